@@ -1,0 +1,40 @@
+# Two commands do everything: `make demo` and `make test`. Nothing outside .venv is written.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/pycache
+export MYPY_CACHE_DIR := $(CURDIR)/$(VENV)/mypy
+export RUFF_CACHE_DIR := $(CURDIR)/$(VENV)/ruff
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test check constraints clean
+
+$(VENV)/ready: .ci/constraints.txt pyproject.toml
+	@echo "Setting up $(VENV) (once, about a minute) ..."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 2; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --no-cache-dir --require-hashes -r .ci/constraints.txt
+	@$(BIN)/python -m pip install --quiet --no-cache-dir --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(VENV)/ready ## the main job against the embedded simulator
+	@$(BIN)/alma-async demo
+
+test: check ## style, types, floors and the whole test suite
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: $(VENV)/ready
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+
+constraints: $(VENV)/ready ## refresh the development pins: nothing younger than seven days
+	@$(BIN)/python -m pip install --quiet --no-cache-dir uv
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
+	    --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet --upgrade \
+	    --exclude-newer "$$($(BIN)/python -c 'import datetime as d; print((d.datetime.now(d.UTC) - d.timedelta(days=7)).date())')" \
+	    --output-file .ci/constraints.txt
+
+clean:
+	@rm -rf $(VENV)

@@ -1,0 +1,94 @@
+"""An asyncio client of the Ex Libris Alma REST API that shares one institution's allowance fairly.
+
+The public names. They are imported at their first use, so that ``alma-async --help`` does not load an HTTP client.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from alma_async.version import __version__
+
+if TYPE_CHECKING:
+    from alma_async.alma.client import AlmaClient, RawAnswer
+    from alma_async.alma.models.common import Coded, Linked
+    from alma_async.alma.models.electronic import ElectronicCollection, ElectronicService, Portfolio
+    from alma_async.errors import (
+        AlmaError,
+        BadAnswer,
+        ConfigurationError,
+        DeadlineExceeded,
+        InvalidRequest,
+        JobOverlap,
+        JobThresholdReached,
+        NotFound,
+        NotSent,
+        OutcomeUnknown,
+        QuotaExhausted,
+        RateLimited,
+        ServerFault,
+        Unauthorized,
+    )
+    from alma_async.governance.budget import LocalBudget
+    from alma_async.governance.machine import MachineBudget
+    from alma_async.governance.snapshot import QuotaSnapshot
+    from alma_async.pager import Pager
+    from alma_async.settings import Limits, Priority, RetryPolicy, Secret, Timeouts
+
+__all__ = [
+    "AlmaClient",
+    "AlmaError",
+    "BadAnswer",
+    "Coded",
+    "ConfigurationError",
+    "DeadlineExceeded",
+    "ElectronicCollection",
+    "ElectronicService",
+    "InvalidRequest",
+    "JobOverlap",
+    "JobThresholdReached",
+    "Limits",
+    "Linked",
+    "LocalBudget",
+    "MachineBudget",
+    "NotFound",
+    "NotSent",
+    "OutcomeUnknown",
+    "Pager",
+    "Portfolio",
+    "Priority",
+    "QuotaExhausted",
+    "QuotaSnapshot",
+    "RateLimited",
+    "RawAnswer",
+    "RetryPolicy",
+    "Secret",
+    "ServerFault",
+    "Timeouts",
+    "Unauthorized",
+    "__version__",
+]
+
+_HOMES = {
+    "AlmaClient": "alma.client",
+    "RawAnswer": "alma.client",
+    "Coded": "alma.models.common",
+    "Linked": "alma.models.common",
+    "ElectronicCollection": "alma.models.electronic",
+    "ElectronicService": "alma.models.electronic",
+    "Portfolio": "alma.models.electronic",
+    "LocalBudget": "governance.budget",
+    "MachineBudget": "governance.machine",
+    "QuotaSnapshot": "governance.snapshot",
+    "Pager": "pager",
+    **dict.fromkeys(("Limits", "Priority", "RetryPolicy", "Secret", "Timeouts"), "settings"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"alma_async.{_HOMES.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,241 @@
+"""``AlmaClient``: one institution's Alma, with everything a call needs put together once and shared by all copies."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import ssl
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+
+import attrs
+
+from alma_async.alma.dialect import AlmaDialect
+from alma_async.alma.electronic import Electronic
+from alma_async.alma.resource import localised
+from alma_async.alma.routes import ROOT
+from alma_async.clock import Clock
+from alma_async.errors import ConfigurationError
+from alma_async.governance.budget import Budget
+from alma_async.governance.governor import Governor
+from alma_async.governance.machine import machine_budget
+from alma_async.governance.snapshot import QuotaSnapshot
+from alma_async.session import Options, Session, Witness
+from alma_async.settings import (
+    REGIONS,
+    Limits,
+    Priority,
+    RetryPolicy,
+    Secret,
+    Timeouts,
+    from_environment,
+    origin_of,
+    state_dir,
+)
+from alma_async.telemetry.events import Hook, fan_out
+from alma_async.transport import Transport
+from alma_async.version import __version__
+from alma_async.wire.codec import dumps
+from alma_async.wire.messages import Request, Response, Safety
+from alma_async.wire.outcome import Outcome
+from alma_async.wire.routes import raw_path
+
+if TYPE_CHECKING:
+    import aiohttp
+
+__all__ = ["AlmaClient", "RawAnswer"]
+
+
+@attrs.frozen(kw_only=True)
+class RawAnswer:
+    """What ``AlmaClient.request`` returns: the decoded body (None where empty), the status, the headers in lower case."""
+
+    data: Any
+    status: int
+    headers: Mapping[str, str]
+
+
+class OptionChanges(TypedDict, total=False):
+    """What ``with_options`` takes; see ``session.Options``."""
+
+    priority: Priority
+    timeout: float | None
+    deadline: float | None
+    retry: RetryPolicy
+    language: str | None
+    wait_for_quota: bool
+    witness: Witness | None
+    on_outcome: Callable[[Outcome], None] | None
+
+
+class AlmaClient:
+    """An asyncio client of the Ex Libris Alma REST API, governed so that one institution's allowance is shared.
+
+    Use it as an async context manager, or call ``aclose()``. It may be used by any number of tasks at once.
+
+    ``region`` is one of ``na eu ap aps ca cn``; ``base_url`` another origin (https; http on loopback only).
+    ``budget``: None shares the machine's budget with all processes that use this institution; ``LocalBudget()`` is
+    for this client alone. ``institution`` labels the budget, so that all keys of one institution share it; without
+    it, host and key tell. ``timeout`` is seconds for one attempt, or ``Timeouts``. A ``session`` that is handed in
+    lends its connector and is not closed.
+
+    :raises ConfigurationError: for a missing key, an unknown region or a base URL that is not one.
+    """
+
+    def __init__(
+        self,
+        api_key: str | Secret,
+        *,
+        region: str | None = None,
+        base_url: str | None = None,
+        limits: Limits | None = None,
+        budget: Budget | None = None,
+        timeout: float | Timeouts | None = None,
+        retry: RetryPolicy | None = None,
+        session: aiohttp.ClientSession | None = None,
+        trace_configs: Iterable[aiohttp.TraceConfig] = (),
+        hooks: Iterable[Hook] = (),
+        application: str | None = None,
+        language: str | None = None,
+        institution: str | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        key = api_key if isinstance(api_key, Secret) else Secret(api_key)
+        limits, clock = limits or Limits(), clock or Clock()
+        timeouts = timeout if isinstance(timeout, Timeouts) else Timeouts()
+        dialect = AlmaDialect(key, user_agent=_user_agent(application))
+        self._origin = _origin(region, base_url)
+        self._transport = Transport(
+            self._origin,
+            dialect.authorise,
+            clock=clock,
+            connections=limits.in_flight,
+            connect_timeout=timeouts.connect,
+            session=session,
+            trace_configs=trace_configs,
+            ssl_context=ssl_context,
+        )
+        if budget is None:
+            budget = machine_budget(_scope(self._origin, key, institution), directory=state_dir())
+        governor = Governor(limits, budget=budget, clock=clock, emit=fan_out(hooks))
+        self._session = Session(dialect, self._transport, governor, clock=clock, timeouts=timeouts)
+        per_attempt = None if timeout is None or isinstance(timeout, Timeouts) else float(timeout)
+        self._bind(Options(retry=retry or RetryPolicy(), language=language, timeout=per_attempt))
+
+    def _bind(self, options: Options) -> None:
+        self._options = options
+        self.electronic = Electronic(self._session, options)
+
+    @classmethod
+    def from_env(cls, **overrides: Any) -> Self:
+        """A client set up by the environment (``ALMA_API_KEY``, ``ALMA_REGION`` or ``ALMA_BASE_URL`` …); an argument
+        given here wins.
+
+        :raises ConfigurationError: where a variable is missing or wrong; it names the variable.
+        """
+        return cls(**from_environment(os.environ, overrides))
+
+    @property
+    def origin(self) -> str:
+        """``scheme://host[:port]`` that all calls go to."""
+        return self._origin
+
+    @property
+    def options(self) -> Options:
+        """The options in force."""
+        return self._options
+
+    @property
+    def clock(self) -> Clock:
+        """The clock that all of this client's waiting goes by."""
+        return self._session.clock
+
+    def with_options(self, **changes: Unpack[OptionChanges]) -> Self:
+        """A cheap copy that shares session, governor and guard, with other options."""
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__)
+        copy._bind(self._options.changed(**changes))
+        return copy
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        json: Any = None,
+        priority: Priority | None = None,
+        cost: float = 1,
+    ) -> RawAnswer:
+        """Any Alma endpoint under the same governor, retries and errors; ``path`` begins with ``/almaws/v1/``.
+
+        An absolute link of an answer may be given as path if it is of the same origin. GET is retried; any other
+        method is a write.
+
+        :raises InvalidRequest: for a path that is not below ``/almaws/v1/`` on this origin.
+        """
+        method = method.upper()
+        call = Request(
+            method=method,
+            path=raw_path(path, origin=self._origin, root=ROOT),
+            query=tuple((name, str(value)) for name, value in (params or {}).items()),
+            body=None if json is None else dumps(json),
+            safety=Safety.READ if method in ("GET", "HEAD") else Safety.WRITE,
+            kind=f"{method} raw",
+            cost=cost,
+        )
+        options = self._options if priority is None else self._options.changed(priority=priority)
+        done = await self._session.call(localised(call, options.language), options)
+        return RawAnswer(data=done.data, status=done.response.status, headers=_public(done.response))
+
+    def quota(self) -> QuotaSnapshot:
+        """What the governor knows now: limit in force, remaining today, reserve, others' use, waiting and in flight."""
+        return self._session.governor.snapshot()
+
+    async def aclose(self) -> None:
+        """Close the connections that are the client's own and let go of the budget."""
+        await self._session.governor.aclose()
+        await self._transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"<AlmaClient {self._origin}>"
+
+
+def _origin(region: str | None, base_url: str | None) -> str:
+    if base_url is not None:
+        return origin_of(base_url)
+    if region is None:
+        raise ConfigurationError(
+            "Say where: region= (ALMA_REGION), one of na eu ap aps ca cn, or base_url= (ALMA_BASE_URL)."
+        )
+    if region.lower() not in REGIONS:
+        raise ConfigurationError(f"{region!r} is not a region of Alma: it is one of {' '.join(REGIONS)}.")
+    return REGIONS[region.lower()]
+
+
+def _scope(origin: str, key: Secret, institution: str | None) -> str:
+    """What names the budget: the label, or else a digest of the key, which says nothing of the key."""
+    told = (
+        institution
+        or hashlib.blake2b(key.reveal().encode(), digest_size=16, person=b"alma_async.scope").hexdigest()
+    )
+    return f"{origin}#{told}"
+
+
+def _user_agent(application: str | None) -> str:
+    told = "".join(c for c in application or "" if c.isascii() and c.isprintable())[:100].strip()
+    return f"alma-async/{__version__}" + (f" ({told})" if told else "")
+
+
+def _public(response: Response) -> Mapping[str, str]:
+    return {name: value for name, value in response.headers.items() if name not in ("set-cookie", "location")}

@@ -1,0 +1,152 @@
+"""What the session core must know of Alma: its credential, its headers, and how to read its answers.
+
+Order of judging: errors listed in the body, in any status (also under 2xx); then the status; then whether a good
+answer carries the id that was asked for. HTML is never read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+from alma_async.alma.problems import read_body, verdict
+from alma_async.errors import BadAnswer, Problem
+from alma_async.settings import Secret
+from alma_async.wire.messages import Request, Response, Signals
+from alma_async.wire.outcome import Done, Failed, Outcome, OutcomeClass, Reason
+
+__all__ = ["AlmaDialect"]
+
+_STATUS: Final[Mapping[int, tuple[OutcomeClass, Reason]]] = {
+    400: (
+        OutcomeClass.UNKNOWN,
+        Reason.BAD_ANSWER,
+    ),  # Alma's own 400 always lists a code; this one is somebody else's
+    401: (OutcomeClass.NOT_PROCESSED, Reason.KEY),  # also the HTML page of an institution's own domain
+    403: (OutcomeClass.NOT_PROCESSED, Reason.KEY),
+    404: (OutcomeClass.REJECTED, Reason.NOT_FOUND),
+    405: (OutcomeClass.REJECTED, Reason.INVALID),
+    408: (OutcomeClass.UNKNOWN, Reason.SERVER),
+    413: (OutcomeClass.REJECTED, Reason.INVALID),
+    415: (OutcomeClass.REJECTED, Reason.INVALID),
+    429: (OutcomeClass.NOT_PROCESSED, Reason.THROTTLED),
+}
+
+
+class AlmaDialect:
+    """Reads and writes the Ex Libris dialect. Pure, but for the key it holds for the wire."""
+
+    def __init__(self, key: Secret, *, user_agent: str) -> None:
+        self._key = key
+        self._user_agent = user_agent
+
+    def authorise(self) -> Mapping[str, str]:
+        """The documented ``Authorization: apikey``; never the query."""
+        return {"Authorization": f"apikey {self._key.reveal()}"}
+
+    def headers(self, request: Request) -> Mapping[str, str]:
+        """JSON both ways; gzip only, so that no optional decoder is needed."""
+        sent = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": self._user_agent}
+        if request.body is not None:
+            sent["Content-Type"] = "application/json"
+        return sent
+
+    def judge(self, request: Request, response: Response) -> Outcome:
+        """What an answer means; see the module's docstring for the order."""
+        try:
+            data, problems = read_body(response.body)
+        except BadAnswer as error:
+            broken = error.message
+        else:
+            if problems:
+                return _failed(response, *verdict(problems, response.status), problems=problems)
+            if 200 <= response.status < 300:
+                return _good(request, response, data)
+            broken = ""
+        if 200 <= response.status < 300:  # an answer that was cut on its way: a read may simply ask again
+            return _failed(response, OutcomeClass.UNKNOWN, Reason.LOST, broken)
+        return _failed(response, *_by_status(response.status), broken or _first_words(response))
+
+    def signals(self, response: Response, outcome: Outcome) -> Signals:
+        """The remaining calls of the day, the threshold that was hit, the server's time."""
+        remaining = response.headers.get("x-exl-api-remaining", "").strip()
+        reason = outcome.reason if isinstance(outcome, Failed) else None
+        return Signals(
+            remaining=int(remaining)
+            if remaining.isascii() and remaining.isdigit() and len(remaining) < 12
+            else None,
+            throttled={Reason.THROTTLED: "second", Reason.QUOTA: "day"}.get(reason),  # type: ignore[arg-type]
+            retry_after=_seconds(response.headers.get("retry-after")),
+            server_time=_server_time(response.headers.get("date")),
+        )
+
+
+def _good(request: Request, response: Response, data: Any) -> Outcome:
+    if data is None and request.expects is None:
+        if "/xml" in response.headers.get("content-type", ""):  # the test endpoints answer in XML only
+            return Done(response, response.body.decode("utf-8", "replace"))
+        if not response.body.strip():
+            return Done(response)
+    if data is None:
+        return _failed(
+            response,
+            OutcomeClass.UNKNOWN,
+            Reason.BAD_ANSWER,
+            f"The answer is not JSON: {_first_words(response)}",
+        )
+    found = data.get("id") if isinstance(data, dict) else None
+    if request.expects is None or (found and request.expects in ("*", str(found))):
+        return Done(response, data)
+    detail = f"The answer carries the id {ascii(found)[:60]}, not the one asked for ({request.expects})."
+    return _failed(response, OutcomeClass.UNKNOWN, Reason.BAD_ANSWER, detail)
+
+
+def _by_status(status: int) -> tuple[OutcomeClass, Reason]:
+    if status >= 500:
+        return OutcomeClass.UNKNOWN, Reason.SERVER
+    return _STATUS.get(status, (OutcomeClass.UNKNOWN, Reason.BAD_ANSWER))
+
+
+def _failed(
+    response: Response,
+    cls: OutcomeClass,
+    reason: Reason,
+    detail: str = "",
+    *,
+    problems: tuple[Problem, ...] = (),
+) -> Failed:
+    return Failed(
+        outcome=cls,
+        reason=reason,
+        problems=problems,
+        detail=detail,
+        status=response.status,
+        request_id=response.headers.get("x-request-id"),
+        retry_after=_seconds(response.headers.get("retry-after")),
+    )
+
+
+def _first_words(response: Response) -> str:
+    """What an unreadable answer begins with, safe to print. A redirect's target is not shown: it may repeat a key."""
+    if 300 <= response.status < 400:
+        return f"a redirect ({response.status}), which is never followed"
+    text = response.body[:400].decode("utf-8", "replace")
+    shown = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(shown.split())[:200] or f"status {response.status} without a body"
+
+
+def _seconds(text: str | None) -> float | None:
+    """A ``Retry-After`` in seconds, up to an hour; none was ever seen from Alma, but a proxy may send one."""
+    if text is None or not (text.isascii() and text.isdigit()):
+        return None
+    return min(float(text[:6]), 3600.0)
+
+
+def _server_time(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except (ValueError, OverflowError, TypeError):
+        return None

@@ -1,0 +1,113 @@
+"""What all API modules share: a bound request becomes a call, an answer becomes a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import attrs
+
+from alma_async.errors import BadAnswer, InvalidRequest, OutcomeUnknown
+from alma_async.pager import Pager
+from alma_async.session import Options, Session
+from alma_async.wire.codec import Model, dumps, structure, unstructure
+from alma_async.wire.messages import Request
+from alma_async.wire.outcome import Done
+from alma_async.wire.routes import Route
+
+__all__ = ["Resource", "required_id"]
+
+M = TypeVar("M", bound=Model)
+
+
+class Resource:
+    """One area of the API under one set of options."""
+
+    def __init__(self, session: Session, options: Options) -> None:
+        self._session = session
+        self._options = options
+
+    async def _call(self, request: Request) -> Done:
+        return await self._session.call(localised(request, self._options.language), self._options)
+
+    async def _read(self, request: Request, model: type[M]) -> M:
+        return structure((await self._call(request)).data, model)
+
+    async def _delete(self, request: Request, *, dry_run: bool) -> Request | None:
+        if dry_run:
+            return request
+        await self._call(request)
+        return None
+
+    async def _write(self, request: Request, model: type[M], *, dry_run: bool) -> M | Request:
+        return request if dry_run else await self._done(request, model)
+
+    async def _done(self, request: Request, model: type[M]) -> M:
+        """Send a write and structure what came back. The write is known to be done then; an unreadable answer says so."""
+        done = await self._call(request)
+        try:
+            return structure(done.data, model)
+        except BadAnswer as error:
+            unreadable = error.message
+        raise OutcomeUnknown(
+            f"It was done (id {done.data['id']}), but the answer could not be read: {unreadable}",
+            status=done.response.status,
+            method=request.method,
+            path=request.path,
+        )
+
+    def _pager(
+        self,
+        route: Route,
+        segments: tuple[str, ...],
+        member: str,
+        model: type[M],
+        *,
+        query: Mapping[str, str | None] | None = None,
+        offset: int = 0,
+        paged: bool = True,
+    ) -> Pager[M]:
+        """A list whose answer holds its items under ``member``; the member is missing on an empty page."""
+
+        async def fetch(at: int, limit: int) -> tuple[list[M], int | None]:
+            paging = {"limit": limit, "offset": at} if paged else {}
+            data = (await self._call(route.bind(*segments, query={**(query or {}), **paging}.items()))).data
+            return self._items(data, member, model), _total(data)
+
+        route.bind(*segments)  # a wrong id is refused when the list is asked for, not at its first use
+        return Pager(fetch, key=lambda item: getattr(item, "id", None), offset=offset, paged=paged)
+
+    def _items(self, data: Any, member: str, model: type[M]) -> list[M]:
+        if not isinstance(data, dict):
+            raise BadAnswer(f"A list should be an object with {member!r}, but {type(data).__name__} came.")
+        raw = data.get(member) or []
+        if not raw and (elsewhere := [name for name, value in data.items() if value and isinstance(value, list)]):
+            raise BadAnswer(f"The list should be under {member!r}; what came has {', '.join(elsewhere)}.")
+        return [structure(item, model) for item in (raw if isinstance(raw, list) else [raw])]
+
+    def _encoded(self, model: Model) -> bytes:
+        """The body of a write: everything Alma sent, with what was changed."""
+        return dumps(unstructure(model))
+
+
+def localised(request: Request, language: str | None) -> Request:
+    """The request with ``lang=``: it changes descriptions and messages, so neither is ever matched upon."""
+    if language is None:
+        return request
+    return attrs.evolve(request, query=(*request.query, ("lang", language)))
+
+
+def required_id(model: Model, name: str) -> str:
+    """The id a model must carry to be updated.
+
+    :raises InvalidRequest: where it has none.
+    """
+    value: Any = getattr(model, "id", None)
+    if not value:
+        raise InvalidRequest(f"This {name} has no id: get it first, change it, then update it.")
+    return str(value)
+
+
+def _total(data: Any) -> int | None:
+    total = data.get("total_record_count")
+    return int(total) if isinstance(total, int) or (isinstance(total, str) and total.isdecimal()) else None

@@ -1,0 +1,95 @@
+"""Work under the eyes of signals: the first lets it end in good order, the second (or the end of the grace) cancels it.
+
+Decides no exit code but that of an interrupted command. The grace of 30 s is shorter than the deadline of a write: a row under way
+either ends in it or its outcome is written down as unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager
+from signal import SIGINT, SIGTERM, Signals
+from typing import Final, Generic, TypeVar
+
+import anyio
+import attrs
+from anyio.abc import TaskStatus
+
+__all__ = ["GRACE", "Ended", "attend", "finish"]
+
+GRACE: Final = 30.0
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class Ended(Generic[T]):
+    """What came of some work: its result, or None where it was cancelled, and the signal that ended it."""
+
+    result: T | None
+    signal: Signals | None
+
+    @property
+    def interrupted(self) -> int:
+        """The exit code of a command that a signal ended: 130 or 143."""
+        return 128 + (self.signal or 0)
+
+
+async def attend(
+    work: Callable[[], Awaitable[T]],
+    *,
+    stop: Callable[[], None] | None = None,
+    tick: Callable[[], None] | None = None,
+    grace: float = GRACE,
+) -> Ended[T]:
+    """Do the work. A signal calls ``stop`` and gives it ``grace`` seconds, or cancels it at once where it cannot be stopped.
+
+    ``tick`` is called every second meanwhile.
+    """
+    ended: Ended[T] = Ended(None, None)
+    failure: Exception | None = None
+    came: list[Signals] = []
+
+    async with anyio.create_task_group() as group:
+
+        async def watch(*, task_status: TaskStatus[None]) -> None:
+            with _signals() as signals:
+                task_status.started()
+                came.append(await anext(signals))
+                if stop is not None:
+                    stop()
+                    with anyio.move_on_after(grace):
+                        await anext(signals)
+            group.cancel_scope.cancel()
+
+        await group.start(watch)
+        if tick is not None:
+            group.start_soon(_ticking, tick)
+        try:
+            ended = Ended(await work(), None)
+        except Exception as error:  # noqa: BLE001 - raised below, as itself and not as a group
+            failure = error
+        group.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    return attrs.evolve(ended, signal=came[0] if came else None)
+
+
+def _signals() -> AbstractContextManager[AsyncIterator[Signals]]:
+    return anyio.open_signal_receiver(SIGINT, SIGTERM)
+
+
+async def _ticking(tick: Callable[[], None]) -> None:
+    while True:
+        await anyio.sleep(1.0)
+        tick()
+
+
+def finish(work: Callable[[], Awaitable[int]]) -> int:
+    """Run a command that leaves nothing behind: to its end, or to the first signal."""
+
+    async def attended() -> Ended[int]:
+        return await attend(work)
+
+    ended = anyio.run(attended)
+    return ended.interrupted if ended.result is None else ended.result

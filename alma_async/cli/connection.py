@@ -1,0 +1,77 @@
+"""To which Alma, with which key and which share of its allowance: options that stand above their variables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import attrs
+from cyclopts import Group, Parameter
+
+from alma_async.errors import ConfigurationError
+from alma_async.settings import from_environment
+
+if TYPE_CHECKING:
+    from alma_async.alma.client import AlmaClient
+
+__all__ = ["FROM_ENVIRONMENT", "Connection"]
+
+_VARIABLES: Final[Mapping[str, str]] = {
+    "region": "ALMA_REGION",
+    "base_url": "ALMA_BASE_URL",
+    "per_second": "ALMA_PER_SECOND",
+    "reserve": "ALMA_DAILY_RESERVE",
+    "institution": "ALMA_INSTITUTION",
+    "key_file": "ALMA_API_KEY_FILE",
+}
+
+
+@Parameter(name="*", group=Group("Connection", sort_key=10))
+@attrs.frozen(kw_only=True)
+class Connection:
+    """An option that is given takes the place of its variable. The key is never one: process lists show arguments."""
+
+    region: Annotated[str | None, Parameter(help="na eu ap aps ca cn (ALMA_REGION)")] = None
+    base_url: Annotated[str | None, Parameter(help="another origin (ALMA_BASE_URL)")] = None
+    per_second: Annotated[
+        float | None, Parameter(help="calls a second, 25 if not said (ALMA_PER_SECOND)")
+    ] = None
+    reserve: Annotated[
+        str | None, Parameter(help="left of the day's calls: forecast, 5000 or 10% (ALMA_DAILY_RESERVE)")
+    ] = None
+    institution: Annotated[
+        str | None, Parameter(help="label under which all its keys share (ALMA_INSTITUTION)")
+    ] = None
+    key_file: Annotated[
+        str | None, Parameter(help="file that holds the key (ALMA_API_KEY_FILE); else ALMA_API_KEY")
+    ] = None
+
+    def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """The environment as these options change it.
+
+        :raises ConfigurationError: where two of them say where to.
+        """
+        if self.region is not None and self.base_url is not None:
+            raise ConfigurationError("--region and --base-url both say where to; give one.")
+        given = {
+            _VARIABLES[name]: str(value) for name, value in attrs.asdict(self).items() if value is not None
+        }
+        hidden: set[str] = set()
+        if self.region is not None or self.base_url is not None:
+            hidden |= {"ALMA_REGION", "ALMA_BASE_URL"}
+        if self.key_file is not None:
+            hidden |= {"ALMA_API_KEY", "ALMA_APIKEY"}
+        return {name: value for name, value in environ.items() if name not in hidden} | given
+
+    def client(self, **overrides: Any) -> AlmaClient:
+        """A client for this connection.
+
+        :raises ConfigurationError: where something is missing or wrong.
+        """
+        from alma_async.alma.client import AlmaClient
+
+        return AlmaClient(**from_environment(self.environment(os.environ), overrides))
+
+
+FROM_ENVIRONMENT: Final = Connection()

@@ -1,0 +1,69 @@
+"""What is printed and logged: results to stdout, everything said beside them to stderr, nothing that could steer a terminal."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+from alma_async.errors import ConfigurationError
+
+__all__ = ["json_line", "log_at", "plain", "say", "show"]
+
+_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+
+
+def plain(text: str) -> str:
+    """The text with every control, escape, bidirectional or unassigned character spelled out as JSON spells it."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else _spelled(c) for c in text)
+
+
+def _spelled(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i] << 8 | units[i + 1]:04x}" for i in range(0, len(units), 2))
+
+
+def show(text: str) -> None:
+    """One line of a result, on stdout."""
+    sys.stdout.write(plain(text) + "\n")
+
+
+def say(text: str) -> None:
+    """One line for the person who waits, on stderr."""
+    sys.stderr.write(plain(text) + "\n")
+
+
+def json_line(value: Mapping[str, Any]) -> None:
+    """One JSON object, on stdout. Its text reads back as it was, since what is spelled out stands inside strings only."""
+    from alma_async.wire.codec import dumps
+
+    show(dumps(value).decode())
+
+
+class _Handler(logging.Handler):
+    """Writes to whatever stderr is now: a progress view puts itself between."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(self.format(record) + "\n")
+
+
+class _Formatter(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        return plain(super().formatMessage(record))
+
+
+def log_at(level: str) -> None:
+    """Let the library's log go to stderr from this level on.
+
+    :raises ConfigurationError: for a level that logging does not know.
+    """
+    if level.lower() not in _LEVELS:
+        raise ConfigurationError(f"ALMA_LOG is one of {' '.join(_LEVELS)}, not {level!r}.")
+    handler = _Handler()
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    log = logging.getLogger("alma_async")
+    log.handlers = [handler]
+    log.setLevel(level.upper())

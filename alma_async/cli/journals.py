@@ -1,0 +1,108 @@
+"""Where journals live when nobody says otherwise, what they are called, and what they tell about their load."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from alma_async.clock import Clock
+from alma_async.errors import AlmaError, ConfigurationError
+from alma_async.load.journal import Journal, JournalError, JournalInUse
+from alma_async.load.progress import row_counts
+from alma_async.settings import state_dir
+
+__all__ = ["Standing", "directory", "find", "new_path", "resuming", "standing", "standings"]
+
+_SUFFIX: Final = ".load"
+
+
+def directory() -> Path:
+    """The journals of this user's state directory."""
+    return state_dir() / "journals"
+
+
+def new_path(file: Path) -> Path:
+    """A new, empty journal's path for a load of this file; no other load gets the same.
+
+    :raises JournalError: where none can be made.
+    """
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-.")[:40] or "rows"
+    name = f"{stem}-{Clock().utc():%Y%m%d-%H%M%S}"
+    try:
+        directory().mkdir(mode=0o700, parents=True, exist_ok=True)
+        for number in count(1):
+            path = directory() / f"{name}{f'-{number}' if number > 1 else ''}{_SUFFIX}"
+            if _claimed(path):
+                return path
+    except OSError as error:
+        failure = f"No journal can be made in {str(directory())!r}: {error.strerror or error}."
+    raise JournalError(failure)
+
+
+def _claimed(path: Path) -> bool:
+    """Whether the path was free and is ours now."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_RDWR, 0o600))
+    except FileExistsError:
+        return False
+    return True
+
+
+def find(name: str) -> Path:
+    """The journal that a person means: a path, or a name in the state directory.
+
+    :raises ConfigurationError: where there is none.
+    """
+    for path in (Path(name), directory() / name, directory() / f"{name}{_SUFFIX}"):
+        if path.is_file():
+            return path
+    raise ConfigurationError(
+        f"There is no journal {name!r}, and none of that name in {str(directory())!r}.",
+        advice="'alma-async resume' lists the journals.",
+    )
+
+
+def resuming(path: Path) -> str:
+    """The command line that goes on with this journal's load."""
+    name = path.stem if path.parent == directory() and path.suffix == _SUFFIX else str(path)
+    return f"alma-async resume {shlex.quote(name)}"
+
+
+@attrs.frozen(kw_only=True)
+class Standing:
+    """How far the load of one journal is. ``file`` is empty where the journal does not say it."""
+
+    journal: str
+    state: str
+    file: str = ""
+    rows: int = 0
+    open: int = 0
+
+
+def standing(path: Path) -> Standing:
+    """What a journal says of itself, also where it cannot be read now."""
+    name = path.name.removesuffix(_SUFFIX)
+    try:
+        with Journal(path) as journal:
+            meta, rows = journal.meta(), row_counts(journal.counts())
+    except JournalInUse:
+        return Standing(journal=name, state="in use")
+    except AlmaError:
+        return Standing(journal=name, state="unreadable")
+    state = "not begun" if "planned" not in meta else "open" if rows["pending"] else "complete"
+    return Standing(
+        journal=name, state=state, file=meta.get("file", ""), rows=rows["rows"], open=rows["pending"]
+    )
+
+
+def standings() -> Iterator[Standing]:
+    """Those of the state directory, by name."""
+    for path in sorted(directory().glob(f"*{_SUFFIX}")):
+        yield standing(path)

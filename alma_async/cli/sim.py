@@ -1,0 +1,73 @@
+"""``sim``: the simulated Alma as a server of this machine."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import Annotated, Final, Literal
+
+import anyio
+from cyclopts import Parameter
+
+from alma_async import sim as simulator
+from alma_async.cli.attending import attend
+from alma_async.cli.console import show
+from alma_async.errors import ConfigurationError
+
+__all__ = ["KEY", "sim"]
+
+KEY: Final = "sim-demo"
+
+
+def sim(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8799,
+    rate: float = 25,
+    quota: int = 100_000,
+    latency: float = 0.2,
+    window: Literal["fixed", "sliding", "bucket"] = "fixed",
+    seed: int = 0,
+    allow_any_key: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Serve a simulated Alma on this machine, until Ctrl-C.
+
+    :param host: a loopback address
+    :param port: 0 takes a free one
+    :param rate: calls a second, for all clients together; 0 sets no limit
+    :param quota: calls a day
+    :param latency: seconds that an answer takes
+    :param window: how calls a second are counted
+    :param seed: of whatever is random
+    :param allow_any_key: take keys that do not begin with sim-
+    """
+    config = simulator.Config(
+        rate=rate or None,
+        quota=quota,
+        latency=latency,
+        window=window,
+        seed=seed,
+        allow_any_key=allow_any_key,
+    )
+    anyio.run(attend, partial(_serve, host, port, config))
+    return 0  # to be interrupted is how a server ends
+
+
+async def _serve(host: str, port: int, config: simulator.Config) -> None:
+    try:
+        async with simulator.serve(simulator.World.demo(config), host=host, port=port) as server:
+            for line in _usage(server.base_url):
+                show(line)
+            sys.stdout.flush()
+            await anyio.sleep_forever()
+    except (OSError, ValueError) as error:
+        failure = str(error)
+    raise ConfigurationError(f"The simulator cannot listen on {host!r}, port {port}: {failure}")
+
+
+def _usage(base_url: str) -> list[str]:
+    return [
+        f"export ALMA_BASE_URL={base_url}",
+        f"export ALMA_API_KEY={KEY}",
+        f"# collection {simulator.DEMO_COLLECTION}, service {simulator.DEMO_SERVICE}",
+    ]

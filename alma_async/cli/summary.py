@@ -1,0 +1,64 @@
+"""The end of a load in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from alma_async.load.entries import Entry, State
+from alma_async.load.journal import Journal
+from alma_async.load.progress import Report
+
+__all__ = ["closing", "refusals"]
+
+_TOLD: Final = {State.REJECTED: "refused", State.REVIEW: "needs review"}
+
+
+def closing(report: Report) -> list[str]:
+    """What a load did, in two or three lines."""
+    rows = {
+        "created": report.created,
+        "updated": report.updated,
+        "unchanged": report.unchanged,
+        "deleted": report.deleted,
+        "refused": report.rejected,
+        "duplicates": report.duplicates,
+        "for review": report.review,
+        "open": report.pending,
+    }
+    told = ", ".join(f"{count:,} {name}" for name, count in rows.items() if count)
+    pace = f" ({report.calls / report.seconds:.1f} a second)" if report.seconds else ""
+    left = "" if report.remaining is None else f"; {report.remaining:,} calls remain today"
+    found = [
+        f"{report.rows:,} rows: {told or 'none'}.",
+        f"{report.calls:,} calls in {report.seconds:.1f} s{pace}, {report.throttled:,} throttled{left}.",
+    ]
+    return [*found, f"Stopped: {report.stopped}"] if report.pending and report.stopped else found
+
+
+def refusals(journal: Journal, *, most: int) -> Iterator[str]:
+    """Rows that were refused or need review, each with its line and why; at most so many, and how many more there are."""
+    found = 0
+    for entry in _told(journal):
+        found += 1
+        if found <= most:
+            yield _sentence(entry)
+    if found > most:
+        yield f"... and {found - most:,} more; --report lists all."
+
+
+def _told(journal: Journal) -> Iterator[Entry]:
+    after = 0
+    while entries := journal.entries(after=after):
+        yield from (entry for entry in entries if entry.state in _TOLD)
+        after = entries[-1].n
+
+
+def _sentence(entry: Entry) -> str:
+    why = (entry.message or "no reason was given").removeprefix(f"line {entry.line}: ")
+    facts = [
+        f"{name} {value}"
+        for name, value in (("code", entry.code), ("tracking id", entry.tracking_id))
+        if value
+    ]
+    return f"line {entry.line}: {_TOLD[entry.state]}: {why}" + (f" ({', '.join(facts)})" if facts else "")

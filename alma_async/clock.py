@@ -1,0 +1,66 @@
+"""The only reader of time, and the only user of asyncio by name.
+
+Two clocks are told apart. ``now`` is the loop's: monotonic, seconds as float, good for waiting and for durations.
+``wall`` is the civil one: seconds since 1970 in UTC, good for midnight and for what is written down. A test in
+virtual time gives an epoch, and both run off the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import anyio
+
+__all__ = ["Clock", "Timer", "boot_id"]
+
+Timer = asyncio.TimerHandle
+
+
+class Clock:
+    """Reads time and sets timers on whatever loop is running; holds no loop, so it outlives one."""
+
+    __slots__ = ("_epoch",)
+
+    def __init__(self, *, epoch: float | None = None) -> None:
+        """With ``epoch``, the wall clock is ``epoch`` plus the loop's time (virtual time); without, the machine's."""
+        self._epoch = epoch
+
+    def now(self) -> float:
+        """Seconds on the running loop's monotonic clock (on Linux that of all processes of this boot)."""
+        return asyncio.get_running_loop().time()
+
+    def wall(self) -> float:
+        """Seconds since 1970-01-01 UTC."""
+        return time.time() if self._epoch is None else self._epoch + self.now()
+
+    def utc(self) -> datetime:
+        """The wall clock as an aware datetime."""
+        return datetime.fromtimestamp(self.wall(), UTC)
+
+    def boot(self) -> str:
+        """What ``now`` counts from: this boot of the machine, or the virtual time of a test; "" where unknown."""
+        return boot_id() if self._epoch is None else f"virtual {self._epoch}"
+
+    def loop(self) -> object:
+        """The identity of the running loop, to notice that it was replaced. Never called upon."""
+        return asyncio.get_running_loop()
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
+        """Call back at ``when`` on the ``now`` clock, on the running loop. May fire early or late: look again."""
+        return asyncio.get_running_loop().call_at(when, callback)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait; a negative time is none."""
+        await anyio.sleep(max(seconds, 0.0))
+
+
+def boot_id() -> str:
+    """What tells this boot of the machine from others, so that monotonic times can be compared; "" where unknown."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,178 @@
+"""The exception tree: what went wrong, with Alma's code and tracking id, and what a person can do about it.
+
+Decides nothing. The seams (transport, dialects, journal) map foreign failures into these once; nothing else leaves
+the library but cancellation. No exception here ever holds a request header, so none can show a key.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+
+import attrs
+
+__all__ = [
+    "AlmaError",
+    "BadAnswer",
+    "ConfigurationError",
+    "DeadlineExceeded",
+    "InvalidRequest",
+    "JobOverlap",
+    "JobThresholdReached",
+    "NotFound",
+    "NotSent",
+    "OutcomeUnknown",
+    "Problem",
+    "QuotaExhausted",
+    "RateLimited",
+    "ServerFault",
+    "Unauthorized",
+]
+
+
+@attrs.frozen
+class Problem:
+    """One entry of the server's error list: code and message as sent, and the tracking id that support asks for."""
+
+    code: str
+    message: str
+    tracking_id: str | None = None
+
+
+class AlmaError(Exception):
+    """Whatever this library raises. ``code``, ``message`` and ``tracking_id`` are those of the first problem listed."""
+
+    advice: ClassVar[str] = ""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        errors: tuple[Problem, ...] = (),
+        status: int | None = None,
+        method: str | None = None,
+        path: str | None = None,
+        request_id: str | None = None,
+        advice: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.errors = errors
+        self.status = status
+        self.method = method
+        self.path = path
+        self.request_id = request_id
+        self._advice = self.advice if advice is None else advice
+
+    @property
+    def code(self) -> str | None:
+        """The server's code of the first problem, as text; None where the failure is not the server's."""
+        return self.errors[0].code if self.errors else None
+
+    @property
+    def tracking_id(self) -> str | None:
+        """The first tracking id of the list. Gateway refusals carry none."""
+        return next((p.tracking_id for p in self.errors if p.tracking_id), None)
+
+    def __str__(self) -> str:
+        where = f"{self.method} {self.path}: " if self.method else ""
+        facts = [
+            f"{name} {value}"
+            for name, value in (
+                ("code", self.code),
+                ("status", self.status),
+                ("tracking id", self.tracking_id),
+                ("request id", self.request_id),
+            )
+            if value is not None
+        ]
+        told = f" ({', '.join(facts)})" if facts else ""
+        return " ".join(part for part in (f"{where}{self.message}{told}", self._advice) if part)
+
+
+class _Until(AlmaError):
+    """A limit that frees itself at a known moment."""
+
+    def __init__(self, message: str, *, retry_at: datetime | None = None, **facts: object) -> None:
+        super().__init__(message, **facts)  # type: ignore[arg-type]
+        self.retry_at = retry_at
+
+    def __str__(self) -> str:
+        until = f" Free again at {self.retry_at:%Y-%m-%d %H:%M:%S} UTC." if self.retry_at else ""
+        return super().__str__() + until
+
+
+class InvalidRequest(AlmaError):
+    """The request was refused as wrong and nothing was changed (or it was never sent, being wrong on its face)."""
+
+    advice = "Correct the request; sending it again unchanged will be refused again."
+
+
+class NotFound(InvalidRequest):
+    """What the path names does not exist. Alma says so with status 400 and a code of its own."""
+
+    advice = "Check the ids; the object may have been deleted."
+
+
+class Unauthorized(AlmaError):
+    """The key (or login) was refused: wrong, not allowed for this area, or not from this address."""
+
+    advice = "Check the key, its permission for this area (read or read/write), and that it belongs to this institution."
+
+
+class RateLimited(_Until):
+    """Refused unprocessed for too many calls a second, more often than the retry policy goes on."""
+
+    advice = "Others may be drawing on the same allowance; lower ALMA_PER_SECOND or try later."
+
+
+class QuotaExhausted(_Until):
+    """The daily quota, or the part of it this priority may use, is spent."""
+
+    advice = "The quota is counted anew from midnight UTC."
+
+
+class JobThresholdReached(_Until):
+    """No start of this job is free: 3 jobs run already, or this one was started 5 times within the hour."""
+
+    advice = "Submit with wait=True to wait for the next free start."
+
+
+class JobOverlap(AlmaError):
+    """The job overlaps with one that is running."""
+
+    advice = "Wait for the running job to end."
+
+
+class ServerFault(AlmaError):
+    """The server failed. Where this is raised for a write, the write is known to have had no effect."""
+
+    advice = "Try again later; if it stays, give the tracking id to support."
+
+
+class NotSent(AlmaError):
+    """Provably not sent: no byte of the request left this machine."""
+
+    advice = "Nothing was changed; check the network and the host, then try again."
+
+
+class OutcomeUnknown(AlmaError):
+    """A write whose answer was lost or unreadable: it may or may not have happened. It is never sent again blindly."""
+
+    advice = "Read the object back before sending it again; a repeat could make a second record."
+
+
+class BadAnswer(AlmaError):
+    """A read was answered by something that is not the documented shape (HTML of a proxy, broken JSON, a redirect)."""
+
+    advice = "Check the base URL and any proxy between; if it stays, report it with the request id."
+
+
+class ConfigurationError(AlmaError):
+    """The library was set up wrongly; nothing was sent."""
+
+
+class DeadlineExceeded(AlmaError):
+    """The deadline passed, or the wait for a slot would have outlasted it. Nothing is in flight for this call."""
+
+    advice = "Allow more time, raise the priority, or try when less is waiting."

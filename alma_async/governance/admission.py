@@ -1,0 +1,217 @@
+"""Who is let in and who goes: every decision of the governor, with no waiting in it.
+
+Decides, given ``now``, who gets a seat, who gets the slot in hand, who is sent away, and when to look again.
+Leaves to ``allowance`` what may go at all, to ``queue`` the order, and to ``governor`` the clock, the timer
+and the wait for the budget.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from datetime import UTC, datetime
+from typing import Final
+
+from alma_async.errors import AlmaError, DeadlineExceeded, QuotaExhausted
+from alma_async.governance.allowance import Allowance
+from alma_async.governance.pacing import CATCH_UP, HORIZON, Slot
+from alma_async.governance.permit import Permit, State
+from alma_async.governance.queue import Line, Queue
+from alma_async.telemetry.events import Admitted, Hook, Waited
+
+__all__ = ["Admission"]
+
+# Reference: setting up TLS takes 100 ms and more. So many seconds' worth of calls are seated ahead to hide
+# it: four at 25 a second.
+_LEAD: Final = 0.15
+
+# Chosen: how often a line that must stop looks whether the forecast has freed something, or the day is over.
+_RECHECK: Final = 60.0
+
+# Chosen: a wait is worth an event of its own from one second on.
+_LONG: Final = 1.0
+
+
+class Admission:
+    """The queue, the slot in hand, and the decisions over both."""
+
+    def __init__(self, allowance: Allowance, *, emit: Hook | None) -> None:
+        self.queue: Queue[Permit] = Queue()
+        self.slot: Slot | None = None
+        self._allowance = allowance
+        self._budget = allowance.budget
+        self._emit = emit
+        self._most = allowance.limits.in_flight
+        self._seats = max(1, math.ceil(_LEAD * allowance.limits.per_second))
+        self._deadlines: list[tuple[float, int, Permit]] = []
+
+    def seat_at_once(self, permit: Permit, now: float) -> bool:
+        """Seat a call that finds nobody before it."""
+        line = permit.line
+        if line.waiting or not self._seat_free(line, now) or not self._room(permit.kind):
+            return False
+        self.queue.wake(line)
+        line.seat(permit)
+        permit.state = State.SEATED
+        return True
+
+    def enter(self, permit: Permit, now: float, wall: float) -> None:
+        """Let a call wait for a seat, if there is any hope for it."""
+        line, deadline = permit.line, permit.deadline
+        if line.not_before == math.inf and not permit.patient:
+            raise self.exhausted(wall)
+        if deadline is not None:
+            start = max(now, min(self._budget.held_until, now + HORIZON))
+            if start + self.queue.ahead(line) * self._allowance.terms(now).interval > deadline:
+                raise DeadlineExceeded("The calls that wait already would outlast the deadline.")
+            if len(self._deadlines) > 64 + 2 * self.queue.waiting():
+                self._deadlines = [entry for entry in self._deadlines if entry[2].state is State.WAITING]
+                heapq.heapify(self._deadlines)
+            heapq.heappush(self._deadlines, (deadline, permit.number, permit))
+        self.queue.wake(line)
+        line.enter(permit)
+
+    def line_up(self, permit: Permit) -> None:
+        """The connection stands: the permit is ready for a slot."""
+        if permit.state is not State.SEATED:
+            raise RuntimeError("A permit is for one send: it has had its slot, or it was settled.")
+        permit.state = State.READY
+        permit.line.ready[permit] = None
+
+    def may_write(self, permit: Permit, now: float) -> bool:
+        """Has it a slot that did not pass while the program was frozen?
+
+        If it passed, the permit stands first again.
+        """
+        if permit.error is not None:
+            raise permit.error
+        slot = permit.given
+        if slot is None:
+            return False
+        if now - slot.at <= CATCH_UP:
+            return True
+        self._budget.refund(slot)
+        permit.given, permit.state = None, State.READY
+        self.queue.come_back(permit.line, permit)
+        return False
+
+    def turn(self, now: float) -> float | None:
+        """Let go whom we can, seat whom we can; say when time alone will change something.
+
+        None if nobody wants anything.
+        """
+        queue = self.queue
+        if self.slot is not None:
+            self._give(self.slot, now)
+        if not queue.busy():
+            self._drop_slot()
+            return None
+        self._expire(now)
+        for line in queue.order() if queue.waiting() else ():
+            while (
+                line.waiting and self._seat_free(line, now) and (permit := line.first(self._room)) is not None
+            ):
+                line.leave(permit)
+                line.seat(permit)
+                permit.state = State.SEATED
+                permit.poke()
+        return self._wake_at(now)
+
+    def review(self, now: float, wall: float) -> None:
+        """Open and shut the lines as the day's figures say."""
+        rules = self._allowance.rules(now, wall)
+        for line in self.queue.lines.values():
+            line.interval = rules[line.priority].interval
+            if self._allowance.open(line.priority, wall):
+                line.not_before = min(line.not_before, now + line.interval)
+            elif line.not_before != math.inf:
+                line.not_before = math.inf
+                self._send_away(line, self.exhausted(wall), everybody=False)
+
+    def exhausted(self, wall: float) -> QuotaExhausted:
+        """What a call is told that may not go today."""
+        retry_at = datetime.fromtimestamp(self._allowance.free_at(wall), UTC)
+        return QuotaExhausted("The calls that this priority may use today are spent.", retry_at=retry_at)
+
+    def forget(self) -> None:
+        """Whoever waited is gone, with the event loop it waited on."""
+        self.queue, self._deadlines = Queue(), []
+        self._allowance.forget_rules()
+        self._drop_slot()
+
+    def close(self, error: AlmaError) -> None:
+        """Send everybody away who has not gone."""
+        for line in self.queue.lines.values():
+            self._send_away(line, error, everybody=True)
+        self._drop_slot()
+
+    def _give(self, slot: Slot, now: float) -> None:
+        """Give the slot in hand, if it is due, to whoever is next by now."""
+        line = self.queue.next(now)
+        if line is None or line.head().cost != slot.cost:
+            self._drop_slot()  # nobody wants it, or it does not fit
+        elif self._budget.held_until > slot.at or now - slot.at > CATCH_UP:
+            self._drop_slot()  # all were told to hold, or the program was frozen and it passed
+        elif now >= slot.at:
+            self.slot = None
+            permit = self.queue.let_go(line, now)
+            permit.given, permit.state = slot, State.GRANTED
+            permit.poke()
+            if self._emit is not None:
+                self._announce(self._emit, permit, now)
+
+    def _announce(self, emit: Hook, permit: Permit, now: float) -> None:
+        waited = now - permit.asked_at
+        emit(Admitted(now, permit.priority, waited))
+        if waited > _LONG:
+            emit(Waited(now, permit.priority, waited, "its turn"))
+
+    def _drop_slot(self) -> None:
+        if self.slot is not None:
+            self._budget.refund(self.slot)
+            self.slot = None
+
+    def _seat_free(self, line: Line[Permit], now: float) -> bool:
+        """A seat in this line, and a place in flight.
+
+        A line paced over the day seats one call, shortly before it may go.
+        """
+        if line.not_before > now + _LEAD:
+            return False
+        seats = 1 if line.interval > _LEAD else self._seats
+        return line.seated < seats and self.queue.outstanding() < self._most
+
+    def _room(self, kind: str) -> bool:
+        return self.queue.out.get(kind, 0) < self._allowance.concurrency.cap(kind) + self._seats
+
+    def _expire(self, now: float) -> None:
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, _, permit = heapq.heappop(self._deadlines)
+            if permit.state is State.WAITING:
+                permit.line.leave(permit)
+                permit.error = DeadlineExceeded("The deadline passed while the call waited for its turn.")
+                permit.poke()
+
+    def _send_away(self, line: Line[Permit], error: AlmaError, *, everybody: bool) -> None:
+        """No call of this line may go: tell them, but for those who wait for the reset without holding a
+        connection.
+        """
+        for permit in [*line.calls(), *line.ready]:
+            if everybody or permit.state is State.READY or not permit.patient:
+                line.leave(permit)
+                line.ready.pop(permit, None)
+                permit.error = error
+                permit.poke()
+
+    def _wake_at(self, now: float) -> float:
+        wake = self._deadlines[0][0] if self._deadlines else math.inf
+        if self.slot is not None:
+            wake = min(wake, self.slot.at)
+        for line in self.queue.lines.values():
+            if line.waiting and line.not_before == math.inf:
+                wake = min(wake, now + _RECHECK)
+            elif line.not_before > now and line.ready:
+                wake = min(wake, line.not_before)
+            elif line.not_before > now + _LEAD and line.waiting:
+                wake = min(wake, line.not_before - _LEAD)
+        return wake

@@ -1,0 +1,247 @@
+"""The governor: lets calls go when they may, and learns from what comes back.
+
+Theory of operation
+===================
+
+A remote system lets an institution make so many calls a second and so many a day, and refuses what is above.
+Whoever sends as fast as possible is refused, and so are all others who share the allowance. So every call
+asks here first. It gets a **permit**, an object that it holds while it is sent and answered, and that passes
+three gates:
+
+1. **A seat** (``acquire``). Calls wait in lines, one for each priority. Only the few that will be next are
+   seated; they open their connection now, so that connecting costs no time later. All others hold nothing.
+2. **A slot** (``slot``, called when the connection stands). A slot is a moment in time, stamped by the
+   **budget**, and the moments are evenly spaced. Between two slots nothing goes. Who gets a slot is decided
+   when its time has come, not when it was reserved: a call of high priority that arrives in the last
+   millisecond takes it, and a call that was cancelled leaves no hole.
+3. **The settlement** (``settle``). The answer tells how many calls the day still holds, whether we were too
+   fast, and how long it took. From that follow the next calls' pace (``adapt``), the number in flight
+   (``concurrency``), and who must stop (``quota``).
+
+A permit that was never used gives its slot back. One whose call was cancelled after it was sent counts as
+spent.
+
+How it waits. All decisions are made by ``admission``, which never waits: whenever something changed it lets
+go whom it can and says when time alone will change something next. The governor sets one timer for that
+moment, however many calls wait; if it fires early or late, admission just looks again. The only thing to wait
+for is the budget's answer, which may be a round trip away: the first ready call fetches a slot for all, and
+if that one is cancelled, the next does. There is no background task, hence nothing to start, stop or lose.
+
+What goes wrong, and what then happens. *Refused for speed*: everything is held for about a second, the pace
+adapts, the call comes back and pays again. *The day's threshold*: everything stops until midnight UTC, then
+starts slowly. *A frozen program*: slots that passed are given back and new ones taken, nothing is caught up
+in a burst. *A second event loop*: the governor forgets who waited on the first and goes on with what it
+learned. It belongs to one loop at a time, and to one thread.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Callable
+from typing import Final
+
+from alma_async.clock import Clock, Timer
+from alma_async.errors import NotSent
+from alma_async.governance.admission import Admission
+from alma_async.governance.allowance import Allowance
+from alma_async.governance.budget import Budget
+from alma_async.governance.pacing import Slot
+from alma_async.governance.permit import Permit, State
+from alma_async.governance.retry import RetryBudget
+from alma_async.governance.snapshot import QuotaSnapshot, take
+from alma_async.settings import Limits, Priority
+from alma_async.telemetry.events import Hook
+from alma_async.wire.messages import Signals
+
+__all__ = ["Governor", "Permit", "QuotaSnapshot"]
+
+
+class Governor:
+    """Admits calls to one institution's allowance; see the theory of operation above.
+
+    ``retries`` is the budget that all calls share for being sent again.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        budget: Budget,
+        clock: Clock,
+        emit: Hook | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """:param jitter: random numbers in [0, 1), to spread what would otherwise come back at once."""
+        self.retries = RetryBudget()
+        self._budget = budget
+        self._clock = clock
+        self._allowance = Allowance(limits, budget=budget, emit=emit, jitter=jitter)
+        self._admission = Admission(self._allowance, emit=emit)
+        self._emit = emit
+        self._numbers = itertools.count()
+        self._loop: object = None
+        self._timer: Timer | None = None
+        self._fetching = False
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Governor {self._allowance.limits.per_second:g}/s {self._admission.queue}>"
+
+    async def acquire(
+        self,
+        *,
+        priority: Priority,
+        kind: str = "",
+        cost: float = 1.0,
+        deadline: float | None = None,
+        wait_for_quota: bool = False,
+    ) -> Permit:
+        """Wait until this call is among the few that are next.
+
+        :param kind: calls of like latency share a cap on how many are in flight.
+        :param deadline: absolute, on the clock's ``now``.
+        :param wait_for_quota: where nothing is left today for this priority, wait for the reset.
+        :raises DeadlineExceeded: at once if the place in the queue cannot make the deadline, else when it
+            passes.
+        :raises QuotaExhausted: if nothing is left today for this priority, or the day's threshold was hit.
+        :raises NotSent: if the governor was closed.
+        """
+        now = self._adopt()
+        self.retries.count(now)
+        admission = self._admission
+        permit = Permit(
+            self,
+            admission.queue.lines[priority],
+            next(self._numbers),
+            now,
+            kind,
+            cost,
+            deadline,
+            wait_for_quota,
+        )
+        if admission.seat_at_once(permit, now):
+            return permit
+        admission.enter(permit, now, self._clock.wall())
+        self._turn(now)
+        try:
+            while permit.state is State.WAITING:
+                if permit.error is not None:
+                    raise permit.error
+                await permit.change()
+        except BaseException:
+            permit.settle(None)
+            raise
+        return permit
+
+    def snapshot(self) -> QuotaSnapshot:
+        """Everything the governor knows, frozen."""
+        now, wall = self._clock.now(), self._clock.wall()
+        return take(self._allowance, self._admission.queue, self.retries, now=now, wall=wall)
+
+    async def aclose(self) -> None:
+        """Let nobody in any more, send those who wait away, and let go of the budget."""
+        self._closed = True
+        self._admission.close(NotSent("The client was closed while this call waited."))
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        await self._budget.aclose()
+
+    # --- what permits ask for ---
+
+    async def slot_for(self, permit: Permit) -> None:
+        """Wait until the permit has a slot that is due; fetch slots for everybody while nobody else does."""
+        admission, now = self._admission, self._clock.now()
+        if permit.line.not_before == math.inf:
+            raise admission.exhausted(self._clock.wall())
+        admission.line_up(permit)
+        while True:
+            if self._fetching or admission.slot is not None or not await self._fetch(now):
+                await permit.change()
+            now = self._clock.now()
+            if admission.may_write(permit, now):
+                return
+
+    def sent(self, slot: Slot) -> None:
+        """The call of this slot went out now."""
+        now = self._clock.now()
+        self._budget.restamp(slot, now=now)
+        self._allowance.adapt.sent(slot.ordinal, at=now)
+
+    def settle(self, permit: Permit, state: State, signals: Signals | None, latency: float | None) -> None:
+        """A permit ended in ``state``: take it out of wherever it stood, learn, and let others go."""
+        now = self._clock.now()
+        permit.line.end(permit, seated=state is not State.WAITING, granted=state is State.GRANTED)
+        slot = permit.given
+        if slot is not None and signals is None and not permit.was_sent:
+            self._budget.refund(slot)
+        elif slot is not None:
+            if not permit.was_sent:
+                self._allowance.adapt.sent(slot.ordinal, at=slot.at)
+            self._allowance.learn(
+                permit, slot, signals or _SILENCE, latency=latency, now=now, wall=self._clock.wall()
+            )
+        self._turn(now)
+
+    # --- waiting ---
+
+    async def _fetch(self, now: float) -> bool:
+        """Ask the budget for the next slot, on behalf of all who are ready. False if nobody may go just now."""
+        admission = self._admission
+        line = admission.queue.next(now)
+        if line is None:
+            self._turn(now)
+            return False
+        self._fetching = True
+        try:
+            slot = admission.slot = await self._budget.reserve(
+                self._allowance.terms(now),
+                now=now,
+                cost=line.head().cost,
+                waiting=admission.queue.ready() - 1,
+            )
+        finally:
+            self._fetching = False
+        self._turn(now if slot.at <= now else self._clock.now())
+        return True
+
+    def _turn(self, now: float) -> None:
+        """Let admission decide, see that somebody fetches the next slot, and set the timer."""
+        admission = self._admission
+        if now >= self._allowance.rules_until:
+            admission.review(now, self._clock.wall())
+        wake = admission.turn(now)
+        if wake is None:
+            return
+        if admission.slot is None and not self._fetching and (line := admission.queue.next(now)) is not None:
+            line.head().poke()
+        self._arm(wake)
+
+    def _arm(self, wake: float) -> None:
+        timer = self._timer
+        if wake == math.inf or (timer is not None and timer.when() <= wake):
+            return
+        if timer is not None:
+            timer.cancel()
+        self._timer = self._clock.call_at(wake, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._turn(self._clock.now())
+
+    def _adopt(self) -> float:
+        """The running loop is ours; who waited on another is forgotten with it."""
+        if self._closed:
+            raise NotSent("The client is closed.")
+        loop, now = self._clock.loop(), self._clock.now()
+        if loop is not self._loop:
+            self._loop, self._timer, self._fetching = loop, None, False
+            self._admission.forget()
+        if now >= self._allowance.rules_until:
+            self._admission.review(now, self._clock.wall())
+        return now
+
+
+_SILENCE: Final = Signals()

@@ -1,0 +1,139 @@
+"""When the next call may go out: even spacing, and an exact look back over the last second.
+
+Decides the moment of one slot. Leaves to others how many calls a second are allowed just now (``adapt``),
+where the state is kept (``budget``) and the waiting (``governor``).
+
+How Alma's gateway counts is not published, and its maker offers three ways: fixed seconds, a sliding second,
+and a bucket of at most 1.5 tokens. Only evenly spaced calls are right for all three, so there is no burst:
+not at the start, not after a pause.
+
+* **Spacing** is GCRA with a burst of one: ``tat`` (theoretical arrival time) is when the next call is due on
+  an even grid.
+* **The ring** holds the moments of the last ``depth`` calls. The ``depth + 1``-th goes no earlier than one
+  window after the first of them, which is the limit's own definition, checked exactly.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+
+import attrs
+
+__all__ = ["CATCH_UP", "Pace", "Slot", "Terms", "terms"]
+
+# Chosen: timers are late by about 1 ms (epoll rounds up; 2.1 ms at worst measured). Up to this lateness a
+# call keeps its place on the grid, so that the rate does not sink; beyond it the loop was idle or frozen, and
+# the grid starts anew: no catching up in a burst.
+CATCH_UP = 0.010
+
+# Chosen: no slot is stamped further ahead than this (or twenty intervals of a slow pace); state that claims
+# so is of another clock.
+HORIZON = 60.0
+
+
+@attrs.frozen
+class Terms:
+    """The pace in force: seconds between calls, and at most ``depth`` calls in any ``window`` seconds."""
+
+    interval: float
+    window: float
+    depth: int
+
+
+def terms(limit: float, *, per_second: float, margin: float) -> Terms:
+    """The terms for ``per_second`` calls a second (at most ``limit``), all widened by ``margin`` against
+    jitter on the way.
+    """
+    return Terms((1 + margin) / min(per_second, limit), 1 + margin, math.ceil(limit))
+
+
+@attrs.define(eq=False)
+class Slot:
+    """One stamped moment to go. ``ordinal`` counts the budget's calls; ``before`` and ``after`` are ``tat``
+    around it.
+    """
+
+    at: float
+    ordinal: int
+    cost: float
+    stamps: int
+    interval: float
+    before: float
+    after: float
+
+
+@attrs.define(eq=False)
+class Pace:
+    """Pace, ring, hold and count of one budget. ``spent`` counts slots given and not refunded."""
+
+    tat: float = -math.inf
+    held_until: float = -math.inf
+    spent: int = 0
+    ring: list[float] = attrs.field(factory=list)
+
+    def reserve(self, terms: Terms, *, now: float, cost: float = 1.0) -> Slot:
+        """Take the next slot: never before ``now``, the grid, the ring or a hold allows it."""
+        before, ring, depth = self.tat, self.ring, terms.depth
+        at = before if before > now else now  # noqa: FURB136 - this is the hot path, and max() is a call
+        if self.held_until > at:
+            at = self.held_until = max(at, min(self.held_until, now + HORIZON))
+        if before > now + HORIZON:
+            at = max(self._believable(terms, now), self.held_until)
+            before = self.tat
+        stamps = 1
+        if cost > 1:
+            cost = min(cost, depth)
+            stamps = math.ceil(cost)
+        if len(ring) + stamps > depth:
+            del ring[: bisect.bisect_right(ring, now - terms.window)]
+            first = len(ring) + stamps - depth - 1
+            if first >= 0:
+                at = max(at, ring[first] + terms.window)
+        ring += (at,) * stamps
+        self.tat = after = (before if at - before <= CATCH_UP else at) + cost * terms.interval
+        self.spent += stamps
+        return Slot(at, self.spent, cost, stamps, terms.interval, before, after)
+
+    def refund(self, slot: Slot) -> None:
+        """Take back a slot that was not used. Its time is free again only while no later slot was given."""
+        self._unstamp(slot)
+        self.spent -= slot.stamps
+        if self.tat == slot.after:
+            self.tat = slot.before
+
+    def restamp(self, slot: Slot, *, now: float) -> None:
+        """The call went out at ``now``, later than its slot said: remember the truth, and space the next ones
+        from it.
+        """
+        if now <= slot.at:
+            return
+        self._unstamp(slot)
+        for _ in range(slot.stamps):
+            bisect.insort(self.ring, now)
+        if now - slot.at > CATCH_UP:
+            self.tat = max(self.tat, now + slot.cost * slot.interval)
+        slot.at = now
+
+    def hold(self, until: float) -> None:
+        """Give no slot before ``until``. A hold is only ever lengthened."""
+        self.held_until = max(self.held_until, until)
+
+    def empty(self, terms: Terms, *, now: float) -> None:
+        """Nothing is known of what was sent: assume the whole window is used up, so that the first slot is
+        one window away.
+        """
+        self.tat = now + terms.window
+        self.ring[:] = [now] * terms.depth
+
+    def _believable(self, terms: Terms, now: float) -> float:
+        """A grid this far ahead comes from a hold or a slow pace; else it is another clock's, and nothing is known."""
+        self.held_until = min(self.held_until, now + HORIZON)
+        if self.tat > max(now, self.held_until) + HORIZON + 20 * terms.interval:
+            self.empty(terms, now=now)
+        return self.tat
+
+    def _unstamp(self, slot: Slot) -> None:
+        start = bisect.bisect_left(self.ring, slot.at)
+        end = bisect.bisect_right(self.ring, slot.at, lo=start)
+        del self.ring[start : min(end, start + slot.stamps)]

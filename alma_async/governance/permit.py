@@ -1,0 +1,147 @@
+"""The permit: one call's way from waiting to settled, as its holder sees it.
+
+Decides nothing; every step is the governor's. It exists once for each attempt, since every send has to be
+paid for.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Protocol, Self
+
+import anyio
+
+from alma_async.errors import AlmaError
+from alma_async.governance.pacing import Slot
+from alma_async.governance.queue import Line
+from alma_async.settings import Priority
+from alma_async.wire.messages import Signals
+
+__all__ = ["Permit", "State"]
+
+
+class State(IntEnum):
+    """Where a permit stands."""
+
+    WAITING = 0  # for a seat
+    SEATED = 1  # connecting
+    READY = 2  # connected, waiting for a slot
+    GRANTED = 3  # has its slot
+    ENDED = 4
+
+
+class _Issuer(Protocol):
+    async def slot_for(self, permit: Permit) -> None: ...
+
+    def sent(self, slot: Slot) -> None: ...
+
+    def settle(
+        self, permit: Permit, state: State, signals: Signals | None, latency: float | None
+    ) -> None: ...
+
+
+class Permit:
+    """The right to send once.
+
+    Held over the whole attempt; settled once, at the latest on leaving ``with permit:``.
+    """
+
+    __slots__ = (
+        "_event",
+        "_issuer",
+        "asked_at",
+        "cost",
+        "deadline",
+        "error",
+        "given",
+        "kind",
+        "line",
+        "number",
+        "patient",
+        "state",
+        "was_sent",
+    )
+
+    def __init__(  # noqa: PLR0917 - made in one place, a thousand times a second
+        self,
+        issuer: _Issuer,
+        line: Line[Permit],
+        number: int,
+        asked_at: float,
+        kind: str,
+        cost: float,
+        deadline: float | None,
+        patient: bool,
+    ) -> None:
+        self._issuer = issuer
+        self._event: anyio.Event | None = None
+        self.line = line
+        self.number = number
+        self.asked_at = asked_at
+        self.kind = kind
+        self.cost = cost
+        self.deadline = deadline
+        self.patient = patient
+        self.state = State.WAITING
+        self.given: Slot | None = None
+        self.was_sent = False
+        self.error: AlmaError | None = None
+
+    def __repr__(self) -> str:
+        return f"<Permit {self.line.priority.value} {self.state.name.lower()}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.settle(None)
+
+    @property
+    def priority(self) -> Priority:
+        """The line it waits or waited in."""
+        return self.line.priority
+
+    async def slot(self) -> None:
+        """Take the next slot and wait for it.
+
+        To be called once, when the connection stands, right before writing.
+
+        :raises QuotaExhausted: if everything (or this priority) was stopped meanwhile. Who would rather wait
+            acquires anew.
+        """
+        try:
+            await self._issuer.slot_for(self)
+        except BaseException:
+            self.settle(None)
+            raise
+
+    def sent(self) -> None:
+        """The headers went out just now: the slot is stamped with the true moment."""
+        if self.given is not None and self.state is State.GRANTED and not self.was_sent:
+            self.was_sent = True
+            self._issuer.sent(self.given)
+
+    def settle(self, signals: Signals | None, *, latency: float | None = None, ok: bool = True) -> None:
+        """Say what came of it; only the first word counts. ``None``: no answer; if it was not even sent, the
+        slot goes back.
+
+        :param latency: seconds until the answer; leave it out, or set ``ok`` to False, where it says nothing
+            about the server.
+        """
+        state = self.state
+        if state is not State.ENDED:
+            self.state = State.ENDED
+            self._issuer.settle(self, state, signals, latency if ok else None)
+
+    async def change(self) -> None:
+        """Wait until the governor has news for this permit."""
+        self._event = anyio.Event()
+        try:
+            await self._event.wait()
+        finally:
+            self._event = None
+
+    def poke(self) -> None:
+        """There is news: look again. Costs nothing where nobody waits, and never meets a finished future."""
+        if self._event is not None:
+            self._event.set()

@@ -1,0 +1,196 @@
+"""Who is next: one line for each priority, first come first served in each, and stride scheduling between
+them.
+
+Decides the order alone. Leaves to ``governor`` when anybody may go, and what to do with whom.
+
+A line has two parts. Calls first *wait* for a seat. The few that are *seated* may open their connection, and
+when that stands they are *ready* to be given the next slot. Each line has its own few seats, so that a call
+of high priority never finds them taken by bulk work, and the order is decided when a slot comes due and not
+when it was asked for.
+
+Stride scheduling: each line has a ``passed`` value that grows by ``cost / weight`` with every call let go;
+the line that passed least is next. A line that was empty starts where the others are: no credit for having
+been idle.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Final, Generic, Protocol, TypeVar
+
+import attrs
+
+from alma_async.settings import Priority
+
+__all__ = ["WEIGHTS", "Line", "Queue"]
+
+# Chosen (design): with all three lines full, of thirteen calls eight are interactive, four normal, one is
+# bulk.
+WEIGHTS: Final = {Priority.INTERACTIVE: 8.0, Priority.NORMAL: 4.0, Priority.BULK: 1.0}
+
+
+class _Call(Protocol):
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def cost(self) -> float: ...
+
+
+T = TypeVar("T", bound=_Call)
+
+
+@attrs.define(eq=False)
+class Line(Generic[T]):
+    """The calls of one priority.
+
+    ``not_before`` is when its next call may go (infinity: not today), ``interval`` the seconds between its
+    calls while it is paced over the day. ``out`` counts seated and flying calls by kind, over all lines.
+    """
+
+    priority: Priority
+    weight: float
+    out: dict[str, int]
+    passed: float = 0.0
+    not_before: float = -math.inf
+    interval: float = 0.0
+    waiting: int = 0
+    seated: int = 0
+    in_flight: int = 0
+    ready: OrderedDict[T, None] = attrs.field(factory=OrderedDict)
+    lanes: dict[str, OrderedDict[T, None]] = attrs.field(factory=dict)
+
+    def enter(self, call: T) -> None:
+        """Wait for a seat, behind all that came before."""
+        self.lanes.setdefault(call.kind, OrderedDict())[call] = None
+        self.waiting += 1
+
+    def leave(self, call: T) -> None:
+        """Wait no longer; no trace is left. Nothing happens if the call does not wait."""
+        lane = self.lanes.get(call.kind)
+        if lane is None or call not in lane:
+            return
+        del lane[call]
+        if not lane:
+            del self.lanes[call.kind]
+        self.waiting -= 1
+
+    def first(self, room: Callable[[str], bool]) -> T | None:
+        """The first waiting call whose kind has room; kinds without room do not hold up the others."""
+        heads = [next(iter(lane)) for kind, lane in self.lanes.items() if room(kind)]
+        return min(heads, key=lambda head: head.number, default=None)
+
+    def seat(self, call: T) -> None:
+        """The call has a seat."""
+        self.seated += 1
+        self.out[call.kind] = self.out.get(call.kind, 0) + 1
+
+    def end(self, call: T, *, seated: bool, granted: bool) -> None:
+        """The call is through, wherever it stood."""
+        if granted:
+            self.in_flight -= 1
+            self.out[call.kind] -= 1
+        elif seated:
+            self.seated -= 1
+            self.out[call.kind] -= 1
+            self.ready.pop(call, None)
+        else:
+            self.leave(call)
+
+    def head(self) -> T:
+        """The first ready call."""
+        return next(iter(self.ready))
+
+    def calls(self) -> Iterator[T]:
+        """All that wait for a seat, in no particular order."""
+        for lane in self.lanes.values():
+            yield from lane
+
+
+class Queue(Generic[T]):
+    """The lines, and who is next among them."""
+
+    def __init__(self) -> None:
+        self.out: dict[str, int] = {}
+        self.lines: dict[Priority, Line[T]] = {
+            priority: Line(priority, weight, self.out) for priority, weight in WEIGHTS.items()
+        }
+        self._lines = tuple(self.lines.values())
+        self._passed = 0.0
+
+    def __repr__(self) -> str:
+        counts = (
+            f"{line.priority.value} {line.waiting}+{line.seated}+{line.in_flight}" for line in self._lines
+        )
+        return f"waiting+seated+in flight: {', '.join(counts)}"
+
+    def waiting(self) -> int:
+        """Calls without a seat."""
+        a, b, c = self._lines
+        return a.waiting + b.waiting + c.waiting
+
+    def ready(self) -> int:
+        """Calls that would go at once if they had a slot."""
+        a, b, c = self._lines
+        return len(a.ready) + len(b.ready) + len(c.ready)
+
+    def outstanding(self) -> int:
+        """Calls seated or in flight."""
+        a, b, c = self._lines
+        return a.seated + a.in_flight + b.seated + b.in_flight + c.seated + c.in_flight
+
+    def busy(self) -> bool:
+        """Does anybody want anything?"""
+        a, b, c = self._lines
+        return bool(a.ready or b.ready or c.ready or a.waiting or b.waiting or c.waiting)
+
+    def wake(self, line: Line[T]) -> None:
+        """A call comes to the line: if it was empty, it starts where the others are."""
+        if not line.waiting and not line.seated and line.passed < self._passed:
+            line.passed = self._passed
+
+    def next(self, now: float) -> Line[T] | None:
+        """The line whose first ready call should get a slot due now."""
+        best = None
+        for line in self._lines:
+            if line.ready and line.not_before <= now and (best is None or line.passed < best.passed):
+                best = line
+        return best
+
+    def order(self) -> list[Line[T]]:
+        """The lines, the one that is next first."""
+        return sorted(self._lines, key=lambda line: line.passed)
+
+    def let_go(self, line: Line[T], now: float) -> T:
+        """The line's first ready call goes; the line pays for it."""
+        call, _ = line.ready.popitem(last=False)
+        line.seated -= 1
+        line.in_flight += 1
+        self._passed = line.passed
+        line.passed += call.cost / line.weight
+        if line.interval:
+            line.not_before = now + line.interval
+        return call
+
+    def come_back(self, line: Line[T], call: T) -> None:
+        """The call could not use its slot: it is first again, and the line gets back what it paid."""
+        line.ready[call] = None
+        line.ready.move_to_end(call, last=False)
+        line.seated += 1
+        line.in_flight -= 1
+        line.passed -= call.cost / line.weight
+
+    def ahead(self, line: Line[T]) -> float:
+        """How many calls will certainly have gone before one that enters this line now."""
+        own = line.waiting + len(line.ready)
+        others = (
+            min(float(other.waiting + len(other.ready)), own * other.weight / line.weight)
+            for other in self._lines
+            if other is not line
+        )
+        return own + sum(others)

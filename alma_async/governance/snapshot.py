@@ -1,0 +1,81 @@
+"""What a governor shows of itself: one frozen value, and how it is taken. Decides nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+
+from alma_async.governance.allowance import Allowance
+from alma_async.governance.queue import Queue
+from alma_async.governance.retry import RetryBudget
+from alma_async.settings import Priority
+
+__all__ = ["QuotaSnapshot", "take"]
+
+
+@attrs.frozen(kw_only=True)
+class QuotaSnapshot:
+    """The allowance as one client sees it.
+
+    ``per_second`` is in force, ``limit`` configured; ``margin`` is how much wider calls are spaced against
+    jitter; ``foreign`` is what others draw a second (None: unknown). ``remaining`` counts for the whole
+    institution and day, less our own calls since (None: unknown); ``reserve`` is what bulk work leaves,
+    ``floors`` where each priority stops. ``held_until`` and ``stopped_until`` say until when everything
+    waits, and ``why``; ``open`` which priorities may go now.
+    """
+
+    per_second: float
+    limit: float
+    margin: float
+    foreign: float | None
+    remaining: int | None
+    remaining_seen_at: datetime | None
+    reserve: float
+    floors: Mapping[Priority, float]
+    open: Mapping[Priority, bool]
+    waiting: Mapping[Priority, int]
+    in_flight: Mapping[Priority, int]
+    latency: Mapping[str, float]
+    retries_left: float
+    held_until: datetime | None
+    stopped_until: datetime | None
+    resets_at: datetime
+    why: str
+
+
+def take(
+    allowance: Allowance, queue: Queue[Any], retries: RetryBudget, *, now: float, wall: float
+) -> QuotaSnapshot:
+    """The state at ``now``."""
+    budget, adapt, limits = allowance.budget, allowance.adapt, allowance.limits
+    quota, spent = budget.quota, budget.spent
+    rules = quota.rules(limits, spent=spent, wall=wall)
+    held, stopped = budget.held_until > now, quota.stopped_until > wall
+    lines = queue.lines.values()
+    return QuotaSnapshot(
+        per_second=1 / allowance.terms(now).interval,
+        limit=limits.per_second,
+        margin=adapt.margin(now),
+        foreign=adapt.sensor.estimate(now) if adapt.sensor.sees(now) else None,
+        remaining=quota.left(spent=spent, wall=wall),
+        remaining_seen_at=_utc(quota.seen_at) if quota.anchor is not None else None,
+        reserve=rules[Priority.BULK].floor if math.isfinite(rules[Priority.BULK].floor) else 0.0,
+        floors={priority: rule.floor for priority, rule in rules.items()},
+        open={line.priority: line.not_before < math.inf for line in lines},
+        waiting={line.priority: line.waiting + line.seated for line in lines},
+        in_flight={line.priority: line.in_flight for line in lines},
+        latency=allowance.concurrency.latency(),
+        retries_left=retries.balance(now),
+        held_until=_utc(wall + budget.held_until - now) if held else None,
+        stopped_until=_utc(quota.stopped_until) if stopped else None,
+        resets_at=_utc(quota.next_reset(wall)),
+        why="the day's calls are spent" if stopped else "refused for too many calls a second" if held else "",
+    )
+
+
+def _utc(wall: float) -> datetime:
+    return datetime.fromtimestamp(wall, UTC)

@@ -1,0 +1,58 @@
+"""Which portfolio a row means: one, none, or nobody can say. Pure.
+
+By portfolio id, then by MMS id with the URL deciding between several; never by title. On ambiguity nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import attrs
+
+__all__ = ["Ambiguous", "Candidate", "Match", "NoMatch", "One", "decide"]
+
+
+@attrs.frozen
+class Candidate:
+    """A portfolio of the row's title in the row's service."""
+
+    portfolio_id: str
+    url: str
+
+
+@attrs.frozen
+class One:
+    """Exactly one portfolio is meant."""
+
+    portfolio_id: str
+
+
+@attrs.frozen
+class NoMatch:
+    """No portfolio of this title is there."""
+
+
+@attrs.frozen
+class Ambiguous:
+    """Several could be meant; nothing may be written."""
+
+    portfolio_ids: tuple[str, ...]
+
+
+Match: TypeAlias = One | NoMatch | Ambiguous
+
+
+def decide(url: str, candidates: Sequence[Candidate], *, rows_of_title: int) -> Match:
+    """Choose among the portfolios of one title. ``rows_of_title`` is how many rows of the file name the same title.
+
+    A single portfolio and a single row mean each other, whatever their URLs. Otherwise the URL must be the same.
+    """
+    if not candidates:
+        return NoMatch()
+    if len(candidates) == 1 and rows_of_title == 1:
+        return One(candidates[0].portfolio_id)
+    same = [candidate for candidate in candidates if candidate.url == url]
+    if len(same) == 1:
+        return One(same[0].portfolio_id)
+    return Ambiguous(tuple(candidate.portfolio_id for candidate in same or candidates))

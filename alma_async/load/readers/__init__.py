@@ -1,0 +1,7 @@
+"""The readers of input files: each turns one format into the rows of ``alma_async.load.rows``."""
+
+from __future__ import annotations
+
+from alma_async.load.readers.source import FORMATS, RowSource, read_rows
+
+__all__ = ["FORMATS", "RowSource", "read_rows"]

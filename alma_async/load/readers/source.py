@@ -1,0 +1,158 @@
+"""Which format a file is of, and the source of rows that a load reads.
+
+Decides by the header alone; file names and content are not asked. A further format joins by one entry of ``FORMATS``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from alma_async.load.readers import kbart, native
+from alma_async.load.readers.kbart import IDENTIFIERS, Notes
+from alma_async.load.readers.mms_map import MmsMap
+from alma_async.load.readers.text import TextFile, shown
+from alma_async.load.rows import BadRow, Fingerprint, InputError, Row
+
+__all__ = ["FORMATS", "Format", "Options", "RowSource", "read_rows"]
+
+
+@attrs.frozen(kw_only=True)
+class Options:
+    """What the user chose about reading."""
+
+    mms_map: MmsMap | None = None
+    ignore_unknown: bool = False
+    notes: Notes = "internal_description"
+
+
+@attrs.frozen(kw_only=True)
+class Format:
+    """One kind of file: what its header must name, and how to read it. ``fits`` gives the columns it knows the file by."""
+
+    wants: str
+    fits: Callable[[TextFile], tuple[str, ...]]
+    read: Callable[[TextFile, Options], Iterator[Row | BadRow | None]]
+
+
+def _fits_kbart(file: TextFile) -> tuple[str, ...]:
+    found = set(kbart.columns(file))
+    named = tuple(name for name in IDENTIFIERS if name in found)
+    return (
+        ("publication_title", *named)
+        if named and "publication_title" in found and file.delimiter == "\t"
+        else ()
+    )
+
+
+def _fits_native(file: TextFile) -> tuple[str, ...]:
+    return tuple(name for name in native.IDS if name in file.header)
+
+
+def _read_kbart(file: TextFile, options: Options) -> Iterator[Row | BadRow | None]:
+    return kbart.read(file, mms_map=options.mms_map, notes=options.notes)
+
+
+def _read_native(file: TextFile, options: Options) -> Iterator[Row | BadRow | None]:
+    if options.mms_map:
+        raise InputError(f"{file.path} names its records itself; a map of MMS ids is for KBART.")
+    return native.read(file, ignore_unknown=options.ignore_unknown)
+
+
+# In the order of asking: a KBART list may have a column mms_id, a native file has no publication_title.
+FORMATS: Final[Mapping[str, Format]] = {
+    "kbart": Format(
+        wants="publication_title and print_identifier or online_identifier, separated by tabs",
+        fits=_fits_kbart,
+        read=_read_kbart,
+    ),
+    "csv": Format(wants="mms_id or portfolio_id", fits=_fits_native, read=_read_native),
+}
+
+
+@attrs.define
+class RowSource:
+    """The rows of a file. Each iteration opens the file anew; ``warnings`` are complete after the first one has ended."""
+
+    path: Path
+    format: str
+    reason: str
+    _file: TextFile
+    _options: Options
+    _blank_rows: int = 0
+
+    def __iter__(self) -> Iterator[Row | BadRow]:
+        blank_rows = 0
+        for row in FORMATS[self.format].read(self._file, self._options):
+            if row is None:
+                blank_rows += 1
+            else:
+                yield row
+        self._blank_rows = blank_rows
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know about the file as a whole."""
+        blank = (f"blank rows skipped: {self._blank_rows}",) if self._blank_rows else ()
+        return (*self._file.warnings, *blank)
+
+    def fingerprint(self) -> Fingerprint:
+        """What the file and the map hold now."""
+        mms_map = self._options.mms_map
+        return attrs.evolve(_fingerprint(self.path), mms_map=_fingerprint(mms_map.path) if mms_map else None)
+
+
+def read_rows(
+    path: str | PathLike[str],
+    *,
+    format: str = "auto",  # noqa: A002 - the option's name on the command line
+    mms_map: str | PathLike[str] | None = None,
+    ignore_unknown: bool = False,
+    notes: Notes = "internal_description",
+) -> RowSource:
+    """Open a file of rows for a load.
+
+    :param format: ``auto`` (by the header), ``csv`` or ``kbart``
+    :param mms_map: a file of two columns, identifier and MMS id, for KBART lists without a column ``mms_id``
+    :param ignore_unknown: read over columns that the native CSV does not know
+    :param notes: which field takes the notes of a KBART list, if any
+    :raises InputError: where the file is not of that format, or of none that is known
+    """
+    file = TextFile.inspect(Path(path))
+    name, reason = _recognise(file, format)
+    options = Options(
+        mms_map=MmsMap.read(Path(mms_map)) if mms_map is not None else None,
+        ignore_unknown=ignore_unknown,
+        notes=notes,
+    )
+    FORMATS[name].read(file, options)  # checks the rest of the header now, not at the first row
+    return RowSource(file.path, name, reason, file, options)
+
+
+def _recognise(file: TextFile, asked: str) -> tuple[str, str]:
+    if asked not in ("auto", *FORMATS):
+        raise InputError(f"{shown(asked)} is no format; known are auto, {', '.join(FORMATS)}.")
+    candidates = FORMATS if asked == "auto" else {asked: FORMATS[asked]}
+    for name, known in candidates.items():
+        if columns := known.fits(file):
+            how = "As asked" if asked == name else f"Taken for {name}"
+            return name, f"{how}: the header names {', '.join(columns)}."
+    looked_for = "; ".join(f"for {name}: {known.wants}" for name, known in candidates.items())
+    found = shown(", ".join(file.header))
+    raise InputError(
+        f"{file.path} has no header that fits. Looked {looked_for}. Found in line {file.header_line}: {found}."
+    )
+
+
+def _fingerprint(path: Path) -> Fingerprint:
+    try:
+        with path.open("rb") as raw:
+            digest = hashlib.file_digest(raw, "sha256")
+            return Fingerprint(sha256=digest.hexdigest(), size=raw.tell())
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None

@@ -1,0 +1,167 @@
+"""Which KBART lines are one title, and what they say together.
+
+Decides by values alone. Lines are one title when they agree in their normalised identifiers and in title_id or URL, wherever they
+stand in the file: title_id alone is no key, since published lists give predecessors the id and URL of their successor. Lines that
+contradict each other are refused for a person to review; nothing is chosen for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Literal, TypeVar
+
+import attrs
+
+from alma_async.load.readers.text import shown
+from alma_async.load.rows import BadRow, Coverage, Embargo, Problem, Row
+
+__all__ = ["Part", "one_row", "parted"]
+
+T = TypeVar("T")
+
+
+@attrs.frozen(kw_only=True)
+class Part:
+    """What one line says."""
+
+    line: int
+    title: str | None
+    identity: tuple[str, ...]
+    title_id: str
+    url: str | None
+    free: bool
+    material: str | None
+    coverage: Coverage | None
+    embargo: Embargo | None
+    notes: str | None
+    mms_ids: frozenset[str]
+    warnings: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def range(self) -> Coverage:
+        """What the line covers; all there is, where it does not say."""
+        return self.coverage or Coverage()
+
+    @property
+    def keys(self) -> tuple[tuple[object, ...], ...]:
+        """What another line must share one of to be of the same title."""
+        ids = (("title_id", self.title_id), ("title_url", self.url))
+        return tuple((self.identity, name, text) for name, text in ids if text) or ((self.identity,),)
+
+
+def parted(parts: Iterable[Part]) -> list[list[Part]]:
+    """The lines of each title, in the order of the file."""
+    titles: dict[tuple[object, ...], list[Part]] = {}
+    for part in parts:
+        # One line may tie together two titles that looked apart: the one by its title_id, the other by its URL.
+        tied = [titles[key] for key in part.keys if key in titles]
+        title = max(tied, key=len, default=[])
+        for other in tied:
+            if other is not title:
+                title += other
+                titles.update((key, title) for member in other for key in member.keys)
+        title.append(part)
+        titles.update((key, title) for key in part.keys)
+    return [
+        sorted(title, key=lambda part: part.line) for title in {id(t): t for t in titles.values()}.values()
+    ]
+
+
+def one_row(
+    parts: Sequence[Part], *, notes: Literal["internal_description", "public_note"] | None
+) -> Row | BadRow:
+    """The title as a row, or all that speaks against it."""
+    first, lines = parts[0], tuple(part.line for part in parts)
+    problems = [
+        *chain.from_iterable(part.problems for part in parts),
+        *_contradictions(parts),
+        *_mixed_access(parts),
+    ]
+    mms_ids = sorted(frozenset[str]().union(*(part.mms_ids for part in parts)))
+    if len(mms_ids) != 1:
+        problems.append(_not_one_record(parts, mms_ids))
+    if problems:
+        return BadRow(line=first.line, lines=lines, problems=tuple(problems), title=first.title)
+    coverage = _different(parts, lambda part: part.coverage)
+    return Row(
+        line=first.line,
+        lines=lines,
+        mms_id=mms_ids[0],
+        title=first.title,
+        values=_values(parts, notes),
+        coverage=tuple(coverage) or None,
+        embargo=first.embargo,
+        warnings=tuple(_warnings(parts)),
+    )
+
+
+def _values(parts: Sequence[Part], notes: str | None) -> dict[str, str]:
+    said = {
+        "url": _different(parts, lambda part: part.url),
+        "material_type": _different(parts, lambda part: part.material),
+    }
+    if notes:
+        said[notes] = ["; ".join(_different(parts, lambda part: part.notes))]
+    return {name: texts[0] for name, texts in said.items() if any(texts)}
+
+
+def _different(parts: Iterable[Part], read: Callable[[Part], T | None]) -> list[T]:
+    return list(dict.fromkeys(value for part in parts if (value := read(part)) is not None))
+
+
+def _contradictions(parts: Sequence[Part]) -> Iterator[Problem]:
+    first = parts[0]
+    for part in parts[1:]:
+        for column, one, other in (
+            ("title_url", first.url, part.url),
+            ("publication_type", first.material, part.material),
+            # No embargo beside an embargo counts: a moving wall would hide the line that has none.
+            ("embargo_info", first.embargo or "none", part.embargo or "none"),
+        ):
+            if one and other and one != other:
+                reason = (
+                    f"differs from line {first.line} of the same title, but a portfolio has only one: review"
+                )
+                yield Problem(part.line, column, reason, shown(str(other)))
+
+
+def _mixed_access(parts: Sequence[Part]) -> Iterator[Problem]:
+    for one, other in _overlaps(parts):
+        if one.free != other.free:
+            reason = f"contradicts line {one.line}, whose dates overlap: one is free, the other paid: review"
+            yield Problem(other.line, "access_type", reason, "F" if other.free else "P")
+
+
+def _warnings(parts: Sequence[Part]) -> Iterator[str]:
+    yield from dict.fromkeys(chain.from_iterable(part.warnings for part in parts))
+    if len(titles := _different(parts, lambda part: part.title)) > 1:
+        yield f"the lines of this title carry different titles: {' / '.join(titles)}"
+    for one, other in _overlaps(parts):
+        yield f"the coverage of line {other.line} overlaps with that of line {one.line}"
+
+
+def _overlaps(parts: Sequence[Part]) -> Iterator[tuple[Part, Part]]:
+    """For each line, in the order of their beginnings, the line before it that reaches longest, of free and paid ones each."""
+    if len(parts) == 1:
+        return
+    longest: dict[bool, Part] = {}
+    for part in sorted(parts, key=lambda part: part.range.begins):
+        yield from ((other, part) for other in longest.values() if other.range.overlaps(part.range))
+        longest[part.free] = max(longest.get(part.free, part), part, key=lambda part: _last(part.range))
+
+
+def _last(coverage: Coverage) -> tuple[int, ...]:
+    return coverage.ends + (9999, 99, 99)[len(coverage.ends) :]
+
+
+def _not_one_record(parts: Sequence[Part], mms_ids: Sequence[str]) -> Problem:
+    line = parts[0].line
+    if mms_ids:
+        return Problem(line, "mms_id", "are several records for one title: review", shown(", ".join(mms_ids)))
+    return Problem(
+        line,
+        "mms_id",
+        "is missing: neither a column mms_id nor the map of MMS ids names the record of this title",
+    )

@@ -1,0 +1,181 @@
+"""What one row of an input file says, in words that no file format knows.
+
+Decides the shape alone: which parts a row may have, and how "leave alone", "empty it" and "set it" differ. Reading files is left to
+``readers``; what a row means for a portfolio, to ``match`` and ``plan``. Every part of a coverage statement stays the text the file
+gave, because Alma keeps them as text (volumes such as ``S7`` are documented) and a month that the file does not name is not ours to
+invent. The embargo grammar is KBART's (NISO RP-9-2014); years and months are calendar units there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import Enum
+from typing import Final, Literal, cast
+
+import attrs
+
+from alma_async.errors import ConfigurationError
+
+__all__ = [
+    "CLEAR",
+    "BadRow",
+    "Clear",
+    "Coverage",
+    "Embargo",
+    "Fingerprint",
+    "InputError",
+    "Period",
+    "Problem",
+    "Row",
+]
+
+
+class InputError(ConfigurationError):
+    """The file as a whole cannot be read: it is missing, of another kind, or its header is wrong."""
+
+    advice = "Nothing was sent; correct the file, or name its --format."
+
+
+class Clear(Enum):
+    """The one value of a cell that empties a field, as a blank cell leaves it alone."""
+
+    CLEAR = "<clear>"
+
+
+CLEAR: Final = Clear.CLEAR
+
+
+@attrs.frozen(kw_only=True)
+class Coverage:
+    """One coverage statement. A part that the file does not give is None; no last date means up to the present."""
+
+    from_year: str | None = None
+    from_month: str | None = None
+    from_day: str | None = None
+    from_volume: str | None = None
+    from_issue: str | None = None
+    until_year: str | None = None
+    until_month: str | None = None
+    until_day: str | None = None
+    until_volume: str | None = None
+    until_issue: str | None = None
+
+    @property
+    def begins(self) -> tuple[int, ...]:
+        """Year, month, day of the first issue, as far as they are known."""
+        return _numbers(self.from_year, self.from_month, self.from_day)
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Year, month, day of the last issue, as far as they are known; empty for the present."""
+        return _numbers(self.until_year, self.until_month, self.until_day)
+
+    def overlaps(self, other: Coverage) -> bool:
+        """Whether the dates do not prove the two apart."""
+        return not (later(self.begins, than=other.ends) or later(other.begins, than=self.ends))
+
+
+def _numbers(*parts: str | None) -> tuple[int, ...]:
+    return tuple(int(part) for part in parts if part is not None)
+
+
+def later(date: tuple[int, ...], *, than: tuple[int, ...]) -> bool:
+    """Whether one date is later than another as far as both are known: 2010-05 is not later than 2010."""
+    known = min(len(date), len(than))
+    return date[:known] > than[:known]
+
+
+_WALL: Final = "([1-9][0-9]{0,4})([DMY])"
+_EMBARGO: Final = re.compile(f"R{_WALL}(?:;P{_WALL})?|P{_WALL}")
+
+
+@attrs.frozen
+class Period:
+    """A length of time: a number of days, or of calendar months or years."""
+
+    number: int
+    unit: Literal["D", "M", "Y"]
+
+    def __str__(self) -> str:
+        return f"{self.number}{self.unit}"
+
+
+@attrs.frozen(kw_only=True)
+class Embargo:
+    """What lies behind the moving walls: only ``last`` (KBART's R), and all but ``except_last`` (KBART's P)."""
+
+    last: Period | None = None
+    except_last: Period | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Embargo:
+        """Read ``P1Y``, ``R2Y`` or ``R2Y;P6M``; anything else is a ValueError that says so."""
+        found = _EMBARGO.fullmatch(text.upper())
+        if not found:
+            raise ValueError("is no embargo such as P1Y, R2Y or R2Y;P6M")
+        return cls(
+            last=_period(found[1], found[2]),
+            except_last=_period(found[3] or found[5], found[4] or found[6]),
+        )
+
+    def __str__(self) -> str:
+        return ";".join(f"{sign}{wall}" for sign, wall in (("R", self.last), ("P", self.except_last)) if wall)
+
+
+def _period(number: str | None, unit: str | None) -> Period | None:
+    return Period(int(number), cast("Literal['D', 'M', 'Y']", unit)) if number else None
+
+
+@attrs.frozen(kw_only=True)
+class Row:
+    """One title to load: which portfolio it means, and the fields that the file names for it.
+
+    ``values`` holds native column names and only cells that were not blank. ``line`` counts physical lines, the header's included.
+    """
+
+    line: int
+    lines: tuple[int, ...]
+    mms_id: str | None = None
+    portfolio_id: str | None = None
+    title: str | None = None
+    values: Mapping[str, str | Clear] = attrs.field(factory=dict)
+    coverage: tuple[Coverage, ...] | Clear | None = None
+    embargo: Embargo | Clear | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Problem:
+    """Why a row is refused: the cell as it was found, safe to print, and what is wrong with it.
+
+    ``column`` is empty where the whole row is meant. ``text`` and ``reason`` together make a sentence.
+    """
+
+    line: int
+    column: str
+    reason: str
+    text: str = ""
+
+    def __str__(self) -> str:
+        cell = f'"{self.text}"' if self.text else ""
+        return " ".join(part for part in (f"line {self.line}:", self.column, cell, self.reason) if part)
+
+
+@attrs.frozen(kw_only=True)
+class BadRow:
+    """A row that is refused and never sent, kept for the report with all that a person needs to correct it."""
+
+    line: int
+    lines: tuple[int, ...]
+    problems: tuple[Problem, ...]
+    title: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Fingerprint:
+    """What a file held when it was read, and the map of MMS ids that was read with it."""
+
+    sha256: str
+    size: int
+    mms_map: Fingerprint | None = None

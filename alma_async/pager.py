@@ -1,0 +1,90 @@
+"""A list that is read as it is used: items or pages, fetched ahead under the governor.
+
+Pages are asked for in rounds, side by side, one and then twice as many each time; a round ends before its items are
+given out. So there is no task in the background: leaving the loop early, or being cancelled, leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Generic, TypeVar
+
+import anyio
+
+from alma_async.errors import AlmaError
+from alma_async.wire.paging import PAGE, Cursor
+
+__all__ = ["Pager"]
+
+T = TypeVar("T")
+
+# (offset, limit) → the items of that page, and the total the server told
+Fetch = Callable[[int, int], Awaitable[tuple[list[T], int | None]]]
+
+
+class Pager(Generic[T]):
+    """Iterate over it for items, over ``pages()`` for pages. Each iteration starts anew at ``offset``.
+
+    Items repeated by a shifting offset are dropped by id. A list by offset is not a snapshot: what others add or delete
+    meanwhile may be missed.
+    """
+
+    def __init__(
+        self,
+        fetch: Fetch[T],
+        *,
+        key: Callable[[T], str | None],
+        offset: int = 0,
+        paged: bool = True,
+    ) -> None:
+        self._fetch = fetch
+        self._key = key
+        self._offset = offset
+        self._paged = paged
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        async for page in self.pages():
+            for item in page:
+                yield item
+
+    async def pages(self) -> AsyncIterator[list[T]]:
+        """The pages, in order, without items already seen.
+
+        :raises AlmaError: as any read; what was given out before stays valid.
+        """
+        cursor = Cursor(offset=self._offset)
+        while offsets := cursor.upcoming():
+            for offset, (items, total) in zip(offsets, await self._round(offsets), strict=True):
+                cursor.took(offset, total if self._paged else 0, len(items))
+                if fresh := [item for item in items if cursor.fresh(self._key(item))]:
+                    yield fresh
+
+    async def total(self) -> int:
+        """How many there are, as the server says now; one call."""
+        items, total = await self._fetch(0, 0 if self._paged else PAGE)
+        return len(items) if total is None else total
+
+    async def all(self) -> list[T]:
+        """All items in a list. Memory grows with the list; iterate where it may be long."""
+        return [item async for item in self]
+
+    async def _round(self, offsets: list[int]) -> list[tuple[list[T], int | None]]:
+        """These pages side by side; the first failure ends the round and is raised as itself, not as a group."""
+        if len(offsets) == 1:
+            return [await self._fetch(offsets[0], PAGE)]
+        got: dict[int, tuple[list[T], int | None]] = {}
+        failed: list[AlmaError] = []
+
+        async def fetch(offset: int) -> None:
+            try:
+                got[offset] = await self._fetch(offset, PAGE)
+            except AlmaError as error:
+                failed.append(error)
+                group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            for offset in offsets:
+                group.start_soon(fetch, offset)
+        if failed:
+            raise failed[0]
+        return [got[offset] for offset in offsets]

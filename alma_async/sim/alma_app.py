@@ -1,0 +1,162 @@
+"""One request on its way through the simulated gateway: key, thresholds, faults, latency, operation, answer.
+
+Decides in which order that happens; leaves what each step means to the pure parts. The key rules are the simulator's
+own, so that no real key ever serves: only `Authorization: apikey sim-...` is taken, a key in the URL never.
+The refusal of a key is recorded: XML under 400 although JSON was asked for.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from email.utils import formatdate
+from functools import partial
+
+import anyio
+import anyio.lowlevel
+import attrs
+from aiohttp import web
+
+from alma_async.sim.answers import (
+    Answer,
+    Style,
+    done,
+    new_request_id,
+    new_tracking_id,
+    problem,
+    style_asked,
+)
+from alma_async.sim.codes import Refusal
+from alma_async.sim.faults import Fault, Faults, Kind
+from alma_async.sim.mishaps import misbehave
+from alma_async.sim.routes import ROUTES, Call, Route
+from alma_async.sim.world import World
+
+_REFUSING: Mapping[Kind, str] = {"refuse": "PER_SECOND_THRESHOLD", "daily": "DAILY_THRESHOLD"}
+_STYLES: Mapping[Kind, Style] = {"gateway_xml": "gateway_xml", "wrapped": "wrapped"}
+
+
+def _nowhere(_call: Call) -> None:
+    raise Refusal("ROUTING_ERROR")
+
+
+NOWHERE = Route("*", "/{elsewhere:.*}", _nowhere)
+
+
+@attrs.define(kw_only=True)
+class AlmaApp:
+    """Answers every call that is not for the control plane."""
+
+    world: World
+    faults: Faults
+    clock: Callable[[], float]
+    base_url: str = ""
+    _pauses: random.Random
+    _ids: random.Random
+    _running: set[anyio.CancelScope] = attrs.field(factory=set)
+
+    def add_to(self, app: web.Application) -> None:
+        for route in (*ROUTES, NOWHERE):
+            answer = partial(self._tracked, route)
+            app.router.add_route(route.method, route.path, answer)
+            if route.method == "POST":  # the documented path of a new portfolio ends in a slash
+                app.router.add_route(route.method, f"{route.path}/", answer)
+
+    async def stop(self) -> None:
+        """End what still runs, though its caller may have gone long ago."""
+        for scope in self._running:
+            scope.cancel()
+        while self._running:
+            await anyio.lowlevel.checkpoint()
+
+    async def _tracked(self, route: Route, request: web.Request) -> web.StreamResponse:
+        with anyio.CancelScope() as scope:
+            self._running.add(scope)
+            try:
+                return await self._answer(route, request)
+            finally:
+                self._running.discard(scope)
+        return web.Response(status=503)
+
+    async def _answer(self, route: Route, request: web.Request) -> web.StreamResponse:
+        now, tally = self.clock(), self.world.tally
+        tally.receive(now, f"{request.method} {route.path}")
+        refused, fault = self._gate(request, now)
+        if refused is not None:
+            return self._respond(refused, metered=False)
+        tally.accept(now)
+        body = await request.read()
+        pause = self._pause()
+        if pause > 0.0:
+            await anyio.sleep(pause)
+        style = _STYLES.get(fault.kind, _style(request)) if fault else _style(request)
+        process = partial(self._process, route, request, body, style)
+        if fault is None:
+            return self._respond(process())
+        return await misbehave(fault, request, style=style, process=process, respond=self._respond)
+
+    def _gate(self, request: web.Request, now: float) -> tuple[Answer | None, Fault | None]:
+        """What the gateway itself answers, or the fault that a call which passes will meet."""
+        denied = self._deny(request)
+        if denied is not None:
+            return denied, None
+        thresholds, config = self.world.thresholds, self.world.config
+        reason = thresholds.refusal(now)
+        fault = None if reason else self.faults.draw(now, method=request.method, path=request.path)
+        if fault is not None:
+            reason = _REFUSING.get(fault.kind)
+        if reason is None:
+            thresholds.take(now)
+            return None, fault
+        thresholds.refused(now)
+        self.world.tally.refuse(reason)
+        status = config.daily_status if reason == "DAILY_THRESHOLD" else config.threshold_status
+        return problem(reason, style=_style(request), status=status), None
+
+    def _deny(self, request: web.Request) -> Answer | None:
+        if "apikey" in request.query:
+            self.world.tally.refuse("KEY_IN_URL")
+            return problem("INVALID_REQUEST", "A key does not belong in a URL.", style=_style(request))
+        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+        known = key.startswith("sim-") or (self.world.config.allow_any_key and key)
+        if scheme == "apikey" and known:
+            return None
+        self.world.tally.refuse("UNAUTHORIZED")
+        return problem("UNAUTHORIZED", style="gateway_xml")
+
+    def _pause(self) -> float:
+        latency = self.world.config.latency
+        return latency(self._pauses) if callable(latency) else latency
+
+    def _process(self, route: Route, request: web.Request, body: bytes, style: Style) -> Answer:
+        """Carry out the operation. From here on the world has changed, whatever becomes of the answer."""
+        now = self.clock()
+        call = Call(world=self.world, ids=request.match_info, query=request.query, body=body, now=now)
+        try:
+            result = route.run(call)
+        except Refusal as refusal:
+            status = 404 if refusal.code == "ROUTING_ERROR" else 400
+            tracking_id = new_tracking_id(self._ids, now)
+            return problem(refusal.code, refusal.message, style=style, status=status, tracking_id=tracking_id)
+        return result if isinstance(result, Answer) else done(result, base_url=self.base_url)
+
+    def _respond(self, answer: Answer, *, metered: bool = True) -> web.Response:
+        """The answer with the headers of the gateway; what the gateway refuses carries no count of remaining calls."""
+        self.world.tally.answer(answer.status)
+        headers = {
+            "X-Request-ID": new_request_id(self._ids),
+            "Date": formatdate(self.clock(), usegmt=True),
+            "Server": "Layer7-API-Gateway",
+            **answer.headers,
+        }
+        if answer.status != 204:
+            headers["Content-Type"] = answer.content_type
+        config = self.world.config
+        counted = answer.status in (200, 400) or (answer.status == 204 and config.remaining_on_204)
+        if metered and counted and config.remaining_header:
+            headers["X-Exl-Api-Remaining"] = str(self.world.thresholds.remaining)
+        return web.Response(status=answer.status, body=answer.body or None, headers=headers)
+
+
+def _style(request: web.Request) -> Style:
+    return style_asked(request.headers.get("Accept", ""), request.query.get("format", ""))

@@ -1,0 +1,72 @@
+"""How a simulated Alma behaves: every switch, and how long an answer takes.
+
+Decides nothing. Documented numbers: 25 calls a second (slides of 2016), 100,000 a day (100 named users), 3 jobs running
+and 5 starts of one job an hour; they vary or may come to, so all are settings. What Alma leaves open (windows, statuses,
+coverage in POST, which code means which threshold of jobs) is a switch. 5 s to fill a set: a public client waits as long.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Literal
+
+import attrs
+
+from alma_async.sim.faults import FaultPlan
+
+__all__ = ["Config", "Latency"]
+
+
+@attrs.frozen(kw_only=True)
+class Latency:
+    """Seconds that an answer takes: a base, an even jitter, and for some calls a long tail."""
+
+    base: float = 0.2
+    jitter: float = 0.0
+    tail: float = 0.0
+    tail_share: float = 0.0
+
+    def __call__(self, rng: random.Random) -> float:
+        wait = self.base + rng.uniform(0.0, self.jitter)
+        if rng.random() < self.tail_share:
+            wait += self.tail * rng.expovariate(1.0)
+        return wait
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """The switches of one simulated institution and of the gateway before it."""
+
+    rate: float | None = 25
+    window: Literal["fixed", "sliding", "bucket"] = "fixed"
+    quota: int = 100_000
+    refused_count: bool = False
+    foreign: float | Callable[[float], float] = 0.0
+    """Calls per second that others make: a number, or a function of the simulated wall clock."""
+    remaining_header: bool = True
+    remaining_on_204: bool = False
+    threshold_status: int = 429
+    daily_status: int = 429
+    latency: float | Callable[[random.Random], float] = 0.0
+    seed: int = 0
+    faults: FaultPlan = attrs.field(factory=FaultPlan)
+    allow_any_key: bool = False
+    require_known_bibs: bool = False
+    coverage_in_post: bool = False
+    months_as_objects: bool = False
+    set_fill_delay: float = 5.0
+    """Seconds until a set that is made of others is full; in the second half of them it fills evenly."""
+    members_order: Literal["oldest", "newest", "unstable"] = "oldest"
+    """Alma documents none. Newest first repeats items while a list grows; unstable shuffles at every change of size."""
+    in_network: bool = False
+    jobs_running: int = 3
+    job_starts: int = 5
+    running_code: Literal["402222", "402223"] = "402222"
+    """The code for too many running jobs; the other one stands for too many starts of one job."""
+    ui_starts_count: bool = False
+    """Whether runs that people or schedules start count for the starts of an hour, too."""
+    utc_offset: float = 0.0
+    """Hours that the clocks of the institution are ahead of UTC: in the names of job runs."""
+    epoch: float | None = None
+    """The wall clock at the start, in seconds since 1970 UTC; None takes the real one."""

@@ -1,0 +1,160 @@
+"""What goes wrong, and when: a plan that is fixed by its seed.
+
+Decides which call meets which fault; leaves the misbehaving itself to the web side. A call's fate depends on the
+seed, its method, its path and how often that path was called, never on what ran beside it. The kinds are those that
+clients of Alma have met, or that any gateway can produce.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Literal, get_args
+
+import attrs
+
+__all__ = ["Fault", "FaultPlan", "Faults", "Fired", "Kind", "Rule"]
+
+Kind = Literal[
+    "refuse",  # the per-second refusal out of the blue
+    "daily",  # the daily refusal out of the blue
+    "server_error",  # `status` 500, 502, 503 or 504, as JSON or HTML
+    "error",  # an application error `code`, with or without the effect
+    "error_in_200",  # the error list under 200
+    "html_200",  # a page under 200
+    "bad_json",  # a body that ends early but is complete by its length
+    "redirect",  # 302 to another origin
+    "gateway_xml",  # answer as usual, but errors as the gateway's XML
+    "wrapped",  # answer as usual, but errors wrapped and single
+    "cut_before",  # close, nothing done
+    "cut_after",  # do it, then close
+    "commit_late",  # close, do it `delay` later
+    "truncate",  # half of the body under the full length, then close
+    "stall",  # no byte for `delay`; then the answer, or the end if nothing was done
+    "slow",  # the body, dribbled over `delay`
+]
+
+# What is done although the answer is spoilt, unless the fault says otherwise.
+_COMMITS: frozenset[Kind] = frozenset(
+    {"bad_json", "gateway_xml", "wrapped", "cut_after", "commit_late", "truncate", "stall", "slow"}
+)
+
+
+def _known(_fault: object, _field: object, kind: str) -> None:
+    if kind not in get_args(Kind):
+        raise ValueError(f"No such fault: {kind!r}. There are {', '.join(get_args(Kind))}.")
+
+
+@attrs.frozen
+class Fault:
+    """One way to go wrong. `commit` says whether the call takes effect; None leaves it to the kind."""
+
+    kind: Kind = attrs.field(validator=_known)
+    commit: bool | None = attrs.field(default=None, kw_only=True)
+    status: int = attrs.field(default=500, kw_only=True)
+    html: bool = attrs.field(default=False, kw_only=True)
+    code: str = attrs.field(default="GENERAL_ERROR", kw_only=True)
+    delay: float = attrs.field(default=5.0, kw_only=True)
+    location: str = attrs.field(default="http://127.0.0.1:9", kw_only=True)
+
+    @property
+    def commits(self) -> bool:
+        return self.kind in _COMMITS if self.commit is None else self.commit
+
+
+def _fault(kind: Kind | Fault) -> Fault:
+    return kind if isinstance(kind, Fault) else Fault(kind)
+
+
+@attrs.frozen
+class Rule:
+    """A scripted fault: from the `nth` matching call on, so many `times` in a row (None: for ever)."""
+
+    fault: Fault = attrs.field(converter=_fault)
+    method: str | None = attrs.field(default=None, kw_only=True)
+    path: str = attrs.field(default="", kw_only=True)
+    nth: int = attrs.field(default=1, kw_only=True)
+    times: int | None = attrs.field(default=1, kw_only=True)
+
+    def matches(self, method: str, path: str) -> bool:
+        return self.method in (None, method) and re.search(self.path, path) is not None
+
+    def due(self, count: int) -> bool:
+        return count >= self.nth and (self.times is None or count < self.nth + self.times)
+
+
+def _chances(chances: Mapping[Kind | Fault, float]) -> tuple[tuple[Fault, float], ...]:
+    return tuple((_fault(key), share) for key, share in chances.items())
+
+
+def _rules(rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    return tuple(rules)
+
+
+@attrs.frozen
+class FaultPlan:
+    """Chances per fault (or kind), and scripted rules, of which the first that is due wins over chance."""
+
+    chances: tuple[tuple[Fault, float], ...] = attrs.field(default={}, converter=_chances)
+    rules: tuple[Rule, ...] = attrs.field(default=(), converter=_rules, kw_only=True)
+    seed: int = attrs.field(default=0, kw_only=True)
+
+    @chances.validator
+    def _at_most_one(self, _field: object, chances: tuple[tuple[Fault, float], ...]) -> None:
+        if sum(share for _, share in chances) > 1.0:
+            raise ValueError("The chances of all faults together exceed 1.")
+
+
+@attrs.frozen
+class Fired:
+    """A fault that struck."""
+
+    at: float
+    method: str
+    path: str
+    fault: Fault
+
+
+@attrs.define
+class Faults:
+    """A plan at work: what was called how often, and what struck."""
+
+    plan: FaultPlan = attrs.field(factory=FaultPlan)
+    fired: list[Fired] = attrs.field(factory=list, init=False)
+    _matched: Counter[int] = attrs.field(factory=Counter, init=False)
+    _called: Counter[tuple[str, str]] = attrs.field(factory=Counter, init=False)
+
+    def reset(self) -> None:
+        """Forget what was called and what struck."""
+        self.fired.clear()
+        self._matched.clear()
+        self._called.clear()
+
+    def draw(self, now: float, *, method: str, path: str) -> Fault | None:
+        """The fault that this call meets, if any."""
+        fault = self._scripted(method, path) or self._by_chance(method, path)
+        if fault is not None:
+            self.fired.append(Fired(now, method, path, fault))
+        return fault
+
+    def _scripted(self, method: str, path: str) -> Fault | None:
+        found = None
+        for index, rule in enumerate(self.plan.rules):
+            if rule.matches(method, path):
+                self._matched[index] += 1
+                if found is None and rule.due(self._matched[index]):
+                    found = rule.fault
+        return found
+
+    def _by_chance(self, method: str, path: str) -> Fault | None:
+        if not self.plan.chances:
+            return None
+        self._called[method, path] += 1
+        point = random.Random(f"{self.plan.seed} {method} {path} {self._called[method, path]}").random()
+        for fault, share in self.plan.chances:
+            point -= share
+            if point < 0.0:
+                return fault
+        return None

@@ -1,0 +1,130 @@
+"""How each fault looks from outside.
+
+Decides what a struck call does and what its caller gets to see; leaves which call is struck to `faults`. A cut closes
+the connection without a byte; a stalled call that takes effect is answered in the end, any other is cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import anyio
+import attrs
+from aiohttp import web
+
+from alma_async.sim.answers import Answer, Style, page, problem
+from alma_async.sim.faults import Fault, Kind
+
+_PIECES = 20
+
+
+@attrs.frozen(kw_only=True)
+class Struck:
+    """A call and the fault it met."""
+
+    fault: Fault
+    request: web.Request
+    style: Style
+    process: Callable[[], Answer]
+    respond: Callable[[Answer], web.Response]
+
+    def cut(self) -> web.StreamResponse:
+        if self.request.transport is not None:
+            self.request.transport.close()
+        return web.Response(status=500)  # never seen: the connection is gone
+
+
+async def misbehave(fault: Fault, request: web.Request, **how: Any) -> web.StreamResponse:
+    """Answer, or fail to, as the fault says."""
+    struck = Struck(fault=fault, request=request, **how)
+    on_the_wire = _ON_THE_WIRE.get(fault.kind)
+    if on_the_wire is not None:
+        return await on_the_wire(struck)
+    usual = struck.process() if fault.commits else Answer()
+    return struck.respond(_spoil(struck, usual))
+
+
+def _spoil(struck: Struck, usual: Answer) -> Answer:
+    """Another answer in place of the usual one."""
+    fault, style = struck.fault, struck.style
+    match fault.kind:
+        case "server_error":
+            return (
+                page(fault.status, "Service Unavailable")
+                if fault.html
+                else _error(fault, style, fault.status)
+            )
+        case "error":
+            return _error(fault, style, 400)
+        case "error_in_200":
+            return _error(fault, style, 200)
+        case "html_200":
+            return page(200, "Sign in to the network")
+        case "bad_json":
+            return attrs.evolve(usual, body=usual.body[: len(usual.body) // 2] or b'{"portfolio": [')
+        case "redirect":
+            return Answer(302, headers={"Location": f"{fault.location}{struck.request.path}"})
+        case _:  # only the shape of errors differs, and the style has seen to that
+            return usual
+
+
+def _error(fault: Fault, style: Style, status: int) -> Answer:
+    return problem(fault.code, style=style, status=status)
+
+
+async def _cut(struck: Struck) -> web.StreamResponse:
+    if struck.fault.commits:
+        struck.process()
+    return struck.cut()
+
+
+async def _cut_and_commit_late(struck: Struck) -> web.StreamResponse:
+    gone = struck.cut()
+    await anyio.sleep(struck.fault.delay)
+    struck.process()
+    return gone
+
+
+async def _stall(struck: Struck) -> web.StreamResponse:
+    answer = struck.process() if struck.fault.commits else None
+    await anyio.sleep(struck.fault.delay)
+    return struck.cut() if answer is None else struck.respond(answer)
+
+
+async def _truncate(struck: Struck) -> web.StreamResponse:
+    usual = struck.respond(struck.process())
+    stream, body = await _open(struck, usual)
+    await stream.write(body[: len(body) // 2])
+    struck.cut()
+    return stream
+
+
+async def _dribble(struck: Struck) -> web.StreamResponse:
+    usual = struck.respond(struck.process())
+    stream, body = await _open(struck, usual)
+    size = max(1, -(-len(body) // _PIECES))
+    pieces = [body[start : start + size] for start in range(0, len(body), size)]
+    for piece in pieces:
+        await anyio.sleep(struck.fault.delay / len(pieces))
+        await stream.write(piece)
+    return stream
+
+
+async def _open(struck: Struck, usual: web.Response) -> tuple[web.StreamResponse, bytes]:
+    """The headers of the usual answer, already sent, and the body still to come."""
+    body = usual.body if isinstance(usual.body, bytes) else b""
+    stream = web.StreamResponse(status=usual.status, headers=usual.headers)
+    stream.content_length = len(body)
+    await stream.prepare(struck.request)
+    return stream, body
+
+
+_ON_THE_WIRE: Mapping[Kind, Callable[[Struck], Awaitable[web.StreamResponse]]] = {
+    "cut_before": _cut,
+    "cut_after": _cut,
+    "commit_late": _cut_and_commit_late,
+    "stall": _stall,
+    "truncate": _truncate,
+    "slow": _dribble,
+}

@@ -1,0 +1,139 @@
+"""The table of routes: which call of Alma's API is which operation of the world.
+
+Decides nothing beyond that. A new area adds its lines here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+import orjson
+
+from alma_async.sim.answers import Answer, short_xml
+from alma_async.sim.codes import Refusal
+from alma_async.sim.fields import ROOT, Json
+from alma_async.sim.paging import Page
+from alma_async.sim.world import INSTITUTION, World
+
+Result = Json | Answer | None
+
+
+@attrs.frozen(kw_only=True)
+class Call:
+    """One call that passed the gate, as the operations see it."""
+
+    world: World
+    ids: Mapping[str, str]
+    query: Mapping[str, str]
+    body: bytes
+    now: float
+
+    def __getitem__(self, name: str) -> str:
+        return self.ids[name]
+
+    @property
+    def page(self) -> Page:
+        return Page.asked(self.query)
+
+    @property
+    def sent(self) -> dict[str, Any]:
+        """The object in the body; what is not one is refused as the gateway would (inferred)."""
+        try:
+            sent = orjson.loads(self.body)
+        except orjson.JSONDecodeError:
+            raise Refusal("INVALID_REQUEST") from None
+        if not isinstance(sent, dict):
+            raise Refusal("INVALID_REQUEST")
+        return sent
+
+    @property
+    def bib(self) -> str:
+        return self.query.get("bib") or "retain"
+
+    @property
+    def service(self) -> tuple[str, str]:
+        return self.ids["collection"], self.ids["service"]
+
+    @property
+    def portfolio(self) -> tuple[str, str, str]:
+        return self.ids["collection"], self.ids["service"], self.ids["portfolio"]
+
+
+@attrs.frozen
+class Route:
+    """A method and a path template, and what they do."""
+
+    method: str
+    path: str
+    run: Callable[[Call], Result]
+
+
+def _test_get(_call: Call) -> Answer:
+    return short_xml(f"GET - OK - institutionCode: {INSTITUTION}")
+
+
+def _test_post(_call: Call) -> Answer:
+    return short_xml("POST - OK")
+
+
+def _general(_call: Call) -> Json:
+    return {
+        "institution": {"value": INSTITUTION, "desc": "The simulated institution"},
+        "environment_type": "SANDBOX",
+    }
+
+
+_CS = f"{ROOT}/electronic/e-collections"
+_C = f"{_CS}/{{collection}}"
+_SS = f"{_C}/e-services"
+_S = f"{_SS}/{{service}}"
+_PS = f"{_S}/portfolios"
+_P = f"{_PS}/{{portfolio}}"
+_BIB = f"{ROOT}/bibs/{{mms}}"
+_BC = f"{_BIB}/e-collections"
+_BP = f"{_BIB}/portfolios"
+
+ROUTES: tuple[Route, ...] = (
+    Route("GET", _CS, lambda c: c.world.electronic.list_collections(c.page, q=c.query.get("q", ""))),
+    Route("POST", _CS, lambda c: c.world.electronic.create_collection(c.sent)),
+    Route("GET", _C, lambda c: c.world.electronic.get_collection(c["collection"])),
+    Route("PUT", _C, lambda c: c.world.electronic.update_collection(c["collection"], c.sent)),
+    Route("DELETE", _C, lambda c: c.world.electronic.delete_collection(c["collection"])),
+    Route("GET", _SS, lambda c: c.world.electronic.list_services(c["collection"])),
+    Route("POST", _SS, lambda c: c.world.electronic.create_service(c["collection"], c.sent)),
+    Route("GET", _S, lambda c: c.world.electronic.get_service(*c.service)),
+    Route("PUT", _S, lambda c: c.world.electronic.update_service(*c.service, c.sent)),
+    Route("DELETE", _S, lambda c: c.world.electronic.delete_service(*c.service)),
+    Route("GET", _PS, lambda c: c.world.portfolios.list(*c.service, c.page)),
+    Route("POST", _PS, lambda c: c.world.portfolios.create(*c.service, c.sent, now=c.now)),
+    Route("GET", _P, lambda c: c.world.portfolios.get(*c.portfolio)),
+    Route("PUT", _P, lambda c: c.world.portfolios.update(*c.portfolio, c.sent, now=c.now)),
+    Route("DELETE", _P, lambda c: c.world.portfolios.delete(*c.portfolio, bib=c.bib)),
+    Route("GET", _BC, lambda c: c.world.portfolios.list_collections_of_bib(c["mms"], c.page)),
+    Route(
+        "GET",
+        f"{_BC}/{{collection}}",
+        lambda c: c.world.portfolios.get_collection_of_bib(c["mms"], c["collection"]),
+    ),
+    Route("GET", _BP, lambda c: c.world.portfolios.list_of_bib(c["mms"], c.page)),
+    Route("POST", _BP, lambda c: c.world.portfolios.create_of_bib(c["mms"], c.sent, now=c.now)),
+    Route("GET", f"{_BP}/{{portfolio}}", lambda c: c.world.portfolios.get_of_bib(c["mms"], c["portfolio"])),
+    Route(
+        "PUT",
+        f"{_BP}/{{portfolio}}",
+        lambda c: c.world.portfolios.update_of_bib(c["mms"], c["portfolio"], c.sent, now=c.now),
+    ),
+    Route(
+        "DELETE",
+        f"{_BP}/{{portfolio}}",
+        lambda c: c.world.portfolios.delete_of_bib(c["mms"], c["portfolio"], bib=c.bib),
+    ),
+    Route("GET", f"{ROOT}/conf/general", _general),
+    *(
+        Route(method, f"{ROOT}/{area}/test", run)
+        for area in ("acq", "analytics", "bibs", "conf", "courses", "users/operation", "partners/operation")
+        for method, run in (("GET", _test_get), ("POST", _test_post))
+    ),
+)

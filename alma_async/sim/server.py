@@ -1,0 +1,133 @@
+"""The simulator as a server: where it listens, its clock, and its control plane.
+
+Decides that it is reachable from this machine only; leaves Alma's behaviour to the app and the world. Nothing else
+in the simulator reads a clock.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from ipaddress import ip_address
+
+import anyio
+import attrs
+import orjson
+from aiohttp import web
+
+from alma_async.sim.alma_app import AlmaApp
+from alma_async.sim.answers import JSON
+from alma_async.sim.config import Config
+from alma_async.sim.faults import Faults
+from alma_async.sim.world import World
+
+__all__ = ["Clock", "Server", "serve"]
+
+_NDJSON = "application/x-ndjson"
+
+
+@attrs.frozen
+class Clock:
+    """Wall time that runs with the event loop, and therefore jumps with it."""
+
+    epoch: float
+    start: float = attrs.field(factory=anyio.current_time)
+
+    @classmethod
+    def starting(cls, epoch: float | None) -> Clock:
+        return cls(time.time() if epoch is None else epoch)  # noqa: TID251 - the simulator shares no clock with us
+
+    def __call__(self) -> float:
+        return self.epoch + (anyio.current_time() - self.start)
+
+
+@attrs.define(kw_only=True)
+class Server:
+    """A running simulator."""
+
+    base_url: str
+    world: World
+    faults: Faults
+    clock: Clock
+
+    def stats(self) -> dict[str, object]:
+        fired = Counter(struck.fault.kind for struck in self.faults.fired)
+        return self.world.summary() | {"faults": dict(fired), "now": self.clock()}
+
+    def reset(self) -> None:
+        """The world and the fault plan back to their start; the clock runs on."""
+        self.world.reset()
+        self.faults.reset()
+
+
+@asynccontextmanager
+async def serve(
+    world: World | None = None, *, host: str = "127.0.0.1", port: int = 0, config: Config | None = None
+) -> AsyncIterator[Server]:
+    """Serve a world on this machine until the block is left.
+
+    :param world: the institution; an empty one when not given. It outlives the server.
+    :param port: 0 takes a free one.
+    :param config: replaces the switches that the world has.
+    :raises ValueError: the host is not a loopback address.
+    """
+    _check_loopback(host)
+    if world is None:
+        world = World(config or Config())
+    elif config is not None:
+        world.configure(config)
+    config = world.config
+    clock, faults = Clock.starting(config.epoch), Faults(config.faults)
+    ids, pauses = random.Random(f"{config.seed}:ids"), random.Random(f"{config.seed}:pauses")
+    app = AlmaApp(world=world, faults=faults, clock=clock, ids=ids, pauses=pauses)
+    server = Server(base_url="", world=world, faults=faults, clock=clock)
+    runner = web.AppRunner(_application(app, server), access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port, backlog=1024)
+        await site.start()
+        server.base_url = app.base_url = _url_of(runner.addresses[0])
+        yield server
+    finally:
+        with anyio.CancelScope(shield=True):
+            await app.stop()
+            await runner.cleanup()
+
+
+def _check_loopback(host: str) -> None:
+    try:
+        local = ip_address(host).is_loopback
+    except ValueError:
+        local = False
+    if not local:
+        raise ValueError(f"The simulator listens on 127.0.0.1 or ::1 only, not on {host!r}.")
+
+
+def _url_of(address: tuple[str, int]) -> str:
+    host, port = address[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _application(app: AlmaApp, server: Server) -> web.Application:
+    """The reserved prefix first, so that nothing of Alma's can shadow it."""
+
+    async def stats(_request: web.Request) -> web.Response:
+        return web.Response(body=orjson.dumps(server.stats()), headers={"Content-Type": JSON})
+
+    async def portfolios(_request: web.Request) -> web.Response:
+        lines = b"".join(orjson.dumps(one) + b"\n" for one in server.world.portfolios.all.values())
+        return web.Response(body=lines, headers={"Content-Type": _NDJSON})
+
+    async def reset(_request: web.Request) -> web.Response:
+        server.reset()
+        return web.Response(status=204)
+
+    application = web.Application()
+    application.router.add_get("/_sim/stats", stats)
+    application.router.add_get("/_sim/portfolios", portfolios)
+    application.router.add_post("/_sim/reset", reset)
+    app.add_to(application)
+    return application

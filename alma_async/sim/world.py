@@ -1,0 +1,94 @@
+"""The simulated institution: its objects, what it has received, and what it has spent of its thresholds.
+
+Decides nothing by itself; each area of the institution is a part of its own (`electronic`, `portfolios`, later sets
+and jobs), and the gateway's limits are `thresholds`. Knows no web and no clock: `now` is a parameter, in seconds of
+the simulated wall clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import attrs
+
+from alma_async.sim.bibs import Bib, Bibs
+from alma_async.sim.config import Config
+from alma_async.sim.electronic import Electronic
+from alma_async.sim.fields import Json, Reading
+from alma_async.sim.portfolios import Portfolios
+from alma_async.sim.records import Records, object_id
+from alma_async.sim.tally import Tally
+from alma_async.sim.thresholds import Thresholds
+
+__all__ = ["DEMO_COLLECTION", "DEMO_SERVICE", "INSTITUTION", "World"]
+
+INSTITUTION = "01SIM_INST"
+DEMO_COLLECTION = object_id("61", 1)
+DEMO_SERVICE = object_id("62", 2)
+
+
+@attrs.define
+class World:
+    """One institution. `plant` puts in what is there from the start, and again after a reset."""
+
+    config: Config = attrs.field(factory=Config)
+    known: Mapping[str, frozenset[str]] = attrs.field(factory=dict, kw_only=True)
+    """Codes that exist (`library`, `license`, `po_line`, `proxy`, ...); of a kind left out, every plausible one does."""
+    plant: Callable[[World], object] = attrs.field(default=lambda _world: None, kw_only=True)
+    bibs: Bibs = attrs.field(init=False)
+    tally: Tally = attrs.field(init=False)
+    thresholds: Thresholds = attrs.field(init=False)
+    electronic: Electronic = attrs.field(init=False)
+    portfolios: Portfolios = attrs.field(init=False)
+    _records: Records = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.reset()
+
+    @classmethod
+    def demo(cls, config: Config | None = None) -> World:
+        """One selective package with one full-text service, under ids that never change."""
+        return cls(config or Config(), plant=_plant_demo)
+
+    def reset(self) -> None:
+        """Back to the start: objects, counts and what was spent."""
+        self.tally = Tally()
+        self.bibs = Bibs()
+        self._records = Records(bibs=self.bibs, tally=self.tally, reading=Reading(), config=self.config)
+        self.electronic = Electronic(self._records)
+        self.portfolios = Portfolios(self._records, self.electronic)
+        self.thresholds = Thresholds()
+        self.configure(self.config)
+        self.plant(self)
+        self.tally.created.clear()  # what was planted was not received
+
+    def configure(self, config: Config) -> None:
+        """Live by other switches from now on; objects, counts and the day's use stay."""
+        self.config = config
+        self.bibs.known_only = config.require_known_bibs
+        self._records.config = config
+        self._records.reading = Reading(known=self.known, months_as_objects=config.months_as_objects)
+        self.thresholds = Thresholds.of(config, before=self.thresholds)
+
+    def draw(self, calls: int) -> None:
+        """Let other integrations of the institution spend so many calls."""
+        self.thresholds.draw(calls)
+
+    def add_bib(self, mms_id: str, title: str, *, author: str = "", issn: str = "") -> Bib:
+        return self.bibs.add(Bib(mms_id, title=title, author=author, issn=issn))
+
+    def summary(self) -> Json:
+        """What `GET /_sim/stats` tells."""
+        return self.tally.summary() | {
+            "remaining": self.thresholds.remaining,
+            "others": dict(self.thresholds.others),
+            "portfolios": len(self.portfolios.all),
+            "duplicates": self.portfolios.duplicates(),
+        }
+
+
+def _plant_demo(world: World) -> None:
+    collection = {"public_name": "Simulated Journals", "type": {"value": "0"}, "is_local": True}
+    service = {"type": {"value": "getFullTxt"}, "activation_status": {"value": "11"}, "is_local": True}
+    world.electronic.create_collection(collection)
+    world.electronic.create_service(DEMO_COLLECTION, service)

@@ -1,0 +1,108 @@
+"""What can be seen: one value per thing that happened. A hook is any callable that takes an event.
+
+Hooks are called in line, on the loop, right after the fact; they must return at once. Nothing is built where nobody listens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
+
+import attrs
+
+from alma_async.settings import Priority
+
+__all__ = [
+    "Adapted",
+    "Admitted",
+    "Event",
+    "Hook",
+    "Paused",
+    "QuotaLow",
+    "Refused",
+    "ResetSeen",
+    "Waited",
+    "fan_out",
+]
+
+
+@attrs.frozen
+class Event:
+    """The base of all events; ``at`` is seconds on the client's clock."""
+
+    at: float
+
+
+@attrs.frozen
+class Admitted(Event):
+    """A call was given its slot."""
+
+    priority: Priority
+    waited: float
+
+
+@attrs.frozen
+class Waited(Event):
+    """A call waited longer than a second before it was admitted; ``why`` says for what."""
+
+    priority: Priority
+    waited: float
+    why: str
+
+
+@attrs.frozen
+class Refused(Event):
+    """The server refused a call by a threshold: ``second`` or ``day``."""
+
+    threshold: str
+
+
+@attrs.frozen
+class Adapted(Event):
+    """The governor changed what it allows: calls a second in force, margin, and others' use as estimated."""
+
+    per_second: float
+    margin: float
+    foreign: float
+    why: str
+
+
+@attrs.frozen
+class Paused(Event):
+    """Everything is held until ``until`` (client's clock)."""
+
+    until: float
+    why: str
+
+
+@attrs.frozen
+class QuotaLow(Event):
+    """The remaining calls of the day fell below one of the watched thresholds."""
+
+    remaining: int
+    threshold: int
+
+
+@attrs.frozen
+class ResetSeen(Event):
+    """The daily quota began anew."""
+
+    remaining: int | None
+
+
+Hook: TypeAlias = Callable[[Event], None]
+
+
+def fan_out(hooks: Iterable[Hook]) -> Hook | None:
+    """One hook for several, or None where there is none, so that no event need be made."""
+    listening = tuple(hooks)
+    if not listening:
+        return None
+    if len(listening) == 1:
+        return listening[0]
+
+    def emit(event: Event) -> None:
+        for hook in listening:
+            hook(event)
+
+    return emit

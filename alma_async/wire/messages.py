@@ -1,0 +1,77 @@
+"""What goes out and what comes back, as plain values: bytes in, bytes out. Knows neither aiohttp nor any remote system."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Literal, Protocol
+
+import attrs
+
+__all__ = ["Gate", "Request", "Response", "Safety", "SendFailure", "Signals"]
+
+
+class Safety(Enum):
+    """What a second send of the same request could do."""
+
+    READ = "read"  # nothing
+    WRITE = "write"  # change or create something: never sent again unless the first provably had no effect
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """One call, bound and encoded. ``path`` is percent-encoded; ``query`` is not. ``kind`` names calls of like latency.
+
+    ``expects`` is the id that a good answer carries ("*": any id; None: the answer is not checked for one).
+    """
+
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...] = ()
+    body: bytes | None = attrs.field(default=None, repr=False)
+    headers: tuple[tuple[str, str], ...] = ()
+    safety: Safety
+    kind: str = ""
+    cost: float = 1.0
+    expects: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Response:
+    """An answer, whole: status, headers (names in lower case) and the decoded body."""
+
+    status: int
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    body: bytes = attrs.field(default=b"", repr=False)
+    elapsed: float = 0.0
+
+
+@attrs.frozen(kw_only=True)
+class SendFailure:
+    """No answer. ``sent`` is False only where no byte of the request can have left; then a repeat is safe."""
+
+    sent: bool
+    reason: Literal[
+        "resolve", "connect", "tls", "pool", "reset", "timeout", "cut", "too large", "cancelled", "withdrawn"
+    ]
+    detail: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Signals:
+    """What one answer told about the allowance. Missing means unknown, never zero."""
+
+    remaining: int | None = None
+    throttled: Literal["second", "day"] | None = None
+    retry_after: float | None = None
+    server_time: float | None = None
+
+
+class Gate(Protocol):
+    """What the transport asks at the wire; a governor's permit is one."""
+
+    async def slot(self) -> None:
+        """Wait for the moment to write. Called once connected, right before the bytes go out."""
+
+    def sent(self) -> None:
+        """The bytes went out now."""

@@ -1,0 +1,128 @@
+"""What became of one send, and which exception a caller gets for it.
+
+Every send ends in exactly one class. Two shapes carry them: ``Done``, and ``Failed`` with its class and a reason. A
+write is sent again only where the class proves that it had no effect (``NOT_SENT``, ``NOT_PROCESSED``); which reasons
+are worth another try is ``governance.retry``'s to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import Enum
+from typing import Any, Final, TypeAlias
+
+import attrs
+
+from alma_async import errors
+from alma_async.errors import AlmaError, Problem
+from alma_async.wire.messages import Request, Response, Safety, SendFailure
+
+__all__ = ["Done", "Failed", "Outcome", "OutcomeClass", "Reason", "error_of", "unanswered"]
+
+
+class OutcomeClass(Enum):
+    """The five classes of failure-safe sending; journals store their values."""
+
+    OK = "ok"
+    REJECTED = "rejected"  # the server says no, and nothing was changed
+    NOT_SENT = "not sent"  # provably no byte of the request left
+    NOT_PROCESSED = "not processed"  # provably refused before processing
+    UNKNOWN = "unknown"  # everything else
+
+
+class Reason(Enum):
+    """Why a send failed."""
+
+    INVALID = "invalid"
+    NOT_FOUND = "not found"
+    KEY = "key refused"
+    THROTTLED = "throttled"
+    QUOTA = "quota"
+    JOB_THRESHOLD = "job threshold"
+    JOB_OVERLAP = "job overlap"
+    SERVER = "server fault"
+    UNLISTED = "unlisted code"
+    BAD_ANSWER = "bad answer"
+    LOST = "answer lost"
+    NETWORK = "network"
+    TLS = "tls"
+    CANCELLED = "cancelled"
+
+
+@attrs.frozen
+class Done:
+    """Answered well: the response, and its decoded body (None where it is empty)."""
+
+    response: Response
+    data: Any = None
+
+
+@attrs.frozen(kw_only=True)
+class Failed:
+    """Not done: class and reason, with what the server said."""
+
+    outcome: OutcomeClass
+    reason: Reason
+    problems: tuple[Problem, ...] = ()
+    detail: str = ""
+    status: int | None = None
+    request_id: str | None = None
+    retry_after: float | None = None
+
+    @property
+    def harmless(self) -> bool:
+        """Whether it is proved that the send changed nothing."""
+        return self.outcome is not OutcomeClass.UNKNOWN
+
+
+Outcome: TypeAlias = Done | Failed
+
+
+def unanswered(failure: SendFailure) -> Failed:
+    """What a send without an answer means: lost, once a byte may have left; not sent before that."""
+    if failure.sent:
+        reason = Reason.BAD_ANSWER if failure.reason == "too large" else Reason.LOST
+        return Failed(outcome=OutcomeClass.UNKNOWN, reason=reason, detail=failure.detail)
+    reason = {"tls": Reason.TLS, "cancelled": Reason.CANCELLED}.get(failure.reason, Reason.NETWORK)
+    return Failed(outcome=OutcomeClass.NOT_SENT, reason=reason, detail=failure.detail)
+
+
+_EXCEPTIONS: Final[Mapping[Reason, type[AlmaError]]] = {
+    Reason.INVALID: errors.InvalidRequest,
+    Reason.NOT_FOUND: errors.NotFound,
+    Reason.KEY: errors.Unauthorized,
+    Reason.THROTTLED: errors.RateLimited,
+    Reason.QUOTA: errors.QuotaExhausted,
+    Reason.JOB_THRESHOLD: errors.JobThresholdReached,
+    Reason.JOB_OVERLAP: errors.JobOverlap,
+    Reason.SERVER: errors.ServerFault,
+    Reason.UNLISTED: errors.InvalidRequest,
+    Reason.BAD_ANSWER: errors.BadAnswer,
+    Reason.LOST: errors.ServerFault,
+    Reason.NETWORK: errors.NotSent,
+    Reason.TLS: errors.ConfigurationError,
+    Reason.CANCELLED: errors.NotSent,
+}
+
+_UNTIL: Final = (errors.RateLimited, errors.QuotaExhausted, errors.JobThresholdReached)
+
+
+def error_of(request: Request, failed: Failed, *, retry_at: datetime | None = None) -> AlmaError:
+    """The exception for a failure that is not tried again."""
+    said = failed.problems[0].message.strip() if failed.problems else failed.detail
+    facts: dict[str, Any] = {
+        "errors": failed.problems,
+        "status": failed.status,
+        "method": request.method,
+        "path": request.path,
+        "request_id": failed.request_id,
+    }
+    if failed.outcome is OutcomeClass.UNKNOWN and request.safety is Safety.WRITE:
+        return errors.OutcomeUnknown(
+            f"It is unknown whether this was done ({failed.reason.value}): {said}", **facts
+        )
+    kind = _EXCEPTIONS[failed.reason]
+    if issubclass(kind, _UNTIL):
+        return kind(said, retry_at=retry_at, **facts)
+    return kind(said or failed.reason.value, **facts)

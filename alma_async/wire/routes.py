@@ -1,0 +1,94 @@
+"""Where a call goes: method, path template, safety. Ids are checked and become one encoded segment each.
+
+An id pasted from a spreadsheet must not be able to leave its place in the path: ``../users/x`` and ``1?op=delete``
+are refused here, before anything is sent. Routes are data; the tables stand with their dialects.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+from urllib.parse import quote
+
+import attrs
+
+from alma_async.errors import InvalidRequest
+from alma_async.wire.messages import Request, Safety
+
+__all__ = ["NUMERIC_ID", "Route", "raw_path"]
+
+NUMERIC_ID: Final = (
+    "[0-9]{1,32}"  # documented ids are at most 19 digits; room for more, but digits and nothing else
+)
+
+_PLACEHOLDER: Final = re.compile(r"\{([a-z_0-9]+)\}")
+_SAFE_SEGMENT: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+")
+
+
+@attrs.frozen
+class Route:
+    """One endpoint. ``ids`` maps a placeholder to the pattern its value must match in full; the default is digits."""
+
+    method: str
+    template: str
+    kind: str
+    ids: Mapping[str, str] = attrs.field(factory=dict)
+    safety: Safety = attrs.field(init=False)
+
+    @safety.default
+    def _by_method(self) -> Safety:
+        return Safety.READ if self.method == "GET" else Safety.WRITE
+
+    def bind(
+        self,
+        *segments: str,
+        query: Iterable[tuple[str, str | int | None]] = (),
+        body: bytes | None = None,
+        expects: str | None = None,
+    ) -> Request:
+        """The request for these ids, in the order of the path. Query members that are None are left out.
+
+        :raises InvalidRequest: where an id is not one; nothing is sent.
+        """
+        values = iter(segments)
+        path = _PLACEHOLDER.sub(lambda match: self._segment(match[1], next(values)), self.template)
+        return Request(
+            method=self.method,
+            path=path,
+            query=tuple((name, str(value)) for name, value in query if value is not None),
+            body=body,
+            safety=self.safety,
+            kind=self.kind,
+            expects=expects,
+        )
+
+    def _segment(self, name: str, value: str) -> str:
+        pattern = self.ids.get(name, NUMERIC_ID)
+        if not re.fullmatch(pattern, value, re.ASCII):
+            shown = ascii(value)[:60]
+            raise InvalidRequest(
+                f"{shown} is not a valid {name} (it must match {pattern}).",
+                method=self.method,
+                path=self.template,
+            )
+        return quote(value, safe="")
+
+
+def raw_path(path: str, *, origin: str, root: str) -> str:
+    """A path given by hand, or an absolute link of the same origin, made safe: below ``root``, no dots, no query, no
+    escapes.
+
+    :raises InvalidRequest: for another origin, or anything that is not a plain path below ``root``.
+    """
+    plain = path.removeprefix(origin) if path.startswith(f"{origin}/") else path
+    segments = plain.split("/")[1:]
+    if segments and not segments[-1]:
+        segments.pop()  # a trailing slash is part of some of Alma's own paths
+    fine = all(_SAFE_SEGMENT.fullmatch(segment) and set(segment) != {"."} for segment in segments)
+    if not fine or not plain.startswith(root):
+        raise InvalidRequest(
+            f"{ascii(path)[:120]} is not a path below {root} on {origin}: give plain segments, and the query in params.",
+            advice="Links of an answer are never followed to another host; use the ids in them.",
+        )
+    return plain

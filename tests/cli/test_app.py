@@ -1,0 +1,126 @@
+"""The command as a whole: its help, what it imports, and how errors become exit codes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from alma_async.cli import app as commands
+from alma_async.version import __version__
+from tests.cli.conftest import Served, Shell
+
+
+def test_help_lists_every_command(shell: Shell) -> None:
+    """``--help`` names all commands and ends with 0."""
+    ran = shell("--help")
+    assert ran.code == 0
+    for name in ("demo", "load", "resume", "sim", "quota", "portfolios", "services", "collections"):
+        assert f" {name} " in ran.out
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "demo",
+        "load",
+        "resume",
+        "sim",
+        "quota",
+        "portfolios list",
+        "portfolios get",
+        "services list",
+        "collections get",
+    ],
+)
+def test_every_command_has_help(shell: Shell, command: str) -> None:
+    """Each command can be imported and tells its usage."""
+    ran = shell(*command.split(), "--help")
+    assert (ran.code, ran.out.startswith(f"Usage: alma-async {command} ")) == (0, True)
+
+
+def test_help_does_not_pay_for_the_client() -> None:
+    """``--help`` imports no HTTP client, no converter, no database and no event loop."""
+    code = (
+        "import sys; from alma_async.cli import main; main(['--help']); "
+        "heavy = {'aiohttp', 'cattrs', 'orjson', 'sqlite3', 'anyio', 'asyncio', 'rich.live'} & set(sys.modules); "
+        "print(*sorted(heavy), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "\n"
+
+
+def test_version(shell: Shell) -> None:
+    """``--version`` prints the version alone."""
+    assert shell("--version").out == f"{__version__}\n"
+
+
+def test_without_the_extra_it_says_so() -> None:
+    """Without the packages of the extra there is one sentence and exit code 2."""
+    code = "import sys; sys.modules['cyclopts'] = None; from alma_async.cli import main; sys.exit(main(['--help']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "The command needs its extra: pip install 'alma-async[cli]'\n"
+
+
+@pytest.mark.parametrize("tokens", [("no-such",), ("load",), ("quota", "--no-such"), ("sim", "--port", "x")])
+def test_wrong_use_is_2(shell: Shell, tokens: tuple[str, ...]) -> None:
+    """What the command line does not know ends with 2 and a message on stderr."""
+    ran = shell(*tokens)
+    assert (ran.code, ran.out, bool(ran.err)) == (2, "", True)
+
+
+def test_without_a_key_is_2(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing key is told with the variable to set."""
+    monkeypatch.delenv("ALMA_API_KEY")
+    ran = shell("quota", "--region", "eu")
+    assert ran.code == 2
+    assert ran.err.startswith("No API key: set ALMA_API_KEY")
+
+
+def test_a_wrong_log_level_is_2(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``ALMA_LOG`` is checked before anything is done."""
+    monkeypatch.setenv("ALMA_LOG", "loud")
+    ran = shell("resume")
+    assert ran.code == 2
+    assert "'loud'" in ran.err
+
+
+@pytest.mark.parametrize(("level", "traced"), [("warning", False), ("debug", True)])
+def test_a_defect_is_70_and_traced_on_request(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, level: str, traced: bool
+) -> None:
+    """An unexpected exception is one message; the traceback comes at debug level only. No path may hold a NUL."""
+    monkeypatch.setenv("ALMA_LOG", level)
+    ran = shell("load", "a\0b", "--collection", "61", "--service", "62")
+    assert ran.code == 70
+    assert "defect" in ran.err
+    assert ("Traceback" in ran.err) is traced
+
+
+def test_what_passes_by_itself_is_3(shell: Shell) -> None:
+    """Where nobody listens, a read ends with 3: the same command may do later."""
+    ran = shell("services", "list", "61", "--base-url", "http://127.0.0.1:9")
+    assert ran.code == 3
+    assert "Nothing was changed" in ran.err
+
+
+def test_a_reader_that_went_away_is_141(shell: Shell, served: Served) -> None:
+    """``| head`` ends a list without a word, with the code that a shell gives for it."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with served():
+        process = shell.start("collections", "list", stdout=writing)
+        os.close(writing)
+        ran = shell.wait(process)
+    assert (ran.code, ran.err) == (141, "")
+
+
+def test_every_registered_command_is_there() -> None:
+    """Import paths are text, so each is resolved once."""
+    assert {name for name in commands.app if not name.startswith("-")} == {
+        *commands._COMMANDS,
+        *commands._AREAS,
+    }

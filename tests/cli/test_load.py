@@ -1,0 +1,300 @@
+"""``load`` and ``resume`` as a person uses them, with each exit code."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import resource
+import signal
+import sqlite3
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from alma_async import sim
+from alma_async.load.journal import Journal
+from tests.cli.conftest import KEY, TO, Served, Shell
+
+Titles = Callable[..., Path]
+
+
+def journal_of(err: str) -> Path:
+    """The path that a load told."""
+    return Path(re.search(r"^journal: (.+)$", err, re.MULTILINE)[1])  # type: ignore[index]
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Look again and again, for at most 20 seconds."""
+    never = threading.Event()
+    assert any(true() or never.wait(0.02) for _ in range(1000))
+
+
+def test_all_done_is_0(shell: Shell, served: Served, titles: Titles) -> None:
+    """A load of good rows ends with 0, its summary on stdout, and each row once in Alma."""
+    with served() as world:
+        ran = shell("load", titles(12), *TO)
+        assert (ran.code, len(world.portfolios.all), world.portfolios.duplicates()) == (0, 12, 0), ran.err
+    assert ran.out.startswith("12 rows: 12 created.\n")
+    assert "calls in" in ran.out
+
+
+def test_refused_rows_are_1_and_told(shell: Shell, served: Served, titles: Titles) -> None:
+    """A refused row ends with 1, named by line and reason on stderr."""
+    with served():
+        ran = shell("load", titles(2, "991000099990421,ftp://no"), *TO)
+    assert ran.code == 1
+    assert re.search(r"^line 4: refused: url .+", ran.err, re.MULTILINE)
+    assert ran.out.startswith("3 rows: 2 created, 1 refused.\n")
+
+
+def test_json_is_one_object_of_the_promised_shape(shell: Shell, served: Served, titles: Titles) -> None:
+    """With --json stdout is the summary object and nothing else."""
+    with served():
+        ran = shell("load", titles(3), *TO, "--json")
+    summary = json.loads(ran.out)
+    promised = (
+        "rows created updated unchanged deleted rejected review pending calls throttled seconds remaining"
+    )
+    assert set(promised.split()) <= set(summary)
+    assert (summary["rows"], summary["created"], summary["pending"]) == (3, 3, 0)
+
+
+def test_away_from_a_terminal_nothing_moves_or_shines(shell: Shell, served: Served, titles: Titles) -> None:
+    """Piped, a load prints its journal and its end, and not one escape sequence."""
+    with served(latency=0.05):
+        ran = shell("load", titles(5), *TO)
+    assert "\x1b" not in ran.out + ran.err
+    assert len(ran.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("missing.csv", *TO), "cannot be read"),
+        (("titles.csv", "--collection", "61"), "--service"),
+        (("titles.csv", "--collection", "../x", "--service", "62"), "id"),
+        (("titles.csv", *TO, "--report", "report.pdf"), ".csv or .jsonl"),
+        (("titles.csv", *TO, "--report", "nowhere/report.csv"), "does not exist"),
+        (("titles.csv", *TO, "--format", "kbart"), "no header that fits"),
+        (("titles.csv", *TO, "--quarantine", "-1"), "quarantine"),
+        (("titles.csv", *TO, "--region", "mars"), "mars"),
+        (("titles.csv", *TO, "--key-file", "missing.key"), "cannot be read as a key"),
+    ],
+)
+def test_wrong_use_is_2(
+    shell: Shell,
+    served: Served,
+    titles: Titles,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    told: str,
+) -> None:
+    """Wrong use ends with 2 and one message that names what is wrong, without a traceback, and sends nothing."""
+    monkeypatch.chdir(titles(1).parent)
+    with served() as world:
+        ran = shell("load", *options)
+        assert not world.tally.received
+    assert ran.code == 2
+    assert told in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_a_refused_key_is_2_and_never_shown(
+    shell: Shell, served: Served, titles: Titles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key that Alma refuses ends with 2; neither it nor any other key is printed, whatever the log level."""
+    monkeypatch.setenv("ALMA_API_KEY", "l8xx-not-a-real-key")
+    monkeypatch.setenv("ALMA_LOG", "debug")
+    with served():
+        ran = shell("load", titles(1), *TO)
+    assert ran.code == 2
+    assert "Check the key" in ran.err
+    assert "l8xx" not in ran.out + ran.err
+
+
+def test_the_key_is_nowhere(
+    shell: Shell, served: Served, titles: Titles, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A whole load at debug level leaves the key in no output and in no file."""
+    monkeypatch.setenv("ALMA_LOG", "debug")
+    with served():
+        ran = shell("load", titles(3, "991,bad"), *TO, "--report", tmp_path / "report.jsonl")
+    assert KEY not in ran.out + ran.err
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert journal_of(ran.err) in written
+    assert not any(KEY.encode() in path.read_bytes() for path in written)
+
+
+def test_the_reserve_stops_with_3(shell: Shell, served: Served, titles: Titles) -> None:
+    """A load that reaches the reserve ends with 3 and says how to go on; the reserve is untouched."""
+    with served(quota=40) as world:
+        ran = shell("load", titles(60), *TO, "--reserve", "10", "--per-second", "25", "--json")
+        assert world.thresholds.remaining >= 10
+    assert ran.code == 3
+    assert json.loads(ran.out)["pending"] > 0
+    assert "Go on with: alma-async resume titles-" in ran.err
+
+
+def test_resume_by_name_ends_what_was_begun(shell: Shell, served: Served, titles: Titles) -> None:
+    """A stopped load goes on from its journal's name alone, and every row is in Alma once."""
+    with served(quota=40) as world:
+        name = journal_of(shell("load", titles(60), *TO, "--reserve", "10").err).stem
+        world.configure(sim.Config(rate=None, quota=100_000))
+        listed = shell("resume")
+        assert re.match(rf"{name} +open +\d+ of +60 ", listed.out)
+        ran = shell("resume", name, "--institution", "another budget")
+        assert (ran.code, len(world.portfolios.all), world.portfolios.duplicates()) == (0, 60, 0)
+    assert shell("resume", "--json").out.count('"state":"complete"') == 1
+
+
+def test_resume_of_nothing_is_2(shell: Shell) -> None:
+    """A name that no journal has ends with 2; no journal is made."""
+    ran = shell("resume", "no-such")
+    assert (ran.code, shell("resume").out) == (2, "")
+    assert "no journal 'no-such'" in ran.err
+
+
+def test_a_changed_file_is_2(shell: Shell, served: Served, titles: Titles) -> None:
+    """A load is not gone on with over a file that changed, and the message says so."""
+    with served(quota=40):
+        name = journal_of(shell("load", titles(60), *TO, "--reserve", "10").err).stem
+        titles(61)
+        ran = shell("resume", name)
+    assert ran.code == 2
+    assert "changed" in ran.err
+
+
+def test_a_journal_that_cannot_be_made_is_74(shell: Shell, served: Served, titles: Titles) -> None:
+    """A journal below what is no directory ends with 74, before anything is sent."""
+    file = titles(1)
+    with served() as world:
+        ran = shell("load", file, *TO, "--journal", file / "x.load")
+        assert not world.tally.received
+    assert ran.code == 74
+
+
+def test_a_state_directory_that_cannot_be_made_is_74(
+    shell: Shell, served: Served, titles: Titles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a place for journals a load ends with 74."""
+    file = titles(1)
+    monkeypatch.setenv("ALMA_STATE_DIR", str(file))
+    with served():
+        assert shell("load", file, *TO).code == 74
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_74(shell: Shell, served: Served, titles: Titles) -> None:
+    """Where the journal can grow no further in the middle of a load, it ends with 74 and nothing is sent any more."""
+
+    def little_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+
+    with served() as world:
+        process = shell.start("load", titles(150), *TO, preexec_fn=little_room)
+        ran = shell.wait(process)
+        assert 0 < len(world.portfolios.all) < 150
+    assert ran.code == 74, ran.err
+    assert "journal failed" in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_a_journal_in_use_is_75(shell: Shell, served: Served, titles: Titles, tmp_path: Path) -> None:
+    """Two loads never share a journal: the second ends with 75 and is not told to go on."""
+    path = tmp_path / "mine.load"
+    with served() as world, Journal(path):
+        ran = shell("load", titles(1), *TO, "--journal", path)
+        assert not world.tally.received
+    assert ran.code == 75
+    assert "Go on" not in ran.err
+
+
+def test_a_broken_journal_is_74(shell: Shell, served: Served, titles: Titles, tmp_path: Path) -> None:
+    """A file that is no database is no journal."""
+    path = tmp_path / "mine.load"
+    path.write_bytes(b"no database at all" * 100)
+    with served():
+        ran = shell("load", titles(1), *TO, "--journal", path)
+    assert ran.code == 74
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_in_good_order(
+    shell: Shell, served: Served, titles: Titles, which: signal.Signals
+) -> None:
+    """The first signal lets rows under way end, exits 130 or 143 and says how to go on; resumed, each row is there once."""
+    with served(latency=0.1) as world:
+        process = shell.start("load", titles(200), *TO, "--per-second", "50")
+        until(lambda: len(world.portfolios.all) > 10)
+        process.send_signal(which)
+        ran = shell.wait(process)
+        assert ran.code == 128 + which, ran.err
+        assert "is unknown" not in ran.err
+        command = re.search(r"Go on with: alma-async (resume \S+)", ran.err)
+        assert command is not None
+        again = shell(*command[1].split())
+        assert (again.code, len(world.portfolios.all), world.portfolios.duplicates()) == (0, 200, 0), again.err
+
+
+@pytest.mark.slow
+def test_a_second_signal_is_immediate(shell: Shell, served: Served, titles: Titles) -> None:
+    """The second signal does not wait for slow answers; what was under way is written down as unknown and counted."""
+    with served() as world:
+        process = shell.start("load", titles(100), *TO, "--per-second", "50", "--json")
+        until(lambda: len(world.portfolios.all) > 5)
+        world.configure(sim.Config(rate=None, latency=60.0))
+        before = len(world.tally.received)
+        until(lambda: len(world.tally.received) > before + 5)
+        process.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.3)
+        process.send_signal(signal.SIGINT)
+        ran = shell.wait(process)
+    assert ran.code == 130, ran.err
+    assert re.search(r"The outcome of \d+ rows is unknown", ran.err)
+    summary = json.loads(ran.out)
+    assert summary["pending"] == 100 - summary["created"] > 0
+    assert "Traceback" not in ran.err
+
+
+def test_the_report_says_what_became_of_each_row(
+    shell: Shell, served: Served, titles: Titles, tmp_path: Path
+) -> None:
+    """--report writes one line a row, with the ids that Alma gave."""
+    path = tmp_path / "report.csv"
+    with served() as world:
+        assert shell("load", titles(2, "991000099990421,ftp://no"), *TO, "--report", path).code == 1
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert {row["portfolio_id"] for row in rows[:2]} == set(world.portfolios.all)
+    assert [row["state"] for row in rows] == ["done", "done", "rejected"]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_every_option_has_its_variable(
+    shell: Shell, served: Served, titles: Titles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Options may come from variables named after command and option."""
+    monkeypatch.setenv("ALMA_LOAD_COLLECTION", sim.DEMO_COLLECTION)
+    monkeypatch.setenv("ALMA_LOAD_SERVICE", sim.DEMO_SERVICE)
+    monkeypatch.setenv("ALMA_LOAD_JSON", "true")
+    with served():
+        ran = shell("load", titles(1))
+    assert (ran.code, json.loads(ran.out)["created"]) == (0, 1)
+
+
+def test_a_hostile_journal_is_refused(shell: Shell, served: Served, titles: Titles) -> None:
+    """What a journal says is checked like any input: a planted action is not carried out."""
+    with served(quota=40) as world:
+        path = journal_of(shell("load", titles(60), *TO, "--reserve", "10").err)
+        with sqlite3.connect(path) as db:
+            db.execute("UPDATE meta SET value = 'delete' WHERE name = 'action'")
+        db.close()
+        before = len(world.tally.received)
+        ran = shell("resume", path.stem)
+        assert (ran.code, len(world.tally.received)) == (2, before)

@@ -1,0 +1,39 @@
+"""The end of a load in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alma_async.cli.summary import closing, refusals
+from alma_async.load.entries import Entry, State
+from alma_async.load.journal import Journal
+from alma_async.load.progress import Report
+
+NOTHING = Report(
+    rows=0, created=0, updated=0, unchanged=0, deleted=0, rejected=0, duplicates=0, review=0, pending=0,
+    calls=0, throttled=0, seconds=0.0, remaining=None,
+)  # fmt: skip
+
+
+def test_nothing_to_do() -> None:
+    """An empty load is told without a division by zero."""
+    assert closing(NOTHING) == ["0 rows: none.", "0 calls in 0.0 s, 0 throttled."]
+
+
+def test_refusals_are_bounded_and_say_all_they_know(tmp_path: Path) -> None:
+    """Refused and doubtful rows are told with line, reason, code and tracking id; of many only how many more there are."""
+    with Journal(tmp_path / "x.load") as journal:
+        journal.add(
+            [
+                Entry(n=1, line=2, state=State.DONE, action="created"),
+                Entry(n=2, line=3, state=State.REJECTED, message="line 3: url is none"),
+                Entry(n=3, line=4, state=State.REVIEW, message="Unclear.", code="401", tracking_id="E01"),
+                *(Entry(n=n, line=n + 1, state=State.REJECTED, message="no") for n in range(4, 1500)),
+            ]
+        )
+        told = list(refusals(journal, most=2))
+    assert told == [
+        "line 3: refused: url is none",
+        "line 4: needs review: Unclear. (code 401, tracking id E01)",
+        "... and 1,496 more; --report lists all.",
+    ]

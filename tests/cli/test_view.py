@@ -1,0 +1,65 @@
+"""What the live view says, and that it says it to terminals only."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+
+from alma_async.cli.view import View, clock_time, lines
+from alma_async.load.progress import Progress
+
+HALF = Progress(
+    rows=1000, created=400, updated=50, unchanged=20, rejected=20, duplicates=6, review=4, pending=500,
+    calls=2000, throttled=3, seconds=80.0, rate=24.6, remaining=98_000, eta=3725.0,
+)  # fmt: skip
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (3725, "1:02:05")])
+def test_times(seconds: float, text: str) -> None:
+    """Minutes and seconds, and hours where there are any."""
+    assert clock_time(seconds) == text
+
+
+def test_all_that_is_promised_is_there() -> None:
+    """Rows by end, rate, throttled, remaining, elapsed and to go."""
+    assert lines(HALF, waiting=None, since=0.0) == [
+        "400 created · 50 updated · 20 unchanged · 20 refused · 6 duplicates · 4 for review",
+        "24.6 calls/s · 3 throttled · 98,000 remaining today · 1:20 so far · 1:02:05 to go",
+    ]
+
+
+def test_why_it_waits() -> None:
+    """A wait is told with its length and reason, in which nothing can steer the terminal."""
+    told = lines(HALF, waiting="of \x1b[2J", since=70.0)
+    assert told[-1] == "waiting for 0:10 because of \\u001b[2J"
+
+
+def test_silent_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Redirected, the view writes not one byte."""
+    with View("titles", held=lambda: "something") as view:
+        view(HALF)
+        view.tick()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal the title, the rows and the governor's reason are drawn; markup in names stays text."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "120")
+    with View("[red]titles\x07.csv", held=lambda: "the day's calls are spent") as view:
+        view(HALF)
+        view.tick()
+    drawn = terminal.getvalue()
+    assert "[red]titles\\u0007.csv" in drawn
+    assert "500 of 1,000 rows" in drawn
+    assert "waiting for 0:00 because the day's calls are spent" in drawn

@@ -1,0 +1,51 @@
+"""What all tests share: the virtual-time loop as the default, a client beside a simulator, and where shared material lies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alma_async import AlmaClient, LocalBudget, sim
+from alma_async.clock import Clock
+
+SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+EPOCH = 1_790_000_000.0  # 2026-09-21, 14:13:20 UTC: far from midnight
+KEY = "sim-canary-7f3a91"
+
+collect_ignore_glob = ["**/typing_sample.py"]
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """Async tests run in virtual time; a module that needs real time overrides this with ``"asyncio"``."""
+    return "asyncio", {"loop_factory": sim.VirtualTimeLoop}
+
+
+@pytest.fixture(autouse=True)
+def own_state_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the user's key, journals or budgets."""
+    for name in [name for name in os.environ if name.startswith("ALMA_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("ALMA_STATE_DIR", str(tmp_path_factory.mktemp("state")))
+
+
+@asynccontextmanager
+async def institution(
+    *, world: sim.World | None = None, client: dict[str, Any] | None = None, **switches: Any
+) -> AsyncIterator[tuple[sim.Server, AlmaClient]]:
+    """A simulated institution and a client of it, in one loop and on one virtual clock."""
+    config = sim.Config(**{"epoch": EPOCH, **switches})
+    async with (
+        sim.serve(world or sim.World.demo(), config=config) as server,
+        AlmaClient(
+            KEY,
+            base_url=server.base_url,
+            **{"budget": LocalBudget(), "clock": Clock(epoch=EPOCH), **(client or {})},
+        ) as alma,
+    ):
+        yield server, alma

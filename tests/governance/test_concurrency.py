@@ -1,0 +1,79 @@
+"""How many calls may be in flight."""
+
+from __future__ import annotations
+
+from alma_async.governance.concurrency import Concurrency
+
+
+def run(
+    flow: Concurrency,
+    *,
+    latency: float,
+    seconds: float,
+    start: float = 0.0,
+    rate: float = 25.0,
+    serves: float = 1e9,
+    demand: float = 1e9,
+) -> float:
+    """A server that answers each call after ``latency``, at most ``serves`` a second, under so much demand."""
+    now = start
+    while now < start + seconds:
+        out = min(flow.cap("get"), demand)
+        throughput = min(out / latency, rate, serves)
+        now += 1 / throughput
+        flow.answered("get", latency=max(latency, out / throughput), in_flight=round(out), rate=rate, now=now)
+    return now
+
+
+def test_unknown_kinds_may_use_all_there_is() -> None:
+    """Nothing is held back before anything is known."""
+    assert Concurrency(64).cap("get") == 64
+
+
+def test_littles_law_with_room() -> None:
+    """The cap settles at one and a half times rate times latency, between four and the most."""
+    for latency, expected in ((0.02, 4), (0.4, 15), (10.0, 64)):
+        flow = Concurrency(64)
+        for answer in range(400):
+            flow.answered("get", latency=latency, in_flight=flow.cap("get"), rate=25, now=answer / 25)
+        assert flow.cap("get") == expected
+
+
+def test_a_slower_server_gets_more() -> None:
+    """Where longer latency is just a slower server, more calls in flight bring more answers, and the cap follows."""
+    flow = Concurrency(64)
+    now = run(flow, latency=0.25, seconds=20)
+    run(flow, latency=1.0, seconds=60, start=now)
+    assert flow.cap("get") >= 30
+
+
+def test_a_full_server_gets_less() -> None:
+    """Where more calls in flight only wait longer, the cap shrinks."""
+    flow = Concurrency(64)
+    now = run(flow, latency=1.5, seconds=60)
+    wide = flow.cap("get")
+    assert wide > 40
+    for _ in range(200):
+        now += 0.2
+        flow.answered("get", latency=flow.cap("get") / 5 + 2, in_flight=flow.cap("get"), rate=25, now=now)
+    assert flow.cap("get") < wide / 2
+
+
+def test_an_unused_cap_does_not_grow() -> None:
+    """While few calls are out a longer latency does not raise the cap: it would be none when it is needed."""
+    flow = Concurrency(64)
+    now = run(flow, latency=0.25, seconds=20)
+    before = flow.cap("get")
+    for answer in range(200):
+        flow.answered("get", latency=2.0, in_flight=1, rate=25, now=now + answer / 10)
+    assert flow.cap("get") <= before
+
+
+def test_kinds_are_apart() -> None:
+    """A slow kind of call says nothing about the others."""
+    flow = Concurrency(64)
+    for answer in range(100):
+        flow.answered("quick", latency=0.1, in_flight=5, rate=25, now=answer / 25)
+        flow.answered("slow", latency=5.0, in_flight=60, rate=25, now=answer / 25)
+    assert flow.cap("quick") < 6 < flow.cap("slow")
+    assert flow.latency()["slow"] > 4

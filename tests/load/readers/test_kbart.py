@@ -1,0 +1,264 @@
+"""KBART: each trap of published lists, and what a line means for a portfolio."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from alma_async.load.readers import RowSource
+from alma_async.load.rows import BadRow, Coverage, Embargo, InputError, Period, Row
+
+Opened = Callable[..., RowSource]
+
+PHASE_ONE = [
+    "publication_title", "print_identifier", "online_identifier", "date_first_issue_online", "num_first_vol_online",
+    "num_first_issue_online", "date_last_issue_online", "num_last_vol_online", "num_last_issue_online", "title_url",
+    "first_author", "title_id", "embargo_info", "coverage_depth", "coverage_notes", "publisher_name",
+]  # fmt: skip
+PHASE_TWO = [
+    *(name.replace("coverage_notes", "notes") for name in PHASE_ONE),
+    "publication_type", "date_monograph_published_print", "date_monograph_published_online", "monograph_volume",
+    "monograph_edition", "first_editor", "parent_publication_title_id", "preceding_publication_title_id", "access_type",
+]  # fmt: skip
+WITH_ID = [*PHASE_TWO, "mms_id"]
+
+TIDES = {
+    "publication_title": "Tide Letters",
+    "print_identifier": "2434-561X",
+    "online_identifier": "2049-3630",
+    "title_url": "https://example.org/tides",
+    "title_id": "tides",
+    "coverage_depth": "fulltext",
+    "publication_type": "serial",
+    "access_type": "P",
+    "mms_id": "991",
+}
+
+
+def kbart(*lines: dict[str, str], header: Iterable[str] = WITH_ID, end: str = "\n") -> str:
+    """A list of lines under a header, as a publisher would write it."""
+    names = list(header)
+    return "".join(
+        "\t".join(cells) + end
+        for cells in [names, *([line.get(name, "") for name in names] for line in lines)]
+    )
+
+
+def only(source: RowSource) -> Row:
+    """The one row of a file, which must be good."""
+    (row,) = source
+    assert isinstance(row, Row), row
+    return row
+
+
+def refused(source: RowSource) -> BadRow:
+    """The one row of a file, which must be bad."""
+    (row,) = source
+    assert isinstance(row, BadRow), row
+    return row
+
+
+def test_phase_two(opened: Opened) -> None:
+    """A line of phase II becomes ids, values, coverage as text at the precision given, and embargo."""
+    line = TIDES | {
+        "date_first_issue_online": "1998-03",
+        "num_first_vol_online": "S7",
+        "num_first_issue_online": "3-4",
+        "date_last_issue_online": "2010-12-31",
+        "num_last_vol_online": "01",
+        "embargo_info": "R2Y;P6M",
+        "notes": "Hybrid",
+    }
+    assert only(opened(kbart(line))) == Row(
+        line=2,
+        lines=(2,),
+        mms_id="991",
+        title="Tide Letters",
+        values={"url": "https://example.org/tides", "material_type": "JOURNAL", "internal_description": "Hybrid"},
+        coverage=(
+            Coverage(
+                from_year="1998", from_month="03", from_volume="S7", from_issue="3-4",
+                until_year="2010", until_month="12", until_day="31", until_volume="01",
+            ),
+        ),
+        embargo=Embargo(last=Period(2, "Y"), except_last=Period(6, "M")),
+    )  # fmt: skip
+
+
+def test_phase_one(opened: Opened) -> None:
+    """Phase I has neither type nor access: no material type is invented and nothing is warned about."""
+    line = TIDES | {"coverage_notes": "From the archive", "coverage_depth": "Volltext", "own_anchor": "x"}
+    row = only(opened(kbart(line, header=[*PHASE_ONE, "own_anchor", "mms_id"])))
+    assert row.values == {"url": "https://example.org/tides", "internal_description": "From the archive"}
+    assert not row.warnings
+
+
+@pytest.mark.parametrize("notes", ["public_note", "internal_description", None])
+def test_notes_are_a_setting(opened: Opened, notes: str | None) -> None:
+    """The publisher's notes go where the user says, or nowhere."""
+    row = only(opened(kbart(TIDES | {"notes": "Hybrid"}), notes=notes))
+    assert {name for name, text in row.values.items() if text == "Hybrid"} == ({notes} if notes else set())
+
+
+def test_aliases(opened: Opened) -> None:
+    """Known misspellings of a header stand for the column, unless the column is there as well; unknown columns are read over."""
+    line = TIDES | {
+        "publicaton_title": "Tide Letters",
+        "notes": "right",
+        "coverage_notes": "wrong",
+        "parent_publication_id": "p",
+    }
+    header = ["publicaton_title", *WITH_ID[1:], "coverage_notes", "parent_publication_id"]
+    row = only(opened("\ufeff" + kbart(line, header=header)))
+    assert (row.title, row.values["internal_description"]) == ("Tide Letters", "right")
+
+
+def test_old_mac_file(opened: Opened) -> None:
+    """CR-only line ends, unnamed trailing columns and blank rows at the end are read through, the blank rows counted."""
+    text = kbart(TIDES, end="\t\t\t\t\r") + "\t" * 29 + "\r" + "\t" * 29 + " \r"
+    source = opened(text)
+    only(source)
+    assert source.warnings == ("blank rows skipped: 2",)
+
+
+def test_quoted_fields(opened: Opened) -> None:
+    """Quotes that a spreadsheet put around a title with a comma go; no other quote joins lines or cells."""
+    lines = [
+        TIDES
+        | {
+            "publication_title": '"Salt, ""Smoke"" and Ice"',
+            "online_identifier": "",
+            "title_id": "a",
+            "title_url": "",
+        },
+        TIDES | {"publication_title": '"Half quoted', "title_id": "b", "title_url": ""},
+        TIDES | {"publication_title": "Next", "print_identifier": "", "title_id": "c", "title_url": ""},
+    ]
+    assert [row.title for row in opened(kbart(*lines))] == ['Salt, "Smoke" and Ice', '"Half quoted', "Next"]
+
+
+def test_missing_tab(opened: Opened) -> None:
+    """A missing tab refuses its row alone, by line."""
+    text = kbart(TIDES, TIDES | {"title_id": "next", "title_url": "", "print_identifier": ""})
+    bad, good = opened(text.replace("Tide Letters\t2434", "Tide Letters 2434", 1))
+    assert isinstance(bad, BadRow)
+    assert (bad.line, bad.title) == (2, "Tide Letters 2434-561X")
+    assert "has 25 cells under a header of 26" in bad.problems[0].reason
+    assert isinstance(good, Row)
+
+
+def test_monograph(opened: Opened) -> None:
+    """The dates of a monograph are no coverage, wherever the list puts them."""
+    book = TIDES | {
+        "publication_type": "Monograph",
+        "print_identifier": "n/a",
+        "online_identifier": "0-306-40615-2",
+        "date_monograph_published_online": "2012",
+    }
+    row = only(opened(kbart(book)))
+    assert (row.values["material_type"], row.coverage, row.warnings) == ("BOOK", None, ())
+    row = only(opened(kbart(book | {"date_first_issue_online": "2012"})))
+    assert (row.coverage, row.warnings) == (None, ("the coverage of a monograph is not loaded",))
+
+
+@pytest.mark.parametrize(
+    ("change", "warning"),
+    [
+        ({"coverage_depth": "Full  Text"}, ()),
+        ({"coverage_depth": "abstracts"}, ("coverage_depth is abstracts, not full text",)),
+        ({"access_type": "f"}, ()),
+        ({"access_type": "Paid"}, ("access_type is Paid, neither F nor P",)),
+        ({"access_type": ""}, ("access_type is blank, neither F nor P",)),
+        (
+            {"publication_type": "blog"},
+            ("publication_type blog is neither serial nor monograph: no material type is set",),
+        ),
+    ],
+)
+def test_warnings(opened: Opened, change: dict[str, str], warning: tuple[str, ...]) -> None:
+    """What Alma has no field for, or the format no word for, is told and not written."""
+    assert only(opened(kbart(TIDES | change))).warnings == warning
+
+
+@pytest.mark.parametrize(
+    ("change", "column", "reason"),
+    [
+        ({"online_identifier": "2049-3631"}, "online_identifier", "check digit is wrong"),
+        ({"print_identifier": "978-1-137-05446-X"}, "print_identifier", "is no ISBN"),
+        ({"embargo_info": "P1Y;R2Y"}, "embargo_info", "is no embargo"),
+        ({"date_first_issue_online": "2011-02-30"}, "date_first_issue_online", "does not exist"),
+        (
+            {"date_first_issue_online": "2011", "date_last_issue_online": "2010-12"},
+            "date_first_issue_online",
+            "is later than",
+        ),
+        ({"title_url": "example.org/tides"}, "title_url", "is no URL"),
+        ({"publication_title": ""}, "publication_title", "is missing"),
+        ({"mms_id": "9.91E+17"}, "mms_id", "Excel rounded"),
+        ({"mms_id": ""}, "mms_id", "is missing: neither a column mms_id nor the map"),
+        (
+            {"print_identifier": "", "online_identifier": "n/a", "title_id": "", "title_url": ""},
+            "",
+            "nothing tells which title",
+        ),
+    ],
+)
+def test_refused(opened: Opened, change: dict[str, str], column: str, reason: str) -> None:
+    """A wrong cell, or nothing that names the record, refuses the title with column and reason."""
+    problem = refused(opened(kbart(TIDES | change))).problems[0]
+    assert (problem.line, problem.column) == (2, column)
+    assert reason in problem.reason
+
+
+@pytest.mark.parametrize("key", ["24345610", "2434561X", "2049-3630", "tides", "https://example.org/tides"])
+def test_map(opened: Opened, tmp_path: Path, key: str) -> None:
+    """The map may name a title by either identifier, its title_id or its URL; by anything else it does not match."""
+    mms_map = tmp_path / "map.csv"
+    mms_map.write_text(f"identifier,mms_id\n{key},992\n")
+    (row,) = opened(kbart(TIDES, header=PHASE_TWO), mms_map=mms_map)
+    assert (row.mms_id == "992") if isinstance(row, Row) else key == "24345610"
+
+
+def test_two_records(opened: Opened, tmp_path: Path) -> None:
+    """Where map and column name two records for one title, none is chosen."""
+    mms_map = tmp_path / "map.csv"
+    mms_map.write_text("tides,992\n")
+    (problem,) = refused(opened(kbart(TIDES), mms_map=mms_map)).problems
+    assert (problem.text, problem.reason) == ("991, 992", "are several records for one title: review")
+
+
+def test_rows_come_as_they_are_complete(opened: Opened) -> None:
+    """The lines of a title are joined from anywhere in the file, and other titles do not wait for them."""
+    other = TIDES | {"publication_title": "Other", "online_identifier": "", "mms_id": "992"}
+    lines = [
+        TIDES | {"date_first_issue_online": "1990", "date_last_issue_online": "1995"},
+        other,
+        TIDES | {"date_first_issue_online": "2000", "mms_id": ""},
+    ]
+    assert [(row.title, row.lines) for row in opened(kbart(*lines))] == [
+        ("Other", (3,)),
+        ("Tide Letters", (2, 4)),
+    ]
+
+
+def test_changed_while_read(opened: Opened) -> None:
+    """Lines that wait for others which a change of the file took away are an error, and are not lost silently."""
+    others = [
+        TIDES | {"print_identifier": "", "online_identifier": "", "publication_title": f"T{n}"}
+        for n in range(999)
+    ]
+    source = opened(kbart(TIDES, *others, TIDES))
+    rows = iter(source)
+    next(rows)
+    source.path.write_bytes(b"")
+    with pytest.raises(InputError, match="changed while it was read"):
+        list(rows)
+
+
+def test_column_twice(opened: Opened) -> None:
+    """A list that names a column twice is refused, if the column matters."""
+    with pytest.raises(InputError, match="names columns twice: title_url"):
+        opened(kbart(TIDES, header=[*WITH_ID, "title_url"]))
+    only(opened(kbart(TIDES, header=[*WITH_ID, "first_editor"])))

@@ -1,0 +1,65 @@
+"""The map from identifiers to MMS ids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from alma_async.load.readers.mms_map import MmsMap
+from alma_async.load.rows import InputError
+
+
+def read(path: Path, content: str) -> MmsMap:
+    """Write a map and read it."""
+    path.write_text(content, encoding="utf-8", newline="")
+    return MmsMap.read(path)
+
+
+@pytest.mark.parametrize("delimiter", ["\t", ",", ";"])
+@pytest.mark.parametrize("header", ["", "identifier{}mms_id\n", "\nISSN{}MMS Id\n"])
+def test_two_columns(tmp_path: Path, header: str, delimiter: str) -> None:
+    """With or without a header, under each delimiter, both spellings of an identifier and any other key are found."""
+    lines = [
+        "2434561X{}991",
+        "0-306-40615-2{}992",
+        "anchem{}993",
+        '"https://example.org/?a=1,2;3"{}994',
+        "",
+        " 991 {}995",
+    ]
+    found = read(
+        tmp_path / "map", header.format(delimiter) + "\n".join(line.format(delimiter) for line in lines)
+    )
+    for key, mms_id in (
+        ("2434-561x", "991"),
+        ("978-0-306-40615-7", "992"),
+        ("anchem", "993"),
+        ("https://example.org/?a=1,2;3", "994"),
+        ("991", "995"),
+    ):
+        assert found.find([key]) == {mms_id}
+    assert not found.find(["unknown", ""])
+
+
+def test_contradiction(tmp_path: Path) -> None:
+    """One identifier in two spellings with two MMS ids is an error that names both lines; a repeat is none."""
+    assert read(tmp_path / "map", "2434-561X\t991\n2434561X\t991\n").find(["2434561X"]) == {"991"}
+    with pytest.raises(InputError, match=r"2434561X: line 2 \(991\) and line 4 \(992\)"):
+        read(tmp_path / "map", "issn\tmms_id\n2434-561X\t991\nother\t993\n2434561X\t992\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("2434-561X,9.91E+17\n", "line 1: 9.91E.17 is a number that Excel rounded"),
+        ("issn,mms_id\n2434-561X,none\n", "line 2: none is no id"),
+        ("issn,mms_id\n2434-561X\n", "line 2: two cells were expected"),
+        ("issn,mms_id\na,991\nb,992,3\n", "line 3: two cells were expected"),
+        ("a,991\n" + "b" * 200_000 + ",992\n", "line 2: field larger than"),
+    ],
+)
+def test_wrong_lines(tmp_path: Path, content: str, reason: str) -> None:
+    """A wrong line spoils the map, and its number is told; a damaged id in the first line is not taken for a header."""
+    with pytest.raises(InputError, match=reason):
+        read(tmp_path / "map", content)

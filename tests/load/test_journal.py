@@ -1,0 +1,171 @@
+"""The journal says where each row stands, whatever happened to the process."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from alma_async.errors import ConfigurationError
+from alma_async.load.entries import Entry, Moment, State, Step
+from alma_async.load.journal import Journal, JournalError, JournalInUse
+
+NOW = Moment(wall=1000.0, mono=50.0, boot="b")
+
+
+def entry(n, **more):
+    return Entry(
+        **{"n": n, "line": n + 1, "state": State.PENDING, "mms_id": f"99{n}", "key": b"k%d" % n, **more}
+    )
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "state" / "a.load"
+
+
+def test_rows_survive_closing(path):
+    """What was written is there after closing and opening again, field by field."""
+    whole = entry(
+        1,
+        state=State.UNKNOWN,
+        step=Step.CREATE,
+        payload=b"p",
+        portfolio_id="53",
+        action="created",
+        attempts=2,
+        since=NOW,
+        code="60164",
+        message="m",
+        tracking_id="T",
+    )
+    with Journal(path) as journal:
+        journal.add([whole])
+        journal.note({"file": "x"})
+    with Journal(path) as journal:
+        assert journal.entries() == [whole]
+        assert journal.meta()["file"] == "x"
+
+
+def test_a_repeated_key_is_a_duplicate_and_names_the_first(path):
+    """A second row with the same key is not to be sent, and says which line it repeats."""
+    with Journal(path) as journal:
+        journal.add([entry(1), entry(2, key=b"k1"), entry(3)])
+        states = [(e.state, e.message) for e in journal.entries()]
+    assert states == [
+        (State.PENDING, None),
+        (State.DUPLICATE, "The same title as line 2."),
+        (State.PENDING, None),
+    ]
+
+
+def test_an_intent_found_at_start_up_is_of_unknown_outcome(path):
+    """A row that was about to be sent when the process died rests from its deadline or from now, whichever is earlier."""
+    with Journal(path) as journal:
+        journal.add([entry(1), entry(2), entry(3)])
+        journal.change(1, state=State.INTENT, since=Moment(wall=900.0, mono=20.0, boot="b"))
+        journal.change(2, state=State.INTENT, since=Moment(wall=1100.0, mono=170.0, boot="b"))
+    with Journal(path) as journal:
+        assert journal.orphaned(NOW) == 2
+        first, second, third = journal.entries()
+    assert (first.state, second.state, third.state) == (State.UNKNOWN, State.UNKNOWN, State.PENDING)
+    assert first.since is not None
+    assert first.since.mono == 20.0
+    assert second.since == NOW
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "expected"),
+    [
+        (
+            Moment(wall=0, mono=10, boot="b"),
+            Moment(wall=9999, mono=15, boot="b"),
+            5,
+        ),  # the civil clock was stepped
+        (Moment(wall=0, mono=10, boot="b"), Moment(wall=60, mono=3, boot="c"), 60),  # another boot
+        (
+            Moment(wall=100, mono=10, boot="b"),
+            Moment(wall=60, mono=3, boot="c"),
+            0,
+        ),  # another boot, clock set back
+        (Moment(wall=100, mono=10, boot=""), Moment(wall=160, mono=300, boot=""), 60),  # boots unknown
+    ],
+)
+def test_elapsed_time_is_never_overstated_by_a_clock(then, now, expected):
+    """Within a boot the monotonic clock counts; across boots the civil one, and going back counts as nothing."""
+    assert then.elapsed(now) == expected
+
+
+def test_a_second_process_is_kept_out(path):
+    """While one process owns a journal, another gets a clear error, and takes over once the first is gone - also by kill -9."""
+    program = (
+        "import sys, pathlib, time; from alma_async.load.journal import Journal;"
+        "journal = Journal(pathlib.Path(sys.argv[1])); print('open', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as owner:
+        assert owner.stdout is not None
+        owner.stdout.readline()
+        with pytest.raises(JournalInUse):
+            Journal(path)
+        owner.kill()
+        owner.wait()
+        Journal(path).close()
+
+
+def test_files_are_the_owners_alone(path):
+    """Journal and lock are 0600 and the directory 0700, whatever the umask."""
+    before = os.umask(0)
+    try:
+        with Journal(path) as journal:
+            journal.add([entry(1)])
+            modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in path.parent.iterdir()}
+            assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    finally:
+        os.umask(before)
+    assert set(modes.values()) == {0o600}, modes
+
+
+def test_writes_are_fully_synchronous(path):
+    """Each change is committed with synchronous=FULL in WAL mode, on one exclusive connection."""
+    with Journal(path) as journal:
+        ask = lambda pragma: journal._db.execute(f"PRAGMA {pragma}").fetchone()[0]  # noqa: E731
+        assert (ask("journal_mode"), ask("locking_mode"), ask("synchronous")) == ("wal", "exclusive", 2)
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            sqlite3.connect(path, timeout=0).execute("SELECT * FROM meta")
+
+
+def test_a_failed_write_is_the_journals_error(path):
+    """SQLite's failure comes out as JournalError, and the row is as it was."""
+    with Journal(path) as journal:
+        journal.add([entry(1)])
+        journal._db.execute("PRAGMA query_only = ON")
+        with pytest.raises(JournalError) as caught:
+            journal.change(1, state=State.INTENT)
+        assert "readonly" in str(caught.value)
+        assert journal.get(1).state is State.PENDING
+
+
+def test_other_files_are_refused(path):
+    """A file that is no journal, or of another version, is refused instead of written into."""
+    path.parent.mkdir()
+    path.write_bytes(b"mms_id,url\n" * 200)
+    with pytest.raises(JournalError):
+        Journal(path)
+    path.unlink()
+    with Journal(path) as journal:
+        journal.note({"format": "99"})
+    with pytest.raises(ConfigurationError, match="version"):
+        Journal(path)
+
+
+def test_unwritable_places_are_named(tmp_path):
+    """A path that cannot be a journal gives one clear error."""
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(JournalError, match="cannot be opened"):
+        Journal(tmp_path / "file" / "a.load")

@@ -1,0 +1,276 @@
+"""Whole loads against the simulator, in virtual time: every row once, whatever happens."""
+
+from __future__ import annotations
+
+import random
+
+import anyio
+import pytest
+
+from alma_async import LocalBudget, Unauthorized, sim
+from alma_async.load import InputError, Load, read_rows
+from alma_async.load.entries import State
+from alma_async.load.journal import Journal
+from tests.conftest import EPOCH, institution
+
+C, S = sim.DEMO_COLLECTION, sim.DEMO_SERVICE
+
+
+@pytest.fixture
+def titles(tmp_path):
+    """Writes a native CSV of so many titles and gives its rows."""
+
+    def write(count, *, more="", name="titles.csv", note="Online"):
+        path = tmp_path / name
+        lines = [f"99{n:06},https://journals.example/{n},{1990 + n % 30},{note}" for n in range(count)]
+        path.write_text(
+            "\n".join(["mms_id,url,coverage_from,public_note", *lines, *more.splitlines(), ""]),
+            encoding="utf-8",
+        )
+        return read_rows(path)
+
+    return write
+
+
+def load_into(alma, tmp_path, **how):
+    return Load(
+        alma, collection_id=C, service_id=S, journal=tmp_path / "j" / "a.load", **{"quarantine": 30.0, **how}
+    )
+
+
+def held(server):
+    """What the simulated institution holds: URL → how often."""
+    found = {}
+    for portfolio in server.world.portfolios.all.values():
+        url = portfolio["linking_details"]["static_url"].removeprefix("jkey=")
+        found[url] = found.get(url, 0) + 1
+    return found
+
+
+def each_once(count):
+    return {f"https://journals.example/{n}": 1 for n in range(count)}
+
+
+async def test_titles_become_portfolios(titles, tmp_path):
+    """Every row becomes one portfolio with its URL, note and coverage, at two calls a row and the price of a look."""
+    async with institution(latency=0.25) as (server, alma):
+        report = await load_into(alma, tmp_path).run(titles(60))
+        assert (report.rows, report.created, report.exit_code) == (60, 60, 0)
+        assert held(server) == each_once(60)
+        for portfolio in server.world.portfolios.all.values():
+            coverage = portfolio["coverage_details"]
+            assert coverage["coverage_in_use"]["value"] == "0"
+            assert len(coverage["local_date_coverage_parameters"]) == 1
+            assert portfolio["public_note"] == "Online"
+        assert report.calls == len(server.world.tally.received) == 121
+        assert server.world.tally.refused.total() == 0
+
+
+async def test_a_second_load_changes_nothing(titles, tmp_path):
+    """Loaded again, the same file finds all as it should be: one read a row, nothing written."""
+    async with institution() as (server, alma):
+        await load_into(alma, tmp_path).run(titles(30))
+        before = dict(server.world.tally.updated)
+        again = Load(alma, collection_id=C, service_id=S, journal=tmp_path / "b.load")
+        report = await again.run(titles(30))
+        assert (report.unchanged, report.created, report.updated) == (30, 0, 0)
+        assert dict(server.world.tally.updated) == before
+
+
+async def test_changed_rows_are_updated(titles, tmp_path):
+    """A file that says something else replaces just that, in whole objects that lose nothing."""
+    async with institution() as (server, alma):
+        await load_into(alma, tmp_path).run(titles(10))
+        for portfolio in server.world.portfolios.all.values():
+            portfolio["unheard_of"] = {"kept": [1, None]}
+        again = Load(alma, collection_id=C, service_id=S, journal=tmp_path / "b.load")
+        report = await again.run(titles(10, note="On site only"))
+        assert report.updated == 10
+        for portfolio in server.world.portfolios.all.values():
+            assert portfolio["public_note"] == "On site only"
+            assert portfolio["unheard_of"] == {"kept": [1, None]}
+            assert portfolio["coverage_details"]["local_date_coverage_parameters"]
+
+
+@pytest.mark.parametrize(("action", "outcome"), [("create", "unchanged"), ("update", "updated")])
+async def test_actions(titles, tmp_path, action, outcome):
+    """`create` leaves alone what is there; `update` refuses what is not."""
+    async with institution() as (server, alma):
+        await load_into(alma, tmp_path).run(titles(5))
+        some = Load(alma, collection_id=C, service_id=S, journal=tmp_path / "b.load", action=action)
+        report = await some.run(titles(8, note="New", name="more.csv"))
+        assert getattr(report, outcome) == 5
+        assert (report.created, report.rejected) == ((3, 0) if action == "create" else (0, 3))
+        assert len(server.world.portfolios.all) == (8 if action == "create" else 5)
+
+
+async def test_bad_and_repeated_rows_are_told(titles, tmp_path):
+    """A bad row is refused with line and reason, a repeated one names the first; both are never sent."""
+    more = "not-an-id,https://x.example/1,2001,\n99000001,https://journals.example/1,1991,Online"
+    async with institution() as (server, alma):
+        report = await load_into(alma, tmp_path).run(titles(3, more=more))
+        assert (report.created, report.rejected, report.duplicates, report.exit_code) == (3, 1, 1, 1)
+        with Journal(tmp_path / "j" / "a.load") as journal:
+            told = {e.line: (e.state, e.message) for e in journal.entries() if e.state is not State.DONE}
+        assert told[5][0] is State.REJECTED
+        assert "mms_id" in told[5][1]
+        assert told[6] == (State.DUPLICATE, "The same title as line 3.")
+        assert held(server) == each_once(3)
+
+
+async def test_what_alma_refuses_is_told_with_its_code(titles, tmp_path):
+    """A row that Alma refuses ends with its code and tracking id, and the load goes on."""
+    async with institution(require_known_bibs=True) as (server, alma):
+        server.world.add_bib("99000001", "Known")
+        report = await load_into(alma, tmp_path).run(titles(3))
+        assert (report.created, report.rejected) == (1, 2)
+        with Journal(tmp_path / "j" / "a.load") as journal:
+            refused = [e for e in journal.entries() if e.state is State.REJECTED]
+        assert {e.code for e in refused} == {"60172"}
+        assert all(e.tracking_id for e in refused)
+
+
+FAULTS = {
+    "refuse": 0.05,
+    "server_error": 0.03,
+    sim.Fault("server_error", commit=True, html=True, status=502): 0.03,
+    "html_200": 0.02,
+    "cut_before": 0.04,
+    "cut_after": 0.05,
+    sim.Fault("commit_late", delay=20.0): 0.05,
+    "truncate": 0.04,
+    sim.Fault("stall", delay=300.0, commit=True): 0.02,
+    "bad_json": 0.02,
+}
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_faults_lose_nothing_and_double_nothing(titles, tmp_path, seed):
+    """With a third of all calls going wrong in every way, each row ends as one portfolio, or in review; none is lost or doubled."""
+    plan = sim.FaultPlan(FAULTS, seed=seed)
+    async with institution(latency=0.25, faults=plan, seed=seed) as (server, alma):
+        report = await load_into(alma, tmp_path).run(titles(40))
+        assert report.pending == 0
+        assert report.created + report.review + report.rejected == 40
+        assert report.rejected == 0
+        once = held(server)
+        assert set(once.values()) == {1}
+        with Journal(tmp_path / "j" / "a.load") as journal:
+            for entry in journal.entries():
+                if entry.state is State.DONE:
+                    url = f"https://journals.example/{entry.n - 1}"
+                    assert once[url] == 1
+                    assert entry.portfolio_id in server.world.portfolios.all
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_stopped_and_resumed_at_any_moment(titles, tmp_path, seed):
+    """Cancelled again and again at random moments, the load goes on where it stood: every row once."""
+    rng = random.Random(seed)
+    plan = sim.FaultPlan({"cut_after": 0.05, sim.Fault("commit_late", delay=10.0): 0.05}, seed=seed)
+    async with institution(latency=0.5, faults=plan, seed=seed) as (server, alma):
+        rows = titles(50)
+        for _ in range(20):
+            report = None
+            with anyio.move_on_after(rng.uniform(0.0, 4.0)):
+                report = await load_into(alma, tmp_path).run(rows)
+            if report is not None and report.pending == 0:
+                break
+        report = await load_into(alma, tmp_path).run(rows)
+        assert (report.created, report.pending, report.review) == (50, 0, 0)
+        assert held(server) == each_once(50)
+
+
+async def test_an_outage_is_waited_out(titles, tmp_path):
+    """An hour in which nothing is answered well costs time and no row; progress says what is waited for."""
+    outage = sim.FaultPlan(
+        rules=[sim.Rule(sim.Fault("server_error", status=503, html=True), nth=20, times=60)]
+    )
+    seen = []
+    async with institution(latency=0.2, faults=outage) as (server, alma):
+        report = await load_into(alma, tmp_path).run(titles(40), on_progress=seen.append)
+        assert (report.created, report.pending) == (40, 0)
+        assert held(server) == each_once(40)
+    assert any(p.waiting for p in seen)
+
+
+async def test_patience_ends(titles, tmp_path):
+    """After its patience the load stops, resumable, and says why."""
+    dead = sim.FaultPlan(rules=[sim.Rule(sim.Fault("cut_before"), nth=5, times=None)])
+    async with institution(faults=dead) as (_, alma):
+        report = await load_into(alma, tmp_path, patience=600.0).run(titles(10))
+        assert report.exit_code == 3
+        assert report.pending
+        assert report.stopped
+
+
+async def test_the_quota_stops_a_load_and_midnight_lets_it_go_on(titles, tmp_path):
+    """At the day's end of calls the load stops resumable; with `until_done` it goes on by itself after midnight."""
+    async with institution(quota=70, epoch=EPOCH) as (server, alma):
+        rows = titles(60)
+        report = await load_into(alma, tmp_path, workers=4).run(rows)
+        assert report.exit_code == 3
+        assert 0 < report.pending < 60
+        server.world.configure(sim.Config(quota=100_000, epoch=EPOCH))
+        report = await load_into(alma, tmp_path, until_done=True).run(rows)
+        assert (report.created, report.pending) == (60, 0)
+        assert held(server) == each_once(60)
+
+
+async def test_a_refused_key_stops_the_load(titles, tmp_path):
+    """A key that is refused stops everything at once, after no more than the calls under way."""
+    async with institution() as (server, alma):
+        wrong = type(alma)("other", base_url=server.base_url, clock=alma.clock, budget=LocalBudget())
+        async with wrong:
+            with pytest.raises(Unauthorized):
+                await load_into(wrong, tmp_path).run(titles(10))
+        assert len(server.world.tally.received) <= 1
+
+
+async def test_another_file_or_service_is_refused(titles, tmp_path):
+    """A journal belongs to one file and one service; anything else is refused before a call is made."""
+    async with institution() as (server, alma):
+        await load_into(alma, tmp_path).run(titles(3))
+        calls = len(server.world.tally.received)
+        with pytest.raises(InputError, match="content changed"):
+            await load_into(alma, tmp_path).run(titles(4))
+        other = Load(alma, collection_id=C, service_id="62999", journal=tmp_path / "j" / "a.load")
+        with pytest.raises(InputError, match="service"):
+            await other.run(titles(3))
+        assert len(server.world.tally.received) == calls
+
+
+async def test_several_portfolios_of_a_title(titles, tmp_path):
+    """Where a title has several portfolios the URL decides; where it cannot, nothing is written and a person is asked."""
+    async with institution() as (server, alma):
+        await load_into(alma, tmp_path).run(titles(1, more="99000000,https://other.example/0,1999,Online"))
+        assert len(server.world.portfolios.all) == 2
+        path = tmp_path / "again.csv"
+        path.write_text(
+            "mms_id,url,public_note\n99000000,https://other.example/0,Changed\n99000000,https://third.example,X\n"
+        )
+        report = await Load(alma, collection_id=C, service_id=S, journal=tmp_path / "b.load").run(
+            read_rows(path)
+        )
+        assert (report.updated, report.review, report.created) == (1, 1, 0)
+        assert len(server.world.portfolios.all) == 2
+
+
+async def test_stop_ends_between_calls(titles, tmp_path):
+    """A stop takes no further row and leaves no row between intent and outcome."""
+    async with institution(latency=0.5) as (server, alma):
+        load = load_into(alma, tmp_path, workers=4)
+        seen = []
+
+        def tell(progress):
+            seen.append(progress)
+            if progress.created >= 10:
+                load.stop()
+
+        report = await load.run(titles(50), on_progress=tell)
+        assert report.exit_code == 3
+        with Journal(tmp_path / "j" / "a.load") as journal:
+            assert not [e for e in journal.entries() if e.state in (State.INTENT, State.UNKNOWN)]
+        report = await load_into(alma, tmp_path).run(titles(50))
+        assert (report.created, report.pending) == (50, 0)
+        assert held(server) == each_once(50)

@@ -1,0 +1,154 @@
+"""The report of a load: exact where programs read it, harmless where people open it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alma_async.errors import ConfigurationError
+from alma_async.load.entries import Entry, State
+from alma_async.load.journal import Journal
+from alma_async.load.report import COLUMNS, cell, check_path, record, write_report
+
+HOSTILE = (
+    "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\0=1", "  =1", "＝1", "＋1", "－1", "＠x", "﹦1", "\x1b[2J",
+)  # fmt: skip
+
+ENTRIES = [
+    Entry(n=1, line=2, state=State.DONE, mms_id="991", portfolio_id="53", action="created"),
+    Entry(
+        n=2,
+        line=3,
+        state=State.REJECTED,
+        mms_id="992",
+        code="401",
+        message='=cmd|"x", "y"\nz',
+        tracking_id="E01",
+    ),
+    Entry(n=3, line=4, state=State.DUPLICATE, message="The same title as line 2."),
+    Entry(n=4, line=5, state=State.PENDING, message="灯台研究紀要 \u202e"),
+]
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    """A journal of four rows that ended differently."""
+    with Journal(tmp_path / "x.load") as journal:
+        journal.add(ENTRIES)
+        yield journal
+
+
+def formula(text: str) -> bool:
+    """Whether some spreadsheet would take the cell for a formula; blanks in front do not help everywhere."""
+    return text.strip(" \t\r\n\0")[:1] in tuple("=+-@＝＋－＠﹦﹢﹣﹫") and text != ""
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_hostile_cell_is_harmless(text: str) -> None:
+    """No cell is a formula, and none holds a character that a terminal obeys."""
+    assert cell(text).isprintable()
+    assert not formula(cell(text))
+
+
+@given(st.text())
+def test_every_cell_is_harmless(text: str) -> None:
+    """The same for any text whatever."""
+    assert cell(text).isprintable()
+    assert not formula(cell(text))
+
+
+@pytest.mark.parametrize("value", ["Plain title", "灯台研究紀要", "a=b", 'say "x"', "991000100000370421"])
+def test_a_harmless_cell_stays(value: str) -> None:
+    """What is no formula is not touched."""
+    assert cell(value) == value
+    assert (cell(None), cell(7)) == ("", "7")
+
+
+def test_csv_reads_back(journal: Journal, tmp_path: Path) -> None:
+    """One line a row under the promised columns, made harmless, with the mark that spreadsheets want."""
+    path = tmp_path / "report.csv"
+    assert write_report(journal, path) == 4
+    assert path.read_bytes().startswith(b"\xef\xbb\xbfline,mms_id,")
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == COLUMNS
+    assert [row["state"] for row in rows] == ["done", "rejected", "duplicate", "pending"]
+    assert rows[0] | {"line": "2", "mms_id": "991", "portfolio_id": "53", "action": "created"} == rows[0]
+    assert rows[1]["message"] == '\'=cmd|"x", "y" z'
+
+
+def test_jsonl_is_exact(journal: Journal, tmp_path: Path) -> None:
+    """JSONL holds every value as the journal does, one object a line."""
+    path = tmp_path / "report.JSONL"
+    write_report(journal, path)
+    assert [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] == list(
+        map(record, ENTRIES)
+    )
+
+
+def test_more_than_one_slice(tmp_path: Path) -> None:
+    """Rows beyond the first slice are all there, in the order of the file."""
+    with Journal(tmp_path / "x.load") as journal:
+        journal.add(Entry(n=n, line=n + 1, state=State.PENDING) for n in range(1, 2502))
+        assert write_report(journal, tmp_path / "report.jsonl") == 2501
+    lines = (tmp_path / "report.jsonl").read_text().splitlines()
+    assert [json.loads(line)["line"] for line in lines] == list(range(2, 2503))
+
+
+def test_only_for_its_owner_and_in_place_of_the_old(journal: Journal, tmp_path: Path) -> None:
+    """The file has mode 0600 under any umask, replaces an older one, and leaves nothing beside it."""
+    path = tmp_path / "report.csv"
+    path.write_text("old")
+    path.chmod(0o666)
+    umask = os.umask(0)
+    try:
+        write_report(journal, path)
+    finally:
+        os.umask(umask)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert sorted(item.name for item in tmp_path.glob("*report*")) == ["report.csv"]
+
+
+def test_a_link_is_replaced_not_followed(journal: Journal, tmp_path: Path) -> None:
+    """A link in the report's place is not written through."""
+    other = tmp_path / "other.txt"
+    other.write_text("mine")
+    (tmp_path / "report.csv").symlink_to(other)
+    write_report(journal, tmp_path / "report.csv")
+    assert other.read_text() == "mine"
+
+
+def test_a_failure_keeps_the_old_file(tmp_path: Path) -> None:
+    """Where writing fails in the middle, the old report stays and no half of a new one is left."""
+    path = tmp_path / "report.csv"
+    path.write_text("old")
+    with Journal(tmp_path / "x.load") as journal:
+        journal.add(ENTRIES)
+        journal._db.execute("UPDATE entry SET state = 'nonsense' WHERE n = 4")
+        with pytest.raises(ValueError, match="nonsense"):
+            write_report(journal, path)
+    assert path.read_text() == "old"
+    assert sorted(item.name for item in tmp_path.glob("*report*")) == ["report.csv"]
+
+
+@pytest.mark.parametrize("name", ["report.txt", "report", "csv", "nowhere/report.csv"])
+def test_other_paths_are_refused(journal: Journal, tmp_path: Path, name: str) -> None:
+    """Only .csv and .jsonl in a directory that exists; it can be asked beforehand."""
+    with pytest.raises(ConfigurationError):
+        check_path(tmp_path / name)
+    with pytest.raises(ConfigurationError):
+        write_report(journal, tmp_path / name)
+
+
+def test_a_directory_in_the_way_is_told(journal: Journal, tmp_path: Path) -> None:
+    """What the file system refuses is one error of ours."""
+    (tmp_path / "report.csv").mkdir()
+    with pytest.raises(ConfigurationError, match="cannot be written"):
+        write_report(journal, tmp_path / "report.csv")

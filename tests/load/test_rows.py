@@ -1,0 +1,71 @@
+"""The shape of a row: embargoes, coverage ranges, and how a problem reads."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alma_async.load.rows import Coverage, Embargo, Period, Problem, later
+
+periods = st.builds(Period, st.integers(1, 99_999), st.sampled_from(["D", "M", "Y"]))
+embargoes = st.builds(Embargo, last=st.none() | periods, except_last=st.none() | periods).filter(
+    lambda embargo: bool(embargo.last or embargo.except_last)
+)
+dates = st.lists(st.integers(1, 12), max_size=3).map(tuple)
+
+
+@given(embargoes)
+def test_embargo_round_trip(embargo: Embargo) -> None:
+    """What an embargo prints is read back as the same embargo."""
+    assert Embargo.parse(str(embargo)) == embargo
+
+
+def test_embargo_walls() -> None:
+    """R is the wall that keeps only the last N, P the one that holds them back; the letters' case is free."""
+    assert Embargo(last=Period(2, "Y"), except_last=Period(6, "M")) == Embargo.parse("r2y;p6m")
+    assert Embargo(except_last=Period(1, "Y")) == Embargo.parse("P1Y")
+    assert Embargo(last=Period(180, "D")) == Embargo.parse("R180D")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", ";", "P", "1Y", "P0Y", "P1W", "P1Y;R2Y", "R2Y;R1Y", "R2YP6M", "P1Y;", ";P1Y", "P1Y P2Y", "P١Y"],
+)
+def test_embargo_refuses(text: str) -> None:
+    """Whatever is not one wall, or R before P, is refused instead of being read as something near it."""
+    with pytest.raises(ValueError, match="is no embargo"):
+        Embargo.parse(text)
+
+
+@given(dates, dates)
+def test_later_is_strict(one: tuple[int, ...], other: tuple[int, ...]) -> None:
+    """Of two dates at most one is the later, and a date is never later than a part of itself."""
+    assert not (later(one, than=other) and later(other, than=one))
+    assert not later(one, than=one[:1])
+    assert not later(one[:1], than=one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (Coverage(from_year="1990", until_year="1999"), Coverage(from_year="2000"), False),
+        (Coverage(from_year="1990"), Coverage(from_year="2021"), True),
+        (Coverage(until_year="2000"), Coverage(from_year="2000", from_month="06"), True),
+        (
+            Coverage(until_year="2000", until_month="05"),
+            Coverage(from_year="2000", from_month="06"),
+            False,
+        ),
+        (Coverage(from_volume="3"), Coverage(from_year="1990"), True),
+    ],
+)
+def test_overlap(one: Coverage, other: Coverage, expected: bool) -> None:
+    """Ranges overlap unless their dates prove them apart; an open end reaches to the present."""
+    assert expected == one.overlaps(other) == other.overlaps(one)
+
+
+def test_problem_reads_as_a_sentence() -> None:
+    """A problem prints its line, column, cell and reason, and leaves out what it does not have."""
+    assert str(Problem(7, "url", "is no URL", "ftp://x")) == 'line 7: url "ftp://x" is no URL'
+    assert str(Problem(7, "", "has 2 cells")) == "line 7: has 2 cells"

@@ -1,0 +1,166 @@
+"""The key is nowhere: not in a log at DEBUG, an exception chain, a repr, a URL, a journal, or a pickle."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import gc
+import logging
+import pickle
+import traceback
+from contextlib import suppress
+from urllib.parse import quote
+
+import attrs
+import cattrs
+import pytest
+
+from alma_async import AlmaError, RetryPolicy, Secret, sim
+from alma_async.load import Load, read_rows
+from tests.conftest import KEY, institution
+
+C, S = sim.DEMO_COLLECTION, sim.DEMO_SERVICE
+FORMS = [
+    KEY,
+    base64.b64encode(KEY.encode()).decode(),
+    base64.b64encode(f"apikey {KEY}".encode()).decode(),
+    quote(KEY),
+    KEY.swapcase(),
+]
+
+FAULTS = [
+    "refuse",
+    "daily",
+    "server_error",
+    "error",
+    "error_in_200",
+    "html_200",
+    "bad_json",
+    "redirect",
+    "gateway_xml",
+    "wrapped",
+    "cut_before",
+    "cut_after",
+    "commit_late",
+    "truncate",
+    "stall",
+]
+
+
+def shows(text):
+    return [form for form in FORMS if form in text]
+
+
+def chain(error):
+    """An exception, its causes, its contexts."""
+    seen = []
+    todo = [error]
+    while todo:
+        one = todo.pop()
+        if one is not None and one not in seen:
+            seen.append(one)
+            todo += [one.__cause__, one.__context__]
+    return seen
+
+
+def everything_told(error):
+    """All the ways in which an exception is ever printed, locals of its frames included."""
+    for one in chain(error):
+        yield repr(one)
+        yield str(one)
+        yield repr(vars(one))
+        yield "".join(traceback.TracebackException.from_exception(one, capture_locals=True).format())
+
+
+def reachable(root, depth):
+    """The objects an exception holds on to, some steps deep; modules, classes and functions aside."""
+    layer, seen = [root], {id(root)}
+    for _ in range(depth):
+        layer = [
+            found
+            for one in layer
+            for found in gc.get_referents(one)
+            if id(found) not in seen and not isinstance(found, type | type(gc)) and not seen.add(id(found))
+        ]
+        yield from layer
+
+
+def test_a_secret_shows_itself_to_nobody():
+    """No repr, str, format, copy, pickle, asdict or unstructuring of a Secret, or of what holds one, gives the text."""
+
+    @attrs.define
+    class Holder:
+        secret: Secret
+
+    secret = Secret(KEY)
+    holder = Holder(secret)
+    told = [
+        repr(secret),
+        str(secret),
+        f"{secret}",
+        f"{secret:>40}",
+        f"{secret!r:>40}",
+        repr(holder),
+        str(attrs.asdict(holder)),
+    ]
+    assert not [text for text in told if shows(text)]
+    for leak in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError):
+            leak(secret)
+    with suppress(TypeError):
+        assert not shows(str(cattrs.unstructure(holder)))
+    assert secret == Secret(KEY)
+    assert secret.reveal() == KEY
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("kind", FAULTS)
+async def test_no_fault_shows_the_key(kind, method, caplog, capsys, recwarn):
+    """Whatever goes wrong, with all logging on, no text that could reach a person or a file holds the key."""
+    caplog.set_level(logging.DEBUG)
+    faults = sim.FaultPlan(rules=[sim.Rule(sim.Fault(kind, delay=500.0), method=method, times=None)])
+    error = None
+    async with institution(faults=faults, client={"retry": RetryPolicy(attempts=2, throttled=1)}) as (
+        server,
+        alma,
+    ):
+        try:
+            if method == "GET":
+                await alma.electronic.collections.get(C if kind not in ("gateway_xml", "wrapped") else "619")
+            else:
+                await alma.request(
+                    "POST", f"/almaws/v1/electronic/e-collections/{C}/e-services/{S}/portfolios/", json={}
+                )
+        except AlmaError as caught:
+            error = caught
+        assert error is not None
+        assert not [text for text in everything_told(error) if shows(text)]
+        held = list(reachable(error, 6))
+        assert not {type(one).__name__ for one in held} & {"RequestInfo", "ClientRequest", "ClientResponse"}
+        assert not [one for one in held if isinstance(one, str) and shows(one)]
+        assert not shows(repr(alma) + repr(alma.quota()) + repr(alma.options) + repr(vars(alma)))
+        assert not shows(str(server.world.tally.routes))
+    out, err = capsys.readouterr()
+    assert not shows(caplog.text + out + err + "".join(str(w.message) for w in recwarn))
+
+
+async def test_no_file_holds_the_key(tmp_path, monkeypatch):
+    """After a load, no file of the state directory or beside the journal holds the key."""
+    monkeypatch.setenv("ALMA_STATE_DIR", str(tmp_path / "state"))
+    path = tmp_path / "titles.csv"
+    path.write_text("mms_id,url\n" + "".join(f"99{n:06},https://x.example/{n}\n" for n in range(10)))
+    async with institution(client={"budget": None}) as (_, alma):
+        load = Load(alma, collection_id=C, service_id=S, journal=tmp_path / "state" / "journals" / "a.load")
+        report = await load.run(read_rows(path))
+        assert report.created == 10
+        files = [p for p in tmp_path.rglob("*") if p.is_file()]
+        assert len(files) >= 3
+        assert not [p for p in files if shows(p.read_bytes().decode("latin-1"))]
+
+
+async def test_a_key_in_the_query_is_refused_by_the_simulator_and_never_sent():
+    """The simulator would refuse a key in a URL; over all kinds of calls the client never gives it a reason to."""
+    async with institution() as (server, alma):
+        await alma.electronic.collections.list("name~x").all()
+        await alma.request("GET", "/almaws/v1/conf/test", params={"lang": "en"})
+        assert server.world.tally.refused.total() == 0

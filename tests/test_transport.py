@@ -1,0 +1,241 @@
+"""One send per permit, one origin, no redirects, bounded bodies - against the simulator and against raw sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from contextlib import asynccontextmanager
+
+import aiohttp
+import anyio
+import pytest
+
+from alma_async import sim
+from alma_async.clock import Clock
+from alma_async.errors import DeadlineExceeded
+from alma_async.transport import MOST_BYTES, Transport
+from alma_async.wire.messages import Request, Response, Safety, SendFailure
+
+METHODS = ["GET", "PUT", "DELETE", "POST"]
+KEY = "sim-canary-7f3a"
+
+
+class Gate:
+    """A gate that notes when it was asked, and may wait or refuse."""
+
+    def __init__(self, *, wait=0.0, error=None):
+        self.wait, self.error, self.log = wait, error, []
+
+    async def slot(self):
+        self.log.append("slot")
+        if self.error is not None:
+            raise self.error
+        await anyio.sleep(self.wait)
+        self.log.append("granted")
+
+    def sent(self):
+        self.log.append("sent")
+
+
+def request(method="GET", path="/almaws/v1/conf/test", body=None):
+    safety = Safety.READ if method == "GET" else Safety.WRITE
+    return Request(method=method, path=path, safety=safety, body=body)
+
+
+@asynccontextmanager
+async def transport_to(base_url, **more):
+    transport = Transport(base_url, lambda: {"Authorization": f"apikey {KEY}"}, clock=Clock(), **more)
+    try:
+        yield transport
+    finally:
+        await transport.aclose()
+
+
+@asynccontextmanager
+async def raw_server(answer):
+    """A socket server; ``answer(reader, writer)`` does what it likes with each connection."""
+    heads = []
+
+    async def serve(reader, writer):
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                heads.append(head)
+                await answer(head, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", heads
+
+
+async def send(transport, gate=None, *, timeout=5.0, headers=None, **what):
+    return await transport.send(request(**what), gate or Gate(), headers=headers or {}, timeout=timeout)
+
+
+async def test_the_slot_is_taken_between_connecting_and_writing():
+    """The gate is asked once a connection is held, and told right when the bytes go out; also on a reused connection."""
+    async with sim.serve(sim.World.demo()) as server, transport_to(server.base_url) as transport:
+        for _ in range(2):
+            gate = Gate(wait=3.0)
+            answer = await send(transport, gate)
+            assert isinstance(answer, Response)
+            assert answer.status == 200
+            assert gate.log == ["slot", "granted", "sent"]
+        first, second = server.world.tally.received
+        assert second - first == pytest.approx(3.0, abs=0.01)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("reused", [False, True])
+async def test_a_cut_connection_is_sent_once(method, reused):
+    """Where the server cuts the connection after reading, it has seen the request once; and it counts as sent."""
+    calls = 0
+
+    async def answer(head, writer):
+        nonlocal calls
+        calls += 1
+        if reused and calls == 1:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            await writer.drain()
+        else:
+            writer.close()
+
+    async with raw_server(answer) as (url, heads), transport_to(url) as transport:
+        if reused:
+            await send(transport)
+        failure = await send(transport, method=method)
+        assert isinstance(failure, SendFailure)
+        assert (failure.sent, failure.reason) == (True, "cut")
+        assert len(heads) == (2 if reused else 1)
+
+
+async def test_nothing_listens():
+    """A refused connection is provably not sent."""
+    async with raw_server(lambda *_: None) as (url, _):
+        pass
+    async with transport_to(url) as transport:
+        gate = Gate()
+        failure = await send(transport, gate, method="POST")
+        assert isinstance(failure, SendFailure)
+        assert (failure.sent, failure.reason, gate.log) == (False, "connect", [])
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("method", METHODS)
+async def test_redirects_are_not_followed(method, status):
+    """A redirect comes back as it is; no second request goes anywhere, so no write turns into a read."""
+
+    async def answer(head, writer):
+        writer.write(
+            f"HTTP/1.1 {status} x\r\nLocation: /almaws/v1/other\r\nContent-Length: 0\r\n\r\n".encode()
+        )
+        await writer.drain()
+
+    async with raw_server(answer) as (url, heads), transport_to(url) as transport:
+        got = await send(transport, method=method)
+        assert isinstance(got, Response)
+        assert (got.status, len(heads)) == (status, 1)
+
+
+async def test_the_key_goes_into_the_header_and_nowhere_else():
+    """The credential is in Authorization, not in the request line; a lent session's own headers and cookies are not sent."""
+
+    async def answer(head, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nContent-Length: 2\r\n\r\n{}")
+        await writer.drain()
+
+    async with (
+        raw_server(answer) as (url, heads),
+        aiohttp.ClientSession(headers={"X-Other": "secret"}) as lent,
+    ):
+        async with transport_to(url, session=lent) as transport:
+            await send(transport)
+            await send(transport)
+        assert not lent.closed
+    for head in heads:
+        line, _, fields = head.partition(b"\r\n")
+        assert KEY.encode() not in line
+        assert fields.count(f"Authorization: apikey {KEY}".encode()) == 1
+        assert b"X-Other" not in fields
+        assert b"Cookie" not in fields
+
+
+async def test_large_bodies_are_not_taken_in():
+    """A body that unpacks beyond the bound is dropped while it is read, and the send counts as sent."""
+    packed = gzip.compress(b"\0" * (MOST_BYTES * 6))
+
+    async def answer(head, writer):
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed) + packed
+        )
+        await writer.drain()
+
+    async with raw_server(answer) as (url, _), transport_to(url) as transport:
+        failure = await send(transport)
+        assert isinstance(failure, SendFailure)
+        assert (failure.sent, failure.reason) == (True, "too large")
+
+
+async def test_a_dribbled_answer_ends_at_the_total_timeout():
+    """A server that sends a byte now and then cannot hold a call beyond its timeout."""
+
+    async def answer(head, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        for _ in range(100):
+            writer.write(b" ")
+            await anyio.sleep(1)
+
+    async with raw_server(answer) as (url, _), transport_to(url) as transport:
+        started = anyio.current_time()
+        failure = await send(transport, timeout=7.0)
+        assert isinstance(failure, SendFailure)
+        assert (failure.sent, failure.reason) == (True, "timeout")
+        assert anyio.current_time() - started == pytest.approx(
+            7.0, abs=1.1
+        )  # aiohttp rounds longer timeouts up
+
+
+async def test_what_the_gate_raises_comes_through_without_frames_that_hold_the_key():
+    """An error of the gate passes, nothing was sent, and its traceback has no frame of the HTTP library."""
+    async with sim.serve(sim.World.demo()) as server, transport_to(server.base_url) as transport:
+        with pytest.raises(DeadlineExceeded) as caught:
+            await send(transport, Gate(error=DeadlineExceeded("too late")), method="POST")
+        assert server.world.tally.routes.total() == 0
+        frames = []
+        trace = caught.value.__traceback__
+        while trace:
+            frames.append(trace.tb_frame.f_globals.get("__name__", ""))
+            trace = trace.tb_next
+        assert not [name for name in frames if name.startswith("aiohttp")]
+        assert caught.value.__context__ is None
+
+
+async def test_cancelled_while_waiting_for_the_slot():
+    """A call that is cancelled while it holds a connection sends nothing, and the transport goes on working."""
+    async with (
+        sim.serve(sim.World.demo()) as server,
+        transport_to(server.base_url, connections=1) as transport,
+    ):
+        gate = Gate(wait=100.0)
+        with anyio.move_on_after(1):
+            await send(transport, gate)
+        assert gate.log == ["slot"]
+        assert isinstance(await send(transport), Response)
+        assert server.world.tally.routes.total() == 1
+
+
+async def test_a_request_cannot_leave_the_origin():
+    """A path that would name another host does not get the key, or anything, sent there."""
+
+    async def answer(head, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        await writer.drain()
+
+    async with raw_server(answer) as (evil, heads), sim.serve(sim.World.demo()) as server:
+        async with transport_to(server.base_url) as transport:
+            for path in (f"@{evil.removeprefix('http://')}/x", f"//{evil.removeprefix('http://')}/x"):
+                await send(transport, path=path)
+        assert heads == []

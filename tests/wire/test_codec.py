@@ -1,0 +1,455 @@
+"""The codec: hostile bytes, every form of every leaf, and the promise that nothing sent is lost."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta, timezone
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alma_async.errors import BadAnswer, InvalidRequest
+from alma_async.wire.codec import DEEPEST, LARGEST, Model, dumps, loads, structure, unstructure
+
+seeded = settings(derandomize=True, database=None, deadline=None, max_examples=100)
+
+
+@attrs.define(repr=False)
+class Code(Model):
+    value: str | None = None
+    desc: str | None = attrs.field(default=None, eq=False)
+
+
+@attrs.define(kw_only=True, repr=False)
+class Thing(Model):
+    text: str | None = None
+    flag: bool | None = None
+    count: int | None = None
+    day: date | None = None
+    at: datetime | None = None
+    code: Code = attrs.field(factory=Code)
+    codes: list[Code] = attrs.field(factory=list)
+    words: list[str] = attrs.field(factory=list)
+    either: str | Code | None = None
+    source: str | None = None
+
+
+@attrs.define(kw_only=True, repr=False)
+class Things(Model):
+    thing: list[Thing] = attrs.field(factory=list)
+
+
+# Bytes
+
+HOSTILE = {
+    "empty": b"",
+    "blank": b" \r\n",
+    "html": b"<html><body>login</body></html>",
+    "truncated": b'{"id": "6',
+    "trailing": b"{} {}",
+    "trailing comma": b"[1,]",
+    "nan": b'{"n": NaN}',
+    "infinity": b"[-Infinity]",
+    "overflow": b"[1e999]",
+    "long integer": b"[" + b"9" * 5000 + b"]",
+    "65 bits": b'{"id": 18446744073709551616}',
+    "65 bits below zero": b'{"a": [{"id": -9223372036854775809}]}',
+    "lone surrogate": b'"\\ud800"',
+    "surrogate in utf-8": b'"\xed\xa0\x80"',
+    "latin-1": '"é"'.encode("latin-1"),
+    "utf-16": '{"a": 1}'.encode("utf-16"),
+    "control character": b'"a\x00b"',
+    "unclosed nesting": b"[" * 100_000,
+    "closed nesting": b"[" * 100_000 + b"]" * 100_000,
+    "nesting that orjson reads": b"[" * 900 + b"]" * 900,
+    "nested objects": b'{"a":' * 100 + b"1" + b"}" * 100,
+    "one level too deep": b"[" * (DEEPEST + 1) + b"]" * (DEEPEST + 1),
+    "too large": b'"' + b"a" * LARGEST + b'"',
+}
+
+
+@pytest.mark.parametrize("body", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_bytes_are_a_bad_answer(body: bytes) -> None:
+    """Whatever a server or a proxy sends, nothing but BadAnswer comes out, and its text stays short."""
+    with pytest.raises(BadAnswer) as caught:
+        loads(body)
+    assert len(str(caught.value)) < 400
+
+
+@given(st.binary(max_size=40))
+@seeded
+def test_random_bytes_are_read_or_refused(body: bytes) -> None:
+    """No bytes at all make loads raise anything else, and what it reads can be written."""
+    try:
+        value = loads(body)
+    except BadAnswer:
+        return
+    assert loads(dumps(value)) == value
+
+
+def test_the_bounds_are_the_last_that_pass() -> None:
+    """The deepest and the largest body allowed are read, so the refusals above are the bounds' own."""
+    deep = loads(b"[" * DEEPEST + b"]" * DEEPEST)
+    assert dumps(unstructure(structure({"unknown": deep}, Thing))) == dumps({"unknown": deep})
+    assert len(loads(b'"' + b"a" * (LARGEST - 2) + b'"')) == LARGEST - 2
+    assert loads(b"[18446744073709551615, -9223372036854775808]") == [2**64 - 1, -(2**63)]
+
+
+def test_a_byte_order_mark_is_skipped_and_a_repeated_member_counts_last() -> None:
+    """Two lenient readings, written down so that they stay what they are."""
+    assert loads(b'\xef\xbb\xbf{"a": 1, "a": 2}') == {"a": 2}
+
+
+@pytest.mark.parametrize("value", [{1: 2}, 2**64, {"a": object()}, "\ud800"])
+def test_what_json_cannot_hold_is_refused_as_our_fault(value: Any) -> None:
+    """A value that cannot be written is the caller's mistake, said before anything is sent."""
+    with pytest.raises(InvalidRequest, match="cannot be written as JSON"):
+        dumps(value)
+
+
+# Leaves
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "value"),
+    [
+        ("text", "a", "a"),
+        ("text", "", ""),
+        ("text", 100, "100"),
+        ("text", 1.5, "1.5"),
+        ("text", True, "true"),
+        ("text", None, None),
+        ("flag", True, True),
+        ("flag", "false", False),
+        ("flag", "true", True),
+        ("flag", "", None),
+        ("count", 55900, 55900),
+        ("count", "100", 100),
+        ("count", "-1", -1),
+        ("count", "", None),
+        ("day", "2010-09-17Z", date(2010, 9, 17)),
+        ("day", "2010-09-17", date(2010, 9, 17)),
+        ("day", "2010-09-17+02:00", date(2010, 9, 17)),
+        ("day", "", None),
+        ("at", "2025-10-05T09:38:16.058Z", datetime(2025, 10, 5, 9, 38, 16, 58_000, tzinfo=UTC)),
+        ("at", "2025-10-05T11:38:16+02:00", datetime(2025, 10, 5, 9, 38, 16, tzinfo=UTC)),
+        ("at", "", None),
+        ("code", None, Code()),
+        ("code", "", Code()),
+        ("code", {}, Code()),
+        ("code", {"value": "11"}, Code("11")),
+        ("codes", None, []),
+        ("codes", "", []),
+        ("codes", {}, []),
+        ("codes", {"value": "1"}, [Code("1")]),
+        ("codes", [None, {"value": "1"}], [Code(), Code("1")]),
+        ("words", "a", ["a"]),
+        ("words", [1, "b"], ["1", "b"]),
+        ("either", "05", "05"),
+        ("either", 5, "5"),
+        ("either", {"value": "05"}, Code("05")),
+        ("either", None, None),
+    ],
+)
+def test_each_form_reads_as_one_value_and_is_written_as_it_came(name: str, raw: Any, value: Any) -> None:
+    """Every form a member was seen in has one meaning, and an untouched one keeps its form."""
+    thing = structure({name: raw}, Thing)
+    assert getattr(thing, name) == value
+    assert type(getattr(thing, name)) is type(value)
+    assert dumps(unstructure(thing)) == dumps({name: raw})
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "told"),
+    [
+        ("text", {}, "$.thing[1].text: {} is not a text"),
+        ("text", ["a"], "$.thing[1].text: ['a'] is not a text"),
+        ("flag", "yes", "$.thing[1].flag: 'yes' is not a boolean"),
+        ("flag", 1, "$.thing[1].flag: 1 is not a boolean"),
+        ("count", "1_000", "$.thing[1].count: '1_000' is not an integer"),
+        ("count", "٣", "$.thing[1].count: '٣' is not an integer"),
+        ("count", "9" * 19, "$.thing[1].count: '9999999999999999999' is not an integer"),
+        ("count", "9" * 5000, "$.thing[1].count: '999999999999...9999999999999' is not an integer"),
+        ("count", 1.0, "$.thing[1].count: 1.0 is not an integer"),
+        ("count", True, "$.thing[1].count: True is not an integer"),
+        ("day", "13/45", "$.thing[1].day: '13/45' is not a date"),
+        ("day", "2023-02-29", "$.thing[1].day: '2023-02-29' is not a date"),
+        ("day", "2023-02-28T00:00:00Z", "$.thing[1].day: '2023-02-28T00:00:00Z' is not a date"),
+        ("day", 20230228, "$.thing[1].day: 20230228 is not a date"),
+        ("at", "2023-02-28", "$.thing[1].at: '2023-02-28' is not a date and time with a zone"),
+        (
+            "at",
+            "2023-02-28T10:00:00",
+            "$.thing[1].at: '2023-02-28T10:00:00' is not a date and time with a zone",
+        ),
+        (
+            "at",
+            "2023-02-28T25:00:00Z",
+            "$.thing[1].at: '2023-02-28T25:00:00Z' is not a date and time with a zone",
+        ),
+        ("code", "11", "$.thing[1].code: '11' is not an object"),
+        ("code", [], "$.thing[1].code: [] is not an object"),
+        ("codes", [{}, 7], "$.thing[1].codes[1]: 7 is not an object"),
+        ("codes", [{"value": []}], "$.thing[1].codes[0].value: [] is not a text"),
+        ("either", [], "$.thing[1].either: [] is not a text"),
+    ],
+)
+def test_what_does_not_fit_is_named_by_its_path(name: str, raw: Any, told: str) -> None:
+    """A wrong member is a BadAnswer that says where it is and what stood there."""
+    with pytest.raises(BadAnswer) as caught:
+        structure({"thing": [{}, {name: raw}]}, Things)
+    assert caught.value.message == told
+
+
+def test_at_most_five_faults_are_told() -> None:
+    """A page of rubbish makes a message that a person can read."""
+    with pytest.raises(BadAnswer) as caught:
+        structure({"thing": [{"day": "x"}] * 50}, Things)
+    assert [fault.split(":")[0] for fault in caught.value.message.split("; ")] == [
+        f"$.thing[{i}].day" for i in range(5)
+    ]
+
+
+@pytest.mark.parametrize("raw", [None, "", "text", 1, [], [{}]])
+def test_an_answer_that_is_no_object_is_refused(raw: Any) -> None:
+    """Null or text in place of a member is tolerated, in place of the whole object it is not."""
+    with pytest.raises(BadAnswer, match="is not an object"):
+        structure(raw, Thing)
+
+
+def test_a_list_is_structured_by_itself() -> None:
+    """The items of a page can be read without its envelope."""
+    assert structure([{"text": "a"}, {}], list[Thing]) == [Thing(text="a"), Thing()]
+
+
+# Nothing is lost
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+numbers = st.integers(-(2**62), 2**62) | st.floats(-1e18, 1e18)
+scalars = st.none() | st.booleans() | texts | numbers
+anything = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3)
+)
+text_forms = st.none() | st.booleans() | texts | numbers
+
+
+def shuffled(members: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    """Objects with some of the members and some unknown ones, in any order."""
+    known = st.fixed_dictionaries({}, optional=members)
+    unknown = st.dictionaries(texts.map("x_".__add__) | st.just("_source"), anything, max_size=3)
+    return (
+        st.tuples(known, unknown)
+        .flatmap(lambda pair: st.permutations([*pair[0].items(), *pair[1].items()]))
+        .map(dict)
+    )
+
+
+codes = shuffled({"value": text_forms, "desc": text_forms})
+code_forms = st.none() | st.just("") | codes
+days = (
+    st.dates()
+    .map(str)
+    .flatmap(lambda day: st.sampled_from([day, f"{day}Z", f"{day}+02:00", f"{day}-11:30", "", None]))
+)
+moments = st.datetimes(timezones=st.just(UTC)).map(
+    lambda at: at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+)
+things = shuffled(
+    {
+        "text": text_forms,
+        "flag": st.sampled_from([True, False, "true", "false", "", None]),
+        "count": st.none() | st.just("") | st.integers(-9, 10**6) | st.integers(-9, 10**6).map(str),
+        "day": days,
+        "at": st.none() | st.just("") | moments,
+        "code": code_forms,
+        "codes": code_forms | st.lists(code_forms, max_size=3),
+        "words": text_forms | st.lists(texts | numbers, max_size=3),
+        "either": text_forms | codes,
+        "source": text_forms,
+    }
+)
+
+
+@given(things)
+@seeded
+def test_an_unchanged_object_is_written_as_it_came(raw: dict[str, Any]) -> None:
+    """Unknown members, nulls, empties, odd forms and the order of members all survive, through copies too."""
+    came = dumps(raw)
+    thing = structure(loads(came), Thing)
+    for same in (
+        thing,
+        attrs.evolve(thing),
+        copy.copy(thing),
+        copy.deepcopy(thing),
+        pickle.loads(pickle.dumps(thing)),
+    ):
+        assert dumps(unstructure(same)) == came
+
+
+CHANGES: dict[str, tuple[Callable[[Thing], Any], Any]] = {
+    "text": (lambda _: "changed text", "changed text"),
+    "flag": (lambda thing: not thing.flag, None),
+    "count": (lambda _: -77, -77),
+    "day": (lambda _: date(9998, 1, 2), "9998-01-02"),
+    "at": (
+        lambda _: datetime(9998, 1, 2, 5, tzinfo=timezone(timedelta(hours=2))),
+        "9998-01-02T03:00:00.000Z",
+    ),
+    "code": (lambda _: Code("changed"), {"value": "changed"}),
+    "codes": (lambda _: [Code("a"), Code("b", "B")], [{"value": "a"}, {"value": "b", "desc": "B"}]),
+    "words": (lambda _: ["changed", "words"], ["changed", "words"]),
+    "either": (lambda _: "changed text", "changed text"),
+    "source": (lambda _: "changed text", "changed text"),
+}
+
+
+@given(things, st.sampled_from(sorted(CHANGES)))
+@seeded
+def test_a_change_changes_only_its_own_member(raw: dict[str, Any], name: str) -> None:
+    """One assignment rewrites one member in its place, or appends it; every other byte stays."""
+    thing = structure(raw, Thing)
+    new, form = CHANGES[name][0](thing), CHANGES[name][1]
+    setattr(thing, name, new)
+    assert dumps(unstructure(thing)) == dumps({**raw, name: new if form is None else form})
+
+
+@given(things)
+@seeded
+def test_a_change_inside_an_object_keeps_the_rest_of_it(raw: dict[str, Any]) -> None:
+    """Members of a nested object that were not touched stay, whatever stood in its place."""
+    thing = structure(raw, Thing)
+    thing.code.value = "changed"
+    assert dumps(unstructure(thing)) == dumps(
+        {**raw, "code": {**(raw.get("code") or {}), "value": "changed"}}
+    )
+
+
+@given(things, st.sampled_from([field.name for field in attrs.fields(Thing) if field.name != "_source"]))
+@seeded
+def test_a_cleared_member_says_so_and_an_absent_one_stays_absent(raw: dict[str, Any], name: str) -> None:
+    """Clearing writes null (a list: []) over what said something, and adds nothing where nothing was."""
+    thing = structure(raw, Thing)
+    setattr(thing, name, getattr(Thing(), name))
+    written = unstructure(thing)
+    assert list(written) == list(raw)
+    nothing: Any = [] if name in ("codes", "words") else None
+    silent: tuple[Any, ...] = (None,) if name in ("text", "either", "source") else (None, "", {}, [])
+    cleared = raw.get(name) not in silent
+    assert written == ({**raw, name: nothing} if cleared else raw)
+
+
+@given(things)
+@seeded
+def test_what_was_written_reads_as_what_was_meant(raw: dict[str, Any]) -> None:
+    """After every field changed at once, the written object reads back equal."""
+    thing = structure(raw, Thing)
+    for name, (new, _) in CHANGES.items():
+        setattr(thing, name, new(thing))
+    assert structure(loads(dumps(unstructure(thing))), Thing) == thing
+
+
+def test_a_lone_object_keeps_its_form_until_it_has_company() -> None:
+    """A single item that came without a list is written back without one; two make a list."""
+    thing = structure({"codes": {"value": "1", "more": 0}}, Thing)
+    thing.codes[0].value = "2"
+    assert unstructure(thing) == {"codes": {"value": "2", "more": 0}}
+    thing.codes.append(Code("3"))
+    assert unstructure(thing) == {"codes": [{"value": "2", "more": 0}, {"value": "3"}]}
+
+
+def test_items_keep_their_own_sources_when_they_move() -> None:
+    """Reordering or removing items of a list takes their unknown members along."""
+    thing = structure({"codes": [{"value": "1", "more": "a"}, None, {"value": "2", "more": "b"}]}, Thing)
+    thing.codes = [thing.codes[2], thing.codes[0]]
+    assert unstructure(thing) == {"codes": [{"value": "2", "more": "b"}, {"value": "1", "more": "a"}]}
+
+
+def test_a_new_model_writes_what_is_set_in_the_order_of_its_class() -> None:
+    """An object made by hand holds no nulls and no empty objects; "" and False are something."""
+    thing = Thing(either=Code("05"), text="", flag=False, codes=[Code("1")])
+    thing.code.desc = "set in place"
+    expected = {
+        "text": "",
+        "flag": False,
+        "code": {"desc": "set in place"},
+        "codes": [{"value": "1"}],
+        "either": {"value": "05"},
+    }
+    assert dumps(unstructure(thing)) == dumps(expected)
+    assert unstructure(Thing()) == {}
+
+
+def test_evolve_writes_the_change_over_the_source() -> None:
+    """attrs.evolve makes a second object with the same past and leaves the first alone."""
+    thing = structure({"unknown": 1, "text": "a"}, Thing)
+    other = attrs.evolve(thing, text="b")
+    assert (unstructure(thing), unstructure(other)) == (
+        {"unknown": 1, "text": "a"},
+        {"unknown": 1, "text": "b"},
+    )
+
+
+def test_what_is_handed_out_shares_nothing_with_the_model() -> None:
+    """Scribbling over a written object or over extra does not change what the model writes next."""
+    raw = {"unknown": {"deep": [1]}, "code": {}, "codes": {"value": "1"}, "words": ["a"]}
+    thing = structure(raw, Thing)
+    before = dumps(raw)
+    for given_out in (unstructure(thing), thing.extra):
+        given_out["unknown"]["deep"].append(2)
+        given_out["new"] = 1
+    written = unstructure(thing)
+    written["code"]["value"] = written["codes"]["value"] = "x"
+    written["words"].append("b")
+    assert dumps(unstructure(thing)) == before
+
+
+def test_a_moment_without_a_zone_is_refused() -> None:
+    """Which hour it means cannot be known, so it is not sent."""
+    with pytest.raises(InvalidRequest, match="has no time zone"):
+        unstructure(Thing(at=datetime(2025, 1, 1)))
+
+
+# The face of a model
+
+
+def test_extra_holds_what_the_class_does_not_declare() -> None:
+    """Undeclared members can be read, in their order, even one named like the private source."""
+    assert list(structure({"b": 1, "text": "t", "_source": None, "a": {}}, Thing).extra.items()) == [
+        ("b", 1),
+        ("_source", None),
+        ("a", {}),
+    ]
+    assert structure({"code": None}, Thing).code.extra == {}
+
+
+@pytest.mark.parametrize(
+    "raw", [{}, {"text": ""}, {"code": {"value": "", "desc": None}}, {"codes": [], "text": None}]
+)
+def test_a_model_that_says_nothing_is_false(raw: dict[str, Any]) -> None:
+    """``if thing.code:`` asks whether there is one, whatever form Alma gave to nothing."""
+    assert not structure(raw, Thing)
+
+
+@pytest.mark.parametrize(
+    "raw", [{"flag": False}, {"count": 0}, {"unknown": None}, {"codes": [{}]}, {"code": {"value": "0"}}]
+)
+def test_a_model_that_says_something_is_true(raw: dict[str, Any]) -> None:
+    """False, zero and undeclared members are something."""
+    assert structure(raw, Thing)
+
+
+def test_a_model_shows_what_it_knows() -> None:
+    """The repr of an object with fifty members names those that are there."""
+    thing = Thing(text="", code=Code("11", "Available"))
+    assert repr(thing) == "Thing(text='', code=Code(value='11', desc='Available'))"
+
+
+def test_a_misspelt_field_is_an_error() -> None:
+    """An assignment that Alma would never see does not pass in silence."""
+    with pytest.raises(AttributeError):
+        Thing().txet = "a"  # type: ignore[attr-defined]
