@@ -14,8 +14,8 @@ $(VENV)/ready: .ci/constraints.txt pyproject.toml
 	@echo "Setting up $(VENV) (once, about a minute) ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 2; }
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --no-cache-dir --require-hashes -r .ci/constraints.txt
-	@$(BIN)/python -m pip install --quiet --no-cache-dir --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip install -qq --no-cache-dir --require-hashes -r .ci/constraints.txt
+	@$(BIN)/python -m pip install -qq --no-cache-dir --no-deps --no-build-isolation --editable .
 	@touch $@
 
 demo: $(VENV)/ready ## the main job against the embedded simulator
@@ -30,7 +30,7 @@ check: $(VENV)/ready
 	@$(BIN)/mypy --no-error-summary
 
 constraints: $(VENV)/ready ## refresh the development pins: nothing younger than seven days
-	@$(BIN)/python -m pip install --quiet --no-cache-dir uv
+	@$(BIN)/python -m pip install -qq --no-cache-dir uv
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet --upgrade \
 	    --exclude-newer "$$($(BIN)/python -c 'import datetime as d; print((d.datetime.now(d.UTC) - d.timedelta(days=7)).date())')" \

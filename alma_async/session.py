@@ -16,7 +16,7 @@ from typing import Final, Protocol, Self
 import attrs
 
 from alma_async.clock import Clock
-from alma_async.errors import AlmaError, DeadlineExceeded
+from alma_async.errors import DeadlineExceeded, QuotaExhausted
 from alma_async.governance import retry
 from alma_async.governance.governor import Governor, Permit
 from alma_async.settings import Priority, RetryPolicy, Timeouts
@@ -82,16 +82,9 @@ class _Attempt:
     """The gate of one send: the permit, and whether the bytes went out."""
 
     def __init__(self, permit: Permit) -> None:
+        self.slot = permit.slot
         self._permit = permit
         self.was_sent = False
-        self.withdrawn: AlmaError | None = None
-
-    async def slot(self) -> None:
-        try:
-            await self._permit.slot()
-        except AlmaError as error:
-            self.withdrawn = error
-            raise
 
     def sent(self) -> None:
         self.was_sent = True
@@ -169,9 +162,11 @@ class Session:
         self, request: Request, permit: Permit, timeout: float, attempt: _Attempt | None = None
     ) -> Outcome:
         attempt = attempt or _Attempt(permit)
-        answer = await self._transport.send(
-            request, attempt, headers=self._dialect.headers(request), timeout=timeout
-        )
+        headers = self._dialect.headers(request)
+        try:
+            answer = await self._transport.send(request, attempt, headers=headers, timeout=timeout)
+        except QuotaExhausted as error:  # everything was stopped between seat and slot
+            return Failed(outcome=OutcomeClass.NOT_SENT, reason=Reason.QUOTA, detail=error.message)
         if isinstance(answer, Response):
             outcome = self._dialect.judge(request, answer)
             signals: Signals | None = self._dialect.signals(answer, outcome)

@@ -59,23 +59,21 @@ class _Attempt:
 _current: ContextVar[_Attempt] = ContextVar("alma_async_attempt")
 
 
-async def _take_slot(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
-    """A connection is held and nothing is written yet: now is the moment to wait for the slot."""
-    await context.trace_request_ctx.gate.slot()
+async def _before_writing(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+    """Wait for the slot: a connection is held, nothing is written yet, and no further await comes before the bytes go out.
 
-
-async def _headers_out(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
-    """aiohttp calls this right before it hands the bytes to the socket; there is no further await in between."""
+    aiohttp calls this hook "headers sent" but awaits it right before it hands them to the socket. The hooks for connections come
+    at much the same moment, but a failure or cancellation in them leaks the new socket; here it closes the connection.
+    """
     attempt: _Attempt = context.trace_request_ctx
+    await attempt.gate.slot()
     attempt.sent = True
     attempt.gate.sent()
 
 
 def _slot_tracing() -> aiohttp.TraceConfig:
     config = aiohttp.TraceConfig()
-    config.on_connection_create_end.append(_take_slot)
-    config.on_connection_reuseconn.append(_take_slot)
-    config.on_request_headers_sent.append(_headers_out)
+    config.on_request_headers_sent.append(_before_writing)
     return config
 
 

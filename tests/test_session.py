@@ -131,6 +131,29 @@ async def test_the_daily_threshold_stops_everything_until_midnight(status):
         assert server.clock() >= 1_790_035_200  # the next midnight
 
 
+@pytest.mark.parametrize("patient", [False, True])
+async def test_a_call_that_is_stopped_between_seat_and_slot(patient):
+    """Calls that hold a connection when the day's threshold falls are not sent; they end, or go on after midnight."""
+    faults = sim.FaultPlan(rules=[sim.Rule("daily", nth=3)])
+    async with institution(latency=1.0, faults=faults) as (server, alma):
+        client = alma.with_options(wait_for_quota=patient)
+        ended = []
+
+        async def call():
+            try:
+                ended.append((await client.electronic.collections.get(C)).id)
+            except QuotaExhausted as error:
+                assert error.retry_at is not None
+                ended.append(None)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(60):
+                group.start_soon(call)
+        before = [at for at in server.world.tally.received if at < 1_790_035_200]
+        assert len(before) <= 3 + 25  # what was in flight within the second that the third answer took
+        assert ended.count(None) == (0 if patient else 60 - len(before) + 1)
+
+
 async def test_a_refused_key_is_not_tried_again():
     """A key that is refused is refused once."""
     async with institution(allow_any_key=False) as (server, alma):

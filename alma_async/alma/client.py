@@ -13,14 +13,18 @@ import attrs
 
 from alma_async.alma.dialect import AlmaDialect
 from alma_async.alma.electronic import Electronic
+from alma_async.alma.job_port import AlmaJobPort
+from alma_async.alma.jobs import Jobs, SharedRuns
 from alma_async.alma.resource import localised
 from alma_async.alma.routes import ROOT
+from alma_async.alma.sets import Sets
 from alma_async.clock import Clock
 from alma_async.errors import ConfigurationError
 from alma_async.governance.budget import Budget
 from alma_async.governance.governor import Governor
 from alma_async.governance.machine import machine_budget
 from alma_async.governance.snapshot import QuotaSnapshot
+from alma_async.guard import JobGuard, Ledger, job_ledger
 from alma_async.session import Options, Session, Witness
 from alma_async.settings import (
     REGIONS,
@@ -77,8 +81,9 @@ class AlmaClient:
     ``region`` is one of ``na eu ap aps ca cn``; ``base_url`` another origin (https; http on loopback only).
     ``budget``: None shares the machine's budget with all processes that use this institution; ``LocalBudget()`` is
     for this client alone. ``institution`` labels the budget, so that all keys of one institution share it; without
-    it, host and key tell. ``timeout`` is seconds for one attempt, or ``Timeouts``. A ``session`` that is handed in
-    lends its connector and is not closed.
+    it, host and key tell. ``ledger``: where starts of jobs are written down; None is a file of the state directory,
+    which all processes that use this institution share. ``timeout`` is seconds for one attempt, or ``Timeouts``. A
+    ``session`` that is handed in lends its connector and is not closed.
 
     :raises ConfigurationError: for a missing key, an unknown region or a base URL that is not one.
     """
@@ -91,6 +96,7 @@ class AlmaClient:
         base_url: str | None = None,
         limits: Limits | None = None,
         budget: Budget | None = None,
+        ledger: Ledger | None = None,
         timeout: float | Timeouts | None = None,
         retry: RetryPolicy | None = None,
         session: aiohttp.ClientSession | None = None,
@@ -117,16 +123,24 @@ class AlmaClient:
             trace_configs=trace_configs,
             ssl_context=ssl_context,
         )
+        scope = _scope(self._origin, key, institution)
         if budget is None:
-            budget = machine_budget(_scope(self._origin, key, institution), directory=state_dir())
+            budget = machine_budget(scope, directory=state_dir())
         governor = Governor(limits, budget=budget, clock=clock, emit=fan_out(hooks))
         self._session = Session(dialect, self._transport, governor, clock=clock, timeouts=timeouts)
         per_attempt = None if timeout is None or isinstance(timeout, Timeouts) else float(timeout)
-        self._bind(Options(retry=retry or RetryPolicy(), language=language, timeout=per_attempt))
+        options = Options(retry=retry or RetryPolicy(), language=language, timeout=per_attempt)
+
+        self._own_ledger = job_ledger(scope, directory=state_dir())  # a name; opened at its first use
+        port = AlmaJobPort(self._session, options)
+        self._runs = SharedRuns(JobGuard(ledger or self._own_ledger, port, clock=clock))
+        self._bind(options)
 
     def _bind(self, options: Options) -> None:
         self._options = options
         self.electronic = Electronic(self._session, options)
+        self.sets = Sets(self._session, options)
+        self.jobs = Jobs(self._session, options, self._runs)
 
     @classmethod
     def from_env(cls, **overrides: Any) -> Self:
@@ -195,7 +209,8 @@ class AlmaClient:
         return self._session.governor.snapshot()
 
     async def aclose(self) -> None:
-        """Close the connections that are the client's own and let go of the budget."""
+        """Close the connections and the ledger that are the client's own, and let go of the budget."""
+        self._own_ledger.close()
         await self._session.governor.aclose()
         await self._transport.aclose()
 

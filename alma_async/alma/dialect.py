@@ -16,7 +16,7 @@ from alma_async.settings import Secret
 from alma_async.wire.messages import Request, Response, Signals
 from alma_async.wire.outcome import Done, Failed, Outcome, OutcomeClass, Reason
 
-__all__ = ["AlmaDialect"]
+__all__ = ["AlmaDialect", "server_time"]
 
 _STATUS: Final[Mapping[int, tuple[OutcomeClass, Reason]]] = {
     400: (
@@ -32,6 +32,11 @@ _STATUS: Final[Mapping[int, tuple[OutcomeClass, Reason]]] = {
     415: (OutcomeClass.REJECTED, Reason.INVALID),
     429: (OutcomeClass.NOT_PROCESSED, Reason.THROTTLED),
 }
+
+_FILES: Final = (
+    "/octet-stream",
+    "/marc",
+)  # inferred: what a downloaded file may be called; its bytes are not read here
 
 
 class AlmaDialect:
@@ -78,14 +83,17 @@ class AlmaDialect:
             else None,
             throttled={Reason.THROTTLED: "second", Reason.QUOTA: "day"}.get(reason),  # type: ignore[arg-type]
             retry_after=_seconds(response.headers.get("retry-after")),
-            server_time=_server_time(response.headers.get("date")),
+            server_time=server_time(response),
         )
 
 
 def _good(request: Request, response: Response, data: Any) -> Outcome:
     if data is None and request.expects is None:
-        if "/xml" in response.headers.get("content-type", ""):  # the test endpoints answer in XML only
+        kind = response.headers.get("content-type", "")
+        if "/xml" in kind:  # the test endpoints answer in XML only
             return Done(response, response.body.decode("utf-8", "replace"))
+        if any(file in kind for file in _FILES):
+            return Done(response)
         if not response.body.strip():
             return Done(response)
     if data is None:
@@ -143,7 +151,9 @@ def _seconds(text: str | None) -> float | None:
     return min(float(text[:6]), 3600.0)
 
 
-def _server_time(text: str | None) -> float | None:
+def server_time(response: Response) -> float | None:
+    """The ``Date`` of an answer in seconds since 1970, to the second."""
+    text = response.headers.get("date")
     if text is None:
         return None
     try:

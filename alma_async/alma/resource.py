@@ -81,7 +81,9 @@ class Resource:
         if not isinstance(data, dict):
             raise BadAnswer(f"A list should be an object with {member!r}, but {type(data).__name__} came.")
         raw = data.get(member) or []
-        if not raw and (elsewhere := [name for name, value in data.items() if value and isinstance(value, list)]):
+        if not raw and (
+            elsewhere := [name for name, value in data.items() if value and isinstance(value, list)]
+        ):
             raise BadAnswer(f"The list should be under {member!r}; what came has {', '.join(elsewhere)}.")
         return [structure(item, model) for item in (raw if isinstance(raw, list) else [raw])]
 

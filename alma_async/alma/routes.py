@@ -13,6 +13,7 @@ __all__ = [
     "BIB_PORTFOLIOS",
     "COLLECTION",
     "COLLECTIONS",
+    "CONF_TEST",
     "JOB",
     "JOBS",
     "JOB_INSTANCE",
@@ -93,3 +94,4 @@ JOB_INSTANCE: Final = _of_run(_RUN, "GET job instance")
 JOB_INSTANCE_EVENTS: Final = _of_run(f"{_RUN}/events", "list job events")
 JOB_INSTANCE_MATCHES: Final = _of_run(f"{_RUN}/matches", "list job matches")
 JOB_INSTANCE_DOWNLOAD: Final = _of_run(f"{_RUN}/download", "GET job download")
+CONF_TEST: Final = Route("GET", "/almaws/v1/conf/test", "GET test")

@@ -20,6 +20,9 @@ UNLEARNED: Final = -1.0
 # Chosen: about three weeks weigh as much as all before; a holiday fades within a month.
 _GAIN = 0.3
 
+# Chosen: an hour's first figure comes from half of it at least, not from the minute by which its neighbour was late.
+_ENOUGH = 0.5
+
 # Chosen: the prior weighs as much as a day's hours. A first night's figures must not speak for the first afternoon.
 _PRIOR_HOURS = 24
 
@@ -41,7 +44,10 @@ def learned(profile: Sequence[float], *, start: float, end: float, calls: float)
     while at < end:
         until = min((at // HOUR + 1) * HOUR, end)
         hour, part = _hour_of_week(at), (until - at) / HOUR
-        new[hour] = rate if new[hour] < 0 else new[hour] + _GAIN * part * (rate - new[hour])
+        if new[hour] >= 0:
+            new[hour] += _GAIN * part * (rate - new[hour])
+        elif part >= _ENOUGH:
+            new[hour] = rate
         at = until
     return new
 

@@ -158,9 +158,13 @@ class Governor:
             raise admission.exhausted(self._clock.wall())
         admission.line_up(permit)
         while True:
-            if self._fetching or admission.slot is not None or not await self._fetch(now):
+            fetched = None
+            if not self._fetching and admission.slot is None:
+                fetched = await self._fetch(now)
+            if fetched is None:
                 await permit.change()
-            now = self._clock.now()
+                fetched = self._clock.now()
+            now = fetched
             if admission.may_write(permit, now):
                 return
 
@@ -187,16 +191,19 @@ class Governor:
 
     # --- waiting ---
 
-    async def _fetch(self, now: float) -> bool:
-        """Ask the budget for the next slot, on behalf of all who are ready. False if nobody may go just now."""
+    async def _fetch(self, now: float) -> float | None:
+        """Ask the budget for the next slot, on behalf of all who are ready; returns what time it is then.
+
+        None if nobody may go just now.
+        """
         admission = self._admission
         line = admission.queue.next(now)
         if line is None:
             self._turn(now)
-            return False
+            return None
         self._fetching = True
         try:
-            slot = admission.slot = await self._budget.reserve(
+            admission.slot = await self._budget.reserve(
                 self._allowance.terms(now),
                 now=now,
                 cost=line.head().cost,
@@ -204,8 +211,9 @@ class Governor:
             )
         finally:
             self._fetching = False
-        self._turn(now if slot.at <= now else self._clock.now())
-        return True
+        now = self._clock.now()
+        self._turn(now)
+        return now
 
     def _turn(self, now: float) -> None:
         """Let admission decide, see that somebody fetches the next slot, and set the timer."""

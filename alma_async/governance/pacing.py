@@ -15,8 +15,9 @@ not at the start, not after a pause.
 
 from __future__ import annotations
 
-import bisect
 import math
+from bisect import bisect_left, insort
+from collections import deque
 
 import attrs
 
@@ -58,7 +59,7 @@ class Slot:
     ordinal: int
     cost: float
     stamps: int
-    interval: float
+    charge: float
     before: float
     after: float
 
@@ -70,7 +71,7 @@ class Pace:
     tat: float = -math.inf
     held_until: float = -math.inf
     spent: int = 0
-    ring: list[float] = attrs.field(factory=list)
+    ring: deque[float] = attrs.field(factory=deque)
 
     def reserve(self, terms: Terms, *, now: float, cost: float = 1.0) -> Slot:
         """Take the next slot: never before ``now``, the grid, the ring or a hold allows it."""
@@ -81,19 +82,21 @@ class Pace:
         if before > now + HORIZON:
             at = max(self._believable(terms, now), self.held_until)
             before = self.tat
-        stamps = 1
-        if cost > 1:
-            cost = min(cost, depth)
-            stamps = math.ceil(cost)
+        stamps = 1 if cost <= 1 else math.ceil(min(cost, depth))
         if len(ring) + stamps > depth:
-            del ring[: bisect.bisect_right(ring, now - terms.window)]
+            gone = now - terms.window
+            while ring and ring[0] <= gone:
+                ring.popleft()
             first = len(ring) + stamps - depth - 1
-            if first >= 0:
-                at = max(at, ring[first] + terms.window)
-        ring += (at,) * stamps
-        self.tat = after = (before if at - before <= CATCH_UP else at) + cost * terms.interval
+            if first >= 0 and ring[first] + terms.window > at:
+                at = ring[first] + terms.window
+        ring.append(at)
+        if stamps > 1:
+            ring.extend([at] * (stamps - 1))
+        charge = terms.interval * (min(cost, depth))
+        self.tat = after = (before if at - before <= CATCH_UP else at) + charge
         self.spent += stamps
-        return Slot(at, self.spent, cost, stamps, terms.interval, before, after)
+        return Slot(at, self.spent, cost, stamps, charge, before, after)
 
     def refund(self, slot: Slot) -> None:
         """Take back a slot that was not used. Its time is free again only while no later slot was given."""
@@ -110,9 +113,9 @@ class Pace:
             return
         self._unstamp(slot)
         for _ in range(slot.stamps):
-            bisect.insort(self.ring, now)
+            insort(self.ring, now)
         if now - slot.at > CATCH_UP:
-            self.tat = max(self.tat, now + slot.cost * slot.interval)
+            self.tat = max(self.tat, now + slot.charge)
         slot.at = now
 
     def hold(self, until: float) -> None:
@@ -124,7 +127,8 @@ class Pace:
         one window away.
         """
         self.tat = now + terms.window
-        self.ring[:] = [now] * terms.depth
+        self.ring.clear()
+        self.ring.extend([now] * terms.depth)
 
     def _believable(self, terms: Terms, now: float) -> float:
         """A grid this far ahead comes from a hold or a slow pace; else it is another clock's, and nothing is known."""
@@ -134,6 +138,8 @@ class Pace:
         return self.tat
 
     def _unstamp(self, slot: Slot) -> None:
-        start = bisect.bisect_left(self.ring, slot.at)
-        end = bisect.bisect_right(self.ring, slot.at, lo=start)
-        del self.ring[start : min(end, start + slot.stamps)]
+        ring = self.ring
+        start = bisect_left(ring, slot.at)
+        for _ in range(slot.stamps):
+            if start < len(ring) and ring[start] == slot.at:
+                del ring[start]

@@ -132,7 +132,7 @@ class Quota:
             return  # yesterday's, late. A day further off is no answer's fault but a damaged figure's: begin anew
         causal = sent_at > self.seen_at
         if (
-            day > self.day
+            day != self.day
             or self.anchor is None
             or (causal and anchor - self.anchor > 100 + _RESET_RISE * self.full)
         ):

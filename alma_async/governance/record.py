@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
+from collections import deque
 from operator import attrgetter
 from typing import Final
 
@@ -37,7 +38,7 @@ SIZE: Final = _RING_AT + 8 * _LONGEST_RING
 def dump(boot: bytes, pace: Pace, quota: Quota) -> bytes:
     """The record. ``boot`` (16 bytes) tells whose monotonic clock the pace is on."""
     day, anchor, *figures, profile = _figures(quota)
-    ring = pace.ring[-_LONGEST_RING:]
+    ring = list(pace.ring)[-_LONGEST_RING:]
     known = anchor is not None
     body = _BODY.pack(
         boot, pace.tat, pace.held_until, pace.spent, known, day, anchor or 0, *figures, len(ring)
@@ -69,4 +70,4 @@ def parse(raw: bytes, boot: bytes) -> tuple[Pace | None, Quota, int] | None:
     quota.doubted = bool(quota.doubted)
     if not known:
         quota.anchor = None
-    return (Pace(tat, held_until, spent, ring) if whose == boot else None), quota, spent
+    return (Pace(tat, held_until, spent, deque(ring)) if whose == boot else None), quota, spent

@@ -10,8 +10,9 @@ from typing import Final, Literal
 import attrs
 
 from alma_async.alma.client import AlmaClient
+from alma_async.errors import ConfigurationError
 from alma_async.load.journal import Journal
-from alma_async.load.passes import Order, Rows, Run
+from alma_async.load.passes import RESERVED, Order, Rows, Run
 from alma_async.load.plan import Rules
 from alma_async.load.progress import Meter, Progress, Report
 from alma_async.load.reconcile import OnUnknown
@@ -51,6 +52,8 @@ class Load:
         rules: Rules | None = None,
         facts: Mapping[str, str] | None = None,
     ) -> None:
+        if taken := RESERVED & set(facts or {}):
+            raise ConfigurationError(f"Facts of a load cannot be named {', '.join(sorted(taken))}.")
         self._alma = alma.with_options(priority=Priority.BULK, wait_for_quota=until_done)
         self._journal_path = Path(journal)
         self._run: Run | None = None

@@ -15,7 +15,7 @@ from typing import Final, Protocol, TypeVar
 
 import anyio
 import attrs
-from anyio.streams.memory import MemoryObjectReceiveStream
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from alma_async.alma.client import AlmaClient
 from alma_async.errors import AlmaError, BadAnswer, NotSent, QuotaExhausted, RateLimited, ServerFault
@@ -29,7 +29,7 @@ from alma_async.load.steps import Steps
 from alma_async.wire.outcome import Outcome
 from alma_async.wire.paging import PAGE
 
-__all__ = ["Order", "Rows", "Run"]
+__all__ = ["RESERVED", "Order", "Rows", "Run"]
 
 _SLICE: Final = 500  # rows taken into the journal, or looked up in it, at once
 _TRANSIENT: Final = (
@@ -203,13 +203,19 @@ class Run:
                 group.start_soon(self._work, steps, receive.clone())
             receive.close()
             async with send:
-                for item in self._due():
-                    if self.stopping:
-                        break
-                    try:
-                        await send.send(item)
-                    except anyio.BrokenResourceError:
-                        break  # every worker halted
+                await self._feed(send)
+
+    async def _feed(self, send: MemoryObjectSendStream[Item]) -> None:
+        """Give out the rows; what is wrong with the file or the journal ends the run as itself, not as a group."""
+        try:
+            for item in self._due():
+                if self.stopping:
+                    break
+                await send.send(item)
+        except anyio.BrokenResourceError:
+            pass  # every worker halted
+        except AlmaError as error:
+            self.halt(error)
 
     def _due(self) -> Iterator[Item]:
         """Open rows whose turn it is, read from the file again in step with the journal."""
@@ -311,3 +317,5 @@ _OTHER: Final = {
     "sha256": "The file is not the one the load was begun with (its content changed).",
     "mms_map": "The map of MMS ids is not the one the load was begun with (its content changed).",
 }
+
+RESERVED: Final = frozenset({"format", "planned", "seen"})  # what the journal writes down of itself

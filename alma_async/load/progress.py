@@ -9,7 +9,7 @@ from typing import Final
 import attrs
 
 from alma_async.load.entries import OPEN, Entry, State
-from alma_async.wire.outcome import Failed, Outcome, Reason
+from alma_async.wire.outcome import Failed, Outcome, OutcomeClass, Reason
 
 __all__ = ["Meter", "Progress", "Report", "row_counts"]
 
@@ -109,7 +109,9 @@ class Meter:
         self._done_before = self.rows["rows"] - self.rows["pending"]
 
     def called(self, outcome: Outcome, now: float) -> None:
-        """One attempt ended."""
+        """One attempt ended; one that was not sent cost nothing."""
+        if isinstance(outcome, Failed) and outcome.outcome is OutcomeClass.NOT_SENT:
+            return
         self.calls += 1
         self._recent.append(now)
         if isinstance(outcome, Failed) and outcome.reason in (Reason.THROTTLED, Reason.QUOTA):

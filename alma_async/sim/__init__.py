@@ -1,42 +1,58 @@
 """A small Alma of its own, to develop and to test against.
 
 It shares no code with the client, so that one mistake cannot hide in both. It counts calls as Alma does, refuses as
-Alma refuses, can be told to misbehave, and listens on this machine only:
+Alma refuses, lets jobs take their time and tells when they end, can be told to misbehave, and listens on this machine only:
 
     async with sim.serve(sim.World.demo()) as server:
         print(server.base_url, server.world.tally)
 
-Collections, services and portfolios are answered in JSON whatever is asked for; errors also in XML.
+Objects are answered in JSON whatever is asked for; errors also in XML.
 """
 
 from __future__ import annotations
 
 from alma_async.sim.config import Config, Latency
 from alma_async.sim.faults import Fault, FaultPlan, Faults, Fired, Rule
+from alma_async.sim.job_runs import Counter, Job, Run
 from alma_async.sim.server import Clock, Server, serve
 from alma_async.sim.tally import Tally, busiest_fixed_second, busiest_second
 from alma_async.sim.thresholds import Thresholds
 from alma_async.sim.virtual_time import VirtualTimeLoop
-from alma_async.sim.world import DEMO_COLLECTION, DEMO_SERVICE, INSTITUTION, World
+from alma_async.sim.webhooks import Webhook, sign
+from alma_async.sim.world import (
+    DEMO_COLLECTION,
+    DEMO_IMPORT,
+    DEMO_JOB,
+    DEMO_SERVICE,
+    INSTITUTION,
+    World,
+)
 
 __all__ = [
     "DEMO_COLLECTION",
+    "DEMO_IMPORT",
+    "DEMO_JOB",
     "DEMO_SERVICE",
     "INSTITUTION",
     "Clock",
     "Config",
+    "Counter",
     "Fault",
     "FaultPlan",
     "Faults",
     "Fired",
+    "Job",
     "Latency",
     "Rule",
+    "Run",
     "Server",
     "Tally",
     "Thresholds",
     "VirtualTimeLoop",
+    "Webhook",
     "World",
     "busiest_fixed_second",
     "busiest_second",
     "serve",
+    "sign",
 ]

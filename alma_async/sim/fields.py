@@ -97,14 +97,15 @@ def day(code: str) -> Field:
         if sent in (None, ""):
             return None
         found = _DATE.fullmatch(str(sent))
-        if found is None or not _is_date(found[1]):
+        if found is None or not is_date(found[1]):
             raise Refusal(code)
         return f"{found[1]}Z"
 
     return keep
 
 
-def _is_date(value: str) -> bool:
+def is_date(value: str) -> bool:
+    """Whether this is a day of the calendar."""
     try:
         date.fromisoformat(value)
     except ValueError:

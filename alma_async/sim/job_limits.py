@@ -16,7 +16,8 @@ from alma_async.sim.tally import busiest
 
 __all__ = ["HOUR", "most_running", "most_starts", "starts", "threshold"]
 
-HOUR = 3600.0
+HOUR = 3600.0 - 1e-6
+"""Starts exactly an hour apart share none, whichever way their stamps were rounded."""
 
 
 def threshold(job: Job, runs: Iterable[Run], config: Config, *, now: float) -> str | None:
@@ -48,7 +49,7 @@ def starts(runs: Iterable[Run]) -> dict[str, list[float]]:
     for run in runs:
         if run.by_api:
             stamps[run.job.id].append(run.submitted_at)
-    return dict(stamps)
+    return {job_id: sorted(of_job) for job_id, of_job in stamps.items()}
 
 
 def most_starts(runs: Iterable[Run]) -> dict[str, int]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import attrs
@@ -28,14 +29,25 @@ _TYPES = {"M": "MANUAL", "S": "SCHEDULED", "O": "OTHER"}
 _JOB_ID = re.compile(r"[MSO][0-9]+", re.ASCII)
 _SUBMITTERS = {BY_API: "Ex Libris, API", "System": None}
 _ALERTS = {
-    "COMPLETED_SUCCESS": ("alert_general_success", "The job completed successfully. The report has the details."),
-    "COMPLETED_WARNING": ("alert_general_warning", "The job completed with warnings. The report has the details."),
+    "COMPLETED_SUCCESS": (
+        "alert_general_success",
+        "The job completed successfully. The report has the details.",
+    ),
+    "COMPLETED_WARNING": (
+        "alert_general_warning",
+        "The job completed with warnings. The report has the details.",
+    ),
     "COMPLETED_FAILED": ("alert_general_error", "The job completed with errors. The report has the details."),
 }
 
 
 def is_job_id(value: str) -> bool:
     return _JOB_ID.fullmatch(value) is not None
+
+
+def _well_formed(_job: object, _field: object, value: str) -> None:
+    if not is_job_id(value):
+        raise ValueError(f"A job id is M, S or O and digits, not {value!r}.")
 
 
 def submitter(value: str) -> Json:
@@ -67,7 +79,7 @@ class Counter:
 class Job:
     """What can be run, and how its runs go."""
 
-    id: str
+    id: str = attrs.field(validator=_well_formed)
     name: str
     description: str = ""
     category: str
@@ -88,7 +100,7 @@ class Job:
         ("RUNNING", 0.85),
         ("FINALIZING", 0.05),
     )
-    """The states before the end, each with its share of the duration."""
+    """The states before the end, each with its share of the duration; a run has started when the first is over."""
     ends: Mapping[str, float] = {"COMPLETED_SUCCESS": 1.0}
     """The states at the end, each with its weight."""
     progress: float = 100.0
@@ -100,11 +112,6 @@ class Job:
     """Of an MD import: which records make up each population."""
     matches: Mapping[str, Sequence[Json]] = attrs.field(factory=dict)
     events: Sequence[Json] = ()
-
-    @id.validator
-    def _well_formed(self, _field: object, value: str) -> None:
-        if not is_job_id(value):
-            raise ValueError(f"A job id is M, S or O and digits, not {value!r}.")
 
     @property
     def type(self) -> str:
@@ -134,9 +141,7 @@ class Job:
     def reference(self) -> Json:
         """The job as its instances name it."""
         whole = self.answer()
-        return {
-            member: whole[member] for member in ("id", "name", "description", "type", "category", "link")
-        }
+        return {member: whole[member] for member in ("id", "name", "description", "type", "category", "link")}
 
 
 @attrs.frozen(kw_only=True)
@@ -165,17 +170,16 @@ class Run:
         return now >= self.ends_at
 
     def status(self, now: float) -> str:
-        left = now
-        for status, share in self.job.stages:
-            left -= share * self.duration
-            if left < self.submitted_at:
-                return status
-        return self.end if self.ended(now) else self.job.stages[-1][0]
+        if self.ended(now):
+            return self.end
+        shares = accumulate(share for _, share in self.job.stages)
+        over = sum(now >= self.submitted_at + share * self.duration for share in shares)
+        return self.job.stages[min(over, len(self.job.stages) - 1)][0]
 
     def progress(self, now: float) -> float:
-        if self.end == "FAILED" or self.duration <= 0.0:
-            return 0.0 if self.end == "FAILED" else self.job.progress
-        share = min(1.0, max(0.0, (now - self.submitted_at) / self.duration))
+        if self.end == "FAILED":
+            return 0.0
+        share = 1.0 if self.ended(now) else max(0.0, now - self.submitted_at) / self.duration
         return round(share * self.job.progress, 1)
 
     def populations(self, now: float) -> Mapping[str, Sequence[str]]:
@@ -184,8 +188,7 @@ class Run:
 
     def answer(self, now: float) -> Json:
         """The job instance; what does not apply yet is left out, as in answers of 2025."""
-        started = self.submitted_at + self.job.stages[0][1] * self.duration if self.job.stages else 0.0
-        status = self.status(now)
+        started = self.submitted_at + self.job.stages[0][1] * self.duration
         more: Json = {"start_time": moment_of(started)} if now >= started else {}
         if self.ended(now):
             more["end_time"] = moment_of(self.ends_at)
@@ -197,7 +200,7 @@ class Run:
             "submit_time": moment_of(self.submitted_at),
             **more,
             "progress": self.progress(now),
-            "status": coded("job_status", status),
+            "status": coded("job_status", self.status(now)),
             "status_date": day_of(min(now, self.ends_at)),
             **(self._report(now) if self.ended(now) else {}),
             "job_info": self.job.reference(),

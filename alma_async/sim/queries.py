@@ -131,7 +131,11 @@ class _Reader:
         known = self.fields is None or field in self.fields
         if not known or operator not in _OPERATORS or not wanted.startswith('"'):
             raise Refusal("402270")
-        return (lambda _one: False) if self.fields is None else _OPERATORS[operator](self.fields[field], wanted[1:])
+        return (
+            (lambda _one: False)
+            if self.fields is None
+            else _OPERATORS[operator](self.fields[field], wanted[1:])
+        )
 
 
 def _contain(value_of: Callable[[Json], str], wanted: str) -> Test:

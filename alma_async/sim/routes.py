@@ -57,6 +57,10 @@ class Call:
         return self.ids["collection"], self.ids["service"]
 
     @property
+    def instance(self) -> tuple[str, str]:
+        return self.ids["job"], self.ids["instance"]
+
+    @property
     def portfolio(self) -> tuple[str, str, str]:
         return self.ids["collection"], self.ids["service"], self.ids["portfolio"]
 
@@ -95,6 +99,13 @@ _BIB = f"{ROOT}/bibs/{{mms}}"
 _BC = f"{_BIB}/e-collections"
 _BP = f"{_BIB}/portfolios"
 
+_SETS = f"{ROOT}/conf/sets"
+_SET = f"{_SETS}/{{set}}"
+_JOBS = f"{ROOT}/conf/jobs"
+_J = f"{_JOBS}/{{job}}"
+_IS = f"{_J}/instances"
+_I = f"{_IS}/{{instance}}"
+
 ROUTES: tuple[Route, ...] = (
     Route("GET", _CS, lambda c: c.world.electronic.list_collections(c.page, q=c.query.get("q", ""))),
     Route("POST", _CS, lambda c: c.world.electronic.create_collection(c.sent)),
@@ -130,6 +141,21 @@ ROUTES: tuple[Route, ...] = (
         f"{_BP}/{{portfolio}}",
         lambda c: c.world.portfolios.delete_of_bib(c["mms"], c["portfolio"], bib=c.bib),
     ),
+    Route("GET", _SETS, lambda c: c.world.sets.list(c.query)),
+    Route("POST", _SETS, lambda c: c.world.sets.create(c.sent, c.query, now=c.now)),
+    Route("GET", _SET, lambda c: c.world.sets.get(c["set"], now=c.now)),
+    Route("PUT", _SET, lambda c: c.world.sets.update(c["set"], c.sent, now=c.now)),
+    Route("DELETE", _SET, lambda c: c.world.sets.delete(c["set"])),
+    Route("POST", _SET, lambda c: c.world.sets.manage(c["set"], c.query, c.sent, now=c.now)),
+    Route("GET", f"{_SET}/members", lambda c: c.world.sets.members(c["set"], c.page, now=c.now)),
+    Route("GET", _JOBS, lambda c: c.world.jobs.list(c.query)),
+    Route("GET", _J, lambda c: c.world.jobs.get(c["job"])),
+    Route("POST", _J, lambda c: c.world.jobs.run(c["job"], c.query, c.sent, now=c.now)),
+    Route("GET", _IS, lambda c: c.world.jobs.instances(c["job"], c.query, now=c.now)),
+    Route("GET", _I, lambda c: c.world.jobs.instance(*c.instance, now=c.now)),
+    Route("GET", f"{_I}/download", lambda c: c.world.jobs.download(*c.instance, c.query, now=c.now)),
+    Route("GET", f"{_I}/events", lambda c: c.world.jobs.events(*c.instance, c.page, now=c.now)),
+    Route("GET", f"{_I}/matches", lambda c: c.world.jobs.matches(*c.instance, c.query, now=c.now)),
     Route("GET", f"{ROOT}/conf/general", _general),
     *(
         Route(method, f"{ROOT}/{area}/test", run)

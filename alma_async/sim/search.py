@@ -1,4 +1,4 @@
-"""Alma's brief search: `q=index~words`.
+"""What the lists have in common: Alma's brief search, `q=index~words`, and parameters that must be a code.
 
 Decides which objects a query finds: those in whose index every word occurs as a whole word (documented as a search for
 words, not for equality). Blanks may be sent as `_`.
@@ -32,3 +32,11 @@ def search(q: str, objects: Iterable[_Object], indexes: Indexes[_Object]) -> Ite
 
 def words_of(text: str) -> set[str]:
     return set(re.findall(r"[^\W_]+", text.lower()))
+
+
+def choice(query: Mapping[str, str], parameter: str, table: Mapping[str, str]) -> str:
+    """The value of a parameter, or nothing; it must be in the table."""
+    value = query.get(parameter, "")
+    if value and value not in table:
+        raise Refusal("40166410", parameter)
+    return value

@@ -1,7 +1,7 @@
 """The simulator as a server: where it listens, its clock, and its control plane.
 
-Decides that it is reachable from this machine only; leaves Alma's behaviour to the app and the world. Nothing else
-in the simulator reads a clock.
+Decides that it is reachable from this machine only; leaves Alma's behaviour to the app and the world, and events to the
+sender. Nothing else in the simulator reads a clock.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from ipaddress import ip_address
+from typing import Any
 
 import anyio
 import attrs
@@ -22,6 +22,9 @@ from alma_async.sim.alma_app import AlmaApp
 from alma_async.sim.answers import JSON
 from alma_async.sim.config import Config
 from alma_async.sim.faults import Faults
+from alma_async.sim.loopback import is_loopback
+from alma_async.sim.webhook_sender import Sender, challenge, sending
+from alma_async.sim.webhooks import Webhook
 from alma_async.sim.world import World
 
 __all__ = ["Clock", "Server", "serve"]
@@ -54,8 +57,18 @@ class Server:
     clock: Clock
 
     def stats(self) -> dict[str, object]:
+        now = self.clock()
         fired = Counter(struck.fault.kind for struck in self.faults.fired)
-        return self.world.summary() | {"faults": dict(fired), "now": self.clock()}
+        sets = self.world.sets.sizes(now=now)
+        return self.world.summary() | {"sets": sets, "faults": dict(fired), "now": now}
+
+    async def register_webhook(self, webhook: Webhook, *, word: str = "simulated-challenge") -> None:
+        """Tell this listener of every run that begins from now on, once it has repeated the word.
+
+        :raises ValueError: it does not repeat it.
+        """
+        await challenge(webhook, word)
+        self.world.webhooks.webhook = webhook
 
     def reset(self) -> None:
         """The world and the fault plan back to their start; the clock runs on."""
@@ -84,13 +97,16 @@ async def serve(
     ids, pauses = random.Random(f"{config.seed}:ids"), random.Random(f"{config.seed}:pauses")
     app = AlmaApp(world=world, faults=faults, clock=clock, ids=ids, pauses=pauses)
     server = Server(base_url="", world=world, faults=faults, clock=clock)
+    sender = Sender(world, clock)
+    world.webhooks.wake = sender.wake
     runner = web.AppRunner(_application(app, server), access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port, backlog=1024)
         await site.start()
         server.base_url = app.base_url = _url_of(runner.addresses[0])
-        yield server
+        async with sending(sender):
+            yield server
     finally:
         with anyio.CancelScope(shield=True):
             await app.stop()
@@ -98,11 +114,7 @@ async def serve(
 
 
 def _check_loopback(host: str) -> None:
-    try:
-        local = ip_address(host).is_loopback
-    except ValueError:
-        local = False
-    if not local:
+    if not is_loopback(host):
         raise ValueError(f"The simulator listens on 127.0.0.1 or ::1 only, not on {host!r}.")
 
 
@@ -118,8 +130,13 @@ def _application(app: AlmaApp, server: Server) -> web.Application:
         return web.Response(body=orjson.dumps(server.stats()), headers={"Content-Type": JSON})
 
     async def portfolios(_request: web.Request) -> web.Response:
-        lines = b"".join(orjson.dumps(one) + b"\n" for one in server.world.portfolios.all.values())
-        return web.Response(body=lines, headers={"Content-Type": _NDJSON})
+        return _lines(server.world.portfolios.all.values())
+
+    async def sets(_request: web.Request) -> web.Response:
+        return _lines(server.world.sets.dump(now=server.clock()))
+
+    async def runs(_request: web.Request) -> web.Response:
+        return _lines(server.world.jobs.dump(now=server.clock()))
 
     async def reset(_request: web.Request) -> web.Response:
         server.reset()
@@ -128,6 +145,15 @@ def _application(app: AlmaApp, server: Server) -> web.Application:
     application = web.Application()
     application.router.add_get("/_sim/stats", stats)
     application.router.add_get("/_sim/portfolios", portfolios)
+    application.router.add_get("/_sim/sets", sets)
+    application.router.add_get("/_sim/runs", runs)
     application.router.add_post("/_sim/reset", reset)
     app.add_to(application)
     return application
+
+
+def _lines(objects: Iterable[Any]) -> web.Response:
+    """One JSON object a line."""
+    return web.Response(
+        body=b"".join(orjson.dumps(one) + b"\n" for one in objects), headers={"Content-Type": _NDJSON}
+    )

@@ -69,14 +69,14 @@ class Holdings:
     def describe(self, content: str, member_id: str) -> Json | None:
         """The member as a list shows it; None if the content takes no such id."""
         if content == "PORTFOLIO":
-            found = self._portfolios.all.get(member_id)
-            return found and {"id": member_id, "description": found["resource_metadata"]["title"]}
+            portfolio = self._portfolios.all.get(member_id)
+            return portfolio and {"id": member_id, "description": portfolio["resource_metadata"]["title"]}
         if content == "IEPA":
             one = self._electronic.collections.get(member_id)
-            return one and _member(member_id, one.kept["public_name"], one.kept["link"])
+            return _member(member_id, one.kept["public_name"], one.kept["link"]) if one else None
         if content in TITLES:
             bib = self._records.bibs.find(member_id)
-            return bib and _member(member_id, bib.title, f"{ROOT}/bibs/{member_id}")
+            return _member(member_id, bib.title, f"{ROOT}/bibs/{member_id}") if bib else None
         known = self._records.reading.has(content, member_id)
         return {"id": member_id, "description": ""} if known else None
 

@@ -16,7 +16,7 @@ import attrs
 
 from alma_async.sim.codes import Refusal
 from alma_async.sim.config import Config
-from alma_async.sim.fields import ROOT, Field, Json, Reading, Schema, coded, name, plain, text
+from alma_async.sim.fields import ROOT, Json, Reading, Schema, coded, name, plain, text
 from alma_async.sim.queries import parse
 from alma_async.sim.set_members import Members
 
@@ -24,7 +24,9 @@ SETS = f"{ROOT}/conf/sets"
 MANDATORY = ("name", "type", "content")
 
 # Documented: logical sets are for inventory, users and vendors.
-_NEVER_LOGICAL = frozenset({"COURSE", "FILE", "PO_LINE", "READING_LIST", "READING_LIST_CITATION", "RESEARCHERS"})
+_NEVER_LOGICAL = frozenset(
+    {"COURSE", "FILE", "PO_LINE", "READING_LIST", "READING_LIST_CITATION", "RESEARCHERS"}
+)
 
 
 def _set(*, missing: str, type_: str, private: str, status: str, invalid: str) -> Schema:
@@ -84,6 +86,7 @@ class KeptSet:
     kept: Json
     members: Members = attrs.field(factory=dict)
     _coming: Sequence[str] = ()
+    _arrived: int = 0
     _since: float = 0.0
 
     @property
@@ -103,13 +106,10 @@ class KeptSet:
         self._coming, self._since = list(dict.fromkeys(ids)), now
 
     def settle(self, config: Config, *, now: float) -> None:
-        """Let in who has arrived by now."""
-        if not self._coming:
-            return
+        """Let in who has arrived by now; who was removed since does not come again."""
         due = arrived(len(self._coming), since=self._since, delay=config.set_fill_delay, now=now)
-        self.members.update(dict.fromkeys(self._coming[:due]))
-        if due == len(self._coming):
-            self._coming = ()
+        self.members.update(dict.fromkeys(self._coming[self._arrived : due]))
+        self._arrived = max(self._arrived, due)
 
     def ordered(self, ids: Sequence[str], config: Config) -> Sequence[str]:
         """The members as a list shows them."""

@@ -20,7 +20,7 @@ from alma_async.sim.paging import Page
 from alma_async.sim.portfolios import Portfolios
 from alma_async.sim.queries import parse
 from alma_async.sim.records import Records
-from alma_async.sim.search import Indexes, search
+from alma_async.sim.search import Indexes, choice, search
 from alma_async.sim.set_members import OPERATIONS, Holdings, sent_ids
 from alma_async.sim.set_objects import (
     CHANGED_SET,
@@ -57,9 +57,9 @@ class Sets:
     def list(self, query: Mapping[str, str]) -> Json:
         page = Page.asked(query)
         wanted = {
-            "content": _choice(query, "content_type", "set_content"),
-            "type": _choice(query, "set_type", "set_type"),
-            "origin": _choice(query, "set_origin", "set_origin") or "UI",
+            "content": choice(query, "content_type", TABLES["set_content"]),
+            "type": choice(query, "set_type", TABLES["set_type"]),
+            "origin": choice(query, "set_origin", TABLES["set_origin"]) or "UI",
         }
         found = [
             one
@@ -206,13 +206,6 @@ class Sets:
 
 
 _IDENTITY = ("id", "status_date", "created_by", "created_date", "link")
-
-
-def _choice(query: Mapping[str, str], parameter: str, table: str) -> str:
-    value = query.get(parameter, "")
-    if value and value not in TABLES[table]:
-        raise Refusal("40166410", parameter)
-    return value
 
 
 def _check_new_query(kept: Json) -> None:

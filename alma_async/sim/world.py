@@ -1,8 +1,8 @@
 """The simulated institution: its objects, what it has received, and what it has spent of its thresholds.
 
-Decides nothing by itself; each area of the institution is a part of its own (`electronic`, `portfolios`, later sets
-and jobs), and the gateway's limits are `thresholds`. Knows no web and no clock: `now` is a parameter, in seconds of
-the simulated wall clock.
+Decides nothing by itself; each area of the institution is a part of its own (`electronic`, `portfolios`, `sets`, `jobs`),
+events on their way out are `webhooks`, and the gateway's limits are `thresholds`. Knows no web and no clock: `now` is a
+parameter, in seconds of the simulated wall clock.
 """
 
 from __future__ import annotations
@@ -15,16 +15,23 @@ from alma_async.sim.bibs import Bib, Bibs
 from alma_async.sim.config import Config
 from alma_async.sim.electronic import Electronic
 from alma_async.sim.fields import Json, Reading
+from alma_async.sim.job_runs import Counter, Job, Runs
+from alma_async.sim.jobs import Jobs
 from alma_async.sim.portfolios import Portfolios
 from alma_async.sim.records import Records, object_id
+from alma_async.sim.set_members import Holdings
+from alma_async.sim.sets import Sets
 from alma_async.sim.tally import Tally
 from alma_async.sim.thresholds import Thresholds
+from alma_async.sim.webhooks import Webhooks
 
-__all__ = ["DEMO_COLLECTION", "DEMO_SERVICE", "INSTITUTION", "World"]
+__all__ = ["DEMO_COLLECTION", "DEMO_IMPORT", "DEMO_JOB", "DEMO_SERVICE", "INSTITUTION", "World"]
 
 INSTITUTION = "01SIM_INST"
 DEMO_COLLECTION = object_id("61", 1)
 DEMO_SERVICE = object_id("62", 2)
+DEMO_JOB = "M50"
+DEMO_IMPORT = "S4711"
 
 
 @attrs.define
@@ -40,6 +47,9 @@ class World:
     thresholds: Thresholds = attrs.field(init=False)
     electronic: Electronic = attrs.field(init=False)
     portfolios: Portfolios = attrs.field(init=False)
+    sets: Sets = attrs.field(init=False)
+    jobs: Jobs = attrs.field(init=False)
+    webhooks: Webhooks = attrs.field(factory=Webhooks, init=False)
     _records: Records = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -47,7 +57,7 @@ class World:
 
     @classmethod
     def demo(cls, config: Config | None = None) -> World:
-        """One selective package with one full-text service, under ids that never change."""
+        """One selective package with one full-text service and a few jobs, under ids that never change."""
         return cls(config or Config(), plant=_plant_demo)
 
     def reset(self) -> None:
@@ -57,6 +67,11 @@ class World:
         self._records = Records(bibs=self.bibs, tally=self.tally, reading=Reading(), config=self.config)
         self.electronic = Electronic(self._records)
         self.portfolios = Portfolios(self._records, self.electronic)
+        runs = Runs()
+        holdings = Holdings(self._records, self.electronic, self.portfolios)
+        self.sets = Sets(self._records, self.portfolios, runs, holdings)
+        self.jobs = Jobs(self._records, self.sets, runs, self.webhooks.began)
+        self.webhooks.reset()
         self.thresholds = Thresholds()
         self.configure(self.config)
         self.plant(self)
@@ -75,6 +90,8 @@ class World:
         self.thresholds.draw(calls)
 
     def add_bib(self, mms_id: str, title: str, *, author: str = "", issn: str = "") -> Bib:
+        if issn:
+            self.sets.holdings.identifiers["ISSN", issn] = mms_id
         return self.bibs.add(Bib(mms_id, title=title, author=author, issn=issn))
 
     def summary(self) -> Json:
@@ -84,6 +101,7 @@ class World:
             "others": dict(self.thresholds.others),
             "portfolios": len(self.portfolios.all),
             "duplicates": self.portfolios.duplicates(),
+            "jobs": self.jobs.summary(),
         }
 
 
@@ -92,3 +110,38 @@ def _plant_demo(world: World) -> None:
     service = {"type": {"value": "getFullTxt"}, "activation_status": {"value": "11"}, "is_local": True}
     world.electronic.create_collection(collection)
     world.electronic.create_service(DEMO_COLLECTION, service)
+    for job in _DEMO_JOBS:
+        world.jobs.add(job)
+
+
+_DEMO_JOBS = (
+    Job(
+        id=DEMO_JOB,
+        name="Change electronic portfolios",
+        category="PORTFOLIO",
+        content="PORTFOLIO",
+        mandatory=("set_id",),
+        duration=lambda rng: rng.uniform(60.0, 600.0),
+        counters=(
+            Counter("label.processed.records", "Records processed"),
+            Counter("label.failed.records", "Records failed", share=0.0),
+        ),
+    ),
+    Job(
+        id=DEMO_IMPORT,
+        name="Import of simulated journals",
+        category="MD_IMPORT",
+        profile_id="4712",
+        duration=lambda rng: rng.lognormvariate(6.0, 0.5),
+        records=3,
+        imports={"TOTAL_RECORDS_IMPORTED": ("9900000001", "9900000002", "9900000003")},
+        matches={"SINGLE_MATCHES": ({"incoming_record": "1", "mms_id": "9900000001"},)},
+    ),
+    Job(
+        id="S4713",
+        name="Send simulated notices",
+        category="FULFILLMENT",
+        submittable=False,
+        details={"schedule": {"value": "DAILY", "desc": "Every day at 04:00"}},
+    ),
+)

@@ -8,7 +8,10 @@ import sys
 
 import pytest
 
+from alma_async import errors
 from alma_async.cli import app as commands
+from alma_async.load.journal import JournalError, JournalInUse
+from alma_async.load.rows import InputError
 from alma_async.version import __version__
 from tests.cli.conftest import Served, Shell
 
@@ -100,11 +103,24 @@ def test_a_defect_is_70_and_traced_on_request(
     assert ("Traceback" in ran.err) is traced
 
 
-def test_what_passes_by_itself_is_3(shell: Shell) -> None:
-    """Where nobody listens, a read ends with 3: the same command may do later."""
-    ran = shell("services", "list", "61", "--base-url", "http://127.0.0.1:9")
-    assert ran.code == 3
-    assert "Nothing was changed" in ran.err
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        (errors.ConfigurationError, 2),
+        (errors.Unauthorized, 2),
+        (errors.NotFound, 2),
+        (InputError, 2),
+        (errors.NotSent, 3),
+        (errors.ServerFault, 3),
+        (errors.RateLimited, 3),
+        (errors.QuotaExhausted, 3),
+        (JournalError, 74),
+        (JournalInUse, 75),
+    ],
+)
+def test_each_error_has_its_code(kind: type[errors.AlmaError], code: int) -> None:
+    """What a person must change is 2, what passes by itself is 3, and the journal has codes of its own."""
+    assert commands._code_of(kind("told")) == code
 
 
 def test_a_reader_that_went_away_is_141(shell: Shell, served: Served) -> None:

@@ -69,15 +69,15 @@ def test_sensor_is_deaf_to_disorder_and_garbled_values() -> None:
 
 
 def test_sensor_stands_a_header_that_counts_on_arrival_or_on_answering() -> None:
-    """While our own rate rises from nothing, neither way of counting looks like others' use."""
+    """While our own rate rises and falls, neither way of counting looks like others' use at any time."""
     for counted_on_arrival in (True, False):
         sensor = Sensor(25)
-        for ordinal in range(200):
+        for ordinal in range(400):
             now = ordinal / 25
-            in_flight = min(6, ordinal)
-            left = 1000 - ordinal + (0 if counted_on_arrival else -in_flight)
+            in_flight = min(6, ordinal // 15, (400 - ordinal) // 15)
+            left = 1000 - ordinal - (0 if counted_on_arrival else in_flight)
             sensor.see(left, ordinal=ordinal, spent=ordinal + in_flight, now=now)
-        assert sensor.estimate(8.0) == 0.0
+            assert sensor.estimate(now) == 0.0
 
 
 def test_sensor_switches_itself_off() -> None:

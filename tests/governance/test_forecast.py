@@ -40,3 +40,10 @@ def test_need_uses_the_prior_less_the_more_is_learned() -> None:
 def test_need_of_no_time_is_nothing() -> None:
     """From now to now nothing is needed."""
     assert need(BLANK, start=MONDAY, end=MONDAY, prior=50) == 0
+
+
+def test_a_minute_does_not_speak_for_an_hour() -> None:
+    """What spilled over from the hour before is not an hour's first figure."""
+    profile = learned(BLANK, start=MONDAY, end=MONDAY + HOUR + 60, calls=122)
+    assert profile[0] == pytest.approx(120)
+    assert profile[1] == UNLEARNED

@@ -402,7 +402,7 @@ def test_two_runs_in_a_row() -> None:
         for _ in range(12):
             task = asyncio.get_running_loop().create_task(through(gov))
             tasks.append(task)
-        await asyncio.sleep(0.1)
+        await anyio.sleep(0.1)
 
     tasks: list[asyncio.Task[float]] = []
     asyncio.run(abandoned())
@@ -423,7 +423,7 @@ def test_a_loop_that_died_without_cleaning_up() -> None:
     loop = asyncio.new_event_loop()
     coroutines = [through(gov) for _ in range(8)]
     tasks = [loop.create_task(coroutine) for coroutine in coroutines]
-    loop.run_until_complete(asyncio.sleep(0.05))
+    loop.run_until_complete(Clock().sleep(0.05))
 
     async def second() -> list[float]:
         with anyio.fail_after(3):

@@ -11,6 +11,7 @@ import random
 import stat
 import subprocess
 import sys
+from collections import deque
 from itertools import pairwise
 from pathlib import Path
 
@@ -221,7 +222,7 @@ def test_hostile_values_slow_us_at_most(
     budget = MachineBudget(path)
     anyio.run(take, budget)
     assert budget._pace is not None
-    budget._pace.tat, budget._pace.held_until, budget._pace.ring = tat, held, ring
+    budget._pace.tat, budget._pace.held_until, budget._pace.ring = tat, held, deque(ring)
     budget._quota.seen_at, budget._quota.skew, budget._quota.stopped_until = figures
     budget._say(lambda _pace, _quota: None)
     victim = MachineBudget(path)

@@ -60,7 +60,7 @@ async def test_sent_is_stamped_once_and_only_with_a_slot() -> None:
     permit.sent()
     await anyio.sleep(0.05)
     permit.sent()
-    assert budget._pace.ring == pytest.approx([0.05])
+    assert list(budget._pace.ring) == pytest.approx([0.05])
 
 
 async def test_an_answer_without_sent_counts_as_sent() -> None:

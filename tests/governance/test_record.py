@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import attrs
 import pytest
 from hypothesis import given
@@ -21,7 +23,7 @@ _times = st.floats(-1e12, 1e12)
 @MANY
 @given(
     pace=st.builds(
-        lambda tat, held, spent, gaps: Pace(tat, held, spent, sorted(tat - gap for gap in gaps)),
+        lambda tat, held, spent, gaps: Pace(tat, held, spent, deque(sorted(tat - gap for gap in gaps))),
         _times,
         _times,
         _counts,
@@ -76,8 +78,15 @@ def test_no_bytes_are_mistaken_for_a_record(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "pace", [Pace(tat=float("nan")), Pace(tat=1.0, ring=[9.0]), Pace(ring=[float("inf")])]
+    "pace", [Pace(tat=float("nan")), Pace(tat=1.0, ring=deque([9.0])), Pace(ring=deque([float("inf")]))]
 )
 def test_impossible_paces_are_no_record(pace: Pace) -> None:
     """A well-formed record with values that cannot be is not believed."""
     assert parse(dump(BOOT, pace, Quota()), BOOT) is None
+
+
+def test_a_flipped_bit_is_no_record() -> None:
+    """Any single damaged byte is found out."""
+    raw = dump(BOOT, Pace(tat=5.0, ring=deque([1.0, 2.0])), Quota(day=3, anchor=9))
+    for position in range(len(raw)):
+        assert parse(raw[:position] + bytes([raw[position] ^ 4]) + raw[position + 1 :], BOOT) is None

@@ -7,7 +7,7 @@ import random
 import anyio
 import pytest
 
-from alma_async import LocalBudget, Unauthorized, sim
+from alma_async import AlmaClient, ConfigurationError, LocalBudget, Unauthorized, sim
 from alma_async.load import InputError, Load, read_rows
 from alma_async.load.entries import State
 from alma_async.load.journal import Journal
@@ -238,6 +238,35 @@ async def test_another_file_or_service_is_refused(titles, tmp_path):
         with pytest.raises(InputError, match="service"):
             await other.run(titles(3))
         assert len(server.world.tally.received) == calls
+
+
+async def test_a_file_that_changes_while_it_is_loaded(titles, tmp_path):
+    """Rows are read again as they are needed; where the file then says something else, the load ends with that error."""
+
+    class Changing:
+        """A source whose second reading differs, as a file that is edited meanwhile."""
+
+        def __init__(self):
+            self.readings = [titles(20), titles(20, note="Edited", name="edited.csv")]
+            self.first = self.readings[0]
+
+        def fingerprint(self):
+            return self.first.fingerprint()
+
+        def __iter__(self):
+            return iter(self.readings.pop(0) if len(self.readings) > 1 else self.readings[0])
+
+    async with institution() as (server, alma):
+        with pytest.raises(InputError, match="not what it was"):
+            await load_into(alma, tmp_path).run(Changing())
+        assert server.world.tally.created.total() == 0
+
+
+def test_facts_may_not_take_the_journals_own_names(tmp_path):
+    """What a caller writes into the journal cannot overwrite what the journal says of itself."""
+    alma = AlmaClient("sim-x", base_url="http://127.0.0.1:1", budget=LocalBudget())
+    with pytest.raises(ConfigurationError, match="format"):
+        Load(alma, collection_id=C, service_id=S, journal=tmp_path / "a.load", facts={"format": "2"})
 
 
 async def test_several_portfolios_of_a_title(titles, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 
 from alma_async import sim
 from alma_async.sim.routes import ROUTES
+from alma_async.sim.webhooks import job_end
 
 from .calling import calling
 
@@ -22,7 +23,7 @@ def bare(path: str) -> str:
     return re.sub(r"\{\w+\}", "{}", path).rstrip("/")
 
 
-@pytest.mark.parametrize("name", ["electronic.json", "bibs.json"])
+@pytest.mark.parametrize("name", ["electronic.json", "bibs.json", "conf.json"])
 def test_every_documented_call_is_answered(name: str) -> None:
     """Each operation of the OpenAPI documents has its line in the table."""
     path = OPENAPI / name
@@ -94,3 +95,57 @@ async def test_answers_have_the_recorded_members(name: str, path: str) -> None:
             nulls = {member for member, value in recorded.items() if value is None}
             assert {member for member, value in answer.items() if value is None} == nulls
     assert recorded.keys() <= answer.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "area"),
+    [
+        ("set_add_members_response_2025.json", "sets"),
+        ("job_submit_response_2025.json", "jobs"),
+        ("webhook_job_end_success_2020.json", "webhooks"),
+    ],
+)
+def test_sets_runs_and_events_have_the_recorded_members(name: str, area: str) -> None:
+    """Down to the members of members, and a null where one was recorded."""
+    file = SHARED / "recorded" / name
+    if not file.exists():
+        pytest.skip(f"the recorded answer {name} is not at hand")
+    assert missing(orjson.loads(file.read_bytes()), _ANSWERS[area]()) == []
+
+
+def missing(recorded: object, answer: object, path: str = "$") -> list[str]:
+    """Where the answer lacks a member, has one of another type, or a value for a null."""
+    if isinstance(recorded, dict) and isinstance(answer, dict):
+        lost = [f"{path}.{member}" for member in recorded if member not in answer]
+        return lost + [
+            wrong
+            for member in recorded.keys() & answer.keys()
+            for wrong in missing(recorded[member], answer[member], f"{path}.{member}")
+        ]
+    if isinstance(recorded, list) and isinstance(answer, list):
+        return missing(recorded[0], answer[0], f"{path}[0]")
+    alike = isinstance(recorded, int | float) if isinstance(answer, float) else type(recorded) is type(answer)
+    return [] if alike else [path]
+
+
+def _a_set() -> object:
+    sent = {"name": "Loaded", "description": "x", "type": {"value": "ITEMIZED"}, "content": {"value": "IER"}}
+    return sim.World().sets.create(sent, now=0.0)
+
+
+def _a_submission() -> object:
+    world = sim.World()
+    world.jobs.add(sim.Job(id="M1", name="Import", category="RESEARCH_ASSETS", content="X"))
+    sent = {"parameter": [{"name": {"value": "set_id"}, "value": "95"}]}
+    return world.jobs.run("M1", {"op": "run"}, sent, now=0.0)
+
+
+def _an_event() -> object:
+    world = sim.World()
+    world.jobs.add(sim.Job(id="S1", name="Publish", category="PUBLISHING"))
+    run = world.jobs.start_by_others("S1", now=0.0, submitted_by="Administrator")
+    webhook = sim.Webhook(url="http://127.0.0.1:9", secret="s", nulls=True)
+    return orjson.loads(job_end(run, webhook, institution=sim.INSTITUTION))
+
+
+_ANSWERS = {"sets": _a_set, "jobs": _a_submission, "webhooks": _an_event}

@@ -109,6 +109,21 @@ async def test_nothing_runs_on_after_the_block() -> None:
     assert len(world.portfolios.all) == 1
 
 
+async def test_what_the_block_raises_comes_out_as_it_is() -> None:
+    """Not in a group with what runs beside it."""
+    with pytest.raises(KeyError, match="mine"):
+        async with calling():
+            raise KeyError("mine")
+
+
+async def test_a_cancelled_block_ends() -> None:
+    """Cancellation passes through and closes the server."""
+    with anyio.move_on_after(10) as scope:
+        async with calling():
+            await anyio.sleep_forever()
+    assert scope.cancelled_caught
+
+
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_it_serves_in_real_time(anyio_backend: str) -> None:
     """On an ordinary loop the same server keeps the same limits."""

@@ -1,0 +1,99 @@
+"""What the job guard asks of Alma, answered by the Jobs API. Decides nothing; who may start what is the guard's to say.
+
+The server's time is the ``Date`` of an answer, which has whole seconds and was written at some moment of the round
+trip: the middle of what it can mean, give or take half. A start is read from the link of the answer (recorded): job and
+instance in it, not those of the request.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from alma_async.alma import routes
+from alma_async.alma.dialect import server_time
+from alma_async.alma.models.common import Coded
+from alma_async.alma.models.jobs import Job, JobInstance, JobParameter
+from alma_async.alma.resource import Resource
+from alma_async.errors import BadAnswer, OutcomeUnknown
+from alma_async.guard.port import Instance, ServerTime
+from alma_async.session import Witness
+from alma_async.wire.codec import dumps, unstructure
+from alma_async.wire.messages import Request
+
+__all__ = ["AlmaJobPort", "submission"]
+
+_STARTED: Final = re.compile(r"/jobs/([A-Z][0-9]{1,32})/instances/([0-9]{1,32})/?")
+
+
+class AlmaJobPort(Resource):
+    """Fills in ``guard.port.JobPort``."""
+
+    async def server_time(self) -> ServerTime:
+        """By the test endpoint, whose answer is a line.
+
+        :raises BadAnswer: where the answer has no ``Date``.
+        """
+        response = (await self._call(routes.CONF_TEST.bind())).response
+        date = server_time(response)
+        if date is None:
+            raise BadAnswer(
+                "The answer has no Date, so the server's clock is not known.", status=response.status
+            )
+        half = (1.0 + response.elapsed) / 2
+        return ServerTime(at=date + half, error=half)
+
+    async def instances(self, job_id: str, *, since: float) -> list[Instance]:
+        """All pages, from the day before: the days are those of an undocumented time zone."""
+        first = datetime.fromtimestamp(since, UTC) - timedelta(days=1)
+        query = {"submit_date_from": f"{first:%Y-%m-%d}"}
+        runs = self._pager(routes.JOB_INSTANCES, (job_id,), "job_instance", JobInstance, query=query)
+        return [_instance(run, job_id) async for run in runs]
+
+    async def instance(self, job_id: str, instance_id: str) -> Instance:
+        """One run."""
+        request = routes.JOB_INSTANCE.bind(job_id, instance_id, expects=instance_id)
+        return _instance(await self._read(request, JobInstance), job_id)
+
+    async def start(
+        self, job_id: str, parameters: Mapping[str, str], *, job_name: str, witness: Witness
+    ) -> tuple[str, str]:
+        """Submit, and read job and instance from the link of the answer.
+
+        :raises OutcomeUnknown: where the answer is good and names no run.
+        """
+        request = submission(job_id, parameters, job_name=job_name)
+        witnessed = AlmaJobPort(self._session, self._options.changed(witness=witness))
+        job = await witnessed._done(request, Job)
+        if found := _STARTED.search(job.additional_info.link or ""):
+            return found[1], found[2]
+        raise OutcomeUnknown(
+            "The job was submitted, but the answer names no run.", method=request.method, path=request.path
+        )
+
+
+def submission(job_id: str, parameters: Mapping[str, str], *, job_name: str | None = None) -> Request:
+    """The request that starts a job. Only manual jobs are known to take a name; scheduled ones are sent none (seen)."""
+    given = {**parameters, "job_name": job_name} if job_name and job_id.startswith("M") else parameters
+    job = Job(parameter=[JobParameter(name=Coded(name), value=value) for name, value in given.items()])
+    return routes.JOB["POST"].bind(job_id, query=[("op", "run")], body=dumps(unstructure(job)), expects="*")
+
+
+def _instance(run: JobInstance, job_id: str) -> Instance:
+    return Instance(
+        id=run.id or "",
+        job_id=run.job_info.id or job_id,
+        name=run.name or "",
+        status=run.status.value or "",
+        submitted_by=run.submitted_by.value or "",
+        submit_time=_seconds(run.submit_time),
+        start_time=_seconds(run.start_time),
+        end_time=_seconds(run.end_time),
+        ended=run.ended,
+    )
+
+
+def _seconds(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.timestamp()

@@ -1,0 +1,255 @@
+"""``alma.jobs``: jobs, their runs, and starting one under the job guard.
+
+Whether a job may start now is decided in ``alma_async.guard``; when a run is looked at, in ``alma_async.alma.endings``.
+A run that ended with success may have done nothing (recorded): read its ``counters``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, date, datetime
+from typing import Final, Literal, overload
+
+import anyio
+import attrs
+
+from alma_async.alma import routes
+from alma_async.alma.endings import Endings, pause
+from alma_async.alma.job_port import submission
+from alma_async.alma.models.jobs import Job, JobEvent, JobInstance, JobMatch
+from alma_async.alma.resource import Resource
+from alma_async.errors import DeadlineExceeded, NotSent, RateLimited, ServerFault
+from alma_async.guard import JobGuard, LedgerError
+from alma_async.pager import Pager
+from alma_async.session import Options, Session
+from alma_async.settings import Priority
+from alma_async.wire.messages import Request
+
+__all__ = ["JobRun", "Jobs", "SharedRuns"]
+
+Population = Literal["SINGLE_MATCHES", "MULTI_MATCHES"]
+DownloadFormat = Literal["XML", "BINARY"]
+
+# An outage ends (minutes to hours were reported); whoever waits for a run waits it out.
+_PASSING: Final = (NotSent, RateLimited, ServerFault)
+
+
+@attrs.define
+class SharedRuns:
+    """What a client and its copies share: the guard, and who waits for which end."""
+
+    guard: JobGuard
+    endings: Endings = attrs.field(factory=Endings)
+
+
+@attrs.frozen(kw_only=True)
+class JobRun:
+    """A job that was started. ``submitted_at`` is by the server's clock; ``name`` is what Alma's lists show it under."""
+
+    job_id: str
+    instance_id: str
+    submitted_at: datetime
+    name: str
+    _jobs: Jobs = attrs.field(repr=False, eq=False)
+
+    async def wait(self, timeout: float | None = None) -> JobInstance:
+        """The run as it ended; see ``Jobs.wait``. Its slot is then free for the guard."""
+        instance = await self._jobs.wait(self.job_id, self.instance_id, timeout=timeout)
+        with suppress(LedgerError):  # it would find out by itself, later
+            await self._jobs.guard.ended(self.job_id, self.instance_id)
+        return instance
+
+
+class Jobs(Resource):
+    """Jobs and their runs."""
+
+    def __init__(self, session: Session, options: Options, shared: SharedRuns) -> None:
+        super().__init__(session, options)
+        self._shared = shared
+
+    @property
+    def guard(self) -> JobGuard:
+        """What keeps to Alma's limits of 3 running jobs and 5 starts of one job in an hour."""
+        return self._shared.guard
+
+    def list(
+        self,
+        *,
+        category: str | None = None,
+        type: Literal["MANUAL", "SCHEDULED", "OTHER"] | None = None,  # noqa: A002 - Alma's own name
+        profile_id: str | None = None,
+        offset: int = 0,
+    ) -> Pager[Job]:
+        """All jobs that can be submitted, or some: a category is of the table HPaTaskChain.type for manual jobs and of
+        systemJobsGroups for others; a profile is one of scheduled jobs.
+        """
+        query = {"category": category, "type": type, "profile_id": profile_id}
+        return self._pager(routes.JOBS, (), "job", Job, query=query, offset=offset)
+
+    async def get(self, job_id: str) -> Job:
+        """One job.
+
+        :raises NotFound: Alma's 402216.
+        """
+        return await self._read(routes.JOB["GET"].bind(job_id, expects=job_id), Job)
+
+    def instances(
+        self,
+        job_id: str,
+        *,
+        submitted_from: date | None = None,
+        submitted_to: date | None = None,
+        status: str | None = None,
+        offset: int = 0,
+    ) -> Pager[JobInstance]:
+        """The runs of a job, of these days (the last one included; of which time zone is not documented) and status."""
+        query = {
+            "submit_date_from": _day(submitted_from),
+            "submit_date_to": _day(submitted_to),
+            "status": status,
+        }
+        route = routes.JOB_INSTANCES
+        return self._pager(route, (job_id,), "job_instance", JobInstance, query=query, offset=offset)
+
+    async def instance(self, job_id: str, instance_id: str) -> JobInstance:
+        """One run; ``ALL`` may stand for the job.
+
+        :raises NotFound: Alma's 402218 (run), 402216 (job).
+        """
+        return await self._read(
+            routes.JOB_INSTANCE.bind(job_id, instance_id, expects=instance_id), JobInstance
+        )
+
+    def events(self, job_id: str, instance_id: str, *, offset: int = 0) -> Pager[JobEvent]:
+        """The rejected entries of a run of the student information system (60332 for other jobs)."""
+        segments = (job_id, instance_id)
+        return self._pager(routes.JOB_INSTANCE_EVENTS, segments, "event", JobEvent, offset=offset)
+
+    def matches(
+        self, job_id: str, instance_id: str, population: Population, *, offset: int = 0
+    ) -> Pager[JobMatch]:
+        """What an import matched once, or more than once."""
+        segments, query = (job_id, instance_id), {"population": population}
+        route = routes.JOB_INSTANCE_MATCHES
+        return self._pager(route, segments, "match", JobMatch, query=query, offset=offset)
+
+    async def download(
+        self,
+        job_id: str,
+        instance_id: str,
+        *,
+        download_format: DownloadFormat = "XML",
+        line_type: str | None = None,
+    ) -> bytes:
+        """The records of a metadata import as MARCXML or binary MARC, whole and as they came, 8 MiB at most.
+
+        ``line_type`` is one of the run's counters; TOTAL_RECORDS_IMPORTED where not told otherwise.
+        """
+        query = {"download_format": download_format, "line_type": line_type}
+        request = routes.JOB_INSTANCE_DOWNLOAD.bind(job_id, instance_id, query=query.items())
+        return (await self._call(request)).response.body
+
+    @overload
+    async def submit(
+        self,
+        job_id: str,
+        parameters: Mapping[str, str] | None = ...,
+        *,
+        key: str | None = ...,
+        wait: bool = ...,
+        deadline: float | None = ...,
+        dry_run: Literal[False] = ...,
+    ) -> JobRun: ...
+    @overload
+    async def submit(
+        self,
+        job_id: str,
+        parameters: Mapping[str, str] | None = ...,
+        *,
+        key: str | None = ...,
+        wait: bool = ...,
+        deadline: float | None = ...,
+        dry_run: Literal[True],
+    ) -> Request: ...
+    async def submit(
+        self,
+        job_id: str,
+        parameters: Mapping[str, str] | None = None,
+        *,
+        key: str | None = None,
+        wait: bool = True,
+        deadline: float | None = None,
+        dry_run: bool = False,
+    ) -> JobRun | Request:
+        """Start a job as soon as it may be, at most once; ``JobGuard.submit`` tells all.
+
+        :param parameters: as the user interface shows them (``set_id``, ``task_…``); ``job_name`` begins the run's name.
+        :param key: a name for this intent: a second submit under it, even after a crash, gets the first one's run.
+        :param wait: whether to wait for a free start, ``deadline`` seconds at most.
+        :raises JobThresholdReached: with ``wait=False``, where none is free; ``retry_at`` tells when one will be.
+        :raises OutcomeUnknown: the answer was lost, and Alma does not list the run. It is never sent again.
+        """
+        given = parameters or {}
+        if dry_run:
+            return submission(job_id, given, job_name=given.get("job_name"))
+        started = await self.guard.submit(job_id, given, key=key, wait=wait, deadline=deadline)
+        return JobRun(
+            job_id=started.job_id,
+            instance_id=started.instance_id,
+            submitted_at=datetime.fromtimestamp(started.submitted_at, UTC),
+            name=started.name,
+            jobs=self,
+        )
+
+    async def wait(self, job_id: str, instance_id: str, *, timeout: float | None = None) -> JobInstance:
+        """Wait for the end of a run, looking at it sparingly and at the lowest priority; it goes on whether awaited or not.
+
+        An outage, or a quota that is spent, is waited out. ``ended`` cuts the waiting short.
+
+        :raises DeadlineExceeded: where it takes longer than ``timeout`` seconds.
+        """
+        with (
+            self._shared.endings.expect(instance_id) as ending,
+            anyio.move_on_after(timeout),
+            ending.scope,
+        ):
+            ending.instance = await self._watch(job_id, instance_id)
+        if ending.instance is None:
+            raise DeadlineExceeded(
+                f"Run {instance_id} of job {job_id} has not ended within {timeout:g} s; it goes on."
+            )
+        return ending.instance
+
+    async def ended(self, instance: JobInstance) -> bool:
+        """Report a run that ended, as a JOB_END webhook tells it: every ``wait`` for it returns (whether there was one),
+        and its slot is free for the guard.
+
+        Give only what was verified (``webhooks.verify_signature``): it is taken for the truth, and Alma is not asked.
+        """
+        if not instance.ended or not instance.id:
+            return False
+        found = self._shared.endings.tell(instance)
+        await self.guard.ended(instance.job_id, instance.id)
+        return found
+
+    async def _watch(self, job_id: str, instance_id: str) -> JobInstance:
+        clock, governor = self._session.clock, self._session.governor
+        sparing = self._options.changed(priority=Priority.BULK, wait_for_quota=True)
+        looker, looks = type(self)(self._session, sparing, self._shared), 0
+        while True:
+            with suppress(*_PASSING):
+                instance = await looker.instance(job_id, instance_id)
+                if instance.ended:
+                    return instance
+            looks += 1
+            quota = governor.snapshot()
+            until_reset = (quota.resets_at - clock.utc()).total_seconds()
+            waiting = len(self._shared.endings)
+            await clock.sleep(
+                pause(looks, waiting=waiting, remaining=quota.remaining, until_reset=until_reset)
+            )
+
+
+def _day(day: date | None) -> str | None:
+    return None if day is None else f"{day:%Y-%m-%d}"

@@ -1,0 +1,62 @@
+"""Sets and their members, with every member known by name.
+
+Decides only names and kinds; how they are kept and written is told in ``alma_async.wire.codec``. Fields as documented for
+``rest_set.xsd`` and recorded in 2025; grades as in ``common``. Answers never hold members (documented): ``members`` is for what
+is sent, and what is in a set is listed by ``alma.sets.members``.
+"""
+
+from __future__ import annotations
+
+from attrs import define, field
+
+from alma_async.alma.models.common import Coded, Counted
+from alma_async.wire.codec import Model
+
+__all__ = ["AlmaSet", "SetMember", "SetMembers"]
+
+
+@define(kw_only=True, repr=False)
+class SetMember(Model):
+    """A member. Of portfolio sets it has no link (seen): collection, service and MMS id cannot be told from it."""
+
+    id: str | None = None
+    description: str | None = None
+    link: str | None = None
+
+
+@define(kw_only=True, repr=False)
+class SetMembers(Model):
+    """A page of members, or those to be sent. The list is absent from an empty set (seen)."""
+
+    member: list[SetMember] = field(factory=list)
+    total_record_count: int | None = None
+
+
+@define(kw_only=True, repr=False)
+class AlmaSet(Model):
+    """A set, itemized or logical.
+
+    Mandatory on create (documented): ``name``, which must be unique (402263), ``type`` (``ITEMIZED`` or ``LOGICAL``, 402262),
+    ``content`` (of the table SetContentType: ``PORTFOLIO``, ``IEPA`` for electronic collections, ``BIB_MMS``, ``ITEM``, ``USER``
+    …), and ``query`` for a logical one. ``private`` is ``"true"`` where not told otherwise (documented), and then staff do not see
+    what an API key made. ``query.value`` is the query, ``desc`` the text of the user interface: take it from a set made there.
+    Dates are kept as text, since they were recorded as moments and are documented as dates.
+    """
+
+    id: str | None = None
+    name: str | None = None
+    description: str | None = None
+    type: Coded = field(factory=Coded)
+    content: Coded = field(factory=Coded)
+    query: Coded = field(factory=Coded)
+    private: Coded = field(factory=Coded)
+    status: Coded = field(factory=Coded)
+    origin: Coded = field(factory=Coded)
+    status_date: str | None = None
+    created_by: Coded = field(factory=Coded)
+    created_date: str | None = None
+    note: str | None = None
+    additional_info: str | None = None
+    number_of_members: Counted = field(factory=Counted)
+    members: SetMembers = field(factory=SetMembers)
+    link: str | None = None

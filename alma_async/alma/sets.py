@@ -1,0 +1,246 @@
+"""``alma.sets``: sets and how they are made; their members are in ``alma_async.alma.members``.
+
+A name is unique in an institution (402263, documented), which makes creation safe to repeat: where an answer was lost,
+the set is looked up by its whole name and taken over if it was made by this call; if it is not there, the request is
+sent once more, and a second set cannot come of it.
+
+Sets made from a logical set, by combining or by filtering fill after the answer (seen). Nothing tells when they are
+full; ``wait_until_filled`` infers it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final, Literal, overload
+
+import anyio
+
+from alma_async.alma import routes
+from alma_async.alma.dialect import server_time
+from alma_async.alma.filling import Filling, pause
+from alma_async.alma.members import Members
+from alma_async.alma.models.sets import AlmaSet
+from alma_async.alma.resource import required_id
+from alma_async.errors import AlmaError, DeadlineExceeded, OutcomeUnknown
+from alma_async.pager import Pager
+from alma_async.settings import Priority
+from alma_async.wire.codec import structure
+from alma_async.wire.messages import Request
+
+__all__ = ["Sets"]
+
+Operator = Literal["AND", "OR", "NOT"]
+
+NAME_TAKEN: Final = "402263"
+RESOLUTION: Final = 2.0  # seconds; the Date of an answer has whole ones
+
+
+class Sets(Members):
+    """Sets."""
+
+    def list(
+        self,
+        q: str | None = None,
+        *,
+        content_type: str | None = None,
+        set_type: Literal["ITEMIZED", "LOGICAL"] | None = None,
+        set_origin: Literal["UI", "UI_CZ"] | None = None,
+        offset: int = 0,
+    ) -> Pager[AlmaSet]:
+        """All sets of the institution, or those matching ``q`` (``field~words``; name, created_by).
+
+        A search finds words, not equality. ``content_type`` is of the table SetContentType; ``set_origin`` is UI where
+        not told otherwise.
+        """
+        query = {"q": q, "content_type": content_type, "set_type": set_type, "set_origin": set_origin}
+        return self._pager(routes.SETS["GET"], (), "set", AlmaSet, query=query, offset=offset)
+
+    async def get(self, set_id: str) -> AlmaSet:
+        """One set, without its members.
+
+        :raises NotFound: Alma's 60107.
+        """
+        return await self._read(routes.SET["GET"].bind(set_id, expects=set_id), AlmaSet)
+
+    @overload
+    async def create(self, alma_set: AlmaSet, *, dry_run: Literal[False] = ...) -> AlmaSet: ...
+    @overload
+    async def create(self, alma_set: AlmaSet, *, dry_run: Literal[True]) -> Request: ...
+    async def create(self, alma_set: AlmaSet, *, dry_run: bool = False) -> AlmaSet | Request:
+        """Create a set, empty if itemized; ``AlmaSet`` tells what is mandatory.
+
+        :raises InvalidRequest: 402263 where the name is taken.
+        :raises OutcomeUnknown: where the answer was lost and no set of ours is found under the name.
+        """
+        return await self._create(alma_set, {}, dry_run=dry_run)
+
+    @overload
+    async def create_from_logical(
+        self, alma_set: AlmaSet, logical_set_id: str, *, dry_run: Literal[False] = ...
+    ) -> AlmaSet: ...
+    @overload
+    async def create_from_logical(
+        self, alma_set: AlmaSet, logical_set_id: str, *, dry_run: Literal[True]
+    ) -> Request: ...
+    async def create_from_logical(
+        self, alma_set: AlmaSet, logical_set_id: str, *, dry_run: bool = False
+    ) -> AlmaSet | Request:
+        """Create an itemized set of what a logical set finds now. It fills later: ``wait_until_filled``."""
+        return await self._create(alma_set, {"from_logical_set": logical_set_id}, dry_run=dry_run)
+
+    @overload
+    async def create_from_import(
+        self, alma_set: AlmaSet, job_instance_id: str, population: str, *, dry_run: Literal[False] = ...
+    ) -> AlmaSet: ...
+    @overload
+    async def create_from_import(
+        self, alma_set: AlmaSet, job_instance_id: str, population: str, *, dry_run: Literal[True]
+    ) -> Request: ...
+    async def create_from_import(
+        self, alma_set: AlmaSet, job_instance_id: str, population: str, *, dry_run: bool = False
+    ) -> AlmaSet | Request:
+        """Create a set of bibs from one run of a metadata import; the run's ``action`` names its populations."""
+        query = {"job_instance_id": job_instance_id, "population": population}
+        return await self._create(alma_set, query, dry_run=dry_run)
+
+    @overload
+    async def combine(
+        self, alma_set: AlmaSet, operator: Operator, set1: str, set2: str, *, dry_run: Literal[False] = ...
+    ) -> AlmaSet: ...
+    @overload
+    async def combine(
+        self, alma_set: AlmaSet, operator: Operator, set1: str, set2: str, *, dry_run: Literal[True]
+    ) -> Request: ...
+    async def combine(
+        self, alma_set: AlmaSet, operator: Operator, set1: str, set2: str, *, dry_run: bool = False
+    ) -> AlmaSet | Request:
+        """Create a set of two of the same content: in both, in either, in the first but not in the second. It fills later."""
+        query = {"combine": operator, "set1": set1, "set2": set2}
+        return await self._create(alma_set, query, dry_run=dry_run)
+
+    @overload
+    async def create_in_network(
+        self, alma_set: AlmaSet, institution_set_id: str, *, dry_run: Literal[False] = ...
+    ) -> AlmaSet: ...
+    @overload
+    async def create_in_network(
+        self, alma_set: AlmaSet, institution_set_id: str, *, dry_run: Literal[True]
+    ) -> Request: ...
+    async def create_in_network(
+        self, alma_set: AlmaSet, institution_set_id: str, *, dry_run: bool = False
+    ) -> AlmaSet | Request:
+        """Create a set in the Network Zone, of the records that those of a set of the Institution Zone are linked to."""
+        return await self._create(alma_set, {"nz_set_from_iz_set": institution_set_id}, dry_run=dry_run)
+
+    @overload
+    async def create_filtered(
+        self, alma_set: AlmaSet, set_id: str, indication_rule: str, *, dry_run: Literal[False] = ...
+    ) -> AlmaSet: ...
+    @overload
+    async def create_filtered(
+        self, alma_set: AlmaSet, set_id: str, indication_rule: str, *, dry_run: Literal[True]
+    ) -> Request: ...
+    async def create_filtered(
+        self, alma_set: AlmaSet, set_id: str, indication_rule: str, *, dry_run: bool = False
+    ) -> AlmaSet | Request:
+        """Create a set of those members of another to which the indication rule of this name applies. It fills later."""
+        query = {"filter_set": set_id, "indication_rule": indication_rule}
+        return await self._create(alma_set, query, dry_run=dry_run)
+
+    @overload
+    async def update(self, alma_set: AlmaSet, *, dry_run: Literal[False] = ...) -> AlmaSet: ...
+    @overload
+    async def update(self, alma_set: AlmaSet, *, dry_run: Literal[True]) -> Request: ...
+    async def update(self, alma_set: AlmaSet, *, dry_run: bool = False) -> AlmaSet | Request:
+        """Replace a set's description by this one, which should come from ``get``; its members stay."""
+        own_id = required_id(alma_set, "set")
+        request = routes.SET["PUT"].bind(own_id, body=self._encoded(alma_set), expects=own_id)
+        return await self._write(request, AlmaSet, dry_run=dry_run)
+
+    @overload
+    async def delete(self, set_id: str, *, dry_run: Literal[False] = ...) -> None: ...
+    @overload
+    async def delete(self, set_id: str, *, dry_run: Literal[True]) -> Request: ...
+    async def delete(self, set_id: str, *, dry_run: bool = False) -> Request | None:
+        """Delete a set; what was in it stays.
+
+        :raises NotFound: Alma's 402264.
+        """
+        return await self._delete(routes.SET["DELETE"].bind(set_id), dry_run=dry_run)
+
+    async def wait_until_filled(
+        self, set_id: str, *, expected: int | None = None, timeout: float | None = None
+    ) -> AlmaSet:
+        """Look at a set, seldom and at the lowest priority, until it seems full; see ``alma_async.alma.filling``.
+
+        :param expected: full is so many members; without it, a number that stays the same.
+        :raises DeadlineExceeded: where that takes longer than ``timeout`` seconds.
+        """
+        clock, patient = (
+            self._session.clock,
+            self._options.changed(priority=Priority.BULK, wait_for_quota=True),
+        )
+        looker, state, looks = type(self)(self._session, patient), None, 0
+        with anyio.move_on_after(timeout):
+            while True:
+                alma_set = await looker.get(set_id)
+                now, members = clock.now(), alma_set.number_of_members.value or 0
+                state = state.seen(members, now=now) if state else Filling(members, now)
+                if state.is_full(now=now, expected=expected):
+                    return alma_set
+                looks += 1
+                await clock.sleep(pause(looks))
+        told = f"{state.members} members" if state else "not answered"
+        raise DeadlineExceeded(f"Set {set_id} had {told} after {timeout:g} s.")
+
+    async def _create(
+        self, alma_set: AlmaSet, query: Mapping[str, str], *, dry_run: bool
+    ) -> AlmaSet | Request:
+        """Create, or take over what a request of ours created although its answer was lost.
+
+        :raises OutcomeUnknown: the first one, whatever failed in looking for the set: that it may exist matters most.
+        """
+        request = routes.SETS["POST"].bind(query=query.items(), body=self._encoded(alma_set), expects="*")
+        if dry_run:
+            return request
+        started = self._session.clock.now()
+        try:
+            return await self._done(request, AlmaSet)
+        except OutcomeUnknown as error:
+            lost = error
+        try:
+            return await self._ours(alma_set, started) or await self._create_again(request, alma_set, started)
+        except AlmaError as error:
+            raise lost from error
+
+    async def _create_again(self, request: Request, alma_set: AlmaSet, started: float) -> AlmaSet:
+        """If the first request is carried out meanwhile, the name it takes refuses this one."""
+        try:
+            return await self._done(request, AlmaSet)
+        except AlmaError as error:
+            uncertain = isinstance(error, OutcomeUnknown) or error.code == NAME_TAKEN
+            if not uncertain or (found := await self._ours(alma_set, started)) is None:
+                raise
+            return found
+
+    async def _ours(self, alma_set: AlmaSet, started: float) -> AlmaSet | None:
+        """The set of this very name, if it was made since ``started``: its date against the ``Date`` of the answer."""
+        async for listed in self.list(f"name~{alma_set.name}"):
+            if listed.name == alma_set.name and listed.id is not None:
+                done = await self._call(routes.SET["GET"].bind(listed.id, expects=listed.id))
+                found, server = structure(done.data, AlmaSet), server_time(done.response)
+                created = _moment(found.created_date)
+                lasted = self._session.clock.now() - started
+                if server is not None and created is not None and server - created <= lasted + RESOLUTION:
+                    return found
+        return None
+
+
+def _moment(text: str | None) -> float | None:
+    """Seconds since 1970 of a date with time and zone; a mere date tells too little."""
+    try:
+        moment = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return None if moment.tzinfo is None else moment.timestamp()

@@ -1,0 +1,85 @@
+"""Where a ledger's file lies: the owner's alone, and made, opened or replaced by one process at a time.
+
+Nothing here opens the file itself but to create it: a descriptor that is closed while SQLite has the file open would drop
+SQLite's locks.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alma_async.errors import AlmaError, ConfigurationError
+
+__all__ = ["Busy", "LedgerError", "create", "identity", "making", "put_aside"]
+
+
+class LedgerError(AlmaError):
+    """The job ledger could not be written or read; nothing was submitted that is not written down."""
+
+    advice = "Free the disk, or move the state directory (ALMA_STATE_DIR) to a local file system that can be written."
+
+
+class Busy(Exception):
+    """Another process holds the lock."""
+
+
+def identity(path: Path) -> tuple[int, int, int] | None:
+    """Which file this is, as this process sees it: another one after a fork, or once it was replaced."""
+    try:
+        about = path.stat()
+    except OSError:
+        return None
+    return os.getpid(), about.st_dev, about.st_ino
+
+
+@contextmanager
+def making(path: Path) -> Iterator[None]:
+    """One process at a time makes, opens or replaces the file; the kernel lets go when it dies."""
+    try:
+        _own_directory(path.parent)
+        flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+        lock = os.open(path.with_name(f"{path.name}.lock"), flags, 0o600)
+    except OSError as error:
+        failure = f"The ledger {path.name} cannot be opened: {error.strerror}."
+    else:
+        failure = ""
+    if failure:
+        raise LedgerError(failure)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Busy from None
+        yield
+    finally:
+        os.close(lock)
+
+
+def _own_directory(directory: Path) -> None:
+    directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, exist_ok=True)
+    about = directory.lstat()
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid():
+        raise ConfigurationError(f"{directory} is not a directory of this user.")
+    if stat.S_IMODE(about.st_mode) != 0o700:
+        directory.chmod(0o700)
+
+
+def create(path: Path) -> None:
+    """Make the empty file, unless it is there."""
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_RDWR, 0o600))
+
+
+def put_aside(path: Path) -> None:
+    """Rename a damaged file, so that a person can look at it."""
+    aside = next(
+        each for n in range(1, 1000) if not (each := path.with_name(f"{path.name}.damaged-{n}")).exists()
+    )
+    path.rename(aside)
+    path.with_name(f"{path.name}-journal").unlink(missing_ok=True)

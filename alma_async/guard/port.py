@@ -1,0 +1,85 @@
+"""What the guard asks of Alma: the time, a job's runs, one run, and a start. Values and one protocol; ``alma.jobs`` answers.
+
+Times are seconds since 1970 on the *server's* clock throughout: neither the client's wall clock nor its time zone is
+ever compared with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol, Self
+
+import attrs
+
+from alma_async.session import Witness
+
+__all__ = ["Instance", "JobPort", "ServerTime"]
+
+# ``submitted_by`` of a run that the API started: documented as "API", recorded as "exl_api".
+_API: Final = ("api", "exl_api")
+
+
+@attrs.frozen(kw_only=True)
+class ServerTime:
+    """What the server's clock shows, as seen from here: ``at``, give or take ``error``."""
+
+    at: float
+    error: float
+
+    @property
+    def earliest(self) -> float:
+        """It is at least this late: what has aged by this moment has aged for certain."""
+        return self.at - self.error
+
+    @property
+    def latest(self) -> float:
+        """It is at most this late: what happens now is counted from here."""
+        return self.at + self.error
+
+    def later(self, seconds: float) -> Self:
+        """The server's clock, ``seconds`` from now."""
+        return attrs.evolve(self, at=self.at + seconds)
+
+
+@attrs.frozen(kw_only=True)
+class Instance:
+    """One run as Alma lists it. ``ended``: a terminal status or an end time; an unknown status alone is running."""
+
+    id: str
+    job_id: str
+    name: str
+    status: str
+    submitted_by: str
+    submit_time: float | None = None
+    start_time: float | None = None
+    end_time: float | None = None
+    ended: bool = False
+
+    @property
+    def by_api(self) -> bool:
+        """Whether it is one of those of which only so many may run."""
+        return self.submitted_by.strip().lower() in _API
+
+
+class JobPort(Protocol):
+    """What the guard needs of the system that runs the jobs. Failures are raised as ``AlmaError``."""
+
+    async def server_time(self) -> ServerTime:
+        """The ``Date`` of a cheap answer, its resolution and the round trip as the error."""
+
+    async def instances(self, job_id: str, *, since: float) -> Sequence[Instance]:
+        """Every run of the job that was submitted at or after ``since``, by whomever, all pages; older ones may be among them.
+
+        Alma filters by whole days of an undocumented time zone, so ask for a day more.
+        """
+
+    async def instance(self, job_id: str, instance_id: str) -> Instance:
+        """One run."""
+
+    async def start(
+        self, job_id: str, parameters: Mapping[str, str], *, job_name: str, witness: Witness
+    ) -> tuple[str, str]:
+        """Submit the job under ``job_name`` with ``witness`` told of each attempt; job id and instance id of the answer's link.
+
+        What ``witness.intend`` raises must come out unchanged: then nothing was sent.
+        """

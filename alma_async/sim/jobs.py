@@ -1,0 +1,244 @@
+"""Jobs: what each call on `/conf/jobs…` does to the world, or why it is refused.
+
+Decides which submission becomes a run; leaves the course of a run to `job_runs` and the thresholds to `job_limits`. Codes are
+documented for each call, as are `op=run` and `ALL` in place of a job id. Inferred: the order of the checks, the members
+of matches and events, that a run on a set that is not there fails, and that only jobs of category USERS keep events.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from email.utils import formatdate
+
+import attrs
+
+from alma_async.sim.answers import XML, Answer
+from alma_async.sim.codes import TABLES, Refusal
+from alma_async.sim.dates import day_of, local_time_of
+from alma_async.sim.fields import Json, is_date, members, plain
+from alma_async.sim.job_limits import most_running, most_starts, starts, threshold
+from alma_async.sim.job_runs import BY_API, Job, Run, Runs, is_job_id
+from alma_async.sim.marc import as_binary, as_xml
+from alma_async.sim.paging import Page
+from alma_async.sim.records import Records
+from alma_async.sim.search import choice
+from alma_async.sim.sets import Sets
+
+__all__ = ["Jobs"]
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}Z?", re.ASCII)
+_ANY_JOB = "ALL"
+
+
+@attrs.define
+class Jobs:
+    """The jobs of the institution by id, and their runs."""
+
+    _records: Records
+    _sets: Sets
+    runs: Runs
+    _began: Callable[[Run], object]
+    """Told of every run, whoever started it."""
+    all: dict[str, Job] = attrs.field(factory=dict, init=False)
+    refused: Counter[str] = attrs.field(factory=Counter, init=False)
+    """Submissions refused by a threshold or an overlap, by code."""
+
+    def add(self, job: Job) -> Job:
+        self.all[job.id] = job
+        return job
+
+    def list(self, query: Mapping[str, str]) -> Json:
+        page = Page.asked(query)
+        kind = choice(query, "type", TABLES["job_type"])
+        category = choice(query, "category", TABLES["job_category"])
+        profile = query.get("profile_id", "")
+        found = [
+            job
+            for job in self.all.values()
+            if kind in ("", job.type) and category in ("", job.category) and profile in ("", job.profile_id)
+        ]
+        return page.envelope("job", (job.answer() for job in page.cut(found)), total=len(found))
+
+    def get(self, job_id: str) -> Json:
+        return self._known(job_id).answer()
+
+    def run(self, job_id: str, query: Mapping[str, str], sent: Json, *, now: float) -> Json:
+        """Submit a job: the job again, with the parameters and a link to the run."""
+        job = self._known(job_id)
+        _check_operation(query.get("op", ""))
+        if not job.submittable:
+            raise Refusal("402248")
+        if job.tasks > 1:
+            raise Refusal("402231")
+        parameters = _parameters(sent)
+        _check_mandatory(job, dict(parameters))
+        self._check_limits(job, now)
+        run = self._start(job, now, parameters=parameters)
+        return _submitted(run)
+
+    def start_by_others(
+        self, job_id: str, *, now: float, submitted_by: str = "ui_user", duration: float | None = None
+    ) -> Run:
+        """A run that no call of ours started: a person's, the schedule's (`System`), another integration's (`exl_api`)."""
+        return self._start(self.all[job_id], now, submitted_by=submitted_by, duration=duration)
+
+    def instances(self, job_id: str, query: Mapping[str, str], *, now: float) -> Json:
+        self._known(job_id)
+        page = Page.asked(query)
+        since = _day(query.get("submit_date_from", "")) or "0000"
+        until = _day(query.get("submit_date_to", "")) or "9999"
+        status = choice(query, "status", TABLES["job_status"])
+        found = [
+            run
+            for run in self.runs.of(job_id)
+            if since <= day_of(run.submitted_at)[:10] <= until and status in ("", run.status(now))
+        ]
+        return page.envelope("job_instance", (run.answer(now) for run in page.cut(found)), total=len(found))
+
+    def instance(self, job_id: str, instance_id: str, *, now: float) -> Json:
+        return self._run_of(job_id, instance_id).answer(now)
+
+    def events(self, job_id: str, instance_id: str, page: Page, *, now: float) -> Json:
+        """The rejected entries of a run of the student information system."""
+        run = self._run_of(job_id, instance_id)
+        if run.job.category != "USERS":
+            raise Refusal("60332")
+        listed = run.job.events if run.ended(now) else ()
+        return page.envelope("event", page.cut(listed), total=len(listed))
+
+    def matches(self, job_id: str, instance_id: str, query: Mapping[str, str], *, now: float) -> Json:
+        run = self._run_of(job_id, instance_id)
+        page = Page.asked(query)
+        population = query.get("population", "")
+        if population not in ("SINGLE_MATCHES", "MULTI_MATCHES"):
+            raise Refusal("40166410", "population")
+        listed = run.job.matches.get(population, ()) if run.ended(now) else ()
+        return page.envelope("match", page.cut(listed), total=len(listed))
+
+    def download(self, job_id: str, instance_id: str, query: Mapping[str, str], *, now: float) -> Answer:
+        """The file with the loaded records of an import."""
+        run = self._run_of(job_id, instance_id)
+        if run.job.imports is None:
+            raise Refusal("402218", "Not an MD import.")
+        population = query.get("line_type") or "TOTAL_RECORDS_IMPORTED"
+        bibs = filter(None, map(self._records.bibs.find, run.populations(now).get(population, ())))
+        if query.get("download_format") == "BINARY":
+            return Answer(body=as_binary(bibs), content_type="application/marc")
+        return Answer(body=as_xml(bibs), content_type=XML)
+
+    def summary(self) -> Json:
+        """What `GET /_sim/stats` tells of jobs: the API's own starts, and what was refused."""
+        return {
+            "starts": starts(self.runs),
+            "most_running": most_running(self.runs),
+            "most_starts": most_starts(self.runs),
+            "refused_starts": dict(self.refused),
+        }
+
+    def dump(self, *, now: float) -> Iterator[Json]:
+        """Each run whole, with its parameters."""
+        for run in self.runs:
+            yield run.answer(now) | {"parameter": _echo(run)}
+
+    def _known(self, job_id: str) -> Job:
+        if not is_job_id(job_id):
+            raise Refusal("402215", job_id)
+        if job_id not in self.all:
+            raise Refusal("402216", job_id)
+        job = self.all[job_id]
+        if job.type == "SCHEDULED" and job.category not in TABLES["job_category"]:
+            raise Refusal("402249", job.category)
+        return job
+
+    def _run_of(self, job_id: str, instance_id: str) -> Run:
+        if job_id == _ANY_JOB:
+            return self.runs.find(instance_id)
+        self._known(job_id)
+        run = self.runs.find(instance_id)
+        if run.job.id != job_id:
+            raise Refusal("402218", instance_id)
+        return run
+
+    def _check_limits(self, job: Job, now: float) -> None:
+        code = threshold(job, self.runs, self._records.config, now=now)
+        if code is None and any(run.job.id in job.overlaps and not run.ended(now) for run in self.runs):
+            code = "60347"
+        if code is not None:
+            self.refused[code] += 1
+            raise Refusal(code)
+
+    def _start(
+        self,
+        job: Job,
+        now: float,
+        *,
+        parameters: tuple[tuple[str, str], ...] = (),
+        submitted_by: str = BY_API,
+        duration: float | None = None,
+    ) -> Run:
+        given, run_id = dict(parameters), self._records.created("95")
+        rng = random.Random(f"{self._records.config.seed}:{run_id}")
+        drawn = job.duration(rng) if callable(job.duration) else job.duration
+        end = rng.choices([*job.ends], [*job.ends.values()])[0]
+        records: int | None = job.records
+        if "set_id" in given:
+            records = self._sets.size_of(given["set_id"], now=now)
+        run = Run(
+            id=run_id,
+            job=job,
+            name=self._name(job, given.get("job_name", ""), now),
+            parameters=parameters,
+            submitted_by=submitted_by,
+            submitted_at=now,
+            duration=drawn if duration is None else duration,
+            end="FAILED" if records is None else end,
+            records=records or 0,
+        )
+        self._began(self.runs.add(run))
+        return run
+
+    def _name(self, job: Job, wanted: str, now: float) -> str:
+        at = local_time_of(now, utc_offset=self._records.config.utc_offset)
+        return f"{wanted} - {at}" if wanted else job.name
+
+
+def _day(value: str) -> str:
+    if value and (_DAY.fullmatch(value) is None or not is_date(value[:10])):
+        raise Refusal("402217", value)
+    return value[:10]
+
+
+def _check_operation(operation: str) -> None:
+    if not operation:
+        raise Refusal("402220")
+    if operation != "run":
+        raise Refusal("402221", operation)
+
+
+def _parameters(sent: Json) -> tuple[tuple[str, str], ...]:
+    listed = sent.get("parameter") or []
+    listed = [listed] if isinstance(listed, dict) else listed
+    return tuple((plain(members(one).get("name")), plain(members(one).get("value"))) for one in listed)
+
+
+def _check_mandatory(job: Job, given: Mapping[str, str]) -> None:
+    for name in job.mandatory:
+        if name not in given:
+            raise Refusal("402228", name)
+        if not given[name]:
+            raise Refusal("402229", name)
+
+
+def _echo(run: Run) -> list[Json]:
+    return [{"name": {"value": name}, "value": value} for name, value in run.parameters]
+
+
+def _submitted(run: Run) -> Json:
+    triggered = {
+        "value": f"Job no. {run.id} triggered on {formatdate(run.submitted_at, usegmt=True)}",
+        "link": f"{run.job.link}/instances/{run.id}",
+    }
+    return run.job.answer() | {"parameter": _echo(run), "additional_info": triggered}

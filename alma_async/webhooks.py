@@ -1,0 +1,191 @@
+"""Alma's webhooks: the challenge, the signature, the event. Pure and of no framework; the web side is the user's.
+
+Decides whether what came is Alma's own and new; what to do with it is left to the receiver. Whatever is not right
+raises ``WebhookRefused`` with the status to answer.
+
+Documented: the challenge as JSON, and ``X-Exl-Signature`` as the base64 of HMAC-SHA256; seen: that it covers the raw
+bytes. Alma counts an answer later than 5 s, or of 5xx, as a failure and sends again after 1, 3 and 6 hours, so an event
+comes at least once, late, and in any order; 4xx ends it (documented). There is no signed time but the one in the body
+(inferred): hence ``Replays``. 1 MiB, 24 hours, five minutes and 32 bytes of secret are our own bounds.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
+
+import attrs
+
+from alma_async.alma.models.common import Coded
+from alma_async.alma.models.jobs import JobInstance
+from alma_async.errors import AlmaError, BadAnswer, ConfigurationError
+from alma_async.settings import Secret
+from alma_async.wire.codec import Model, dumps, loads, structure
+
+__all__ = [
+    "JOB_END",
+    "SIGNATURE",
+    "Replays",
+    "WebhookEvent",
+    "WebhookRefused",
+    "challenge_response",
+    "parse_event",
+    "verify_signature",
+]
+
+JOB_END: Final = "JOB_END"
+SIGNATURE: Final = "X-Exl-Signature"
+
+LARGEST: Final = 2**20  # bytes
+SHORTEST_SECRET: Final = 32  # bytes
+OLDEST: Final = 24 * 3600.0  # seconds; the last repeat comes after ten hours
+AHEAD: Final = 300.0  # seconds that Alma's clock may be ahead of ours
+
+_WORD: Final = re.compile(r"[A-Za-z0-9-]{1,128}")
+
+
+class WebhookRefused(AlmaError):
+    """What came is not an event of Alma's, or not to be taken again; ``status`` is what to answer."""
+
+    advice = "Answer with this status: Alma does not send again what 4xx answers."
+
+
+def challenge_response(query: str | Mapping[str, str]) -> bytes:
+    """The JSON to answer a registration with (status 200); ``query`` is the URL, its query, or a mapping of it.
+
+    :raises WebhookRefused: 400, where there is not one plain word to repeat: nothing else is ever echoed.
+    """
+    if isinstance(query, str):
+        fields = parse_qs(urlsplit(query).query if "?" in query else query)
+        found = fields.get("challenge", [])
+        word = found[0] if len(found) == 1 else ""
+    else:
+        word = query.get("challenge", "")
+    if not _WORD.fullmatch(word):
+        raise WebhookRefused("There is no challenge of letters, digits and hyphens.", status=400)
+    return dumps({"challenge": word})
+
+
+def verify_signature(body: bytes, header: str | Iterable[str] | None, *secrets: str | bytes | Secret) -> None:
+    """Return if the raw bytes of the body are signed with one of the secrets (two, while one is being replaced).
+
+    ``header`` is the value of ``X-Exl-Signature``, or all its values: exactly one may be there.
+
+    :raises WebhookRefused: 401 for a missing, repeated or wrong signature, 413 for a body that is too large to be hashed.
+    :raises ConfigurationError: where there is no secret, or one is shorter than 32 bytes.
+    """
+    keys = [_key(secret) for secret in secrets]
+    if not keys:
+        raise ConfigurationError("Give the secret of the webhook profile (ALMA_WEBHOOK_SECRET).")
+    values = [header] if isinstance(header, str) else list(header or ())
+    if len(values) != 1:
+        raise WebhookRefused(f"There must be one {SIGNATURE}, not {len(values)}.", status=401)
+    if len(body) > LARGEST:
+        raise WebhookRefused(f"The body has {len(body):,} bytes; at most {LARGEST:,} are taken.", status=413)
+    sent = _decoded(values[0])
+    # All of them, whichever fits: so the time taken tells nothing.
+    fits = [hmac.compare_digest(sent, hmac.digest(key, body, "sha256")) for key in keys]
+    if not any(fits):
+        raise WebhookRefused("The signature is not that of this body.", status=401)
+
+
+def _key(secret: str | bytes | Secret) -> bytes:
+    text = secret.reveal() if isinstance(secret, Secret) else secret
+    key = text.encode() if isinstance(text, str) else text
+    if len(key) < SHORTEST_SECRET:
+        raise ConfigurationError(f"The secret of a webhook must have {SHORTEST_SECRET} bytes or more.")
+    return key
+
+
+def _decoded(value: str) -> bytes:
+    try:
+        return base64.b64decode(value.strip().encode("ascii"), validate=True)
+    except (UnicodeEncodeError, binascii.Error):
+        return b""
+
+
+@attrs.frozen(kw_only=True)
+class WebhookEvent:
+    """What happened. ``action`` is in upper case, since ``job_end`` is documented and ``JOB_END`` sent (recorded).
+
+    ``job_instance`` is empty (and false) unless a job ended; its ``job_id`` tells the job and never trusts its link, which may
+    name another (recorded). ``data`` is all that came, for events of other kinds.
+    """
+
+    id: str
+    action: str
+    time: datetime
+    institution: Coded
+    job_instance: JobInstance
+    data: Mapping[str, Any] = attrs.field(repr=False)
+
+
+@attrs.define(kw_only=True, repr=False)
+class _Body(Model):
+    id: str | None = None
+    action: str | None = None
+    time: datetime | None = None
+    institution: Coded = attrs.field(factory=Coded)
+    job_instance: JobInstance = attrs.field(factory=JobInstance)
+
+
+def parse_event(body: bytes) -> WebhookEvent:
+    """The event in a body, whose signature was verified before.
+
+    :raises WebhookRefused: 400, for anything but a JSON event with id, action and time.
+    """
+    try:
+        data = loads(body)
+        read = structure(data, _Body)
+    except BadAnswer as error:
+        unread = error.message
+    else:
+        if read.id and read.action and read.time is not None:
+            return WebhookEvent(
+                id=read.id,
+                action=read.action.upper(),
+                time=read.time,
+                institution=read.institution,
+                job_instance=read.job_instance,
+                data=data,
+            )
+        unread = "an event has id, action and time"
+    raise WebhookRefused(f"This is no event: {unread}. The profile must send JSON, not XML.", status=400)
+
+
+@attrs.define
+class Replays:
+    """Which events were taken within the last 24 hours; older ones are refused by their own time.
+
+    ``seen`` (what was taken, and when) may be handed in to outlast a restart.
+    """
+
+    seen: dict[str, float] = attrs.field(factory=dict)
+
+    def take(self, event: WebhookEvent, *, now: float) -> None:
+        """Take an event for the first time; ``now`` is seconds since 1970.
+
+        :raises WebhookRefused: 409, for one that was taken before, is older than 24 hours, or comes from the future. It ends
+            Alma's repeats as well as 200 does.
+        """
+        age = now - event.time.timestamp()
+        if not -AHEAD <= age <= OLDEST:
+            raise WebhookRefused(
+                f"The event is of {event.time.isoformat()}: not of the last day.", status=409
+            )
+        self._forget(now)
+        what = f"{event.action} {event.id} {event.time.isoformat()}"
+        if what in self.seen:
+            raise WebhookRefused(f"The event {event.id} was taken before.", status=409)
+        self.seen[what] = now
+
+    def _forget(self, now: float) -> None:
+        """Drop what its own time refuses by now; what was taken first stands first."""
+        while self.seen and self.seen[first := next(iter(self.seen))] + OLDEST + AHEAD < now:
+            del self.seen[first]

@@ -1,0 +1,192 @@
+"""Clients against one gateway: in processes of their own and real time, or on one loop and in virtual time.
+
+Apart, nobody shares processor time with the gateway, and several trials run side by side in *lanes* (the machine is idle most of
+the time: a trial makes 25 calls a second). Together, hours pass in seconds and nothing depends on the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import sys
+import tempfile
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from statistics import median
+from subprocess import PIPE
+from typing import Final
+
+import anyio
+import anyio.lowlevel
+import attrs
+import cattrs
+import orjson
+from anyio.abc import Process
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from alma_async import sim
+from alma_async.clock import Clock
+from benchmarks.contenders import CONTENDERS
+from benchmarks.drive import Driven, drive
+from benchmarks.gateway import Counted, gateway
+from benchmarks.scene import LIMIT, Scene, Work
+
+__all__ = ["Trial", "apart", "middle", "together"]
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+NOON: Final = 1_790_000_000.0  # 2026-09-21, 14:13 UTC: far from midnight
+_LONGEST_LINE: Final = 50_000_000
+_LONGEST_TRIAL: Final = 700.0
+
+
+@attrs.frozen(kw_only=True)
+class Trial:
+    """What came of it, told by the gateway (``seen``) and by each client."""
+
+    name: str
+    scene: Scene
+    seen: Counted
+    clients: list[Driven]
+
+    @property
+    def received(self) -> list[float]:
+        return sorted(self.seen.accepted + self.seen.refused)
+
+    @property
+    def seconds(self) -> float:
+        return max(one.seconds for one in self.clients)
+
+    @property
+    def rate(self) -> float:
+        """Accepted calls a second, from the first to the last."""
+        accepted = self.seen.accepted
+        return (len(accepted) - 1) / (accepted[-1] - accepted[0]) if len(accepted) > 1 else 0.0
+
+    @property
+    def use(self) -> float:
+        """The rate as a share of the limit."""
+        return self.rate / LIMIT
+
+    @property
+    def refused(self) -> float:
+        """Share of our sends that were refused."""
+        sends = len(self.seen.accepted) + len(self.seen.refused)
+        return len(self.seen.refused) / sends if sends else 0.0
+
+    @property
+    def lost(self) -> int:
+        return sum(one.lost for one in self.clients)
+
+    @property
+    def cpu_per_call(self) -> float:
+        """Processor seconds of the client for each record."""
+        return sum(one.cpu for one in self.clients) / max(1, sum(one.done for one in self.clients))
+
+    @property
+    def others_refused(self) -> float:
+        seen = self.seen
+        calls = seen.others_accepted + seen.others_refused
+        return seen.others_refused / calls if calls else 0.0
+
+    @property
+    def busiest(self) -> int:
+        """The most calls that arrived in any second."""
+        return sim.busiest_second(self.received)
+
+    def per_second(self, *, step: float = 0.5, refused: bool = False) -> list[float]:
+        """Calls in the second that ends at each step, for a plot."""
+        stamps = self.seen.refused if refused else self.seen.accepted
+        end = math.ceil(self.received[-1] / step) if self.received else 0
+        ends = [step * one for one in range(1, end + 1)]
+        return [(bisect_right(stamps, at) - bisect_right(stamps, at - 1.0)) / min(at, 1.0) for at in ends]
+
+
+def middle(trials: list[Trial], figure: Callable[[Trial], float]) -> float:
+    """The median of one figure over several runs."""
+    return median(figure(one) for one in trials)
+
+
+async def together(name: str, scene: Scene, work: Work) -> Trial:
+    """One client and the gateway on this loop, which should be ``VirtualTimeLoop``; with a state directory of its own."""
+    async with gateway(scene, epoch=NOON - anyio.current_time()) as running:
+        contender, clock = CONTENDERS[name], Clock(epoch=NOON)
+        driven = await drive(contender, running.url, work, clock=clock, go=anyio.lowlevel.checkpoint)
+        return Trial(name=name, scene=scene, seen=running.counted(), clients=[driven])
+
+
+def virtually(story: Callable[[], Awaitable[Trial]]) -> Trial:
+    """Run a story in virtual time."""
+    with asyncio.Runner(loop_factory=sim.VirtualTimeLoop) as runner:
+        return runner.run(_awaited(story))
+
+
+async def _awaited(story: Callable[[], Awaitable[Trial]]) -> Trial:
+    return await story()
+
+
+async def apart(name: str, scene: Scene, work: Work, *, clients: int = 1) -> Trial:
+    """So many processes of one client against a gateway's process; all begin together."""
+    with tempfile.TemporaryDirectory() as state:
+        async with _process("benchmarks.gateway", _json(scene), state=state) as (server, told):
+            url = await _line(told)
+            driven = await _clients(clients, name, url, work, state)
+            await _hang_up(server)
+            seen = cattrs.structure(orjson.loads(await _line(told)), Counted)
+    return Trial(name=name, scene=scene, seen=seen, clients=driven)
+
+
+async def _clients(number: int, name: str, url: str, work: Work, state: str) -> list[Driven]:
+    driven: list[Driven] = []
+    ready, go = anyio.Semaphore(0), anyio.Event()
+
+    async def one() -> None:
+        async with _process("benchmarks.drive", name, url, _json(work), state=state) as (process, told):
+            await _line(told)
+            ready.release()
+            await go.wait()
+            await _hang_up(process)
+            driven.append(cattrs.structure(orjson.loads(await _line(told)), Driven))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(number):
+            group.start_soon(one)
+        for _ in range(number):
+            await ready.acquire()
+        go.set()
+    return driven
+
+
+@asynccontextmanager
+async def _process(
+    module: str, *arguments: str, state: str
+) -> AsyncIterator[tuple[Process, BufferedByteReceiveStream]]:
+    """A module of ours as a process, in the directory ``state``; killed at the end if it still runs."""
+    command = [sys.executable, "-m", module, *arguments]
+    environment = {**os.environ, "ALMA_STATE_DIR": state, "PYTHONPATH": str(ROOT)}
+    with tempfile.TemporaryFile() as errors, anyio.fail_after(_LONGEST_TRIAL):
+        async with await anyio.open_process(
+            command, stdin=PIPE, stdout=PIPE, stderr=errors, cwd=state, env=environment
+        ) as process:
+            assert process.stdout is not None
+            try:
+                yield process, BufferedByteReceiveStream(process.stdout)
+                await process.wait()
+            except anyio.IncompleteRead:
+                errors.seek(0)
+                raise RuntimeError(errors.read()[-2000:].decode()) from None
+
+
+async def _hang_up(process: Process) -> None:
+    assert process.stdin is not None
+    await process.stdin.aclose()
+
+
+async def _line(told: BufferedByteReceiveStream) -> str:
+    return (await told.receive_until(b"\n", _LONGEST_LINE)).decode()
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(cattrs.unstructure(value)).decode()

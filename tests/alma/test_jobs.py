@@ -1,0 +1,338 @@
+"""Jobs and their runs through the real client against the simulator: listed, started, awaited."""
+
+from __future__ import annotations
+
+import runpy
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import anyio
+import orjson
+import pytest
+from aiohttp import web
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alma_async import (
+    DeadlineExceeded,
+    InvalidRequest,
+    JobThresholdReached,
+    NotFound,
+    Priority,
+    ServerFault,
+    sim,
+)
+from alma_async.alma.endings import SHARE, pause
+from alma_async.alma.job_port import AlmaJobPort
+from alma_async.alma.models.jobs import JobInstance
+from alma_async.wire.codec import structure
+from tests.conftest import EPOCH, institution
+
+JOB, IMPORT = sim.DEMO_JOB, sim.DEMO_IMPORT
+DAY = 86_400.0
+SECRET = "a-secret-of-a-webhook-profile-40-bytes-0"
+
+
+def started(server, job_id=JOB, *, now=EPOCH, duration=100.0, **how):
+    return server.world.jobs.start_by_others(job_id, now=now, duration=duration, **how)
+
+
+def calls(server, route):
+    return server.world.tally.routes[f"GET /almaws/v1/conf/jobs/{route}"]
+
+
+async def test_jobs_are_listed_and_got():
+    """A list is narrowed by type, category and profile; a job is got by its id; wrong values have their codes."""
+    async with institution() as (_, alma):
+        everything = {job.id for job in await alma.jobs.list().all()}
+        assert {JOB, IMPORT} < everything
+        assert {job.id for job in await alma.jobs.list(type="MANUAL").all()} == {JOB}
+        assert {job.id for job in await alma.jobs.list(category="MD_IMPORT").all()} == {IMPORT}
+        (by_profile,) = await alma.jobs.list(type="SCHEDULED", profile_id="4712").all()
+        assert by_profile.related_profile.value == "4712"
+        assert len(await alma.jobs.list(offset=1).all()) == len(everything) - 1
+        got = await alma.jobs.get(JOB)
+        assert (got.id, got.type.value) == (JOB, "MANUAL")
+        for wrong in ({"type": "ODD"}, {"category": "ODD"}):
+            with pytest.raises(InvalidRequest) as caught:
+                await alma.jobs.list(**wrong).all()
+            assert caught.value.code == "40166410"
+        with pytest.raises(NotFound) as missing:
+            await alma.jobs.get("M99999")
+        assert missing.value.code == "402216"
+
+
+async def test_runs_are_listed_and_got():
+    """Runs are narrowed by days, the last one included, and by status; one run is got by its job's id or by ALL."""
+    async with institution() as (server, alma):
+        old = started(server, now=EPOCH - 3 * DAY)
+        new = started(server, now=EPOCH - 10, duration=1000.0)
+        days = [datetime.fromtimestamp(EPOCH, UTC).date() - timedelta(days=n) for n in range(4)]
+
+        async def found(**query):
+            return [run.id async for run in alma.jobs.instances(JOB, **query)]
+
+        assert await found() == [old.id, new.id]
+        assert await found(submitted_from=days[1]) == [new.id]
+        assert await found(submitted_to=days[3]) == [old.id]
+        assert await found(submitted_from=days[3], submitted_to=days[0]) == [old.id, new.id]
+        assert await found(status="COMPLETED_SUCCESS") == [old.id]
+        assert await found(submitted_to=datetime.fromtimestamp(EPOCH - 3 * DAY, UTC)) == [old.id]
+        with pytest.raises(InvalidRequest) as caught:
+            await found(status="ASLEEP")
+        assert caught.value.code == "40166410"
+        one, same = await alma.jobs.instance(JOB, old.id), await alma.jobs.instance("ALL", old.id)
+        assert one == same
+        assert (one.ended, one.succeeded, one.job_id) == (True, True, JOB)
+        for job_id, run_id, code in ((JOB, "95", "402218"), ("M99999", old.id, "402216")):
+            with pytest.raises(NotFound) as missing:
+                await alma.jobs.instance(job_id, run_id)
+            assert missing.value.code == code
+
+
+async def test_what_an_import_left():
+    """Matches by population, the records as XML and as binary MARC, and events are had; for other jobs the codes say no."""
+    async with institution() as (server, alma):
+        run = started(server, IMPORT, now=EPOCH - 1000)
+        other = started(server, now=EPOCH - 1000)
+        (match,) = await alma.jobs.matches(IMPORT, run.id, "SINGLE_MATCHES").all()
+        assert match.extra["mms_id"] == "9900000001"
+        assert await alma.jobs.matches("ALL", run.id, "MULTI_MATCHES").all() == []
+        with pytest.raises(InvalidRequest) as caught:
+            await alma.jobs.matches(IMPORT, run.id, "MANY").all()
+        assert caught.value.code == "40166410"
+        xml = await alma.jobs.download(IMPORT, run.id)
+        assert xml.startswith(b"<?xml")
+        assert xml.count(b"<record>") == 3
+        binary = await alma.jobs.download(IMPORT, run.id, download_format="BINARY")
+        assert binary.count(b"\x1d") == 3
+        with pytest.raises(NotFound):
+            await alma.jobs.download(JOB, other.id)
+        with pytest.raises(InvalidRequest) as caught:
+            await alma.jobs.events(JOB, other.id).all()
+        assert caught.value.code == "60332"
+
+
+async def test_wrong_ids_are_told_before_anything_is_sent():
+    """A job id without its letter, and ALL where it is not documented, are refused here."""
+    async with institution() as (server, alma):
+        for call in (alma.jobs.get("50"), alma.jobs.get("ALL"), alma.jobs.instance("M1/x", "1")):
+            with pytest.raises(InvalidRequest, match="job_id"):
+                await call
+        with pytest.raises(InvalidRequest, match="job_id"):
+            alma.jobs.instances("ALL")
+        assert server.world.tally.routes.total() == 0
+
+
+@pytest.mark.parametrize("code", ["402219", "60333", "402119", "402224", "402225", "402226"])
+async def test_failures_inside_alma_are_tried_again(code):
+    """Codes that tell of a failure inside Alma are no refusals: a read is tried again, and then raised as its fault."""
+    once = sim.FaultPlan(rules=[sim.Rule(sim.Fault("error", code=code))])
+    async with institution(faults=once) as (_, alma):
+        assert await alma.jobs.list().all()
+    always = sim.FaultPlan(rules=[sim.Rule(sim.Fault("error", code=code), times=None)])
+    async with institution(faults=always) as (_, alma):
+        with pytest.raises(ServerFault):
+            await alma.jobs.list().all()
+
+
+async def a_set_of(alma, count=7):
+    from tests.alma.test_sets import a_set
+
+    created = await alma.sets.create(a_set())
+    await alma.sets.add_members(created.id, map(str, range(100, 100 + count)))
+    return created.id
+
+
+async def test_a_job_is_started_and_awaited():
+    """A run has job, instance, name and the server's time, and ends as an instance with its counters."""
+    async with institution() as (_, alma):
+        parameters = {"set_id": await a_set_of(alma), "job_name": "Nightly"}
+        run = await alma.jobs.submit(JOB, parameters)
+        assert run.job_id == JOB
+        assert run.name.startswith("Nightly ")
+        assert abs(run.submitted_at.timestamp() - alma.clock.wall()) < 3
+        ended = await run.wait()
+        assert (ended.id, ended.succeeded) == (run.instance_id, True)
+        assert (ended.name or "").startswith(run.name)
+        assert ended.counters["label.processed.records"] == 7
+        assert ended.failed_count == 0
+
+
+async def test_the_guard_is_asked():
+    """The sixth start of a job within the hour is refused with its moment, not sent; copies of a client share the guard."""
+    async with institution(jobs_running=9) as (server, alma):
+        given = {"set_id": await a_set_of(alma)}
+        for _ in range(5):
+            run = await alma.jobs.submit(JOB, given)
+            await run.wait()
+        with pytest.raises(JobThresholdReached) as caught:
+            await alma.with_options(priority=Priority.INTERACTIVE).jobs.submit(JOB, given, wait=False)
+        assert caught.value.retry_at is not None
+        assert server.world.jobs.refused.total() == 0
+        assert alma.with_options(language="de").jobs.guard is alma.jobs.guard
+
+
+async def test_a_slot_is_free_when_its_run_was_awaited():
+    """What a wait learns is told to the guard: the fourth start goes out at once when one of three was seen to end."""
+    async with institution() as (_, alma):
+        given = {"set_id": await a_set_of(alma)}
+        runs = [await alma.jobs.submit(JOB, given) for _ in range(3)]
+        with pytest.raises(JobThresholdReached):
+            await alma.jobs.submit(JOB, given, wait=False)
+        await runs[0].wait()
+        before = alma.clock.now()
+        await alma.jobs.submit(JOB, given)
+        assert alma.clock.now() - before < 1
+
+
+async def test_a_submission_tried_dry():
+    """With dry_run the request comes back, with op and parameters; a scheduled job is sent no name."""
+    async with institution() as (server, alma):
+        planned = await alma.jobs.submit(JOB, {"set_id": "9", "job_name": "n"}, dry_run=True)
+        assert (planned.method, planned.path) == ("POST", f"/almaws/v1/conf/jobs/{JOB}")
+        assert planned.query == (("op", "run"),)
+        sent = {one["name"]["value"]: one["value"] for one in orjson.loads(planned.body or b"")["parameter"]}
+        assert sent == {"set_id": "9", "job_name": "n"}
+        assert (await alma.jobs.submit(IMPORT, dry_run=True)).body == b"{}"
+        assert server.world.tally.routes.total() == 0
+
+
+async def test_an_unknown_run_is_not_waited_for():
+    """A run that Alma does not know ends the wait at once."""
+    async with institution() as (_, alma):
+        with pytest.raises(NotFound):
+            await alma.jobs.wait(JOB, "4711")
+
+
+async def test_waiting_is_sparing_and_bounded():
+    """A run of eight hours is looked at about once a minute; a timeout ends the wait in time and says that the run goes on."""
+    async with institution() as (server, alma):
+        run = started(server, duration=8 * 3600.0)
+        with pytest.raises(DeadlineExceeded, match="goes on"):
+            await alma.jobs.wait(JOB, run.id, timeout=50)
+        before = calls(server, "{job}/instances/{instance}")
+        assert (await alma.jobs.wait(JOB, run.id)).ended
+        assert calls(server, "{job}/instances/{instance}") - before < 8 * 60 + 10
+
+
+async def test_an_outage_is_waited_out():
+    """Ten minutes of refused reads do not end a wait."""
+    rule = sim.Rule(sim.Fault("server_error", status=503, html=True), path="/instances/", nth=2, times=30)
+    async with institution(faults=sim.FaultPlan(rules=[rule])) as (server, alma):
+        run = started(server, duration=300.0)
+        assert (await alma.jobs.wait(JOB, run.id)).ended
+        assert server.faults.fired
+
+
+async def test_a_spent_quota_is_waited_out():
+    """Where the day's calls are spent, a wait goes on after the reset, without a call in between."""
+    async with institution(quota=40) as (server, alma):
+        run = started(server, duration=300.0)
+        await alma.jobs.get(JOB)
+        server.world.draw(39)
+        assert (await alma.jobs.wait(JOB, run.id)).ended
+        assert alma.clock.wall() // DAY == EPOCH // DAY + 1
+
+
+async def test_a_cancelled_wait_leaves_nothing_behind():
+    """Cancelled, a wait is forgotten: a report of the end finds nobody."""
+    async with institution(latency=0.5) as (server, alma):
+        run = started(server)
+        with anyio.move_on_after(10):
+            await alma.jobs.wait(JOB, run.id)
+        ended = structure(run.answer(EPOCH + 200), JobInstance)
+        assert await alma.jobs.ended(ended) is False
+        assert sum(alma.quota().in_flight.values()) == 0
+
+
+async def test_a_reported_end_wakes_all_who_wait():
+    """A report of the end lets go of every wait for that run, of no other, and costs no call; one of a running run does nothing."""
+    async with institution() as (server, alma):
+        run, other = started(server, duration=1e6), started(server, duration=2000.0)
+        found = []
+
+        async def wait(one):
+            found.append((await alma.jobs.wait("ALL", one.id)).id)
+
+        async with anyio.create_task_group() as group:
+            for one in (run, run, other):
+                group.start_soon(wait, one)
+            await alma.clock.sleep(1000)
+            before = server.world.tally.routes.total()
+            assert await alma.jobs.ended(structure(run.answer(EPOCH + 1000), JobInstance)) is False
+            assert await alma.jobs.ended(structure(run.answer(EPOCH + 2e6), JobInstance)) is True
+            await anyio.lowlevel.checkpoint()
+            await anyio.wait_all_tasks_blocked()
+            assert found == [run.id, run.id]
+            assert server.world.tally.routes.total() == before
+        assert found == [run.id, run.id, other.id]
+
+
+async def test_the_example_receiver_wakes_a_waiting_run():
+    """A JOB_END of the simulator, sent twice and naming M0, reaches the example, which ends the wait within seconds."""
+    example = runpy.run_path(str(Path(__file__).resolve().parents[2] / "examples" / "webhook_receiver.py"))
+    async with institution() as (server, alma):
+        runner = web.AppRunner(example["receiver"](alma, SECRET))
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
+            await server.register_webhook(sim.Webhook(url=url, secret=SECRET, unnamed_job=True, copies=2))
+            run = started(server, now=server.clock(), duration=5000.0)
+            begun = alma.clock.now()
+            assert (await alma.jobs.wait(JOB, run.id)).id == run.id
+            assert alma.clock.now() - begun < 5003
+            await alma.clock.sleep(10)
+            assert sorted(sent.status for sent in server.world.webhooks.sent) == [200, 409]
+        finally:
+            await runner.cleanup()
+
+
+async def test_the_port_tells_the_servers_time():
+    """The server's time lies within the error that is told, whatever the latency and the clock of this machine."""
+    for latency in (0.0, 0.7, 3.0):
+        async with institution(latency=latency, epoch=EPOCH + 12_345.678) as (server, alma):
+            port = AlmaJobPort(alma._session, alma.options)
+            told = await port.server_time()
+            assert told.earliest <= server.clock() <= told.latest
+            assert told.error <= 0.6 + latency
+
+
+async def test_the_port_lists_all_runs_since():
+    """All pages, by whomever started, with a day to spare; times are seconds of the server."""
+    async with institution(rate=None) as (server, alma):
+        for n in range(230):
+            started(server, now=EPOCH - n * 600.0, submitted_by="exl_api" if n % 2 else "someone")
+        port = AlmaJobPort(alma._session, alma.options)
+        listed = await port.instances(JOB, since=EPOCH - 1)
+        assert {one.id for one in listed} >= {
+            run.id for run in server.world.jobs.runs if run.submitted_at >= EPOCH - DAY
+        }
+        assert sum(one.by_api for one in listed) == len(listed) // 2
+        newest = next(one for one in listed if one.submit_time == pytest.approx(EPOCH))
+        assert (newest.job_id, newest.ended) == (JOB, False)
+        assert await port.instance(JOB, newest.id) == newest
+
+
+@settings(derandomize=True, database=None, max_examples=100)
+@given(
+    waiting=st.integers(1, 50),
+    remaining=st.integers(1000, 200_000),
+    left=st.floats(3600, DAY),
+)
+def test_all_who_wait_keep_to_their_share(waiting, remaining, left):
+    """After the first looks, all who wait together use at most 2 % of the calls that remain, and each at most one a minute."""
+    seconds = pause(99, waiting=waiting, remaining=remaining, until_reset=left)
+    assert seconds >= 60
+    assert seconds == left or waiting * left / seconds <= SHARE * remaining + 1e-6
+
+
+def test_the_first_looks_come_soon():
+    """Looks start after two seconds and grow rarer, down to one a minute; nothing left means none before the reset."""
+    pauses = [pause(n, waiting=1, remaining=100_000, until_reset=3600.0) for n in range(1, 12)]
+    assert pauses == sorted(pauses)
+    assert (pauses[0], pauses[-1]) == (2.0, 60.0)
+    assert pause(99, waiting=1, remaining=0, until_reset=5000.0) == 5000.0
+    assert pause(99, waiting=1, remaining=None, until_reset=5000.0) == 60.0
