@@ -10,7 +10,7 @@ from typing import Final, Literal
 import attrs
 
 from alma_async.alma.client import AlmaClient
-from alma_async.errors import ConfigurationError
+from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load.journal import Journal
 from alma_async.load.passes import RESERVED, Order, Rows, Run
 from alma_async.load.plan import Rules
@@ -87,6 +87,8 @@ class Load:
             try:
                 await run.prepare()
                 await run.passes()
+            except AlmaError as error:
+                run.halt(error)
             finally:
                 run.tell(force=True)
             if run.stopped is not None and not run.resumable:

@@ -156,8 +156,6 @@ class Run:
         async for page in self.order.alma.electronic.portfolios.list(*self.order.place).pages():
             self.journal.add_existing((p.id, p.resource_metadata.mms_id.value) for p in page if p.id)
 
-    # --- the work
-
     async def passes(self) -> None:
         """Pass over the file until nothing is open, resting between passes for rows whose outcome is unknown."""
         steps = Steps(
@@ -280,8 +278,6 @@ class Run:
             self.tell()
             await clock.sleep(min(left, 1.0))
         self.meter.waiting = None
-
-    # --- telling
 
     def moment(self) -> Moment:
         """Now, as it is written down."""

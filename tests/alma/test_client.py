@@ -84,7 +84,7 @@ async def test_options_are_copied_and_all_else_is_shared():
         assert alma.options.priority is Priority.NORMAL
         assert copy.quota().remaining == alma.quota().remaining is not None
         with pytest.raises(TypeError):
-            alma.with_options(colour="red")  # type: ignore[call-arg]
+            alma.with_options(colour="red")
 
 
 async def test_any_endpoint():
@@ -132,7 +132,7 @@ def test_two_loops_one_after_the_other():
                 await client.aclose()
             return found
 
-    shared: dict = {"port": 0, "last": False}
+    shared = {"port": 0, "last": False}
     assert anyio.run(with_server, shared) == C
     shared["last"] = True
     assert anyio.run(with_server, shared) == C

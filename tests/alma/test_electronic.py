@@ -129,5 +129,5 @@ async def test_wrong_use_is_told_before_anything_is_sent():
         with pytest.raises(InvalidRequest, match="get it first"):
             await portfolios.update(C, S, Portfolio())
         with pytest.raises(InvalidRequest, match="retain"):
-            await portfolios.delete(C, S, "53", bib="burn")  # type: ignore[arg-type]
+            await portfolios.delete(C, S, "53", bib="burn")
         assert server.world.tally.routes.total() == 0

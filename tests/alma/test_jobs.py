@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
+import attrs
 import orjson
 import pytest
 from aiohttp import web
@@ -174,16 +175,33 @@ async def test_the_guard_is_asked():
 
 
 async def test_a_slot_is_free_when_its_run_was_awaited():
-    """What a wait learns is told to the guard: the fourth start goes out at once when one of three was seen to end."""
+    """What a wait learns is told to the guard: the run holds no slot any more."""
     async with institution() as (_, alma):
+        run = await alma.jobs.submit(JOB, {"set_id": await a_set_of(alma)})
+        assert [one.instance_id for one in (await alma.jobs.guard.view()).running] == [run.instance_id]
+        await run.wait()
+        assert (await alma.jobs.guard.view()).running == ()
+
+
+async def test_a_reported_end_lets_the_next_start_go():
+    """With three runs of hours, the fourth start goes out within seconds of the report that one ended."""
+    async with institution() as (server, alma):
+        server.world.jobs.add(attrs.evolve(server.world.jobs.all[JOB], id="M77", duration=5000.0))
         given = {"set_id": await a_set_of(alma)}
-        runs = [await alma.jobs.submit(JOB, given) for _ in range(3)]
-        with pytest.raises(JobThresholdReached):
-            await alma.jobs.submit(JOB, given, wait=False)
-        await runs[0].wait()
-        before = alma.clock.now()
-        await alma.jobs.submit(JOB, given)
-        assert alma.clock.now() - before < 1
+        first, *_ = [await alma.jobs.submit("M77", given) for _ in range(3)]
+        fourth = []
+
+        async def start():
+            fourth.append((await alma.jobs.submit("M77", given)).submitted_at.timestamp())
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(start)
+            run = server.world.jobs.runs.find(first.instance_id)
+            await alma.clock.sleep(run.ends_at - server.clock() + 0.1)
+            assert not fourth
+            await alma.jobs.ended(structure(run.answer(server.clock()), JobInstance))
+        assert fourth[0] - run.ends_at < 3
+        assert server.world.jobs.refused.total() == 0
 
 
 async def test_a_submission_tried_dry():
@@ -194,7 +212,8 @@ async def test_a_submission_tried_dry():
         assert planned.query == (("op", "run"),)
         sent = {one["name"]["value"]: one["value"] for one in orjson.loads(planned.body or b"")["parameter"]}
         assert sent == {"set_id": "9", "job_name": "n"}
-        assert (await alma.jobs.submit(IMPORT, dry_run=True)).body == b"{}"
+        for parameters in (None, {"job_name": "n"}):
+            assert (await alma.jobs.submit(IMPORT, parameters, dry_run=True)).body == b"{}"
         assert server.world.tally.routes.total() == 0
 
 
@@ -290,14 +309,15 @@ async def test_the_example_receiver_wakes_a_waiting_run():
             await runner.cleanup()
 
 
-async def test_the_port_tells_the_servers_time():
-    """The server's time lies within the error that is told, whatever the latency and the clock of this machine."""
-    for latency in (0.0, 0.7, 3.0):
-        async with institution(latency=latency, epoch=EPOCH + 12_345.678) as (server, alma):
-            port = AlmaJobPort(alma._session, alma.options)
-            told = await port.server_time()
+@pytest.mark.parametrize("fault", [None, sim.Fault("slow", delay=4.0), sim.Fault("stall", delay=4.0)])
+async def test_the_port_tells_the_servers_time(fault):
+    """The server's time lies within the error that is told, wherever on the way an answer lost its time."""
+    plan = sim.FaultPlan(rules=[sim.Rule(fault, path="conf/test")] if fault else [])
+    for fraction in (0.0, 0.4, 0.999):
+        async with institution(latency=0.3, faults=plan, epoch=EPOCH + fraction) as (server, alma):
+            told = await AlmaJobPort(alma._session, alma.options).server_time()
             assert told.earliest <= server.clock() <= told.latest
-            assert told.error <= 0.6 + latency
+            assert told.error <= (1.5 if fault is None else 5.5) / 2
 
 
 async def test_the_port_lists_all_runs_since():

@@ -109,7 +109,7 @@ async def test_sets_made_of_others():
         copied = await alma.sets.create_from_logical(a_set("copied", "PORTFOLIO"), logical.id)
         assert await members(copied) == {int(one) for one in server.world.portfolios.all}
         with pytest.raises(InvalidRequest) as caught:
-            await alma.sets.combine(a_set("x"), "XOR", first.id, second.id)  # type: ignore[call-overload]
+            await alma.sets.combine(a_set("x"), "XOR", first.id, second.id)
         assert caught.value.code == "60204"
         with pytest.raises(NotFound):
             await alma.sets.create_from_logical(a_set("x"), "1")
@@ -192,6 +192,21 @@ async def test_a_lost_answer_makes_one_set(fault):
         created = await alma.sets.create(a_set())
         await alma.clock.sleep(120)
         assert [one.id for one in server.world.sets.all.values()] == [created.id]
+
+
+async def test_what_was_found_is_not_sent_again():
+    """Where the lost request was carried out, looking finds its set, and there is no second POST."""
+    async with institution(faults=on_create("cut_after")) as (server, alma):
+        await alma.sets.create(a_set())
+        assert server.world.tally.routes["POST /almaws/v1/conf/sets"] == 1
+
+
+async def test_a_set_of_a_like_name_is_not_taken_for_ours():
+    """A search finds words: another set of this moment, whose longer name has them all, is passed over."""
+    async with institution(faults=on_create("cut_before")) as (server, alma):
+        server.world.sets.create(unstructure(a_set("Journals of the sea, again")), now=EPOCH)
+        assert (await alma.sets.create(a_set())).name == "Journals of the sea"
+        assert len(server.world.sets.all) == 2
 
 
 async def test_a_set_that_was_there_is_not_taken_for_ours():

@@ -217,6 +217,14 @@ async def test_the_quota_stops_a_load_and_midnight_lets_it_go_on(titles, tmp_pat
         assert held(server) == each_once(60)
 
 
+async def test_a_load_that_cannot_even_begin_is_resumable(titles, tmp_path):
+    """Where the quota is spent before the first look at the service, the load stops resumable, with all rows taken up."""
+    async with institution(faults=sim.FaultPlan(rules=[sim.Rule("daily", times=None)])) as (_, alma):
+        report = await load_into(alma, tmp_path).run(titles(5))
+        assert (report.pending, report.exit_code) == (5, 3)
+        assert "quota" in (report.stopped or "")
+
+
 async def test_a_refused_key_stops_the_load(titles, tmp_path):
     """A key that is refused stops everything at once, after no more than the calls under way."""
     async with institution() as (server, alma):
