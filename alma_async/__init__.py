@@ -12,8 +12,12 @@ from alma_async.version import __version__
 
 if TYPE_CHECKING:
     from alma_async.alma.client import AlmaClient, RawAnswer
+    from alma_async.alma.jobs import JobRun
+    from alma_async.alma.members import MembersChange
     from alma_async.alma.models.common import Coded, Linked
     from alma_async.alma.models.electronic import ElectronicCollection, ElectronicService, Portfolio
+    from alma_async.alma.models.jobs import Job, JobInstance
+    from alma_async.alma.models.sets import AlmaSet, SetMember
     from alma_async.errors import (
         AlmaError,
         BadAnswer,
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AlmaClient",
     "AlmaError",
+    "AlmaSet",
     "BadAnswer",
     "Coded",
     "ConfigurationError",
@@ -46,12 +51,16 @@ __all__ = [
     "ElectronicCollection",
     "ElectronicService",
     "InvalidRequest",
+    "Job",
+    "JobInstance",
     "JobOverlap",
+    "JobRun",
     "JobThresholdReached",
     "Limits",
     "Linked",
     "LocalBudget",
     "MachineBudget",
+    "MembersChange",
     "NotFound",
     "NotSent",
     "OutcomeUnknown",
@@ -65,6 +74,7 @@ __all__ = [
     "RetryPolicy",
     "Secret",
     "ServerFault",
+    "SetMember",
     "Timeouts",
     "Unauthorized",
     "__version__",
@@ -78,6 +88,12 @@ _HOMES = {
     "ElectronicCollection": "alma.models.electronic",
     "ElectronicService": "alma.models.electronic",
     "Portfolio": "alma.models.electronic",
+    "AlmaSet": "alma.models.sets",
+    "SetMember": "alma.models.sets",
+    "MembersChange": "alma.members",
+    "Job": "alma.models.jobs",
+    "JobInstance": "alma.models.jobs",
+    "JobRun": "alma.jobs",
     "LocalBudget": "governance.budget",
     "MachineBudget": "governance.machine",
     "QuotaSnapshot": "governance.snapshot",

@@ -25,6 +25,7 @@ from alma_async.wire.messages import Request
 
 __all__ = ["AlmaJobPort", "submission"]
 
+JOB_NAME: Final = "job_name"
 _STARTED: Final = re.compile(r"/jobs/([A-Z][0-9]{1,32})/instances/([0-9]{1,32})/?")
 
 
@@ -76,7 +77,9 @@ class AlmaJobPort(Resource):
 
 def submission(job_id: str, parameters: Mapping[str, str], *, job_name: str | None = None) -> Request:
     """The request that starts a job. Only manual jobs are known to take a name; scheduled ones are sent none (seen)."""
-    given = {**parameters, "job_name": job_name} if job_name and job_id.startswith("M") else parameters
+    given = {name: value for name, value in parameters.items() if name != JOB_NAME}
+    if job_name and job_id.startswith("M"):
+        given[JOB_NAME] = job_name
     job = Job(parameter=[JobParameter(name=Coded(name), value=value) for name, value in given.items()])
     return routes.JOB["POST"].bind(job_id, query=[("op", "run")], body=dumps(unstructure(job)), expects="*")
 

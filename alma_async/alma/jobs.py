@@ -16,7 +16,7 @@ import attrs
 
 from alma_async.alma import routes
 from alma_async.alma.endings import Endings, pause
-from alma_async.alma.job_port import submission
+from alma_async.alma.job_port import JOB_NAME, submission
 from alma_async.alma.models.jobs import Job, JobEvent, JobInstance, JobMatch
 from alma_async.alma.resource import Resource
 from alma_async.errors import DeadlineExceeded, NotSent, RateLimited, ServerFault
@@ -192,7 +192,7 @@ class Jobs(Resource):
         """
         given = parameters or {}
         if dry_run:
-            return submission(job_id, given, job_name=given.get("job_name"))
+            return submission(job_id, given, job_name=given.get(JOB_NAME))
         started = await self.guard.submit(job_id, given, key=key, wait=wait, deadline=deadline)
         return JobRun(
             job_id=started.job_id,

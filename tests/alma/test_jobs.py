@@ -112,6 +112,10 @@ async def test_what_an_import_left():
         with pytest.raises(InvalidRequest) as caught:
             await alma.jobs.events(JOB, other.id).all()
         assert caught.value.code == "60332"
+        users = attrs.evolve(server.world.jobs.all[JOB], id="S88", category="USERS", events=({"id": "7"},))
+        loaded = started(server, server.world.jobs.add(users).id, now=EPOCH - 1000)
+        (event,) = await alma.jobs.events("S88", loaded.id).all()
+        assert event.extra == {"id": "7"}
 
 
 async def test_wrong_ids_are_told_before_anything_is_sent():
