@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Final, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 import attrs
 
@@ -55,7 +55,7 @@ class Options:
     witness: Witness | None = attrs.field(default=None, eq=False)
     on_outcome: Callable[[Outcome], None] | None = attrs.field(default=None, eq=False)
 
-    def changed(self, **changes: object) -> Self:
+    def changed(self, **changes: Any) -> Self:
         """A copy with what is given; unknown names raise ``TypeError``."""
         return attrs.evolve(self, **changes)
 

@@ -211,19 +211,30 @@ def from_environment(environ: Mapping[str, str], overrides: Mapping[str, Any]) -
     return {**found, **overrides}
 
 
+# Each variable: the limit it sets, how its text is read, and what is asked for where it cannot be.
+_LIMITS: Final[Mapping[str, tuple[str, Callable[[str], Any], str]]] = {
+    "ALMA_PER_SECOND": ("per_second", float, "a positive number of calls a second"),
+    "ALMA_DAILY_RESERVE": ("reserve", str, "'forecast', a number of calls, or a share such as '10%'"),
+    "ALMA_PACING": ("pacing", str, "'even' or 'greedy'"),
+    "ALMA_COURTESY": ("courtesy", str, "'normal' or 'polite'"),
+    "ALMA_IN_FLIGHT": ("in_flight", int, "a positive whole number of calls"),
+    "ALMA_MARGIN": ("margin", float, "a share between 0 and 0.5"),
+}
+
+
 def limits_from(environ: Mapping[str, str]) -> Limits:
-    """``ALMA_PER_SECOND`` and ``ALMA_DAILY_RESERVE`` over the defaults."""
-    changes: dict[str, Any] = {}
-    if rate := environ.get("ALMA_PER_SECOND"):
-        try:
-            changes["per_second"] = float(rate)
-        except ValueError:
-            raise ConfigurationError(
-                f"ALMA_PER_SECOND must be a number of calls a second, not {rate!r}."
-            ) from None
-    if reserve := environ.get("ALMA_DAILY_RESERVE"):
-        changes["reserve"] = reserve
-    return Limits(**changes)
+    """What the variables say over the defaults.
+
+    :raises ConfigurationError: where one cannot be; it names the variable.
+    """
+    limits = Limits()
+    for variable, (name, read, wanted) in _LIMITS.items():
+        if text := environ.get(variable):
+            try:
+                limits = attrs.evolve(limits, **{name: read(text)})
+            except (ConfigurationError, ValueError):
+                raise ConfigurationError(f"{variable} must be {wanted}, not {text!r}.") from None
+    return limits
 
 
 def _key_from(environ: Mapping[str, str]) -> Secret:

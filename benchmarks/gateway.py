@@ -105,7 +105,7 @@ async def _way(scene: Scene, url: str) -> AsyncIterator[str]:
 
 
 async def _change(world: sim.World, scene: Scene) -> None:
-    while not world.tally.received:  # noqa: ASYNC110 - the simulator has no event for its first call
+    while not world.tally.received:
         await anyio.sleep(0.01)
     await anyio.sleep(scene.change_at)
     world.thresholds.rate = scene.new_rate

@@ -12,12 +12,12 @@ import os
 import sys
 import tempfile
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import median
 from subprocess import PIPE
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -29,12 +29,14 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 from alma_async import sim
 from alma_async.clock import Clock
-from benchmarks.contenders import CONTENDERS
+from benchmarks.contenders import CONTENDERS, UNLIMITED
 from benchmarks.drive import Driven, drive
 from benchmarks.gateway import Counted, gateway
 from benchmarks.scene import LIMIT, Scene, Work
 
-__all__ = ["Trial", "apart", "middle", "together"]
+__all__ = ["Job", "Trial", "apart", "middle", "side_by_side", "together", "virtually"]
+
+T = TypeVar("T")
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 NOON: Final = 1_790_000_000.0  # 2026-09-21, 14:13 UTC: far from midnight
@@ -96,12 +98,12 @@ class Trial:
         """The most calls that arrived in any second."""
         return sim.busiest_second(self.received)
 
-    def per_second(self, *, step: float = 0.5, refused: bool = False) -> list[float]:
+    def per_second(self, *, step: float = 0.5, refused: bool = False) -> list[int]:
         """Calls in the second that ends at each step, for a plot."""
         stamps = self.seen.refused if refused else self.seen.accepted
         end = math.ceil(self.received[-1] / step) if self.received else 0
         ends = [step * one for one in range(1, end + 1)]
-        return [(bisect_right(stamps, at) - bisect_right(stamps, at - 1.0)) / min(at, 1.0) for at in ends]
+        return [bisect_right(stamps, at) - bisect_right(stamps, at - 1.0) for at in ends]
 
 
 def middle(trials: list[Trial], figure: Callable[[Trial], float]) -> float:
@@ -112,19 +114,43 @@ def middle(trials: list[Trial], figure: Callable[[Trial], float]) -> float:
 async def together(name: str, scene: Scene, work: Work) -> Trial:
     """One client and the gateway on this loop, which should be ``VirtualTimeLoop``; with a state directory of its own."""
     async with gateway(scene, epoch=NOON - anyio.current_time()) as running:
-        contender, clock = CONTENDERS[name], Clock(epoch=NOON)
+        contender, clock = (CONTENDERS | UNLIMITED)[name], Clock(epoch=NOON)
         driven = await drive(contender, running.url, work, clock=clock, go=anyio.lowlevel.checkpoint)
         return Trial(name=name, scene=scene, seen=running.counted(), clients=[driven])
 
 
-def virtually(story: Callable[[], Awaitable[Trial]]) -> Trial:
+def virtually(story: Coroutine[Any, Any, T]) -> T:
     """Run a story in virtual time."""
     with asyncio.Runner(loop_factory=sim.VirtualTimeLoop) as runner:
-        return runner.run(_awaited(story))
+        return runner.run(story)
 
 
-async def _awaited(story: Callable[[], Awaitable[Trial]]) -> Trial:
-    return await story()
+@attrs.frozen(kw_only=True)
+class Job:
+    """A trial to be made apart."""
+
+    name: str
+    scene: Scene
+    work: Work
+    clients: int = 1
+
+
+def side_by_side(jobs: Sequence[Job], *, lanes: int) -> list[Trial]:
+    """All jobs, apart, ``lanes`` at a time; those first in line begin first. In the order of the jobs."""
+    return anyio.run(_side_by_side, jobs, lanes)
+
+
+async def _side_by_side(jobs: Sequence[Job], lanes: int) -> list[Trial]:
+    free, trials = anyio.CapacityLimiter(lanes), dict[int, Trial]()
+
+    async def one(number: int, job: Job) -> None:
+        async with free:
+            trials[number] = await apart(job.name, job.scene, job.work, clients=job.clients)
+
+    async with anyio.create_task_group() as group:
+        for number, job in enumerate(jobs):
+            group.start_soon(one, number, job)
+    return [trials[number] for number in range(len(jobs))]
 
 
 async def apart(name: str, scene: Scene, work: Work, *, clients: int = 1) -> Trial:

@@ -87,7 +87,6 @@ def reachable(root, depth):
 
 def test_a_secret_shows_itself_to_nobody():
     """No repr, str, format, copy, pickle, asdict or unstructuring of a Secret, or of what holds one, gives the text."""
-
     secret = Secret(KEY)
     holder = attrs.make_class("Holder", ["secret"])(secret)
     told = [

@@ -1,8 +1,8 @@
 """The commands by name, and the one place where errors become exit codes.
 
-Decides which command a line means; each is imported when it is called. Exit codes: 0 all done; 1 done, but rows were refused or
-need review; 2 wrong use, configuration, key or file; 3 stopped, resumable; 74 journal I/O error; 75 journal in use; 130 and 143
-interrupted. Beyond these: 70 for a defect of our own, 141 where the reader of our output went away.
+Decides which command a line means; each is imported when it is called. Exit codes: 0 all done; 1 done, but something was refused,
+failed or needs review; 2 wrong use, configuration, key or file; 3 stopped, resumable, or not now; 74 journal or ledger I/O error;
+75 journal in use; 130 and 143 interrupted. Beyond these: 70 for a defect of our own, 141 where the reader of our output went away.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from alma_async.cli.console import log_at, say
 from alma_async.errors import (
     AlmaError,
     DeadlineExceeded,
+    JobOverlap,
+    JobThresholdReached,
     NotSent,
     OutcomeUnknown,
     QuotaExhausted,
@@ -29,11 +31,20 @@ from alma_async.version import __version__
 
 __all__ = ["app", "run"]
 
-_PASSING: Final = (DeadlineExceeded, NotSent, OutcomeUnknown, QuotaExhausted, RateLimited, ServerFault)
+_PASSING: Final = (
+    DeadlineExceeded,
+    JobOverlap,
+    JobThresholdReached,
+    NotSent,
+    OutcomeUnknown,
+    QuotaExhausted,
+    RateLimited,
+    ServerFault,
+)
 
 app = App(
     name="alma-async",
-    help="Alma's electronic resources from the shell, within the institution's allowance.",
+    help="Alma's electronic resources, sets and jobs from the shell, within the institution's allowance.",
     help_epilogue=(
         "The key comes from ALMA_API_KEY or a file. Every option has a variable: "
         "--until-done of load is ALMA_LOAD_UNTIL_DONE. ALMA_LOG=debug tells more."
@@ -51,18 +62,67 @@ _COMMANDS: Final = {
     "quota": ("quota:quota", "Show the remaining calls and what this installation reserves."),
     "sim": ("sim:sim", "Serve a simulated Alma on this machine."),
 }
+# Each area: what it is, and its commands with what they do.
 _AREAS: Final = {
-    "collections": "Electronic collections.",
-    "services": "Electronic services of a collection.",
-    "portfolios": "Portfolios of a service.",
+    "collections": (
+        "Electronic collections.",
+        {
+            "list": ("electronic:list_collections", "All, one line each."),
+            "get": ("electronic:get_collection", "One, whole."),
+        },
+    ),
+    "services": (
+        "Electronic services of a collection.",
+        {
+            "list": ("electronic:list_services", "All, one line each."),
+            "get": ("electronic:get_service", "One, whole."),
+        },
+    ),
+    "portfolios": (
+        "Portfolios of a service.",
+        {
+            "list": ("electronic:list_portfolios", "All, one line each."),
+            "get": ("electronic:get_portfolio", "One, whole."),
+        },
+    ),
+    "sets": (
+        "Sets and their members.",
+        {
+            "list": ("sets:list_sets", "All or some, one line each."),
+            "get": ("sets:get_set", "One, without its members."),
+            "create": ("sets:create_set", "A new one: itemized and empty, or logical."),
+            "combine": ("sets:combine_sets", "A new one of two others."),
+            "from-logical": ("sets:set_from_logical", "A new one of what a logical set finds now."),
+            "from-import": ("sets:set_from_import", "A new one of what an import brought."),
+            "update": ("sets:update_set", "Change its name or description."),
+            "delete": ("sets:delete_set", "Delete it; what was in it stays."),
+            "members": ("members:list_members", "All members, one line each."),
+            "add": ("members:add_members", "Add members."),
+            "remove": ("members:remove_members", "Take members out."),
+            "replace": ("members:replace_members", "Make these the members."),
+        },
+    ),
+    "jobs": (
+        "Jobs, their runs, and starting them within Alma's limits.",
+        {
+            "list": ("jobs:list_jobs", "All or some, one line each."),
+            "get": ("jobs:get_job", "One, whole."),
+            "submit": ("submit:submit_job", "Start one as soon as it may be, and wait for its end."),
+            "guard": ("job_guard:show_guard", "What runs, and when the next start of each is free."),
+            "instances": ("jobs:list_instances", "The runs of one."),
+            "instance": ("jobs:get_instance", "One run, with its counters."),
+            "events": ("jobs:list_events", "What a run rejected."),
+            "matches": ("jobs:list_matches", "What an import matched."),
+        },
+    ),
 }
 
 for _name, (_path, _help) in _COMMANDS.items():
     app.command(f"alma_async.cli.{_path}", name=_name, help=_help)
-for _name, _help in _AREAS.items():
+for _name, (_help, _commands) in _AREAS.items():
     _area = App(name=_name, help=_help)
-    _area.command(f"alma_async.cli.electronic:list_{_name}", name="list", help="All, one line each.")
-    _area.command(f"alma_async.cli.electronic:get_{_name[:-1]}", name="get", help="One, whole.")
+    for _command, (_path, _told) in _commands.items():
+        _area.command(f"alma_async.cli.{_path}", name=_command, help=_told)
     app.command(_area)
 
 
@@ -93,9 +153,10 @@ def run(tokens: list[str]) -> int:
 
 
 def _code_of(error: AlmaError) -> int:
+    from alma_async.guard import LedgerError
     from alma_async.load.journal import JournalError, JournalInUse
 
-    if isinstance(error, JournalError):
+    if isinstance(error, (JournalError, LedgerError)):
         return 74
     if isinstance(error, JournalInUse):
         return 75

@@ -40,14 +40,15 @@ async def attend(
     *,
     stop: Callable[[], None] | None = None,
     tick: Callable[[], None] | None = None,
+    every: float = 1.0,
     grace: float = GRACE,
 ) -> Ended[T]:
     """Do the work. A signal calls ``stop`` and gives it ``grace`` seconds, or cancels it at once where it cannot be stopped.
 
-    ``tick`` is called every second meanwhile.
+    ``tick`` is called each ``every`` seconds meanwhile; where it fails, that is the end of the work too.
     """
-    ended: Ended[T] = Ended(None, None)
-    failure: Exception | None = None
+    results: list[T] = []
+    failures: list[Exception] = []
     came: list[Signals] = []
 
     async with anyio.create_task_group() as group:
@@ -62,27 +63,33 @@ async def attend(
                         await anext(signals)
             group.cancel_scope.cancel()
 
+        async def whole(part: Callable[[], Awaitable[None]]) -> None:
+            """One part to its end, which is the end of all; what it raises is raised below, as itself and not as a group."""
+            try:
+                await part()
+            except Exception as error:  # noqa: BLE001
+                failures.append(error)
+            group.cancel_scope.cancel()
+
+        async def working() -> None:
+            results.append(await work())
+
+        async def ticking() -> None:
+            while tick is not None:
+                await anyio.sleep(every)
+                tick()
+
         await group.start(watch)
         if tick is not None:
-            group.start_soon(_ticking, tick)
-        try:
-            ended = Ended(await work(), None)
-        except Exception as error:  # noqa: BLE001 - raised below, as itself and not as a group
-            failure = error
-        group.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-    return attrs.evolve(ended, signal=came[0] if came else None)
+            group.start_soon(whole, ticking)
+        await whole(working)
+    if failures:
+        raise failures[0]
+    return Ended(results[0] if results else None, came[0] if came else None)
 
 
 def _signals() -> AbstractContextManager[AsyncIterator[Signals]]:
     return anyio.open_signal_receiver(SIGINT, SIGTERM)
-
-
-async def _ticking(tick: Callable[[], None]) -> None:
-    while True:
-        await anyio.sleep(1.0)
-        tick()
 
 
 def finish(work: Callable[[], Awaitable[int]]) -> int:

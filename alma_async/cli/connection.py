@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import attrs
 from cyclopts import Group, Parameter
@@ -20,11 +20,17 @@ __all__ = ["FROM_ENVIRONMENT", "Connection"]
 _VARIABLES: Final[Mapping[str, str]] = {
     "region": "ALMA_REGION",
     "base_url": "ALMA_BASE_URL",
-    "per_second": "ALMA_PER_SECOND",
-    "reserve": "ALMA_DAILY_RESERVE",
     "institution": "ALMA_INSTITUTION",
     "key_file": "ALMA_API_KEY_FILE",
+    "per_second": "ALMA_PER_SECOND",
+    "reserve": "ALMA_DAILY_RESERVE",
+    "pacing": "ALMA_PACING",
+    "polite": "ALMA_COURTESY",
+    "in_flight": "ALMA_IN_FLIGHT",
+    "margin": "ALMA_MARGIN",
 }
+_COURTESY: Final = {True: "polite", False: "normal"}
+_LIMITS: Final = Group("Limits", sort_key=20)
 
 
 @Parameter(name="*", group=Group("Connection", sort_key=10))
@@ -34,17 +40,31 @@ class Connection:
 
     region: Annotated[str | None, Parameter(help="na eu ap aps ca cn (ALMA_REGION)")] = None
     base_url: Annotated[str | None, Parameter(help="another origin (ALMA_BASE_URL)")] = None
-    per_second: Annotated[
-        float | None, Parameter(help="calls a second, 25 if not said (ALMA_PER_SECOND)")
-    ] = None
-    reserve: Annotated[
-        str | None, Parameter(help="left of the day's calls: forecast, 5000 or 10% (ALMA_DAILY_RESERVE)")
-    ] = None
     institution: Annotated[
         str | None, Parameter(help="label under which all its keys share (ALMA_INSTITUTION)")
     ] = None
     key_file: Annotated[
         str | None, Parameter(help="file that holds the key (ALMA_API_KEY_FILE); else ALMA_API_KEY")
+    ] = None
+    per_second: Annotated[
+        float | None, Parameter(group=_LIMITS, help="calls a second, 25 if not said (ALMA_PER_SECOND)")
+    ] = None
+    reserve: Annotated[
+        str | None,
+        Parameter(group=_LIMITS, help="left of the day's calls: forecast, 5000 or 10% (ALMA_DAILY_RESERVE)"),
+    ] = None
+    pacing: Annotated[
+        Literal["even", "greedy"] | None,
+        Parameter(group=_LIMITS, help="bulk work over the day: spread, or at once (ALMA_PACING)"),
+    ] = None
+    polite: Annotated[
+        bool | None, Parameter(group=_LIMITS, help="keep further from what others use (ALMA_COURTESY)")
+    ] = None
+    in_flight: Annotated[
+        int | None, Parameter(group=_LIMITS, help="calls under way at once, at most (ALMA_IN_FLIGHT)")
+    ] = None
+    margin: Annotated[
+        float | None, Parameter(group=_LIMITS, help="share by which calls are spaced wider (ALMA_MARGIN)")
     ] = None
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
@@ -54,9 +74,8 @@ class Connection:
         """
         if self.region is not None and self.base_url is not None:
             raise ConfigurationError("--region and --base-url both say where to; give one.")
-        given = {
-            _VARIABLES[name]: str(value) for name, value in attrs.asdict(self).items() if value is not None
-        }
+        told = attrs.asdict(self) | {"polite": None if self.polite is None else _COURTESY[self.polite]}
+        given = {_VARIABLES[name]: str(value) for name, value in told.items() if value is not None}
         hidden: set[str] = set()
         if self.region is not None or self.base_url is not None:
             hidden |= {"ALMA_REGION", "ALMA_BASE_URL"}

@@ -1,11 +1,12 @@
-"""``demo``: the sample title list into a simulated Alma, and both sides' counts compared.
+"""``demo``: the sample title list into a simulated Alma, a set of what was loaded, a job on it, and both sides' counts compared.
 
-The simulator shares no code with the client, so where both say the same, it is so.
+Decides how much is asked for: all rows, and one run of the job more than Alma runs at once, so that the guard has to hold one
+back. What is claimed at the end is checked in ``alma_async.cli.both_sides``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from importlib.resources import as_file, files
@@ -22,12 +23,16 @@ from cyclopts.validators import Number
 
 from alma_async import sim as simulator
 from alma_async.alma.client import AlmaClient
+from alma_async.alma.models.common import Coded
+from alma_async.alma.models.sets import AlmaSet
 from alma_async.cli.attending import attend
+from alma_async.cli.both_sides import PROCESSED, Worked, load_differences, work_differences
 from alma_async.cli.console import say, show
 from alma_async.cli.sim import KEY
 from alma_async.cli.summary import closing, refusals
 from alma_async.cli.view import View
 from alma_async.governance.budget import LocalBudget
+from alma_async.guard import SqliteLedger
 from alma_async.load.journal import Journal
 from alma_async.load.loader import Load
 from alma_async.load.progress import Report
@@ -35,12 +40,14 @@ from alma_async.load.readers import RowSource, read_rows
 from alma_async.load.rows import BadRow, Fingerprint, Row
 from alma_async.settings import Limits
 
-__all__ = ["demo", "differences"]
+__all__ = ["demo"]
 
 SAMPLE: Final = "sample_titles.txt"
 LATENCY: Final = simulator.Latency(base=0.1, jitter=0.2)
 # Client and simulator share one process here and may be held up at different moments; 50 ms a second keep that out of the count.
 MARGIN: Final = 0.05
+RUNS: Final = 4
+SECONDS_OF_A_RUN: Final = 1.5
 
 
 @attrs.frozen
@@ -62,21 +69,22 @@ def demo(
     rows: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     rate: Annotated[int, Parameter(validator=Number(gte=1, lte=1000))] = 25,
 ) -> int:
-    """Load the sample list into a simulated Alma on this machine. Needs no account and no network.
+    """Load the sample list into a simulated Alma on this machine, and run a job on it. Needs no account and no network.
 
     :param rows: so many rows of the list; all by default
     :param rate: calls a second that the simulated Alma allows
     """
     world = simulator.World.demo(simulator.Config(rate=rate, latency=LATENCY, seed=1))
+    world.jobs.add(attrs.evolve(world.jobs.all[simulator.DEMO_JOB], duration=SECONDS_OF_A_RUN))
     with (
         TemporaryDirectory(prefix="alma-async-demo-") as directory,
         as_file(files(__package__) / SAMPLE) as path,
         _served(world) as base_url,
     ):
-        journal = Path(directory) / "demo.load"
         show(f"A simulated Alma at {base_url} allows {rate} calls a second. Loading {SAMPLE} into it ...")
-        ended = anyio.run(attend, partial(_load, First(read_rows(path), rows), base_url, rate, journal))
-        return ended.interrupted if ended.result is None else _tell(ended.result, world, journal, rate)
+        story = partial(_story, First(read_rows(path), rows), base_url, rate, Path(directory), world)
+        ended = anyio.run(attend, story)
+        return ended.interrupted if ended.result is None else ended.result
 
 
 @contextmanager
@@ -89,55 +97,92 @@ def _served(world: simulator.World) -> Iterator[str]:
         yield server.base_url
 
 
-async def _load(rows: First, base_url: str, rate: int, journal: Path) -> Report:
-    limits = Limits(per_second=rate, margin=MARGIN)
-    async with AlmaClient(KEY, base_url=base_url, budget=LocalBudget(), limits=limits) as alma:
-        load = Load(
-            alma,
-            collection_id=simulator.DEMO_COLLECTION,
-            service_id=simulator.DEMO_SERVICE,
-            journal=journal,
-        )
-        with View(SAMPLE, held=lambda: alma.quota().why) as view:
-            return await load.run(rows, on_progress=view)
-
-
-def _tell(report: Report, world: simulator.World, path: Path, rate: int) -> int:
-    """The summary, the rows that were refused, and whether the simulator says the same."""
-    with Journal(path) as journal:
-        for line in refusals(journal, most=report.rows):
-            show(line)
-    for line in closing(report):
-        show(line)
-    tally = world.tally
-    if found := differences(report, world, rate):
-        for difference in found:
-            say(f"The simulator counted otherwise: {difference}.")
-        return 1
-    peak = simulator.busiest_second(tally.received)
+async def _story(rows: First, base_url: str, rate: int, directory: Path, world: simulator.World) -> int:
+    """Load, gather, run; each part is compared when it has ended, and nothing goes on from a difference."""
+    limits, ledger = Limits(per_second=rate, margin=MARGIN), SqliteLedger(directory / "demo.ledger")
+    journal = directory / "demo.load"
+    try:
+        async with AlmaClient(
+            KEY, base_url=base_url, budget=LocalBudget(), limits=limits, ledger=ledger
+        ) as alma:
+            report = await _load(alma, rows, journal)
+            made = _tell_load(report, journal)
+            if not _agree(load_differences(report, world, rate)):
+                return 1
+            show(
+                f"The simulator counted the same: {_calls(world)}, {report.created:,} portfolios, every row once."
+            )
+            worked = await _work(alma, made)
+            if not _agree(work_differences(worked, world, rate)):
+                return 1
+    finally:
+        ledger.close()
+    peak = simulator.busiest_second(world.tally.received)
+    running = world.jobs.summary()["most_running"]
     show(
-        f"The simulator counted the same: {len(tally.received):,} calls, {tally.created.total():,} portfolios, "
-        f"every row once, {report.rejected:,} refused with line and reason, "
-        f"never more than {peak} calls in any second (allowed: {rate})."
+        f"The simulator counted the same: {worked.members:,} members, {len(worked.counters)} starts, never more than "
+        f"{running} running; {_calls(world)} in all, never more than {peak} in any second (allowed: {rate})."
     )
     return 0
 
 
-def differences(report: Report, world: simulator.World, rate: int) -> list[str]:
-    """What the simulator saw that the report does not say; nothing where all agrees."""
-    tally = world.tally
-    once = set(tally.created.values()) <= {1} and not world.portfolios.duplicates()
-    peak = simulator.busiest_second(tally.received)
-    ended = report.created + report.updated + report.unchanged + report.rejected + report.duplicates
-    claims = (
-        (ended == report.rows, f"only {ended} of {report.rows} rows came to an end"),
-        (
-            len(world.portfolios.all) == report.created,
-            f"{len(world.portfolios.all)} portfolios, not {report.created}",
-        ),
-        (once, "a portfolio was made twice"),
-        (len(tally.received) == report.calls, f"{len(tally.received)} calls, not {report.calls}"),
-        (not tally.refused, f"refused calls: {dict(tally.refused)}"),
-        (peak <= rate, f"{peak} calls in one second, where {rate} are allowed"),
+async def _load(alma: AlmaClient, rows: First, journal: Path) -> Report:
+    load = Load(
+        alma,
+        collection_id=simulator.DEMO_COLLECTION,
+        service_id=simulator.DEMO_SERVICE,
+        journal=journal,
     )
-    return [wrong for right, wrong in claims if not right]
+    with View(SAMPLE, held=lambda: alma.quota().why) as view:
+        return await load.run(rows, on_progress=view)
+
+
+def _tell_load(report: Report, path: Path) -> list[str]:
+    """The summary and the rows that were refused; the ids of the portfolios that the journal names."""
+    with Journal(path) as journal:
+        for line in refusals(journal, most=report.rows):
+            show(line)
+        made = [entry.portfolio_id for entry in journal.entries(limit=report.rows) if entry.portfolio_id]
+    for line in closing(report):
+        show(line)
+    return made
+
+
+async def _work(alma: AlmaClient, portfolios: list[str]) -> Worked:
+    """A set of the portfolios, and the job on it: all runs are asked for at once."""
+    wanted = AlmaSet(
+        name="Loaded by the demo",
+        type=Coded("ITEMIZED"),
+        content=Coded("PORTFOLIO"),
+        private=Coded("false"),
+    )
+    set_id = (await alma.sets.create(wanted)).id or ""
+    change = await alma.sets.add_members(set_id, portfolios)
+    job = await alma.jobs.get(simulator.DEMO_JOB)
+    show(f"Set {set_id} holds {change.added:,} of them. Running {job.name!r} on it {RUNS} times ...")
+    counters: list[Mapping[str, int]] = []
+
+    async def run(number: int) -> None:
+        started = await alma.jobs.submit(simulator.DEMO_JOB, {"set_id": set_id, "job_name": f"demo {number}"})
+        show(f"run {number} has started ({started.instance_id})")
+        ended = await started.wait()
+        counters.append(ended.counters)
+        show(f"run {number} ended: {ended.status.value}, {ended.counters.get(PROCESSED, 0):,} records")
+
+    try:
+        async with anyio.create_task_group() as group:
+            for number in range(1, RUNS + 1):
+                group.start_soon(run, number)
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return Worked(set_id=set_id, members=change.added, counters=counters)
+
+
+def _agree(differences: list[str]) -> bool:
+    for difference in differences:
+        say(f"The simulator counted otherwise: {difference}.")
+    return not differences
+
+
+def _calls(world: simulator.World) -> str:
+    return f"{len(world.tally.received):,} calls"

@@ -26,6 +26,7 @@ from alma_async.load.journal import Journal, JournalInUse
 from alma_async.load.loader import QUARANTINE, Load
 from alma_async.load.progress import Progress, Report, row_counts
 from alma_async.load.readers import RowSource, read_rows
+from alma_async.load.readers.text import TextFile
 from alma_async.load.reconcile import OnUnknown
 from alma_async.load.report import check_path, write_report
 from alma_async.load.rows import InputError
@@ -91,14 +92,24 @@ class Input:
     def rows(self) -> RowSource:
         """The rows to read.
 
-        :raises InputError: where the file is not one that can be read.
+        :raises InputError: where the file is not one that can be read, or no row of it could be loaded.
         """
-        return read_rows(
+        rows = read_rows(
             self.file,
             format=self.file_format,
             mms_map=self.map_file or None,
             ignore_unknown=bool(self.ignore_unknown),
         )
+        if (
+            rows.format == "kbart"
+            and not self.map_file
+            and "mms_id" not in TextFile.inspect(rows.path).header
+        ):
+            raise InputError(
+                f"{rows.path} names no records of Alma, so each of its rows would be refused.",
+                advice="Give --mms-map FILE (two columns: ISSN, ISBN or title id, and MMS id), or add a column mms_id.",
+            )
+        return rows
 
 
 def load(

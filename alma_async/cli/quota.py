@@ -1,43 +1,77 @@
-"""``quota``: what remains of the day's calls, learned by one cheap call, and what the governor makes of it."""
+"""``quota``: what remains of the day's calls, learned by one cheap call, and what the governor makes of it.
+
+Decides when to call: once, and while watching once a minute. Between the calls a watch reads the machine's budget, where
+other processes of this machine write down what they learn, and costs nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
-from enum import Enum
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
+import anyio
 import attrs
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
-from alma_async.cli.attending import finish
+from alma_async.alma.client import AlmaClient
+from alma_async.cli.attending import attend, finish
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import json_line, say, show
-from alma_async.errors import QuotaExhausted
-from alma_async.governance.snapshot import QuotaSnapshot
+from alma_async.cli.quota_view import Drawn, as_json, line, lines, screen
+from alma_async.errors import (
+    BadAnswer,
+    ConfigurationError,
+    DeadlineExceeded,
+    NotSent,
+    QuotaExhausted,
+    RateLimited,
+    ServerFault,
+)
 from alma_async.settings import Priority
 
-__all__ = ["as_json", "quota"]
+__all__ = ["quota"]
+
+EVERY: Final = 1.0
+# A watch goes on through these.
+_PASSING: Final = (BadAnswer, DeadlineExceeded, NotSent, QuotaExhausted, RateLimited, ServerFault)
+
+Seconds = Annotated[float, Parameter(validator=Number(gte=0.1, lte=86_400))]
+Looks = Annotated[float | None, Parameter(validator=Number(gte=0.1, lte=86_400))]
 
 
 def quota(
+    every: Looks = None,
+    /,
     *,
+    watch: Annotated[bool, Parameter(negative="")] = False,
+    ask: Seconds = 60.0,
     json: Annotated[bool, Parameter(negative="")] = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """Show the remaining calls and what this installation reserves. Costs one call.
+    """Show the remaining calls and what this installation reserves. Costs one call; --watch [SECONDS] keeps looking.
 
-    :param json: one JSON object
+    :param every: with --watch, seconds between two looks; 1 by default. Looking costs no call
+    :param watch: look again and again, until Ctrl-C: a view on a terminal, else a line for each look
+    :param ask: with --watch, seconds between two calls; what other processes here learn is seen between them
+    :param json: one JSON object, of each look
     """
-    return finish(partial(_quota, connection, json=json))
+    if every is not None and not watch:
+        raise ConfigurationError("A number of seconds goes with --watch.")
+    if watch:
+        anyio.run(partial(_watch, connection, every=every or EVERY, ask=ask, json=json))
+        return 0  # to be interrupted is how a watch ends
+    return finish(partial(_once, connection, json=json))
 
 
-async def _quota(connection: Connection, *, json: bool) -> int:
+async def _once(connection: Connection, *, json: bool) -> int:
     code = 0
     async with connection.client() as alma:
         try:
-            await alma.request("GET", "/almaws/v1/conf/test", priority=Priority.INTERACTIVE)
+            await _ask(alma)
         except QuotaExhausted as error:
             say(str(error))
             code = 3
@@ -50,19 +84,55 @@ async def _quota(connection: Connection, *, json: bool) -> int:
     return code
 
 
-def as_json(snapshot: QuotaSnapshot) -> dict[str, Any]:
-    """The snapshot as JSON holds it: priorities by name, moments in ISO 8601."""
-    return {name: _plain(value) for name, value in attrs.asdict(snapshot).items()}
+async def _ask(alma: AlmaClient) -> None:
+    await alma.request("GET", "/almaws/v1/conf/test", priority=Priority.INTERACTIVE)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {_plain(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, datetime):
-        return value.isoformat(timespec="seconds")
-    if isinstance(value, float):
-        return round(value, 3)
-    return value.value if isinstance(value, Enum) else value
+async def _watch(connection: Connection, *, every: float, ask: float, json: bool) -> None:
+    with ExitStack() as stack:
+        draw = stack.enter_context(screen()) if sys.stdout.isatty() and not json else None
+        async with connection.client() as alma:
+            watch = Watch(alma, draw=draw, json=json)
+            await attend(partial(watch.keep_asking, ask), tick=watch.look, every=every)
+
+
+@attrs.define
+class Watch:
+    """Looks at what the client knows and tells it: on a terminal with ``draw``, else a line for each look."""
+
+    alma: AlmaClient
+    draw: Callable[[Iterable[str]], None] | None = attrs.field(kw_only=True)
+    json: bool = attrs.field(kw_only=True)
+    _drawn: Drawn = attrs.field(factory=Drawn, init=False)
+    _trouble: str = attrs.field(default="", init=False)
+
+    async def keep_asking(self, every: float) -> None:
+        """Call, now and then."""
+        while True:
+            try:
+                await _ask(self.alma)
+                self._trouble = ""
+            except _PASSING as error:
+                self._trouble = str(error)
+                if self.draw is None:
+                    say(self._trouble)
+            self.look()
+            await self.alma.clock.sleep(every)
+
+    def look(self) -> None:
+        """Look once. Costs no call."""
+        seen, at = self.alma.quota(), self.alma.clock.utc()
+        drawn = self._drawn.seen(seen, now=self.alma.clock.now())
+        if self.draw is not None:
+            self.draw(lines(seen, at=at, drawn=drawn, trouble=self._trouble))
+            return
+        if self.json:
+            json_line(
+                {"at": at.isoformat(timespec="milliseconds"), "drawn_per_second": drawn} | as_json(seen)
+            )
+        else:
+            show(line(seen, at=at, drawn=drawn))
+        sys.stdout.flush()
 
 
 def _words(value: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 
 import anyio
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from alma_async import sim as simulator
 from alma_async.cli.attending import attend
@@ -18,6 +19,12 @@ __all__ = ["KEY", "sim"]
 
 KEY: Final = "sim-demo"
 
+# Ways to go wrong that every client meets one day; what would end the day is left out.
+_KINDS: Final = ("refuse", "server_error", "html_200", "cut_before", "cut_after", "truncate")
+
+Positive = Annotated[float, Parameter(validator=Number(gte=0))]
+Share = Annotated[float, Parameter(validator=Number(gte=0, lte=1))]
+
 
 def sim(
     *,
@@ -25,7 +32,10 @@ def sim(
     port: int = 8799,
     rate: float = 25,
     quota: int = 100_000,
-    latency: float = 0.2,
+    foreign: Positive = 0.0,
+    latency: Positive = 0.2,
+    jitter: Positive = 0.0,
+    faults: Share = 0.0,
     window: Literal["fixed", "sliding", "bucket"] = "fixed",
     seed: int = 0,
     allow_any_key: Annotated[bool, Parameter(negative="")] = False,
@@ -36,7 +46,10 @@ def sim(
     :param port: 0 takes a free one
     :param rate: calls a second, for all clients together; 0 sets no limit
     :param quota: calls a day
+    :param foreign: calls a second that other integrations make
     :param latency: seconds that an answer takes
+    :param jitter: up to so many seconds more, at random
+    :param faults: share of the calls that go wrong: refused, failed, cut off before or after they had their effect
     :param window: how calls a second are counted
     :param seed: of whatever is random
     :param allow_any_key: take keys that do not begin with sim-
@@ -44,7 +57,9 @@ def sim(
     config = simulator.Config(
         rate=rate or None,
         quota=quota,
-        latency=latency,
+        foreign=foreign,
+        latency=simulator.Latency(base=latency, jitter=jitter),
+        faults=simulator.FaultPlan(dict.fromkeys(_KINDS, faults / len(_KINDS)), seed=seed),
         window=window,
         seed=seed,
         allow_any_key=allow_any_key,

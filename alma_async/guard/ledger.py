@@ -23,19 +23,17 @@ import hashlib
 import logging
 import math
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from enum import Enum
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
 import anyio
-import attrs
 
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.guard.book import EVERY_JOB, Block, Book, Run, Waiter, Why
-from alma_async.guard.lifecycle import COUNTS, OCCUPIES
 from alma_async.guard.place import Busy, LedgerError, create, identity, making, put_aside
+from alma_async.guard.records import Damaged, Row, load, save
 
 __all__ = ["LedgerError", "SqliteLedger", "job_ledger"]
 
@@ -44,9 +42,9 @@ _log = logging.getLogger("alma_async.guard")
 T = TypeVar("T")
 
 _FORMAT: Final = 1
-_TRY: Final = 0.01  # chosen: seconds in which SQLite itself asks for a lock again
-_PAUSE: Final = 0.01  # chosen: between two tries
-_TRIES: Final = 500  # chosen: some ten seconds in all
+_TRY: Final = 0.005  # chosen: seconds in which SQLite itself asks for a lock again
+_PAUSE: Final = 0.05  # chosen: between two tries
+_TRIES: Final = 200  # chosen: some ten seconds in all
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS run (
@@ -68,41 +66,7 @@ INSERT INTO news VALUES (0);
 """
 
 
-class _Damaged(Exception):
-    """The file is no ledger, or not the one that was written."""
-
-
 _Change: TypeAlias = tuple[Callable[[Book], Any], float, str | None]
-_Record: TypeAlias = Run | Waiter | Block
-
-
-class _Part:
-    """One table: the class of its records, their key, which rows can matter, and the statements for them."""
-
-    def __init__(self, kind: type[_Record], key: str, where: str = "") -> None:
-        table = kind.__name__.lower()
-        self.kind, self.key, self.where = kind, key, where
-        self.columns = tuple(field.name for field in attrs.fields(kind))
-        names = f"{', '.join(self.columns)}, seal"
-        places = ", ".join("?" * (len(self.columns) + 1))
-        self.select = f"SELECT {names} FROM {table} {where}"  # noqa: S608 - these are all our own names
-        self.insert = f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({places})"  # noqa: S608
-        self.delete = f"DELETE FROM {table} WHERE {key} = ?"  # noqa: S608
-
-
-_OPEN: Final = ", ".join(f"'{state.value}'" for state in sorted(OCCUPIES, key=lambda state: state.value))
-_OVER: Final = ", ".join(
-    f"'{state.value}'" for state in sorted(COUNTS - OCCUPIES, key=lambda state: state.value)
-)
-_PARTS: Final = {
-    "runs": _Part(
-        Run,
-        "key",
-        f"WHERE state IN ({_OPEN}) OR key = :key OR (latest_start > :since AND state IN ({_OVER}))",
-    ),
-    "waiters": _Part(Waiter, "key"),
-    "blocks": _Part(Block, "job_id"),
-}
 
 
 class SqliteLedger:
@@ -113,7 +77,7 @@ class SqliteLedger:
         self._db: sqlite3.Connection | None = None
         self._is: tuple[int, int, int] | None = None
         self._owed: list[_Change] = []
-        self._read: dict[tuple[Any, ...], _Record] = {}
+        self._read: dict[Row, Run | Waiter | Block] = {}
 
     def __repr__(self) -> str:
         return f"<SqliteLedger {self.path.name}>"
@@ -145,7 +109,7 @@ class SqliteLedger:
         try:
             with _mapped():
                 return int(self._open().execute("SELECT count FROM news").fetchone()[0])
-        except (Busy, _Damaged, AlmaError):
+        except (Busy, Damaged, AlmaError):
             return -1  # look again; whoever then asks learns why
 
     def close(self) -> None:
@@ -170,7 +134,7 @@ class SqliteLedger:
     def _carry_out(self, act: Callable[[Book], T], since: float, key: str | None) -> T:
         try:
             return self._transact(act, since, key)
-        except _Damaged as error:
+        except Damaged as error:
             self._replace(str(error))
         return self._transact(act, since, key)
 
@@ -179,11 +143,10 @@ class SqliteLedger:
             db = self._open()
             db.execute("BEGIN IMMEDIATE")
             try:
-                book, self._read = _load(db, since, key, self._read)
+                book, self._read = load(db, since, key, self._read)
                 before = book.copy()
                 result = act(book)
-                for name, part in _PARTS.items():
-                    _save(db, part, getattr(before, name), getattr(book, name))
+                save(db, before, book)
                 if book.news:
                     db.execute("UPDATE news SET count = count + 1")
                 db.execute("COMMIT")
@@ -213,18 +176,17 @@ class SqliteLedger:
             why,
         )
         self.close()
-        with making(self.path), _mapped():
+        with making(self.path):
             try:
-                db = _connect(self.path)
-                _load(db, -math.inf, None, {})
-            except _Damaged:
+                with _mapped(), closing(_connect(self.path)) as db:
+                    load(db, -math.inf, None, {})
+            except Damaged:
                 put_aside(self.path)
-                db = _connect(self.path)
-                lost = Block(job_id=EVERY_JOB, until=math.inf, why=Why.LOST)
-                db.execute("BEGIN IMMEDIATE")
-                _save(db, _PARTS["blocks"], {}, {EVERY_JOB: lost})
-                db.execute("COMMIT")
-            db.close()
+                lost = Book(blocks={EVERY_JOB: Block(job_id=EVERY_JOB, until=math.inf, why=Why.LOST)})
+                with _mapped(), closing(_connect(self.path)) as db:
+                    db.execute("BEGIN IMMEDIATE")
+                    save(db, Book(), lost)
+                    db.execute("COMMIT")
 
 
 def job_ledger(institution: str, *, directory: Path) -> SqliteLedger:
@@ -234,48 +196,6 @@ def job_ledger(institution: str, *, directory: Path) -> SqliteLedger:
     """
     name = hashlib.sha256(institution.encode()).hexdigest()[:32]
     return SqliteLedger(directory / "ledgers" / f"{name}.ledger")
-
-
-def _load(
-    db: sqlite3.Connection, since: float, key: str | None, known: Mapping[tuple[Any, ...], _Record]
-) -> tuple[Book, dict[tuple[Any, ...], _Record]]:
-    """The book, and its records by row: a row that was read before is a record that was checked before."""
-    book, read = Book(), {}
-    for name, part in _PARTS.items():
-        records = getattr(book, name)
-        for row in db.execute(part.select, {"since": since, "key": key} if part.where else {}):
-            record = known.get(row) or _record(part, row)
-            read[row] = records[getattr(record, part.key)] = record
-    return book, read
-
-
-def _record(part: _Part, row: tuple[Any, ...]) -> _Record:
-    *values, seal = row
-    if seal != _seal(values):
-        raise _Damaged("a record does not fit its checksum")
-    return part.kind(**dict(zip(part.columns, values, strict=True)))
-
-
-def _save(
-    db: sqlite3.Connection, part: _Part, before: Mapping[str, _Record], after: Mapping[str, _Record]
-) -> None:
-    for key in before.keys() - after.keys():
-        db.execute(part.delete, (key,))
-    for key, record in after.items():
-        if before.get(key) is not record and before.get(key) != record:
-            values = [_plain(getattr(record, column)) for column in part.columns]
-            db.execute(part.insert, [*values, _seal(values)])
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Enum):
-        return value.value
-    return int(value) if isinstance(value, bool) else value
-
-
-def _seal(values: list[Any]) -> bytes:
-    plain = [float(value) if isinstance(value, (int, float)) else value for value in values]
-    return hashlib.blake2b(repr(plain).encode(), digest_size=8).digest()
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -302,7 +222,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     if version not in (0, _FORMAT):
         raise ConfigurationError(f"{path.name} is not a ledger of this version.")
     if db.execute("PRAGMA quick_check").fetchone()[0] != "ok":
-        raise _Damaged("its structure is broken")
+        raise Damaged("its structure is broken")
     if version == 0:
         db.execute("BEGIN IMMEDIATE")
         for statement in _SCHEMA.split(";"):
@@ -324,5 +244,5 @@ def _mapped() -> Iterator[None]:
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         raise Busy
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        raise _Damaged(failure)
+        raise Damaged(failure)
     raise LedgerError(f"The job ledger failed ({failure}).")

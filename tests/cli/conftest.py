@@ -16,8 +16,13 @@ from anyio.from_thread import start_blocking_portal
 
 from alma_async import sim
 from alma_async.cli import main
+from alma_async.clock import Clock
+from alma_async.governance.machine import machine_budget
+from alma_async.governance.pacing import terms
+from alma_async.settings import state_dir
 
 KEY = "sim-canary-4711"
+INSTITUTION = "tests"
 
 
 @attrs.frozen
@@ -59,7 +64,16 @@ def shell(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, t
         monkeypatch.delenv(name)
     monkeypatch.setenv("ALMA_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("ALMA_API_KEY", KEY)
+    monkeypatch.setenv("ALMA_INSTITUTION", INSTITUTION)
     return Shell(capsys)
+
+
+async def call_long_ago(scope: str) -> None:
+    """Let the machine have called there a minute ago: a budget of which nothing is known begins with a wait of a second."""
+    budget = machine_budget(scope, directory=state_dir())
+    paced = terms(25.0, per_second=25.0, margin=0.0)
+    await budget.reserve(paced, now=Clock().now() - 60, cost=1.0, waiting=0)
+    await budget.aclose()
 
 
 Served = Callable[..., AbstractContextManager[sim.World]]
@@ -76,6 +90,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Served:
             start_blocking_portal() as portal,
             portal.wrap_async_context_manager(sim.serve(world)) as server,
         ):
+            portal.call(call_long_ago, f"{server.base_url}#{INSTITUTION}")
             monkeypatch.setenv("ALMA_BASE_URL", server.base_url)
             monkeypatch.setenv("ALMA_PER_SECOND", "400")
             yield world

@@ -10,6 +10,7 @@ import pytest
 
 from alma_async import errors
 from alma_async.cli import app as commands
+from alma_async.guard import LedgerError
 from alma_async.load.journal import JournalError, JournalInUse
 from alma_async.load.rows import InputError
 from alma_async.version import __version__
@@ -20,7 +21,18 @@ def test_help_lists_every_command(shell: Shell) -> None:
     """``--help`` names all commands and ends with 0."""
     ran = shell("--help")
     assert ran.code == 0
-    for name in ("demo", "load", "resume", "sim", "quota", "portfolios", "services", "collections"):
+    for name in (
+        "demo",
+        "load",
+        "resume",
+        "sim",
+        "quota",
+        "portfolios",
+        "services",
+        "collections",
+        "sets",
+        "jobs",
+    ):
         assert f" {name} " in ran.out
 
 
@@ -36,6 +48,7 @@ def test_help_lists_every_command(shell: Shell) -> None:
         "portfolios get",
         "services list",
         "collections get",
+        *(f"{area} {name}" for area in ("sets", "jobs") for name in commands._AREAS[area][1]),
     ],
 )
 def test_every_command_has_help(shell: Shell, command: str) -> None:
@@ -114,6 +127,9 @@ def test_a_defect_is_70_and_traced_on_request(
         (errors.ServerFault, 3),
         (errors.RateLimited, 3),
         (errors.QuotaExhausted, 3),
+        (errors.JobThresholdReached, 3),
+        (errors.JobOverlap, 3),
+        (LedgerError, 74),
         (JournalError, 74),
         (JournalInUse, 75),
     ],

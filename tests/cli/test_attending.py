@@ -18,15 +18,16 @@ async def kill(which: signal.Signals) -> None:
 
 
 async def test_undisturbed_work_gives_its_result() -> None:
-    """Without a signal the result comes back and ``tick`` was called every second."""
+    """Without a signal the result comes back and ``tick`` was called meanwhile, each so many seconds."""
     ticks: list[int] = []
 
     async def work() -> str:
-        await anyio.sleep(1.2)
+        while len(ticks) < 3:
+            await anyio.sleep(0.01)
         return "done"
 
-    assert await attend(work, tick=lambda: ticks.append(1)) == Ended("done", None)
-    assert ticks == [1]
+    with anyio.fail_after(5):
+        assert await attend(work, tick=lambda: ticks.append(1), every=0.02) == Ended("done", None)
 
 
 async def test_a_failure_comes_as_itself() -> None:
@@ -37,6 +38,16 @@ async def test_a_failure_comes_as_itself() -> None:
 
     with pytest.raises(LookupError, match="mine"):
         await attend(work)
+
+
+async def test_a_tick_that_fails_ends_the_work() -> None:
+    """What ``tick`` raises comes as itself, and the work is cancelled: a reader that went away, for one."""
+
+    def tick() -> None:
+        raise BrokenPipeError
+
+    with anyio.fail_after(5), pytest.raises(BrokenPipeError):
+        await attend(anyio.sleep_forever, tick=tick, every=0.01)
 
 
 async def test_work_that_can_be_stopped_ends_itself() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.errors import ConfigurationError
-from alma_async.settings import from_environment
+from alma_async.settings import Limits, from_environment, limits_from
 
 ENV = {
     "ALMA_API_KEY": "sim-a",
@@ -45,3 +45,38 @@ def test_numbers_join_the_others() -> None:
     """One limit from an option and another from a variable make one set of limits."""
     found = from_environment(Connection(reserve="5%").environment(ENV), {})
     assert (found["limits"].per_second, found["limits"].reserve) == (10.0, "5%")
+
+
+LIMITS = [
+    (Connection(per_second=10), "ALMA_PER_SECOND", "per_second", 10.0, "-1"),
+    (Connection(reserve="5%"), "ALMA_DAILY_RESERVE", "reserve", "5%", "much"),
+    (Connection(pacing="greedy"), "ALMA_PACING", "pacing", "greedy", "hasty"),
+    (Connection(polite=True), "ALMA_COURTESY", "courtesy", "polite", "rude"),
+    (Connection(polite=False), "ALMA_COURTESY", "courtesy", "normal", "yes"),
+    (Connection(in_flight=8), "ALMA_IN_FLIGHT", "in_flight", 8, "2.5"),
+    (Connection(margin=0.2), "ALMA_MARGIN", "margin", 0.2, "0.6"),
+]
+
+
+@pytest.mark.parametrize(("given", "variable", "field", "value", "wrong"), LIMITS)
+def test_each_limit_is_an_option_and_a_variable(
+    given: Connection, variable: str, field: str, value: object, wrong: str
+) -> None:
+    """A limit comes from its variable, the option stands above it, and a value that cannot be is refused by the variable's name."""
+    environ = given.environment({variable: wrong})
+    assert getattr(limits_from(environ), field) == value
+    assert limits_from({variable: environ[variable]}) == limits_from(environ)
+    with pytest.raises(ConfigurationError, match=rf"^{variable} must be .+, not '{wrong}'\.$"):
+        limits_from({variable: wrong})
+
+
+@pytest.mark.parametrize("odd", ["nan", "inf", "0", "1e999", "ten"])
+def test_no_odd_number_is_a_limit(odd: str) -> None:
+    """What is no positive finite number is no rate."""
+    with pytest.raises(ConfigurationError, match="ALMA_PER_SECOND"):
+        limits_from({"ALMA_PER_SECOND": odd})
+
+
+def test_without_variables_the_defaults_hold() -> None:
+    """An empty environment, or empty variables, change nothing."""
+    assert limits_from({}) == limits_from({"ALMA_MARGIN": "", "ALMA_PACING": ""}) == Limits()

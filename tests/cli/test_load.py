@@ -309,3 +309,24 @@ def test_the_report_says_what_became_of_each_row(
         assert {row["portfolio_id"] for row in rows[:2]} == set(world.portfolios.all)
     assert [row["state"] for row in rows] == ["done", "done", "rejected"]
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+KBART = "publication_title\tonline_identifier\ttitle_url"
+
+
+def test_kbart_that_names_no_records_is_2(shell: Shell, served: Served, tmp_path: Path) -> None:
+    """A KBART list without mms_id and without a map is refused once and up front, with the two ways out; each of them works."""
+    file, mms_map = tmp_path / "list.txt", tmp_path / "map.csv"
+    row = "Annals of Tides\t2049-3630\thttps://titles.example.org/1"
+    file.write_text(f"{KBART}\n{row}\n", encoding="utf-8")
+    mms_map.write_text("2049-3630,9910000000010421\n", encoding="utf-8")
+    with served() as world:
+        refused = shell("load", file, *TO)
+        assert (refused.code, refused.out, len(world.tally.received)) == (2, "", 0)
+        assert "--mms-map" in refused.err
+        assert "column mms_id" in refused.err
+        assert len(refused.err.splitlines()) == 1
+        assert shell("load", file, *TO, "--mms-map", mms_map).code == 0
+        file.write_text(f"{KBART}\tMMS_ID\n{row}\t9910000000020421\n", encoding="utf-8")
+        assert shell("load", file, *TO).code == 0
+        assert len(world.portfolios.all) == 2

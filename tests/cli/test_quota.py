@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import signal
+
+import pytest
 
 from tests.cli.conftest import Served, Shell
 
@@ -32,3 +37,74 @@ def test_nothing_left_is_3_and_still_told(shell: Shell, served: Served) -> None:
     assert ran.code == 3
     assert "midnight UTC" in ran.err
     assert json.loads(ran.out)["why"] == "the day's calls are spent"
+
+
+def test_seconds_go_with_watch(shell: Shell, served: Served) -> None:
+    """A number alone is wrong use, and so is one that is no interval; nothing is sent."""
+    with served() as world:
+        for tokens in (("5",), ("--watch", "0"), ("--watch", "--ask", "-1")):
+            assert shell("quota", *tokens).code == 2
+        assert not world.tally.received
+
+
+@pytest.mark.slow
+def test_a_watch_sees_what_others_learn_without_a_call(shell: Shell, served: Served) -> None:
+    """One call at the start, a JSON object for each look; what another process of this machine spends shows without a call."""
+    with served(quota=5000) as world:
+        process = shell.start("quota", "--watch", "0.1", "--json")
+        assert process.stdout is not None
+        looks = (json.loads(text) for text in process.stdout)
+        first = next(
+            look for look in looks if look["remaining"] is not None
+        )  # it looks before the answer, too
+        assert shell("quota").code == 0
+        later = next(look for look in looks if look["remaining"] != first["remaining"])
+        process.send_signal(signal.SIGINT)
+        ran = shell.wait(process)
+        assert len(world.tally.received) == 2
+    assert (first["remaining"], later["remaining"]) == (4999, 4998)
+    assert later["at"] > first["at"]
+    assert (ran.code, ran.err) == (0, "")
+
+
+@pytest.mark.slow
+def test_a_watch_goes_on_through_trouble(shell: Shell, served: Served) -> None:
+    """Where the day's calls are spent the watch says so and keeps looking; ``| head`` ends it without a word."""
+    reading, writing = os.pipe()
+    with served(quota=0):
+        process = shell.start("quota", "--watch", "0.1", "--ask", "0.1", stdout=writing)
+        os.close(writing)
+        with os.fdopen(reading, encoding="utf-8") as looks:
+            spent = [
+                look
+                for look, _ in zip((look for look in looks if "are spent" in look), range(3), strict=False)
+            ]
+        ran = shell.wait(process)
+    assert len(spent) == 3
+    assert (ran.code, "midnight UTC" in ran.err, "Traceback" in ran.err) == (141, True, False)
+
+
+@pytest.mark.slow
+def test_on_a_terminal_it_is_a_picture(shell: Shell, served: Served) -> None:
+    """On a terminal each look takes the place of the one before, and the cursor is given back."""
+    ours, theirs = pty.openpty()
+    drawn = b""
+    with served(quota=5000):
+        process = shell.start(
+            "quota", "--watch", "0.1", stdout=theirs, env=os.environ | {"TERM": "xterm", "COLUMNS": "100"}
+        )
+        os.close(theirs)
+        while drawn.count(b"4,999") < 3:
+            drawn += os.read(ours, 65536)
+        process.send_signal(signal.SIGINT)
+        try:
+            while part := os.read(ours, 65536):
+                drawn += part
+        except OSError:  # how Linux says that the other side of a terminal is gone
+            pass
+        ran = shell.wait(process)
+    os.close(ours)
+    assert (ran.code, ran.err) == (0, "")
+    assert b"stops at" in drawn
+    assert b"\x1b[2K" in drawn
+    assert b"\x1b[?25h" in drawn

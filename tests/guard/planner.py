@@ -36,8 +36,8 @@ SLOTS = Case(tuple(f"M{n % 8}" for n in range(40)), 600.0)
 HOUR = Case(("M0",) * 8 + tuple(f"M{n % 7 + 1}" for n in range(32)), 240.0)
 
 
-def best(case: Case, *, running: int = 3, starts: int = 5, window: float = 3600.0) -> list[float]:
-    """When each start happens at the earliest."""
+def best(case: Case, *, running: int = 3, starts: int = 5, window: float = 3600.0) -> list[tuple[float, str]]:
+    """When each start happens at the earliest, and of which job."""
     now, waiting, begun = 0.0, list(case.jobs), list[tuple[float, str]]()
     while waiting:
         for job in list(waiting):
@@ -48,7 +48,7 @@ def best(case: Case, *, running: int = 3, starts: int = 5, window: float = 3600.
                 waiting.remove(job)
         moments = [at + span for at, _ in begun for span in (case.duration, window)]
         now = min(moment for moment in moments if moment > now) if waiting else now
-    return [at for at, _ in begun]
+    return begun
 
 
 def bound(case: Case, *, running: int = 3, starts: int = 5, window: float = 3600.0) -> float:

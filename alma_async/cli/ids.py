@@ -1,0 +1,65 @@
+"""Ids of set members from arguments, a file or stdin, all of them checked before anything is sent.
+
+Decides what can be an id at all: one word. What it names is Alma's to say. The ids are held in memory, some 100 bytes each.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from alma_async.cli.console import plain
+from alma_async.errors import ConfigurationError
+
+__all__ = ["STDIN", "read_ids"]
+
+STDIN: Final = "-"
+
+# No separator, so that a line of a table is not taken for an id. Ids of users may hold almost anything else.
+_ONE_WORD: Final = re.compile(r"[^\s,;\"]{1,255}")
+_TOLD: Final = 20
+
+
+def read_ids(words: Sequence[str], file: str | None) -> list[str]:
+    """The ids of the arguments, or of the file: one a line, blank lines left out; ``-`` is stdin.
+
+    :raises ConfigurationError: where the file cannot be read, holds no id, or holds what is none; its notes name each such line.
+    """
+    if words and file is not None:
+        raise ConfigurationError("Give the ids as arguments or in --file, not both.")
+    source = "the arguments" if file is None else "stdin" if file == STDIN else file
+    found, wrong = [], []
+    for number, text in enumerate(words if file is None else _lines(file), 1):
+        if _ONE_WORD.fullmatch(text) and text.isprintable():
+            found.append(text)
+        elif text or file is None:
+            wrong.append(f"{'argument' if file is None else 'line'} {number}: {plain(text[:60])!r} is no id")
+    if wrong:
+        error = ConfigurationError(f"Not all of {source} are ids; nothing was sent.")
+        for note in wrong[:_TOLD]:
+            error.add_note(note)
+        if len(wrong) > _TOLD:
+            error.add_note(f"... and {len(wrong) - _TOLD:,} more")
+        raise error
+    if not found:
+        raise ConfigurationError(f"No id in {source}: give ids as arguments, or one a line in --file.")
+    return found
+
+
+def _lines(file: str) -> Iterator[str]:
+    try:
+        raw = sys.stdin.buffer.read() if file == STDIN else Path(file).read_bytes()
+        text = raw.decode("utf-8-sig")
+    except OSError as error:
+        failure = f"{file} cannot be read: {error.strerror or error}."
+    except UnicodeDecodeError:
+        failure = f"{file} is not text in UTF-8."
+    else:
+        failure = ""
+    if failure:
+        raise ConfigurationError(failure)
+    for line in re.split(r"\r\n|\r|\n", text):
+        yield line.strip()

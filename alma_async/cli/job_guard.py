@@ -1,0 +1,136 @@
+"""``jobs guard``: what runs, the starts of the last hour, and when each job may start again.
+
+The ledger knows of an end only where somebody looked, so what it holds for running is looked at first: one call each.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated, Any, Final
+
+from cyclopts import Parameter
+
+from alma_async.alma.client import AlmaClient
+from alma_async.cli.attending import finish
+from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
+from alma_async.cli.console import json_line, say, show
+from alma_async.errors import NotFound
+from alma_async.guard import GuardView, JobView
+from alma_async.guard.book import Run, Why
+
+__all__ = ["as_json", "lines", "show_guard"]
+
+_BECAUSE: Final = {
+    Why.RUNNING: "a running job has to end",
+    Why.STARTS: "a start has to grow older than the window",
+    Why.REFUSED: "Alma refused a start",
+    Why.OVERLAP: "it overlaps with a running job",
+    Why.LOST: "the ledger was lost, and what was under way may still start",
+}
+
+
+def show_guard(
+    *,
+    json: Annotated[bool, Parameter(negative="", help="one JSON object")] = False,
+    connection: Connection = FROM_ENVIRONMENT,
+) -> int:
+    """What the job guard knows: runs, starts, and when the next start of each job is free."""
+    return finish(partial(_show, connection, json=json))
+
+
+async def _show(connection: Connection, *, json: bool) -> int:
+    async with connection.client() as alma:
+        view = await _looked(alma)
+    if json:
+        json_line(as_json(view))
+    else:
+        for line in lines(view):
+            show(line)
+    return 0
+
+
+async def _looked(alma: AlmaClient) -> GuardView:
+    await alma.jobs.guard.recover()
+    view = await alma.jobs.guard.view()
+    for run in view.running:
+        if run.instance_id is not None:
+            try:
+                await alma.jobs.ended(await alma.jobs.instance(run.job_id, run.instance_id))
+            except NotFound:
+                say(
+                    f"Alma knows no run {run.instance_id} of job {run.job_id} any more; it counts as running."
+                )
+    return await alma.jobs.guard.view() if view.running else view
+
+
+def lines(view: GuardView) -> Iterator[str]:
+    """The view in words."""
+    limits = view.limits
+    taken = sum(run.by_api for run in view.running)
+    yield f"{taken} of {limits.running} running" + (":" if view.running else "")
+    for run in view.running:
+        told = "" if run.ours else ", started by others"
+        yield f"  {run.job_id} {run.instance_id or '-'} {run.state.value} since {_clock(_since(run))}{told}: {run.name}"
+    if view.jobs:
+        yield f"Starts within {limits.window / 60:.0f} minutes, {limits.starts} of each job at most:"
+    for job in view.jobs:
+        starts = f" ({', '.join(map(_clock, job.starts))})" if job.starts else ""
+        waiting = f"; {job.waiting} waiting" if job.waiting else ""
+        yield f"  {job.job_id} {len(job.starts)}{starts}; next start {_next(job)}{waiting}"
+
+
+def _since(run: Run) -> float:
+    """Of a run that nobody has seen yet, the latest possible start lies ahead: since when it may be running, then."""
+    return min(run.reserved_at, run.latest_start)
+
+
+def _next(job: JobView) -> str:
+    if job.why is None or job.free_at is None:
+        return "free now"
+    moment = "not known" if job.free_at == math.inf else f"free at {_clock(job.free_at)} UTC"
+    return f"{moment}: {_BECAUSE[job.why]}"
+
+
+def _clock(moment: float) -> str:
+    return f"{datetime.fromtimestamp(moment, UTC):%H:%M:%S}"
+
+
+def as_json(view: GuardView) -> dict[str, Any]:
+    """The view as JSON holds it. ``free_at`` of a job that must wait for an end is null, and ``free`` false."""
+    return {
+        "at": _iso(view.at),
+        "limits": {
+            "running": view.limits.running,
+            "starts": view.limits.starts,
+            "window": view.limits.window,
+        },
+        "running": [
+            {
+                "job_id": run.job_id,
+                "instance_id": run.instance_id,
+                "name": run.name,
+                "state": run.state.value,
+                "since": _iso(_since(run)),
+                "ours": run.ours,
+            }
+            for run in view.running
+        ],
+        "jobs": [
+            {
+                "job_id": job.job_id,
+                "starts": [_iso(start) for start in job.starts],
+                "free": job.why is None,
+                "free_at": None if job.free_at in (None, math.inf) else _iso(job.free_at),
+                "why": job.why and job.why.value,
+                "waiting": job.waiting,
+            }
+            for job in view.jobs
+        ],
+    }
+
+
+def _iso(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,159 @@
+"""``sets members``, ``add``, ``remove`` and ``replace``: what is in a set, and ids put in or taken out.
+
+Decides the exit code: 1 where Alma refused some of the ids. A request of up to 1,000 ids is refused whole for one wrong id
+(documented), so what is told of a refusal names the ids that Alma's message names and counts the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Final
+
+import attrs
+from cyclopts import Group, Parameter
+
+from alma_async.alma.client import AlmaClient
+from alma_async.alma.members import MembersChange, RefusedIds
+from alma_async.cli.attending import finish
+from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
+from alma_async.cli.console import json_line, say, show
+from alma_async.cli.ids import read_ids
+from alma_async.cli.tables import Columns, Json, list_all
+from alma_async.errors import AlmaError, InvalidRequest
+
+__all__ = ["add_members", "list_members", "remove_members", "replace_members"]
+
+_MEMBER: Final[Columns] = (("id", 20), ("description", 0))
+
+File = Annotated[
+    str | None, Parameter(help="ids, one a line; - is stdin", allow_leading_hyphen=True, metavar="FILE")
+]
+
+
+@Parameter(name="*", group=Group("Ids", sort_key=5))
+@attrs.frozen(kw_only=True)
+class Terms:
+    """How ids are read and compared."""
+
+    id_type: Annotated[
+        str | None, Parameter(help="BARCODE, SYSTEM_NUMBER, OCLC_NUMBER, ISBN, ISSN; Alma's own if not said")
+    ] = None
+    skip_unknown: Annotated[
+        bool, Parameter(negative="", help="leave out ids that Alma does not know (bibs, items, users)")
+    ] = False
+    reconcile: Annotated[
+        bool, Parameter(negative="", help="read the members first and send only what differs")
+    ] = False
+
+
+def list_members(set_id: str, /, *, json: Json = False, connection: Connection = FROM_ENVIRONMENT) -> int:
+    """All members of a set.
+
+    :param set_id: its id
+    """
+    return list_all(connection, lambda alma: alma.sets.members(set_id), _MEMBER, json=json)
+
+
+def add_members(
+    set_id: str,
+    /,
+    *ids: str,
+    file: File = None,
+    terms: Terms = Terms(),
+    json: Annotated[bool, Parameter(negative="", help="what was done as one JSON object")] = False,
+    connection: Connection = FROM_ENVIRONMENT,
+) -> int:
+    """Add members to a set.
+
+    :param set_id: its id
+    :param ids: of the members
+    """
+    return _change(
+        lambda alma: alma.sets.add_members, set_id, read_ids(ids, file), terms, connection, json=json
+    )
+
+
+def remove_members(
+    set_id: str,
+    /,
+    *ids: str,
+    file: File = None,
+    terms: Terms = Terms(),
+    json: Annotated[bool, Parameter(negative="", help="what was done as one JSON object")] = False,
+    connection: Connection = FROM_ENVIRONMENT,
+) -> int:
+    """Take members out of a set; they themselves stay.
+
+    :param set_id: its id
+    :param ids: of the members
+    """
+    return _change(
+        lambda alma: alma.sets.remove_members, set_id, read_ids(ids, file), terms, connection, json=json
+    )
+
+
+def replace_members(
+    set_id: str,
+    /,
+    *ids: str,
+    file: File = None,
+    terms: Terms = Terms(),
+    json: Annotated[bool, Parameter(negative="", help="what was done as one JSON object")] = False,
+    connection: Connection = FROM_ENVIRONMENT,
+) -> int:
+    """Make these the members of a set.
+
+    :param set_id: its id
+    :param ids: of the members
+    """
+    return _change(
+        lambda alma: alma.sets.replace_members, set_id, read_ids(ids, file), terms, connection, json=json
+    )
+
+
+def _change(
+    operation: Callable[[AlmaClient], Callable[..., Awaitable[MembersChange]]],
+    set_id: str,
+    ids: list[str],
+    terms: Terms,
+    connection: Connection,
+    *,
+    json: bool,
+) -> int:
+    async def changed() -> int:
+        async with connection.client() as alma:
+            try:
+                change = await operation(alma)(
+                    set_id,
+                    ids,
+                    id_type=terms.id_type,
+                    fail_on_invalid_id=not terms.skip_unknown,
+                    reconcile=terms.reconcile,
+                )
+            except AlmaError as error:
+                if not isinstance(error, InvalidRequest):
+                    error.add_note(
+                        "What was accepted stays; the same again with --reconcile does what is left."
+                    )
+                raise
+        _tell(change, json=json)
+        return 1 if change.refused else 0
+
+    return finish(changed)
+
+
+def _tell(change: MembersChange, *, json: bool) -> None:
+    counts = {"added": change.added, "removed": change.removed, "unchanged": change.unchanged}
+    if json:
+        json_line(counts | {"refused": [_refusal(refused) for refused in change.refused]})
+        return
+    counts["refused"] = sum(len(refused.ids) for refused in change.refused)
+    show(", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "Nothing to do.")
+    for refused in change.refused:
+        named = f"; it names {', '.join(refused.named)}" if refused.named else ""
+        say(f"{len(refused.ids):,} ids were refused together: {refused.error}{named}")
+
+
+def _refusal(refused: RefusedIds) -> dict[str, Any]:
+    error = refused.error
+    return {"ids": refused.ids, "named": refused.named, "code": error.code, "message": error.message}

@@ -1,0 +1,104 @@
+"""The records of a ledger as rows of tables, each with a checksum. Knows SQL, but no driver.
+
+The checksum is there because SQLite does not see a byte that flips inside a value.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from typing import Any, Final, Protocol, TypeAlias
+
+import attrs
+
+from alma_async.guard.book import Block, Book, Run, Waiter
+from alma_async.guard.lifecycle import COUNTS, OCCUPIES
+
+__all__ = ["Damaged", "Row", "load", "save"]
+
+_Record: TypeAlias = Run | Waiter | Block
+Row: TypeAlias = tuple[Any, ...]
+
+
+class Damaged(Exception):
+    """The file is no ledger, or not the one that was written."""
+
+
+class _Connection(Protocol):
+    def execute(self, sql: str, parameters: Any = ..., /) -> Iterable[Row]: ...
+
+
+class _Part:
+    """One table: the class of its records, their key, which rows can matter, and the statements for them."""
+
+    def __init__(self, kind: type[_Record], key: str, where: str = "") -> None:
+        table = kind.__name__.lower()
+        self.kind, self.key, self.where = kind, key, where
+        self.columns = tuple(field.name for field in attrs.fields(kind))
+        names = f"{', '.join(self.columns)}, seal"
+        places = ", ".join("?" * (len(self.columns) + 1))
+        self.select = f"SELECT {names} FROM {table} {where}"  # noqa: S608 - these are all our own names
+        self.insert = f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({places})"  # noqa: S608
+        self.delete = f"DELETE FROM {table} WHERE {key} = ?"  # noqa: S608
+
+
+_OPEN: Final = ", ".join(f"'{state.value}'" for state in sorted(OCCUPIES, key=lambda state: state.value))
+_OVER: Final = ", ".join(
+    f"'{state.value}'" for state in sorted(COUNTS - OCCUPIES, key=lambda state: state.value)
+)
+_PARTS: Final = {
+    "runs": _Part(
+        Run,
+        "key",
+        f"WHERE state IN ({_OPEN}) OR key = :key OR (latest_start > :since AND state IN ({_OVER}))",
+    ),
+    "waiters": _Part(Waiter, "key"),
+    "blocks": _Part(Block, "job_id"),
+}
+
+
+def load(
+    db: _Connection, since: float, key: str | None, known: Mapping[Row, _Record]
+) -> tuple[Book, dict[Row, _Record]]:
+    """The book, and its records by row: a row that was read before is a record that was checked before."""
+    book, read = Book(), {}
+    for name, part in _PARTS.items():
+        records = getattr(book, name)
+        for row in db.execute(part.select, {"since": since, "key": key} if part.where else {}):
+            record = known.get(row) or _record(part, row)
+            read[row] = records[getattr(record, part.key)] = record
+    return book, read
+
+
+def _record(part: _Part, row: Row) -> _Record:
+    *values, seal = row
+    if seal != _seal(values):
+        raise Damaged("a record does not fit its checksum")
+    return part.kind(**dict(zip(part.columns, values, strict=True)))
+
+
+def save(db: _Connection, before: Book, after: Book) -> None:
+    """Write what was changed."""
+    for name, part in _PARTS.items():
+        _save(db, part, getattr(before, name), getattr(after, name))
+
+
+def _save(db: _Connection, part: _Part, before: Mapping[str, _Record], after: Mapping[str, _Record]) -> None:
+    for key in before.keys() - after.keys():
+        db.execute(part.delete, (key,))
+    for key, record in after.items():
+        if before.get(key) is not record and before.get(key) != record:
+            values = [_plain(getattr(record, column)) for column in part.columns]
+            db.execute(part.insert, [*values, _seal(values)])
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    return int(value) if isinstance(value, bool) else value
+
+
+def _seal(values: list[Any]) -> bytes:
+    plain = [float(value) if isinstance(value, (int, float)) else value for value in values]
+    return hashlib.blake2b(repr(plain).encode(), digest_size=8).digest()

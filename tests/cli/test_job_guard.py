@@ -1,0 +1,96 @@
+"""What the guard shows at the shell: what runs, the starts of the hour, and what each next start waits for."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from alma_async import sim
+from alma_async.cli.job_guard import as_json, lines
+from alma_async.guard import GuardView, JobLimits, JobView
+from alma_async.guard.book import Run, Why
+from tests.cli.conftest import Served, Shell
+from tests.cli.test_submit import JOB, SUBMIT, quick
+
+AT = 1_790_000_000.0  # 14:13:20 UTC
+
+
+def run(**changes: object) -> Run:
+    """A run of ours that began ten seconds ago."""
+    facts = {"key": "k", "job_id": "M50", "name": "alma-async k", "state": "running", "instance_id": "95001"}
+    return Run(**{**facts, "reserved_at": AT - 10, "latest_start": AT - 10, **changes})  # type: ignore[arg-type]
+
+
+def a_view(*runs: Run, jobs: tuple[JobView, ...] = ()) -> GuardView:
+    """A view of these."""
+    return GuardView(at=AT, limits=JobLimits(), running=runs, jobs=jobs)
+
+
+def test_nothing_at_all() -> None:
+    """An empty ledger is one line."""
+    assert [*lines(a_view())] == ["0 of 3 running"]
+
+
+def test_who_runs() -> None:
+    """Each run is told with its state and start; what people started runs too, but takes none of the three places."""
+    lost = run(state="unknown", instance_id=None, latest_start=AT + 300)
+    theirs = run(ours=False, by_api=False, instance_id="95002", name="by hand")
+    assert [*lines(a_view(run(), lost, theirs))] == [
+        "2 of 3 running:",
+        "  M50 95001 running since 14:13:10: alma-async k",
+        "  M50 - unknown since 14:13:10: alma-async k",
+        "  M50 95002 running since 14:13:10, started by others: by hand",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("free_at", "why", "told"),
+    [
+        (None, None, "free now"),
+        (math.inf, Why.RUNNING, "not known: a running job has to end"),
+        (AT + 60, Why.STARTS, "free at 14:14:20 UTC: a start has to grow older than the window"),
+        (AT + 60, Why.REFUSED, "free at 14:14:20 UTC: Alma refused a start"),
+        (AT + 60, Why.OVERLAP, "free at 14:14:20 UTC: it overlaps with a running job"),
+        (
+            AT + 60,
+            Why.LOST,
+            "free at 14:14:20 UTC: the ledger was lost, and what was under way may still start",
+        ),
+    ],
+)
+def test_when_and_why(free_at: float | None, why: Why | None, told: str) -> None:
+    """The next start of a job is told with its moment, where it is known, and with what it waits for."""
+    job = JobView(job_id="M50", starts=(AT - 5, AT - 90), free_at=free_at, why=why, waiting=2)
+    view = a_view(jobs=(job,))
+    assert [*lines(view)][-1] == f"  M50 2 (14:13:15, 14:11:50); next start {told}; 2 waiting"
+    (plain,) = json.loads(json.dumps(as_json(view)))["jobs"]
+    assert plain["free"] is (why is None)
+    assert plain["free_at"] == (None if free_at in (None, math.inf) else "2026-09-21T14:14:20+00:00")
+
+
+def test_an_end_that_nobody_saw_is_seen(shell: Shell, served: Served) -> None:
+    """A run that was started without waiting is looked at: it runs, and once Alma shows its end its place is free."""
+    with served() as world:
+        assert shell("jobs", "guard").out == "0 of 3 running\n"
+        assert shell(*SUBMIT, quick(world, seconds=1e6)).code == 0
+        (started,) = world.jobs.runs
+        told = json.loads(shell("jobs", "guard", "--json").out)
+        assert [one["instance_id"] for one in told["running"]] == [started.id]
+        assert (told["jobs"][0]["job_id"], len(told["jobs"][0]["starts"])) == (JOB, 1)
+        object.__setattr__(started, "duration", 0.0)  # a frozen record of another's world
+        ran = shell("jobs", "guard")
+        assert ran.out.startswith("0 of 3 running\n")
+        assert f"{JOB} 1 (" in ran.out
+
+
+def test_a_run_that_is_gone_is_told(shell: Shell, served: Served) -> None:
+    """A run that Alma no longer knows counts as running until somebody says otherwise."""
+    with served() as world:
+        shell(*SUBMIT, quick(world, seconds=1e6))
+        world.jobs.runs._by_id.clear()
+        ran = shell("jobs", "guard")
+    assert (ran.code, ran.out.startswith("1 of 3 running")) == (0, True)
+    assert "counts as running" in ran.err
+    assert sim.DEMO_JOB in ran.err

@@ -1,0 +1,50 @@
+"""Jobs and their runs from the shell."""
+
+from __future__ import annotations
+
+import json
+
+import attrs
+
+from alma_async import sim
+from tests.cli.conftest import Served, Shell
+
+DAY = 86_400.0
+
+
+def test_jobs_and_runs(shell: Shell, served: Served) -> None:
+    """Jobs can be listed by type and got; runs are listed by day and status, and one tells its counters."""
+    with served() as world:
+        for day in range(3):
+            world.jobs.start_by_others(sim.DEMO_JOB, now=DAY * day, duration=1.0)
+        rows = shell("jobs", "list", "--type", "MANUAL").out.splitlines()
+        assert [row.split()[0] for row in rows] == ["id", sim.DEMO_JOB]
+        assert json.loads(shell("jobs", "get", sim.DEMO_JOB, "--json").out)["id"] == sim.DEMO_JOB
+        runs = shell(
+            "jobs", "instances", sim.DEMO_JOB, "--since", "1970-01-02", "--until", "1970-01-02", "--json"
+        )
+        run = json.loads(runs.out)
+        assert run["submit_time"].startswith("1970-01-02")
+        assert len(shell("jobs", "instances", sim.DEMO_JOB, "--status", "RUNNING").out.splitlines()) == 1
+        told = shell("jobs", "instance", sim.DEMO_JOB, run["id"]).out
+        assert "counter[0].type.value" in told
+        assert "COMPLETED_SUCCESS" in told
+
+
+def test_what_an_import_matched(shell: Shell, served: Served) -> None:
+    """Matches, of which no fields are known, are a line each with all that they say; so are events."""
+    with served() as world:
+        run = world.jobs.start_by_others(sim.DEMO_IMPORT, now=0.0, duration=0.0)
+        users = attrs.evolve(
+            world.jobs.all[sim.DEMO_JOB],
+            id="M60",
+            category="USERS",
+            events=({"user": {"id": "jo"}, "why": "none"},),
+        )
+        world.jobs.add(users)
+        rejected = world.jobs.start_by_others("M60", now=0.0, duration=0.0)
+        ran = shell("jobs", "matches", sim.DEMO_IMPORT, run.id, "SINGLE_MATCHES")
+        assert ran.out == "incoming_record 1, mms_id 9900000001\n"
+        assert shell("jobs", "events", "M60", rejected.id).out == "user.id jo, why none\n"
+        assert json.loads(shell("jobs", "events", "M60", rejected.id, "--json").out)["why"] == "none"
+        assert shell("jobs", "matches", sim.DEMO_IMPORT, run.id, "NO_MATCHES").code == 2

@@ -1,0 +1,241 @@
+"""The rule against a naive oracle, and what refusals teach."""
+
+from __future__ import annotations
+
+import math
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alma_async.errors import ConfigurationError
+from alma_async.guard.book import EVERY_JOB, Block, Book, Run, Waiter, Why
+from alma_async.guard.lifecycle import State
+from alma_async.guard.port import ServerTime
+from alma_async.guard.rules import Go, JobLimits, Patience, Taken, WaitUntil, ask, decide, reserve, settle
+from tests.guard.ports import FULL, LOST, NOT_SENT, OVERLAP
+
+LIMITS, PATIENCE = JobLimits(margin=0.0), Patience()
+NOW = ServerTime(at=10_000.0, error=1.0)
+
+
+def run(n, job_id="M1", *, age=0.0, state=State.ENDED, **more):
+    started = NOW.at - age
+    return Run(
+        **{
+            "key": f"k{n}",
+            "job_id": job_id,
+            "name": f"n{n}",
+            "state": state,
+            "reserved_at": started,
+            "latest_start": started,
+            "instance_id": f"i{n}",
+            **more,
+        }
+    )
+
+
+def book(*runs, waiters=(), blocks=()):
+    return Book(
+        runs={r.key: r for r in runs},
+        waiters={w.key: w for w in waiters},
+        blocks={b.job_id: b for b in blocks},
+    )
+
+
+def waiter(key, job_id="M1", *, since=0.0, until=math.inf, watches=False):
+    return Waiter(key=key, job_id=job_id, since=since, until=until, watches=watches)
+
+
+RUNS = st.lists(
+    st.builds(
+        lambda job, age, state, api: (job, age, state, api),
+        st.sampled_from(["M1", "M2"]),
+        st.floats(0.0, 8000.0),
+        st.sampled_from(list(State)),
+        st.booleans(),
+    ),
+    max_size=12,
+)
+
+
+@given(RUNS, st.integers(1, 4), st.integers(1, 6))
+def test_it_says_go_exactly_when_a_count_of_the_past_hour_says_so(facts, running, starts):
+    """Over arbitrary ledgers the rule agrees with counting runs and starts one by one, at the earliest possible time."""
+    runs = [run(n, job, age=age, state=state, by_api=api) for n, (job, age, state, api) in enumerate(facts)]
+    limits = JobLimits(running=running, starts=starts, margin=0.0)
+    held = [state in (State.RUNNING, State.UNKNOWN, State.RESERVED) for _, _, state, _ in facts]
+    slots = sum(hold and api for hold, (_, _, _, api) in zip(held, facts, strict=True))
+    counts = ("running", "unknown", "reserved", "ended", "given up")
+    recent = sum(
+        job == "M1" and state.value in counts and NOW.at - age + 3600.0 > NOW.at - 1.0
+        for job, age, state, _ in facts
+    )
+    decision = decide(book(*runs), "M1", now=NOW, limits=limits)
+    assert isinstance(decision, Go) == (slots < running and recent < starts)
+
+
+@given(RUNS)
+def test_the_moment_it_names_is_the_first_that_is_free(facts):
+    """At the moment named, and at none before it, the same ledger says go."""
+    held = (State.RUNNING, State.UNKNOWN, State.RESERVED)
+    runs = [
+        run(n, "M1", age=age, state=state) for n, (_, age, state, _) in enumerate(facts) if state not in held
+    ]
+    then = decide(book(*runs), "M1", now=NOW, limits=LIMITS)
+    if isinstance(then, WaitUntil):
+        assert then.firm
+        at = lambda moment: ServerTime(at=moment, error=0.0)  # noqa: E731
+        assert isinstance(decide(book(*runs), "M1", now=at(then.moment), limits=LIMITS), Go)
+        just_before = at(math.nextafter(then.moment, 0))
+        assert isinstance(decide(book(*runs), "M1", now=just_before, limits=LIMITS), WaitUntil)
+
+
+def test_the_clocks_error_counts_against_us():
+    """A start is old enough only when the earliest possible time says so, margin included."""
+    limits = JobLimits(starts=1, margin=2.0)
+    for age, free in ((3602.5, False), (3603.0, True)):
+        assert isinstance(decide(book(run(1, age=age)), "M1", now=NOW, limits=limits), Go) is free
+
+
+def test_a_run_of_unknown_fate_makes_the_moment_uncertain():
+    """Where the counted starts include one that may turn out not to have happened, the moment may come nearer."""
+    runs = [run(n, age=100.0 * n) for n in range(4)] + [run(9, state=State.UNKNOWN)]
+    decision = decide(book(*runs), "M1", now=NOW, limits=LIMITS)
+    assert isinstance(decision, WaitUntil)
+    assert (decision.why, decision.firm) == (Why.STARTS, False)
+
+
+def test_first_come_first_served_but_nobody_waits_for_one_who_cannot_go():
+    """The last slot is the first waiter's; one whose hour is full does not hold up another job behind it."""
+    running = [run(n, "M9", state=State.RUNNING) for n in range(2)]
+    first, second = waiter("a", "M2", since=1.0), waiter("b", "M3", since=2.0)
+    free = book(*running, waiters=[first, second])
+    assert isinstance(ask(free, second, now=NOW, limits=LIMITS, patience=PATIENCE).decision, WaitUntil)
+    assert isinstance(ask(free, first, now=NOW, limits=LIMITS, patience=PATIENCE).decision, Go)
+    full = [run(10 + n, "M2", age=10.0) for n in range(5)]
+    held = book(*running, *full, waiters=[first, second])
+    assert isinstance(ask(held, second, now=NOW, limits=LIMITS, patience=PATIENCE).decision, Go)
+
+
+def test_a_newcomer_stands_behind_all_who_wait():
+    """Who is not in the line yet does not take the slot from one who is."""
+    running = [run(n, "M9", state=State.RUNNING) for n in range(2)]
+    line = book(*running, waiters=[waiter("a", "M2", since=1.0)])
+    mine = reserve(line, run("x", "M3", state=State.RESERVED), waiter("x", since=2.0), now=NOW, limits=LIMITS)
+    assert isinstance(mine, WaitUntil)
+    assert "kx" not in line.runs
+
+
+def test_a_waiter_without_a_sign_of_life_is_passed_over():
+    """A dead process's place in the line lapses, and the next one goes."""
+    running = [run(n, "M9", state=State.RUNNING) for n in range(2)]
+    line = book(*running, waiters=[waiter("dead", since=1.0, until=NOW.at - 5), waiter("b", since=2.0)])
+    assert isinstance(
+        ask(line, waiter("b", since=2.0), now=NOW, limits=LIMITS, patience=PATIENCE).decision, Go
+    )
+    assert "dead" not in line.waiters
+
+
+def test_one_waiter_watches_for_all():
+    """Of several who wait for a running job, only the first is told to look, and only when a look is due."""
+    runs = [run(n, "M9", state=State.RUNNING, look_at=NOW.at - n) for n in range(3)]
+    line = book(*runs)
+    first = ask(line, waiter("a", since=1.0), now=NOW, limits=LIMITS, patience=PATIENCE)
+    later = NOW.later(PATIENCE.look_first + 3.0)
+    second = ask(line, waiter("b", since=2.0), now=later, limits=LIMITS, patience=PATIENCE)
+    assert {each.key for each in first.due} == {"k0", "k1", "k2"}
+    assert second.due == []
+    assert first.again == NOW.at + PATIENCE.look_first
+    assert ask(line, waiter("a", since=1.0), now=NOW, limits=LIMITS, patience=PATIENCE).due == []
+    assert len(ask(line, waiter("a", since=1.0), now=later, limits=LIMITS, patience=PATIENCE).due) == 3
+
+
+def test_reading_deciding_and_writing_are_one():
+    """A reservation that is granted counts at once, and once: its waiter is out of the line, and the next one is refused."""
+    line = book(waiters=[waiter("k1")])
+    limits = JobLimits(running=1)
+    one, two = (run(n, state=State.RESERVED, instance_id=None) for n in (1, 2))
+    assert isinstance(reserve(line, one, waiter("k1"), now=NOW, limits=limits), Go)
+    assert isinstance(reserve(line, two, waiter("k2"), now=NOW, limits=limits), WaitUntil)
+    assert (set(line.runs), line.waiters) == ({"k1"}, {})
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_an_intent_is_reserved_twice_only_where_the_first_had_no_effect(state):
+    """The same key is taken in every state but returned and refused."""
+    line = book(run(1, state=state))
+    again = reserve(line, run(1, state=State.RESERVED), waiter("k1"), now=NOW, limits=LIMITS)
+    free = state in (State.RETURNED, State.REFUSED)
+    assert isinstance(again, Go if free else Taken)
+    assert line.runs["k1"].state is (State.RESERVED if free else state)
+
+
+@pytest.mark.parametrize(
+    ("ages", "expected"),
+    [
+        ([], NOW.latest + 900.0),
+        ([100.0, 3000.0], NOW.at - 3000.0 + 3600.0),
+        ([5000.0], NOW.latest + 900.0),
+    ],
+)
+def test_a_refusal_blocks_until_the_oldest_known_start_has_aged(ages, expected):
+    """402222 and 402223 hold the job back until its oldest start of the hour is an hour old, or a quarter where none is known."""
+    mine = run("m", state=State.RESERVED, instance_id=None)
+    line = book(mine, *(run(n, age=age) for n, age in enumerate(ages)))
+    settle(line, mine, FULL, now=NOW, limits=LIMITS, patience=PATIENCE)
+    assert line.runs["km"].state is State.REFUSED
+    decision = decide(line, "M1", now=NOW, limits=LIMITS)
+    assert isinstance(decision, WaitUntil)
+    assert (decision.moment, decision.why) == (expected, Why.REFUSED)
+    assert isinstance(decide(line, "M2", now=NOW, limits=LIMITS), Go)
+
+
+def test_an_overlap_is_tried_again_when_the_jobs_run_has_ended():
+    """60347 holds the job back for a while, and no longer than its running run."""
+    mine, other = run("m", state=State.RESERVED, instance_id=None), run(1, state=State.RUNNING)
+    line = book(mine, other)
+    settle(line, mine, OVERLAP, now=NOW, limits=LIMITS, patience=PATIENCE)
+    held = decide(line, "M1", now=NOW, limits=LIMITS)
+    assert isinstance(held, WaitUntil)
+    assert (held.moment, held.why, held.firm) == (NOW.latest + 300.0, Why.OVERLAP, False)
+    line.end(other)
+    assert isinstance(decide(line, "M1", now=NOW, limits=LIMITS), Go)
+
+
+def test_a_lost_answer_counts_until_the_request_can_no_longer_be_carried_out():
+    """Unknown: slot and start stay taken, from the end of the quarantine. Not sent: both are free again."""
+    mine = run("m", state=State.RESERVED, instance_id=None)
+    lost, returned = book(mine), book(mine)
+    settle(lost, mine, LOST, now=NOW, limits=LIMITS, patience=PATIENCE)
+    settle(returned, mine, NOT_SENT, now=NOW, limits=LIMITS, patience=PATIENCE)
+    only = JobLimits(running=3, starts=1, margin=0.0)
+    held = decide(lost, "M1", now=NOW, limits=only)
+    assert isinstance(held, WaitUntil)
+    assert held.moment == NOW.latest + 300.0 + 3600.0
+    assert isinstance(decide(returned, "M1", now=NOW, limits=only), Go)
+
+
+def test_after_a_lost_ledger_no_job_starts_within_the_quarantine():
+    """The block on every job gets its end from the first who knows the time, and ends then."""
+    line = book(blocks=[Block(job_id=EVERY_JOB, until=math.inf, why=Why.LOST)])
+    asked = ask(line, waiter("a", since=1.0), now=NOW, limits=LIMITS, patience=PATIENCE)
+    assert asked.decision == WaitUntil(moment=NOW.latest + 300.0, why=Why.LOST)
+    later = NOW.later(302.5)
+    assert isinstance(ask(line, waiter("a"), now=later, limits=LIMITS, patience=PATIENCE).decision, Go)
+    assert line.blocks == {}
+
+
+def test_looks_grow_rarer_with_the_age_of_the_run():
+    """A run is looked at soon, then in steps of its age, and at least once in the longest step."""
+    steps = [PATIENCE.look(age) for age in (0.0, 250.0, 1000.0, 1e6)]
+    assert steps == [5.0, 5.0, 20.0, 60.0]
+
+
+@pytest.mark.parametrize("name", ["running", "starts", "window"])
+def test_limits_are_checked(name):
+    """A limit of nothing, or of everything, is a mistake."""
+    for value in (0, -1, math.inf):
+        with pytest.raises(ConfigurationError, match=name):
+            attrs.evolve(LIMITS, **{name: value})
