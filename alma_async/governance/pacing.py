@@ -114,7 +114,8 @@ class Pace:
         self._unstamp(slot)
         for _ in range(slot.stamps):
             insort(self.ring, now)
-        if now - slot.at > CATCH_UP:
+        # Against the grid, not the slot: a slot given late and then sent late must not catch up twice.
+        if now - (slot.after - slot.charge) > CATCH_UP:
             self.tat = max(self.tat, now + slot.charge)
         slot.at = now
 
