@@ -8,7 +8,7 @@ export MYPY_CACHE_DIR := $(CURDIR)/$(VENV)/mypy
 export RUFF_CACHE_DIR := $(CURDIR)/$(VENV)/ruff
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check constraints clean
+.PHONY: demo test check bench constraints clean
 
 $(VENV)/ready: .ci/constraints.txt pyproject.toml
 	@echo "Setting up $(VENV) (once, about a minute) ..."
@@ -28,6 +28,9 @@ check: $(VENV)/ready
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
+
+bench: $(VENV)/ready ## all tables and pictures of benchmarks/, beside the peers; about 25 minutes, needs a quiet machine
+	@$(BIN)/python -m benchmarks all
 
 constraints: $(VENV)/ready ## refresh the development pins: nothing younger than seven days
 	@$(BIN)/python -m pip install -qq --no-cache-dir uv
