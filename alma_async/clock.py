@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 
 __all__ = ["Clock", "Timer", "boot_id"]
 
@@ -56,6 +57,13 @@ class Clock:
     async def sleep(self, seconds: float) -> None:
         """Wait; a negative time is none."""
         await anyio.sleep(max(seconds, 0.0))
+
+    async def aside(self, work: Callable[[], None]) -> None:
+        """Do blocking work in a thread, so that the loop goes on; in virtual time in place, where it takes no time."""
+        if self._epoch is None:
+            await anyio.to_thread.run_sync(work)
+        else:
+            work()
 
 
 def boot_id() -> str:

@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-__all__ = ["OPEN", "Entry", "Moment", "State", "Step"]
+__all__ = ["OPEN", "Difference", "Entry", "Moment", "State", "Step"]
 
 
 class State(Enum):
@@ -50,6 +50,15 @@ class Moment:
         return max(now.wall - self.wall, 0.0)
 
 
+@attrs.frozen
+class Difference:
+    """One field that the row changes, as text for people: ``old`` and ``new``."""
+
+    field: str
+    old: str
+    new: str
+
+
 @attrs.frozen(kw_only=True)
 class Entry:
     """One row as the journal knows it. ``n`` counts rows of the file, bad ones included, from 1."""
@@ -68,3 +77,4 @@ class Entry:
     code: str | None = None
     message: str | None = None
     tracking_id: str | None = None
+    differences: tuple[Difference, ...] = ()

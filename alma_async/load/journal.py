@@ -27,9 +27,10 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from enum import Enum
+from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -37,11 +38,12 @@ from typing import Any, Final, Self
 import attrs
 
 from alma_async.errors import AlmaError, ConfigurationError
-from alma_async.load.entries import Entry, Moment, State, Step
+from alma_async.load.entries import Difference, Entry, Moment, State, Step
+from alma_async.wire.codec import dumps, loads
 
-__all__ = ["Journal", "JournalError", "JournalInUse"]
+__all__ = ["Journal", "JournalError", "JournalInUse", "Title"]
 
-_FORMAT: Final = "1"
+_FORMAT: Final = "2"
 
 
 class JournalError(AlmaError):
@@ -61,8 +63,9 @@ CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE entry (
     n INTEGER PRIMARY KEY, line INTEGER NOT NULL, state TEXT NOT NULL, step TEXT NOT NULL,
     mms_id TEXT, key BLOB, payload BLOB, portfolio_id TEXT, action TEXT, attempts INTEGER NOT NULL,
-    wall REAL, mono REAL, boot TEXT, code TEXT, message TEXT, tracking_id TEXT
+    code TEXT, message TEXT, tracking_id TEXT, differences TEXT, wall REAL, mono REAL, boot TEXT, checksum BLOB NOT NULL
 );
+CREATE TABLE former (n INTEGER PRIMARY KEY, body BLOB NOT NULL, checksum BLOB NOT NULL);
 CREATE UNIQUE INDEX entry_key ON entry (key) WHERE key IS NOT NULL;
 CREATE INDEX entry_open ON entry (state, n) WHERE state IN ('pending', 'intent', 'unknown');
 CREATE INDEX entry_title ON entry (mms_id) WHERE mms_id IS NOT NULL;
@@ -73,6 +76,38 @@ CREATE INDEX existing_mms ON existing (mms_id);
 
 _MOMENT: Final = ("wall", "mono", "boot")
 _COLUMNS: Final = (*(field.name for field in attrs.fields(Entry) if field.name != "since"), *_MOMENT)
+_WRITE: Final = (
+    f"INSERT INTO entry VALUES ({', '.join('?' * (len(_COLUMNS) + 1))}) ON CONFLICT (n) DO UPDATE SET "  # noqa: S608 - our own names
+    + ", ".join(f"{name} = excluded.{name}" for name in (*_COLUMNS[1:], "checksum"))
+)
+
+# What most portfolios say, so that a former state takes some 300 bytes instead of 2,000. Part of the format.
+_USUAL: Final = (
+    b'"public_note":"","notes":[],"link":"https://api","description":"","desc":null},"material_type":{"value":"JOURNAL",'
+    b'"desc":"Journal"},"library":{"value":"","link":null},"license":{"value":"","link":null},"po_line":{"value":"","link":null},'
+    b'"interface":{"name":null},"group_settings":[],"pda":{"value":null},"access_type":{"value":"","desc":null},'
+    b'"coverage_details":{"coverage_in_use":{"value":"0","desc":"Only local"},"global_date_coverage_parameters":[],'
+    b'"local_date_coverage_parameters":[{"from_year":"2000","from_month":"","from_day":"","until_year":"","until_month":"",'
+    b'"until_day":"","from_volume":"1","until_volume":"","from_issue":"1","until_issue":""}],"perpetual_date_coverage_parameters":[],'
+    b'"global_embargo_information":null,"local_embargo_information":{"embargo_operator":{"value":""},"number_of_years":0,'
+    b'"number_of_months":0}},"linking_details":{"url_type":{"value":"static"},"url_type_override":{"value":""},'
+    b'"dynamic_url":"","dynamic_url_override":"","static_url":"jkey=https://www.","static_url_override":"","parser_parameters":"",'
+    b'"parser_parameters_override":"","proxy_enabled":{"value":"false"},"proxy":""},"authentication_note":"",'
+    b'"internal_description":"","availability":{"value":"11","desc":"Available"},"activation_date":"20","expected_activation_date":null,'
+    b'"is_local":true,"is_standalone":false,"resource_metadata":{"mms_id":{"value":"99","link":"https://api"},"title":"Journal ",'
+    b'"author":null,"issn":"","isbn":null,"publisher":null,"publication_place":null,"publication_year":null},'
+    b'"electronic_collection":{"id":{"value":"61","link":null},"service":{"value":"62","link":null}},"id":"53'
+)
+
+
+@attrs.frozen(kw_only=True)
+class Title:
+    """How many rows of the file name a title (repeats not counted), and which portfolios of it were in the service before
+    the load and stand for no other row.
+    """
+
+    rows: int
+    existing: tuple[str, ...]
 
 
 class Journal:
@@ -92,7 +127,7 @@ class Journal:
 
     def _prepare(self) -> None:
         if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
-            with self._transaction():
+            with self.together():
                 for statement in _SCHEMA.split(";"):
                     self._db.execute(statement)
                 self._db.execute("INSERT INTO meta VALUES ('format', ?)", (_FORMAT,))
@@ -113,16 +148,18 @@ class Journal:
         os.close(self._lock)
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def together(self) -> Iterator[None]:
         """All or nothing, and on the disk when it ends. A failed commit is never tried again in place."""
+        if self._db.in_transaction:
+            yield
+            return
         with _mapped():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
                 self._db.execute("COMMIT")
             except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
+                self._db.rollback()
                 raise
 
     # --- what the load is about
@@ -134,23 +171,46 @@ class Journal:
 
     def note(self, facts: Mapping[str, str]) -> None:
         """Write facts down, over older ones of the same name."""
-        with self._transaction():
+        with self.together():
             self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts.items())
 
     # --- planning
 
     def forget_plan(self) -> None:
         """Drop a plan that was cut short; nothing was sent under it."""
-        with self._transaction():
+        with self.together():
             self._db.execute("DELETE FROM entry")
             self._db.execute("DELETE FROM existing")
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Take up rows, in one transaction. A key that an earlier row has makes a row DUPLICATE, naming that row's line."""
-        insert = f"INSERT INTO entry ({', '.join(_COLUMNS)}) VALUES (:{', :'.join(_COLUMNS)})"  # noqa: S608 - our own names
-        with self._transaction():
+        with self.together():
             for entry in entries:
-                self._db.execute(insert, _flat(attrs.asdict(self._checked(entry), recurse=False)))
+                self.write(self._checked(entry))
+
+    def write(self, entry: Entry) -> None:
+        """Write down where one row stands now, in place of what was there."""
+        values = _values(entry)
+        with self.together():
+            self._db.execute(_WRITE, (*values, _checksum(values)))
+
+    def keep(self, n: int, body: bytes) -> None:
+        """Keep what a row's object was before the load touched it; what was kept first stands."""
+        packed = _pack(body)
+        with self.together():
+            self._db.execute(
+                "INSERT OR IGNORE INTO former VALUES (?, ?, ?)", (n, packed, _checksum((n, packed)))
+            )
+
+    def former(self, n: int) -> bytes | None:
+        """What a row's object was before the load touched it."""
+        with _mapped():
+            row = self._db.execute("SELECT body, checksum FROM former WHERE n = ?", (n,)).fetchone()
+        if row is None:
+            return None
+        if row[1] != _checksum((n, row[0])):
+            raise _damaged(f"the former state of row {n}")
+        return _unpack(row[0])
 
     def _checked(self, entry: Entry) -> Entry:
         if entry.key is None:
@@ -164,7 +224,7 @@ class Journal:
 
     def add_existing(self, portfolios: Iterable[tuple[str, str | None]]) -> None:
         """Take up what the service held before the load: portfolio id and MMS id."""
-        with self._transaction():
+        with self.together():
             self._db.executemany("INSERT OR REPLACE INTO existing VALUES (?, ?)", portfolios)
 
     # --- the work
@@ -175,9 +235,10 @@ class Journal:
         Its last byte left before the send's deadline and before now, so the quarantine counts from the earlier of the two.
         """
         found = self._select("WHERE state = 'intent'", ())
-        for entry in found:
-            past = entry.since is not None and entry.since.elapsed(now) > 0
-            self.change(entry.n, state=State.UNKNOWN, since=entry.since if past else now)
+        with self.together():
+            for entry in found:
+                past = entry.since is not None and entry.since.elapsed(now) > 0
+                self.write(attrs.evolve(entry, state=State.UNKNOWN, since=entry.since if past else now))
         return len(found)
 
     def open_entries(self, *, after: int, limit: int) -> list[Entry]:
@@ -195,48 +256,32 @@ class Journal:
         return self._select("WHERE n = ?", (n,))[0]
 
     def _select(self, where: str, values: tuple[Any, ...]) -> list[Entry]:
-        query = f"SELECT {', '.join(_COLUMNS)} FROM entry {where}"  # noqa: S608 - our own names
+        query = f"SELECT * FROM entry {where}"  # noqa: S608 - our own words
         with _mapped():
             return [_entry(row) for row in self._db.execute(query, values)]
 
-    def existing(self, mms_id: str) -> list[str]:
-        """Portfolios of this title that the service held before the load."""
+    def of_title(self, mms_id: str, *, n: int) -> Title:
+        """What the journal knows of row ``n``'s title."""
         with _mapped():
             rows = self._db.execute(
                 "SELECT portfolio_id FROM existing WHERE mms_id = ? ORDER BY portfolio_id", (mms_id,)
             )
-            return [row[0] for row in rows]
-
-    def rows_of_title(self, mms_id: str) -> int:
-        """How many rows of the file name this title and are not merely repeats."""
-        with _mapped():
+            existing = [row[0] for row in rows]
             query = "SELECT COUNT(*) FROM entry WHERE mms_id = ? AND state <> 'duplicate'"
-            return int(self._db.execute(query, (mms_id,)).fetchone()[0])
+            count = self._db.execute(query, (mms_id,)).fetchone()[0]
+        return Title(rows=count, existing=tuple(found for found in existing if not self.bound(found, but=n)))
 
     def was_there(self, portfolio_id: str) -> bool:
         """Whether the service held this portfolio before the load."""
-        with _mapped():
-            return (
-                self._db.execute("SELECT 1 FROM existing WHERE portfolio_id = ?", (portfolio_id,)).fetchone()
-                is not None
-            )
+        return self._holds("SELECT 1 FROM existing WHERE portfolio_id = ?", (portfolio_id,))
 
-    def bound(self, portfolio_id: str, *, but: int) -> bool:
+    def bound(self, portfolio_id: str, *, but: int = 0) -> bool:
         """Whether another row than ``but`` already stands for this portfolio."""
-        with _mapped():
-            found = self._db.execute(
-                "SELECT 1 FROM entry WHERE portfolio_id = ? AND n <> ?", (portfolio_id, but)
-            ).fetchone()
-            return found is not None
+        return self._holds("SELECT 1 FROM entry WHERE portfolio_id = ? AND n <> ?", (portfolio_id, but))
 
-    def change(self, n: int, **changes: Any) -> None:
-        """Set fields of one row, durably. ``since`` takes a Moment, ``state`` and ``step`` their enums."""
-        flat = _flat(changes)
-        if not flat.keys() <= set(_COLUMNS):
-            raise TypeError(f"an entry has no {', '.join(flat.keys() - set(_COLUMNS))}")
-        columns = ", ".join(f"{name} = :{name}" for name in flat)
-        with self._transaction():
-            self._db.execute(f"UPDATE entry SET {columns} WHERE n = :n", {**flat, "n": n})  # noqa: S608 - checked names
+    def _holds(self, query: str, values: tuple[Any, ...]) -> bool:
+        with _mapped():
+            return self._db.execute(query, values).fetchone() is not None
 
     def counts(self) -> dict[tuple[State, str | None], int]:
         """How many rows stand where, by state and action."""
@@ -249,7 +294,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     """One connection, exclusive, fully synchronous; each pragma is believed only by what it answers."""
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_RDWR, 0o600))
-    db = sqlite3.connect(path, isolation_level=None, timeout=0)
+    # One thread at a time is the writer's rule; SQLite itself does not mind which.
+    db = sqlite3.connect(path, isolation_level=None, timeout=0, check_same_thread=False)
     try:
         db.execute("PRAGMA trusted_schema = OFF")
         db.execute("PRAGMA cell_size_check = ON")
@@ -301,19 +347,47 @@ def _mapped() -> Iterator[None]:
     raise JournalError(failure)
 
 
-def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of an entry as columns: enums by value, a moment as its three parts."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if name == "since":
-            flat |= {part: getattr(value, part, None) for part in _MOMENT}
-        else:
-            flat[name] = value.value if isinstance(value, Enum) else value
-    return flat
+def _values(entry: Entry) -> tuple[Any, ...]:
+    """An entry as columns: enums by value, differences as JSON, a moment as its three parts."""
+    plain = attrs.asdict(entry, recurse=False) | {
+        "state": entry.state.value,
+        "step": entry.step.value,
+        "differences": dumps([attrs.astuple(d) for d in entry.differences]).decode()
+        if entry.differences
+        else None,
+    }
+    return tuple(plain[name] if name in plain else getattr(entry.since, name, None) for name in _COLUMNS)
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
-    values = dict(zip(_COLUMNS, row, strict=True))
+    *columns, checksum = row
+    if checksum != _checksum(tuple(columns)):
+        raise _damaged(f"row {columns[0]}")
+    values = dict(zip(_COLUMNS, columns, strict=True))
     wall, mono, boot = (values.pop(part) for part in _MOMENT)
-    since = None if wall is None else Moment(wall=wall, mono=mono, boot=boot)
-    return Entry(**values | {"state": State(values["state"]), "step": Step(values["step"]), "since": since})
+    values["state"], values["step"] = State(values["state"]), Step(values["step"])
+    values["since"] = None if wall is None else Moment(wall=wall, mono=mono, boot=boot)
+    differences = values["differences"]
+    values["differences"] = tuple(Difference(*d) for d in loads(differences.encode())) if differences else ()
+    return Entry(**values)
+
+
+def _checksum(values: tuple[Any, ...]) -> bytes:
+    """SQLite's own check does not see a flipped byte inside a value (measured)."""
+    return blake2b(repr(values).encode(), digest_size=8).digest()
+
+
+def _damaged(what: str) -> JournalError:
+    return JournalError(
+        f"The journal is damaged: {what} is not what was written.",
+        advice="Do not begin the load anew: 'alma-async verify' a copy of it from a backup, or compare with Alma by hand.",
+    )
+
+
+def _pack(body: bytes) -> bytes:
+    packer = zlib.compressobj(9, zdict=_USUAL)
+    return packer.compress(body) + packer.flush()
+
+
+def _unpack(packed: bytes) -> bytes:
+    return zlib.decompressobj(zdict=_USUAL).decompress(packed)

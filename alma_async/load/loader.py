@@ -16,6 +16,7 @@ from alma_async.load.passes import RESERVED, Order, Rows, Run
 from alma_async.load.plan import Rules
 from alma_async.load.progress import Meter, Progress, Report
 from alma_async.load.reconcile import OnUnknown
+from alma_async.load.writer import Writer
 from alma_async.settings import Priority
 
 __all__ = ["QUARANTINE", "Load"]
@@ -91,15 +92,16 @@ class Load:
                 run.halt(error)
             finally:
                 run.tell(force=True)
+                await run.writer.drain()
             if run.stopped is not None and not run.resumable:
                 raise run.stopped
-            return run.report()
+            return await run.report()
 
     def _begin(self, journal: Journal, rows: Rows, on_progress: Callable[[Progress], None] | None) -> Run:
         """A run whose calls are counted."""
         run = Run(
             order=self._order,
-            journal=journal,
+            writer=Writer(journal, self._alma.clock.aside),
             rows=rows,
             meter=Meter(self._alma.clock.now()),
             on_progress=on_progress,

@@ -8,7 +8,7 @@ governor does.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from typing import Final, Protocol, TypeVar
@@ -20,12 +20,12 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from alma_async.alma.client import AlmaClient
 from alma_async.errors import AlmaError, BadAnswer, NotSent, QuotaExhausted, RateLimited, ServerFault
 from alma_async.load.entries import Entry, Moment, State
-from alma_async.load.journal import Journal
 from alma_async.load.plan import Rules, key_of, payload_of, unsupported
 from alma_async.load.progress import Meter, Progress, Report, row_counts
 from alma_async.load.reconcile import OnUnknown
 from alma_async.load.rows import BadRow, Fingerprint, InputError, Row
-from alma_async.load.steps import Steps
+from alma_async.load.steps import Steps, Way
+from alma_async.load.writer import Writer
 from alma_async.wire.outcome import Outcome
 from alma_async.wire.paging import PAGE
 
@@ -65,6 +65,7 @@ class Order:
     workers: int
     rules: Rules
     facts: Mapping[str, str]
+    dry: bool = False
 
 
 @attrs.define(kw_only=True)
@@ -72,7 +73,7 @@ class Run:
     """One run over an open journal."""
 
     order: Order
-    journal: Journal
+    writer: Writer
     rows: Rows
     meter: Meter
     on_progress: Callable[[Progress], None] | None
@@ -98,19 +99,19 @@ class Run:
     async def prepare(self) -> None:
         """Check that journal, file and service belong together, take up the rows, and see what the service holds."""
         self._well = self.order.alma.clock.now()
-        meta = self.journal.meta()
+        journal = self.writer.journal
+        meta = await self.writer.do(journal.meta)
         facts = self._facts()
         for name, value in facts.items():
             if name in meta and meta[name] != value:
                 raise InputError(_OTHER[name].format(old=meta[name], new=value))
-        self.journal.note({**self.order.facts, **facts})
+        await self.writer.do(partial(journal.note, {**self.order.facts, **facts}))
         if "planned" not in meta:
-            self.journal.forget_plan()
             await self._take_up()
-        self.journal.orphaned(self.moment())
+        await self.writer.do(partial(journal.orphaned, self.moment()))
         if "seen" not in meta:
             await self._see_service()
-        self.meter.begin(self.journal.counts())
+        self.meter.begin(await self.writer.do(journal.counts))
 
     def _facts(self) -> dict[str, str]:
         fingerprint = self.rows.fingerprint()
@@ -125,11 +126,13 @@ class Run:
         }
 
     async def _take_up(self) -> None:
+        journal = self.writer.journal
+        await self.writer.do(journal.forget_plan)  # one that was cut short; nothing was sent under it
         numbered = enumerate(self.rows, 1)
         while part := list(islice(numbered, _SLICE)):
-            self.journal.add([self._entry(n, row) for n, row in part])
+            await self.writer.do(partial(journal.add, [self._entry(n, row) for n, row in part]))
             await self.order.alma.clock.sleep(0)  # let others of the loop go on
-        self.journal.note({"planned": "1"})
+        await self.writer.do(partial(journal.note, {"planned": "1"}))
 
     def _entry(self, n: int, row: Row | BadRow) -> Entry:
         if isinstance(row, BadRow):
@@ -146,41 +149,44 @@ class Run:
         """List the service once where that costs fewer calls than asking title by title."""
         pager = self.order.alma.electronic.portfolios.list(*self.order.place)
         total = await self._persist(pager.total)
-        rows = sum(self.journal.counts().values())
+        journal = self.writer.journal
+        rows = sum((await self.writer.do(journal.counts)).values())
         by_title = -(-total // PAGE) > rows
         if total and not by_title:
             await self._persist(self._list_service)
-        self.journal.note({"seen": "title" if by_title else "list"})
+        await self.writer.do(partial(journal.note, {"seen": "title" if by_title else "list"}))
 
     async def _list_service(self) -> None:
         async for page in self.order.alma.electronic.portfolios.list(*self.order.place).pages():
-            self.journal.add_existing((p.id, p.resource_metadata.mms_id.value) for p in page if p.id)
+            found = [(p.id, p.resource_metadata.mms_id.value) for p in page if p.id]
+            await self.writer.do(partial(self.writer.journal.add_existing, found))
 
     async def passes(self) -> None:
         """Pass over the file until nothing is open, resting between passes for rows whose outcome is unknown."""
+        meta = await self.writer.do(self.writer.journal.meta)
         steps = Steps(
             alma=self.order.alma,
-            journal=self.journal,
-            collection_id=self.order.place[0],
-            service_id=self.order.place[1],
+            writer=self.writer,
+            place=self.order.place,
             action=self.order.action,
             rules=self.order.rules,
             on_unknown=self.order.on_unknown,
-            by_title=self.journal.meta()["seen"] == "title",
+            by_title=meta["seen"] == "title",
+            dry=self.order.dry,
             moment=self.moment,
             stopping=lambda: self.stopping,
         )
-        while not self.stopping and (rest := self._rest()) is not None:
+        while not self.stopping and (rest := await self._rest()) is not None:
             if rest > 0:
                 await self._wait(rest, "an unknown outcome is resting before it is read back")
             else:
                 await self._pass(steps)
 
-    def _rest(self) -> float | None:
+    async def _rest(self) -> float | None:
         """Seconds until some row can go on: 0 now, None when none is open."""
         soonest: float | None = None
         after = 0
-        while entries := self.journal.open_entries(after=after, limit=_SLICE):
+        while entries := await self._open(after):
             for entry in entries:
                 rest = self._rest_of(entry)
                 soonest = rest if soonest is None else min(soonest, rest)
@@ -188,6 +194,9 @@ class Run:
                 break
             after = entries[-1].n
         return soonest
+
+    async def _open(self, after: int) -> list[Entry]:
+        return await self.writer.do(partial(self.writer.journal.open_entries, after=after, limit=_SLICE))
 
     def _rest_of(self, entry: Entry) -> float:
         if entry.state is not State.UNKNOWN or entry.since is None:
@@ -206,7 +215,7 @@ class Run:
     async def _feed(self, send: MemoryObjectSendStream[Item]) -> None:
         """Give out the rows; what is wrong with the file or the journal ends the run as itself, not as a group."""
         try:
-            for item in self._due():
+            async for item in self._due():
                 if self.stopping:
                     break
                 await send.send(item)
@@ -215,13 +224,13 @@ class Run:
         except AlmaError as error:
             self.halt(error)
 
-    def _due(self) -> Iterator[Item]:
+    async def _due(self) -> AsyncIterator[Item]:
         """Open rows whose turn it is, read from the file again in step with the journal."""
         waiting: deque[Entry] = deque()
         after = 0
         for n, row in enumerate(self.rows, 1):
             if not waiting:
-                waiting.extend(self.journal.open_entries(after=after, limit=_SLICE))
+                waiting.extend(await self._open(after))
                 if not waiting:
                     return
                 after = waiting[-1].n
@@ -237,16 +246,12 @@ class Run:
         with items:
             async for row, entry in items:
                 try:
-                    ended = await self._persist(partial(self._carry, steps, row, entry.n))
+                    ended = await self._persist(Way(steps=steps, row=row, entry=entry).go)
                 except AlmaError as error:
                     self.halt(error)
                     return
                 self.meter.settled(ended)
                 self.tell()
-
-    async def _carry(self, steps: Steps, row: Row, n: int) -> Entry:
-        """Take a row on from where the journal says it stands now."""
-        return await steps.carry(row, self.journal.get(n))
 
     async def _persist(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do it again after failures that pass by themselves, for as long as the load's patience lasts.
@@ -292,11 +297,12 @@ class Run:
         self._told = now
         self.on_progress(self.meter.progress(now, self.order.alma.quota().remaining))
 
-    def report(self) -> Report:
+    async def report(self) -> Report:
         """How it ended, by the journal's own count."""
+        counts = await self.writer.do(self.writer.journal.counts)
         why = str(self.stopped) if self.stopped is not None else "stopped on request"
         return Report(
-            **row_counts(self.journal.counts()),
+            **row_counts(counts),
             calls=self.meter.calls,
             throttled=self.meter.throttled,
             seconds=self.order.alma.clock.now() - self.meter.started,

@@ -20,6 +20,7 @@ from alma_async.alma.models.electronic import (
     EmbargoInformation,
     Portfolio,
 )
+from alma_async.load.entries import Difference
 from alma_async.load.rows import CLEAR, Clear, Coverage, Embargo, Period, Row
 
 __all__ = ["Difference", "Rules", "key_of", "merged", "new_portfolio", "payload_of", "unsupported", "url_of"]
@@ -37,15 +38,6 @@ class Rules:
     only_last: str = "<"
     all_but_last: str = ">"
     availability: str = "11"
-
-
-@attrs.frozen
-class Difference:
-    """One field that the row changes, as text for people: ``old`` and ``new``."""
-
-    field: str
-    old: str
-    new: str
 
 
 def url_of(portfolio: Portfolio) -> str:

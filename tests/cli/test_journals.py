@@ -65,7 +65,7 @@ def test_standing(tmp_path: Path) -> None:
         journal=path.stem, state="open", file="/data/list.csv", rows=2, open=1
     )
     with Journal(path) as journal:
-        journal.change(1, state=State.DONE, action="created")
+        journal.write(Entry(n=1, line=2, state=State.DONE, action="created"))
     path.with_name("a.load").write_bytes(b"nothing of the kind" * 50)
     assert [one.state for one in journals.standings()] == ["unreadable", "complete"]
 

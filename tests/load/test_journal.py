@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 
+import attrs
 import pytest
 
 from alma_async.errors import ConfigurationError
@@ -21,6 +22,10 @@ def entry(n, **more):
     return Entry(
         **{"n": n, "line": n + 1, "state": State.PENDING, "mms_id": f"99{n}", "key": b"k%d" % n, **more}
     )
+
+
+def change(journal, n, **changes):
+    journal.write(attrs.evolve(journal.get(n), **changes))
 
 
 @pytest.fixture
@@ -67,8 +72,8 @@ def test_an_intent_found_at_start_up_is_of_unknown_outcome(path):
     """A row that was about to be sent when the process died rests from its deadline or from now, whichever is earlier."""
     with Journal(path) as journal:
         journal.add([entry(1), entry(2), entry(3)])
-        journal.change(1, state=State.INTENT, since=Moment(wall=900.0, mono=20.0, boot="b"))
-        journal.change(2, state=State.INTENT, since=Moment(wall=1100.0, mono=170.0, boot="b"))
+        change(journal, 1, state=State.INTENT, since=Moment(wall=900.0, mono=20.0, boot="b"))
+        change(journal, 2, state=State.INTENT, since=Moment(wall=1100.0, mono=170.0, boot="b"))
     with Journal(path) as journal:
         assert journal.orphaned(NOW) == 2
         first, second, third = journal.entries()
@@ -146,9 +151,40 @@ def test_a_failed_write_is_the_journals_error(path):
         journal.add([entry(1)])
         journal._db.execute("PRAGMA query_only = ON")
         with pytest.raises(JournalError) as caught:
-            journal.change(1, state=State.INTENT)
+            change(journal, 1, state=State.INTENT)
         assert "readonly" in str(caught.value)
         assert journal.get(1).state is State.PENDING
+
+
+def test_a_changed_byte_is_noticed(path):
+    """A value that was changed under the journal's checksum is refused, also where SQLite sees nothing wrong."""
+    with Journal(path) as journal:
+        journal.add([entry(1, portfolio_id="53")])
+        journal.keep(1, b'{"id":"53"}')
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE entry SET portfolio_id = '54'")
+        db.execute("UPDATE former SET n = 2")
+    db.close()
+    with Journal(path) as journal:
+        with pytest.raises(JournalError, match="damaged"):
+            journal.get(1)
+        with pytest.raises(JournalError, match="damaged"):
+            journal.former(2)
+
+
+def test_the_first_former_state_stands(path):
+    """What an object was before the load is kept once, small, and comes back as it was."""
+    body = (
+        b'{"id":"53","public_note":"a","notes":[],"linking_details":{"static_url":"jkey=https://www.x.example"}}'
+        * 20
+    )
+    with Journal(path) as journal:
+        journal.keep(7, body)
+        journal.keep(7, b"later")
+        assert journal.former(7) == body
+        assert journal.former(8) is None
+        (size,) = journal._db.execute("SELECT length(body) FROM former").fetchone()
+        assert size < len(body) / 10
 
 
 def test_other_files_are_refused(path):

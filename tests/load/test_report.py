@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from alma_async.errors import ConfigurationError
 from alma_async.load.entries import Entry, State
-from alma_async.load.journal import Journal
+from alma_async.load.journal import Journal, JournalError
 from alma_async.load.report import COLUMNS, cell, check_path, record, write_report
 
 HOSTILE = (
@@ -132,7 +132,7 @@ def test_a_failure_keeps_the_old_file(tmp_path: Path) -> None:
     with Journal(tmp_path / "x.load") as journal:
         journal.add(ENTRIES)
         journal._db.execute("UPDATE entry SET state = 'nonsense' WHERE n = 4")
-        with pytest.raises(ValueError, match="nonsense"):
+        with pytest.raises(JournalError, match="damaged"):
             write_report(journal, path)
     assert path.read_text() == "old"
     assert sorted(item.name for item in tmp_path.glob("*report*")) == ["report.csv"]

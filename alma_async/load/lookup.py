@@ -1,0 +1,87 @@
+"""Which portfolios a row could mean, and which could be what a lost answer left: reads only.
+
+Asks the journal and Alma; ``match`` and ``reconcile`` decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Final
+
+import attrs
+
+from alma_async.alma.electronic import Portfolios
+from alma_async.alma.models.electronic import Portfolio
+from alma_async.errors import NotFound
+from alma_async.load import match
+from alma_async.load.entries import Entry
+from alma_async.load.journal import Journal, Title
+from alma_async.load.plan import url_of, wanted_url
+from alma_async.load.rows import Row
+from alma_async.load.writer import Writer
+
+__all__ = ["Lookup"]
+
+
+@attrs.frozen(kw_only=True)
+class Lookup:
+    """The reading half of a load. ``by_title``: the service was not listed when the load began, so each title is asked for."""
+
+    portfolios: Portfolios
+    writer: Writer
+    place: tuple[str, str]
+    by_title: bool
+
+    async def meant(self, row: Row, entry: Entry) -> match.Match:
+        """The portfolio that a row means."""
+        if row.portfolio_id is not None:
+            return match.One(row.portfolio_id)
+        if row.mms_id is None:
+            return match.NoMatch()
+        title = await self._title(row.mms_id, entry.n)
+        if len(title.existing) == title.rows == 1:
+            return match.One(title.existing[0])  # the URL would not be asked for
+        return match.decide(wanted_url(row), await self._candidates(title.existing), rows_of_title=title.rows)
+
+    async def left(self, row: Row, entry: Entry) -> list[match.Candidate]:
+        """What a create of unknown outcome may have left: portfolios of the title that were not there before the load
+        and stand for no other row.
+        """
+        found = await self._of_title(str(row.mms_id))
+        return await self._candidates(await self.writer.do(partial(self._unclaimed, found, entry.n)))
+
+    async def get(self, portfolio_id: str) -> Portfolio:
+        """One portfolio of the service, whole."""
+        return await self.portfolios.get(*self.place, portfolio_id)
+
+    async def _title(self, mms_id: str, n: int) -> Title:
+        journal = self.writer.journal
+        if self.by_title:
+            now = await self._of_title(mms_id)
+            self.writer.post(partial(self._take_up, now, mms_id))
+        return await self.writer.do(partial(journal.of_title, mms_id, n=n))
+
+    def _take_up(self, now: Iterable[str], mms_id: str) -> None:
+        journal: Final = self.writer.journal
+        journal.add_existing((found, mms_id) for found in now if not journal.bound(found))
+
+    def _unclaimed(self, found: Iterable[str], n: int) -> list[str]:
+        journal: Final[Journal] = self.writer.journal
+        return [one for one in found if not journal.was_there(one) and not journal.bound(one, but=n)]
+
+    async def _of_title(self, mms_id: str) -> list[str]:
+        """Portfolios of the title that are in our service now."""
+        try:
+            listed = await self.portfolios.of_bib(mms_id).all()
+        except NotFound:
+            return []
+        return [
+            item.id
+            for item in listed
+            if item.id
+            and (item.electronic_collection.id.value, item.electronic_collection.service.value) == self.place
+        ]
+
+    async def _candidates(self, ids: Iterable[str]) -> list[match.Candidate]:
+        return [match.Candidate(one, url_of(await self.get(one))) for one in ids]

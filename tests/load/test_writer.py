@@ -1,0 +1,110 @@
+"""What is to be written down is written in order, together, and whoever waits knows that it is on the disk."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+
+import anyio
+import pytest
+
+from alma_async.clock import Clock
+from alma_async.load.entries import Entry, State
+from alma_async.load.journal import Journal, JournalError
+from alma_async.load.writer import Writer
+
+
+@pytest.fixture
+def anyio_backend():
+    """Threads take real time."""
+    return "asyncio"
+
+
+@pytest.fixture
+def journal(tmp_path):
+    with Journal(tmp_path / "a.load") as opened:
+        opened.add(Entry(n=n, line=n, state=State.PENDING) for n in range(1, 101))
+        yield opened
+
+
+def commits(journal):
+    """Counts the commits that are made from now on."""
+    found = []
+    journal._db.set_trace_callback(lambda sql: found.append(sql) if sql == "COMMIT" else None)
+    return found
+
+
+def done(n):
+    return Entry(n=n, line=n, state=State.DONE, action="created")
+
+
+class Slow:
+    """A disk that is slow until it is let go."""
+
+    def __init__(self):
+        self.free = threading.Event()
+
+    async def aside(self, work):
+        def slowly():
+            self.free.wait(5)
+            work()
+
+        await anyio.to_thread.run_sync(slowly)
+
+
+async def test_all_that_waits_is_committed_together(journal):
+    """While one commit is under way, all further ones gather and need a single one, and the loop goes on meanwhile."""
+    disk, found = Slow(), commits(journal)
+    writer = Writer(journal, disk.aside)
+    async with anyio.create_task_group() as group:
+        for n in range(1, 101):
+            group.start_soon(writer.do, partial(journal.write, done(n)))
+        await anyio.sleep(0.05)
+        assert not found
+        disk.free.set()
+    assert len(found) == 2
+    assert {entry.state for entry in journal.entries()} == {State.DONE}
+
+
+async def test_who_waits_knows_that_it_is_on_the_disk(journal):
+    """When ``do`` returns the transaction is over, and what was posted before it is in it."""
+    writer = Writer(journal, Clock().aside)
+    writer.post(partial(journal.write, done(1)))
+    assert (await writer.do(partial(journal.get, 1))).state is State.DONE
+    assert not journal._db.in_transaction
+
+
+async def test_a_cancelled_leader_finishes_and_the_others_go_on(journal):
+    """Whoever is cancelled while leading or waiting leaves its work to be done, and nobody hangs."""
+    disk = Slow()
+    writer = Writer(journal, disk.aside)
+    scopes = []
+
+    async def write(n):
+        with anyio.CancelScope() as scope:
+            scopes.append(scope)
+            await writer.do(partial(journal.write, done(n)))
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            for n in range(1, 11):
+                group.start_soon(write, n)
+            await anyio.sleep(0.05)
+            for scope in scopes[:6]:
+                scope.cancel()
+            await anyio.sleep(0.05)
+            disk.free.set()
+        await writer.drain()
+    assert [entry.state for entry in journal.entries(limit=10)] == [State.DONE] * 10
+
+
+async def test_after_a_failure_nothing_is_written(journal):
+    """A failed commit fails all who were in it and all who come after, though the disk be well again."""
+    writer = Writer(journal, Clock().aside)
+    journal._db.execute("PRAGMA query_only = ON")
+    with pytest.raises(JournalError):
+        await writer.do(partial(journal.write, done(1)))
+    journal._db.execute("PRAGMA query_only = OFF")
+    with pytest.raises(JournalError):
+        await writer.do(partial(journal.write, done(2)))
+    assert {entry.state for entry in journal.entries()} == {State.PENDING}
