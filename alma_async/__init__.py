@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from alma_async.governance.machine import MachineBudget
     from alma_async.governance.snapshot import QuotaSnapshot
     from alma_async.pager import Pager
-    from alma_async.settings import Limits, Priority, RetryPolicy, Secret, Timeouts
+    from alma_async.settings import JobLimits, Limits, Priority, RetryPolicy, Secret, Timeouts
 
 __all__ = [
     "AlmaClient",
@@ -53,6 +53,7 @@ __all__ = [
     "InvalidRequest",
     "Job",
     "JobInstance",
+    "JobLimits",
     "JobOverlap",
     "JobRun",
     "JobThresholdReached",
@@ -98,7 +99,7 @@ _HOMES = {
     "MachineBudget": "governance.machine",
     "QuotaSnapshot": "governance.snapshot",
     "Pager": "pager",
-    **dict.fromkeys(("Limits", "Priority", "RetryPolicy", "Secret", "Timeouts"), "settings"),
+    **dict.fromkeys(("JobLimits", "Limits", "Priority", "RetryPolicy", "Secret", "Timeouts"), "settings"),
 }
 
 

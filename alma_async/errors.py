@@ -135,13 +135,13 @@ class QuotaExhausted(_Until):
 class JobThresholdReached(_Until):
     """No start of this job is free: 3 jobs run already, or this one was started 5 times within the hour."""
 
-    advice = "Submit with wait=True to wait for the next free start."
+    advice = "It can be waited for (wait=True; at the shell, without --no-queue)."
 
 
 class JobOverlap(AlmaError):
     """The job overlaps with one that is running."""
 
-    advice = "Wait for the running job to end."
+    advice = "It can be tried again when that job has ended, or be waited for (wait=True; at the shell, without --no-queue)."
 
 
 class ServerFault(AlmaError):

@@ -36,11 +36,13 @@ class Pager(Generic[T]):
         key: Callable[[T], str | None],
         offset: int = 0,
         paged: bool = True,
+        page: int = PAGE,
     ) -> None:
         self._fetch = fetch
         self._key = key
         self._offset = offset
         self._paged = paged
+        self._page = page
 
     async def __aiter__(self) -> AsyncIterator[T]:
         async for page in self.pages():
@@ -52,7 +54,7 @@ class Pager(Generic[T]):
 
         :raises AlmaError: as any read; what was given out before stays valid.
         """
-        cursor = Cursor(offset=self._offset)
+        cursor = Cursor(offset=self._offset, page=self._page)
         while offsets := cursor.upcoming():
             for offset, (items, total) in zip(offsets, await self._round(offsets), strict=True):
                 cursor.took(offset, total if self._paged else 0, len(items))
@@ -61,7 +63,7 @@ class Pager(Generic[T]):
 
     async def total(self) -> int:
         """How many there are, as the server says now; one call."""
-        items, total = await self._fetch(0, 0 if self._paged else PAGE)
+        items, total = await self._fetch(0, 0 if self._paged else self._page)
         return len(items) if total is None else total
 
     async def all(self) -> list[T]:
@@ -71,13 +73,13 @@ class Pager(Generic[T]):
     async def _round(self, offsets: list[int]) -> list[tuple[list[T], int | None]]:
         """These pages side by side; the first failure ends the round and is raised as itself, not as a group."""
         if len(offsets) == 1:
-            return [await self._fetch(offsets[0], PAGE)]
+            return [await self._fetch(offsets[0], self._page)]
         got: dict[int, tuple[list[T], int | None]] = {}
         failed: list[AlmaError] = []
 
         async def fetch(offset: int) -> None:
             try:
-                got[offset] = await self._fetch(offset, PAGE)
+                got[offset] = await self._fetch(offset, self._page)
             except AlmaError as error:
                 failed.append(error)
                 group.cancel_scope.cancel()

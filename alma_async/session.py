@@ -13,16 +13,17 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol, Self
 
+import anyio
 import attrs
 
 from alma_async.clock import Clock
-from alma_async.errors import DeadlineExceeded, QuotaExhausted
+from alma_async.errors import DeadlineExceeded, NotSent, QuotaExhausted
 from alma_async.governance import retry
 from alma_async.governance.governor import Governor, Permit
 from alma_async.settings import Priority, RetryPolicy, Timeouts
 from alma_async.transport import Transport
-from alma_async.wire.dialect import Dialect
-from alma_async.wire.messages import Request, Response, Safety, Signals
+from alma_async.wire.dialect import Dialect, Login
+from alma_async.wire.messages import Gate, Request, Response, Safety
 from alma_async.wire.outcome import Done, Failed, Outcome, OutcomeClass, Reason, error_of, unanswered
 
 __all__ = ["Options", "Session", "Witness"]
@@ -76,23 +77,32 @@ class _Tried:
 
     failures: int = 0
     throttled: int = 0
+    renewed: bool = False
 
 
-class _Attempt:
-    """The gate of one send: the permit, and whether the bytes went out."""
+@attrs.frozen
+class _Punctual:
+    """The gate of a send whose witness was told a deadline: it lets nothing begin after it."""
 
-    def __init__(self, permit: Permit) -> None:
-        self.slot = permit.slot
-        self._permit = permit
-        self.was_sent = False
+    permit: Permit
+    clock: Clock
+    deadline: float
+
+    async def slot(self) -> None:
+        await self.permit.slot()
+        if self.clock.now() >= self.deadline:
+            raise NotSent("Its time was over before it could be sent.")
 
     def sent(self) -> None:
-        self.was_sent = True
-        self._permit.sent()
+        self.permit.sent()
 
 
 class Session:
-    """Carries calls of one remote system over one transport under one governor."""
+    """Carries calls of one remote system over one transport under one governor.
+
+    With a ``login``, each attempt goes out under the credential that it has ready; where that is refused, the call is
+    tried once more under a fresh one.
+    """
 
     def __init__(
         self,
@@ -103,8 +113,10 @@ class Session:
         clock: Clock,
         timeouts: Timeouts,
         jitter: random.Random | None = None,
+        login: Login | None = None,
     ) -> None:
         self._dialect = dialect
+        self._login = login
         self._transport = transport
         self._timeouts = timeouts
         self._jitter = jitter or random.Random()
@@ -116,10 +128,11 @@ class Session:
 
         :raises AlmaError: one of its classes, mapped from the last attempt; see ``wire.outcome``.
         """
-        started = self.clock.now()
-        deadline = None if options.deadline is None else started + options.deadline
+        deadline = None if options.deadline is None else self.clock.now() + options.deadline
         tried = _Tried()
         while True:
+            if self._login is not None:
+                request = await self._ready(self._login, request, deadline)
             outcome = await self._attempt(request, options, deadline)
             if isinstance(outcome, Done):
                 return outcome
@@ -127,6 +140,13 @@ class Session:
             if pause is None:
                 raise error_of(request, outcome, retry_at=self._retry_at(outcome))
             await self.clock.sleep(pause)
+
+    async def _ready(self, login: Login, request: Request, deadline: float | None) -> Request:
+        with anyio.move_on_after(None if deadline is None else deadline - self.clock.now()):
+            return await login.ready(request)
+        raise DeadlineExceeded(
+            "The deadline passed before the login was answered.", method=request.method, path=request.path
+        )
 
     async def _attempt(self, request: Request, options: Options, deadline: float | None) -> Outcome:
         permit = await self.governor.acquire(
@@ -147,30 +167,34 @@ class Session:
         return outcome
 
     async def _witnessed(self, request: Request, permit: Permit, timeout: float, witness: Witness) -> Outcome:
-        await witness.intend(self.clock.now() + timeout)
-        attempt = _Attempt(permit)
+        deadline = self.clock.now() + timeout
+        await witness.intend(deadline)
         try:
-            outcome = await self._send(request, permit, timeout, attempt)
+            # A slow disk may have used it up; 0 would mean that there is none.
+            left = max(deadline - self.clock.now(), 0.001)
+            outcome = await self._send(request, permit, left, _Punctual(permit, self.clock, deadline))
         except BaseException:
-            cls = OutcomeClass.UNKNOWN if attempt.was_sent else OutcomeClass.NOT_SENT
+            cls = OutcomeClass.UNKNOWN if permit.was_sent else OutcomeClass.NOT_SENT
             witness.settle(Failed(outcome=cls, reason=Reason.CANCELLED, detail="The call was cancelled."))
             raise
         witness.settle(outcome)
         return outcome
 
     async def _send(
-        self, request: Request, permit: Permit, timeout: float, attempt: _Attempt | None = None
+        self, request: Request, permit: Permit, timeout: float, gate: Gate | None = None
     ) -> Outcome:
-        attempt = attempt or _Attempt(permit)
         headers = self._dialect.headers(request)
         try:
-            answer = await self._transport.send(request, attempt, headers=headers, timeout=timeout)
+            answer = await self._transport.send(request, gate or permit, headers=headers, timeout=timeout)
+        except NotSent as error:
+            return Failed(outcome=OutcomeClass.NOT_SENT, reason=Reason.NETWORK, detail=error.message)
         except QuotaExhausted as error:  # everything was stopped between seat and slot
             return Failed(outcome=OutcomeClass.NOT_SENT, reason=Reason.QUOTA, detail=error.message)
         if isinstance(answer, Response):
             outcome = self._dialect.judge(request, answer)
-            signals: Signals | None = self._dialect.signals(answer, outcome)
-            permit.settle(signals, latency=answer.elapsed, ok=isinstance(outcome, Done))
+            permit.settle(
+                self._dialect.signals(answer, outcome), latency=answer.elapsed, ok=isinstance(outcome, Done)
+            )
         else:
             outcome = unanswered(answer)
             permit.settle(None, ok=False)
@@ -182,6 +206,8 @@ class Session:
         """Seconds until another attempt, or None where the failure is the caller's to know."""
         if outcome.reason is Reason.QUOTA:
             return 0.0 if options.wait_for_quota else None  # the governor holds it until the reset
+        if outcome.reason is Reason.LOGIN and outcome.harmless:
+            return self._renew(request, tried)
         why = _AGAIN.get(outcome.reason)
         if why is None or not (outcome.harmless or request.safety is Safety.READ):
             return None
@@ -200,6 +226,14 @@ class Session:
             remaining=None if deadline is None else deadline - now,
         )
         return decision.seconds if isinstance(decision, retry.Wait) else None
+
+    def _renew(self, request: Request, tried: _Tried) -> float | None:
+        """Once more under another credential, be it a write: what was refused for its credential was not processed."""
+        if self._login is None or tried.renewed:
+            return None
+        tried.renewed = True
+        self._login.refused(request)
+        return 0.0
 
     def _timeout(self, request: Request, options: Options, deadline: float | None) -> float:
         usual = self._timeouts.read if request.safety is Safety.READ else self._timeouts.write

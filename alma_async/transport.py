@@ -8,20 +8,20 @@ aiohttp object leaves this module, neither as a value nor hanging on an exceptio
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
-from types import SimpleNamespace
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 import aiohttp
 import anyio
 from aiohttp import hdrs
+from aiohttp.connector import Connection
 from yarl import URL
 
 from alma_async.clock import Clock
 from alma_async.errors import AlmaError
-from alma_async.wire.messages import Gate, Request, Response, SendFailure
+from alma_async.wire.messages import Authorise, Gate, Request, Response, SendFailure
 
 __all__ = ["Transport"]
 
@@ -34,8 +34,8 @@ MOST_BYTES: Final = (
 KEEP_ALIVE: Final = 15.0
 
 
-class _SecondSendError(aiohttp.ClientConnectionError):
-    """aiohttp wants to send again by itself. It may not: a second send needs its own permit.
+class ConnectionLostError(aiohttp.ClientConnectionError):
+    """The connection was cut, and aiohttp wants to send again by itself. It may not: a second send needs its own permit.
 
     Must not derive from ``ClientOSError`` or ``ServerDisconnectedError``, which aiohttp would take for another reason
     to repeat.
@@ -43,38 +43,49 @@ class _SecondSendError(aiohttp.ClientConnectionError):
 
 
 class _Attempt:
-    """One send under way: how often aiohttp passed the wire, and the first failure there (it may hide it behind its
-    second).
-    """
+    """One send under way: whether aiohttp has made its request, and whether that went out."""
 
-    __slots__ = ("first_failure", "gate", "passes", "sent")
+    __slots__ = ("authorise", "gate", "made", "sent")
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gate, authorise: Authorise) -> None:
         self.gate = gate
-        self.passes = 0
+        self.authorise = authorise
+        self.made = False
         self.sent = False
-        self.first_failure: BaseException | None = None
 
 
 _current: ContextVar[_Attempt] = ContextVar("alma_async_attempt")
 
 
-async def _before_writing(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
-    """Wait for the slot: a connection is held, nothing is written yet, and no further await comes before the bytes go out.
+class _SingleSend(aiohttp.ClientRequest):
+    """A request that waits for its slot once it is connected, and is the only one of its attempt.
 
-    aiohttp calls this hook "headers sent" but awaits it right before it hands them to the socket. The hooks for connections come
-    at much the same moment, but a failure or cancellation in them leaks the new socket; here it closes the connection.
+    aiohttp's own seams for this, middlewares and trace hooks, come too early, or would cost an eighth of the call.
     """
-    attempt: _Attempt = context.trace_request_ctx
-    await attempt.gate.slot()
-    attempt.sent = True
-    attempt.gate.sent()
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        attempt = _current.get()
+        if attempt.made:
+            raise ConnectionLostError
+        attempt.made = True
+        super().__init__(*args, **options)
 
-def _slot_tracing() -> aiohttp.TraceConfig:
-    config = aiohttp.TraceConfig()
-    config.on_request_headers_sent.append(_before_writing)
-    return config
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        """Wait for the slot: a connection is held, nothing is written yet, and no further await comes before the bytes go out.
+
+        A failure or cancellation here closes the connection. The credential is added here and nowhere above: no frame or
+        object of ours holds it while the call is under way, and were this ever passed by, the call would be refused.
+        """
+        attempt = _current.get()
+        await attempt.gate.slot()
+        try:
+            self.headers.update(attempt.authorise())
+            attempt.sent = True
+            attempt.gate.sent()
+            return await super().send(conn)
+        finally:
+            for name in _SECRET_HEADERS:
+                self.headers.popall(name, None)
 
 
 class Transport:
@@ -88,7 +99,7 @@ class Transport:
     def __init__(
         self,
         origin: str,
-        authorise: Callable[[], Mapping[str, str]],
+        authorise: Authorise,
         *,
         clock: Clock,
         connections: int = 100,
@@ -97,7 +108,6 @@ class Transport:
         trace_configs: Iterable[aiohttp.TraceConfig] = (),
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        self._base = origin
         self._origin = URL(origin)
         self._authorise = authorise
         self._clock = clock
@@ -116,33 +126,30 @@ class Transport:
 
         An ``AlmaError`` that the gate raises passes through. Cancellation passes through.
         """
-        attempt = _Attempt(gate)
+        attempt = _Attempt(gate, request.authorise or self._authorise)
         token = _current.set(attempt)
         try:
-            return await self._exchange(request, attempt, headers, timeout)
+            return await self._exchange(request, headers, timeout)
         except (AlmaError, anyio.get_cancelled_exc_class()) as error:
             escaped: BaseException = error
         except Exception as error:  # noqa: BLE001 - whatever aiohttp raises is mapped here, once
-            return _failure(attempt, attempt.first_failure or error)
+            return _failure(attempt, error)
         finally:
             _current.reset(token)
         # Raised outside the except block and without aiohttp's frames, whose locals hold the request's headers.
         raise escaped.with_traceback(None)
 
     async def _exchange(
-        self, request: Request, attempt: _Attempt, headers: Mapping[str, str], timeout: float
+        self, request: Request, headers: Mapping[str, str], timeout: float
     ) -> Response | SendFailure:
         started = self._clock.now()
         async with self._open().request(
             request.method,
             self._url(request),
             data=request.body,
-            headers=dict(headers),
+            headers=headers,
             allow_redirects=False,
-            raise_for_status=False,
             timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=self._connect_timeout),
-            middlewares=(self._one_send,),
-            trace_request_ctx=attempt,
         ) as answer:
             body = await _read(answer)
             if body is None:
@@ -157,28 +164,14 @@ class Transport:
             )
 
     def _url(self, request: Request) -> URL:
-        query = f"?{urlencode(request.query, quote_via=quote)}" if request.query else ""
-        return URL(f"{self._base}{request.path}{query}", encoded=True)
-
-    async def _one_send(
-        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
-        attempt = _current.get()
-        if attempt.passes:
-            raise _SecondSendError
-        attempt.passes += 1
-        if request.url.origin() != self._origin:
-            raise aiohttp.InvalidURL(self._origin, "the request left the configured origin")
-        # Added here and nowhere above, so that no frame or object of ours holds the credential while the call is under way.
-        request.headers.update(self._authorise())
-        try:
-            return await handler(request)
-        except Exception as error:
-            attempt.first_failure = error
-            raise
-        finally:
-            for name in _SECRET_HEADERS:
-                request.headers.popall(name, None)
+        """Put together from its parts, so that no path or query can name another host."""
+        return URL.build(
+            scheme=self._origin.scheme,
+            authority=self._origin.raw_authority,
+            path=request.path,
+            query_string=urlencode(request.query, quote_via=quote),
+            encoded=True,
+        )
 
     def _open(self) -> aiohttp.ClientSession:
         """The session of the running loop; a new one where the loop was replaced (a second ``asyncio.run``)."""
@@ -199,7 +192,8 @@ class Transport:
             connector_owner=lent is None,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
-            trace_configs=[_slot_tracing(), *(lent.trace_configs if lent is not None else ()), *self._traces],
+            request_class=_SingleSend,
+            trace_configs=[*(lent.trace_configs if lent is not None else ()), *self._traces],
         )
 
     async def aclose(self) -> None:
@@ -216,7 +210,7 @@ async def _read(answer: aiohttp.ClientResponse) -> bytes | None:
     """The whole body, or None where it grows beyond the bound (then the connection is dropped)."""
     chunks: list[bytes] = []
     size = 0
-    async for chunk in answer.content.iter_any():
+    while chunk := await answer.content.readany():
         size += len(chunk)
         if size > MOST_BYTES:
             answer.close()

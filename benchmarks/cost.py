@@ -3,7 +3,8 @@
 A slot alone, a whole admission and ten thousand waiting are measured as ``governor_cost`` does it. An interactive call waits
 beside ten thousand bulk calls in real time. Cancellations come at random moments in virtual time, while other calls go on; a slot
 is lost if the budget counts more than was sent, or if fewer calls go than the pace allows. For the CPU time of a call, client and
-server have a process each, nothing is limited, ten workers; the bare call reads and decodes the same JSON.
+server have a process each, nothing is limited, ten workers; the bare call is ``session.get`` under the same credential, which
+reads the same body whole and decodes it. They take turns, since the machine's speed drifts.
 """
 
 from __future__ import annotations
@@ -167,12 +168,9 @@ def _call(plan: Plan) -> list[Goal]:
     """CPU time of a governed call as a share of a bare one's, through the raw door and with models."""
     scene, work = Scene(rate=None, latency=0.0), Work(calls=int(plan.long(5_000, quick=500)))
     runs = plan.goal_runs
-    jobs = [Job(name=name, scene=scene, work=work) for name in (BARE, RAW, MODELS) for _ in range(runs)]
+    jobs = [Job(name=name, scene=scene, work=work) for _ in range(runs) for name in (BARE, RAW, MODELS)]
     trials = side_by_side(jobs, lanes=1)
-    bare, raw, models = (
-        middle(trials[first : first + runs], lambda one: one.cpu_per_call)
-        for first in range(0, 3 * runs, runs)
-    )
+    bare, raw, models = (middle(trials[first::3], lambda one: one.cpu_per_call) for first in range(3))
     return [
         Goal(
             what=f"{what} beside a bare aiohttp call",

@@ -1,31 +1,21 @@
-"""Receive Alma's JOB_END webhooks, and let whoever waits for the run go on at once.
-
-ALMA_API_KEY=… ALMA_REGION=eu ALMA_WEBHOOK_SECRET=… python examples/webhook_receiver.py
-"""
-
-from __future__ import annotations
-
-import os
+"""Wake who waits for a job run by Alma's JOB_END webhook: give ``receiver`` the client that waits."""
 
 from aiohttp import web
 
 from alma_async import AlmaClient, webhooks
 
 
-def receiver(alma: AlmaClient, secret: str) -> web.Application:
-    """The application: Alma registers with a GET, then reports with POSTs."""
+def receiver(alma: AlmaClient, *secrets: str) -> web.Application:
+    """Alma registers with a GET and reports with POSTs; two secrets while one is being replaced."""
     replays = webhooks.Replays()
 
     async def receive(request: web.Request) -> web.Response:
         try:
             if request.method == "GET":
-                return web.Response(
-                    body=webhooks.challenge_response(request.query), content_type="application/json"
-                )
+                return web.json_response(body=webhooks.challenge_response(request.query))
             body = await request.read()
-            webhooks.verify_signature(body, request.headers.getall(webhooks.SIGNATURE, ()), secret)
-            event = webhooks.parse_event(body)
-            replays.take(event, now=alma.clock.wall())
+            webhooks.verify_signature(body, request.headers.getall(webhooks.SIGNATURE, ()), *secrets)
+            replays.take(event := webhooks.parse_event(body), now=alma.clock.wall())
         except webhooks.WebhookRefused as error:
             return web.Response(status=error.status or 400)
         await alma.jobs.ended(event.job_instance)
@@ -33,9 +23,4 @@ def receiver(alma: AlmaClient, secret: str) -> web.Application:
 
     app = web.Application()
     app.add_routes([web.get("/", receive), web.post("/", receive)])
-    app.on_cleanup.append(lambda _: alma.aclose())
     return app
-
-
-if __name__ == "__main__":
-    web.run_app(receiver(AlmaClient.from_env(), os.environ["ALMA_WEBHOOK_SECRET"]), host="127.0.0.1")

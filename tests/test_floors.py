@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def lint(folder: Path) -> subprocess.CompletedProcess[str]:
     """Run the contracts of ``pyproject.toml`` over the package in this folder."""
-    program = "from importlinter.cli import lint_imports; import sys; sys.exit(lint_imports(cache_dir=None))"
+    program = "from importlinter.cli import lint_imports; import sys; sys.exit(lint_imports(no_cache=True))"
     return subprocess.run(
         [sys.executable, "-c", program],
         cwd=folder,
@@ -44,6 +45,10 @@ def test_the_floors_hold():
     [
         ("wire/paging.py", "import alma_async.session", "Floors"),
         ("alma/dialect.py", "from alma_async.load import rows", "Floors"),
+        ("alma/routes.py", "import alma_async.polaris.routes", "Floors"),
+        ("polaris/routes.py", "import alma_async.alma.routes", "Floors"),
+        ("polaris/models.py", "import time", "Pure modules"),
+        ("polaris/login.py", "import aiohttp", "aiohttp"),
         ("sim/world.py", "import alma_async.errors", "simulator shares no code"),
         ("governance/pacing.py", "import time", "Pure modules"),
         ("load/steps.py", "import sqlite3", "sqlite3"),
@@ -67,3 +72,31 @@ def test_a_new_folder_must_declare_its_floor(tmp_path):
     (folder / "alma_async" / "attic").mkdir()
     (folder / "alma_async" / "attic" / "__init__.py").touch()
     assert lint(folder).returncode != 0
+
+
+CORE = ("session.py", "transport.py", "pager.py", "wire", "governance", "telemetry", "clock.py")
+OF_ONE_SYSTEM = re.compile(r"exl|polaris|leap", re.IGNORECASE)
+
+
+def words_of_one_system(package: Path) -> list[str]:
+    """Where the core, which serves every remote system, names one of them."""
+    files = [
+        path
+        for name in CORE
+        for path in ((package / name).rglob("*.py") if "." not in name else [package / name])
+    ]
+    assert len(files) > 20
+    return [
+        f"{path.relative_to(package)}: {line.strip()}"
+        for path in files
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if OF_ONE_SYSTEM.search(line)
+    ]
+
+
+def test_the_core_knows_no_system_by_name(tmp_path):
+    """Session, transport, wire and governance name neither Alma's header (``Exl``) nor Polaris; a planted word is found."""
+    assert words_of_one_system(ROOT / "alma_async") == []
+    package = copied(tmp_path) / "alma_async"
+    (package / "wire" / "paging.py").write_text("HEADER = 'x-exl-api-remaining'\n")
+    assert len(words_of_one_system(package)) == 1

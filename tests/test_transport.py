@@ -165,6 +165,66 @@ async def test_the_key_goes_into_the_header_and_nowhere_else():
         assert b"Cookie" not in fields
 
 
+async def test_a_query_is_sent_encoded():
+    """Members of the query cannot end it, start another one, or leave it."""
+
+    async def answer(head, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        await writer.drain()
+
+    async with raw_server(answer) as (url, heads), transport_to(url) as transport:
+        asked = Request(
+            method="GET", path="/a/", safety=Safety.READ, query=(("q", "x~y & z=1#?/+"), ("é", ""))
+        )
+        await transport.send(asked, Gate(), headers={}, timeout=5.0)
+        await send(transport, path="/a%2Fb")
+    assert [head.partition(b"\r\n")[0] for head in heads] == [
+        b"GET /a/?q=x~y%20%26%20z%3D1%23%3F%2F%2B&%C3%A9= HTTP/1.1",
+        b"GET /a%2Fb HTTP/1.1",
+    ]
+
+
+async def test_a_users_trace_hooks_are_called_and_given_nothing_of_ours():
+    """Trace configurations of the user, and of the session lent, see the call; the slot still comes before the bytes."""
+    seen = []
+    config = aiohttp.TraceConfig()
+
+    async def note(_session, context, params):
+        seen.append((type(params).__name__, context.trace_request_ctx))
+
+    config.on_request_start.append(note)
+    config.on_request_headers_sent.append(note)
+    async with (
+        sim.serve(sim.World.demo()) as server,
+        aiohttp.ClientSession(trace_configs=[config]) as lent,
+        transport_to(server.base_url, session=lent, trace_configs=[config]) as transport,
+    ):
+        gate = Gate(error=DeadlineExceeded("too late"))
+        with pytest.raises(DeadlineExceeded):
+            await send(transport, gate)
+        assert [name for name, _ in seen] == ["TraceRequestStartParams"] * 2
+        assert isinstance(await send(transport), Response)
+    assert [name for name, _ in seen[2:]] == ["TraceRequestStartParams"] * 2 + [
+        "TraceRequestHeadersSentParams"
+    ] * 2
+    assert {context for _, context in seen} == {None}
+
+
+async def test_without_a_credential_nothing_is_sent():
+    """Where no credential can be had, the request provably did not leave, and neither gate nor server was told that it did."""
+
+    def fail():
+        raise LookupError("nothing at hand")
+
+    async with sim.serve(sim.World.demo()) as server:
+        transport, gate = Transport(server.base_url, fail, clock=Clock()), Gate()
+        failure = await send(transport, gate, method="POST")
+        await transport.aclose()
+        assert isinstance(failure, SendFailure)
+        assert (failure.sent, gate.log) == (False, ["slot", "granted"])
+        assert server.world.tally.routes.total() == 0
+
+
 async def test_large_bodies_are_not_taken_in():
     """A body that unpacks beyond the bound is dropped while it is read, and the send counts as sent."""
     packed = gzip.compress(b"\0" * (MOST_BYTES * 6))

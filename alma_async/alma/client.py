@@ -28,6 +28,7 @@ from alma_async.guard import JobGuard, Ledger, job_ledger
 from alma_async.session import Options, Session, Witness
 from alma_async.settings import (
     REGIONS,
+    JobLimits,
     Limits,
     Priority,
     RetryPolicy,
@@ -81,7 +82,8 @@ class AlmaClient:
     ``region`` is one of ``na eu ap aps ca cn``; ``base_url`` another origin (https; http on loopback only).
     ``budget``: None shares the machine's budget with all processes that use this institution; ``LocalBudget()`` is
     for this client alone. ``institution`` labels the budget, so that all keys of one institution share it; without
-    it, host and key tell. ``ledger``: where starts of jobs are written down; None is a file of the state directory,
+    it, host and key tell. ``job_limits``: where Alma lets an institution run or start more jobs, or less is wanted.
+    ``ledger``: where starts of jobs are written down; None is a file of the state directory,
     which all processes that use this institution share. ``timeout`` is seconds for one attempt, or ``Timeouts``. A
     ``session`` that is handed in lends its connector and is not closed.
 
@@ -95,6 +97,7 @@ class AlmaClient:
         region: str | None = None,
         base_url: str | None = None,
         limits: Limits | None = None,
+        job_limits: JobLimits | None = None,
         budget: Budget | None = None,
         ledger: Ledger | None = None,
         timeout: float | Timeouts | None = None,
@@ -133,7 +136,7 @@ class AlmaClient:
 
         self._own_ledger = job_ledger(scope, directory=state_dir())  # a name; opened at its first use
         port = AlmaJobPort(self._session, options)
-        self._runs = SharedRuns(JobGuard(ledger or self._own_ledger, port, clock=clock))
+        self._runs = SharedRuns(JobGuard(ledger or self._own_ledger, port, clock=clock, limits=job_limits))
         self._bind(options)
 
     def _bind(self, options: Options) -> None:

@@ -7,16 +7,16 @@ answer carries the id that was asked for. HTML is never read.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from alma_async.alma.problems import read_body, verdict
-from alma_async.errors import BadAnswer, Problem
+from alma_async.errors import BadAnswer
 from alma_async.settings import Secret
 from alma_async.wire.messages import Request, Response, Signals
 from alma_async.wire.outcome import Done, Failed, Outcome, OutcomeClass, Reason
+from alma_async.wire.reading import failed, first_words, retry_after, server_time
 
-__all__ = ["AlmaDialect", "server_time"]
+__all__ = ["AlmaDialect"]
 
 _STATUS: Final[Mapping[int, tuple[OutcomeClass, Reason]]] = {
     400: (
@@ -31,6 +31,11 @@ _STATUS: Final[Mapping[int, tuple[OutcomeClass, Reason]]] = {
     413: (OutcomeClass.REJECTED, Reason.INVALID),
     415: (OutcomeClass.REJECTED, Reason.INVALID),
     429: (OutcomeClass.NOT_PROCESSED, Reason.THROTTLED),
+}
+
+_THRESHOLDS: Final[Mapping[Reason, Literal["second", "day"]]] = {
+    Reason.THROTTLED: "second",
+    Reason.QUOTA: "day",
 }
 
 _FILES: Final = (
@@ -65,24 +70,23 @@ class AlmaDialect:
             broken = error.message
         else:
             if problems:
-                return _failed(response, *verdict(problems, response.status), problems=problems)
+                return failed(response, *verdict(problems, response.status), problems=problems)
             if 200 <= response.status < 300:
                 return _good(request, response, data)
             broken = ""
         if 200 <= response.status < 300:  # an answer that was cut on its way: a read may simply ask again
-            return _failed(response, OutcomeClass.UNKNOWN, Reason.LOST, broken)
-        return _failed(response, *_by_status(response.status), broken or _first_words(response))
+            return failed(response, OutcomeClass.UNKNOWN, Reason.LOST, broken)
+        return failed(response, *_by_status(response.status), broken or first_words(response))
 
     def signals(self, response: Response, outcome: Outcome) -> Signals:
         """The remaining calls of the day, the threshold that was hit, the server's time."""
         remaining = response.headers.get("x-exl-api-remaining", "").strip()
-        reason = outcome.reason if isinstance(outcome, Failed) else None
         return Signals(
             remaining=int(remaining)
             if remaining.isascii() and remaining.isdigit() and len(remaining) < 12
             else None,
-            throttled={Reason.THROTTLED: "second", Reason.QUOTA: "day"}.get(reason),  # type: ignore[arg-type]
-            retry_after=_seconds(response.headers.get("retry-after")),
+            throttled=_THRESHOLDS.get(outcome.reason) if isinstance(outcome, Failed) else None,
+            retry_after=retry_after(response),
             server_time=server_time(response),
         )
 
@@ -97,66 +101,20 @@ def _good(request: Request, response: Response, data: Any) -> Outcome:
         if not response.body.strip():
             return Done(response)
     if data is None:
-        return _failed(
+        return failed(
             response,
             OutcomeClass.UNKNOWN,
             Reason.BAD_ANSWER,
-            f"The answer is not JSON: {_first_words(response)}",
+            f"The answer is not JSON: {first_words(response)}",
         )
     found = data.get("id") if isinstance(data, dict) else None
     if request.expects is None or (found and request.expects in ("*", str(found))):
         return Done(response, data)
     detail = f"The answer carries the id {ascii(found)[:60]}, not the one asked for ({request.expects})."
-    return _failed(response, OutcomeClass.UNKNOWN, Reason.BAD_ANSWER, detail)
+    return failed(response, OutcomeClass.UNKNOWN, Reason.BAD_ANSWER, detail)
 
 
 def _by_status(status: int) -> tuple[OutcomeClass, Reason]:
     if status >= 500:
         return OutcomeClass.UNKNOWN, Reason.SERVER
     return _STATUS.get(status, (OutcomeClass.UNKNOWN, Reason.BAD_ANSWER))
-
-
-def _failed(
-    response: Response,
-    cls: OutcomeClass,
-    reason: Reason,
-    detail: str = "",
-    *,
-    problems: tuple[Problem, ...] = (),
-) -> Failed:
-    return Failed(
-        outcome=cls,
-        reason=reason,
-        problems=problems,
-        detail=detail,
-        status=response.status,
-        request_id=response.headers.get("x-request-id"),
-        retry_after=_seconds(response.headers.get("retry-after")),
-    )
-
-
-def _first_words(response: Response) -> str:
-    """What an unreadable answer begins with, safe to print. A redirect's target is not shown: it may repeat a key."""
-    if 300 <= response.status < 400:
-        return f"a redirect ({response.status}), which is never followed"
-    text = response.body[:400].decode("utf-8", "replace")
-    shown = "".join(c if c.isprintable() else " " for c in text)
-    return " ".join(shown.split())[:200] or f"status {response.status} without a body"
-
-
-def _seconds(text: str | None) -> float | None:
-    """A ``Retry-After`` in seconds, up to an hour; none was ever seen from Alma, but a proxy may send one."""
-    if text is None or not (text.isascii() and text.isdigit()):
-        return None
-    return min(float(text[:6]), 3600.0)
-
-
-def server_time(response: Response) -> float | None:
-    """The ``Date`` of an answer in seconds since 1970, to the second."""
-    text = response.headers.get("date")
-    if text is None:
-        return None
-    try:
-        return parsedate_to_datetime(text).timestamp()
-    except (ValueError, OverflowError, TypeError):
-        return None

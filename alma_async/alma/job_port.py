@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from alma_async.alma import routes
-from alma_async.alma.dialect import server_time
 from alma_async.alma.models.common import Coded
 from alma_async.alma.models.jobs import Job, JobInstance, JobParameter
 from alma_async.alma.resource import Resource
@@ -22,6 +21,7 @@ from alma_async.guard.port import Instance, ServerTime
 from alma_async.session import Witness
 from alma_async.wire.codec import dumps, unstructure
 from alma_async.wire.messages import Request
+from alma_async.wire.reading import server_time
 
 __all__ = ["AlmaJobPort", "submission"]
 

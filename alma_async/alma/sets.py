@@ -17,7 +17,6 @@ from typing import Final, Literal, overload
 import anyio
 
 from alma_async.alma import routes
-from alma_async.alma.dialect import server_time
 from alma_async.alma.filling import Filling, pause
 from alma_async.alma.members import Members
 from alma_async.alma.models.sets import AlmaSet
@@ -27,6 +26,7 @@ from alma_async.pager import Pager
 from alma_async.settings import Priority
 from alma_async.wire.codec import structure
 from alma_async.wire.messages import Request
+from alma_async.wire.reading import server_time
 
 __all__ = ["Sets"]
 

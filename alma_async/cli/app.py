@@ -12,7 +12,7 @@ import sys
 import traceback
 from typing import Final
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, ArgumentCollection, CycloptsError
 from cyclopts.config import Env
 
 from alma_async.cli.console import log_at, say
@@ -42,6 +42,14 @@ _PASSING: Final = (
     ServerFault,
 )
 
+_ENV: Final = Env("ALMA_", show=False)
+
+
+def _variables(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Options from variables; a hyphen in a command's name is an underscore in that of a variable, which can hold none."""
+    _ENV(app, tuple(command.replace("-", "_") for command in commands), arguments)
+
+
 app = App(
     name="alma-async",
     help="Alma's electronic resources, sets and jobs from the shell, within the institution's allowance.",
@@ -51,7 +59,7 @@ app = App(
     ),
     help_format="plaintext",
     version=__version__,
-    config=Env("ALMA_", show=False),
+    config=_variables,
     suppress_keyboard_interrupt=False,
 )
 
@@ -59,6 +67,8 @@ _COMMANDS: Final = {
     "demo": ("demo:demo", "Load the sample list into a simulated Alma; needs no account."),
     "load": ("load:load", "Load a file of rows into the portfolios of one service."),
     "resume": ("load:resume", "Go on with an interrupted load; without a name, list the journals."),
+    "undo": ("load:undo", "Take a load back, from its journal."),
+    "verify": ("verify:verify", "Compare a load's journal with what Alma holds now."),
     "quota": ("quota:quota", "Show the remaining calls and what this installation reserves."),
     "sim": ("sim:sim", "Serve a simulated Alma on this machine."),
 }
@@ -113,6 +123,18 @@ _AREAS: Final = {
             "instance": ("jobs:get_instance", "One run, with its counters."),
             "events": ("jobs:list_events", "What a run rejected."),
             "matches": ("jobs:list_matches", "What an import matched."),
+        },
+    ),
+    "polaris": (
+        "Innovative Polaris: record sets. The login comes from POLARIS_USER, POLARIS_PASSWORD and so on, or from files.",
+        {
+            "create-record-set": ("polaris:create_record_set", "Make a record set of the ids in a file."),
+            "get": ("polaris:get_record_set", "One record set, without its contents."),
+            "records": ("polaris:list_records", "What is in a record set, one line each."),
+            "status": (
+                "polaris:show_status",
+                "Whether the server is there, and its version.",
+            ),
         },
     ),
 }

@@ -28,6 +28,8 @@ _VARIABLES: Final[Mapping[str, str]] = {
     "polite": "ALMA_COURTESY",
     "in_flight": "ALMA_IN_FLIGHT",
     "margin": "ALMA_MARGIN",
+    "jobs_running": "ALMA_JOBS_RUNNING",
+    "job_starts": "ALMA_JOB_STARTS",
 }
 _COURTESY: Final = {True: "polite", False: "normal"}
 _LIMITS: Final = Group("Limits", sort_key=20)
@@ -65,6 +67,13 @@ class Connection:
     ] = None
     margin: Annotated[
         float | None, Parameter(group=_LIMITS, help="share by which calls are spaced wider (ALMA_MARGIN)")
+    ] = None
+    jobs_running: Annotated[
+        int | None, Parameter(group=_LIMITS, help="jobs running at once, 3 if not said (ALMA_JOBS_RUNNING)")
+    ] = None
+    job_starts: Annotated[
+        int | None,
+        Parameter(group=_LIMITS, help="starts of one job an hour, 5 if not said (ALMA_JOB_STARTS)"),
     ] = None
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:

@@ -1,13 +1,14 @@
-"""Ids of set members from arguments, a file or stdin, all of them checked before anything is sent.
+"""Ids of members from arguments, a file or stdin, all of them checked before anything is sent.
 
-Decides what can be an id at all: one word. What it names is Alma's to say. The ids are held in memory, some 100 bytes each.
+Decides what can be an id at all: one word, unless the caller knows more. What it names is the server's to say. The ids are
+held in memory, some 100 bytes each.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -23,9 +24,16 @@ _ONE_WORD: Final = re.compile(r"[^\s,;\"]{1,255}")
 _TOLD: Final = 20
 
 
-def read_ids(words: Sequence[str], file: str | None) -> list[str]:
+def _not_one_word(text: str) -> str | None:
+    return None if _ONE_WORD.fullmatch(text) and text.isprintable() else "is no id"
+
+
+def read_ids(
+    words: Sequence[str], file: str | None, *, fault: Callable[[str], str | None] = _not_one_word
+) -> list[str]:
     """The ids of the arguments, or of the file: one a line, blank lines left out; ``-`` is stdin.
 
+    :param fault: why a text can be no id; None where it can be one.
     :raises ConfigurationError: where the file cannot be read, holds no id, or holds what is none; its notes name each such line.
     """
     if words and file is not None:
@@ -33,10 +41,12 @@ def read_ids(words: Sequence[str], file: str | None) -> list[str]:
     source = "the arguments" if file is None else "stdin" if file == STDIN else file
     found, wrong = [], []
     for number, text in enumerate(words if file is None else _lines(file), 1):
-        if _ONE_WORD.fullmatch(text) and text.isprintable():
+        if not text and file is not None:
+            continue
+        if why := fault(text):
+            wrong.append(f"{'argument' if file is None else 'line'} {number}: {plain(text[:60])!r} {why}")
+        else:
             found.append(text)
-        elif text or file is None:
-            wrong.append(f"{'argument' if file is None else 'line'} {number}: {plain(text[:60])!r} is no id")
     if wrong:
         error = ConfigurationError(f"Not all of {source} are ids; nothing was sent.")
         for note in wrong[:_TOLD]:

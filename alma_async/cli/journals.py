@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -18,7 +18,17 @@ from alma_async.load.journal import Journal, JournalError, JournalInUse
 from alma_async.load.progress import row_counts
 from alma_async.settings import state_dir
 
-__all__ = ["Standing", "directory", "find", "new_path", "resuming", "standing", "standings"]
+__all__ = [
+    "Standing",
+    "directory",
+    "discard",
+    "find",
+    "kind_of",
+    "new_path",
+    "resuming",
+    "standing",
+    "standings",
+]
 
 _SUFFIX: Final = ".load"
 
@@ -28,12 +38,18 @@ def directory() -> Path:
     return state_dir() / "journals"
 
 
-def new_path(file: Path) -> Path:
-    """A new, empty journal's path for a load of this file; no other load gets the same.
+def kind_of(meta: Mapping[str, str]) -> str:
+    """What a journal is of: a load, an undo, or the plan of either (a dry run)."""
+    return "plan" if meta.get("dry") else "undo" if meta.get("action") == "undo" else "load"
+
+
+def new_path(file: Path, *, of: str = "load") -> Path:
+    """A new, empty journal's path for a load of this file, or an undo or plan of it; no other gets the same.
 
     :raises JournalError: where none can be made.
     """
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-.")[:40] or "rows"
+    stem += "" if of == "load" else f"-{of}"
     name = f"{stem}-{Clock().utc():%Y%m%d-%H%M%S}"
     try:
         directory().mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -53,6 +69,13 @@ def _claimed(path: Path) -> bool:
     except FileExistsError:
         return False
     return True
+
+
+def discard(path: Path) -> None:
+    """Remove the journal of a plan that was told, unless somebody chose where it is. A load's journal is never removed."""
+    if path.parent == directory():
+        for suffix in ("", "-wal", ".lock"):
+            path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
 
 
 def find(name: str) -> Path:
@@ -77,10 +100,11 @@ def resuming(path: Path) -> str:
 
 @attrs.frozen(kw_only=True)
 class Standing:
-    """How far the load of one journal is. ``file`` is empty where the journal does not say it."""
+    """How far the load of one journal is. ``kind`` and ``file`` are empty where the journal does not say it."""
 
     journal: str
     state: str
+    kind: str = ""
     file: str = ""
     rows: int = 0
     open: int = 0
@@ -96,9 +120,14 @@ def standing(path: Path) -> Standing:
         return Standing(journal=name, state="in use")
     except AlmaError:
         return Standing(journal=name, state="unreadable")
-    state = "not begun" if "planned" not in meta else "open" if rows["pending"] else "complete"
+    state = "not begun" if not meta.get("planned") else "open" if rows["pending"] else "complete"
     return Standing(
-        journal=name, state=state, file=meta.get("file", ""), rows=rows["rows"], open=rows["pending"]
+        journal=name,
+        state=state,
+        kind=kind_of(meta),
+        file=meta.get("file", ""),
+        rows=rows["rows"],
+        open=rows["pending"],
     )
 
 

@@ -1,4 +1,4 @@
-"""``load`` and ``resume``: a file of rows into one service, and the same again from its journal.
+"""``load``, ``resume`` and ``undo``: rows into one service, the same again from its journal, and the way back.
 
 Decides how a load is begun and how its end is told. What a load needs to go on stands in its journal, so ``resume``
 takes a name alone.
@@ -7,109 +7,37 @@ takes a name alone.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, cast, get_args
+from typing import Annotated, Literal
 
 import anyio
 import attrs
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 
 from alma_async.alma.client import AlmaClient
+from alma_async.alma.electronic import BibHandling
 from alma_async.cli import journals
 from alma_async.cli.attending import GRACE, Ended, attend
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import json_line, say, show
+from alma_async.cli.loading import AS_USUAL, Input, Manner
+from alma_async.cli.planned import show_plan
 from alma_async.cli.summary import closing, refusals
 from alma_async.cli.view import View
-from alma_async.errors import AlmaError, ConfigurationError, InvalidRequest
+from alma_async.errors import AlmaError, InvalidRequest
 from alma_async.load.entries import State
 from alma_async.load.journal import Journal, JournalInUse
-from alma_async.load.loader import QUARANTINE, Load
+from alma_async.load.planned import Plan
 from alma_async.load.progress import Progress, Report, row_counts
-from alma_async.load.readers import RowSource, read_rows
-from alma_async.load.readers.text import TextFile
-from alma_async.load.reconcile import OnUnknown
+from alma_async.load.readers import RowSource
 from alma_async.load.report import check_path, write_report
 from alma_async.load.rows import InputError
+from alma_async.load.undo import UndoRows
 
-__all__ = ["Manner", "load", "resume"]
+__all__ = ["load", "resume", "undo"]
 
-Action = Literal["upsert", "create", "update"]
-Seconds = Annotated[float, Parameter(validator=lambda _type, value: _not_negative(value))]
-
-
-def _not_negative(value: float) -> None:
-    if not 0 <= value < float("inf"):
-        raise ValueError("must be a number of seconds, not negative")
-
-
-@Parameter(name="*", group=Group("Manner", sort_key=5))
-@attrs.frozen(kw_only=True)
-class Manner:
-    """How a load goes and how its end is told: may differ from one run to the next."""
-
-    until_done: Annotated[
-        bool, Parameter(negative="", help="wait for the quota's reset instead of stopping at the reserve")
-    ] = False
-    patience: Annotated[Seconds, Parameter(help="seconds of nothing but failures before it stops")] = 10_800.0
-    quarantine: Annotated[
-        Seconds,
-        Parameter(env_var="ALMA_QUARANTINE", help="seconds an unknown outcome rests before it is read back"),
-    ] = QUARANTINE
-    on_unknown: Annotated[
-        OnUnknown, Parameter(help="what happens to a create of unknown outcome that is not found afterwards")
-    ] = "resend"
-    report: Annotated[
-        Path | None, Parameter(help="write what became of each row, to a .csv or .jsonl file")
-    ] = None
-    json: Annotated[bool, Parameter(negative="", help="print the summary as one JSON object")] = False
-
-
-@attrs.frozen(kw_only=True)
-class Input:
-    """Which rows, into which service, and what to do with them: the same for all runs of one load."""
-
-    file: str
-    file_format: str
-    map_file: str
-    ignore_unknown: str
-    collection: str
-    service: str
-    action: str
-
-    @classmethod
-    def of(cls, journal: Path) -> Input:
-        """What a journal says.
-
-        :raises ConfigurationError: where it does not say enough.
-        """
-        with Journal(journal) as opened:
-            meta = opened.meta()
-        try:
-            return cls(**{field.name: meta[field.name] for field in attrs.fields(cls)})
-        except KeyError:
-            raise ConfigurationError(f"{journal.name} was not begun by 'alma-async load'.") from None
-
-    def rows(self) -> RowSource:
-        """The rows to read.
-
-        :raises InputError: where the file is not one that can be read, or no row of it could be loaded.
-        """
-        rows = read_rows(
-            self.file,
-            format=self.file_format,
-            mms_map=self.map_file or None,
-            ignore_unknown=bool(self.ignore_unknown),
-        )
-        if (
-            rows.format == "kbart"
-            and not self.map_file
-            and "mms_id" not in TextFile.inspect(rows.path).header
-        ):
-            raise InputError(
-                f"{rows.path} names no records of Alma, so each of its rows would be refused.",
-                advice="Give --mms-map FILE (two columns: ISSN, ISBN or title id, and MMS id), or add a column mms_id.",
-            )
-        return rows
+DryRun = Annotated[
+    bool, Parameter(negative="", help="say what would be done and what it costs; change nothing")
+]
 
 
 def load(
@@ -119,21 +47,25 @@ def load(
     collection: str,
     service: str,
     journal: Path | None = None,
-    format: Literal["auto", "csv", "kbart"] = "auto",  # noqa: A002 - the option's name
-    action: Action = "upsert",
+    format: Literal["auto", "csv", "kbart", "alma-loader", "analytics"] = "auto",  # noqa: A002 - the option's name
+    action: Literal["upsert", "create", "update", "delete", "activate", "deactivate"] = "upsert",
+    bib: BibHandling = "retain",
     mms_map: Path | None = None,
     ignore_unknown: Annotated[bool, Parameter(negative="")] = False,
-    manner: Manner = Manner(),
+    dry_run: DryRun = False,
+    manner: Manner = AS_USUAL,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
     """Load a file of rows into the portfolios of one service.
 
-    :param file: native CSV or KBART
+    :param file: native CSV, KBART, a file of Alma's portfolio loader or an Analytics export; text or workbook
     :param collection: id of the electronic collection
     :param service: id of its service
     :param journal: where the load is written down; by default in the state directory
-    :param format: what the file is
-    :param action: upsert creates or updates, create leaves alone what is there, update refuses what is not
+    :param format: what the file is; auto tells by its header
+    :param action: upsert creates or updates, create leaves alone what is there, update refuses what is not; delete deletes;
+        activate and deactivate set the availability and nothing else
+    :param bib: what becomes of a title whose last inventory is deleted
     :param mms_map: two columns, identifier and MMS id, for KBART without a column mms_id
     :param ignore_unknown: read over columns that the native CSV does not know
     """
@@ -145,6 +77,8 @@ def load(
         collection=collection,
         service=service,
         action=action,
+        bib=bib,
+        dry="1" if dry_run else "",
     )
     return _load(given, journal, manner, connection)
 
@@ -153,7 +87,7 @@ def resume(
     journal: str | None = None,
     /,
     *,
-    manner: Manner = Manner(),
+    manner: Manner = AS_USUAL,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
     """Go on with an interrupted load; without a name, list the journals of the state directory.
@@ -166,23 +100,43 @@ def resume(
     return _load(Input.of(path), path, manner, connection)
 
 
+def undo(
+    of: str,
+    /,
+    *,
+    journal: Path | None = None,
+    dry_run: DryRun = False,
+    manner: Manner = AS_USUAL,
+    connection: Connection = FROM_ENVIRONMENT,
+) -> int:
+    """Take a load back: delete what it created, put back what it changed, create anew what it deleted.
+
+    What somebody else changed since is left alone and put up for review. What is created anew gets a new id.
+
+    :param of: the load's journal: a path, or a name as listed by resume
+    :param journal: where the undo is written down; by default in the state directory
+    """
+    given = Input.undoing(journals.find(of), dry=dry_run)
+    return _load(given, journal, manner, connection)
+
+
 def _list(*, as_json: bool) -> int:
     for one in journals.standings():
         if as_json:
             json_line(attrs.asdict(one))
         else:
-            show(f"{one.journal:<48} {one.state:<10} {one.rows - one.open:>7,} of {one.rows:>7,}  {one.file}")
+            rows = f"{one.rows - one.open:>7,} of {one.rows:>7,}"
+            show(f"{one.journal:<48} {one.state:<10} {rows}  {one.kind:<8}  {one.file}")
     return 0
 
 
 def _load(given: Input, journal: Path | None, manner: Manner, connection: Connection) -> int:
-    if given.action not in get_args(Action):
-        raise ConfigurationError(f"{given.action!r} is no action.")
     if manner.report is not None:
         check_path(manner.report)
     rows, alma = given.rows(), connection.client()
-    path = journal or journals.new_path(Path(given.file))
-    say(f"journal: {path}")
+    path = journal or journals.new_path(Path(given.file), of=given.kind)
+    if not given.dry:
+        say(f"journal: {path}")
     try:
         ended, seen = anyio.run(_run, alma, given, rows, path, manner)
     except AlmaError as error:
@@ -195,21 +149,10 @@ def _load(given: Input, journal: Path | None, manner: Manner, connection: Connec
 
 
 async def _run(
-    alma: AlmaClient, given: Input, rows: RowSource, path: Path, manner: Manner
-) -> tuple[Ended[Report], Progress | None]:
+    alma: AlmaClient, given: Input, rows: RowSource | UndoRows, path: Path, manner: Manner
+) -> tuple[Ended[Report | Plan], Progress | None]:
     """The run, and how far it was last."""
-    load = Load(
-        alma,
-        collection_id=given.collection,
-        service_id=given.service,
-        journal=path,
-        action=cast("Action", given.action),
-        quarantine=manner.quarantine,
-        on_unknown=manner.on_unknown,
-        until_done=manner.until_done,
-        patience=manner.patience,
-        facts=attrs.asdict(given),
-    )
+    load = given.load(alma, path, manner)
     seen: list[Progress] = []
 
     def stop() -> None:
@@ -220,32 +163,46 @@ async def _run(
         seen[:] = [progress]
         view(progress)
 
+    async def work() -> Report | Plan:
+        if given.dry:
+            return await load.plan(rows, journal=path, on_progress=told)
+        return await load.run(rows, on_progress=told)
+
     async with alma:
-        with View(Path(given.file).name, held=lambda: alma.quota().why) as view:
-            ended = await attend(lambda: load.run(rows, on_progress=told), stop=stop, tick=view.tick)
+        with View(given.title, held=lambda: alma.quota().why) as view:
+            ended = await attend(work, stop=stop, tick=view.tick)
     return ended, seen[0] if seen else None
 
 
-def _tell(ended: Ended[Report], seen: Progress | None, path: Path, manner: Manner) -> int:
+def _tell(ended: Ended[Report | Plan], seen: Progress | None, path: Path, manner: Manner) -> int:
     """Say how it ended, write the report; the exit code."""
+    plan = ended.result if isinstance(ended.result, Plan) else None
     with Journal(path) as journal:
-        report = ended.result or _cut_short(journal, seen)
+        report = _report(ended.result) or _cut_short(journal, seen)
         unknown = sum(n for (state, _), n in journal.counts().items() if state is State.UNKNOWN)
         for line in refusals(journal, most=20):
             say(line)
         if manner.report is not None:
             write_report(journal, manner.report)
-    if manner.json:
+    if plan is not None:
+        show_plan(plan, rows=manner.show, json=manner.json)
+    elif manner.json:
         json_line(report.summary())
     else:
         for line in closing(report):
             show(line)
     if not report.pending:
+        if plan is not None:
+            journals.discard(path)
         return report.exit_code
     if unknown:
         say(f"The outcome of {unknown:,} rows is unknown; they are read back after the quarantine.")
     say(f"Go on with: {journals.resuming(path)}")
     return ended.interrupted if ended.signal is not None else report.exit_code
+
+
+def _report(result: Report | Plan | None) -> Report | None:
+    return result.report if isinstance(result, Plan) else result
 
 
 def _cut_short(journal: Journal, seen: Progress | None) -> Report:

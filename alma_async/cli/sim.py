@@ -85,4 +85,8 @@ def _usage(base_url: str) -> list[str]:
         f"export ALMA_BASE_URL={base_url}",
         f"export ALMA_API_KEY={KEY}",
         f"# collection {simulator.DEMO_COLLECTION}, service {simulator.DEMO_SERVICE}",
+        f"export POLARIS_BASE_URL={base_url}",
+        f"export POLARIS_ORGANIZATION_ID={simulator.POLARIS_ORGANIZATION}",
+        f"export POLARIS_WORKSTATION_ID={simulator.POLARIS_WORKSTATION}",
+        f"export POLARIS_API_KEY={simulator.POLARIS_KEY}",
     ]

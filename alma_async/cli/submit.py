@@ -93,7 +93,6 @@ async def _start(alma: AlmaClient, job: str, given: Mapping[str, str], manner: M
         return await submit(wait=False)
     except (JobThresholdReached, JobOverlap) as refused:
         if not manner.queue:
-            refused.add_note("Without --no-queue this command waits for it.")
             raise
         until = getattr(refused, "retry_at", None)
         say(f"{refused.message} Waiting{f' until {until:%H:%M:%S} UTC' if until else ''}.")

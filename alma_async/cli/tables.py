@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from alma_async.cli.connection import Connection
     from alma_async.pager import Pager
 
-__all__ = ["Columns", "Json", "list_all", "show_answer", "show_model"]
+__all__ = ["Columns", "Json", "in_a_line", "list_all", "show_answer", "show_model", "show_object"]
 
 M = TypeVar("M", bound=Model)
 Json: TypeAlias = Annotated[bool, Parameter(negative="", help="JSON as Alma sent it, one object a line")]
@@ -51,8 +51,12 @@ def show_answer(
 
 
 def show_model(model: Model, *, json: bool) -> None:
-    """One object."""
-    raw = unstructure(model)
+    """One model, whole."""
+    show_object(unstructure(model), json=json)
+
+
+def show_object(raw: Mapping[str, Any], *, json: bool) -> None:
+    """One object, one value a line."""
     if json:
         json_line(raw)
         return
@@ -77,8 +81,13 @@ async def _list(
                 found = dict(_leaves(raw))
                 show(_row([found.get(name, "-") for name, _ in columns], columns))
             else:
-                show(", ".join(f"{name} {value}" for name, value in _leaves(raw)))
+                show(in_a_line(raw))
     return 0
+
+
+def in_a_line(raw: Mapping[str, Any]) -> str:
+    """All that an object says."""
+    return ", ".join(f"{name} {value}" for name, value in _leaves(raw))
 
 
 def _row(texts: list[str], columns: Columns) -> str:

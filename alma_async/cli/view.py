@@ -40,6 +40,8 @@ def lines(now: Progress, *, waiting: str | None, since: float) -> list[str]:
     calls.append(f"{clock_time(now.seconds)} so far")
     if now.eta is not None and now.pending:
         calls.append(f"{clock_time(now.eta)} to go")
+    if now.deleted:
+        rows.insert(2, ("deleted", now.deleted))
     told = [" · ".join(f"{count:,} {name}" for name, count in rows), " · ".join(calls)]
     if waiting:
         told.append(f"waiting for {clock_time(now.seconds - since)} because {waiting}")

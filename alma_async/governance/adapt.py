@@ -1,16 +1,24 @@
 """How many calls a second are ours just now: the limit, less what others draw, less what refusals taught.
 
-Decides the rate and the margin. Leaves the moments to ``pacing``. Three ideas, each doing one thing:
+Decides the rate, the margin, and how long a refusal holds everything. Leaves the moments to ``pacing``. Each
+idea does one thing:
 
 * **Feed-forward.** The remaining-calls header shows what others use before anybody is refused. What is left
   is ours, less ``k`` standard deviations, since others come in a random stream (``k`` = 1; ``polite``: 2).
-* **Margin.** A refusal while nobody else is active can only be jitter on the way: widen the spacing by 1 %,
-  slowly narrow it again.
-* **AIMD.** Whatever else a refusal means (others unseen, a limit lower than we were told), come down at once
-  and go up slowly.
+* **A refusal has one of three causes.** *Others*, if the header shows some and we went as fast as it allowed:
+  a matter of chance. *Jitter on the way*, if it comes alone while we have the limit for ourselves. Else *a
+  lower limit* than we were told, or others whom no header shows.
+* **Margin.** Jitter is answered by spacing wider, 1 % each time, and slowly narrower again; not by a cut.
+* **CUBIC.** All else is answered by a cut, after which a ceiling rises back to just under the rate that was
+  too much, lingers there, and only then probes beyond, ever faster: a limit that was found is rarely hit
+  again, and one that was raised is found in half a minute. The ceiling is forgotten as soon as it is not the
+  lowest: what the header explains needs none.
+* **Hold.** A fifth of a second lets a gateway's window empty a little; the hold doubles, up to a second, if
+  the next refusal follows closely. Behind such a hold what was accepted in the last second *is* the limit.
 
 The figures marked *modelled* come from simulations of this design against servers that count in the three
-possible ways.
+possible ways (fixed seconds, a sliding second, a bucket of 1.5 tokens), with others drawing 0 to 20 a second,
+twenty seeds each.
 """
 
 from __future__ import annotations
@@ -26,18 +34,29 @@ from alma_async.settings import Limits
 __all__ = ["Adaptation", "Sensor"]
 
 _MARGIN_STEP = 0.01  # modelled: with 10 ms of jitter 0.02 % refused at 92.9 % use
-_MARGIN_CAP = 0.10  # beyond it the jitter is not worth chasing; AIMD goes on lowering
+_MARGIN_CAP = 0.10  # beyond it the jitter is not worth chasing; a lower ceiling does the rest
 _MARGIN_DECAY = 0.001 / 60  # a second
 
-_CUT = 0.85  # modelled: 0.7 is refused a little less and uses up to 4 points less
-_EVIDENT = 0.4  # chosen: one refusal may take away at most six tenths
-_FLOOR = 0.04  # chosen: one call a second of 25. A gateway that divides its limit over its nodes must not drive us to nothing
-_GAIN = 1.0  # calls a second, each second, at the start (modelled: 0.5 to 1)
-_LEAST_GAIN = 1 / 64
-_PATIENCE = 10.0  # chosen: seconds without a refusal after which the probing speeds up twofold
+_CUT = 0.85  # modelled: 0.75 is refused a little less and uses up to 3 points less
+# Chosen: one refusal may take away at most four tenths; right behind a hold a bucket takes less than its rate.
+_EVIDENT = 0.6
+# Chosen: one call a second of 25. A gateway that divides its limit over its nodes must not drive us to nothing.
+_FLOOR = 0.04
 
-_FULL = 0.9  # chosen: from this share of the limit on, a refusal may be jitter's
-_RELATED = 5.0  # chosen: episodes this close belong to one story, such as a limit that was lowered
+# Seconds in which the ceiling's climb, from the rate that was too much, would span the whole limit. Modelled:
+# at a limit that fell from 25 to 10, 20 is refused 1.4 % of a minute's calls, 25 1.2 %, 35 0.9 %; the old
+# limit is found again within about as many seconds. Beside others it hardly matters.
+_CLIMB = 25.0
+# Chosen: a limit that was just passed lies about this much below (modelled: 1 is refused half as much again).
+_UNDER = 0.95
+
+# Of the longest hold. Modelled: 0.1 to 0.3 use 5 to 8 points more than 1 and are refused alike.
+_FIRST_HOLD = 0.2
+# Seconds; as long as a gateway looks back, a hold leaves room for calls. Refused within it: there is none.
+_AGAIN = 1.0
+
+_NOTICED = 1.0  # chosen: from so many calls a second on others count as present
+_FULL = 0.9  # chosen: from this share of the limit on, a lone refusal may be jitter's
 
 _SPAN = 3.0  # seconds an estimate of others' use looks back, at least (modelled)
 _BUCKET = 0.5  # chosen: answers whose median makes one sample
@@ -111,14 +130,14 @@ class Adaptation:
     limit: float
     caution: float
     least_margin: float
+    longest_hold: float
     sensor: Sensor
     _margin: float = 0.0
     _widened_at: float = -math.inf
-    _ceiling: float = math.inf
-    _cut_at: float = -math.inf
-    _before: float = -math.inf
-    _rate: float = math.inf
-    _gain: float = _GAIN
+    _top: float = math.inf
+    _knee: float = 0.0
+    _hold: float = 0.0
+    _refused_at: float = -math.inf
     _sent: deque[tuple[float, int]] = attrs.field(factory=deque)
     _refusals: deque[float] = attrs.field(factory=lambda: deque(maxlen=256))
 
@@ -127,21 +146,19 @@ class Adaptation:
         """Nothing learned yet."""
         caution = 2.0 if limits.courtesy == "polite" else 1.0
         sensor = Sensor(limits.per_second)
-        return cls(limits.per_second, caution, limits.margin, sensor, margin=limits.margin)
+        return cls(limits.per_second, caution, limits.margin, limits.hold, sensor, margin=limits.margin)
 
     def per_second(self, now: float) -> float:
-        """Calls a second in force, before the margin."""
-        foreign = self.sensor.estimate(now)
+        """Calls a second in force, before the margin. A ceiling that is not the lowest any more is forgotten."""
+        foreign, ceiling = self.sensor.estimate(now), self.ceiling(now)
         free = self.limit - foreign - self.caution * math.sqrt(foreign)
-        return max(_FLOOR * self.limit, min(self.limit, free, self.ceiling(now)))
+        if free <= ceiling:
+            self._top = math.inf
+        return max(_FLOOR * self.limit, min(free, ceiling))
 
     def ceiling(self, now: float) -> float:
-        """What refusals left of the limit; grows by the gain, which doubles with every ten quiet seconds."""
-        if self._cut_at == -math.inf:
-            return self.limit
-        quiet = max(now - self._cut_at, 0.0) / _PATIENCE
-        grown = self._gain * _PATIENCE / math.log(2) * (2 ** min(quiet, 30.0) - 1)
-        return min(self.limit, self._ceiling + grown)
+        """What refusals left of the limit: a cubic with its knee at the rate that was too much."""
+        return min(self.limit, self._top + self.limit * ((now - self._knee) / _CLIMB) ** 3)
 
     def margin(self, now: float) -> float:
         """How much wider than needed calls are spaced."""
@@ -154,56 +171,43 @@ class Adaptation:
         while sent[0][0] < at - 2.0:
             sent.popleft()
 
-    def refuse(self, *, sent_at: float, now: float) -> bool:
-        """A call was refused for too many a second.
+    def refuse(self, *, sent_at: float, now: float) -> float | None:
+        """A call was refused for too many a second: for how many seconds should everything be held?
 
-        True if it begins a new episode: then everything should be held.
-
-        Calls sent before the last cut are its echo: they may show how much too fast that was, but are not
-        punished again.
+        None for a call sent before the last refusal was known: that one's echo, which is not answered again.
         """
         self._refusals.append(sent_at)
-        fresh = sent_at > self._cut_at
-        if fresh:
-            self._episode(now)
-        accepted = self._accepted(sent_at)
-        if accepted < _CUT * self._rate:
-            self._ceiling = min(self._ceiling, max(accepted, _EVIDENT * self._rate, _FLOOR * self.limit))
-        return fresh
+        if sent_at <= self._refused_at:
+            return None
+        rate, others = self.per_second(now), self.sensor.estimate(now) >= _NOTICED
+        margin = self.margin(now) + _MARGIN_STEP
+        again = sent_at <= self._refused_at + self._hold + _AGAIN
+        chance = others and self._top == math.inf  # we went by the header, which cannot foresee
+        if again and not chance:
+            self._cut(min(rate, max(self._accepted(sent_at), _EVIDENT * rate)), now=now)
+        elif others or rate < _FULL * self.limit or margin > _MARGIN_CAP:
+            self._cut(_UNDER * rate, now=now)
+        else:
+            self._margin, self._widened_at = margin, now
+        self._hold = min(self.longest_hold, 2 * self._hold if again else _FIRST_HOLD * self.longest_hold)
+        self._refused_at = now
+        return self._hold
 
     def ramp(self, now: float) -> None:
         """Begin again from the floor, as after a pause that ends for many at once."""
-        self._ceiling, self._cut_at, self._gain = _FLOOR * self.limit, now, _GAIN / 2
+        self._top, self._knee = _FLOOR * self.limit, now
 
-    def _episode(self, now: float) -> None:
-        """At full speed with nobody else about it can only be jitter: widen.
-
-        Anything else: cut, and probe half as fast as before.
-        """
-        self._rate = rate = self.per_second(now)
-        others = self.sensor.estimate(now) >= 1.0
-        jitter = not others and rate >= _FULL * self.limit
-        if jitter and now - self._widened_at >= 1.0:
-            self._margin = min(_MARGIN_CAP, self.margin(now) + _MARGIN_STEP)
-            self._widened_at = now
-        quiet = min(max(now - self._cut_at, 0.0) / _PATIENCE, 30.0)
-        self._gain = min(_GAIN, max(_LEAST_GAIN, self._gain * 2**quiet / (1 if others else 2)))
-        alone = jitter and self.sensor.sees(now) and now - self._cut_at > _RELATED
-        self._ceiling = rate if alone else max(_CUT * rate, _FLOOR * self.limit)
-        self._before, self._cut_at = self._cut_at, now
+    def _cut(self, top: float, *, now: float) -> None:
+        """Come down by ``_CUT``, and be back at ``top`` when the knee is reached."""
+        self._top = top
+        self._knee = now + _CLIMB * math.cbrt((1 - _CUT) * top / self.limit)
 
     def _accepted(self, until: float) -> float:
-        """Calls a second that the server took in the second that ended with a refusal; unanswered ones count
-        as taken.
-
-        Right after an earlier episode everything was held, so the count itself is what the server takes in a
-        second. Otherwise the second may not have been full of our calls, and only the share accepted is
-        telling.
+        """Calls that the server took in the second that ended with a refusal, siblings' too; unanswered ones
+        count as taken.
         """
         own = [ordinal for at, ordinal in self._sent if until - 1.0 < at <= until]
         if not own:
             return math.inf
         taken = len(own) - sum(until - 1.0 < at <= until for at in self._refusals)
-        if self._cut_at - self._before > _RELATED:
-            return self._rate * taken / len(own)
         return taken * max(1.0, (own[-1] - own[0] + 1) / len(own))

@@ -15,7 +15,7 @@ from typing import Final
 from alma_async.errors import AlmaError, DeadlineExceeded, QuotaExhausted
 from alma_async.governance.allowance import Allowance
 from alma_async.governance.pacing import CATCH_UP, HORIZON, Slot
-from alma_async.governance.permit import Permit, State
+from alma_async.governance.permit import GRANTED, READY, SEATED, WAITING, Permit
 from alma_async.governance.queue import Line, Queue
 from alma_async.telemetry.events import Admitted, Hook, Waited
 
@@ -33,11 +33,15 @@ _LONG: Final = 1.0
 
 
 class Admission:
-    """The queue, the slot in hand, and the decisions over both."""
+    """The queue, the slot in hand, and the decisions over both.
+
+    ``fetching`` says that the next slot is on its way.
+    """
 
     def __init__(self, allowance: Allowance, *, emit: Hook | None) -> None:
         self.queue: Queue[Permit] = Queue()
         self.slot: Slot | None = None
+        self.fetching = False
         self._allowance = allowance
         self._budget = allowance.budget
         self._emit = emit
@@ -52,7 +56,7 @@ class Admission:
             return False
         self.queue.wake(line)
         line.seat(permit)
-        permit.state = State.SEATED
+        permit.state = SEATED
         return True
 
     def enter(self, permit: Permit, now: float, wall: float) -> None:
@@ -64,8 +68,8 @@ class Admission:
             start = max(now, min(self._budget.held_until, now + HORIZON))
             if start + self.queue.ahead(line) * self._allowance.terms(now).interval > deadline:
                 raise DeadlineExceeded("The calls that wait already would outlast the deadline.")
-            if len(self._deadlines) > 64 + 2 * self.queue.waiting():
-                self._deadlines = [entry for entry in self._deadlines if entry[2].state is State.WAITING]
+            if len(self._deadlines) > 64 + 2 * self.queue.totals.waiting:
+                self._deadlines = [entry for entry in self._deadlines if entry[2].state is WAITING]
                 heapq.heapify(self._deadlines)
             heapq.heappush(self._deadlines, (deadline, permit.number, permit))
         self.queue.wake(line)
@@ -73,10 +77,10 @@ class Admission:
 
     def line_up(self, permit: Permit) -> None:
         """The connection stands: the permit is ready for a slot."""
-        if permit.state is not State.SEATED:
+        if permit.state is not SEATED:
             raise RuntimeError("A permit is for one send: it has had its slot, or it was settled.")
-        permit.state = State.READY
-        permit.line.ready[permit] = None
+        permit.state = READY
+        permit.line.line_up(permit)
 
     def may_write(self, permit: Permit, now: float) -> bool:
         """Has it a slot that did not pass while the program was frozen?
@@ -91,7 +95,7 @@ class Admission:
         if now - slot.at <= CATCH_UP:
             return True
         self._budget.refund(slot)
-        permit.given, permit.state = None, State.READY
+        permit.given, permit.state = None, READY
         self.queue.come_back(permit.line, permit)
         return False
 
@@ -101,27 +105,35 @@ class Admission:
         None if nobody wants anything.
         """
         queue = self.queue
-        if self.slot is not None:
-            self._give(self.slot, now)
-        if not queue.busy():
+        totals = queue.totals
+        while totals.ready and self._give(now):
+            pass
+        if not totals.ready:
             self._drop_slot()
-            return None
+            if not totals.waiting:
+                return None
         self._expire(now)
-        for line in queue.order() if queue.waiting() else ():
-            while (
-                line.waiting and self._seat_free(line, now) and (permit := line.first(self._room)) is not None
-            ):
+        for line in queue.order() if totals.waiting else ():
+            while self._seat_free(line, now) and (permit := line.first(self._room)) is not None:
                 line.leave(permit)
                 line.seat(permit)
-                permit.state = State.SEATED
+                permit.state = SEATED
                 permit.poke()
         return self._wake_at(now)
+
+    def lacking(self, now: float) -> Permit | None:
+        """The call for which the next slot has to be waited for; None where that is not so."""
+        if self.slot is not None or self.fetching:
+            return None
+        line = self.queue.next(now)
+        return None if line is None else line.head()
 
     def review(self, now: float, wall: float) -> None:
         """Open and shut the lines as the day's figures say."""
         rules = self._allowance.rules(now, wall)
         for line in self.queue.lines.values():
             line.interval = rules[line.priority].interval
+            line.seats = 1 if line.interval > _LEAD else self._seats
             if self._allowance.open(line.priority, wall):
                 line.not_before = min(line.not_before, now + line.interval)
             elif line.not_before != math.inf:
@@ -135,7 +147,7 @@ class Admission:
 
     def forget(self) -> None:
         """Whoever waited is gone, with the event loop it waited on."""
-        self.queue, self._deadlines = Queue(), []
+        self.queue, self._deadlines, self.fetching = Queue(), [], False
         self._allowance.forget_rules()
         self._drop_slot()
 
@@ -145,20 +157,34 @@ class Admission:
             self._send_away(line, error, everybody=True)
         self._drop_slot()
 
-    def _give(self, slot: Slot, now: float) -> None:
-        """Give the slot in hand, if it is due, to whoever is next by now."""
+    def _give(self, now: float) -> bool:
+        """Give the slot in hand, or the next one, to whoever is next by now.
+
+        False if it is not due yet, if it has to be waited for, or if nobody may have it.
+        """
         line = self.queue.next(now)
-        if line is None or line.head().cost != slot.cost:
-            self._drop_slot()  # nobody wants it, or it does not fit
-        elif self._budget.held_until > slot.at or now - slot.at > CATCH_UP:
-            self._drop_slot()  # all were told to hold, or the program was frozen and it passed
-        elif now >= slot.at:
-            self.slot = None
-            permit = self.queue.let_go(line, now)
-            permit.given, permit.state = slot, State.GRANTED
-            permit.poke()
-            if self._emit is not None:
-                self._announce(self._emit, permit, now)
+        if line is None:
+            self._drop_slot()
+            return False
+        permit, slot = line.head(), self.slot
+        if slot is not None and not self._fits(slot, permit.cost, now):
+            self._drop_slot()
+            slot = None
+        if slot is None and not self.fetching:
+            self.slot = slot = self._budget.reserve_now(self._allowance.terms(now), now=now, cost=permit.cost)
+        if slot is None or now < slot.at:
+            return False
+        self.slot = None
+        self.queue.let_go(line, now)
+        permit.given, permit.state = slot, GRANTED
+        permit.poke()
+        if self._emit is not None:
+            self._announce(self._emit, permit, now)
+        return True
+
+    def _fits(self, slot: Slot, cost: float, now: float) -> bool:
+        """Is it for this cost, and neither held back since nor passed while the program was frozen?"""
+        return slot.cost == cost and self._budget.held_until <= slot.at and now - slot.at <= CATCH_UP
 
     def _announce(self, emit: Hook, permit: Permit, now: float) -> None:
         waited = now - permit.asked_at
@@ -176,18 +202,19 @@ class Admission:
 
         A line paced over the day seats one call, shortly before it may go.
         """
-        if line.not_before > now + _LEAD:
-            return False
-        seats = 1 if line.interval > _LEAD else self._seats
-        return line.seated < seats and self.queue.outstanding() < self._most
+        return (
+            line.seated < line.seats
+            and line.not_before <= now + _LEAD
+            and self.queue.totals.outstanding < self._most
+        )
 
     def _room(self, kind: str) -> bool:
-        return self.queue.out.get(kind, 0) < self._allowance.concurrency.cap(kind) + self._seats
+        return self.queue.totals.out.get(kind, 0) < self._allowance.concurrency.cap(kind) + self._seats
 
     def _expire(self, now: float) -> None:
         while self._deadlines and self._deadlines[0][0] <= now:
             _, _, permit = heapq.heappop(self._deadlines)
-            if permit.state is State.WAITING:
+            if permit.state is WAITING:
                 permit.line.leave(permit)
                 permit.error = DeadlineExceeded("The deadline passed while the call waited for its turn.")
                 permit.poke()
@@ -197,9 +224,9 @@ class Admission:
         connection.
         """
         for permit in [*line.calls(), *line.ready]:
-            if everybody or permit.state is State.READY or not permit.patient:
+            if everybody or permit.state is READY or not permit.patient:
                 line.leave(permit)
-                line.ready.pop(permit, None)
+                line.step_back(permit)
                 permit.error = error
                 permit.poke()
 
@@ -208,10 +235,12 @@ class Admission:
         if self.slot is not None:
             wake = min(wake, self.slot.at)
         for line in self.queue.lines.values():
+            if line.not_before <= now:
+                continue
             if line.waiting and line.not_before == math.inf:
                 wake = min(wake, now + _RECHECK)
-            elif line.not_before > now and line.ready:
+            elif line.ready:
                 wake = min(wake, line.not_before)
-            elif line.not_before > now + _LEAD and line.waiting:
+            elif line.waiting and line.not_before > now + _LEAD:
                 wake = min(wake, line.not_before - _LEAD)
         return wake

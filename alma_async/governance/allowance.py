@@ -35,6 +35,9 @@ _RETELL: Final = 1.0
 # instant (reference: 100 ms).
 _HOLD_JITTER: Final = 0.1
 
+# Chosen: a pace that changed by less is not announced; one step of the margin is 1 %.
+_TELLING: Final = 0.005
+
 # Chosen: shares of the day's calls at which low tide is announced.
 _MARKS: Final = (0.2, 0.1, 0.05, 0.01)
 
@@ -112,7 +115,7 @@ class Allowance:
         if signals.throttled == "second":
             self._refused(slot.at, signals, now)
         elif latency is not None:
-            out = permit.line.out[permit.kind] + 1
+            out = permit.line.totals.out[permit.kind] + 1
             self.concurrency.answered(
                 permit.kind, latency=latency, in_flight=out, rate=1 / self._terms.interval, now=now
             )
@@ -146,14 +149,14 @@ class Allowance:
             self.rules_until = -math.inf
 
     def _refused(self, sent_at: float, signals: Signals, now: float) -> None:
-        fresh = self.adapt.refuse(sent_at=sent_at, now=now)
+        hold = self.adapt.refuse(sent_at=sent_at, now=now)
         if self._emit is not None:
             self._emit(Refused(now, "second"))
         self._retune(now, why="refused")
-        if not fresh:
+        if hold is None:
             return
         asked = signals.retry_after if signals.retry_after is not None else 0.0
-        until = now + max(self.limits.hold, asked) + _HOLD_JITTER * self._jitter()
+        until = now + max(hold, asked) + _HOLD_JITTER * self._jitter()
         self.budget.hold(until)
         self._known_hold = self.budget.held_until
         if self._emit is not None:
@@ -168,7 +171,7 @@ class Allowance:
     def _heed_others(self, now: float) -> None:
         """A hold that is not ours: another client of the budget was refused, and all are to slow down."""
         held_until = self.budget.held_until
-        if held_until > self._known_hold and held_until > now:
+        if held_until > self._known_hold and held_until > now - _TERMS_LAST:
             self.adapt.refuse(sent_at=now, now=now)
         self._known_hold = held_until
 
@@ -176,7 +179,10 @@ class Allowance:
         limit, before = self.limits.per_second, self._terms
         self._terms = terms(limit, per_second=self.adapt.per_second(now), margin=self.adapt.margin(now))
         self._terms_until = now + _TERMS_LAST
-        if self._emit is not None and abs(self._terms.interval - before.interval) > 0.01 * before.interval:
+        if (
+            self._emit is not None
+            and abs(self._terms.interval - before.interval) > _TELLING * before.interval
+        ):
             foreign = self.adapt.sensor.estimate(now)
             self._emit(Adapted(now, 1 / self._terms.interval, self.adapt.margin(now), foreign, why))
 

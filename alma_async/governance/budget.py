@@ -4,7 +4,8 @@ A budget is our share of an institution's allowance. Stores differ in reach (one
 machines), not in what they decide: all of them run ``Pace`` and ``Quota``, under their own lock. The protocol
 has one rule: **reserve stamped slots, never poll.** A store is asked once and answers with the moment to go;
 the waiting is done here. So it can be far away (one round trip for each call, or less if it leases a few
-slots ahead for the ``waiting`` ones), there is no herd and nothing to notify.
+slots ahead for the ``waiting`` ones), there is no herd and nothing to notify. What it has at hand it gives at
+once (``reserve_now``), with no task woken for it.
 
 Whatever a store does not know counts as spent: a missing or damaged record is an *empty* budget, whose first
 slot is one window away.
@@ -60,7 +61,7 @@ class Budget(Protocol):
     """A store of slots and of the day's figures. ``now`` and stamps are seconds on the client's monotonic
     clock.
 
-    Only ``reserve`` may wait; a store with a round trip keeps what the other methods say and takes it along.
+    Only ``reserve`` and ``aclose`` may wait; a store with a round trip keeps what the other methods say and takes it along.
     Being cancelled inside ``reserve``, or a lost answer, counts as spent. No method may fail because the
     store is out of order: it then serves from what it may safely assume (a static share), never more.
     """
@@ -76,6 +77,9 @@ class Budget(Protocol):
     @property
     def quota(self) -> Quota:
         """The day's figures, as far as known without waiting. To be read only."""
+
+    def reserve_now(self, terms: Terms, *, now: float, cost: float) -> Slot | None:
+        """Take the next slot if that needs no waiting; None where ``reserve`` has to be asked."""
 
     async def reserve(self, terms: Terms, *, now: float, cost: float, waiting: int) -> Slot:
         """Take the next slot. ``waiting`` says how many more are wanted right after it."""
@@ -120,6 +124,9 @@ class LocalBudget:
     @property
     def quota(self) -> Quota:
         return self._quota
+
+    def reserve_now(self, terms: Terms, *, now: float, cost: float) -> Slot | None:
+        return self._pace.reserve(terms, now=now, cost=cost)
 
     async def reserve(self, terms: Terms, *, now: float, cost: float, waiting: int) -> Slot:  # noqa: ARG002 - no lease needed
         return self._pace.reserve(terms, now=now, cost=cost)

@@ -23,12 +23,13 @@ spent.
 
 How it waits. All decisions are made by ``admission``, which never waits: whenever something changed it lets
 go whom it can and says when time alone will change something next. The governor sets one timer for that
-moment, however many calls wait; if it fires early or late, admission just looks again. The only thing to wait
-for is the budget's answer, which may be a round trip away: the first ready call fetches a slot for all, and
-if that one is cancelled, the next does. There is no background task, hence nothing to start, stop or lose.
+moment, however many calls wait; if it fires early or late, admission just looks again. A slot that the budget
+has at hand is taken in the same step. Only one that is a round trip away has to be waited for: the first ready
+call fetches it for all, and if that one is cancelled, the next does. There is no background task, hence nothing
+to start, stop or lose.
 
-What goes wrong, and what then happens. *Refused for speed*: everything is held for about a second, the pace
-adapts, the call comes back and pays again. *The day's threshold*: everything stops until midnight UTC, then
+What goes wrong, and what then happens. *Refused for speed*: everything is held for a moment, longer if it
+happens again; the pace adapts, the call comes back and pays again. *The day's threshold*: everything stops until midnight UTC, then
 starts slowly. *A frozen program*: slots that passed are given back and new ones taken, nothing is caught up
 in a burst. *A second event loop*: the governor forgets who waited on the first and goes on with what it
 learned. It belongs to one loop at a time, and to one thread.
@@ -48,7 +49,7 @@ from alma_async.governance.admission import Admission
 from alma_async.governance.allowance import Allowance
 from alma_async.governance.budget import Budget
 from alma_async.governance.pacing import Slot
-from alma_async.governance.permit import Permit, State
+from alma_async.governance.permit import GRANTED, WAITING, Permit, State
 from alma_async.governance.retry import RetryBudget
 from alma_async.governance.snapshot import QuotaSnapshot, take
 from alma_async.settings import Limits, Priority
@@ -81,9 +82,9 @@ class Governor:
         self._admission = Admission(self._allowance, emit=emit)
         self._emit = emit
         self._numbers = itertools.count()
+        self._now = clock.now
         self._loop: object = None
         self._timer: Timer | None = None
-        self._fetching = False
         self._closed = False
 
     def __repr__(self) -> str:
@@ -126,7 +127,7 @@ class Governor:
         admission.enter(permit, now, self._clock.wall())
         self._turn(now)
         try:
-            while permit.state is State.WAITING:
+            while permit.state is WAITING:
                 if permit.error is not None:
                     raise permit.error
                 await permit.change()
@@ -153,31 +154,33 @@ class Governor:
 
     async def slot_for(self, permit: Permit) -> None:
         """Wait until the permit has a slot that is due; fetch slots for everybody while nobody else does."""
-        admission, now = self._admission, self._clock.now()
-        if permit.line.not_before == math.inf:
-            raise admission.exhausted(self._clock.wall())
-        admission.line_up(permit)
-        while True:
-            fetched = None
-            if not self._fetching and admission.slot is None:
-                fetched = await self._fetch(now)
-            if fetched is None:
-                await permit.change()
-                fetched = self._clock.now()
-            now = fetched
-            if admission.may_write(permit, now):
-                return
+        admission = self._admission
+        try:
+            if permit.line.not_before == math.inf:
+                raise admission.exhausted(self._clock.wall())
+            admission.line_up(permit)
+            now = self._now()
+            self._turn(now)
+            while not admission.may_write(permit, now):
+                if (head := admission.lacking(now)) is not None:
+                    await self._fetch(head.cost, now)
+                else:
+                    await permit.change()
+                now = self._now()
+        except BaseException:
+            permit.settle(None)
+            raise
 
     def sent(self, slot: Slot) -> None:
         """The call of this slot went out now."""
-        now = self._clock.now()
+        now = self._now()
         self._budget.restamp(slot, now=now)
         self._allowance.adapt.sent(slot.ordinal, at=now)
 
     def settle(self, permit: Permit, state: State, signals: Signals | None, latency: float | None) -> None:
         """A permit ended in ``state``: take it out of wherever it stood, learn, and let others go."""
-        now = self._clock.now()
-        permit.line.end(permit, seated=state is not State.WAITING, granted=state is State.GRANTED)
+        now = self._now()
+        permit.line.end(permit, seated=state is not WAITING, granted=state is GRANTED)
         slot = permit.given
         if slot is not None and signals is None and not permit.was_sent:
             self._budget.refund(slot)
@@ -191,40 +194,29 @@ class Governor:
 
     # --- waiting ---
 
-    async def _fetch(self, now: float) -> float | None:
-        """Ask the budget for the next slot, on behalf of all who are ready; returns what time it is then.
-
-        None if nobody may go just now.
-        """
+    async def _fetch(self, cost: float, now: float) -> None:
+        """Wait for the budget's next slot, on behalf of all who are ready."""
         admission = self._admission
-        line = admission.queue.next(now)
-        if line is None:
-            self._turn(now)
-            return None
-        self._fetching = True
+        admission.fetching = True
         try:
-            admission.slot = await self._budget.reserve(
-                self._allowance.terms(now),
-                now=now,
-                cost=line.head().cost,
-                waiting=admission.queue.ready() - 1,
+            slot = await self._budget.reserve(
+                self._allowance.terms(now), now=now, cost=cost, waiting=admission.queue.totals.ready - 1
             )
         finally:
-            self._fetching = False
-        now = self._clock.now()
-        self._turn(now)
-        return now
+            admission.fetching = False
+        admission.slot = slot
+        self._turn(self._now())
 
     def _turn(self, now: float) -> None:
-        """Let admission decide, see that somebody fetches the next slot, and set the timer."""
+        """Let admission decide, see that somebody fetches a slot that has to be waited for, and set the timer."""
         admission = self._admission
         if now >= self._allowance.rules_until:
             admission.review(now, self._clock.wall())
         wake = admission.turn(now)
         if wake is None:
             return
-        if admission.slot is None and not self._fetching and (line := admission.queue.next(now)) is not None:
-            line.head().poke()
+        if (head := admission.lacking(now)) is not None:
+            head.poke()
         self._arm(wake)
 
     def _arm(self, wake: float) -> None:
@@ -237,16 +229,17 @@ class Governor:
 
     def _on_timer(self) -> None:
         self._timer = None
-        self._turn(self._clock.now())
+        self._turn(self._now())
 
     def _adopt(self) -> float:
         """The running loop is ours; who waited on another is forgotten with it."""
         if self._closed:
             raise NotSent("The client is closed.")
-        loop, now = self._clock.loop(), self._clock.now()
+        loop = self._clock.loop()
         if loop is not self._loop:
-            self._loop, self._timer, self._fetching = loop, None, False
+            self._loop, self._now, self._timer = loop, self._clock.reader(), None
             self._admission.forget()
+        now = self._now()
         if now >= self._allowance.rules_until:
             self._admission.review(now, self._clock.wall())
         return now

@@ -3,14 +3,17 @@
 Decides nothing about pace or quota: under the lock it reads the state, lets ``Pace`` and ``Quota`` change it,
 and writes it back. It holds for all processes of one boot, since the monotonic clock is common to them; after
 a boot the day's figures live on and the pace starts anew. What others will need of the day
-(``Quota.profile``, 168 hours of a week) is kept in the same file.
+(``Quota.profile``, 168 hours of a week) is kept in the same file, apart from the pace, so that a reservation reads and
+writes some 250 bytes.
 
-* The kernel drops a dead process's lock, and a record is written in one piece with a checksum: a crash at any
+* The kernel drops a dead process's lock, and each part is written in one piece with a checksum: a crash at any
   point is harmless.
 * A missing, damaged or foreign file is an *empty* budget. Values are checked on reading; what is out of range
   can slow us, not speed us up.
 * ``flock`` belongs to the open file, which a fork shares: so the file is opened again when the process is
   another one.
+* A file whose name was deleted is left within half a second. The one that takes its place is empty and gives
+  nobody a slot for a whole window, so the two never add up.
 * A lock that is held for long (a stopped process) never blocks the event loop: a reservation waits and asks
   again, the rest is owed.
 * If the disk fails, each process goes on alone at a static share of the rate, and returns to the file when it
@@ -37,20 +40,23 @@ from alma_async.errors import ConfigurationError
 from alma_async.governance.budget import Budget, LocalBudget, Report
 from alma_async.governance.pacing import Pace, Slot, Terms
 from alma_async.governance.quota import Quota
-from alma_async.governance.record import SIZE, dump, parse
+from alma_async.governance.record import DAY_AT, SIZE, dump_day, dump_pace, parse_day, parse_pace
 
 __all__ = ["MachineBudget", "machine_budget"]
 
 _log = logging.getLogger("alma_async.governance")
 
-# Chosen: attempts at the lock before giving way. It is held for some 20 microseconds.
+# Chosen: attempts at the lock before giving way. It is held for some 5 microseconds.
 _TRIES: Final = 50
 _PAUSE: Final = 0.001
+
+# Chosen: how often to look whether the file still has its name; well below a window.
+_LOOK: Final = 0.5
 
 # Chosen: processes that are taken to share the rate while the file cannot be used.
 _SHARERS: Final = 4
 
-_Change = Callable[[Pace, Quota], None]
+_Change = Callable[[Pace], None]
 
 
 class MachineBudget:
@@ -64,133 +70,186 @@ class MachineBudget:
         self._boot = hashlib.sha256((boot_id() if boot is None else boot).encode()).digest()[:16]
         self._fd = -1
         self._pid = -1
-        self._raw = b""
+        self._looked_at = -math.inf
         self._pace: Pace | None = None
-        self._quota = Quota()
+        self._pace_raw = b""
         self._spent = 0
+        self._quota = Quota()
+        self._quota_raw = b""
         self._owed: list[_Change] = []
         self._alone = Pace()
         self._warned = False
-        self._file()
+        self._use_file(-math.inf)
 
     def __repr__(self) -> str:
         return f"<MachineBudget {self._path.name} spent={self.spent}>"
 
     @property
     def held_until(self) -> float:
-        self._look()
+        self._glance(self._read_pace)
         return self._pace.held_until if self._pace is not None else -math.inf
 
     @property
     def spent(self) -> int:
-        self._look()
+        self._glance(self._read_pace)
         return self._pace.spent if self._pace is not None else self._spent
 
     @property
     def quota(self) -> Quota:
-        self._look()
+        self._glance(self._read_day)
         return self._quota
 
-    async def reserve(self, terms: Terms, *, now: float, cost: float, waiting: int) -> Slot:  # noqa: ARG002 - no lease needed
-        """Take the next slot; waits only while another process holds the lock."""
-        taken: list[Slot] = []
-
-        def take(pace: Pace, _: Quota) -> None:
-            taken.append(pace.reserve(terms, now=now, cost=cost))
-
+    def reserve_now(self, terms: Terms, *, now: float, cost: float) -> Slot | None:
+        """Take the next slot; None while another process holds the lock."""
         try:
-            # no event tells of another process's lock
-            while not self._update(take, fresh=lambda pace: pace.empty(terms, now=now)):  # noqa: ASYNC110
-                await anyio.sleep(_PAUSE)
+            if not self._lock(now):
+                return None
+            try:
+                pace = self._catch_up() or self._start_anew(terms, now)
+                slot = pace.reserve(terms, now=now, cost=cost)
+                self._write_pace(pace)
+            finally:
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
         except (OSError, ConfigurationError) as error:
             self._warn(error)
             alone = attrs.evolve(terms, interval=_SHARERS * terms.interval)
-            return self._alone.reserve(alone, now=now, cost=cost)
-        return taken[-1]
+            slot = self._alone.reserve(alone, now=now, cost=cost)
+        return slot
+
+    async def reserve(self, terms: Terms, *, now: float, cost: float, waiting: int) -> Slot:  # noqa: ARG002 - no lease needed
+        """Take the next slot, as soon as no other process holds the lock."""
+        while (slot := self.reserve_now(terms, now=now, cost=cost)) is None:
+            await anyio.sleep(_PAUSE)  # no event tells of another process's lock
+        return slot
 
     def refund(self, slot: Slot) -> None:
-        self._say(lambda pace, _: pace.refund(slot))
+        self._say(lambda pace: pace.refund(slot))
 
     def restamp(self, slot: Slot, *, now: float) -> None:
-        self._say(lambda pace, _: pace.restamp(slot, now=now))
+        self._say(lambda pace: pace.restamp(slot, now=now))
 
     def hold(self, until: float) -> None:
-        self._say(lambda pace, _: pace.hold(until))
+        self._say(lambda pace: pace.hold(until))
 
     def report(self, report: Report) -> None:
-        self._say(lambda pace, quota: report.tell(quota, spent=pace.spent))
+        self._say(lambda pace: self._tell(report, pace))
 
     async def aclose(self) -> None:
         """Close the file. It is opened again when the budget is used again."""
         self._close()
 
-    # --- the file ---
+    # --- under the lock ---
+
+    def _catch_up(self) -> Pace | None:
+        """The pace as it is by now, with what was owed; None where there is none."""
+        if not self._read_pace():
+            self._pace, self._spent = None, 0
+            self._write_day(Quota())  # the old one counts from a number of calls that is lost
+        return None if self._pace is None else self._paid(self._pace)
+
+    def _start_anew(self, terms: Terms, now: float) -> Pace:
+        """An empty pace, in which the count of calls goes on."""
+        self._pace = Pace(spent=self._spent)
+        self._pace.empty(terms, now=now)
+        return self._paid(self._pace)
+
+    def _paid(self, pace: Pace) -> Pace:
+        if self._owed:
+            owed, self._owed = self._owed, []
+            for change in owed:
+                change(pace)
+        return pace
 
     def _say(self, change: _Change) -> None:
-        """Change the record now if the lock is free, else with the next change: nothing said is lost."""
+        """Change the pace now if the lock is free, else with the next change: nothing said is lost."""
         self._owed.append(change)
         try:
-            self._update(None)
+            if not self._lock(self._looked_at):
+                return
+            try:
+                if (pace := self._catch_up()) is not None:
+                    self._write_pace(pace)
+            finally:
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
         except (OSError, ConfigurationError) as error:
             self._owed.clear()
             self._warn(error)
 
-    def _update(self, change: _Change | None, *, fresh: Callable[[Pace], None] | None = None) -> bool:
-        """Read, change and write under the lock.
+    def _tell(self, report: Report, pace: Pace) -> None:
+        if not self._read_day():
+            self._quota = Quota()
+        report.tell(self._quota, spent=pace.spent)
+        self._write_day(self._quota)
 
-        False if another process holds it. ``fresh`` sets up a pace that is missing.
-        """
-        fd = self._file()
-        if not _lock(fd):
-            return False
-        try:
-            self._read(fd, locked=True)
-            if self._pace is None and fresh is not None:
-                self._pace = Pace(spent=self._spent)
-                fresh(self._pace)
-            if self._pace is not None:
-                self._raw = b""
-                owed, self._owed = self._owed, []
-                for each in owed if change is None else [*owed, change]:
-                    each(self._pace, self._quota)
-                self._raw = dump(self._boot, self._pace, self._quota)
-                os.pwrite(fd, self._raw, 0)
-        finally:
-            fcntl.flock(fd, fcntl.LOCK_UN)
-        return True
+    def _write_pace(self, pace: Pace) -> None:
+        self._pace_raw = dump_pace(self._boot, pace)
+        os.pwrite(self._fd, self._pace_raw, 0)
 
-    def _look(self) -> None:
+    def _write_day(self, quota: Quota) -> None:
+        self._quota, self._quota_raw = quota, dump_day(quota)
+        os.pwrite(self._fd, self._quota_raw, DAY_AT)
+
+    # --- reading ---
+
+    def _glance(self, read: Callable[[], bool]) -> None:
+        """Without the lock a part may be half written; then it fails its checksum, and what was read last still stands."""
         try:
-            self._read(self._file(), locked=False)
+            if self._fd < 0:
+                self._use_file(-math.inf)
+            read()
         except (OSError, ConfigurationError) as error:
             self._warn(error)
 
-    def _read(self, fd: int, *, locked: bool) -> None:
-        """Without the lock a record may be half written; then it fails its checksum, and what was read last
-        still stands.
-        """
-        raw = os.pread(fd, SIZE, 0)
-        if self._raw and raw.startswith(self._raw):
-            return
-        record = parse(raw, self._boot)
+    def _read_pace(self) -> bool:
+        """Read the pace if it changed; False if there is no record of one."""
+        raw = os.pread(self._fd, DAY_AT, 0)
+        if self._pace_raw and raw.startswith(self._pace_raw):
+            return True
+        record = parse_pace(raw, self._boot)
         if record is not None:
-            self._raw, (self._pace, self._quota, self._spent) = raw, record
-        elif locked:
-            self._pace, self._quota, self._spent = None, Quota(), 0
+            self._pace_raw = raw
+            self._pace, self._spent = record
+        return record is not None
 
-    def _file(self) -> int:
-        """The open file: opened anew after a fork, and when the name was deleted under us."""
-        if self._pid == os.getpid() and os.fstat(self._fd).st_nlink:
-            return self._fd
+    def _read_day(self) -> bool:
+        raw = os.pread(self._fd, SIZE - DAY_AT, DAY_AT)
+        if raw == self._quota_raw:
+            return True
+        quota = parse_day(raw)
+        if quota is not None:
+            self._quota, self._quota_raw = quota, raw
+        return quota is not None
+
+    # --- the file ---
+
+    def _lock(self, now: float) -> bool:
+        """Lock the file; False if another process holds it for long."""
+        self._use_file(now)
+        for _ in range(_TRIES):
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.sched_yield()
+            else:
+                return True
+        return False
+
+    def _use_file(self, now: float) -> None:
+        """See that the file is open: anew after a fork, and when the name was deleted under us."""
+        if self._pid == os.getpid():
+            if 0 <= now - self._looked_at < _LOOK:
+                return
+            self._looked_at = now
+            if os.fstat(self._fd).st_nlink:
+                return
         self._close()
         self._fd = _open(self._path)
         self._pid = os.getpid()
-        return self._fd
 
     def _close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
-        self._fd, self._pid, self._raw = -1, -1, b""
+        self._fd, self._pid, self._pace_raw, self._quota_raw = -1, -1, b"", b""
 
     def _warn(self, error: Exception) -> None:
         if not self._warned:
@@ -241,14 +300,3 @@ def _open(path: Path) -> int:
         os.close(fd)
         raise
     return fd
-
-
-def _lock(fd: int) -> bool:
-    for _ in range(_TRIES):
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.sched_yield()
-        else:
-            return True
-    return False

@@ -16,8 +16,8 @@ not at the start, not after a pause.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, insort
-from collections import deque
+from array import array
+from bisect import bisect_left, bisect_right, insort
 
 import attrs
 
@@ -66,37 +66,40 @@ class Slot:
 
 @attrs.define(eq=False)
 class Pace:
-    """Pace, ring, hold and count of one budget. ``spent`` counts slots given and not refunded."""
+    """Pace, ring, hold and count of one budget. ``spent`` counts slots given and not refunded.
+
+    The ring is an array, which a store turns into bytes and back by copying.
+    """
 
     tat: float = -math.inf
     held_until: float = -math.inf
     spent: int = 0
-    ring: deque[float] = attrs.field(factory=deque)
+    ring: array[float] = attrs.field(factory=lambda: array("d"))
 
     def reserve(self, terms: Terms, *, now: float, cost: float = 1.0) -> Slot:
         """Take the next slot: never before ``now``, the grid, the ring or a hold allows it."""
+        if self.held_until > now or self.tat > now + HORIZON:
+            self._clamp(terms, now)
         before, ring, depth = self.tat, self.ring, terms.depth
-        at = before if before > now else now  # noqa: FURB136 - this is the hot path, and max() is a call
-        if self.held_until > at:
-            at = self.held_until = max(at, min(self.held_until, now + HORIZON))
-        if before > now + HORIZON:
-            at = max(self._believable(terms, now), self.held_until)
-            before = self.tat
-        stamps = 1 if cost <= 1 else math.ceil(min(cost, depth))
-        if len(ring) + stamps > depth:
-            gone = now - terms.window
-            while ring and ring[0] <= gone:
-                ring.popleft()
-            first = len(ring) + stamps - depth - 1
-            if first >= 0 and ring[first] + terms.window > at:
-                at = ring[first] + terms.window
+        # The hot path, and max() is a call.
+        at = before if before > now else now  # noqa: FURB136
+        if self.held_until > at:  # noqa: PLR1730
+            at = self.held_until
+        stamps, charge = 1, terms.interval
+        if cost != 1:
+            stamps, charge = math.ceil(min(max(cost, 1), depth)), charge * min(cost, depth)
+        surplus = len(ring) + stamps - depth
+        if surplus > 0:
+            room_at = ring[surplus - 1] + terms.window
+            del ring[: surplus if room_at <= now else bisect_right(ring, now - terms.window)]
+            if room_at > at:  # noqa: PLR1730
+                at = room_at
         ring.append(at)
         if stamps > 1:
             ring.extend([at] * (stamps - 1))
-        charge = terms.interval * (min(cost, depth))
         self.tat = after = (before if at - before <= CATCH_UP else at) + charge
-        self.spent += stamps
-        return Slot(at, self.spent, cost, stamps, charge, before, after)
+        self.spent = spent = self.spent + stamps
+        return Slot(at, spent, cost, stamps, charge, before, after)
 
     def refund(self, slot: Slot) -> None:
         """Take back a slot that was not used. Its time is free again only while no later slot was given."""
@@ -128,15 +131,13 @@ class Pace:
         one window away.
         """
         self.tat = now + terms.window
-        self.ring.clear()
-        self.ring.extend([now] * terms.depth)
+        self.ring = array("d", [now] * terms.depth)
 
-    def _believable(self, terms: Terms, now: float) -> float:
-        """A grid this far ahead comes from a hold or a slow pace; else it is another clock's, and nothing is known."""
+    def _clamp(self, terms: Terms, now: float) -> None:
+        """A grid far ahead comes from a hold or a slow pace; else it is another clock's, and nothing is known."""
         self.held_until = min(self.held_until, now + HORIZON)
         if self.tat > max(now, self.held_until) + HORIZON + 20 * terms.interval:
             self.empty(terms, now=now)
-        return self.tat
 
     def _unstamp(self, slot: Slot) -> None:
         ring = self.ring

@@ -6,8 +6,9 @@ paid for.
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from enum import IntEnum
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import anyio
 
@@ -17,7 +18,7 @@ from alma_async.governance.queue import Line
 from alma_async.settings import Priority
 from alma_async.wire.messages import Signals
 
-__all__ = ["Permit", "State"]
+__all__ = ["ENDED", "GRANTED", "READY", "SEATED", "WAITING", "Permit", "State"]
 
 
 class State(IntEnum):
@@ -30,8 +31,12 @@ class State(IntEnum):
     ENDED = 4
 
 
+# Python 3.11 searches an enum for a member each time it is named, and these are named ten times a call.
+WAITING, SEATED, READY, GRANTED, ENDED = State
+
+
 class _Issuer(Protocol):
-    async def slot_for(self, permit: Permit) -> None: ...
+    def slot_for(self, permit: Permit) -> Coroutine[Any, Any, None]: ...
 
     def sent(self, slot: Slot) -> None: ...
 
@@ -49,6 +54,7 @@ class Permit:
     __slots__ = (
         "_event",
         "_issuer",
+        "_news",
         "asked_at",
         "cost",
         "deadline",
@@ -75,6 +81,7 @@ class Permit:
     ) -> None:
         self._issuer = issuer
         self._event: anyio.Event | None = None
+        self._news = False
         self.line = line
         self.number = number
         self.asked_at = asked_at
@@ -82,7 +89,7 @@ class Permit:
         self.cost = cost
         self.deadline = deadline
         self.patient = patient
-        self.state = State.WAITING
+        self.state = WAITING
         self.given: Slot | None = None
         self.was_sent = False
         self.error: AlmaError | None = None
@@ -101,7 +108,7 @@ class Permit:
         """The line it waits or waited in."""
         return self.line.priority
 
-    async def slot(self) -> None:
+    def slot(self) -> Coroutine[Any, Any, None]:
         """Take the next slot and wait for it.
 
         To be called once, when the connection stands, right before writing.
@@ -109,15 +116,11 @@ class Permit:
         :raises QuotaExhausted: if everything (or this priority) was stopped meanwhile. Who would rather wait
             acquires anew.
         """
-        try:
-            await self._issuer.slot_for(self)
-        except BaseException:
-            self.settle(None)
-            raise
+        return self._issuer.slot_for(self)
 
     def sent(self) -> None:
         """The headers went out just now: the slot is stamped with the true moment."""
-        if self.given is not None and self.state is State.GRANTED and not self.was_sent:
+        if self.given is not None and self.state is GRANTED and not self.was_sent:
             self.was_sent = True
             self._issuer.sent(self.given)
 
@@ -129,19 +132,22 @@ class Permit:
             about the server.
         """
         state = self.state
-        if state is not State.ENDED:
-            self.state = State.ENDED
+        if state is not ENDED:
+            self.state = ENDED
             self._issuer.settle(self, state, signals, latency if ok else None)
 
     async def change(self) -> None:
-        """Wait until the governor has news for this permit."""
-        self._event = anyio.Event()
-        try:
-            await self._event.wait()
-        finally:
-            self._event = None
+        """Wait until the governor has news for this permit; what it said while nobody waited is news too."""
+        if not self._news:
+            self._event = anyio.Event()
+            try:
+                await self._event.wait()
+            finally:
+                self._event = None
+        self._news = False
 
     def poke(self) -> None:
-        """There is news: look again. Costs nothing where nobody waits, and never meets a finished future."""
+        """There is news: look again. Never meets a finished future."""
+        self._news = True
         if self._event is not None:
             self._event.set()

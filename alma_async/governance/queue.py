@@ -18,13 +18,14 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import Final, Generic, Protocol, TypeVar
 
 import attrs
 
 from alma_async.settings import Priority
 
-__all__ = ["WEIGHTS", "Line", "Queue"]
+__all__ = ["WEIGHTS", "Line", "Queue", "Totals"]
 
 # Chosen (design): with all three lines full, of thirteen calls eight are interactive, four normal, one is
 # bulk.
@@ -46,29 +47,41 @@ T = TypeVar("T", bound=_Call)
 
 
 @attrs.define(eq=False)
+class Totals:
+    """What all lines have together: ``outstanding`` calls are seated or in flight; ``out`` counts them by kind."""
+
+    waiting: int = 0
+    ready: int = 0
+    outstanding: int = 0
+    out: dict[str, int] = attrs.field(factory=dict)
+
+
+@attrs.define(eq=False)
 class Line(Generic[T]):
     """The calls of one priority.
 
     ``not_before`` is when its next call may go (infinity: not today), ``interval`` the seconds between its
-    calls while it is paced over the day. ``out`` counts seated and flying calls by kind, over all lines.
+    calls while it is paced over the day, ``seats`` how many may be seated.
     """
 
     priority: Priority
     weight: float
-    out: dict[str, int]
+    totals: Totals
     passed: float = 0.0
     not_before: float = -math.inf
     interval: float = 0.0
+    seats: int = 1
     waiting: int = 0
     seated: int = 0
     in_flight: int = 0
-    ready: OrderedDict[T, None] = attrs.field(factory=OrderedDict)
+    ready: dict[T, None] = attrs.field(factory=dict)
     lanes: dict[str, OrderedDict[T, None]] = attrs.field(factory=dict)
 
     def enter(self, call: T) -> None:
         """Wait for a seat, behind all that came before."""
         self.lanes.setdefault(call.kind, OrderedDict())[call] = None
         self.waiting += 1
+        self.totals.waiting += 1
 
     def leave(self, call: T) -> None:
         """Wait no longer; no trace is left. Nothing happens if the call does not wait."""
@@ -79,6 +92,7 @@ class Line(Generic[T]):
         if not lane:
             del self.lanes[call.kind]
         self.waiting -= 1
+        self.totals.waiting -= 1
 
     def first(self, room: Callable[[str], bool]) -> T | None:
         """The first waiting call whose kind has room; kinds without room do not hold up the others."""
@@ -88,19 +102,33 @@ class Line(Generic[T]):
     def seat(self, call: T) -> None:
         """The call has a seat."""
         self.seated += 1
-        self.out[call.kind] = self.out.get(call.kind, 0) + 1
+        totals, kind = self.totals, call.kind
+        totals.outstanding += 1
+        totals.out[kind] = totals.out.get(kind, 0) + 1
+
+    def line_up(self, call: T) -> None:
+        """The call, which is seated, is ready to go."""
+        self.ready[call] = None
+        self.totals.ready += 1
+
+    def step_back(self, call: T) -> None:
+        """The call is not ready any more. Nothing happens if it was not."""
+        if call in self.ready:
+            del self.ready[call]
+            self.totals.ready -= 1
 
     def end(self, call: T, *, seated: bool, granted: bool) -> None:
         """The call is through, wherever it stood."""
+        if not seated:
+            self.leave(call)
+            return
         if granted:
             self.in_flight -= 1
-            self.out[call.kind] -= 1
-        elif seated:
-            self.seated -= 1
-            self.out[call.kind] -= 1
-            self.ready.pop(call, None)
         else:
-            self.leave(call)
+            self.seated -= 1
+            self.step_back(call)
+        self.totals.outstanding -= 1
+        self.totals.out[call.kind] -= 1
 
     def head(self) -> T:
         """The first ready call."""
@@ -116,9 +144,9 @@ class Queue(Generic[T]):
     """The lines, and who is next among them."""
 
     def __init__(self) -> None:
-        self.out: dict[str, int] = {}
+        self.totals = Totals()
         self.lines: dict[Priority, Line[T]] = {
-            priority: Line(priority, weight, self.out) for priority, weight in WEIGHTS.items()
+            priority: Line(priority, weight, self.totals) for priority, weight in WEIGHTS.items()
         }
         self._lines = tuple(self.lines.values())
         self._passed = 0.0
@@ -128,26 +156,6 @@ class Queue(Generic[T]):
             f"{line.priority.value} {line.waiting}+{line.seated}+{line.in_flight}" for line in self._lines
         )
         return f"waiting+seated+in flight: {', '.join(counts)}"
-
-    def waiting(self) -> int:
-        """Calls without a seat."""
-        a, b, c = self._lines
-        return a.waiting + b.waiting + c.waiting
-
-    def ready(self) -> int:
-        """Calls that would go at once if they had a slot."""
-        a, b, c = self._lines
-        return len(a.ready) + len(b.ready) + len(c.ready)
-
-    def outstanding(self) -> int:
-        """Calls seated or in flight."""
-        a, b, c = self._lines
-        return a.seated + a.in_flight + b.seated + b.in_flight + c.seated + c.in_flight
-
-    def busy(self) -> bool:
-        """Does anybody want anything?"""
-        a, b, c = self._lines
-        return bool(a.ready or b.ready or c.ready or a.waiting or b.waiting or c.waiting)
 
     def wake(self, line: Line[T]) -> None:
         """A call comes to the line: if it was empty, it starts where the others are."""
@@ -163,12 +171,14 @@ class Queue(Generic[T]):
         return best
 
     def order(self) -> list[Line[T]]:
-        """The lines, the one that is next first."""
-        return sorted(self._lines, key=lambda line: line.passed)
+        """The lines in which calls wait for a seat, the one that is next first."""
+        return sorted((line for line in self._lines if line.waiting), key=attrgetter("passed"))
 
     def let_go(self, line: Line[T], now: float) -> T:
         """The line's first ready call goes; the line pays for it."""
-        call, _ = line.ready.popitem(last=False)
+        call = line.head()
+        del line.ready[call]
+        self.totals.ready -= 1
         line.seated -= 1
         line.in_flight += 1
         self._passed = line.passed
@@ -179,8 +189,8 @@ class Queue(Generic[T]):
 
     def come_back(self, line: Line[T], call: T) -> None:
         """The call could not use its slot: it is first again, and the line gets back what it paid."""
-        line.ready[call] = None
-        line.ready.move_to_end(call, last=False)
+        line.ready = {call: None, **line.ready}
+        self.totals.ready += 1
         line.seated += 1
         line.in_flight -= 1
         line.passed -= call.cost / line.weight

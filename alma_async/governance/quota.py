@@ -4,7 +4,7 @@ Decides what an answer's remaining-calls header means, how much is reserved, whi
 when bulk work should go slower. Leaves to ``forecast`` what others will need, to ``budget`` where the figures
 are kept, and to ``governor`` the waiting.
 
-What is known of Alma: ``X-Exl-Api-Remaining`` counts down for the whole institution (documented), is missing
+What is known of Alma: its remaining-calls header counts down for the whole institution (documented), is missing
 from some answers, and starts anew at midnight UTC (documented as midnight, GMT in practice).
 ``DAILY_THRESHOLD`` is the refusal (documented; the status varies).
 

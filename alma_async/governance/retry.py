@@ -10,6 +10,7 @@ six more. It is what keeps an outage from becoming a flood, since backoff alone 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from enum import Enum
 from typing import Final
@@ -118,6 +119,7 @@ class RetryBudget:
     """
 
     _tallies: deque[_Tally] = attrs.field(factory=deque)
+    _latest: _Tally = attrs.field(factory=lambda: _Tally(math.inf))
 
     def count(self, now: float) -> None:
         """An attempt is about to be made."""
@@ -138,9 +140,11 @@ class RetryBudget:
         return _FLOOR + sum(_SHARE * tally.first - tally.drawn for tally in self._tallies)
 
     def _tally(self, now: float) -> _Tally:
-        tallies = self._tallies
-        if not tallies or not tallies[-1].since <= now < tallies[-1].since + _SLICE:
-            tallies.append(_Tally(now))
+        latest = self._latest
+        if not latest.since <= now < latest.since + _SLICE:
+            latest = self._latest = _Tally(now)
+            tallies = self._tallies
+            tallies.append(latest)
             while tallies[0].since <= now - _WINDOW or tallies[0].since > now:
                 tallies.popleft()
-        return tallies[-1]
+        return latest

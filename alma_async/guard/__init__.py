@@ -6,9 +6,10 @@ from alma_async.guard.attempt import Started
 from alma_async.guard.book import Ledger
 from alma_async.guard.ledger import LedgerError, SqliteLedger, job_ledger
 from alma_async.guard.port import Instance, JobPort, ServerTime
-from alma_async.guard.rules import JobLimits, Patience
+from alma_async.guard.rules import Patience
 from alma_async.guard.runner import JobGuard
 from alma_async.guard.view import GuardView, JobView
+from alma_async.settings import JobLimits
 
 __all__ = [
     "GuardView",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -132,14 +132,22 @@ def refusal(decision: WaitUntil, attempt: Attempt) -> AlmaError:
     facts: dict[str, Any] = {} if told is None else {"errors": told.errors, "status": told.status}
     if decision.why is Why.OVERLAP:
         return JobOverlap(f"Job {attempt.job_id} overlaps with a running job.", **facts)
-    until = None if decision.moment == math.inf else datetime.fromtimestamp(decision.moment, UTC)
+    until = None if decision.moment == math.inf else _utc(decision.moment)
     message = f"No start of job {attempt.job_id} is free ({decision.why.value})."
     return JobThresholdReached(message, retry_at=until, **facts)
 
 
-def unknown(run: Run) -> OutcomeUnknown:
-    """A run whose fate stayed unknown."""
+def unknown(run: Run, strangers: Iterable[Run]) -> OutcomeUnknown:
+    """A run whose fate stayed unknown. Scheduled jobs take no name (seen): then it may be one of the ``strangers``."""
+    listed = ", ".join(f"{each.instance_id} ({_utc(each.latest_start):%H:%M:%S} UTC)" for each in strangers)
+    since = f" since {_utc(run.reserved_at):%Y-%m-%d %H:%M:%S} UTC"
+    others = f", but these of the API under other names: {listed}" if listed else ""
     return OutcomeUnknown(
-        f"It is unknown whether job {run.job_id} was started: its answer was lost, and Alma lists no run named {run.name!r}.",
-        advice="Look for that name among the job's runs; only if it is not there, submit the job anew (under a new key).",
+        f"It is unknown whether job {run.job_id} was started: its answer was lost, and Alma lists no run named "
+        f"{run.name!r}{since}{others}.",
+        advice="Look among the job's runs; only if it is not there, submit the job anew (under a new key).",
     )
+
+
+def _utc(moment: float) -> datetime:
+    return datetime.fromtimestamp(moment, UTC)

@@ -112,6 +112,20 @@ class Book:
         """Runs of the job of which nobody knows whether they were started."""
         return [run for run in self.runs.values() if run.job_id == job_id and run.state in UNRESOLVED]
 
+    def strangers(self, run: Run) -> list[Run]:
+        """Runs of the API that Alma lists since this one was reserved, and that nobody here is known to have started."""
+        return sorted(
+            (
+                each
+                for each in self.runs.values()
+                if each.job_id == run.job_id
+                and each.by_api
+                and not each.ours
+                and each.latest_start >= run.reserved_at
+            ),
+            key=lambda each: each.latest_start,
+        )
+
     def end(self, run: Run) -> None:
         """The run ended; what was held back for overlapping with it may try again."""
         self.move(run, Event.END)

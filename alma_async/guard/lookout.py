@@ -19,7 +19,8 @@ from alma_async.errors import BadAnswer, DeadlineExceeded, NotSent, RateLimited,
 from alma_async.guard.book import Book, Ledger, Run
 from alma_async.guard.lifecycle import State
 from alma_async.guard.port import Instance, JobPort, ServerTime
-from alma_async.guard.rules import JobLimits, Patience
+from alma_async.guard.rules import Patience
+from alma_async.settings import JobLimits
 
 __all__ = ["Lookout", "Seen"]
 

@@ -22,12 +22,12 @@ from alma_async.errors import ConfigurationError
 from alma_async.guard.book import EVERY_JOB, Block, Book, Run, Waiter, Why
 from alma_async.guard.lifecycle import COUNTS, OCCUPIES, UNRESOLVED, Event, State
 from alma_async.guard.port import ServerTime
+from alma_async.settings import JobLimits
 from alma_async.wire.outcome import Failed, OutcomeClass, Reason
 
 __all__ = [
     "Decision",
     "Go",
-    "JobLimits",
     "Patience",
     "Taken",
     "WaitUntil",
@@ -41,21 +41,6 @@ __all__ = [
 def _positive(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
     if not 0 < value < math.inf:
         raise ConfigurationError(f"{attribute.name} must be a positive number, not {value!r}.")
-
-
-@attrs.frozen(kw_only=True)
-class JobLimits:
-    """Alma's own limits (documented): 3 running, 5 starts of one job in an hour. ``margin`` (chosen) is for its clock."""
-
-    running: int = attrs.field(default=3, validator=_positive)
-    starts: int = attrs.field(default=5, validator=_positive)
-    window: float = attrs.field(default=3600.0, validator=_positive)
-    margin: float = attrs.field(default=2.0, validator=attrs.validators.ge(0))
-
-    @property
-    def span(self) -> float:
-        """Seconds for which a start counts."""
-        return self.window + self.margin
 
 
 @attrs.frozen(kw_only=True)

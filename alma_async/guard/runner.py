@@ -38,8 +38,9 @@ from alma_async.guard.book import Book, Ledger, Run, Waiter
 from alma_async.guard.lifecycle import UNRESOLVED, State
 from alma_async.guard.lookout import Lookout
 from alma_async.guard.port import Instance, JobPort
-from alma_async.guard.rules import Asked, Decision, Go, JobLimits, Patience, Taken, WaitUntil
+from alma_async.guard.rules import Asked, Decision, Go, Patience, Taken, WaitUntil
 from alma_async.guard.view import GuardView, view_of
+from alma_async.settings import JobLimits
 
 __all__ = ["JobGuard"]
 
@@ -197,12 +198,13 @@ class JobGuard:
         """Search Alma's list for a run of unknown fate. None: it was not sent after all, by whoever else tried."""
         while True:
             seen = self._alma.watermark()
-            run = (await self._alma.read(key=run.key)).runs.get(run.key, run)
+            book = await self._alma.read(key=run.key)
+            run = book.runs.get(run.key, run)
             if run.state in (State.RUNNING, State.ENDED):
                 return started(run)
             if run.state in (State.RETURNED, State.REFUSED):
                 return None
             if run.state is State.GIVEN_UP or self._clock.now() >= until:
-                raise unknown(run)
+                raise unknown(run, book.strangers(run))
             await self._alma.pause(min(self._alma.client_time(run.look_at), until), seen, glance=True)
             await self._alma.look(key=run.key)

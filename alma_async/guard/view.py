@@ -7,7 +7,8 @@ import attrs
 from alma_async.guard.book import EVERY_JOB, Book, Run, Why
 from alma_async.guard.lifecycle import COUNTS, OCCUPIES
 from alma_async.guard.port import ServerTime
-from alma_async.guard.rules import JobLimits, WaitUntil, decide
+from alma_async.guard.rules import WaitUntil, decide
+from alma_async.settings import JobLimits
 
 __all__ = ["GuardView", "JobView", "view_of"]
 

@@ -1,26 +1,38 @@
-"""Many rows, safely: ``Load`` and ``read_rows``."""
+"""Many rows, safely: ``Load``, ``read_rows`` and ``undo_rows``."""
 
 from __future__ import annotations
 
+from alma_async.load.audit import Audit, Finding, Mark
+from alma_async.load.entries import Difference
 from alma_async.load.journal import JournalError, JournalInUse
 from alma_async.load.loader import Load
 from alma_async.load.plan import Rules
+from alma_async.load.planned import Plan
+from alma_async.load.price import Price
 from alma_async.load.progress import Progress, Report
 from alma_async.load.readers import read_rows
 from alma_async.load.rows import BadRow, Clear, Coverage, Embargo, InputError, Row
+from alma_async.load.undo import undo_rows
 
 __all__ = [
+    "Audit",
     "BadRow",
     "Clear",
     "Coverage",
+    "Difference",
     "Embargo",
+    "Finding",
     "InputError",
     "JournalError",
     "JournalInUse",
     "Load",
+    "Mark",
+    "Plan",
+    "Price",
     "Progress",
     "Report",
     "Row",
     "Rules",
     "read_rows",
+    "undo_rows",
 ]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 import attrs
 
-__all__ = ["OPEN", "Difference", "Entry", "Moment", "State", "Step"]
+__all__ = ["OPEN", "Action", "Difference", "Entry", "Former", "Moment", "State", "Step"]
+
+Action: TypeAlias = Literal["upsert", "create", "update", "delete", "activate", "deactivate", "undo"]
 
 
 class State(Enum):
@@ -31,23 +33,20 @@ class Step(Enum):
     MATCH = "match"
     CREATE = "create"
     UPDATE = "update"
+    DELETE = "delete"
 
 
 @attrs.frozen(kw_only=True)
 class Moment:
-    """A point in time that survives the process: civil seconds, and monotonic seconds that count within one boot only."""
+    """A point in time: civil seconds for people, and monotonic seconds, which count within one boot of the machine."""
 
     wall: float
     mono: float
     boot: str
 
     def elapsed(self, now: Moment) -> float:
-        """Seconds since; within one boot a stepped civil clock does not matter, across boots a clock set back counts
-        as none.
-        """
-        if self.boot == now.boot and self.boot:
-            return max(now.mono - self.mono, 0.0)
-        return max(now.wall - self.wall, 0.0)
+        """Seconds since. None are known to have passed across boots: a civil clock may have been set meanwhile."""
+        return max(now.mono - self.mono, 0.0) if self.boot and self.boot == now.boot else 0.0
 
 
 @attrs.frozen
@@ -60,8 +59,23 @@ class Difference:
 
 
 @attrs.frozen(kw_only=True)
+class Former:
+    """What a portfolio was before another load touched it, and how that load left it.
+
+    ``body`` is None where it was not there; ``differences`` are empty where it is there no more; ``left`` is ``former.digest``.
+    """
+
+    portfolio_id: str
+    body: bytes | None = None
+    differences: tuple[Difference, ...] = ()
+    left: bytes | None = None
+
+
+@attrs.frozen(kw_only=True)
 class Entry:
-    """One row as the journal knows it. ``n`` counts rows of the file, bad ones included, from 1."""
+    """One row as the journal knows it. ``n`` counts rows of the file, bad ones included, from 1. ``left`` is ``former.digest`` of
+    what the row made of its object.
+    """
 
     n: int
     line: int
@@ -78,3 +92,4 @@ class Entry:
     message: str | None = None
     tracking_id: str | None = None
     differences: tuple[Difference, ...] = ()
+    left: bytes | None = None

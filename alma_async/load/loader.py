@@ -3,38 +3,52 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from math import ceil
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import attrs
+from anyio import CancelScope
 
 from alma_async.alma.client import AlmaClient
+from alma_async.alma.electronic import BibHandling
 from alma_async.errors import AlmaError, ConfigurationError
+from alma_async.load.audit import Audit
+from alma_async.load.entries import Action
 from alma_async.load.journal import Journal
-from alma_async.load.passes import RESERVED, Order, Rows, Run
+from alma_async.load.order import RESERVED, Order, Rows
+from alma_async.load.passes import Run
 from alma_async.load.plan import Rules
+from alma_async.load.planned import Plan, note_calls, quote, scratch_path
 from alma_async.load.progress import Meter, Progress, Report
 from alma_async.load.reconcile import OnUnknown
+from alma_async.load.rows import InputError
+from alma_async.load.verify import Verification
 from alma_async.load.writer import Writer
 from alma_async.settings import Priority
 
-__all__ = ["QUARANTINE", "Load"]
+__all__ = ["PATIENCE", "QUARANTINE", "Load"]
 
 QUARANTINE: Final = (
     300.0  # assumed: the longest a request that was sent may still be applied; to be measured in a sandbox
 )
+
+PATIENCE: Final = 4 * 3600.0  # documented outages lasted 50 min (2025) and 2 h 13 min (2026)
 
 
 class Load:
     """Loads rows into one electronic service, with every row accounted for in a journal.
 
     ``journal`` is a path: a new one begins a load, one that exists is resumed (with the same file and the same service).
-    ``action``: ``upsert`` creates or updates, ``create`` leaves alone what is there, ``update`` refuses what is not.
-    ``quarantine``: seconds an unknown outcome rests before it is read back. ``on_unknown``: what happens to a create that was
-    then not found. ``until_done``: wait for the quota's reset instead of stopping at the reserve. ``patience``: seconds of
-    nothing but failures after which the load stops, resumable. ``workers``: rows under way at once. ``facts`` are written into
-    the journal for whoever resumes the load.
+    ``action``: ``upsert`` creates or updates, ``create`` leaves alone what is there, ``update`` refuses what is not, as do
+    ``activate`` and ``deactivate``, which set the availability alone; ``delete`` deletes, and ``bib`` says what becomes of a
+    title left without inventory; ``undo`` is for the rows of ``undo_rows``. ``quarantine``: seconds an unknown outcome rests
+    before it is read back. ``on_unknown``: what happens to a write of which nothing was found then; a delete is by default put up
+    for review, all else sent again. ``until_done``: wait for the quota's reset instead of stopping at the reserve. ``patience``:
+    seconds of nothing but failures after which the load stops, resumable. ``workers``: rows under way at once. ``facts`` are
+    written into the journal for whoever resumes the load.
     """
 
     def __init__(
@@ -44,12 +58,16 @@ class Load:
         collection_id: str,
         service_id: str,
         journal: str | os.PathLike[str],
-        action: Literal["upsert", "create", "update"] = "upsert",
+        action: Action = "upsert",
+        bib: BibHandling = "retain",
         quarantine: float = QUARANTINE,
-        on_unknown: OnUnknown = "resend",
+        on_unknown: OnUnknown | None = None,
         until_done: bool = False,
-        patience: float = 3 * 3600.0,
-        workers: int = 64,
+        patience: float = PATIENCE,
+        workers: int | None = None,
+        accept_changed: bool = False,
+        allow_duplicates: bool = False,
+        circuit: bool = True,
         rules: Rules | None = None,
         facts: Mapping[str, str] | None = None,
     ) -> None:
@@ -62,10 +80,14 @@ class Load:
             alma=self._alma,
             place=(collection_id, service_id),
             action=action,
+            bib=bib,
             quarantine=quarantine,
             on_unknown=on_unknown,
             patience=patience,
-            workers=workers,
+            workers=workers or _workers(alma.quota().limit),
+            accept_changed=accept_changed,
+            allow_duplicates=allow_duplicates,
+            circuit=circuit,
             rules=rules or Rules(),
             facts=dict(facts or {}),
         )
@@ -73,7 +95,7 @@ class Load:
     def stop(self) -> None:
         """Take no further row, and let those under way end their present call; ``run`` then returns, resumable."""
         if self._run is not None:
-            self._run.stopping = True
+            self._run.stop()
 
     async def run(self, rows: Rows, *, on_progress: Callable[[Progress], None] | None = None) -> Report:
         """Carry every row to its end, or as far as it goes.
@@ -83,29 +105,105 @@ class Load:
         :raises InputError: where the file is another one than the journal was begun with.
         :raises Unauthorized, ConfigurationError: where going on makes no sense; the load can be resumed.
         """
+        return await self._carry_out(self._order, self._journal_path, rows, on_progress)
+
+    async def plan(
+        self,
+        rows: Rows,
+        *,
+        journal: str | os.PathLike[str] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Plan:
+        """What ``run`` would do now, and its price: the same code, but nothing is sent that changes anything.
+
+        :param journal: where the dry run is written down, and gone on with after an interruption; the load's own stays as it is.
+            Without one, a file that goes away with the plan.
+        :raises: what ``run`` raises
+        """
+        order = attrs.evolve(self._order, dry=True)
+        path, scratch = (Path(journal), None) if journal is not None else scratch_path()
+        try:
+            report = await self._carry_out(order, path, rows, on_progress)
+            return Plan.read(path, report, quote(self._alma), scratch=scratch)
+        except BaseException:
+            if scratch is not None:
+                scratch.cleanup()
+            raise
+
+    async def verify(
+        self, rows: Rows | None = None, *, on_progress: Callable[[Progress], None] | None = None
+    ) -> Audit:
+        """Compare what the load's journal says with what Alma holds now.
+
+        :param rows: the file that was loaded; without it, only ids are compared
+        :raises InputError: where the journal is of another load or another file
+        """
+        if not self._journal_path.is_file():
+            raise InputError(f"There is no journal {str(self._journal_path)!r}.")
         with Journal(self._journal_path) as journal:
-            run = self._begin(journal, rows, on_progress)
+            meter = Meter(self._alma.clock.now())
+            counted = self._alma.with_options(
+                on_outcome=lambda outcome: meter.called(outcome, self._alma.clock.now())
+            )
+            order = attrs.evolve(self._order, alma=counted)
+            return await Verification(
+                order=order, journal=journal, rows=rows, meter=meter, on_progress=on_progress
+            ).audit()
+
+    async def _carry_out(
+        self, order: Order, path: Path, rows: Rows, on_progress: Callable[[Progress], None] | None
+    ) -> Report:
+        async with self._opened(path) as journal:
+            run = self._begin(order, journal, rows, on_progress)
             try:
-                await run.prepare()
-                await run.passes()
+                try:
+                    await run.prepare()
+                    await run.passes()
+                finally:
+                    run.tell(force=True)
+                    await run.writer.drain()
+                    if order.dry:
+                        note_calls(journal, run.meter)
             except AlmaError as error:
                 run.halt(error)
-            finally:
-                run.tell(force=True)
-                await run.writer.drain()
             if run.stopped is not None and not run.resumable:
+                for line in run.unwritten():
+                    run.stopped.add_note(line)
                 raise run.stopped
             return await run.report()
 
-    def _begin(self, journal: Journal, rows: Rows, on_progress: Callable[[Progress], None] | None) -> Run:
+    @asynccontextmanager
+    async def _opened(self, path: Path) -> AsyncIterator[Journal]:
+        """The journal, opened and closed beside the loop, which a slow disk would hold up."""
+        aside, found = self._alma.clock.aside, list[Journal]()
+        await aside(lambda: found.append(Journal(path)))
+        try:
+            yield found[0]
+        finally:
+            with CancelScope(shield=True):
+                await aside(found[0].close)
+
+    def _begin(
+        self, order: Order, journal: Journal, rows: Rows, on_progress: Callable[[Progress], None] | None
+    ) -> Run:
         """A run whose calls are counted."""
         run = Run(
-            order=self._order,
+            order=order,
             writer=Writer(journal, self._alma.clock.aside),
             rows=rows,
             meter=Meter(self._alma.clock.now()),
             on_progress=on_progress,
         )
-        run.order = attrs.evolve(self._order, alma=self._alma.with_options(on_outcome=run.called))
+        run.order = attrs.evolve(order, alma=self._alma.with_options(on_outcome=run.called))
         self._run = run
         return run
+
+
+def _workers(per_second: float) -> int:
+    """Rows under way at once that keep the pace full: a second's calls for each second of the longest latency recorded (a POST took
+    11.1 s), and as many again that stand ready, so that it is full to the end.
+    """
+    return min(ceil(per_second * 2 * 12.0), _MOST_WORKERS)
+
+
+_MOST_WORKERS: Final = 1000  # chosen: a row under way takes some 10 KB

@@ -17,7 +17,7 @@ from alma_async.errors import NotFound
 from alma_async.load import match
 from alma_async.load.entries import Entry
 from alma_async.load.journal import Journal, Title
-from alma_async.load.plan import url_of, wanted_url
+from alma_async.load.plan import key_of, url_of, wanted_url
 from alma_async.load.rows import Row
 from alma_async.load.writer import Writer
 
@@ -40,16 +40,21 @@ class Lookup:
         if row.mms_id is None:
             return match.NoMatch()
         title = await self._title(row.mms_id, entry.n)
+        if row.former is not None:
+            return match.alike(wanted_url(row), await self._candidates(row, entry, title.existing))
         if len(title.existing) == title.rows == 1:
             return match.One(title.existing[0])  # the URL would not be asked for
-        return match.decide(wanted_url(row), await self._candidates(title.existing), rows_of_title=title.rows)
+        candidates = await self._candidates(row, entry, title.existing)
+        return match.decide(wanted_url(row), candidates, rows_of_title=title.rows)
 
     async def left(self, row: Row, entry: Entry) -> list[match.Candidate]:
         """What a create of unknown outcome may have left: portfolios of the title that were not there before the load
         and stand for no other row.
         """
         found = await self._of_title(str(row.mms_id))
-        return await self._candidates(await self.writer.do(partial(self._unclaimed, found, entry.n)))
+        return await self._candidates(
+            row, entry, await self.writer.do(partial(self._unbound, found, entry.n))
+        )
 
     async def get(self, portfolio_id: str) -> Portfolio:
         """One portfolio of the service, whole."""
@@ -66,7 +71,7 @@ class Lookup:
         journal: Final = self.writer.journal
         journal.add_existing((found, mms_id) for found in now if not journal.bound(found))
 
-    def _unclaimed(self, found: Iterable[str], n: int) -> list[str]:
+    def _unbound(self, found: Iterable[str], n: int) -> list[str]:
         journal: Final[Journal] = self.writer.journal
         return [one for one in found if not journal.was_there(one) and not journal.bound(one, but=n)]
 
@@ -83,5 +88,15 @@ class Lookup:
             and (item.electronic_collection.id.value, item.electronic_collection.service.value) == self.place
         ]
 
-    async def _candidates(self, ids: Iterable[str]) -> list[match.Candidate]:
-        return [match.Candidate(one, url_of(await self.get(one))) for one in ids]
+    async def _candidates(self, row: Row, entry: Entry, ids: Iterable[str]) -> list[match.Candidate]:
+        """Those that are not, by title and URL, what another row of the file means."""
+        found = [match.Candidate(one, url_of(await self.get(one))) for one in ids]
+        return await self.writer.do(partial(self._not_others, row, entry.n, found))
+
+    def _not_others(self, row: Row, n: int, found: Iterable[match.Candidate]) -> list[match.Candidate]:
+        claimed: Final = self.writer.journal.claimed
+        return [one for one in found if not claimed(self._key(row, one), but=n)]
+
+    def _key(self, row: Row, one: match.Candidate) -> bytes:
+        """The natural key of a row that would mean this portfolio."""
+        return key_of(attrs.evolve(row, portfolio_id=None, values={"url": one.url}), *self.place)

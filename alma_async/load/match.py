@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import attrs
 
-__all__ = ["Ambiguous", "Candidate", "Match", "NoMatch", "One", "decide"]
+__all__ = ["Alike", "Ambiguous", "Candidate", "Match", "NoMatch", "One", "alike", "decide"]
 
 
 @attrs.frozen
@@ -40,7 +40,14 @@ class Ambiguous:
     portfolio_ids: tuple[str, ...]
 
 
-Match: TypeAlias = One | NoMatch | Ambiguous
+@attrs.frozen
+class Alike:
+    """One that was deleted is to be made anew, but one like it is there; nothing may be written."""
+
+    portfolio_ids: tuple[str, ...]
+
+
+Match: TypeAlias = One | NoMatch | Ambiguous | Alike
 
 
 def decide(url: str, candidates: Sequence[Candidate], *, rows_of_title: int) -> Match:
@@ -56,3 +63,9 @@ def decide(url: str, candidates: Sequence[Candidate], *, rows_of_title: int) -> 
     if len(same) == 1:
         return One(same[0].portfolio_id)
     return Ambiguous(tuple(candidate.portfolio_id for candidate in same or candidates))
+
+
+def alike(url: str, candidates: Sequence[Candidate]) -> Alike | NoMatch:
+    """Whether one that is to be made anew has come back already."""
+    same = tuple(candidate.portfolio_id for candidate in candidates if candidate.url == url)
+    return Alike(same) if same else NoMatch()

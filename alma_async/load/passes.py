@@ -1,71 +1,43 @@
-"""One run of a load over its journal: take the rows up, pass over the file until nothing is open, say how far it is.
+"""One run of a load over its journal: pass over the file until nothing is open, say how far it is, stop in good order.
 
-The file is read again on every pass (rows are not kept): a first one takes all rows into the journal, the next carries every
-open row as far as it goes, and further ones come back for rows whose outcome had to rest. Workers do not pace themselves; the
-governor does.
+The file is read again on every pass (rows are not kept): the first carries every open row as far as it goes, and further ones
+come back for rows whose outcome had to rest. Workers do not pace themselves; the governor does. Where to stop is decided here:
+on request, at what waiting cannot help (``patience``), and when so many rows are refused that the load must be wrong
+(``circuit``). Whoever then waits for his turn is sent home, and whoever has sent something is let end.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
-from itertools import islice
-from typing import Final, Protocol, TypeVar
+from typing import Final
+from uuid import uuid4
 
 import anyio
 import attrs
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from alma_async.alma.client import AlmaClient
-from alma_async.errors import AlmaError, BadAnswer, NotSent, QuotaExhausted, RateLimited, ServerFault
+from alma_async.errors import AlmaError, QuotaExhausted
+from alma_async.load.circuit import Circuit, MassRefusalError
 from alma_async.load.entries import Entry, Moment, State
-from alma_async.load.plan import Rules, key_of, payload_of, unsupported
+from alma_async.load.order import Order, Rows
+from alma_async.load.patience import PASSING, OwnFailure, Patience
+from alma_async.load.plan import payload_of
 from alma_async.load.progress import Meter, Progress, Report, row_counts
-from alma_async.load.reconcile import OnUnknown
-from alma_async.load.rows import BadRow, Fingerprint, InputError, Row
+from alma_async.load.rows import BadRow, InputError, Row
 from alma_async.load.steps import Steps, Way
+from alma_async.load.takeup import TakeUp
 from alma_async.load.writer import Writer
 from alma_async.wire.outcome import Outcome
-from alma_async.wire.paging import PAGE
 
-__all__ = ["RESERVED", "Order", "Rows", "Run"]
+__all__ = ["Run"]
 
-_SLICE: Final = 500  # rows taken into the journal, or looked up in it, at once
-_TRANSIENT: Final = (
-    NotSent,
-    ServerFault,
-    RateLimited,
-    BadAnswer,
-)  # a proxy's page instead of an answer passes too
+_SLICE: Final = 500  # rows looked up in the journal at once
+_RESUMABLE: Final = (QuotaExhausted, MassRefusalError, *PASSING)
 
 Item = tuple[Row, Entry]
-T = TypeVar("T")
-
-
-class Rows(Protocol):
-    """What a load reads: rows that can be read again, and what tells whether the file is still the same."""
-
-    def __iter__(self) -> Iterator[Row | BadRow]: ...
-
-    def fingerprint(self) -> Fingerprint:
-        """What the file holds now."""
-
-
-@attrs.frozen(kw_only=True)
-class Order:
-    """What is to be done, and how; see ``Load``."""
-
-    alma: AlmaClient
-    place: tuple[str, str]
-    action: str
-    quarantine: float
-    on_unknown: OnUnknown
-    patience: float
-    workers: int
-    rules: Rules
-    facts: Mapping[str, str]
-    dry: bool = False
 
 
 @attrs.define(kw_only=True)
@@ -80,12 +52,37 @@ class Run:
     stopping: bool = False
     stopped: AlmaError | None = None
     _told: float = float("-inf")
-    _well: float = 0.0  # when something last went well
+    _boot: str = attrs.field(
+        factory=lambda: uuid4().hex
+    )  # where the machine's is unknown, each process is taken for one
+    _after: int = 0  # the rows of the file begin after this one of the journal
+    _circuit: Circuit = attrs.field(factory=Circuit)
+    _patience: Patience = attrs.field(init=False)
+    _at_work: dict[anyio.CancelScope, Way | None] = attrs.field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        alma = self.order.alma
+        once = alma.with_options(retry=attrs.evolve(alma.options.retry, attempts=1), on_outcome=self.called)
+        self._patience = Patience(
+            clock=alma.clock,
+            lasts=self.order.patience,
+            ask=lambda: once.electronic.portfolios.list(*self.order.place).total(),
+            waiting=self._waits,
+            well=alma.clock.now(),
+        )
+
+    def stop(self) -> None:
+        """Take no further row, and wait for nothing; who has sent something may end."""
+        self.stopping = self._patience.over = True
+        for scope, way in self._at_work.items():
+            if way is None or way.entry.state is not State.INTENT:
+                scope.cancel()
 
     def halt(self, error: AlmaError) -> None:
-        """Take no further row; the first reason stands."""
-        self.stopped = self.stopped or error
-        self.stopping = True
+        """Stop, for this reason. The first one stands, unless a later one is worse."""
+        if self.resumable and not (self.stopping and isinstance(error, _RESUMABLE)):
+            self.stopped = error
+        self.stop()
 
     def called(self, outcome: Outcome) -> None:
         """One attempt ended."""
@@ -93,73 +90,18 @@ class Run:
 
     @property
     def resumable(self) -> bool:
-        """Whether it ended by itself, or by what passes by itself."""
-        return self.stopped is None or isinstance(self.stopped, (QuotaExhausted, *_TRANSIENT))
+        """Whether it ended by itself, or by what passes by itself or is a person's to decide."""
+        return self.stopped is None or isinstance(self.stopped, _RESUMABLE)
 
     async def prepare(self) -> None:
-        """Check that journal, file and service belong together, take up the rows, and see what the service holds."""
-        self._well = self.order.alma.clock.now()
-        journal = self.writer.journal
-        meta = await self.writer.do(journal.meta)
-        facts = self._facts()
-        for name, value in facts.items():
-            if name in meta and meta[name] != value:
-                raise InputError(_OTHER[name].format(old=meta[name], new=value))
-        await self.writer.do(partial(journal.note, {**self.order.facts, **facts}))
-        if "planned" not in meta:
-            await self._take_up()
-        await self.writer.do(partial(journal.orphaned, self.moment()))
-        if "seen" not in meta:
-            await self._see_service()
-        self.meter.begin(await self.writer.do(journal.counts))
-
-    def _facts(self) -> dict[str, str]:
-        fingerprint = self.rows.fingerprint()
-        mms_map = fingerprint.mms_map
-        return {
-            "origin": self.order.alma.origin,
-            "collection": self.order.place[0],
-            "service": self.order.place[1],
-            "action": self.order.action,
-            "sha256": fingerprint.sha256,
-            "mms_map": mms_map.sha256 if mms_map else "",
-        }
-
-    async def _take_up(self) -> None:
-        journal = self.writer.journal
-        await self.writer.do(journal.forget_plan)  # one that was cut short; nothing was sent under it
-        numbered = enumerate(self.rows, 1)
-        while part := list(islice(numbered, _SLICE)):
-            await self.writer.do(partial(journal.add, [self._entry(n, row) for n, row in part]))
-            await self.order.alma.clock.sleep(0)  # let others of the loop go on
-        await self.writer.do(partial(journal.note, {"planned": "1"}))
-
-    def _entry(self, n: int, row: Row | BadRow) -> Entry:
-        if isinstance(row, BadRow):
-            return Entry(n=n, line=row.line, state=State.REJECTED, message="; ".join(map(str, row.problems)))
-        if wrong := unsupported(row):
-            message = f"line {row.line}: {wrong[0]}: {wrong[1]}"
-            return Entry(n=n, line=row.line, state=State.REJECTED, mms_id=row.mms_id, message=message)
-        key = key_of(row, *self.order.place)
-        return Entry(
-            n=n, line=row.line, state=State.PENDING, mms_id=row.mms_id, key=key, payload=payload_of(row)
-        )
-
-    async def _see_service(self) -> None:
-        """List the service once where that costs fewer calls than asking title by title."""
-        pager = self.order.alma.electronic.portfolios.list(*self.order.place)
-        total = await self._persist(pager.total)
-        journal = self.writer.journal
-        rows = sum((await self.writer.do(journal.counts)).values())
-        by_title = -(-total // PAGE) > rows
-        if total and not by_title:
-            await self._persist(self._list_service)
-        await self.writer.do(partial(journal.note, {"seen": "title" if by_title else "list"}))
-
-    async def _list_service(self) -> None:
-        async for page in self.order.alma.electronic.portfolios.list(*self.order.place).pages():
-            found = [(p.id, p.resource_metadata.mms_id.value) for p in page if p.id]
-            await self.writer.do(partial(self.writer.journal.add_existing, found))
+        """Have the rows in the journal, and see what the service holds."""
+        begin = TakeUp(order=self.order, writer=self.writer, rows=self.rows)
+        await begin.compare()
+        self._after = await begin.take_up(self.moment())
+        self.meter.begin(await self.writer.do(self.writer.journal.counts))
+        if "seen" not in await self.writer.do(self.writer.journal.meta):
+            with self._stoppable(None):
+                await self._patience.persist(begin.see_service)
 
     async def passes(self) -> None:
         """Pass over the file until nothing is open, resting between passes for rows whose outcome is unknown."""
@@ -169,16 +111,17 @@ class Run:
             writer=self.writer,
             place=self.order.place,
             action=self.order.action,
+            bib=self.order.bib,
             rules=self.order.rules,
             on_unknown=self.order.on_unknown,
-            by_title=meta["seen"] == "title",
+            by_title=meta.get("seen") == "title",
             dry=self.order.dry,
             moment=self.moment,
             stopping=lambda: self.stopping,
         )
         while not self.stopping and (rest := await self._rest()) is not None:
             if rest > 0:
-                await self._wait(rest, "an unknown outcome is resting before it is read back")
+                await self._wait(rest)
             else:
                 await self._pass(steps)
 
@@ -227,8 +170,8 @@ class Run:
     async def _due(self) -> AsyncIterator[Item]:
         """Open rows whose turn it is, read from the file again in step with the journal."""
         waiting: deque[Entry] = deque()
-        after = 0
-        for n, row in enumerate(self.rows, 1):
+        after = self._after
+        for n, row in enumerate(self.rows, self._after + 1):
             if not waiting:
                 waiting.extend(await self._open(after))
                 if not waiting:
@@ -245,49 +188,50 @@ class Run:
     async def _work(self, steps: Steps, items: MemoryObjectReceiveStream[Item]) -> None:
         with items:
             async for row, entry in items:
-                try:
-                    ended = await self._persist(Way(steps=steps, row=row, entry=entry).go)
-                except AlmaError as error:
-                    self.halt(error)
-                    return
-                self.meter.settled(ended)
-                self.tell()
+                way = Way(steps=steps, row=row, entry=entry)
+                with self._stoppable(way):
+                    try:
+                        ended = await self._patience.persist(way.go)
+                    except OwnFailure as own:
+                        ended = way.give_up(own.failure)
+                    except AlmaError as error:
+                        self.halt(error)
+                        return
+                    self._ended(ended)
 
-    async def _persist(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Do it again after failures that pass by themselves, for as long as the load's patience lasts.
+    def _ended(self, entry: Entry) -> None:
+        self.meter.settled(entry)
+        if self.order.circuit and (refused := self._circuit.judge(entry)):
+            self.halt(refused)
+        self.tell()
 
-        :raises AlmaError: the last failure, once nothing at all went well for that long, or at once where waiting
-        cannot help.
-        """
-        clock = self.order.alma.clock
-        pause = 1.0
-        while True:
+    @contextmanager
+    def _stoppable(self, way: Way | None) -> Iterator[None]:
+        """Ends quietly at a stop, unless a row's write is on its way then."""
+        with anyio.CancelScope() as scope:
+            self._at_work[scope] = way
             try:
-                result = await work()
-            except _TRANSIENT as error:
-                if self.stopping or clock.now() - self._well > self.order.patience:
-                    raise
-                why = error.message
-            else:
-                self._well = clock.now()
-                return result
-            await self._wait(pause, why)
-            pause = min(pause * 2, 60.0)
+                yield
+            finally:
+                del self._at_work[scope]
 
-    async def _wait(self, seconds: float, why: str) -> None:
-        """Wait, saying why; a stop ends it."""
+    async def _wait(self, seconds: float) -> None:
+        """Wait for rows to have rested; a stop ends it."""
         clock = self.order.alma.clock
         until = clock.now() + seconds
         while not self.stopping and (left := until - clock.now()) > 0:
-            self.meter.waiting = why
-            self.tell()
+            self._waits("an unknown outcome is resting before it is read back")
             await clock.sleep(min(left, 1.0))
-        self.meter.waiting = None
+        self._waits(None)
+
+    def _waits(self, why: str | None) -> None:
+        self.meter.waits(why, self.order.alma.clock.now())
+        self.tell()
 
     def moment(self) -> Moment:
         """Now, as it is written down."""
         clock = self.order.alma.clock
-        return Moment(wall=clock.wall(), mono=clock.now(), boot=clock.boot())
+        return Moment(wall=clock.wall(), mono=clock.now(), boot=clock.boot() or self._boot)
 
     def tell(self, *, force: bool = False) -> None:
         """Say how far it is, at most ten times a second."""
@@ -296,6 +240,12 @@ class Run:
             return
         self._told = now
         self.on_progress(self.meter.progress(now, self.order.alma.quota().remaining))
+
+    def unwritten(self) -> Iterator[str]:
+        """What the disk would not take any more, for whoever has to go on by hand."""
+        for entry in self.writer.unwritten:
+            told = " ".join(filter(None, (entry.action or entry.state.value, entry.portfolio_id)))
+            yield f"not written down: line {entry.line}: {told}"
 
     async def report(self) -> Report:
         """How it ended, by the journal's own count."""
@@ -309,15 +259,3 @@ class Run:
             remaining=self.order.alma.quota().remaining,
             stopped=why if self.stopping else None,
         )
-
-
-_OTHER: Final = {
-    "origin": "This journal belongs to a load into {old}, not {new}.",
-    "collection": "This journal belongs to a load into collection {old}, not {new}.",
-    "service": "This journal belongs to a load into service {old}, not {new}.",
-    "action": "This journal belongs to a load with the action {old}, not {new}.",
-    "sha256": "The file is not the one the load was begun with (its content changed).",
-    "mms_map": "The map of MMS ids is not the one the load was begun with (its content changed).",
-}
-
-RESERVED: Final = frozenset({"format", "planned", "seen"})  # what the journal writes down of itself

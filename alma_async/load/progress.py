@@ -20,8 +20,8 @@ _SPAN: Final = 10.0  # seconds over which the present rate is taken
 class Progress:
     """A moment of a running load.
 
-    ``rate`` is calls a second over the last ten seconds; ``eta`` seconds to the end at the mean pace so far. ``waiting`` says
-    for what the load waits, or is None while it works.
+    ``rate`` is calls a second over the last ten seconds, ``mean`` over the whole run; ``eta`` seconds to the end at the mean pace
+    so far. ``waiting`` says for what the load waits, or is None while it works; ``waited`` for how many seconds now.
     """
 
     rows: int
@@ -40,6 +40,12 @@ class Progress:
     remaining: int | None = None
     eta: float | None = None
     waiting: str | None = None
+    waited: float = 0.0
+
+    @property
+    def mean(self) -> float:
+        """Calls a second over the whole run."""
+        return self.calls / self.seconds if self.seconds else 0.0
 
     @property
     def done(self) -> int:
@@ -99,7 +105,7 @@ class Meter:
     rows: dict[str, int] = attrs.field(factory=dict)
     calls: int = 0
     throttled: int = 0
-    waiting: str | None = None
+    _waiting: tuple[str, float] | None = None
     _recent: deque[float] = attrs.field(factory=lambda: deque(maxlen=1000))
     _done_before: int = 0
 
@@ -126,6 +132,11 @@ class Meter:
                 self.rows[name] += count
         self.rows["pending"] -= 1
 
+    def waits(self, why: str | None, now: float) -> None:
+        """Everybody waits, or does no more."""
+        since = now if self._waiting is None else self._waiting[1]
+        self._waiting = None if why is None else (why, since)
+
     def progress(self, now: float, remaining: int | None) -> Progress:
         """How far it is at ``now``."""
         seconds = now - self.started
@@ -139,5 +150,6 @@ class Meter:
             rate=sum(1 for at in self._recent if at > now - span) / span,
             remaining=remaining,
             eta=self.rows["pending"] * seconds / done if done else None,
-            waiting=self.waiting,
+            waiting=self._waiting[0] if self._waiting else None,
+            waited=now - self._waiting[1] if self._waiting else 0.0,
         )

@@ -1,8 +1,10 @@
-"""What became of each row, as a file: CSV for people, JSONL for programs. Pure functions and one thin writer.
+"""What became of each row, as a file: CSV and xlsx for people, JSONL for programs. Pure functions and thin writers.
 
-Decides the columns and what a cell may hold; leaves the counting to the journal. A CSV cell is read by spreadsheets, which take a
-text that begins with ``=``, ``+``, ``-`` or ``@`` for a formula (the full-width forms too), so such a text gets an apostrophe in
-front, and characters that steer a terminal become blanks. JSONL holds every text as it is.
+Decides the columns and what a cell may hold; leaves the counting to the journal. ``before`` and ``after`` are the fields that the
+row changes, with what they said and what they say then. A CSV cell is read by spreadsheets, which take a text that begins with
+``=``, ``+``, ``-`` or ``@`` for a formula (the full-width forms too), so such a text gets an apostrophe in front, and characters
+that steer a terminal become blanks. In an xlsx each cell is declared to be text, so ids keep all their digits and nothing is a
+formula. JSONL holds every text as it is.
 """
 
 from __future__ import annotations
@@ -12,9 +14,10 @@ import io
 import os
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import mkstemp
-from typing import Final
+from typing import IO, Any, Final, TypeAlias
 from unicodedata import normalize
 
 from alma_async.errors import ConfigurationError
@@ -30,52 +33,96 @@ COLUMNS: Final = (
     "portfolio_id",
     "state",
     "action",
+    "before",
+    "after",
     "code",
     "message",
     "tracking_id",
 )
 
 _SLICE: Final = 1000  # entries in memory at once
+_LONGEST: Final = 32_767  # characters of an xlsx cell (documented by Microsoft)
+
+Record: TypeAlias = Mapping[str, str | int | Mapping[str, str] | None]
 
 
-def record(entry: Entry) -> dict[str, str | int | None]:
+def record(entry: Entry) -> Record:
     """The columns of one row of the load."""
-    values = {name: getattr(entry, name) for name in COLUMNS}
-    return values | {"state": entry.state.value}
+    told = {
+        "state": entry.state.value,
+        "before": {difference.field: difference.old for difference in entry.differences},
+        "after": {difference.field: difference.new for difference in entry.differences},
+    }
+    return {name: told[name] if name in told else getattr(entry, name) for name in COLUMNS}
 
 
-def cell(value: str | int | None) -> str:
+def cell(value: str | int | Mapping[str, str] | None) -> str:
     """The text of a CSV cell, which no spreadsheet takes for a formula and no terminal for a command."""
-    text = "".join(c if c.isprintable() else " " for c in str("" if value is None else value))
+    text = _text(value)
     return f"'{text}" if normalize("NFKC", text.lstrip()[:1]).startswith(("=", "+", "-", "@")) else text
 
 
-def _csv_line(values: Mapping[str, str | int | None]) -> bytes:
+def _text(value: str | int | Mapping[str, str] | None) -> str:
+    if isinstance(value, Mapping):
+        value = "; ".join(f"{field}: {said}" for field, said in value.items() if said)
+    return "".join(c if c.isprintable() else " " for c in str("" if value is None else value))
+
+
+def _write_csv(records: Iterator[Record], file: IO[bytes]) -> int:
+    file.write(BOM_UTF8 + _csv_line(COLUMNS))  # the mark makes spreadsheets read UTF-8
+    return sum(1 for one in records if file.write(_csv_line([cell(one[name]) for name in COLUMNS])))
+
+
+def _csv_line(cells: Any) -> bytes:
     line = io.StringIO()
-    csv.writer(line).writerow([cell(values[name]) for name in COLUMNS])
+    csv.writer(line).writerow(cells)
     return line.getvalue().encode()
 
 
-def _json_line(values: Mapping[str, str | int | None]) -> bytes:
-    return dumps(values) + b"\n"
+def _write_jsonl(records: Iterator[Record], file: IO[bytes]) -> int:
+    return sum(1 for one in records if file.write(dumps(one) + b"\n"))
 
 
-# Suffix → how the file begins, and how a row is written. The mark makes spreadsheets read UTF-8.
-_FORMATS: Final[Mapping[str, tuple[bytes, Callable[[Mapping[str, str | int | None]], bytes]]]] = {
-    ".csv": (BOM_UTF8 + _csv_line({name: name for name in COLUMNS}), _csv_line),
-    ".jsonl": (b"", _json_line),
+def _write_xlsx(records: Iterator[Record], file: IO[bytes]) -> int:
+    """Row by row: the sheet never is in memory whole."""
+    from openpyxl import Workbook
+    from openpyxl.cell import WriteOnlyCell
+
+    book = Workbook(write_only=True)
+    sheet = book.create_sheet("rows")
+    sheet.freeze_panes = "A2"
+
+    def as_text(value: str) -> Any:
+        made = WriteOnlyCell(sheet, value[:_LONGEST])
+        made.data_type, made.number_format = "s", "@"  # else "=..." would be a formula
+        return made
+
+    sheet.append([as_text(name) for name in COLUMNS])
+    count = 0
+    for count, one in enumerate(records, 1):  # noqa: B007 - it is what is returned
+        sheet.append([as_text(_text(one[name])) for name in COLUMNS])
+    book.save(file)
+    return count
+
+
+_FORMATS: Final[Mapping[str, Callable[[Iterator[Record], IO[bytes]], int]]] = {
+    ".csv": _write_csv,
+    ".jsonl": _write_jsonl,
+    ".xlsx": _write_xlsx,
 }
 
 
 def check_path(path: Path) -> None:
     """Whether a report can be written there, to be asked before a load begins.
 
-    :raises ConfigurationError: for another suffix than ``.csv`` or ``.jsonl``, or a directory that is not there.
+    :raises ConfigurationError: for another suffix than ``.csv``, ``.xlsx`` or ``.jsonl``, or a directory that is not there.
     """
     if path.suffix.lower() not in _FORMATS:
-        raise ConfigurationError(f"A report is a file ending in .csv or .jsonl, not {path.name!r}.")
+        raise ConfigurationError(f"A report is a file ending in .csv, .xlsx or .jsonl, not {path.name!r}.")
     if not path.absolute().parent.is_dir():
         raise ConfigurationError(f"The report's directory {str(path.parent)!r} does not exist.")
+    if path.suffix.lower() == ".xlsx" and find_spec("openpyxl") is None:
+        raise ConfigurationError("A report in .xlsx needs openpyxl: pip install 'alma-async[cli]'.")
 
 
 def write_report(journal: Journal, path: Path) -> int:
@@ -85,28 +132,27 @@ def write_report(journal: Journal, path: Path) -> int:
     """
     check_path(path)
     try:
-        return _replace(path, _lines(journal, path.suffix.lower()))
+        return _replace(path, _records(journal), _FORMATS[path.suffix.lower()])
     except OSError as error:
         failure = f"The report {path.name!r} cannot be written: {error.strerror or error}."
     raise ConfigurationError(failure)
 
 
-def _lines(journal: Journal, suffix: str) -> Iterator[bytes]:
-    head, line = _FORMATS[suffix]
-    yield head
+def _records(journal: Journal) -> Iterator[Record]:
     after = 0
     while entries := journal.entries(after=after, limit=_SLICE):
-        yield from (line(record(entry)) for entry in entries)
+        yield from map(record, entries)
         after = entries[-1].n
 
 
-def _replace(path: Path, lines: Iterator[bytes]) -> int:
-    """Put a new file in the place of the old one, whole or not at all; how many lines follow its head."""
+def _replace(
+    path: Path, records: Iterator[Record], write: Callable[[Iterator[Record], IO[bytes]], int]
+) -> int:
+    """Put a new file in the place of the old one, whole or not at all; how many rows it holds."""
     descriptor, beside = mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600 whatever the umask says
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(next(lines))
-            count = sum(1 for line in lines if file.write(line))
+        with os.fdopen(descriptor, "w+b") as file:
+            count = write(records, file)
             file.flush()
             os.fsync(file.fileno())
         Path(beside).replace(path)

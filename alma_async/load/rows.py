@@ -16,6 +16,7 @@ from typing import Final, Literal, cast
 import attrs
 
 from alma_async.errors import ConfigurationError
+from alma_async.load.entries import Action, Former
 
 __all__ = [
     "CLEAR",
@@ -132,17 +133,25 @@ class Row:
     """One title to load: which portfolio it means, and the fields that the file names for it.
 
     ``values`` holds native column names and only cells that were not blank. ``line`` counts physical lines, the header's included.
+    ``identifiers`` are normalised ISSN (``1234-5679``) and ISBN (thirteen digits); they mean a portfolio where neither id is given.
+    ``collection_id`` and ``service_id`` are where the file says that the portfolio stands; None where it does not say.
+    ``action`` and ``former`` stand in rows that take another load back, see ``undo``: what is done to this one.
     """
 
     line: int
     lines: tuple[int, ...]
     mms_id: str | None = None
     portfolio_id: str | None = None
+    identifiers: tuple[str, ...] = ()
+    collection_id: str | None = None
+    service_id: str | None = None
     title: str | None = None
     values: Mapping[str, str | Clear] = attrs.field(factory=dict)
     coverage: tuple[Coverage, ...] | Clear | None = None
     embargo: Embargo | Clear | None = None
     warnings: tuple[str, ...] = ()
+    action: Action | None = None
+    former: Former | None = None
 
 
 @attrs.frozen

@@ -1,79 +1,41 @@
-"""One row's way: match, create, update, and reconcile after a lost answer. Each write's intent is durable before it is sent.
+"""One row's way: match, create, update, delete, and reconcile after a lost answer.
 
-Decides by the pure modules beside it (``match``, ``plan``, ``reconcile``); waits for calls and for the journal only.
-Raises what the whole load must know of (network, quota, key); what concerns the row alone ends in its journal entry.
+Decides by the pure modules beside it (``match``, ``plan``, ``former``, ``reconcile``) and sends through ``witness``; waits for
+calls and for the journal only. Raises what the whole load must know of (network, quota, key); what concerns the row alone ends in
+its journal entry.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 
 import attrs
 
-from alma_async.alma.client import AlmaClient
-from alma_async.alma.electronic import Portfolios
 from alma_async.alma.models.electronic import Portfolio
-from alma_async.errors import AlmaError, BadAnswer, InvalidRequest, OutcomeUnknown
+from alma_async.errors import AlmaError, BadAnswer, InvalidRequest, NotFound, OutcomeUnknown
 from alma_async.load import match, reconcile
-from alma_async.load.entries import Entry, Moment, State, Step
-from alma_async.load.lookup import Lookup
-from alma_async.load.plan import Rules, merged, new_portfolio, wanted_url
-from alma_async.load.rows import Row
-from alma_async.load.writer import Writer
-from alma_async.wire.codec import dumps, unstructure
-from alma_async.wire.outcome import Done, Failed, Outcome, OutcomeClass, Reason
+from alma_async.load.entries import Action, Difference, Entry, State, Step
+from alma_async.load.fields import differences
+from alma_async.load.former import changed, digest
+from alma_async.load.plan import asked, merged, new_portfolio, wanted_url
+from alma_async.load.witness import Steps, Witnessed, is_whole
+from alma_async.wire.codec import unstructure
 
 __all__ = ["MOST_ATTEMPTS", "Steps", "Way"]
 
 MOST_ATTEMPTS: Final = 3  # lost answers per step of a row; a code missing from our table must not loop
 
-_REFUSED: Final = (
-    Reason.INVALID,
-    Reason.NOT_FOUND,
-    Reason.UNLISTED,
-    Reason.JOB_OVERLAP,
-    Reason.JOB_THRESHOLD,
-)
 
-
-@attrs.frozen(kw_only=True)
-class Steps:
-    """What all rows of one load have in common. ``dry``: nothing is sent that changes anything; each row ends with what
-    would be done.
-    """
-
-    alma: AlmaClient
-    writer: Writer
-    place: tuple[str, str]
-    action: str
-    rules: Rules
-    on_unknown: reconcile.OnUnknown
-    by_title: bool
-    dry: bool
-    moment: Callable[[], Moment]
-    stopping: Callable[[], bool]
-
-    @property
-    def lookup(self) -> Lookup:
-        """The reads of this load."""
-        return Lookup(
-            portfolios=self.alma.electronic.portfolios,
-            writer=self.writer,
-            place=self.place,
-            by_title=self.by_title,
-        )
+_UNCLEAR: Final = {
+    match.Ambiguous: "Several portfolios of this title could be meant ({}); name one in portfolio_id.",
+    match.Alike: "One like it is there already ({}); nothing was made anew.",
+}
 
 
 @attrs.define(kw_only=True)
-class Way:
-    """One row on its way: where it stands, and the next step. It is the witness of its own writes."""
-
-    steps: Steps
-    row: Row
-    entry: Entry
-    _doing: str = "created"
+class Way(Witnessed):
+    """One row on its way: the next step from where it stands."""
 
     async def go(self) -> Entry:
         """Carry the row to its end, or as far as it goes now; returns where it stands.
@@ -84,9 +46,12 @@ class Way:
             if self.entry.state is State.UNKNOWN:
                 step = self._reconcile
             elif self.entry.state is State.PENDING:
-                step = {Step.MATCH: self._match, Step.CREATE: self._create, Step.UPDATE: self._update}[
-                    self.entry.step
-                ]
+                step = {
+                    Step.MATCH: self._match,
+                    Step.CREATE: self._create,
+                    Step.UPDATE: self._update,
+                    Step.DELETE: self._delete,
+                }[self.entry.step]
             else:
                 break
             await self._guarded(step)
@@ -100,103 +65,172 @@ class Way:
             await step()
         except OutcomeUnknown:
             pass  # its witness wrote UNKNOWN, or DONE where only the answer was unreadable
-        except (InvalidRequest, BadAnswer) as error:
-            if self.entry.state in (State.PENDING, State.UNKNOWN):
-                self._end(State.REJECTED if isinstance(error, InvalidRequest) else State.REVIEW, error)
+        except InvalidRequest as error:
+            if self.entry.state is State.PENDING:
+                self._end(State.REJECTED, error)
+            elif (
+                self.entry.state is State.UNKNOWN
+            ):  # it cannot be read back; what was sent may have been applied
+                self._end(State.REVIEW, error)
 
-    def _note(self, **changes: Any) -> None:
-        """The row stands somewhere else now; the journal follows in order."""
-        self.entry = attrs.evolve(self.entry, **changes)
-        self.steps.writer.post(partial(self.steps.writer.journal.write, self.entry))
+    def give_up(self, error: AlmaError) -> Entry:
+        """A person must look: it fails again and again, though the service is well."""
+        self._end(State.REVIEW, error)
+        return self.entry
 
-    def _end(
-        self, state: State, error: AlmaError | None = None, *, message: str = "", **changes: Any
-    ) -> None:
-        if error is not None:
-            changes |= {"code": error.code, "tracking_id": error.tracking_id}
-            message = error.message
-        self._note(state=state, since=None, message=message or None, **changes)
+    @property
+    def _action(self) -> Action:
+        return self.row.action or self.steps.action
+
+    def _merged(self, present: Portfolio) -> tuple[Portfolio, tuple[Difference, ...]]:
+        return merged(present, asked(self.row, self._action, self.steps.rules), self.steps.rules)
 
     # --- match
 
     async def _match(self) -> None:
         found = await self.steps.lookup.meant(self.row, self.entry)
-        if isinstance(found, match.Ambiguous):
-            ids = ", ".join(found.portfolio_ids[:5])
-            why = f"Several portfolios of this title could be meant ({ids}); name one in portfolio_id."
-            self._end(State.REVIEW, message=why)
+        if isinstance(found, (match.Ambiguous, match.Alike)):
+            self._end(State.REVIEW, message=_UNCLEAR[type(found)].format(", ".join(found.portfolio_ids[:5])))
         elif isinstance(found, match.One):
-            if self.steps.action == "create":
-                self.entry = attrs.evolve(self.entry, portfolio_id=found.portfolio_id)
-                self._end(State.DONE, message="It was there already.", action="unchanged")
-            else:
-                self._note(step=Step.UPDATE, portfolio_id=found.portfolio_id)
-        elif self.steps.action == "update":
-            self._end(State.REJECTED, message="There is no portfolio of this title in the service to update.")
-        else:
+            self._found(found.portfolio_id)
+        elif self._action == "delete":
+            self._end(State.DONE, message="It was not there.", action="unchanged")
+        elif self._action in ("upsert", "create"):
             self._note(step=Step.CREATE)
+        else:
+            self._end(State.REJECTED, message="There is no portfolio of this title in the service to update.")
 
-    # --- create, update
+    def _found(self, portfolio_id: str) -> None:
+        if self._action == "create":
+            self.entry = attrs.evolve(self.entry, portfolio_id=portfolio_id)
+            self._end(State.DONE, message="It was there already.", action="unchanged")
+        else:
+            step = Step.DELETE if self._action == "delete" else Step.UPDATE
+            self._note(step=step, portfolio_id=portfolio_id)
+
+    # --- create, update, delete
 
     async def _create(self) -> None:
         portfolio = new_portfolio(self.row, *self.steps.place, self.steps.rules)
+        fields = differences(Portfolio(), portfolio)
         if self.steps.dry:
-            self._end(State.DONE, action="created")
+            self._end(State.DONE, action="created", differences=fields)
             return
-        created = await self._witnessed("created").create(*self.steps.place, portfolio)
+        created = await self._witnessed("created", fields).create(*self.steps.place, portfolio)
         # Coverage in a create was ignored in practice, so the answer is compared; a shortened one says nothing and is
         # read again.
-        if _whole(created) and not merged(created, self.row, self.steps.rules)[1]:
-            self._end(State.DONE)
-        elif _whole(created):
+        if is_whole(created):
             await self._put(created)
 
     async def _update(self) -> None:
+        await self._put(await self.steps.lookup.get(self._portfolio_id))
+
+    @property
+    def _portfolio_id(self) -> str:
         if self.entry.portfolio_id is None:
             raise BadAnswer("The journal names no portfolio for this row.")
-        await self._put(await self.steps.lookup.get(self.entry.portfolio_id))
+        return self.entry.portfolio_id
 
     async def _put(self, present: Portfolio) -> None:
         """Replace the whole object with the row's fields over it; nothing is sent where nothing differs."""
-        wanted, differences = merged(present, self.row, self.steps.rules)
-        action = self.entry.action or ("updated" if differences else "unchanged")
-        if not differences or self.steps.dry:
-            self._end(State.DONE, action=action, differences=self.entry.differences or differences)
+        if self._changed_since(present):
+            return
+        wanted, fields = self._merged(present)
+        action = self.entry.action or ("updated" if fields else "unchanged")
+        if not fields:
+            left = digest(unstructure(present)) if self.entry.action else None
+            self._end(State.DONE, action=action, left=left, message=self._remark)
+            return
+        if self.steps.dry:
+            self._end(State.DONE, action=action, differences=fields)
             return
         if action == "updated":
-            former = dumps(unstructure(present))
-            self.steps.writer.post(partial(self.steps.writer.journal.keep, self.entry.n, former))
-            self.entry = attrs.evolve(self.entry, differences=self.entry.differences or differences)
-        answer = await self._witnessed(action).update(*self.steps.place, wanted)
-        left = merged(answer, self.row, self.steps.rules)[1] if _whole(answer) else ()
-        if left:
-            fields = ", ".join(f"{d.field} ({d.old!r} instead of {d.new!r})" for d in left)
-            self._end(State.REVIEW, message=f"Alma answered well but did not take: {fields}.")
+            self._keep(present)
+        answer = await self._witnessed(action, fields).update(*self.steps.place, wanted)
+        if not is_whole(answer):
+            answer = await self.steps.lookup.get(self._portfolio_id)
+        if missing := self._merged(answer)[1]:
+            told = ", ".join(f"{d.field} ({d.old!r} instead of {d.new!r})" for d in missing)
+            self._end(State.REVIEW, message=f"Alma answered well but did not take: {told}.")
         else:
-            self._end(State.DONE)
+            self._end(State.DONE, left=digest(unstructure(answer)), message=self._remark)
 
-    def _witnessed(self, action: str) -> Portfolios:
-        """The portfolios API with this row as the witness of every send."""
-        self._doing = action
-        return self.steps.alma.with_options(witness=self).electronic.portfolios
+    @property
+    def _remark(self) -> str:
+        former = self.row.former
+        return f"It was {former.portfolio_id} before." if former and self._action == "create" else ""
+
+    async def _delete(self) -> None:
+        try:
+            present = await self.steps.lookup.get(self._portfolio_id)
+        except NotFound:
+            self._gone()
+            return
+        if self._changed_since(present):
+            return
+        fields = differences(present, Portfolio())
+        if self.steps.dry:
+            self._end(State.DONE, action="deleted", differences=fields)
+            return
+        self._keep(present)
+        portfolios = self._witnessed("deleted", fields)
+        await portfolios.delete(*self.steps.place, self._portfolio_id, bib=self.steps.bib)
+
+    def _changed_since(self, present: Portfolio) -> bool:
+        """Whether the row would take back what somebody else changed since; a person must look then."""
+        if self.row.former is None or self._action == "create":
+            return False
+        why = changed(present, self.row.former)
+        if why is not None:
+            self._end(State.REVIEW, message=why)
+        return why is not None
 
     # --- reconcile
 
     async def _reconcile(self) -> None:
-        """Read back what a lost answer left. A replacement is simply compared and put again; a create is looked for."""
-        attempts, policy = self.entry.attempts, self.steps.on_unknown
-        if self.entry.step is Step.UPDATE:
-            again = attempts < MOST_ATTEMPTS and policy == "resend"
-            present = await self.steps.lookup.get(str(self.entry.portfolio_id))
-            if again or not merged(present, self.row, self.steps.rules)[1]:
-                self._note(state=State.PENDING, since=None)
-            else:
-                why = "The update's outcome stayed unknown; the portfolio still differs."
-                self._end(State.REVIEW, message=why)
+        """Read back what a lost answer left: a create is looked for, the rest is read by its id."""
+        await {Step.UPDATE: self._reconcile_update, Step.DELETE: self._reconcile_delete}.get(
+            self.entry.step, self._reconcile_create
+        )()
+
+    @property
+    def _policy(self) -> reconcile.OnUnknown:
+        """Deleting again what somebody may have made anew meanwhile is a person's to decide, unless told otherwise."""
+        return self.steps.on_unknown or ("review" if self.entry.step is Step.DELETE else "resend")
+
+    @property
+    def _may_resend(self) -> bool:
+        return self._policy == "resend" and self.entry.attempts < MOST_ATTEMPTS
+
+    async def _reconcile_update(self) -> None:
+        """A replacement is simply compared, and put again."""
+        present = await self.steps.lookup.get(self._portfolio_id)
+        if self._may_resend or not self._merged(present)[1]:
+            action = self.entry.action or "updated"  # should it say all by now, we made it so
+            self._note(state=State.PENDING, since=None, action=action)
+        else:
+            why = "The update's outcome stayed unknown; the portfolio still differs."
+            self._end(State.REVIEW, message=why)
+
+    async def _reconcile_delete(self) -> None:
+        try:
+            await self.steps.lookup.get(self._portfolio_id)
+        except NotFound:
+            self._end(State.DONE, action="deleted")
             return
+        if self._may_resend:
+            self._note(state=State.PENDING, since=None, action="deleted")
+        else:
+            self._end(State.REVIEW, message="The deletion's outcome stayed unknown; the portfolio is there.")
+
+    async def _reconcile_create(self) -> None:
         candidates = await self.steps.lookup.left(self.row, self.entry)
         decided = reconcile.verdict(
-            wanted_url(self.row), candidates, attempts=attempts, most=MOST_ATTEMPTS, policy=policy
+            wanted_url(self.row),
+            candidates,
+            attempts=self.entry.attempts,
+            most=MOST_ATTEMPTS,
+            policy=self._policy,
         )
         if isinstance(decided, reconcile.Adopt):
             adopted = {"portfolio_id": decided.portfolio_id, "action": "created"}
@@ -207,49 +241,3 @@ class Way:
             seen = ", ".join(c.portfolio_id for c in candidates) or "none found"
             why = f"It is unknown whether the create was applied (portfolios that may be it: {seen})."
             self._end(State.REVIEW, message=why)
-
-    # --- the witness
-
-    async def intend(self, deadline: float) -> None:
-        """Durable before anything is sent; ``deadline`` is when this process will have given the send up."""
-        now = self.steps.moment()
-        until = attrs.evolve(now, wall=now.wall + deadline - now.mono, mono=deadline)
-        before = self.entry
-        self.entry = attrs.evolve(before, state=State.INTENT, since=until)
-        try:
-            await self.steps.writer.do(partial(self.steps.writer.journal.write, self.entry))
-        except BaseException:  # nothing will be sent
-            self.entry = before
-            self.steps.writer.post(partial(self.steps.writer.journal.write, before))
-            raise
-
-    def settle(self, outcome: Outcome) -> None:
-        """Written before anything else is written of the row; lost with the process, the intent stands for it."""
-        if isinstance(outcome, Done):
-            found = outcome.data.get("id") if isinstance(outcome.data, dict) else None
-            portfolio = self.entry.portfolio_id or (str(found) if found else None)
-            done = {"step": Step.UPDATE, "portfolio_id": portfolio, "action": self._doing, "attempts": 0}
-            self._note(state=State.PENDING, since=None, **done)
-        elif outcome.outcome is OutcomeClass.UNKNOWN:
-            # Only what the server did counts: being stopped ourselves, however often, says nothing about the row.
-            attempts = self.entry.attempts + (outcome.reason is not Reason.CANCELLED)
-            self._note(state=State.UNKNOWN, since=self.steps.moment(), attempts=attempts, **_told(outcome))
-        elif outcome.reason in _REFUSED:
-            self._note(state=State.REJECTED, since=None, **_told(outcome))
-        else:  # not sent, or not processed: it is as if nothing had been tried
-            self._note(state=State.PENDING, since=None)
-
-
-def _told(failed: Failed) -> dict[str, str | None]:
-    first = failed.problems[0] if failed.problems else None
-    tracking = next((p.tracking_id for p in failed.problems if p.tracking_id), None)
-    return {
-        "code": first.code if first else None,
-        "message": (first.message if first else failed.detail) or failed.reason.value,
-        "tracking_id": tracking,
-    }
-
-
-def _whole(portfolio: Portfolio) -> bool:
-    """Whether an answer is the full object: lists and perhaps other answers shorten it (recorded for lists only)."""
-    return bool(portfolio.linking_details) and bool(portfolio.coverage_details)

@@ -15,17 +15,19 @@ An **intent** is waited for (``do``), for nothing may be sent that is not on the
 (``post``): should the process die before it is written, the row is found with its intent and read back.
 
 After one failure nothing more is written: a commit is never tried again in place, since after a failed ``fsync`` the
-page cache cannot be trusted.
+page cache cannot be trusted. What was learned and not written any more can be told (``unwritten``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 import anyio
 import attrs
 
+from alma_async.load.entries import Entry
 from alma_async.load.journal import Journal
 
 __all__ = ["Writer"]
@@ -38,6 +40,7 @@ class _Work(Generic[T]):
     """Something to be done with the journal, and what came of it."""
 
     call: Callable[[], T]
+    entry: Entry | None = None
     done: bool = False
     result: T | None = None
     news: anyio.Event | None = None
@@ -61,6 +64,15 @@ class Writer:
         """Have it done soon, after all that came before it."""
         self._queue.append(_Work(call))
 
+    def note(self, entry: Entry) -> None:
+        """Have it written down soon where a row stands."""
+        self._queue.append(_Work(partial(self.journal.write, entry), entry))
+
+    @property
+    def unwritten(self) -> list[Entry]:
+        """Where rows stand that could not be written down; the last word of each."""
+        return list({work.entry.n: work.entry for work in self._queue if work.entry is not None}.values())
+
     async def do(self, call: Callable[[], T]) -> T:
         """Have it done, after all that came before it; what it changed is on the disk when this returns.
 
@@ -83,9 +95,10 @@ class Writer:
         return cast("T", work.result)
 
     async def drain(self) -> None:
-        """Have done what nobody waits for."""
-        with anyio.CancelScope(shield=True):
-            await self.do(lambda: None)
+        """Have done what nobody waits for, unless writing has failed."""
+        if self._failure is None:
+            with anyio.CancelScope(shield=True):
+                await self.do(lambda: None)
 
     async def _lead(self) -> None:
         batch, self._queue, self._leading = self._queue, [], True
@@ -93,7 +106,7 @@ class Writer:
             with anyio.CancelScope(shield=True):
                 await self.aside(lambda: self._carry_out(batch))
         except BaseException as error:
-            self._failure = error
+            self._failure, self._queue = error, batch + self._queue
             raise
         finally:
             self._leading = False

@@ -1,4 +1,4 @@
-"""A small Alma of its own, to develop and to test against.
+"""A small Alma of its own, and a small Polaris beside it, to develop and to test against.
 
 It shares no code with the client, so that one mistake cannot hide in both. It counts calls as Alma does, refuses as
 Alma refuses, lets jobs take their time and tells when they end, can be told to misbehave, and listens on this machine only:
@@ -14,6 +14,16 @@ from __future__ import annotations
 from alma_async.sim.config import Config, Latency
 from alma_async.sim.faults import Fault, FaultPlan, Faults, Fired, Rule
 from alma_async.sim.job_runs import Counter, Job, Run
+from alma_async.sim.polaris_staff import Door, Staff
+from alma_async.sim.polaris_world import (
+    POLARIS_DOMAIN,
+    POLARIS_KEY,
+    POLARIS_ORGANIZATION,
+    POLARIS_PASSWORD,
+    POLARIS_USER,
+    POLARIS_WORKSTATION,
+    PolarisWorld,
+)
 from alma_async.sim.server import Clock, Server, serve
 from alma_async.sim.tally import Tally, busiest_fixed_second, busiest_second
 from alma_async.sim.thresholds import Thresholds
@@ -34,18 +44,27 @@ __all__ = [
     "DEMO_JOB",
     "DEMO_SERVICE",
     "INSTITUTION",
+    "POLARIS_DOMAIN",
+    "POLARIS_KEY",
+    "POLARIS_ORGANIZATION",
+    "POLARIS_PASSWORD",
+    "POLARIS_USER",
+    "POLARIS_WORKSTATION",
     "Clock",
     "Config",
     "Counter",
+    "Door",
     "Fault",
     "FaultPlan",
     "Faults",
     "Fired",
     "Job",
     "Latency",
+    "PolarisWorld",
     "Rule",
     "Run",
     "Server",
+    "Staff",
     "Tally",
     "Thresholds",
     "VirtualTimeLoop",

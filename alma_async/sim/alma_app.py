@@ -13,7 +13,6 @@ from email.utils import formatdate
 from functools import partial
 
 import anyio
-import anyio.lowlevel
 import attrs
 from aiohttp import web
 
@@ -30,6 +29,7 @@ from alma_async.sim.codes import Refusal
 from alma_async.sim.faults import Fault, Faults, Kind
 from alma_async.sim.mishaps import misbehave
 from alma_async.sim.routes import ROUTES, Call, Route
+from alma_async.sim.under_way import UnderWay
 from alma_async.sim.world import World
 
 _REFUSING: Mapping[Kind, str] = {"refuse": "PER_SECOND_THRESHOLD", "daily": "DAILY_THRESHOLD"}
@@ -53,7 +53,7 @@ class AlmaApp:
     base_url: str = ""
     _pauses: random.Random
     _ids: random.Random
-    _running: set[anyio.CancelScope] = attrs.field(factory=set)
+    _under_way: UnderWay = attrs.field(factory=UnderWay)
 
     def add_to(self, app: web.Application) -> None:
         for route in (*ROUTES, NOWHERE):
@@ -64,19 +64,10 @@ class AlmaApp:
 
     async def stop(self) -> None:
         """End what still runs, though its caller may have gone long ago."""
-        for scope in self._running:
-            scope.cancel()
-        while self._running:
-            await anyio.lowlevel.checkpoint()
+        await self._under_way.stop()
 
     async def _tracked(self, route: Route, request: web.Request) -> web.StreamResponse:
-        with anyio.CancelScope() as scope:
-            self._running.add(scope)
-            try:
-                return await self._answer(route, request)
-            finally:
-                self._running.discard(scope)
-        return web.Response(status=503)
+        return await self._under_way.answer(self._answer(route, request))
 
     async def _answer(self, route: Route, request: web.Request) -> web.StreamResponse:
         now, tally = self.clock(), self.world.tally
@@ -93,7 +84,8 @@ class AlmaApp:
         process = partial(self._process, route, request, body, style)
         if fault is None:
             return self._respond(process())
-        return await misbehave(fault, request, style=style, process=process, respond=self._respond)
+        error = partial(_error, style)
+        return await misbehave(fault, request, error=error, process=process, respond=self._respond)
 
     def _gate(self, request: web.Request, now: float) -> tuple[Answer | None, Fault | None]:
         """What the gateway itself answers, or the fault that a call which passes will meet."""
@@ -156,6 +148,10 @@ class AlmaApp:
         if metered and counted and config.remaining_header:
             headers["X-Exl-Api-Remaining"] = str(self.world.thresholds.remaining)
         return web.Response(status=answer.status, body=answer.body or None, headers=headers)
+
+
+def _error(style: Style, code: str, status: int) -> Answer:
+    return problem(code, style=style, status=status)
 
 
 def _style(request: web.Request) -> Style:

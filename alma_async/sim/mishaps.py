@@ -13,7 +13,7 @@ import anyio
 import attrs
 from aiohttp import web
 
-from alma_async.sim.answers import Answer, Style, page, problem
+from alma_async.sim.answers import Answer, page
 from alma_async.sim.faults import Fault, Kind
 
 _PIECES = 20
@@ -21,11 +21,11 @@ _PIECES = 20
 
 @attrs.frozen(kw_only=True)
 class Struck:
-    """A call and the fault it met."""
+    """A call and the fault it met; ``error`` writes a code and a status as its system writes errors."""
 
     fault: Fault
     request: web.Request
-    style: Style
+    error: Callable[[str, int], Answer]
     process: Callable[[], Answer]
     respond: Callable[[Answer], web.Response]
 
@@ -47,18 +47,18 @@ async def misbehave(fault: Fault, request: web.Request, **how: Any) -> web.Strea
 
 def _spoil(struck: Struck, usual: Answer) -> Answer:
     """Another answer in place of the usual one."""
-    fault, style = struck.fault, struck.style
+    fault = struck.fault
     match fault.kind:
         case "server_error":
             return (
                 page(fault.status, "Service Unavailable")
                 if fault.html
-                else _error(fault, style, fault.status)
+                else struck.error(fault.code, fault.status)
             )
         case "error":
-            return _error(fault, style, 400)
+            return struck.error(fault.code, 400)
         case "error_in_200":
-            return _error(fault, style, 200)
+            return struck.error(fault.code, 200)
         case "html_200":
             return page(200, "Sign in to the network")
         case "bad_json":
@@ -67,10 +67,6 @@ def _spoil(struck: Struck, usual: Answer) -> Answer:
             return Answer(302, headers={"Location": f"{fault.location}{struck.request.path}"})
         case _:  # only the shape of errors differs, and the style has seen to that
             return usual
-
-
-def _error(fault: Fault, style: Style, status: int) -> Answer:
-    return problem(fault.code, style=style, status=status)
 
 
 async def _cut(struck: Struck) -> web.StreamResponse:

@@ -23,6 +23,8 @@ from alma_async.sim.answers import JSON
 from alma_async.sim.config import Config
 from alma_async.sim.faults import Faults
 from alma_async.sim.loopback import is_loopback
+from alma_async.sim.polaris_app import PolarisApp
+from alma_async.sim.polaris_world import PolarisWorld
 from alma_async.sim.webhook_sender import Sender, challenge, sending
 from alma_async.sim.webhooks import Webhook
 from alma_async.sim.world import World
@@ -49,18 +51,29 @@ class Clock:
 
 @attrs.define(kw_only=True)
 class Server:
-    """A running simulator."""
+    """A running simulator: of Alma, and of a Polaris beside it at the same address."""
 
     base_url: str
     world: World
+    polaris: PolarisWorld
     faults: Faults
     clock: Clock
+
+    @property
+    def polaris_base_url(self) -> str:
+        """Where the simulated Polaris is reached."""
+        return self.base_url
 
     def stats(self) -> dict[str, object]:
         now = self.clock()
         fired = Counter(struck.fault.kind for struck in self.faults.fired)
         sets = self.world.sets.sizes(now=now)
-        return self.world.summary() | {"sets": sets, "faults": dict(fired), "now": now}
+        return self.world.summary() | {
+            "sets": sets,
+            "faults": dict(fired),
+            "polaris": self.polaris.summary(),
+            "now": now,
+        }
 
     async def register_webhook(self, webhook: Webhook, *, word: str = "simulated-challenge") -> None:
         """Tell this listener of every run that begins from now on, once it has repeated the word.
@@ -71,20 +84,27 @@ class Server:
         self.world.webhooks.webhook = webhook
 
     def reset(self) -> None:
-        """The world and the fault plan back to their start; the clock runs on."""
+        """Both worlds and the fault plan back to their start; the clock runs on."""
         self.world.reset()
+        self.polaris.reset()
         self.faults.reset()
 
 
 @asynccontextmanager
 async def serve(
-    world: World | None = None, *, host: str = "127.0.0.1", port: int = 0, config: Config | None = None
+    world: World | None = None,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    config: Config | None = None,
+    polaris: PolarisWorld | None = None,
 ) -> AsyncIterator[Server]:
     """Serve a world on this machine until the block is left.
 
     :param world: the institution; an empty one when not given. It outlives the server.
     :param port: 0 takes a free one.
-    :param config: replaces the switches that the world has.
+    :param config: replaces the switches that the world has; latency and faults are Polaris' too.
+    :param polaris: the Polaris beside it; one without sets when not given.
     :raises ValueError: the host is not a loopback address.
     """
     _check_loopback(host)
@@ -96,10 +116,12 @@ async def serve(
     clock, faults = Clock.starting(config.epoch), Faults(config.faults)
     ids, pauses = random.Random(f"{config.seed}:ids"), random.Random(f"{config.seed}:pauses")
     app = AlmaApp(world=world, faults=faults, clock=clock, ids=ids, pauses=pauses)
-    server = Server(base_url="", world=world, faults=faults, clock=clock)
+    polaris = polaris or PolarisWorld()
+    beside = PolarisApp(world=polaris, faults=faults, clock=clock, latency=config.latency, pauses=pauses)
+    server = Server(base_url="", world=world, polaris=polaris, faults=faults, clock=clock)
     sender = Sender(world, clock)
     world.webhooks.wake = sender.wake
-    runner = web.AppRunner(_application(app, server), access_log=None, shutdown_timeout=0.1)
+    runner = web.AppRunner(_application((beside, app), server), access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port, backlog=1024)
@@ -110,6 +132,7 @@ async def serve(
     finally:
         with anyio.CancelScope(shield=True):
             await app.stop()
+            await beside.stop()
             await runner.cleanup()
 
 
@@ -123,8 +146,8 @@ def _url_of(address: tuple[str, int]) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _application(app: AlmaApp, server: Server) -> web.Application:
-    """The reserved prefix first, so that nothing of Alma's can shadow it."""
+def _application(apps: tuple[PolarisApp, AlmaApp], server: Server) -> web.Application:
+    """The reserved prefix first, so that nothing else can shadow it; Alma's last, which answers whatever is asked."""
 
     async def stats(_request: web.Request) -> web.Response:
         return web.Response(body=orjson.dumps(server.stats()), headers={"Content-Type": JSON})
@@ -134,6 +157,9 @@ def _application(app: AlmaApp, server: Server) -> web.Application:
 
     async def sets(_request: web.Request) -> web.Response:
         return _lines(server.world.sets.dump(now=server.clock()))
+
+    async def record_sets(_request: web.Request) -> web.Response:
+        return _lines(attrs.asdict(one) for one in server.polaris.record_sets.values())
 
     async def runs(_request: web.Request) -> web.Response:
         return _lines(server.world.jobs.dump(now=server.clock()))
@@ -147,8 +173,10 @@ def _application(app: AlmaApp, server: Server) -> web.Application:
     application.router.add_get("/_sim/portfolios", portfolios)
     application.router.add_get("/_sim/sets", sets)
     application.router.add_get("/_sim/runs", runs)
+    application.router.add_get("/_sim/record_sets", record_sets)
     application.router.add_post("/_sim/reset", reset)
-    app.add_to(application)
+    for app in apps:
+        app.add_to(application)
     return application
 
 

@@ -1,4 +1,4 @@
-"""The protocol a remote system fills in, so that one session core serves several."""
+"""The protocols a remote system fills in, so that one session core serves several."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 from alma_async.wire.messages import Request, Response, Signals
 from alma_async.wire.outcome import Outcome
 
-__all__ = ["Dialect"]
+__all__ = ["Dialect", "Login"]
 
 
 class Dialect(Protocol):
@@ -25,3 +25,18 @@ class Dialect(Protocol):
 
     def signals(self, response: Response, outcome: Outcome) -> Signals:
         """What an answer told about the allowance."""
+
+
+class Login(Protocol):
+    """How a credential is come by, where it has to be asked for and runs out. Not pure: it makes calls of its own."""
+
+    async def ready(self, request: Request) -> Request:
+        """The request under a credential that is at hand; where none is, one is asked for first.
+
+        Called with no permit held, before each attempt. A request that came out of it may go in again.
+
+        :raises AlmaError: where none is to be had; the request was not sent then.
+        """
+
+    def refused(self, request: Request) -> None:
+        """The credential of this request was refused: it is not to be used again."""

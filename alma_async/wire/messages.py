@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import attrs
 
-__all__ = ["Gate", "Request", "Response", "Safety", "SendFailure", "Signals"]
+__all__ = ["Authorise", "Gate", "Request", "Response", "Safety", "SendFailure", "Signals"]
+
+# A credential as headers, made anew for each send; called at the wire only.
+Authorise: TypeAlias = Callable[[], Mapping[str, str]]
 
 
 class Safety(Enum):
@@ -23,6 +26,7 @@ class Request:
     """One call, bound and encoded. ``path`` is percent-encoded; ``query`` is not. ``kind`` names calls of like latency.
 
     ``expects`` is the id that a good answer carries ("*": any id; None: the answer is not checked for one).
+    ``authorise`` is the credential that this call goes out under; None: the transport's own.
     """
 
     method: str
@@ -34,6 +38,7 @@ class Request:
     kind: str = ""
     cost: float = 1.0
     expects: str | None = None
+    authorise: Authorise | None = attrs.field(default=None, repr=False, eq=False)
 
 
 @attrs.frozen(kw_only=True)

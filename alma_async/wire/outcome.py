@@ -37,6 +37,7 @@ class Reason(Enum):
     INVALID = "invalid"
     NOT_FOUND = "not found"
     KEY = "key refused"
+    LOGIN = "login refused"  # not known, or no longer; a fresh one may do where there is a login
     THROTTLED = "throttled"
     QUOTA = "quota"
     JOB_THRESHOLD = "job threshold"
@@ -60,7 +61,7 @@ class Done:
 
 @attrs.frozen(kw_only=True)
 class Failed:
-    """Not done: class and reason, with what the server said."""
+    """Not done: class and reason, with what the server said; ``advice`` where the exception's own would not fit."""
 
     outcome: OutcomeClass
     reason: Reason
@@ -69,6 +70,7 @@ class Failed:
     status: int | None = None
     request_id: str | None = None
     retry_after: float | None = None
+    advice: str | None = None
 
     @property
     def harmless(self) -> bool:
@@ -92,6 +94,7 @@ _EXCEPTIONS: Final[Mapping[Reason, type[AlmaError]]] = {
     Reason.INVALID: errors.InvalidRequest,
     Reason.NOT_FOUND: errors.NotFound,
     Reason.KEY: errors.Unauthorized,
+    Reason.LOGIN: errors.Unauthorized,
     Reason.THROTTLED: errors.RateLimited,
     Reason.QUOTA: errors.QuotaExhausted,
     Reason.JOB_THRESHOLD: errors.JobThresholdReached,
@@ -123,6 +126,7 @@ def error_of(request: Request, failed: Failed, *, retry_at: datetime | None = No
             f"It is unknown whether this was done ({failed.reason.value}): {said}", **facts
         )
     kind = _EXCEPTIONS[failed.reason]
+    facts["advice"] = failed.advice
     if issubclass(kind, _UNTIL):
         return kind(said, retry_at=retry_at, **facts)
     return kind(said or failed.reason.value, **facts)

@@ -21,10 +21,11 @@ MOST_AHEAD: Final = 8  # pages asked for side by side; the governor paces them a
 
 @attrs.define
 class Cursor:
-    """Where a pager stands. ``total`` is the newest the server told."""
+    """Where a pager stands. ``total`` is the newest the server told, ``page`` the items asked for at once."""
 
     offset: int = 0
     total: int | None = None
+    page: int = PAGE
     _ahead: int = 1
     _seen: set[str] = attrs.field(factory=set, repr=False)
 
@@ -32,14 +33,14 @@ class Cursor:
         """The offsets of the pages to fetch now, side by side; empty at the end. Doubles from one up to ``MOST_AHEAD``."""
         if self.total is None:
             return [self.offset]
-        ahead = range(self.offset, self.total, PAGE)
+        ahead = range(self.offset, self.total, self.page)
         return list(ahead[: self._ahead])
 
     def took(self, offset: int, total: int | None, count: int) -> None:
         """A page arrived; pages are taken in the order of their offsets."""
         # Without a total, a full page promises another one.
-        self.total = total if total is not None else offset + count + (1 if count >= PAGE else 0)
-        self.offset = offset + PAGE
+        self.total = total if total is not None else offset + count + (1 if count >= self.page else 0)
+        self.offset = offset + self.page
         self._ahead = min(self._ahead * 2, MOST_AHEAD)
 
     def fresh(self, item_id: str | None) -> bool:

@@ -23,7 +23,8 @@ NUMERIC_ID: Final = (
 )
 
 _PLACEHOLDER: Final = re.compile(r"\{([a-z_0-9]+)\}")
-_SAFE_SEGMENT: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+")
+# Segments of plain characters, none of them dots alone; a trailing slash is part of some of Alma's own paths.
+_PLAIN_PATH: Final = re.compile(r"(?:/(?!\.+(?:/|\Z))[A-Za-z0-9._~!$&'()*+,;=:@-]+)+/?")
 
 
 @attrs.frozen
@@ -35,10 +36,21 @@ class Route:
     kind: str
     ids: Mapping[str, str] = attrs.field(factory=dict)
     safety: Safety = attrs.field(init=False)
+    _literals: tuple[str, ...] = attrs.field(init=False, repr=False, eq=False)
+    _checks: tuple[tuple[str, re.Pattern[str]], ...] = attrs.field(init=False, repr=False, eq=False)
 
     @safety.default
     def _by_method(self) -> Safety:
         return Safety.READ if self.method == "GET" else Safety.WRITE
+
+    @_literals.default
+    def _between_ids(self) -> tuple[str, ...]:
+        return tuple(_PLACEHOLDER.split(self.template)[::2])
+
+    @_checks.default
+    def _by_name(self) -> tuple[tuple[str, re.Pattern[str]], ...]:
+        names = _PLACEHOLDER.findall(self.template)
+        return tuple((name, re.compile(self.ids.get(name, NUMERIC_ID), re.ASCII)) for name in names)
 
     def bind(
         self,
@@ -51,8 +63,11 @@ class Route:
 
         :raises InvalidRequest: where an id is not one; nothing is sent.
         """
-        values = iter(segments)
-        path = _PLACEHOLDER.sub(lambda match: self._segment(match[1], next(values)), self.template)
+        path, *literals = self._literals
+        for (name, pattern), value, literal in zip(self._checks, segments, literals, strict=True):
+            if not pattern.fullmatch(value):
+                raise self._not_valid(name, pattern, value)
+            path += quote(value, safe="") + literal
         return Request(
             method=self.method,
             path=path,
@@ -63,16 +78,13 @@ class Route:
             expects=expects,
         )
 
-    def _segment(self, name: str, value: str) -> str:
-        pattern = self.ids.get(name, NUMERIC_ID)
-        if not re.fullmatch(pattern, value, re.ASCII):
-            shown = ascii(value)[:60]
-            raise InvalidRequest(
-                f"{shown} is not a valid {name} (it must match {pattern}).",
-                method=self.method,
-                path=self.template,
-            )
-        return quote(value, safe="")
+    def _not_valid(self, name: str, pattern: re.Pattern[str], value: str) -> InvalidRequest:
+        shown = ascii(value)[:60]
+        return InvalidRequest(
+            f"{shown} is not a valid {name} (it must match {pattern.pattern}).",
+            method=self.method,
+            path=self.template,
+        )
 
 
 def raw_path(path: str, *, origin: str, root: str) -> str:
@@ -82,11 +94,7 @@ def raw_path(path: str, *, origin: str, root: str) -> str:
     :raises InvalidRequest: for another origin, or anything that is not a plain path below ``root``.
     """
     plain = path.removeprefix(origin) if path.startswith(f"{origin}/") else path
-    segments = plain.split("/")[1:]
-    if segments and not segments[-1]:
-        segments.pop()  # a trailing slash is part of some of Alma's own paths
-    fine = all(_SAFE_SEGMENT.fullmatch(segment) and set(segment) != {"."} for segment in segments)
-    if not fine or not plain.startswith(root):
+    if not plain.startswith(root) or not _PLAIN_PATH.fullmatch(plain):
         raise InvalidRequest(
             f"{ascii(path)[:120]} is not a path below {root} on {origin}: give plain segments, and the query in params.",
             advice="Links of an answer are never followed to another host; use the ids in them.",

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import runpy
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import anyio
 import attrs
 import orjson
 import pytest
-from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alma_async import (
     DeadlineExceeded,
     InvalidRequest,
+    JobLimits,
     JobThresholdReached,
     NotFound,
+    OutcomeUnknown,
     Priority,
     ServerFault,
     sim,
@@ -31,15 +30,14 @@ from tests.conftest import EPOCH, institution
 
 JOB, IMPORT = sim.DEMO_JOB, sim.DEMO_IMPORT
 DAY = 86_400.0
-SECRET = "a-secret-of-a-webhook-profile-40-bytes-0"
 
 
 def started(server, job_id=JOB, *, now=EPOCH, duration=100.0, **how):
     return server.world.jobs.start_by_others(job_id, now=now, duration=duration, **how)
 
 
-def calls(server, route):
-    return server.world.tally.routes[f"GET /almaws/v1/conf/jobs/{route}"]
+def calls(server, route, method="GET"):
+    return server.world.tally.routes[f"{method} /almaws/v1/conf/jobs/{route}"]
 
 
 async def test_jobs_are_listed_and_got():
@@ -178,6 +176,37 @@ async def test_the_guard_is_asked():
         assert alma.with_options(language="de").jobs.guard is alma.jobs.guard
 
 
+async def test_a_lost_start_of_a_scheduled_job_is_not_guessed_at():
+    """A scheduled job takes no name: after the quarantine the runs that may be it are told, and nothing is sent again."""
+    lost = sim.Rule(sim.Fault("cut_after"), method="POST", path=f"jobs/{IMPORT}")
+    async with institution(faults=sim.FaultPlan(rules=[lost])) as (server, alma):
+        before = started(server, IMPORT, now=EPOCH - 60, submitted_by="exl_api")
+        by_hand = started(server, IMPORT, now=EPOCH + 30)
+        with pytest.raises(OutcomeUnknown) as caught:
+            await alma.jobs.submit(IMPORT, key="tonight")
+        (run,) = [one for one in server.world.jobs.runs if one.id not in (before.id, by_hand.id)]
+        assert f"under other names: {run.id} (14:13:" in str(caught.value)
+        assert before.id not in str(caught.value)
+        assert by_hand.id not in str(caught.value)
+        with pytest.raises(OutcomeUnknown, match=run.id):
+            await alma.jobs.submit(IMPORT, key="tonight")
+        assert calls(server, "{job}", method="POST") == 1
+
+
+async def test_other_limits_of_an_institution_are_kept_to():
+    """With two running and one start an hour said, the second start of a job and the third job wait, and Alma refuses none."""
+    said = {"job_limits": JobLimits(running=2, starts=1)}
+    async with institution(client=said, jobs_running=2, job_starts=1) as (server, alma):
+        for number in range(3):
+            server.world.jobs.add(sim.Job(id=f"M{number}", name="", category="PORTFOLIO", duration=1e6))
+        for number in range(2):
+            await alma.jobs.submit(f"M{number}")
+        for job_id in ("M0", "M2"):
+            with pytest.raises(JobThresholdReached):
+                await alma.jobs.submit(job_id, wait=False)
+        assert (len([*server.world.jobs.runs]), server.world.jobs.refused.total()) == (2, 0)
+
+
 async def test_a_slot_is_free_when_its_run_was_awaited():
     """What a wait learns is told to the guard: the run holds no slot any more."""
     async with institution() as (_, alma):
@@ -190,7 +219,7 @@ async def test_a_slot_is_free_when_its_run_was_awaited():
 async def test_a_reported_end_lets_the_next_start_go():
     """With three runs of hours, the fourth start goes out within seconds of the report that one ended."""
     async with institution() as (server, alma):
-        server.world.jobs.add(attrs.evolve(server.world.jobs.all[JOB], id="M77", duration=5000.0))
+        server.world.jobs.add(attrs.evolve(server.world.jobs.all[JOB], id="M77", duration=1000.0))
         given = {"set_id": await a_set_of(alma)}
         first, *_ = [await alma.jobs.submit("M77", given) for _ in range(3)]
         fourth = []
@@ -290,27 +319,6 @@ async def test_a_reported_end_wakes_all_who_wait():
             assert found == [run.id, run.id]
             assert server.world.tally.routes.total() == before
         assert found == [run.id, run.id, other.id]
-
-
-async def test_the_example_receiver_wakes_a_waiting_run():
-    """A JOB_END of the simulator, sent twice and naming M0, reaches the example, which ends the wait within seconds."""
-    example = runpy.run_path(str(Path(__file__).resolve().parents[2] / "examples" / "webhook_receiver.py"))
-    async with institution() as (server, alma):
-        runner = web.AppRunner(example["receiver"](alma, SECRET))
-        await runner.setup()
-        try:
-            site = web.TCPSite(runner, "127.0.0.1", 0)
-            await site.start()
-            url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
-            await server.register_webhook(sim.Webhook(url=url, secret=SECRET, unnamed_job=True, copies=2))
-            run = started(server, now=server.clock(), duration=5000.0)
-            begun = alma.clock.now()
-            assert (await alma.jobs.wait(JOB, run.id)).id == run.id
-            assert alma.clock.now() - begun < 5003
-            await alma.clock.sleep(10)
-            assert sorted(sent.status for sent in server.world.webhooks.sent) == [200, 409]
-        finally:
-            await runner.cleanup()
 
 
 @pytest.mark.parametrize("fault", [None, sim.Fault("slow", delay=4.0), sim.Fault("stall", delay=4.0)])

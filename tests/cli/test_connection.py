@@ -6,7 +6,7 @@ import pytest
 
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.errors import ConfigurationError
-from alma_async.settings import Limits, from_environment, limits_from
+from alma_async.settings import JobLimits, Limits, from_environment, job_limits_from, limits_from
 
 ENV = {
     "ALMA_API_KEY": "sim-a",
@@ -68,6 +68,23 @@ def test_each_limit_is_an_option_and_a_variable(
     assert limits_from({variable: environ[variable]}) == limits_from(environ)
     with pytest.raises(ConfigurationError, match=rf"^{variable} must be .+, not '{wrong}'\.$"):
         limits_from({variable: wrong})
+
+
+JOB_LIMITS = [
+    (Connection(jobs_running=2), "ALMA_JOBS_RUNNING", "running", 2, "0"),
+    (Connection(job_starts=10), "ALMA_JOB_STARTS", "starts", 10, "2.5"),
+]
+
+
+@pytest.mark.parametrize(("given", "variable", "field", "value", "wrong"), JOB_LIMITS)
+def test_each_limit_of_jobs_is_an_option_and_a_variable(
+    given: Connection, variable: str, field: str, value: int, wrong: str
+) -> None:
+    """The guard's two numbers come from variables or options in the same way, and reach the client's arguments."""
+    limits = from_environment(given.environment({"ALMA_API_KEY": "sim-a", variable: wrong}), {})["job_limits"]
+    assert (getattr(limits, field), limits) == (value, JobLimits(**{field: value}))
+    with pytest.raises(ConfigurationError, match=rf"^{variable} must be .+, not '{wrong}'\.$"):
+        job_limits_from({variable: wrong})
 
 
 @pytest.mark.parametrize("odd", ["nan", "inf", "0", "1e999", "ten"])

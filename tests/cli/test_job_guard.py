@@ -85,6 +85,18 @@ def test_an_end_that_nobody_saw_is_seen(shell: Shell, served: Served) -> None:
         assert f"{JOB} 1 (" in ran.out
 
 
+def test_its_limits_can_be_set(shell: Shell, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both numbers come from their variables, an option stands above one, and a start is judged by them."""
+    monkeypatch.setenv("ALMA_JOBS_RUNNING", "7")
+    monkeypatch.setenv("ALMA_JOB_STARTS", "1")
+    with served() as world:
+        told = json.loads(shell("jobs", "guard", "--jobs-running", "2", "--json").out)["limits"]
+        assert (told["running"], told["starts"]) == (2, 1)
+        on = quick(world)
+        assert [shell(*SUBMIT, on, "--no-queue").code for _ in range(2)] == [0, 3]
+        assert len([*world.jobs.runs]) == 1
+
+
 def test_a_run_that_is_gone_is_told(shell: Shell, served: Served) -> None:
     """A run that Alma no longer knows counts as running until somebody says otherwise."""
     with served() as world:

@@ -62,7 +62,7 @@ def test_standing(tmp_path: Path) -> None:
         journal.add([Entry(n=1, line=2, state=State.PENDING), Entry(n=2, line=3, state=State.REJECTED)])
         assert journals.standing(path).state == "in use"
     assert journals.standing(path) == journals.Standing(
-        journal=path.stem, state="open", file="/data/list.csv", rows=2, open=1
+        journal=path.stem, state="open", kind="load", file="/data/list.csv", rows=2, open=1
     )
     with Journal(path) as journal:
         journal.write(Entry(n=1, line=2, state=State.DONE, action="created"))

@@ -77,7 +77,7 @@ def test_json_is_one_object_and_options_have_variables(
         (("missing.csv", *TO), "cannot be read"),
         (("titles.csv", "--collection", "61"), "--service"),
         (("titles.csv", "--collection", "../x", "--service", "62"), "id"),
-        (("titles.csv", *TO, "--report", "report.pdf"), ".csv or .jsonl"),
+        (("titles.csv", *TO, "--report", "report.pdf"), ".csv, .xlsx or .jsonl"),
         (("titles.csv", *TO, "--report", "nowhere/report.csv"), "does not exist"),
         (("titles.csv", *TO, "--format", "kbart"), "no header that fits"),
         (("titles.csv", *TO, "--quarantine", "-1"), "quarantine"),
@@ -159,7 +159,7 @@ def test_resume_of_nothing_is_2(shell: Shell) -> None:
     [
         ("sha256", "0", "its content changed"),
         ("origin", "https://api-eu.hosted.exlibrisgroup.com", "belongs to a load into"),
-        ("action", "delete", "'delete' is no action"),
+        ("action", "destroy", "'destroy' is no action"),
         ("file", "/no/such/file", "cannot be read"),
         ("file_format", "evil", "is no format"),
     ],
@@ -182,6 +182,8 @@ def test_a_journal_is_checked_like_any_input(
                     "file_format": "csv",
                     "map_file": "",
                     "ignore_unknown": "",
+                    "bib": "retain",
+                    "dry": "",
                 }
                 | {fact: value}
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from alma_async.governance.adapt import Adaptation, Sensor
 from alma_async.settings import Limits
-from tests.governance.examples import MANY
+from tests.governance.examples import stories
 
 
 def watch(
@@ -97,48 +98,98 @@ def test_others_use_is_left_to_them() -> None:
     assert polite.per_second(1.0) == pytest.approx(25 - 9 - 6)
 
 
-def test_jitter_widens_and_does_not_cut() -> None:
-    """A lone refusal at full speed with nobody else about costs margin, not rate; the margin comes back slowly."""
+@pytest.mark.parametrize("header", [True, False])
+def test_jitter_widens_and_does_not_cut(header: bool) -> None:
+    """A lone refusal at full speed with nobody else to be seen costs margin, not rate; the margin comes back slowly."""
     adapt = Adaptation.of(Limits())
-    adapt.sensor.known_at = 10.0
+    adapt.sensor.known_at = 10.0 if header else -math.inf
     sent_at = busy(adapt, start=0.0, seconds=10)
-    assert adapt.refuse(sent_at=sent_at, now=10.2)
+    assert adapt.refuse(sent_at=sent_at, now=10.2) == 0.2
     assert adapt.margin(10.2) == pytest.approx(0.02)
     assert adapt.per_second(10.3) == 25
     assert adapt.margin(10.2 + 300) == pytest.approx(0.015)
     assert adapt.margin(10.2 + 3000) == pytest.approx(0.01)
 
 
-def test_margin_is_capped() -> None:
-    """However often it is refused, the margin stops at a tenth."""
+def test_beyond_the_widest_margin_refusals_cut() -> None:
+    """However often it is refused, the margin stops at a tenth; what jitter is left lowers the rate."""
     adapt = Adaptation.of(Limits())
-    for episode in range(100):
+    for episode in range(9):
         now = 60.0 * episode
-        adapt.sensor.known_at = now
         adapt.refuse(sent_at=busy(adapt, start=now, seconds=2), now=now + 2)
-    assert adapt.margin(6000) <= 0.10
+    assert adapt.margin(482) == pytest.approx(0.10, abs=0.01)
+    assert adapt.per_second(482) == 25
+    for episode in range(9, 20):
+        now = 60.0 * episode
+        adapt.refuse(sent_at=busy(adapt, start=now, seconds=2), now=now + 2)
+        assert adapt.margin(now + 2) <= 0.10
+    assert adapt.per_second(19 * 60 + 2) < 22
 
 
-def test_one_cut_an_episode() -> None:
-    """Refusals of calls sent before the cut are its echo and do not cut again."""
+def beside_others(foreign: float, *, known_at: float = 10.0) -> Adaptation:
+    """The header shows others."""
     adapt = Adaptation.of(Limits())
-    last = busy(adapt, start=0.0, seconds=2)
-    assert adapt.refuse(sent_at=last - 0.1, now=2.1)
-    after = adapt.per_second(2.1)
-    assert not adapt.refuse(sent_at=last, now=2.15)
-    assert adapt.per_second(2.1) == after == pytest.approx(0.85 * 25)
+    adapt.sensor.foreign, adapt.sensor.known_at = foreign, known_at
+    return adapt
 
 
-def test_a_lower_limit_is_found_from_what_was_accepted() -> None:
-    """Refused again right after a hold, the rate falls to what the server took in the second, not step by step."""
+def test_beside_others_a_refusal_is_chance() -> None:
+    """With others in sight the rate is cut by a little and soon back, and the margin stays."""
+    adapt = beside_others(9.0)
+    assert adapt.refuse(sent_at=10.0, now=10.1) == 0.2
+    assert adapt.per_second(10.1) == pytest.approx(0.85 * 0.95 * 13)
+    assert adapt.per_second(20.1) > 0.93 * 13
+    assert adapt.per_second(35.1) == pytest.approx(13)
+    assert adapt.margin(10.1) == 0.01
+
+
+def test_echoes_are_not_answered() -> None:
+    """Refusals of calls that were sent before the first refusal was known neither cut again nor hold longer."""
+    adapt = beside_others(9.0)
+    adapt.refuse(sent_at=10.0, now=10.1)
+    after = adapt.per_second(10.15)
+    assert adapt.refuse(sent_at=10.05, now=10.15) is None
+    assert adapt.refuse(sent_at=10.1, now=10.15) is None
+    assert adapt.per_second(10.15) == after
+
+
+def test_holds_double_while_refusals_follow_closely() -> None:
+    """The first hold is a fifth of the longest, the next twice as long; after a second in peace it is a fifth again."""
+    adapt, now, holds = Adaptation.of(Limits(hold=2.0)), 0.0, []
+    for pause in (0.0, 0.9, 0.9, 0.9, 0.9, 1.1):
+        now += pause
+        hold = adapt.refuse(sent_at=now, now=now)
+        assert hold is not None
+        now += hold
+        holds.append(hold)
+    assert holds == [0.4, 0.8, 1.6, 2.0, 2.0, 0.4]
+
+
+def test_a_lower_limit_is_what_was_accepted_behind_a_hold() -> None:
+    """A limit that fell to ten is known by the third refusal: the rate is what the server took in the second, not a step lower."""
+    adapt, ordinal = Adaptation.of(Limits()), 0
+    hold = adapt.refuse(sent_at=busy(adapt, start=0.0, seconds=1), now=1.0)
+    now = 1.0
+    for _ in range(2):
+        assert hold is not None
+        now += hold
+        for _ in range(11):
+            ordinal, now = ordinal + 1, now + 1.01 / adapt.per_second(now)
+            adapt.sent(ordinal, at=now)
+        hold = adapt.refuse(sent_at=now, now=now)
+    assert adapt.per_second(now) == pytest.approx(0.85 * 10)
+    assert adapt.per_second(now + 10) == pytest.approx(10, abs=0.1)
+    assert adapt.margin(now) == pytest.approx(0.02, abs=1e-4)
+
+
+def test_one_refusal_takes_four_tenths_at_most() -> None:
+    """A bucket takes a single call behind a hold; that is no reason to fall to one a second."""
     adapt = Adaptation.of(Limits())
-    adapt.refuse(sent_at=busy(adapt, start=0.0, seconds=1), now=1.1)
-    start = 2.2
-    for ordinal in range(15):
-        adapt.sent(100 + ordinal, at=start + ordinal / 20)
-    for refused in range(10, 15):
-        adapt.refuse(sent_at=start + refused / 20, now=start + 0.9)
-    assert adapt.per_second(start + 0.9) == pytest.approx(10, abs=0.5)
+    adapt.refuse(sent_at=0.0, now=0.0)
+    adapt.sent(2, at=1.1)
+    adapt.sent(3, at=1.14)
+    adapt.refuse(sent_at=1.14, now=1.15)
+    assert adapt.per_second(1.15) == pytest.approx(0.85 * 0.6 * 25)
 
 
 def test_what_siblings_sent_counts_as_accepted_too() -> None:
@@ -146,21 +197,44 @@ def test_what_siblings_sent_counts_as_accepted_too() -> None:
     adapt = Adaptation.of(Limits())
     adapt.refuse(sent_at=0.0, now=0.1)
     for own in range(6):
-        adapt.sent(100 + 4 * own, at=1.0 + own / 6)
-    adapt.refuse(sent_at=1.0 + 5 / 6, now=2.0)
-    assert adapt.per_second(2.0) > 15
+        adapt.sent(100 + 4 * own, at=0.4 + own / 8)
+    adapt.refuse(sent_at=0.4 + 5 / 8, now=1.1)
+    assert adapt.per_second(1.1) == pytest.approx(0.85 * 5 * 21 / 6)
 
 
-def test_probing_doubles_in_peace_and_halves_with_each_refusal() -> None:
-    """A ceiling that was hit again and again is approached ever more slowly, and left behind in lasting peace."""
+def test_the_ceiling_lingers_below_the_limit_it_found_and_then_leaves_it() -> None:
+    """After a cut the rate is soon back at just under what was too much, lingers there, and is at the top in forty seconds."""
     adapt = Adaptation.of(Limits())
-    climbs = []
-    for episode in range(6):
-        now = 6.0 * episode
-        adapt.refuse(sent_at=now, now=now + 0.1)
-        climbs.append(adapt.ceiling(now + 5) - adapt.ceiling(now + 0.1))
-    assert climbs[-1] < climbs[0]
-    assert adapt.per_second(30 + 200) == 25
+    adapt.ramp(0.0)
+    now = next(at / 10 for at in range(400) if adapt.ceiling(at / 10) >= 10)
+    adapt.refuse(sent_at=now, now=now)
+    assert adapt.ceiling(now) == pytest.approx(0.85 * 9.5, rel=0.01)
+    assert [adapt.ceiling(now + after) for after in (6, 10, 14)] == pytest.approx([9.5] * 3, abs=0.2)
+    assert adapt.per_second(now + 40) == 25
+
+
+def test_what_the_header_explains_needs_no_ceiling() -> None:
+    """Others came in an instant, were felt before they were seen, and left again: the rate is whole as soon as they are gone."""
+    adapt = Adaptation.of(Limits())
+    for ordinal, sent_at in enumerate((1.0, 1.5, 2.3)):
+        adapt.sent(ordinal, at=sent_at)
+        adapt.refuse(sent_at=sent_at, now=sent_at)
+    assert adapt.per_second(2.5) < 15
+    adapt.sensor.foreign, adapt.sensor.known_at = 16.0, 5.0
+    assert adapt.per_second(5.0) == 25 - 16 - 4
+    adapt.sensor.foreign, adapt.sensor.known_at = 0.0, 8.0
+    assert adapt.per_second(8.0) == 25
+
+
+def test_refused_below_what_the_header_allows_is_a_lower_limit() -> None:
+    """Others are seen, but far too few: what is accepted behind the holds is believed, and not the limit that was told."""
+    adapt, now = beside_others(4.0, known_at=3.0), 3.0
+    for _ in range(3):
+        assert adapt.refuse(sent_at=now, now=now) is not None
+        now += 1.0
+    adapt.sent(1, at=now)
+    adapt.refuse(sent_at=now, now=now)
+    assert adapt.per_second(now) < 0.5 * (25 - 4 - 2)
 
 
 def test_ramp_begins_low_and_ends_at_the_limit() -> None:
@@ -214,5 +288,4 @@ class AdaptMachine(RuleBasedStateMachine):
         assert 0.01 <= self.adapt.margin(self.now) <= 0.10
 
 
-TestAdapt = AdaptMachine.TestCase
-TestAdapt.settings = MANY
+TestAdapt = stories(AdaptMachine)

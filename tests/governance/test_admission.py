@@ -10,6 +10,7 @@ from alma_async.errors import DeadlineExceeded, QuotaExhausted
 from alma_async.governance.admission import Admission
 from alma_async.governance.allowance import Allowance
 from alma_async.governance.budget import LocalBudget
+from alma_async.governance.pacing import Terms
 from alma_async.governance.permit import Permit, State
 from alma_async.settings import Limits, Priority
 
@@ -20,7 +21,7 @@ class Desk:
     """An admission with a budget, asked at moments that the test says."""
 
     def __init__(self, **limits: Any) -> None:
-        self.budget = LocalBudget()
+        self.budget = _Far()
         self.allowance = Allowance(Limits(**limits), budget=self.budget, emit=None, jitter=lambda: 0.0)
         self.admission = Admission(self.allowance, emit=None)
         self.admission.review(0.0, WALL)
@@ -43,6 +44,13 @@ class Desk:
         )
 
 
+class _Far(LocalBudget):
+    """A store that has nothing at hand, so that a test says when a slot comes."""
+
+    def reserve_now(self, terms: Terms, *, now: float, cost: float) -> None:
+        return None
+
+
 class _Nobody:
     async def slot_for(self, permit: Permit) -> None: ...
 
@@ -63,6 +71,36 @@ async def test_the_slot_goes_to_who_is_next_when_it_is_due() -> None:
     desk.admission.line_up(interactive)
     desk.admission.turn(0.041)
     assert (interactive.state, bulk.state) == (State.GRANTED, State.READY)
+
+
+def test_what_the_store_has_at_hand_goes_at_once() -> None:
+    """Where no slot has to be waited for, one turn lets everybody go whose time has come, and takes the next slot."""
+    desk = Desk()
+    desk.admission = Admission(
+        Allowance(Limits(), budget=(budget := LocalBudget()), emit=None, jitter=lambda: 0.0), emit=None
+    )
+    desk.admission.review(0.0, WALL)
+    first, second = desk.seated(), desk.seated()
+    for permit in (first, second):
+        desk.admission.line_up(permit)
+    assert desk.admission.turn(0.0) == pytest.approx(1.01 / 25)
+    assert (first.state, second.state, budget.spent) == (State.GRANTED, State.READY, 2)
+    assert desk.admission.lacking(0.0) is None
+
+
+async def test_a_slot_that_has_to_be_waited_for_is_waited_for_once() -> None:
+    """The call that is next is told to fetch it, and nobody is while it is on its way."""
+    desk = Desk()
+    first, second = desk.seated(), desk.seated()
+    for permit in (first, second):
+        desk.admission.line_up(permit)
+    desk.admission.turn(0.0)
+    assert desk.admission.lacking(0.0) is first
+    desk.admission.fetching = True
+    assert desk.admission.lacking(0.0) is None
+    desk.admission.fetching = False
+    await desk.fetch(0.0)
+    assert desk.admission.lacking(0.0) is None
 
 
 async def test_a_slot_nobody_wants_goes_back() -> None:

@@ -46,17 +46,22 @@ class Client:
         slot = await self.budget.reserve(self.allowance.terms(now), now=now, cost=1.0, waiting=0)
         line = self.queue.lines[priority]
         permit = Permit(None, line, 1, now, "", 1.0, None, False)  # type: ignore[arg-type]
-        line.out[""] = 0
+        line.totals.out[""] = 0
         self.allowance.learn(permit, slot, signals, latency=0.2, now=now + 0.2, wall=WALL + now + 0.2)
         return slot
 
 
-async def test_refused_holds_for_the_setting_and_a_little_jitter() -> None:
-    """A refusal holds the budget for ``hold`` seconds and up to a tenth more, and says so."""
-    client = Client(hold=2.0)
-    await client.answer(Signals(throttled="second"), now=10.0)
-    assert client.budget.held_until == pytest.approx(10.2 + 2.0 + 0.05)
-    assert [type(event) for event in client.events] == [Refused, Adapted, Paused]
+async def test_refused_holds_for_a_fifth_and_twice_as_long_if_refused_again() -> None:
+    """A refusal holds for a fifth of ``hold``, each that follows closely twice as long, none longer; a little jitter on top."""
+    client = Client(hold=1.0)
+    now = 10.0
+    for expected in (0.2, 0.4, 0.8, 1.0, 1.0):
+        await client.answer(Signals(throttled="second"), now=now)
+        assert client.budget.held_until == pytest.approx(now + 0.2 + expected + 0.05)
+        now = client.budget.held_until + 0.1
+    await client.answer(Signals(throttled="second"), now=now + 2.0)
+    assert client.budget.held_until == pytest.approx(now + 2.2 + 0.2 + 0.05)
+    assert [type(event) for event in client.events[:3]] == [Refused, Adapted, Paused]
 
 
 async def test_retry_after_lengthens_the_hold() -> None:
@@ -120,9 +125,12 @@ async def test_low_tide_is_announced_once_for_each_mark() -> None:
 
 
 async def test_a_siblings_hold_slows_this_client_too() -> None:
-    """A hold that another client of the budget called for is taken as a refusal of one's own."""
+    """A hold that another client of the budget called for is taken as a refusal of one's own, also when it has just ended."""
     client = Client()
     client.allowance.terms(0.0)
+    client.budget.hold(0.9)
+    widened = client.allowance.terms(1.0).interval
+    assert widened == pytest.approx(1.02 / 25)
     client.budget.hold(2.0)
-    assert 1 / client.allowance.terms(1.0).interval < 0.9 * 25
+    assert client.allowance.terms(1.5).interval > widened / 0.9
     assert client.budget.held_until == 2.0

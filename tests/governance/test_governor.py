@@ -65,11 +65,24 @@ async def all_through(gov: Governor, count: int, priority: Priority = Priority.N
 def at_rest(gov: Governor) -> bool:
     """Nobody waits, stands or flies, and no slot is in hand."""
     queue = gov._admission.queue
-    return (queue.waiting(), queue.outstanding(), gov._admission.slot, gov._fetching) == (0, 0, None, False)
+    totals, lines = queue.totals, queue.lines.values()
+    assert totals.waiting == sum(line.waiting for line in lines)
+    assert totals.ready == sum(len(line.ready) for line in lines)
+    assert totals.outstanding == sum(line.seated + line.in_flight for line in lines)
+    assert totals.outstanding == sum(totals.out.values())
+    return (totals.waiting, totals.outstanding, gov._admission.slot, gov._admission.fetching) == (
+        0,
+        0,
+        None,
+        False,
+    )
 
 
 class Remote(LocalBudget):
     """A store that is a round trip away."""
+
+    def reserve_now(self, terms: Terms, *, now: float, cost: float) -> None:
+        return None
 
     async def reserve(self, terms: Terms, *, now: float, cost: float, waiting: int) -> Slot:
         await anyio.sleep(0.002)
@@ -334,9 +347,9 @@ async def test_dead_deadlines_are_cleared_away() -> None:
 
 
 async def test_a_refusal_holds_everybody_once() -> None:
-    """Refused for speed: for a second nobody goes; the echo of calls sent before does not prolong it."""
+    """Refused for speed: for a fifth of ``hold`` nobody goes; the echo of calls sent before does not prolong it."""
     events: list[Event] = []
-    gov = governor(emit=events.append)
+    gov = governor(Limits(hold=5.0), emit=events.append)
     permits = [await gov.acquire(priority=Priority.NORMAL) for _ in range(3)]
     for permit in permits:
         await permit.slot()
@@ -358,6 +371,9 @@ async def test_a_frozen_program_does_not_catch_up() -> None:
 
         def now(self) -> float:
             return super().now() + self.lost
+
+        def reader(self) -> Callable[[], float]:
+            return self.now
 
     clock = Freezing(epoch=NOON)
     gov = Governor(Limits(), budget=LocalBudget(), clock=clock)

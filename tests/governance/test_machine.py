@@ -11,7 +11,7 @@ import random
 import stat
 import subprocess
 import sys
-from collections import deque
+from array import array
 from itertools import pairwise
 from pathlib import Path
 
@@ -91,7 +91,7 @@ async def test_after_a_boot_the_day_lives_on_and_the_pace_does_not(path: Path) -
 
 
 @pytest.mark.parametrize(
-    "damage", [b"", b"\0" * 6000, b"SQLite format 3\0" * 400, b"alma-b1\n" + b"\xff" * 6000]
+    "damage", [b"", b"\0" * 6000, b"SQLite format 3\0" * 400, b"alma-b2\n" + b"\xff" * 6000]
 )
 async def test_a_damaged_or_foreign_file_is_an_empty_budget(path: Path, damage: bytes) -> None:
     """What is not our record is overwritten, and the first slot is a window away."""
@@ -121,6 +121,32 @@ async def test_a_deleted_file_is_made_anew(path: Path) -> None:
     path.unlink()
     assert await take(one, now=200.0) == pytest.approx(201.01)
     assert await take(two, now=200.0) == pytest.approx(201.01 + T25.interval)
+
+
+async def test_a_replaced_file_is_left_before_the_new_one_gives_a_slot(path: Path) -> None:
+    """One process still goes by the deleted file while another has the new one: together never above the limit."""
+    one = MachineBudget(path)
+    moments = [await take(one)]
+    moments += [await take(one, now=moments[-1]) for _ in range(60)]
+    path.unlink()
+    two, now = MachineBudget(path), moments[-1]
+    for _ in range(120):
+        moments += sorted([await take(one, now=now), await take(two, now=now)])
+        now = moments[-1]
+    assert busiest(moments) <= 25
+
+
+async def test_a_lost_count_takes_the_days_figures_with_it(path: Path) -> None:
+    """What is left today is reckoned from our own count of calls: where that is lost, nothing is known of today."""
+    budget = MachineBudget(path)
+    for _ in range(30):
+        await take(budget)
+    told(budget, 5000)
+    with path.open("rb+") as file:
+        file.write(b"nonsense")
+    await take(budget, now=500.0)
+    assert (budget.spent, budget.quota.left(spent=budget.spent, wall=WALL)) == (1, None)
+    assert MachineBudget(path).quota.left(spent=1, wall=WALL) is None
 
 
 async def test_a_held_lock_never_blocks_the_loop(path: Path) -> None:
@@ -166,17 +192,12 @@ async def test_a_fork_opens_its_own_file(path: Path) -> None:
     """Parent and child of a fork exclude each other: the child's lock is its own."""
     budget = MachineBudget(path)
     await take(budget)
-    parent_fd = budget._file()
+    parent_fd = budget._fd
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         fcntl.flock(parent_fd, fcntl.LOCK_EX)
-        own = budget._file()
-        try:
-            fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.write(writer, b"shared")
-        except BlockingIOError:
-            os.write(writer, b"apart")
+        os.write(writer, b"shared" if budget._lock(100.0) else b"apart")
         os._exit(0)
     os.waitpid(child, 0)
     assert os.read(reader, 10) == b"apart"
@@ -222,9 +243,10 @@ def test_hostile_values_slow_us_at_most(
     budget = MachineBudget(path)
     anyio.run(take, budget)
     assert budget._pace is not None
-    budget._pace.tat, budget._pace.held_until, budget._pace.ring = tat, held, deque(ring)
+    budget._pace.tat, budget._pace.held_until, budget._pace.ring = tat, held, array("d", ring)
     budget._quota.seen_at, budget._quota.skew, budget._quota.stopped_until = figures
-    budget._say(lambda _pace, _quota: None)
+    budget._write_pace(budget._pace)
+    budget._write_day(budget._quota)
     victim = MachineBudget(path)
 
     async def many() -> list[float]:

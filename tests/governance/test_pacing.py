@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import deque
+from array import array
 from itertools import pairwise
 
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from alma_async.governance.pacing import CATCH_UP, HORIZON, Pace, Slot, terms
-from tests.governance.examples import MANY
+from tests.governance.examples import stories
 
 T25 = terms(25, per_second=25, margin=0.01)
 
@@ -100,7 +100,7 @@ def test_hold_is_kept_and_bounded() -> None:
 
 def test_state_of_another_clock_is_an_empty_budget() -> None:
     """A pace that claims the far future gives its first slot one window from now."""
-    pace = Pace(tat=1e9, ring=deque([1e9] * 25))
+    pace = Pace(tat=1e9, ring=array("d", [1e9] * 25))
     assert pace.reserve(T25, now=10.0).at == pytest.approx(10.0 + T25.window)
 
 
@@ -195,5 +195,4 @@ class PaceMachine(RuleBasedStateMachine):
             assert b - a >= 1.01 / 25 - CATCH_UP - 1e-6
 
 
-TestPace = PaceMachine.TestCase
-TestPace.settings = MANY
+TestPace = stories(PaceMachine)

@@ -25,7 +25,7 @@ def fill(queue: Queue[Call], priority: Priority, count: int, *, start: int = 0) 
     for number in range(start, start + count):
         call = Call(number)
         line.seat(call)
-        line.ready[call] = None
+        line.line_up(call)
     return line
 
 

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from alma_async.governance.forecast import DAY, HOUR, learned
 from alma_async.governance.quota import Quota, Rule
 from alma_async.settings import Limits, Priority
-from tests.governance.examples import MANY
+from tests.governance.examples import MANY, stories
 
 NOON = 20_000 * DAY + DAY / 2
 LIMITS = Limits()
@@ -274,8 +274,7 @@ class QuotaMachine(RuleBasedStateMachine):
         assert left is None or left >= self.remaining
 
 
-TestQuota = QuotaMachine.TestCase
-TestQuota.settings = MANY
+TestQuota = stories(QuotaMachine)
 
 
 def curve(hour: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from array import array
 
 import attrs
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from alma_async.governance.forecast import HOURS
 from alma_async.governance.pacing import Pace
 from alma_async.governance.quota import Quota
-from alma_async.governance.record import SIZE, dump, parse
+from alma_async.governance.record import DAY_AT, SIZE, dump_day, dump_pace, parse_day, parse_pace
 from tests.governance.examples import MANY
 
 BOOT = b"0123456789abcdef"
@@ -23,7 +23,7 @@ _times = st.floats(-1e12, 1e12)
 @MANY
 @given(
     pace=st.builds(
-        lambda tat, held, spent, gaps: Pace(tat, held, spent, deque(sorted(tat - gap for gap in gaps))),
+        lambda tat, held, spent, gaps: Pace(tat, held, spent, array("d", sorted(tat - gap for gap in gaps))),
         _times,
         _times,
         _counts,
@@ -49,44 +49,72 @@ _times = st.floats(-1e12, 1e12)
 )
 def test_what_is_written_is_read(pace: Pace, quota: Quota) -> None:
     """Every state comes back as it was, in a bounded number of bytes."""
-    raw = dump(BOOT, pace, quota)
-    read = parse(raw, BOOT)
+    raw, day = dump_pace(BOOT, pace), dump_day(quota)
+    read = parse_pace(raw, BOOT)
     assert read is not None
     assert read[0] is not None
-    assert (attrs.astuple(read[0]), attrs.astuple(read[1]), read[2]) == (
-        attrs.astuple(pace),
-        attrs.astuple(quota),
-        pace.spent,
-    )
-    assert len(raw) <= SIZE
-    assert parse(raw + b"\0" * 100, BOOT) is not None
+    assert attrs.astuple(read[0]) == attrs.astuple(pace)
+    assert read[1] == pace.spent
+    known = parse_day(day)
+    assert known is not None
+    assert attrs.astuple(known) == attrs.astuple(quota)
+    assert len(raw) <= DAY_AT
+    assert len(day) == SIZE - DAY_AT
+    assert parse_pace(raw + b"\0" * 100, BOOT) is not None
 
 
-def test_of_another_boot_only_the_day_is_read() -> None:
-    """The clock of another boot says nothing; counts and the day's figures do."""
-    read = parse(dump(b"x" * 16, Pace(tat=5.0, spent=7), Quota(day=3, anchor=9)), BOOT)
+def test_of_another_boot_only_the_count_is_read() -> None:
+    """The clock of another boot says nothing; the count of calls does."""
+    assert parse_pace(dump_pace(b"x" * 16, Pace(tat=5.0, spent=7)), BOOT) == (None, 7)
+
+
+def test_a_long_ring_is_cut_to_its_end() -> None:
+    """Of more stamps than a record has room for the newest are kept."""
+    pace = Pace(tat=1000.0, ring=array("d", range(1000)))
+    raw = dump_pace(BOOT, pace)
+    read = parse_pace(raw, BOOT)
+    assert len(raw) == DAY_AT
     assert read is not None
-    assert (read[0], read[1].anchor, read[2]) == (None, 9, 7)
+    assert read[0] is not None
+    assert list(read[0].ring) == list(range(488, 1000))
 
 
 @MANY
 @given(st.binary(max_size=4000))
 def test_no_bytes_are_mistaken_for_a_record(raw: bytes) -> None:
     """Noise is no record, also behind our own magic."""
-    assert parse(raw, BOOT) is None
-    assert parse(b"alma-b1\n" + raw, BOOT) is None
+    for noise in (raw, b"alma-b2\n" + raw, (b"alma-b2\n" + raw).ljust(SIZE - DAY_AT, b"\0")):
+        assert parse_pace(noise, BOOT) is None
+        assert parse_day(noise) is None
 
 
 @pytest.mark.parametrize(
-    "pace", [Pace(tat=float("nan")), Pace(tat=1.0, ring=deque([9.0])), Pace(ring=deque([float("inf")]))]
+    "pace",
+    [Pace(tat=float("nan")), Pace(tat=1.0, ring=array("d", [9.0])), Pace(ring=array("d", [float("inf")]))],
 )
 def test_impossible_paces_are_no_record(pace: Pace) -> None:
     """A well-formed record with values that cannot be is not believed."""
-    assert parse(dump(BOOT, pace, Quota()), BOOT) is None
+    assert parse_pace(dump_pace(BOOT, pace), BOOT) is None
+
+
+def test_an_impossible_day_is_no_record() -> None:
+    """The same for the day's figures; an hour of the profile that cannot be is only not learned."""
+    assert parse_day(dump_day(Quota(seen_at=float("inf")))) is None
+    read = parse_day(dump_day(Quota(profile=(float("nan"), -5.0, 7.0) * (HOURS // 3))))
+    assert read is not None
+    assert read.profile[:3] == (-1.0, -1.0, 7.0)
 
 
 def test_a_flipped_bit_is_no_record() -> None:
     """Any single damaged byte is found out."""
-    raw = dump(BOOT, Pace(tat=5.0, ring=deque([1.0, 2.0])), Quota(day=3, anchor=9))
+    raw = dump_pace(BOOT, Pace(tat=5.0, ring=array("d", [1.0, 2.0])))
     for position in range(len(raw)):
-        assert parse(raw[:position] + bytes([raw[position] ^ 4]) + raw[position + 1 :], BOOT) is None
+        assert parse_pace(flipped(raw, position), BOOT) is None
+    day = dump_day(Quota(day=3, anchor=9))
+    for position in range(len(day)):
+        assert parse_day(flipped(day, position)) is None
+
+
+def flipped(raw: bytes, position: int) -> bytes:
+    """With one bit changed."""
+    return raw[:position] + bytes([raw[position] ^ 4]) + raw[position + 1 :]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from statistics import median
+from functools import partial
+from statistics import mean, median
 
 import anyio
 import pytest
@@ -13,7 +14,7 @@ from alma_async.governance.budget import LocalBudget
 from alma_async.governance.governor import Governor
 from alma_async.governance.machine import MachineBudget
 from alma_async.settings import Limits, Priority
-from tests.governance.servers import Bucket, Fixed, Institution, Sliding, crowd
+from tests.governance.servers import Bucket, Fixed, Institution, Sliding, busiest, crowd
 
 NOON = 20_000 * 86400 + 43_200.0
 WINDOWS = pytest.mark.parametrize("window", [Fixed, Sliding, Bucket])
@@ -37,24 +38,55 @@ async def test_a_load_alone(window: type[Fixed | Sliding | Bucket], jitter: floa
     assert 399 / (taken[-1] - taken[0]) >= 0.98 * 25
 
 
-@pytest.mark.parametrize("header", [True, False])
-async def test_beside_others(header: bool) -> None:
+@pytest.mark.parametrize(("window", "use"), [(Fixed, 0.95), (Sliding, 0.88), (Bucket, 0.45)])
+async def test_a_load_alone_on_a_spreading_network(
+    window: type[Fixed | Sliding | Bucket], use: float
+) -> None:
+    """Exponential jitter, 10 ms in the mean: refusals that nobody else explains move the margin, hardly the rate.
+
+    On a bucket of 1.5 tokens a gap of less than 20 ms is refused at any rate, so half is all that can be had.
+    """
+    shares = []
+    for seed in range(3):
+        clock = Clock(epoch=NOON)
+        server, gov = Institution(window(25), clock, spread=0.010, seed=seed), governor(clock)
+        await crowd(400, partial(server.until_done, gov))
+        taken = [at for at, ok in server.arrivals if ok]
+        assert server.refused <= 8
+        shares.append(399 / (taken[-1] - taken[0]) / 25)
+    assert median(shares) >= use
+
+
+@pytest.mark.parametrize(
+    ("window", "header", "limits"),
+    [
+        (Fixed, True, (0.010, 0.80, 0.032)),
+        (Fixed, False, (0.012, 0.75, 0.050)),
+        (Sliding, True, (0.013, 0.75, 0.075)),
+    ],
+)
+async def test_beside_others(
+    window: type[Fixed | Sliding], header: bool, limits: tuple[float, float, float]
+) -> None:
     """Others draw 0, 5, 15, 20 and 2 a second: few refusals on both sides, and most of what is left is used.
 
-    Against fixed seconds and random arrivals, medians of three seeds; without the header it is AIMD alone.
+    Random arrivals, means of two seeds; without the header it is the ceiling alone. Of the others 0.6 % (fixed
+    seconds) and 2.3 % (sliding) would be refused without us.
     """
-    shares = [await _beside_others(seed, header=header) for seed in range(3)]
-    own, used, theirs = (median(column) for column in zip(*shares, strict=True))
-    assert own <= (0.010 if header else 0.012)
-    assert used >= (0.78 if header else 0.60)
-    assert theirs <= (0.035 if header else 0.045)
+    shares = [await _beside_others(window, seed, header=header) for seed in range(2)]
+    own, used, theirs = (mean(column) for column in zip(*shares, strict=True))
+    assert own <= limits[0]
+    assert used >= limits[1]
+    assert theirs <= limits[2]
 
 
-async def _beside_others(seed: int, *, header: bool) -> tuple[float, float, float]:
+async def _beside_others(
+    window: type[Fixed | Sliding], seed: int, *, header: bool
+) -> tuple[float, float, float]:
     phases, clock = (0, 5, 15, 20, 2), Clock(epoch=NOON)
     begin = clock.now()
     end = begin + 60 * len(phases)
-    server = Institution(Fixed(25), clock, seed=seed, spread=0.003, latency=0.12, header=header)
+    server = Institution(window(25), clock, seed=seed, spread=0.003, latency=0.12, header=header)
     gov = governor(clock, seed=seed)
 
     async def work() -> None:
@@ -72,13 +104,16 @@ async def _beside_others(seed: int, *, header: bool) -> tuple[float, float, floa
 
 @WINDOWS
 async def test_the_limit_changes(window: type[Fixed | Sliding | Bucket]) -> None:
-    """The limit falls from 25 to 10 in the run: the new one is found within seconds, and probing costs under 2 %."""
+    """The limit falls from 25 to 10 in the run and is found within three seconds; probing it costs 1.5 %.
+
+    When it is 25 again, that is found within forty.
+    """
     clock = Clock(epoch=NOON)
-    server, gov = Institution(window(25), clock, jitter=0.002), governor(clock)
+    server, gov = Institution(window(25), clock, spread=0.003), governor(clock)
     begin = clock.now()
 
     async def work() -> None:
-        while clock.now() < begin + 130:
+        while clock.now() < begin + 120:
             await server.call(gov)
 
     async with anyio.create_task_group() as group:
@@ -86,10 +121,44 @@ async def test_the_limit_changes(window: type[Fixed | Sliding | Bucket]) -> None
             group.start_soon(work)
         await clock.sleep(10)
         server.window.limit = 10
+        await clock.sleep(70)
+        server.window.limit = 25
     after = [(at - begin - 10, taken) for at, taken in server.arrivals if at > begin + 10]
-    assert sum(not taken for _, taken in after) <= 0.02 * len(after)
-    assert sum(not taken for at, taken in after if 4 < at < 20) <= 4
-    assert sum(taken for at, taken in after if at > 20) / 100 >= 0.85 * 10
+    low = [(at, taken) for at, taken in after if at < 70]
+    assert busiest([at for at, _ in low if at > 2]) <= 11
+    assert sum(not taken for _, taken in low) <= 0.015 * len(low)
+    assert sum(taken for at, taken in low if at > 10) >= 0.9 * 600
+    assert sum(taken for at, taken in after if 105 < at < 110) >= 0.95 * 125
+
+
+async def test_interactive_calls_wait_for_nobody_but_each_other() -> None:
+    """Beside two thousand waiting bulk calls each interactive one has the next slot that no earlier one has."""
+    clock = Clock(epoch=NOON)
+    server, gov, rng = Institution(Sliding(25), clock, latency=0.25), governor(clock), random.Random(3)
+    arrivals: list[float] = []
+    waits: list[float] = []
+
+    async def person() -> None:
+        start = clock.now()
+        arrivals.append(start)
+        with await gov.acquire(priority=Priority.INTERACTIVE, kind="get") as permit:
+            await permit.slot()
+            waits.append(clock.now() - start)
+            permit.sent()
+
+    async with anyio.create_task_group() as group:
+        for _ in range(2000):
+            group.start_soon(server.call, gov, Priority.BULK)
+        await clock.sleep(2)
+        for _ in range(200):
+            await clock.sleep(rng.expovariate(5.0))
+            group.start_soon(person)
+        await clock.sleep(1)
+        group.cancel_scope.cancel()
+    slot, free_at = 1.01 / 25, 0.0
+    for arrival, wait in zip(arrivals, waits, strict=True):
+        free_at = max(arrival, free_at) + slot
+        assert wait <= free_at - arrival + 1e-6
 
 
 async def test_two_governors_of_one_machine(tmp_path) -> None:
@@ -115,19 +184,20 @@ async def test_two_governors_of_one_machine(tmp_path) -> None:
 
 
 async def test_a_hold_reaches_the_sibling(tmp_path) -> None:
-    """When one client is refused, the other one of the machine holds as well, and slows down."""
+    """When one client is refused again and again, the other one of the machine holds as well, and slows down."""
     clock = Clock(epoch=NOON)
     path = tmp_path / "budgets" / "x.budget"
     one, two = (Governor(Limits(), budget=MachineBudget(path), clock=clock) for _ in range(2))
     server = Institution(Fixed(25), clock)
     await server.call(one)
     server.window.limit = 0
-    assert (await server.call(one)).throttled == "second"
+    for _ in range(3):
+        assert (await server.call(one)).throttled == "second"
     server.window.limit = 25
     start = clock.now()
     await server.call(two)
-    assert server.sends[-1] - start >= 0.95
-    assert two.snapshot().per_second < 24
+    assert server.sends[-1] - start >= 0.75
+    assert two.snapshot().per_second < 25 / 1.015
 
 
 async def test_a_day_with_the_whole_governor() -> None:

@@ -2,23 +2,25 @@
 
 The planner knows everything and loses no time: every end and every moment at which a start leaves the window. Its rule
 is the simplest, the first in the line that may go; ``bound`` proves for a case that no other order is faster.
+
+The guard's schedule is that of three clients, each with its own hold on the ledger and the budget of one machine, and is
+told by the simulator, which counts running jobs and starts itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import anyio
 import attrs
 
-from alma_async import sim
+from alma_async import AlmaClient, sim
 from alma_async.clock import Clock
-from alma_async.guard.ledger import SqliteLedger
-from alma_async.guard.runner import JobGuard
-from tests.guard.model import ModelAlma
-from tests.guard.ports import ModelPort
+from alma_async.governance.machine import machine_budget
+from alma_async.guard.ledger import job_ledger
 
 EPOCH = 1_790_000_000.0
 
@@ -58,25 +60,59 @@ def bound(case: Case, *, running: int = 3, starts: int = 5, window: float = 3600
     return max(by_slots, by_window)
 
 
-def guarded(case: Case, path: Path, *, processes: int = 3) -> ModelAlma:
-    """The case by the guard, in virtual time: what the server saw."""
+@attrs.frozen
+class Lived:
+    """What the server saw: when each run started, how many it refused, the most that ran at once, the most in an hour."""
 
-    async def main() -> ModelAlma:
-        clock = Clock(epoch=EPOCH)
-        model = ModelAlma(time=clock.wall, duration=lambda _: case.duration)
-        ledgers = [SqliteLedger(path) for _ in range(processes)]
-        guards = [JobGuard(ledger, ModelPort(model, clock), clock=clock) for ledger in ledgers]
-        await _submit_all(guards, case.jobs)
-        for ledger in ledgers:
-            ledger.close()
-        return model
+    starts: list[float]
+    refused: int
+    running: int
+    hourly: int
+    calls: int
+
+
+def guarded(case: Case, folder: Path, *, processes: int = 3) -> Lived:
+    """The case by the guard, in virtual time."""
+
+    async def main() -> Lived:
+        world = sim.World(sim.Config(epoch=EPOCH, latency=0.2))
+        for job_id in sorted(set(case.jobs)):
+            world.jobs.add(sim.Job(id=job_id, name=job_id, category="PORTFOLIO", duration=case.duration))
+        async with sim.serve(world) as server, AsyncExitStack() as stack:
+            clients = [
+                await stack.enter_async_context(_client(server.base_url, folder)) for _ in range(processes)
+            ]
+            await _submit_all(clients, case.jobs)
+        return _lived(world)
 
     options: dict[str, Any] = {"loop_factory": sim.VirtualTimeLoop}
     return anyio.run(main, backend="asyncio", backend_options=options)
 
 
-async def _submit_all(guards: Sequence[JobGuard], jobs: Sequence[str]) -> None:
+def _client(base_url: str, folder: Path) -> AlmaClient:
+    """What one process of a machine has of its own, and what it shares with the others."""
+    return AlmaClient(
+        "sim-planner",
+        base_url=base_url,
+        budget=machine_budget(base_url, directory=folder),
+        ledger=job_ledger(base_url, directory=folder),
+        clock=Clock(epoch=EPOCH),
+    )
+
+
+async def _submit_all(clients: Sequence[AlmaClient], jobs: Sequence[str]) -> None:
     async with anyio.create_task_group() as tasks:
         for number, job in enumerate(jobs):
-            tasks.start_soon(guards[number % len(guards)].submit, job)
+            tasks.start_soon(clients[number % len(clients)].jobs.submit, job)
             await anyio.sleep(1.0)  # so that all see them come in the same order
+
+
+def _lived(world: sim.World) -> Lived:
+    told = world.jobs.summary()
+    return Lived(
+        starts=sorted(run.submitted_at - EPOCH for run in world.jobs.runs),
+        refused=world.jobs.refused.total() + world.tally.refused.total(),
+        running=told["most_running"],
+        hourly=max(told["most_starts"].values()),
+        calls=len(world.tally.received),
+    )

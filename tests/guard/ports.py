@@ -127,8 +127,8 @@ class ModelPort:
 
 
 @asynccontextmanager
-async def served(model: ModelAlma, *, mute: Callable[[], bool] = lambda: False) -> AsyncIterator[int]:
-    """The model server for other processes; its port. While ``mute`` says so, it does what it is told and never answers."""
+async def served(model: ModelAlma) -> AsyncIterator[int]:
+    """The model server for other processes; its port."""
 
     async def serve(stream: Any) -> None:
         async with stream:
@@ -138,10 +138,7 @@ async def served(model: ModelAlma, *, mute: Callable[[], bool] = lambda: False) 
                     asked = json.loads(await lines.receive_until(b"\n", 65536))
                 except (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError):
                     return
-                answer = _answer(model, asked)
-                if asked["do"] == "start" and mute():
-                    await anyio.sleep_forever()
-                await stream.send(json.dumps(answer).encode() + b"\n")
+                await stream.send(json.dumps(_answer(model, asked)).encode() + b"\n")
 
     async with (
         await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,

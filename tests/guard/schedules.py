@@ -38,8 +38,14 @@ PATIENCE = Patience(glance=60.0, look_first=30.0, look_share=0.2, look_longest=2
 
 @attrs.define
 class Story:
-    """What became of one schedule, or of many: ``mistaken`` counts runs that were reported as not to be found."""
+    """What became of one schedule, or of many.
 
+    ``broken`` counts schedules in which we exceeded a limit (``over``: starts) or started something twice; ``mistaken``, runs that
+    were reported as not to be found.
+    """
+
+    schedules: int = 1
+    broken: int = 0
     submitted: int = 0
     started: int = 0
     unknown: int = 0
@@ -191,6 +197,7 @@ class Institution:
         self.story.unknown = len(self.given_up)
         self.story.mistaken = sum(name.split()[0] in self.given_up for name in names)
         self.story.over, self.story.refused = self.model.over, self.model.refused
+        self.story.broken = int(self.story.over + self.story.twice > 0)
         self.story.unfinished = sum(map(len, work))
         self.story.calls = self.model.calls
         return self.story

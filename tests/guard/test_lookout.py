@@ -10,7 +10,8 @@ import pytest
 from alma_async.clock import Clock
 from alma_async.guard.ledger import SqliteLedger
 from alma_async.guard.lookout import Lookout
-from alma_async.guard.rules import JobLimits, Patience
+from alma_async.guard.rules import Patience
+from alma_async.settings import JobLimits
 from tests.guard.model import ModelAlma
 from tests.guard.ports import ModelPort
 

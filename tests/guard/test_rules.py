@@ -13,7 +13,8 @@ from alma_async.errors import ConfigurationError
 from alma_async.guard.book import EVERY_JOB, Block, Book, Run, Waiter, Why
 from alma_async.guard.lifecycle import State
 from alma_async.guard.port import ServerTime
-from alma_async.guard.rules import Go, JobLimits, Patience, Taken, WaitUntil, ask, decide, reserve, settle
+from alma_async.guard.rules import Go, Patience, Taken, WaitUntil, ask, decide, reserve, settle
+from alma_async.settings import JobLimits
 from tests.guard.ports import FULL, LOST, NOT_SENT, OVERLAP
 
 LIMITS, PATIENCE = JobLimits(margin=0.0), Patience()

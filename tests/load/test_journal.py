@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
 import stat
 import subprocess
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
 
 import attrs
 import pytest
@@ -83,6 +86,16 @@ def test_an_intent_found_at_start_up_is_of_unknown_outcome(path):
     assert second.since == NOW
 
 
+def test_a_reboot_begins_the_quarantine_anew(path):
+    """What rested before a reboot rests again in full, whatever the civil clock says by then."""
+    with Journal(path) as journal:
+        journal.add([entry(1), entry(2)])
+        change(journal, 1, state=State.INTENT, since=Moment(wall=900.0, mono=20.0, boot="a"))
+        change(journal, 2, state=State.UNKNOWN, since=Moment(wall=900.0, mono=20.0, boot="a"))
+        assert journal.orphaned(NOW) == 1
+        assert [e.since for e in journal.entries()] == [NOW, NOW]
+
+
 @pytest.mark.parametrize(
     ("then", "now", "expected"),
     [
@@ -91,17 +104,13 @@ def test_an_intent_found_at_start_up_is_of_unknown_outcome(path):
             Moment(wall=9999, mono=15, boot="b"),
             5,
         ),  # the civil clock was stepped
-        (Moment(wall=0, mono=10, boot="b"), Moment(wall=60, mono=3, boot="c"), 60),  # another boot
-        (
-            Moment(wall=100, mono=10, boot="b"),
-            Moment(wall=60, mono=3, boot="c"),
-            0,
-        ),  # another boot, clock set back
-        (Moment(wall=100, mono=10, boot=""), Moment(wall=160, mono=300, boot=""), 60),  # boots unknown
+        (Moment(wall=0, mono=10, boot="b"), Moment(wall=60, mono=300, boot="c"), 0),  # another boot
+        (Moment(wall=100, mono=10, boot="b"), Moment(wall=60, mono=3, boot="b"), 0),  # cannot be
+        (Moment(wall=100, mono=10, boot=""), Moment(wall=160, mono=300, boot=""), 0),  # boots unknown
     ],
 )
 def test_elapsed_time_is_never_overstated_by_a_clock(then, now, expected):
-    """Within a boot the monotonic clock counts; across boots the civil one, and going back counts as nothing."""
+    """Within a boot the monotonic clock counts; across boots nothing is known to have passed."""
     assert then.elapsed(now) == expected
 
 
@@ -172,19 +181,159 @@ def test_a_changed_byte_is_noticed(path):
             journal.former(2)
 
 
-def test_the_first_former_state_stands(path):
-    """What an object was before the load is kept once, small, and comes back as it was."""
+def test_a_former_state_comes_back(path):
+    """What an object was before the load is kept small, and comes back as it was."""
     body = (
         b'{"id":"53","public_note":"a","notes":[],"linking_details":{"static_url":"jkey=https://www.x.example"}}'
         * 20
     )
     with Journal(path) as journal:
+        journal.keep(7, b"earlier")
         journal.keep(7, body)
-        journal.keep(7, b"later")
         assert journal.former(7) == body
         assert journal.former(8) is None
+        journal.check()
         (size,) = journal._db.execute("SELECT length(body) FROM former").fetchone()
         assert size < len(body) / 10
+
+
+@pytest.mark.parametrize("table", ["meta", "entry", "former", "existing"])
+def test_a_missing_record_is_noticed(path, table):
+    """A record that is gone is missed, whichever it is, though every other one be well."""
+    with Journal(path) as journal:
+        fill(journal)
+        journal.check()
+    with sqlite3.connect(path) as db:
+        db.execute(f"DROP TRIGGER {table}_DELETE")
+        db.execute(f"DELETE FROM {table} WHERE rowid = 3" if table in ("entry", "former") else DELETE[table])
+    db.close()
+    with Journal(path) as journal, pytest.raises(JournalError, match="the number of its records"):
+        journal.check()
+
+
+DELETE = {
+    "meta": "DELETE FROM meta WHERE name = 'action'",
+    "existing": "DELETE FROM existing WHERE portfolio_id = '533'",
+}
+
+
+def fill(journal):
+    """Some of everything that a journal holds."""
+    journal.note({"action": "upsert", "planned": "1"})
+    journal.add(entry(n, payload=b"p%d" % n) for n in range(1, 41))
+    journal.add_existing((f"53{n}", f"99{n}") for n in range(40))
+    for n in range(1, 21):
+        journal.keep(n, b'{"id":"53%d","public_note":"as it was"}' % n)
+        change(journal, n, state=State.DONE, portfolio_id=f"54{n}", action="created", since=NOW)
+
+
+def told(path):
+    """All that a load believes of a journal, once it has checked it."""
+    with Journal(path) as journal:
+        journal.check()
+        entries = journal.entries()
+        meta = {name: value for name, value in journal.meta().items() if name != "seen"}
+        return entries, meta, [journal.was_there(f"53{n}") for n in range(45)], [journal.former(n) for n in range(45)]
+
+
+@pytest.fixture(params=["closed", "killed"])
+def damageable(path, request):
+    """The files of a journal that was closed, or whose process was killed: bytes by name, and a place to damage them."""
+    with Journal(path) as journal:
+        fill(journal)
+        if request.param == "killed":
+            change(journal, 30, state=State.INTENT, since=NOW)
+            files = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    if request.param == "closed":
+        files = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    assert ("a.load-wal" in files) == (request.param == "killed")
+    fast = TemporaryDirectory(dir=next(filter(os.path.isdir, ("/dev/shm", gettempdir()))))  # noqa: S108 - no fsync there
+
+    place = Path(fast.name)
+
+    def put(name=None, content=b""):
+        for old in place.iterdir():
+            old.unlink()
+        for each, whole in files.items():
+            (place / each).write_bytes(content if each == name else whole)
+        return place / "a.load"
+
+    yield files, put
+    fast.cleanup()
+
+
+def noticed(path, whole, what):
+    """Whether a damage is noticed; one that is not may change nothing that is believed."""
+    try:
+        believed = told(path)
+    except (JournalError, ConfigurationError):
+        return True
+    assert believed == whole, what
+    return False
+
+
+def test_a_flipped_bit_is_noticed_or_harmless(damageable):
+    """Of 500 flipped bits none makes the journal tell anything else than it was told."""
+    files, put = damageable
+    whole, rng, found = told(put()), random.Random(5), 0
+    names = sorted(files)
+    for _ in range(250):
+        name = rng.choices(names, weights=[len(files[each]) for each in names])[0]
+        at, bit = rng.randrange(len(files[name])), 1 << rng.randrange(8)
+        content = bytearray(files[name])
+        content[at] ^= bit
+        found += noticed(put(name, bytes(content)), whole, f"bit {bit} of byte {at} of {name}")
+    assert found > 50
+
+
+def test_a_cut_is_noticed_or_harmless(damageable):
+    """Cut off at any page, or without one of its files, a journal never tells less than it was told."""
+    files, put = damageable
+    whole, found = told(put()), 0
+    for name, content in files.items():
+        for length in range(0, len(content), 4096):
+            found += noticed(put(name, content[:length]), whole, f"{name} cut to {length} of {len(content)} bytes")
+    for name in files:
+        path = put()
+        if name != path.name:  # where there is none, a new one begins
+            path.with_name(name).unlink()
+            found += noticed(path, whole, f"without {name}")
+    assert found > len(files)
+
+
+def test_an_older_copy_is_refused(path):
+    """A journal restored from a backup in the place of the newer one would send again what was sent since."""
+    with Journal(path) as journal:
+        fill(journal)
+    older = path.read_bytes()
+    with Journal(path) as journal:
+        change(journal, 30, state=State.DONE, portfolio_id="99")
+    path.write_bytes(older)
+    with pytest.raises(JournalError, match="its end"):
+        Journal(path)
+
+
+def test_an_owner_who_was_replaced_writes_nothing(path):
+    """Where the lock failed and another process signed the journal, the first one's next commit is refused."""
+    with Journal(path) as journal:
+        journal.add([entry(1)])
+        journal._db.execute("UPDATE owner SET nonce = x'00'")
+        with pytest.raises(JournalInUse, match="taken over"):
+            change(journal, 1, state=State.INTENT)
+        assert journal.get(1).state is State.PENDING
+
+
+def test_links_and_open_directories_are_refused(path, tmp_path):
+    """No link is followed, and nothing is written where everybody could put a file."""
+    path.parent.mkdir()
+    (tmp_path / "elsewhere").touch()
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(JournalError, match="cannot be opened"):
+        Journal(path)
+    path.unlink()
+    path.parent.chmod(0o777)
+    with pytest.raises(JournalError, match="everybody"):
+        Journal(path)
 
 
 def test_other_files_are_refused(path):

@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 import json
 import os
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
+import openpyxl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from alma_async.errors import ConfigurationError
-from alma_async.load.entries import Entry, State
+from alma_async.load.entries import Difference, Entry, State
 from alma_async.load.journal import Journal, JournalError
 from alma_async.load.report import COLUMNS, cell, check_path, record, write_report
 
@@ -22,7 +25,15 @@ HOSTILE = (
 )  # fmt: skip
 
 ENTRIES = [
-    Entry(n=1, line=2, state=State.DONE, mms_id="991", portfolio_id="53", action="created"),
+    Entry(
+        n=1,
+        line=2,
+        state=State.DONE,
+        mms_id="991000012345678901",
+        portfolio_id="53000000000004711",
+        action="updated",
+        differences=(Difference("public_note", "=OLD()", "new"), Difference("url", "", "https://x.example")),
+    ),
     Entry(
         n=2,
         line=3,
@@ -80,7 +91,9 @@ def test_csv_reads_back(journal: Journal, tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == COLUMNS
     assert [row["state"] for row in rows] == ["done", "rejected", "duplicate", "pending"]
-    assert rows[0] | {"line": "2", "mms_id": "991", "portfolio_id": "53", "action": "created"} == rows[0]
+    assert (rows[0]["mms_id"], rows[0]["action"]) == ("991000012345678901", "updated")
+    assert rows[0]["before"] == "public_note: =OLD()"
+    assert rows[0]["after"] == "public_note: new; url: https://x.example"
     assert rows[1]["message"] == '\'=cmd|"x", "y" z'
 
 
@@ -138,9 +151,44 @@ def test_a_failure_keeps_the_old_file(tmp_path: Path) -> None:
     assert sorted(item.name for item in tmp_path.glob("*report*")) == ["report.csv"]
 
 
+def test_xlsx_is_text_throughout(journal: Journal, tmp_path: Path) -> None:
+    """Each cell is text: ids keep all their digits, nothing is a formula, no character breaks the file, long ones are cut."""
+    journal.write(attrs.evolve(ENTRIES[3], message=f"=1+1 \x00\x1b{'x' * 40_000}"))
+    path = tmp_path / "report.xlsx"
+    assert write_report(journal, path) == 4
+    sheet = openpyxl.load_workbook(path).active
+    cells = list(sheet.iter_rows())
+    assert [cell.value for cell in cells[0]] == list(COLUMNS)
+    assert {cell.data_type for row in cells for cell in row if cell.value is not None} == {"s"}
+    assert cells[1][1].value == "991000012345678901"
+    assert cells[1][5].value == "public_note: =OLD()"
+    assert cells[2][8].value == '=cmd|"x", "y" z'
+    assert cells[4][8].value.startswith("=1+1   xxx")
+    assert len(cells[4][8].value) == 32_767
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_xlsx_needs_no_memory(tmp_path: Path) -> None:
+    """Five times as many rows take no more memory to write."""
+
+    def peak(rows: int) -> int:
+        with Journal(tmp_path / f"{rows}.load") as journal:
+            journal.add(
+                Entry(n=n, line=n + 1, state=State.PENDING, message="x" * 50) for n in range(1, rows + 1)
+            )
+            tracemalloc.start()
+            try:
+                write_report(journal, tmp_path / "report.xlsx")
+                return tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+
+    assert peak(5000) < peak(1000) * 1.3 + 200_000
+
+
 @pytest.mark.parametrize("name", ["report.txt", "report", "csv", "nowhere/report.csv"])
 def test_other_paths_are_refused(journal: Journal, tmp_path: Path, name: str) -> None:
-    """Only .csv and .jsonl in a directory that exists; it can be asked beforehand."""
+    """Only .csv, .xlsx and .jsonl in a directory that exists; it can be asked beforehand."""
     with pytest.raises(ConfigurationError):
         check_path(tmp_path / name)
     with pytest.raises(ConfigurationError):

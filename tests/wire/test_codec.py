@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 import attrs
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alma_async.errors import BadAnswer, InvalidRequest
-from alma_async.wire.codec import DEEPEST, LARGEST, Model, dumps, loads, structure, unstructure
+from alma_async.wire.codec import DEEPEST, LARGEST, Model, _checked, dumps, loads, structure, unstructure
 
 seeded = settings(derandomize=True, database=None, deadline=None, max_examples=100)
 
@@ -98,6 +100,42 @@ def test_the_bounds_are_the_last_that_pass() -> None:
     assert dumps(unstructure(structure({"unknown": deep}, Thing))) == dumps({"unknown": deep})
     assert len(loads(b'"' + b"a" * (LARGEST - 2) + b'"')) == LARGEST - 2
     assert loads(b"[18446744073709551615, -9223372036854775808]") == [2**64 - 1, -(2**63)]
+
+
+numerals = st.from_regex(r"-?(0|[1-9][0-9]{0,24})(\.[0-9]{1,22})?([eE][+-]?[0-9]{1,3})?", fullmatch=True)
+nests = st.builds(
+    lambda deep, left, right, inner: left * deep + inner + right * deep,
+    st.integers(DEEPEST - 3, DEEPEST + 3),
+    *(st.just(one) for one in ("[", "]")),
+    numerals,
+)
+
+
+@given(st.lists(numerals | nests | st.just('"]]["') | st.just('"12e30"'), min_size=1, max_size=4))
+@seeded
+def test_what_the_text_lets_pass_the_walk_would_too(members: list[str]) -> None:
+    """A body that is not walked, since its text looks plain, holds nothing that the walk would refuse."""
+    body = f"[{', '.join(members)}]".encode()
+    try:
+        value = orjson.loads(body)
+    except ValueError:
+        return
+    try:
+        _checked(value)
+    except ValueError:
+        with pytest.raises(BadAnswer):
+            loads(body)
+    else:
+        assert loads(body) == value
+
+
+@pytest.mark.parametrize(
+    "body", [b"[9223372036854775808e0]", b"[1e19]", b"[1E+19]", b"[12345678901234567890.5]", b"[0.5e20]"]
+)
+def test_a_number_of_more_than_64_bits_is_seen_in_every_spelling(body: bytes) -> None:
+    """Digits, point and exponent are told from the text alone, so each way to write a long number must show there."""
+    with pytest.raises(BadAnswer, match="more than 64 bits"):
+        loads(body)
 
 
 def test_a_byte_order_mark_is_skipped_and_a_repeated_member_counts_last() -> None:
@@ -222,6 +260,30 @@ def test_an_answer_that_is_no_object_is_refused(raw: Any) -> None:
         structure(raw, Thing)
 
 
+def compiled_for(names: str) -> int:
+    """How often Python compiles while a class is read for the first time that holds one other class under these names."""
+    inner = attrs.make_class("Inner", {"value": attrs.field(default=None, type=str)}, bases=(Model,))
+    fields = {name: attrs.field(factory=inner, type=inner) for name in names}
+    outer = attrs.make_class("Outer", fields, bases=(Model,))
+    seen = 0
+
+    def watch(_: object, event: str, called: object) -> None:
+        nonlocal seen
+        seen += event == "c_call" and called is compile
+
+    sys.setprofile(watch)
+    try:
+        structure({}, outer)
+    finally:
+        sys.setprofile(None)
+    return seen
+
+
+def test_a_class_is_compiled_once_however_many_fields_hold_it() -> None:
+    """The code that reads a class is made once, since making it costs a thousand times as much as running it."""
+    assert compiled_for("abcdef") == compiled_for("a") > 0
+
+
 def test_a_list_is_structured_by_itself() -> None:
     """The items of a page can be read without its envelope."""
     assert structure([{"text": "a"}, {}], list[Thing]) == [Thing(text="a"), Thing()]
@@ -251,6 +313,18 @@ def shuffled(members: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[di
 
 codes = shuffled({"value": text_forms, "desc": text_forms})
 code_forms = st.none() | st.just("") | codes
+
+
+@given(st.dictionaries(st.sampled_from([f.name for f in attrs.fields(Thing)]), anything, max_size=4))
+@seeded
+def test_any_json_reads_or_is_a_bad_answer(raw: dict[str, Any]) -> None:
+    """Whatever stands in a member, the object is read, or every fault is told with its place."""
+    try:
+        structure(raw, Thing)
+    except BadAnswer as error:
+        assert error.message.startswith("$.")
+
+
 days = (
     st.dates()
     .map(str)

@@ -60,6 +60,13 @@ def test_own_pattern():
         route.bind("M1/instances")
 
 
+@pytest.mark.parametrize("ids", [(), ("1", "2")])
+def test_as_many_ids_as_places(ids):
+    """An id too few or too many is a mistake of the program, not a shorter path."""
+    with pytest.raises(ValueError, match="zip"):
+        ROUTE.bind(*ids)
+
+
 def test_safety_and_query():
     """GET is a read, all else a write; query members that are None are left out."""
     assert ROUTE.safety is Safety.READ
@@ -77,6 +84,9 @@ def test_safety_and_query():
         "http://api-eu.hosted.exlibrisgroup.com/almaws/v1/bibs/1",
         "https://api-eu.hosted.exlibrisgroup.com.evil.example/almaws/v1/x",
         "/almaws/v1/../../secret",
+        "/almaws/v1/..",
+        "/almaws/v1/.../x",
+        "/almaws/v1/./",
         "/almaws/v1/%2e%2e/x",
         "/almaws/v1/bibs?apikey=x",
         "/almaws/v1/bibs#x",
@@ -101,3 +111,8 @@ def test_links_of_the_same_origin_are_taken():
     assert (
         raw_path("/almaws/v1/x/portfolios/", origin=ORIGIN, root="/almaws/v1/") == "/almaws/v1/x/portfolios/"
     )
+
+
+def test_dots_inside_a_segment_are_fine():
+    """Only a segment of nothing but dots can lead elsewhere."""
+    assert raw_path("/almaws/v1/a.b/..c/d..", origin=ORIGIN, root="/almaws/v1/") == "/almaws/v1/a.b/..c/d.."

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import attrs
 
-from alma_async.load.readers.text import shown
+from alma_async.load.readers.text import Record, shown
 from alma_async.load.rows import BadRow, Coverage, Problem, later
 
 __all__ = [
@@ -36,11 +36,16 @@ _LONGEST: Final = 128 * 1024  # the csv module's own limit, kept for files that 
 _ID: Final = re.compile("[0-9]{1,32}")
 _SCIENTIFIC: Final = re.compile(r"[0-9]+([.,][0-9]+)?E\+?[0-9]+", re.IGNORECASE)
 _DECIMAL: Final = re.compile(r"[0-9]+[.,]0*")
-_DATE: Final = re.compile("([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2}))?)?")
+_DATE: Final = re.compile("[0-9]{4}(-[0-9]{2}(-[0-9]{2})?)?")
+_BEGINS: Final = ("from_year", "from_month", "from_day")
+_ENDS: Final = ("until_year", "until_month", "until_day")
 _UNSOUND: Final = re.compile("[\x00-\x1f\x7f-\x9f\ufffd]")
 _UNSOUND_IN_NOTE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]")
 _URL: Final = re.compile(r"jkey=\S+|(?i:https?)://[^\s/?#:]\S*")
-_AVAILABILITY: Final = {"11": "11", "ACTIVE": "11", "10": "10", "INACTIVE": "10"}
+_AVAILABILITY: Final = {
+    **dict.fromkeys(("11", "ACTIVE", "AVAILABLE"), "11"),
+    **dict.fromkeys(("10", "INACTIVE", "NOT AVAILABLE"), "10"),
+}
 
 
 def record_id(text: str) -> str:
@@ -96,7 +101,7 @@ def url(text: str) -> str:
 def availability(text: str) -> str:
     """Alma's code for available or not."""
     try:
-        return _AVAILABILITY[text.upper()]
+        return _AVAILABILITY[" ".join(text.upper().split())]
     except KeyError:
         raise ValueError("is no availability (11 or ACTIVE, 10 or INACTIVE)") from None
 
@@ -110,15 +115,13 @@ def flag(text: str) -> str:
 
 def date(text: str) -> tuple[str, ...]:
     """Year, month and day as far as they are given."""
-    found = _DATE.fullmatch(text)
-    if not found:
+    if not _DATE.fullmatch(text):
         raise ValueError("is no date (YYYY, YYYY-MM or YYYY-MM-DD)")
-    year, month, day = found.groups()
     try:
-        calendar_date(int(year), int(month or 1), int(day or 1))
+        calendar_date.fromisoformat(text + "-01-01"[len(text) - 4 :])
     except ValueError:
         raise ValueError("is a date that does not exist") from None
-    return tuple(part for part in (year, month, day) if part)
+    return tuple(text.split("-"))
 
 
 @attrs.frozen
@@ -128,6 +131,12 @@ class Cells:
     lines: tuple[int, ...]
     texts: Mapping[str, str]
     problems: list[Problem] = attrs.field(factory=list)
+    warnings: list[str] = attrs.field(factory=list)
+
+    @classmethod
+    def of(cls, record: Record) -> Cells:
+        """The cells of a record, with what reading it has shown already."""
+        return cls(record.lines, record.cells, list(record.problems), list(record.warnings))
 
     def read(self, column: str, check: Callable[[str], T]) -> T | None:
         """The value of a cell; None where the cell is blank, missing or wrong."""
@@ -167,8 +176,8 @@ def coverage(cells: Cells, columns: CoverageColumns) -> Coverage | None:
     begins = cells.read(columns.begins, date) or ()
     ends = cells.read(columns.ends, date) or ()
     found = Coverage(
-        **dict(zip(("from_year", "from_month", "from_day"), begins, strict=False)),
-        **dict(zip(("until_year", "until_month", "until_day"), ends, strict=False)),
+        **dict(zip(_BEGINS, begins, strict=False)),
+        **dict(zip(_ENDS, ends, strict=False)),
         from_volume=cells.read(columns.from_volume, text),
         until_volume=cells.read(columns.until_volume, text),
         from_issue=cells.read(columns.from_issue, text),

@@ -1,4 +1,4 @@
-"""The native CSV: one line per portfolio, columns named after what they set.
+"""The native table: one row per portfolio, columns named after what they set; CSV, or the same columns in a workbook.
 
 Decides what each column may hold. A blank cell leaves its field alone and ``<clear>`` empties it. The coverage columns are one
 field together, since a statement is one object of Alma's: a part that is blank beside a part that is given is absent from it.
@@ -12,25 +12,31 @@ from typing import Final, Literal, TypeVar
 
 from alma_async.load.readers import cells as kinds
 from alma_async.load.readers.cells import Cells, CoverageColumns
-from alma_async.load.readers.text import Record, TextFile, quoted_records, shown
+from alma_async.load.readers.table import Table
+from alma_async.load.readers.text import Layout, Record, shown
 from alma_async.load.rows import CLEAR, BadRow, Clear, Coverage, Embargo, InputError, Row
 
-__all__ = ["COLUMNS", "read"]
+__all__ = ["COLUMNS", "KEYS", "VALUES", "read"]
 
 T = TypeVar("T")
 
-IDS: Final = ("mms_id", "portfolio_id")
+KEYS: Final = ("mms_id", "portfolio_id")
+PLACE: Final = ("collection_id", "service_id")
+"""Where the portfolio stands, which the load knows anyhow: a row of another place must not be taken for one of this."""
+
+
+_CLEAR: Final[str] = CLEAR.value
 
 
 def _is_clear(text: str) -> bool:
-    return text.casefold() == CLEAR.value
+    return text[0] == "<" and text.casefold() == _CLEAR
 
 
 def _or_clear(check: Callable[[str], T]) -> Callable[[str], T | Literal[Clear.CLEAR]]:
     return lambda text: CLEAR if _is_clear(text) else check(text)
 
 
-_VALUES: Final[Mapping[str, Callable[[str], str | Clear]]] = {
+VALUES: Final[Mapping[str, Callable[[str], str | Clear]]] = {
     column: _or_clear(check)
     for column, check in {
         "url": kinds.url,
@@ -57,10 +63,16 @@ COVERAGE: Final = CoverageColumns(
     "coverage_until_issue",
 )
 
-COLUMNS: Final = frozenset({*IDS, *_VALUES, *COVERAGE, "embargo", "title"})
+COLUMNS: Final = frozenset({*KEYS, *PLACE, *VALUES, *COVERAGE, "embargo", "title"})
+_LAYOUT: Final = Layout(
+    quoted=True,
+    read=COLUMNS,
+    ids=frozenset({*KEYS, *PLACE}),
+    dates=frozenset({COVERAGE.begins, COVERAGE.ends}),
+)
 
 
-def read(file: TextFile, *, ignore_unknown: bool = False) -> Iterator[Row | BadRow | None]:
+def read(file: Table, *, ignore_unknown: bool = False) -> Iterator[Row | BadRow | None]:
     """Check the header, and return the rows."""
     unknown = [name for name in file.header if name not in COLUMNS]
     if unknown and not ignore_unknown:
@@ -73,18 +85,23 @@ def read(file: TextFile, *, ignore_unknown: bool = False) -> Iterator[Row | BadR
     return _rows(file)
 
 
-def _rows(file: TextFile) -> Iterator[Row | BadRow | None]:
-    for record in quoted_records(file):
+def _rows(file: Table) -> Iterator[Row | BadRow | None]:
+    for record in file.records(_LAYOUT):
         yield _row(record) if isinstance(record, Record) else record
 
 
 def _row(record: Record) -> Row | BadRow:
-    cells = Cells(record.lines, record.cells)
+    cells = Cells.of(record)
     title = shown(record.cells.get("title", "")) or None
-    mms_id, portfolio_id = (cells.read(column, kinds.record_id) for column in IDS)
-    if not any(record.cells.get(column) for column in IDS):
+    mms_id, portfolio_id = (cells.read(column, kinds.record_id) for column in KEYS)
+    collection_id, service_id = (cells.read(column, kinds.record_id) for column in PLACE)
+    if not any(record.cells.get(column) for column in KEYS) and not cells.problems:
         cells.refuse("", "names neither mms_id nor portfolio_id")
-    found = ((column, cells.read(column, _VALUES[column])) for column in record.cells if column in _VALUES)
+    found = (
+        (column, cells.read(column, VALUES[column]))
+        for column, text in record.cells.items()
+        if text and column in VALUES
+    )
     values = {column: value for column, value in found if value}
     coverage = _coverage(cells)
     embargo = cells.read("embargo", _EMBARGO)
@@ -95,10 +112,13 @@ def _row(record: Record) -> Row | BadRow:
         lines=record.lines,
         mms_id=mms_id,
         portfolio_id=portfolio_id,
+        collection_id=collection_id,
+        service_id=service_id,
         title=title,
         values=values,
         coverage=coverage,
         embargo=embargo,
+        warnings=tuple(cells.warnings),
     )
 
 

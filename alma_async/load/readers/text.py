@@ -17,28 +17,52 @@ from typing import Final, NamedTuple, TextIO
 
 import attrs
 
+from alma_async.load.readers.files import kind_of
 from alma_async.load.rows import BadRow, InputError, Problem
 
-__all__ = ["Record", "TextFile", "plain_records", "quoted_records", "shown"]
+__all__ = ["Layout", "Record", "Records", "Skipped", "TextFile", "plain_records", "quoted_records", "shown"]
 
-_WORKBOOKS: Final = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # .xlsx, .xls
 _NOT_UTF8: Final = re.compile("[\udc80-\udcff]")
 _SHOWN: Final = 200
 
 
 class Record(NamedTuple):
-    """One row as text: the physical lines it stands on, and its cells by column name."""
+    """One row as text: the physical lines it stands on, its cells by column name, and what reading them has shown already."""
 
     lines: tuple[int, ...]
     cells: Mapping[str, str]
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class Skipped(NamedTuple):
+    """A row that asks for nothing, by its reason, for others to count."""
+
+    what: str
 
 
 Records = Iterator[Record | BadRow | None]
 """The records of one reading, the damaged ones already refused; None stands for each blank row, for others to count."""
 
 
+@attrs.frozen(kw_only=True)
+class Layout:
+    """What a format knows of its columns before it reads them.
+
+    ``quoted`` is how text is split. The rest is for workbooks, whose cells have types: which columns are ``read``, which of them
+    hold ``ids`` (a number may have lost digits) and which ``dates`` (anywhere else a date was something else once).
+    """
+
+    quoted: bool
+    read: frozenset[str]
+    ids: frozenset[str]
+    dates: frozenset[str]
+
+
 def shown(text: str) -> str:
     """The text cut to 200 characters, with every character escaped that could disturb a terminal or a log."""
+    if len(text) <= _SHOWN and text.isprintable():
+        return text
     safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:_SHOWN])
     return safe if len(safe) <= _SHOWN else safe[: _SHOWN - 1] + "…"
 
@@ -57,6 +81,8 @@ class TextFile:
     @classmethod
     def inspect(cls, path: Path) -> TextFile:
         """Read the file once for its encoding, and its first line that is not blank as the header."""
+        if (kind := kind_of(path)) != "text":
+            raise InputError(f"{path} is a workbook (.{kind}), where text is wanted.")
         try:
             encoding, warnings = _encoding(path)
             number, line = _header(path, encoding)
@@ -77,6 +103,10 @@ class TextFile:
         with _opened(self.path, self.encoding) as stream:
             yield from islice(stream, after, None)
 
+    def records(self, layout: Layout) -> Records:
+        """The rows under the header."""
+        return quoted_records(self) if layout.quoted else plain_records(self)
+
 
 def _opened(path: Path, encoding: str, errors: str = "replace") -> TextIO:
     # newline="" splits at CR, LF and CRLF alike and keeps them, as the csv module wants.
@@ -85,10 +115,8 @@ def _opened(path: Path, encoding: str, errors: str = "replace") -> TextIO:
 
 def _encoding(path: Path) -> tuple[str, tuple[str, ...]]:
     with path.open("rb") as raw:
-        start = raw.read(4)
-    if start in _WORKBOOKS:
-        raise InputError(f"{path} is an Excel workbook; save it as CSV UTF-8 and read that.")
-    if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        start = raw.read(2)
+    if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return "utf-16", ()
     with _opened(path, "utf-8", "surrogateescape") as stream:
         for number, line in enumerate(stream, 1):
@@ -123,7 +151,7 @@ def plain_records(file: TextFile) -> Records:
     """One record per line, split without CSV quoting, as KBART is written."""
     for number, line in enumerate(file.lines(after=file.header_line), file.header_line + 1):
         clean = unquoted if '"' in line else str.strip
-        cells = [clean(cell) for cell in line.split(file.delimiter)]
+        cells = list(map(clean, line.split(file.delimiter)))
         yield _record(file, (number,), cells) if any(cells) else None
 
 
@@ -133,7 +161,7 @@ def quoted_records(file: TextFile) -> Records:
     read = 0
     while True:
         try:
-            cells = [cell.strip() for cell in next(reader, ())]
+            cells = list(map(str.strip, next(reader, ())))
             broken = None
         except csv.Error as error:
             broken = error
@@ -149,7 +177,7 @@ def quoted_records(file: TextFile) -> Records:
 
 def _broken(lines: tuple[int, ...], error: csv.Error) -> BadRow:
     # The csv module goes on with the line after; whatever the open quote swallowed is named by its lines.
-    reason = f"has broken quoting ({error}): a quoted cell must be closed, and quotes inside it doubled"
+    reason = f"has broken quoting ({shown(str(error))}): a quoted cell must be closed, and quotes inside it doubled"
     return BadRow(line=lines[0], lines=lines, problems=(Problem(lines[0], "", reason),))
 
 

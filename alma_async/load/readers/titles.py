@@ -36,6 +36,7 @@ class Part:
     embargo: Embargo | None
     notes: str | None
     mms_ids: frozenset[str]
+    identifiers: tuple[str, ...]
     warnings: tuple[str, ...]
     problems: tuple[Problem, ...]
 
@@ -70,25 +71,27 @@ def parted(parts: Iterable[Part]) -> list[list[Part]]:
 
 
 def one_row(
-    parts: Sequence[Part], *, notes: Literal["internal_description", "public_note"] | None
+    parts: Sequence[Part],
+    *,
+    notes: Literal["internal_description", "public_note"] | None,
+    matched: bool = False,
 ) -> Row | BadRow:
-    """The title as a row, or all that speaks against it."""
+    """The title as a row, or all that speaks against it. ``matched``: identifiers suffice to name its record."""
     first, lines = parts[0], tuple(part.line for part in parts)
-    problems = [
-        *chain.from_iterable(part.problems for part in parts),
-        *_contradictions(parts),
-        *_mixed_access(parts),
-    ]
+    problems = list(chain.from_iterable(part.problems for part in parts))
+    if len(parts) > 1:
+        problems += (*_contradictions(parts), *_mixed_access(parts))
     mms_ids = sorted(frozenset[str]().union(*(part.mms_ids for part in parts)))
-    if len(mms_ids) != 1:
-        problems.append(_not_one_record(parts, mms_ids))
+    if len(mms_ids) > 1 or not (mms_ids or (matched and first.identifiers)):
+        problems.append(_not_one_record(parts, mms_ids, matched=matched))
     if problems:
         return BadRow(line=first.line, lines=lines, problems=tuple(problems), title=first.title)
     coverage = _different(parts, lambda part: part.coverage)
     return Row(
         line=first.line,
         lines=lines,
-        mms_id=mms_ids[0],
+        mms_id=mms_ids[0] if mms_ids else None,
+        identifiers=first.identifiers,
         title=first.title,
         values=_values(parts, notes),
         coverage=tuple(coverage) or None,
@@ -136,6 +139,8 @@ def _mixed_access(parts: Sequence[Part]) -> Iterator[Problem]:
 
 def _warnings(parts: Sequence[Part]) -> Iterator[str]:
     yield from dict.fromkeys(chain.from_iterable(part.warnings for part in parts))
+    if len(parts) == 1:
+        return
     if len(titles := _different(parts, lambda part: part.title)) > 1:
         yield f"the lines of this title carry different titles: {' / '.join(titles)}"
     for one, other in _overlaps(parts):
@@ -144,8 +149,6 @@ def _warnings(parts: Sequence[Part]) -> Iterator[str]:
 
 def _overlaps(parts: Sequence[Part]) -> Iterator[tuple[Part, Part]]:
     """For each line, in the order of their beginnings, the line before it that reaches longest, of free and paid ones each."""
-    if len(parts) == 1:
-        return
     longest: dict[bool, Part] = {}
     for part in sorted(parts, key=lambda part: part.range.begins):
         yield from ((other, part) for other in longest.values() if other.range.overlaps(part.range))
@@ -156,10 +159,12 @@ def _last(coverage: Coverage) -> tuple[int, ...]:
     return coverage.ends + (9999, 99, 99)[len(coverage.ends) :]
 
 
-def _not_one_record(parts: Sequence[Part], mms_ids: Sequence[str]) -> Problem:
+def _not_one_record(parts: Sequence[Part], mms_ids: Sequence[str], *, matched: bool) -> Problem:
     line = parts[0].line
     if mms_ids:
         return Problem(line, "mms_id", "are several records for one title: review", shown(", ".join(mms_ids)))
+    if matched:
+        return Problem(line, "mms_id", "is missing, and the title has neither ISSN nor ISBN to be found by")
     return Problem(
         line,
         "mms_id",

@@ -85,6 +85,8 @@ def test_no_urls(text: str) -> None:
         (cells.availability, "active", "11"),
         (cells.availability, "10", "10"),
         (cells.availability, "INACTIVE", "10"),
+        (cells.availability, "Available", "11"),
+        (cells.availability, "Not  available", "10"),
         (cells.flag, "TRUE", "true"),
         (cells.date, "2012", ("2012",)),
         (cells.date, "2012-02-29", ("2012", "02", "29")),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alma_async.load.readers.identifiers import identifier, isbn, issn, match_key
+from alma_async.load.readers.identifiers import identifier, isbn, issn, match_key, normalised
 
 digits = st.text("0123456789", min_size=7, max_size=7)
 
@@ -68,3 +68,20 @@ def test_other_keys_stay() -> None:
     """A title id or a URL is matched as it is written."""
     assert match_key(" Abc-12 ") == "Abc-12"
     assert match_key("https://example.org/a-b") == "https://example.org/a-b"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2434561x", "2434-561X"),
+        (" 2434\u2013561X ", "2434-561X"),
+        ("0-306-40615-2", "9780306406157"),
+        ("2434-5610", None),
+        ("Tide Letters", None),
+        ("", None),
+    ],
+)
+def test_normalised(text: str, expected: str | None) -> None:
+    """An identifier has one spelling to compare by, an ISSN with its hyphen; what is none has none."""
+    assert normalised(text) == expected
+    assert expected is None or normalised(expected) == expected

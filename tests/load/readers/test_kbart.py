@@ -75,6 +75,7 @@ def test_phase_two(opened: Opened) -> None:
         line=2,
         lines=(2,),
         mms_id="991",
+        identifiers=("2049-3630", "2434-561X"),
         title="Tide Letters",
         values={"url": "https://example.org/tides", "material_type": "JOURNAL", "internal_description": "Hybrid"},
         coverage=(
@@ -197,7 +198,11 @@ def test_warnings(opened: Opened, change: dict[str, str], warning: tuple[str, ..
         ({"title_url": "example.org/tides"}, "title_url", "is no URL"),
         ({"publication_title": ""}, "publication_title", "is missing"),
         ({"mms_id": "9.91E+17"}, "mms_id", "Excel rounded"),
-        ({"mms_id": ""}, "mms_id", "is missing: neither a column mms_id nor the map"),
+        (
+            {"mms_id": "", "print_identifier": "", "online_identifier": "n/a"},
+            "mms_id",
+            "is missing, and the title has neither ISSN nor ISBN",
+        ),
         (
             {"print_identifier": "", "online_identifier": "n/a", "title_id": "", "title_url": ""},
             "",
@@ -219,6 +224,30 @@ def test_map(opened: Opened, tmp_path: Path, key: str) -> None:
     mms_map.write_text(f"identifier,mms_id\n{key},992\n")
     (row,) = opened(kbart(TIDES, header=PHASE_TWO), mms_map=mms_map)
     assert (row.mms_id == "992") if isinstance(row, Row) else key == "24345610"
+
+
+def test_found_by_identifiers(opened: Opened) -> None:
+    """Without MMS id and map a title is left to be found by its identifiers, in one spelling and each once."""
+    row = only(
+        opened(
+            kbart(
+                TIDES | {"print_identifier": "24345 61x", "online_identifier": "0-306-40615-2", "mms_id": ""}
+            )
+        )
+    )
+    assert (row.mms_id, row.identifiers) == (None, ("2434-561X", "9780306406157"))
+    row = only(opened(kbart(TIDES | {"print_identifier": "2049-3630"}, header=PHASE_TWO)))
+    assert (row.mms_id, row.identifiers) == (None, ("2049-3630",))
+
+
+def test_not_in_the_map(opened: Opened, tmp_path: Path) -> None:
+    """A map is taken to be complete: a title that it does not know is refused, identifiers or not."""
+    (tmp_path / "map").write_text("other,992\n")
+    (problem,) = refused(opened(kbart(TIDES, header=PHASE_TWO), mms_map=tmp_path / "map")).problems
+    assert (problem.column, problem.reason) == (
+        "mms_id",
+        "is missing: neither a column mms_id nor the map of MMS ids names the record of this title",
+    )
 
 
 def test_two_records(opened: Opened, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ TIDES = Part(
     embargo=None,
     notes=None,
     mms_ids=frozenset({"991"}),
+    identifiers=("2434-561X",),
     warnings=(),
     problems=(),
 )
@@ -118,6 +119,19 @@ def test_contradictions(change: dict[str, object], column: str) -> None:
     bad = one_row([TIDES, attrs.evolve(LATER, **change)], notes=None)  # type: ignore[arg-type]
     assert isinstance(bad, BadRow)
     assert [problem.column for problem in bad.problems] == [column]
+
+
+@pytest.mark.parametrize(
+    ("identifiers", "matched", "good"),
+    [(("2434-561X",), True, True), ((), True, False), (("2434-561X",), False, False)],
+)
+def test_without_a_record(identifiers: tuple[str, ...], matched: bool, good: bool) -> None:
+    """A title without MMS id stands by its identifiers where they may be matched, and only there."""
+    lines = [attrs.evolve(part, mms_ids=frozenset(), identifiers=identifiers) for part in (TIDES, LATER)]
+    row = one_row(lines, notes=None, matched=matched)
+    assert isinstance(row, Row) == good
+    if isinstance(row, Row):
+        assert (row.mms_id, row.identifiers) == (None, identifiers)
 
 
 def test_overlap_and_other_title_warn() -> None:

@@ -1,0 +1,182 @@
+"""What a load on the command line is about, and the manner in which it goes.
+
+The first stands in its journal, so that whoever resumes, verifies or undoes it names the journal alone; the second may differ
+from one run to the next.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, cast, get_args
+
+import attrs
+from cyclopts import Group, Parameter
+from cyclopts.validators import Number
+
+from alma_async.alma.electronic import BibHandling
+from alma_async.cli.journals import kind_of
+from alma_async.errors import ConfigurationError
+from alma_async.load.entries import Action
+from alma_async.load.journal import Journal
+from alma_async.load.loader import QUARANTINE, Load
+from alma_async.load.readers import RowSource, read_rows
+from alma_async.load.readers.text import TextFile
+from alma_async.load.reconcile import OnUnknown
+from alma_async.load.rows import InputError
+from alma_async.load.undo import UndoRows, undo_rows
+
+if TYPE_CHECKING:
+    from alma_async.alma.client import AlmaClient
+
+__all__ = ["AS_USUAL", "Input", "Manner"]
+
+_JOURNAL: Final = "journal"  # the format of a file that is a load's journal, to be taken back
+Seconds = Annotated[float, Parameter(validator=lambda _type, value: _not_negative(value))]
+
+
+def _not_negative(value: float) -> None:
+    if not 0 <= value < float("inf"):
+        raise ValueError("must be a number of seconds, not negative")
+
+
+@Parameter(name="*", group=Group("Manner", sort_key=5))
+@attrs.frozen(kw_only=True)
+class Manner:
+    """How a load goes and how its end is told."""
+
+    until_done: Annotated[
+        bool, Parameter(negative="", help="wait for the quota's reset instead of stopping at the reserve")
+    ] = False
+    patience: Annotated[Seconds, Parameter(help="seconds of nothing but failures before it stops")] = 10_800.0
+    quarantine: Annotated[
+        Seconds,
+        Parameter(env_var="ALMA_QUARANTINE", help="seconds an unknown outcome rests before it is read back"),
+    ] = QUARANTINE
+    on_unknown: Annotated[
+        OnUnknown | None,
+        Parameter(
+            help="what happens to a write of unknown outcome that is not found afterwards; if not said, resend, and review for "
+            "a delete"
+        ),
+    ] = None
+    report: Annotated[
+        Path | None, Parameter(help="write what became of each row, to a .csv, .xlsx or .jsonl file")
+    ] = None
+    show: Annotated[
+        int,
+        Parameter(validator=Number(gte=0), help="so many rows of a dry run are printed with their changes"),
+    ] = 20
+    json: Annotated[
+        bool,
+        Parameter(negative="", help="print the summary as one JSON object; of a dry run, each row before it"),
+    ] = False
+
+
+AS_USUAL: Final = Manner()
+
+
+@attrs.frozen(kw_only=True)
+class Input:
+    """Which rows, into which service, and what to do with them: the same for all runs of one load. All texts, as in a journal."""
+
+    file: str
+    file_format: str
+    map_file: str
+    ignore_unknown: str
+    collection: str
+    service: str
+    action: str
+    bib: str
+    dry: str
+
+    @classmethod
+    def of(cls, journal: Path) -> Input:
+        """What a journal says.
+
+        :raises ConfigurationError: where it does not say enough.
+        """
+        with Journal(journal) as opened:
+            meta = opened.meta()
+        try:
+            return cls(**{field.name: meta[field.name] for field in attrs.fields(cls)})
+        except KeyError:
+            raise ConfigurationError(f"{journal.name} was not begun by 'alma-async load'.") from None
+
+    @classmethod
+    def undoing(cls, journal: Path, *, dry: bool) -> Input:
+        """What takes a load back.
+
+        :raises InputError: where the journal is of no load that was begun.
+        """
+        meta = undo_rows(journal).meta
+        return cls(
+            file=str(journal.absolute()),
+            file_format=_JOURNAL,
+            map_file="",
+            ignore_unknown="",
+            collection=meta["collection"],
+            service=meta["service"],
+            action="undo",
+            bib="retain",
+            dry="1" if dry else "",
+        )
+
+    @property
+    def kind(self) -> str:
+        """What it is, in a word."""
+        return kind_of(attrs.asdict(self))
+
+    @property
+    def title(self) -> str:
+        """What a person calls it."""
+        name = Path(self.file).name
+        return name if self.kind == "load" else f"{self.kind} of {name}"
+
+    def rows(self) -> RowSource | UndoRows:
+        """The rows to read.
+
+        :raises InputError: where the file is not one that can be read, or no row of it could be loaded.
+        """
+        if self.file_format == _JOURNAL:
+            return undo_rows(self.file)
+        rows = read_rows(
+            self.file,
+            format=self.file_format,
+            mms_map=self.map_file or None,
+            ignore_unknown=bool(self.ignore_unknown),
+        )
+        if (
+            rows.format == "kbart"
+            and not self.map_file
+            and "mms_id" not in TextFile.inspect(rows.path).header
+        ):
+            raise InputError(
+                f"{rows.path} names no records of Alma, so each of its rows would be refused.",
+                advice="Give --mms-map FILE (two columns: ISSN, ISBN or title id, and MMS id), or add a column mms_id.",
+            )
+        return rows
+
+    def load(self, alma: AlmaClient, journal: Path, manner: Manner) -> Load:
+        """The load itself.
+
+        :raises ConfigurationError: where a journal says what cannot be.
+        :raises InputError: where another load is to be taken back elsewhere.
+        """
+        if self.file_format == _JOURNAL and (there := undo_rows(self.file).meta["origin"]) != alma.origin:
+            raise InputError(f"{Path(self.file).name} is of a load into {there}, not {alma.origin}.")
+        for name, value, kind in (("action", self.action, Action), ("bib", self.bib, BibHandling)):
+            if value not in get_args(kind):
+                raise ConfigurationError(f"{value!r} is no {name}.")
+        return Load(
+            alma,
+            collection_id=self.collection,
+            service_id=self.service,
+            journal=journal,
+            action=cast("Action", self.action),
+            bib=cast("BibHandling", self.bib),
+            quarantine=manner.quarantine,
+            on_unknown=manner.on_unknown,
+            until_done=manner.until_done,
+            patience=manner.patience,
+            facts=attrs.asdict(self),
+        )

@@ -1,0 +1,102 @@
+"""A dry run in words: the first rows with what changes, the counts, and the price."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from io import StringIO
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from alma_async.cli.console import json_line, plain, show
+from alma_async.load.entries import Entry, State
+from alma_async.load.report import record
+
+if TYPE_CHECKING:
+    from alma_async.load.planned import Plan
+    from alma_async.load.price import Price
+
+__all__ = ["price_lines", "show_plan"]
+
+_WIDE: Final = 250  # columns where there is no terminal
+_DOES: Final = {"created": "create", "updated": "update", "deleted": "delete"}
+
+
+def show_plan(plan: Plan, *, rows: int, json: bool) -> None:
+    """All of it, on stdout."""
+    if json:
+        for entry in plan:
+            json_line(record(entry))
+        json_line({**plan.report.summary(), "dry_run": True, "price": plan.price.summary()})
+        return
+    _show_rows(islice((entry for entry in plan if _says(entry)), rows))
+    counts = {
+        "to be created": plan.report.created,
+        "to be updated": plan.report.updated,
+        "to be deleted": plan.report.deleted,
+        "unchanged": plan.report.unchanged,
+        "refused": plan.report.rejected,
+        "duplicates": plan.report.duplicates,
+        "for review": plan.report.review,
+        "not looked at yet": plan.report.pending,
+    }
+    told = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    show(f"{plan.report.rows:,} rows: {told or 'none'}. Nothing was changed.")
+    for line in price_lines(plan.price):
+        show(line)
+
+
+def _says(entry: Entry) -> bool:
+    return entry.state is State.DONE and entry.action in _DOES
+
+
+def _show_rows(entries: Iterable[Entry]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False)
+    for name in ("line", "portfolio or title", "does", "field", "now", "then"):
+        table.add_column(name, overflow="fold")
+    for entry in entries:
+        for cells in _lines(entry):
+            table.add_row(*cells)
+    if table.row_count:
+        drawn = StringIO()
+        Console(file=drawn, width=None if sys.stdout.isatty() else _WIDE, markup=False).print(table)
+        for line in drawn.getvalue().splitlines():
+            show(line.rstrip())
+
+
+def _lines(entry: Entry) -> Iterator[list[str]]:
+    """One line for each field that changes, the first with what the row is about."""
+    head = [str(entry.line), entry.portfolio_id or entry.mms_id or "-", _DOES[entry.action or ""]]
+    for difference in entry.differences:
+        yield [*head, difference.field, *(plain(_short(text)) for text in (difference.old, difference.new))]
+        head = ["", "", ""]
+
+
+def _short(text: str) -> str:
+    return "-" if not text else text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def price_lines(price: Price) -> list[str]:
+    """What it costs, and whether the day has room for it."""
+    writes = {"POST": price.writes.posts, "PUT": price.writes.puts, "DELETE": price.writes.deletes}
+    told = ", ".join(
+        [f"{price.reads:,} GET", *(f"{count:,} {name}" for name, count in writes.items() if count)]
+    )
+    took = f"{price.seconds / 60:,.0f} minutes" if price.seconds >= 90 else f"{price.seconds:,.0f} seconds"
+    pace = f"{took} at {price.quote.per_second:.1f} a second"
+    lines = [f"Price: {price.calls:,} calls ({told}), {pace}; the dry run itself took {price.planned:,}."]
+    if price.share is None:
+        lines.append("How many calls remain today is not known.")
+    else:
+        fits = "leaves" if price.above_reserve else "does not leave"
+        lines.append(
+            f"That is {price.share:.2%} of the {price.quote.remaining:,} that remain today, and {fits} the reserve of "
+            f"{price.quote.reserve:,.0f}."
+        )
+    if not price.before_reset:
+        lines.append("It goes on beyond midnight UTC, when the day's calls begin anew.")
+    return lines

@@ -1,0 +1,65 @@
+"""The journal's database file: opened so that what is committed is on the disk, and its failures named once.
+
+One connection, ``locking_mode=EXCLUSIVE`` before ``journal_mode=WAL`` (so there is no shared memory and a second opener is
+refused), ``synchronous=FULL``. A pragma that fails says so only by its answer (measured: an I/O error left the mode as it was, in
+silence), so each answer is compared.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from alma_async.load.ownership import JournalError
+from alma_async.load.records import DamageError
+
+__all__ = ["connect", "mapped"]
+
+_ANEW: Final = (
+    "Go on with a copy from before, if there is one. Else wait ten minutes and begin the load with a new journal: "
+    "it looks first what Alma holds, and makes nothing twice."
+)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """The one connection to a journal.
+
+    :raises JournalError: where the file system does not allow safe writing.
+    """
+    # One thread at a time is the writer's rule; SQLite itself does not mind which.
+    db = sqlite3.connect(path, isolation_level=None, timeout=0, check_same_thread=False)
+    try:
+        db.execute("PRAGMA trusted_schema = OFF")
+        db.execute("PRAGMA cell_size_check = ON")
+        locking = db.execute("PRAGMA locking_mode = EXCLUSIVE").fetchone()[0]
+        mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA fullfsync = 1")
+        full = db.execute("PRAGMA synchronous").fetchone()[0]
+    except BaseException:
+        db.close()
+        raise
+    if (locking, mode, full) != ("exclusive", "wal", 2):
+        db.close()
+        raise JournalError(
+            f"The journal's file system does not allow safe writing (got {locking}, {mode}, {full})."
+        )
+    return db
+
+
+@contextmanager
+def mapped() -> Iterator[None]:
+    """The disk's failures become the journal's, once, here."""
+    advice = None
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        failure = f"The journal failed ({type(error).__name__}: {error})."
+    except (DamageError, UnicodeDecodeError) as error:
+        failure, advice = f"The journal is damaged: {error} is not what was written.", _ANEW
+    else:
+        return
+    raise JournalError(failure, advice=advice)

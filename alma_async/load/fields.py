@@ -1,0 +1,199 @@
+"""The fields of a portfolio that a row can name: where each stands, how it reads as text, how it is set. Pure.
+
+What a row asks of them is ``plan``'s to say. A field that says it already is not touched, in whatever form Alma wrote it, so that
+nothing is sent where nothing differs. Recorded: ``coverage_in_use`` 0 is "only local", a static URL is written ``jkey=...``;
+inferred: a portfolio of the Community Zone takes its URL as an override.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import reduce
+from typing import Any, Final
+
+import attrs
+
+from alma_async.alma.models.common import Coded, Linked, code_of
+from alma_async.alma.models.electronic import DateCoverage, EmbargoInformation, Portfolio
+from alma_async.load.entries import Difference
+from alma_async.load.rows import Coverage
+
+__all__ = ["COVERAGE", "FIELDS", "Field", "Wall", "differences", "put", "url_of"]
+
+Wall = tuple[str, int, int]  # operator, years, months
+
+
+@attrs.frozen(kw_only=True)
+class Field:
+    """One field. ``show`` tells what a portfolio says, ``spell`` what a value would say, ``put`` sets the value; ``places`` are
+    the members it lives in.
+    """
+
+    show: Callable[[Portfolio], str]
+    spell: Callable[[Any], str]
+    put: Callable[[Portfolio, Any], None]
+    places: tuple[str, ...]
+
+
+def put(portfolio: Portfolio, name: str, value: Any) -> None:
+    """Set a field, unless it says the same already."""
+    field = FIELDS[name]
+    if field.show(portfolio) != field.spell(value):
+        field.put(portfolio, value)
+
+
+def differences(old: Portfolio, new: Portfolio, *, of: Iterable[str] | None = None) -> tuple[Difference, ...]:
+    """What differs, field by field; ``of`` names those to look at."""
+    told = ((name, FIELDS[name].show(old), FIELDS[name].show(new)) for name in of or FIELDS)
+    return tuple(Difference(*one) for one in told if one[1] != one[2])
+
+
+# --- fields of one member
+
+
+def _simple(place: str, make: Callable[[str], Any]) -> Field:
+    """A field that is one member, a dotted path; ``make`` turns a text into what stands there."""
+    *path, name = place.split(".")
+
+    def holder(portfolio: Portfolio) -> Any:
+        return reduce(getattr, path, portfolio)
+
+    return Field(
+        show=lambda portfolio: _shown(getattr(holder(portfolio), name)),
+        spell=str,
+        put=lambda portfolio, value: setattr(holder(portfolio), name, make(value)),
+        places=(place,),
+    )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, (Coded, Linked)):
+        return value.value or ""
+    return "" if value is None else str(value)
+
+
+def _coded(text: str) -> Coded:
+    return Coded(text or None)
+
+
+def _linked(text: str) -> Linked:
+    return Linked(text or None)
+
+
+# --- the URL
+
+
+def url_of(portfolio: Portfolio) -> str:
+    """The static URL in force, without the ``jkey=`` that Alma's parser wants before it."""
+    details = portfolio.linking_details
+    return (details.static_url_override or details.static_url or "").removeprefix("jkey=")
+
+
+def _bare(url: str) -> str:
+    return url.removeprefix("jkey=")
+
+
+def _put_url(portfolio: Portfolio, url: str) -> None:
+    """A local portfolio takes the URL itself; one of the Community Zone takes an override (inferred)."""
+    details = portfolio.linking_details
+    written = f"jkey={_bare(url)}" if _bare(url) else ""
+    if portfolio.is_local is False or details.static_url_override:
+        details.url_type_override, details.static_url_override = Coded("static"), written
+    else:
+        details.url_type, details.static_url = Coded("static"), written
+
+
+# --- coverage
+
+_PARTS: Final = tuple(
+    f"{end}_{part}" for end in ("from", "until") for part in ("year", "month", "day", "volume", "issue")
+)
+
+
+def _statement(holder: DateCoverage | Coverage) -> tuple[str, ...]:
+    """A statement as it compares: months and days without leading zeros, nothing as "", codes as their text."""
+    texts = [(part, (code_of(getattr(holder, part)) or "").strip()) for part in _PARTS]
+    return tuple(text.lstrip("0") if part.endswith(("month", "day")) else text for part, text in texts)
+
+
+def _spelled(statements: Iterable[DateCoverage | Coverage]) -> str:
+    return "; ".join(
+        " ".join(f"{name}={text}" for name, text in zip(_PARTS, one, strict=True) if text)
+        for one in sorted(map(_statement, statements))
+    )
+
+
+def _put_coverage(portfolio: Portfolio, wanted: tuple[Coverage, ...]) -> None:
+    details = portfolio.coverage_details
+    present = details.local_date_coverage_parameters
+    coded = any(isinstance(getattr(one, part), Coded) for one in present for part in _PARTS)
+    details.local_date_coverage_parameters = [_date_coverage(one, coded=coded) for one in wanted]
+
+
+def _date_coverage(wanted: Coverage, *, coded: bool) -> DateCoverage:
+    """A statement in the form this portfolio already uses: months and days as text, or as objects in older answers."""
+    given = {part: getattr(wanted, part) for part in _PARTS if getattr(wanted, part) is not None}
+    if coded:
+        given = {
+            part: Coded(text) if part.endswith(("month", "day")) else text for part, text in given.items()
+        }
+    return DateCoverage(**given)
+
+
+# --- the embargo
+
+
+def _wall_of(portfolio: Portfolio) -> str:
+    present = portfolio.coverage_details.local_embargo_information
+    return _wall_text(
+        (present.embargo_operator.value or "", present.number_of_years or 0, present.number_of_months or 0)
+    )
+
+
+def _wall_text(wall: Wall) -> str:
+    operator, years, months = wall
+    return f"{operator} {years} years {months} months" if operator or years or months else ""
+
+
+def _put_wall(portfolio: Portfolio, wall: Wall) -> None:
+    operator, years, months = wall
+    portfolio.coverage_details.local_embargo_information = EmbargoInformation(
+        embargo_operator=_coded(operator), number_of_years=years or None, number_of_months=months or None
+    )
+
+
+FIELDS: Final[Mapping[str, Field]] = {
+    "url": Field(
+        show=url_of,
+        spell=_bare,
+        put=_put_url,
+        places=tuple(
+            f"linking_details.{kind}{end}" for kind in ("url_type", "static_url") for end in ("", "_override")
+        ),
+    ),
+    "availability": _simple("availability", _coded),
+    "material_type": _simple("material_type", _coded),
+    "library": _simple("library", _linked),
+    "po_line": _simple("po_line", _linked),
+    "license": _simple("license", _linked),
+    "proxy_enabled": _simple("linking_details.proxy_enabled", _coded),
+    "proxy": _simple("linking_details.proxy", str),
+    "public_note": _simple("public_note", str),
+    "authentication_note": _simple("authentication_note", str),
+    "internal_description": _simple("internal_description", str),
+    "coverage": Field(
+        show=lambda portfolio: _spelled(portfolio.coverage_details.local_date_coverage_parameters),
+        spell=_spelled,
+        put=_put_coverage,
+        places=("coverage_details.local_date_coverage_parameters",),
+    ),
+    "coverage_in_use": _simple("coverage_details.coverage_in_use", _coded),
+    "embargo": Field(
+        show=_wall_of,
+        spell=_wall_text,
+        put=_put_wall,
+        places=("coverage_details.local_embargo_information",),
+    ),
+}
+
+COVERAGE: Final = frozenset({"coverage", "coverage_in_use", "embargo"})  # what a create does not take (seen)

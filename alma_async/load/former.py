@@ -1,0 +1,89 @@
+"""The way back from what another load did to one portfolio. Pure.
+
+An update is taken back field by field, and only where a field still says what the load made of it; what others changed since stays.
+What was created may go only as the load left it, which a digest tells; what was deleted is made anew from its former state, under
+another id.
+
+The digest leaves out what Alma may write differently from one answer to the next (descriptions, links, null or "" for nothing, a
+``Z`` after a date, codes as text or as objects: all recorded) and the title, which follows the bib record. That a portfolio nobody
+touched reads the same otherwise is inferred.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from hashlib import blake2b
+from typing import Any, Final
+
+from alma_async.alma.models.electronic import Portfolio
+from alma_async.load.entries import Difference, Former
+from alma_async.load.fields import FIELDS, differences
+from alma_async.wire.codec import loads, structure, unstructure
+
+__all__ = ["anew", "changed", "digest", "put_back"]
+
+_PLACE: Final = ("is_standalone", "resource_metadata", "electronic_collection")  # not a writer's to change
+
+
+def digest(portfolio: Mapping[str, Any]) -> bytes:
+    """What tells whether somebody changed a portfolio, from its JSON object."""
+    told = {name: value for name, value in portfolio.items() if name != "resource_metadata"}
+    return blake2b(repr(_told(told)).encode(), digest_size=16, person=b"alma_async.left").digest()
+
+
+def _told(value: Any) -> Any:
+    """What a value says, in one form; "" for nothing."""
+    if isinstance(value, dict):
+        members = {name: _told(inner) for name, inner in value.items() if name not in ("desc", "link")}
+        said = sorted((name, inner) for name, inner in members.items() if inner != "")
+        return said[0][1] if [name for name, _ in said] == ["value"] else tuple(said) or ""
+    if isinstance(value, list):
+        return tuple(map(_told, value)) or ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else str(value).removesuffix("Z")
+
+
+def changed(portfolio: Portfolio, former: Former) -> str | None:
+    """Why nothing may be taken back: somebody changed it since the load. None where nobody did."""
+    if former.body is None:
+        if former.left == digest(unstructure(portfolio)):
+            return None
+        return "It is not as the load left it (somebody changed it since, or the load was cut off)."
+    for done in former.differences:
+        says = FIELDS[done.field].show(portfolio)
+        if says not in (done.old, done.new):
+            return f"Somebody changed {done.field} since: it says {says!r}, the load wrote {done.new!r}."
+    return None
+
+
+def put_back(portfolio: Portfolio, former: Former) -> tuple[Portfolio, tuple[Difference, ...]]:
+    """A copy as it was before the load, and the fields that change; without differences, all of what it was."""
+    before, raw = loads(former.body or b"{}"), unstructure(portfolio)
+    if former.differences:
+        for done in former.differences:
+            if FIELDS[done.field].show(portfolio) == done.new:
+                for place in FIELDS[done.field].places:
+                    _take(before, raw, place.split("."))
+    else:
+        raw |= {name: value for name, value in before.items() if name not in ("id", "link", *_PLACE)}
+    wanted = structure(raw, Portfolio)
+    return wanted, differences(portfolio, wanted)
+
+
+def _take(before: Mapping[str, Any], raw: dict[str, Any], path: list[str]) -> None:
+    """Have one member as it was: its value, or its absence."""
+    name, *inner = path
+    if inner and isinstance(before.get(name), dict) and isinstance(raw.get(name), dict):
+        _take(before[name], raw[name], inner)
+    elif name in before:
+        raw[name] = deepcopy(before[name])
+    else:
+        raw.pop(name, None)
+
+
+def anew(former: Former) -> Portfolio:
+    """The portfolio to create in place of one that was deleted."""
+    before = loads(former.body or b"{}")
+    return structure({name: value for name, value in before.items() if name not in ("id", "link")}, Portfolio)

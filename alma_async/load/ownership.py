@@ -1,0 +1,106 @@
+"""Who owns a journal, and how far its owner had come: one small file beside it, locked while the journal is open.
+
+Decides who may open; leaves what is in the journal to ``journal``. The kernel lets go of the lock when the process dies,
+however it dies. The file also holds the number of the journal's last commit, noted after that commit was on the disk and not
+itself waited for: after a crash it is never ahead of a journal that kept what it was told. Where it is ahead, the journal was
+cut off, restored from a backup, or lost its write-ahead log.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from alma_async.errors import AlmaError, ConfigurationError
+
+__all__ = ["JournalError", "JournalInUse", "Ownership"]
+
+_WIDTH: Final = 8  # bytes of the number, in one sector, so that it is written whole or not at all
+
+
+class JournalError(AlmaError):
+    """The journal could not be written or read; the load stopped before sending anything it could not write down."""
+
+    advice = "Free the disk or move the journal to a local file system, then resume."
+
+
+class JournalInUse(ConfigurationError):
+    """Another process works on this journal."""
+
+    advice = "Wait for it to end; two loads must never share a journal."
+
+
+@attrs.frozen
+class Ownership:
+    """The lock on one journal, held until it is closed."""
+
+    _file: int
+
+    @classmethod
+    def of(cls, path: Path) -> Ownership:
+        """Lock the journal at ``path`` and see that it is a file of ours, or make an empty one, for its owner's eyes only.
+
+        :raises JournalInUse: where another process holds it.
+        :raises JournalError: where there can be none.
+        """
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if path.parent.stat().st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
+                raise PermissionError(0, "everybody may write into its directory")
+            fresh = not os.path.lexists(path)
+            file = _opened(path.with_name(f"{path.name}.lock"))
+        except OSError as error:
+            failure = f"The journal {path.name} cannot be opened: {error.strerror}."
+        else:
+            owned = cls(file)
+            owned._take(path, fresh=fresh)
+            return owned
+        raise JournalError(failure)
+
+    def _take(self, path: Path, *, fresh: bool) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.close(_opened(path))  # before SQLite opens it: closing later would drop SQLite's own locks
+            if fresh or len(os.pread(self._file, _WIDTH, 0)) < _WIDTH:
+                self.note(0)
+        except BlockingIOError:
+            self.close()
+            in_use = True
+        except OSError as error:
+            self.close()
+            in_use, failure = False, f"The journal {path.name} cannot be opened: {error.strerror}."
+        else:
+            return
+        if in_use:
+            raise JournalInUse(f"The journal {path.name} is in use by another process.")
+        raise JournalError(failure)
+
+    def note(self, commits: int) -> None:
+        """So many commits are on the disk."""
+        os.pwrite(self._file, commits.to_bytes(_WIDTH, "big"), 0)
+
+    @property
+    def noted(self) -> int:
+        """How many commits were on the disk, at least."""
+        return int.from_bytes(os.pread(self._file, _WIDTH, 0), "big")
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        os.close(self._file)
+
+
+def _opened(path: Path) -> int:
+    """A regular file of this user, made where there is none and closed to all others; no link is followed."""
+    file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    found = os.fstat(file)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+        os.close(file)
+        raise PermissionError(0, "it is no file of this user")
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        os.fchmod(file, 0o600)
+    return file

@@ -1,0 +1,112 @@
+"""What a load would cost, from its dry run: calls, time, and whether the day's calls suffice. Pure.
+
+The dry run makes each read that the load will make (the look at the service, those for matching, one for each portfolio that would
+be touched), so its own calls are counted, not guessed; the load makes them once more, and the writes besides. A row that creates
+costs a POST, and a PUT where it names what a create does not take (coverage: seen by other clients); the rest costs one write.
+Not counted: what is throttled or answered badly and asked again, and reading back after a lost answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Self
+
+import attrs
+
+from alma_async.load.entries import Entry, State
+from alma_async.load.fields import COVERAGE
+
+__all__ = ["Price", "Quote", "Writes"]
+
+
+@attrs.frozen(kw_only=True)
+class Writes:
+    """How many calls of each kind that change something."""
+
+    posts: int = 0
+    puts: int = 0
+    deletes: int = 0
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry]) -> Self:
+        """What the rows of a dry run would send."""
+        posts = puts = deletes = 0
+        for entry in entries:
+            if entry.state is State.DONE:
+                posts += entry.action == "created"
+                puts += entry.action == "updated" or (
+                    entry.action == "created" and any(d.field in COVERAGE for d in entry.differences)
+                )
+                deletes += entry.action == "deleted"
+        return cls(posts=posts, puts=puts, deletes=deletes)
+
+    def __add__(self, other: Writes) -> Writes:
+        return Writes(
+            posts=self.posts + other.posts, puts=self.puts + other.puts, deletes=self.deletes + other.deletes
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Quote:
+    """What the institution allows now: the pace in force, what remains today (None: unknown), what bulk work leaves to others of
+    it, and the seconds until the day's calls begin anew.
+    """
+
+    per_second: float
+    remaining: int | None
+    reserve: float
+    resets_in: float
+
+
+@attrs.frozen(kw_only=True)
+class Price:
+    """The price of a load. ``planned`` is what the dry run itself has cost, and is spent."""
+
+    reads: int
+    writes: Writes
+    planned: int
+    quote: Quote
+
+    @property
+    def calls(self) -> int:
+        """All calls of the load."""
+        return self.reads + self.writes.posts + self.writes.puts + self.writes.deletes
+
+    @property
+    def seconds(self) -> float:
+        """At the pace in force, if nobody else draws more than now."""
+        return self.calls / self.quote.per_second
+
+    @property
+    def share(self) -> float | None:
+        """Of the calls that remain today; None where that is unknown, above 1 where they do not suffice."""
+        left = self.quote.remaining
+        return None if left is None else self.calls / left if left else float("inf") if self.calls else 0.0
+
+    @property
+    def above_reserve(self) -> bool | None:
+        """Whether it leaves the reserve to others; None where it is unknown what remains."""
+        left = self.quote.remaining
+        return None if left is None else left - self.calls >= self.quote.reserve
+
+    @property
+    def before_reset(self) -> bool:
+        """Whether it is done before the day's calls begin anew, at midnight UTC."""
+        return self.seconds <= self.quote.resets_in
+
+    def summary(self) -> dict[str, float | int | bool | None]:
+        """All of it, flat."""
+        share = self.share
+        return {
+            "calls": self.calls,
+            "reads": self.reads,
+            **attrs.asdict(self.writes),
+            "planning_calls": self.planned,
+            "seconds": round(self.seconds, 1),
+            "per_second": round(self.quote.per_second, 2),
+            "remaining": self.quote.remaining,
+            "reserve": round(self.quote.reserve),
+            "share": None if share is None else round(share, 4),
+            "above_reserve": self.above_reserve,
+            "before_reset": self.before_reset,
+        }

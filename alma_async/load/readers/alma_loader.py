@@ -1,0 +1,252 @@
+"""The file of Alma's own portfolio loader: a workbook of 61 columns or more, or the same columns as text.
+
+Decides what each column asks of a portfolio. The vendor's table of columns is not public; names, order and values are those that a
+public converter and libraries' guides rely on (inferred), as is what they mean for the REST API. So only what is sure is written:
+
+* ``LOCALIZED`` N means that the institution has no portfolio of the title: the row asks for nothing and is skipped. Y activates,
+  unless ``AVAILABILITY`` says otherwise.
+* ``GLOBAL_…`` is the Community Zone's, and bibliographic columns are the record's: neither is written by anyone here.
+* Local dates are written where ``COVERAGE_STATEMENT`` is blank or ``Only local``; a load cannot set another statement.
+* ``>`` is an embargo, ``<`` a moving wall. ``>=`` and ``<=`` have no code that is known, and refuse their row.
+* ``PROXY_ENABLE`` and ``PROXY_SELECTED`` count at the level ``PORTFOLIO`` alone.
+* What the REST API takes as a code of unknown spelling, or not at all, is told as a warning of the row (``_NOT_WRITTEN``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import date
+from typing import Final
+
+import attrs
+
+from alma_async.load.readers import cells as kinds
+from alma_async.load.readers import native
+from alma_async.load.readers.cells import Cells
+from alma_async.load.readers.identifiers import isbn, issn, normalised
+from alma_async.load.readers.table import Table
+from alma_async.load.readers.text import Layout, Record, Skipped, shown
+from alma_async.load.rows import BadRow, Clear, Coverage, Embargo, InputError, Period, Row, later
+
+__all__ = ["KEYS", "NAMES", "columns", "ignored", "read"]
+
+NAMES: Final = (
+    "localized", "issn", "issn", "issn", "isbn", "isbn", "isbn", "portfolio_pid", "mms", "title", "from_year", "to_year",
+    "from_month", "to_month", "from_day", "to_day", "from_volume", "to_volume", "from_issue", "to_issue", "warnings",
+    "publication_date_operator", "publication_date_year", "publication_date_month", "global_from_year", "global_to_year",
+    "global_from_month", "global_to_month", "global_from_day", "global_to_day", "global_from_volume", "global_to_volume",
+    "global_from_issue", "global_to_issue", "global_warnings", "global_publication_date_operator",
+    "global_publication_date_year", "global_publication_date_month", "availability", "publisher", "place_of_publication",
+    "date_of_publication", "url", "parser_parameters", "proxy_enable", "proxy_selected", "proxy_level", "author",
+    "electronic_material_type", "ownership", "group_name", "authentication_notes", "public_notes", "internal_description",
+    "coverage_statement", "activation_date", "expected_activation_date", "license", "license_name", "pda", "notes",
+    "access_type", "other_system_number",
+)  # fmt: skip
+"""The columns of the loader in their order; the last two came later."""
+
+KEYS: Final = ("portfolio_pid", "mms", "issn", "isbn")
+_REPEATED: Final = re.compile("(issn|isbn)[._ ]*[0-9]*")
+_IDENTIFIERS: Final[Mapping[str, Callable[[str], str]]] = {"issn": issn, "isbn": isbn}
+
+_VALUES: Final[Mapping[str, str]] = {
+    "url": "url",
+    "availability": "availability",
+    "electronic_material_type": "material_type",
+    "authentication_notes": "authentication_note",
+    "public_notes": "public_note",
+    "internal_description": "internal_description",
+    "license": "license",
+}
+_NOT_WRITTEN: Final = (
+    "warnings", "parser_parameters", "ownership", "group_name", "activation_date", "expected_activation_date", "license_name",
+    "pda", "notes", "access_type", "other_system_number",
+)  # fmt: skip
+_DATES: Final = frozenset({"activation_date", "expected_activation_date", "date_of_publication"})
+_PARTS: Final = ("year", "month", "day", "volume", "issue")
+
+
+def columns(file: Table) -> tuple[str, ...]:
+    """The header with repeated names told apart: ISSN, ISSN 2, ISSN 3, however a tool has renamed them."""
+    seen: Counter[str] = Counter()
+    return tuple(_numbered(name, seen) for name in file.header)
+
+
+def _numbered(name: str, seen: Counter[str]) -> str:
+    """ISSN2 (OpenRefine) and ISSN.1 (pandas) are the same second ISSN: what counts is the position."""
+    if not (found := _REPEATED.fullmatch(name)):
+        return name
+    base = found[1]
+    seen[base] += 1
+    return base if seen[base] == 1 else f"{base} {seen[base]}"
+
+
+def _identifier_columns(header: Iterable[str]) -> dict[str, Callable[[str], str]]:
+    return {name: _IDENTIFIERS[found[1]] for name in header if (found := _REPEATED.fullmatch(name))}
+
+
+def ignored(file: Table) -> tuple[str, ...]:
+    """What is not read of this header, told as warnings."""
+    known = {*NAMES, *_identifier_columns(file.header), ""}
+    names = [shown(name) for name in file.header if name not in known]
+    return (f"columns not read: {', '.join(names)}",) if names else ()
+
+
+def read(file: Table) -> Iterator[Row | BadRow | Skipped | None]:
+    """Check the header, and return the rows."""
+    file = attrs.evolve(file, header=columns(file))
+    if twice := sorted({name for name in file.header if name in NAMES and file.header.count(name) > 1}):
+        raise InputError(f"{file.path} names columns twice: {', '.join(twice)}.")
+    return _rows(file)
+
+
+def _rows(file: Table) -> Iterator[Row | BadRow | Skipped | None]:
+    identifiers = _identifier_columns(file.header)
+    layout = Layout(
+        quoted=True,
+        read=frozenset({*NAMES, *identifiers}),
+        ids=frozenset({"portfolio_pid", "mms", *identifiers}),
+        dates=_DATES,
+    )
+    for record in file.records(layout):
+        yield _row(record, identifiers) if isinstance(record, Record) else record
+
+
+def _row(record: Record, identifiers: Mapping[str, Callable[[str], str]]) -> Row | BadRow | Skipped:
+    cells = Cells.of(record)
+    localized = cells.texts.get("localized", "").upper()
+    if localized == "N":
+        return Skipped("rows with LOCALIZED N")
+    if localized not in ("", "Y"):
+        cells.refuse("localized", "is neither Y nor N")
+    title = shown(cells.texts.get("title", "")) or None
+    portfolio_id, mms_id = (cells.read(column, kinds.record_id) for column in ("portfolio_pid", "mms"))
+    named = tuple(_identifiers(cells, identifiers, needed=not (portfolio_id or mms_id)))
+    if not (portfolio_id or mms_id or named or cells.problems):
+        cells.refuse("", "names no PORTFOLIO_PID, MMS, ISSN or ISBN")
+    values = _values(cells, localized=localized)
+    coverage, embargo = _coverage(cells), _embargo(cells)
+    cells.warnings.extend(f"{name.upper()} is not written" for name in _NOT_WRITTEN if cells.texts.get(name))
+    if cells.problems:
+        return cells.bad(title)
+    return Row(
+        line=record.lines[0],
+        lines=record.lines,
+        mms_id=mms_id,
+        portfolio_id=portfolio_id,
+        identifiers=named,
+        title=title,
+        values=values,
+        coverage=(coverage,) if coverage else None,
+        embargo=embargo,
+        warnings=tuple(cells.warnings),
+    )
+
+
+def _identifiers(
+    cells: Cells, identifiers: Mapping[str, Callable[[str], str]], *, needed: bool
+) -> Iterator[str]:
+    """The identifiers. Where an id names the portfolio, a wrong one costs a warning: the record itself may have it so."""
+    found = {column: text for column in identifiers if (text := cells.texts.get(column))}
+    for column, text in found.items():
+        if valid := _valid(identifiers[column], text):
+            yield valid
+        elif needed:
+            cells.read(column, identifiers[column])
+        else:
+            cells.warnings.append(f"{column.upper()} {shown(text)} is none that is valid")
+
+
+def _valid(check: Callable[[str], str], text: str) -> str | None:
+    try:
+        check(text)
+    except ValueError:
+        return None
+    return normalised(text)
+
+
+def _values(cells: Cells, *, localized: str) -> dict[str, str | Clear]:
+    found = {
+        name: value
+        for column, name in _VALUES.items()
+        if (value := cells.read(column, native.VALUES[name])) is not None
+    }
+    if localized == "Y":
+        found.setdefault("availability", "11")
+    return found | _proxy(cells)
+
+
+def _proxy(cells: Cells) -> dict[str, str | Clear]:
+    found = {
+        name: value
+        for column, name in (("proxy_enable", "proxy_enabled"), ("proxy_selected", "proxy"))
+        if (value := cells.read(column, native.VALUES[name])) is not None
+    }
+    level = cells.texts.get("proxy_level", "").upper()
+    if level not in ("", "PORTFOLIO", "SERVICE"):
+        cells.refuse("proxy_level", "is neither PORTFOLIO nor SERVICE")
+    if found and level != "PORTFOLIO":
+        if level != "SERVICE":
+            cells.warnings.append("the proxy is not written: PROXY_LEVEL is blank")
+        return {}
+    return found
+
+
+def _coverage(cells: Cells) -> Coverage | None:
+    sides = (("from", "from"), ("to", "until"))
+    parts = {f"{ours}_{part}": f"{side}_{part}" for side, ours in sides for part in _PARTS}
+    if not any(cells.texts.get(column) for column in parts.values()):
+        return None
+    statement = cells.texts.get("coverage_statement", "")
+    if statement and " ".join(statement.casefold().split()) != "only local":
+        cells.warnings.append(f"local coverage is not written: COVERAGE_STATEMENT is {shown(statement)}")
+        return None
+    for side, _ in sides:
+        _date(cells, [f"{side}_{part}" for part in ("year", "month", "day")])
+    if cells.problems:
+        return None
+    found = Coverage(**{ours: cells.read(column, kinds.text) for ours, column in parts.items()})
+    if later(found.begins, than=found.ends):
+        cells.refuse("from_year", "begins later than it ends")
+    return found
+
+
+def _date(cells: Cells, names: Iterable[str]) -> None:
+    """Refuse what is no date; a part that is blank must not stand before one that is given."""
+    texts = [(name, cells.texts.get(name, "")) for name in names]
+    given = [(name, text) for name, text in texts if text]
+    for (name, text), (place, _) in zip(given, texts, strict=False):
+        if name != place:
+            cells.refuse(name, f"stands without {place.upper()}")
+        if not (text.isascii() and text.isdigit() and len(text) <= (4 if name.endswith("year") else 2)):
+            cells.refuse(name, "is no part of a date")
+    if given and not cells.problems:
+        year, month, day = (int(text or 1) for _, text in texts)
+        try:
+            date(year, month, day)
+        except ValueError:
+            cells.refuse(given[-1][0], "makes a date that does not exist")
+
+
+_WALLS: Final = {">": "except_last", "<": "last"}
+
+
+def _embargo(cells: Cells) -> Embargo | None:
+    names = [f"publication_date_{part}" for part in ("operator", "year", "month")]
+    operator, *numbers = (cells.texts.get(name, "") for name in names)
+    given = [(text, unit) for text, unit in zip(numbers, "YM", strict=True) if text.strip("0")]
+    if not (operator or given):
+        return None
+    if operator not in _WALLS:
+        cells.refuse(names[0], "is no operator that can be written (> embargo, < moving wall)")
+    elif len(given) != 1:
+        cells.refuse(
+            names[1], "must stand with either years or months: a portfolio's wall is one number here"
+        )
+    elif not (given[0][0].isascii() and given[0][0].isdigit() and len(given[0][0]) <= 5):
+        cells.refuse(names[1] if given[0][1] == "Y" else names[2], "is no number")
+    else:
+        text, unit = given[0]
+        return Embargo(**{_WALLS[operator]: Period(int(text), "Y" if unit == "Y" else "M")})
+    return None

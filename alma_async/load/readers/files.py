@@ -1,0 +1,93 @@
+"""What a file is by its first bytes: text, a workbook that can be read, or something else that is refused by its name.
+
+Decides for the whole file before a line of it is read, and asks no file name: pages saved as ``.xls`` and workbooks called ``.csv``
+are common. Whether text or workbook has the right header is left to the formats. The signatures are the formats' own.
+"""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+from typing import Final, Literal
+from zipfile import BadZipFile, ZipFile
+
+from alma_async.load.rows import InputError
+
+__all__ = ["Kind", "kind_of"]
+
+Kind = Literal["text", "xlsx", "xls"]
+
+_ZIP: Final = b"PK\x03\x04"
+_COMPOUND: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # the container of all Office files before 2007
+
+_OTHERS: Final = (
+    (b"\x89PNG", "an image"),
+    (b"\xff\xd8\xff", "an image"),
+    (b"GIF8", "an image"),
+    (b"%PDF", "a PDF"),
+    (b"\x1f\x8b", "a gzip archive: unpack it first"),
+    (b"7z\xbc\xaf", "an archive: unpack it first"),
+    (b"Rar!", "an archive: unpack it first"),
+    (b"PK\x05\x06", "an empty zip archive"),
+    (b"{\\rtf", "a text document (RTF)"),
+    (b"SQLite format 3", "a database; a journal goes on with 'alma-async resume'"),
+)
+_IN_ZIP: Final = (
+    ("xl/workbook.bin", "a binary workbook (.xlsb): save it as .xlsx"),
+    ("word/", "a Word document"),
+    ("ppt/", "a presentation"),
+    ("content.xml", "an OpenDocument file: save it as .xlsx"),
+)
+_IN_COMPOUND: Final = (
+    ("EncryptedPackage", "protected by a password: save it without one"),
+    ("WordDocument", "a Word document"),
+    ("PowerPoint Document", "a presentation"),
+)
+
+
+def kind_of(path: Path) -> Kind:
+    """Whether the file is text or which workbook; an InputError that names anything else."""
+    try:
+        with path.open("rb") as raw:
+            start = raw.read(64)
+        if start.startswith(_ZIP):
+            return _in_zip(path)
+        if start.startswith(_COMPOUND):
+            return _in_compound(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
+    # No header begins with a tag, but a web page does that was saved under the name of a workbook.
+    if start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
+        raise _refused(path, "a web page or another XML file: open it in Excel and save it as .xlsx")
+    for signature, name in _OTHERS:
+        if start.startswith(signature):
+            raise _refused(path, name)
+    return "text"
+
+
+def _in_zip(path: Path) -> Kind:
+    try:
+        with ZipFile(path) as archive:
+            names = archive.namelist()
+    except BadZipFile:
+        raise _refused(path, "a damaged workbook or zip archive") from None
+    for mark, name in _IN_ZIP:
+        if any(one.startswith(mark) for one in names):
+            raise _refused(path, name)
+    if not any(one.startswith("xl/") for one in names):
+        raise _refused(path, "a zip archive: unpack it first")
+    return "xlsx"
+
+
+def _in_compound(path: Path) -> Kind:
+    with path.open("rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        for stream, name in _IN_COMPOUND:
+            if content.find(stream.encode("utf-16-le")) >= 0:
+                raise _refused(path, name)
+        if all(content.find(name.encode("utf-16-le")) < 0 for name in ("Workbook", "Book")):
+            raise _refused(path, "an old Office file, but no workbook")
+    return "xls"
+
+
+def _refused(path: Path, name: str) -> InputError:
+    return InputError(f"{path} is {name}. Text (CSV, tab-separated) and workbooks (.xlsx, .xls) can be read.")

@@ -1,0 +1,154 @@
+"""A sheet of a workbook as records under a header.
+
+Decides which sheet and which of its rows is the header, and what a spreadsheet may have done to a cell: a number in a column of ids
+has lost leading zeros and every digit after the fifteenth, and a date elsewhere than in a column of dates was a text such as 3-4.
+Such cells refuse their row; nothing is repaired. A cell of a column that no format reads is never judged. Reading the two kinds of
+workbook is left to ``xlsx`` and ``xls``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice, repeat
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+import attrs
+
+from alma_async.load.readers import xls, xlsx
+from alma_async.load.readers.identifiers import isbn
+from alma_async.load.readers.sheets import Cell, Entry, Odd, SheetRow
+from alma_async.load.readers.text import Layout, Record, Records, shown
+from alma_async.load.rows import InputError, Problem
+
+__all__ = ["Sheet"]
+
+_TITLE_ROWS: Final = 20  # how far down a header is looked for under a report's title
+
+HIDDEN: Final = "stands in a hidden row of the sheet and is read all the same"
+
+
+class _Reader(NamedTuple):
+    entries: Callable[[Path], tuple[Entry, ...]]
+    rows: Callable[[Path, Entry], Iterator[SheetRow]]
+
+
+_READERS: Final[Mapping[str, _Reader]] = {
+    "xlsx": _Reader(xlsx.entries, xlsx.rows),
+    "xls": _Reader(xls.entries, xls.rows),
+}
+
+
+@attrs.frozen(kw_only=True)
+class Sheet:
+    """A worksheet whose header is known; its rows are read anew each time."""
+
+    path: Path
+    kind: Literal["xlsx", "xls"]
+    entry: Entry
+    header: tuple[str, ...]
+    header_line: int
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def inspect(cls, path: Path, *, kind: Literal["xlsx", "xls"], name: str | None) -> Sheet:
+        """Choose the sheet (by name, or the first that is not hidden) and find its header."""
+        entries = _READERS[kind].entries(path)
+        entry = _chosen(path, entries, name)
+        rows = _READERS[kind].rows(path, entry)
+        row, above = _header(rows)
+        if row is None:
+            raise InputError(f"{path} is empty: sheet {shown(entry.name)} has no header.")
+        header = tuple(_name(cell) for cell in row.cells)
+        return cls(
+            path=path,
+            kind=kind,
+            entry=entry,
+            header=header,
+            header_line=row.number,
+            warnings=(*_about_sheet(entries, entry), *_about_header(header, above)),
+        )
+
+    def records(self, layout: Layout) -> Records:
+        """The rows under the header."""
+        last = self.header_line
+        for row in _READERS[self.kind].rows(self.path, self.entry):
+            if row.number > last:
+                yield from repeat(None, row.number - last - 1)
+                last = row.number
+                yield _record(row, self.header, layout) if any(row.cells) else None
+
+
+def _chosen(path: Path, entries: Sequence[Entry], name: str | None) -> Entry:
+    if name is None:
+        found = next((entry for entry in entries if not entry.hidden), None)
+    else:
+        found = next((entry for entry in entries if entry.name.casefold() == name.casefold()), None)
+    if found is None:
+        wanted = "no visible sheet" if name is None else f"no sheet {shown(name)}"
+        there = ", ".join(shown(entry.name) for entry in entries) or "none"
+        raise InputError(f"{path} has {wanted}; there are: {there}.")
+    return found
+
+
+def _header(rows: Iterator[SheetRow]) -> tuple[SheetRow | None, SheetRow | None]:
+    """The first row with more than one cell, and a title above it; if all have one, the first that is not blank."""
+    first = None
+    for row in islice(rows, _TITLE_ROWS):
+        filled = sum(map(bool, row.cells))
+        if filled > 1:
+            return row, first
+        first = first or (row if filled else None)
+    return first, None
+
+
+def _name(cell: Cell) -> str:
+    return (cell.text if isinstance(cell, Odd) else " ".join(cell.split())).casefold()
+
+
+def _about_sheet(entries: Sequence[Entry], entry: Entry) -> Iterator[str]:
+    if others := [shown(one.name) for one in entries if one != entry]:
+        yield f"sheet {shown(entry.name)} was read, not {', '.join(others)}"
+
+
+def _about_header(header: Sequence[str], above: SheetRow | None) -> Iterator[str]:
+    if above:
+        title = shown(next(_name(cell) for cell in above.cells if cell))
+        yield f"the header was found below other text, which is not read: {title}"
+    if places := [str(place) for place, name in enumerate(header, 1) if not name]:
+        yield f"columns without a name (perhaps merged cells of the header) are not read: {', '.join(places)}"
+
+
+def _record(row: SheetRow, header: Sequence[str], layout: Layout) -> Record:
+    texts = dict.fromkeys(header, "")
+    problems = []
+    for name, cell in zip(header, row.cells, strict=False):
+        if isinstance(cell, str):
+            texts[name] = cell
+        elif name in layout.read:
+            if reason := _spoilt(cell, name, layout):
+                problems.append(Problem(row.number, name, reason, shown(cell.text)))
+            else:
+                texts[name] = cell.text
+    return Record((row.number,), texts, tuple(problems), (HIDDEN,) if row.hidden else ())
+
+
+def _spoilt(cell: Odd, column: str, layout: Layout) -> str | None:
+    """Why a cell that is no text cannot be taken for its text."""
+    if cell.kind == "error":
+        return "is the error of a formula"
+    if cell.kind == "formula":
+        return "is a formula whose result is not in the file: open it in Excel, calculate, and save it"
+    if cell.kind == "date" and column not in layout.dates:
+        return "is a date here, as Excel makes of texts such as 3-4: format the column as text and enter it again"
+    if cell.kind == "number" and column in layout.ids and not _is_isbn(cell.text):
+        return "is a number here: Excel keeps 15 digits and no leading zeros; format the column as text and enter it again"
+    return None
+
+
+def _is_isbn(text: str) -> bool:
+    """Whether this is a whole ISBN of thirteen digits, which no number format can have cut."""
+    try:
+        return isbn(text) == text
+    except ValueError:
+        return False

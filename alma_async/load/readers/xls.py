@@ -1,0 +1,71 @@
+"""The rows of an ``.xls`` workbook of Excel 97 to 2003, by python-calamine.
+
+It holds the whole sheet in memory, which the format bounds at 65,536 rows. It tells no hidden rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from alma_async.errors import ConfigurationError
+from alma_async.load.readers.sheets import Cell, Entry, Odd, SheetRow, plain_number
+from alma_async.load.rows import InputError
+
+if TYPE_CHECKING:
+    from python_calamine import CalamineWorkbook
+
+__all__ = ["entries", "rows"]
+
+_ERRORS: Final = frozenset({"#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"})
+
+
+def entries(path: Path) -> tuple[Entry, ...]:
+    """The worksheets, in their order."""
+    with _opened(path) as book:
+        from python_calamine import SheetTypeEnum, SheetVisibleEnum
+
+        return tuple(
+            Entry(sheet.name, hidden=sheet.visible != SheetVisibleEnum.Visible)
+            for sheet in book.sheets_metadata
+            if sheet.typ == SheetTypeEnum.WorkSheet
+        )
+
+
+def rows(path: Path, entry: Entry) -> Iterator[SheetRow]:
+    """The rows of a worksheet."""
+    with _opened(path) as book:
+        sheet = book.get_sheet_by_name(entry.name)
+        for number, cells in enumerate(sheet.to_python(skip_empty_area=False), 1):
+            yield SheetRow(number, hidden=False, cells=list(map(_cell, cells)))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[CalamineWorkbook]:
+    try:
+        from python_calamine import CalamineError, CalamineWorkbook
+    except ModuleNotFoundError:
+        advice = "Install alma-async[cli], or save the workbook as .xlsx."
+        raise ConfigurationError(
+            f"{path} is an .xls workbook, which python-calamine reads.", advice=advice
+        ) from None
+    try:
+        with CalamineWorkbook.from_path(str(path)) as book:
+            yield book
+    except CalamineError as error:
+        raise InputError(f"{path} is damaged or protected by a password: {error}.") from None
+
+
+def _cell(value: object) -> Cell:
+    if isinstance(value, str):
+        return Odd("error", value) if value in _ERRORS else value.strip()
+    if isinstance(value, bool):
+        return Odd("number", str(value).lower())
+    if isinstance(value, (int, float)):
+        return Odd("number", plain_number(float(value)))
+    if isinstance(value, (date, datetime)):
+        return Odd("date", str(value).removesuffix(" 00:00:00"))
+    return Odd("date", str(value))

@@ -1,0 +1,267 @@
+"""The rows of an ``.xlsx`` workbook, streamed: memory for one row at a time, whatever the file holds.
+
+Decides what each cell is as the file has it (ECMA-376, part 1, SpreadsheetML): text, or a number, a date, a formula's error, which
+``workbook`` judges by the column. A library's reader would do for most of it, but keeps the table of shared strings in memory (with
+titles and URLs, nearly the whole file), and tells neither hidden rows nor formulas that were never calculated from blank cells.
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+import zlib
+from array import array
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+from itertools import repeat
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryFile
+from typing import IO, Final
+from xml.etree import ElementTree as ET
+from xml.etree.ElementTree import Element
+from zipfile import BadZipFile, ZipFile
+
+import attrs
+
+from alma_async.load.readers.sheets import Cell, Entry, Odd, SheetRow, plain_number
+from alma_async.load.rows import InputError
+
+__all__ = ["entries", "rows"]
+
+_DAMAGE: Final = (
+    BadZipFile, ET.ParseError, EOFError, IndexError, KeyError, NotImplementedError, OverflowError, RuntimeError,
+    ValueError, zlib.error,
+)  # fmt: skip
+
+_MOST_ROWS: Final = 1_048_576
+_ESCAPED: Final = re.compile("_x([0-9A-Fa-f]{4})_")
+_LETTERS: Final = re.compile("[A-Z]{1,3}")
+# Number formats that show a date: built-in ones by number (18.8.30), others by a letter outside quotes and brackets.
+_BUILTIN_DATES: Final = frozenset({*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)})
+_NOT_PATTERN: Final = re.compile(r'"[^"]*"|\[(?![hms]+\])[^]]*\]|[\\_*].', re.IGNORECASE)
+_DATE_LETTER: Final = re.compile("[dmyhs]", re.IGNORECASE)
+
+
+def entries(path: Path) -> tuple[Entry, ...]:
+    """The worksheets, in their order."""
+    with _opened(path) as package:
+        return package.worksheets()
+
+
+def rows(path: Path, entry: Entry) -> Iterator[SheetRow]:
+    """The rows of a worksheet that the file names; others are blank."""
+    with _opened(path) as package, _strings(package) as strings:
+        sheet = _Sheet(strings, package.date_styles(), since_1904=package.since_1904())
+        with package.archive.open(entry.part) as stream:
+            yield from sheet.rows(stream)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[_Package]:
+    try:
+        with ZipFile(path) as archive:
+            yield _Package(archive)
+    except _DAMAGE as error:
+        raise InputError(f"{path} is damaged: {error}.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
+
+
+# Entities cannot grow without bound: expat refuses that since 2.4.1.
+def _whole(archive: ZipFile, part: str) -> Element:
+    return ET.fromstring(archive.read(part))  # noqa: S314 - as said above
+
+
+def _events(stream: IO[bytes]) -> Iterator[tuple[str, Element]]:
+    return iter(ET.iterparse(stream, events=("start", "end")))  # noqa: S314 - as said above
+
+
+class _Package:
+    """The parts of a workbook, which name each other by links."""
+
+    def __init__(self, archive: ZipFile) -> None:
+        self.archive = archive
+        (place,) = (
+            part for kind, part in _links(archive, PurePosixPath()).values() if kind == "officeDocument"
+        )
+        self._book = _whole(archive, place)
+        self._links = _links(archive, PurePosixPath(place))
+
+    def part(self, kind: str) -> str | None:
+        """The part of a kind of which there is at most one."""
+        return next((part for found, part in self._links.values() if found == kind), None)
+
+    def since_1904(self) -> bool:
+        found = self._book.find("{*}workbookPr")
+        return found is not None and found.get("date1904") in ("1", "true")
+
+    def worksheets(self) -> tuple[Entry, ...]:
+        listed = [
+            (sheet, next(text for name, text in sheet.items() if name.endswith("}id")))
+            for sheet in self._book.iterfind("{*}sheets/{*}sheet")
+        ]
+        return tuple(
+            Entry(
+                name=sheet.get("name", ""),
+                hidden=sheet.get("state", "visible") != "visible",
+                part=self._links[link][1],
+            )
+            for sheet, link in listed
+            if self._links[link][0] == "worksheet"
+        )
+
+    def date_styles(self) -> frozenset[str]:
+        """The numbers of the cell styles that show a date."""
+        if not (part := self.part("styles")):
+            return frozenset()
+        styles = _whole(self.archive, part)
+        custom = {
+            form.get("numFmtId", ""): _shows_date(form.get("formatCode", ""))
+            for form in styles.iterfind("{*}numFmts/{*}numFmt")
+        }
+        formats = (style.get("numFmtId", "0") for style in styles.iterfind("{*}cellXfs/{*}xf"))
+        return frozenset(
+            str(place) for place, form in enumerate(formats) if custom.get(form, int(form) in _BUILTIN_DATES)
+        )
+
+
+def _shows_date(pattern: str) -> bool:
+    return _DATE_LETTER.search(_NOT_PATTERN.sub("", pattern)) is not None
+
+
+def _links(archive: ZipFile, part: PurePosixPath) -> dict[str, tuple[str, str]]:
+    """What a part (or the package itself) links to: kind and part by id."""
+    links = _whole(archive, str(part.parent / "_rels" / f"{part.name}.rels"))
+    return {
+        link.get("Id", ""): (
+            PurePosixPath(link.get("Type", "")).name,
+            str(part.parent / link.get("Target", "")).removeprefix("/"),
+        )
+        for link in links
+    }
+
+
+@contextmanager
+def _strings(package: _Package) -> Iterator[Callable[[int], str]]:
+    """The shared strings by their number, from a temporary file: there may be a million of them."""
+    with TemporaryFile() as file:
+        ends = array("Q", [file.write(b"\n")])  # one byte, since nothing cannot be mapped
+        for text in _shared_texts(package):
+            ends.append(ends[-1] + file.write(text.encode()))
+        file.flush()
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            yield lambda place: content[ends[place] : ends[place + 1]].decode()
+
+
+def _shared_texts(package: _Package) -> Iterator[str]:
+    if not (part := package.part("sharedStrings")):
+        return
+    with package.archive.open(part) as stream:
+        events = _events(stream)
+        _, root = next(events)
+        item = root.tag.removesuffix("sst") + "si"
+        for event, element in events:
+            if event == "end" and element.tag == item:
+                yield _text(element)
+                root.clear()
+
+
+def _text(element: Element) -> str:
+    """The text of a string with or without rich runs; the reading aids of East Asian text are left out."""
+    if len(element) == 1:  # nearly always, and many times faster
+        element = element[0]
+    found = element.text or ""
+    if len(element):
+        runs = [element, *element.findall("{*}r")]
+        found = "".join(part.text or "" for run in runs for part in run.findall("{*}t"))
+    return _ESCAPED.sub(lambda code: chr(int(code[1], 16)), found).strip() if "_x" in found else found.strip()
+
+
+@attrs.define
+class _Sheet:
+    """One reading of a worksheet."""
+
+    strings: Callable[[int], str]
+    date_styles: frozenset[str]
+    since_1904: bool = attrs.field(kw_only=True)
+    _places: dict[str, int] = attrs.field(factory=dict, init=False)
+
+    def rows(self, stream: IO[bytes]) -> Iterator[SheetRow]:
+        parsed = _events(stream)
+        _, root = next(parsed)
+        space = root.tag.removesuffix("worksheet")
+        row_tag, data_tag = f"{space}row", f"{space}sheetData"
+        data, number = root, 0
+        for event, element in parsed:
+            if event == "start":
+                data = element if element.tag == data_tag else data
+            elif element.tag == row_tag:
+                number = self._number(element.get("r"), after=number)
+                hidden = element.get("hidden") in ("1", "true")
+                yield SheetRow(number, hidden=hidden, cells=self._cells(element))
+                data.clear()
+            elif element.tag == data_tag:
+                return
+
+    @staticmethod
+    def _number(named: str | None, *, after: int) -> int:
+        number = int(named) if named else after + 1
+        if not after < number <= _MOST_ROWS:
+            raise ValueError(f"row {number} comes after row {after}")
+        return number
+
+    def _cells(self, row: Element) -> list[Cell]:
+        found: list[Cell] = []
+        place = -1
+        for cell in row:
+            reference = cell.get("r")
+            place = self._place(reference) if reference else place + 1
+            if len(cell):
+                if place < len(found):
+                    raise ValueError(f"cell {reference} comes too late")
+                found += repeat("", place - len(found))
+                found.append(self._cell(cell))
+        return found
+
+    def _place(self, reference: str) -> int:
+        letters = reference.rstrip("0123456789")
+        if letters not in self._places:
+            if not _LETTERS.fullmatch(letters):
+                raise ValueError(f"{reference} is no cell")
+            place = 0
+            for letter in letters:
+                place = place * 26 + ord(letter) - 64
+            self._places[letters] = place - 1
+        return self._places[letters]
+
+    def _cell(self, cell: Element) -> Cell:
+        kind = cell.get("t", "n")
+        if kind == "inlineStr":
+            return "".join(map(_text, cell.findall("{*}is")))
+        parts = {part.tag.rpartition("}")[2]: part.text or "" for part in cell}
+        value = parts.get("v")
+        if value is None:
+            return Odd("formula", "") if "f" in parts else ""
+        if kind == "s":
+            return self.strings(int(value))
+        if kind == "str" or not value:
+            return value.strip()
+        return self._odd(kind, value, cell.get("s", "0"))
+
+    def _odd(self, kind: str, value: str, style: str) -> Odd:
+        if kind == "e":
+            return Odd("error", value)
+        if kind == "d":
+            return Odd("date", value.removesuffix("T00:00:00"))
+        if kind == "b":
+            return Odd("number", "true" if value == "1" else "false")
+        if style in self.date_styles:
+            return Odd("date", self._date(float(value)))
+        return Odd("number", plain_number(float(value)))
+
+    def _date(self, days: float) -> str:
+        # Excel's day 60 is a 29 February 1900, which never was.
+        begin = date(1904, 1, 1) if self.since_1904 else date(1899, 12, 30 if days >= 60 else 31)
+        time = "" if days.is_integer() else " and a time"
+        return f"{begin + timedelta(days=int(days))}{time}"

@@ -1,0 +1,169 @@
+"""What a journal's records look like on the disk: tables, columns, checksums, packing. Pure.
+
+Each record carries a digest of its other columns, since SQLite's own check does not see a flipped byte inside a value
+(measured), and each table's number of records is kept, so that one that is gone is missed. ``journal`` reads and writes them.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import Any, Final
+
+import attrs
+
+from alma_async.load.entries import Difference, Entry, Moment, State, Step
+from alma_async.wire.codec import dumps, loads
+
+__all__ = [
+    "FORMAT",
+    "INSERT",
+    "TABLES",
+    "DamageError",
+    "entry_of",
+    "next_key",
+    "packed",
+    "schema",
+    "signed",
+    "unpacked",
+    "values_of",
+    "verified",
+]
+
+FORMAT: Final = "3"
+
+# Table → its first column, which is its key, and its other columns; a checksum follows in each.
+TABLES: Final = {
+    "meta": ("name TEXT PRIMARY KEY", "value TEXT NOT NULL"),
+    "entry": (
+        *("n INTEGER PRIMARY KEY", "line INTEGER NOT NULL", "state TEXT NOT NULL", "step TEXT NOT NULL", "mms_id TEXT"),
+        *("key BLOB", "payload BLOB", "portfolio_id TEXT", "action TEXT", "attempts INTEGER NOT NULL", "code TEXT"),
+        *("message TEXT", "tracking_id TEXT", "differences TEXT", "left BLOB", "wall REAL", "mono REAL", "boot TEXT"),
+    ),
+    "former": ("n INTEGER PRIMARY KEY", "body BLOB NOT NULL"),
+    "existing": ("portfolio_id TEXT PRIMARY KEY", "mms_id TEXT"),
+}  # fmt: skip
+
+_INDEXES: Final = """
+CREATE UNIQUE INDEX entry_key ON entry (key) WHERE key IS NOT NULL;
+CREATE INDEX entry_open ON entry (state, n) WHERE state IN ('pending', 'intent', 'unknown');
+CREATE INDEX entry_title ON entry (mms_id) WHERE mms_id IS NOT NULL;
+CREATE INDEX entry_portfolio ON entry (portfolio_id) WHERE portfolio_id IS NOT NULL;
+CREATE INDEX existing_mms ON existing (mms_id);
+"""
+
+_MOMENT: Final = ("wall", "mono", "boot")
+_COLUMNS: Final = tuple(column.split()[0] for column in TABLES["entry"])
+
+# What most portfolios say, so that a former state takes some 300 bytes instead of 2,000. Part of the format.
+_USUAL: Final = (
+    b'"public_note":"","notes":[],"link":"https://api","description":"","desc":null},"material_type":{"value":"JOURNAL",'
+    b'"desc":"Journal"},"library":{"value":"","link":null},"license":{"value":"","link":null},"po_line":{"value":"","link":null},'
+    b'"interface":{"name":null},"group_settings":[],"pda":{"value":null},"access_type":{"value":"","desc":null},'
+    b'"coverage_details":{"coverage_in_use":{"value":"0","desc":"Only local"},"global_date_coverage_parameters":[],'
+    b'"local_date_coverage_parameters":[{"from_year":"2000","from_month":"","from_day":"","until_year":"","until_month":"",'
+    b'"until_day":"","from_volume":"1","until_volume":"","from_issue":"1","until_issue":""}],"perpetual_date_coverage_parameters":[],'
+    b'"global_embargo_information":null,"local_embargo_information":{"embargo_operator":{"value":""},"number_of_years":0,'
+    b'"number_of_months":0}},"linking_details":{"url_type":{"value":"static"},"url_type_override":{"value":""},'
+    b'"dynamic_url":"","dynamic_url_override":"","static_url":"jkey=https://www.","static_url_override":"","parser_parameters":"",'
+    b'"parser_parameters_override":"","proxy_enabled":{"value":"false"},"proxy":""},"authentication_note":"",'
+    b'"internal_description":"","availability":{"value":"11","desc":"Available"},"activation_date":"20","expected_activation_date":null,'
+    b'"is_local":true,"is_standalone":false,"resource_metadata":{"mms_id":{"value":"99","link":"https://api"},"title":"Journal ",'
+    b'"author":null,"issn":"","isbn":null,"publisher":null,"publication_place":null,"publication_year":null},'
+    b'"electronic_collection":{"id":{"value":"61","link":null},"service":{"value":"62","link":null}},"id":"53'
+)
+
+
+class DamageError(Exception):
+    """Something is not what was written."""
+
+
+def schema() -> Iterator[str]:
+    """The statements that make an empty journal.
+
+    ``owner`` has one record: whose the journal is, the number of its last commit, and how many records each table has, which
+    its triggers keep.
+    """
+    yield (
+        "CREATE TABLE owner (one INTEGER PRIMARY KEY CHECK (one = 1), boot TEXT, pid INTEGER, nonce BLOB, "
+        "commits INTEGER NOT NULL DEFAULT 0, "
+        + ", ".join(f"{name} INTEGER NOT NULL DEFAULT 0" for name in TABLES)
+        + ")"
+    )
+    yield "INSERT INTO owner (one) VALUES (1)"
+    for table, columns in TABLES.items():
+        rowid = "" if columns[0].startswith("n ") else " WITHOUT ROWID"
+        yield f"CREATE TABLE {table} ({', '.join(columns)}, checksum BLOB NOT NULL){rowid}"
+        for event, by in (("INSERT", "+ 1"), ("DELETE", "- 1")):
+            body = f"UPDATE owner SET {table} = {table} {by};"  # noqa: S608 - our own names
+            yield f"CREATE TRIGGER {table}_{event} AFTER {event} ON {table} BEGIN {body} END"
+    yield from filter(str.strip, _INDEXES.split(";"))
+
+
+def _insert(table: str) -> str:
+    key, *others = (column.split()[0] for column in (*TABLES[table], "checksum"))
+    changes = ", ".join(f"{name} = excluded.{name}" for name in others)
+    marks = ", ".join("?" * (len(others) + 1))
+    return f"INSERT INTO {table} VALUES ({marks}) ON CONFLICT ({key}) DO UPDATE SET {changes}"  # noqa: S608 - our own names
+
+
+INSERT: Final = {
+    table: _insert(table) for table in TABLES
+}  # writes one record, over what is there under its key
+
+
+def signed(*values: Any) -> tuple[Any, ...]:
+    """A record: its columns and their digest."""
+    return (*values, blake2b(repr(values).encode(), digest_size=8).digest())
+
+
+def verified(what: str, record: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The columns of a record of ``what``.
+
+    :raises DamageError: where they are not what was written.
+    """
+    if signed(*record[:-1]) != record:
+        raise DamageError(f"a record of {what} ({str(record[0])[:40]})")
+    return record[:-1]
+
+
+def values_of(entry: Entry) -> tuple[Any, ...]:
+    """An entry as columns: enums by value, differences as JSON, a moment as its three parts."""
+    differences = dumps([attrs.astuple(d) for d in entry.differences]).decode() if entry.differences else None
+    plain = {"state": entry.state.value, "step": entry.step.value, "differences": differences}
+    since = entry.since
+    return tuple(
+        plain[name] if name in plain else getattr(since if name in _MOMENT else entry, name, None)
+        for name in _COLUMNS
+    )
+
+
+def entry_of(record: tuple[Any, ...]) -> Entry:
+    """The entry that a record holds.
+
+    :raises DamageError: where it is not what was written.
+    """
+    values = dict(zip(_COLUMNS, verified("entry", record), strict=True))
+    wall, mono, boot = (values.pop(part) for part in _MOMENT)
+    values["state"], values["step"] = State(values["state"]), Step(values["step"])
+    values["since"] = None if wall is None else Moment(wall=wall, mono=mono, boot=boot)
+    differences = values["differences"]
+    values["differences"] = tuple(Difference(*d) for d in loads(differences.encode())) if differences else ()
+    return Entry(**values)
+
+
+def next_key(key: bytes | None) -> bytes:
+    """The key of a row that repeats the one with this key and is meant to be one of its own."""
+    return blake2b(key or b"", digest_size=16, person=b"alma_async.again").digest()
+
+
+def packed(body: bytes) -> bytes:
+    """A former state, small."""
+    packer = zlib.compressobj(9, zdict=_USUAL)
+    return packer.compress(body) + packer.flush()
+
+
+def unpacked(small: bytes) -> bytes:
+    """A former state as it was."""
+    return zlib.decompressobj(zdict=_USUAL).decompress(small)

@@ -1,0 +1,124 @@
+"""The rows that take a load back, read from its journal: ``undo_rows``.
+
+Decides what is taken back: what was created is deleted, what was updated is put back, what was deleted is created anew. How, and
+when a person must look instead, ``former`` says. They are rows like any others: the load that carries them out has a journal of its
+own and all that this brings.
+
+The journal is opened for a slice of rows at a time, so nobody is kept from it, and must not change meanwhile: its fingerprint and
+each row's payload tell.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from alma_async.load.entries import OPEN, Entry, Former, State
+from alma_async.load.fields import url_of
+from alma_async.load.former import anew
+from alma_async.load.journal import Journal
+from alma_async.load.rows import BadRow, Fingerprint, InputError, Problem, Row
+
+__all__ = ["UndoRows", "undo_rows"]
+
+_SLICE: Final = 500  # rows in memory at once
+
+
+@attrs.frozen
+class UndoRows:
+    """The way back from one load. ``meta`` is what its journal says of it; ``warnings`` is for the whole of it."""
+
+    path: Path
+    meta: dict[str, str]
+    warnings: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[Row | BadRow]:
+        place = self.meta["collection"], self.meta["service"]
+        for found in self._slices():
+            for entry, body in found:
+                row = _row(entry, body, place)
+                if row is not None:
+                    yield row
+
+    def fingerprint(self) -> Fingerprint:
+        """What the load has done up to now."""
+        digest, rows = sha256(), 0
+        for found in self._slices():
+            for entry, _ in found:
+                told = (entry.n, entry.state.value, entry.action, entry.portfolio_id, entry.left)
+                digest.update(repr(told).encode())
+                rows += 1
+        return Fingerprint(sha256=digest.hexdigest(), size=rows)
+
+    def _slices(self) -> Iterator[list[tuple[Entry, bytes | None]]]:
+        after = 0
+        while True:
+            with Journal(self.path) as journal:
+                entries = journal.entries(after=after, limit=_SLICE)
+                found = [(entry, journal.former(entry.n)) for entry in entries]
+            if not found:
+                return
+            yield found
+            after = found[-1][0].n
+
+
+def undo_rows(journal: str | os.PathLike[str]) -> UndoRows:
+    """Read what takes a load back, for a load with ``action="undo"`` into the same service.
+
+    :raises InputError: where there is no such journal, or its load was never begun.
+    :raises JournalInUse: where another process works on it.
+    """
+    path = Path(journal)
+    if not path.is_file():
+        raise InputError(f"There is no journal {str(path)!r}.")
+    with Journal(path) as opened:
+        meta = opened.meta()
+    if "planned" not in meta:
+        raise InputError(f"The load of {path.name} was never begun; there is nothing to take back.")
+    if meta.get("dry"):
+        raise InputError(f"{path.name} is of a dry run; there is nothing to take back.")
+    return UndoRows(path, meta)
+
+
+def _row(entry: Entry, body: bytes | None, place: tuple[str, str]) -> Row | BadRow | None:
+    """What takes one row back; None where it did nothing."""
+    if entry.state in OPEN and entry.state is not State.PENDING:
+        reason = "It is unknown what became of this row; resume the load, then undo again"
+        problem = Problem(line=entry.line, column="", reason=reason)
+        return BadRow(line=entry.line, lines=(entry.line,), problems=(problem,))
+    if entry.portfolio_id is None:
+        return None
+    row = Row(
+        line=entry.line,
+        lines=(entry.line,),
+        mms_id=entry.mms_id,
+        portfolio_id=entry.portfolio_id,
+        collection_id=place[0],
+        service_id=place[1],
+    )
+    if entry.action == "created":
+        former = Former(portfolio_id=entry.portfolio_id, left=entry.left)
+        return attrs.evolve(row, action="delete", former=former)
+    if entry.action == "updated" and body is not None and entry.differences:
+        former = Former(portfolio_id=entry.portfolio_id, body=body, differences=entry.differences)
+        return attrs.evolve(row, action="update", former=former)
+    if entry.action == "deleted" and body is not None and entry.state is State.DONE:
+        return _anew(row, Former(portfolio_id=entry.portfolio_id, body=body))
+    return None
+
+
+def _anew(row: Row, former: Former) -> Row:
+    portfolio = anew(former)
+    return attrs.evolve(
+        row,
+        action="create",
+        former=former,
+        portfolio_id=None,
+        mms_id=portfolio.resource_metadata.mms_id.value,
+        values={"url": url_of(portfolio)},
+    )

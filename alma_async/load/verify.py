@@ -1,0 +1,212 @@
+"""Reads a service and compares it with a load's journal; ``audit`` decides.
+
+The service is listed once (one call for a hundred portfolios), or each title asked for where the load did so too; a portfolio is
+read whole where the list lacks what is compared, which is all but the availability. The ids of the service are in memory
+meanwhile, some 150 bytes each. Nothing is written, neither to Alma nor to the journal.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
+from typing import Final
+
+import anyio
+import attrs
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from alma_async.alma.models.common import Coded
+from alma_async.alma.models.electronic import Portfolio
+from alma_async.errors import AlmaError, NotFound
+from alma_async.load.audit import Audit, Finding, Mark, claims_absence, compare, standing
+from alma_async.load.entries import Entry, State
+from alma_async.load.journal import Journal
+from alma_async.load.order import Order, Rows, compared
+from alma_async.load.plan import asked, merged, payload_of, url_of
+from alma_async.load.progress import Meter, Progress
+from alma_async.load.rows import BadRow, InputError, Row
+
+__all__ = ["Verification"]
+
+_SLICE: Final = 500  # rows in memory at once
+_NOT_COMPARED: Final = ("dry", "bib", "duplicates")  # facts that an audit need not share
+
+Item = tuple[Entry, Row | None]
+
+
+@attrs.define(kw_only=True)
+class Verification:
+    """One audit of one load. Without ``rows`` only ids are compared."""
+
+    order: Order
+    journal: Journal
+    rows: Rows | None
+    meter: Meter
+    on_progress: Callable[[Progress], None] | None
+    _by_title: bool = False
+    _listed: dict[str, str] = attrs.field(factory=dict)  # what is there: id → availability
+    _extras: defaultdict[str, dict[str, str | None]] = attrs.field(
+        factory=lambda: defaultdict(dict)
+    )  # what came and stands for no row: MMS id → id → URL, once it was read
+    _findings: list[Finding] = attrs.field(factory=list)
+
+    async def audit(self) -> Audit:
+        """Compare all.
+
+        :raises InputError: where the file is another one than was loaded, or the load another one than is asked for.
+        """
+        meta = self.journal.meta()
+        self._check(meta)
+        self._by_title = meta.get("seen") == "title"
+        if not self._by_title:
+            await self._list()
+        counts = self.journal.counts()
+        claims = sum(count for (state, _), count in counts.items() if state is State.DONE)
+        self.meter.begin({(State.PENDING, None): claims})
+        await self._compare_all(int(meta.get("after", "0")))
+        return Audit(
+            **standing(counts),
+            once=claims - len(self._findings),
+            findings=(*sorted(self._findings, key=lambda found: found.line or 0), *self._left_over()),
+            calls=self.meter.calls,
+            fields=self.rows is not None,
+        )
+
+    def _check(self, meta: Mapping[str, str]) -> None:
+        if not meta.get("planned") or meta.get("dry"):
+            raise InputError(f"{self.journal.path.name} is of no load that was begun.")
+        facts = dict(zip(("collection", "service"), self.order.place, strict=True))
+        facts |= self.order.known_by(self.rows) if self.rows is not None else {}
+        compared(
+            meta,
+            {name: fact for name, fact in facts.items() if name not in _NOT_COMPARED},
+            accept_changed=False,
+        )
+
+    # --- what is there
+
+    async def _list(self) -> None:
+        async for page in self.order.alma.electronic.portfolios.list(*self.order.place).pages():
+            self._take_up(page)
+
+    async def _ask(self, entry: Entry) -> None:
+        """The same for one title, or one portfolio."""
+        portfolios = self.order.alma.electronic.portfolios
+        try:
+            if entry.mms_id is not None:
+                self._take_up(await portfolios.of_bib(entry.mms_id).all())
+            else:
+                self._take_up([await portfolios.get(*self.order.place, str(entry.portfolio_id))])
+        except NotFound:
+            pass
+
+    def _take_up(self, found: list[Portfolio]) -> None:
+        for one in found:
+            place = one.electronic_collection
+            if one.id and (place.id.value, place.service.value) == self.order.place:
+                self._listed[one.id] = sys.intern(one.availability.value or "")
+                if not self.journal.bound(one.id) and not self.journal.was_there(one.id):
+                    self._extras[one.resource_metadata.mms_id.value or ""].setdefault(one.id, None)
+
+    # --- row by row
+
+    def _items(self, after: int) -> Iterator[Item]:
+        """Rows that are done, each beside what the file says; rows of an earlier state of the file have nothing beside."""
+        rows = iter(self.rows or ())
+        last = 0
+        while entries := self.journal.entries(after=last, limit=_SLICE):
+            for entry in entries:
+                row = next(rows, None) if entry.n > after else None
+                if entry.state is State.DONE:
+                    if row is not None and (isinstance(row, BadRow) or payload_of(row) != entry.payload):
+                        raise InputError(f"Line {entry.line} is not what it was when it was loaded.")
+                    yield entry, row
+            last = entries[-1].n
+
+    async def _compare_all(self, after: int) -> None:
+        send, receive = anyio.create_memory_object_stream[Item]()
+        failures: list[AlmaError] = []
+        async with anyio.create_task_group() as group:
+
+            async def whole(part: Callable[[], Awaitable[None]]) -> None:
+                """One part to its end; what it raises ends all, and is raised below as itself and not as a group."""
+                try:
+                    await part()
+                except AlmaError as error:
+                    failures.append(error)
+                    group.cancel_scope.cancel()
+
+            for _ in range(self.order.workers):
+                group.start_soon(whole, partial(self._work, receive.clone()))
+            receive.close()
+            async with send:
+                await whole(partial(self._feed, send, after))
+        if failures:
+            raise failures[0]
+
+    async def _feed(self, send: MemoryObjectSendStream[Item], after: int) -> None:
+        for item in self._items(after):
+            await send.send(item)
+
+    async def _work(self, items: MemoryObjectReceiveStream[Item]) -> None:
+        with items:
+            async for entry, row in items:
+                self._found(await self._compare(entry, row))
+
+    def _found(self, finding: Finding | None) -> None:
+        self._findings += [] if finding is None else [finding]
+        self.meter.rows["pending"] -= 1
+        if self.on_progress is not None:
+            clock = self.order.alma.clock
+            self.on_progress(self.meter.progress(clock.now(), self.order.alma.quota().remaining))
+
+    async def _compare(self, entry: Entry, row: Row | None) -> Finding | None:
+        """One row. Its fields are compared where it saw to them, not where it left alone what was there."""
+        if entry.portfolio_id is None:  # to be deleted, and nothing of this title was there
+            return None
+        action = (row.action if row else None) or self.order.action
+        if self._by_title:
+            await self._ask(entry)
+        absent, there = claims_absence(entry, action), entry.portfolio_id in self._listed
+        if absent or not there:
+            return compare(entry, absent=absent, there=there)
+        saw_to = None if action == "create" and entry.action == "unchanged" else row
+        wanted = asked(saw_to, action, self.order.rules) if saw_to else None
+        others = self._extras.get(entry.mms_id or "")
+        try:
+            present = await self._present(entry.portfolio_id, wanted, whole=bool(others))
+            doubles = await self._doubles(others, url_of(present)) if others else ()
+        except NotFound:
+            return compare(entry, absent=False, there=False)
+        fields = merged(present, wanted, self.order.rules)[1] if wanted else ()
+        return compare(entry, absent=False, there=True, differences=fields, doubles=doubles)
+
+    async def _present(self, portfolio_id: str, wanted: Row | None, *, whole: bool) -> Portfolio:
+        if whole or (wanted is not None and _asks_more(wanted)):
+            return await self.order.alma.electronic.portfolios.get(*self.order.place, portfolio_id)
+        return Portfolio(id=portfolio_id, availability=Coded(self._listed[portfolio_id]))
+
+    async def _doubles(self, others: dict[str, str | None], url: str) -> tuple[str, ...]:
+        """Which of the title's other portfolios are this one again."""
+        portfolios = self.order.alma.electronic.portfolios
+        for one, known in list(others.items()):
+            if known is None:
+                others[one] = url_of(await portfolios.get(*self.order.place, one))
+        same = tuple(one for one, its in others.items() if its == url)
+        for one in same:
+            del others[one]
+        return same
+
+    def _left_over(self) -> Iterator[Finding]:
+        for mms_id, others in self._extras.items():
+            for one in others:
+                why = "It came since the load began and stands for no row."
+                yield Finding(mark=Mark.EXTRA, message=why, mms_id=mms_id or None, portfolio_id=one)
+
+
+def _asks_more(row: Row) -> bool:
+    """Whether a row names more than a list tells."""
+    named = {*row.values, *(("coverage",) if row.coverage else ()), *(("embargo",) if row.embargo else ())}
+    return row.former is not None or not named <= {"availability"}

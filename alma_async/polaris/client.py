@@ -1,0 +1,170 @@
+"""``PolarisClient``: one library's Polaris, over the same session, governor and transport as Alma's client.
+
+Decides only what they are put together of. The machine's budget is kept by host, so that all processes of this machine
+that speak with one Polaris server share our politeness towards it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+from collections.abc import Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, Unpack
+
+from alma_async.clock import Clock
+from alma_async.governance.budget import Budget
+from alma_async.governance.governor import Governor
+from alma_async.governance.machine import machine_budget
+from alma_async.polaris import routes
+from alma_async.polaris.dialect import PolarisDialect
+from alma_async.polaris.environment import LIMITS, from_environment
+from alma_async.polaris.login import Auth, StaffLogin
+from alma_async.polaris.models import ServerStatus, structure
+from alma_async.polaris.record_sets import RecordSets
+from alma_async.polaris.routes import Place
+from alma_async.session import Options, Session
+from alma_async.settings import Limits, Priority, RetryPolicy, Timeouts, origin_of, state_dir
+from alma_async.telemetry.events import Hook, fan_out
+from alma_async.transport import Transport
+
+if TYPE_CHECKING:
+    import aiohttp
+
+__all__ = ["PolarisClient"]
+
+# Another client of ApplicationServices notes "particular problems with read timeouts" and waits as long, for reads too.
+TIMEOUTS: Final = Timeouts(read=120.0, write=120.0)
+
+_SERVICE: Final = re.compile(r"/polaris\.applicationservices(/api)?/?$", re.IGNORECASE)
+
+
+class OptionChanges(TypedDict, total=False):
+    """What ``with_options`` takes; see ``session.Options``."""
+
+    priority: Priority
+    timeout: float | None
+    deadline: float | None
+    retry: RetryPolicy
+
+
+class PolarisClient:
+    """An asyncio client of Polaris.ApplicationServices, the staff API of Innovative Polaris.
+
+    Use it as an async context manager, or call ``aclose()``. It may be used by any number of tasks at once, and logs in at
+    the first call that needs it.
+
+    ``base_url`` is the server (https; http on loopback only), with or without ``/Polaris.ApplicationServices``.
+    ``organization_id`` and ``workstation_id`` are where one is logged on; the workstation must be enabled for Leap. ``auth``
+    is a ``StaffPassword``, an ``ApiKey`` or a ``BearerToken``. ``limits``: 10 calls a second and 4 at once unless told otherwise;
+    these figures are ours, since Polaris states none. ``budget``: None shares that rate with all processes of this
+    machine that call the same server. ``timeout`` is seconds for one attempt, or ``Timeouts``; 120 unless told otherwise. A
+    ``session`` that is handed in lends its connector and is not closed.
+
+    :raises ConfigurationError: for a base URL that is none, or a part of the URL that cannot be.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        organization_id: int,
+        workstation_id: int,
+        auth: Auth,
+        language: str = "eng",
+        product_id: int = 20,
+        site_domain: str = "polaris",
+        limits: Limits = LIMITS,
+        budget: Budget | None = None,
+        timeout: float | Timeouts = TIMEOUTS,
+        retry: RetryPolicy | None = None,
+        session: aiohttp.ClientSession | None = None,
+        trace_configs: Iterable[aiohttp.TraceConfig] = (),
+        hooks: Iterable[Hook] = (),
+        ssl_context: ssl.SSLContext | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._origin = origin_of(_SERVICE.sub("", base_url.strip()))
+        self._place = Place(
+            organization_id=organization_id,
+            workstation_id=workstation_id,
+            language=language,
+            product_id=product_id,
+            site_domain=site_domain,
+        )
+        timeouts = timeout if isinstance(timeout, Timeouts) else Timeouts(read=timeout, write=timeout)
+        clock, dialect = clock or Clock(), PolarisDialect()
+        self._transport = Transport(
+            self._origin,
+            dialect.authorise,
+            clock=clock,
+            connections=limits.in_flight,
+            connect_timeout=timeouts.connect,
+            session=session,
+            trace_configs=trace_configs,
+            ssl_context=ssl_context,
+        )
+        if budget is None:
+            budget = machine_budget(f"{self._origin}#polaris", directory=state_dir())
+        self._governor = Governor(limits, budget=budget, clock=clock, emit=fan_out(hooks))
+        options = Options(retry=retry or RetryPolicy())
+        self._open = Session(dialect, self._transport, self._governor, clock=clock, timeouts=timeouts)
+        login = StaffLogin(
+            self._open, auth, self._place, options=options.changed(priority=Priority.INTERACTIVE)
+        )
+        self._session = Session(
+            dialect, self._transport, self._governor, clock=clock, timeouts=timeouts, login=login
+        )
+        self._bind(options)
+
+    def _bind(self, options: Options) -> None:
+        self._options = options
+        self.record_sets = RecordSets(self._session, options, self._place)
+
+    @classmethod
+    def from_env(cls, **overrides: Any) -> Self:
+        """A client set up by the environment (``POLARIS_BASE_URL``, ``POLARIS_ORGANIZATION_ID``, ``POLARIS_WORKSTATION_ID``,
+        ``POLARIS_DOMAIN``, ``POLARIS_USER``, ``POLARIS_PASSWORD_FILE`` …); an argument given here wins.
+
+        :raises ConfigurationError: where a variable is missing or wrong; it names the variable.
+        """
+        return cls(**from_environment(os.environ, overrides))
+
+    @property
+    def origin(self) -> str:
+        """``scheme://host[:port]`` that all calls go to."""
+        return self._origin
+
+    @property
+    def options(self) -> Options:
+        """The options in force."""
+        return self._options
+
+    def with_options(self, **changes: Unpack[OptionChanges]) -> Self:
+        """A cheap copy that shares session, login and governor, with other options."""
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__)
+        copy._bind(self._options.changed(**changes))
+        return copy
+
+    async def status(self) -> ServerStatus:
+        """What the server says of itself; needs no login. Tells whether it is there, and which version it is."""
+        done = await self._open.call(routes.STATUS.bind(), self._options)
+        return structure(done.data, ServerStatus)
+
+    async def aclose(self) -> None:
+        """Close the connections that are the client's own, and let go of the budget."""
+        await self._governor.aclose()
+        await self._transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"<PolarisClient {self._origin}>"

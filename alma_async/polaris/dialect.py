@@ -1,0 +1,127 @@
+"""What the session core must know of Polaris.ApplicationServices: its headers, and how to read its answers.
+
+Order of judging: the status; then whether a good answer is an object and carries the id that was asked for. Documented: 200,
+400, 401, 403, 404. How errors are written is documented nowhere: ``ErrorCode`` and ``Message`` were seen in another client's
+fixtures, ``ModelState`` is a habit of ASP.NET (inferred). A stack trace that comes with them is never shown.
+
+Polaris states no limits and sends no header about any, so nothing here steers the governor but a 429, which only a proxy
+before it could send (inferred).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from alma_async.errors import BadAnswer, Problem
+from alma_async.version import __version__
+from alma_async.wire.codec import loads
+from alma_async.wire.messages import Request, Response, Signals
+from alma_async.wire.outcome import Done, Failed, Outcome, OutcomeClass, Reason
+from alma_async.wire.reading import failed, first_words, retry_after
+
+__all__ = ["PolarisDialect"]
+
+_STATUS: Final[Mapping[int, tuple[OutcomeClass, Reason]]] = {
+    400: (OutcomeClass.REJECTED, Reason.INVALID),
+    401: (OutcomeClass.NOT_PROCESSED, Reason.LOGIN),
+    403: (OutcomeClass.NOT_PROCESSED, Reason.KEY),
+    404: (OutcomeClass.REJECTED, Reason.NOT_FOUND),
+    405: (OutcomeClass.REJECTED, Reason.INVALID),
+    411: (OutcomeClass.REJECTED, Reason.INVALID),
+    413: (OutcomeClass.REJECTED, Reason.INVALID),
+    415: (OutcomeClass.REJECTED, Reason.INVALID),
+    429: (OutcomeClass.NOT_PROCESSED, Reason.THROTTLED),
+}
+
+_ADVICE: Final[Mapping[Reason, str]] = {
+    Reason.LOGIN: (
+        "Check domain, user and password, the key or the token. A refused login is not repeated: three failures within five "
+        "minutes lock an account (documented for PAPI, inferred here). Make a new client to try again."
+    ),
+    Reason.KEY: (
+        "The account needs the permissions Access and Create for record sets of this kind and Access Leap, and its "
+        "workstation must be enabled for Leap."
+    ),
+    Reason.NOT_FOUND: "Check the ids, and that the base URL, organization and workstation are right.",
+    Reason.THROTTLED: "Polaris itself states no limits; something before it does. Lower the rate (POLARIS_PER_SECOND).",
+}
+_LONGEST: Final = 2000
+
+
+class PolarisDialect:
+    """Reads and writes what Polaris.ApplicationServices speaks. Pure; holds no credential."""
+
+    def authorise(self) -> Mapping[str, str]:
+        """Nothing: a call carries the credential of the login, and those that need none go without."""
+        return {}
+
+    def headers(self, request: Request) -> Mapping[str, str]:
+        """JSON both ways; gzip only, so that no optional decoder is needed."""
+        sent = {
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+            "User-Agent": f"alma-async/{__version__}",
+        }
+        if request.body is not None:
+            sent["Content-Type"] = "application/json"
+        return sent
+
+    def judge(self, request: Request, response: Response) -> Outcome:
+        """What an answer means; see the module's docstring for the order."""
+        if 200 <= response.status < 300:
+            return _good(request, response)
+        cls, reason = _by_status(response.status)
+        problems, detail = _said(response)
+        return failed(response, cls, reason, detail, problems=problems, advice=_ADVICE.get(reason))
+
+    def signals(self, response: Response, outcome: Outcome) -> Signals:
+        """Nothing is told of any allowance; a 429 slows us down all the same."""
+        throttled = isinstance(outcome, Failed) and outcome.reason is Reason.THROTTLED
+        return Signals(throttled="second" if throttled else None, retry_after=retry_after(response))
+
+
+def _by_status(status: int) -> tuple[OutcomeClass, Reason]:
+    if status >= 500:
+        return OutcomeClass.UNKNOWN, Reason.SERVER
+    return _STATUS.get(status, (OutcomeClass.UNKNOWN, Reason.BAD_ANSWER))
+
+
+def _good(request: Request, response: Response) -> Outcome:
+    start = response.body[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    if start not in (b"{", b""):
+        told = f"The answer is no JSON object: {first_words(response)}"
+        return failed(response, OutcomeClass.UNKNOWN, Reason.BAD_ANSWER, told)
+    try:
+        data = loads(response.body)
+    except (
+        BadAnswer
+    ) as error:  # cut on its way: a read may simply ask again. Nothing of it is shown: it may be a login's
+        return failed(response, OutcomeClass.UNKNOWN, Reason.LOST, error.message)
+    found = next((data[name] for name in data if name.lower() == "recordsetid"), None)
+    if request.expects is None or (found and request.expects in ("*", str(found))):
+        return Done(response, data)
+    told = f"The answer carries the id {ascii(found)[:60]}, not the one asked for ({request.expects})."
+    return failed(response, OutcomeClass.UNKNOWN, Reason.BAD_ANSWER, told)
+
+
+def _said(response: Response) -> tuple[tuple[Problem, ...], str]:
+    """The problem that a refusal names with a code, or else its words; of an object only those members that are for people."""
+    if not response.body[:64].lstrip().startswith(b"{"):
+        return (), first_words(response)
+    try:
+        data = loads(response.body)
+    except BadAnswer:
+        data = {}
+    words = " ".join((str(data.get("Message") or ""), *_model_state(data.get("ModelState")))).strip()
+    words = words[:_LONGEST] or f"status {response.status} without a message"
+    code = data.get("ErrorCode")
+    return ((Problem(str(code)[:40], words),) if code else ()), words
+
+
+def _model_state(state: Any) -> list[str]:
+    """``{"set.Name": ["The Name field is required."]}`` as texts."""
+    if not isinstance(state, dict):
+        return []
+    listed = ((name, texts if isinstance(texts, list) else [texts]) for name, texts in state.items())
+    return [f"{name}: {text}" for name, texts in listed for text in texts]

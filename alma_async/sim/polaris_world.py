@@ -1,0 +1,227 @@
+"""The record sets of a simulated Polaris, and its rules for them.
+
+Decides what a set takes and what is answered; who may call is `polaris_staff`'s. Knows no web and no clock. Documented: the
+members, the five types, that a weeding set needs an organization as its owner, `RecordSetId` in the answer to a creation and
+`RecordSetID` elsewhere, one warning for an id that comes twice, `NumberOfRecords` 0 although there are some, the header with
+nulls and the year 1 where the owner alone is asked for, pages from 0 of 1,000, and 0 for everything. The wording of all other
+warnings and errors is inferred; a stack trace comes with errors, since such were seen elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+
+from alma_async.sim.polaris_staff import Denied, Door, Json, Staff
+from alma_async.sim.tally import Tally
+
+__all__ = [
+    "POLARIS_DOMAIN",
+    "POLARIS_KEY",
+    "POLARIS_ORGANIZATION",
+    "POLARIS_PASSWORD",
+    "POLARIS_USER",
+    "POLARIS_WORKSTATION",
+    "PolarisWorld",
+]
+
+POLARIS_DOMAIN, POLARIS_USER, POLARIS_PASSWORD = "SIM", "librarian", "sim-password"
+POLARIS_KEY = "sim-polaris-key"
+POLARIS_ORGANIZATION, POLARIS_WORKSTATION = 3, 1
+
+_TYPES = (1, 2, 3, 27, 107)
+_WEEDING = 107
+_MOST = 2**31 - 1
+_FIRST = 36_928  # the id in the documented answer
+
+
+@attrs.define(kw_only=True)
+class RecordSet:
+    """A set as it is kept."""
+
+    id: int
+    name: str
+    object_type: int
+    creator: int
+    creator_name: str
+    owner: int | None
+    note: str | None
+    created_at: float
+    records: list[int]
+
+
+def _demo_door() -> Door:
+    librarian = Staff(user_id=923, domain=POLARIS_DOMAIN, name=POLARIS_USER, password=POLARIS_PASSWORD)
+    return Door(staff=[librarian, Staff(user_id=924, api_key=POLARIS_KEY, bearer="sim-bearer")])
+
+
+@attrs.define(kw_only=True)
+class PolarisWorld:
+    """One library's Polaris, with one staff user and one key until told otherwise."""
+
+    door: Door = attrs.field(factory=_demo_door)
+    organizations: Container[int] = range(1, 100)
+    workstations: Container[int] = range(1, 1000)
+    known: Container[int] | None = None
+    """Ids of records that exist, of any type; None: every one."""
+    record_sets: dict[int, RecordSet] = attrs.field(factory=dict, init=False)
+    tally: Tally = attrs.field(factory=Tally, init=False)
+    most_at_once: int = attrs.field(default=0, init=False)
+
+    def reset(self) -> None:
+        """Forget sets, tokens and counts."""
+        self.record_sets.clear()
+        self.door.sweep()
+        self.tally = Tally()
+        self.most_at_once = 0
+
+    def summary(self) -> Json:
+        """What `GET /_sim/stats` tells."""
+        sizes = {str(one.id): len(one.records) for one in self.record_sets.values()}
+        return self.tally.summary() | {"record_sets": sizes, "most_at_once": self.most_at_once}
+
+    def create(self, staff: Staff, sent: Any, *, now: float) -> Json:
+        """Make a set of what was sent."""
+        asked = _read(sent)
+        if not staff.may_create:
+            raise Denied(403, "Permission(s) not granted.")
+        if asked.owner is not None and asked.owner not in self.organizations:
+            raise Denied(400, "OrganizationOwnerID is not a valid organization.")
+        if asked.object_type == _WEEDING and asked.owner is None:
+            raise Denied(400, "Weeding record sets can only be owned by an organization.")
+        asked.id = _FIRST + len(self.record_sets)
+        asked.creator, asked.creator_name = asked.creator or staff.user_id, staff.name
+        asked.created_at = now
+        asked.records, warnings = self._taken(asked.records)
+        self.record_sets[asked.id] = asked
+        self.tally.created[str(asked.id)] += 1
+        return {
+            "RecordSetId": asked.id,
+            "NumberOfRecordsAdded": len(asked.records),
+            "NumberOfRecordsRemoved": 0,
+            "NumberOfRecords": 0,
+            "Warnings": warnings,
+        }
+
+    def get(self, staff: Staff, record_set_id: int) -> Json:
+        """The header of a set."""
+        kept = self._found(staff, record_set_id)
+        return _header(kept) | {
+            "Name": kept.name,
+            "CreatorName": kept.creator_name,
+            "ModifierID": 0,
+            "CreationDate": _date(kept.created_at),
+            "Note": kept.note,
+            "NumberOfRecords": len(kept.records),
+            "RecordStatusID": 1,
+        }
+
+    def owner(self, record_set_id: int) -> Json:
+        """Whose it is, to anybody who is logged in."""
+        return _header(self._found(None, record_set_id))
+
+    def records(self, staff: Staff, record_set_id: int, *, start: int, count: int) -> Json:
+        """A page of what is in it; a count of 0 is everything."""
+        kept = self._found(staff, record_set_id)
+        page = kept.records[start : start + count if count else None]
+        return {"ObjectTypeID": kept.object_type, "Records": [_record(kept.object_type, one) for one in page]}
+
+    def _taken(self, ids: list[int]) -> tuple[list[int], list[str]]:
+        taken: dict[int, None] = {}
+        warnings = []
+        for one in ids:
+            if one in taken:
+                warnings.append(f"Duplicate id {one}.")
+            elif self.known is not None and one not in self.known:
+                warnings.append(f"Record id {one} does not exist.")
+            else:
+                taken[one] = None
+        return list(taken), warnings
+
+    def _found(self, staff: Staff | None, record_set_id: int) -> RecordSet:
+        if staff is not None and not staff.may_read:
+            raise Denied(403, "Permission(s) not granted.")
+        if record_set_id not in self.record_sets:
+            raise _traced(404, "Record set not found.")
+        return self.record_sets[record_set_id]
+
+
+def _read(sent: Any) -> RecordSet:
+    """The set that was asked for; what is not one is refused as ASP.NET refuses what it cannot bind."""
+    wrong: dict[str, list[str]] = {}
+    sent = sent if isinstance(sent, dict) else {}
+    name, kind, records = sent.get("Name"), sent.get("ObjectTypeID"), sent.get("Records") or []
+    if not isinstance(name, str) or not name.strip():
+        wrong["Name"] = ["The Name field is required."]
+    if kind not in _TYPES:
+        wrong["ObjectTypeID"] = ["The field ObjectTypeID is invalid."]
+    if not isinstance(records, list) or not all(_is_id(one) for one in records):
+        wrong["Records"] = ["The field Records is invalid."]
+    for member in ("CreatorID", "OrganizationOwnerID"):
+        if sent.get(member) not in (None, 0) and not _is_id(sent[member]):
+            wrong[member] = [f"The field {member} is invalid."]
+    if wrong:
+        raise Denied(400, "The request is invalid.", ModelState=wrong)
+    return RecordSet(
+        id=0,
+        name=str(name),
+        object_type=int(kind or 0),
+        creator=sent.get("CreatorID") or 0,
+        creator_name="",
+        owner=sent.get("OrganizationOwnerID") or None,
+        note=sent.get("Note"),
+        created_at=0.0,
+        records=records,
+    )
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST
+
+
+def _traced(status: int, message: str) -> Denied:
+    trace = "   at Simulated.RecordSets.Get(Int32 id)"
+    seen: Json = {"MessageDetail": None, "StackTrace": trace, "InnerException": None, "Data": {}}
+    return Denied(status, message, ErrorCode=90_000 + status, **seen)
+
+
+def _header(kept: RecordSet) -> Json:
+    return {
+        "RecordSetID": kept.id,
+        "Name": None,
+        "ObjectTypeID": kept.object_type,
+        "CreatorID": kept.creator,
+        "CreatorName": None,
+        "ModifierID": None,
+        "ModifierName": None,
+        "OrganizationOwnerID": kept.owner or 0,
+        "CreationDate": "0001-01-01T00:00:00-05:00",
+        "ModificationDate": None,
+        "Note": None,
+        "NumberOfRecords": 0,
+        "RecordStatusID": 0,
+    }
+
+
+def _date(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+
+
+def _record(object_type: int, one: int) -> Json:
+    """A record as the documented samples show them, of simulated content."""
+    if object_type == 1:
+        about: Json = {"Heading": f"Heading {one}", "ControlNumber": one, "LinkedBibCount": 1, "IsName": True}
+    elif object_type == 2:
+        about = {"Title": f"Title {one}", "Author": None, "PublicationDate": "1995", "ControlNumber": one}
+    elif object_type == 27:
+        about = {"Barcode": f"{21_000_000_000_000 + one}", "PatronName": f"Patron {one}", "RecordStatusID": 1}
+    else:
+        about = {
+            "Title": f"Title {one}",
+            "Barcode": f"{one:013}",
+            "LastActivityDate": "2000-11-29T00:00:00-05:00",
+        }
+    return {"RecordID": one, **about}

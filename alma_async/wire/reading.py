@@ -1,0 +1,68 @@
+"""What any HTTP answer tells, whatever the remote system: its first words, its date, when to come back.
+
+Decides no meaning; a dialect does. Everything here is read leniently and bounded, since a proxy may have written it.
+"""
+
+from __future__ import annotations
+
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+
+from alma_async.errors import Problem
+from alma_async.wire.messages import Response
+from alma_async.wire.outcome import Failed, OutcomeClass, Reason
+
+__all__ = ["failed", "first_words", "retry_after", "server_time"]
+
+
+def failed(
+    response: Response,
+    cls: OutcomeClass,
+    reason: Reason,
+    detail: str = "",
+    *,
+    problems: tuple[Problem, ...] = (),
+    advice: str | None = None,
+) -> Failed:
+    """A failure with what its answer tells of itself."""
+    return Failed(
+        outcome=cls,
+        reason=reason,
+        problems=problems,
+        detail=detail,
+        status=response.status,
+        request_id=response.headers.get("x-request-id"),
+        retry_after=retry_after(response),
+        advice=advice,
+    )
+
+
+def first_words(response: Response) -> str:
+    """What an unreadable answer begins with, safe to print. A redirect's target is not shown: it may repeat a key."""
+    if 300 <= response.status < 400:
+        return f"a redirect ({response.status}), which is never followed"
+    text = response.body[:400].decode("utf-8", "replace")
+    shown = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(shown.split())[:200] or f"status {response.status} without a body"
+
+
+def retry_after(response: Response) -> float | None:
+    """A ``Retry-After`` in seconds, up to an hour; none was ever seen from Alma, but a proxy may send one."""
+    text = response.headers.get("retry-after")
+    if text is None or not (text.isascii() and text.isdigit()):
+        return None
+    return min(float(text[:6]), 3600.0)
+
+
+def server_time(response: Response) -> float | None:
+    """The ``Date`` of an answer in seconds since 1970, to the second."""
+    text = response.headers.get("date")
+    return None if text is None else _seconds(text)
+
+
+@lru_cache(maxsize=8)  # no state: all answers of a second carry the same text, which takes long to read
+def _seconds(date: str) -> float | None:
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except (ValueError, OverflowError, TypeError):
+        return None

@@ -1,0 +1,391 @@
+"""Bugs to plant into the loader and what lies below it, to see that ``schedules`` finds each.
+
+Each is what somebody might write in good faith. They replace real methods for as long as a block lasts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+from unittest.mock import patch
+
+import attrs
+
+from alma_async import session
+from alma_async.alma import dialect, problems
+from alma_async.load import (
+    database,
+    entries,
+    journal,
+    loader,
+    lookup,
+    order,
+    passes,
+    plan,
+    steps,
+    takeup,
+    writer,
+)
+from alma_async.load.entries import State
+from alma_async.load.plan import new_portfolio
+from alma_async.load.steps import Way
+from alma_async.wire import outcome
+from alma_async.wire.outcome import OutcomeClass, Reason
+
+__all__ = ["MUTANTS", "planted"]
+
+Patches = Callable[[], list[Any]]
+MUTANTS: Final[dict[str, Patches]] = {}
+
+_REAL_SETTLE = Way.settle
+_REAL_REST = passes.Run._rest_of
+
+
+def _mutant(make: Patches) -> Patches:
+    MUTANTS[make.__name__.strip("_").replace("_", " ")] = make
+    return make
+
+
+@contextmanager
+def planted(name: str) -> Iterator[None]:
+    """The bug of this name is in the code until the block is left."""
+    patches = MUTANTS[name]()
+    for one in patches:
+        one.start()
+    try:
+        yield
+    finally:
+        for one in reversed(patches):
+            one.stop()
+
+
+# --- intents
+
+
+@_mutant
+def _no_intent() -> list[Any]:
+    async def intend(self: Way, deadline: float) -> None:
+        """Nothing is written before the send."""
+
+    return [patch.object(Way, "intend", intend)]
+
+
+@_mutant
+def _intent_is_not_waited_for() -> list[Any]:
+    async def do(self: writer.Writer, call: Any) -> Any:
+        if getattr(call, "func", call).__name__ == "write":
+            self.post(call)
+            return None
+        return await real(self, call)
+
+    real = writer.Writer.do
+    return [patch.object(writer.Writer, "do", do)]
+
+
+@_mutant
+def _outcome_before_the_send() -> list[Any]:
+    async def intend(self: Way, deadline: float) -> None:
+        self._note(state=State.DONE, action="created")
+
+    return [patch.object(Way, "intend", intend)]
+
+
+@_mutant
+def _orphaned_intents_are_sent_again() -> list[Any]:
+    def orphaned(self: journal.Journal, now: entries.Moment) -> int:
+        for entry in self.entries():
+            if entry.state is State.INTENT:
+                self.write(attrs.evolve(entry, state=State.PENDING))
+        return 0
+
+    return [patch.object(journal.Journal, "orphaned", orphaned)]
+
+
+@_mutant
+def _outcomes_are_not_written() -> list[Any]:
+    def note(self: writer.Writer, entry: entries.Entry) -> None:
+        """Only what is waited for is written."""
+
+    return [patch.object(writer.Writer, "note", note)]
+
+
+@_mutant
+def _writes_in_reverse() -> list[Any]:
+    def carry_out(self: writer.Writer, batch: list[Any]) -> None:
+        real(self, batch[::-1])
+
+    real = writer.Writer._carry_out
+    return [patch.object(writer.Writer, "_carry_out", carry_out)]
+
+
+@_mutant
+def _commits_are_not_synchronous() -> list[Any]:
+    def connect(path: Any) -> Any:
+        db = real(path)
+        db.execute("PRAGMA synchronous = NORMAL")
+        return db
+
+    real = database.connect
+    return [patch.object(journal, "connect", connect)]
+
+
+# --- the quarantine
+
+
+def _rest(change: Callable[[float], float]) -> list[Any]:
+    def rest_of(self: passes.Run, entry: entries.Entry) -> float:
+        known = self.order
+        self.order = attrs.evolve(known, quarantine=change(known.quarantine))
+        try:
+            return _REAL_REST(self, entry)
+        finally:
+            self.order = known
+
+    return [patch.object(passes.Run, "_rest_of", rest_of)]
+
+
+@_mutant
+def _no_quarantine() -> list[Any]:
+    return _rest(lambda _: 0.0)
+
+
+@_mutant
+def _half_a_quarantine() -> list[Any]:
+    return _rest(lambda seconds: seconds / 2)
+
+
+@_mutant
+def _a_quarantine_without_the_staleness_of_reads() -> list[Any]:
+    return _rest(lambda seconds: seconds - 9.0)
+
+
+@_mutant
+def _a_quarantine_from_the_intent() -> list[Any]:
+    """Which may have been durable long before the request was sent."""
+
+    async def intend(self: Way, deadline: float) -> None:
+        await real(self, deadline)
+        begun[id(self)] = self.steps.moment()
+
+    def settle(self: Way, result: Any) -> None:
+        _REAL_SETTLE(self, result)
+        if self.entry.state is State.UNKNOWN:
+            self._note(since=begun[id(self)])
+
+    real = Way.intend
+    begun: dict[int, entries.Moment] = {}
+    return [patch.object(Way, "intend", intend), patch.object(Way, "settle", settle)]
+
+
+@_mutant
+def _the_civil_clock_counts_across_boots() -> list[Any]:
+    def elapsed(self: entries.Moment, now: entries.Moment) -> float:
+        same = self.boot == now.boot
+        return max(now.mono - self.mono if same else now.wall - self.wall, 0.0)
+
+    def orphaned(self: journal.Journal, now: entries.Moment) -> int:
+        for entry in self.entries():
+            if entry.state is State.INTENT:
+                self.write(attrs.evolve(entry, state=State.UNKNOWN))
+        return 0
+
+    return [
+        patch.object(entries.Moment, "elapsed", elapsed),
+        patch.object(journal.Journal, "orphaned", orphaned),
+    ]
+
+
+@_mutant
+def _unknown_without_a_moment() -> list[Any]:
+    def settle(self: Way, result: Any) -> None:
+        _REAL_SETTLE(self, result)
+        if self.entry.state is State.UNKNOWN:
+            self._note(since=None)
+
+    return [patch.object(Way, "settle", settle)]
+
+
+# --- what an outcome means
+
+
+def _settled(change: Callable[[Way], None]) -> list[Any]:
+    def settle(self: Way, result: Any) -> None:
+        _REAL_SETTLE(self, result)
+        if self.entry.state is State.UNKNOWN:
+            change(self)
+
+    return [patch.object(Way, "settle", settle)]
+
+
+@_mutant
+def _unknown_is_sent_again() -> list[Any]:
+    return _settled(lambda way: way._note(state=State.PENDING))
+
+
+@_mutant
+def _unknown_is_done() -> list[Any]:
+    return _settled(lambda way: way._note(state=State.DONE, action="created"))
+
+
+@_mutant
+def _unknown_is_refused() -> list[Any]:
+    return _settled(lambda way: way._note(state=State.REJECTED))
+
+
+@_mutant
+def _every_failure_is_harmless() -> list[Any]:
+    """Writes are sent again after a lost answer or a fault of the server."""
+    return [patch.object(outcome.Failed, "harmless", property(lambda _: True))]
+
+
+@_mutant
+def _a_lost_answer_is_not_sent() -> list[Any]:
+    def unanswered(failure: Any) -> Any:
+        return attrs.evolve(outcome.unanswered(failure), outcome=OutcomeClass.NOT_SENT, reason=Reason.NETWORK)
+
+    return [patch.object(session, "unanswered", unanswered)]
+
+
+@_mutant
+def _a_fault_of_the_server_is_a_refusal() -> list[Any]:
+    return [patch.object(dialect, "_by_status", lambda _status: (OutcomeClass.REJECTED, Reason.INVALID))]
+
+
+@_mutant
+def _a_fault_of_the_server_is_not_processed() -> list[Any]:
+    return [patch.object(dialect, "_by_status", lambda _status: (OutcomeClass.NOT_PROCESSED, Reason.SERVER))]
+
+
+@_mutant
+def _a_failed_operation_is_a_refusal() -> list[Any]:
+    codes = {**problems._CODES, "60163": (OutcomeClass.REJECTED, Reason.INVALID)}
+    return [patch.object(problems, "_CODES", codes)]
+
+
+@_mutant
+def _no_answer_is_checked_for_its_id() -> list[Any]:
+    def good(request: Any, response: Any, data: Any) -> Any:
+        return real(attrs.evolve(request, expects=None), response, data)
+
+    real = dialect._good
+    return [patch.object(dialect, "_good", good)]
+
+
+@_mutant
+def _a_cancelled_send_was_not_sent() -> list[Any]:
+    def settle(self: Way, result: Any) -> None:
+        if isinstance(result, outcome.Failed) and result.reason is Reason.CANCELLED:
+            result = attrs.evolve(result, outcome=OutcomeClass.NOT_SENT)
+        _REAL_SETTLE(self, result)
+
+    return [patch.object(Way, "settle", settle)]
+
+
+@_mutant
+def _attempts_are_not_bounded() -> list[Any]:
+    return [patch.object(steps, "MOST_ATTEMPTS", 10**9)]
+
+
+# --- reading back, matching
+
+
+@_mutant
+def _sent_again_without_reading_back() -> list[Any]:
+    async def reconcile(self: Way) -> None:
+        self._note(state=State.PENDING, since=None)
+
+    return [patch.object(Way, "_reconcile", reconcile)]
+
+
+@_mutant
+def _an_update_of_unknown_outcome_is_done() -> list[Any]:
+    async def reconcile(self: Way) -> None:
+        if self.entry.step is entries.Step.UPDATE:
+            self._end(State.DONE, action=self.entry.action or "updated")
+        else:
+            await real(self)
+
+    real = Way._reconcile
+    return [patch.object(Way, "_reconcile", reconcile)]
+
+
+@_mutant
+def _what_others_mean_is_taken_for_ours() -> list[Any]:
+    return [patch.object(lookup.Lookup, "_not_others", lambda _self, _row, _n, found: list(found))]
+
+
+@_mutant
+def _what_is_there_is_not_looked_at() -> list[Any]:
+    async def see_service(self: takeup.TakeUp) -> None:
+        await self.writer.do(lambda: self.writer.journal.note({"seen": "list"}))
+
+    return [patch.object(takeup.TakeUp, "see_service", see_service)]
+
+
+@_mutant
+def _repeated_rows_are_sent() -> list[Any]:
+    def take_up(self: journal.Journal, entry: entries.Entry, after: int, *, repeats: bool) -> None:
+        real(self, entry, after, repeats=True)
+
+    real = journal.Journal._take_up
+    return [patch.object(journal.Journal, "_take_up", take_up)]
+
+
+@_mutant
+def _the_url_is_no_part_of_the_key() -> list[Any]:
+    def key_of(row: Any, *place: str) -> Any:
+        return real(attrs.evolve(row, values={}), *place)
+
+    real = plan.key_of
+    return [patch.object(takeup, "key_of", key_of)]
+
+
+@_mutant
+def _another_file_is_not_noticed() -> list[Any]:
+    def known_by(self: order.Order, rows: Any) -> Any:
+        return real(self, rows) | {"sha256": "", "size": ""}
+
+    real = order.Order.known_by
+    return [
+        patch.object(order.Order, "known_by", known_by),
+        patch.object(passes, "payload_of", lambda _row: b""),
+        patch.object(takeup, "payload_of", lambda _row: b""),
+    ]
+
+
+# --- the object
+
+
+@_mutant
+def _the_second_step_is_left_out() -> list[Any]:
+    async def put(self: Way, present: Any) -> None:
+        if self.entry.action == "created":
+            self._end(State.DONE)
+        else:
+            await real(self, present)
+
+    real = Way._put
+    return [patch.object(Way, "_put", put)]
+
+
+@_mutant
+def _only_what_the_row_names_is_sent() -> list[Any]:
+    def merged(self: Way, present: Any) -> Any:
+        bare = new_portfolio(self.row, *self.steps.place, self.steps.rules)
+        bare.id = present.id
+        return bare, real(self, present)[1]
+
+    real = Way._merged
+    return [patch.object(Way, "_merged", merged)]
+
+
+@_mutant
+def _stopped_rows_are_done() -> list[Any]:
+    """The end of a run is taken for the end of its rows."""
+
+    async def run(self: loader.Load, *args: Any, **more: Any) -> Any:
+        return attrs.evolve(await real(self, *args, **more), pending=0)
+
+    real = loader.Load.run
+    return [patch.object(loader.Load, "run", run)]

@@ -1,0 +1,399 @@
+"""Seeded stories of one load under harsh conditions, in virtual time, and an independent judgement of each.
+
+The loader, its journal on a disk, the session, the governor, the dialect and the codec are the real ones; only the wire
+is a model (``wire``). The process dies at any await and any commit, is restarted (sometimes after a reboot, with another
+civil clock), is stopped and resumed, until nothing is open. What is then true of the institution is compared with the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import sqlite3
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, Self
+
+import anyio
+import attrs
+import orjson
+
+from alma_async import AlmaClient, Limits, LocalBudget, Timeouts, sim
+from alma_async.clock import Clock
+from alma_async.load import Load, loader
+from alma_async.load.entries import Action, Entry, State
+from alma_async.load.journal import Journal
+from alma_async.load.rows import BadRow, Coverage, Fingerprint, InputError, Problem, Row
+from alma_async.load.steps import MOST_ATTEMPTS
+from alma_async.wire.messages import Request
+from tests.load.wire import BASE, EPOCH, FAULTS, LATEST, STALEST, Remote, Wire
+
+C, S = sim.DEMO_COLLECTION, sim.DEMO_SERVICE
+PATIENCE: Final = Timeouts(read=15.0, write=20.0)
+QUARANTINE: Final = LATEST + STALEST + 1.0
+MOST_COMMITS: Final = 5000  # of one life; some 100 are usual
+LIVES: Final = 12  # after so many the institution and the machine are calm, and the load must come to its end
+NEW, HELD, REFUSED, CURSED = "991", "992", "993", "994"  # how the MMS ids of titles begin
+
+
+class Dead(BaseException):
+    """The process is no more; nothing that it still does has any effect."""
+
+
+@attrs.define
+class Story:
+    """What became of one schedule, or of many. What must be nothing: lost, doubled, undurable, wrong, unfinished."""
+
+    schedules: int = 0
+    rows: int = 0
+    lost: int = 0
+    doubled: int = 0
+    undurable: int = 0
+    wrong: int = 0
+    unfinished: int = 0
+    damaged: int = 0
+    review: int = 0
+    crashes: int = 0
+    sends: int = 0
+    fired: Counter[str] = attrs.field(factory=Counter)
+    died: Counter[str] = attrs.field(factory=Counter)
+    trace: str = ""
+
+    def __iadd__(self, other: Self) -> Self:
+        for field in attrs.fields(Story):
+            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+        self.trace = other.trace
+        return self
+
+    @property
+    def broken(self) -> dict[str, int]:
+        """The promises that were not kept."""
+        names = ("lost", "doubled", "undurable", "wrong", "unfinished")
+        return {name: getattr(self, name) for name in names if getattr(self, name)}
+
+
+@attrs.define
+class Disk:
+    """What a power cut leaves of the journal: what was committed under full synchronisation, else less."""
+
+    path: Path
+    db: sqlite3.Connection | None = None
+    release: Callable[[], None] | None = None  # what the kernel does when a process is dead
+    unsure: deque[bytes] = attrs.field(factory=lambda: deque(maxlen=4))
+
+    def committed(self) -> None:
+        with suppress(sqlite3.ProgrammingError):  # it is not open
+            if self.db is not None and self.db.execute("PRAGMA synchronous").fetchone() >= (2,):
+                self.unsure.clear()
+            elif self.db is not None:
+                self.unsure.append(self.db.serialize())
+
+    def power_cut(self, rng: random.Random) -> None:
+        if self.unsure:
+            self.path.with_name(f"{self.path.name}-wal").unlink(missing_ok=True)
+            self.path.with_name(f"{self.path.name}.lock").unlink()
+            self.path.write_bytes(rng.choice(self.unsure))
+            self.unsure.clear()
+
+
+@attrs.define(eq=False)
+class Machine(Clock):
+    """One life of the process: its clock, its disk's commits, and the moment it dies."""
+
+    rng: random.Random
+    disk: Disk
+    chance: float
+    skew: float
+    boots: int
+    scope: anyio.CancelScope = attrs.field(factory=anyio.CancelScope)
+    died: str = ""
+    commits: int = 0
+
+    def wall(self) -> float:
+        return EPOCH + self.now() + self.skew
+
+    def boot(self) -> str:
+        return f"boot {self.boots}"
+
+    def die(self, where: str) -> None:
+        self.died = self.died or where
+        self.scope.cancel()
+
+    def point(self, where: str) -> None:
+        if self.rng.random() < self.chance:
+            self.die(where)
+
+    async def aside(self, work: Callable[[], None]) -> None:
+        self.point("before a commit")
+        if self.died:
+            raise Dead
+        work()
+        self.commits += 1
+        if self.commits > MOST_COMMITS:
+            raise RuntimeError("the load does not come to an end")
+        self.disk.committed()
+        self.point("after a commit")
+        if self.died:
+            raise Dead
+
+
+@attrs.define
+class File:
+    """Rows in memory, read again on every pass."""
+
+    rows: tuple[Row | BadRow, ...]
+
+    def __iter__(self) -> Iterator[Row | BadRow]:
+        return iter(self.rows)
+
+    def fingerprint(self) -> Fingerprint:
+        return Fingerprint(sha256=hashlib.sha256(repr(self.rows).encode()).hexdigest(), size=len(self.rows))
+
+
+def _row(line: int, title: str, url: str, note: str) -> Row:
+    values = {"url": url, "public_note": note}
+    return Row(line=line, lines=(line,), mms_id=title, values=values, coverage=(Coverage(from_year="1999"),))
+
+
+def _file(rng: random.Random, count: int) -> tuple[Row | BadRow, ...]:
+    """Titles of every kind: new, held already, twice in the file, several portfolios of one title, refused, answered with
+    a code that nobody knows each time, unreadable.
+    """
+    rows: list[Row | BadRow] = []
+    kinds = (*["new"] * 4, "held", "held", "twin", "again", "refused", "bad", rng.choice(("new", "cursed")))
+    while len(rows) < count:
+        line, kind = len(rows) + 2, rng.choice(kinds)
+        url = f"https://journals.example/{line}"
+        earlier = [row for row in rows if isinstance(row, Row)]
+        if kind == "bad":
+            rows.append(BadRow(line=line, lines=(line,), problems=(Problem(line, "url", "is no URL"),)))
+        elif kind == "again" and earlier:
+            rows.append(attrs.evolve(rng.choice(earlier), line=line, lines=(line,)))
+        elif kind == "twin" and earlier:
+            rows.append(_row(line, str(rng.choice(earlier).mms_id), url, "a twin"))
+        else:
+            start = {"held": HELD, "refused": REFUSED, "cursed": CURSED}.get(kind, NEW)
+            rows.append(_row(line, f"{start}{line:05}", url, rng.choice(("a note", "another"))))
+    return tuple(rows)
+
+
+def _key(row: Row) -> tuple[str, str]:
+    return str(row.mms_id), f"jkey={row.values['url']}"
+
+
+@attrs.define
+class Tale:
+    """One schedule: a file, an institution, a disk, and the lives of the processes that load the one into the other."""
+
+    rng: random.Random
+    path: Path
+    rows: int
+    later: float
+    story: Story = attrs.field(factory=lambda: Story(schedules=1))
+    remote: Remote = attrs.field(init=False)
+    file: File = attrs.field(init=False)
+    disk: Disk = attrs.field(init=False)
+    action: Action = attrs.field(init=False)
+    planted: set[tuple[str, str]] = attrs.field(factory=set)
+
+    def __attrs_post_init__(self) -> None:
+        rng = self.rng
+        # Each seed has some faults only: together they hide each other.
+        chances = {name: rng.uniform(0.0, most) for name, most in FAULTS.items() if rng.random() < 0.4}
+        self.file, self.disk = File(_file(rng, self.rows)), Disk(self.path)
+        titles = {str(row.mms_id) for row in self._wanted()}
+        of_kind = lambda start: frozenset(title for title in titles if title.startswith(start))  # noqa: E731
+        self.remote = Remote(rng, chances, of_kind(REFUSED), of_kind(CURSED), later=self.later)
+        self.remote.connecting = rng.choice((0.0, 0.0, 0.2))
+        actions: tuple[Action, ...] = ("upsert", "upsert", "upsert", "create")
+        self.action = rng.choice(actions)
+        for title in sorted(titles):
+            if title.startswith(HELD):
+                self._plant(title)
+
+    def _wanted(self) -> list[Row]:
+        return [row for row in self.file.rows if isinstance(row, Row)]
+
+    def _plant(self, title: str) -> None:
+        """The service holds this title before the load, with an old note, and sometimes under its URL."""
+        url = next(_key(row)[1] for row in self._wanted() if row.mms_id == title)
+        self.planted.add((title, url))
+        body = {
+            "is_local": True,
+            "resource_metadata": {"mms_id": {"value": title}},
+            "electronic_collection": {"id": {"value": C}, "service": {"value": S}},
+            "availability": {"value": "11"},
+            "linking_details": {"url_type": {"value": "static"}, "static_url": url},
+            "public_note": self.rng.choice(("a note", "old")),
+            "internal_description": "kept by hand",
+        }
+        self.remote.world.portfolios.create(C, S, body, now=EPOCH)
+
+    async def live(self) -> Story:
+        machine: Machine | None = None
+        harsh, cruel = self.rng.choice((0.0, 0.005, 0.02)), self.rng.random() < 0.3
+        boots, skew = 0, 0.0
+        for life in range(3 * LIVES):
+            self.remote.calm = calm = life >= LIVES
+            machine = Machine(self.rng, self.disk, 0.0 if calm else harsh, skew, boots)
+            if await self._load(machine, calm=calm):
+                break
+            if machine.died and cruel and self.rng.random() < 0.5:  # the power went
+                self.disk.power_cut(self.rng)
+                boots, skew = boots + 1, self.rng.choice((0.0, -3600.0, 3600.0))
+            await anyio.sleep(self.rng.choice((0.0, 1.0, 30.0, 200.0)))
+        await anyio.sleep(LATEST * self.later + 1.0)
+        self._judge()
+        return self.story
+
+    async def _load(self, machine: Machine, *, calm: bool) -> bool:
+        """One life of the process; whether nothing is left to do."""
+        load = self._loader(machine)
+        file, refused = self.file, False
+        if not calm and self.remote.sends and self.rng.random() < 0.03:
+            rows = list(self.file.rows)
+            self.rng.shuffle(rows)
+            file = File(tuple(rows))
+        report = None
+        with machine.scope:
+            try:
+                async with anyio.create_task_group() as tasks:
+                    if not calm and self.rng.random() < 0.4:
+                        tasks.start_soon(self._fate, machine, load, tasks.cancel_scope)
+                    report = await load.run(file)
+                    tasks.cancel_scope.cancel()
+            except* InputError:
+                refused = True
+            except* BaseException:
+                if not machine.died:
+                    raise
+        if self.disk.release is not None:
+            self.disk.release()
+        if machine.died:
+            self.story.crashes += 1
+            self.story.died[machine.died] += 1
+            return False
+        if refused or report is not None:  # another file must be refused, and this one never
+            self.story.wrong += refused == (file == self.file)
+        return report is not None and not report.pending
+
+    def _loader(self, machine: Machine) -> Load:
+        alma = AlmaClient(
+            "sim-schedule", base_url=BASE, limits=Limits(reserve=0, pacing="greedy"), budget=LocalBudget(),
+            timeout=PATIENCE, clock=machine,
+        )  # fmt: skip
+        session: Any = alma._session
+        session._transport = Wire(self.remote, machine.point, self._check_intent)
+        session._jitter = random.Random(self.rng.random())
+        return Load(
+            alma, collection_id=C, service_id=S, journal=self.path, action=self.action, quarantine=QUARANTINE, workers=5,
+            circuit=False,
+        )  # fmt: skip
+
+    async def _fate(self, machine: Machine, load: Load, scope: anyio.CancelScope) -> None:
+        """At some time it is stopped by a person, kindly or at once, or killed."""
+        await anyio.sleep(self.rng.uniform(0.0, self.rng.choice((3.0, 120.0))))
+        fate = self.rng.choice(("stop", "cancel", "kill"))
+        if fate == "stop":
+            load.stop()
+            await anyio.sleep(self.rng.uniform(0.0, 60.0))
+        if fate == "kill":
+            machine.die("at any time")
+        else:
+            scope.cancel()
+
+    def _check_intent(self, request: Request) -> None:
+        """A write is on its way: its row's intent must be on the disk, committed (B3)."""
+        if request.method == "GET":
+            return
+        db = self.disk.db
+        assert db is not None
+        if request.method == "POST":
+            assert request.body is not None
+            of = ("mms_id", orjson.loads(request.body)["resource_metadata"]["mms_id"]["value"])
+        else:
+            of = ("portfolio_id", request.path.rsplit("/", 1)[-1])
+        found = db.execute(f"SELECT 1 FROM entry WHERE state = 'intent' AND {of[0]} = ?", of[1:]).fetchone()
+        if found is None or db.in_transaction:
+            self.story.undurable += 1
+
+    # --- the judgement, from the file and the institution alone
+
+    def _judge(self) -> None:
+        story, remote = self.story, self.remote
+        story.rows, story.sends, story.fired = len(self.file.rows), remote.sends, remote.fired
+        story.trace = hashlib.sha256(repr(remote.log).encode()).hexdigest()
+        for key, count in remote.creates.items():
+            story.doubled += count - (0 if key[0].startswith(HELD) and key in self.planted else 1)
+        with Journal(self.path) as journal:
+            entries = journal.entries()
+        if len(entries) != len(self.file.rows):
+            story.lost += abs(len(self.file.rows) - len(entries))
+        held = {str(one["id"]): one for one in remote.world.portfolios.all.values()}
+        seen: set[tuple[str, str]] = set()
+        for row, entry in zip(self.file.rows, entries, strict=False):
+            self._judge_row(row, entry, held, seen)
+
+    def _judge_row(
+        self, row: Row | BadRow, entry: Entry, held: dict[str, Any], seen: set[tuple[str, str]]
+    ) -> None:
+        story = self.story
+        if isinstance(row, BadRow):
+            story.wrong += entry.state is not State.REJECTED
+            return
+        repeated = _key(row) in seen
+        seen.add(_key(row))
+        if entry.state is State.DONE and not repeated:
+            story.lost += not self._stands(row, held.get(entry.portfolio_id or ""))
+        elif entry.state is State.DUPLICATE or repeated:
+            story.wrong += not (repeated and entry.state is State.DUPLICATE)
+        elif entry.state is State.REJECTED:
+            story.wrong += row.mms_id not in self.remote.refused_titles
+        elif entry.state is State.REVIEW:
+            story.review += 1  # a person is asked only where answers were lost again and again
+            story.wrong += entry.attempts < MOST_ATTEMPTS
+        else:
+            story.unfinished += 1
+
+    def _stands(self, row: Row, one: Any) -> bool:
+        """The institution holds what the row says."""
+        if one is None or one["resource_metadata"]["mms_id"]["value"] != row.mms_id:
+            return False
+        if self.action == "create" and str(row.mms_id).startswith(HELD):
+            return True  # what was there is left alone
+        if _key(row) in self.planted and one["internal_description"] != "kept by hand":
+            return False
+        dates = one["coverage_details"]["local_date_coverage_parameters"]
+        url, note = one["linking_details"]["static_url"], one["public_note"]
+        return bool(
+            url == _key(row)[1] and note == row.values["public_note"] and dates[0]["from_year"] == "1999"
+        )
+
+
+def schedule(seed: int, path: Path, *, rows: int = 10, later: float = 1.0) -> Story:
+    """Live through one schedule from the beginning; the same seed gives the same story, call by call.
+
+    :param later: how many times as late as the loader may assume requests are applied and reads are stale.
+    """
+    tale = Tale(random.Random(seed), path, rows, later)
+
+    class Watched(Journal):
+        """The real journal, whose connection the disk may look at."""
+
+        def __init__(self, path: Path) -> None:
+            super().__init__(path)
+            tale.disk.db, tale.disk.release = self._db, self.close
+
+        def close(self) -> None:
+            tale.disk.release = None
+            super().close()
+
+    random.seed(seed)  # what the governor draws from
+    options: dict[str, Any] = {"loop_factory": sim.VirtualTimeLoop}
+    real, loader.Journal = loader.Journal, Watched  # type: ignore[attr-defined]
+    try:
+        return anyio.run(tale.live, backend="asyncio", backend_options=options)
+    finally:
+        loader.Journal = real  # type: ignore[attr-defined]

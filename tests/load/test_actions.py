@@ -1,0 +1,166 @@
+"""Deleting, activating and deactivating, against the simulator in virtual time."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from alma_async import sim
+from alma_async.load import Load, read_rows
+from alma_async.load.entries import State
+from alma_async.load.journal import Journal
+from tests.conftest import institution
+
+C, S = sim.DEMO_COLLECTION, sim.DEMO_SERVICE
+
+
+LINKS = dict.fromkeys(("link", "resource_metadata", "electronic_collection"))  # absolute in answers
+
+
+def url(n):
+    return f"https://journals.example/{n}"
+
+
+@pytest.fixture
+def rows(tmp_path):
+    """Writes a native CSV of these lines and gives its rows."""
+
+    def write(*lines, name="rows.csv"):
+        path = tmp_path / name
+        path.write_text("\n".join([*lines, ""]), encoding="utf-8")
+        return read_rows(path)
+
+    return write
+
+
+def hold(server, count):
+    """Let the institution hold so many portfolios, with something in each that no file names; their ids."""
+    ids = []
+    for n in range(count):
+        mms_id = f"99{n:06}"
+        server.world.add_bib(mms_id, f"Title {n}")
+        sent = {
+            "resource_metadata": {"mms_id": {"value": mms_id}},
+            "availability": {"value": "11"},
+            "linking_details": {"url_type": {"value": "static"}, "static_url": f"jkey={url(n)}"},
+            "public_note": f"Note {n}",
+            "unheard_of": {"kept": [n, None]},
+        }
+        ids.append(server.world.portfolios.create(C, S, sent, now=0.0)["id"])
+    return ids
+
+
+def loading(alma, tmp_path, action, name="a.load", **how):
+    return Load(
+        alma,
+        collection_id=C,
+        service_id=S,
+        journal=tmp_path / name,
+        action=action,
+        **{"quarantine": 30.0, **how},
+    )
+
+
+def told(path):
+    with Journal(path) as journal:
+        return {entry.line: entry for entry in journal.entries()}
+
+
+async def test_delete_by_title_and_by_id(rows, tmp_path):
+    """Rows are deleted by title or by id, what is not there is done already, and each former state is kept whole."""
+    async with institution() as (server, alma):
+        ids = hold(server, 4)
+        before = {one: dict(server.world.portfolios.all[one]) for one in ids}
+        some = rows("mms_id,portfolio_id", "99000000,", f",{ids[1]}", "99000777,", ",5300000000009999")
+        report = await loading(alma, tmp_path, "delete").run(some)
+        assert (report.deleted, report.unchanged, report.rejected, report.exit_code) == (2, 2, 0, 0)
+        assert set(server.world.portfolios.all) == set(ids[2:])
+    found = told(tmp_path / "a.load")
+    assert [found[line].message for line in (4, 5)] == ["It was not there."] * 2
+    with Journal(tmp_path / "a.load") as journal:
+        for n in (1, 2):
+            kept = json.loads(journal.former(n))
+            assert {**kept, **LINKS} == {**before[ids[n - 1]], **LINKS}
+    assert {d.field: d.old for d in found[2].differences} == {
+        "url": url(0), "availability": "11", "public_note": "Note 0", "proxy_enabled": "false", "coverage_in_use": "0",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("bib", "left"), [("retain", "there"), ("suppress", "suppressed"), ("delete", "gone")]
+)
+async def test_bib_of_the_last_portfolio(rows, tmp_path, bib, left):
+    """`bib` says what becomes of a title without inventory."""
+    async with institution() as (server, alma):
+        hold(server, 1)
+        await loading(alma, tmp_path, "delete", bib=bib).run(rows("mms_id", "99000000"))
+        known = server.world.bibs.find("99000000")
+        assert (left == "gone") == (known is None)
+        if known is not None:
+            assert known.suppressed == (left == "suppressed")
+
+
+@pytest.mark.parametrize(("action", "code"), [("deactivate", "10"), ("activate", "11")])
+async def test_activation_touches_nothing_else(rows, tmp_path, action, code):
+    """Activating and deactivating write the availability, leave alone whatever else the file names, and refuse what is not there."""
+    async with institution() as (server, alma):
+        ids = hold(server, 2)
+        for one in ids:
+            server.world.portfolios.all[one]["availability"] = {
+                "value": "10" if code == "11" else "11",
+                "desc": "?",
+            }
+        await loading(alma, tmp_path, action).run(
+            rows("mms_id,public_note", "99000000,Other", "99000001,Other", "99000999,Other")
+        )
+        for n, one in enumerate(ids):
+            held = server.world.portfolios.all[one]
+            assert (held["availability"]["value"], held["public_note"]) == (code, f"Note {n}")
+            assert held["unheard_of"] == {"kept": [n, None]}
+    assert told(tmp_path / "a.load")[4].state is State.REJECTED
+
+
+CUT = {
+    "applied": (sim.Fault("cut_after"), {"deleted": 3}),
+    "not applied": (sim.Fault("cut_before"), {"review": 1, "deleted": 2}),
+}
+
+
+@pytest.mark.parametrize("kind", CUT)
+async def test_a_lost_answer_to_a_delete(rows, tmp_path, kind):
+    """A delete whose answer is lost is read back after the quarantine: gone means deleted; what is there is put up for review."""
+    fault, expected = CUT[kind]
+    plan = sim.FaultPlan(rules=[sim.Rule(fault, method="DELETE", nth=2)])
+    async with institution(faults=plan) as (server, alma):
+        hold(server, 3)
+        some = rows("mms_id", "99000000", "99000001", "99000002")
+        report = await loading(alma, tmp_path, "delete", workers=1).run(some)
+        assert {name: getattr(report, name) for name in expected} == expected
+        assert report.seconds > 30
+        assert len(server.world.portfolios.all) == expected.get("review", 0)
+
+
+async def test_a_lost_delete_is_sent_again_where_the_user_says_so(rows, tmp_path):
+    """With on_unknown="resend" a delete that was not applied is sent once more."""
+    plan = sim.FaultPlan(rules=[sim.Rule(sim.Fault("cut_before"), method="DELETE", nth=1)])
+    async with institution(faults=plan) as (server, alma):
+        hold(server, 1)
+        load = loading(alma, tmp_path, "delete", on_unknown="resend")
+        assert (await load.run(rows("mms_id", "99000000"))).deleted == 1
+        assert not server.world.portfolios.all
+
+
+async def test_the_former_state_is_of_just_before_the_write(rows, tmp_path):
+    """What is kept is what stood there when the write went out, not what an attempt that never got through had seen."""
+    plan = sim.FaultPlan(rules=[sim.Rule("daily", method="PUT")])
+    async with institution(faults=plan) as (server, alma):
+        ids = hold(server, 1)
+        asked = rows("mms_id,public_note", "99000000,New")
+        assert (await loading(alma, tmp_path, "upsert").run(asked)).exit_code == 3
+        assert told(tmp_path / "a.load")[2].state is State.PENDING
+        server.world.portfolios.all[ids[0]]["public_note"] = "A colleague's"
+        assert (await loading(alma, tmp_path, "upsert", until_done=True).run(asked)).updated == 1
+    with Journal(tmp_path / "a.load") as journal:
+        assert json.loads(journal.former(1))["public_note"] == "A colleague's"
+    assert [(d.old, d.new) for d in told(tmp_path / "a.load")[2].differences] == [("A colleague's", "New")]

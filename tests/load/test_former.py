@@ -1,0 +1,141 @@
+"""The way back is exact, member by member, and never over what others changed."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alma_async.alma.models.electronic import Portfolio
+from alma_async.load.entries import Former
+from alma_async.load.fields import FIELDS
+from alma_async.load.former import anew, changed, digest, put_back
+from alma_async.load.plan import Rules, merged
+from alma_async.load.rows import CLEAR, Row
+from alma_async.wire.codec import dumps, structure, unstructure
+from tests.load.test_plan import HELD, RULES, held, rows
+
+BARE = {"id": "53999", "linking_details": None, "coverage_details": None, "public_note": None}
+
+
+def after(before, row):
+    """What a load makes of it, and how it would be known afterwards."""
+    made, differences = merged(structure(before, Portfolio), row, RULES)
+    former = Former(portfolio_id="53999", body=dumps(before), differences=differences)
+    return structure(unstructure(made), Portfolio), former
+
+
+@given(rows, st.sampled_from([HELD, BARE]))
+def test_put_back_is_the_inverse(given_row, before):
+    """Whatever a row changed, put back it is the same JSON as before: absent members absent, nulls null, forms and descriptions kept."""
+    made, former = after(before, given_row)
+    if former.differences:
+        assert changed(made, former) is None
+        back, told = put_back(made, former)
+        assert unstructure(back) == before
+        assert [(d.field, d.old, d.new) for d in sorted(told, key=str)] == [
+            (d.field, d.new, d.old) for d in sorted(former.differences, key=str)
+        ]
+        assert put_back(back, former)[1] == ()
+
+
+@given(rows)
+def test_what_others_changed_since_stays(given_row):
+    """A member that the row did not name keeps what somebody wrote there since."""
+    made, former = after(HELD, given_row)
+    if former.differences:
+        raw = unstructure(made) | {"unheard_of": "since", "resource_metadata": {"title": "Corrected"}}
+        back = unstructure(put_back(structure(raw, Portfolio), former)[0])
+        assert back == HELD | {"unheard_of": "since", "resource_metadata": {"title": "Corrected"}}
+
+
+def test_a_field_that_others_changed_is_told():
+    """Of two fields, the one that somebody else wrote to since is named with both values; the other may go back."""
+    made, former = after(HELD, Row(line=2, lines=(2,), values={"public_note": "Load", "availability": "10"}))
+    made.public_note = "Colleague"
+    why = changed(made, former)
+    assert why is not None
+    assert "public_note" in why
+    assert "'Colleague'" in why
+    assert "'Load'" in why
+    back, _ = put_back(made, former)
+    assert (back.public_note, back.availability.value) == ("Colleague", "11")
+
+
+def test_a_field_that_is_back_already_is_no_conflict():
+    """Somebody who put it back by hand is no reason to stop."""
+    made, former = after(HELD, Row(line=2, lines=(2,), values={"public_note": "Load"}))
+    made.public_note = ""
+    assert changed(made, former) is None
+
+
+SAME = [
+    {"availability": {"value": "11", "desc": "Verfügbar"}},
+    {"link": "/elsewhere"},
+    {"authentication_note": "", "notes": [], "pda": {"value": None, "link": None}},
+    {"resource_metadata": {"title": "Corrected"}},
+    {"coverage_details": {**HELD["coverage_details"], "local_date_coverage_parameters": [
+        {"from_year": "2001", "from_month": {"value": "3", "desc": "March"}, "until_year": "2010", "until_day": {"value": ""}}]}},
+]  # fmt: skip
+OTHER = [
+    {"availability": {"value": "10", "desc": "Available"}},
+    {"public_note": "x"},
+    {"unheard_of": 1},
+    {"coverage_details": {**HELD["coverage_details"], "local_date_coverage_parameters": []}},
+    {"linking_details": {**HELD["linking_details"], "proxy_enabled": {"value": "true"}}},
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "same"), [*((one, True) for one in SAME), *((one, False) for one in OTHER)]
+)
+def test_the_digest_tells_changes_from_forms(change, same):
+    """Descriptions, links, nothing in whatever form and the title's own data are no change; all that a person can write is."""
+    assert (digest(HELD) == digest({**deepcopy(HELD), **change})) is same
+
+
+def test_what_was_created_goes_only_as_it_was_left():
+    """The digest decides; where it is not known, nothing is deleted."""
+    left = Former(portfolio_id="53", left=digest(HELD))
+    assert changed(held(), left) is None
+    assert changed(structure({**HELD, "public_note": "x"}, Portfolio), left) is not None
+    assert changed(held(), attrs.evolve(left, left=None)) is not None
+
+
+def test_anew_has_all_but_its_identity():
+    """What was deleted is created with every member it had, but for id and link; what the create did not take follows."""
+    former = Former(portfolio_id="53999", body=dumps({**HELD, "link": "/x"}))
+    assert unstructure(anew(former)) == {name: said for name, said in HELD.items() if name != "id"}
+    created = {**deepcopy(HELD), "id": "53111", "coverage_details": None, "public_note": "kept"}
+    wanted, told = put_back(structure(created, Portfolio), former)
+    assert unstructure(wanted) == HELD | {"id": "53111"}
+    assert {d.field for d in told} == {"coverage", "coverage_in_use", "public_note"}
+
+
+def test_every_field_of_a_row_has_its_places():
+    """Each field that a row may name can be put back: clearing it and putting back is the identity."""
+    full = {
+        "id": "53",
+        **dict.fromkeys(("public_note", "authentication_note", "internal_description"), "a text"),
+        **{name: {"value": "X1", "desc": "x"} for name in ("availability", "material_type")},
+        **{name: {"value": "X1", "link": "x"} for name in ("library", "po_line", "license")},
+        "linking_details": {
+            "proxy_enabled": {"value": "true"},
+            "proxy": "p",
+            "static_url": "jkey=https://x.example",
+        },
+        "coverage_details": {
+            "coverage_in_use": {"value": "0"},
+            "local_date_coverage_parameters": [{"from_year": "2001"}],
+            "local_embargo_information": {"embargo_operator": {"value": ">"}, "number_of_years": 1},
+        },
+    }
+    values = {name: CLEAR for name in FIELDS if name not in ("coverage", "coverage_in_use", "embargo")}
+    row = Row(line=2, lines=(2,), values=values, coverage=CLEAR, embargo=CLEAR)
+    made, differences = merged(structure(full, Portfolio), row, Rules())
+    assert {d.field for d in differences} == set(FIELDS) - {"coverage_in_use"}
+    former = Former(portfolio_id="53", body=dumps(full), differences=differences)
+    assert unstructure(put_back(made, former)[0]) == full

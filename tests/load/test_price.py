@@ -1,0 +1,62 @@
+"""The price of a load: sums, and the three questions that it answers."""
+
+from __future__ import annotations
+
+import pytest
+
+from alma_async.load.entries import Difference, Entry, State
+from alma_async.load.price import Price, Quote, Writes
+
+NOTE, COVERAGE = Difference("public_note", "", "x"), Difference("coverage", "", "from_year=2001")
+
+
+def entry(action, *differences, state=State.DONE):
+    return Entry(n=1, line=2, state=state, action=action, differences=differences)
+
+
+@pytest.mark.parametrize(
+    ("one", "writes"),
+    [
+        (entry("created", NOTE), Writes(posts=1)),
+        (entry("created", NOTE, COVERAGE), Writes(posts=1, puts=1)),
+        (entry("updated", COVERAGE), Writes(puts=1)),
+        (entry("deleted", COVERAGE), Writes(deletes=1)),
+        (entry("unchanged"), Writes()),
+        (entry("created", NOTE, state=State.REVIEW), Writes()),
+        (entry(None, state=State.REJECTED), Writes()),
+    ],
+)
+def test_what_a_row_costs(one, writes):
+    """A create is a POST, and a PUT for what it does not take; only rows that would be carried out cost anything."""
+    assert Writes.of([one]) == writes
+    assert Writes.of([one, one]) == writes + writes
+
+
+def price(**quote):
+    now = {"per_second": 25.0, "remaining": 1000, "reserve": 400.0, "resets_in": 3600.0} | quote
+    return Price(reads=100, writes=Writes(posts=200, puts=190, deletes=10), planned=100, quote=Quote(**now))
+
+
+def test_calls_and_time():
+    """Reads and writes at the pace in force."""
+    assert (price().calls, price().seconds, price().share) == (500, 20.0, 0.5)
+    assert price(per_second=5.0).seconds == 100.0
+
+
+@pytest.mark.parametrize(
+    ("quote", "above", "before"),
+    [
+        ({}, True, True),
+        ({"remaining": 899}, False, True),
+        ({"remaining": 900}, True, True),
+        ({"remaining": 0}, False, True),
+        ({"remaining": None}, None, True),
+        ({"resets_in": 19.0}, True, False),
+    ],
+)
+def test_whether_it_fits(quote, above, before):
+    """It fits above the reserve and before midnight, or it is said which not; what is unknown is not guessed."""
+    found = price(**quote)
+    assert (found.above_reserve, found.before_reset) == (above, before)
+    assert found.summary()["above_reserve"] is above
+    assert found.summary()["calls"] == 500

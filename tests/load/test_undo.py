@@ -1,0 +1,247 @@
+"""Undo: the simulated institution is brought back to what it was, and what others changed since stays."""
+
+from __future__ import annotations
+
+import random
+from copy import deepcopy
+
+import pytest
+
+from alma_async import sim
+from alma_async.load import InputError, Load, read_rows, undo_rows
+from alma_async.load.entries import State
+from alma_async.load.journal import Journal
+from tests.conftest import institution
+from tests.load.test_actions import C, S, hold, loading, told, url
+
+HEADER = "mms_id,url,availability,public_note,coverage_from,coverage_until,embargo,proxy_enabled"
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Writes a native CSV and gives its rows."""
+
+    def write(*lines, header=HEADER, name="rows.csv"):
+        path = tmp_path / name
+        path.write_text("\n".join([header, *lines, ""]), encoding="utf-8")
+        return read_rows(path)
+
+    return write
+
+
+def world_of(server):
+    """All portfolios by id, as they are."""
+    return deepcopy(server.world.portfolios.all)
+
+
+def without_ids(world):
+    """Portfolios but for what a new one cannot have again."""
+    return sorted(
+        repr({name: said for name, said in one.items() if name not in ("id", "link")})
+        for one in world.values()
+    )
+
+
+async def undo(alma, tmp_path, *, of="a.load", name="undo.load", **how):
+    """Take a load back."""
+    return await loading(alma, tmp_path, "undo", name=name, **how).run(undo_rows(tmp_path / of))
+
+
+MIXED = [
+    *(f"99{n:06},{url(n)},11,Fresh,199{n % 10},,P{n % 9 + 1}Y," for n in range(20, 40)),  # created
+    *(f"99{n:06},{url(n)}/new,10,Note,200{n % 10},2010,,true" for n in range(10)),  # updated
+    *(f"99{n:06},,,Note {n},,,," for n in range(10, 20)),  # unchanged
+    "99000050,ftp://no,,,,,,",  # refused
+]
+
+
+@pytest.mark.parametrize("objects", [False, True])
+async def test_creates_and_updates_are_taken_back_exactly(file, tmp_path, objects):
+    """After a load that creates and updates, undo leaves each portfolio as it was to the last member."""
+    async with institution(months_as_objects=objects, latency=0.1) as (server, alma):
+        hold(server, 20)
+        before = world_of(server)
+        report = await loading(alma, tmp_path, "upsert").run(file(*MIXED))
+        assert (report.created, report.updated, report.unchanged, report.rejected) == (20, 10, 10, 1)
+        assert world_of(server) != before
+        back = await undo(alma, tmp_path)
+        assert (back.rows, back.deleted, back.updated, back.exit_code) == (30, 20, 10, 0)
+        assert world_of(server) == before
+
+
+async def test_deletes_are_taken_back_but_for_their_ids(file, tmp_path):
+    """What was deleted is made anew with all it had, coverage and unheard-of members included, and its former id is told."""
+    async with institution() as (server, alma):
+        ids = hold(server, 6)
+        await loading(alma, tmp_path, "upsert", name="0.load").run(
+            file(*(f"99{n:06},,,,2001,,," for n in range(6)))
+        )
+        before = world_of(server)
+        twins = file(*(f"99{n:06}" for n in range(5)), header="mms_id", name="gone.csv")
+        assert (await loading(alma, tmp_path, "delete").run(twins)).deleted == 5
+        back = await undo(alma, tmp_path)
+        assert (back.created, back.exit_code) == (5, 0)
+        assert without_ids(world_of(server)) == without_ids(before)
+        assert set(world_of(server)) & set(ids) == {ids[5]}
+    assert told(tmp_path / "undo.load")[2].message == f"It was {ids[0]} before."
+
+
+async def test_a_second_undo_changes_nothing(file, tmp_path):
+    """Undone again, with another journal, nothing is doubled: what is there again is put up for review."""
+    async with institution() as (server, alma):
+        hold(server, 4)
+        await loading(alma, tmp_path, "upsert").run(file(*MIXED[-4:], f"99000000,{url(0)},10,,,,,"))
+        await loading(alma, tmp_path, "delete", name="b.load").run(
+            file("99000001", "99000002", header="mms_id", name="gone.csv")
+        )
+        for of in ("b.load", "a.load"):
+            await undo(alma, tmp_path, of=of, name=f"undo-{of}")
+        before = world_of(server)
+        first = await undo(alma, tmp_path, of="a.load", name="again-a.load")
+        second = await undo(alma, tmp_path, of="b.load", name="again-b.load")
+        assert (first.unchanged, first.exit_code, second.review) == (first.rows, 0, 2)
+        assert world_of(server) == before
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "why"),
+    [
+        ("public_note", "A colleague's", "changed public_note"),
+        ("availability", {"value": "10", "desc": "Not Available"}, None),
+    ],
+)
+async def test_an_update_that_others_changed_since(file, tmp_path, member, value, why):
+    """A field that somebody changed since is not put back; what else they changed is kept."""
+    async with institution() as (server, alma):
+        ids = hold(server, 1)
+        await loading(alma, tmp_path, "upsert").run(file("99000000,,,New,,,,"))
+        held = server.world.portfolios.all[ids[0]]
+        held[member] = value
+        back = await undo(alma, tmp_path)
+        assert (back.review, back.updated) == ((1, 0) if why else (0, 1))
+        assert held[member] == value
+        if why is None:
+            assert held["public_note"] == "Note 0"
+    if why:
+        assert why in (told(tmp_path / "undo.load")[2].message or "")
+
+
+async def test_a_create_that_others_changed_since_stays(file, tmp_path):
+    """A portfolio that the load created and somebody worked on since is put up for review, not deleted; another language and
+    other descriptions are no change.
+    """
+    async with institution() as (server, alma):
+        await loading(alma, tmp_path, "upsert").run(file("99000020,,11,,,,,", "99000021,,11,,2001,,,"))
+        first, second = server.world.portfolios.all.values()
+        first["authentication_note"] = "Ask at the desk"
+        second["availability"]["desc"] = "Verfügbar"
+        back = await undo(alma, tmp_path)
+        assert (back.review, back.deleted, len(server.world.portfolios.all)) == (1, 1, 1)
+
+
+async def test_activation_is_taken_back(file, tmp_path):
+    """Undo of a deactivation writes the availability that was there before."""
+    async with institution() as (server, alma):
+        hold(server, 3)
+        before = world_of(server)
+        await loading(alma, tmp_path, "deactivate").run(file("99000000", "99000001", header="mms_id"))
+        await undo(alma, tmp_path)
+        assert world_of(server) == before
+
+
+async def test_undo_of_undo(file, tmp_path):
+    """An undo has a journal like any load, so it can be taken back too."""
+    async with institution() as (server, alma):
+        hold(server, 2)
+        await loading(alma, tmp_path, "upsert").run(file(f"99000000,{url(0)}/new,,Other,,,,"))
+        after = world_of(server)
+        await undo(alma, tmp_path)
+        await undo(alma, tmp_path, of="undo.load", name="again.load")
+        assert world_of(server) == after
+
+
+FAULTS = {
+    "cut_after": 0.08,
+    "cut_before": 0.08,
+    "refuse": 0.05,
+    sim.Fault("server_error", commit=True, html=True, status=502): 0.04,
+    sim.Fault("commit_late", delay=10.0): 0.06,
+}
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_undo_under_faults(file, tmp_path, seed):
+    """Cut off and answered badly at every turn, load and undo come back to what was, or say which rows a person must look at."""
+    plan = sim.FaultPlan(FAULTS, seed=seed)
+    rng = random.Random(seed)
+    async with institution(latency=0.3, faults=plan, seed=seed) as (server, alma):
+        hold(server, 20)
+        before = world_of(server)
+        report = await loading(alma, tmp_path, "upsert").run(file(*MIXED))
+        assert (report.pending, report.review) == (0, 0)
+        for _ in range(4):
+            with_stop = loading(alma, tmp_path, "undo", name="undo.load", on_unknown="resend")
+            stop_at = rng.randrange(5, 40)
+
+            def tell(progress, load=with_stop, at=stop_at):
+                if progress.calls > at:
+                    load.stop()
+
+            await with_stop.run(undo_rows(tmp_path / "a.load"), on_progress=tell)
+        back = await undo(alma, tmp_path, on_unknown="resend")
+        assert (back.pending, back.review, back.rejected) == (0, 0, 0)
+        assert world_of(server) == before
+
+
+async def test_what_was_cut_off_is_taken_back_as_far_as_it_is_known(file, tmp_path):
+    """Of a load that was stopped in the middle, what it did is undone; rows of unknown outcome are told, with what to do."""
+    plan = sim.FaultPlan(rules=[sim.Rule("cut_after", method="POST", nth=3)])
+    async with institution(faults=plan) as (server, alma):
+        load = loading(alma, tmp_path, "upsert", workers=1)
+
+        def stop(progress):
+            if progress.waiting or progress.created >= 4:
+                load.stop()
+
+        await load.run(file(*(f"99{n:06},{url(n)},,,,,," for n in range(8))), on_progress=stop)
+        with Journal(tmp_path / "a.load") as journal:
+            unknown = [e for e in journal.entries() if e.state is State.UNKNOWN]
+        assert len(unknown) == 1
+        back = await undo(alma, tmp_path)
+        assert (back.deleted, back.rejected) == (back.rows - 1, 1)
+        assert len(server.world.portfolios.all) == 1
+    assert "resume the load" in (told(tmp_path / "undo.load")[unknown[0].line].message or "")
+
+
+async def test_undo_refuses_what_is_no_load(file, tmp_path):
+    """A journal that is not there, was not begun, or is of a dry run gives nothing to take back; nor do other rows."""
+    with pytest.raises(InputError, match="no journal"):
+        undo_rows(tmp_path / "no.load")
+    assert not (tmp_path / "no.load").exists()
+    with Journal(tmp_path / "new.load"):
+        pass
+    with pytest.raises(InputError, match="never begun"):
+        undo_rows(tmp_path / "new.load")
+    async with institution() as (server, alma):
+        with await loading(alma, tmp_path, "upsert").plan(file(*MIXED), journal=tmp_path / "plan.load"):
+            pass
+        with pytest.raises(InputError, match="dry run"):
+            undo_rows(tmp_path / "plan.load")
+        hold(server, 1)
+        report = await loading(alma, tmp_path, "undo").run(file("99000000,,,Other,,,,"))
+        assert (report.rejected, report.updated) == (1, 0)
+
+
+async def test_undo_belongs_to_its_service(file, tmp_path):
+    """Rows of another service are refused, each with where it stands."""
+    async with institution() as (_, alma):
+        await loading(alma, tmp_path, "upsert").run(file(*MIXED[:2]))
+        service = await alma.electronic.services.get(C, S)
+        service.id = None
+        other = await alma.electronic.services.create(C, service)
+        load = Load(
+            alma, collection_id=C, service_id=str(other.id), journal=tmp_path / "b.load", action="undo"
+        )
+        report = await load.run(undo_rows(tmp_path / "a.load"))
+        assert report.rejected == 2
+    assert S in (told(tmp_path / "b.load")[2].message or "")

@@ -1,0 +1,193 @@
+"""The final audit finds what is missing, changed, double or extra, and says nothing against what is well."""
+
+from __future__ import annotations
+
+import pytest
+
+from alma_async import sim
+from alma_async.load import InputError, Mark, read_rows, undo_rows
+from alma_async.load.audit import claims_absence, compare
+from alma_async.load.entries import Difference, Entry, State
+from tests.conftest import institution
+from tests.load.test_actions import C, S, hold, loading, url
+from tests.load.test_planned import hold_more
+
+HEADER = "mms_id,url,public_note,coverage_from"
+ROWS = [f"99{n:06},{url(n)},Fresh,{'2001' if n % 2 else ''}" for n in range(10)]
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Writes a native CSV and gives its rows."""
+
+    def write(*lines, header=HEADER, name="rows.csv"):
+        (tmp_path / name).write_text("\n".join([header, *lines, ""]), encoding="utf-8")
+        return read_rows(tmp_path / name)
+
+    return write
+
+
+def marks(audit):
+    return {mark.value: count for mark in Mark if (count := audit.count(mark))}
+
+
+def again(server, n, *, at=None):
+    """Somebody makes a portfolio of title ``n``, as the load did or leading elsewhere."""
+    sent = {
+        "resource_metadata": {"mms_id": {"value": f"99{n:06}"}},
+        "availability": {"value": "11"},
+        "linking_details": {"url_type": {"value": "static"}, "static_url": f"jkey={at or url(n)}"},
+    }
+    return server.world.portfolios.create(C, S, sent, now=0.0)["id"]
+
+
+@pytest.mark.parametrize("others", [0, 3000])
+async def test_each_fault_has_its_mark(file, tmp_path, others):
+    """Deleted, changed, doubled and added behind the load's back: each is found and named, whether the service is listed or asked
+    title by title; what was there before is no fault.
+    """
+    async with institution() as (server, alma):
+        hold(server, 2)
+        for n in range(others):
+            hold_more(server, n)
+        load = loading(alma, tmp_path, "upsert")
+        await load.run(file(*ROWS))
+        before = len(server.world.tally.received)
+        well = await load.verify(file(*ROWS))
+        assert (marks(well), well.exit_code, well.fields) == ({"=": 10}, 0, True)
+        assert well.calls == len(server.world.tally.received) - before
+        ids = {
+            one["resource_metadata"]["mms_id"]["value"]: pid
+            for pid, one in server.world.portfolios.all.items()
+        }
+        server.world.portfolios.delete(C, S, ids["99000003"])
+        server.world.portfolios.all[ids["99000004"]]["public_note"] = "Other"
+        double, extra = again(server, 5), again(server, 6, at="https://elsewhere.example")
+        audit = await load.verify(file(*ROWS))
+        assert marks(audit) == {"=": 7, "+": 1, "*": 1, "2": 1, "-": 1}
+        assert audit.exit_code == 1
+        found = {finding.mark: finding for finding in audit.findings}
+        assert (found[Mark.MISSING].line, found[Mark.DIFFERS].line, found[Mark.DOUBLE].line) == (5, 6, 7)
+        assert "'Other', not 'Fresh'" in found[Mark.DIFFERS].message
+        assert double in found[Mark.DOUBLE].message
+        assert found[Mark.EXTRA].portfolio_id == extra
+
+
+async def test_without_the_file_ids_are_compared(file, tmp_path):
+    """For one call of the list: what is missing and what is extra is found, what differs is not looked for."""
+    async with institution() as (server, alma):
+        load = loading(alma, tmp_path, "upsert")
+        await load.run(file(*ROWS))
+        for one in list(server.world.portfolios.all)[:2]:
+            server.world.portfolios.delete(C, S, one)
+        next(iter(server.world.portfolios.all.values()))["public_note"] = "Other"
+        audit = await load.verify()
+        assert (marks(audit), audit.fields, audit.calls) == ({"=": 8, "+": 2}, False, 1)
+
+
+async def test_a_create_that_came_too_late_is_found(file, tmp_path):
+    """Where the quarantine was too short for Alma, the row's second portfolio is told."""
+    plan = sim.FaultPlan(rules=[sim.Rule(sim.Fault("commit_late", delay=100.0), method="POST", nth=2)])
+    async with institution(faults=plan) as (_, alma):
+        load = loading(alma, tmp_path, "upsert", quarantine=1.0)
+        await load.run(file(*ROWS))
+        await alma.clock.sleep(200)
+        audit = await load.verify(file(*ROWS))
+        assert (marks(audit), audit.exit_code) == ({"=": 9, "2": 1}, 1)
+
+
+async def test_actions_are_verified_by_what_they_claim(file, tmp_path):
+    """Deleted rows claim absence, deactivated ones their availability for no call each, `create` nothing of what it left alone."""
+    async with institution() as (server, alma):
+        ids = hold(server, 6)
+        gone = loading(alma, tmp_path, "delete")
+        titles = file("99000000", "99000001", "99000999", header="mms_id", name="gone.csv")
+        await gone.run(titles)
+        off = loading(alma, tmp_path, "deactivate", name="off.load")
+        some = file("99000002", "99000003", header="mms_id", name="off.csv")
+        await off.run(some)
+        made = loading(alma, tmp_path, "create", name="made.load")
+        new = file(f"99000004,{url(4)},Another,", name="made.csv")
+        await made.run(new)
+        for load, rows in ((gone, titles), (made, new)):
+            assert (await load.verify(rows)).exit_code == 0
+        audit = await off.verify(some)
+        assert (audit.exit_code, audit.calls) == (0, 1)
+        server.world.portfolios.all[ids[2]]["availability"] = {"value": "11", "desc": "Available"}
+        assert marks(await off.verify(some)) == {"=": 1, "*": 1}
+        again(server, 0)
+        assert (await gone.verify(titles)).exit_code == 1
+
+
+async def test_an_undo_is_verified(file, tmp_path):
+    """The way back is audited like a load, by what each portfolio was."""
+    async with institution() as (server, alma):
+        ids = hold(server, 3)
+        await loading(alma, tmp_path, "upsert").run(file(*ROWS))
+        back = loading(alma, tmp_path, "undo", name="undo.load")
+        rows = undo_rows(tmp_path / "a.load")
+        await back.run(rows)
+        assert marks(await back.verify(rows)) == {"=": 10}
+        server.world.portfolios.all[ids[0]]["public_note"] = "Fresh"
+        assert marks(await back.verify(rows)) == {"=": 9, "*": 1}
+
+
+async def test_open_rows_and_reviews_are_no_success(file, tmp_path):
+    """A load that is not at its end, or left rows to a person, does not verify."""
+    plan = sim.FaultPlan(rules=[sim.Rule("cut_before", method="POST", nth=2)])
+    async with institution(faults=plan) as (_, alma):
+        load = loading(alma, tmp_path, "upsert", on_unknown="review")
+        await load.run(file(*ROWS))
+        audit = await load.verify(file(*ROWS))
+        assert (marks(audit), audit.review, audit.exit_code) == ({"=": 9}, 1, 1)
+
+
+async def test_only_this_load_is_verified(file, tmp_path):
+    """Another file, another action or no journal at all is refused."""
+    async with institution() as (_, alma):
+        load = loading(alma, tmp_path, "upsert")
+        with pytest.raises(InputError, match="no journal"):
+            await load.verify(file(*ROWS))
+        await load.run(file(*ROWS))
+        with pytest.raises(InputError, match="content changed"):
+            await load.verify(file(*ROWS[:4]))
+        with pytest.raises(InputError, match="action"):
+            await loading(alma, tmp_path, "delete").verify(file(*ROWS))
+
+
+DONE = Entry(n=1, line=2, state=State.DONE, action="created", portfolio_id="53", mms_id="99")
+OTHER = (Difference("url", "a", "b"),)
+
+
+@pytest.mark.parametrize(
+    ("absent", "there", "differences", "doubles", "mark"),
+    [
+        (False, True, (), (), None),
+        (False, False, (), (), Mark.MISSING),
+        (False, True, OTHER, (), Mark.DIFFERS),
+        (False, True, OTHER, ("54",), Mark.DOUBLE),
+        (True, False, (), (), None),
+        (True, True, (), (), Mark.DIFFERS),
+    ],
+)
+def test_marks(absent, there, differences, doubles, mark):
+    """Every case of one row has its mark, and names the row."""
+    found = compare(DONE, absent=absent, there=there, differences=differences, doubles=doubles)
+    assert (found and found.mark) == mark
+    if found is not None:
+        assert (found.line, found.portfolio_id, found.mms_id) == (2, "53", "99")
+
+
+@pytest.mark.parametrize(
+    ("action", "done", "absent"),
+    [
+        ("delete", "deleted", True),
+        ("delete", "unchanged", True),
+        ("undo", "deleted", True),
+        ("upsert", "unchanged", False),
+    ],
+)
+def test_what_claims_absence(action, done, absent):
+    """A row claims that nothing is there where it deleted, or had nothing to delete."""
+    entry = Entry(n=1, line=2, state=State.DONE, action=done)
+    assert claims_absence(entry, action) is absent
