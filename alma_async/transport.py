@@ -45,13 +45,15 @@ class ConnectionLostError(aiohttp.ClientConnectionError):
 class _Attempt:
     """One send under way: whether aiohttp has made its request, and whether that went out."""
 
-    __slots__ = ("authorise", "gate", "made", "sent")
+    __slots__ = ("authorise", "clock", "gate", "made", "sent", "sent_at")
 
-    def __init__(self, gate: Gate, authorise: Authorise) -> None:
+    def __init__(self, gate: Gate, authorise: Authorise, clock: Clock) -> None:
         self.gate = gate
         self.authorise = authorise
+        self.clock = clock
         self.made = False
         self.sent = False
+        self.sent_at = 0.0
 
 
 _current: ContextVar[_Attempt] = ContextVar("alma_async_attempt")
@@ -80,7 +82,7 @@ class _SingleSend(aiohttp.ClientRequest):
         await attempt.gate.slot()
         try:
             self.headers.update(attempt.authorise())
-            attempt.sent = True
+            attempt.sent, attempt.sent_at = True, attempt.clock.now()
             attempt.gate.sent()
             return await super().send(conn)
         finally:
@@ -126,10 +128,10 @@ class Transport:
 
         An ``AlmaError`` that the gate raises passes through. Cancellation passes through.
         """
-        attempt = _Attempt(gate, request.authorise or self._authorise)
+        attempt = _Attempt(gate, request.authorise or self._authorise, self._clock)
         token = _current.set(attempt)
         try:
-            return await self._exchange(request, headers, timeout)
+            return await self._exchange(request, attempt, headers, timeout)
         except (AlmaError, anyio.get_cancelled_exc_class()) as error:
             escaped: BaseException = error
         except Exception as error:  # noqa: BLE001 - whatever aiohttp raises is mapped here, once
@@ -140,9 +142,8 @@ class Transport:
         raise escaped.with_traceback(None)
 
     async def _exchange(
-        self, request: Request, headers: Mapping[str, str], timeout: float
+        self, request: Request, attempt: _Attempt, headers: Mapping[str, str], timeout: float
     ) -> Response | SendFailure:
-        started = self._clock.now()
         async with self._open().request(
             request.method,
             self._url(request),
@@ -160,7 +161,7 @@ class Transport:
                 status=answer.status,
                 headers={name.lower(): value for name, value in answer.headers.items()},
                 body=body,
-                elapsed=self._clock.now() - started,
+                elapsed=self._clock.now() - attempt.sent_at,
             )
 
     def _url(self, request: Request) -> URL:

@@ -76,6 +76,18 @@ async def send(transport, gate=None, *, timeout=5.0, headers=None, **what):
     return await transport.send(request(**what), gate or Gate(), headers=headers or {}, timeout=timeout)
 
 
+async def test_the_time_of_an_answer_does_not_count_the_wait_for_the_slot():
+    """What the governor learns as latency is the server's: from the bytes' leaving to the answer."""
+    config = sim.Config(latency=0.5)
+    async with (
+        sim.serve(sim.World.demo(), config=config) as server,
+        transport_to(server.base_url) as transport,
+    ):
+        answer = await transport.send(request(), Gate(wait=30.0), headers={}, timeout=60.0)
+    assert isinstance(answer, Response)
+    assert 0.5 <= answer.elapsed < 1.0
+
+
 async def test_the_slot_is_taken_between_connecting_and_writing():
     """The gate is asked once a connection is held, and told right when the bytes go out; also on a reused connection."""
     async with sim.serve(sim.World.demo()) as server, transport_to(server.base_url) as transport:

@@ -5,9 +5,9 @@ idea does one thing:
 
 * **Feed-forward.** The remaining-calls header shows what others use before anybody is refused. What is left
   is ours, less ``k`` standard deviations, since others come in a random stream (``k`` = 1; ``polite``: 2).
-* **A refusal has one of three causes.** *Others*, if the header shows some and we went as fast as it allowed:
-  a matter of chance. *Jitter on the way*, if it comes alone while we have the limit for ourselves. Else *a
-  lower limit* than we were told, or others whom no header shows.
+* **A refusal has one of three causes.** *A lower limit* than we were told (or others whom no header shows), if
+  it closely follows another: the first one's hold had made room. *Jitter on the way*, if it comes alone while
+  we use the whole limit ourselves. Else *chance*: others came thicker than on average.
 * **Margin.** Jitter is answered by spacing wider, 1 % each time, and slowly narrower again; not by a cut.
 * **CUBIC.** All else is answered by a cut, after which a ceiling rises back to just under the rate that was
   too much, lingers there, and only then probes beyond, ever faster: a limit that was found is rarely hit
@@ -55,8 +55,7 @@ _FIRST_HOLD = 0.2
 # Seconds; as long as a gateway looks back, a hold leaves room for calls. Refused within it: there is none.
 _AGAIN = 1.0
 
-_NOTICED = 1.0  # chosen: from so many calls a second on others count as present
-_FULL = 0.9  # chosen: from this share of the limit on, a lone refusal may be jitter's
+_FULL = 0.9  # chosen: from this share of the limit on, a lone refusal is jitter's
 
 _SPAN = 3.0  # seconds an estimate of others' use looks back, at least (modelled)
 _BUCKET = 0.5  # chosen: answers whose median makes one sample
@@ -179,13 +178,11 @@ class Adaptation:
         self._refusals.append(sent_at)
         if sent_at <= self._refused_at:
             return None
-        rate, others = self.per_second(now), self.sensor.estimate(now) >= _NOTICED
-        margin = self.margin(now) + _MARGIN_STEP
+        rate, margin = self.per_second(now), self.margin(now) + _MARGIN_STEP
         again = sent_at <= self._refused_at + self._hold + _AGAIN
-        chance = others and self._top == math.inf  # we went by the header, which cannot foresee
-        if again and not chance:
+        if again:
             self._cut(min(rate, max(self._accepted(sent_at), _EVIDENT * rate)), now=now)
-        elif others or rate < _FULL * self.limit or margin > _MARGIN_CAP:
+        elif rate < _FULL * self.limit or margin > _MARGIN_CAP:
             self._cut(_UNDER * rate, now=now)
         else:
             self._margin, self._widened_at = margin, now

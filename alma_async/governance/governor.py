@@ -29,10 +29,10 @@ call fetches it for all, and if that one is cancelled, the next does. There is n
 to start, stop or lose.
 
 What goes wrong, and what then happens. *Refused for speed*: everything is held for a moment, longer if it
-happens again; the pace adapts, the call comes back and pays again. *The day's threshold*: everything stops until midnight UTC, then
-starts slowly. *A frozen program*: slots that passed are given back and new ones taken, nothing is caught up
-in a burst. *A second event loop*: the governor forgets who waited on the first and goes on with what it
-learned. It belongs to one loop at a time, and to one thread.
+happens again; the pace adapts, the call comes back and pays again. *The day's threshold*: everything stops
+until midnight UTC, then starts slowly. *A frozen program*: slots that passed are given back and new ones
+taken, nothing is caught up in a burst. *A second event loop*: the governor forgets who waited on the first
+and goes on with what it learned. It belongs to one loop at a time, and to one thread.
 """
 
 from __future__ import annotations

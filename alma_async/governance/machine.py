@@ -118,8 +118,8 @@ class MachineBudget:
 
     async def reserve(self, terms: Terms, *, now: float, cost: float, waiting: int) -> Slot:  # noqa: ARG002 - no lease needed
         """Take the next slot, as soon as no other process holds the lock."""
-        while (slot := self.reserve_now(terms, now=now, cost=cost)) is None:
-            await anyio.sleep(_PAUSE)  # no event tells of another process's lock
+        while (slot := self.reserve_now(terms, now=now, cost=cost)) is None:  # noqa: ASYNC110 - no event tells of another process's lock
+            await anyio.sleep(_PAUSE)
         return slot
 
     def refund(self, slot: Slot) -> None:

@@ -16,9 +16,10 @@ import attrs
 from alma_async.alma.models.common import Coded, Linked, code_of
 from alma_async.alma.models.electronic import DateCoverage, EmbargoInformation, Portfolio
 from alma_async.load.entries import Difference
+from alma_async.load.readers.identifiers import every
 from alma_async.load.rows import Coverage
 
-__all__ = ["COVERAGE", "FIELDS", "Field", "Wall", "differences", "put", "url_of"]
+__all__ = ["COVERAGE", "FIELDS", "Field", "Wall", "differences", "identifiers_of", "put", "url_of"]
 
 Wall = tuple[str, int, int]  # operator, years, months
 
@@ -87,6 +88,12 @@ def url_of(portfolio: Portfolio) -> str:
     """The static URL in force, without the ``jkey=`` that Alma's parser wants before it."""
     details = portfolio.linking_details
     return (details.static_url_override or details.static_url or "").removeprefix("jkey=")
+
+
+def identifiers_of(portfolio: Portfolio) -> tuple[str, ...]:
+    """The ISSN and ISBN of the record behind a portfolio. Alma tells ``issn`` (recorded); ``isbn`` is read should it be told."""
+    record = portfolio.resource_metadata
+    return every(" ".join(str(text) for text in (record.issn, record.extra.get("isbn")) if text))
 
 
 def _bare(url: str) -> str:

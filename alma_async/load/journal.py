@@ -38,19 +38,10 @@ from alma_async.errors import ConfigurationError
 from alma_async.load import changed, records
 from alma_async.load.database import connect, mapped
 from alma_async.load.entries import Entry, Moment, State
+from alma_async.load.match import Carrier, Title
 from alma_async.load.ownership import JournalError, JournalInUse, Ownership
 
-__all__ = ["Journal", "JournalError", "JournalInUse", "Title"]
-
-
-@attrs.frozen(kw_only=True)
-class Title:
-    """How many rows of the file name a title (repeats not counted), and which portfolios of it were in the service before
-    the load and stand for no other row.
-    """
-
-    rows: int
-    existing: tuple[str, ...]
+__all__ = ["Journal", "JournalError", "JournalInUse"]
 
 
 class Journal:
@@ -189,7 +180,7 @@ class Journal:
     def add(self, entries: Iterable[Entry], *, after: int = 0, repeats: bool = False) -> None:
         """Take up rows of a file, in one transaction; those that were taken up before stay as they are.
 
-        A key that an earlier row has makes a row DUPLICATE, naming that row's line, or with ``repeats`` gets it a key of its own.
+        A key that another row has makes a row DUPLICATE, naming that row's line, or with ``repeats`` gets it a key of its own.
         Rows up to ``after`` are of an earlier state of the file: one with the same key is taken over.
         """
         with self.together():
@@ -198,14 +189,14 @@ class Journal:
 
     def _take_up(self, entry: Entry, after: int, *, repeats: bool) -> None:
         old = self._of_key(entry.key)
-        while repeats and old is not None and after < old.n < entry.n:
+        while repeats and old is not None and after < old.n != entry.n:
             entry = attrs.evolve(entry, key=records.next_key(old.key))
             old = self._of_key(entry.key)
         if old is None:
             self.write(entry)
         elif old.n <= after:
             self._move(old, changed.resumed(old, entry))
-        elif old.n < entry.n:
+        elif old.n != entry.n:
             told = f"The same title as line {old.line}."
             self.write(attrs.evolve(entry, state=State.DUPLICATE, key=None, message=told))
 
@@ -304,6 +295,32 @@ class Journal:
             query = "SELECT COUNT(*) FROM entry WHERE mms_id = ? AND state <> 'duplicate'"
             count = self._db.execute(query, (mms_id,)).fetchone()[0]
         return Title(rows=count, existing=tuple(found for found in existing if not self.bound(found, but=n)))
+
+    def is_nameless(self, *, after: int) -> bool:
+        """Whether rows after this one wait for a record to be found for them."""
+        return self._holds("SELECT 1 FROM entry WHERE state = 'pending' AND key IS NULL AND n > ?", (after,))
+
+    def unread(self) -> list[str]:
+        """Portfolios of which it is not known what they carry: those the service held, and those that rows stand for."""
+        known = (
+            "SELECT portfolio_id FROM existing UNION SELECT portfolio_id FROM entry WHERE portfolio_id > ''"
+        )
+        with mapped():
+            return [row[0] for row in self._db.execute(f"{known} EXCEPT SELECT portfolio_id FROM identifier")]
+
+    def add_carrier(self, carrier: Carrier, identifiers: Iterable[str]) -> None:
+        """Take up what a portfolio carries; that it carries nothing is worth knowing too."""
+        with self.together():
+            for value in identifiers or ("",):
+                pair = f"{carrier.portfolio_id} {value}"
+                self._put("identifier", pair, value, *attrs.astuple(carrier))
+
+    def carriers(self, identifiers: Iterable[str]) -> list[Carrier]:
+        """Portfolios that carry one of these."""
+        query = "SELECT * FROM identifier WHERE value = ? ORDER BY pair"
+        with mapped():
+            found = [record for value in identifiers for record in self._db.execute(query, (value,))]
+            return list(dict.fromkeys(Carrier(*records.verified("identifier", one)[2:]) for one in found))
 
     def was_there(self, portfolio_id: str) -> bool:
         """Whether the service held this portfolio before the load."""

@@ -16,7 +16,7 @@ from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import NotFound
 from alma_async.load import match
 from alma_async.load.entries import Entry
-from alma_async.load.journal import Journal, Title
+from alma_async.load.journal import Journal
 from alma_async.load.plan import key_of, url_of, wanted_url
 from alma_async.load.rows import Row
 from alma_async.load.writer import Writer
@@ -37,9 +37,10 @@ class Lookup:
         """The portfolio that a row means."""
         if row.portfolio_id is not None:
             return match.One(row.portfolio_id)
-        if row.mms_id is None:
+        if entry.mms_id is None:
             return match.NoMatch()
-        title = await self._title(row.mms_id, entry.n)
+        row = attrs.evolve(row, mms_id=entry.mms_id)  # found by its identifiers, if it named none
+        title = await self._title(entry.mms_id, entry.n)
         if row.former is not None:
             return match.alike(wanted_url(row), await self._candidates(row, entry, title.existing))
         if len(title.existing) == title.rows == 1:
@@ -60,7 +61,7 @@ class Lookup:
         """One portfolio of the service, whole."""
         return await self.portfolios.get(*self.place, portfolio_id)
 
-    async def _title(self, mms_id: str, n: int) -> Title:
+    async def _title(self, mms_id: str, n: int) -> match.Title:
         journal = self.writer.journal
         if self.by_title:
             now = await self._of_title(mms_id)

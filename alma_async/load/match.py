@@ -1,6 +1,7 @@
 """Which portfolio a row means: one, none, or nobody can say. Pure.
 
-By portfolio id, then by MMS id with the URL deciding between several; never by title. On ambiguity nothing is written.
+By portfolio id, then by MMS id with the URL deciding between several; never by title. A row that has neither id gets the MMS id of
+the portfolios that carry its ISSN or ISBN. On ambiguity nothing is written.
 """
 
 from __future__ import annotations
@@ -10,7 +11,19 @@ from typing import TypeAlias
 
 import attrs
 
-__all__ = ["Alike", "Ambiguous", "Candidate", "Match", "NoMatch", "One", "alike", "decide"]
+__all__ = [
+    "Alike",
+    "Ambiguous",
+    "Candidate",
+    "Carrier",
+    "Match",
+    "NoMatch",
+    "One",
+    "Title",
+    "alike",
+    "decide",
+    "record_of",
+]
 
 
 @attrs.frozen
@@ -19,6 +32,25 @@ class Candidate:
 
     portfolio_id: str
     url: str
+
+
+@attrs.frozen
+class Carrier:
+    """A portfolio of the service that carries an ISSN or ISBN, which it has from its record; "" where it has none."""
+
+    portfolio_id: str
+    mms_id: str
+    url: str
+
+
+@attrs.frozen(kw_only=True)
+class Title:
+    """How many rows of the file name a title (repeats not counted), and which portfolios of it were in the service before
+    the load and stand for no other row.
+    """
+
+    rows: int
+    existing: tuple[str, ...]
 
 
 @attrs.frozen
@@ -69,3 +101,12 @@ def alike(url: str, candidates: Sequence[Candidate]) -> Alike | NoMatch:
     """Whether one that is to be made anew has come back already."""
     same = tuple(candidate.portfolio_id for candidate in candidates if candidate.url == url)
     return Alike(same) if same else NoMatch()
+
+
+def record_of(url: str, carriers: Sequence[Carrier]) -> str | Ambiguous | None:
+    """The MMS id of the record that identifiers mean. Where portfolios of several carry them, the URL must be the same."""
+    for found in (carriers, [carrier for carrier in carriers if carrier.url == url != ""]):
+        mms_ids = {carrier.mms_id for carrier in found}
+        if len(mms_ids) == 1:
+            return mms_ids.pop()
+    return Ambiguous(tuple(carrier.portfolio_id for carrier in carriers)) if carriers else None

@@ -99,9 +99,14 @@ class Run:
         await begin.compare()
         self._after = await begin.take_up(self.moment())
         self.meter.begin(await self.writer.do(self.writer.journal.counts))
-        if "seen" not in await self.writer.do(self.writer.journal.meta):
-            with self._stoppable(None):
-                await self._patience.persist(begin.see_service)
+        with self._stoppable(None):
+            try:
+                if "seen" not in await self.writer.do(self.writer.journal.meta):
+                    await self._patience.persist(begin.see_service)
+                await begin.find_records(patience=self._patience, tell=self._waits)
+            except OwnFailure as own:
+                raise own.failure from None
+        self.meter.begin(await self.writer.do(self.writer.journal.counts))
 
     async def passes(self) -> None:
         """Pass over the file until nothing is open, resting between passes for rows whose outcome is unknown."""

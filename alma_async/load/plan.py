@@ -63,9 +63,11 @@ def key_of(row: Row, collection_id: str, service_id: str) -> bytes:
 
 def payload_of(row: Row) -> bytes:
     """A digest of all that a row asks for, to tell whether the file still says the same."""
+    names = row.identifiers if row.is_nameless else ()
     return _digest(
         row.mms_id,
         row.portfolio_id,
+        *names,
         sorted((k, str(v)) for k, v in row.values.items()),
         row.coverage,
         row.embargo,

@@ -31,7 +31,7 @@ __all__ = [
     "verified",
 ]
 
-FORMAT: Final = "3"
+FORMAT: Final = "4"
 
 # Table → its first column, which is its key, and its other columns; a checksum follows in each.
 TABLES: Final = {
@@ -43,6 +43,10 @@ TABLES: Final = {
     ),
     "former": ("n INTEGER PRIMARY KEY", "body BLOB NOT NULL"),
     "existing": ("portfolio_id TEXT PRIMARY KEY", "mms_id TEXT"),
+    "identifier": (
+        *("pair TEXT PRIMARY KEY", "value TEXT NOT NULL", "portfolio_id TEXT NOT NULL", "mms_id TEXT NOT NULL"),
+        "url TEXT NOT NULL",
+    ),
 }  # fmt: skip
 
 _INDEXES: Final = """
@@ -51,6 +55,7 @@ CREATE INDEX entry_open ON entry (state, n) WHERE state IN ('pending', 'intent',
 CREATE INDEX entry_title ON entry (mms_id) WHERE mms_id IS NOT NULL;
 CREATE INDEX entry_portfolio ON entry (portfolio_id) WHERE portfolio_id IS NOT NULL;
 CREATE INDEX existing_mms ON existing (mms_id);
+CREATE INDEX identifier_value ON identifier (value);
 """
 
 _MOMENT: Final = ("wall", "mono", "boot")

@@ -153,6 +153,11 @@ class Row:
     action: Action | None = None
     former: Former | None = None
 
+    @property
+    def is_nameless(self) -> bool:
+        """Whether only identifiers tell which portfolio is meant."""
+        return bool(self.identifiers) and self.portfolio_id is None and self.mms_id is None
+
 
 @attrs.frozen
 class Problem:

@@ -93,6 +93,11 @@ class Way(Witnessed):
             self._end(State.REVIEW, message=_UNCLEAR[type(found)].format(", ".join(found.portfolio_ids[:5])))
         elif isinstance(found, match.One):
             self._found(found.portfolio_id)
+        elif self.row.is_nameless:
+            self._end(
+                State.REJECTED,
+                message="Other rows mean the portfolios of this title; a new one needs an MMS id.",
+            )
         elif self._action == "delete":
             self._end(State.DONE, message="It was not there.", action="unchanged")
         elif self._action in ("upsert", "create"):

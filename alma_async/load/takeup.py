@@ -1,28 +1,34 @@
 """How a run begins: the rows of the file go into the journal, and beside them what the service holds already.
 
-Decides whether journal and file belong together, and whether the service is listed or asked title by title. May be cut short
-anywhere and done again: rows that were taken up stay as they are. Sends nothing that changes anything.
+Decides whether journal and file belong together, whether the service is listed or asked title by title, and which record a row
+means that names none: that of the portfolios which carry its ISSN or ISBN. So such a row has a natural key like any other. May be
+cut short anywhere and done again: rows that were taken up stay as they are. Sends nothing that changes anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from itertools import islice
-from typing import Final
+from typing import Final, TypeVar
 
 import attrs
 
+from alma_async.load import match
+from alma_async.load.carriers import read_carriers
 from alma_async.load.entries import Entry, Moment, State
 from alma_async.load.order import Order, Rows, compared
-from alma_async.load.plan import key_of, payload_of, refused
-from alma_async.load.rows import BadRow, Row
+from alma_async.load.patience import Patience
+from alma_async.load.plan import key_of, payload_of, refused, wanted_url
+from alma_async.load.rows import BadRow, InputError, Row
 from alma_async.load.writer import Writer
 from alma_async.wire.paging import PAGE
 
 __all__ = ["TakeUp"]
 
 _SLICE: Final = 500  # rows in memory at once
+
+T = TypeVar("T")
 
 
 @attrs.frozen(kw_only=True)
@@ -55,21 +61,28 @@ class TakeUp:
         after = int(known.get("after", "0"))
         if not known.get("planned"):
             count = 0
-            async for part in self._slices(after):
-                add = partial(journal.add, part, after=after, repeats=self.order.allow_duplicates)
-                await self.writer.do(add)
+            async for part in self._slices(self._entry(n, row) for n, row in enumerate(self.rows, after + 1)):
+                await self.writer.do(partial(self._add, part, after))
                 count += len(part)
-            await self.writer.do(partial(journal.let_go, after))
-            await self.writer.do(partial(journal.note, {"rows": str(count), "planned": "1"}))
+            await self.writer.do(partial(journal.note, {"rows": str(count)}))
+            if not await self.writer.do(partial(journal.is_nameless, after=after)):
+                await self._end(after)
         return after
 
-    async def _slices(self, after: int) -> AsyncIterator[list[Entry]]:
-        """The rows as entries. Reading is done beside the loop, which it would hold up."""
-        entries = (self._entry(n, row) for n, row in enumerate(self.rows, after + 1))
-        part: list[Entry] = []
+    async def _end(self, after: int) -> None:
+        journal = self.writer.journal
+        await self.writer.do(partial(journal.let_go, after))
+        await self.writer.do(partial(journal.note, {"planned": "1"}))
+
+    def _add(self, part: list[Entry], after: int) -> None:
+        self.writer.journal.add(part, after=after, repeats=self.order.allow_duplicates)
+
+    async def _slices(self, items: Iterator[T]) -> AsyncIterator[list[T]]:
+        """A file in parts. Reading is done beside the loop, which it would hold up."""
+        part: list[T] = []
         while not part or len(part) == _SLICE:
             part = []
-            await self.order.alma.clock.aside(partial(_fill, part, islice(entries, _SLICE)))
+            await self.order.alma.clock.aside(partial(_fill, part, items))
             yield part
 
     def _entry(self, n: int, row: Row | BadRow) -> Entry:
@@ -78,7 +91,8 @@ class TakeUp:
         if wrong := refused(row, action=self.order.action, place=self.order.place):
             message = f"line {row.line}: {wrong[0]}: {wrong[1]}"
             return Entry(n=n, line=row.line, state=State.REJECTED, mms_id=row.mms_id, message=message)
-        key, payload = key_of(row, *self.order.place), payload_of(row)
+        key = None if row.is_nameless else key_of(row, *self.order.place)
+        payload = payload_of(row)
         return Entry(n=n, line=row.line, state=State.PENDING, mms_id=row.mms_id, key=key, payload=payload)
 
     async def see_service(self) -> None:
@@ -86,7 +100,7 @@ class TakeUp:
         journal = self.writer.journal
         total = await self.order.alma.electronic.portfolios.list(*self.order.place).total()
         rows = sum((await self.writer.do(journal.counts)).values())
-        by_title = -(-total // PAGE) > rows
+        by_title = -(-total // PAGE) > rows and not await self._has_nameless()
         if total and not by_title:
             await self._list_service()
         await self.writer.do(partial(journal.note, {"seen": "title" if by_title else "list"}))
@@ -98,6 +112,56 @@ class TakeUp:
             found = [(p.id, p.resource_metadata.mms_id.value) for p in page if p.id]
             await self.writer.do(partial(journal.add_existing, found))
 
+    # --- rows that name no record
 
-def _fill(part: list[Entry], entries: islice[Entry]) -> None:
-    part.extend(entries)
+    async def _has_nameless(self) -> bool:
+        journal = self.writer.journal
+        after = int((await self.writer.do(journal.meta)).get("after", "0"))
+        return await self.writer.do(partial(journal.is_nameless, after=after))
+
+    async def find_records(self, *, patience: Patience, tell: Callable[[str | None], None]) -> None:
+        """Have a record for each row that names none, and so the last rows in the journal.
+
+        :raises InputError: where the load was begun without a list of the service.
+        """
+        known = await self.writer.do(self.writer.journal.meta)
+        if known.get("planned"):
+            return
+        if known["seen"] == "title":
+            raise InputError(_NOT_LISTED)
+        await read_carriers(self.order, self.writer, patience=patience, tell=tell)
+        after = int(known.get("after", "0"))
+        nameless = (
+            (n, row) for n, row in enumerate(self.rows, after + 1) if isinstance(row, Row) and row.is_nameless
+        )
+        async for part in self._slices(nameless):
+            await self.writer.do(partial(self._add_named, part, after))
+        await self._end(after)
+
+    def _add_named(self, part: list[tuple[int, Row]], after: int) -> None:
+        self._add([self._named(n, row) for n, row in part], after)
+
+    def _named(self, n: int, row: Row) -> Entry:
+        """The entry of a row that names no record."""
+        entry, told = self._entry(n, row), ", ".join(row.identifiers)
+        if entry.state is not State.PENDING:
+            return entry
+        found = match.record_of(wanted_url(row), self.writer.journal.carriers(row.identifiers))
+        if isinstance(found, str):
+            key = key_of(attrs.evolve(row, mms_id=found), *self.order.place)
+            return attrs.evolve(entry, mms_id=found, key=key)
+        if found is None:
+            return attrs.evolve(entry, state=State.REJECTED, message=_NO_CARRIER.format(told))
+        ids = ", ".join(found.portfolio_ids[:5])
+        return attrs.evolve(entry, state=State.REVIEW, message=_SEVERAL.format(told, ids))
+
+
+_NO_CARRIER: Final = (
+    "No portfolio of the service carries {}; a new one needs an MMS id (a column mms_id, or --mms-map)."
+)
+_SEVERAL: Final = "Portfolios of several titles carry {} ({}); name one by its id."
+_NOT_LISTED: Final = "The changed file names portfolios by ISSN or ISBN, but the load was begun title by title; begin a load of its own."
+
+
+def _fill(part: list[T], items: Iterator[T]) -> None:
+    part.extend(islice(items, _SLICE))

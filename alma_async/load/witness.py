@@ -117,10 +117,10 @@ class Witnessed:
         fields = before.differences or self._doing[1]
         self.entry = attrs.evolve(before, state=State.INTENT, since=until, differences=fields)
         try:
-            await self.steps.writer.do(partial(self.steps.writer.journal.write, self.entry))
+            await self.steps.writer.write(self.entry)
         except BaseException:  # nothing will be sent
             self.entry = before
-            self.steps.writer.post(partial(self.steps.writer.journal.write, before))
+            self.steps.writer.note(before)
             raise
 
     def settle(self, outcome: Outcome) -> None:

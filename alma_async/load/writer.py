@@ -27,7 +27,7 @@ from typing import Any, Generic, TypeVar, cast
 import anyio
 import attrs
 
-from alma_async.load.entries import Entry
+from alma_async.load.entries import Entry, State
 from alma_async.load.journal import Journal
 
 __all__ = ["Writer"]
@@ -57,6 +57,7 @@ class Writer:
     journal: Journal
     aside: Callable[[Callable[[], None]], Awaitable[None]]
     _queue: list[_Work[Any]] = attrs.field(factory=list)
+    _rows: dict[int, _Work[None]] = attrs.field(factory=dict)  # in the queue, to say where a row stands
     _leading: bool = False
     _failure: BaseException | None = None
 
@@ -66,12 +67,29 @@ class Writer:
 
     def note(self, entry: Entry) -> None:
         """Have it written down soon where a row stands."""
-        self._queue.append(_Work(partial(self.journal.write, entry), entry))
+        self._row(entry)
+
+    async def write(self, entry: Entry) -> None:
+        """Have it on the disk where a row stands, before this returns.
+
+        :raises JournalError: where it could not be written, now or earlier.
+        """
+        await self._wait_for(self._row(entry))
+
+    def _row(self, entry: Entry) -> _Work[None]:
+        """What still waits to be written of the same row is overtaken: a batch is written as one."""
+        work = self._rows.get(entry.n)
+        if work is None:
+            work = self._rows[entry.n] = _Work(lambda: None)
+            self._queue.append(work)
+        work.entry, work.call = entry, partial(self.journal.write, entry)
+        return work
 
     @property
     def unwritten(self) -> list[Entry]:
-        """Where rows stand that could not be written down; the last word of each."""
-        return list({work.entry.n: work.entry for work in self._queue if work.entry is not None}.values())
+        """What was learned of rows and could not be written down; the last word of each."""
+        last = {work.entry.n: work.entry for work in self._queue if work.entry is not None}
+        return [entry for entry in last.values() if entry.state is not State.INTENT]
 
     async def do(self, call: Callable[[], T]) -> T:
         """Have it done, after all that came before it; what it changed is on the disk when this returns.
@@ -80,6 +98,10 @@ class Writer:
         """
         work = _Work(call)
         self._queue.append(work)
+        await self._wait_for(work)
+        return cast("T", work.result)
+
+    async def _wait_for(self, work: _Work[T]) -> None:
         try:
             while not work.done:
                 if self._failure is not None:
@@ -92,7 +114,6 @@ class Writer:
         finally:
             work.news = None
             self._hand_on()
-        return cast("T", work.result)
 
     async def drain(self) -> None:
         """Have done what nobody waits for, unless writing has failed."""
@@ -101,7 +122,7 @@ class Writer:
                 await self.do(lambda: None)
 
     async def _lead(self) -> None:
-        batch, self._queue, self._leading = self._queue, [], True
+        batch, self._queue, self._rows, self._leading = self._queue, [], {}, True
         try:
             with anyio.CancelScope(shield=True):
                 await self.aside(lambda: self._carry_out(batch))

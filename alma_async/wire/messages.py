@@ -43,7 +43,7 @@ class Request:
 
 @attrs.frozen(kw_only=True)
 class Response:
-    """An answer, whole: status, headers (names in lower case) and the decoded body."""
+    """An answer, whole: status, headers (names in lower case), the decoded body, and the seconds since the request went out."""
 
     status: int
     headers: Mapping[str, str] = attrs.field(factory=dict)

@@ -81,7 +81,7 @@ def at_rest(gov: Governor) -> bool:
 class Remote(LocalBudget):
     """A store that is a round trip away."""
 
-    def reserve_now(self, terms: Terms, *, now: float, cost: float) -> None:
+    def reserve_now(self, terms: Terms, *, now: float, cost: float) -> Slot | None:
         return None
 
     async def reserve(self, terms: Terms, *, now: float, cost: float, waiting: int) -> Slot:
@@ -106,6 +106,21 @@ async def test_full_use_over_a_remote_store() -> None:
     moments = await all_through(gov, 200)
     assert busiest(moments) <= 25
     assert 199 / (moments[-1] - moments[0]) >= 0.98 * 25
+
+
+async def test_a_store_that_has_a_slot_at_hand_now_and_then() -> None:
+    """Slots that come at once and slots that have to be waited for do not get in each other's way: none is lost."""
+    rng = random.Random(3)
+
+    class Moody(Remote):
+        def reserve_now(self, terms: Terms, *, now: float, cost: float) -> Slot | None:
+            return LocalBudget.reserve_now(self, terms, now=now, cost=cost) if rng.random() < 0.5 else None
+
+    gov = Governor(Limits(), budget=Moody(), clock=Clock(epoch=NOON))
+    moments = await all_through(gov, 200)
+    assert gov._budget.spent == 200
+    assert 199 / (moments[-1] - moments[0]) >= 0.98 * 25
+    assert at_rest(gov)
 
 
 async def test_first_come_first_served() -> None:

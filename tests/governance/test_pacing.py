@@ -189,9 +189,10 @@ class PaceMachine(RuleBasedStateMachine):
 
     @invariant()
     def never_too_many(self) -> None:
-        for first, last in zip(self.sent, self.sent[25:], strict=False):
+        recent = self.sent[-100:]  # no step sends more than sixty; what was sent before was looked at then
+        for first, last in zip(recent, recent[25:], strict=False):
             assert last - first >= 1.01 - 1e-6
-        for a, b in pairwise(self.sent):
+        for a, b in pairwise(recent):
             assert b - a >= 1.01 / 25 - CATCH_UP - 1e-6
 
 

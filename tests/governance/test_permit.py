@@ -63,6 +63,17 @@ async def test_sent_is_stamped_once_and_only_with_a_slot() -> None:
     assert list(budget._pace.ring) == pytest.approx([0.05])
 
 
+async def test_news_that_came_before_the_wait_are_not_lost() -> None:
+    """Who begins to wait after the governor spoke looks again at once, and once only."""
+    _, permit = await acquired()
+    permit.poke()
+    with anyio.fail_after(1):
+        await permit.change()
+    with anyio.move_on_after(1) as scope:
+        await permit.change()
+    assert scope.cancelled_caught
+
+
 async def test_an_answer_without_sent_counts_as_sent() -> None:
     """Who has an answer has sent, whether the transport said so or not."""
     budget, permit = await acquired()

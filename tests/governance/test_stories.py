@@ -60,7 +60,7 @@ async def test_a_load_alone_on_a_spreading_network(
 @pytest.mark.parametrize(
     ("window", "header", "limits"),
     [
-        (Fixed, True, (0.010, 0.80, 0.032)),
+        (Fixed, True, (0.010, 0.80, 0.036)),
         (Fixed, False, (0.012, 0.75, 0.050)),
         (Sliding, True, (0.013, 0.75, 0.075)),
     ],

@@ -31,7 +31,8 @@ __all__ = ["BASE", "Line", "institution", "into", "titles"]
 EPOCH: Final = 1_790_000_000.0
 BASE: Final = "http://127.0.0.1:1"
 _TABLE: Final[tuple[tuple[re.Pattern[str], Route], ...]] = tuple(
-    (re.compile(re.sub(r"{([a-z]+)}", r"(?P<\1>[^/]+)", f"{route.method} {route.path}/?")), route) for route in ROUTES
+    (re.compile(re.sub(r"{([a-z]+)}", r"(?P<\1>[^/]+)", f"{route.method} {route.path}/?")), route)
+    for route in ROUTES
 )
 
 
@@ -71,7 +72,11 @@ class Line:
         found, route = next((hit, route) for pattern, route in _TABLE if (hit := pattern.fullmatch(line)))
         now = EPOCH + anyio.current_time()
         call = Call(
-            world=self.world, ids=found.groupdict(), query=dict(request.query), body=request.body or b"", now=now
+            world=self.world,
+            ids=found.groupdict(),
+            query=dict(request.query),
+            body=request.body or b"",
+            now=now,
         )
         try:
             answer = done(route.run(call), base_url=BASE)
@@ -119,6 +124,9 @@ def titles(path: Path, count: int) -> Path:
 def refusal(code: str) -> Response:
     """What Alma says where a row is wrong."""
     body = orjson.dumps(
-        {"errorsExist": True, "errorList": {"error": [{"errorCode": code, "errorMessage": "no", "trackingId": "E01"}]}}
+        {
+            "errorsExist": True,
+            "errorList": {"error": [{"errorCode": code, "errorMessage": "no", "trackingId": "E01"}]},
+        }
     )
     return Response(status=400, headers={"content-type": "application/json"}, body=body, elapsed=0.0)

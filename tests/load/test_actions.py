@@ -103,7 +103,7 @@ async def test_bib_of_the_last_portfolio(rows, tmp_path, bib, left):
 
 @pytest.mark.parametrize(("action", "code"), [("deactivate", "10"), ("activate", "11")])
 async def test_activation_touches_nothing_else(rows, tmp_path, action, code):
-    """Activating and deactivating write the availability, leave alone whatever else the file names, and refuse what is not there."""
+    """Activating and deactivating write the availability, leave alone whatever else the file names, and refuse what is not."""
     async with institution() as (server, alma):
         ids = hold(server, 2)
         for one in ids:

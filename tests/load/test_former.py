@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from typing import Any
 
 import attrs
 import pytest
@@ -30,7 +31,7 @@ def after(before, row):
 
 @given(rows, st.sampled_from([HELD, BARE]))
 def test_put_back_is_the_inverse(given_row, before):
-    """Whatever a row changed, put back it is the same JSON as before: absent members absent, nulls null, forms and descriptions kept."""
+    """Whatever a row changed, put back it is the same JSON as before: absent members absent, nulls null, forms kept."""
     made, former = after(before, given_row)
     if former.differences:
         assert changed(made, former) is None
@@ -72,20 +73,22 @@ def test_a_field_that_is_back_already_is_no_conflict():
     assert changed(made, former) is None
 
 
-SAME = [
+COVERED: Any = HELD["coverage_details"]
+LINKED: Any = HELD["linking_details"]
+SAME: list[dict[str, Any]] = [
     {"availability": {"value": "11", "desc": "Verfügbar"}},
     {"link": "/elsewhere"},
     {"authentication_note": "", "notes": [], "pda": {"value": None, "link": None}},
     {"resource_metadata": {"title": "Corrected"}},
-    {"coverage_details": {**HELD["coverage_details"], "local_date_coverage_parameters": [
+    {"coverage_details": {**COVERED, "local_date_coverage_parameters": [
         {"from_year": "2001", "from_month": {"value": "3", "desc": "March"}, "until_year": "2010", "until_day": {"value": ""}}]}},
 ]  # fmt: skip
-OTHER = [
+OTHER: list[dict[str, Any]] = [
     {"availability": {"value": "10", "desc": "Available"}},
     {"public_note": "x"},
     {"unheard_of": 1},
-    {"coverage_details": {**HELD["coverage_details"], "local_date_coverage_parameters": []}},
-    {"linking_details": {**HELD["linking_details"], "proxy_enabled": {"value": "true"}}},
+    {"coverage_details": {**COVERED, "local_date_coverage_parameters": []}},
+    {"linking_details": {**LINKED, "proxy_enabled": {"value": "true"}}},
 ]
 
 

@@ -1,39 +1,24 @@
-"""A load that is killed (SIGKILL) at random moments and resumed: real processes, real sockets, a real disk."""
+"""A load that is killed or whose disk fails, at random moments and at chosen system calls: real processes, sockets, and a real disk.
+
+The tests take samples; ``python -m benchmarks.kill_sweep`` kills at every system call of a load.
+"""
 
 from __future__ import annotations
 
 import random
 import signal
-import sys
 from contextlib import suppress
 
 import anyio
 import pytest
 
 from alma_async import sim
-from alma_async.load.entries import State
-from alma_async.load.journal import Journal
+from tests.load.killing import JOURNAL_FAILED, Loading, Points, cannot_trace, serving, traced, unsynced
 
-ROWS = 500
-KILLS = 20
+ROWS, KILLS = 500, 20
 
-PROGRAM = f"""
-import sys, anyio
-from alma_async import AlmaClient, Limits, LocalBudget, Timeouts
-from alma_async.load import Load, read_rows
-
-async def main(base_url, journal, titles):
-    limits = Limits(per_second=120, reserve=0, pacing="greedy")
-    how = dict(limits=limits, budget=LocalBudget(), timeout=Timeouts(write=5))
-    async with AlmaClient("sim-kill", base_url=base_url, **how) as alma:
-        place = dict(collection_id={sim.DEMO_COLLECTION!r}, service_id={sim.DEMO_SERVICE!r})
-        load = Load(alma, **place, journal=journal, quarantine=1.0, workers=32)
-        report = await load.run(read_rows(titles))
-        print(report.summary())
-        sys.exit(report.exit_code)
-
-anyio.run(main, *sys.argv[1:])
-"""
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+needs_strace = pytest.mark.skipif(bool(cannot_trace()), reason=cannot_trace() or "it can be traced")
 
 
 @pytest.fixture
@@ -42,40 +27,66 @@ def anyio_backend():
     return "asyncio"
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(240)
+async def kill_at_random(loading, rng, *, kills):
+    """Kill the load so many times, each at most half a second after its first call, and let it end; how it then ended."""
+    received = loading.server.world.tally.received
+    for _ in range(kills):
+        seen = len(received)
+        async with await anyio.open_process(loading.command(), stdout=None, stderr=None) as process:
+            while len(received) == seen and process.returncode is None:
+                await anyio.sleep(0.005)
+            with anyio.move_on_after(rng.uniform(0.0, 0.5)):
+                await process.wait()
+            assert process.returncode is None, "the load ended too early: more rows are needed"
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGKILL)
+    return (await anyio.run_process(loading.command(), check=False)).returncode
+
+
 async def test_killed_twenty_times_no_row_is_lost_and_none_doubled(tmp_path):
     """After twenty kills at random moments the resumed load ends with every row once, by the simulator's own count."""
-    titles, journal = tmp_path / "titles.csv", tmp_path / "j" / "a.load"
-    lines = [f"99{n:06},https://journals.example/{n},{1990 + n % 30}" for n in range(ROWS)]
-    titles.write_text("\n".join(["mms_id,url,coverage_from", *lines]), encoding="utf-8")
-    rng = random.Random(7)
     # A request whose sender died may still be applied a little later, but within the quarantine.
     faults = sim.FaultPlan({sim.Fault("commit_late", delay=0.5): 0.02, "cut_after": 0.02}, seed=7)
-    config = sim.Config(rate=None, latency=sim.Latency(base=0.02, jitter=0.1), faults=faults)
-    async with sim.serve(sim.World.demo(), config=config) as server:
-        command = [sys.executable, "-c", PROGRAM, server.base_url, str(journal), str(titles)]
-        kills = 0
-        while kills < KILLS:
-            async with await anyio.open_process(command, stdout=None, stderr=None) as process:
-                received = len(server.world.tally.received)
-                while len(server.world.tally.received) == received and process.returncode is None:
-                    await anyio.sleep(0.005)  # let it come to its first call
-                with anyio.move_on_after(rng.uniform(0.0, 0.5)):
-                    await process.wait()
-                if process.returncode is not None:
-                    break
-                with suppress(ProcessLookupError):
-                    process.send_signal(signal.SIGKILL)
-                assert await process.wait() == -signal.SIGKILL
-                kills += 1
-        assert kills == KILLS, f"the load ended after {kills} kills: more rows are needed"
-        assert (await anyio.run_process(command, check=False)).returncode == 0
-        urls = [p["linking_details"]["static_url"] for p in server.world.portfolios.all.values()]
-        assert sorted(urls) == sorted(f"jkey=https://journals.example/{n}" for n in range(ROWS))
-        for portfolio in server.world.portfolios.all.values():
-            assert len(portfolio["coverage_details"]["local_date_coverage_parameters"]) == 1
-    with Journal(journal) as done:
-        entries = done.entries()
-    assert {entry.state for entry in entries} == {State.DONE}
-    assert len({entry.portfolio_id for entry in entries}) == ROWS
+    async with serving(latency=sim.Latency(base=0.02, jitter=0.1), faults=faults) as server:
+        loading = Loading(server, tmp_path, ROWS, workers=32)
+        assert await kill_at_random(loading, random.Random(7), kills=KILLS) == 0
+        assert not +loading.harm()
+
+
+@needs_strace
+async def test_every_write_is_preceded_by_a_sync(tmp_path):
+    """In the trace of a whole load, the journal was synced before each POST and PUT since it was last written to."""
+    async with serving() as server:
+        loading = Loading(server, tmp_path, 5)
+        ended, trace = await traced(loading)
+        assert (ended, unsynced(trace)) == (0, (10, []))
+        assert not +loading.harm()
+
+
+@needs_strace
+@pytest.mark.parametrize(
+    ("call", "at"),
+    [("pwrite64", (30, 75, 110)), ("fdatasync", (5, 9)), ("sendto", (1, 3)), ("recvfrom", (2, 9))],
+)
+async def test_killed_before_a_system_call(tmp_path, call, at):
+    """Killed before some of its system calls and begun again, a load loses nothing and doubles nothing."""
+    async with serving() as server:
+        points = Points(server, tmp_path, 3)
+        await points.kill(call, at)
+        assert points.struck[call] == len(at)
+        assert (+points.harm, points.wrong) == ({}, [])
+
+
+@needs_strace
+@pytest.mark.parametrize(
+    ("call", "error", "at"),
+    [("pwrite64", "ENOSPC", (60, 95)), ("fdatasync", "EIO", (7, 9)), ("ftruncate", "EIO", (1,))],
+)
+async def test_a_failing_disk_stops_the_load(tmp_path, call, error, at):
+    """Where the disk is full or fails, the load ends with 74, has sent nothing without a durable intent, and can be resumed."""
+    async with serving() as server:
+        points = Points(server, tmp_path, 3)
+        await points.fail(call, error, at)
+        assert (+points.harm, points.wrong) == ({}, [])
+        assert points.struck[call] == len(at) or call == "ftruncate"
+    assert JOURNAL_FAILED == 74

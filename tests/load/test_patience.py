@@ -29,7 +29,11 @@ class Service:
 
     def patience(self, *, lasts=4 * HOUR, ask=None):
         return Patience(
-            clock=Clock(epoch=0.0), lasts=lasts, ask=ask or self, waiting=self.whys.append, well=anyio.current_time()
+            clock=Clock(epoch=0.0),
+            lasts=lasts,
+            ask=ask or self,
+            waiting=self.whys.append,
+            well=anyio.current_time(),
         )
 
 

@@ -8,6 +8,7 @@ import os
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 import openpyxl
@@ -156,8 +157,8 @@ def test_xlsx_is_text_throughout(journal: Journal, tmp_path: Path) -> None:
     journal.write(attrs.evolve(ENTRIES[3], message=f"=1+1 \x00\x1b{'x' * 40_000}"))
     path = tmp_path / "report.xlsx"
     assert write_report(journal, path) == 4
-    sheet = openpyxl.load_workbook(path).active
-    cells = list(sheet.iter_rows())
+    sheet = openpyxl.load_workbook(path)["rows"]
+    cells: list[Any] = list(sheet.iter_rows())
     assert [cell.value for cell in cells[0]] == list(COLUMNS)
     assert {cell.data_type for row in cells for cell in row if cell.value is not None} == {"s"}
     assert cells[1][1].value == "991000012345678901"

@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from operator import mul
 from typing import Final
 
-__all__ = ["hyphened", "identifier", "isbn", "issn", "match_key", "normalised"]
+__all__ = ["every", "hyphened", "identifier", "isbn", "issn", "match_key", "normalised"]
 
 _ISSN: Final = re.compile("[0-9]{7}[0-9X]")
 _ISBN10: Final = re.compile("[0-9]{9}[0-9X]")
 _ISBN13: Final = re.compile("97[89][0-9]{10}")
+_BETWEEN: Final = re.compile(r"[\s;,]+")
 
 # Hyphen-minus, soft hyphen, the Unicode dashes, and the minus sign: typesetting turns one into another.
 _FILLING: Final = {ord(char): None for char in " \u00a0-\u00ad\u2010\u2011\u2012\u2013\u2014\u2015\u2212"}
@@ -65,6 +66,11 @@ def normalised(text: str) -> str | None:
     except ValueError:
         return None
     return hyphened(found)
+
+
+def every(text: str) -> tuple[str, ...]:
+    """All that a text of several names, in that spelling; what is none is passed over."""
+    return tuple(dict.fromkeys(filter(None, map(normalised, _BETWEEN.split(text)))))
 
 
 def hyphened(found: str) -> str:
