@@ -53,6 +53,7 @@ def test_the_floors_hold():
         ("governance/pacing.py", "import time", "Pure modules"),
         ("load/steps.py", "import sqlite3", "sqlite3"),
         ("session.py", "import aiohttp", "aiohttp"),
+        ("load/readers/workbook.py", "import python_calamine", "python-calamine"),
         ("governance/governor.py", "import asyncio", "asyncio by name"),
     ],
 )

@@ -48,6 +48,7 @@ def load(
     service: str,
     journal: Path | None = None,
     format: Literal["auto", "csv", "kbart", "alma-loader", "analytics"] = "auto",  # noqa: A002 - the option's name
+    sheet: str | None = None,
     action: Literal["upsert", "create", "update", "delete", "activate", "deactivate"] = "upsert",
     bib: BibHandling = "retain",
     mms_map: Path | None = None,
@@ -62,16 +63,20 @@ def load(
     :param collection: id of the electronic collection
     :param service: id of its service
     :param journal: where the load is written down; by default in the state directory
-    :param format: what the file is; auto tells by its header
+    :param format: what the file is: csv (native), kbart, alma-loader (Alma's portfolio loader) or analytics (any report with
+        Portfolio Id or MMS Id); auto tells by its header and says why
+    :param sheet: which sheet of a workbook; by default the first that is not hidden
     :param action: upsert creates or updates, create leaves alone what is there, update refuses what is not; delete deletes;
         activate and deactivate set the availability and nothing else
     :param bib: what becomes of a title whose last inventory is deleted
-    :param mms_map: two columns, identifier and MMS id, for KBART without a column mms_id
+    :param mms_map: two columns, identifier (ISSN, ISBN or title id) and MMS id, for KBART without a column mms_id; without a map,
+        titles are found by the ISSN and ISBN of the portfolios that are there, which costs a call for each of these
     :param ignore_unknown: read over columns that the native CSV does not know
     """
     given = Input(
         file=str(file.absolute()),
         file_format=format,
+        sheet=sheet or "",
         map_file=str(mms_map.absolute()) if mms_map else "",
         ignore_unknown="1" if ignore_unknown else "",
         collection=collection,
@@ -135,6 +140,8 @@ def _load(given: Input, journal: Path | None, manner: Manner, connection: Connec
         check_path(manner.report)
     rows, alma = given.rows(), connection.client()
     path = journal or journals.new_path(Path(given.file), of=given.kind)
+    if isinstance(rows, RowSource):
+        say(rows.reason)
     if not given.dry:
         say(f"journal: {path}")
     try:

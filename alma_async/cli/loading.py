@@ -20,7 +20,6 @@ from alma_async.load.entries import Action
 from alma_async.load.journal import Journal
 from alma_async.load.loader import QUARANTINE, Load
 from alma_async.load.readers import RowSource, read_rows
-from alma_async.load.readers.text import TextFile
 from alma_async.load.reconcile import OnUnknown
 from alma_async.load.rows import InputError
 from alma_async.load.undo import UndoRows, undo_rows
@@ -81,6 +80,7 @@ class Input:
 
     file: str
     file_format: str
+    sheet: str
     map_file: str
     ignore_unknown: str
     collection: str
@@ -112,6 +112,7 @@ class Input:
         return cls(
             file=str(journal.absolute()),
             file_format=_JOURNAL,
+            sheet="",
             map_file="",
             ignore_unknown="",
             collection=meta["collection"],
@@ -135,26 +136,17 @@ class Input:
     def rows(self) -> RowSource | UndoRows:
         """The rows to read.
 
-        :raises InputError: where the file is not one that can be read, or no row of it could be loaded.
+        :raises InputError: where the file is not one that can be read.
         """
         if self.file_format == _JOURNAL:
             return undo_rows(self.file)
-        rows = read_rows(
+        return read_rows(
             self.file,
             format=self.file_format,
             mms_map=self.map_file or None,
             ignore_unknown=bool(self.ignore_unknown),
+            sheet=self.sheet or None,
         )
-        if (
-            rows.format == "kbart"
-            and not self.map_file
-            and "mms_id" not in TextFile.inspect(rows.path).header
-        ):
-            raise InputError(
-                f"{rows.path} names no records of Alma, so each of its rows would be refused.",
-                advice="Give --mms-map FILE (two columns: ISSN, ISBN or title id, and MMS id), or add a column mms_id.",
-            )
-        return rows
 
     def load(self, alma: AlmaClient, journal: Path, manner: Manner) -> Load:
         """The load itself.

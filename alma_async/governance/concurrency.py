@@ -27,7 +27,7 @@ _LONGER = 1.5  # chosen: this much above the usual is "longer"
 _MORE = 1.05  # chosen: this much more answers a second is "more"
 _PACED = 0.9  # chosen: from this share of the rate on it is the pace that limits, not the server
 _STEP = 1.25  # chosen: growth tried while latency is longer than usual
-_WINDOW = 1.0  # chosen: seconds over which answers are counted
+_WINDOW = 1.0  # chosen: seconds over which answers are counted, at least
 _ENOUGH = 10  # chosen: answers below which a window says nothing
 
 
@@ -36,12 +36,20 @@ class _Kind:
     recent: float
     usual: float
     cap: float
+    whole: int
     answers: int = 0
     busiest: int = 0
     since: float = -math.inf
     throughput: float = 0.0
     grew: bool = False
-    whole: int = _LEAST
+    reviewed: bool = False
+
+    @property
+    def window(self) -> float:
+        """Seconds until the next look: what another cap brings shows a latency later, and the first of many calls to be
+        answered are the fastest.
+        """
+        return max(_WINDOW, self.recent if self.reviewed else 2 * self.recent)
 
 
 @attrs.define(eq=False)
@@ -67,19 +75,19 @@ class Concurrency:
         """
         known = self._kinds.get(kind)
         if known is None:
-            known = self._kinds[kind] = _Kind(
-                latency, latency, _ROOM * rate * max(latency, _UNKNOWN), since=now
-            )
+            known = self._kinds[kind] = _Kind(latency, latency, self.most, self.most, since=now)
         known.recent += _FAST * (latency - known.recent)
         known.usual += _SLOW * (latency - known.usual)
         known.answers += 1
         known.busiest = max(known.busiest, in_flight)
-        if now - known.since >= _WINDOW and known.answers >= _ENOUGH:
+        if now - known.since >= known.window and known.answers >= _ENOUGH:
             self._review(known, rate, now)
 
     def _review(self, known: _Kind, rate: float, now: float) -> None:
         throughput = known.answers / (now - known.since)
-        wanted = _ROOM * rate * known.recent
+        wanted = _ROOM * rate * max(known.recent, 0.0 if known.reviewed else _UNKNOWN)
+        if not known.reviewed:
+            known.usual, known.reviewed = known.recent, True
         tried, known.grew = known.grew, False
         if known.busiest < known.cap / 2:
             # a cap nobody leans on must not grow: it would be none when it is needed

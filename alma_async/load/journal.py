@@ -302,11 +302,12 @@ class Journal:
 
     def unread(self) -> list[str]:
         """Portfolios of which it is not known what they carry: those the service held, and those that rows stand for."""
-        known = (
-            "SELECT portfolio_id FROM existing UNION SELECT portfolio_id FROM entry WHERE portfolio_id > ''"
+        query = (
+            "SELECT portfolio_id FROM existing UNION SELECT portfolio_id FROM entry WHERE portfolio_id IS NOT NULL "
+            "EXCEPT SELECT portfolio_id FROM identifier"
         )
         with mapped():
-            return [row[0] for row in self._db.execute(f"{known} EXCEPT SELECT portfolio_id FROM identifier")]
+            return [row[0] for row in self._db.execute(query)]
 
     def add_carrier(self, carrier: Carrier, identifiers: Iterable[str]) -> None:
         """Take up what a portfolio carries; that it carries nothing is worth knowing too."""

@@ -78,7 +78,7 @@ class Patience:
                 await self._sit_out(failure)
             if tries >= _OWN and self._failures < _OUTAGE and not isinstance(failure, (NotSent, RateLimited)):
                 raise OwnFailure(failure)
-            await self.clock.sleep(min(2.0 ** (tries - 1), _LONGEST))
+            await self.clock.sleep(_pause(tries - 1))
         self._went_well()
         return result
 
@@ -99,9 +99,13 @@ class Patience:
                 if self.clock.now() - self._well > self.lasts:
                     raise failure
                 self.waiting(failure.message)
-                await self.clock.sleep(min(2.0**tries, _LONGEST))
+                await self.clock.sleep(_pause(tries))
         finally:
             self._outage.set()
             self._outage = None
             self.waiting(None)
         self._went_well()
+
+
+def _pause(tries: int) -> float:
+    return min(2.0 ** min(tries, 10), _LONGEST)

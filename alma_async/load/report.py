@@ -93,6 +93,8 @@ def _write_xlsx(records: Iterator[Record], file: IO[bytes]) -> int:
     sheet.freeze_panes = "A2"
 
     def as_text(value: str) -> Any:
+        if not value:
+            return None
         made = WriteOnlyCell(sheet, value[:_LONGEST])
         made.data_type, made.number_format = "s", "@"  # else "=..." would be a formula
         return made

@@ -79,10 +79,11 @@ class TakeUp:
 
     async def _slices(self, items: Iterator[T]) -> AsyncIterator[list[T]]:
         """A file in parts. Reading is done beside the loop, which it would hold up."""
-        part: list[T] = []
-        while not part or len(part) == _SLICE:
-            part = []
+        more = True
+        while more:
+            part: list[T] = []
             await self.order.alma.clock.aside(partial(_fill, part, items))
+            more = len(part) == _SLICE
             yield part
 
     def _entry(self, n: int, row: Row | BadRow) -> Entry:
@@ -160,7 +161,10 @@ _NO_CARRIER: Final = (
     "No portfolio of the service carries {}; a new one needs an MMS id (a column mms_id, or --mms-map)."
 )
 _SEVERAL: Final = "Portfolios of several titles carry {} ({}); name one by its id."
-_NOT_LISTED: Final = "The changed file names portfolios by ISSN or ISBN, but the load was begun title by title; begin a load of its own."
+_NOT_LISTED: Final = (
+    "The changed file names portfolios by ISSN or ISBN, but the load was begun title by title. "
+    "Begin another load for it."
+)
 
 
 def _fill(part: list[T], items: Iterator[T]) -> None:

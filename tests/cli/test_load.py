@@ -18,7 +18,9 @@ import pytest
 
 from alma_async import sim
 from alma_async.load.journal import Journal
+from alma_async.load.readers.alma_loader import NAMES
 from tests.cli.conftest import KEY, TO, Served, Shell
+from tests.load.readers.workbooks import xlsx
 
 Titles = Callable[..., Path]
 
@@ -42,7 +44,8 @@ def test_all_done_is_0(shell: Shell, served: Served, titles: Titles) -> None:
     assert ran.out.startswith("12 rows: 12 created.\n")
     assert "calls in" in ran.out
     assert "\x1b" not in ran.out + ran.err
-    assert len(ran.err.splitlines()) == 1  # the journal's path; no progress away from a terminal
+    assert ran.err.startswith("Taken for csv: the header names mms_id.\n")
+    assert len(ran.err.splitlines()) == 2  # and the journal's path; no progress away from a terminal
 
 
 def test_refused_rows_are_1_and_told(shell: Shell, served: Served, titles: Titles) -> None:
@@ -180,6 +183,7 @@ def test_a_journal_is_checked_like_any_input(
                     "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
                     "file": str(file),
                     "file_format": "csv",
+                    "sheet": "",
                     "map_file": "",
                     "ignore_unknown": "",
                     "bib": "retain",
@@ -316,19 +320,42 @@ def test_the_report_says_what_became_of_each_row(
 KBART = "publication_title\tonline_identifier\ttitle_url"
 
 
-def test_kbart_that_names_no_records_is_2(shell: Shell, served: Served, tmp_path: Path) -> None:
-    """A KBART list without mms_id and without a map is refused once and up front, with the two ways out; each of them works."""
+def test_kbart_of_unknown_titles_is_1(shell: Shell, served: Served, tmp_path: Path) -> None:
+    """A KBART list of titles that the service lacks is refused with the two ways out; each of them works."""
     file, mms_map = tmp_path / "list.txt", tmp_path / "map.csv"
     row = "Annals of Tides\t2049-3630\thttps://titles.example.org/1"
     file.write_text(f"{KBART}\n{row}\n", encoding="utf-8")
     mms_map.write_text("2049-3630,9910000000010421\n", encoding="utf-8")
     with served() as world:
         refused = shell("load", file, *TO)
-        assert (refused.code, refused.out, len(world.tally.received)) == (2, "", 0)
+        assert (refused.code, len(world.tally.received), len(world.portfolios.all)) == (1, 1, 0)
+        assert "Taken for kbart: the header names publication_title, online_identifier." in refused.err
+        assert "line 2: refused: No portfolio of the service carries 2049-3630" in refused.err
         assert "--mms-map" in refused.err
         assert "column mms_id" in refused.err
-        assert len(refused.err.splitlines()) == 1
         assert shell("load", file, *TO, "--mms-map", mms_map).code == 0
         file.write_text(f"{KBART}\tMMS_ID\n{row}\t9910000000020421\n", encoding="utf-8")
         assert shell("load", file, *TO).code == 0
         assert len(world.portfolios.all) == 2
+
+
+def test_a_workbook_for_alma_loads(shell: Shell, served: Served, tmp_path: Path) -> None:
+    """A workbook in the format of Alma's portfolio loader is loaded and resumed like any file, from the sheet that is named."""
+    header = [name.upper() for name in NAMES]
+    book = tmp_path / "portfolios.xlsx"
+    told = {
+        "LOCALIZED": "Y",
+        "MMS": "9910000000010421",
+        "URL": "https://titles.example.org/1",
+        "PUBLIC_NOTES": "On site",
+    }
+    sheets = {"About": [["For Alma"]], "Titles": [header, [told.get(name, "") for name in header]]}
+    xlsx(book, sheets)
+    with served() as world:
+        assert shell("load", book, *TO).code == 2
+        ran = shell("load", book, *TO, "--sheet", "Titles")
+        assert ran.code == 0
+        assert ran.err.startswith("Taken for alma-loader: the header names localized, ")
+        (held,) = world.portfolios.all.values()
+        assert (held["public_note"], held["availability"]["value"]) == ("On site", "11")
+        assert shell("resume", journal_of(ran.err)).out.startswith("1 rows: 1 created.")

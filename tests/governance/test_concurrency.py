@@ -53,7 +53,7 @@ def test_a_full_server_gets_less() -> None:
     now = run(flow, latency=1.5, seconds=60)
     wide = flow.cap("get")
     assert wide > 40
-    for _ in range(200):
+    for _ in range(500):
         now += 0.2
         flow.answered("get", latency=flow.cap("get") / 5 + 2, in_flight=flow.cap("get"), rate=25, now=now)
     assert flow.cap("get") < wide / 2
@@ -77,3 +77,14 @@ def test_kinds_are_apart() -> None:
         flow.answered("slow", latency=5.0, in_flight=60, rate=25, now=answer / 25)
     assert flow.cap("quick") < 6 < flow.cap("slow")
     assert flow.latency()["slow"] > 4
+
+
+def test_the_fastest_answers_come_first() -> None:
+    """Until slow answers had time to come, nothing is held back: the first ones say too little of how many may be out."""
+    flow, latencies = Concurrency(300), [0.3 + 7.7 * n / 100 for n in range(100)]
+    for n, latency in enumerate(latencies):  # sent all at once, each is answered after its latency
+        flow.answered("post", latency=latency, in_flight=100 - n, rate=25, now=latency)
+        assert flow.cap("post") == 300 or latency > 2.0
+    for n in range(200):
+        flow.answered("post", latency=latencies[n * 37 % 100], in_flight=100, rate=25, now=8 + n / 25)
+    assert flow.cap("post") > 100

@@ -1,6 +1,6 @@
 """A load in a process of its own, killed and begun again until it ends; for ``test_kill`` and ``benchmarks.kill_sweep``.
 
-Only system calls have effects outside of a process, so a load that is killed before each of them in turn has been killed everywhere.
+Only system calls have effects outside of a process: a load that is killed before each of them in turn was killed everywhere.
 ``strace`` does that, where it may trace; what is then true of the institution is compared with the file.
 """
 

@@ -73,14 +73,10 @@ def _no_intent() -> list[Any]:
 
 @_mutant
 def _intent_is_not_waited_for() -> list[Any]:
-    async def do(self: writer.Writer, call: Any) -> Any:
-        if getattr(call, "func", call).__name__ == "write":
-            self.post(call)
-            return None
-        return await real(self, call)
+    async def write(self: writer.Writer, entry: entries.Entry) -> None:
+        self.note(entry)
 
-    real = writer.Writer.do
-    return [patch.object(writer.Writer, "do", do)]
+    return [patch.object(writer.Writer, "write", write)]
 
 
 @_mutant

@@ -164,3 +164,33 @@ async def test_the_former_state_is_of_just_before_the_write(rows, tmp_path):
     with Journal(tmp_path / "a.load") as journal:
         assert json.loads(journal.former(1))["public_note"] == "A colleague's"
     assert [(d.old, d.new) for d in told(tmp_path / "a.load")[2].differences] == [("A colleague's", "New")]
+
+
+async def test_what_is_kept_first_stands_once_it_may_have_been_replaced(rows, tmp_path):
+    """Where an update was applied and its answer lost, what was kept before it stays, whatever others did since."""
+    plan = sim.FaultPlan(rules=[sim.Rule("cut_after", method="PUT", nth=1)])
+    async with institution(faults=plan) as (server, alma):
+        ids = hold(server, 1)
+
+        def edit(progress):
+            if progress.waiting:
+                server.world.portfolios.all[ids[0]]["public_note"] = "A colleague's"
+
+        asked = rows("mms_id,url,public_note", "99000000,https://new.example,New")
+        assert (await loading(alma, tmp_path, "upsert").run(asked, on_progress=edit)).updated == 1
+        assert server.world.portfolios.all[ids[0]]["public_note"] == "New"
+    with Journal(tmp_path / "a.load") as journal:
+        former = json.loads(journal.former(1))
+    assert (former["public_note"], former["linking_details"]["static_url"]) == ("Note 0", f"jkey={url(0)}")
+
+
+async def test_somebody_was_quicker(rows, tmp_path):
+    """A portfolio that somebody deletes between our look and our delete was not there: done, and not counted as ours."""
+    gone = sim.Fault("error", status=400, code="60122")
+    plan = sim.FaultPlan(rules=[sim.Rule(gone, method="DELETE", nth=1)])
+    async with institution(faults=plan) as (server, alma):
+        hold(server, 2)
+        some = rows("mms_id", "99000000", "99000001")
+        report = await loading(alma, tmp_path, "delete", workers=1).run(some)
+        assert (report.unchanged, report.deleted, report.exit_code) == (1, 1, 0)
+    assert told(tmp_path / "a.load")[2].message == "It was not there."

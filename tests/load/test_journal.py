@@ -17,6 +17,7 @@ import pytest
 from alma_async.errors import ConfigurationError
 from alma_async.load.entries import Entry, Moment, State, Step
 from alma_async.load.journal import Journal, JournalError, JournalInUse
+from alma_async.load.match import Carrier
 
 NOW = Moment(wall=1000.0, mono=50.0, boot="b")
 
@@ -197,7 +198,7 @@ def test_a_former_state_comes_back(path):
         assert size < len(body) / 10
 
 
-@pytest.mark.parametrize("table", ["meta", "entry", "former", "existing"])
+@pytest.mark.parametrize("table", ["meta", "entry", "former", "existing", "identifier"])
 def test_a_missing_record_is_noticed(path, table):
     """A record that is gone is missed, whichever it is, though every other one be well."""
     with Journal(path) as journal:
@@ -211,7 +212,9 @@ def test_a_missing_record_is_noticed(path, table):
         journal.check()
 
 
+CARRIED = [f"{n:04}-000X" for n in range(38)]
 DELETE = {
+    "identifier": "DELETE FROM identifier WHERE value = '0003-000X'",
     "meta": "DELETE FROM meta WHERE name = 'action'",
     "existing": "DELETE FROM existing WHERE portfolio_id = '533'",
 }
@@ -222,6 +225,8 @@ def fill(journal):
     journal.note({"action": "upsert", "planned": "1"})
     journal.add(entry(n, payload=b"p%d" % n) for n in range(1, 41))
     journal.add_existing((f"53{n}", f"99{n}") for n in range(40))
+    for n in range(40):
+        journal.add_carrier(Carrier(f"53{n}", f"99{n}", f"https://journals.example/{n}"), CARRIED[n : n + 1])
     for n in range(1, 21):
         journal.keep(n, b'{"id":"53%d","public_note":"as it was"}' % n)
         change(journal, n, state=State.DONE, portfolio_id=f"54{n}", action="created", since=NOW)
@@ -233,7 +238,8 @@ def told(path):
         journal.check()
         entries = journal.entries()
         meta = {name: value for name, value in journal.meta().items() if name != "seen"}
-        return entries, meta, [journal.was_there(f"53{n}") for n in range(45)], [journal.former(n) for n in range(45)]
+        held = [journal.was_there(f"53{n}") for n in range(45)], [journal.former(n) for n in range(45)]
+        return entries, meta, held, [journal.carriers([one]) for one in CARRIED], sorted(journal.unread())
 
 
 @pytest.fixture(params=["closed", "killed"])
@@ -247,7 +253,7 @@ def damageable(path, request):
     if request.param == "closed":
         files = {file.name: file.read_bytes() for file in path.parent.iterdir()}
     assert ("a.load-wal" in files) == (request.param == "killed")
-    fast = TemporaryDirectory(dir=next(filter(os.path.isdir, ("/dev/shm", gettempdir()))))  # noqa: S108 - no fsync there
+    fast = TemporaryDirectory(dir=next(filter(os.path.isdir, ("/dev/shm", gettempdir()))))  # no fsync there
 
     place = Path(fast.name)
 

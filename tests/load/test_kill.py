@@ -1,4 +1,4 @@
-"""A load that is killed or whose disk fails, at random moments and at chosen system calls: real processes, sockets, and a real disk.
+"""A load that is killed or whose disk fails, at random moments and at chosen system calls: real processes, a real disk.
 
 The tests take samples; ``python -m benchmarks.kill_sweep`` kills at every system call of a load.
 """

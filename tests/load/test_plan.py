@@ -191,3 +191,10 @@ def test_keys_and_payloads():
     other = attrs.evolve(one, values={"url": "jkey=https://x.example", "public_note": "b"})
     assert key_of(one, "61", "62") == key_of(other, "61", "62") != key_of(one, "61", "63")
     assert payload_of(one) != payload_of(other)
+
+
+def test_identifiers_are_payload_where_they_are_the_only_name():
+    """A row that names only other identifiers asks for something else; beside an id they say nothing."""
+    bare, named = Row(line=2, lines=(2,), identifiers=("2049-3630",)), row(identifiers=("2049-3630",))
+    assert payload_of(bare) != payload_of(attrs.evolve(bare, identifiers=("2434-561X",)))
+    assert payload_of(named) == payload_of(attrs.evolve(named, identifiers=("2434-561X",)))

@@ -140,3 +140,12 @@ async def test_a_failed_plan_leaves_nothing(file, tmp_path, monkeypatch):
         with pytest.raises(InputError):
             await loading(alma, tmp_path, "upsert").plan(rows)
     assert not list((tmp_path / "tmp").iterdir())
+
+
+@pytest.mark.parametrize("count", [0, 500])
+async def test_files_that_end_where_a_slice_ends(file, tmp_path, count):
+    """No rows at all, or just as many as are taken up at once, are planned like any other file."""
+    async with institution() as (_, alma):
+        rows = file("mms_id", *(f"99{n:06}" for n in range(count)))
+        with await loading(alma, tmp_path, "delete").plan(rows) as plan:
+            assert (plan.report.rows, plan.report.unchanged) == (count, count)

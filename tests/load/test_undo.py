@@ -86,6 +86,32 @@ async def test_deletes_are_taken_back_but_for_their_ids(file, tmp_path):
     assert told(tmp_path / "undo.load")[2].message == f"It was {ids[0]} before."
 
 
+async def test_two_that_were_alike_come_back_as_two(file, tmp_path):
+    """Two portfolios of one title and URL that were deleted by id are both made anew."""
+    async with institution() as (server, alma):
+        ids = [*hold(server, 1), *hold(server, 1)]
+        before = world_of(server)
+        some = file(*ids, header="portfolio_id", name="gone.csv")
+        assert (await loading(alma, tmp_path, "delete").run(some)).deleted == 2
+        back = await undo(alma, tmp_path)
+        assert (back.created, back.duplicates, back.review) == (2, 0, 0)
+        assert without_ids(world_of(server)) == without_ids(before)
+
+
+async def test_a_delete_that_was_refused_in_the_end_is_not_made_anew(file, tmp_path):
+    """Only what was deleted comes back: not what a lost and then refused delete had left standing."""
+    rules = [
+        sim.Rule("cut_before", method="DELETE", nth=1),
+        sim.Rule(sim.Fault("error", status=400, code="40166410"), method="DELETE", nth=2),
+    ]
+    async with institution(faults=sim.FaultPlan(rules=rules)) as (server, alma):
+        hold(server, 1)
+        load = loading(alma, tmp_path, "delete", on_unknown="resend")
+        assert (await load.run(file("99000000", header="mms_id"))).rejected == 1
+        assert (await undo(alma, tmp_path)).rows == 0
+        assert len(server.world.portfolios.all) == 1
+
+
 async def test_a_second_undo_changes_nothing(file, tmp_path):
     """Undone again, with another journal, nothing is doubled: what is there again is put up for review."""
     async with institution() as (server, alma):
