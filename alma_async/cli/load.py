@@ -53,6 +53,7 @@ def load(
     bib: BibHandling = "retain",
     mms_map: Path | None = None,
     ignore_unknown: Annotated[bool, Parameter(negative="")] = False,
+    allow_duplicates: Annotated[bool, Parameter(negative="")] = False,
     dry_run: DryRun = False,
     manner: Manner = AS_USUAL,
     connection: Connection = FROM_ENVIRONMENT,
@@ -72,6 +73,7 @@ def load(
     :param mms_map: two columns, identifier (ISSN, ISBN or title id) and MMS id, for KBART without a column mms_id; without a map,
         titles are found by the ISSN and ISBN of the portfolios that are there, which costs a call for each of these
     :param ignore_unknown: read over columns that the native CSV does not know
+    :param allow_duplicates: load each of several rows that say the same; by default the first
     """
     given = Input(
         file=str(file.absolute()),
@@ -83,6 +85,7 @@ def load(
         service=service,
         action=action,
         bib=bib,
+        duplicates="allowed" if allow_duplicates else "refused",
         dry="1" if dry_run else "",
     )
     return _load(given, journal, manner, connection)

@@ -18,7 +18,7 @@ from alma_async.cli.journals import kind_of
 from alma_async.errors import ConfigurationError
 from alma_async.load.entries import Action
 from alma_async.load.journal import Journal
-from alma_async.load.loader import QUARANTINE, Load
+from alma_async.load.loader import PATIENCE, QUARANTINE, Load
 from alma_async.load.readers import RowSource, read_rows
 from alma_async.load.reconcile import OnUnknown
 from alma_async.load.rows import InputError
@@ -46,7 +46,7 @@ class Manner:
     until_done: Annotated[
         bool, Parameter(negative="", help="wait for the quota's reset instead of stopping at the reserve")
     ] = False
-    patience: Annotated[Seconds, Parameter(help="seconds of nothing but failures before it stops")] = 10_800.0
+    patience: Annotated[Seconds, Parameter(help="seconds of nothing but failures before it stops")] = PATIENCE
     quarantine: Annotated[
         Seconds,
         Parameter(env_var="ALMA_QUARANTINE", help="seconds an unknown outcome rests before it is read back"),
@@ -58,6 +58,16 @@ class Manner:
             "a delete"
         ),
     ] = None
+    accept_changed: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="go on though the file has changed: rows are known again by what they load, and nothing is taken back",
+        ),
+    ] = False
+    circuit: Annotated[
+        bool, Parameter(help="stop where so many rows are refused that the load must be wrong")
+    ] = True
     report: Annotated[
         Path | None, Parameter(help="write what became of each row, to a .csv, .xlsx or .jsonl file")
     ] = None
@@ -87,6 +97,7 @@ class Input:
     service: str
     action: str
     bib: str
+    duplicates: str
     dry: str
 
     @classmethod
@@ -119,6 +130,7 @@ class Input:
             service=meta["service"],
             action="undo",
             bib="retain",
+            duplicates="refused",
             dry="1" if dry else "",
         )
 
@@ -170,5 +182,8 @@ class Input:
             on_unknown=manner.on_unknown,
             until_done=manner.until_done,
             patience=manner.patience,
+            accept_changed=manner.accept_changed,
+            allow_duplicates=self.duplicates == "allowed",
+            circuit=manner.circuit,
             facts=attrs.asdict(self),
         )

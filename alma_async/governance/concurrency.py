@@ -28,6 +28,7 @@ _MORE = 1.05  # chosen: this much more answers a second is "more"
 _PACED = 0.9  # chosen: from this share of the rate on it is the pace that limits, not the server
 _STEP = 1.25  # chosen: growth tried while latency is longer than usual
 _WINDOW = 1.0  # chosen: seconds over which answers are counted, at least
+_FIRST = 3  # chosen: latencies before the first look; until one has passed, what is answered took half of that on average
 _ENOUGH = 10  # chosen: answers below which a window says nothing
 
 
@@ -46,10 +47,8 @@ class _Kind:
 
     @property
     def window(self) -> float:
-        """Seconds until the next look: what another cap brings shows a latency later, and the first of many calls to be
-        answered are the fastest.
-        """
-        return max(_WINDOW, self.recent if self.reviewed else 2 * self.recent)
+        """Seconds until the next look. The first is late: of many calls sent together the fastest are answered first."""
+        return _WINDOW if self.reviewed else max(_WINDOW, _FIRST * self.recent)
 
 
 @attrs.define(eq=False)

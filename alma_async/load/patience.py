@@ -62,6 +62,7 @@ class Patience:
         :raises AlmaError: the last failure, once nothing at all went well for so long, or at once where waiting cannot help.
         :raises OwnFailure: where it failed again and again though the service is well.
         """
+        own = 0  # failures that may be this work's own
         for tries in count(1):
             while self._outage is not None:
                 await self._outage.wait()
@@ -73,10 +74,13 @@ class Patience:
                 break
             if self.over:
                 raise failure
+            answered = not isinstance(failure, (NotSent, RateLimited))
+            own += answered
             self._failures += 1
             if self._failures >= _OUTAGE and self._outage is None:
-                await self._sit_out(failure)
-            if tries >= _OWN and self._failures < _OUTAGE and not isinstance(failure, (NotSent, RateLimited)):
+                if await self._sit_out(failure):
+                    own = 0
+            elif answered and own >= _OWN and self._failures < _OUTAGE:
                 raise OwnFailure(failure)
             await self.clock.sleep(_pause(tries - 1))
         self._went_well()
@@ -85,8 +89,8 @@ class Patience:
     def _went_well(self) -> None:
         self._well, self._failures = self.clock.now(), 0
 
-    async def _sit_out(self, failure: AlmaError) -> None:
-        """Ask until there is an answer, on behalf of all."""
+    async def _sit_out(self, failure: AlmaError) -> bool:
+        """Ask until there is an answer, on behalf of all; whether the service was ill indeed."""
         self._outage = anyio.Event()
         try:
             for tries in count():
@@ -105,6 +109,7 @@ class Patience:
             self._outage = None
             self.waiting(None)
         self._went_well()
+        return tries > 0
 
 
 def _pause(tries: int) -> float:

@@ -187,6 +187,7 @@ def test_a_journal_is_checked_like_any_input(
                     "map_file": "",
                     "ignore_unknown": "",
                     "bib": "retain",
+                    "duplicates": "refused",
                     "dry": "",
                 }
                 | {fact: value}
@@ -242,6 +243,34 @@ def test_a_full_disk_is_74(shell: Shell, served: Served, titles: Titles) -> None
     assert "Traceback" not in ran.err
 
 
+def test_a_load_in_which_everything_is_refused_is_3(shell: Shell, served: Served, titles: Titles) -> None:
+    """After twenty equal refusals the load stops, says the code and how to go on; with --no-circuit it goes on."""
+    with served() as world:
+        world.configure(sim.Config(rate=None, require_known_bibs=True))
+        ran = shell("load", titles(150), *TO, "--per-second", "100")
+        assert len(world.tally.received) < 60
+        assert ran.code == 3, ran.err
+        assert "60172" in ran.out
+        assert "--no-circuit" in ran.out
+        command = re.search(r"Go on with: alma-async (resume \S+)", ran.err)
+        assert command is not None
+        assert shell(*command[1].split(), "--no-circuit").code == 1
+
+
+def test_a_changed_file_is_gone_on_with_where_that_is_accepted(
+    shell: Shell, served: Served, titles: Titles, tmp_path: Path
+) -> None:
+    """A file that was changed ends with 2 and says how to go on; --accept-changed then loads what is new, and that alone."""
+    journal = tmp_path / "mine.load"
+    with served() as world:
+        assert shell("load", titles(3), *TO, "--journal", journal).code == 0
+        ran = shell("load", titles(5), *TO, "--journal", journal)
+        assert ran.code == 2
+        assert "--accept-changed" in ran.err
+        assert shell("load", titles(5), *TO, "--journal", journal, "--accept-changed").code == 0
+        assert (len(world.portfolios.all), world.portfolios.duplicates()) == (5, 0)
+
+
 def test_a_journal_in_use_is_75(shell: Shell, served: Served, titles: Titles, tmp_path: Path) -> None:
     """Two loads never share a journal: the second ends with 75 and is not told to go on."""
     path = tmp_path / "mine.load"
@@ -280,6 +309,22 @@ def test_a_signal_ends_in_good_order(
         assert (again.code, len(world.portfolios.all), world.portfolios.duplicates()) == (0, 130, 0), (
             again.err
         )
+
+
+@pytest.mark.slow
+def test_a_frozen_load_goes_on(shell: Shell, served: Served, titles: Titles) -> None:
+    """Frozen for a while in the middle (SIGSTOP) and let go on, a load ends with each row there once."""
+    with served(latency=0.05) as world:
+        process = shell.start("load", titles(100), *TO, "--per-second", "50")
+        for seen in (5, 40):
+            until(lambda seen=seen: len(world.portfolios.all) > seen)
+            process.send_signal(signal.SIGSTOP)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(2.0)
+            process.send_signal(signal.SIGCONT)
+        ran = shell.wait(process)
+        assert ran.code == 0, ran.err
+        assert (len(world.portfolios.all), world.portfolios.duplicates()) == (100, 0)
 
 
 @pytest.mark.slow

@@ -298,7 +298,9 @@ def test_a_cut_is_noticed_or_harmless(damageable):
     whole, found = told(put()), 0
     for name, content in files.items():
         for length in range(0, len(content), 4096):
-            found += noticed(put(name, content[:length]), whole, f"{name} cut to {length} of {len(content)} bytes")
+            found += noticed(
+                put(name, content[:length]), whole, f"{name} cut to {length} of {len(content)} bytes"
+            )
     for name in files:
         path = put()
         if name != path.name:  # where there is none, a new one begins

@@ -1,0 +1,184 @@
+"""A run as a whole: outages, refusals in mass, a refused key, stopping, its pace, and a slow disk."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from alma_async import Limits, LocalBudget, Unauthorized, sim
+from alma_async.clock import Clock
+from alma_async.errors import AlmaError
+from alma_async.load import read_rows
+from alma_async.load.entries import State
+from alma_async.load.journal import Journal
+from alma_async.wire.messages import Response, SendFailure
+from tests.conftest import EPOCH
+from tests.conftest import institution as served
+from tests.load.line import institution, into, refusal, titles
+
+HOUR = 3600.0
+DOWN = Response(status=503, headers={"content-type": "text/html"}, body=b"<html>Service Unavailable", elapsed=0.0)
+
+
+@pytest.fixture
+def rows(tmp_path):
+    """The rows of so many new titles."""
+    return lambda count: read_rows(titles(tmp_path / "titles.csv", count))
+
+
+@pytest.fixture
+def journal(tmp_path):
+    """Where the load is written down."""
+    return tmp_path / "a.load"
+
+
+def states(journal):
+    with Journal(journal) as opened:
+        return Counter(state for state, _ in opened.counts())
+
+
+@pytest.mark.parametrize("answer", [DOWN, SendFailure(sent=False, reason="connect")])
+async def test_three_hours_of_outage_cost_time_and_hardly_a_call(rows, journal, answer):
+    """Whether it answers 503 or not at all, an outage of three hours fails no row and makes at most a tenth more calls."""
+    latency = random.Random(1)
+    async with institution(lambda: latency.uniform(0.2, 4.0)) as (line, alma):
+        line.trouble = lambda _: answer if 10.0 < anyio.current_time() < 10.0 + 3 * HOUR else None
+        told = []
+        report = await into(alma, journal, quarantine=300.0).run(rows(2000), on_progress=told.append)
+        assert (report.created, report.pending) == (2000, 0)
+        assert len(line.world.portfolios.all) == 2000
+        assert line.world.portfolios.duplicates() == 0
+        assert len(line.arrivals) <= 1.1 * (2 * 2000 + 1)
+        longest = max(told, key=lambda progress: progress.waited)
+        assert longest.waiting
+        assert 2.9 * HOUR < longest.waited < 3.1 * HOUR
+
+
+async def test_a_key_that_is_refused_in_the_middle_stops_what_has_not_been_sent(rows, journal):
+    """Once the key is refused, no more calls follow than were under way."""
+    async with institution(lambda: 2.0) as (line, alma):
+        body = b'{"errorsExist":true,"errorList":{"error":[{"errorCode":"UNAUTHORIZED","errorMessage":"no"}]}}'
+        refused = Response(status=401, headers={"content-type": "application/json"}, body=body, elapsed=0.0)
+        line.trouble = lambda _: refused if anyio.current_time() > 20.0 else None
+        with pytest.raises(Unauthorized):
+            await into(alma, journal).run(rows(2000))
+        assert sum(at > 20.0 for at in line.arrivals) <= 2
+        assert sum(at > 18.0 for at in line.arrivals) <= 60
+        line.trouble = lambda _: None
+        assert (await into(alma, journal).run(rows(2000))).created == 2000
+
+
+async def test_refusals_in_mass_stop_the_load(rows, journal, tmp_path):
+    """Where every row is refused the load stops, resumable, and says the code; told to, it goes on."""
+    async with institution(lambda: 0.2) as (line, alma):
+        line.trouble = lambda request: refusal("60172") if request.method == "POST" else None
+        report = await into(alma, journal).run(rows(400))
+        assert report.exit_code == 3
+        assert "60172" in (report.stopped or "")
+        assert 20 <= report.rejected < 40
+        report = await into(alma, journal, circuit=False).run(rows(400))
+        assert (report.rejected, report.exit_code) == (400, 1)
+
+
+async def test_rows_that_the_reader_refused_do_not_count(journal, tmp_path):
+    """A file of which half cannot be read is loaded as far as it can."""
+    path = titles(tmp_path / "titles.csv", 60)
+    path.write_text(path.read_text() + "no-id,https://x.example,2000\n" * 100)
+    async with institution() as (_, alma):
+        report = await into(alma, journal).run(read_rows(path))
+        assert (report.created, report.rejected, report.pending) == (60, 100, 0)
+
+
+async def test_a_stop_waits_for_what_was_sent_and_for_nothing_else(rows, journal):
+    """Stopped with a hundred rows in line and forty on their way, the load ends within one answer and leaves none unknown."""
+    async with institution(lambda: 2.0) as (line, alma):
+        load = into(alma, journal)
+        async with anyio.create_task_group() as group:
+
+            async def stop():
+                await anyio.sleep(20.0)
+                load.stop()
+
+            group.start_soon(stop)
+            report = await load.run(rows(2000))
+        assert anyio.current_time() <= 22.1
+        assert max(line.arrivals) <= 20.0
+        assert report.exit_code == 3
+        assert not {State.INTENT, State.UNKNOWN} & set(states(journal))
+
+
+async def test_a_stop_while_the_quota_is_waited_for_ends_at_once(rows, journal):
+    """A load that waits for midnight does not wait for it any more once it is stopped."""
+    async with served(quota=70, epoch=EPOCH) as (_, alma):
+        load = into(alma, journal, until_done=True)
+        async with anyio.create_task_group() as group:
+
+            async def stop():
+                await anyio.sleep(600.0)
+                load.stop()
+
+            group.start_soon(stop)
+            report = await load.run(rows(60))
+        assert anyio.current_time() < 601.0
+        assert 0 < report.pending < 60
+
+
+async def test_midnight_lets_a_load_go_on(rows, journal):
+    """Told to wait until it is done, a load whose day is spent goes on by itself after midnight, in one run."""
+    async with served(quota=70, epoch=EPOCH, latency=0.1) as (server, alma):
+        report = await into(alma, journal, until_done=True).run(rows(60))
+        assert (report.created, report.pending) == (60, 0)
+        assert anyio.current_time() > 86400 - EPOCH % 86400
+        assert server.world.portfolios.duplicates() == 0
+
+
+@pytest.mark.parametrize("slowest", [0.25, 8.0])
+async def test_the_pace_is_full_from_the_first_answer_to_the_last_call(rows, journal, slowest):
+    """By the server's count a load wastes no more than the first answer's time and a second, though calls take up to 8 s."""
+    latency = random.Random(2)
+    async with institution(lambda: latency.uniform(0.25, slowest)) as (line, alma):
+        report = await into(alma, journal).run(rows(1200))
+        assert report.created == 1200
+        span, needed = line.arrivals[-1] - line.arrivals[0], len(line.arrivals) / 25 * 1.01
+        assert span - needed <= slowest + 1.0
+
+
+async def test_a_disk_that_fails_loses_no_id(rows, journal):
+    """Where the journal fails in the middle, nothing more is sent, and the error tells the ids that it could not keep."""
+    async with institution(lambda: 1.0) as (line, alma):
+        failed = []
+
+        class Failing(Clock):
+            async def aside(self, work):
+                if anyio.current_time() > 10.0:
+                    failed.append(anyio.current_time())
+                    broken._db.execute("PRAGMA query_only = ON")
+                work()
+
+        load, opened = into(alma, journal), []
+        load._alma._session.clock = Failing(epoch=EPOCH)
+        real = Journal.__init__
+
+        def keep(self, path):
+            real(self, path)
+            opened.append(self)
+
+        Journal.__init__ = keep
+        try:
+            broken = _First(opened)
+            with pytest.raises(AlmaError, match="journal failed") as caught:
+                await load.run(rows(600))
+        finally:
+            Journal.__init__ = real
+        assert max(line.arrivals) <= 10.0 + 1.0
+    made = {str(one["id"]) for one in line.world.portfolios.all.values()}
+    with Journal(journal) as after:
+        known = {entry.portfolio_id for entry in after.entries()}
+    told = " ".join(getattr(caught.value, "__notes__", ()))
+    assert made - known
+    assert all(one in told for one in made - known)
