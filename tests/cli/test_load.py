@@ -12,6 +12,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -317,7 +318,7 @@ def test_a_frozen_load_goes_on(shell: Shell, served: Served, titles: Titles) -> 
     with served(latency=0.05) as world:
         process = shell.start("load", titles(100), *TO, "--per-second", "50")
         for seen in (5, 40):
-            until(lambda seen=seen: len(world.portfolios.all) > seen)
+            until(partial(lambda least: len(world.portfolios.all) > least, seen))
             process.send_signal(signal.SIGSTOP)
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(2.0)

@@ -21,7 +21,7 @@ import orjson
 from alma_async import AlmaClient, LocalBudget, sim
 from alma_async.clock import Clock
 from alma_async.load import Load
-from alma_async.sim.answers import done, problem
+from alma_async.sim.answers import Answer, done, problem
 from alma_async.sim.codes import Refusal
 from alma_async.sim.routes import ROUTES, Call, Route
 from alma_async.wire.messages import Gate, Request, Response, SendFailure
@@ -79,7 +79,8 @@ class Line:
             now=now,
         )
         try:
-            answer = done(route.run(call), base_url=BASE)
+            result = route.run(call)
+            answer = result if isinstance(result, Answer) else done(result, base_url=BASE)
         except Refusal as refusal:
             answer = problem(refusal.code, refusal.message, style="json")
         headers = {
@@ -109,8 +110,7 @@ async def institution(
 
 def into(alma: AlmaClient, journal: Path, **how: Any) -> Load:
     """A load into the demonstration's service."""
-    place = {"collection_id": sim.DEMO_COLLECTION, "service_id": sim.DEMO_SERVICE}
-    return Load(alma, **place, journal=journal, **how)
+    return Load(alma, collection_id=sim.DEMO_COLLECTION, service_id=sim.DEMO_SERVICE, journal=journal, **how)
 
 
 def titles(path: Path, count: int) -> Path:

@@ -27,7 +27,7 @@ def anyio_backend():
     return "asyncio"
 
 
-async def kill_at_random(loading, rng, *, kills):
+async def kill_at_random(loading: Loading, rng: random.Random, *, kills: int) -> int | None:
     """Kill the load so many times, each at most half a second after its first call, and let it end; how it then ended."""
     received = loading.server.world.tally.received
     for _ in range(kills):
