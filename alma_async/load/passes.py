@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Final
 from uuid import uuid4
@@ -23,7 +22,7 @@ from alma_async.errors import AlmaError, QuotaExhausted
 from alma_async.load.circuit import Circuit, MassRefusalError
 from alma_async.load.entries import Entry, Moment, State
 from alma_async.load.order import Order, Rows
-from alma_async.load.patience import PASSING, OwnFailure, Patience
+from alma_async.load.patience import PASSING, CalledBack, OwnFailure, Patience
 from alma_async.load.plan import payload_of
 from alma_async.load.progress import Meter, Progress, Report, row_counts
 from alma_async.load.rows import BadRow, InputError, Row
@@ -58,7 +57,6 @@ class Run:
     _after: int = 0  # the rows of the file begin after this one of the journal
     _circuit: Circuit = attrs.field(factory=Circuit)
     _patience: Patience = attrs.field(init=False)
-    _at_work: dict[anyio.CancelScope, Way | None] = attrs.field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
         alma = self.order.alma
@@ -73,10 +71,8 @@ class Run:
 
     def stop(self) -> None:
         """Take no further row, and wait for nothing; who has sent something may end."""
-        self.stopping = self._patience.over = True
-        for scope, way in self._at_work.items():
-            if way is None or way.entry.state is not State.INTENT:
-                scope.cancel()
+        self.stopping = True
+        self._patience.end()
 
     def halt(self, error: AlmaError) -> None:
         """Stop, for this reason. The first one stands, unless a later one is worse."""
@@ -87,6 +83,7 @@ class Run:
     def called(self, outcome: Outcome) -> None:
         """One attempt ended."""
         self.meter.called(outcome, self.order.alma.clock.now())
+        self._patience.saw(outcome)
 
     @property
     def resumable(self) -> bool:
@@ -99,13 +96,14 @@ class Run:
         await begin.compare()
         self._after = await begin.take_up(self.moment())
         self.meter.begin(await self.writer.do(self.writer.journal.counts))
-        with self._stoppable(None):
-            try:
-                if "seen" not in await self.writer.do(self.writer.journal.meta):
-                    await self._patience.persist(begin.see_service)
-                await begin.find_records(patience=self._patience, tell=self._waits)
-            except OwnFailure as own:
-                raise own.failure from None
+        try:
+            if "seen" not in await self.writer.do(self.writer.journal.meta):
+                await self._patience.persist(begin.see_service)
+            await begin.find_records(patience=self._patience, tell=self._waits)
+        except OwnFailure as own:
+            raise own.failure from None
+        except CalledBack:
+            return
         self.meter.begin(await self.writer.do(self.writer.journal.counts))
 
     async def passes(self) -> None:
@@ -194,31 +192,22 @@ class Run:
         with items:
             async for row, entry in items:
                 way = Way(steps=steps, row=row, entry=entry)
-                with self._stoppable(way):
-                    try:
-                        ended = await self._patience.persist(way.go)
-                    except OwnFailure as own:
-                        ended = way.give_up(own.failure)
-                    except AlmaError as error:
-                        self.halt(error)
-                        return
-                    self._ended(ended)
+                try:
+                    ended = await self._patience.persist(way.go, sent=partial(_has_sent, way))
+                except OwnFailure as own:
+                    ended = way.give_up(own.failure)
+                except CalledBack:
+                    return
+                except AlmaError as error:
+                    self.halt(error)
+                    return
+                self._ended(ended)
 
     def _ended(self, entry: Entry) -> None:
         self.meter.settled(entry)
         if self.order.circuit and (refused := self._circuit.judge(entry)):
             self.halt(refused)
         self.tell()
-
-    @contextmanager
-    def _stoppable(self, way: Way | None) -> Iterator[None]:
-        """Ends quietly at a stop, unless a row's write is on its way then."""
-        with anyio.CancelScope() as scope:
-            self._at_work[scope] = way
-            try:
-                yield
-            finally:
-                del self._at_work[scope]
 
     async def _wait(self, seconds: float) -> None:
         """Wait for rows to have rested; a stop ends it."""
@@ -264,3 +253,7 @@ class Run:
             remaining=self.order.alma.quota().remaining,
             stopped=why if self.stopping else None,
         )
+
+
+def _has_sent(way: Way) -> bool:
+    return way.entry.state is State.INTENT

@@ -1,8 +1,8 @@
 """Failures that pass by themselves are waited out, for hours if need be, without wearing down who is ill.
 
-Decides what passes by itself, and tells a row that fails on its own from an outage, in which nothing goes well: then all wait
-while one asks, at growing intervals up to a minute, until it is answered. So an outage costs a call a minute, however many rows
-are under way. What was documented lasted 50 min (2025) and 2 h 13 min (2026).
+Decides what passes by itself, and tells a row that fails on its own from an outage, in which nothing goes well: then all who
+have nothing on its way are called back, and wait while one asks, at growing intervals up to a minute, until it is answered. So
+an outage costs a call a minute, however many rows are under way. What was documented lasted 50 min (2025) and 2 h 13 min (2026).
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import attrs
 
 from alma_async.clock import Clock
 from alma_async.errors import AlmaError, BadAnswer, NotSent, RateLimited, ServerFault
+from alma_async.wire.outcome import Done, Failed, Outcome, Reason
 
-__all__ = ["PASSING", "OwnFailure", "Patience"]
+__all__ = ["PASSING", "CalledBack", "OwnFailure", "Patience"]
 
 PASSING: Final = (
     NotSent,
@@ -25,6 +26,7 @@ PASSING: Final = (
     RateLimited,
     BadAnswer,
 )  # a proxy's page instead of an answer passes too
+_ILL: Final = (Reason.NETWORK, Reason.SERVER, Reason.LOST, Reason.BAD_ANSWER)
 _OUTAGE: Final = 5  # failures of anybody, one after the other, that make an outage
 _OWN: Final = 6  # failures of one row while others go well
 _LONGEST: Final = 60.0
@@ -38,6 +40,14 @@ class OwnFailure(Exception):
     def __init__(self, failure: AlmaError) -> None:
         super().__init__(failure.message)
         self.failure = failure
+
+
+class CalledBack(Exception):
+    """Nothing is waited for any more, and nothing was on its way."""
+
+
+def _never() -> bool:
+    return False
 
 
 @attrs.define(kw_only=True)
@@ -54,44 +64,75 @@ class Patience:
     over: bool = False  # nothing is waited for any more
     _well: float
     _failures: int = 0
-    _outage: anyio.Event | None = None
+    _asking: anyio.Event | None = None
+    _at_work: dict[anyio.CancelScope, Callable[[], bool]] = attrs.field(factory=dict)
 
-    async def persist(self, work: Callable[[], Awaitable[T]]) -> T:
+    def saw(self, outcome: Outcome) -> None:
+        """One call ended, of whomever: the service did well, or ill, or nothing was learned of it."""
+        if isinstance(outcome, Failed) and outcome.reason in _ILL:
+            self._failures += 1
+        elif isinstance(outcome, Done):
+            self._well, self._failures = self.clock.now(), 0
+
+    async def persist(self, work: Callable[[], Awaitable[T]], *, sent: Callable[[], bool] = _never) -> T:
         """Do it, again and again where need be.
 
+        :param sent: whether something is on its way, which must not be called back.
         :raises AlmaError: the last failure, once nothing at all went well for so long, or at once where waiting cannot help.
         :raises OwnFailure: where it failed again and again though the service is well.
+        :raises CalledBack: where nothing is waited for any more.
         """
+        while not self.over:
+            with anyio.CancelScope() as scope:
+                self._at_work[scope] = sent
+                try:
+                    return await self._persist(work, scope)
+                finally:
+                    del self._at_work[scope]
+        raise CalledBack
+
+    def end(self) -> None:
+        """Wait for nothing any more; who has sent something may end."""
+        self.over = True
+        self._call_back(None)
+
+    def _call_back(self, but: anyio.CancelScope | None) -> None:
+        for scope, sent in self._at_work.items():
+            if scope is not but and not sent():
+                scope.cancel()
+
+    async def _persist(self, work: Callable[[], Awaitable[T]], scope: anyio.CancelScope) -> T:
         own = 0  # failures that may be this work's own
-        for tries in count(1):
-            while self._outage is not None:
-                await self._outage.wait()
+        for tries in count():
+            if await self._was_ill(scope):
+                own = 0
             try:
-                result = await work()
+                return await work()
             except PASSING as error:
                 failure = error
-            else:
-                break
-            if self.over:
+            if self.over or self.clock.now() - self._well > self.lasts:
                 raise failure
-            answered = not isinstance(failure, (NotSent, RateLimited))
-            own += answered
-            self._failures += 1
-            if self._failures >= _OUTAGE and self._outage is None:
-                if await self._sit_out(failure):
-                    own = 0
-            elif answered and own >= _OWN and self._failures < _OUTAGE:
+            own += not isinstance(failure, (NotSent, RateLimited))
+            if own >= _OWN and not await self._was_ill(scope):
                 raise OwnFailure(failure)
-            await self.clock.sleep(_pause(tries - 1))
-        self._went_well()
-        return result
+            await self.clock.sleep(_pause(tries))
+        raise AssertionError("unreachable")
 
-    def _went_well(self) -> None:
-        self._well, self._failures = self.clock.now(), 0
+    async def _was_ill(self, scope: anyio.CancelScope) -> bool:
+        """Wait until the service is well; whether that took longer than to ask."""
+        ill = False
+        while self._failures >= _OUTAGE:
+            if self._asking is not None:
+                await self._asking.wait()
+                ill = True
+            else:
+                self._call_back(scope)
+                ill = await self._sit_out()
+        return ill
 
-    async def _sit_out(self, failure: AlmaError) -> bool:
+    async def _sit_out(self) -> bool:
         """Ask until there is an answer, on behalf of all; whether the service was ill indeed."""
-        self._outage = anyio.Event()
+        self._asking = anyio.Event()
         try:
             for tries in count():
                 try:
@@ -99,17 +140,17 @@ class Patience:
                 except PASSING as error:
                     failure = error
                 else:
-                    break
+                    self._failures = 0
+                    return tries > 0
                 if self.clock.now() - self._well > self.lasts:
                     raise failure
                 self.waiting(failure.message)
                 await self.clock.sleep(_pause(tries))
         finally:
-            self._outage.set()
-            self._outage = None
+            self._asking.set()
+            self._asking = None
             self.waiting(None)
-        self._went_well()
-        return tries > 0
+        raise AssertionError("unreachable")
 
 
 def _pause(tries: int) -> float:

@@ -124,7 +124,7 @@ class Way(Witnessed):
         created = await self._witnessed("created", fields).create(*self.steps.place, portfolio)
         # Coverage in a create was ignored in practice, so the answer is compared; a shortened one says nothing and is
         # read again.
-        if is_whole(created):
+        if is_whole(created) and not self.steps.stopping():
             await self._put(created)
 
     async def _update(self) -> None:

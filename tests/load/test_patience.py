@@ -7,34 +7,45 @@ import pytest
 
 from alma_async.clock import Clock
 from alma_async.errors import InvalidRequest, NotSent, ServerFault
-from alma_async.load.patience import OwnFailure, Patience
+from alma_async.load.patience import CalledBack, OwnFailure, Patience
+from alma_async.wire.messages import Response
+from alma_async.wire.outcome import Done, Failed, OutcomeClass, Reason
 
 HOUR = 3600.0
+WELL = Done(response=Response(status=200, headers={}, body=b"", elapsed=0.1))
+ILL = Failed(outcome=OutcomeClass.UNKNOWN, reason=Reason.SERVER)
 
 
 class Service:
     """Something that is ill until a time, and counts who comes."""
 
-    def __init__(self, well_from, error=ServerFault):
-        self.well_from, self.error = well_from, error
+    def __init__(self, well_from, error=ServerFault, *, saw=None):
+        self.well_from, self.error, self.saw = well_from, error, saw
         self.calls = 0
         self.whys = []
 
     async def __call__(self):
         self.calls += 1
         await anyio.sleep(0.1)
-        if anyio.current_time() < self.well_from:
+        well = anyio.current_time() >= self.well_from
+        if self.saw is not None:
+            self.saw(WELL if well else ILL)
+        if not well:
             raise self.error("no")
         return "well"
 
     def patience(self, *, lasts=4 * HOUR, ask=None):
-        return Patience(
+        made = Patience(
             clock=Clock(epoch=0.0),
             lasts=lasts,
             ask=ask or self,
             waiting=self.whys.append,
             well=anyio.current_time(),
         )
+        for service in (self, ask):
+            if service is not None:
+                service.saw = made.saw
+        return made
 
 
 async def test_an_outage_costs_a_call_a_minute():
@@ -69,7 +80,7 @@ async def test_what_fails_by_itself_is_the_rows_own():
     service, ill = Service(0), Service(HOUR)
     with pytest.raises(OwnFailure):
         await ill.patience(ask=service).persist(ill)
-    assert ill.calls == 6
+    assert 6 <= ill.calls < 12
     unsent = Service(HOUR, NotSent)
     assert await unsent.patience(ask=service).persist(unsent) == "well"
 
@@ -106,7 +117,35 @@ async def test_when_it_is_over_nothing_is_waited_for():
     """A stopped load does not wait for the next failure to pass."""
     service = Service(HOUR)
     patience = service.patience()
-    patience.over = True
-    with pytest.raises(ServerFault):
+    async with anyio.create_task_group() as group:
+
+        async def end():
+            await anyio.sleep(1.0)
+            patience.end()
+
+        group.start_soon(end)
+        with pytest.raises(CalledBack):
+            await patience.persist(service)
+    assert anyio.current_time() < 1.2
+    with pytest.raises(CalledBack):
         await patience.persist(service)
-    assert service.calls == 1
+
+
+async def test_what_is_on_its_way_is_not_called_back():
+    """An outage calls back who waits, and leaves who has sent something to its end."""
+    service = Service(HOUR)
+    patience, ended = service.patience(), []
+
+    async def sent():
+        await anyio.sleep(600.0)
+        return "answered"
+
+    async def begin(work, **how):
+        ended.append((await patience.persist(work, **how), anyio.current_time()))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: begin(sent, sent=lambda: True))
+        for _ in range(20):
+            group.start_soon(begin, service)
+    assert ("answered", 600.0) in [(what, round(at)) for what, at in ended]
+    assert service.calls < 20 + 60 + 10 + 20

@@ -96,7 +96,7 @@ async def test_a_change_that_was_cut_short_is_taken_up_again(file, journal):
         assert held(server) == {n: ["new" if n >= 3 else "old"] for n in range(8)}
 
 
-class Cut(Exception):  # noqa: N818
+class Cut(Exception):
     """The process dies."""
 
 
