@@ -45,6 +45,8 @@ def states(journal):
         return Counter(state for state, _ in opened.counts())
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("answer", [DOWN, SendFailure(sent=False, reason="connect")])
 async def test_three_hours_of_outage_cost_time_and_hardly_a_call(rows, journal, answer):
     """Whether it answers 503 or not at all, an outage of three hours fails no row and makes at most a tenth more calls."""
@@ -52,11 +54,11 @@ async def test_three_hours_of_outage_cost_time_and_hardly_a_call(rows, journal, 
     async with institution(lambda: latency.uniform(0.2, 4.0)) as (line, alma):
         line.trouble = lambda _: answer if 10.0 < anyio.current_time() < 10.0 + 3 * HOUR else None
         told = []
-        report = await into(alma, journal, quarantine=300.0).run(rows(2000), on_progress=told.append)
-        assert (report.created, report.pending) == (2000, 0)
-        assert len(line.world.portfolios.all) == 2000
+        report = await into(alma, journal, quarantine=300.0).run(rows(3000), on_progress=told.append)
+        assert (report.created, report.pending) == (3000, 0)
+        assert len(line.world.portfolios.all) == 3000
         assert line.world.portfolios.duplicates() == 0
-        assert len(line.arrivals) <= 1.1 * (2 * 2000 + 1)
+        assert len(line.arrivals) <= 1.1 * (2 * 3000 + 1)
         longest = max(told, key=lambda progress: progress.waited)
         assert longest.waiting
         assert 2.9 * HOUR < longest.waited < 3.1 * HOUR
