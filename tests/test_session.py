@@ -10,6 +10,7 @@ from alma_async import (
     DeadlineExceeded,
     LocalBudget,
     NotFound,
+    NotSent,
     OutcomeUnknown,
     Portfolio,
     QuotaExhausted,
@@ -216,6 +217,22 @@ async def test_a_witness_knows_every_attempt(kind, how, expected):
         with pytest.raises(Exception) if expected[-1] != "done" else anyio.CancelScope():
             await alma.with_options(witness=witness).electronic.portfolios.create(C, S, title())
     assert witness.log == expected
+
+
+async def test_nothing_is_sent_after_the_deadline_that_its_witness_was_told():
+    """Where making the intent durable takes longer than the attempt may, nothing is sent, and the witness learns that."""
+
+    class Slow(Witness):
+        async def intend(self, deadline):
+            await super().intend(deadline)
+            await anyio.sleep(deadline - anyio.current_time() + 0.5)
+
+    witness = Slow()
+    async with institution() as (server, alma):
+        with pytest.raises(NotSent):
+            await alma.with_options(witness=witness, timeout=2.0).electronic.portfolios.create(C, S, title())
+        assert not server.world.tally.received
+    assert set(witness.log) == {"intend", "not sent"}
 
 
 @pytest.mark.parametrize(("after", "expected"), [(0.0, "not sent"), (3.0, "unknown")])

@@ -3,23 +3,26 @@
 Theory of operation
 -------------------
 Alma has no idempotency keys: a create that is sent twice makes two records. So a row is written down *before* it is
-sent (its intent), and again when its outcome is known. Both commits are on the disk (``synchronous=FULL``) before the
-load goes on. Whatever moment the process dies at, one of these is true of each row, and the file says which::
+sent (its intent), and again when its outcome is known. An intent is on the disk (``synchronous=FULL``) before a byte is
+sent; an outcome follows soon, with whatever else waits to be written (``writer``). Whatever moment the process dies at, one
+of these is true of each row, and the file says which::
 
     PENDING ── intend ──▶ INTENT ── settle ──▶ DONE | REJECTED | UNKNOWN | back to PENDING
     UNKNOWN ── after the quarantine, read back ──▶ PENDING (adopted, or to be sent again) | REVIEW
 
 * PENDING: nothing of this step is under way; sending is safe.
-* INTENT: it was about to be sent. Found at start-up, it means that the process died there: nobody knows whether it
-  was applied.
-* UNKNOWN: it was sent and the answer was lost. It rests for the quarantine (longer than Alma may take to apply a
-  request it holds), is then read back, and only then decided. A reconcile that comes too early makes duplicates; so
-  does an intent that is not durable.
+* INTENT: it was about to be sent. Found at start-up, the process died there: nobody knows whether it was applied.
+* UNKNOWN: it was sent and the answer was lost. It rests for the quarantine (longer than Alma may take to apply what it
+  holds), is then read back, and only then decided. Reading back too early makes duplicates, as does an intent not durable.
 
 A row's work has two steps, since coverage given on create was ignored in practice: ``create``, then ``update``. A
-finished create leaves its row PENDING in step ``update`` with the new portfolio's id. One process owns the journal at
-a time (a lock on a file beside it, released by the kernel when the process dies). The journal holds ids and hashes,
-no payloads and no key.
+finished create leaves its row PENDING in step ``update`` with the new portfolio's id.
+
+One process owns the journal at a time: by a lock beside it, which the kernel lets go of when the process dies, and by its
+signature in each commit, should the lock have failed. A disk may give back other than was written, and people copy files
+back: each record carries a digest, the records of each table are counted, and the number of the last commit stands beside
+the journal (``ownership``). What was not kept whole is refused, for a row that is taken for open though it was sent is sent
+again. The journal holds ids and hashes, the former state of what was changed, no payloads and no key.
 """
 
 from __future__ import annotations
