@@ -222,6 +222,7 @@ class TestRealTime:
                 report = await into(alma, journal).run(rows(200))
                 group.cancel_scope.cancel()
         assert report.created == 200
-        assert median(late) < 0.005
+        assert median(late) < 0.02  # held up by the disk it would be 0.05
         first, last = 40, 360
-        assert (last - first) / (line.arrivals[last] - line.arrivals[first]) > 90
+        # One commit for each call would allow 20 a second; a busy machine gets somewhat less than the 100 it paces.
+        assert (last - first) / (line.arrivals[last] - line.arrivals[first]) > 50
