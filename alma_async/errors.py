@@ -87,7 +87,10 @@ class AlmaError(Exception):
             if value is not None
         ]
         told = f" ({', '.join(facts)})" if facts else ""
-        return " ".join(part for part in (f"{where}{self.message}{told}", self._advice) if part)
+        said = f"{where}{self.message}{told}"
+        if not self._advice:
+            return said
+        return f"{said if said.endswith(('.', '!', '?')) else f'{said}.'} {self._advice}"
 
 
 class _Until(AlmaError):

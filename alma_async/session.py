@@ -170,8 +170,7 @@ class Session:
         deadline = self.clock.now() + timeout
         await witness.intend(deadline)
         try:
-            # A slow disk may have used it up; 0 would mean that there is none.
-            left = max(deadline - self.clock.now(), 0.001)
+            left = deadline - self.clock.now()  # a slow disk may have used it up
             outcome = await self._send(request, permit, left, _Punctual(permit, self.clock, deadline))
         except BaseException:
             cls = OutcomeClass.UNKNOWN if permit.was_sent else OutcomeClass.NOT_SENT

@@ -1,22 +1,23 @@
 """Bytes to the wire and back: the client's only import of aiohttp. One send per permit, one origin, no redirects.
 
-Decides nothing about meaning. aiohttp by itself would send some requests twice, follow redirects with a changed
-method, carry session headers to any host and show the key in its exceptions; each of these is closed here, and no
-aiohttp object leaves this module, neither as a value nor hanging on an exception.
+Decides nothing about meaning. An aiohttp session would send some requests twice, follow redirects with a changed
+method, keep cookies and carry its headers to any host. So none is asked to send: a request is made, a connection taken from
+the pool, the slot awaited, the request written and the answer read, each once, in this order. Nor does any aiohttp object leave
+this module, as a value or hanging on an exception, since some hold the key.
 """
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable, Mapping
-from contextvars import ContextVar
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote, urlencode
 
 import aiohttp
 import anyio
 from aiohttp import hdrs
 from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 from yarl import URL
 
 from alma_async.clock import Clock
@@ -34,60 +35,14 @@ MOST_BYTES: Final = (
 KEEP_ALIVE: Final = 15.0
 
 
-class ConnectionLostError(aiohttp.ClientConnectionError):
-    """The connection was cut, and aiohttp wants to send again by itself. It may not: a second send needs its own permit.
-
-    Must not derive from ``ClientOSError`` or ``ServerDisconnectedError``, which aiohttp would take for another reason
-    to repeat.
-    """
-
-
 class _Attempt:
-    """One send under way: whether aiohttp has made its request, and whether that went out."""
+    """Whether the one send under way went out, and when."""
 
-    __slots__ = ("authorise", "clock", "gate", "made", "sent", "sent_at")
+    __slots__ = ("sent", "sent_at")
 
-    def __init__(self, gate: Gate, authorise: Authorise, clock: Clock) -> None:
-        self.gate = gate
-        self.authorise = authorise
-        self.clock = clock
-        self.made = False
+    def __init__(self) -> None:
         self.sent = False
         self.sent_at = 0.0
-
-
-_current: ContextVar[_Attempt] = ContextVar("alma_async_attempt")
-
-
-class _SingleSend(aiohttp.ClientRequest):
-    """A request that waits for its slot once it is connected, and is the only one of its attempt.
-
-    aiohttp's own seams for this, middlewares and trace hooks, come too early, or would cost an eighth of the call.
-    """
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        attempt = _current.get()
-        if attempt.made:
-            raise ConnectionLostError
-        attempt.made = True
-        super().__init__(*args, **options)
-
-    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-        """Wait for the slot: a connection is held, nothing is written yet, and no further await comes before the bytes go out.
-
-        A failure or cancellation here closes the connection. The credential is added here and nowhere above: no frame or
-        object of ours holds it while the call is under way, and were this ever passed by, the call would be refused.
-        """
-        attempt = _current.get()
-        await attempt.gate.slot()
-        try:
-            self.headers.update(attempt.authorise())
-            attempt.sent, attempt.sent_at = True, attempt.clock.now()
-            attempt.gate.sent()
-            return await super().send(conn)
-        finally:
-            for name in _SECRET_HEADERS:
-                self.headers.popall(name, None)
 
 
 class Transport:
@@ -114,7 +69,7 @@ class Transport:
         self._authorise = authorise
         self._clock = clock
         self._connections = connections
-        self._connect_timeout = connect_timeout
+        self._connecting = aiohttp.ClientTimeout(sock_connect=connect_timeout)
         self._lent = session
         self._traces = tuple(trace_configs)
         self._ssl = ssl_context
@@ -128,41 +83,86 @@ class Transport:
 
         An ``AlmaError`` that the gate raises passes through. Cancellation passes through.
         """
-        attempt = _Attempt(gate, request.authorise or self._authorise, self._clock)
-        token = _current.set(attempt)
+        attempt = _Attempt()
         try:
-            return await self._exchange(request, attempt, headers, timeout)
+            async with self._clock.limit(timeout):
+                return await self._exchange(request, gate, attempt, headers)
         except (AlmaError, anyio.get_cancelled_exc_class()) as error:
             escaped: BaseException = error
         except Exception as error:  # noqa: BLE001 - whatever aiohttp raises is mapped here, once
             return _failure(attempt, error)
-        finally:
-            _current.reset(token)
         # Raised outside the except block and without aiohttp's frames, whose locals hold the request's headers.
         raise escaped.with_traceback(None)
 
     async def _exchange(
-        self, request: Request, attempt: _Attempt, headers: Mapping[str, str], timeout: float
+        self, request: Request, gate: Gate, attempt: _Attempt, headers: Mapping[str, str]
     ) -> Response | SendFailure:
-        async with self._open().request(
+        session, connector = self._open()
+        traces = [Trace(session, config, config.trace_config_ctx()) for config in session.trace_configs]
+        made = aiohttp.ClientRequest(
             request.method,
             self._url(request),
-            data=request.body,
             headers=headers,
-            allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=self._connect_timeout),
-        ) as answer:
-            body = await _read(answer)
-            if body is None:
-                return SendFailure(
-                    sent=True, reason="too large", detail=f"The answer is larger than {MOST_BYTES} bytes."
-                )
-            return Response(
-                status=answer.status,
-                headers={name.lower(): value for name, value in answer.headers.items()},
-                body=body,
-                elapsed=self._clock.now() - attempt.sent_at,
-            )
+            data=request.body,
+            session=session,
+            traces=traces,
+        )
+        told = made.method, made.url, made.headers.copy()
+        for trace in traces:
+            await trace.send_request_start(*told)
+        try:
+            connection = await connector.connect(made, traces=traces, timeout=self._connecting)
+            answer = await self._write(made, connection, gate, attempt, request.authorise or self._authorise)
+            try:
+                await answer.start(connection)
+                for trace in traces:
+                    await trace.send_request_end(*told, answer)
+                body = await _read(answer)
+            finally:
+                answer.close()  # with its connection, unless that went back to the pool at the answer's end
+        except BaseException as error:
+            for trace in traces:
+                await trace.send_request_exception(*told, error)
+            raise
+        if body is None:
+            detail = f"The answer is larger than {MOST_BYTES} bytes."
+            return SendFailure(sent=True, reason="too large", detail=detail)
+        return Response(
+            status=answer.status,
+            headers={name.lower(): value for name, value in answer.headers.items()},
+            body=body,
+            elapsed=self._clock.now() - attempt.sent_at,
+        )
+
+    async def _write(
+        self,
+        made: aiohttp.ClientRequest,
+        connection: Connection,
+        gate: Gate,
+        attempt: _Attempt,
+        authorise: Authorise,
+    ) -> aiohttp.ClientResponse:
+        """Wait for the slot: a connection is held, nothing is written yet, and no further await comes before the bytes go out.
+
+        A failure or cancellation here closes the connection. The credential is added here and nowhere above: no frame or
+        object of ours holds it while the call is under way, and were this ever passed by, the call would be refused.
+        """
+        try:
+            await gate.slot()
+            protocol = connection.protocol
+            if protocol is None or protocol.should_close:
+                raise aiohttp.ServerDisconnectedError  # it hung up, or spoke unasked, while this waited
+            protocol.set_response_params(skip_payload=made.method == hdrs.METH_HEAD, read_until_eof=True)
+            made.headers.update(authorise())
+            attempt.sent, attempt.sent_at = True, self._clock.now()
+            gate.sent()
+            return await made.send(connection)
+        except BaseException:
+            connection.close()
+            raise
+        finally:
+            for name in _SECRET_HEADERS:
+                made.headers.popall(name, None)
 
     def _url(self, request: Request) -> URL:
         """Put together from its parts, so that no path or query can name another host."""
@@ -174,28 +174,32 @@ class Transport:
             encoded=True,
         )
 
-    def _open(self) -> aiohttp.ClientSession:
-        """The session of the running loop; a new one where the loop was replaced (a second ``asyncio.run``)."""
-        loop = self._clock.loop()
-        if self._session is None or self._session.closed or self._loop is not loop:
-            self._session, self._loop = self._new_session(), loop
-        return self._session
+    def _open(self) -> tuple[aiohttp.ClientSession, aiohttp.BaseConnector]:
+        """The session of the running loop and its connector; new where the loop was replaced (a second ``asyncio.run``).
 
-    def _new_session(self) -> aiohttp.ClientSession:
+        The session is never asked to send: it holds the connections and the trace configurations.
+        """
+        loop = self._clock.loop()
+        session = self._session if self._loop is loop else None
+        connector = None if session is None else session.connector
+        if session is None or connector is None or connector.closed:
+            session, connector = self._new_session()
+            self._session, self._loop = session, loop
+        return session, connector
+
+    def _new_session(self) -> tuple[aiohttp.ClientSession, aiohttp.BaseConnector]:
         lent = self._lent
         connector = (lent.connector if lent is not None else None) or aiohttp.TCPConnector(
             limit=self._connections,
             keepalive_timeout=KEEP_ALIVE,
             ssl=self._ssl or True,
         )
-        return aiohttp.ClientSession(
+        session = aiohttp.ClientSession(
             connector=connector,
             connector_owner=lent is None,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-            request_class=_SingleSend,
             trace_configs=[*(lent.trace_configs if lent is not None else ()), *self._traces],
         )
+        return session, connector
 
     async def aclose(self) -> None:
         """Close the connections that are ours."""
@@ -208,13 +212,12 @@ _SECRET_HEADERS: Final = (hdrs.AUTHORIZATION, "X-Api-Key")
 
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes | None:
-    """The whole body, or None where it grows beyond the bound (then the connection is dropped)."""
+    """The whole body, or None where it grows beyond the bound."""
     chunks: list[bytes] = []
     size = 0
     while chunk := await answer.content.readany():
         size += len(chunk)
         if size > MOST_BYTES:
-            answer.close()
             return None
         chunks.append(chunk)
     return b"".join(chunks)

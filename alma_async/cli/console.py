@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from alma_async.errors import ConfigurationError
 
-__all__ = ["json_line", "log_at", "plain", "say", "show"]
+__all__ = ["counted", "json_line", "log_at", "plain", "say", "show"]
 
 _LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 
@@ -24,6 +24,11 @@ def plain(text: str) -> str:
 def _spelled(character: str) -> str:
     units = character.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[i] << 8 | units[i + 1]:04x}" for i in range(0, len(units), 2))
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 row``, ``1,000 rows``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def show(text: str) -> None:

@@ -1,15 +1,26 @@
-"""``jobs``: jobs, their runs, and what a run tells of itself. Starting one is in ``alma_async.cli.submit``."""
+"""``jobs``: jobs, their runs, and what a run tells of itself. Starting one, and waiting for it, is in ``alma_async.cli.submit``.
+
+Decides where a download goes: to a file or a pipe, as it came, and never to a terminal, which its bytes could steer.
+"""
 
 from __future__ import annotations
 
+import sys
 from datetime import date
-from typing import Final, Literal
+from pathlib import Path
+from typing import Annotated, Final, Literal
 
-from alma_async.alma.jobs import Population
+from cyclopts import Parameter
+
+from alma_async.alma.jobs import DownloadFormat, Population
+from alma_async.cli.attending import finish
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
+from alma_async.cli.console import say
 from alma_async.cli.tables import Columns, Json, list_all, show_answer
+from alma_async.errors import ConfigurationError
 
 __all__ = [
+    "download_records",
     "get_instance",
     "get_job",
     "list_events",
@@ -121,3 +132,49 @@ def list_matches(
     :param population: matched once, or more than once
     """
     return list_all(connection, lambda alma: alma.jobs.matches(job, instance, population), (), json=json)
+
+
+def download_records(
+    job: str,
+    instance: str,
+    /,
+    *,
+    format: DownloadFormat = "XML",  # noqa: A002 - Alma's own name, but for its prefix
+    line_type: str | None = None,
+    output: Annotated[Path | None, Parameter(metavar="FILE")] = None,
+    connection: Connection = FROM_ENVIRONMENT,
+) -> int:
+    """The records that a run of an import of MARC loaded, as they were: 8 MiB at most.
+
+    :param job: its id, or ALL
+    :param instance: the id of the run
+    :param format: MARCXML or binary MARC
+    :param line_type: which records: one of the run's counters, TOTAL_RECORDS_IMPORTED if not said
+    :param output: where to, over what is there; stdout if not said
+    """
+    if output is None and sys.stdout.isatty():
+        raise ConfigurationError("The records are no text for a terminal: say --output FILE, or use a pipe.")
+    if output is not None and not output.absolute().parent.is_dir():
+        raise ConfigurationError(f"The directory of --output {str(output)!r} does not exist.")
+
+    async def downloaded() -> int:
+        async with connection.client() as alma:
+            file = await alma.jobs.download(job, instance, download_format=format, line_type=line_type)
+        _write(file, output)
+        return 0
+
+    return finish(downloaded)
+
+
+def _write(file: bytes, output: Path | None) -> None:
+    if output is None:
+        sys.stdout.buffer.write(file)
+        return
+    try:
+        output.write_bytes(file)
+    except OSError as error:
+        failure = f"The records cannot be written to --output {str(output)!r}: {error.strerror or error}."
+    else:
+        say(f"{len(file):,} bytes are in {str(output)!r}.")
+        return
+    raise ConfigurationError(failure)

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,7 @@ from alma_async.settings import state_dir
 
 __all__ = [
     "Standing",
+    "checked",
     "directory",
     "discard",
     "find",
@@ -31,6 +33,7 @@ __all__ = [
 ]
 
 _SUFFIX: Final = ".load"
+_MAGIC: Final = b"SQLite format 3\0"
 
 
 def directory() -> Path:
@@ -85,11 +88,27 @@ def find(name: str) -> Path:
     """
     for path in (Path(name), directory() / name, directory() / f"{name}{_SUFFIX}"):
         if path.is_file():
-            return path
+            return checked(path)
     raise ConfigurationError(
         f"There is no journal {name!r}, and none of that name in {str(directory())!r}.",
         advice="'alma-async resume' lists the journals.",
     )
+
+
+def checked(path: Path) -> Path:
+    """The path again, where no file that is something else stands there: a list is soon named in the place of its journal.
+
+    :raises ConfigurationError: where one does.
+    """
+    with (
+        suppress(OSError),
+        path.open("rb") as file,
+    ):  # what cannot be read is told when it is opened as a journal
+        if (begins := file.read(len(_MAGIC))) and begins != _MAGIC:
+            raise ConfigurationError(
+                f"{str(path)!r} is no journal.", advice="'alma-async resume' lists the journals."
+            )
+    return path
 
 
 def resuming(path: Path) -> str:

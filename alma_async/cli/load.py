@@ -109,7 +109,7 @@ def resume(
 
 
 def undo(
-    of: str,
+    of: Annotated[str, Parameter(name="LOAD-JOURNAL")],
     /,
     *,
     journal: Path | None = None,
@@ -129,7 +129,10 @@ def undo(
 
 
 def _list(*, as_json: bool) -> int:
-    for one in journals.standings():
+    listed = list(journals.standings())
+    if not listed:
+        say(f"There are no journals in {str(journals.directory())!r}.")
+    for one in listed:
         if as_json:
             json_line(attrs.asdict(one))
         else:
@@ -142,7 +145,7 @@ def _load(given: Input, journal: Path | None, manner: Manner, connection: Connec
     if manner.report is not None:
         check_path(manner.report)
     rows, alma = given.rows(), connection.client()
-    path = journal or journals.new_path(Path(given.file), of=given.kind)
+    path = journals.checked(journal) if journal else journals.new_path(Path(given.file), of=given.kind)
     if isinstance(rows, RowSource):
         say(rows.reason)
     if not given.dry:

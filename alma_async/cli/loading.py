@@ -111,7 +111,10 @@ class Input:
         try:
             return cls(**{field.name: meta[field.name] for field in attrs.fields(cls)})
         except KeyError:
-            raise ConfigurationError(f"{journal.name} was not begun by 'alma-async load'.") from None
+            raise ConfigurationError(
+                f"{journal.name} was not begun by 'alma-async load'.",
+                advice="Go on with it in Python, where it was begun: Load(..., journal=...) with run or verify.",
+            ) from None
 
     @classmethod
     def undoing(cls, journal: Path, *, dry: bool) -> Input:

@@ -29,6 +29,8 @@ File = Annotated[
     str | None, Parameter(help="ids, one a line; - is stdin", allow_leading_hyphen=True, metavar="FILE")
 ]
 
+Done = Annotated[bool, Parameter(negative="", help="what was done as one JSON object")]
+
 
 @Parameter(name="*", group=Group("Ids", sort_key=5))
 @attrs.frozen(kw_only=True)
@@ -60,7 +62,7 @@ def add_members(
     *ids: str,
     file: File = None,
     terms: Terms = Terms(),
-    json: Annotated[bool, Parameter(negative="", help="what was done as one JSON object")] = False,
+    json: Done = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
     """Add members to a set.
@@ -79,7 +81,7 @@ def remove_members(
     *ids: str,
     file: File = None,
     terms: Terms = Terms(),
-    json: Annotated[bool, Parameter(negative="", help="what was done as one JSON object")] = False,
+    json: Done = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
     """Take members out of a set; they themselves stay.
@@ -98,7 +100,7 @@ def replace_members(
     *ids: str,
     file: File = None,
     terms: Terms = Terms(),
-    json: Annotated[bool, Parameter(negative="", help="what was done as one JSON object")] = False,
+    json: Done = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
     """Make these the members of a set.

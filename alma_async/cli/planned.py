@@ -8,7 +8,8 @@ from io import StringIO
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from alma_async.cli.console import json_line, plain, show
+from alma_async.cli.console import counted, json_line, plain, show
+from alma_async.cli.summary import stopped_line
 from alma_async.load.entries import Entry, State
 from alma_async.load.report import record
 
@@ -26,7 +27,7 @@ def show_plan(plan: Plan, *, rows: int, json: bool) -> None:
     """All of it, on stdout."""
     if json:
         for entry in plan:
-            json_line(record(entry))
+            json_line(record(entry, planned=True))
         json_line({**plan.report.summary(), "dry_run": True, "price": plan.price.summary()})
         return
     _show_rows(islice((entry for entry in plan if _says(entry)), rows))
@@ -41,9 +42,11 @@ def show_plan(plan: Plan, *, rows: int, json: bool) -> None:
         "not looked at yet": plan.report.pending,
     }
     told = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-    show(f"{plan.report.rows:,} rows: {told or 'none'}. Nothing was changed.")
+    show(f"{counted(plan.report.rows, 'row')}: {told or 'none'}. Nothing was changed.")
     for line in price_lines(plan.price):
         show(line)
+    if plan.report.pending and plan.report.stopped:
+        show(stopped_line(plan.report.stopped))
 
 
 def _says(entry: Entry) -> bool:
@@ -80,15 +83,22 @@ def _short(text: str) -> str:
     return "-" if not text else text if len(text) <= 60 else f"{text[:59]}…"
 
 
+def _time(seconds: float) -> str:
+    if seconds >= 90:
+        return f"{seconds / 60:,.0f} minutes"
+    return counted(round(seconds), "second") if seconds >= 1 else "less than a second"
+
+
 def price_lines(price: Price) -> list[str]:
     """What it costs, and whether the day has room for it."""
     writes = {"POST": price.writes.posts, "PUT": price.writes.puts, "DELETE": price.writes.deletes}
     told = ", ".join(
         [f"{price.reads:,} GET", *(f"{count:,} {name}" for name, count in writes.items() if count)]
     )
-    took = f"{price.seconds / 60:,.0f} minutes" if price.seconds >= 90 else f"{price.seconds:,.0f} seconds"
-    pace = f"{took} at {price.quote.per_second:.1f} a second"
-    lines = [f"Price: {price.calls:,} calls ({told}), {pace}; the dry run itself took {price.planned:,}."]
+    pace = f"{_time(price.seconds)} at {price.quote.per_second:.1f} a second"
+    lines = [
+        f"Price: {counted(price.calls, 'call')} ({told}), {pace}; the dry run itself took {price.planned:,}."
+    ]
     if price.share is None:
         lines.append("How many calls remain today is not known.")
     else:

@@ -140,4 +140,6 @@ def _words(value: Any) -> str:
         return ", ".join(f"{name} {_words(item)}" for name, item in value.items()) or "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float) and value >= 1000:
+        value = round(value)
     return f"{value:,}" if isinstance(value, (int, float)) else value or "-"

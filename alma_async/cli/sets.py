@@ -1,17 +1,15 @@
-"""``sets``: lists, single sets, and how they are made and changed; their members are in ``alma_async.cli.members``.
+"""``sets``: lists and single sets, made, changed and deleted; members are in ``members``, sets of other things in ``set_sources``.
 
-Decides what a new set is where the command does not say: itemized, of the content of the sets it is made of, and seen by
-all staff, since Alma would show what an API key made to nobody else.
+Decides what a new set is where the command does not say: itemized, and seen by all staff, since Alma would show what an
+API key made to nobody else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Annotated, Final, Literal
 
 import attrs
 from cyclopts import Group, Parameter
-from cyclopts.validators import Number
 
 from alma_async.alma.client import AlmaClient
 from alma_async.alma.models.common import Coded
@@ -22,22 +20,10 @@ from alma_async.cli.console import say
 from alma_async.cli.tables import Columns, Json, list_all, show_answer
 from alma_async.errors import ConfigurationError
 
-__all__ = [
-    "combine_sets",
-    "create_set",
-    "delete_set",
-    "get_set",
-    "list_sets",
-    "set_from_import",
-    "set_from_logical",
-    "update_set",
-]
+__all__ = ["UNDESCRIBED", "Described", "create_set", "delete_set", "get_set", "list_sets", "update_set"]
 
 _SET: Final[Columns] = (("id", 20), ("type.value", 10), ("content.value", 13), ("name", 0))
 _WHETHER: Final = {True: "true", False: "false"}
-
-Wait = Annotated[bool, Parameter(negative="", help="wait until it has filled")]
-Timeout = Annotated[float | None, Parameter(validator=Number(gte=0), help="seconds to wait at most")]
 
 
 @Parameter(name="*", group=Group("Set", sort_key=5))
@@ -45,8 +31,14 @@ Timeout = Annotated[float | None, Parameter(validator=Number(gte=0), help="secon
 class Described:
     """What a new set is said to be."""
 
-    content: Annotated[str | None, Parameter(help="PORTFOLIO, IEPA, BIB_MMS, ITEM, USER ...")] = None
+    content: Annotated[
+        str | None,
+        Parameter(
+            help="PORTFOLIO, IEPA, BIB_MMS, ITEM, USER ...; a set that is made of another has its content"
+        ),
+    ] = None
     description: Annotated[str | None, Parameter(help="what it is for")] = None
+    note: Annotated[str | None, Parameter(help="a note on it")] = None
     private: Annotated[bool, Parameter(negative="", help="for its maker alone, which is the key")] = False
 
     def as_set(self, name: str, *, content: str | None = None, query: str | None = None) -> AlmaSet:
@@ -54,6 +46,7 @@ class Described:
         return AlmaSet(
             name=name,
             description=self.description,
+            note=self.note,
             type=Coded("ITEMIZED" if query is None else "LOGICAL"),
             content=Coded(self.content or content),
             query=Coded(query),
@@ -66,11 +59,15 @@ class Described:
         return self.as_set(name, content=content)
 
 
+UNDESCRIBED: Final = Described()
+
+
 def list_sets(
     *,
     q: str | None = None,
     content: str | None = None,
     type: Literal["ITEMIZED", "LOGICAL"] | None = None,  # noqa: A002 - Alma's own name
+    origin: Literal["UI", "UI_CZ"] | None = None,
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
@@ -79,9 +76,13 @@ def list_sets(
     :param q: field~words, such as name~springer or created_by~exl_api
     :param content: PORTFOLIO, BIB_MMS ...
     :param type: itemized or logical ones only
+    :param origin: where they were made: UI if not said, or UI_CZ, in the Community Zone
     """
     return list_all(
-        connection, lambda alma: alma.sets.list(q, content_type=content, set_type=type), _SET, json=json
+        connection,
+        lambda alma: alma.sets.list(q, content_type=content, set_type=type, set_origin=origin),
+        _SET,
+        json=json,
     )
 
 
@@ -98,7 +99,7 @@ def create_set(
     /,
     *,
     query: str | None = None,
-    described: Described = Described(),
+    described: Described = UNDESCRIBED,
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
@@ -111,82 +112,6 @@ def create_set(
         raise ConfigurationError("Say what the set is of: --content PORTFOLIO, BIB_MMS ...")
     alma_set = described.as_set(name, query=query)
     return show_answer(connection, lambda alma: alma.sets.create(alma_set), json=json)
-
-
-def combine_sets(
-    name: str,
-    operator: Literal["AND", "OR", "NOT"],
-    set1: str,
-    set2: str,
-    /,
-    *,
-    wait: Wait = False,
-    timeout: Timeout = None,
-    described: Described = Described(),
-    json: Json = False,
-    connection: Connection = FROM_ENVIRONMENT,
-) -> int:
-    """Make a set of two others. It fills after the answer.
-
-    :param name: no other set has it
-    :param operator: in both, in either, or in the first but not in the second
-    :param set1: the id of the first
-    :param set2: the id of the second
-    """
-
-    async def combined(alma: AlmaClient) -> AlmaSet:
-        return await alma.sets.combine(await described.like(name, alma, set1), operator, set1, set2)
-
-    return _made(connection, combined, wait=wait, timeout=timeout, json=json)
-
-
-def set_from_logical(
-    name: str,
-    set_id: str,
-    /,
-    *,
-    wait: Wait = False,
-    timeout: Timeout = None,
-    described: Described = Described(),
-    json: Json = False,
-    connection: Connection = FROM_ENVIRONMENT,
-) -> int:
-    """Make an itemized set of what a logical one finds now. It fills after the answer.
-
-    :param name: no other set has it
-    :param set_id: the id of the logical set
-    """
-
-    async def frozen(alma: AlmaClient) -> AlmaSet:
-        return await alma.sets.create_from_logical(await described.like(name, alma, set_id), set_id)
-
-    return _made(connection, frozen, wait=wait, timeout=timeout, json=json)
-
-
-def set_from_import(
-    name: str,
-    instance: str,
-    population: str,
-    /,
-    *,
-    wait: Wait = False,
-    timeout: Timeout = None,
-    described: Described = Described(),
-    json: Json = False,
-    connection: Connection = FROM_ENVIRONMENT,
-) -> int:
-    """Make a set of records that one run of a metadata import brought.
-
-    :param name: no other set has it
-    :param instance: the id of the run
-    :param population: one that the run names in its actions, such as TOTAL_RECORDS_IMPORTED
-    """
-    alma_set = described.as_set(name, content="BIB_MMS")
-
-    def imported(alma: AlmaClient) -> Awaitable[AlmaSet]:
-        return alma.sets.create_from_import(alma_set, instance, population)
-
-    return _made(connection, imported, wait=wait, timeout=timeout, json=json)
 
 
 def update_set(
@@ -236,21 +161,3 @@ def delete_set(set_id: str, /, *, connection: Connection = FROM_ENVIRONMENT) -> 
         return 0
 
     return finish(deleted)
-
-
-def _made(
-    connection: Connection,
-    make: Callable[[AlmaClient], Awaitable[AlmaSet]],
-    *,
-    wait: bool,
-    timeout: float | None,
-    json: bool,
-) -> int:
-    async def made(alma: AlmaClient) -> AlmaSet:
-        alma_set = await make(alma)
-        if not wait:
-            return alma_set
-        say(f"Set {alma_set.id} is made and fills.")
-        return await alma.sets.wait_until_filled(alma_set.id or "", timeout=timeout)
-
-    return show_answer(connection, made, json=json)

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Annotated, Final, Literal
 
 import anyio
+import attrs
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
@@ -37,6 +38,7 @@ def sim(
     jitter: Positive = 0.0,
     faults: Share = 0.0,
     window: Literal["fixed", "sliding", "bucket"] = "fixed",
+    job_seconds: Positive | None = None,
     seed: int = 0,
     allow_any_key: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -51,6 +53,7 @@ def sim(
     :param jitter: up to so many seconds more, at random
     :param faults: share of the calls that go wrong: refused, failed, cut off before or after they had their effect
     :param window: how calls a second are counted
+    :param job_seconds: how long each run of a job takes; by default minutes, at random
     :param seed: of whatever is random
     :param allow_any_key: take keys that do not begin with sim-
     """
@@ -64,13 +67,16 @@ def sim(
         seed=seed,
         allow_any_key=allow_any_key,
     )
-    anyio.run(attend, partial(_serve, host, port, config))
+    world = simulator.World.demo(config)
+    if job_seconds is not None:
+        world.jobs.all |= {job.id: attrs.evolve(job, duration=job_seconds) for job in world.jobs.all.values()}
+    anyio.run(attend, partial(_serve, host, port, world))
     return 0  # to be interrupted is how a server ends
 
 
-async def _serve(host: str, port: int, config: simulator.Config) -> None:
+async def _serve(host: str, port: int, world: simulator.World) -> None:
     try:
-        async with simulator.serve(simulator.World.demo(config), host=host, port=port) as server:
+        async with simulator.serve(world, host=host, port=port) as server:
             for line in _usage(server.base_url):
                 show(line)
             sys.stdout.flush()

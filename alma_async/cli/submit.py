@@ -1,7 +1,8 @@
-"""``jobs submit``: one guarded start of a job and, if asked, its end.
+"""``jobs submit`` and ``jobs wait``: one guarded start of a job, and the end of a run.
 
 Decides the exit code: 0 where the run succeeded or was only started; 1 where it ended otherwise or counted failures, since
-a run that ended with success may have failed on every record (recorded); 3 where no start is free and none is waited for.
+a run that ended with success may have failed on every record (recorded); 3 where no start is free and none is waited for, or
+where the time was over before the end.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from alma_async.alma.models.jobs import JobInstance
 from alma_async.cli.attending import finish
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import json_line, say, show
+from alma_async.cli.tables import Json, show_model
 from alma_async.errors import ConfigurationError, DeadlineExceeded, JobOverlap, JobThresholdReached
 
-__all__ = ["submit_job"]
+__all__ = ["await_run", "submit_job"]
 
 
 @Parameter(name="*", group=Group("Manner", sort_key=5))
@@ -51,6 +53,31 @@ def submit_job(
     :param param: NAME=VALUE, as often as there are parameters, such as set_id=123
     """
     return finish(partial(_submit, job, parameters(param), manner, connection))
+
+
+def await_run(
+    job: str,
+    instance: str,
+    /,
+    *,
+    timeout: Annotated[float | None, Parameter(validator=Number(gte=0))] = None,
+    json: Json = False,
+    connection: Connection = FROM_ENVIRONMENT,
+) -> int:
+    """Wait for the end of a run, whoever started it, and show it; ends with 1 where it failed, wholly or on some records.
+
+    :param job: its id, or ALL
+    :param instance: the id of the run
+    :param timeout: seconds to wait at most
+    """
+
+    async def awaited() -> int:
+        async with connection.client() as alma:
+            ended = await alma.jobs.wait(job, instance, timeout=timeout)
+        show_model(ended, json=json)
+        return _code(ended)
+
+    return finish(awaited)
 
 
 def parameters(given: Sequence[str]) -> dict[str, str]:
@@ -83,7 +110,11 @@ async def _submit(job: str, given: Mapping[str, str], manner: Manner, connection
             error.add_note(f"Look at it with: alma-async jobs instance {run.job_id} {run.instance_id}")
             raise
         _tell(run, instance, json=manner.json)
-        return 0 if instance.succeeded and not instance.failed_count else 1
+        return _code(instance)
+
+
+def _code(ended: JobInstance) -> int:
+    return 0 if ended.succeeded and not ended.failed_count else 1
 
 
 async def _start(alma: AlmaClient, job: str, given: Mapping[str, str], manner: Manner) -> JobRun:

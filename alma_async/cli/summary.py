@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from alma_async.cli.console import counted
 from alma_async.load.entries import Entry, State
 from alma_async.load.journal import Journal
 from alma_async.load.progress import Report
 
-__all__ = ["closing", "refusals"]
+__all__ = ["closing", "refusals", "stopped_line"]
 
 _TOLD: Final = {State.REJECTED: "refused", State.REVIEW: "needs review"}
 
@@ -30,10 +31,15 @@ def closing(report: Report) -> list[str]:
     pace = f" ({report.calls / report.seconds:.1f} a second)" if report.seconds else ""
     left = "" if report.remaining is None else f"; {report.remaining:,} calls remain today"
     found = [
-        f"{report.rows:,} rows: {told or 'none'}.",
-        f"{report.calls:,} calls in {report.seconds:.1f} s{pace}, {report.throttled:,} throttled{left}.",
+        f"{counted(report.rows, 'row')}: {told or 'none'}.",
+        f"{counted(report.calls, 'call')} in {report.seconds:.1f} s{pace}, {report.throttled:,} throttled{left}.",
     ]
-    return [*found, f"Stopped: {report.stopped}"] if report.pending and report.stopped else found
+    return [*found, stopped_line(report.stopped)] if report.pending and report.stopped else found
+
+
+def stopped_line(why: str) -> str:
+    """Why rows are left."""
+    return f"Stopped: {why.removeprefix('stopped ')}"
 
 
 def refusals(journal: Journal, *, most: int) -> Iterator[str]:
@@ -55,7 +61,7 @@ def _told(journal: Journal) -> Iterator[Entry]:
 
 
 def _sentence(entry: Entry) -> str:
-    why = (entry.message or "no reason was given").removeprefix(f"line {entry.line}: ")
+    why = f"; {entry.message or 'no reason was given'}".replace(f"; line {entry.line}: ", "; ")[2:]
     facts = [
         f"{name} {value}"
         for name, value in (("code", entry.code), ("tracking id", entry.tracking_id))

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from alma_async.cli import journals
 from alma_async.cli.attending import finish
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
-from alma_async.cli.console import json_line, say, show
+from alma_async.cli.console import counted, json_line, say, show
 from alma_async.cli.loading import AS_USUAL, Input
 from alma_async.cli.view import View
 from alma_async.load.audit import Audit, Finding, Mark
@@ -72,6 +72,10 @@ async def _verify(connection: Connection, given: Input, path: Path, *, ids_only:
     else:
         for line in _lines(audit):
             show(line)
+    if audit.open:
+        say(
+            f"The load is not complete, and what is extra may be its own. Go on with: {journals.resuming(path)}"
+        )
     return audit.exit_code
 
 
@@ -82,8 +86,8 @@ def _lines(audit: Audit) -> list[str]:
     what = "ids and fields" if audit.fields else "ids alone"
     return [
         *map(_sentence, audit.findings),
-        f"{audit.rows:,} rows: {', '.join(marks)}{told}.",
-        f"Compared {what} in {audit.calls:,} calls.",
+        f"{counted(audit.rows, 'row')}: {', '.join(marks)}{told}.",
+        f"Compared {what} in {counted(audit.calls, 'call')}.",
     ]
 
 

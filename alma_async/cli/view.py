@@ -1,13 +1,17 @@
-"""The live view of a load, on stderr and only where that is a terminal. What it says is a pure function of the progress."""
+"""The live view of a load, on stderr and only where that is a terminal. What it says is a pure function of the progress.
+
+Elsewhere, in the log of a nightly job, one line is said where nothing is done for a minute, and why: a host that is misspelt
+would otherwise pass hours in silence. Decides no wait and ends none.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
-from alma_async.cli.console import plain
+from alma_async.cli.console import plain, say
 from alma_async.load.progress import Progress
 
 if TYPE_CHECKING:
@@ -15,6 +19,8 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 __all__ = ["View", "clock_time", "lines"]
+
+_STILL: Final = 60  # ticks, which are seconds, without a row done
 
 
 def clock_time(seconds: float) -> str:
@@ -49,7 +55,7 @@ def lines(now: Progress, *, waiting: str | None, since: float) -> list[str]:
 
 
 class View:
-    """Shows the progress it is called with. Does nothing at all where stderr is no terminal."""
+    """Shows the progress it is called with; where stderr is no terminal, only why it stands still."""
 
     def __init__(self, title: str, *, held: Callable[[], str]) -> None:
         """``held`` says why the governor lets nobody go, or nothing."""
@@ -58,6 +64,8 @@ class View:
         self._live: Live | None = None
         self._progress: Progress | None = None
         self._since: float | None = None
+        self._done = 0
+        self._still = 0
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
@@ -78,13 +86,26 @@ class View:
     def __call__(self, progress: Progress) -> None:
         """How far the load is now."""
         self._progress = progress
-        self.tick()
+        self._draw(progress)
 
     def tick(self) -> None:
-        """Draw it again: the load may say nothing for hours while the day's calls are spent."""
-        if self._live is None or self._progress is None:
+        """Draw it again, once a second: the load may say nothing for hours while the day's calls are spent."""
+        if self._progress is None:
             return
-        now = self._progress
+        if self._live is None:
+            self._tell(self._progress)
+        self._draw(self._progress)
+
+    def _tell(self, now: Progress) -> None:
+        self._still = self._still + 1 if now.done == self._done else 0
+        self._done = now.done
+        if self._still == _STILL:
+            why = now.waiting or self._held()
+            say(f"Nothing was done for a minute{f', because {why}' if why else ''}")
+
+    def _draw(self, now: Progress) -> None:
+        if self._live is None:
+            return
         waiting = now.waiting or self._held() or None
         if waiting is None:
             self._since = None

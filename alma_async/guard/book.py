@@ -191,7 +191,7 @@ class Book:
         due = [
             run
             for run in self.runs.values()
-            if run.state in OCCUPIES and run.look_at <= now.latest and key in (None, run.key)
+            if run.state in OCCUPIES and run.look_at <= now.at and key in (None, run.key)
         ]
         for run in due:
             self.runs[run.key] = attrs.evolve(run, look_at=now.at + look(now.at - run.reserved_at))

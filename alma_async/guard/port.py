@@ -1,4 +1,4 @@
-"""What the guard asks of Alma: the time, a job's runs, one run, and a start. Values and one protocol; ``alma.jobs`` answers.
+"""What the guard asks of Alma: the time, a job's runs, one run, and a start. Values and one protocol; ``alma.job_port`` answers.
 
 Times are seconds since 1970 on the *server's* clock throughout: neither the client's wall clock nor its time zone is
 ever compared with them.

@@ -50,8 +50,8 @@ class Patience:
     ``quarantine``: how long after its deadline a submission may still be carried out. ``refused`` and ``overlap``: how
     long a refusal blocks the job where nothing better is known. ``line``: how long a waiter that shows no sign of life
     keeps its place. A running job is looked at after ``look_first`` seconds, and again whenever it has grown older by
-    the share ``look_share``, at least each ``look_longest``; one older than ``alarm`` is told in the log. ``glance``:
-    between two looks into the ledger for what other processes wrote.
+    the share ``look_share`` (so much longer a slot may seem taken), at least each ``look_longest``; one older than
+    ``alarm`` is told in the log. ``glance``: between two looks into the ledger for what other processes wrote.
     """
 
     quarantine: float = attrs.field(default=300.0, validator=_positive)
@@ -59,7 +59,7 @@ class Patience:
     overlap: float = attrs.field(default=300.0, validator=_positive)
     line: float = attrs.field(default=120.0, validator=_positive)
     look_first: float = attrs.field(default=5.0, validator=_positive)
-    look_share: float = attrs.field(default=0.02, validator=_positive)
+    look_share: float = attrs.field(default=0.01, validator=_positive)
     look_longest: float = attrs.field(default=60.0, validator=_positive)
     alarm: float = attrs.field(default=86400.0, validator=_positive)
     glance: float = attrs.field(default=1.0, validator=_positive)

@@ -36,16 +36,20 @@ class Field:
     places: tuple[str, ...]
 
 
-def put(portfolio: Portfolio, name: str, value: Any) -> None:
-    """Set a field, unless it says the same already."""
+def put(portfolio: Portfolio, name: str, value: Any) -> Difference | None:
+    """Set a field, unless it says the same already; what that changes."""
     field = FIELDS[name]
-    if field.show(portfolio) != field.spell(value):
-        field.put(portfolio, value)
+    old = field.show(portfolio)
+    if old == field.spell(value):
+        return None
+    field.put(portfolio, value)
+    new = field.show(portfolio)
+    return Difference(name, old, new) if old != new else None
 
 
-def differences(old: Portfolio, new: Portfolio, *, of: Iterable[str] | None = None) -> tuple[Difference, ...]:
-    """What differs, field by field; ``of`` names those to look at."""
-    told = ((name, FIELDS[name].show(old), FIELDS[name].show(new)) for name in of or FIELDS)
+def differences(old: Portfolio, new: Portfolio) -> tuple[Difference, ...]:
+    """What differs, field by field."""
+    told = ((name, field.show(old), field.show(new)) for name, field in FIELDS.items())
     return tuple(Difference(*one) for one in told if one[1] != one[2])
 
 

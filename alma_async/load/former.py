@@ -34,15 +34,15 @@ def digest(portfolio: Mapping[str, Any]) -> bytes:
 
 def _told(value: Any) -> Any:
     """What a value says, in one form; "" for nothing."""
+    if value is None or isinstance(value, str):
+        return (value or "").removesuffix("Z")
     if isinstance(value, dict):
-        members = {name: _told(inner) for name, inner in value.items() if name not in ("desc", "link")}
-        said = sorted((name, inner) for name, inner in members.items() if inner != "")
-        return said[0][1] if [name for name, _ in said] == ["value"] else tuple(said) or ""
+        members = ((name, _told(value[name])) for name in sorted(value) if name not in ("desc", "link"))
+        said = tuple(member for member in members if member[1] != "")
+        return said[0][1] if len(said) == 1 and said[0][0] == "value" else said or ""
     if isinstance(value, list):
         return tuple(map(_told, value)) or ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "" if value is None else str(value).removesuffix("Z")
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def changed(portfolio: Portfolio, former: Former) -> str | None:

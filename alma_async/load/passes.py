@@ -51,15 +51,14 @@ class Run:
     stopping: bool = False
     stopped: AlmaError | None = None
     _told: float = float("-inf")
-    _boot: str = attrs.field(
-        factory=lambda: uuid4().hex
-    )  # where the machine's is unknown, each process is taken for one
+    _boot: str = attrs.field(init=False)
     _after: int = 0  # the rows of the file begin after this one of the journal
     _circuit: Circuit = attrs.field(factory=Circuit)
     _patience: Patience = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         alma = self.order.alma
+        self._boot = alma.clock.boot() or uuid4().hex  # where it is unknown, each run is taken for one
         once = alma.with_options(retry=attrs.evolve(alma.options.retry, attempts=1), on_outcome=self.called)
         self._patience = Patience(
             clock=alma.clock,
@@ -225,7 +224,7 @@ class Run:
     def moment(self) -> Moment:
         """Now, as it is written down."""
         clock = self.order.alma.clock
-        return Moment(wall=clock.wall(), mono=clock.now(), boot=clock.boot() or self._boot)
+        return Moment(wall=clock.wall(), mono=clock.now(), boot=self._boot)
 
     def tell(self, *, force: bool = False) -> None:
         """Say how far it is, at most ten times a second."""

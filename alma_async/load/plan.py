@@ -15,7 +15,7 @@ import attrs
 from alma_async.alma.models.common import Coded, Linked, ResourceMetadata
 from alma_async.alma.models.electronic import CollectionAndService, Portfolio
 from alma_async.load.entries import Action, Difference
-from alma_async.load.fields import Wall, differences, put, url_of
+from alma_async.load.fields import Wall, put, url_of
 from alma_async.load.former import anew, put_back
 from alma_async.load.rows import Clear, Embargo, Period, Row
 
@@ -135,10 +135,8 @@ def merged(portfolio: Portfolio, row: Row, rules: Rules) -> tuple[Portfolio, tup
     wanted = copy(portfolio)  # what is set below is set in these three, no more: a deep copy costs 2 ms
     wanted.linking_details = copy(portfolio.linking_details)
     wanted.coverage_details = copy(portfolio.coverage_details)
-    named = _named(row, rules)
-    for name, value in named.items():
-        put(wanted, name, value)
-    return wanted, differences(portfolio, wanted, of=named) if named else ()
+    changes = [put(wanted, name, value) for name, value in _named(row, rules).items()]
+    return wanted, tuple(filter(None, changes))
 
 
 def _named(row: Row, rules: Rules) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from hashlib import blake2b
+from operator import attrgetter
 from typing import Any, Final
 
 import attrs
@@ -60,6 +61,7 @@ CREATE INDEX identifier_value ON identifier (value);
 
 _MOMENT: Final = ("wall", "mono", "boot")
 _COLUMNS: Final = tuple(column.split()[0] for column in TABLES["entry"])
+_PLAIN: Final = attrgetter(*(name for name in _COLUMNS if name not in _MOMENT))
 
 # What most portfolios say, so that a former state takes some 300 bytes instead of 2,000. Part of the format.
 _USUAL: Final = (
@@ -136,12 +138,9 @@ def verified(what: str, record: tuple[Any, ...]) -> tuple[Any, ...]:
 def values_of(entry: Entry) -> tuple[Any, ...]:
     """An entry as columns: enums by value, differences as JSON, a moment as its three parts."""
     differences = dumps([attrs.astuple(d) for d in entry.differences]).decode() if entry.differences else None
-    plain = {"state": entry.state.value, "step": entry.step.value, "differences": differences}
-    since = entry.since
-    return tuple(
-        plain[name] if name in plain else getattr(since if name in _MOMENT else entry, name, None)
-        for name in _COLUMNS
-    )
+    n, line, state, step, *others, _, left = _PLAIN(entry)
+    moment = entry.since and (entry.since.wall, entry.since.mono, entry.since.boot)
+    return (n, line, state.value, step.value, *others, differences, left, *(moment or (None, None, None)))
 
 
 def entry_of(record: tuple[Any, ...]) -> Entry:

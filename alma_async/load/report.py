@@ -21,7 +21,7 @@ from typing import IO, Any, Final, TypeAlias
 from unicodedata import normalize
 
 from alma_async.errors import ConfigurationError
-from alma_async.load.entries import Entry
+from alma_async.load.entries import Entry, State
 from alma_async.load.journal import Journal
 from alma_async.wire.codec import dumps
 
@@ -46,10 +46,10 @@ _LONGEST: Final = 32_767  # characters of an xlsx cell (documented by Microsoft)
 Record: TypeAlias = Mapping[str, str | int | Mapping[str, str] | None]
 
 
-def record(entry: Entry) -> Record:
-    """The columns of one row of the load."""
+def record(entry: Entry, *, planned: bool = False) -> Record:
+    """The columns of one row of the load, or of a dry run, in which nothing is done but ``planned``."""
     told = {
-        "state": entry.state.value,
+        "state": "planned" if planned and entry.state is State.DONE else entry.state.value,
         "before": {difference.field: difference.old for difference in entry.differences},
         "after": {difference.field: difference.new for difference in entry.differences},
     }
@@ -141,9 +141,9 @@ def write_report(journal: Journal, path: Path) -> int:
 
 
 def _records(journal: Journal) -> Iterator[Record]:
-    after = 0
+    after, planned = 0, bool(journal.meta().get("dry"))
     while entries := journal.entries(after=after, limit=_SLICE):
-        yield from map(record, entries)
+        yield from (record(entry, planned=planned) for entry in entries)
         after = entries[-1].n
 
 

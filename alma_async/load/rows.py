@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import Enum
-from typing import Final, Literal, cast
+from typing import Final, Literal, TypeVar, cast
 
 import attrs
 
@@ -81,7 +81,10 @@ def _numbers(*parts: str | None) -> tuple[int, ...]:
     return tuple(int(part) for part in parts if part is not None)
 
 
-def later(date: tuple[int, ...], *, than: tuple[int, ...]) -> bool:
+Part = TypeVar("Part", int, str)  # as text, of equal length: 05, not 5
+
+
+def later(date: tuple[Part, ...], *, than: tuple[Part, ...]) -> bool:
     """Whether one date is later than another as far as both are known: 2010-05 is not later than 2010."""
     known = min(len(date), len(than))
     return date[:known] > than[:known]

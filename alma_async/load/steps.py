@@ -152,13 +152,15 @@ class Way(Witnessed):
         if action == "updated":
             self._keep(present)
         answer = await self._witnessed(action, fields).update(*self.steps.place, wanted)
+        left = self.entry.left  # of this answer, if it was whole
         if not is_whole(answer):
             answer = await self.steps.lookup.get(self._portfolio_id)
+            left = digest(unstructure(answer))
         if missing := self._merged(answer)[1]:
             told = ", ".join(f"{d.field} ({d.old!r} instead of {d.new!r})" for d in missing)
             self._end(State.REVIEW, message=f"Alma answered well but did not take: {told}.")
         else:
-            self._end(State.DONE, left=digest(unstructure(answer)), message=self._remark)
+            self._end(State.DONE, left=left, message=self._remark)
 
     @property
     def _remark(self) -> str:

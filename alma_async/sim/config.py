@@ -62,6 +62,8 @@ class Config:
     in_network: bool = False
     jobs_running: int = 3
     job_starts: int = 5
+    job_window: float = 3600.0
+    """Seconds for which a start of a job counts: an hour, unless it is told in a shorter time."""
     running_code: Literal["402222", "402223"] = "402222"
     """The code for too many running jobs; the other one stands for too many starts of one job."""
     ui_starts_count: bool = False

@@ -14,10 +14,10 @@ from alma_async.sim.config import Config
 from alma_async.sim.job_runs import Job, Run
 from alma_async.sim.tally import busiest
 
-__all__ = ["HOUR", "most_running", "most_starts", "starts", "threshold"]
+__all__ = ["most_running", "most_starts", "starts", "threshold"]
 
-HOUR = 3600.0 - 1e-6
-"""Starts exactly an hour apart share none, whichever way their stamps were rounded."""
+_ROUNDING = 1e-6
+"""Starts exactly a window apart share none, whichever way their stamps were rounded."""
 
 
 def threshold(job: Job, runs: Iterable[Run], config: Config, *, now: float) -> str | None:
@@ -27,7 +27,7 @@ def threshold(job: Job, runs: Iterable[Run], config: Config, *, now: float) -> s
     if sum(run.by_api and not run.ended(now) for run in runs) >= config.jobs_running:
         return running
     counted = (run for run in runs if run.job.id == job.id and (run.by_api or config.ui_starts_count))
-    recent = sum(run.submitted_at > now - HOUR for run in counted)
+    recent = sum(run.submitted_at > now - (config.job_window - _ROUNDING) for run in counted)
     return starts if recent >= config.job_starts else None
 
 
@@ -52,6 +52,7 @@ def starts(runs: Iterable[Run]) -> dict[str, list[float]]:
     return {job_id: sorted(of_job) for job_id, of_job in stamps.items()}
 
 
-def most_starts(runs: Iterable[Run]) -> dict[str, int]:
-    """The most starts of each job in any hour."""
-    return {job_id: busiest(stamps, window=HOUR) for job_id, stamps in starts(runs).items()}
+def most_starts(runs: Iterable[Run], config: Config) -> dict[str, int]:
+    """The most starts of each job in any hour (or whatever the window is)."""
+    window = config.job_window - _ROUNDING
+    return {job_id: busiest(stamps, window=window) for job_id, stamps in starts(runs).items()}

@@ -134,7 +134,7 @@ class Jobs:
         return {
             "starts": starts(self.runs),
             "most_running": most_running(self.runs),
-            "most_starts": most_starts(self.runs),
+            "most_starts": most_starts(self.runs, self._records.config),
             "refused_starts": dict(self.refused),
         }
 

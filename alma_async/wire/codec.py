@@ -260,7 +260,7 @@ def _model_reader(cls: type[Model], converter: cattrs.Converter) -> Read:
     hooks: dict[str, Any] = {
         name: override(struct_hook=converter.get_structure_hook(kind)) for name, kind in _kinds(cls).items()
     }
-    read = make_dict_structure_fn(cls, converter, **hooks)
+    read = make_dict_structure_fn(cls, converter, _source=override(omit=True), **hooks)
 
     def structure(raw: Any, _: Any) -> Model:
         if isinstance(raw, dict):

@@ -49,6 +49,17 @@ def test_found_by_path_or_name(tmp_path: Path) -> None:
         journals.find(str(tmp_path / "other.load"))
 
 
+def test_a_list_is_no_journal(tmp_path: Path) -> None:
+    """A file of another kind is told as such, and not as a journal that failed; an empty one may become a journal."""
+    path = tmp_path / "list.csv"
+    path.touch()
+    assert journals.find(str(path)) == path
+    assert journals.checked(tmp_path / "new.load") == tmp_path / "new.load"
+    path.write_text("mms_id,url\n")
+    with pytest.raises(ConfigurationError, match="is no journal"):
+        journals.find(str(path))
+
+
 def test_elsewhere_the_path_is_the_name(tmp_path: Path) -> None:
     """A journal outside the state directory is resumed by its path, quoted for the shell."""
     assert journals.resuming(Path("/a b/x.load")) == "alma-async resume '/a b/x.load'"

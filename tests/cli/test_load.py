@@ -154,7 +154,10 @@ def test_the_reserve_is_3_and_resume_ends_it(shell: Shell, served: Served, title
 def test_resume_of_nothing_is_2(shell: Shell) -> None:
     """A name that no journal has ends with 2; no journal is made."""
     ran = shell("resume", "no-such")
-    assert (ran.code, shell("resume").out) == (2, "")
+    assert ran.code == 2
+    none = shell("resume")
+    assert (none.code, none.out) == (0, "")
+    assert none.err.startswith("There are no journals in ")
     assert "no journal 'no-such'" in ran.err
 
 
@@ -282,10 +285,21 @@ def test_a_journal_in_use_is_75(shell: Shell, served: Served, titles: Titles, tm
     assert "Go on" not in ran.err
 
 
+def test_a_list_in_the_place_of_the_journal_is_2(shell: Shell, served: Served, titles: Titles) -> None:
+    """A file that never was a journal is not written to, and is wrong use."""
+    file = titles(1)
+    before = file.read_bytes()
+    for tokens in (("load", file, *TO, "--journal", file), ("resume", file), ("undo", file)):
+        with served():
+            ran = shell(*tokens)
+        assert (ran.code, file.read_bytes()) == (2, before)
+        assert "is no journal" in ran.err
+
+
 def test_a_broken_journal_is_74(shell: Shell, served: Served, titles: Titles, tmp_path: Path) -> None:
-    """A file that is no database is no journal."""
+    """A journal of which the disk has lost most is the journal's failure."""
     path = tmp_path / "mine.load"
-    path.write_bytes(b"no database at all" * 100)
+    path.write_bytes(b"SQLite format 3\0" + b"no database at all" * 100)
     with served():
         ran = shell("load", titles(1), *TO, "--journal", path)
     assert ran.code == 74
@@ -404,4 +418,4 @@ def test_a_workbook_for_alma_loads(shell: Shell, served: Served, tmp_path: Path)
         assert ran.err.startswith("Taken for alma-loader: the header names localized, ")
         (held,) = world.portfolios.all.values()
         assert (held["public_note"], held["availability"]["value"]) == ("On site", "11")
-        assert shell("resume", journal_of(ran.err)).out.startswith("1 rows: 1 created.")
+        assert shell("resume", journal_of(ran.err)).out.startswith("1 row: 1 created.")

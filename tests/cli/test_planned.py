@@ -51,6 +51,7 @@ def test_json_is_a_row_a_line_and_the_summary(
         assert not world.portfolios.all
     *rows, summary = map(json.loads, ran.out.splitlines())
     assert [(row["line"], row["action"]) for row in rows] == [(2, "created"), (3, "created"), (4, "created")]
+    assert {row["state"] for row in rows} == {"planned"}
     assert rows[0]["before"]["url"] == ""
     assert rows[0]["after"]["url"] == "https://titles.example.org/0"
     assert (summary["created"], summary["dry_run"], summary["price"]["calls"]) == (3, True, 4)
@@ -64,7 +65,7 @@ def test_the_spreadsheet_of_a_dry_run(shell: Shell, served: Served, titles: Titl
     assert ran.code == 0
     assert ran.out.startswith("4 rows: 4 to be created.")
     cells = list(openpyxl.load_workbook(path).active.iter_rows(values_only=True))  # type: ignore[union-attr]
-    assert [row[4] for row in cells] == ["action", *["created"] * 4]
+    assert [row[3:5] for row in cells] == [("state", "action"), *[("planned", "created")] * 4]
 
 
 @pytest.mark.slow
@@ -79,6 +80,7 @@ def test_a_dry_run_that_stopped_is_resumed_by_name(shell: Shell, served: Served,
         assert ran.code == 3, ran.err
         name = next(journals.directory().glob("*-plan-*.load")).stem
         assert f"Go on with: alma-async resume {name}\n" in ran.err
+        assert "\nStopped: " in ran.out
         assert " plan " in next(line for line in shell("resume").out.splitlines() if line.startswith(name))
         world.configure(sim.Config(rate=None, quota=100_000))
         ended = shell("resume", name, "--institution", "a third")
@@ -109,6 +111,8 @@ def test_a_plan_that_somebody_named_stays(
         ({"remaining": 120}, ["25.00% of the 120", "does not leave the reserve"]),
         ({"remaining": None}, ["not known"]),
         ({"per_second": 0.1, "resets_in": 60.0}, ["5 minutes", "beyond midnight"]),
+        ({"per_second": 30.0}, ["30 calls", " 1 second at"]),
+        ({"per_second": 300.0}, ["less than a second at"]),
     ],
 )  # fmt: skip
 def test_the_price_in_words(quote: dict[str, float | None], told: list[str]) -> None:

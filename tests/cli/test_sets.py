@@ -1,4 +1,4 @@
-"""Sets from the shell: made in each way, changed, listed, deleted."""
+"""Sets from the shell: made, changed, listed, deleted."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import json
 
 import pytest
 
-from alma_async import sim
 from tests.cli.conftest import Served, Shell
-from tests.cli.test_electronic import fill
 
 OF_PORTFOLIOS = ("--content", "PORTFOLIO")
 
@@ -37,61 +35,12 @@ def test_the_life_of_a_set(shell: Shell, served: Served) -> None:
         assert [one.kept["name"] for one in world.sets.all.values()] == ["Hulls"]
 
 
-def test_a_query_makes_it_logical(shell: Shell, served: Served) -> None:
-    """With --query the set is a logical one, and from-logical freezes what it finds, of the same content without being told."""
-    with served(set_fill_delay=0.0) as world:
-        fill(world, 3)
-        query = 'PORTFOLIO where PORTFOLIO ((availability EQUALS "11"))'
-        logical = json.loads(shell("sets", "create", "All", *OF_PORTFOLIOS, "--query", query, "--json").out)
-        assert logical["type"]["value"] == "LOGICAL"
-        frozen = json.loads(shell("sets", "from-logical", "Frozen", logical["id"], "--json").out)
-        assert (frozen["type"]["value"], frozen["content"]["value"]) == ("ITEMIZED", "PORTFOLIO")
-
-
-def test_sets_of_sets(shell: Shell, served: Served) -> None:
-    """A set of two others holds what the operator says, of their content without being told."""
-    with served(set_fill_delay=0.0) as world:
-        fill(world, 3)
-        ids = [*world.portfolios.all]
-        sets = [
-            json.loads(shell("sets", "create", name, *OF_PORTFOLIOS, "--json").out)["id"] for name in "ab"
-        ]
-        assert shell("sets", "add", sets[0], *ids[:2]).code == 0
-        assert shell("sets", "add", sets[1], *ids[1:]).code == 0
-        both = json.loads(shell("sets", "combine", "both", "AND", *sets, "--json").out)
-        told = shell("sets", "members", both["id"], "--json").out
-        assert [json.loads(line)["id"] for line in told.splitlines()] == [ids[1]]
-
-
-def test_waiting_ends_with_the_timeout(shell: Shell, served: Served) -> None:
-    """A set that has not filled in time is told with 3; it was made, and its id is said."""
-    with served(set_fill_delay=1e6) as world:
-        fill(world, 2)
-        first = json.loads(shell("sets", "create", "a", *OF_PORTFOLIOS, "--json").out)["id"]
-        shell("sets", "add", first, *world.portfolios.all)
-        ran = shell("sets", "combine", "c", "OR", first, first, "--wait", "--timeout", "0.1")
-        assert (ran.code, ran.out) == (3, "")
-        assert [*world.sets.all][-1] in ran.err
-
-
-def test_a_set_of_an_import(shell: Shell, served: Served) -> None:
-    """What a run of an import brought becomes a set of bibs."""
-    with served() as world:
-        for n in "123":
-            world.add_bib(f"990000000{n}", n)
-        run = world.jobs.start_by_others(sim.DEMO_IMPORT, now=0.0, duration=0.0)
-        ran = shell("sets", "from-import", "Brought", run.id, "TOTAL_RECORDS_IMPORTED", "--json")
-        assert ran.code == 0, ran.err
-        assert json.loads(ran.out)["content"]["value"] == "BIB_MMS"
-        assert shell("sets", "from-import", "Else", run.id, "NONSENSE").code == 2
-
-
 @pytest.mark.parametrize(
     ("tokens", "told"),
     [
         (("create", "Tides"), "--content"),
         (("update", "9500"), "what to change"),
-        (("combine", "x", "XOR", "1", "2"), "XOR"),
+        (("list", "--origin", "CZ"), "--origin"),
         (("get", "../users"), "id"),
     ],
 )
@@ -103,6 +52,27 @@ def test_wrong_use_is_2_and_sends_nothing(
         ran = shell("sets", *tokens)
         assert (ran.code, ran.out, len(world.tally.received)) == (2, "", 0)
     assert told in ran.err
+
+
+def test_a_query_makes_it_logical(shell: Shell, served: Served) -> None:
+    """With --query the set is a logical one, and is listed as such."""
+    with served():
+        query = 'PORTFOLIO where PORTFOLIO ((availability EQUALS "11"))'
+        made = json.loads(shell("sets", "create", "All", *OF_PORTFOLIOS, "--query", query, "--json").out)
+        assert (made["type"]["value"], made["query"]["value"]) == ("LOGICAL", query)
+        for kind, count in (("LOGICAL", 1), ("ITEMIZED", 0)):
+            assert len(shell("sets", "list", "--type", kind, "--json").out.splitlines()) == count
+
+
+def test_sets_by_their_origin(shell: Shell, served: Served) -> None:
+    """Sets of the Community Zone are listed on request, and are not among those of the institution."""
+    with served() as world:
+        for name in ("Ours", "Theirs"):
+            assert shell("sets", "create", name, *OF_PORTFOLIOS).code == 0
+        [*world.sets.all.values()][1].kept["origin"] = {"value": "UI_CZ"}
+        for asked, name in (((), "Ours"), (("--origin", "UI"), "Ours"), (("--origin", "UI_CZ"), "Theirs")):
+            (row,) = shell("sets", "list", *asked, "--json").out.splitlines()
+            assert json.loads(row)["name"] == name
 
 
 def test_a_name_that_is_taken_is_2(shell: Shell, served: Served) -> None:

@@ -52,6 +52,20 @@ def test_a_switch_that_cannot_be_is_2(shell: Shell, options: tuple[str, str], to
 
 
 @pytest.mark.slow
+def test_jobs_of_a_second(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --job-seconds a run ends after these, and not after the minutes of a real one."""
+    process = shell.start("sim", "--port", "0", "--latency", "0", "--job-seconds", "0.5")
+    assert process.stdout is not None
+    for line in [process.stdout.readline() for _ in range(7)][:2]:
+        name, _, value = line.strip().removeprefix("export ").partition("=")
+        monkeypatch.setenv(name, value)
+    made = json.loads(shell("sets", "create", "Some", "--content", "PORTFOLIO", "--json").out)
+    ran = shell("jobs", "submit", "M50", "--param", f"set_id={made['id']}", "--wait", "--timeout", "15")
+    process.send_signal(signal.SIGTERM)
+    assert (ran.code, shell.wait(process).code) == (0, 0), ran.err
+
+
+@pytest.mark.slow
 def test_others_and_faults_can_be_switched_on(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """With --foreign others draw on the day's calls; with --faults 1 every call goes wrong; SIGTERM ends it, too."""
     switches = ("--latency", "0", "--jitter", "0.01", "--rate", "0", "--foreign", "5000", "--faults", "1")

@@ -119,6 +119,27 @@ def test_not_ended_in_time_is_3(shell: Shell, served: Served) -> None:
     assert f"alma-async jobs instance {JOB} {run.id}" in ran.err
 
 
+@pytest.mark.parametrize(("failed", "code"), [(0.0, 0), (0.5, 1)])
+def test_a_run_can_be_waited_for_later(shell: Shell, served: Served, failed: float, code: int) -> None:
+    """``jobs wait`` shows the end of a run that was started before, by job or by ALL, and tells its failures with 1."""
+    with served() as world:
+        started = json.loads(shell(*SUBMIT, quick(world, failed=failed), "--json").out)["instance_id"]
+        for job in (JOB, "ALL"):
+            ran = shell("jobs", "wait", job, started, "--json")
+            told = json.loads(ran.out)
+            assert (ran.code, told["id"], told["status"]["value"]) == (code, started, "COMPLETED_SUCCESS")
+
+
+def test_a_wait_ends_with_its_timeout(shell: Shell, served: Served) -> None:
+    """A run that outlasts --timeout is told with 3; a timeout that is none, with its option."""
+    with served() as world:
+        started = json.loads(shell(*SUBMIT, quick(world, seconds=1e6), "--json").out)["instance_id"]
+        ran = shell("jobs", "wait", JOB, started, "--timeout", "0.1")
+        assert (ran.code, ran.out) == (3, "")
+        ran = shell("jobs", "wait", JOB, started, "--timeout", "-1")
+        assert (ran.code, "--timeout" in ran.err) == (2, True)
+
+
 @pytest.mark.slow
 def test_an_interrupted_wait_leaves_the_run_told(shell: Shell, served: Served) -> None:
     """Ctrl-C while waiting ends with 130; the run was told before, and goes on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from alma_async.cli.summary import closing, refusals
+from alma_async.cli.summary import closing, refusals, stopped_line
 from alma_async.load.entries import Entry, State
 from alma_async.load.journal import Journal
 from alma_async.load.progress import Report
@@ -28,12 +28,22 @@ def test_refusals_are_bounded_and_say_all_they_know(tmp_path: Path) -> None:
                 Entry(n=1, line=2, state=State.DONE, action="created"),
                 Entry(n=2, line=3, state=State.REJECTED, message="line 3: url is none"),
                 Entry(n=3, line=4, state=State.REVIEW, message="Unclear.", code="401", tracking_id="E01"),
-                *(Entry(n=n, line=n + 1, state=State.REJECTED, message="no") for n in range(4, 1500)),
+                Entry(
+                    n=4, line=5, state=State.REJECTED, message="line 5: no date; line 5: no url; line 6: no"
+                ),
+                *(Entry(n=n, line=n + 1, state=State.REJECTED, message="no") for n in range(5, 1500)),
             ]
         )
-        told = list(refusals(journal, most=2))
+        told = list(refusals(journal, most=3))
     assert told == [
         "line 3: refused: url is none",
         "line 4: needs review: Unclear. (code 401, tracking id E01)",
-        "... and 1,496 more; --report lists all.",
+        "line 5: refused: no date; no url; line 6: no",
+        "... and 1,495 more; --report lists all.",
     ]
+
+
+def test_why_it_stopped_is_said_once() -> None:
+    """The word is not doubled where the load's own reason begins with it."""
+    assert stopped_line("stopped on request") == "Stopped: on request"
+    assert stopped_line("The calls are spent.") == "Stopped: The calls are spent."

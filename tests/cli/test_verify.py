@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from alma_async.cli import journals
+from alma_async.load.entries import Entry, State
+from alma_async.load.journal import Journal
 from tests.cli.conftest import TO, Served, Shell
 
 Titles = Callable[..., Path]
@@ -64,7 +66,29 @@ def test_without_the_file_ids_are_compared(shell: Shell, served: Served, titles:
         ran = shell("verify", name)
     assert ran.code == 0
     assert "only ids are compared" in ran.err
-    assert "ids alone in 1 calls" in ran.out
+    assert "ids alone in 1 call." in ran.out
+
+
+def test_of_a_load_that_is_not_complete(shell: Shell, served: Served, titles: Titles) -> None:
+    """What is open is counted, and how to go on is said, since what is extra may be the load's own."""
+    with served():
+        name = loaded(shell, titles(3))
+        path = journals.directory() / f"{name}.load"
+        with Journal(path) as journal:
+            journal.add([Entry(n=4, line=5, state=State.PENDING)])
+        ran = shell("verify", name, "--ids-only")
+    assert ran.code == 1
+    assert "1 open" in ran.out
+    assert f"Go on with: alma-async resume {name}\n" in ran.err
+
+
+def test_a_journal_of_a_program_is_2(shell: Shell, tmp_path: Path) -> None:
+    """One that Python began says where to go on with it."""
+    with Journal(tmp_path / "python.load") as journal:
+        journal.note({"planned": "1"})
+    ran = shell("verify", tmp_path / "python.load")
+    assert ran.code == 2
+    assert "in Python, where it was begun" in ran.err
 
 
 def test_no_journal_is_2(shell: Shell) -> None:

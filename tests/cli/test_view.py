@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 
+import attrs
 import pytest
 
 from alma_async.cli.view import View, clock_time, lines
@@ -44,11 +45,26 @@ def test_why_it_waits() -> None:
 
 
 def test_silent_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    """Redirected, the view writes not one byte."""
+    """Redirected, the view writes not one byte while rows are done."""
     with View("titles", held=lambda: "something") as view:
-        view(HALF)
-        view.tick()
+        for done in range(200):
+            view(attrs.evolve(HALF, pending=500 - done))
+            view.tick()
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("held", "told"), [("no\x1b answer", ", because no\\u001b answer"), ("", "")])
+def test_a_standstill_is_told_in_a_log(held: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Redirected, a minute without a row done is one line with its reason; the next standstill is another."""
+    with View("titles", held=lambda: held) as view:
+        view(HALF)
+        for _ in range(500):
+            view.tick()
+        assert capsys.readouterr() == ("", f"Nothing was done for a minute{told}\n")
+        view(attrs.evolve(HALF, pending=499))
+        for _ in range(500):
+            view.tick()
+    assert capsys.readouterr() == ("", f"Nothing was done for a minute{told}\n")
 
 
 def test_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

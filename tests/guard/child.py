@@ -1,31 +1,45 @@
-"""A process of its own for the tests: ``python -m tests.guard.child PORT LEDGER WINDOW KEY JOB…`` submits each job."""
+"""A process of its own: ``python -m tests.guard.child URL FOLDER WINDOW MARGIN JOB…`` submits each job.
+
+It says when it is ready, and begins when it is told its place among those who begin.
+"""
 
 from __future__ import annotations
 
 import sys
-from functools import partial
 from pathlib import Path
 
 import anyio
 
+from alma_async import Limits
+from alma_async.alma.job_port import AlmaJobPort
 from alma_async.clock import Clock
-from alma_async.guard import JobGuard, JobLimits, Patience, SqliteLedger
-from tests.guard.ports import RemotePort
+from alma_async.guard import JobGuard, JobLimits, Patience, job_ledger
+from tests.guard.planner import client, submit_share
+
+HOUR = 3600.0
+APART = 0.02  # seconds between two that begin
 
 
-async def main(number: int, path: Path, window: float, key: str, jobs: list[str]) -> None:
-    clock = Clock()
-    guard = JobGuard(
-        SqliteLedger(path),
-        RemotePort(number, clock),
-        clock=clock,
-        limits=JobLimits(window=window, margin=0.01),
-        patience=Patience(quarantine=0.5, look_first=0.05, look_longest=0.05, glance=0.05),
+async def main(base_url: str, folder: Path, window: float, margin: float, jobs: list[str]) -> None:
+    clock, ledger = Clock(), job_ledger(base_url, directory=folder)
+    share, whole = window / HOUR, Patience()
+    patience = Patience(
+        look_first=max(share * whole.look_first, 0.1),
+        look_longest=max(share * whole.look_longest, 0.1),
+        refused=share * whole.refused,
+        glance=max(share * whole.glance, 0.05),
     )
-    async with anyio.create_task_group() as tasks:
-        for n, job in enumerate(jobs):
-            tasks.start_soon(partial(guard.submit, job, key=f"{key}{n}"))
+    async with client(base_url, folder, ledger, clock=clock, limits=Limits(per_second=400)) as alma:
+        await alma.request("GET", "/almaws/v1/conf/test")
+        port = AlmaJobPort(alma._session, alma.options)
+        limits = JobLimits(window=window, margin=margin)
+        guard = JobGuard(ledger, port, clock=clock, limits=limits, patience=patience)
+        print("ready", flush=True)
+        begin = clock.now() + APART * float(sys.stdin.readline())
+        await submit_share(guard.submit, clock, jobs, begin=begin, each=APART)
+    ledger.close()
 
 
 if __name__ == "__main__":
-    anyio.run(main, int(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]), sys.argv[4], sys.argv[5:])
+    url, place, window, margin, *jobs = sys.argv[1:]
+    anyio.run(main, url, Path(place), float(window), float(margin), jobs)

@@ -1,20 +1,16 @@
-"""Ports to the model server: in the same loop with faults, and over loopback for real processes.
+"""The port to the model server, in the same loop and with faults.
 
-Each tells its witness what a session tells it: the intent before the first byte, and what became of it, also when cancelled.
+It tells its witness what a session tells it: the intent before the first byte, and what became of it, also when cancelled.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import anyio
 import attrs
-from anyio.streams.buffered import BufferedByteReceiveStream
 
 from alma_async.clock import Clock
 from alma_async.errors import JobThresholdReached, NotSent, OutcomeUnknown
@@ -121,83 +117,3 @@ class ModelPort:
         if self.crash is not None and self.rng.random() < self.faults.crash:
             self.crash()
             await anyio.sleep_forever()
-
-
-# --- over loopback
-
-
-@asynccontextmanager
-async def served(model: ModelAlma) -> AsyncIterator[int]:
-    """The model server for other processes; its port."""
-
-    async def serve(stream: Any) -> None:
-        async with stream:
-            lines = BufferedByteReceiveStream(stream)
-            while True:
-                try:
-                    asked = json.loads(await lines.receive_until(b"\n", 65536))
-                except (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError):
-                    return
-                await stream.send(json.dumps(_answer(model, asked)).encode() + b"\n")
-
-    async with (
-        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
-        anyio.create_task_group() as tasks,
-    ):
-        tasks.start_soon(listener.serve, serve)
-        yield listener.extra(anyio.abc.SocketAttribute.local_port)
-        tasks.cancel_scope.cancel()
-
-
-def _answer(model: ModelAlma, asked: dict[str, Any]) -> Any:
-    model.calls += 1
-    match asked["do"]:
-        case "time":
-            return model.time()
-        case "list":
-            return [attrs.asdict(each) for each in model.listed(asked["job"], asked["since"])]
-        case "get":
-            return attrs.asdict(model.get(asked["id"]))
-    try:
-        return model.start(asked["job"], asked["name"]).id
-    except Threshold:
-        return None
-
-
-@attrs.define
-class RemotePort:
-    """The model server of another process: one connection for each question."""
-
-    number: int
-    clock: Clock
-
-    async def _ask(self, **question: Any) -> Any:
-        async with await anyio.connect_tcp("127.0.0.1", self.number) as stream:
-            await stream.send(json.dumps(question).encode() + b"\n")
-            return json.loads(await BufferedByteReceiveStream(stream).receive_until(b"\n", 10**6))
-
-    async def server_time(self) -> ServerTime:
-        before = self.clock.now()
-        at = await self._ask(do="time")
-        trip = self.clock.now() - before
-        return ServerTime(at=at + trip / 2, error=trip / 2)
-
-    async def instances(self, job_id: str, *, since: float) -> list[Instance]:
-        return [Instance(**each) for each in await self._ask(do="list", job=job_id, since=since)]
-
-    async def instance(self, job_id: str, instance_id: str) -> Instance:
-        return Instance(**await self._ask(do="get", id=instance_id))
-
-    async def start(
-        self, job_id: str, parameters: Mapping[str, str], *, job_name: str, witness: Witness
-    ) -> tuple[str, str]:
-        await witness.intend(self.clock.now() + 1.0)
-        try:
-            started = await self._ask(do="start", job=job_id, name=job_name)
-        except BaseException:
-            witness.settle(LOST)
-            raise
-        witness.settle(DONE if started else FULL)
-        if started is None:
-            raise JobThresholdReached("Execution threshold reached.")
-        return job_id, started

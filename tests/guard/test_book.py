@@ -115,6 +115,15 @@ def test_each_look_is_claimed_by_one():
     assert book.runs["k"].look_at > NOW.latest
 
 
+def test_a_clock_that_is_hardly_known_brings_no_look_nearer():
+    """After one slow answer the server's time is known to within a minute: a run that was looked at is not due at once again."""
+    now = ServerTime(at=NOW.at, error=60.0)
+    book = Book(runs={"k": attrs.evolve(LOST, state=State.RUNNING, look_at=now.at)})
+    assert len(book.claim(None, now=now, look=lambda _: 5.0)) == 1
+    assert book.claim(None, now=now.later(4.9), look=lambda _: 5.0) == []
+    assert len(book.claim(None, now=now.later(5.0), look=lambda _: 5.0)) == 1
+
+
 def test_a_run_whose_ledger_was_lost_is_taken_up_again():
     """What its sender learns is written down even where the reservation has vanished."""
     book = Book()

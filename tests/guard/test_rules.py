@@ -230,7 +230,7 @@ def test_after_a_lost_ledger_no_job_starts_within_the_quarantine():
 
 def test_looks_grow_rarer_with_the_age_of_the_run():
     """A run is looked at soon, then in steps of its age, and at least once in the longest step."""
-    steps = [PATIENCE.look(age) for age in (0.0, 250.0, 1000.0, 1e6)]
+    steps = [PATIENCE.look(age) for age in (0.0, 500.0, 2000.0, 1e6)]
     assert steps == [5.0, 5.0, 20.0, 60.0]
 
 

@@ -164,8 +164,8 @@ async def test_an_end_that_nobody_tells_is_found_by_looking_sparingly(house):
         await guard.submit(f"M{n}")
     calls = house.model.calls
     await guard.submit("M9")
-    assert house.model.rows[3].started - house.model.rows[0].ends < 15
-    assert house.model.calls - calls < 320
+    assert house.model.rows[3].started - house.model.rows[0].ends < 9
+    assert house.model.calls - calls < 350
 
 
 async def test_waiters_of_two_processes_go_in_the_order_they_came(house):

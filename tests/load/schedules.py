@@ -23,6 +23,7 @@ import orjson
 from alma_async import AlmaClient, Limits, LocalBudget, Timeouts, sim
 from alma_async.clock import Clock
 from alma_async.load import Load, loader
+from alma_async.load.audit import Audit, Mark
 from alma_async.load.entries import Action, Entry, State
 from alma_async.load.journal import Journal
 from alma_async.load.rows import BadRow, Coverage, Fingerprint, InputError, Problem, Row
@@ -44,7 +45,9 @@ class Dead(BaseException):
 
 @attrs.define
 class Story:
-    """What became of one schedule, or of many. What must be nothing: lost, doubled, undurable, wrong, unfinished."""
+    """What became of one schedule, or of many. What must be nothing: lost, doubled, undurable, wrong, unfinished, and untold:
+    what ``verify`` does not find though it is so, or finds though it is not.
+    """
 
     schedules: int = 0
     rows: int = 0
@@ -53,7 +56,7 @@ class Story:
     undurable: int = 0
     wrong: int = 0
     unfinished: int = 0
-    damaged: int = 0
+    untold: int = 0
     review: int = 0
     crashes: int = 0
     sends: int = 0
@@ -70,7 +73,7 @@ class Story:
     @property
     def broken(self) -> dict[str, int]:
         """The promises that were not kept."""
-        names = ("lost", "doubled", "undurable", "wrong", "unfinished")
+        names = ("lost", "doubled", "undurable", "wrong", "unfinished", "untold")
         return {name: getattr(self, name) for name in names if getattr(self, name)}
 
 
@@ -80,15 +83,20 @@ class Disk:
 
     path: Path
     db: sqlite3.Connection | None = None
+    sure: bool = False
     release: Callable[[], None] | None = None  # what the kernel does when a process is dead
     unsure: deque[bytes] = attrs.field(factory=lambda: deque(maxlen=4))
 
     def committed(self) -> None:
-        with suppress(sqlite3.ProgrammingError):  # it is not open
-            if self.db is not None and self.db.execute("PRAGMA synchronous").fetchone() >= (2,):
-                self.unsure.clear()
-            elif self.db is not None:
+        if self.sure:
+            self.unsure.clear()
+        elif self.db is not None:
+            with suppress(sqlite3.ProgrammingError):  # it is not open
                 self.unsure.append(self.db.serialize())
+
+    def opened(self, db: sqlite3.Connection, release: Callable[[], None]) -> None:
+        self.db, self.release = db, release
+        self.sure = db.execute("PRAGMA synchronous").fetchone() >= (2,)
 
     def power_cut(self, rng: random.Random) -> None:
         if self.unsure:
@@ -144,12 +152,16 @@ class File:
     """Rows in memory, read again on every pass."""
 
     rows: tuple[Row | BadRow, ...]
+    sha256: str = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.sha256 = hashlib.sha256(repr(self.rows).encode()).hexdigest()
 
     def __iter__(self) -> Iterator[Row | BadRow]:
         return iter(self.rows)
 
     def fingerprint(self) -> Fingerprint:
-        return Fingerprint(sha256=hashlib.sha256(repr(self.rows).encode()).hexdigest(), size=len(self.rows))
+        return Fingerprint(sha256=self.sha256, size=len(self.rows))
 
 
 def _row(line: int, title: str, url: str, note: str) -> Row:
@@ -206,7 +218,7 @@ class Tale:
         titles = {str(row.mms_id) for row in self._wanted()}
         of_kind = lambda start: frozenset(title for title in titles if title.startswith(start))  # noqa: E731
         self.remote = Remote(rng, chances, of_kind(REFUSED), of_kind(CURSED), later=self.later)
-        self.remote.connecting = rng.choice((0.0, 0.0, 0.2))
+        self.remote.connecting = rng.choice((0.0, 0.2, 0.5))
         actions: tuple[Action, ...] = ("upsert", "upsert", "upsert", "create")
         self.action = rng.choice(actions)
         for title in sorted(titles):
@@ -240,12 +252,17 @@ class Tale:
             machine = Machine(self.rng, self.disk, 0.0 if calm else harsh, skew, boots)
             if await self._load(machine, calm=calm):
                 break
-            if machine.died and cruel and self.rng.random() < 0.5:  # the power went
+            if machine.died and cruel and self.rng.random() < 0.7:  # the power went
                 self.disk.power_cut(self.rng)
                 boots, skew = boots + 1, self.rng.choice((0.0, -3600.0, 3600.0))
             await anyio.sleep(self.rng.choice((0.0, 1.0, 30.0, 200.0)))
-        await anyio.sleep(LATEST * self.later + 1.0)
+        await anyio.sleep((LATEST + STALEST) * self.later + 1.0)
         self._judge()
+        self.remote.calm = True
+        if self.story.broken or self.rng.random() < 0.25:  # it costs as much as the rest
+            self._compare(
+                await self._loader(Machine(self.rng, self.disk, 0.0, skew, boots)).verify(self.file)
+            )
         return self.story
 
     async def _load(self, machine: Machine, *, calm: bool) -> bool:
@@ -357,6 +374,15 @@ class Tale:
         else:
             story.unfinished += 1
 
+    def _compare(self, audit: Audit) -> None:
+        """What verify tells, and what is so. Portfolios of rows that a person is to look at may stand for no row."""
+        doubles, strays = audit.count(Mark.DOUBLE), audit.count(Mark.EXTRA)
+        lacks = audit.count(Mark.MISSING) + audit.count(Mark.DIFFERS)
+        story = self.story
+        story.untold += (lacks > 0) != (story.lost > 0)
+        story.untold += not doubles <= story.doubled <= doubles + strays
+        story.untold += strays > 0 and not story.doubled and not story.review
+
     def _stands(self, row: Row, one: Any) -> bool:
         """The institution holds what the row says."""
         if one is None or one["resource_metadata"]["mms_id"]["value"] != row.mms_id:
@@ -384,7 +410,7 @@ def schedule(seed: int, path: Path, *, rows: int = 10, later: float = 1.0) -> St
 
         def __init__(self, path: Path) -> None:
             super().__init__(path)
-            tale.disk.db, tale.disk.release = self._db, self.close
+            tale.disk.opened(self._db, self.close)
 
         def close(self) -> None:
             tale.disk.release = None

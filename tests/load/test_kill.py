@@ -17,7 +17,7 @@ from tests.load.killing import JOURNAL_FAILED, Loading, Points, cannot_trace, se
 
 ROWS, KILLS = 500, 20
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.slow
 needs_strace = pytest.mark.skipif(bool(cannot_trace()), reason=cannot_trace() or "it can be traced")
 
 

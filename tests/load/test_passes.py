@@ -43,7 +43,6 @@ def states(journal):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("answer", [DOWN, SendFailure(sent=False, reason="connect")])
 async def test_three_hours_of_outage_cost_time_and_hardly_a_call(rows, journal, answer):
     """Whether it answers 503 or not at all, an outage of three hours fails no row and makes at most a tenth more calls."""

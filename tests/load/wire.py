@@ -39,8 +39,8 @@ FAULTS: Final[Mapping[str, float]] = {
     "no connection": 0.2,
     "lost": 0.1,  # sent, never applied, the connection cut
     "unheard": 0.1,  # applied, the connection cut
-    "late": 0.1,  # applied after the connection was cut
-    "slow": 0.1,  # applied and answered, but not before the sender's patience ends
+    "late": 0.3,  # applied after the connection was cut
+    "slow": 0.2,  # applied and answered, but not before the sender's patience ends
     "silent": 0.05,  # never applied, never answered
     "fault before": 0.1,  # 503, nothing applied
     "fault after": 0.1,  # 500, but applied
@@ -143,9 +143,13 @@ class Remote:
         if read or not fault or fault in _APPLIED:
             delay = self.rng.uniform(0.01, 0.4)
             if fault in ("late", "slow") and not read:
-                delay = self.rng.uniform(0.0, LATEST) * self.later
+                delay = self._upto(LATEST)
             self.clock.call_at(self.now() + delay, lambda: answers.append(self._process(request, fault)))
         return answers
+
+    def _upto(self, most: float) -> float:
+        """As late as it may be, or any time before: what is wrong by little shows at the edge alone."""
+        return (most if self.rng.random() < 0.5 else self.rng.uniform(0.0, most)) * self.later
 
     def _process(self, request: Request, fault: str) -> Answer:
         """Carried out by the simulator's own operations."""
@@ -184,7 +188,7 @@ class Remote:
 
     def _stale(self, result: Any, ids: Mapping[str, str]) -> Any:
         """As it was a moment ago: what is new is missing, what was changed is old."""
-        seen = self.now() - self.rng.uniform(0.0, STALEST) * self.later
+        seen = self.now() - self._upto(STALEST)
         changed, old = self.before.get(ids.get("portfolio", ""), (seen - 1, None))
         if changed > seen and old is not None:
             return deepcopy(old)
@@ -229,8 +233,9 @@ class Wire:
         remote = self.remote
         fault, started = remote.draw(request), remote.now()
         await self._go("connecting")
-        if remote.rng.random() < remote.connecting:  # an intent may be much older than its send
-            await anyio.sleep(remote.rng.uniform(3.0, 9.0))
+        # An intent may be much older than its send.
+        if not remote.calm and remote.rng.random() < remote.connecting:
+            await anyio.sleep(remote.rng.uniform(3.0, timeout))
         if fault == "no connection":
             return SendFailure(sent=False, reason="connect")
         await gate.slot()

@@ -94,6 +94,15 @@ def test_the_sixth_start_of_an_hour_is_refused() -> None:
     assert submit(world, JOBS[0], 3610.0) == "402223"
 
 
+def test_the_window_can_be_shorter_than_an_hour() -> None:
+    """With a window of 60 seconds the sixth start waits for as long, and the count is of any 60 seconds."""
+    world = fresh(job_window=60.0)
+    assert [submit(world, JOBS[0], at * 11.0) for at in range(6)] == [None] * 5 + ["402223"]
+    assert submit(world, JOBS[0], 59.999) == "402223"
+    assert submit(world, JOBS[0], 60.0) is None
+    assert world.summary()["jobs"]["most_starts"] == {"M0": 5}
+
+
 def test_other_integrations_count_and_people_may() -> None:
     """A run of `exl_api` takes a place whoever sent it; one of the UI counts for the hour by a switch, never as running."""
     for ui, code in ((False, None), (True, "402223")):
@@ -132,7 +141,7 @@ def test_the_counts_are_those_of_every_moment(stamps: list[tuple[int, int, bool]
     for job_id, at_all in starts(runs).items():
         assert at_all == sorted(one.submitted_at for one in ours if one.job.id == job_id)
         hours = [sum(end - 3600.0 < at <= end for at in at_all) for end in at_all]
-        assert most_starts(runs)[job_id] == max(hours)
+        assert most_starts(runs, Config())[job_id] == max(hours)
 
 
 @pytest.mark.parametrize("code", ["402222", "402223"])

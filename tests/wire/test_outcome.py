@@ -40,7 +40,7 @@ def test_the_error_tells_code_tracking_id_and_what_to_do():
     assert isinstance(error, errors.NotFound)
     assert (error.code, error.tracking_id, error.request_id, error.status) == ("402203", "E02-1", "abc", 400)
     assert str(error) == (
-        "GET /almaws/v1/x: mmsId 99 is not valid. (code 402203, status 400, tracking id E02-1, request id abc) "
+        "GET /almaws/v1/x: mmsId 99 is not valid. (code 402203, status 400, tracking id E02-1, request id abc). "
         "Check the ids; the object may have been deleted."
     )
 

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import re
+from urllib.parse import quote
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alma_async.alma import routes as alma
 from alma_async.errors import InvalidRequest
+from alma_async.polaris import routes as polaris
 from alma_async.wire.messages import Safety
-from alma_async.wire.routes import Route, raw_path
+from alma_async.wire.routes import NUMERIC_ID, Route, raw_path
 
 ROUTE = Route("GET", "/almaws/v1/bibs/{mms_id}/portfolios", "list")
 ORIGIN = "https://api-eu.hosted.exlibrisgroup.com"
+
+ROUTES = [
+    route
+    for table in (alma, polaris)
+    for found in vars(table).values()
+    for route in (found.values() if isinstance(found, dict) else [found])
+    if isinstance(route, Route)
+]
+PATTERNS = sorted({NUMERIC_ID, *(pattern for route in ROUTES for pattern in route.ids.values())})
 
 HOSTILE = [
     "../users/jdoe",
@@ -52,8 +66,16 @@ def test_only_digits_pass(value):
     assert value.isdigit()
 
 
+@given(st.data())
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_an_id_of_any_route_is_one_plain_segment(pattern, data):
+    """Whatever text the pattern of a placeholder allows, be it in Alma's table or in Polaris', need not be encoded."""
+    value = data.draw(st.from_regex(re.compile(pattern, re.ASCII), fullmatch=True))
+    assert quote(value, safe="") == value
+
+
 def test_own_pattern():
-    """A route may name another pattern for a placeholder, and still encodes one segment."""
+    """A route may name another pattern for a placeholder, and still lets in one segment only."""
     route = Route("GET", "/almaws/v1/conf/jobs/{job_id}", "job", {"job_id": "[MSO][0-9]{1,20}|ALL"})
     assert route.bind("M50173").path == "/almaws/v1/conf/jobs/M50173"
     with pytest.raises(InvalidRequest):

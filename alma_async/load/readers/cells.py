@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import date as calendar_date
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 import attrs
 
@@ -19,6 +19,7 @@ from alma_async.load.rows import BadRow, Coverage, Problem, later
 
 __all__ = [
     "Cells",
+    "Check",
     "CoverageColumns",
     "availability",
     "coverage",
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+Check: TypeAlias = Callable[[str], T]
 
 _LONGEST: Final = 128 * 1024  # the csv module's own limit, kept for files that it does not read
 _ID: Final = re.compile("[0-9]{1,32}")
@@ -39,6 +41,7 @@ _DECIMAL: Final = re.compile(r"[0-9]+[.,]0*")
 _DATE: Final = re.compile("[0-9]{4}(-[0-9]{2}(-[0-9]{2})?)?")
 _BEGINS: Final = ("from_year", "from_month", "from_day")
 _ENDS: Final = ("until_year", "until_month", "until_day")
+_PARTS: Final = (None, None, "from_volume", "until_volume", "from_issue", "until_issue")
 _UNSOUND: Final = re.compile("[\x00-\x1f\x7f-\x9f\ufffd]")
 _UNSOUND_IN_NOTE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]")
 _URL: Final = re.compile(r"jkey=\S+|(?i:https?)://[^\s/?#:]\S*")
@@ -54,15 +57,15 @@ def record_id(text: str) -> str:
     A spreadsheet keeps 15 digits of a number and fills up with zeros. One or two zeros at the end are no proof of that, since all
     ids of an institution end in the same digits.
     """
-    if _SCIENTIFIC.fullmatch(text):
-        raise ValueError(
-            "is a number that Excel rounded to 15 digits or fewer: format the column as text and export again"
-        )
-    if _DECIMAL.fullmatch(text):
-        raise ValueError(
-            "was read as a decimal number: export the column as text, or the digits may be wrong"
-        )
     if not _ID.fullmatch(text):
+        if _SCIENTIFIC.fullmatch(text):
+            raise ValueError(
+                "is a number that Excel rounded to 15 digits or fewer: format the column as text and export again"
+            )
+        if _DECIMAL.fullmatch(text):
+            raise ValueError(
+                "was read as a decimal number: export the column as text, or the digits may be wrong"
+            )
         raise ValueError("is no id (1 to 32 digits)")
     lost = text[15:]
     if len(lost) >= 3 and not lost.strip("0"):
@@ -124,7 +127,7 @@ def date(text: str) -> tuple[str, ...]:
     return tuple(text.split("-"))
 
 
-@attrs.frozen
+@attrs.define
 class Cells:
     """The cells of one row, read one by one; what is wrong with them gathers here instead of ending the row."""
 
@@ -138,7 +141,7 @@ class Cells:
         """The cells of a record, with what reading it has shown already."""
         return cls(record.lines, record.cells, list(record.problems), list(record.warnings))
 
-    def read(self, column: str, check: Callable[[str], T]) -> T | None:
+    def read(self, column: str, check: Check[T]) -> T | None:
         """The value of a cell; None where the cell is blank, missing or wrong."""
         found = self.texts.get(column)
         if not found:
@@ -148,6 +151,17 @@ class Cells:
         except ValueError as error:
             self.refuse(column, str(error))
             return None
+
+    def read_all(self, checks: Mapping[str, Check[T]]) -> dict[str, T]:
+        """The values of the cells of these columns by column; those that are blank or wrong are not among them."""
+        found = {}
+        for column, check in checks.items():
+            if text := self.texts[column]:
+                try:
+                    found[column] = check(text)
+                except ValueError as error:
+                    self.refuse(column, str(error))
+        return found
 
     def refuse(self, column: str, reason: str) -> None:
         """Note why this row cannot be loaded; an empty column means the whole row."""
@@ -171,18 +185,14 @@ class CoverageColumns(NamedTuple):
 
 def coverage(cells: Cells, columns: CoverageColumns) -> Coverage | None:
     """The coverage statement of a row; None where the row names no part of one."""
-    if not any(map(cells.texts.get, columns)):
+    given = [(column, part) for column, part in zip(columns, _PARTS, strict=True) if cells.texts.get(column)]
+    if not given:
         return None
     begins = cells.read(columns.begins, date) or ()
     ends = cells.read(columns.ends, date) or ()
-    found = Coverage(
-        **dict(zip(_BEGINS, begins, strict=False)),
-        **dict(zip(_ENDS, ends, strict=False)),
-        from_volume=cells.read(columns.from_volume, text),
-        until_volume=cells.read(columns.until_volume, text),
-        from_issue=cells.read(columns.from_issue, text),
-        until_issue=cells.read(columns.until_issue, text),
-    )
-    if later(found.begins, than=found.ends):
+    texts = {part: cells.read(column, text) for column, part in given if part}
+    if later(begins, than=ends):
         cells.refuse(columns.begins, f"is later than {columns.ends}, {'-'.join(ends)}")
-    return found
+    return Coverage(
+        **dict(zip(_BEGINS, begins, strict=False)), **dict(zip(_ENDS, ends, strict=False)), **texts
+    )

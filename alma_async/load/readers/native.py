@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Literal, TypeVar
 
 from alma_async.load.readers import cells as kinds
-from alma_async.load.readers.cells import Cells, CoverageColumns
+from alma_async.load.readers.cells import Cells, Check, CoverageColumns
 from alma_async.load.readers.table import Table
 from alma_async.load.readers.text import Layout, Record, shown
 from alma_async.load.rows import CLEAR, BadRow, Clear, Coverage, Embargo, InputError, Row
@@ -28,12 +28,8 @@ PLACE: Final = ("collection_id", "service_id")
 _CLEAR: Final[str] = CLEAR.value
 
 
-def _is_clear(text: str) -> bool:
-    return text[0] == "<" and text.casefold() == _CLEAR
-
-
 def _or_clear(check: Callable[[str], T]) -> Callable[[str], T | Literal[Clear.CLEAR]]:
-    return lambda text: CLEAR if _is_clear(text) else check(text)
+    return lambda text: CLEAR if text.casefold() == _CLEAR else check(text)
 
 
 VALUES: Final[Mapping[str, Callable[[str], str | Clear]]] = {
@@ -53,6 +49,7 @@ VALUES: Final[Mapping[str, Callable[[str], str | Clear]]] = {
     }.items()
 }
 _EMBARGO: Final = _or_clear(Embargo.parse)
+_IDS: Final = dict.fromkeys((*KEYS, *PLACE), kinds.record_id)
 
 COVERAGE: Final = CoverageColumns(
     "coverage_from",
@@ -86,23 +83,21 @@ def read(file: Table, *, ignore_unknown: bool = False) -> Iterator[Row | BadRow 
 
 
 def _rows(file: Table) -> Iterator[Row | BadRow | None]:
+    ids = {column: check for column, check in _IDS.items() if column in file.header}
+    checks = {column: VALUES[column] for column in file.header if column in VALUES}
     for record in file.records(_LAYOUT):
-        yield _row(record) if isinstance(record, Record) else record
+        yield _row(record, ids, checks) if isinstance(record, Record) else record
 
 
-def _row(record: Record) -> Row | BadRow:
+def _row(
+    record: Record, ids: Mapping[str, Check[str]], checks: Mapping[str, Check[str | Clear]]
+) -> Row | BadRow:
     cells = Cells.of(record)
     title = shown(record.cells.get("title", "")) or None
-    mms_id, portfolio_id = (cells.read(column, kinds.record_id) for column in KEYS)
-    collection_id, service_id = (cells.read(column, kinds.record_id) for column in PLACE)
-    if not any(record.cells.get(column) for column in KEYS) and not cells.problems:
+    names = cells.read_all(ids)
+    if not cells.problems and names.keys().isdisjoint(KEYS):
         cells.refuse("", "names neither mms_id nor portfolio_id")
-    found = (
-        (column, cells.read(column, VALUES[column]))
-        for column, text in record.cells.items()
-        if text and column in VALUES
-    )
-    values = {column: value for column, value in found if value}
+    values = cells.read_all(checks)
     coverage = _coverage(cells)
     embargo = cells.read("embargo", _EMBARGO)
     if cells.problems:
@@ -110,10 +105,10 @@ def _row(record: Record) -> Row | BadRow:
     return Row(
         line=record.lines[0],
         lines=record.lines,
-        mms_id=mms_id,
-        portfolio_id=portfolio_id,
-        collection_id=collection_id,
-        service_id=service_id,
+        mms_id=names.get("mms_id"),
+        portfolio_id=names.get("portfolio_id"),
+        collection_id=names.get("collection_id"),
+        service_id=names.get("service_id"),
         title=title,
         values=values,
         coverage=coverage,
@@ -123,16 +118,15 @@ def _row(record: Record) -> Row | BadRow:
 
 
 def _coverage(cells: Cells) -> tuple[Coverage, ...] | Literal[Clear.CLEAR] | None:
-    texts = {column: cells.texts[column] for column in COVERAGE if column in cells.texts}
-    if not any(texts.values()):
-        return None
-    given = {column: text for column, text in texts.items() if text and not _is_clear(text)}
-    if not given:
-        if all(texts.values()):
+    texts = {column: text for column in COVERAGE if (text := cells.texts.get(column)) is not None}
+    if _CLEAR in map(str.casefold, texts.values()):
+        given = {column: text for column, text in texts.items() if text and text.casefold() != _CLEAR}
+        if not given and all(texts.values()):
             return CLEAR
-        cells.refuse(
-            "",
-            f"clears a part of the coverage: write {CLEAR.value} in {', '.join(texts)} to empty it, or all of the new statement",
-        )
-    statement = kinds.coverage(Cells(cells.lines, given, cells.problems), COVERAGE)
+        if not given:
+            named = ", ".join(texts)
+            reason = f"clears a part of the coverage: write {_CLEAR} in {named} to empty it, or all of the new statement"
+            cells.refuse("", reason)
+        cells = Cells(cells.lines, given, cells.problems)
+    statement = kinds.coverage(cells, COVERAGE)
     return (statement,) if statement else None

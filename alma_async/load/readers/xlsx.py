@@ -35,6 +35,7 @@ _DAMAGE: Final = (
 )  # fmt: skip
 
 _MOST_ROWS: Final = 1_048_576
+_CHUNK: Final = 16 * 1024  # bytes at a time; as elements some twenty times that
 _ESCAPED: Final = re.compile("_x([0-9A-Fa-f]{4})_")
 _LETTERS: Final = re.compile("[A-Z]{1,3}")
 # Number formats that show a date: built-in ones by number (18.8.30), others by a letter outside quotes and brackets.
@@ -73,8 +74,28 @@ def _whole(archive: ZipFile, part: str) -> Element:
     return ET.fromstring(archive.read(part))  # noqa: S314 - as said above
 
 
-def _events(stream: IO[bytes]) -> Iterator[tuple[str, Element]]:
-    return iter(ET.iterparse(stream, events=("start", "end")))  # noqa: S314 - as said above
+def _members(stream: IO[bytes], name: str) -> Iterator[Element]:
+    """What stands in the first element of this name, each as soon as it is whole; the tree does not keep it.
+
+    An event for each element, as ElementTree would give them, costs more than to read it.
+    """
+    holder: list[Element] = []
+
+    def element(tag: str, attributes: dict[str, str]) -> Element:
+        made = Element(tag, attributes)
+        if not holder and tag.rpartition("}")[2] == name:
+            holder.append(made)
+        return made
+
+    parser = ET.XMLParser(target=ET.TreeBuilder(element_factory=element))  # noqa: S314 - as said above
+    while chunk := stream.read(_CHUNK):
+        parser.feed(chunk)
+        for found in holder:
+            yield from found[:-1]  # the last may not have ended
+            del found[:-1]
+    parser.close()
+    for found in holder:
+        yield from found
 
 
 class _Package:
@@ -158,13 +179,7 @@ def _shared_texts(package: _Package) -> Iterator[str]:
     if not (part := package.part("sharedStrings")):
         return
     with package.archive.open(part) as stream:
-        events = _events(stream)
-        _, root = next(events)
-        item = root.tag.removesuffix("sst") + "si"
-        for event, element in events:
-            if event == "end" and element.tag == item:
-                yield _text(element)
-                root.clear()
+        yield from map(_text, _members(stream, "sst"))
 
 
 def _text(element: Element) -> str:
@@ -188,21 +203,11 @@ class _Sheet:
     _places: dict[str, int] = attrs.field(factory=dict, init=False)
 
     def rows(self, stream: IO[bytes]) -> Iterator[SheetRow]:
-        parsed = _events(stream)
-        _, root = next(parsed)
-        space = root.tag.removesuffix("worksheet")
-        row_tag, data_tag = f"{space}row", f"{space}sheetData"
-        data, number = root, 0
-        for event, element in parsed:
-            if event == "start":
-                data = element if element.tag == data_tag else data
-            elif element.tag == row_tag:
-                number = self._number(element.get("r"), after=number)
-                hidden = element.get("hidden") in ("1", "true")
-                yield SheetRow(number, hidden=hidden, cells=self._cells(element))
-                data.clear()
-            elif element.tag == data_tag:
-                return
+        number = 0
+        for row in _members(stream, "sheetData"):
+            number = self._number(row.get("r"), after=number)
+            hidden = row.get("hidden") in ("1", "true")
+            yield SheetRow(number, hidden=hidden, cells=self._cells(row))
 
     @staticmethod
     def _number(named: str | None, *, after: int) -> int:
@@ -238,7 +243,7 @@ class _Sheet:
     def _cell(self, cell: Element) -> Cell:
         kind = cell.get("t", "n")
         if kind == "inlineStr":
-            return "".join(map(_text, cell.findall("{*}is")))
+            return "".join(_text(part) for part in cell if part.tag.rpartition("}")[2] == "is")
         parts = {part.tag.rpartition("}")[2]: part.text or "" for part in cell}
         value = parts.get("v")
         if value is None:
