@@ -83,9 +83,11 @@ class Admission:
         permit.line.line_up(permit)
 
     def may_write(self, permit: Permit, now: float) -> bool:
-        """Has it a slot that did not pass while the program was frozen?
+        """Has it a slot that did not pass while the program was busy?
 
-        If it passed, the permit stands first again.
+        If it passed, the permit stands first again, and the slot in hand, which was spaced from the one that passed, goes
+        back too: the next one may be due at once, for a call that can go now. Else a program that is busy for longer than
+        ``CATCH_UP`` between any two steps would never send.
         """
         if permit.error is not None:
             raise permit.error
@@ -94,6 +96,7 @@ class Admission:
             return False
         if now - slot.at <= CATCH_UP:
             return True
+        self._drop_slot()
         self._budget.refund(slot)
         permit.given, permit.state = None, READY
         self.queue.come_back(permit.line, permit)

@@ -22,6 +22,7 @@ from alma_async.governance.governor import Governor
 from alma_async.governance.pacing import Slot, Terms
 from alma_async.governance.permit import Permit, State
 from alma_async.settings import Limits, Priority
+from alma_async.sim import VirtualTimeLoop
 from alma_async.telemetry.events import Event
 from alma_async.wire.messages import Signals
 from tests.governance.servers import busiest
@@ -613,3 +614,21 @@ async def test_repr_says_where_everybody_is() -> None:
     await permit.slot()
     assert "bulk 0+0+1" in repr(gov)
     permit.settle(None)
+
+
+def test_a_busy_program_still_sends() -> None:
+    """Where each turn of the loop takes 12 ms, every slot passed when its call awakes; yet calls go, evenly, and hardly slower."""
+
+    class Busy(VirtualTimeLoop):
+        def _run_once(self) -> None:
+            self._clock.now += 0.012
+            super()._run_once()  # type: ignore[misc]
+
+    async def many() -> list[float]:
+        with anyio.fail_after(20):
+            return await all_through(governor(), 30)
+
+    moments = sorted(anyio.run(many, backend_options={"loop_factory": Busy}))
+    assert len(moments) == 30
+    assert min(b - a for a, b in pairwise(moments)) >= INTERVAL - 0.0101
+    assert moments[-1] - moments[0] <= 29 * (INTERVAL + 3 * 0.012)
