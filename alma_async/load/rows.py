@@ -35,7 +35,7 @@ __all__ = [
 class InputError(ConfigurationError):
     """The file as a whole cannot be read: it is missing, of another kind, or its header is wrong."""
 
-    advice = "Nothing was sent; correct the file, or name its --format."
+    advice = "Nothing was sent; correct the file."
 
 
 class Clear(Enum):

@@ -75,7 +75,8 @@ def read(file: Table, *, ignore_unknown: bool = False) -> Iterator[Row | BadRow 
     if unknown and not ignore_unknown:
         named = ", ".join(shown(name) or "(no name)" for name in unknown)
         raise InputError(
-            f"{file.path} has unknown columns: {named}. Known are: {', '.join(sorted(COLUMNS))}."
+            f"{file.path} has unknown columns: {named}. Known are: {', '.join(sorted(COLUMNS))}.",
+            advice="Nothing was sent; correct the file, or name its --format.",
         )
     if twice := sorted({name for name in file.header if name in COLUMNS and file.header.count(name) > 1}):
         raise InputError(f"{file.path} names columns twice: {', '.join(twice)}.")

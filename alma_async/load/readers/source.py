@@ -195,7 +195,8 @@ def _recognise(file: Table, asked: str) -> tuple[str, str]:
     looked_for = "; ".join(f"for {name}: {known.wants}" for name, known in candidates.items())
     found = shown(", ".join(file.header))
     raise InputError(
-        f"{file.path} has no header that fits. Looked {looked_for}. Found in line {file.header_line}: {found}."
+        f"{file.path} has no header that fits. Looked {looked_for}. Found in line {file.header_line}: {found}.",
+        advice="Nothing was sent; correct the file, or name its --format or --sheet.",
     )
 
 
