@@ -29,7 +29,7 @@ check: $(VENV)/ready
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 
-bench: $(VENV)/ready ## all tables and pictures of benchmarks/, beside the peers; about 25 minutes, needs a quiet machine
+bench: $(VENV)/ready ## all tables and pictures of benchmarks/, beside the peers; about half an hour, needs a quiet machine
 	@$(BIN)/python -m benchmarks all
 
 constraints: $(VENV)/ready ## refresh the development pins: nothing younger than seven days

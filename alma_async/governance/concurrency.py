@@ -50,6 +50,11 @@ class _Kind:
         """Seconds until the next look. The first is late: of many calls sent together the fastest are answered first."""
         return _WINDOW if self.reviewed else max(_WINDOW, _FIRST * self.recent)
 
+    @property
+    def enough(self) -> int:
+        """Answers that say something: at first as many as were out at once, so that slow ones are among them."""
+        return _ENOUGH if self.reviewed else max(_ENOUGH, self.busiest)
+
 
 @attrs.define(eq=False)
 class Concurrency:
@@ -79,7 +84,7 @@ class Concurrency:
         known.usual += _SLOW * (latency - known.usual)
         known.answers += 1
         known.busiest = max(known.busiest, in_flight)
-        if now - known.since >= known.window and known.answers >= _ENOUGH:
+        if now - known.since >= known.window and known.answers >= known.enough:
             self._review(known, rate, now)
 
     def _review(self, known: _Kind, rate: float, now: float) -> None:

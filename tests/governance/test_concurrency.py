@@ -88,3 +88,13 @@ def test_the_fastest_answers_come_first() -> None:
     for n in range(200):
         flow.answered("post", latency=latencies[n * 37 % 100], in_flight=100, rate=25, now=8 + n / 25)
     assert flow.cap("post") > 100
+
+
+def test_a_kind_that_begins_little_by_little_is_not_taken_for_a_fast_one() -> None:
+    """Where calls begin one after the other, quick ones are answered first too; slow ones after them are no slower server."""
+    flow = Concurrency(300)
+    calls = [(n / 10, n / 10 + 0.25 + 7.75 * (n * 37 % 100) / 100) for n in range(600)]
+    for begun, ended in sorted(calls, key=lambda call: call[1]):
+        out = sum(start <= ended <= end for start, end in calls)
+        flow.answered("put", latency=ended - begun, in_flight=out, rate=25, now=ended)
+        assert flow.cap("put") > 100  # 41 are out on average
