@@ -10,6 +10,7 @@ import os
 import re
 import ssl
 from collections.abc import Iterable
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, Unpack
 
@@ -109,13 +110,12 @@ class PolarisClient:
             budget = machine_budget(f"{self._origin}#polaris", directory=state_dir())
         self._governor = Governor(limits, budget=budget, clock=clock, emit=fan_out(hooks))
         options = Options(retry=retry or RetryPolicy())
-        self._open = Session(dialect, self._transport, self._governor, clock=clock, timeouts=timeouts)
-        login = StaffLogin(
-            self._open, auth, self._place, options=options.changed(priority=Priority.INTERACTIVE)
+        session_of = partial(
+            Session, dialect, self._transport, self._governor, clock=clock, timeouts=timeouts
         )
-        self._session = Session(
-            dialect, self._transport, self._governor, clock=clock, timeouts=timeouts, login=login
-        )
+        self._open = session_of()
+        first = options.changed(priority=Priority.INTERACTIVE)
+        self._session = session_of(login=StaffLogin(self._open, auth, self._place, options=first))
         self._bind(options)
 
     def _bind(self, options: Options) -> None:
