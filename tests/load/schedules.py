@@ -376,7 +376,9 @@ class Tale:
 
     def _compare(self, audit: Audit) -> None:
         """What verify tells, and what is so. Portfolios of rows that a person is to look at may stand for no row."""
-        doubles, strays = audit.count(Mark.DOUBLE), audit.count(Mark.EXTRA)
+        # A row that is there more than once is found once, naming all others.
+        doubles = sum(found.message.count(", ") + 1 for found in audit.findings if found.mark is Mark.DOUBLE)
+        strays = audit.count(Mark.EXTRA)
         lacks = audit.count(Mark.MISSING) + audit.count(Mark.DIFFERS)
         story = self.story
         story.untold += (lacks > 0) != (story.lost > 0)
