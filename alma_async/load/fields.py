@@ -19,7 +19,17 @@ from alma_async.load.entries import Difference
 from alma_async.load.readers.identifiers import every
 from alma_async.load.rows import Coverage
 
-__all__ = ["COVERAGE", "FIELDS", "Field", "Wall", "differences", "identifiers_of", "put", "url_of"]
+__all__ = [
+    "COVERAGE",
+    "FIELDS",
+    "Field",
+    "Wall",
+    "differences",
+    "identifiers_of",
+    "put",
+    "together",
+    "url_of",
+]
 
 Wall = tuple[str, int, int]  # operator, years, months
 
@@ -51,6 +61,13 @@ def differences(old: Portfolio, new: Portfolio) -> tuple[Difference, ...]:
     """What differs, field by field."""
     told = ((name, field.show(old), field.show(new)) for name, field in FIELDS.items())
     return tuple(Difference(*one) for one in told if one[1] != one[2])
+
+
+def together(earlier: Iterable[Difference], later: Iterable[Difference]) -> tuple[Difference, ...]:
+    """What two changes, one after the other, come to."""
+    news = {one.field: one for one in later}
+    both = [attrs.evolve(one, new=news.pop(one.field, one).new) for one in earlier]
+    return (*both, *news.values())
 
 
 # --- fields of one member

@@ -18,6 +18,7 @@ from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import AlmaError
 from alma_async.load import reconcile
 from alma_async.load.entries import Action, Difference, Entry, Moment, State, Step
+from alma_async.load.fields import together
 from alma_async.load.former import digest
 from alma_async.load.lookup import Lookup
 from alma_async.load.plan import Rules
@@ -114,7 +115,7 @@ class Witnessed:
         now = self.steps.moment()
         until = attrs.evolve(now, wall=now.wall + deadline - now.mono, mono=deadline)
         before = self._before = self.entry
-        fields = before.differences or self._doing[1]
+        fields = together(before.differences, self._doing[1])
         self.entry = attrs.evolve(before, state=State.INTENT, since=until, differences=fields)
         try:
             await self.steps.writer.write(self.entry)

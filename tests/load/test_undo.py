@@ -69,6 +69,23 @@ async def test_creates_and_updates_are_taken_back_exactly(file, tmp_path, object
         assert world_of(server) == before
 
 
+async def test_a_load_whose_file_changed_is_taken_back_to_before_its_first_write(file, tmp_path):
+    """Rows changed by the file and again by its next state tell the first old value and the last new one, and go back."""
+    async with institution() as (server, alma):
+        hold(server, 4)
+        before = world_of(server)
+        await loading(alma, tmp_path, "upsert").run(file(*(f"99{n:06},,,One,2001,,," for n in range(6))))
+        second = file(*(f"99{n:06},,10,Two,2001,,," for n in range(6)))
+        report = await loading(alma, tmp_path, "upsert", accept_changed=True).run(second)
+        assert (report.created, report.updated) == (2, 4)
+        with Journal(tmp_path / "a.load") as journal:
+            notes = {d.new for e in journal.entries() for d in e.differences if d.field == "public_note"}
+        assert notes == {"Two"}
+        back = await undo(alma, tmp_path)
+        assert (back.deleted, back.updated, back.exit_code) == (2, 4, 0)
+        assert world_of(server) == before
+
+
 async def test_deletes_are_taken_back_but_for_their_ids(file, tmp_path):
     """What was deleted is made anew with all it had, coverage and unheard-of members included, and its former id is told."""
     async with institution() as (server, alma):

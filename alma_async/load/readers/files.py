@@ -7,6 +7,8 @@ are common. Whether text or workbook has the right header is left to the formats
 from __future__ import annotations
 
 import mmap
+import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from pathlib import Path
 from typing import Final, Literal
 from zipfile import BadZipFile, ZipFile
@@ -19,6 +21,8 @@ Kind = Literal["text", "xlsx", "xls"]
 
 _ZIP: Final = b"PK\x03\x04"
 _COMPOUND: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # the container of all Office files before 2007
+
+_NO_TEXT: Final = frozenset(range(32)) - frozenset(b"\t\n\v\f\r\x1a\x1b")  # control characters
 
 _OTHERS: Final = (
     (b"\x89PNG", "an image"),
@@ -62,6 +66,9 @@ def kind_of(path: Path) -> Kind:
     for signature, name in _OTHERS:
         if start.startswith(signature):
             raise _refused(path, name)
+    header = re.split(rb"[\r\n]", start, maxsplit=1)[0]  # further down, a damaged row is named by its line
+    if not start.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) and not _NO_TEXT.isdisjoint(header):
+        raise _refused(path, "no text and no whole workbook; text in UTF-16 needs its byte order mark")
     return "text"
 
 

@@ -28,6 +28,8 @@ from tests.load.readers.workbooks import compound, xls, xlsx
         (b"<?xml version='1.0'?><Workbook/>", "a web page or another XML file"),
         (b"PK\x03\x04 cut off", "a damaged workbook or zip archive"),
         (b"PK\x05\x06" + bytes(18), "an empty zip archive"),
+        (b"\xfc5$\x06\x12\xe2\x06mms_id", "no text and no whole workbook"),
+        ("mms_id,url\n".encode("utf-16-le"), "text in UTF-16 needs its byte order mark"),
     ],
 )
 def test_other_kinds(tmp_path: Path, content: bytes, named: str) -> None:
