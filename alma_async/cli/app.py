@@ -70,7 +70,7 @@ _COMMANDS: Final = {
     "undo": ("load:undo", "Take a load back, from its journal."),
     "verify": ("verify:verify", "Compare a load's journal with what Alma holds now."),
     "quota": ("quota:quota", "Show the remaining calls and what this installation reserves."),
-    "sim": ("sim:sim", "Serve a simulated Alma on this machine."),
+    "sim": ("sim:sim", "Serve a simulated Alma, and a Polaris beside it, on this machine."),
 }
 # Each area: what it is, and its commands with what they do.
 _AREAS: Final = {

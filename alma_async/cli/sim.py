@@ -42,7 +42,7 @@ def sim(
     seed: int = 0,
     allow_any_key: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Serve a simulated Alma on this machine, until Ctrl-C.
+    """Serve a simulated Alma, and a Polaris beside it, on this machine, until Ctrl-C.
 
     :param host: a loopback address
     :param port: 0 takes a free one
