@@ -61,7 +61,7 @@ def _told(journal: Journal) -> Iterator[Entry]:
 
 
 def _sentence(entry: Entry) -> str:
-    why = f"; {entry.message or 'no reason was given'}".replace(f"; line {entry.line}: ", "; ")[2:]
+    why = entry.message or "no reason was given"
     facts = [
         f"{name} {value}"
         for name, value in (("code", entry.code), ("tracking id", entry.tracking_id))

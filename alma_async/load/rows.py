@@ -175,8 +175,13 @@ class Problem:
     text: str = ""
 
     def __str__(self) -> str:
+        return f"line {self.line}: {self.sentence}"
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong, without its line."""
         cell = f'"{self.text}"' if self.text else ""
-        return " ".join(part for part in (f"line {self.line}:", self.column, cell, self.reason) if part)
+        return " ".join(part for part in (self.column, cell, self.reason) if part)
 
 
 @attrs.frozen(kw_only=True)
@@ -187,6 +192,11 @@ class BadRow:
     lines: tuple[int, ...]
     problems: tuple[Problem, ...]
     title: str | None = None
+
+    @property
+    def reason(self) -> str:
+        """All that is wrong, in a line; other lines than the row's first are named."""
+        return "; ".join(one.sentence if one.line == self.line else str(one) for one in self.problems)
 
 
 @attrs.frozen(kw_only=True)

@@ -88,9 +88,9 @@ class TakeUp:
 
     def _entry(self, n: int, row: Row | BadRow) -> Entry:
         if isinstance(row, BadRow):
-            return Entry(n=n, line=row.line, state=State.REJECTED, message="; ".join(map(str, row.problems)))
+            return Entry(n=n, line=row.line, state=State.REJECTED, message=row.reason)
         if wrong := refused(row, action=self.order.action, place=self.order.place):
-            message = f"line {row.line}: {wrong[0]}: {wrong[1]}"
+            message = f"{wrong[0]}: {wrong[1]}"
             return Entry(n=n, line=row.line, state=State.REJECTED, mms_id=row.mms_id, message=message)
         key = None if row.is_nameless else key_of(row, *self.order.place)
         payload = payload_of(row)

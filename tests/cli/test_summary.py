@@ -26,11 +26,9 @@ def test_refusals_are_bounded_and_say_all_they_know(tmp_path: Path) -> None:
         journal.add(
             [
                 Entry(n=1, line=2, state=State.DONE, action="created"),
-                Entry(n=2, line=3, state=State.REJECTED, message="line 3: url is none"),
+                Entry(n=2, line=3, state=State.REJECTED, message="url is none"),
                 Entry(n=3, line=4, state=State.REVIEW, message="Unclear.", code="401", tracking_id="E01"),
-                Entry(
-                    n=4, line=5, state=State.REJECTED, message="line 5: no date; line 5: no url; line 6: no"
-                ),
+                Entry(n=4, line=5, state=State.REJECTED, message="no date; no url; line 6: no"),
                 *(Entry(n=n, line=n + 1, state=State.REJECTED, message="no") for n in range(5, 1500)),
             ]
         )
