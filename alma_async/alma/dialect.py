@@ -19,13 +19,11 @@ from alma_async.wire.reading import failed, first_words, retry_after, server_tim
 __all__ = ["AlmaDialect"]
 
 _STATUS: Final[Mapping[int, tuple[OutcomeClass, Reason]]] = {
-    400: (
-        OutcomeClass.UNKNOWN,
-        Reason.BAD_ANSWER,
-    ),  # Alma's own 400 always lists a code; this one is somebody else's
+    # Alma's own 400 always lists a code, "not found" included (recorded). Without one somebody else answered: nothing is known.
+    400: (OutcomeClass.UNKNOWN, Reason.BAD_ANSWER),
     401: (OutcomeClass.NOT_PROCESSED, Reason.KEY),  # also the HTML page of an institution's own domain
     403: (OutcomeClass.NOT_PROCESSED, Reason.KEY),
-    404: (OutcomeClass.REJECTED, Reason.NOT_FOUND),
+    404: (OutcomeClass.UNKNOWN, Reason.BAD_ANSWER),
     405: (OutcomeClass.REJECTED, Reason.INVALID),
     408: (OutcomeClass.UNKNOWN, Reason.SERVER),
     413: (OutcomeClass.REJECTED, Reason.INVALID),

@@ -19,8 +19,8 @@ from alma_async.load.records import DamageError
 __all__ = ["connect", "mapped"]
 
 _ANEW: Final = (
-    "Go on with a copy from before, if there is one. Else wait ten minutes and begin the load with a new journal: "
-    "it looks first what Alma holds, and makes nothing twice."
+    "A journal that was moved needs the file that ends in .lock beside it; an older copy is of no use, since what was sent since "
+    "would be sent again. Wait ten minutes and begin with a new journal: it looks first what Alma holds, and makes nothing twice."
 )
 
 

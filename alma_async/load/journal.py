@@ -32,7 +32,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import attrs
 
@@ -45,6 +45,10 @@ from alma_async.load.match import Carrier, Title
 from alma_async.load.ownership import JournalError, JournalInUse, Ownership
 
 __all__ = ["Journal", "JournalError", "JournalInUse"]
+
+# Rows of the file as it is now; those before are of an earlier state of it, and gone.
+_HERE: Final = "n > (SELECT COALESCE(MAX(CAST(value AS INTEGER)), 0) FROM meta WHERE name = 'after')"
+_CREATING: Final = "SELECT 1 FROM entry WHERE step = 'create' AND mms_id = "
 
 
 class Journal:
@@ -84,6 +88,8 @@ class Journal:
             if format_ != (records.FORMAT,):
                 raise ConfigurationError(f"{self.path.name} is not a journal of this version.")
             (self._commits,) = self._db.execute("SELECT commits FROM owner").fetchone()
+            if noted is None:
+                raise records.DamageError(f"the number of its last commit beside it ({self.path.name}.lock)")
             if self._commits < noted:
                 raise records.DamageError(
                     f"its end (it had {noted} commits and has {self._commits}), or the file,"
@@ -192,7 +198,7 @@ class Journal:
 
     def _take_up(self, entry: Entry, after: int, *, repeats: bool) -> None:
         old = self._of_key(entry.key)
-        while repeats and old is not None and after < old.n != entry.n:
+        while repeats and old is not None and after < old.n != entry.n and entry.portfolio_id is None:
             entry = attrs.evolve(entry, key=records.next_key(old.key))
             old = self._of_key(entry.key)
         if old is None:
@@ -200,8 +206,10 @@ class Journal:
         elif old.n <= after:
             self._move(old, changed.resumed(old, entry))
         elif old.n != entry.n:
-            told = f"The same title as line {old.line}."
-            self.write(attrs.evolve(entry, state=State.DUPLICATE, key=None, message=told))
+            told = f"The same {'portfolio' if entry.portfolio_id else 'title'} as line {old.line}"
+            same = old.payload == entry.payload
+            state, more = (State.DUPLICATE, "") if same else (State.REVIEW, ", which says something else")
+            self.write(attrs.evolve(entry, state=state, key=None, message=f"{told}{more}."))
 
     def _of_key(self, key: bytes | None) -> Entry | None:
         found = self._select("WHERE key = ?", (key,)) if key is not None else []
@@ -242,15 +250,19 @@ class Journal:
             return None if found is None else records.unpacked(records.verified("former", found)[1])
 
     def add_existing(self, portfolios: Iterable[tuple[str, str | None]]) -> None:
-        """Take up what the service held before the load: portfolio id and MMS id."""
+        """Take up what the service held before the load: portfolio id and MMS id. What a row of this load stands for, or may have
+        made without our knowing, is left out.
+        """
         with self.together():
             for portfolio_id, mms_id in portfolios:
-                self._put("existing", portfolio_id, mms_id)
+                if not self.bound(portfolio_id) and not self._holds(f"{_CREATING} ?", (mms_id,)):
+                    self._put("existing", portfolio_id, mms_id)
 
     def forget_existing(self) -> None:
-        """Drop what was taken up of the service; it is looked at again."""
+        """Drop what was taken up of the service, which is looked at again; but for titles whose portfolios may be ours by now."""
         with self.together():
-            self._db.execute("DELETE FROM existing")
+            query = f"DELETE FROM existing WHERE NOT EXISTS ({_CREATING} existing.mms_id)"  # noqa: S608 - our own words
+            self._db.execute(query)
 
     # --- the work
 
@@ -295,7 +307,7 @@ class Journal:
                 "SELECT portfolio_id FROM existing WHERE mms_id = ? ORDER BY portfolio_id", (mms_id,)
             )
             existing = [row[0] for row in rows]
-            query = "SELECT COUNT(*) FROM entry WHERE mms_id = ? AND state <> 'duplicate'"
+            query = f"SELECT COUNT(*) FROM entry WHERE mms_id = ? AND state <> 'duplicate' AND {_HERE}"  # noqa: S608
             count = self._db.execute(query, (mms_id,)).fetchone()[0]
         return Title(rows=count, existing=tuple(found for found in existing if not self.bound(found, but=n)))
 
@@ -330,13 +342,14 @@ class Journal:
         """Whether the service held this portfolio before the load."""
         return self._holds("SELECT 1 FROM existing WHERE portfolio_id = ?", (portfolio_id,))
 
-    def bound(self, portfolio_id: str, *, but: int = 0) -> bool:
-        """Whether another row than ``but`` already stands for this portfolio."""
-        return self._holds("SELECT 1 FROM entry WHERE portfolio_id = ? AND n <> ?", (portfolio_id, but))
+    def bound(self, portfolio_id: str, *, but: int = 0, gone: bool = False) -> bool:
+        """Whether another row than ``but`` stands for this portfolio, or with ``gone`` one that is in the file no more."""
+        query = f"SELECT 1 FROM entry WHERE portfolio_id = ? AND n <> ? AND (? OR {_HERE})"  # noqa: S608 - our own words
+        return self._holds(query, (portfolio_id, but, gone))
 
     def claimed(self, key: bytes, *, but: int) -> bool:
         """Whether another row than ``but`` has this natural key."""
-        return self._holds("SELECT 1 FROM entry WHERE key = ? AND n <> ?", (key, but))
+        return self._holds(f"SELECT 1 FROM entry WHERE key = ? AND n <> ? AND {_HERE}", (key, but))  # noqa: S608
 
     def _holds(self, query: str, values: tuple[Any, ...]) -> bool:
         with mapped():

@@ -69,12 +69,13 @@ class Lookup:
         return await self.writer.do(partial(journal.of_title, mms_id, n=n))
 
     def _take_up(self, now: Iterable[str], mms_id: str) -> None:
-        journal: Final = self.writer.journal
-        journal.add_existing((found, mms_id) for found in now if not journal.bound(found))
+        self.writer.journal.add_existing((found, mms_id) for found in now)
 
     def _unbound(self, found: Iterable[str], n: int) -> list[str]:
         journal: Final[Journal] = self.writer.journal
-        return [one for one in found if not journal.was_there(one) and not journal.bound(one, but=n)]
+        return [
+            one for one in found if not journal.was_there(one) and not journal.bound(one, but=n, gone=True)
+        ]
 
     async def _of_title(self, mms_id: str) -> list[str]:
         """Portfolios of the title that are in our service now."""

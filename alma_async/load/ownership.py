@@ -52,22 +52,23 @@ class Ownership:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             if path.parent.stat().st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
                 raise PermissionError(0, "everybody may write into its directory")
-            fresh = not os.path.lexists(path)
+            size = path.lstat().st_size if os.path.lexists(path) else None
             file = _opened(path.with_name(f"{path.name}.lock"))
         except OSError as error:
             failure = f"The journal {path.name} cannot be opened: {error.strerror}."
         else:
             owned = cls(file)
-            owned._take(path, fresh=fresh)
+            owned._take(path, size)
             return owned
         raise JournalError(failure)
 
-    def _take(self, path: Path, *, fresh: bool) -> None:
+    def _take(self, path: Path, size: int | None) -> None:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.close(_opened(path))  # before SQLite opens it: closing later would drop SQLite's own locks
-            if fresh or len(os.pread(self._file, _WIDTH, 0)) < _WIDTH:
+            if size is None or (size == 0 and self.noted is None):
                 self.note(0)
+                os.fsync(self._file)
+            os.close(_opened(path))  # before SQLite opens it: closing later would drop SQLite's own locks
         except BlockingIOError:
             self.close()
             in_use = True
@@ -85,9 +86,10 @@ class Ownership:
         os.pwrite(self._file, commits.to_bytes(_WIDTH, "big"), 0)
 
     @property
-    def noted(self) -> int:
-        """How many commits were on the disk, at least."""
-        return int.from_bytes(os.pread(self._file, _WIDTH, 0), "big")
+    def noted(self) -> int | None:
+        """How many commits were on the disk, at least; None where nothing ever was beside this journal, which is a copy then."""
+        number = os.pread(self._file, _WIDTH, 0)
+        return int.from_bytes(number, "big") if len(number) == _WIDTH else None
 
     def close(self) -> None:
         """Let go of the lock."""

@@ -65,7 +65,6 @@ class Run:
             lasts=self.order.patience,
             ask=lambda: once.electronic.portfolios.list(*self.order.place).total(),
             waiting=self._waits,
-            well=alma.clock.now(),
         )
 
     def stop(self) -> None:
@@ -96,7 +95,7 @@ class Run:
         self._after = await begin.take_up(self.moment())
         self.meter.begin(await self.writer.do(self.writer.journal.counts))
         try:
-            if "seen" not in await self.writer.do(self.writer.journal.meta):
+            if not (await self.writer.do(self.writer.journal.meta)).get("seen"):
                 await self._patience.persist(begin.see_service)
             await begin.find_records(patience=self._patience, tell=self._waits)
         except OwnFailure as own:

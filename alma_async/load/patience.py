@@ -62,8 +62,8 @@ class Patience:
     ask: Callable[[], Awaitable[object]]
     waiting: Callable[[str | None], None]
     over: bool = False  # nothing is waited for any more
-    _well: float
     _failures: int = 0
+    _ill_since: float | None = None  # the first failure since anything went well
     _asking: anyio.Event | None = None
     _at_work: dict[anyio.CancelScope, Callable[[], bool]] = attrs.field(factory=dict)
 
@@ -71,8 +71,9 @@ class Patience:
         """One call ended, of whomever: the service did well, or ill, or nothing was learned of it."""
         if isinstance(outcome, Failed) and outcome.reason in _ILL:
             self._failures += 1
+            self._ill_for()
         elif isinstance(outcome, Done):
-            self._well, self._failures = self.clock.now(), 0
+            self._ill_since, self._failures = None, 0
 
     async def persist(self, work: Callable[[], Awaitable[T]], *, sent: Callable[[], bool] = _never) -> T:
         """Do it, again and again where need be.
@@ -110,13 +111,20 @@ class Patience:
                 return await work()
             except PASSING as error:
                 failure = error
-            if self.over or self.clock.now() - self._well > self.lasts:
+            if self.over or self._ill_for() > self.lasts:
                 raise failure
             own += not isinstance(failure, (NotSent, RateLimited))
             if own >= _OWN and not await self._was_ill(scope):
                 raise OwnFailure(failure)
             await self.clock.sleep(_pause(tries))
         raise AssertionError("unreachable")
+
+    def _ill_for(self) -> float:
+        """Seconds since the first of the failures, one of which was now."""
+        now = self.clock.now()
+        if self._ill_since is None:
+            self._ill_since = now
+        return now - self._ill_since
 
     async def _was_ill(self, scope: anyio.CancelScope) -> bool:
         """Wait until the service is well; whether that took longer than to ask."""
@@ -140,9 +148,9 @@ class Patience:
                 except PASSING as error:
                     failure = error
                 else:
-                    self._failures = 0
+                    self._ill_since, self._failures = None, 0
                     return tries > 0
-                if self.clock.now() - self._well > self.lasts:
+                if self._ill_for() > self.lasts:
                     raise failure
                 self.waiting(failure.message)
                 await self.clock.sleep(_pause(tries))

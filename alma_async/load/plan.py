@@ -58,7 +58,8 @@ def wanted_url(row: Row) -> str:
 def key_of(row: Row, collection_id: str, service_id: str) -> bytes:
     """The natural key of a row: two rows with the same key mean the same portfolio."""
     old = (row.former.portfolio_id, row.line) if row.former else ()  # what was undone may be alike otherwise
-    return _digest(collection_id, service_id, row.mms_id, row.portfolio_id, wanted_url(row), *old)
+    names = (row.portfolio_id,) if row.portfolio_id is not None else (row.mms_id, wanted_url(row))
+    return _digest(collection_id, service_id, *names, *old)
 
 
 def payload_of(row: Row) -> bytes:

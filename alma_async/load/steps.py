@@ -67,7 +67,7 @@ class Way(Witnessed):
             pass  # its witness wrote UNKNOWN, or DONE where only the answer was unreadable
         except InvalidRequest as error:
             if self.entry.state is State.PENDING:
-                self._end(State.REJECTED, error)
+                self._end(self.refused, error)
             elif (
                 self.entry.state is State.UNKNOWN
             ):  # it cannot be read back; what was sent may have been applied
@@ -92,7 +92,7 @@ class Way(Witnessed):
         if isinstance(found, (match.Ambiguous, match.Alike)):
             self._end(State.REVIEW, message=_UNCLEAR[type(found)].format(", ".join(found.portfolio_ids[:5])))
         elif isinstance(found, match.One):
-            self._found(found.portfolio_id)
+            await self._found(found.portfolio_id)
         elif self.row.is_nameless:
             self._end(
                 State.REJECTED,
@@ -105,13 +105,27 @@ class Way(Witnessed):
         else:
             self._end(State.REJECTED, message="There is no portfolio of this title in the service to update.")
 
-    def _found(self, portfolio_id: str) -> None:
-        if self._action == "create":
-            self.entry = attrs.evolve(self.entry, portfolio_id=portfolio_id)
+    async def _found(self, portfolio_id: str) -> None:
+        self.entry = attrs.evolve(self.entry, portfolio_id=portfolio_id)
+        if self._action != "create":
+            self._note(step=Step.DELETE if self._action == "delete" else Step.UPDATE)
+        elif self.row.portfolio_id is None or await self._meant() is not None:
             self._end(State.DONE, message="It was there already.", action="unchanged")
-        else:
-            step = Step.DELETE if self._action == "delete" else Step.UPDATE
-            self._note(step=step, portfolio_id=portfolio_id)
+
+    async def _meant(self) -> Portfolio | None:
+        """The row's portfolio as it is; None, and the row's end, where it is not what the row says or what another load left."""
+        present = await self.steps.lookup.get(self._portfolio_id)
+        title, former = present.resource_metadata.mms_id.value, self.row.former
+        why = None
+        if self.row.portfolio_id and self.row.mms_id and title and self.row.mms_id != title:
+            why = f"Portfolio {self.row.portfolio_id} is of the record {title}, not of {self.row.mms_id}."
+        elif (
+            former is not None and self._action != "create"
+        ):  # what somebody else changed since is not taken back
+            why = changed(present, former)
+        if why is not None:
+            self._end(State.REVIEW, message=why)
+        return present if why is None else None
 
     # --- create, update, delete
 
@@ -128,7 +142,8 @@ class Way(Witnessed):
             await self._put(created)
 
     async def _update(self) -> None:
-        await self._put(await self.steps.lookup.get(self._portfolio_id))
+        if (present := await self._meant()) is not None:
+            await self._put(present)
 
     @property
     def _portfolio_id(self) -> str:
@@ -138,8 +153,6 @@ class Way(Witnessed):
 
     async def _put(self, present: Portfolio) -> None:
         """Replace the whole object with the row's fields over it; nothing is sent where nothing differs."""
-        if self._changed_since(present):
-            return
         wanted, fields = self._merged(present)
         action = self.entry.action or ("updated" if fields else "unchanged")
         if not fields:
@@ -169,11 +182,11 @@ class Way(Witnessed):
 
     async def _delete(self) -> None:
         try:
-            present = await self.steps.lookup.get(self._portfolio_id)
+            present = await self._meant()
         except NotFound:
             self._gone()
             return
-        if self._changed_since(present):
+        if present is None:
             return
         fields = differences(present, Portfolio())
         if self.steps.dry:
@@ -182,15 +195,6 @@ class Way(Witnessed):
         self._keep(present)
         portfolios = self._witnessed("deleted", fields)
         await portfolios.delete(*self.steps.place, self._portfolio_id, bib=self.steps.bib)
-
-    def _changed_since(self, present: Portfolio) -> bool:
-        """Whether the row would take back what somebody else changed since; a person must look then."""
-        if self.row.former is None or self._action == "create":
-            return False
-        why = changed(present, self.row.former)
-        if why is not None:
-            self._end(State.REVIEW, message=why)
-        return why is not None
 
     # --- reconcile
 

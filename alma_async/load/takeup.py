@@ -20,13 +20,14 @@ from alma_async.load.entries import Entry, Moment, State
 from alma_async.load.order import Order, Rows, compared
 from alma_async.load.patience import Patience
 from alma_async.load.plan import key_of, payload_of, refused, wanted_url
-from alma_async.load.rows import BadRow, InputError, Row
+from alma_async.load.rows import BadRow, Row
 from alma_async.load.writer import Writer
 from alma_async.wire.paging import PAGE
 
 __all__ = ["TakeUp"]
 
 _SLICE: Final = 500  # rows in memory at once
+_LISTINGS: Final = 3  # of a service that changes meanwhile, before each title is asked for
 
 T = TypeVar("T")
 
@@ -50,7 +51,7 @@ class TakeUp:
         known = await self.writer.do(journal.meta)
         facts = self.order.known_by(self.rows)
         if compared(known, facts, accept_changed=self.order.accept_changed):
-            facts |= {"after": str(await self.writer.do(journal.last)), "planned": ""}
+            facts |= {"after": str(await self.writer.do(journal.last)), "planned": "", "seen": ""}
         await self.writer.do(partial(journal.note, {**self.order.facts, **facts}))
 
     async def take_up(self, now: Moment) -> int:
@@ -94,7 +95,15 @@ class TakeUp:
             return Entry(n=n, line=row.line, state=State.REJECTED, mms_id=row.mms_id, message=message)
         key = None if row.is_nameless else key_of(row, *self.order.place)
         payload = payload_of(row)
-        return Entry(n=n, line=row.line, state=State.PENDING, mms_id=row.mms_id, key=key, payload=payload)
+        return Entry(
+            n=n,
+            line=row.line,
+            state=State.PENDING,
+            mms_id=row.mms_id,
+            portfolio_id=row.portfolio_id,
+            key=key,
+            payload=payload,
+        )
 
     async def see_service(self) -> None:
         """List the service once, where that costs fewer calls than asking title by title."""
@@ -103,15 +112,23 @@ class TakeUp:
         rows = sum((await self.writer.do(journal.counts)).values())
         by_title = -(-total // PAGE) > rows and not await self._has_nameless()
         if total and not by_title:
-            await self._list_service()
+            by_title = not await self._list_service(total)
         await self.writer.do(partial(journal.note, {"seen": "title" if by_title else "list"}))
 
-    async def _list_service(self) -> None:
-        journal = self.writer.journal
-        await self.writer.do(journal.forget_existing)  # of a listing that was cut short
-        async for page in self.order.alma.electronic.portfolios.list(*self.order.place).pages():
-            found = [(p.id, p.resource_metadata.mms_id.value) for p in page if p.id]
-            await self.writer.do(partial(journal.add_existing, found))
+    async def _list_service(self, total: int) -> bool:
+        """Whether it held still for once: what is deleted while it is listed shifts another portfolio off the next page."""
+        journal, portfolios = self.writer.journal, self.order.alma.electronic.portfolios
+        await self.writer.do(journal.forget_existing)
+        for _ in range(_LISTINGS):
+            before, listed = total, set()
+            async for page in portfolios.list(*self.order.place).pages():
+                found = [(p.id, p.resource_metadata.mms_id.value) for p in page if p.id]
+                listed |= {one for one, _ in found}
+                await self.writer.do(partial(journal.add_existing, found))
+            total = await portfolios.list(*self.order.place).total()
+            if before == total == len(listed):
+                return True
+        return False
 
     # --- rows that name no record
 
@@ -121,15 +138,10 @@ class TakeUp:
         return await self.writer.do(partial(journal.is_nameless, after=after))
 
     async def find_records(self, *, patience: Patience, tell: Callable[[str | None], None]) -> None:
-        """Have a record for each row that names none, and so the last rows in the journal.
-
-        :raises InputError: where the load was begun without a list of the service.
-        """
+        """Have a record for each row that names none, and so the last rows in the journal."""
         known = await self.writer.do(self.writer.journal.meta)
         if known.get("planned"):
             return
-        if known["seen"] == "title":
-            raise InputError(_NOT_LISTED)
         await read_carriers(self.order, self.writer, patience=patience, tell=tell)
         after = int(known.get("after", "0"))
         nameless = (
@@ -161,10 +173,6 @@ _NO_CARRIER: Final = (
     "No portfolio of the service carries {}; a new one needs an MMS id (a column mms_id, or --mms-map)."
 )
 _SEVERAL: Final = "Portfolios of several titles carry {} ({}); name one by its id."
-_NOT_LISTED: Final = (
-    "The changed file names portfolios by ISSN or ISBN, but the load was begun title by title. "
-    "Begin another load for it."
-)
 
 
 def _fill(part: list[T], items: Iterator[T]) -> None:

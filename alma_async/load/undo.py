@@ -18,7 +18,7 @@ from typing import Final
 
 import attrs
 
-from alma_async.load.entries import OPEN, Entry, Former, State
+from alma_async.load.entries import OPEN, Entry, Former, State, Step
 from alma_async.load.fields import url_of
 from alma_async.load.former import anew
 from alma_async.load.journal import Journal
@@ -88,9 +88,11 @@ def undo_rows(journal: str | os.PathLike[str]) -> UndoRows:
 def _row(entry: Entry, body: bytes | None, place: tuple[str, str]) -> Row | BadRow | None:
     """What takes one row back; None where it did nothing."""
     if entry.state in OPEN and entry.state is not State.PENDING:
-        reason = "It is unknown what became of this row; resume the load, then undo again"
-        problem = Problem(line=entry.line, column="", reason=reason)
-        return BadRow(line=entry.line, lines=(entry.line,), problems=(problem,))
+        return _unknown(entry, "It is unknown what became of this row; resume the load, then undo again")
+    # An update that stayed unknown is put back like one that was made: where it was not, nothing differs.
+    updates = entry.step is Step.UPDATE and entry.action in ("updated", None)
+    if entry.state is State.REVIEW and entry.action is None and entry.differences and not updates:
+        return _unknown(entry, "It stayed unknown what became of this row; look at its portfolios in Alma")
     if entry.portfolio_id is None:
         return None
     row = Row(
@@ -104,12 +106,16 @@ def _row(entry: Entry, body: bytes | None, place: tuple[str, str]) -> Row | BadR
     if entry.action == "created":
         former = Former(portfolio_id=entry.portfolio_id, left=entry.left)
         return attrs.evolve(row, action="delete", former=former)
-    if entry.action == "updated" and body is not None and entry.differences:
+    if updates and body is not None and entry.differences:
         former = Former(portfolio_id=entry.portfolio_id, body=body, differences=entry.differences)
         return attrs.evolve(row, action="update", former=former)
     if entry.action == "deleted" and body is not None and entry.state is State.DONE:
         return _anew(row, Former(portfolio_id=entry.portfolio_id, body=body))
     return None
+
+
+def _unknown(entry: Entry, reason: str) -> BadRow:
+    return BadRow(line=entry.line, lines=(entry.line,), problems=(Problem(entry.line, "", reason),))
 
 
 def _anew(row: Row, former: Former) -> Row:

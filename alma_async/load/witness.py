@@ -29,6 +29,8 @@ from alma_async.wire.outcome import Done, Failed, Outcome, OutcomeClass, Reason
 
 __all__ = ["Steps", "Witnessed", "is_whole"]
 
+_SETTLED: Final = {"code": None, "tracking_id": None}
+
 _DETAILS: Final = ("linking_details", "coverage_details")  # what a shortened answer lacks
 
 _REFUSED: Final = (
@@ -90,7 +92,14 @@ class Witnessed:
         if error is not None:
             changes |= {"code": error.code, "tracking_id": error.tracking_id}
             message = error.message
+        elif state is State.DONE:
+            changes |= _SETTLED  # what an earlier answer said is over
         self._note(state=state, since=None, message=message or None, **changes)
+
+    @property
+    def refused(self) -> State:
+        """Where a refusal leaves the row. What was made before it stands, which a person must know."""
+        return State.REVIEW if self.entry.action == "created" else State.REJECTED
 
     def _gone(self) -> None:
         """A portfolio to delete is not there: one of our sends was applied, or there was none to begin with."""
@@ -135,7 +144,7 @@ class Witnessed:
         elif outcome.reason is Reason.NOT_FOUND and self.entry.step is Step.DELETE:
             self._gone()
         elif outcome.reason in _REFUSED:
-            self._note(state=State.REJECTED, since=None, **_told(outcome))
+            self._note(state=self.refused, since=None, **_told(outcome))
         else:  # not sent, or not processed: it is as if nothing had been tried
             self._note(**attrs.asdict(self._before or self.entry, recurse=False))
 
@@ -143,7 +152,7 @@ class Witnessed:
         """What a send that was answered well made of the row."""
         action = self._doing[0]
         if self.entry.step is Step.DELETE:
-            return {"state": State.DONE, "action": action}
+            return {"state": State.DONE, "action": action, "message": None, **_SETTLED}
         answer = data if isinstance(data, dict) else {}
         portfolio = self.entry.portfolio_id or answer.get("id")
         return {

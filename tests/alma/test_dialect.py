@@ -74,7 +74,7 @@ def test_thresholds_by_code_under_any_status_and_shape(shape, status):
         (500, listed("GENERAL_ERROR"), OutcomeClass.UNKNOWN, Reason.SERVER),
         (503, "<html>gateway</html>", OutcomeClass.UNKNOWN, Reason.SERVER),
         (408, "", OutcomeClass.UNKNOWN, Reason.SERVER),
-        (404, "", OutcomeClass.REJECTED, Reason.NOT_FOUND),
+        (404, "", OutcomeClass.UNKNOWN, Reason.BAD_ANSWER),
         (302, "", OutcomeClass.UNKNOWN, Reason.BAD_ANSWER),
         (200, "<html>login</html>", OutcomeClass.UNKNOWN, Reason.BAD_ANSWER),
         (200, '{"id": "53", "lin', OutcomeClass.UNKNOWN, Reason.LOST),

@@ -385,3 +385,23 @@ def _stopped_rows_are_done() -> list[Any]:
 
     real = loader.Load.run
     return [patch.object(loader.Load, "run", run)]
+
+
+@_mutant
+def _a_later_look_is_taken_for_an_earlier() -> list[Any]:
+    """A title is asked for by each of its rows, and what is there then is taken for what was there before the load."""
+
+    def add(self: journal.Journal, portfolios: Any) -> None:
+        with self.together():
+            for portfolio_id, mms_id in portfolios:
+                if not self.bound(portfolio_id):
+                    self._put("existing", portfolio_id, mms_id)
+
+    return [patch.object(journal.Journal, "add_existing", add)]
+
+
+@_mutant
+def _a_strangers_404_means_absence() -> list[Any]:
+    """Whoever says 404, the thing is taken not to be there."""
+    known = {**dialect._STATUS, 404: (OutcomeClass.REJECTED, Reason.NOT_FOUND)}
+    return [patch.object(dialect, "_STATUS", known)]

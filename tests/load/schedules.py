@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self
+from unittest.mock import patch
 
 import anyio
 import attrs
@@ -22,13 +23,14 @@ import orjson
 
 from alma_async import AlmaClient, Limits, LocalBudget, Timeouts, sim
 from alma_async.clock import Clock
-from alma_async.load import Load, loader
+from alma_async.load import Load, loader, takeup
 from alma_async.load.audit import Audit, Mark
 from alma_async.load.entries import Action, Entry, State
 from alma_async.load.journal import Journal
 from alma_async.load.rows import BadRow, Coverage, Fingerprint, InputError, Problem, Row
 from alma_async.load.steps import MOST_ATTEMPTS
 from alma_async.wire.messages import Request
+from alma_async.wire.paging import PAGE
 from tests.load.wire import BASE, EPOCH, FAULTS, LATEST, STALEST, Remote, Wire
 
 C, S = sim.DEMO_COLLECTION, sim.DEMO_SERVICE
@@ -36,7 +38,7 @@ PATIENCE: Final = Timeouts(read=15.0, write=20.0)
 QUARANTINE: Final = LATEST + STALEST + 1.0
 MOST_COMMITS: Final = 5000  # of one life; some 100 are usual
 LIVES: Final = 12  # after so many the institution and the machine are calm, and the load must come to its end
-NEW, HELD, REFUSED, CURSED = "991", "992", "993", "994"  # how the MMS ids of titles begin
+NEW, HELD, REFUSED, CURSED, OTHERS = "991", "992", "993", "994", "995"  # how the MMS ids of titles begin
 
 
 class Dead(BaseException):
@@ -101,7 +103,8 @@ class Disk:
     def power_cut(self, rng: random.Random) -> None:
         if self.unsure:
             self.path.with_name(f"{self.path.name}-wal").unlink(missing_ok=True)
-            self.path.with_name(f"{self.path.name}.lock").unlink()
+            with self.path.with_name(f"{self.path.name}.lock").open("r+b") as lock:
+                lock.write(bytes(8))  # what was not waited for
             self.path.write_bytes(rng.choice(self.unsure))
             self.unsure.clear()
 
@@ -209,6 +212,7 @@ class Tale:
     disk: Disk = attrs.field(init=False)
     action: Action = attrs.field(init=False)
     planted: set[tuple[str, str]] = attrs.field(factory=set)
+    page: int = PAGE
 
     def __attrs_post_init__(self) -> None:
         rng = self.rng
@@ -223,14 +227,17 @@ class Tale:
         self.action = rng.choice(actions)
         for title in sorted(titles):
             if title.startswith(HELD):
-                self._plant(title)
+                self._plant(title, next(_key(row)[1] for row in self._wanted() if row.mms_id == title))
+        if rng.random() < 0.3:  # so many others that titles are asked for one by one
+            for n in range(self.rows + 1):
+                self._plant(f"{OTHERS}{n:05}", "jkey=https://others.example/")
+            self.page = 1
 
     def _wanted(self) -> list[Row]:
         return [row for row in self.file.rows if isinstance(row, Row)]
 
-    def _plant(self, title: str) -> None:
-        """The service holds this title before the load, with an old note, and sometimes under its URL."""
-        url = next(_key(row)[1] for row in self._wanted() if row.mms_id == title)
+    def _plant(self, title: str, url: str) -> None:
+        """The service holds this title before the load, with an old note."""
         self.planted.add((title, url))
         body = {
             "is_local": True,
@@ -420,8 +427,5 @@ def schedule(seed: int, path: Path, *, rows: int = 10, later: float = 1.0) -> St
 
     random.seed(seed)  # what the governor draws from
     options: dict[str, Any] = {"loop_factory": sim.VirtualTimeLoop}
-    real, loader.Journal = loader.Journal, Watched  # type: ignore[attr-defined]
-    try:
+    with patch.object(loader, "Journal", Watched), patch.object(takeup, "PAGE", tale.page):
         return anyio.run(tale.live, backend="asyncio", backend_options=options)
-    finally:
-        loader.Journal = real  # type: ignore[attr-defined]

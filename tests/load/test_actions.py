@@ -194,3 +194,43 @@ async def test_somebody_was_quicker(rows, tmp_path):
         report = await loading(alma, tmp_path, "delete", workers=1).run(some)
         assert (report.unchanged, report.deleted, report.exit_code) == (1, 1, 0)
     assert told(tmp_path / "a.load")[2].message == "It was not there."
+
+
+async def test_create_believes_no_id_unseen(rows, tmp_path):
+    """A row to create that names a portfolio is done where that is there, and refused where it is not."""
+    async with institution() as (server, alma):
+        ids = hold(server, 1)
+        some = rows("portfolio_id,mms_id", f"{ids[0]},99000000", "5300000000009999,99000001")
+        report = await loading(alma, tmp_path, "create").run(some)
+        assert (report.unchanged, report.rejected, report.created) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("action", ["upsert", "create", "delete"])
+async def test_a_portfolio_of_another_record(rows, tmp_path, action):
+    """Where a row's portfolio is not of the row's record, one of the two is wrong: nothing is written."""
+    async with institution() as (server, alma):
+        ids = hold(server, 2)
+        before = dict(server.world.portfolios.all)
+        some = rows("portfolio_id,mms_id,public_note", f"{ids[1]},99000000,x")
+        report = await loading(alma, tmp_path, action).run(some)
+        assert (report.review, dict(server.world.portfolios.all)) == (1, before)
+        assert "of the record 99000001, not of 99000000" in str(told(tmp_path / "a.load")[2].message)
+
+
+async def test_two_rows_of_one_portfolio(rows, tmp_path):
+    """Two rows that name one portfolio, or one that names it and one that names its title, never write over each other."""
+    async with institution(latency=0.3) as (server, alma):
+        ids = hold(server, 1)
+        some = rows(
+            "portfolio_id,mms_id,public_note,internal_description",
+            f"{ids[0]},,first,",
+            f"{ids[0]},,,second",
+            f"{ids[0]},,first,",
+            ",99000000,third,",
+        )
+        report = await loading(alma, tmp_path, "update").run(some)
+        assert (report.updated, report.review, report.duplicates, report.rejected) == (1, 1, 1, 1)
+        assert server.world.portfolios.all[ids[0]]["public_note"] == "first"
+        assert (
+            told(tmp_path / "a.load")[3].message == "The same portfolio as line 2, which says something else."
+        )

@@ -311,3 +311,55 @@ async def test_stop_ends_between_calls(titles, tmp_path):
         report = await load_into(alma, tmp_path).run(titles(50))
         assert (report.created, report.pending) == (50, 0)
         assert held(server) == each_once(50)
+
+
+async def test_two_rows_of_a_title_asked_for_by_itself(titles, tmp_path):
+    """Where titles are asked for one by one, what a lost answer left is not taken for older because a second row looked later."""
+    lost = sim.Rule("cut_after", method="POST", nth=221)
+    async with institution(faults=sim.FaultPlan(rules=[lost])) as (server, alma):
+        assert (
+            await load_into(alma, tmp_path).run(titles(220))
+        ).created == 220  # more pages than the file has rows
+        more = titles(
+            0, more="99900001,https://a.example/,2001,\n99900001,https://b.example/,2001,", name="two.csv"
+        )
+        report = await Load(
+            alma, collection_id=C, service_id=S, journal=tmp_path / "b.load", quarantine=30.0, workers=1
+        ).run(more)
+        assert (report.created, report.exit_code) == (2, 0)
+        assert set(held(server).values()) == {1}
+        assert len(held(server)) == 222
+
+
+async def test_a_strangers_404_proves_no_absence(titles, tmp_path):
+    """A page of something before Alma, met while a lost create is looked for, is waited out: nothing is made a second time."""
+    rules = [
+        sim.Rule("cut_after", method="POST"),
+        sim.Rule(sim.Fault("server_error", status=404, html=True), method="GET", path="/bibs/", times=4),
+    ]
+    async with institution(faults=sim.FaultPlan(rules=rules)) as (server, alma):
+        report = await load_into(alma, tmp_path).run(titles(1))
+        assert (report.created, report.exit_code) == (1, 0)
+        assert held(server) == each_once(1)
+
+
+async def test_what_was_made_and_then_refused_is_for_a_person(titles, tmp_path):
+    """A portfolio whose coverage Alma refuses is there: its row needs review, names it, and is not told as refused."""
+    refusal = sim.Rule(sim.Fault("error", code="60110"), method="PUT", times=None)
+    async with institution(faults=sim.FaultPlan(rules=[refusal])) as (server, alma):
+        report = await load_into(alma, tmp_path).run(titles(3))
+        assert (report.review, report.rejected, len(held(server))) == (3, 0, 3)
+        with Journal(tmp_path / "j" / "a.load") as journal:
+            entries = journal.entries()
+        assert {entry.portfolio_id for entry in entries} == set(server.world.portfolios.all)
+        assert {(entry.action, entry.code) for entry in entries} == {("created", "60110")}
+
+
+async def test_codes_of_answers_that_were_overcome_are_not_kept(titles, tmp_path):
+    """A row that ended well says nothing of a failure on its way."""
+    rules = [sim.Rule(sim.Fault("error", code="60163", commit=True), method="POST")]
+    async with institution(faults=sim.FaultPlan(rules=rules)) as (_, alma):
+        assert (await load_into(alma, tmp_path).run(titles(1))).created == 1
+        with Journal(tmp_path / "j" / "a.load") as journal:
+            (entry,) = journal.entries()
+        assert (entry.state, entry.code, entry.tracking_id, entry.message) == (State.DONE, None, None, None)

@@ -40,7 +40,6 @@ class Service:
             lasts=lasts,
             ask=ask or self,
             waiting=self.whys.append,
-            well=anyio.current_time(),
         )
         for service in (self, ask):
             if service is not None:
@@ -149,3 +148,13 @@ async def test_what_is_on_its_way_is_not_called_back():
             group.start_soon(begin, service)
     assert ("answered", 600.0) in [(what, round(at)) for what, at in ended]
     assert service.calls < 20 + 60 + 10 + 20
+
+
+async def test_patience_counts_from_the_first_failure():
+    """Hours in which nothing was asked, such as those until midnight, wear nothing down."""
+    service = Service(1)
+    patience = service.patience(lasts=HOUR)
+    assert await patience.persist(service) == "well"
+    await anyio.sleep(6 * HOUR)
+    service.well_from = anyio.current_time() + HOUR / 2
+    assert await patience.persist(service) == "well"

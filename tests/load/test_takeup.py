@@ -164,3 +164,75 @@ async def test_a_load_that_is_stopped_while_it_looks_at_the_service(file, journa
             report = await begun.run(rows)
         assert anyio.current_time() - started < 6.0
         assert (report.rows, report.pending, report.exit_code) == (600, 600, 3)
+
+
+async def test_a_service_that_changes_while_it_is_listed(journal, tmp_path):
+    """What is deleted meanwhile shifts a portfolio off the next page: the service is listed again, and nothing is made twice."""
+    async with institution() as (server, alma):
+        ids = []
+        for n in range(250):
+            sent = {
+                "resource_metadata": {"mms_id": {"value": f"99{n:06}"}},
+                "linking_details": {"static_url": f"jkey=https://journals.example/{n}"},
+            }
+            ids.append(server.world.portfolios.create(C, S, sent, now=0.0)["id"])
+        titles = tmp_path / "titles.csv"
+        lines = [f"99{n:06},https://journals.example/{n}" for n in range(1, 250)]
+        titles.write_text("\n".join(["mms_id,url", *lines, ""]), encoding="utf-8")
+        seen = []
+
+        async def colleague():
+            while len(server.world.tally.received) < 2:
+                await anyio.sleep(0.01)
+            seen.append(len(server.world.tally.received))
+            await alma.electronic.portfolios.delete(C, S, ids[0])
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(colleague)
+            report = await load(alma, journal).run(read_rows(titles))
+        assert seen == [2]  # in the middle of the listing
+        assert (report.created, report.unchanged) == (0, 249)
+        assert len(server.world.portfolios.all) == 249
+
+
+async def test_what_came_since_the_load_began_is_seen_when_its_file_changes(file, journal, tmp_path):
+    """A title that somebody else has added by then is not added again."""
+    async with institution() as (server, alma):
+        await load(alma, journal).run(file([(1, "old")]))
+        await load(alma, tmp_path / "other.load").run(file([(2, "theirs")]))
+        report = await load(alma, journal, accept_changed=True).run(file([(1, "old"), (2, "theirs")]))
+        assert (report.created, report.unchanged) == (1, 1)
+        assert held(server) == {1: ["old"], 2: ["theirs"]}
+
+
+async def test_a_row_in_doubt_is_looked_for_when_its_file_changes(file, journal):
+    """A create that ended in review though it was applied is found before anything is made anew."""
+    rules = [
+        sim.Rule("cut_after", method="POST"),
+        sim.Rule(sim.Fault("error", code="999999"), method="GET", path="/bibs/"),
+    ]
+    async with institution(faults=sim.FaultPlan(rules=rules)) as (server, alma):
+        assert (await load(alma, journal).run(file([(1, "old")]))).review == 1
+        report = await load(alma, journal, accept_changed=True).run(file([(1, "new")]))
+        assert (report.created, report.review) == (1, 0)
+        assert held(server) == {1: ["new"]}
+
+
+async def test_a_corrected_url_changes_the_one_portfolio(file, journal, tmp_path):
+    """The only row of a title whose URL was corrected changes what the row of then has made, and makes nothing beside it."""
+    async with institution() as (server, alma):
+        await load(alma, journal).run(file([(1, "old")]))
+        path = tmp_path / "titles.csv"
+        path.write_text("mms_id,url,public_note\n99000001,https://journals.example/7,old\n", encoding="utf-8")
+        again = load(alma, journal, accept_changed=True)
+        report = await again.run(read_rows(path))
+        assert (report.created, report.updated) == (1, 1)
+        assert held(server) == {7: ["old"]}
+        assert (await again.verify(read_rows(path))).exit_code == 0
+
+
+async def test_rows_that_say_different_things_of_one_title(file, journal):
+    """A row that repeats another is told as its repeat; one that says something else is not dropped in silence."""
+    async with institution() as (_, alma):
+        report = await load(alma, journal).run(file([(1, "a"), (1, "a"), (1, "b")]))
+        assert (report.created, report.duplicates, report.review, report.exit_code) == (1, 1, 1, 1)

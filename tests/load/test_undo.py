@@ -288,3 +288,32 @@ async def test_undo_belongs_to_its_service(file, tmp_path):
         report = await load.run(undo_rows(tmp_path / "a.load"))
         assert report.rejected == 2
     assert S in (told(tmp_path / "b.load")[2].message or "")
+
+
+async def test_what_stayed_unknown_is_told(file, tmp_path):
+    """A create whose outcome nobody found out is not passed over in silence: a person must look."""
+    rules = [
+        sim.Rule("cut_after", method="POST"),
+        sim.Rule(sim.Fault("error", code="999999"), method="GET", path="/bibs/"),
+    ]
+    async with institution(faults=sim.FaultPlan(rules=rules)) as (server, alma):
+        assert (await loading(alma, tmp_path, "upsert").run(file(f"99000001,{url(1)},,,,,,"))).review == 1
+        report = await undo(alma, tmp_path)
+        assert (report.rejected, report.exit_code, len(server.world.portfolios.all)) == (1, 1, 1)
+        assert "unknown" in str(told(tmp_path / "undo.load")[2].message)
+
+
+async def test_an_update_that_stayed_unknown_is_taken_back_if_it_was_made(file, tmp_path):
+    """Whether an update in doubt was applied or not, undo leaves what was before."""
+    cut = sim.Rule("cut_after", method="PUT", times=1)
+    for applied in (True, False):
+        rule = cut if applied else sim.Rule("cut_before", method="PUT", times=1)
+        async with institution(faults=sim.FaultPlan(rules=[rule])) as (server, alma):
+            hold(server, 1)
+            before = world_of(server)
+            place = tmp_path / str(applied)
+            load = loading(alma, place, "update", on_unknown="review")
+            await load.run(file("99000000,,,Another note,,,,"))
+            assert (world_of(server) != before) is applied
+            assert (await undo(alma, place)).exit_code == 0
+            assert world_of(server) == before

@@ -46,6 +46,7 @@ FAULTS: Final[Mapping[str, float]] = {
     "fault after": 0.1,  # 500, but applied
     "too fast": 0.1,  # 429
     "strange page": 0.05,  # HTML under 200, nothing applied
+    "strange absence": 0.05,  # HTML under 404, nothing applied
     "page after": 0.05,  # HTML under 200, but applied
     "garbled": 0.05,  # applied, half an answer
     "nameless": 0.05,  # applied, an answer without an id
@@ -60,6 +61,7 @@ _READS: Final = (
     "fault before",
     "too fast",
     "strange page",
+    "strange absence",
     "garbled",
     "stale",
 )
@@ -79,6 +81,7 @@ _HEARD: Final = (
     "fault before",
     "fault after",
     "strange page",
+    "strange absence",
     "page after",
     "failed after",
     "unlisted",
@@ -281,6 +284,8 @@ class Wire:
 def _refusal(fault: str) -> Answer:
     if fault == "too fast":
         return problem("PER_SECOND_THRESHOLD", style="json", status=429)
+    if fault == "strange absence":
+        return page(404, "Not found")
     if fault in ("strange page", "page after"):
         return page(200, "Sign in")
     if fault in ("fault before", "fault after"):
