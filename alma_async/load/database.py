@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from alma_async.load.ownership import JournalError
-from alma_async.load.records import DamageError
+from alma_async.load.records import TABLES, DamageError, verified
 
-__all__ = ["connect", "mapped"]
+__all__ = ["check", "connect", "mapped"]
 
 _ANEW: Final = (
     "A journal that was moved needs the file that ends in .lock beside it; an older copy is of no use, since what was sent since "
@@ -48,6 +48,24 @@ def connect(path: Path) -> sqlite3.Connection:
             f"The journal's file system does not allow safe writing (got {locking}, {mode}, {full})."
         )
     return db
+
+
+def check(db: sqlite3.Connection) -> None:
+    """See that all records are there and are what was written.
+
+    :raises DamageError: at the first that is not.
+    """
+    (answer,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+    if answer != "ok":
+        raise DamageError(answer)
+    for table in TABLES:
+        found = 0
+        for record in db.execute(f"SELECT * FROM {table}"):  # noqa: S608 - our own names
+            verified(table, record)
+            found += 1
+        (written,) = db.execute(f"SELECT {table} FROM owner").fetchone()  # noqa: S608
+        if found != written:
+            raise DamageError(f"the number of its records of {table} ({found}, not {written})")
 
 
 @contextmanager

@@ -39,7 +39,7 @@ import attrs
 from alma_async.clock import boot_id
 from alma_async.errors import ConfigurationError
 from alma_async.load import changed, records
-from alma_async.load.database import connect, mapped
+from alma_async.load.database import check, connect, mapped
 from alma_async.load.entries import Entry, Moment, State
 from alma_async.load.match import Carrier, Title
 from alma_async.load.ownership import JournalError, JournalInUse, Ownership
@@ -124,19 +124,7 @@ class Journal:
         :raises JournalError: at the first that is not.
         """
         with mapped():
-            (answer,) = self._db.execute("PRAGMA integrity_check(1)").fetchone()
-            if answer != "ok":
-                raise records.DamageError(answer)
-            for table in records.TABLES:
-                found = 0
-                for record in self._db.execute(f"SELECT * FROM {table}"):  # noqa: S608 - our own names
-                    records.verified(table, record)
-                    found += 1
-                (written,) = self._db.execute(f"SELECT {table} FROM owner").fetchone()  # noqa: S608
-                if found != written:
-                    raise records.DamageError(
-                        f"the number of its records of {table} ({found}, not {written})"
-                    )
+            check(self._db)
 
     @contextmanager
     def together(self) -> Iterator[None]:
