@@ -124,35 +124,37 @@ class Points:
     async def kill(self, call: str, at: Iterable[int]) -> None:
         """Kill a load before its k-th system call of this kind, for each of these k that it comes to."""
         for k in at:
-            first = await self._struck(call, f"signal=KILL:when={k}", k)
-            if first == 0:
+            if await self._struck(call, f"signal=KILL:when={k}", k) is None:
                 return
 
     async def fail(self, call: str, error: str, at: Iterable[int]) -> None:
-        """Let this system call fail the k-th time. The load must end with 74, and send nothing that it could not write down."""
+        """Let this system call fail the k-th time. The load must end with 74, or well where SQLite can do without (a directory's
+        sync, a log's truncation); and send nothing that it could not write down.
+        """
         for k in at:
             first = await self._struck(call, f"error={error}:when={k}", k)
-            if first == 0:
+            if first is None:
                 return
-            if first != JOURNAL_FAILED:
+            if first not in (0, JOURNAL_FAILED):
                 self.wrong.append(f"{call} {error} {k}: ended with {first}")
 
-    async def _struck(self, call: str, how: str, k: int) -> int:
-        """How the first process ended. Each load has an institution and a folder of its own."""
+    async def _struck(self, call: str, how: str, k: int) -> int | None:
+        """How the first process ended; None where it made fewer such calls. Each load has its own institution and folder."""
         self.server.reset()
         place = self.folder / f"{call}-{k}"
         place.mkdir()
         loading = Loading(self.server, place, self.rows)
         first, trace = await traced(loading, f"inject={call}:{how}", call)
+        hit = first != 0 or "(INJECTED)" in trace.read_text(encoding="utf-8", errors="replace")
+        self.struck[call] += hit
         if first != 0:
-            self.struck[call] += 1
             again = await anyio.run_process(loading.command(), check=False, stderr=None)
             if again.returncode != 0:
                 self.wrong.append(f"{call} {how}: ended with {again.returncode} when begun again")
         self.wrong += [f"{call} {how}: {what} before its intent was synced" for what in unsynced(trace)[1]]
         self.harm += loading.harm()
         shutil.rmtree(place)
-        return first
+        return first if hit else None
 
 
 async def traced(loading: Loading, *inject: str) -> tuple[int, Path]:
