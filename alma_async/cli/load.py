@@ -6,6 +6,9 @@ takes a name alone.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,10 +23,10 @@ from alma_async.cli.attending import GRACE, Ended, attend
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import json_line, say, show
 from alma_async.cli.loading import AS_USUAL, Input, Manner
-from alma_async.cli.planned import show_plan
+from alma_async.cli.planned import show_part, show_plan
 from alma_async.cli.summary import closing, refusals
 from alma_async.cli.view import View
-from alma_async.errors import AlmaError, InvalidRequest
+from alma_async.errors import AlmaError, ConfigurationError, InvalidRequest
 from alma_async.load.entries import State
 from alma_async.load.journal import Journal, JournalInUse
 from alma_async.load.planned import Plan
@@ -150,23 +153,55 @@ def _load(given: Input, journal: Path | None, manner: Manner, connection: Connec
         say(rows.reason)
     if not given.dry:
         say(f"journal: {path}")
+    seen: list[Progress] = []
     try:
-        ended, seen = anyio.run(_run, alma, given, rows, path, manner)
+        with _warned(rows):
+            ended = anyio.run(partial(_run, alma, given, rows, path, manner=manner, seen=seen))
     except AlmaError as error:
-        if not isinstance(error, (InputError, InvalidRequest, JournalInUse)):
-            error.add_note(f"Go on with: {journals.resuming(path)}")
+        if seen:
+            with suppress(
+                AlmaError
+            ):  # of a journal that cannot be read any more; the first failure is raised
+                _tell(_cut_short(path, seen, error.message), given, path, manner)
+        _note_way_on(error, path, begun=bool(seen))
         raise
-    for warning in rows.warnings:
+    return _end(ended, seen, given, path, manner)
+
+
+def _note_way_on(error: AlmaError, path: Path, *, begun: bool) -> None:
+    """Say with the error how to go on, where the load can."""
+    resuming = journals.resuming(path)
+    if isinstance(error, InputError):
+        if begun:
+            error.add_note(f"With the file as it was, go on with: {resuming}")
+    elif not isinstance(error, (InvalidRequest, JournalInUse)):
+        error.add_note(f"Go on with: {resuming}")
+
+
+@contextmanager
+def _warned(rows: RowSource | UndoRows) -> Iterator[None]:
+    """Tells what is to be known about the file: before anything is sent, and what was found in its rows however that ends."""
+    known = rows.warnings
+    for warning in known:
         say(f"warning: {warning}")
-    return _tell(ended, seen, path, manner)
+    try:
+        yield
+    finally:
+        for warning in rows.warnings[len(known) :]:
+            say(f"warning: {warning}")
 
 
 async def _run(
-    alma: AlmaClient, given: Input, rows: RowSource | UndoRows, path: Path, manner: Manner
-) -> tuple[Ended[Report | Plan], Progress | None]:
-    """The run, and how far it was last."""
+    alma: AlmaClient,
+    given: Input,
+    rows: RowSource | UndoRows,
+    path: Path,
+    *,
+    manner: Manner,
+    seen: list[Progress],
+) -> Ended[Report | Plan]:
+    """The run; ``seen`` holds how far it was last."""
     load = given.load(alma, path, manner)
-    seen: list[Progress] = []
 
     def stop() -> None:
         say(f"Stopping: rows under way may end, for up to {GRACE:.0f} s. Once more stops at once.")
@@ -183,49 +218,65 @@ async def _run(
 
     async with alma:
         with View(given.title, held=lambda: alma.quota().why) as view:
-            ended = await attend(work, stop=stop, tick=view.tick)
-    return ended, seen[0] if seen else None
+            return await attend(work, stop=stop, tick=view.tick)
 
 
-def _tell(ended: Ended[Report | Plan], seen: Progress | None, path: Path, manner: Manner) -> int:
-    """Say how it ended, write the report; the exit code."""
-    plan = ended.result if isinstance(ended.result, Plan) else None
+def _end(ended: Ended[Report | Plan], seen: list[Progress], given: Input, path: Path, manner: Manner) -> int:
+    """Say how it ended and how to go on; the exit code."""
+    result = ended.result or _cut_short(path, seen, "cancelled")
+    written = _tell(result, given, path, manner)
+    report = result.report if isinstance(result, Plan) else result
+    code = report.exit_code
+    if report.pending:
+        with Journal(path) as journal:
+            unknown = sum(n for (state, _), n in journal.counts().items() if state is State.UNKNOWN)
+        if unknown:
+            say(f"The outcome of {unknown:,} rows is unknown; they are read back after the quarantine.")
+        say(f"Go on with: {journals.resuming(path)}")
+        code = ended.interrupted if ended.signal is not None else code
+    elif isinstance(result, Plan) and written:
+        journals.discard(path)
+    return code if written else max(code, 2)
+
+
+def _tell(result: Report | Plan, given: Input, path: Path, manner: Manner) -> bool:
+    """Say what became of the rows, and then write the report; whether that could be done."""
     with Journal(path) as journal:
-        report = _report(ended.result) or _cut_short(journal, seen)
-        unknown = sum(n for (state, _), n in journal.counts().items() if state is State.UNKNOWN)
         for line in refusals(journal, most=20):
             say(line)
-        if manner.report is not None:
-            write_report(journal, manner.report)
-    if plan is not None:
-        show_plan(plan, rows=manner.show, json=manner.json)
+    if isinstance(result, Plan):
+        show_plan(result, rows=manner.show, json=manner.json)
+    elif given.dry:
+        show_part(result, json=manner.json)
     elif manner.json:
-        json_line(report.summary())
+        json_line(result.summary())
     else:
-        for line in closing(report):
+        for line in closing(result):
             show(line)
-    if not report.pending:
-        if plan is not None:
-            journals.discard(path)
-        return report.exit_code
-    if unknown:
-        say(f"The outcome of {unknown:,} rows is unknown; they are read back after the quarantine.")
-    say(f"Go on with: {journals.resuming(path)}")
-    return ended.interrupted if ended.signal is not None else report.exit_code
+    return manner.report is None or _wrote(path, manner.report)
 
 
-def _report(result: Report | Plan | None) -> Report | None:
-    return result.report if isinstance(result, Plan) else result
+def _wrote(path: Path, report: Path) -> bool:
+    try:
+        with Journal(path) as journal:
+            write_report(journal, report)
+    except ConfigurationError as error:
+        say(str(error))
+        say(f"The journal holds the same: {journals.resuming(path)} --report FILE")
+        return False
+    return True
 
 
-def _cut_short(journal: Journal, seen: Progress | None) -> Report:
-    """The report of a run that was cancelled: rows by the journal, calls as last seen."""
-    last = seen or Progress(rows=0)
+def _cut_short(path: Path, seen: list[Progress], why: str) -> Report:
+    """The report of a run that gave none: rows by the journal, calls as last seen."""
+    last = seen[0] if seen else Progress(rows=0)
+    with Journal(path) as journal:
+        counts = row_counts(journal.counts())
     return Report(
-        **row_counts(journal.counts()),
+        **counts,
         calls=last.calls,
         throttled=last.throttled,
         seconds=last.seconds,
         remaining=last.remaining,
-        stopped="cancelled",
+        stopped=why,
     )

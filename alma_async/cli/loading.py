@@ -27,9 +27,12 @@ from alma_async.load.undo import UndoRows, undo_rows
 if TYPE_CHECKING:
     from alma_async.alma.client import AlmaClient
 
-__all__ = ["AS_USUAL", "Input", "Manner"]
+__all__ = ["AS_USUAL", "Input", "Manner", "Patience", "UntilDone"]
 
 _JOURNAL: Final = "journal"  # the format of a file that is a load's journal, to be taken back
+UntilDone = Annotated[
+    bool, Parameter(negative="", help="wait for the quota's reset instead of stopping at the reserve")
+]
 Seconds = Annotated[float, Parameter(validator=lambda _type, value: _not_negative(value))]
 
 
@@ -38,15 +41,16 @@ def _not_negative(value: float) -> None:
         raise ValueError("must be a number of seconds, not negative")
 
 
+Patience = Annotated[Seconds, Parameter(help="seconds of nothing but failures before it stops")]
+
+
 @Parameter(name="*", group=Group("Manner", sort_key=5))
 @attrs.frozen(kw_only=True)
 class Manner:
     """How a load goes and how its end is told."""
 
-    until_done: Annotated[
-        bool, Parameter(negative="", help="wait for the quota's reset instead of stopping at the reserve")
-    ] = False
-    patience: Annotated[Seconds, Parameter(help="seconds of nothing but failures before it stops")] = PATIENCE
+    until_done: UntilDone = False
+    patience: Patience = PATIENCE
     quarantine: Annotated[
         Seconds,
         Parameter(env_var="ALMA_QUARANTINE", help="seconds an unknown outcome rests before it is read back"),

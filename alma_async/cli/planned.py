@@ -16,8 +16,9 @@ from alma_async.load.report import record
 if TYPE_CHECKING:
     from alma_async.load.planned import Plan
     from alma_async.load.price import Price
+    from alma_async.load.progress import Report
 
-__all__ = ["price_lines", "show_plan"]
+__all__ = ["price_lines", "show_part", "show_plan"]
 
 _WIDE: Final = 250  # columns where there is no terminal
 _DOES: Final = {"created": "create", "updated": "update", "deleted": "delete"}
@@ -31,22 +32,36 @@ def show_plan(plan: Plan, *, rows: int, json: bool) -> None:
         json_line({**plan.report.summary(), "dry_run": True, "price": plan.price.summary()})
         return
     _show_rows(islice((entry for entry in plan if _says(entry)), rows))
-    counts = {
-        "to be created": plan.report.created,
-        "to be updated": plan.report.updated,
-        "to be deleted": plan.report.deleted,
-        "unchanged": plan.report.unchanged,
-        "refused": plan.report.rejected,
-        "duplicates": plan.report.duplicates,
-        "for review": plan.report.review,
-        "not looked at yet": plan.report.pending,
-    }
-    told = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-    show(f"{counted(plan.report.rows, 'row')}: {told or 'none'}. Nothing was changed.")
+    show(_counts(plan.report))
     for line in price_lines(plan.price):
         show(line)
     if plan.report.pending and plan.report.stopped:
         show(stopped_line(plan.report.stopped))
+
+
+def show_part(report: Report, *, json: bool) -> None:
+    """What is known of a dry run that came to no end: the counts, since a part has no price."""
+    if json:
+        json_line({**report.summary(), "dry_run": True})
+        return
+    show(_counts(report))
+    if report.stopped:
+        show(stopped_line(report.stopped))
+
+
+def _counts(report: Report) -> str:
+    counts = {
+        "to be created": report.created,
+        "to be updated": report.updated,
+        "to be deleted": report.deleted,
+        "unchanged": report.unchanged,
+        "refused": report.rejected,
+        "duplicates": report.duplicates,
+        "for review": report.review,
+        "not looked at yet": report.pending,
+    }
+    told = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    return f"{counted(report.rows, 'row')}: {told or 'none'}. Nothing was changed."
 
 
 def _says(entry: Entry) -> bool:

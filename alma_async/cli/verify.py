@@ -6,15 +6,21 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 
+import anyio
+import attrs
 from cyclopts import Parameter
 
 from alma_async.cli import journals
-from alma_async.cli.attending import finish
+from alma_async.cli.attending import Ended, attend
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import counted, json_line, say, show
-from alma_async.cli.loading import AS_USUAL, Input
+from alma_async.cli.loading import AS_USUAL, Input, Manner, Patience, UntilDone
+from alma_async.cli.summary import stopped_line
 from alma_async.cli.view import View
+from alma_async.errors import QuotaExhausted
 from alma_async.load.audit import Audit, Finding, Mark
+from alma_async.load.loader import PATIENCE
+from alma_async.load.patience import PASSING
 from alma_async.load.rows import InputError
 
 __all__ = ["verify"]
@@ -35,15 +41,17 @@ def verify(
     ids_only: Annotated[
         bool, Parameter(negative="", help="do not compare fields, which costs a call for each row")
     ] = False,
+    until_done: UntilDone = False,
+    patience: Patience = PATIENCE,
     json: Annotated[
         bool, Parameter(negative="", help="each finding as one JSON object, then the summary")
     ] = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """Compare a load's journal with what Alma holds now: = once, + missing, * differs, 2 double, - extra.
+    """Compare a load's journal with what Alma holds now: = once, + missing, * differs, 2 double, - extra, ? could not be read.
 
     Ends with 0 only where each row that is done is there once as the file says, none is open or for review, and nothing came
-    besides.
+    besides; with 3 where not all rows were compared.
 
     :param journal: a path, or a name as listed by resume
     """
@@ -52,19 +60,30 @@ def verify(
     if not ids_only and not Path(given.file).is_file():
         say(f"{given.file} is not there any more: only ids are compared.")
         ids_only = True
-    return finish(partial(_verify, connection, given, path, ids_only=ids_only, json=json))
+    manner = attrs.evolve(AS_USUAL, until_done=until_done, patience=patience)
+    ended = anyio.run(partial(_verify, connection, given, path, manner, ids_only=ids_only))
+    if ended.result is None:
+        return ended.interrupted
+    _tell(ended.result, path, json=json)
+    return _code(ended.result, ended)
 
 
-async def _verify(connection: Connection, given: Input, path: Path, *, ids_only: bool, json: bool) -> int:
+async def _verify(
+    connection: Connection, given: Input, path: Path, manner: Manner, *, ids_only: bool
+) -> Ended[Audit]:
     async with connection.client() as alma:
         rows = None if ids_only else given.rows()
-        load = given.load(alma, path, AS_USUAL)
+        load = given.load(alma, path, manner)
         with View(f"verify {Path(given.file).name}", held=lambda: alma.quota().why) as view:
+            work = partial(load.verify, rows, on_progress=view)
             try:
-                audit = await load.verify(rows, on_progress=view)
+                return await attend(work, stop=load.stop, tick=view.tick)
             except InputError as error:
                 error.add_note("Without the file: --ids-only.")
                 raise
+
+
+def _tell(audit: Audit, path: Path, *, json: bool) -> None:
     if json:
         for finding in audit.findings:
             json_line(finding.summary())
@@ -76,19 +95,33 @@ async def _verify(connection: Connection, given: Input, path: Path, *, ids_only:
         say(
             f"The load is not complete, and what is extra may be its own. Go on with: {journals.resuming(path)}"
         )
-    return audit.exit_code
+    if audit.not_compared:
+        say("Not all was compared. Verify again: it begins anew, since Alma may have changed meanwhile.")
+
+
+def _code(audit: Audit, ended: Ended[Audit]) -> int:
+    """The exit code; what does not pass by itself is told as for any command."""
+    if audit.stopped is not None and not isinstance(audit.stopped, (QuotaExhausted, *PASSING)):
+        raise audit.stopped
+    return ended.interrupted if ended.signal is not None and audit.exit_code == 3 else audit.exit_code
 
 
 def _lines(audit: Audit) -> list[str]:
     marks = [f"{audit.count(mark):,} {words} ({mark.value})" for mark, words in _WORDS.items()]
-    rest = {"open": audit.open, "for review": audit.review, "refused": audit.refused}
+    rest = {
+        "open": audit.open,
+        "for review": audit.review,
+        "refused": audit.refused,
+        "not compared": audit.not_compared,
+    }
     told = "".join(f"; {count:,} {name}" for name, count in rest.items() if count)
     what = "ids and fields" if audit.fields else "ids alone"
-    return [
+    found = [
         *map(_sentence, audit.findings),
         f"{counted(audit.rows, 'row')}: {', '.join(marks)}{told}.",
         f"Compared {what} in {counted(audit.calls, 'call')}.",
     ]
+    return [*found, stopped_line(audit.report.stopped)] if audit.report.stopped else found
 
 
 def _sentence(finding: Finding) -> str:

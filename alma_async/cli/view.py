@@ -40,7 +40,7 @@ def lines(now: Progress, *, waiting: str | None, since: float) -> list[str]:
         ("duplicates", now.duplicates),
         ("for review", now.review),
     ]
-    calls = [f"{now.rate:.1f} calls/s", f"{now.throttled:,} throttled"]
+    calls = [f"{now.rate:.1f} calls/s (mean {now.mean:.1f})", f"{now.throttled:,} throttled"]
     if now.remaining is not None:
         calls.append(f"{now.remaining:,} remaining today")
     calls.append(f"{clock_time(now.seconds)} so far")

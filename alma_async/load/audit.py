@@ -1,22 +1,24 @@
 """The final audit of a load: each row's claim against what the service holds. Pure.
 
-A mark for each: ``=`` once, ``+`` missing, ``*`` differs, ``2`` double; and ``-`` for a portfolio that came since the load began
-and stands for no row. Only rows that are done claim something. What cannot be prevented (a request applied after the quarantine,
-somebody who loads the same titles) is found here.
+A mark for each: ``=`` once, ``+`` missing, ``*`` differs, ``2`` double, ``?`` could not be read; and ``-`` for a portfolio that
+came since the load began and stands for no row. Only rows that are done claim something. What cannot be prevented (a request
+applied after the quarantine, somebody who loads the same titles) is found here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from functools import partial
 from typing import Any
 
 import attrs
 
-from alma_async.load.entries import OPEN, Difference, Entry, State
+from alma_async.errors import AlmaError
+from alma_async.load.entries import Difference, Entry
+from alma_async.load.progress import Report
 
-__all__ = ["Audit", "Finding", "Mark", "claims_absence", "compare", "standing"]
+__all__ = ["Audit", "Finding", "Mark", "claims_absence", "compare", "unread"]
 
 
 class Mark(Enum):
@@ -27,6 +29,7 @@ class Mark(Enum):
     DIFFERS = "*"
     DOUBLE = "2"
     EXTRA = "-"
+    UNREAD = "?"
 
 
 @attrs.frozen(kw_only=True)
@@ -48,18 +51,42 @@ class Finding:
 class Audit:
     """How a load and its service compare.
 
-    ``once`` counts the rows that are as they should be; ``open``, ``review`` and ``refused`` (duplicates too) those that claim
-    nothing. ``fields`` tells whether more than ids was compared.
+    ``report`` is the load as its journal counts it; calls, seconds and why it stopped are the audit's. ``once`` counts the rows
+    that are as they should be; ``not_compared`` those that claim something but could not be read, or not any more before it
+    stopped. ``stopped`` is the failure that stopped it, if one did. ``fields`` tells whether more than ids was compared.
     """
 
-    rows: int
+    report: Report
     once: int
     findings: tuple[Finding, ...]
-    open: int
-    review: int
-    refused: int
-    calls: int
+    not_compared: int
+    stopped: AlmaError | None
     fields: bool
+
+    @property
+    def rows(self) -> int:
+        """All rows of the load."""
+        return self.report.rows
+
+    @property
+    def open(self) -> int:
+        """Rows that the load has still to do, and so claim nothing, as do the next two."""
+        return self.report.pending
+
+    @property
+    def review(self) -> int:
+        """Rows that were put up for review."""
+        return self.report.review
+
+    @property
+    def refused(self) -> int:
+        """Rows that were refused, duplicates too."""
+        return self.report.rejected + self.report.duplicates
+
+    @property
+    def calls(self) -> int:
+        """What the audit cost."""
+        return self.report.calls
 
     def count(self, mark: Mark) -> int:
         """How many carry this mark."""
@@ -67,31 +94,23 @@ class Audit:
 
     @property
     def exit_code(self) -> int:
-        """0 where each row that is done is there once as it should be, none is open or in review, and nothing is there besides."""
+        """0 where each row that is done is there once as it should be, none is open or in review, and nothing is there besides;
+        3 where not all was compared; 1 otherwise.
+        """
+        if self.not_compared or self.report.stopped:
+            return 3
         return 1 if self.findings or self.open or self.review else 0
 
-    def summary(self) -> dict[str, int | bool]:
-        """The one object that ``--json`` ends with."""
+    def summary(self) -> dict[str, float | int | str | None]:
+        """The one object that ``--json`` ends with: that of the load, and how it compares."""
         return {
-            "rows": self.rows,
+            **self.report.summary(),
             **{mark.name.lower(): self.count(mark) for mark in Mark},
             "open": self.open,
-            "review": self.review,
             "refused": self.refused,
-            "calls": self.calls,
+            "not_compared": self.not_compared,
             "fields": self.fields,
         }
-
-
-def standing(counts: Mapping[tuple[State, str | None], int]) -> dict[str, int]:
-    """What a load's journal counts, as an audit tells it."""
-    found = {"rows": 0, "open": 0, "review": 0, "refused": 0}
-    for (state, _), count in counts.items():
-        found["rows"] += count
-        if state is not State.DONE:
-            name = "open" if state in OPEN else "review" if state is State.REVIEW else "refused"
-            found[name] += count
-    return found
 
 
 def claims_absence(entry: Entry, action: str) -> bool:
@@ -119,3 +138,15 @@ def compare(
         told = "; ".join(f"{d.field} is {d.old!r}, not {d.new!r}" for d in differences)
         return wrong(mark=Mark.DIFFERS, message=f"{told}.")
     return None
+
+
+def unread(entry: Entry, failure: AlmaError) -> Finding:
+    """One finished row of which nothing is known, since reading it failed again and again."""
+    why = f"It could not be read: {failure}"
+    return Finding(
+        mark=Mark.UNREAD,
+        message=why,
+        line=entry.line,
+        mms_id=entry.mms_id,
+        portfolio_id=entry.portfolio_id,
+    )

@@ -75,7 +75,7 @@ class Load:
             raise ConfigurationError(f"Facts of a load cannot be named {', '.join(sorted(taken))}.")
         self._alma = alma.with_options(priority=Priority.BULK, wait_for_quota=until_done)
         self._journal_path = Path(journal)
-        self._run: Run | None = None
+        self._run: Run | Verification | None = None
         self._order = Order(
             alma=self._alma,
             place=(collection_id, service_id),
@@ -93,7 +93,7 @@ class Load:
         )
 
     def stop(self) -> None:
-        """Take no further row, and let those under way end their present call; ``run`` then returns, resumable."""
+        """Take no further row, and let those under way end their present call; what runs then returns, resumable."""
         if self._run is not None:
             self._run.stop()
 
@@ -133,22 +133,24 @@ class Load:
     async def verify(
         self, rows: Rows | None = None, *, on_progress: Callable[[Progress], None] | None = None
     ) -> Audit:
-        """Compare what the load's journal says with what Alma holds now.
+        """Compare what the load's journal says with what Alma holds now, or as much of it as can be read.
+
+        Waits for what passes by itself as ``run`` does; of what stops it then, ``stopped`` tells beside what was found.
 
         :param rows: the file that was loaded; without it, only ids are compared
-        :raises InputError: where the journal is of another load or another file
+        :raises InputError: where the journal is of another load or another file, or the file cannot be read
         """
         if not self._journal_path.is_file():
             raise InputError(f"There is no journal {str(self._journal_path)!r}.")
         with Journal(self._journal_path) as journal:
-            meter = Meter(self._alma.clock.now())
-            counted = self._alma.with_options(
-                on_outcome=lambda outcome: meter.called(outcome, self._alma.clock.now())
+            self._run = Verification(
+                order=self._order,
+                journal=journal,
+                rows=rows,
+                meter=Meter(self._alma.clock.now()),
+                on_progress=on_progress,
             )
-            order = attrs.evolve(self._order, alma=counted)
-            return await Verification(
-                order=order, journal=journal, rows=rows, meter=meter, on_progress=on_progress
-            ).audit()
+            return await self._run.audit()
 
     async def _carry_out(
         self, order: Order, path: Path, rows: Rows, on_progress: Callable[[Progress], None] | None

@@ -34,6 +34,7 @@ from alma_async.wire.outcome import Outcome
 __all__ = ["Run"]
 
 _SLICE: Final = 500  # rows looked up in the journal at once
+_MIDWAY: Final = "Resume with the file as it was, or go on with the file as it is now: --accept-changed (accept_changed=True)."
 _RESUMABLE: Final = (QuotaExhausted, MassRefusalError, *PASSING)
 
 Item = tuple[Row, Entry]
@@ -182,9 +183,11 @@ class Run:
                 continue
             entry = waiting.popleft()
             if isinstance(row, BadRow) or payload_of(row) != entry.payload:
-                raise InputError(f"Line {row.line} is not what it was when the load began.")
+                raise InputError(f"Line {row.line} is not what it was when the load began.", advice=_MIDWAY)
             if self._rest_of(entry) == 0:
                 yield row, entry
+        if waiting or await self._open(after):
+            raise InputError("The file has fewer rows than when the load began.", advice=_MIDWAY)
 
     async def _work(self, steps: Steps, items: MemoryObjectReceiveStream[Item]) -> None:
         with items:

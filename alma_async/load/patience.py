@@ -18,7 +18,7 @@ from alma_async.clock import Clock
 from alma_async.errors import AlmaError, BadAnswer, NotSent, RateLimited, ServerFault
 from alma_async.wire.outcome import Done, Failed, Outcome, Reason
 
-__all__ = ["PASSING", "CalledBack", "OwnFailure", "Patience"]
+__all__ = ["OWN_FAILURES", "PASSING", "CalledBack", "OwnFailure", "Patience"]
 
 PASSING: Final = (
     NotSent,
@@ -28,7 +28,7 @@ PASSING: Final = (
 )  # a proxy's page instead of an answer passes too
 _ILL: Final = (Reason.NETWORK, Reason.SERVER, Reason.LOST, Reason.BAD_ANSWER)
 _OUTAGE: Final = 5  # failures of anybody, one after the other, that make an outage
-_OWN: Final = 6  # failures of one row while others go well
+OWN_FAILURES: Final = 6  # failures of one row while others go well
 _LONGEST: Final = 60.0
 
 T = TypeVar("T")
@@ -114,7 +114,7 @@ class Patience:
             if self.over or self._ill_for() > self.lasts:
                 raise failure
             own += not isinstance(failure, (NotSent, RateLimited))
-            if own >= _OWN and not await self._was_ill(scope):
+            if own >= OWN_FAILURES and not await self._was_ill(scope):
                 raise OwnFailure(failure)
             await self.clock.sleep(_pause(tries))
         raise AssertionError("unreachable")

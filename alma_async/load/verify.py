@@ -2,14 +2,15 @@
 
 The service is listed once (one call for a hundred portfolios), or each title asked for where the load did so too; a portfolio is
 read whole where the list lacks what is compared, which is all but the availability. The ids of the service are in memory
-meanwhile, some 150 bytes each. Nothing is written, neither to Alma nor to the journal.
+meanwhile, some 150 bytes each. Nothing is written, neither to Alma nor to the journal. Failures are waited out as a load does
+(``patience``); what does not pass ends the comparing, and what was found by then is told.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Final
 
@@ -20,13 +21,15 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from alma_async.alma.models.common import Coded
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import AlmaError, NotFound
-from alma_async.load.audit import Audit, Finding, Mark, claims_absence, compare, standing
+from alma_async.load.audit import Audit, Finding, Mark, claims_absence, compare, unread
 from alma_async.load.entries import Entry, State
 from alma_async.load.journal import Journal
 from alma_async.load.order import Order, Rows, compared
+from alma_async.load.patience import CalledBack, OwnFailure, Patience
 from alma_async.load.plan import asked, merged, payload_of, url_of
-from alma_async.load.progress import Meter, Progress
+from alma_async.load.progress import Meter, Progress, Report, row_counts
 from alma_async.load.rows import BadRow, InputError, Row
+from alma_async.wire.outcome import Outcome
 
 __all__ = ["Verification"]
 
@@ -51,28 +54,80 @@ class Verification:
         factory=lambda: defaultdict(dict)
     )  # what came and stands for no row: MMS id → id → URL, once it was read
     _findings: list[Finding] = attrs.field(factory=list)
+    _once: int = 0
+    _stopped: AlmaError | None = None  # what the service answers
+    _broken: AlmaError | None = None  # file or journal
+    _patience: Patience = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        alma = self.order.alma.with_options(on_outcome=self._called)
+        self.order = attrs.evolve(self.order, alma=alma)
+        once = alma.with_options(retry=attrs.evolve(alma.options.retry, attempts=1))
+        self._patience = Patience(
+            clock=alma.clock,
+            lasts=self.order.patience,
+            ask=lambda: once.electronic.portfolios.list(*self.order.place).total(),
+            waiting=self._waits,
+        )
+
+    def stop(self) -> None:
+        """Compare no further row; ``audit`` then returns with what was found."""
+        self._patience.end()
 
     async def audit(self) -> Audit:
-        """Compare all.
+        """Compare all, or as much as can be.
 
         :raises InputError: where the file is another one than was loaded, or the load another one than is asked for.
         """
         meta = self.journal.meta()
         self._check(meta)
         self._by_title = meta.get("seen") == "title"
-        if not self._by_title:
-            await self._list()
         counts = self.journal.counts()
         claims = sum(count for (state, _), count in counts.items() if state is State.DONE)
         self.meter.begin({(State.PENDING, None): claims})
-        await self._compare_all(int(meta.get("after", "0")))
+        if self._by_title or await self._see_service():
+            await self._compare_all(int(meta.get("after", "0")))
+        if self._broken is not None:
+            raise self._broken
+        wrong = sum(found.mark is not Mark.UNREAD for found in self._findings)
         return Audit(
-            **standing(counts),
-            once=claims - len(self._findings),
+            report=self._report(row_counts(counts)),
+            once=self._once,
             findings=(*sorted(self._findings, key=lambda found: found.line or 0), *self._left_over()),
-            calls=self.meter.calls,
+            not_compared=claims - self._once - wrong,
+            stopped=self._stopped,
             fields=self.rows is not None,
         )
+
+    def _report(self, counts: Mapping[str, int]) -> Report:
+        why = str(self._stopped) if self._stopped is not None else "stopped on request"
+        return Report(
+            **counts,
+            calls=self.meter.calls,
+            throttled=self.meter.throttled,
+            seconds=self.order.alma.clock.now() - self.meter.started,
+            remaining=self.order.alma.quota().remaining,
+            stopped=why if self._patience.over else None,
+        )
+
+    def _halt(self, error: AlmaError) -> None:
+        """Compare no further row, for this reason; the first one stands."""
+        if not self._patience.over:
+            self._stopped = error
+        self.stop()
+
+    def _called(self, outcome: Outcome) -> None:
+        self.meter.called(outcome, self.order.alma.clock.now())
+        self._patience.saw(outcome)
+
+    def _waits(self, why: str | None) -> None:
+        self.meter.waits(why, self.order.alma.clock.now())
+        self._tell()
+
+    def _tell(self) -> None:
+        if self.on_progress is not None:
+            now = self.order.alma.clock.now()
+            self.on_progress(self.meter.progress(now, self.order.alma.quota().remaining))
 
     def _check(self, meta: Mapping[str, str]) -> None:
         if not meta.get("planned") or meta.get("dry"):
@@ -86,6 +141,18 @@ class Verification:
         )
 
     # --- what is there
+
+    async def _see_service(self) -> bool:
+        """List what is there; whether that could be done."""
+        try:
+            await self._patience.persist(self._list)
+        except CalledBack:
+            return False
+        except OwnFailure as own:
+            self._halt(own.failure)
+        except AlmaError as error:
+            self._halt(error)
+        return not self._patience.over
 
     async def _list(self) -> None:
         async for page in self.order.alma.electronic.portfolios.list(*self.order.place).pages():
@@ -107,7 +174,7 @@ class Verification:
             place = one.electronic_collection
             if one.id and (place.id.value, place.service.value) == self.order.place:
                 self._listed[one.id] = sys.intern(one.availability.value or "")
-                if not self.journal.bound(one.id) and not self.journal.was_there(one.id):
+                if not self.journal.bound(one.id, gone=True) and not self.journal.was_there(one.id):
                     self._extras[one.resource_metadata.mms_id.value or ""].setdefault(one.id, None)
 
     # --- row by row
@@ -127,40 +194,45 @@ class Verification:
 
     async def _compare_all(self, after: int) -> None:
         send, receive = anyio.create_memory_object_stream[Item]()
-        failures: list[AlmaError] = []
         async with anyio.create_task_group() as group:
-
-            async def whole(part: Callable[[], Awaitable[None]]) -> None:
-                """One part to its end; what it raises ends all, and is raised below as itself and not as a group."""
-                try:
-                    await part()
-                except AlmaError as error:
-                    failures.append(error)
-                    group.cancel_scope.cancel()
-
             for _ in range(self.order.workers):
-                group.start_soon(whole, partial(self._work, receive.clone()))
+                group.start_soon(self._work, receive.clone())
             receive.close()
             async with send:
-                await whole(partial(self._feed, send, after))
-        if failures:
-            raise failures[0]
+                await self._feed(send, after)
 
     async def _feed(self, send: MemoryObjectSendStream[Item], after: int) -> None:
-        for item in self._items(after):
-            await send.send(item)
+        """Give out the rows; what is wrong with the file or the journal ends all as itself, not as a group."""
+        try:
+            for item in self._items(after):
+                await send.send(item)
+        except anyio.BrokenResourceError:
+            pass  # every worker halted
+        except AlmaError as error:
+            self._broken = error
+            self.stop()
 
     async def _work(self, items: MemoryObjectReceiveStream[Item]) -> None:
         with items:
             async for entry, row in items:
-                self._found(await self._compare(entry, row))
+                try:
+                    finding = await self._patience.persist(partial(self._compare, entry, row))
+                except OwnFailure as own:
+                    finding = unread(entry, own.failure)
+                except CalledBack:
+                    return
+                except AlmaError as error:
+                    self._halt(error)
+                    return
+                self._found(finding)
 
     def _found(self, finding: Finding | None) -> None:
-        self._findings += [] if finding is None else [finding]
+        if finding is None:
+            self._once += 1
+        else:
+            self._findings.append(finding)
         self.meter.rows["pending"] -= 1
-        if self.on_progress is not None:
-            clock = self.order.alma.clock
-            self.on_progress(self.meter.progress(clock.now(), self.order.alma.quota().remaining))
+        self._tell()
 
     async def _compare(self, entry: Entry, row: Row | None) -> Finding | None:
         """One row. Its fields are compared where it saw to them, not where it left alone what was there."""

@@ -419,3 +419,112 @@ def test_a_workbook_for_alma_loads(shell: Shell, served: Served, tmp_path: Path)
         (held,) = world.portfolios.all.values()
         assert (held["public_note"], held["availability"]["value"]) == ("On site", "11")
         assert shell("resume", journal_of(ran.err)).out.startswith("1 row: 1 created.")
+
+
+def test_what_is_odd_about_the_file_is_told_before_anything_is_sent(
+    shell: Shell, served: Served, tmp_path: Path
+) -> None:
+    """That a file was read as Windows-1252 is said while a person can still stop the load, not when all is written."""
+    file = tmp_path / "titles.csv"
+    file.write_bytes(b"mms_id,url,public_note\n9910000000010421,https://titles.example.org/1,Caf\xe9\n")
+    with served(latency=60.0) as world:
+        process = shell.start("load", file, *TO)
+        assert process.stderr is not None
+        said = [process.stderr.readline() for _ in range(3)]
+        assert not world.portfolios.all
+        process.kill()
+        process.communicate()
+    assert said[2].startswith("warning: line 2 is not UTF-8; the file was read as Windows-1252")
+
+
+@pytest.mark.parametrize("key", [KEY, "l8xx-refused"])
+def test_what_its_rows_show_is_told_however_the_load_ends(
+    shell: Shell, served: Served, titles: Titles, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    """What only reading all rows tells is said once afterwards, also where the load ends in an error."""
+    monkeypatch.setenv("ALMA_API_KEY", key)
+    with served():
+        ran = shell("load", titles(1, "", "9910000999990421,https://titles.example.org/x"), *TO)
+    assert ran.code == (0 if key == KEY else 2)
+    assert ran.err.count("warning: blank rows skipped: 1\n") == 1
+
+
+def test_a_key_refused_midway_leaves_summary_and_report(
+    shell: Shell, served: Served, titles: Titles, tmp_path: Path
+) -> None:
+    """What was done before Alma refused the key is told and reported, and then the error, with its exit code."""
+    revoked = sim.Fault("error", code="UNAUTHORIZED", commit=False)
+    plan = sim.FaultPlan(rules=[sim.Rule(revoked, method="POST", nth=4, times=None)])
+    path = tmp_path / "report.csv"
+    with served(faults=plan) as world:
+        ran = shell("load", titles(9), *TO, "--report", path, "--json")
+        made = set(world.portfolios.all)
+    assert ran.code == 2
+    assert "Go on with: alma-async resume" in ran.err
+    summary = json.loads(ran.out)
+    assert (summary["created"], summary["pending"]) == (3, 6)
+    assert summary["stopped"].startswith("API-key not defined")
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        assert {row["portfolio_id"] for row in csv.DictReader(file)} - {""} == made
+
+
+def test_a_report_that_cannot_be_written_hides_nothing(
+    shell: Shell, served: Served, titles: Titles, tmp_path: Path
+) -> None:
+    """The summary is told all the same, the exit code is never that of success, and resume writes the report elsewhere."""
+    folder, path = tmp_path / "report.csv", tmp_path / "other.csv"
+    folder.mkdir()
+    with served():
+        for dry in ((), ("--dry-run",)):
+            ran = shell("load", titles(2), *TO, "--report", folder, *dry)
+            assert ran.code == 2
+            assert ran.out.startswith("2 rows: ") or "\n2 rows: " in ran.out
+            assert "The report 'report.csv' cannot be written: Is a directory." in ran.err
+            command = re.search(r"alma-async (resume \S+) --report FILE", ran.err)
+            assert command is not None
+            assert shell(*command[1].split(), "--report", path).code == 0
+            assert path.read_text(encoding="utf-8-sig").count("created") == 2 * (not dry)
+
+
+@pytest.mark.slow
+def test_a_file_that_goes_away_midway_is_2(shell: Shell, served: Served, titles: Titles) -> None:
+    """A file that is gone when rows come back from the quarantine is named; put back, the load is resumed to its end."""
+    plan = sim.FaultPlan(rules=[sim.Rule("cut_before", method="POST")])
+    with served(faults=plan) as world:
+        file = titles(5)
+        content = file.read_bytes()
+        process = shell.start("load", file, *TO, "--quarantine", "3")
+        until(lambda: len(world.portfolios.all) == 4)
+        file.unlink()
+        ran = shell.wait(process)
+        assert ran.code == 2, ran.err
+        assert f"{file} cannot be read: No such file" in ran.err
+        assert ran.out.startswith("5 rows: 4 created, 1 open.\n")
+        command = re.search(r"go on with: alma-async (resume \S+)", ran.err)
+        assert command is not None
+        file.write_bytes(content)
+        assert shell(*command[1].split(), "--quarantine", "0").code == 0
+        assert (len(world.portfolios.all), world.portfolios.duplicates()) == (5, 0)
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_dry_run_cut_short_speaks_of_plans(
+    shell: Shell, served: Served, titles: Titles, options: tuple[str, ...]
+) -> None:
+    """A dry run that comes to no end does not say that anything was done."""
+    revoked = sim.Rule(
+        sim.Fault("error", code="UNAUTHORIZED"), method="GET", path=r"portfolios/\d", nth=8, times=None
+    )
+    with served(faults=sim.FaultPlan(rules=[revoked])):
+        file = titles(30)
+        assert shell("load", file, *TO).code == 0
+        file.write_text(file.read_text().replace("https:", "http:"))
+        ran = shell("load", file, *TO, "--dry-run", *options)
+    assert ran.code == 2
+    if options:
+        summary = json.loads(ran.out)
+        assert (summary["dry_run"], summary["updated"], summary["pending"]) == (True, 7, 23)
+    else:
+        assert ran.out.startswith(
+            "30 rows: 7 to be updated, 23 not looked at yet. Nothing was changed.\nStopped: "
+        )

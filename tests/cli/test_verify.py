@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from alma_async import sim
 from alma_async.cli import journals
 from alma_async.load.entries import Entry, State
 from alma_async.load.journal import Journal
@@ -50,7 +53,57 @@ def test_json_and_ids_only(
     finding, summary = map(json.loads, ran.out.splitlines())
     assert (finding["mark"], finding["line"]) == ("+", 2)
     assert (summary["once"], summary["missing"], summary["calls"], summary["fields"]) == (4, 1, 1, False)
+    promised = (
+        "rows created updated unchanged deleted rejected review pending calls throttled seconds remaining"
+    )
+    assert set(promised.split()) <= set(summary)
+    assert (summary["created"], summary["pending"], summary["not_compared"]) == (5, 0, 0)
     assert ran.code == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "told"),
+    [
+        (sim.Fault("daily"), 3, "Stopped: "),
+        (sim.Fault("error", code="UNAUTHORIZED"), 2, "Check the key"),
+        (sim.Fault("server_error"), 3, "Stopped: "),
+    ],
+)
+def test_what_was_found_is_told_where_it_has_to_stop(
+    shell: Shell, served: Served, titles: Titles, fault: sim.Fault, code: int, told: str
+) -> None:
+    """At the day's end, at a key that is refused or in an outage: the findings so far, what was not compared, and why."""
+    ends = sim.Rule(fault, method="GET", path=r"portfolios/\d", nth=1, times=None)
+    with served(faults=sim.FaultPlan(rules=[ends])) as world:
+        name = loaded(shell, titles(5))
+        world.portfolios.delete(*TO[1::2], next(iter(world.portfolios.all)))
+        ran = shell("verify", name, "--patience", "0")
+    assert ran.code == code, ran.err
+    assert "+ line 2: " in ran.out
+    assert "5 rows: 0 as they should be (=), 1 missing (+)" in ran.out
+    assert "; 4 not compared.\n" in ran.out
+    assert told in ran.out + ran.err
+    assert "Verify again: " in ran.err
+
+
+@pytest.mark.slow
+def test_a_signal_ends_it_with_what_was_found(shell: Shell, served: Served, titles: Titles) -> None:
+    """Interrupted, it tells what was found by then and ends with 130."""
+    with served() as world:
+        name = loaded(shell, titles(60))
+        world.configure(sim.Config(rate=None, latency=0.2))
+        before = len(world.tally.received)
+        process = shell.start("verify", name, "--per-second", "20", "--json")
+        assert any(
+            len(world.tally.received) > before + 10 or threading.Event().wait(0.02) for _ in range(1000)
+        )
+        process.send_signal(signal.SIGINT)
+        ran = shell.wait(process)
+    assert ran.code == 130, ran.err
+    summary = json.loads(ran.out)
+    assert summary["once"] + summary["not_compared"] == 60
+    assert 0 < summary["not_compared"] < 60
+    assert summary["stopped"] == "stopped on request"
 
 
 def test_without_the_file_ids_are_compared(shell: Shell, served: Served, titles: Titles) -> None:

@@ -31,10 +31,10 @@ def test_times(seconds: float, text: str) -> None:
 
 
 def test_all_that_is_promised_is_there() -> None:
-    """Rows by end, rate, throttled, remaining, elapsed and to go."""
+    """Rows by end, rate now and mean, throttled, remaining, elapsed and to go."""
     assert lines(HALF, waiting=None, since=0.0) == [
         "400 created · 50 updated · 20 unchanged · 20 refused · 6 duplicates · 4 for review",
-        "24.6 calls/s · 3 throttled · 98,000 remaining today · 1:20 so far · 1:02:05 to go",
+        "24.6 calls/s (mean 25.0) · 3 throttled · 98,000 remaining today · 1:20 so far · 1:02:05 to go",
     ]
 
 

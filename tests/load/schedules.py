@@ -27,6 +27,7 @@ from alma_async.load import Load, loader, takeup
 from alma_async.load.audit import Audit, Mark
 from alma_async.load.entries import Action, Entry, State
 from alma_async.load.journal import Journal
+from alma_async.load.patience import OWN_FAILURES
 from alma_async.load.rows import BadRow, Coverage, Fingerprint, InputError, Problem, Row
 from alma_async.load.steps import MOST_ATTEMPTS
 from alma_async.wire.messages import Request
@@ -376,8 +377,12 @@ class Tale:
         elif entry.state is State.REJECTED:
             story.wrong += row.mms_id not in self.remote.refused_titles
         elif entry.state is State.REVIEW:
-            story.review += 1  # a person is asked only where answers were lost again and again
-            story.wrong += entry.attempts < MOST_ATTEMPTS
+            story.review += (
+                1  # a person is asked only where answers were lost, or calls failed, again and again
+            )
+            struck = self.remote.struck
+            failed = struck[str(row.mms_id)] + struck[entry.portfolio_id or "none"]
+            story.wrong += entry.attempts < MOST_ATTEMPTS and failed < OWN_FAILURES
         else:
             story.unfinished += 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from alma_async import sim
+from alma_async.errors import QuotaExhausted, ServerFault, Unauthorized
 from alma_async.load import InputError, Mark, read_rows, undo_rows
 from alma_async.load.audit import claims_absence, compare
 from alma_async.load.entries import Difference, Entry, State
@@ -153,6 +154,111 @@ async def test_only_this_load_is_verified(file, tmp_path):
             await load.verify(file(*ROWS[:4]))
         with pytest.raises(InputError, match="action"):
             await loading(alma, tmp_path, "delete").verify(file(*ROWS))
+
+
+def spoil(server, rule):
+    """From now on, this goes wrong."""
+    server.faults.plan = sim.FaultPlan(rules=[rule])
+
+
+async def test_an_outage_is_waited_out(file, tmp_path):
+    """A service that is down for hours holds the audit up and takes nothing from it."""
+    down = sim.Rule(sim.Fault("server_error", status=503), method="GET", nth=4, times=60)
+    async with institution() as (server, alma):
+        load = loading(alma, tmp_path, "upsert")
+        await load.run(file(*ROWS))
+        server.world.portfolios.delete(C, S, next(iter(server.world.portfolios.all)))
+        spoil(server, down)
+        audit = await load.verify(file(*ROWS))
+        assert (marks(audit), audit.not_compared, audit.exit_code) == ({"=": 9, "+": 1}, 0, 1)
+        assert audit.report.calls > 60
+
+
+@pytest.mark.parametrize("others", [0, 3000])
+async def test_a_read_that_keeps_failing_costs_its_row_alone(file, tmp_path, others):
+    """One portfolio that Alma cannot show is named, all others are compared, and the audit does not pass for whole."""
+    async with institution() as (server, alma):
+        for n in range(others):
+            hold_more(server, n)
+        load = loading(alma, tmp_path, "upsert")
+        await load.run(file(*ROWS))
+        ids = [one for one, its in server.world.portfolios.all.items() if its["public_note"] == "Fresh"]
+        ill = sim.Rule(sim.Fault("server_error"), method="GET", path=f"portfolios/{ids[3]}", times=None)
+        server.world.portfolios.all[ids[5]]["public_note"] = "Other"
+        spoil(server, ill)
+        audit = await load.verify(file(*ROWS))
+        assert marks(audit) == {"=": 8, "*": 1, "?": 1}
+        assert (audit.not_compared, audit.stopped, audit.exit_code) == (1, None, 3)
+        (unread,) = (found for found in audit.findings if found.mark is Mark.UNREAD)
+        assert unread.portfolio_id == ids[3]
+        assert "500" in unread.message
+
+
+@pytest.mark.parametrize(
+    ("fault", "stopped"),
+    [
+        (sim.Fault("server_error", status=503), ServerFault),
+        (sim.Fault("error", code="UNAUTHORIZED"), Unauthorized),
+        (sim.Fault("daily"), QuotaExhausted),
+    ],
+)
+async def test_what_was_found_before_the_end_is_told(file, tmp_path, fault, stopped):
+    """Where the audit has to stop, its findings stand, and the rows that were not compared are counted."""
+    async with institution() as (server, alma):
+        load = loading(alma, tmp_path, "upsert", patience=60.0, workers=1)
+        await load.run(file(*ROWS))
+        first, *_ = server.world.portfolios.all.values()
+        first["public_note"] = "Other"
+        ends = sim.Rule(fault, method="GET", nth=6, times=None)
+        spoil(server, ends)
+        audit = await load.verify(file(*ROWS))
+        assert (marks(audit), audit.not_compared, audit.exit_code) == ({"=": 3, "*": 1}, 6, 3)
+        assert isinstance(audit.stopped, stopped)
+        assert audit.summary()["stopped"] == str(audit.stopped)
+
+
+async def test_a_service_that_cannot_be_listed_is_no_finding(file, tmp_path):
+    """Where not even the list can be had, nothing is called missing."""
+    async with institution() as (server, alma):
+        load = loading(alma, tmp_path, "upsert", patience=60.0)
+        await load.run(file(*ROWS))
+        ends = sim.Rule("server_error", method="GET", times=None)
+        spoil(server, ends)
+        audit = await load.verify(file(*ROWS))
+        assert (marks(audit), audit.not_compared, audit.exit_code) == ({}, 10, 3)
+
+
+async def test_an_audit_stops_on_request(file, tmp_path):
+    """After a stop, what was found stands; nothing is waited for."""
+    async with institution() as (_, alma):
+        load = loading(alma, tmp_path, "upsert", workers=1)
+        await load.run(file(*ROWS))
+
+        def stop_at_four(progress):
+            if progress.pending == 6:
+                load.stop()
+
+        audit = await load.verify(file(*ROWS), on_progress=stop_at_four)
+        assert (marks(audit), audit.not_compared, audit.stopped) == ({"=": 4}, 6, None)
+        assert (audit.exit_code, audit.report.stopped) == (3, "stopped on request")
+
+
+async def test_a_file_that_goes_away_is_an_input_error(tmp_path, file):
+    """The file is read while rows are compared; if it cannot be, the error is itself and no group."""
+    async with institution() as (_, alma):
+        load = loading(alma, tmp_path, "upsert")
+        rows = file(*ROWS)
+        await load.run(rows)
+
+        class GoesAway:
+            fingerprint = rows.fingerprint
+
+            def __iter__(self):
+                (tmp_path / "rows.csv").unlink()
+                return iter(rows)
+
+        with pytest.raises(InputError, match="cannot be read"):
+            await load.verify(GoesAway())
 
 
 DONE = Entry(n=1, line=2, state=State.DONE, action="created", portfolio_id="53", mms_id="99")

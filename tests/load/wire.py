@@ -113,6 +113,7 @@ class Remote:
     calm: bool = False
     sends: int = 0
     fired: Counter[str] = attrs.field(factory=Counter)
+    struck: Counter[str] = attrs.field(factory=Counter)  # how many calls that named this id were
     creates: Counter[tuple[str, str]] = attrs.field(factory=Counter)
     log: list[tuple[float, str]] = attrs.field(factory=list)
     before: dict[str, tuple[float, Any]] = attrs.field(factory=dict)
@@ -132,6 +133,7 @@ class Remote:
             point -= self.chances.get(name, 0.0)
             if point < 0:
                 self.fired[name] += 1
+                self.struck.update({*request.path.split("/"), _title(request)})
                 return name
         return ""
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import mmap
 import re
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal
 from zipfile import BadZipFile, ZipFile
 
 from alma_async.load.rows import InputError
 
-__all__ = ["Kind", "kind_of"]
+__all__ = ["Kind", "kind_of", "readable"]
 
 Kind = Literal["text", "xlsx", "xls"]
 
@@ -49,17 +51,25 @@ _IN_COMPOUND: Final = (
 )
 
 
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Makes what the disk says an InputError. A file may go away at any time: a load reads it again on each pass."""
+    try:
+        yield
+    except OSError as error:
+        failure = f"{path} cannot be read: {error.strerror or error}."
+        raise InputError(failure, advice="See that it is there and may be read.") from None
+
+
 def kind_of(path: Path) -> Kind:
     """Whether the file is text or which workbook; an InputError that names anything else."""
-    try:
+    with readable(path):
         with path.open("rb") as raw:
             start = raw.read(64)
         if start.startswith(_ZIP):
             return _in_zip(path)
         if start.startswith(_COMPOUND):
             return _in_compound(path)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
     # No header begins with a tag, but a web page does that was saved under the name of a workbook.
     if start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
         raise _refused(path, "a web page or another XML file: open it in Excel and save it as .xlsx")

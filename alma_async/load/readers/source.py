@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 import attrs
 
 from alma_async.load.readers import alma_loader, analytics, kbart, native
+from alma_async.load.readers.files import readable
 from alma_async.load.readers.kbart import IDENTIFIERS, Notes
 from alma_async.load.readers.mms_map import MmsMap
 from alma_async.load.readers.table import Table, inspect
@@ -201,9 +202,6 @@ def _recognise(file: Table, asked: str) -> tuple[str, str]:
 
 
 def _fingerprint(path: Path) -> Fingerprint:
-    try:
-        with path.open("rb") as raw:
-            digest = hashlib.file_digest(raw, "sha256")
-            return Fingerprint(sha256=digest.hexdigest(), size=raw.tell())
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
+    with readable(path), path.open("rb") as raw:
+        digest = hashlib.file_digest(raw, "sha256")
+        return Fingerprint(sha256=digest.hexdigest(), size=raw.tell())

@@ -3,6 +3,10 @@
 Decides what a line is, what a cell is, and which records are no rows at all (blank) or damaged (ragged, broken quoting). What a
 cell means is left to the readers. The habits catered for are those found in published title lists: byte order marks, cp1252, line
 ends of CR alone, trailing delimiters, blank rows at the end.
+
+A quote too many makes one cell of all rows up to the next quote, and that may fit. Such a row is known by its lines: more than one
+is a row by itself, with a cell for each column and what can be an id where one belongs. So a note may have any number of lines, and
+no number of swallowed rows is too small to be seen.
 """
 
 from __future__ import annotations
@@ -10,18 +14,21 @@ from __future__ import annotations
 import codecs
 import csv
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple, TextIO
 
 import attrs
 
-from alma_async.load.readers.files import kind_of
+from alma_async.load.readers.files import kind_of, readable
 from alma_async.load.rows import BadRow, InputError, Problem
 
 __all__ = ["Layout", "Record", "Records", "Skipped", "TextFile", "plain_records", "quoted_records", "shown"]
 
+_LIKE_AN_ID: Final = re.compile(
+    r"[0-9]\S*"
+)  # also one that a spreadsheet spoilt: that row is refused, not lost
 _NOT_UTF8: Final = re.compile("[\udc80-\udcff]")
 _SHOWN: Final = 200
 
@@ -83,11 +90,9 @@ class TextFile:
         """Read the file once for its encoding, and its first line that is not blank as the header."""
         if (kind := kind_of(path)) != "text":
             raise InputError(f"{path} is a workbook (.{kind}), where text is wanted.")
-        try:
+        with readable(path):
             encoding, warnings = _encoding(path)
             number, line = _header(path, encoding)
-        except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
         delimiter = max(",;\t", key=line.count)
         return cls(
             path=path,
@@ -100,12 +105,12 @@ class TextFile:
 
     def lines(self, *, after: int) -> Iterator[str]:
         """The lines after that number, each with its own end."""
-        with _opened(self.path, self.encoding) as stream:
+        with readable(self.path), _opened(self.path, self.encoding) as stream:
             yield from islice(stream, after, None)
 
     def records(self, layout: Layout) -> Records:
         """The rows under the header."""
-        return quoted_records(self) if layout.quoted else plain_records(self)
+        return quoted_records(self, ids=layout.ids) if layout.quoted else plain_records(self)
 
 
 def _opened(path: Path, encoding: str, errors: str = "replace") -> TextIO:
@@ -155,8 +160,9 @@ def plain_records(file: TextFile) -> Records:
         yield _record(file, (number,), cells) if any(cells) else None
 
 
-def quoted_records(file: TextFile) -> Records:
-    """Records of a CSV file (RFC 4180), where a quoted cell may go over several lines."""
+def quoted_records(file: TextFile, *, ids: Iterable[str]) -> Records:
+    """Records of a CSV file (RFC 4180), where a quoted cell may go over several lines. ``ids`` are the columns that hold ids."""
+    places = [place for place, name in enumerate(file.header) if name in ids]
     reader = csv.reader(file.lines(after=file.header_line), delimiter=file.delimiter, strict=True)
     read = 0
     while True:
@@ -170,15 +176,29 @@ def quoted_records(file: TextFile) -> Records:
         lines = tuple(range(file.header_line + read + 1, file.header_line + reader.line_num + 1))
         read = reader.line_num
         if broken:
-            yield _broken(lines, broken)
+            # The csv module goes on with the line after.
+            yield _refused(lines, f"has broken quoting ({shown(str(broken))}): {_QUOTING}")
+        elif len(lines) > 1 and _swallowed(file, cells, places):
+            yield _refused(lines, f"has taken whole rows into a cell: {_QUOTING}")
         else:
             yield _record(file, lines, cells) if any(cells) else None
 
 
-def _broken(lines: tuple[int, ...], error: csv.Error) -> BadRow:
-    # The csv module goes on with the line after; whatever the open quote swallowed is named by its lines.
-    reason = f"has broken quoting ({shown(str(error))}): a quoted cell must be closed, and quotes inside it doubled"
-    return BadRow(line=lines[0], lines=lines, problems=(Problem(lines[0], "", reason),))
+_QUOTING: Final = "a quoted cell must be closed, and quotes inside it doubled"
+
+
+def _swallowed(file: TextFile, cells: list[str], places: list[int]) -> bool:
+    """Whether more than one of a row's lines is a row by itself."""
+    rows = (line.split(file.delimiter) for line in file.delimiter.join(cells).splitlines())
+    whole = (row for row in rows if len(row) >= len(file.header))
+    return sum(any(_LIKE_AN_ID.fullmatch(row[place].strip()) for place in places) for row in whole) > 1
+
+
+def _refused(lines: tuple[int, ...], reason: str, text: str = "", title: str | None = None) -> BadRow:
+    """A row that is none, with all lines that it took: the first alone would not tell what is lost."""
+    if len(lines) > 1:
+        reason = f"takes in lines {lines[0]} to {lines[-1]} and {reason}"
+    return BadRow(line=lines[0], lines=lines, problems=(Problem(lines[0], "", reason, text),), title=title)
 
 
 def _record(file: TextFile, lines: tuple[int, ...], cells: list[str]) -> Record | BadRow:
@@ -190,5 +210,4 @@ def _record(file: TextFile, lines: tuple[int, ...], cells: list[str]) -> Record 
     reason = (
         f"has {len(cells)} cells under a header of {width}: a missing or surplus delimiter shifts the row"
     )
-    problem = Problem(lines[0], "", reason, shown(file.delimiter.join(cells)))
-    return BadRow(line=lines[0], lines=lines, problems=(problem,), title=shown(cells[0]) or None)
+    return _refused(lines, reason, shown(file.delimiter.join(cells)), shown(cells[0]) or None)

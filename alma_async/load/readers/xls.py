@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from alma_async.errors import ConfigurationError
+from alma_async.load.readers.files import readable
 from alma_async.load.readers.sheets import Cell, Entry, Odd, SheetRow, plain_number
 from alma_async.load.rows import InputError
 
@@ -53,7 +54,7 @@ def _opened(path: Path) -> Iterator[CalamineWorkbook]:
             f"{path} is an .xls workbook, which python-calamine reads.", advice=advice
         ) from None
     try:
-        with CalamineWorkbook.from_path(str(path)) as book:
+        with readable(path), path.open("rb") as raw, CalamineWorkbook.from_filelike(raw) as book:
             yield book
     except CalamineError as error:
         raise InputError(f"{path} is damaged or protected by a password: {error}.") from None

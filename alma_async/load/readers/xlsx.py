@@ -24,6 +24,7 @@ from zipfile import BadZipFile, ZipFile
 
 import attrs
 
+from alma_async.load.readers.files import readable
 from alma_async.load.readers.sheets import Cell, Entry, Odd, SheetRow, plain_number
 from alma_async.load.rows import InputError
 
@@ -61,12 +62,10 @@ def rows(path: Path, entry: Entry) -> Iterator[SheetRow]:
 @contextmanager
 def _opened(path: Path) -> Iterator[_Package]:
     try:
-        with ZipFile(path) as archive:
+        with readable(path), ZipFile(path) as archive:
             yield _Package(archive)
     except _DAMAGE as error:
         raise InputError(f"{path} is damaged: {error}.") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
 
 
 # Entities cannot grow without bound: expat refuses that since 2.4.1.

@@ -9,6 +9,8 @@ import pytest
 from alma_async.load.readers.text import TextFile, plain_records, quoted_records, shown, unquoted
 from alma_async.load.rows import BadRow, InputError
 
+IDS = frozenset({"id"})
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -28,7 +30,7 @@ def test_line_ends_and_marks(path: Path, start: bytes, end: bytes) -> None:
     """Every line end, with a byte order mark or blank lines before the header, gives the same rows; so does no final end."""
     content = start.replace(b"\n", end) + end.join([b'"ID" ,Title', b"1,Caf\xc3\xa9", b"2,b"])
     file = inspected(path, content)
-    for records in (plain_records(file), quoted_records(file)):
+    for records in (plain_records(file), quoted_records(file, ids=IDS)):
         cells = [record.cells for record in records if record and not isinstance(record, BadRow)]
         assert cells == [{"id": "1", "title": "Café"}, {"id": "2", "title": "b"}]
     assert not file.warnings
@@ -37,7 +39,7 @@ def test_line_ends_and_marks(path: Path, start: bytes, end: bytes) -> None:
 def test_physical_lines(path: Path) -> None:
     """A quoted cell over several lines makes one row with all their numbers, and the next row counts on."""
     file = inspected(path, b'\nid,note\n1,"a\r\nb\nc"\n\n2,d\n')
-    records = list(quoted_records(file))
+    records = list(quoted_records(file, ids=IDS))
     assert [record and record.lines for record in records] == [(3, 4, 5), None, (7,)]
 
 
@@ -103,7 +105,7 @@ def test_ragged(path: Path, row: bytes) -> None:
 def test_blank_rows(path: Path) -> None:
     """Rows without a visible character are None, in their places."""
     file = inspected(path, b"a,b\n,\n \n1,2\n\xc2\xa0,\n")
-    for records in (plain_records(file), quoted_records(file)):
+    for records in (plain_records(file), quoted_records(file, ids=IDS)):
         assert [record is None for record in records] == [True, True, False, True]
 
 
@@ -119,9 +121,55 @@ def test_blank_rows(path: Path) -> None:
 )
 def test_broken_quoting(path: Path, content: bytes, bad: tuple[int, ...], good: list[str]) -> None:
     """A broken quote costs the rows it swallowed, all named by line, and the reading goes on after it."""
-    records = list(quoted_records(inspected(path, b"id,title\n" + content)))
-    assert [record.lines for record in records if isinstance(record, BadRow)] == [bad]
+    records = list(quoted_records(inspected(path, b"id,title\n" + content), ids=IDS))
+    (refused,) = (record for record in records if isinstance(record, BadRow))
+    assert refused.lines == bad
+    assert (f"takes in lines {bad[0]} to {bad[-1]} and" in refused.reason) is (len(bad) > 1)
     assert [record.cells["id"] for record in records if record and not isinstance(record, BadRow)] == good
+
+
+@pytest.mark.parametrize("rows", [1, 180])
+@pytest.mark.parametrize("header", ["id,note,url", "url,note,id"])
+def test_swallowed_rows(path: Path, header: str, rows: int) -> None:
+    """Rows between two stray quotes are never a cell of the row before, were it but one; all their lines are told."""
+
+    def line(n: int, note: str) -> str:
+        cells = {"id": f"99{n:06}", "note": note, "url": f"https://x.example/{n}"}
+        return ",".join(cells[name] for name in header.split(","))
+
+    content = [header, line(0, "a"), line(1, '"open'), *(line(n, "b") for n in range(2, rows + 1))]
+    file = inspected(path, "\n".join([*content, line(rows + 1, 'closed"'), line(rows + 2, "c")]).encode())
+    first, refused, last = quoted_records(file, ids=IDS)
+    assert isinstance(refused, BadRow)
+    assert refused.lines == tuple(range(3, rows + 4))
+    assert refused.reason.startswith(f"takes in lines 3 to {rows + 3} and has taken whole rows into a cell:")
+    assert not any(record is None or isinstance(record, BadRow) for record in (first, last))
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        "Open daily,\nMondays, Tuesdays\nand, on request, later",
+        "\n".join(f"{n}. a paragraph" for n in range(50)),
+        "for 2001\n2002\n2003",
+    ],
+)
+def test_notes_of_many_lines(path: Path, note: str) -> None:
+    """A quoted note may have any number of lines, with delimiters and numbers in them."""
+    for content in (f'id,note\n1,"{note}"\n', f'note,id\n"{note}",1\n'):
+        (record,) = quoted_records(inspected(path, content.encode()), ids=IDS)
+        assert record
+        assert not isinstance(record, BadRow)
+        assert record.cells["note"] == note
+
+
+def test_a_file_that_goes_away(path: Path) -> None:
+    """A file that is gone when its rows are read again is an input error, as it is at first."""
+    file = inspected(path, b"id,title\n1,a\n")
+    path.unlink()
+    for records in (plain_records(file), quoted_records(file, ids=IDS)):
+        with pytest.raises(InputError, match="cannot be read: No such file"):
+            list(records)
 
 
 @pytest.mark.parametrize(

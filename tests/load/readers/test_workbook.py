@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from alma_async.load.readers import RowSource, read_rows
 from alma_async.load.rows import BadRow, Coverage, InputError, Row
-from tests.load.readers.workbooks import DAY, Raw, xlsx
+from tests.load.readers.workbooks import DAY, Raw, xls, xlsx
 
 DATE = Raw(f's="{DAY}"', "<v>35490</v>")
 
@@ -158,3 +159,14 @@ def test_wrong_header(tmp_path: Path) -> None:
     for wanted in ("publication_title", "PORTFOLIO_PID", "Portfolio Id or MMS Id", "mms_id or portfolio_id"):
         assert wanted in text
     assert "Found in line 1: title, issn, vendor" in text
+
+
+@pytest.mark.parametrize("written", [xls, xlsx])
+def test_a_workbook_that_goes_away(tmp_path: Path, written: Callable[..., Path]) -> None:
+    """A workbook that is gone when its rows are read again is an input error, as it is at first."""
+    path = written(tmp_path / "a.book", {"Data": [["mms_id", "url"], ["991", "https://x.example/1"]]})
+    source = read_rows(path)
+    assert len(list(source)) == 1
+    path.unlink()
+    with pytest.raises(InputError, match="cannot be read: No such file"):
+        list(source)
