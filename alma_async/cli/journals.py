@@ -30,6 +30,7 @@ __all__ = [
     "resuming",
     "standing",
     "standings",
+    "untouched",
 ]
 
 _SUFFIX: Final = ".load"
@@ -75,10 +76,19 @@ def _claimed(path: Path) -> bool:
 
 
 def discard(path: Path) -> None:
-    """Remove the journal of a plan that was told, unless somebody chose where it is. A load's journal is never removed."""
+    """Remove the journal of a plan that was told, or of a load that sent nothing, unless somebody chose where it is."""
     if path.parent == directory():
         for suffix in ("", "-wal", ".lock"):
             path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
+
+
+def untouched(path: Path) -> bool:
+    """Whether this journal's load sent nothing that changes anything."""
+    try:
+        with Journal(path) as journal:
+            return journal.is_untouched()
+    except AlmaError:
+        return False
 
 
 def find(name: str) -> Path:

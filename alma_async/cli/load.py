@@ -158,10 +158,13 @@ def _load(given: Input, journal: Path | None, manner: Manner, connection: Connec
         with _warned(rows):
             ended = anyio.run(partial(_run, alma, given, rows, path, manner=manner, seen=seen))
     except AlmaError as error:
+        if journal is None and journals.untouched(
+            path
+        ):  # a wrong key or id, say: there is nothing to go on with
+            journals.discard(path)
+            raise
         if seen:
-            with suppress(
-                AlmaError
-            ):  # of a journal that cannot be read any more; the first failure is raised
+            with suppress(AlmaError):  # a journal that cannot be read any more; the first failure is raised
                 _tell(_cut_short(path, seen, error.message), given, path, manner)
         _note_way_on(error, path, begun=bool(seen))
         raise

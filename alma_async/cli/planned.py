@@ -111,6 +111,8 @@ def price_lines(price: Price) -> list[str]:
         [f"{price.reads:,} GET", *(f"{count:,} {name}" for name, count in writes.items() if count)]
     )
     pace = f"{_time(price.seconds)} at {price.quote.per_second:.1f} a second"
+    if price.calls > price.quote.brisk:
+        pace += f", from call {price.quote.brisk + 1:,.0f} on spread over the rest of the day (not so with ALMA_PACING=greedy)"
     lines = [
         f"Price: {counted(price.calls, 'call')} ({told}), {pace}; the dry run itself took {price.planned:,}."
     ]

@@ -50,7 +50,7 @@ def lines(now: Progress, *, waiting: str | None, since: float) -> list[str]:
         rows.insert(2, ("deleted", now.deleted))
     told = [" · ".join(f"{count:,} {name}" for name, count in rows), " · ".join(calls)]
     if waiting:
-        told.append(f"waiting for {clock_time(now.seconds - since)} because {waiting}")
+        told.append(f"held back, {clock_time(now.seconds - since)} so far: {waiting}")
     return [plain(line) for line in told]
 
 

@@ -185,13 +185,23 @@ class Quota:
             return dict.fromkeys(Priority, Rule(-math.inf))
         kept = self.reserve(limits.reserve, spent=spent, wall=wall)
         spare = remaining - kept
-        hurry = limits.pacing == "greedy" or spare > self.bulk - self.first_bulk or spare <= 0
-        even = 0.0 if hurry else (self.next_reset(wall) - wall) / spare
+        even = 0.0 if spare <= 0 or self._brisk(spare, limits) else (self.next_reset(wall) - wall) / spare
         return {
             Priority.INTERACTIVE: Rule(0.0),
             Priority.NORMAL: Rule(kept / 4),
             Priority.BULK: Rule(kept, even),
         }
+
+    def brisk(self, limits: Limits, *, spent: int, wall: float) -> float:
+        """How many calls of bulk work may still go at full pace, before the rest of its part of the day is spread."""
+        remaining = self.left(spent=spent, wall=wall)
+        if remaining is None:
+            return math.inf
+        return self._brisk(remaining - self.reserve(limits.reserve, spent=spent, wall=wall), limits)
+
+    def _brisk(self, spare: float, limits: Limits) -> float:
+        used = self.bulk - self.first_bulk
+        return math.inf if limits.pacing == "greedy" else max((spare - used) / 2, 0.0)
 
     def _today(self, wall: float) -> int:
         return int((wall + self.skew) // DAY)

@@ -24,8 +24,9 @@ class QuotaSnapshot:
     ``per_second`` is in force, ``limit`` configured; ``margin`` is how much wider calls are spaced against
     jitter; ``foreign`` is what others draw a second (None: unknown). ``remaining`` counts for the whole
     institution and day, less our own calls since (None: unknown); ``reserve`` is what bulk work leaves,
-    ``floors`` where each priority stops. ``held_until`` and ``stopped_until`` say until when everything
-    waits, and ``why``; ``open`` which priorities may go now.
+    ``floors`` where each priority stops; ``brisk`` calls of bulk work may still go at full pace, the rest is
+    spread to the reset. ``held_until`` and ``stopped_until`` say until when everything waits; ``why`` tells what
+    holds back whom; ``open`` which priorities may go now.
     """
 
     per_second: float
@@ -36,6 +37,7 @@ class QuotaSnapshot:
     remaining_seen_at: datetime | None
     reserve: float
     floors: Mapping[Priority, float]
+    brisk: float
     open: Mapping[Priority, bool]
     waiting: Mapping[Priority, int]
     in_flight: Mapping[Priority, int]
@@ -55,9 +57,10 @@ def take(
     quota, spent = budget.quota, budget.spent
     rules = quota.rules(limits, spent=spent, wall=wall)
     held, stopped = budget.held_until > now, quota.stopped_until > wall
+    interval = allowance.terms(now).interval
     lines = queue.lines.values()
     return QuotaSnapshot(
-        per_second=1 / allowance.terms(now).interval,
+        per_second=1 / interval,
         limit=limits.per_second,
         margin=adapt.margin(now),
         foreign=adapt.sensor.estimate(now) if adapt.sensor.sees(now) else None,
@@ -65,6 +68,7 @@ def take(
         remaining_seen_at=_utc(quota.seen_at) if quota.anchor is not None else None,
         reserve=rules[Priority.BULK].floor if math.isfinite(rules[Priority.BULK].floor) else 0.0,
         floors={priority: rule.floor for priority, rule in rules.items()},
+        brisk=quota.brisk(limits, spent=spent, wall=wall),
         open={line.priority: line.not_before < math.inf for line in lines},
         waiting={line.priority: line.waiting + line.seated for line in lines},
         in_flight={line.priority: line.in_flight for line in lines},
@@ -73,8 +77,16 @@ def take(
         held_until=_utc(wall + budget.held_until - now) if held else None,
         stopped_until=_utc(quota.stopped_until) if stopped else None,
         resets_at=_utc(quota.next_reset(wall)),
-        why="the day's calls are spent" if stopped else "refused for too many calls a second" if held else "",
+        why=_why(stopped=stopped, held=held, spread=interval < rules[Priority.BULK].interval < math.inf),
     )
+
+
+def _why(*, stopped: bool, held: bool, spread: bool) -> str:
+    if stopped:
+        return "the day's calls are spent"
+    if held:
+        return "refused for too many calls a second"
+    return "bulk work is spread evenly over the rest of the day (pacing greedy does not)" if spread else ""
 
 
 def _utc(wall: float) -> datetime:

@@ -31,7 +31,6 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 
 import attrs
@@ -84,8 +83,9 @@ class Journal:
                 if noted:
                     raise records.DamageError("the whole file, which is empty,")
                 self._create()
-            format_ = self._db.execute("SELECT value FROM meta WHERE name = 'format'").fetchone()
-            if format_ != (records.FORMAT,):
+            if self._db.execute("SELECT value FROM meta WHERE name = 'format'").fetchone() != (
+                records.FORMAT,
+            ):
                 raise ConfigurationError(f"{self.path.name} is not a journal of this version.")
             (self._commits,) = self._db.execute("SELECT commits FROM owner").fetchone()
             if noted is None:
@@ -108,9 +108,7 @@ class Journal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -291,13 +289,15 @@ class Journal:
     def of_title(self, mms_id: str, *, n: int) -> Title:
         """What the journal knows of row ``n``'s title."""
         with mapped():
-            rows = self._db.execute(
-                "SELECT portfolio_id FROM existing WHERE mms_id = ? ORDER BY portfolio_id", (mms_id,)
-            )
-            existing = [row[0] for row in rows]
+            query = "SELECT portfolio_id FROM existing WHERE mms_id = ? ORDER BY portfolio_id"
+            existing = [row[0] for row in self._db.execute(query, (mms_id,))]
             query = f"SELECT COUNT(*) FROM entry WHERE mms_id = ? AND state <> 'duplicate' AND {_HERE}"  # noqa: S608
             count = self._db.execute(query, (mms_id,)).fetchone()[0]
         return Title(rows=count, existing=tuple(found for found in existing if not self.bound(found, but=n)))
+
+    def is_untouched(self) -> bool:
+        """Whether no row was ever about to be sent, nor found to be done already."""
+        return not self._holds("SELECT 1 FROM entry WHERE differences IS NOT NULL OR action IS NOT NULL", ())
 
     def is_nameless(self, *, after: int) -> bool:
         """Whether rows after this one wait for a record to be found for them."""

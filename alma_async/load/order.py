@@ -80,7 +80,7 @@ def compared(known: Mapping[str, str], facts: Mapping[str, str], *, accept_chang
     for name in other:
         if not (accept_changed and name in _CHANGED):
             how = (_OTHER | _CHANGED)[name].format(old=known[name], new=facts[name])
-            raise InputError(how, advice=_ACCEPT if name in _CHANGED else None)
+            raise InputError(how, advice=_ACCEPT if name in _CHANGED else _ANOTHER)
     return bool(other)
 
 
@@ -99,6 +99,7 @@ _CHANGED: Final = {
     "mms_map": "The map of MMS ids is not the one the load was begun with (its content changed).",
     "reading": "The load was begun by a version that reads files otherwise ({old}, this is {new}).",
 }
+_ANOTHER: Final = "Nothing was sent. Name another journal, or none: then a new one is made."
 _ACCEPT: Final = (
     "Nothing was sent. Give it the file of then, or go on with the file as it is now: --accept-changed (accept_changed=True) knows "
     "rows again by what they load and not by their lines, and takes nothing back."

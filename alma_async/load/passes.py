@@ -215,7 +215,7 @@ class Run:
         clock = self.order.alma.clock
         until = clock.now() + seconds
         while not self.stopping and (left := until - clock.now()) > 0:
-            self._waits("an unknown outcome is resting before it is read back")
+            self._waits(f"an unknown outcome rests for {left:.0f} s more before it is read back")
             await clock.sleep(min(left, 1.0))
         self._waits(None)
 

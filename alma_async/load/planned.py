@@ -93,5 +93,6 @@ def quote(alma: AlmaClient) -> Quote:
         per_second=quota.per_second,
         remaining=quota.remaining,
         reserve=quota.reserve,
+        brisk=quota.brisk,
         resets_in=quota.resets_at.timestamp() - alma.clock.wall(),
     )

@@ -49,12 +49,13 @@ class Writes:
 @attrs.frozen(kw_only=True)
 class Quote:
     """What the institution allows now: the pace in force, what remains today (None: unknown), what bulk work leaves to others of
-    it, and the seconds until the day's calls begin anew.
+    it, how many calls go at that pace before the rest is spread over the day, and the seconds until the day's calls begin anew.
     """
 
     per_second: float
     remaining: int | None
     reserve: float
+    brisk: float
     resets_in: float
 
 
@@ -74,8 +75,16 @@ class Price:
 
     @property
     def seconds(self) -> float:
-        """At the pace in force, if nobody else draws more than now."""
-        return self.calls / self.quote.per_second
+        """At the pace in force, if nobody else draws more than now; what the day has no room for goes on after midnight."""
+        quote = self.quote
+        brisk = min(float(self.calls), quote.brisk)
+        seconds, rest = brisk / quote.per_second, self.calls - brisk
+        spare = (quote.remaining or 0) - quote.reserve - brisk
+        if rest and spare > 0:
+            spread = min(rest, spare)
+            seconds += spread * max((quote.resets_in - seconds) / spare, 1 / quote.per_second)
+            rest -= spread
+        return seconds + rest / quote.per_second
 
     @property
     def share(self) -> float | None:
@@ -92,7 +101,7 @@ class Price:
     @property
     def before_reset(self) -> bool:
         """Whether it is done before the day's calls begin anew, at midnight UTC."""
-        return self.seconds <= self.quote.resets_in
+        return self.seconds <= self.quote.resets_in + 1e-6
 
     def summary(self) -> dict[str, float | int | bool | None]:
         """All of it, flat."""

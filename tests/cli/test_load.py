@@ -117,6 +117,7 @@ def test_a_refused_key_is_2_and_never_shown(
         ran = shell("load", titles(1), *TO)
     assert ran.code == 2
     assert "Check the key" in ran.err
+    assert "There are no journals" in shell("resume").err  # nothing was begun
     assert "l8xx" not in ran.out + ran.err
 
 

@@ -41,7 +41,7 @@ def test_all_that_is_promised_is_there() -> None:
 def test_why_it_waits() -> None:
     """A wait is told with its length and reason, in which nothing can steer the terminal."""
     told = lines(HALF, waiting="of \x1b[2J", since=70.0)
-    assert told[-1] == "waiting for 0:10 because of \\u001b[2J"
+    assert told[-1] == "held back, 0:10 so far: of \\u001b[2J"
 
 
 def test_silent_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,4 +78,4 @@ def test_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = terminal.getvalue()
     assert "[red]titles\\u0007.csv" in drawn
     assert "500 of 1,000 rows" in drawn
-    assert "waiting for 0:00 because the day's calls are spent" in drawn
+    assert "held back, 0:00 so far: the day's calls are spent" in drawn

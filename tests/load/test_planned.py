@@ -6,7 +6,7 @@ from copy import deepcopy
 
 import pytest
 
-from alma_async import sim
+from alma_async import Limits, sim
 from alma_async.load import InputError, read_rows, undo_rows
 from alma_async.load.journal import Journal
 from tests.conftest import institution
@@ -149,3 +149,13 @@ async def test_files_that_end_where_a_slice_ends(file, tmp_path, count):
         rows = file("mms_id", *(f"99{n:06}" for n in range(count)))
         with await loading(alma, tmp_path, "delete").plan(rows) as plan:
             assert (plan.report.rows, plan.report.unchanged) == (count, count)
+
+
+async def test_the_time_is_that_of_the_load_where_the_day_is_spread(file, tmp_path):
+    """A load that would use more than half of what bulk work may have is told to take as long as the governor then lets it take."""
+    rows = file("mms_id,url", *(f"99{n:06},{url(n)}" for n in range(600)))
+    async with institution(quota=1000, client={"limits": Limits(reserve=50)}) as (server, alma):
+        plan, _, report, _, calls = await both(alma, server, tmp_path, rows)
+        assert (report.created, calls) == (600, plan.price.calls)
+        assert plan.price.seconds > 3 * 3600
+        assert report.seconds == pytest.approx(plan.price.seconds, rel=0.15)  # the reserve shrinks with the day

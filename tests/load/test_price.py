@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 
 from alma_async.load.entries import Difference, Entry, State
@@ -33,7 +35,7 @@ def test_what_a_row_costs(one, writes):
 
 
 def price(**quote):
-    now = {"per_second": 25.0, "remaining": 1000, "reserve": 400.0, "resets_in": 3600.0} | quote
+    now = {"per_second": 25.0, "remaining": 1000, "reserve": 400.0, "brisk": inf, "resets_in": 3600.0} | quote
     return Price(reads=100, writes=Writes(posts=200, puts=190, deletes=10), planned=100, quote=Quote(**now))
 
 
@@ -41,6 +43,21 @@ def test_calls_and_time():
     """Reads and writes at the pace in force."""
     assert (price().calls, price().seconds, price().share) == (500, 20.0, 0.5)
     assert price(per_second=5.0).seconds == 100.0
+
+
+@pytest.mark.parametrize(
+    ("quote", "seconds"),
+    [
+        ({"brisk": 500}, 20.0),
+        ({"brisk": 100}, 4.0 + 400 / 500 * (3600 - 4)),  # 500 more above the reserve are spread to the reset
+        ({"brisk": 0, "remaining": 800}, 3600.0 + 100 / 25),  # 400 until the reset, the rest after it
+        ({"brisk": 0, "resets_in": 10.0}, 20.0),  # never faster than the pace in force
+        ({"brisk": 0, "remaining": 300}, 20.0),  # no room at all: the time it takes tomorrow
+    ],
+)
+def test_time_where_the_rest_of_the_day_is_spread(quote, seconds):
+    """Beyond what may go at full pace, calls are spread over the rest of the day, and go on after it where it has no room."""
+    assert price(**quote).seconds == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(
