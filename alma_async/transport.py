@@ -233,14 +233,14 @@ def _failure(attempt: _Attempt, error: BaseException) -> SendFailure:
             detail=f"The TLS connection failed ({name}): check the certificate and the host name.",
         )
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return SendFailure(sent=attempt.sent, reason="resolve", detail="The host name could not be resolved.")
+        detail = f"The host name {error.host} could not be resolved."
+        return SendFailure(sent=attempt.sent, reason="resolve", detail=detail)
     if isinstance(error, TimeoutError):
         where = "No answer in time" if attempt.sent else "No connection in time"
         return SendFailure(sent=attempt.sent, reason="timeout", detail=f"{where} ({name}).")
     if isinstance(error, aiohttp.ClientConnectorError):
-        return SendFailure(
-            sent=attempt.sent, reason="connect", detail=f"The connection was refused or failed ({name})."
-        )
+        detail = f"The connection to {error.host}:{error.port} was refused or failed ({name})."
+        return SendFailure(sent=attempt.sent, reason="connect", detail=detail)
     reason = "The connection was cut" if attempt.sent else "The connection failed before anything was sent"
     return SendFailure(
         sent=attempt.sent, reason="cut" if attempt.sent else "reset", detail=f"{reason} ({name})."

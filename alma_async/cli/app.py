@@ -125,7 +125,7 @@ _AREAS: Final = {
         {
             "list": ("jobs:list_jobs", "All or some, one line each."),
             "get": ("jobs:get_job", "One, whole."),
-            "submit": ("submit:submit_job", "Start one as soon as it may be, and wait for its end."),
+            "submit": ("submit:submit_job", "Start one as soon as it may be; --wait waits for its end."),
             "guard": ("job_guard:show_guard", "What runs, and when the next start of each is free."),
             "instances": ("jobs:list_instances", "The runs of one."),
             "instance": ("jobs:get_instance", "One run, with its counters."),
@@ -161,10 +161,19 @@ for _name, (_help, _commands) in _AREAS.items():
     app.command(_area)
 
 
+def _tell_in_full(tokens: list[str]) -> None:
+    """Have a command that is asked for help say all of it; in lists a line does, for which nothing is imported."""
+    if not {*app.help_flags}.isdisjoint(tokens):
+        command = app.parse_commands([token for token in tokens if token not in app.help_flags])[1][-1]
+        if command.default_command is not None:
+            command.help = None
+
+
 def run(tokens: list[str]) -> int:
     """Run one command line; the exit code. What goes wrong is told in one message on stderr."""
     try:
         log_at(os.environ.get("ALMA_LOG") or "warning")
+        _tell_in_full(tokens)
         code = app(tokens, exit_on_error=False, result_action="return_value") or 0
         sys.stdout.flush()  # here, where a reader that went away is still told apart
         return int(code)

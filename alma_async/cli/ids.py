@@ -55,7 +55,7 @@ def read_ids(
             error.add_note(f"... and {len(wrong) - _TOLD:,} more")
         raise error
     if not found:
-        raise ConfigurationError(f"No id in {source}: give ids as arguments, or one a line in --file.")
+        raise ConfigurationError(f"No id in {source}: give one a line.")
     return found
 
 

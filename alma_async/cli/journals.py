@@ -63,7 +63,7 @@ def new_path(file: Path, *, of: str = "load") -> Path:
                 return path
     except OSError as error:
         failure = f"No journal can be made in {str(directory())!r}: {error.strerror or error}."
-    raise JournalError(failure)
+    raise JournalError(failure, advice="Name a place that can be written to: --journal, or ALMA_STATE_DIR.")
 
 
 def _claimed(path: Path) -> bool:

@@ -152,7 +152,7 @@ def _tell(change: MembersChange, *, json: bool) -> None:
     counts["refused"] = sum(len(refused.ids) for refused in change.refused)
     show(", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "Nothing to do.")
     for refused in change.refused:
-        named = f"; it names {', '.join(refused.named)}" if refused.named else ""
+        named = f" It names {', '.join(refused.named)}." if refused.named else ""
         say(f"{len(refused.ids):,} ids were refused together: {refused.error}{named}")
 
 

@@ -34,6 +34,8 @@ def closing(report: Report) -> list[str]:
         f"{counted(report.rows, 'row')}: {told or 'none'}.",
         f"{counted(report.calls, 'call')} in {report.seconds:.1f} s{pace}, {report.throttled:,} throttled{left}.",
     ]
+    if report.rows and not report.pending and not report.calls:
+        found.append("Nothing was left to do: the load had ended before.")
     return [*found, stopped_line(report.stopped)] if report.pending and report.stopped else found
 
 

@@ -25,6 +25,7 @@ from alma_async.load.rows import InputError
 
 __all__ = ["verify"]
 
+_MOST: Final = 20  # portfolios that stand for no row: of a shared service there may be thousands
 _WORDS: Final = {
     Mark.ONCE: "as they should be",
     Mark.MISSING: "missing",
@@ -107,17 +108,25 @@ def _code(audit: Audit, ended: Ended[Audit]) -> int:
 
 
 def _lines(audit: Audit) -> list[str]:
-    marks = [f"{audit.count(mark):,} {words} ({mark.value})" for mark, words in _WORDS.items()]
+    marks = [f"{audit.count(mark):,} {words}" for mark, words in _WORDS.items()]
     rest = {
         "open": audit.open,
         "for review": audit.review,
-        "refused": audit.refused,
+        "refused": audit.report.rejected,
+        "duplicates": audit.report.duplicates,
         "not compared": audit.not_compared,
     }
     told = "".join(f"; {count:,} {name}" for name, count in rest.items() if count)
     what = "ids and fields" if audit.fields else "ids alone"
+    extras = [found for found in audit.findings if found.mark is Mark.EXTRA]
     found = [
-        *map(_sentence, audit.findings),
+        *(_sentence(found) for found in audit.findings if found.mark is not Mark.EXTRA),
+        *map(_sentence, extras[:_MOST]),
+        *(
+            [f"... and {len(extras) - _MOST:,} more that are extra; --json lists all."]
+            if len(extras) > _MOST
+            else []
+        ),
         f"{counted(audit.rows, 'row')}: {', '.join(marks)}{told}.",
         f"Compared {what} in {counted(audit.calls, 'call')}.",
     ]

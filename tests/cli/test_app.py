@@ -57,6 +57,13 @@ def test_every_command_has_help(shell: Shell, command: str) -> None:
     assert (ran.code, ran.out.startswith(f"Usage: alma-async {command} ")) == (0, True)
 
 
+def test_a_commands_own_help_is_all_of_it(shell: Shell) -> None:
+    """Asked for its help, a command tells more than the line by which lists name it."""
+    told = shell("verify", "--help").out
+    assert "2 double" in told
+    assert "Ends with 0 only" in told
+
+
 def test_help_does_not_pay_for_the_client() -> None:
     """``--help`` imports no HTTP client, no converter, no database and no event loop."""
     code = (

@@ -52,7 +52,7 @@ def test_a_refused_id_is_1_and_named(shell: Shell, served: Served) -> None:
         ran = shell("sets", "add", set_id, *ids, "53999")
         assert (ran.code, ran.out) == (1, "3 refused\n")
         assert "60116" in ran.err
-        assert "it names 53999" in ran.err
+        assert "It names 53999." in ran.err
         told = json.loads(shell("sets", "add", set_id, *ids, "53999", "--json").out)
         assert told["refused"][0]["named"] == ["53999"]
         assert (told["added"], inside(world, set_id)) == (0, set())
