@@ -58,10 +58,17 @@ class Manner:
     on_unknown: Annotated[
         OnUnknown | None,
         Parameter(
-            help="what happens to a write of unknown outcome that is not found afterwards; if not said, resend, and review for "
-            "a delete"
+            help="what happens to a write of unknown outcome that is not found afterwards: it is sent again, is put up for review, "
+            "or ends as refused; if not said, resend, and review for a delete"
         ),
     ] = None
+    keep_payload: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="keep what is sent in the journal too, for reports in .jsonl; else its hash alone",
+        ),
+    ] = False
     accept_changed: Annotated[
         bool,
         Parameter(
@@ -187,6 +194,7 @@ class Input:
             bib=cast("BibHandling", self.bib),
             quarantine=manner.quarantine,
             on_unknown=manner.on_unknown,
+            keep_payload=manner.keep_payload,
             until_done=manner.until_done,
             patience=manner.patience,
             accept_changed=manner.accept_changed,

@@ -22,7 +22,7 @@ One process owns the journal at a time: by a lock beside it, which the kernel le
 signature in each commit, should the lock have failed. A disk may give back other than was written, and people copy files
 back: each record carries a digest, the records of each table are counted, and the number of the last commit stands beside
 the journal (``ownership``). What was not kept whole is refused, for a row that is taken for open though it was sent is sent
-again. The journal holds ids and hashes, the former state of what was changed, no payloads and no key.
+again. The journal holds ids and hashes, the former state of what was changed, what was sent only if asked to, and no key.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self, get_args
 
 import attrs
 
@@ -47,6 +47,7 @@ __all__ = ["Journal", "JournalError", "JournalInUse"]
 
 # Rows of the file as it is now; those before are of an earlier state of it, and gone.
 _HERE: Final = "n > (SELECT COALESCE(MAX(CAST(value AS INTEGER)), 0) FROM meta WHERE name = 'after')"
+Kept = Literal["former", "sent"]
 _CREATING: Final = "SELECT 1 FROM entry WHERE step = 'create' AND mms_id = "
 
 
@@ -156,7 +157,7 @@ class Journal:
         with self.together():
             self._db.execute(records.INSERT[table], records.signed(*values))
 
-    # --- what the load is about
+    # --- what the load is about, and its rows
 
     def meta(self) -> dict[str, str]:
         """The load's own facts: where to, which file, which options."""
@@ -169,8 +170,6 @@ class Journal:
         with self.together():
             for name, value in facts.items():
                 self._put("meta", name, value)
-
-    # --- planning
 
     def add(self, entries: Iterable[Entry], *, after: int = 0, repeats: bool = False) -> None:
         """Take up rows of a file, in one transaction; those that were taken up before stay as they are.
@@ -202,12 +201,12 @@ class Journal:
         return found[0] if found else None
 
     def _move(self, old: Entry, new: Entry) -> None:
-        former = self.former(old.n)
         self._db.execute("DELETE FROM entry WHERE n = ?", (old.n,))
-        self._db.execute("DELETE FROM former WHERE n = ?", (old.n,))
         self.write(new)
-        if former is not None:
-            self.keep(new.n, former)
+        for of in get_args(Kept):
+            if (body := self.kept(old.n, of=of)) is not None:
+                self._db.execute(f"DELETE FROM {of} WHERE n = ?", (old.n,))  # noqa: S608 - our own names
+                self.keep(new.n, body, of=of)
 
     def last(self) -> int:
         """The number of the last row."""
@@ -225,15 +224,15 @@ class Journal:
         """Write down where one row stands now, in place of what was there."""
         self._put("entry", *records.values_of(entry))
 
-    def keep(self, n: int, body: bytes) -> None:
-        """Keep what a row's object was before the load touched it, in place of what was kept."""
-        self._put("former", n, records.packed(body))
+    def keep(self, n: int, body: bytes, *, of: Kept = "former") -> None:
+        """Keep a row's object as it was before the load touched it, or as it was sent, in place of what was kept."""
+        self._put(of, n, records.packed(body))
 
-    def former(self, n: int) -> bytes | None:
-        """What a row's object was before the load touched it."""
+    def kept(self, n: int, *, of: Kept = "former") -> bytes | None:
+        """What was kept of a row's object."""
         with mapped():
-            found = self._db.execute("SELECT * FROM former WHERE n = ?", (n,)).fetchone()
-            return None if found is None else records.unpacked(records.verified("former", found)[1])
+            found = self._db.execute(f"SELECT * FROM {of} WHERE n = ?", (n,)).fetchone()  # noqa: S608 - our own names
+            return None if found is None else records.unpacked(records.verified(of, found)[1])
 
     def add_existing(self, portfolios: Iterable[tuple[str, str | None]]) -> None:
         """Take up what the service held before the load: portfolio id and MMS id. What a row of this load stands for, or may have

@@ -45,10 +45,11 @@ class Load:
     ``action``: ``upsert`` creates or updates, ``create`` leaves alone what is there, ``update`` refuses what is not, as do
     ``activate`` and ``deactivate``, which set the availability alone; ``delete`` deletes, and ``bib`` says what becomes of a
     title left without inventory; ``undo`` is for the rows of ``undo_rows``. ``quarantine``: seconds an unknown outcome rests
-    before it is read back. ``on_unknown``: what happens to a write of which nothing was found then; a delete is by default put up
-    for review, all else sent again. ``until_done``: wait for the quota's reset instead of stopping at the reserve. ``patience``:
-    seconds of nothing but failures after which the load stops, resumable. ``workers``: rows under way at once. ``facts`` are
-    written into the journal for whoever resumes the load.
+    before it is read back. ``on_unknown``: a write of which nothing was found then is sent again (``resend``, the default but for
+    deletes), put up for ``review`` (theirs), or ends as refused (``never``). ``keep_payload``: the journal also keeps what was
+    sent for each row, not its hash alone; reports in JSONL have it. ``until_done``: wait for the quota's reset instead of
+    stopping at the reserve. ``patience``: seconds of nothing but failures after which the load stops, resumable. ``workers``:
+    rows under way at once. ``facts`` are written into the journal for whoever resumes the load.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Load:
         bib: BibHandling = "retain",
         quarantine: float = QUARANTINE,
         on_unknown: OnUnknown | None = None,
+        keep_payload: bool = False,
         until_done: bool = False,
         patience: float = PATIENCE,
         workers: int | None = None,
@@ -83,6 +85,7 @@ class Load:
             bib=bib,
             quarantine=quarantine,
             on_unknown=on_unknown,
+            keep_payload=keep_payload,
             patience=patience,
             workers=workers or _workers(alma.quota().limit),
             accept_changed=accept_changed,

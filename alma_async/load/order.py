@@ -43,6 +43,7 @@ class Order:
     bib: BibHandling
     quarantine: float
     on_unknown: OnUnknown | None
+    keep_payload: bool
     patience: float
     workers: int
     rules: Rules

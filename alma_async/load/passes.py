@@ -116,6 +116,7 @@ class Run:
             bib=self.order.bib,
             rules=self.order.rules,
             on_unknown=self.order.on_unknown,
+            keep_payload=self.order.keep_payload,
             by_title=meta.get("seen") == "title",
             dry=self.order.dry,
             moment=self.moment,

@@ -32,6 +32,7 @@ class Verdict(Enum):
 
     RESEND = "it was never applied and may be sent again"
     REVIEW = "a person must decide"
+    REFUSE = "it was never applied and is not sent again"
 
 
 def verdict(
@@ -41,6 +42,6 @@ def verdict(
     ours = [candidate for candidate in candidates if candidate.url == url]
     if len(ours) == 1:
         return Adopt(ours[0].portfolio_id)
-    if candidates or policy != "resend" or attempts >= most:
+    if candidates or policy == "review" or (policy == "resend" and attempts >= most):
         return Verdict.REVIEW
-    return Verdict.RESEND
+    return Verdict.RESEND if policy == "resend" else Verdict.REFUSE

@@ -43,6 +43,7 @@ TABLES: Final = {
         *("message TEXT", "tracking_id TEXT", "differences BLOB", "left BLOB", "wall REAL", "mono REAL", "boot TEXT"),
     ),
     "former": ("n INTEGER PRIMARY KEY", "body BLOB NOT NULL"),
+    "sent": ("n INTEGER PRIMARY KEY", "body BLOB NOT NULL"),
     "existing": ("portfolio_id TEXT PRIMARY KEY", "mms_id TEXT"),
     "identifier": (
         *("pair TEXT PRIMARY KEY", "value TEXT NOT NULL", "portfolio_id TEXT NOT NULL", "mms_id TEXT NOT NULL"),

@@ -4,7 +4,7 @@ Decides the columns and what a cell may hold; leaves the counting to the journal
 row changes, with what they said and what they say then. A CSV cell is read by spreadsheets, which take a text that begins with
 ``=``, ``+``, ``-`` or ``@`` for a formula (the full-width forms too), so such a text gets an apostrophe in front, and characters
 that steer a terminal become blanks. In an xlsx each cell is declared to be text, so ids keep all their digits and nothing is a
-formula. JSONL holds every text as it is.
+formula. JSONL holds every text as it is, and ``sent``, the object as it was sent, where the load kept it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from unicodedata import normalize
 from alma_async.errors import ConfigurationError
 from alma_async.load.entries import Entry, State
 from alma_async.load.journal import Journal
-from alma_async.wire.codec import dumps
+from alma_async.wire.codec import dumps, loads
 
 __all__ = ["COLUMNS", "cell", "check_path", "record", "write_report"]
 
@@ -134,16 +134,19 @@ def write_report(journal: Journal, path: Path) -> int:
     """
     check_path(path)
     try:
-        return _replace(path, _records(journal), _FORMATS[path.suffix.lower()])
+        kind = path.suffix.lower()
+        return _replace(path, _records(journal, payloads=kind == ".jsonl"), _FORMATS[kind])
     except OSError as error:
         failure = f"The report {path.name!r} cannot be written: {error.strerror or error}."
     raise ConfigurationError(failure)
 
 
-def _records(journal: Journal) -> Iterator[Record]:
+def _records(journal: Journal, *, payloads: bool) -> Iterator[Record]:
     after, planned = 0, bool(journal.meta().get("dry"))
     while entries := journal.entries(after=after, limit=_SLICE):
-        yield from (record(entry, planned=planned) for entry in entries)
+        for entry in entries:
+            sent = journal.kept(entry.n, of="sent") if payloads else None
+            yield {**record(entry, planned=planned), **({"sent": loads(sent)} if sent else {})}
         after = entries[-1].n
 
 

@@ -135,7 +135,7 @@ class Way(Witnessed):
         if self.steps.dry:
             self._end(State.DONE, action="created", differences=fields)
             return
-        created = await self._witnessed("created", fields).create(*self.steps.place, portfolio)
+        created = await self._witnessed("created", fields, portfolio).create(*self.steps.place, portfolio)
         # Coverage in a create was ignored in practice, so the answer is compared; a shortened one says nothing and is
         # read again.
         if is_whole(created) and not self.steps.stopping():
@@ -164,7 +164,7 @@ class Way(Witnessed):
             return
         if action == "updated":
             self._keep(present)
-        answer = await self._witnessed(action, fields).update(*self.steps.place, wanted)
+        answer = await self._witnessed(action, fields, wanted).update(*self.steps.place, wanted)
         left = self.entry.left  # of this answer, if it was whole
         if not is_whole(answer):
             answer = await self.steps.lookup.get(self._portfolio_id)
@@ -213,6 +213,11 @@ class Way(Witnessed):
     def _may_resend(self) -> bool:
         return self._policy == "resend" and self.entry.attempts < MOST_ATTEMPTS
 
+    @property
+    def _given_up(self) -> State:
+        """Where a write ends that was not applied and is not sent again."""
+        return self.refused if self._policy == "never" else State.REVIEW
+
     async def _reconcile_update(self) -> None:
         """A replacement is simply compared, and put again."""
         present = await self.steps.lookup.get(self._portfolio_id)
@@ -221,7 +226,7 @@ class Way(Witnessed):
             self._note(state=State.PENDING, since=None, action=action)
         else:
             why = "The update's outcome stayed unknown; the portfolio still differs."
-            self._end(State.REVIEW, message=why)
+            self._end(self._given_up, message=why)
 
     async def _reconcile_delete(self) -> None:
         try:
@@ -232,7 +237,9 @@ class Way(Witnessed):
         if self._may_resend:
             self._note(state=State.PENDING, since=None, action="deleted")
         else:
-            self._end(State.REVIEW, message="The deletion's outcome stayed unknown; the portfolio is there.")
+            self._end(
+                self._given_up, message="The deletion's outcome stayed unknown; the portfolio is there."
+            )
 
     async def _reconcile_create(self) -> None:
         candidates = await self.steps.lookup.left(self.row, self.entry)
@@ -248,6 +255,10 @@ class Way(Witnessed):
             self._note(state=State.PENDING, step=Step.UPDATE, since=None, **adopted)
         elif decided is reconcile.Verdict.RESEND:
             self._note(state=State.PENDING, step=Step.CREATE, since=None)
+        elif decided is reconcile.Verdict.REFUSE:
+            self._end(
+                State.REJECTED, message="The answer was lost, nothing was made, and it is not sent again."
+            )
         else:
             seen = ", ".join(c.portfolio_id for c in candidates) or "none found"
             why = f"It is unknown whether the create was applied (portfolios that may be it: {seen})."

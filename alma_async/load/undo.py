@@ -60,7 +60,7 @@ class UndoRows:
         while True:
             with Journal(self.path) as journal:
                 entries = journal.entries(after=after, limit=_SLICE)
-                found = [(entry, journal.former(entry.n)) for entry in entries]
+                found = [(entry, journal.kept(entry.n)) for entry in entries]
             if not found:
                 return
             yield found

@@ -55,6 +55,7 @@ class Steps:
     bib: BibHandling
     rules: Rules
     on_unknown: reconcile.OnUnknown | None
+    keep_payload: bool
     by_title: bool
     dry: bool
     moment: Callable[[], Moment]
@@ -114,9 +115,14 @@ class Witnessed:
             former = dumps(unstructure(present))
             self.steps.writer.post(partial(self.steps.writer.journal.keep, self.entry.n, former))
 
-    def _witnessed(self, action: str, fields: tuple[Difference, ...]) -> Portfolios:
+    def _witnessed(
+        self, action: str, fields: tuple[Difference, ...], sent: Portfolio | None = None
+    ) -> Portfolios:
         """The portfolios API with this row as the witness of every send."""
         self._doing = action, fields
+        if self.steps.keep_payload and sent is not None:
+            journal, body = self.steps.writer.journal, dumps(unstructure(sent))
+            self.steps.writer.post(partial(journal.keep, self.entry.n, body, of="sent"))
         return self.steps.alma.with_options(witness=self).electronic.portfolios
 
     async def intend(self, deadline: float) -> None:

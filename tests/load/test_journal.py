@@ -179,7 +179,7 @@ def test_a_changed_byte_is_noticed(path):
         with pytest.raises(JournalError, match="damaged"):
             journal.get(1)
         with pytest.raises(JournalError, match="damaged"):
-            journal.former(2)
+            journal.kept(2)
 
 
 def test_a_former_state_comes_back(path):
@@ -191,8 +191,8 @@ def test_a_former_state_comes_back(path):
     with Journal(path) as journal:
         journal.keep(7, b"earlier")
         journal.keep(7, body)
-        assert journal.former(7) == body
-        assert journal.former(8) is None
+        assert journal.kept(7) == body
+        assert journal.kept(8) is None
         journal.check()
         (size,) = journal._db.execute("SELECT length(body) FROM former").fetchone()
         assert size < len(body) / 10
@@ -238,7 +238,7 @@ def told(path):
         journal.check()
         entries = journal.entries()
         meta = {name: value for name, value in journal.meta().items() if name != "seen"}
-        held = [journal.was_there(f"53{n}") for n in range(45)], [journal.former(n) for n in range(45)]
+        held = [journal.was_there(f"53{n}") for n in range(45)], [journal.kept(n) for n in range(45)]
         return entries, meta, held, [journal.carriers([one]) for one in CARRIED], sorted(journal.unread())
 
 

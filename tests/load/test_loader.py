@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import anyio
@@ -11,6 +12,7 @@ from alma_async import AlmaClient, ConfigurationError, LocalBudget, Unauthorized
 from alma_async.load import InputError, Load, read_rows
 from alma_async.load.entries import State
 from alma_async.load.journal import Journal
+from alma_async.load.report import write_report
 from tests.conftest import EPOCH, institution
 
 C, S = sim.DEMO_COLLECTION, sim.DEMO_SERVICE
@@ -366,3 +368,36 @@ async def test_codes_of_answers_that_were_overcome_are_not_kept(titles, tmp_path
         with Journal(tmp_path / "j" / "a.load") as journal:
             (entry,) = journal.entries()
         assert (entry.state, entry.code, entry.tracking_id, entry.message) == (State.DONE, None, None, None)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+async def test_what_was_sent_is_kept_only_if_asked_for(titles, tmp_path, keep):
+    """The journal holds the object of a row's last write, and reports in JSONL tell it; unasked, there is no trace of either."""
+    async with institution() as (server, alma):
+        load = load_into(alma, tmp_path, keep_payload=keep)
+        assert (await load.run(titles(2, note="Only here"))).created == 2
+        report = tmp_path / "report.jsonl"
+        with Journal(tmp_path / "j" / "a.load") as journal:
+            journal.check()
+            write_report(journal, report)
+            assert (journal.kept(1, of="sent") is not None) is keep
+        rows = [json.loads(line) for line in report.read_text(encoding="utf-8").splitlines()]
+        assert [row.get("sent", {}).get("public_note") for row in rows] == [
+            ("Only here" if keep else None)
+        ] * 2
+        present = server.world.portfolios.all[rows[0]["portfolio_id"]]
+        if keep:
+            assert rows[0]["sent"]["linking_details"] == present["linking_details"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "state"), [("never", "rejected"), ("review", "review"), ("resend", "done")]
+)
+async def test_what_becomes_of_a_create_that_was_not_applied(titles, tmp_path, policy, state):
+    """Once it is known that nothing was made, the row is sent again, left to a person, or ended, as the user says."""
+    cut = sim.Rule("cut_before", method="POST")
+    async with institution(faults=sim.FaultPlan(rules=[cut])) as (server, alma):
+        await load_into(alma, tmp_path, on_unknown=policy).run(titles(1))
+        with Journal(tmp_path / "j" / "a.load") as journal:
+            assert journal.get(1).state.value == state
+        assert len(held(server)) == (policy == "resend")
