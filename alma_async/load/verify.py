@@ -241,9 +241,8 @@ class Verification:
         action = (row.action if row else None) or self.order.action
         if self._by_title:
             await self._ask(entry)
-        absent, there = claims_absence(entry, action), entry.portfolio_id in self._listed
-        if absent or not there:
-            return compare(entry, absent=absent, there=there)
+        if claims_absence(entry, action):
+            return compare(entry, absent=True, there=entry.portfolio_id in self._listed)
         saw_to = None if action == "create" and entry.action == "unchanged" else row
         wanted = asked(saw_to, action, self.order.rules) if saw_to else None
         others = self._extras.get(entry.mms_id or "")
@@ -256,7 +255,8 @@ class Verification:
         return compare(entry, absent=False, there=True, differences=fields, doubles=doubles)
 
     async def _present(self, portfolio_id: str, wanted: Row | None, *, whole: bool) -> Portfolio:
-        if whole or (wanted is not None and _asks_more(wanted)):
+        # What is not listed may have been shifted off its page: nothing is told as missing that was not asked for by its id.
+        if whole or portfolio_id not in self._listed or (wanted is not None and _asks_more(wanted)):
             return await self.order.alma.electronic.portfolios.get(*self.order.place, portfolio_id)
         return Portfolio(id=portfolio_id, availability=Coded(self._listed[portfolio_id]))
 

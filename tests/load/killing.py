@@ -27,7 +27,7 @@ from alma_async.load.journal import Journal
 __all__ = ["EFFECTS", "JOURNAL_FAILED", "Loading", "Points", "cannot_trace", "serving", "traced", "unsynced"]
 
 # System calls with which a load does anything: its journal, the lock and number beside it, its sockets.
-EFFECTS: Final = ("pwrite64", "fdatasync", "ftruncate", "unlink", "connect", "sendto", "recvfrom")
+EFFECTS: Final = ("pwrite64", "fdatasync", "fsync", "ftruncate", "unlink", "connect", "sendto", "recvfrom")
 
 JOURNAL_FAILED: Final = 74
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anyio
 import pytest
 
 from alma_async import sim
@@ -83,7 +84,7 @@ async def test_without_the_file_ids_are_compared(file, tmp_path):
             server.world.portfolios.delete(C, S, one)
         next(iter(server.world.portfolios.all.values()))["public_note"] = "Other"
         audit = await load.verify()
-        assert (marks(audit), audit.fields, audit.calls) == ({"=": 8, "+": 2}, False, 1)
+        assert (marks(audit), audit.fields, audit.calls) == ({"=": 8, "+": 2}, False, 1 + 2)
 
 
 async def test_a_create_that_came_too_late_is_found(file, tmp_path):
@@ -297,3 +298,24 @@ def test_what_claims_absence(action, done, absent):
     """A row claims that nothing is there where it deleted, or had nothing to delete."""
     entry = Entry(n=1, line=2, state=State.DONE, action=done)
     assert claims_absence(entry, action) is absent
+
+
+async def test_what_is_shifted_off_its_page_is_not_missing(file, tmp_path):
+    """What the listing passes over, since another portfolio is deleted meanwhile, is asked for before it is told as missing."""
+    async with institution() as (server, alma):
+        (first,) = hold(server, 1)
+        load = loading(alma, tmp_path, "create")
+        await load.run(file(*(f"99{n:06},{url(n)},Fresh," for n in range(100, 350))))
+        before, seen = len(server.world.tally.received), []
+
+        async def colleague():
+            while len(server.world.tally.received) == before:
+                await anyio.sleep(0.01)
+            seen.append(len(server.world.tally.received) - before)
+            await alma.electronic.portfolios.delete(C, S, first)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(colleague)
+            audit = await load.verify()
+        assert seen == [1]  # in the middle of the listing
+        assert (marks(audit), audit.calls) == ({"=": 250}, 3 + 1)
