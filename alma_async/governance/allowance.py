@@ -77,15 +77,25 @@ class Allowance:
         """What each priority may do. A pause that has just ended for all begins with a ramp."""
         budget, quota = self.budget, self.budget.quota
         self._rules = quota.rules(self.limits, spent=budget.spent, wall=wall)
-        self.rules_until = now + _RULES_LAST
+        left = quota.left(spent=budget.spent, wall=wall)
+        self.rules_until = now + min(_RULES_LAST, self._reached_in(left))
         stopped = not self.open(Priority.BULK, wall)
-        fresh_day = quota.left(spent=budget.spent, wall=wall) is None or quota.first_at != self._day_began
+        fresh_day = left is None or quota.first_at != self._day_began
         if self._stopped and not stopped and fresh_day:
             self.adapt.ramp(now)
             self._retune(now, why="reset")
         self._stopped = stopped
         self._notice(now, wall)
         return self._rules
+
+    def _reached_in(self, left: int | None) -> float:
+        """Seconds until our own calls may have reached the nearest floor, which they are not to cross before the next look."""
+        if left is None:
+            return math.inf
+        calls = min(
+            (left - rule.floor for rule in self._rules.values() if left > rule.floor), default=math.inf
+        )
+        return max(calls - 0.5, 0.5) * self._terms.interval
 
     def open(self, priority: Priority, wall: float) -> bool:
         """Is there anything left for this priority?"""
@@ -145,8 +155,8 @@ class Allowance:
             self._told = signals.remaining + slot.ordinal
         if stopped:
             self._stop(now, wall)
-        elif not all(self.open(priority, wall) for priority in Priority):
-            self.rules_until = -math.inf
+        elif not all(self.open(priority, wall) and self._rules[priority].floor >= 0 for priority in Priority):
+            self.rules_until = -math.inf  # a floor was reached, or is known only now
 
     def _refused(self, sent_at: float, signals: Signals, now: float) -> None:
         hold = self.adapt.refuse(sent_at=sent_at, now=now)

@@ -534,6 +534,21 @@ async def test_bulk_stops_at_the_reserve_and_interactive_goes_on() -> None:
     assert at_rest(gov)
 
 
+@pytest.mark.parametrize("more", [1, 7, 30, 60])
+async def test_bulk_stops_at_the_reserve_to_the_call(more: int) -> None:
+    """However near the floor is when it is first heard of, our own calls reach it, but for one at most, and do not go below."""
+    gov = governor(Limits(reserve=1000, pacing="greedy"))
+    gov._budget.quota.profile = (0.0,) * 168
+    await answered(gov, Signals(remaining=1000 + more))
+    passed = 0
+    with pytest.raises(QuotaExhausted):
+        while passed < 200:
+            await through(gov, Priority.BULK)
+            passed += 1
+    assert passed in (more - 1, more)  # a slot that is in hand when the floor is looked at counts
+    assert gov.snapshot().remaining == 1000 + more - passed
+
+
 async def test_bulk_is_spread_over_the_rest_of_the_day() -> None:
     """Once half of its part is used up, bulk goes evenly to the reset, without holding connections meanwhile."""
     gov = governor(Limits(reserve=1000))
