@@ -24,7 +24,7 @@ from alma_async.load.entries import Entry, Moment, State
 from alma_async.load.order import Order, Rows
 from alma_async.load.patience import PASSING, CalledBack, OwnFailure, Patience
 from alma_async.load.plan import payload_of
-from alma_async.load.progress import Meter, Progress, Report, row_counts
+from alma_async.load.progress import Meter, Progress, Report
 from alma_async.load.rows import BadRow, InputError, Row
 from alma_async.load.steps import Steps, Way
 from alma_async.load.takeup import TakeUp
@@ -60,12 +60,9 @@ class Run:
     def __attrs_post_init__(self) -> None:
         alma = self.order.alma
         self._boot = alma.clock.boot() or uuid4().hex  # where it is unknown, each run is taken for one
-        once = alma.with_options(retry=attrs.evolve(alma.options.retry, attempts=1), on_outcome=self.called)
-        self._patience = Patience(
-            clock=alma.clock,
-            lasts=self.order.patience,
-            ask=lambda: once.electronic.portfolios.list(*self.order.place).total(),
-            waiting=self._waits,
+        counted = alma.with_options(on_outcome=self.called)
+        self._patience = Patience.of(
+            counted, self.order.place, lasts=self.order.patience, waiting=self._waits
         )
 
     def stop(self) -> None:
@@ -247,14 +244,8 @@ class Run:
         """How it ended, by the journal's own count."""
         counts = await self.writer.do(self.writer.journal.counts)
         why = str(self.stopped) if self.stopped is not None else "stopped on request"
-        return Report(
-            **row_counts(counts),
-            calls=self.meter.calls,
-            throttled=self.meter.throttled,
-            seconds=self.order.alma.clock.now() - self.meter.started,
-            remaining=self.order.alma.quota().remaining,
-            stopped=why if self.stopping else None,
-        )
+        alma, stopped = self.order.alma, why if self.stopping else None
+        return self.meter.report(alma.clock.now(), alma.quota().remaining, counts=counts, stopped=stopped)
 
 
 def _has_sent(way: Way) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from itertools import count
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 import anyio
 import attrs
@@ -17,6 +17,9 @@ import attrs
 from alma_async.clock import Clock
 from alma_async.errors import AlmaError, BadAnswer, NotSent, RateLimited, ServerFault
 from alma_async.wire.outcome import Done, Failed, Outcome, Reason
+
+if TYPE_CHECKING:
+    from alma_async.alma.client import AlmaClient
 
 __all__ = ["OWN_FAILURES", "PASSING", "CalledBack", "OwnFailure", "Patience"]
 
@@ -66,6 +69,15 @@ class Patience:
     _ill_since: float | None = None  # the first failure since anything went well
     _asking: anyio.Event | None = None
     _at_work: dict[anyio.CancelScope, Callable[[], bool]] = attrs.field(factory=dict)
+
+    @classmethod
+    def of(
+        cls, alma: AlmaClient, place: tuple[str, str], *, lasts: float, waiting: Callable[[str | None], None]
+    ) -> Self:
+        """That of work on one service, which is asked for the number of its portfolios, once at a time."""
+        once = alma.with_options(retry=attrs.evolve(alma.options.retry, attempts=1))
+        ask = lambda: once.electronic.portfolios.list(*place).total()  # noqa: E731
+        return cls(clock=alma.clock, lasts=lasts, ask=ask, waiting=waiting)
 
     def saw(self, outcome: Outcome) -> None:
         """One call ended, of whomever: the service did well, or ill, or nothing was learned of it."""

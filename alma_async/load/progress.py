@@ -137,6 +137,24 @@ class Meter:
         since = now if self._waiting is None else self._waiting[1]
         self._waiting = None if why is None else (why, since)
 
+    def report(
+        self,
+        now: float,
+        remaining: int | None,
+        *,
+        counts: Mapping[tuple[State, str | None], int],
+        stopped: str | None,
+    ) -> Report:
+        """How it ended at ``now``: rows by the journal's count, calls by ours."""
+        return Report(
+            **row_counts(counts),
+            calls=self.calls,
+            throttled=self.throttled,
+            seconds=now - self.started,
+            remaining=remaining,
+            stopped=stopped,
+        )
+
     def progress(self, now: float, remaining: int | None) -> Progress:
         """How far it is at ``now``."""
         seconds = now - self.started

@@ -27,7 +27,7 @@ from alma_async.load.journal import Journal
 from alma_async.load.order import Order, Rows, compared
 from alma_async.load.patience import CalledBack, OwnFailure, Patience
 from alma_async.load.plan import asked, merged, payload_of, url_of
-from alma_async.load.progress import Meter, Progress, Report, row_counts
+from alma_async.load.progress import Meter, Progress
 from alma_async.load.rows import BadRow, InputError, Row
 from alma_async.wire.outcome import Outcome
 
@@ -62,13 +62,7 @@ class Verification:
     def __attrs_post_init__(self) -> None:
         alma = self.order.alma.with_options(on_outcome=self._called)
         self.order = attrs.evolve(self.order, alma=alma)
-        once = alma.with_options(retry=attrs.evolve(alma.options.retry, attempts=1))
-        self._patience = Patience(
-            clock=alma.clock,
-            lasts=self.order.patience,
-            ask=lambda: once.electronic.portfolios.list(*self.order.place).total(),
-            waiting=self._waits,
-        )
+        self._patience = Patience.of(alma, self.order.place, lasts=self.order.patience, waiting=self._waits)
 
     def stop(self) -> None:
         """Compare no further row; ``audit`` then returns with what was found."""
@@ -89,25 +83,20 @@ class Verification:
             await self._compare_all(int(meta.get("after", "0")))
         if self._broken is not None:
             raise self._broken
+        why = str(self._stopped) if self._stopped is not None else "stopped on request"
         wrong = sum(found.mark is not Mark.UNREAD for found in self._findings)
         return Audit(
-            report=self._report(row_counts(counts)),
+            report=self.meter.report(
+                self.order.alma.clock.now(),
+                self.order.alma.quota().remaining,
+                counts=counts,
+                stopped=why if self._patience.over else None,
+            ),
             once=self._once,
             findings=(*sorted(self._findings, key=lambda found: found.line or 0), *self._left_over()),
             not_compared=claims - self._once - wrong,
             stopped=self._stopped,
             fields=self.rows is not None,
-        )
-
-    def _report(self, counts: Mapping[str, int]) -> Report:
-        why = str(self._stopped) if self._stopped is not None else "stopped on request"
-        return Report(
-            **counts,
-            calls=self.meter.calls,
-            throttled=self.meter.throttled,
-            seconds=self.order.alma.clock.now() - self.meter.started,
-            remaining=self.order.alma.quota().remaining,
-            stopped=why if self._patience.over else None,
         )
 
     def _halt(self, error: AlmaError) -> None:

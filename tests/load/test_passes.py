@@ -128,7 +128,7 @@ async def test_a_stop_while_the_quota_is_waited_for_ends_at_once(rows, journal):
             group.start_soon(stop)
             report = await load.run(rows(60))
         assert anyio.current_time() < 601.0
-        assert report.calls <= 50
+        assert 25 <= report.calls <= 50  # half of what bulk work may have, at least; never below the reserve
         assert report.pending == 60
 
 
