@@ -128,8 +128,8 @@ class WebhookEvent:
 
 @attrs.define(kw_only=True, repr=False)
 class _Body(Model):
-    id: str | None = None
-    action: str | None = None
+    id: str = ""
+    action: str = ""
     time: datetime | None = None
     institution: Coded = attrs.field(factory=Coded)
     job_instance: JobInstance = attrs.field(factory=JobInstance)

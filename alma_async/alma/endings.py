@@ -73,7 +73,7 @@ class Endings:
 
     def tell(self, instance: JobInstance) -> bool:
         """A run has ended: let go of those who wait for it; whether there were any."""
-        waits = self._waits.get(instance.id or "", [])
+        waits = self._waits.get(instance.id, [])
         for ending in waits:
             ending.instance = instance
             ending.scope.cancel()

@@ -86,7 +86,7 @@ def submission(job_id: str, parameters: Mapping[str, str], *, job_name: str | No
 
 def _instance(run: JobInstance, job_id: str) -> Instance:
     return Instance(
-        id=run.id or "",
+        id=run.id,
         job_id=run.job_info.id or job_id,
         name=run.name or "",
         status=run.status.value or "",

@@ -227,7 +227,7 @@ class Sets(Members):
     async def _ours(self, alma_set: AlmaSet, started: float) -> AlmaSet | None:
         """The set of this very name, if it was made since ``started``: its date against the ``Date`` of the answer."""
         async for listed in self.list(f"name~{alma_set.name}"):
-            if listed.name == alma_set.name and listed.id is not None:
+            if listed.name == alma_set.name and listed.id:
                 done = await self._call(routes.SET["GET"].bind(listed.id, expects=listed.id))
                 found, server = structure(done.data, AlmaSet), server_time(done.response)
                 created = _moment(found.created_date)

@@ -156,7 +156,7 @@ async def _work(alma: AlmaClient, portfolios: list[str]) -> Worked:
         content=Coded("PORTFOLIO"),
         private=Coded("false"),
     )
-    set_id = (await alma.sets.create(wanted)).id or ""
+    set_id = (await alma.sets.create(wanted)).id
     change = await alma.sets.add_members(set_id, portfolios)
     job = await alma.jobs.get(simulator.DEMO_JOB)
     show(f"Set {set_id} holds {change.added:,} of them. Running {job.name!r} on it {RUNS} times ...")

@@ -51,7 +51,7 @@ class Filling:
             if not self.wait:
                 return alma_set
             say(f"Set {alma_set.id} is made and fills.")
-            return await alma.sets.wait_until_filled(alma_set.id or "", timeout=self.timeout)
+            return await alma.sets.wait_until_filled(alma_set.id, timeout=self.timeout)
 
         return show_answer(connection, filled, json=json)
 

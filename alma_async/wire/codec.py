@@ -8,11 +8,11 @@ with is written exactly as it came (number or text, ``"2010-09-17Z"``, a lone ob
 its member's place; a new one is appended. So an object that nobody changed is written as the JSON that came, in its order and with
 all that its class does not declare.
 
-**Objects and lists are never None, the rest may be.** A text, number, date or boolean that is absent or null reads as None, an
-object as an empty model, a list as ``[]``. So ``portfolio.resource_metadata.title`` needs no guard and
-``portfolio.linking_details.static_url = "..."`` works on a fresh object; what is empty and untouched is written as it came, or not
-at all. An empty model is false, as an empty list is. To clear: None for a text, number or date (writes null; ``""`` writes ``""``),
-a fresh empty model for an object (null), ``[]`` for a list.
+**Objects, lists and ids are never None, the rest may be.** A text, number, date or boolean that is absent or null reads as None,
+an object as an empty model, a list as ``[]``, and a text declared ``str`` (not ``str | None``), as ids are, as ``""``. So
+``portfolio.resource_metadata.title`` needs no guard and ``portfolio.linking_details.static_url = "..."`` works on a fresh object;
+what is empty and untouched is written as it came, or not at all. An empty model is false, as an empty list is. To clear: None for a
+text, number or date (writes null; ``""`` writes ``""``), a fresh empty model for an object (null), ``[]`` for a list.
 
 Reading is strict about JSON and lenient about habits: a text may come as a number, a boolean or number as text, a list as its only
 item, and ``""`` may stand for nothing. A repeated member counts by its last occurrence, as in orjson.
@@ -57,7 +57,7 @@ _INSTANT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d
 
 @attrs.define(repr=False)
 class Model:
-    """The base of all objects: declared fields, each with a default (None, an empty model or list), and what they came from."""
+    """The base of all objects: declared fields, each with a default (None, ``""``, an empty model or list), and their source."""
 
     # A dict, or the null or "" that stood in its place. The alias keeps it apart from a declared field "source".
     _source: Any = attrs.field(factory=dict, kw_only=True, alias="_source", repr=False, eq=False)
@@ -75,8 +75,12 @@ class Model:
         return any(_is_known(value) and value != "" for value in values) or bool(self.extra)
 
     def __repr__(self) -> str:
-        values = ((name, getattr(self, name)) for name in _declared(type(self)))
-        known = (f"{name}={value!r}" for name, value in values if _is_known(value))
+        values = ((field, getattr(self, field.name)) for field in attrs.fields(type(self)) if field.repr)
+        known = (
+            f"{field.name}={value!r}"
+            for field, value in values
+            if _is_known(value) and value != field.default
+        )
         return f"{type(self).__name__}({', '.join(known)})"
 
 
@@ -154,7 +158,11 @@ def _checked(value: Any) -> Any:
 
 
 # The forms a leaf may have, and the one value each means.
-def _text(raw: Any, _: Any) -> str | None:
+def _text(raw: Any, _: Any) -> str:
+    return _text_or_none(raw, _) or ""
+
+
+def _text_or_none(raw: Any, _: Any) -> str | None:
     if raw is None or isinstance(raw, str):
         return raw
     if isinstance(raw, (int, float)):
@@ -242,7 +250,8 @@ def _list_reader(kind: Any, converter: cattrs.Converter) -> Read:
 
 
 def _leaf_reader(kind: Any, converter: cattrs.Converter) -> Read:
-    return converter.get_structure_hook(_members(kind)[0])
+    leaf = _members(kind)[0]
+    return _text_or_none if leaf is str else converter.get_structure_hook(leaf)
 
 
 def _text_or_model_reader(kind: Any, converter: cattrs.Converter) -> Read:
@@ -250,7 +259,7 @@ def _text_or_model_reader(kind: Any, converter: cattrs.Converter) -> Read:
     read = converter.get_structure_hook(model)
 
     def structure(raw: Any, _: Any) -> Any:
-        return read(raw, model) if isinstance(raw, dict) else _text(raw, str)
+        return read(raw, model) if isinstance(raw, dict) else _text_or_none(raw, str)
 
     return structure
 
@@ -288,7 +297,7 @@ def _model_writer(cls: type[Model], converter: cattrs.Converter) -> Callable[[Mo
                 continue
             if name in source:
                 written[name] = _over(raw, value, kind, converter)
-            elif (new := converter.unstructure(value)) not in _EMPTY:
+            elif (new := converter.unstructure(value)) not in _EMPTY and (new or kind is not str):
                 written[name] = new
         for name, raw in source.items():
             if name not in fields and type(raw) not in _PLAIN:

@@ -29,6 +29,7 @@ class Code(Model):
 
 @attrs.define(kw_only=True, repr=False)
 class Thing(Model):
+    id: str = ""
     text: str | None = None
     flag: bool | None = None
     count: int | None = None
@@ -162,6 +163,10 @@ def test_what_json_cannot_hold_is_refused_as_our_fault(value: Any) -> None:
         ("text", 1.5, "1.5"),
         ("text", True, "true"),
         ("text", None, None),
+        ("id", "61", "61"),
+        ("id", 61, "61"),
+        ("id", "", ""),
+        ("id", None, ""),
         ("flag", True, True),
         ("flag", "false", False),
         ("flag", "true", True),
@@ -335,6 +340,7 @@ moments = st.datetimes(timezones=st.just(UTC)).map(
 )
 things = shuffled(
     {
+        "id": text_forms,
         "text": text_forms,
         "flag": st.sampled_from([True, False, "true", "false", "", None]),
         "count": st.none() | st.just("") | st.integers(-9, 10**6) | st.integers(-9, 10**6).map(str),
@@ -366,6 +372,7 @@ def test_an_unchanged_object_is_written_as_it_came(raw: dict[str, Any]) -> None:
 
 
 CHANGES: dict[str, tuple[Callable[[Thing], Any], Any]] = {
+    "id": (lambda _: "62", "62"),
     "text": (lambda _: "changed text", "changed text"),
     "flag": (lambda thing: not thing.flag, None),
     "count": (lambda _: -77, -77),
@@ -406,12 +413,12 @@ def test_a_change_inside_an_object_keeps_the_rest_of_it(raw: dict[str, Any]) -> 
 @given(things, st.sampled_from([field.name for field in attrs.fields(Thing) if field.name != "_source"]))
 @seeded
 def test_a_cleared_member_says_so_and_an_absent_one_stays_absent(raw: dict[str, Any], name: str) -> None:
-    """Clearing writes null (a list: []) over what said something, and adds nothing where nothing was."""
+    """Clearing writes null (a list: [], an id: "") over what said something, and adds nothing where nothing was."""
     thing = structure(raw, Thing)
     setattr(thing, name, getattr(Thing(), name))
     written = unstructure(thing)
     assert list(written) == list(raw)
-    nothing: Any = [] if name in ("codes", "words") else None
+    nothing: Any = {"codes": [], "words": [], "id": ""}.get(name)
     silent: tuple[Any, ...] = (None,) if name in ("text", "either", "source") else (None, "", {}, [])
     cleared = raw.get(name) not in silent
     assert written == ({**raw, name: nothing} if cleared else raw)

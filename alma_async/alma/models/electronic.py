@@ -68,7 +68,7 @@ class ElectronicCollection(Model):
     ``portfolios.value`` is their number. ``is_suppressed_from_cdi`` is what the longest name below was called before (seen).
     """
 
-    id: str | None = None
+    id: str = ""
     is_local: bool | None = None
     public_name: str | None = None
     public_name_override: str | None = None
@@ -124,7 +124,7 @@ class ElectronicService(Model):
     true (seen, 2026).
     """
 
-    id: str | None = None
+    id: str = ""
     is_local: bool | None = None
     type: Coded = field(factory=Coded)
     public_description: str | None = None
@@ -246,7 +246,7 @@ class Portfolio(Model):
     (recorded), by inference ``10`` for not. ``link`` is the path below the bib record, even in answers of a service (recorded).
     """
 
-    id: str | None = None
+    id: str = ""
     is_local: bool | None = None
     is_standalone: bool | None = None
     resource_metadata: ResourceMetadata = field(factory=ResourceMetadata)

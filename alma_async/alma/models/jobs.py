@@ -60,7 +60,7 @@ class JobParameter(Model):
 class Job(Model):
     """A job, and the answer to its submission: ``additional_info`` then links the run that was started (recorded)."""
 
-    id: str | None = None
+    id: str = ""
     name: str | None = None
     description: str | None = None
     type: Coded = field(factory=Coded)
@@ -79,7 +79,7 @@ class Job(Model):
 class JobInfo(Model):
     """The job of an instance (recorded)."""
 
-    id: str | None = None
+    id: str = ""
     name: str | None = None
     description: str | None = None
     type: Coded = field(factory=Coded)
@@ -119,7 +119,7 @@ class JobInstance(Model):
     on one that failed (seen). ``status_date`` is kept as text, as in sets.
     """
 
-    id: str | None = None
+    id: str = ""
     external_id: str | None = None
     name: str | None = None
     submitted_by: Coded = field(factory=Coded)

@@ -19,7 +19,7 @@ __all__ = ["AlmaSet", "SetMember", "SetMembers"]
 class SetMember(Model):
     """A member. Of portfolio sets it has no link (seen): collection, service and MMS id cannot be told from it."""
 
-    id: str | None = None
+    id: str = ""
     description: str | None = None
     link: str | None = None
 
@@ -43,7 +43,7 @@ class AlmaSet(Model):
     Dates are kept as text, since they were recorded as moments and are documented as dates.
     """
 
-    id: str | None = None
+    id: str = ""
     name: str | None = None
     description: str | None = None
     type: Coded = field(factory=Coded)
