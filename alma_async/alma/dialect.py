@@ -85,7 +85,7 @@ class AlmaDialect:
             else None,
             throttled=_THRESHOLDS.get(outcome.reason) if isinstance(outcome, Failed) else None,
             retry_after=retry_after(response),
-            server_time=server_time(response),
+            server_time=server_time(response.headers),
         )
 
 

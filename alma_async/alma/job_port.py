@@ -38,7 +38,7 @@ class AlmaJobPort(Resource):
         :raises BadAnswer: where the answer has no ``Date``.
         """
         response = (await self._call(routes.CONF_TEST.bind())).response
-        date = server_time(response)
+        date = server_time(response.headers)
         if date is None:
             raise BadAnswer(
                 "The answer has no Date, so the server's clock is not known.", status=response.status

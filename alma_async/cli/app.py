@@ -70,6 +70,7 @@ _COMMANDS: Final = {
     "undo": ("load:undo", "Take a load back, from its journal."),
     "verify": ("verify:verify", "Compare a load's journal with what Alma holds now."),
     "quota": ("quota:quota", "Show the remaining calls and what this installation reserves."),
+    "doctor": ("doctor:doctor", "Check key, address, rights in each area, clock and state directory."),
     "sim": ("sim:sim", "Serve a simulated Alma, and a Polaris beside it, on this machine."),
 }
 # Each area: what it is, and its commands with what they do.

@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 
 from alma_async.governance.allowance import Allowance
+from alma_async.governance.budget import LocalBudget
 from alma_async.governance.queue import Queue
 from alma_async.governance.retry import RetryBudget
 from alma_async.settings import Priority
@@ -26,7 +27,7 @@ class QuotaSnapshot:
     institution and day, less our own calls since (None: unknown); ``reserve`` is what bulk work leaves,
     ``floors`` where each priority stops; ``brisk`` calls of bulk work may still go at full pace, the rest is
     spread to the reset. ``held_until`` and ``stopped_until`` say until when everything waits; ``why`` tells what
-    holds back whom; ``open`` which priorities may go now.
+    holds back whom; ``open`` which priorities may go now; ``shared`` whether other processes and clients share the budget.
     """
 
     per_second: float
@@ -47,6 +48,7 @@ class QuotaSnapshot:
     stopped_until: datetime | None
     resets_at: datetime
     why: str
+    shared: bool
 
 
 def take(
@@ -77,6 +79,7 @@ def take(
         held_until=_utc(wall + budget.held_until - now) if held else None,
         stopped_until=_utc(quota.stopped_until) if stopped else None,
         resets_at=_utc(quota.next_reset(wall)),
+        shared=not isinstance(budget, LocalBudget),
         why=_why(stopped=stopped, held=held, spread=interval < rules[Priority.BULK].interval < math.inf),
     )
 

@@ -226,6 +226,6 @@ def _end(answer: LoginAnswer, done: Done, clock: Clock) -> float | None:
     date = answer.auth_exp_date
     if date is None or date.tzinfo is None:
         return None
-    told_at = server_time(done.response)
+    told_at = server_time(done.response.headers)
     span = date.timestamp() - (clock.wall() if told_at is None else told_at) - MARGIN
     return clock.now() + span if span > MARGIN else None

@@ -27,6 +27,7 @@ from alma_async.sim.answers import (
 )
 from alma_async.sim.codes import Refusal
 from alma_async.sim.faults import Fault, Faults, Kind
+from alma_async.sim.fields import ROOT
 from alma_async.sim.mishaps import misbehave
 from alma_async.sim.routes import ROUTES, Call, Route
 from alma_async.sim.under_way import UnderWay
@@ -111,7 +112,8 @@ class AlmaApp:
             return problem("INVALID_REQUEST", "A key does not belong in a URL.", style=_style(request))
         scheme, _, key = request.headers.get("Authorization", "").partition(" ")
         known = key.startswith("sim-") or (self.world.config.allow_any_key and key)
-        if scheme == "apikey" and known:
+        area, areas = request.path.removeprefix(f"{ROOT}/").partition("/")[0], self.world.config.areas
+        if scheme == "apikey" and known and (areas is None or area in areas):
             return None
         self.world.tally.refuse("UNAUTHORIZED")
         return problem("UNAUTHORIZED", style="gateway_xml")

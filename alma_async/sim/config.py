@@ -8,7 +8,7 @@ coverage in POST, which code means which threshold of jobs) is a switch. 5 s to 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Literal
 
 import attrs
@@ -52,6 +52,8 @@ class Config:
     seed: int = 0
     faults: FaultPlan = attrs.field(factory=FaultPlan)
     allow_any_key: bool = False
+    areas: Collection[str] | None = None
+    """What the key has rights to, by the first part of a path below the root; None is everything."""
     require_known_bibs: bool = False
     coverage_in_post: bool = False
     months_as_objects: bool = False

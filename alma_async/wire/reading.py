@@ -5,6 +5,7 @@ Decides no meaning; a dialect does. Everything here is read leniently and bounde
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
@@ -54,9 +55,9 @@ def retry_after(response: Response) -> float | None:
     return min(float(text[:6]), 3600.0)
 
 
-def server_time(response: Response) -> float | None:
-    """The ``Date`` of an answer in seconds since 1970, to the second."""
-    text = response.headers.get("date")
+def server_time(headers: Mapping[str, str]) -> float | None:
+    """The ``Date`` of an answer's headers in seconds since 1970, to the second."""
+    text = headers.get("date")
     return None if text is None else _seconds(text)
 
 

@@ -18,7 +18,7 @@ SEEN = QuotaSnapshot(
     reserve=8000.0, brisk=40000.0, floors={Priority.INTERACTIVE: 0.0, Priority.NORMAL: 2000.0, Priority.BULK: 8000.0},
     open=dict.fromkeys(Priority, True), waiting={**dict.fromkeys(Priority, 0), Priority.BULK: 1234},
     in_flight={**dict.fromkeys(Priority, 0), Priority.BULK: 7}, latency={}, retries_left=10.0, held_until=None,
-    stopped_until=None, resets_at=AT + timedelta(hours=9), why="",
+    stopped_until=None, resets_at=AT + timedelta(hours=9), why="", shared=True,
 )  # fmt: skip
 HELD = attrs.evolve(SEEN, held_until=AT + timedelta(seconds=1), why="refused for too many calls a second")
 UNKNOWN = attrs.evolve(

@@ -1,0 +1,170 @@
+"""``doctor``: whether the set-up is right, seen by three reading calls that change nothing.
+
+Decides what each finding means and what to do about it. A key has its rights by area, which is the first part of a path
+(documented), and only calls of an area show that it is missing. Whether it may write as well is not seen by reading.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from tempfile import TemporaryFile
+from typing import Annotated, Any, Final
+
+import attrs
+from cyclopts import Parameter
+
+from alma_async.alma.client import AlmaClient
+from alma_async.cli.attending import finish
+from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
+from alma_async.cli.console import json_line, show
+from alma_async.cli.journals import directory
+from alma_async.errors import AlmaError, Unauthorized
+from alma_async.settings import Priority, state_dir
+from alma_async.wire.reading import server_time
+
+__all__ = ["doctor"]
+
+# By area: a call that reads little, and what of ours needs the area.
+_AREAS: Final = {
+    "electronic": (
+        "/almaws/v1/electronic/e-collections",
+        {"limit": 1},
+        "collections, services, portfolios, loads",
+    ),
+    "conf": ("/almaws/v1/conf/general", {}, "sets, jobs, quota"),
+    "bibs": ("/almaws/v1/bibs/test", {}, "the portfolios of a title, by which loads match"),
+}
+# Chosen, in seconds: midnight, hours of jobs and quarantines go by the server's Date or a monotonic clock, so that a clock that is
+# off harms only what people read; a second of it is the resolution of that header.
+_OFF: Final = 30.0
+
+
+def doctor(
+    *, json: Annotated[bool, Parameter(negative="")] = False, connection: Connection = FROM_ENVIRONMENT
+) -> int:
+    """Check key, address, rights in each area, clock and state directory. Costs three calls that only read.
+
+    Ends with 1 where something is wrong. Whether the key may write is not seen by reading.
+
+    :param json: one JSON object for each finding
+    """
+    return finish(partial(_examine, connection, json=json))
+
+
+async def _examine(connection: Connection, *, json: bool) -> int:
+    async with connection.client() as alma:
+        check = Check(alma, json=json)
+        check.tell("address", ok=True, what=alma.origin)
+        check.directory()
+        await check.areas()
+        check.clock()
+        check.quota()
+    return check.code
+
+
+@attrs.define
+class Check:
+    """The findings about one client, each told as it is made."""
+
+    alma: AlmaClient
+    json: bool = attrs.field(kw_only=True)
+    code: int = attrs.field(default=0, init=False)
+    # How far our clock is ahead of the server's lies between these; a Date has whole seconds.
+    _least: float | None = attrs.field(default=None, init=False)
+    _most: float | None = attrs.field(default=None, init=False)
+
+    def tell(self, name: str, *, ok: bool, what: str) -> None:
+        """One finding."""
+        self.code = self.code if ok else 1
+        if self.json:
+            json_line({"check": name, "ok": ok, "told": what})
+        else:
+            show(f"{'ok' if ok else 'WRONG':<6} {name:<11} {what}")
+
+    def directory(self) -> None:
+        """Whether budget, ledger and journals can be kept."""
+        place = directory()
+        try:
+            place.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with TemporaryFile(dir=place):
+                pass
+        except OSError as error:
+            self.tell(
+                "state",
+                ok=False,
+                what=f"{state_dir()}: {error.strerror}. Name another directory in ALMA_STATE_DIR.",
+            )
+            return
+        if self.alma.quota().shared:
+            self.tell("state", ok=True, what=f"{state_dir()}, shared by all processes of this machine")
+        else:
+            self.tell(
+                "state",
+                ok=False,
+                what=f"{state_dir()}: the budget is not shared with other processes; the log says why",
+            )
+
+    async def areas(self) -> None:
+        """What the key may read. What keeps one call from being answered would keep the others, too."""
+        refused = 0
+        for area, (path, params, serves) in _AREAS.items():
+            try:
+                data = await self._ask(path, params)
+            except Unauthorized as error:
+                refused += 1
+                self.tell(
+                    area,
+                    ok=False,
+                    what=f"not for this key, so no {serves}: {error.code or error.status} {error.message}",
+                )
+            except AlmaError as error:
+                self.tell(area, ok=False, what=str(error))
+                return
+            else:
+                self.tell(area, ok=True, what=f"the key may read it ({serves}){_whose(data)}")
+        if refused == len(_AREAS):
+            self.tell(
+                "key",
+                ok=False,
+                what=f"refused everywhere: it is wrong, or not of the region of {self.alma.origin}",
+            )
+
+    async def _ask(self, path: str, params: dict[str, int]) -> Any:
+        before = self.alma.clock.utc().timestamp()
+        answer = await self.alma.request("GET", path, params=params, priority=Priority.INTERACTIVE)
+        after, date = self.alma.clock.utc().timestamp(), server_time(answer.headers)
+        if date is not None:
+            self._least = max(before - date - 1, before - date - 1 if self._least is None else self._least)
+            self._most = min(after - date, after - date if self._most is None else self._most)
+        return answer.data
+
+    def clock(self) -> None:
+        """How far this machine's clock is from the server's."""
+        if self._least is None or self._most is None:
+            return
+        off = max(self._least, -self._most, 0.0)
+        told = (
+            f"{off:,.0f} s {'ahead of' if self._least > 0 else 'behind'} Alma's"
+            if off >= 1
+            else "agrees with Alma's"
+        )
+        self.tell(
+            "clock",
+            ok=off < _OFF,
+            what=told if off < _OFF else f"{told}: set it, since reports and logs go by it",
+        )
+
+    def quota(self) -> None:
+        """What remains of the day, if an answer told."""
+        seen = self.alma.quota()
+        if seen.remaining is not None:
+            left = f"{seen.remaining:,} calls remain today, of which bulk work leaves {seen.reserve:,.0f} to others"
+            self.tell("quota", ok=True, what=left)
+
+
+def _whose(data: Any) -> str:
+    """The institution and the kind of its environment, where the answer names them (documented for /conf/general)."""
+    match data:
+        case {"institution": {"value": str(code)}, "environment_type": str(kind)}:
+            return f"; institution {code}, {kind.lower()}"
+    return ""

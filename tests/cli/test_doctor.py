@@ -1,0 +1,136 @@
+"""Whether the set-up is right."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alma_async.clock import Clock
+from tests.cli.conftest import KEY, Ran, Served, Shell
+
+AREAS = {"electronic", "conf", "bibs"}
+
+
+def findings(ran: Ran) -> dict[str, tuple[bool, str]]:
+    """What was told, by name."""
+    told: list[dict[str, Any]] = [json.loads(line) for line in ran.out.splitlines()]
+    return {one["check"]: (one["ok"], one["told"]) for one in told}
+
+
+def wrong(ran: Ran) -> set[str]:
+    """The names of what is not right."""
+    return {name for name, (ok, _) in findings(ran).items() if not ok}
+
+
+def test_where_all_is_right_three_calls_tell_it(shell: Shell, served: Served, tmp_path: Path) -> None:
+    """Each finding has its line, nothing but three GETs is sent, and the key is not shown."""
+    with served(quota=5000) as world:
+        ran = shell("doctor")
+        assert dict(world.tally.routes) == {
+            "GET /almaws/v1/electronic/e-collections": 1,
+            "GET /almaws/v1/conf/general": 1,
+            "GET /almaws/v1/bibs/test": 1,
+        }
+    names = [line.split()[1] for line in ran.out.splitlines()]
+    assert names == ["address", "state", "electronic", "conf", "bibs", "clock", "quota"]
+    assert (ran.code, ran.err, "WRONG" in ran.out, KEY in ran.out) == (0, "", False, False)
+    assert f"{tmp_path / 'state'}, shared" in ran.out
+    assert "institution 01SIM_INST, sandbox" in ran.out
+    assert "agrees with Alma's" in ran.out
+    assert "4,997 calls remain today" in ran.out
+
+
+@pytest.mark.parametrize("missing", sorted(AREAS))
+def test_an_area_that_the_key_lacks_is_named(shell: Shell, served: Served, missing: str) -> None:
+    """The others are looked at all the same, and it is not taken for a wrong key."""
+    with served(areas=AREAS - {missing}):
+        ran = shell("doctor", "--json")
+    assert (ran.code, wrong(ran)) == (1, {missing})
+    assert findings(ran)[missing][1].startswith("not for this key, so no ")
+    assert "UNAUTHORIZED API-key not defined" in findings(ran)[missing][1]
+
+
+def test_a_key_that_is_refused_everywhere_is_wrong_or_of_another_region(
+    shell: Shell, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the areas one line says so, and where it was refused."""
+    monkeypatch.setenv("ALMA_API_KEY", "of-elsewhere")
+    with served():
+        ran = shell("doctor", "--json")
+    assert (ran.code, wrong(ran)) == (1, AREAS | {"key"})
+    assert "not of the region of http://127.0.0.1:" in findings(ran)["key"][1]
+    assert "of-elsewhere" not in ran.out + ran.err
+
+
+@pytest.mark.parametrize(
+    ("ahead", "told"),
+    [(-7, "7 s ahead of Alma's"), (3600, "3,600 s behind Alma's: set it, since reports and logs go by it")],
+)
+def test_a_clock_that_is_off_is_told_by_how_much(
+    shell: Shell, served: Served, ahead: float, told: str
+) -> None:
+    """The distance to the server's Date is told to about a second; from half a minute on it is wrong."""
+    with served(epoch=Clock().utc().timestamp() + ahead):
+        ran = shell("doctor", "--json")
+    ok, what = findings(ran)["clock"]
+    seconds, rest = what.split(" ", 1)
+    assert abs(float(seconds.replace(",", "")) - abs(ahead)) <= 2
+    assert rest == told.split(" ", 1)[1]
+    assert (ok, ran.code) == ((True, 0) if ahead == -7 else (False, 1))
+
+
+def test_a_server_that_is_not_there_is_one_finding(
+    shell: Shell, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What keeps the first call from its answer ends the calls; the rest is still told."""
+    with served():
+        pass
+    ran = shell("doctor", "--json")
+    assert (ran.code, wrong(ran)) == (1, {"electronic"})
+    assert "127.0.0.1" in findings(ran)["electronic"][1]
+    assert not {"conf", "bibs", "clock", "quota"} & set(findings(ran))
+
+
+def test_spent_calls_are_told(shell: Shell, served: Served) -> None:
+    """Where the day's calls are spent, the first call says until when."""
+    with served(quota=0):
+        ran = shell("doctor", "--json")
+    assert (ran.code, wrong(ran)) == (1, {"electronic"})
+    assert "midnight UTC" in findings(ran)["electronic"][1]
+
+
+def test_a_state_directory_that_cannot_be_used_is_told(
+    shell: Shell, served: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """No journal can be kept there, and what to set is said; the areas are looked at all the same."""
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with served():
+        monkeypatch.setenv("ALMA_STATE_DIR", str(tmp_path / "file"))
+        ran = shell("doctor", "--json")
+    assert (ran.code, wrong(ran)) == (1, {"state"})
+    assert "ALMA_STATE_DIR" in findings(ran)["state"][1]
+
+
+def test_a_budget_that_is_not_shared_is_told(
+    shell: Shell, served: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where journals can be kept and the budget cannot, other processes are not known of."""
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "budgets").write_text("", encoding="utf-8")
+    with served():
+        monkeypatch.setenv("ALMA_STATE_DIR", str(tmp_path / "other"))
+        ran = shell("doctor", "--json")
+    assert (ran.code, wrong(ran)) == (1, {"state"})
+    assert "not shared" in findings(ran)["state"][1]
+    assert "No file for the machine's budget" in ran.err
+
+
+def test_without_a_key_nothing_is_looked_at(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing key is an error of the set-up, like everywhere."""
+    monkeypatch.delenv("ALMA_API_KEY")
+    ran = shell("doctor", "--region", "eu")
+    assert (ran.code, ran.out) == (2, "")
+    assert "ALMA_API_KEY" in ran.err
