@@ -54,7 +54,7 @@ def doctor(
 async def _examine(connection: Connection, *, json: bool) -> int:
     async with connection.client() as alma:
         check = Check(alma, json=json)
-        check.tell("address", ok=True, what=alma.origin)
+        check.tell("address", alma.origin)
         check.directory()
         await check.areas()
         check.clock()
@@ -73,7 +73,7 @@ class Check:
     _least: float | None = attrs.field(default=None, init=False)
     _most: float | None = attrs.field(default=None, init=False)
 
-    def tell(self, name: str, *, ok: bool, what: str) -> None:
+    def tell(self, name: str, what: str, *, ok: bool = True) -> None:
         """One finding."""
         self.code = self.code if ok else 1
         if self.json:
@@ -83,25 +83,21 @@ class Check:
 
     def directory(self) -> None:
         """Whether budget, ledger and journals can be kept."""
-        place = directory()
+        root, place = state_dir(), directory()
         try:
             place.mkdir(parents=True, exist_ok=True, mode=0o700)
             with TemporaryFile(dir=place):
                 pass
         except OSError as error:
             self.tell(
-                "state",
-                ok=False,
-                what=f"{state_dir()}: {error.strerror}. Name another directory in ALMA_STATE_DIR.",
+                "state", f"{root}: {error.strerror}. Name another directory in ALMA_STATE_DIR.", ok=False
             )
             return
         if self.alma.quota().shared:
-            self.tell("state", ok=True, what=f"{state_dir()}, shared by all processes of this machine")
+            self.tell("state", f"{root}, shared by all processes of this machine")
         else:
             self.tell(
-                "state",
-                ok=False,
-                what=f"{state_dir()}: the budget is not shared with other processes; the log says why",
+                "state", f"{root}: the budget is not shared with other processes; the log says why", ok=False
             )
 
     async def areas(self) -> None:
@@ -112,21 +108,18 @@ class Check:
                 data = await self._ask(path, params)
             except Unauthorized as error:
                 refused += 1
-                self.tell(
-                    area,
-                    ok=False,
-                    what=f"not for this key, so no {serves}: {error.code or error.status} {error.message}",
-                )
+                told = f"{error.code or error.status} {error.message}"
+                self.tell(area, f"not for this key, so no {serves}: {told}", ok=False)
             except AlmaError as error:
-                self.tell(area, ok=False, what=str(error))
+                self.tell(area, str(error), ok=False)
                 return
             else:
-                self.tell(area, ok=True, what=f"the key may read it ({serves}){_whose(data)}")
+                self.tell(area, f"the key may read it ({serves}){_whose(data)}")
         if refused == len(_AREAS):
             self.tell(
                 "key",
+                f"refused everywhere: it is wrong, or not of the region of {self.alma.origin}",
                 ok=False,
-                what=f"refused everywhere: it is wrong, or not of the region of {self.alma.origin}",
             )
 
     async def _ask(self, path: str, params: dict[str, int]) -> Any:
@@ -148,18 +141,19 @@ class Check:
             if off >= 1
             else "agrees with Alma's"
         )
-        self.tell(
-            "clock",
-            ok=off < _OFF,
-            what=told if off < _OFF else f"{told}: set it, since reports and logs go by it",
-        )
+        if off < _OFF:
+            self.tell("clock", told)
+        else:
+            self.tell("clock", f"{told}: set it, since reports and logs go by it", ok=False)
 
     def quota(self) -> None:
         """What remains of the day, if an answer told."""
         seen = self.alma.quota()
         if seen.remaining is not None:
-            left = f"{seen.remaining:,} calls remain today, of which bulk work leaves {seen.reserve:,.0f} to others"
-            self.tell("quota", ok=True, what=left)
+            self.tell(
+                "quota",
+                f"{seen.remaining:,} calls remain today, of which bulk work leaves {seen.reserve:,.0f} to others",
+            )
 
 
 def _whose(data: Any) -> str:
