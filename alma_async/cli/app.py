@@ -80,6 +80,9 @@ _AREAS: Final = {
         {
             "list": ("electronic:list_collections", "All, one line each."),
             "get": ("electronic:get_collection", "One, whole."),
+            "create": ("electronic:create_collection", "A new one, from an object in JSON."),
+            "update": ("electronic:update_collection", "Replace it by an object in JSON."),
+            "delete": ("electronic:delete_collection", "Delete it; it has no services."),
         },
     ),
     "services": (
@@ -87,6 +90,9 @@ _AREAS: Final = {
         {
             "list": ("electronic:list_services", "All, one line each."),
             "get": ("electronic:get_service", "One, whole."),
+            "create": ("electronic:create_service", "A new one, from an object in JSON."),
+            "update": ("electronic:update_service", "Replace it by an object in JSON."),
+            "delete": ("electronic:delete_service", "Delete it; it has no portfolios."),
         },
     ),
     "portfolios": (
@@ -94,6 +100,9 @@ _AREAS: Final = {
         {
             "list": ("electronic:list_portfolios", "All, one line each."),
             "get": ("electronic:get_portfolio", "One, whole."),
+            "create": ("electronic:create_portfolio", "A new one, from an object in JSON."),
+            "update": ("electronic:update_portfolio", "Replace it by an object in JSON."),
+            "delete": ("electronic:delete_portfolio", "Delete it."),
         },
     ),
     "sets": (

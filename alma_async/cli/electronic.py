@@ -1,20 +1,43 @@
-"""``collections``, ``services`` and ``portfolios``: lists and single objects."""
+"""``collections``, ``services`` and ``portfolios``: lists and single objects, and what becomes of them.
+
+Decides nothing of what an object must say: it is read as Alma takes it, written as it was read, and judged by Alma. Sent is an
+object or nothing; a file that holds none is refused before any call.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final, TypeAlias, TypeVar
 
+from cyclopts import Parameter
+
+from alma_async.alma.electronic import BibHandling
+from alma_async.alma.models.electronic import ElectronicCollection, ElectronicService, Portfolio
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
-from alma_async.cli.tables import Columns, Json, list_all, show_answer
+from alma_async.cli.ids import STDIN, read_text
+from alma_async.cli.tables import Columns, Json, list_all, show_answer, tell_done
+from alma_async.errors import BadAnswer, ConfigurationError
+from alma_async.wire.codec import Model, loads, structure
 
 __all__ = [
+    "create_collection",
+    "create_portfolio",
+    "create_service",
+    "delete_collection",
+    "delete_portfolio",
+    "delete_service",
     "get_collection",
     "get_portfolio",
     "get_service",
     "list_collections",
     "list_portfolios",
     "list_services",
+    "update_collection",
+    "update_portfolio",
+    "update_service",
 ]
+
+M = TypeVar("M", bound=Model)
+File: TypeAlias = Annotated[str, Parameter(help="the object as JSON, as get --json prints it; - is stdin")]
 
 _COLLECTION: Final[Columns] = (("id", 20), ("type.value", 10), ("portfolios.value", 17), ("public_name", 0))
 _SERVICE: Final[Columns] = (
@@ -129,3 +152,171 @@ def get_portfolio(
         lambda alma: alma.electronic.portfolios.get(collection, service, portfolio),
         json=json,
     )
+
+
+def create_collection(
+    *,
+    file: File,
+    json: Json = False,
+    connection: Connection = FROM_ENVIRONMENT,
+) -> int:
+    """Create a collection. It must say ``public_name`` and ``type``."""
+    made = _object(file, ElectronicCollection)
+    return show_answer(connection, lambda alma: alma.electronic.collections.create(made), json=json)
+
+
+def update_collection(
+    *,
+    file: File,
+    json: Json = False,
+    connection: Connection = FROM_ENVIRONMENT,
+) -> int:
+    """Replace the collection whose id the object has. Take it from get: a list shortens, and what is missing is reset."""
+    changed = _object(file, ElectronicCollection)
+    return show_answer(connection, lambda alma: alma.electronic.collections.update(changed), json=json)
+
+
+def delete_collection(
+    collection: str,
+    /,
+    *,
+    connection: Connection = FROM_ENVIRONMENT,
+) -> int:
+    """Delete a collection. A collection with services is not deleted.
+
+    :param collection: its id
+    """
+    return tell_done(
+        connection,
+        lambda alma: alma.electronic.collections.delete(collection),
+        f"Collection {collection} is deleted.",
+    )
+
+
+def create_service(
+    collection: str,
+    /,
+    *,
+    file: File,
+    json: Json = False,
+    connection: Connection = FROM_ENVIRONMENT,
+) -> int:
+    """Create a service. It must say ``type``.
+
+    :param collection: the id of its collection
+    """
+    made = _object(file, ElectronicService)
+    return show_answer(connection, lambda alma: alma.electronic.services.create(collection, made), json=json)
+
+
+def update_service(
+    collection: str,
+    /,
+    *,
+    file: File,
+    json: Json = False,
+    connection: Connection = FROM_ENVIRONMENT,
+) -> int:
+    """Replace the service whose id the object has. Take it from get: a list shortens, and what is missing is reset.
+
+    :param collection: the id of its collection
+    """
+    changed = _object(file, ElectronicService)
+    return show_answer(
+        connection, lambda alma: alma.electronic.services.update(collection, changed), json=json
+    )
+
+
+def delete_service(
+    collection: str,
+    service: str,
+    /,
+    *,
+    connection: Connection = FROM_ENVIRONMENT,
+) -> int:
+    """Delete a service. A service with portfolios is not deleted.
+
+    :param collection: the id of its collection
+    :param service: its id
+    """
+    return tell_done(
+        connection,
+        lambda alma: alma.electronic.services.delete(collection, service),
+        f"Service {service} is deleted.",
+    )
+
+
+def create_portfolio(
+    collection: str,
+    service: str,
+    /,
+    *,
+    file: File,
+    json: Json = False,
+    connection: Connection = FROM_ENVIRONMENT,
+) -> int:
+    """Create a portfolio. It must say ``resource_metadata.mms_id``. Twice is two portfolios: ``load`` looks before it makes one.
+
+    :param collection: the id of its collection
+    :param service: the id of its service
+    """
+    made = _object(file, Portfolio)
+    return show_answer(
+        connection, lambda alma: alma.electronic.portfolios.create(collection, service, made), json=json
+    )
+
+
+def update_portfolio(
+    collection: str,
+    service: str,
+    /,
+    *,
+    file: File,
+    json: Json = False,
+    connection: Connection = FROM_ENVIRONMENT,
+) -> int:
+    """Replace the portfolio whose id the object has. Take it from get: a list shortens, and what is missing is reset.
+
+    :param collection: the id of its collection
+    :param service: the id of its service
+    """
+    changed = _object(file, Portfolio)
+    return show_answer(
+        connection, lambda alma: alma.electronic.portfolios.update(collection, service, changed), json=json
+    )
+
+
+def delete_portfolio(
+    collection: str,
+    service: str,
+    portfolio: str,
+    /,
+    *,
+    bib: BibHandling = "retain",
+    connection: Connection = FROM_ENVIRONMENT,
+) -> int:
+    """Delete a portfolio.
+
+    :param collection: the id of its collection
+    :param service: the id of its service
+    :param portfolio: its id
+    :param bib: what becomes of a record that is left without any inventory
+    """
+    return tell_done(
+        connection,
+        lambda alma: alma.electronic.portfolios.delete(collection, service, portfolio, bib=bib),
+        f"Portfolio {portfolio} is deleted.",
+    )
+
+
+def _object(file: str, cls: type[M]) -> M:
+    """The object of a file.
+
+    :raises ConfigurationError: where it holds none, or one of another kind; it says where.
+    """
+    source = "stdin" if file == STDIN else file
+    try:
+        return structure(loads(read_text(file).encode()), cls)
+    except BadAnswer as error:
+        failure = error.message
+    raise ConfigurationError(f"{source} holds no {cls.__name__}: {failure}")

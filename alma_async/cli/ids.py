@@ -15,7 +15,7 @@ from typing import Final
 from alma_async.cli.console import plain
 from alma_async.errors import ConfigurationError
 
-__all__ = ["STDIN", "read_ids"]
+__all__ = ["STDIN", "read_ids", "read_text"]
 
 STDIN: Final = "-"
 
@@ -59,17 +59,21 @@ def read_ids(
     return found
 
 
-def _lines(file: str) -> Iterator[str]:
+def read_text(file: str) -> str:
+    """What a file says; ``-`` is stdin.
+
+    :raises ConfigurationError: where it cannot be read, or is not UTF-8.
+    """
     try:
         raw = sys.stdin.buffer.read() if file == STDIN else Path(file).read_bytes()
-        text = raw.decode("utf-8-sig")
+        return raw.decode("utf-8-sig")
     except OSError as error:
         failure = f"{file} cannot be read: {error.strerror or error}."
     except UnicodeDecodeError:
         failure = f"{file} is not text in UTF-8."
-    else:
-        failure = ""
-    if failure:
-        raise ConfigurationError(failure)
-    for line in re.split(r"\r\n|\r|\n", text):
+    raise ConfigurationError(failure)
+
+
+def _lines(file: str) -> Iterator[str]:
+    for line in re.split(r"\r\n|\r|\n", read_text(file)):
         yield line.strip()

@@ -14,10 +14,8 @@ from cyclopts import Group, Parameter
 from alma_async.alma.client import AlmaClient
 from alma_async.alma.models.common import Coded
 from alma_async.alma.models.sets import AlmaSet
-from alma_async.cli.attending import finish
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
-from alma_async.cli.console import say
-from alma_async.cli.tables import Columns, Json, list_all, show_answer
+from alma_async.cli.tables import Columns, Json, list_all, show_answer, tell_done
 from alma_async.errors import ConfigurationError
 
 __all__ = ["UNDESCRIBED", "Described", "create_set", "delete_set", "get_set", "list_sets", "update_set"]
@@ -153,11 +151,4 @@ def delete_set(set_id: str, /, *, connection: Connection = FROM_ENVIRONMENT) -> 
 
     :param set_id: its id
     """
-
-    async def deleted() -> int:
-        async with connection.client() as alma:
-            await alma.sets.delete(set_id)
-        say(f"Set {set_id} is deleted.")
-        return 0
-
-    return finish(deleted)
+    return tell_done(connection, lambda alma: alma.sets.delete(set_id), f"Set {set_id} is deleted.")

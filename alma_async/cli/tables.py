@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 from cyclopts import Parameter
 
 from alma_async.cli.attending import finish
-from alma_async.cli.console import json_line, show
+from alma_async.cli.console import json_line, say, show
 from alma_async.wire.codec import Model, unstructure
 
 if TYPE_CHECKING:
@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from alma_async.cli.connection import Connection
     from alma_async.pager import Pager
 
-__all__ = ["Columns", "Json", "in_a_line", "list_all", "show_answer", "show_model", "show_object"]
+__all__ = [
+    "Columns",
+    "Json",
+    "in_a_line",
+    "list_all",
+    "show_answer",
+    "show_model",
+    "show_object",
+    "tell_done",
+]
 
 M = TypeVar("M", bound=Model)
 Json: TypeAlias = Annotated[bool, Parameter(negative="", help="JSON as Alma sent it, one object a line")]
@@ -48,6 +57,18 @@ def show_answer(
         return 0
 
     return finish(answered)
+
+
+def tell_done(connection: Connection, asked: Callable[[AlmaClient], Awaitable[None]], told: str) -> int:
+    """Run a command that has no answer but that it is done."""
+
+    async def done() -> int:
+        async with connection.client() as alma:
+            await asked(alma)
+        say(told)
+        return 0
+
+    return finish(done)
 
 
 def show_model(model: Model, *, json: bool) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 from alma_async import sim
 from tests.cli.conftest import Served, Shell
@@ -56,6 +60,63 @@ def test_collections_and_services(shell: Shell, served: Served) -> None:
         assert sim.DEMO_SERVICE in shell("services", "list", PLACE[0]).out
         assert json.loads(shell("collections", "get", PLACE[0], "--json").out)["id"] == PLACE[0]
         assert json.loads(shell("services", "get", *PLACE, "--json").out)["id"] == PLACE[1]
+
+
+def test_an_object_is_made_changed_and_deleted(shell: Shell, served: Served, tmp_path: Path) -> None:
+    """At each level: what get prints is what create and update take, nothing of it is lost, and the id alone deletes it."""
+    file = tmp_path / "object.json"
+    levels: list[tuple[str, tuple[str, ...], dict[str, Any], str]] = [
+        ("collections", (), {"public_name": "New", "type": {"value": "0"}, "unheard": 1}, "public_note"),
+        ("services", PLACE[:1], {"type": {"value": "getFullTxt"}, "unheard": 1}, "public_note"),
+        ("portfolios", PLACE, {"resource_metadata": {"mms_id": {"value": "991122334455"}}}, "public_note"),
+    ]
+    with served() as world:
+        world.add_bib("991122334455", "Annals of Examples")
+        for area, place, body, member in levels:
+            file.write_text(json.dumps(body), encoding="utf-8")
+            made = json.loads(shell(area, "create", *place, "--file", file, "--json").out)
+            got = json.loads(shell(area, "get", *place, made["id"], "--json").out)
+            file.write_text(json.dumps(got | {member: "Changed"}), encoding="utf-8")
+            changed = json.loads(shell(area, "update", *place, "--file", file, "--json").out)
+            assert changed == got | {member: "Changed"}
+            assert json.loads(shell(area, "get", *place, made["id"], "--json").out) == changed
+            ran = shell(area, "delete", *place, made["id"])
+            assert (ran.code, made["id"] in ran.err) == (0, True)
+            assert shell(area, "get", *place, made["id"]).code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[1]", "holds no Portfolio: $: [1] is not an object"),
+        ('{"id": "53"}\n{"id": "54"}', "holds no Portfolio: It is not JSON that can be read"),
+        ('{"availability": "11"}', "holds no Portfolio: $.availability: '11' is not an object"),
+    ],
+)
+def test_a_file_that_holds_no_object_is_never_sent(
+    shell: Shell, served: Served, tmp_path: Path, text: str, told: str
+) -> None:
+    """What is no object, several of them, or one that cannot be read as its kind is told with its place before any call."""
+    (tmp_path / "object.json").write_text(text, encoding="utf-8")
+    with served() as world:
+        for command in ("create", "update"):
+            ran = shell("portfolios", command, *PLACE, "--file", tmp_path / "object.json")
+            assert (ran.code, ran.out) == (2, "")
+            assert told in ran.err
+        assert not world.tally.received
+
+
+def test_what_becomes_of_the_record_is_said(shell: Shell, served: Served) -> None:
+    """delete --bib is sent as it is given, and another word for it is wrong use."""
+    with served() as world:
+        fill(world, 1)
+        (portfolio,) = world.portfolios.all
+        assert shell("portfolios", "delete", *PLACE, portfolio, "--bib", "burn").code == 2
+        assert not world.tally.received
+        assert shell("portfolios", "delete", *PLACE, portfolio, "--bib", "suppress").code == 0
+        assert not world.portfolios.all
+        bib = world.bibs.find("9910000000000421")
+        assert bib is not None and bib.suppressed
 
 
 def test_what_is_not_there_is_2(shell: Shell, served: Served) -> None:
