@@ -160,7 +160,7 @@ def create_collection(
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """Create a collection. It must say ``public_name`` and ``type``."""
+    """Create a collection. It must say public_name and type."""
     made = _object(file, ElectronicCollection)
     return show_answer(connection, lambda alma: alma.electronic.collections.create(made), json=json)
 
@@ -201,7 +201,7 @@ def create_service(
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """Create a service. It must say ``type``.
+    """Create a service. It must say type.
 
     :param collection: the id of its collection
     """
@@ -255,7 +255,7 @@ def create_portfolio(
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """Create a portfolio. It must say ``resource_metadata.mms_id``. Twice is two portfolios: ``load`` looks before it makes one.
+    """Create a portfolio. It must say resource_metadata.mms_id. Twice is two portfolios: load looks before it makes one.
 
     :param collection: the id of its collection
     :param service: the id of its service
