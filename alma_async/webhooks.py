@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import os
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -75,14 +76,17 @@ def challenge_response(query: str | Mapping[str, str]) -> bytes:
 def verify_signature(body: bytes, header: str | Iterable[str] | None, *secrets: str | bytes | Secret) -> None:
     """Return if the raw bytes of the body are signed with one of the secrets (two, while one is being replaced).
 
+    Without any, the secret is that of ``ALMA_WEBHOOK_SECRET`` in the environment.
     ``header`` is the value of ``X-Exl-Signature``, or all its values: exactly one may be there.
 
     :raises WebhookRefused: 401 for a missing, repeated or wrong signature, 413 for a body that is too large to be hashed.
     :raises ConfigurationError: where there is no secret, or one is shorter than 32 bytes.
     """
+    if not secrets and (named := os.environ.get("ALMA_WEBHOOK_SECRET")):
+        secrets = (named,)
     keys = [_key(secret) for secret in secrets]
     if not keys:
-        raise ConfigurationError("Give the secret of the webhook profile (ALMA_WEBHOOK_SECRET).")
+        raise ConfigurationError("Give the secret of the webhook profile, or set ALMA_WEBHOOK_SECRET.")
     values = [header] if isinstance(header, str) else list(header or ())
     if len(values) != 1:
         raise WebhookRefused(f"There must be one {SIGNATURE}, not {len(values)}.", status=401)

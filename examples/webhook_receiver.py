@@ -6,7 +6,7 @@ from alma_async import AlmaClient, webhooks
 
 
 def receiver(alma: AlmaClient, *secrets: str) -> web.Application:
-    """Alma registers with a GET and reports with POSTs; two secrets while one is being replaced."""
+    """Alma registers with a GET and reports with POSTs. Two secrets while one is replaced; none: ALMA_WEBHOOK_SECRET's."""
     replays = webhooks.Replays()
 
     async def receive(request: web.Request) -> web.Response:

@@ -133,8 +133,20 @@ def test_a_large_body_is_not_hashed():
     verify_signature(large[1:], signed(large[1:]), SECRET)
 
 
-def test_secrets_must_be_secrets():
+def test_the_secret_of_the_environment_serves_where_none_is_given(monkeypatch):
+    """ALMA_WEBHOOK_SECRET is the secret of those who give none, and never beside one that is given."""
+    monkeypatch.setenv("ALMA_WEBHOOK_SECRET", SECRET)
+    verify_signature(BODY, signed(BODY))
+    with pytest.raises(WebhookRefused):
+        verify_signature(BODY, signed(BODY), "another secret that is long enough")
+    monkeypatch.setenv("ALMA_WEBHOOK_SECRET", "")
+    with pytest.raises(ConfigurationError):
+        verify_signature(BODY, signed(BODY))
+
+
+def test_secrets_must_be_secrets(monkeypatch):
     """No secret, or a short one beside a good one, is a fault of the set-up, and none is ever shown."""
+    monkeypatch.delenv("ALMA_WEBHOOK_SECRET", raising=False)
     with pytest.raises(ConfigurationError):
         verify_signature(BODY, signed(BODY))
     with pytest.raises(ConfigurationError) as caught:

@@ -37,6 +37,9 @@ __all__ = [
 ]
 
 M = TypeVar("M", bound=Model)
+CollectionId: TypeAlias = Annotated[str, Parameter(help="the id of the collection")]
+ServiceId: TypeAlias = Annotated[str, Parameter(help="the id of the service")]
+PortfolioId: TypeAlias = Annotated[str, Parameter(help="the id of the portfolio")]
 File: TypeAlias = Annotated[str, Parameter(help="the object as JSON, as get --json prints it; - is stdin")]
 
 _COLLECTION: Final[Columns] = (("id", 20), ("type.value", 10), ("portfolios.value", 17), ("public_name", 0))
@@ -68,32 +71,25 @@ def list_collections(
 
 
 def list_services(
-    collection: str,
+    collection: CollectionId,
     /,
     *,
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """All services of a collection.
-
-    :param collection: its id
-    """
+    """All services of a collection."""
     return list_all(connection, lambda alma: alma.electronic.services.list(collection), _SERVICE, json=json)
 
 
 def list_portfolios(
-    collection: str,
-    service: str,
+    collection: CollectionId,
+    service: ServiceId,
     /,
     *,
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """All portfolios of a service, shortened as Alma shortens them in lists.
-
-    :param collection: its id
-    :param service: its id
-    """
+    """All portfolios of a service, shortened as Alma shortens them in lists."""
     return list_all(
         connection,
         lambda alma: alma.electronic.portfolios.list(collection, service),
@@ -103,50 +99,38 @@ def list_portfolios(
 
 
 def get_collection(
-    collection: str,
+    collection: CollectionId,
     /,
     *,
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """One collection, whole.
-
-    :param collection: its id
-    """
+    """One collection, whole."""
     return show_answer(connection, lambda alma: alma.electronic.collections.get(collection), json=json)
 
 
 def get_service(
-    collection: str,
-    service: str,
+    collection: CollectionId,
+    service: ServiceId,
     /,
     *,
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """One service, whole.
-
-    :param collection: the id of its collection
-    :param service: its id
-    """
+    """One service, whole."""
     return show_answer(connection, lambda alma: alma.electronic.services.get(collection, service), json=json)
 
 
 def get_portfolio(
-    collection: str,
-    service: str,
-    portfolio: str,
+    collection: CollectionId,
+    service: ServiceId,
+    portfolio: PortfolioId,
     /,
     *,
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """One portfolio, whole.
-
-    :param collection: the id of its collection
-    :param service: the id of its service
-    :param portfolio: its id
-    """
+    """One portfolio, whole."""
     return show_answer(
         connection,
         lambda alma: alma.electronic.portfolios.get(collection, service, portfolio),
@@ -177,15 +161,12 @@ def update_collection(
 
 
 def delete_collection(
-    collection: str,
+    collection: CollectionId,
     /,
     *,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """Delete a collection. A collection with services is not deleted.
-
-    :param collection: its id
-    """
+    """Delete a collection. A collection with services is not deleted."""
     return tell_done(
         connection,
         lambda alma: alma.electronic.collections.delete(collection),
@@ -194,33 +175,27 @@ def delete_collection(
 
 
 def create_service(
-    collection: str,
+    collection: CollectionId,
     /,
     *,
     file: File,
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """Create a service. It must say type.
-
-    :param collection: the id of its collection
-    """
+    """Create a service. It must say type."""
     made = _object(file, ElectronicService)
     return show_answer(connection, lambda alma: alma.electronic.services.create(collection, made), json=json)
 
 
 def update_service(
-    collection: str,
+    collection: CollectionId,
     /,
     *,
     file: File,
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """Replace the service whose id the object has. Take it from get: a list shortens, and what is missing is reset.
-
-    :param collection: the id of its collection
-    """
+    """Replace the service whose id the object has. Take it from get: a list shortens, and what is missing is reset."""
     changed = _object(file, ElectronicService)
     return show_answer(
         connection, lambda alma: alma.electronic.services.update(collection, changed), json=json
@@ -228,17 +203,13 @@ def update_service(
 
 
 def delete_service(
-    collection: str,
-    service: str,
+    collection: CollectionId,
+    service: ServiceId,
     /,
     *,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """Delete a service. A service with portfolios is not deleted.
-
-    :param collection: the id of its collection
-    :param service: its id
-    """
+    """Delete a service. A service with portfolios is not deleted."""
     return tell_done(
         connection,
         lambda alma: alma.electronic.services.delete(collection, service),
@@ -247,19 +218,15 @@ def delete_service(
 
 
 def create_portfolio(
-    collection: str,
-    service: str,
+    collection: CollectionId,
+    service: ServiceId,
     /,
     *,
     file: File,
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """Create a portfolio. It must say resource_metadata.mms_id. Twice is two portfolios: load looks before it makes one.
-
-    :param collection: the id of its collection
-    :param service: the id of its service
-    """
+    """Create a portfolio. It must say resource_metadata.mms_id. Twice is two portfolios: load looks before it makes one."""
     made = _object(file, Portfolio)
     return show_answer(
         connection, lambda alma: alma.electronic.portfolios.create(collection, service, made), json=json
@@ -267,19 +234,15 @@ def create_portfolio(
 
 
 def update_portfolio(
-    collection: str,
-    service: str,
+    collection: CollectionId,
+    service: ServiceId,
     /,
     *,
     file: File,
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """Replace the portfolio whose id the object has. Take it from get: a list shortens, and what is missing is reset.
-
-    :param collection: the id of its collection
-    :param service: the id of its service
-    """
+    """Replace the portfolio whose id the object has. Take it from get: a list shortens, and what is missing is reset."""
     changed = _object(file, Portfolio)
     return show_answer(
         connection, lambda alma: alma.electronic.portfolios.update(collection, service, changed), json=json
@@ -287,9 +250,9 @@ def update_portfolio(
 
 
 def delete_portfolio(
-    collection: str,
-    service: str,
-    portfolio: str,
+    collection: CollectionId,
+    service: ServiceId,
+    portfolio: PortfolioId,
     /,
     *,
     bib: BibHandling = "retain",
@@ -297,9 +260,6 @@ def delete_portfolio(
 ) -> int:
     """Delete a portfolio.
 
-    :param collection: the id of its collection
-    :param service: the id of its service
-    :param portfolio: its id
     :param bib: what becomes of a record that is left without any inventory
     """
     return tell_done(
