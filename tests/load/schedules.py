@@ -377,11 +377,12 @@ class Tale:
         elif entry.state is State.REJECTED:
             story.wrong += row.mms_id not in self.remote.refused_titles
         elif entry.state is State.REVIEW:
-            story.review += (
-                1  # a person is asked only where answers were lost, or calls failed, again and again
-            )
+            # A person is asked only where answers were lost or calls failed again and again, the title's or a portfolio's of it.
+            story.review += 1
             struck = self.remote.struck
-            failed = struck[str(row.mms_id)] + struck[entry.portfolio_id or "none"]
+            titles = {one: its["resource_metadata"]["mms_id"]["value"] for one, its in held.items()}
+            its_own = {one for one, title in titles.items() if title == row.mms_id}
+            failed = sum(struck[one] for one in {*its_own, row.mms_id, entry.portfolio_id or "none"} if one)
             story.wrong += entry.attempts < MOST_ATTEMPTS and failed < OWN_FAILURES
         else:
             story.unfinished += 1
