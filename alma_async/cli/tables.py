@@ -90,11 +90,12 @@ def show_object(raw: Mapping[str, Any], *, json: bool) -> None:
 async def _list(
     connection: Connection, listed: Callable[[AlmaClient], Pager[M]], columns: Columns, *, json: bool
 ) -> int:
+    heading = "" if json else _row([name.removesuffix(".value") for name, _ in columns], columns)
     async with connection.client() as alma:
-        pager = listed(alma)
-        if columns and not json:
-            show(_row([name.removesuffix(".value") for name, _ in columns], columns))
-        async for item in pager:
+        async for item in listed(alma):
+            if heading:  # not before there is an answer, which may be a refusal
+                show(heading)
+                heading = ""
             raw = unstructure(item)
             if json:
                 json_line(raw)
@@ -103,6 +104,8 @@ async def _list(
                 show(_row([found.get(name, "-") for name, _ in columns], columns))
             else:
                 show(in_a_line(raw))
+    if heading:
+        show(heading)
     return 0
 
 

@@ -119,6 +119,15 @@ def test_what_becomes_of_the_record_is_said(shell: Shell, served: Served) -> Non
         assert bib is not None and bib.suppressed
 
 
+def test_a_list_that_is_refused_has_no_heading(shell: Shell, served: Served) -> None:
+    """The heading stands above an answer, be it empty, and not above an error."""
+    with served():
+        refused = shell("portfolios", "list", PLACE[0], "62000000009990421")
+        empty = shell("portfolios", "list", *PLACE)
+    assert (refused.code, refused.out) == (2, "")
+    assert (empty.code, empty.out.split()[:2]) == (0, ["id", "availability"])
+
+
 def test_what_is_not_there_is_2(shell: Shell, served: Served) -> None:
     """An id that does not exist is wrong use, told with Alma's code."""
     with served():
