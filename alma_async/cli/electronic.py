@@ -40,7 +40,14 @@ M = TypeVar("M", bound=Model)
 CollectionId: TypeAlias = Annotated[str, Parameter(help="the id of the collection")]
 ServiceId: TypeAlias = Annotated[str, Parameter(help="the id of the service")]
 PortfolioId: TypeAlias = Annotated[str, Parameter(help="the id of the portfolio")]
-File: TypeAlias = Annotated[str, Parameter(help="the object as JSON, as get --json prints it; - is stdin")]
+File: TypeAlias = Annotated[
+    str,
+    Parameter(
+        allow_leading_hyphen=True,
+        metavar="FILE",
+        help="the object as JSON, as get --json prints it; - is stdin",
+    ),
+]
 
 _COLLECTION: Final[Columns] = (("id", 20), ("type.value", 10), ("portfolios.value", 17), ("public_name", 0))
 _SERVICE: Final[Columns] = (

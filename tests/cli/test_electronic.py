@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +64,12 @@ def test_collections_and_services(shell: Shell, served: Served) -> None:
         assert json.loads(shell("services", "get", *PLACE, "--json").out)["id"] == PLACE[1]
 
 
-def test_an_object_is_made_changed_and_deleted(shell: Shell, served: Served, tmp_path: Path) -> None:
-    """At each level: what get prints is what create and update take, nothing of it is lost, and the id alone deletes it."""
+def test_an_object_is_made_changed_and_deleted(
+    shell: Shell, served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each level: what get prints is what create (of a file) and update (of stdin) take, nothing of it is lost, and the id
+    alone deletes it.
+    """
     file = tmp_path / "object.json"
     levels: list[tuple[str, tuple[str, ...], dict[str, Any], str]] = [
         ("collections", (), {"public_name": "New", "type": {"value": "0"}, "unheard": 1}, "public_note"),
@@ -76,8 +82,9 @@ def test_an_object_is_made_changed_and_deleted(shell: Shell, served: Served, tmp
             file.write_text(json.dumps(body), encoding="utf-8")
             made = json.loads(shell(area, "create", *place, "--file", file, "--json").out)
             got = json.loads(shell(area, "get", *place, made["id"], "--json").out)
-            file.write_text(json.dumps(got | {member: "Changed"}), encoding="utf-8")
-            changed = json.loads(shell(area, "update", *place, "--file", file, "--json").out)
+            edited = json.dumps(got | {member: "Changed"}).encode()
+            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(edited)))
+            changed = json.loads(shell(area, "update", *place, "--file", "-", "--json").out)
             assert changed == got | {member: "Changed"}
             assert json.loads(shell(area, "get", *place, made["id"], "--json").out) == changed
             ran = shell(area, "delete", *place, made["id"])
