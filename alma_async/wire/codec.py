@@ -115,12 +115,12 @@ def loads(body: bytes) -> Any:
     :raises BadAnswer: for anything else.
     """
     if len(body) > LARGEST:
-        raise BadAnswer(f"It has {len(body):,} bytes; not more than {LARGEST:,} are read.")
+        raise BadAnswer(f"The text has {len(body):,} bytes; not more than {LARGEST:,} are read.")
     try:
         value = orjson.loads(body.removeprefix(b"\xef\xbb\xbf"))
         return value if _is_plain(body) else _checked(value)
     except ValueError as error:
-        raise BadAnswer(f"It is not JSON that can be read: {error}.") from None
+        raise BadAnswer(f"The text is not JSON that can be read: {error}.") from None
 
 
 def dumps(value: Any) -> bytes:

@@ -96,7 +96,7 @@ def test_an_object_is_made_changed_and_deleted(
     ("text", "told"),
     [
         ("[1]", "holds no Portfolio: $: [1] is not an object"),
-        ('{"id": "53"}\n{"id": "54"}', "holds no Portfolio: It is not JSON that can be read"),
+        ('{"id": "53"}\n{"id": "54"}', "holds no Portfolio: The text is not JSON that can be read"),
         ('{"availability": "11"}', "holds no Portfolio: $.availability: '11' is not an object"),
     ],
 )
