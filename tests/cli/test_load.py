@@ -138,7 +138,7 @@ def test_the_key_is_nowhere(
 def test_the_reserve_is_3_and_resume_ends_it(shell: Shell, served: Served, titles: Titles) -> None:
     """At the reserve a load ends with 3 and says how to go on; the journal's name alone suffices, and each row is there once."""
     with served(quota=40) as world:
-        slow = ("--reserve", "10", "--per-second", "25", "--json")
+        slow = ("--reserve", "10", "--per-second", "25", "--pacing", "greedy", "--json")
         ran = shell.wait(shell.start("load", titles(60), *TO, *slow))
         assert ran.code == 3, ran.err
         assert world.thresholds.remaining >= 10

@@ -73,7 +73,7 @@ def test_a_dry_run_that_stopped_is_resumed_by_name(shell: Shell, served: Served,
     """At the reserve a dry run ends with 3 like a load; it is listed as a plan and goes on by its name, still changing nothing."""
     with served(quota=22) as world:
         shell("load", titles(30), *TO, "--per-second", "25")  # uses most of the day
-        slow = ("--reserve", "1", "--per-second", "25", "--institution", "another")
+        slow = ("--reserve", "1", "--pacing", "greedy", "--per-second", "25", "--institution", "another")
         done = len(world.portfolios.all)
         world.configure(sim.Config(rate=None, quota=len(world.tally.received) + 12))
         ran = shell.wait(shell.start("load", titles(30), *TO, "--dry-run", *slow))

@@ -69,7 +69,7 @@ def test_an_undo_at_the_reserve_is_resumed(shell: Shell, served: Served, titles:
     with served() as world:
         shell("load", titles(20), *TO)
         world.configure(sim.Config(rate=None, quota=len(world.tally.received) + 14))
-        slow = ("--reserve", "2", "--per-second", "25", "--institution", "another")
+        slow = ("--reserve", "2", "--pacing", "greedy", "--per-second", "25", "--institution", "another")
         ran = shell.wait(shell.start("undo", name_of_load(), *slow))
         assert ran.code == 3, ran.err
         (name,) = (one.journal for one in journals.standings() if one.kind == "undo")
