@@ -23,6 +23,8 @@ from alma_async.wire.codec import loads, structure, unstructure
 
 __all__ = ["anew", "changed", "digest", "put_back"]
 
+_NOTHING: Final[tuple[Any, ...]] = (None, "", {}, [])
+_PASSED_OVER: Final = ("desc", "link")
 _PLACE: Final = ("is_standalone", "resource_metadata", "electronic_collection")  # not a writer's to change
 
 
@@ -37,9 +39,15 @@ def _told(value: Any) -> Any:
     if value is None or isinstance(value, str):
         return (value or "").removesuffix("Z")
     if isinstance(value, dict):
-        members = ((name, _told(value[name])) for name in sorted(value) if name not in ("desc", "link"))
-        said = tuple(member for member in members if member[1] != "")
-        return said[0][1] if len(said) == 1 and said[0][0] == "value" else said or ""
+        said = []
+        for name in sorted(value):
+            if (
+                inner := value[name]
+            ) in _NOTHING or name in _PASSED_OVER:  # most of a portfolio: not worth a call
+                continue
+            if (told := _told(inner)) != "":
+                said.append((name, told))
+        return said[0][1] if len(said) == 1 and said[0][0] == "value" else tuple(said) or ""
     if isinstance(value, list):
         return tuple(map(_told, value)) or ""
     return str(value).lower() if isinstance(value, bool) else str(value)
