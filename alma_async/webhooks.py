@@ -1,4 +1,5 @@
-"""Alma's webhooks: the challenge, the signature, the event. Pure and of no framework; the web side is the user's.
+"""Alma's webhooks: the challenge, the signature, the event. Of no framework: the web side is the user's. Pure, but that a
+secret which is not given is taken from the environment.
 
 Decides whether what came is Alma's own and new; what to do with it is left to the receiver. Whatever is not right
 raises ``WebhookRefused`` with the status to answer.

@@ -6,6 +6,7 @@ Decides what each finding means and what to do about it. A key has its rights by
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from tempfile import TemporaryFile
 from typing import Annotated, Any, Final
@@ -70,8 +71,8 @@ class Check:
     json: bool = attrs.field(kw_only=True)
     code: int = attrs.field(default=0, init=False)
     # How far our clock is ahead of the server's lies between these; a Date has whole seconds.
-    _least: float | None = attrs.field(default=None, init=False)
-    _most: float | None = attrs.field(default=None, init=False)
+    _least: float = attrs.field(default=-math.inf, init=False)
+    _most: float = attrs.field(default=math.inf, init=False)
 
     def tell(self, name: str, what: str, *, ok: bool = True) -> None:
         """One finding."""
@@ -127,13 +128,13 @@ class Check:
         answer = await self.alma.request("GET", path, params=params, priority=Priority.INTERACTIVE)
         after, date = self.alma.clock.utc().timestamp(), server_time(answer.headers)
         if date is not None:
-            self._least = max(before - date - 1, before - date - 1 if self._least is None else self._least)
-            self._most = min(after - date, after - date if self._most is None else self._most)
+            self._least = max(self._least, before - date - 1)
+            self._most = min(self._most, after - date)
         return answer.data
 
     def clock(self) -> None:
         """How far this machine's clock is from the server's."""
-        if self._least is None or self._most is None:
+        if math.isinf(self._most):  # no answer told
             return
         off = max(self._least, -self._most, 0.0)
         told = (

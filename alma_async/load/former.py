@@ -39,14 +39,11 @@ def _told(value: Any) -> Any:
     if value is None or isinstance(value, str):
         return (value or "").removesuffix("Z")
     if isinstance(value, dict):
-        said = []
-        for name in sorted(value):
-            if (
-                inner := value[name]
-            ) in _NOTHING or name in _PASSED_OVER:  # most of a portfolio: not worth a call
-                continue
-            if (told := _told(inner)) != "":
-                said.append((name, told))
+        said = [  # most members say nothing and are not worth a call
+            (name, told)
+            for name in sorted(value)
+            if value[name] not in _NOTHING and name not in _PASSED_OVER and (told := _told(value[name])) != ""
+        ]
         return said[0][1] if len(said) == 1 and said[0][0] == "value" else tuple(said) or ""
     if isinstance(value, list):
         return tuple(map(_told, value)) or ""
