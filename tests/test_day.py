@@ -59,7 +59,7 @@ async def test_a_day_with_two_loads_people_others_an_outage_and_an_empty_quota()
     seen = []
     # From the 2,000th call on, 40 are answered by a gateway that is down.
     outage = sim.FaultPlan(
-        rules=[sim.Rule(sim.Fault("server_error", status=503, html=True), nth=2000, times=40)]
+        rules=[sim.Rule(sim.Fault("server_error", status=503, form="html"), nth=2000, times=40)]
     )
     limits = Limits(reserve=RESERVE)
     client = {"limits": limits, "hooks": [seen.append], "clock": Clock(epoch=MORNING)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Final, Literal
 
@@ -37,6 +38,7 @@ def sim(
     latency: Positive = 0.2,
     jitter: Positive = 0.0,
     faults: Share = 0.0,
+    fault: Annotated[Sequence[str], Parameter(negative="")] = (),
     window: Literal["fixed", "sliding", "bucket"] = "fixed",
     job_seconds: Positive | None = None,
     seed: int = 0,
@@ -52,6 +54,8 @@ def sim(
     :param latency: seconds that an answer takes
     :param jitter: up to so many seconds more, at random
     :param faults: share of the calls that go wrong: refused, failed, cut off before or after they had their effect
+    :param fault: NAME=SHARE, repeated: the share of the calls that meet one fault, such as routing_error=0.05; a wrong name
+        is answered with all names
     :param window: how calls a second are counted
     :param job_seconds: how long each run of a job takes; by default minutes, at random
     :param seed: of whatever is random
@@ -62,7 +66,7 @@ def sim(
         quota=quota,
         foreign=foreign,
         latency=simulator.Latency(base=latency, jitter=jitter),
-        faults=simulator.FaultPlan(dict.fromkeys(_KINDS, faults / len(_KINDS)), seed=seed),
+        faults=_plan(faults, fault, seed),
         window=window,
         seed=seed,
         allow_any_key=allow_any_key,
@@ -72,6 +76,21 @@ def sim(
         world.jobs.all |= {job.id: attrs.evolve(job, duration=job_seconds) for job in world.jobs.all.values()}
     anyio.run(attend, partial(_serve, host, port, world))
     return 0  # to be interrupted is how a server ends
+
+
+def _plan(faults: float, named: Sequence[str], seed: int) -> simulator.FaultPlan:
+    """The usual faults in equal parts, and those that were named.
+
+    :raises ConfigurationError: for a name or a share that cannot be.
+    """
+    shares = dict.fromkeys(_KINDS, faults / len(_KINDS)) if faults else {}
+    try:
+        for one in named:
+            name, _, share = one.partition("=")
+            shares[name] = float(share)
+        return simulator.FaultPlan.named(shares, seed=seed)
+    except ValueError as error:
+        raise ConfigurationError(f"--fault is NAME=SHARE, such as stall=0.05: {error}") from None
 
 
 async def _serve(host: str, port: int, world: simulator.World) -> None:

@@ -34,11 +34,11 @@ from alma_async.sim.under_way import UnderWay
 from alma_async.sim.world import World
 
 _REFUSING: Mapping[Kind, str] = {"refuse": "PER_SECOND_THRESHOLD", "daily": "DAILY_THRESHOLD"}
-_STYLES: Mapping[Kind, Style] = {"gateway_xml": "gateway_xml", "wrapped": "wrapped"}
 
 
-def _nowhere(_call: Call) -> None:
-    raise Refusal("ROUTING_ERROR")
+def _nowhere(_call: Call) -> Answer:
+    """What leads nowhere is the gateway's to answer, in its own form."""
+    return problem("ROUTING_ERROR", style="gateway_xml", status=503)
 
 
 NOWHERE = Route("*", "/{elsewhere:.*}", _nowhere)
@@ -81,11 +81,11 @@ class AlmaApp:
         pause = self._pause()
         if pause > 0.0:
             await anyio.sleep(pause)
-        style = _STYLES.get(fault.kind, _style(request)) if fault else _style(request)
+        style = _style(request, fault)
         process = partial(self._process, route, request, body, style)
         if fault is None:
             return self._respond(process())
-        error = partial(_error, style)
+        error = partial(self._error, style)
         return await misbehave(fault, request, error=error, process=process, respond=self._respond)
 
     def _gate(self, request: web.Request, now: float) -> tuple[Answer | None, Fault | None]:
@@ -129,10 +129,14 @@ class AlmaApp:
         try:
             result = route.run(call)
         except Refusal as refusal:
-            status = 404 if refusal.code == "ROUTING_ERROR" else 400
             tracking_id = new_tracking_id(self._ids, now)
-            return problem(refusal.code, refusal.message, style=style, status=status, tracking_id=tracking_id)
+            return problem(refusal.code, refusal.message, style=style, tracking_id=tracking_id)
         return result if isinstance(result, Answer) else done(result, base_url=self.base_url)
+
+    def _error(self, style: Style, fault: Fault) -> Answer:
+        """The words of the gateway come without a tracking id."""
+        tracking_id = new_tracking_id(self._ids, self.clock()) if fault.code.isdigit() else ""
+        return problem(fault.code, fault.message, style=style, status=fault.status, tracking_id=tracking_id)
 
     def _respond(self, answer: Answer, *, metered: bool = True) -> web.Response:
         """The answer with the headers of the gateway; what the gateway refuses carries no count of remaining calls."""
@@ -152,9 +156,7 @@ class AlmaApp:
         return web.Response(status=answer.status, body=answer.body or None, headers=headers)
 
 
-def _error(style: Style, code: str, status: int) -> Answer:
-    return problem(code, style=style, status=status)
-
-
-def _style(request: web.Request) -> Style:
-    return style_asked(request.headers.get("Accept", ""), request.query.get("format", ""))
+def _style(request: web.Request, fault: Fault | None = None) -> Style:
+    """How an error is written: as the fault says, else as the caller asked."""
+    asked = style_asked(request.headers.get("Accept", ""), request.query.get("format", ""))
+    return asked if fault is None or fault.form is None or fault.form == "html" else fault.form

@@ -19,7 +19,7 @@ MESSAGES: Mapping[str, str] = {
     "GENERAL_ERROR": "The API gateway met a general error. Try again later.",
     "INVALID_REQUEST": "The request could not be understood.",
     "PER_SECOND_THRESHOLD": "HTTP requests are more than allowed per second.",
-    "ROUTING_ERROR": "No API is known at this path.",
+    "ROUTING_ERROR": "The API gateway could not route the request, or had no answer to it in time.",
     "UNAUTHORIZED": "API-key not defined or not configured to allow this API.",
     # parameters and bibs
     "40166410": "A parameter has an invalid value.",

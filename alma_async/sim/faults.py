@@ -11,17 +11,19 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import attrs
 
-__all__ = ["Fault", "FaultPlan", "Faults", "Fired", "Kind", "Rule"]
+from alma_async.sim.answers import Style
+
+__all__ = ["NAMED", "Fault", "FaultPlan", "Faults", "Fired", "Kind", "Rule"]
 
 Kind = Literal[
     "refuse",  # the per-second refusal out of the blue
     "daily",  # the daily refusal out of the blue
-    "server_error",  # `status` 500, 502, 503 or 504, as JSON or HTML
-    "error",  # an application error `code`, with or without the effect
+    "server_error",  # `code` under `status` 500, 502, 503 or 504
+    "error",  # an application error `code` under 400
     "error_in_200",  # the error list under 200
     "html_200",  # a page under 200
     "bad_json",  # a body that ends early but is complete by its length
@@ -41,27 +43,68 @@ _COMMITS: frozenset[Kind] = frozenset(
     {"bad_json", "gateway_xml", "wrapped", "cut_after", "commit_late", "truncate", "stall", "slow"}
 )
 
+Form = Literal[Style, "html"]
+"""How an error is written: in the two ways a caller can ask for, or as gateways and proxies do whatever was asked."""
+
+# Status and form of an error, unless the fault says otherwise.
+_STATUS: Mapping[str, int] = {"error": 400, "error_in_200": 200}
+_FORM: Mapping[str, Form] = {"gateway_xml": "gateway_xml", "wrapped": "wrapped"}
+
 
 def _known(_fault: object, _field: object, kind: str) -> None:
     if kind not in get_args(Kind):
-        raise ValueError(f"No such fault: {kind!r}. There are {', '.join(get_args(Kind))}.")
+        raise ValueError(f"No such fault: {kind!r}. There are {', '.join((*NAMED, *get_args(Kind)))}.")
 
 
 @attrs.frozen
 class Fault:
-    """One way to go wrong. `commit` says whether the call takes effect; None leaves it to the kind."""
+    """One way to go wrong.
+
+    `commit` says whether the call takes effect, `status` and `form` how an error is written; what is not given
+    follows from the kind, and the form from what the caller asked for.
+    """
 
     kind: Kind = attrs.field(validator=_known)
     commit: bool | None = attrs.field(default=None, kw_only=True)
-    status: int = attrs.field(default=500, kw_only=True)
-    html: bool = attrs.field(default=False, kw_only=True)
+    status: int = attrs.field(kw_only=True)
+    form: Form | None = attrs.field(kw_only=True)
     code: str = attrs.field(default="GENERAL_ERROR", kw_only=True)
+    message: str = attrs.field(default="", kw_only=True)
     delay: float = attrs.field(default=5.0, kw_only=True)
     location: str = attrs.field(default="http://127.0.0.1:9", kw_only=True)
+
+    @status.default
+    def _usual_status(self) -> int:
+        return _STATUS.get(self.kind, 500)
+
+    @form.default
+    def _usual_form(self) -> Form | None:
+        return _FORM.get(self.kind)
 
     @property
     def commits(self) -> bool:
         return self.kind in _COMMITS if self.commit is None else self.commit
+
+
+# Codes that stand in no table of Alma's, under statuses of a server that failed, whatever became of the work.
+_STRANGE_5XX = tuple(
+    Fault("server_error", status=status, code=code, form=form, commit=commit)
+    for status, code in ((502, "UPSTREAM_ERROR"), (503, "599001"), (504, "GATEWAY_TIMEOUT"))
+    for form in ("json", "gateway_xml")
+    for commit in (False, True)
+)
+
+NAMED: Mapping[str, tuple[Fault, ...]] = {
+    # The gateway gave up waiting for an answer; the first is what Alma's users report, the second what it may also mean.
+    "routing_error": (
+        Fault("server_error", status=503, code="ROUTING_ERROR", form="gateway_xml", commit=True),
+    ),
+    "routing_error_before": (
+        Fault("server_error", status=503, code="ROUTING_ERROR", form="gateway_xml", commit=False),
+    ),
+    "strange_5xx": _STRANGE_5XX,
+}
+"""Faults of Alma by names of their own: the forms of each share its chance."""
 
 
 def _fault(kind: Kind | Fault) -> Fault:
@@ -100,6 +143,18 @@ class FaultPlan:
     chances: tuple[tuple[Fault, float], ...] = attrs.field(default={}, converter=_chances)
     rules: tuple[Rule, ...] = attrs.field(default=(), converter=_rules, kw_only=True)
     seed: int = attrs.field(default=0, kw_only=True)
+
+    @classmethod
+    def named(cls, shares: Mapping[str, float], *, seed: int = 0) -> FaultPlan:
+        """Chances by name: of ``NAMED``, or a kind in its plain form.
+
+        :raises ValueError: for a name that is neither, and for chances beyond certainty.
+        """
+        chances: dict[Kind | Fault, float] = {}
+        for name, share in shares.items():
+            faults = NAMED.get(name) or (Fault(cast("Kind", name)),)
+            chances |= dict.fromkeys(faults, share / len(faults))
+        return cls(chances, seed=seed)
 
     @chances.validator
     def _at_most_one(self, _field: object, chances: tuple[tuple[Fault, float], ...]) -> None:

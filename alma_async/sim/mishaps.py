@@ -21,11 +21,11 @@ _PIECES = 20
 
 @attrs.frozen(kw_only=True)
 class Struck:
-    """A call and the fault it met; ``error`` writes a code and a status as its system writes errors."""
+    """A call and the fault it met; ``error`` writes the error of a fault as its system writes errors."""
 
     fault: Fault
     request: web.Request
-    error: Callable[[str, int], Answer]
+    error: Callable[[Fault], Answer]
     process: Callable[[], Answer]
     respond: Callable[[Answer], web.Response]
 
@@ -49,16 +49,9 @@ def _spoil(struck: Struck, usual: Answer) -> Answer:
     """Another answer in place of the usual one."""
     fault = struck.fault
     match fault.kind:
-        case "server_error":
-            return (
-                page(fault.status, "Service Unavailable")
-                if fault.html
-                else struck.error(fault.code, fault.status)
-            )
-        case "error":
-            return struck.error(fault.code, 400)
-        case "error_in_200":
-            return struck.error(fault.code, 200)
+        case "server_error" | "error" | "error_in_200":
+            html = fault.form == "html"
+            return page(fault.status, "Service Unavailable") if html else struck.error(fault)
         case "html_200":
             return page(200, "Sign in to the network")
         case "bad_json":

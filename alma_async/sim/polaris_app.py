@@ -21,7 +21,7 @@ import orjson
 from aiohttp import web
 
 from alma_async.sim.answers import Answer
-from alma_async.sim.faults import Faults
+from alma_async.sim.faults import Fault, Faults
 from alma_async.sim.mishaps import misbehave
 from alma_async.sim.polaris_staff import Denied, Json
 from alma_async.sim.polaris_world import PolarisWorld
@@ -163,11 +163,11 @@ def _problem(status: int, message: str) -> Answer:
     return Answer(status, orjson.dumps({"Message": message}), _JSON)
 
 
-def _failure(code: str, status: int) -> Answer:
+def _failure(fault: Fault) -> Answer:
     """An error as one was seen in another client's fixtures: with everything that should not be shown."""
     members = {
-        "ErrorCode": code,
-        "Message": "An error has occurred.",
+        "ErrorCode": fault.code,
+        "Message": fault.message or "An error has occurred.",
         "StackTrace": "   at Simulated.Failure()",
     }
-    return Answer(status, orjson.dumps(members), _JSON)
+    return Answer(fault.status, orjson.dumps(members), _JSON)

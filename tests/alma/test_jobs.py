@@ -270,7 +270,7 @@ async def test_waiting_is_sparing_and_bounded():
 
 async def test_an_outage_is_waited_out():
     """Ten minutes of refused reads do not end a wait."""
-    rule = sim.Rule(sim.Fault("server_error", status=503, html=True), path="/instances/", nth=2, times=30)
+    rule = sim.Rule(sim.Fault("server_error", status=503, form="html"), path="/instances/", nth=2, times=30)
     async with institution(faults=sim.FaultPlan(rules=[rule])) as (server, alma):
         run = started(server, duration=300.0)
         assert (await alma.jobs.wait(JOB, run.id)).ended

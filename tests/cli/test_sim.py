@@ -42,7 +42,13 @@ def test_a_port_in_use_is_told(shell: Shell) -> None:
 
 @pytest.mark.parametrize(
     ("options", "told"),
-    [(("--faults", "1.5"), "faults"), (("--foreign", "-1"), "foreign"), (("--jitter", "-1"), "jitter")],
+    [
+        (("--fault", "explode=0.1"), "no such fault: 'explode'. there are routing_error"),
+        (("--fault", "stall"), "name=share"),
+        (("--faults", "1.5"), "faults"),
+        (("--foreign", "-1"), "foreign"),
+        (("--jitter", "-1"), "jitter"),
+    ],
 )
 def test_a_switch_that_cannot_be_is_2(shell: Shell, options: tuple[str, str], told: str) -> None:
     """Shares are shares and seconds are not negative."""

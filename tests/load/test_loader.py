@@ -135,7 +135,7 @@ async def test_what_alma_refuses_is_told_with_its_code(titles, tmp_path):
 FAULTS = {
     "refuse": 0.05,
     "server_error": 0.03,
-    sim.Fault("server_error", commit=True, html=True, status=502): 0.03,
+    sim.Fault("server_error", commit=True, form="html", status=502): 0.03,
     "html_200": 0.02,
     "cut_before": 0.04,
     "cut_after": 0.05,
@@ -186,7 +186,7 @@ async def test_stopped_and_resumed_at_any_moment(titles, tmp_path, seed):
 async def test_an_outage_is_waited_out(titles, tmp_path):
     """An hour in which nothing is answered well costs time and no row; progress says what is waited for."""
     outage = sim.FaultPlan(
-        rules=[sim.Rule(sim.Fault("server_error", status=503, html=True), nth=20, times=60)]
+        rules=[sim.Rule(sim.Fault("server_error", status=503, form="html"), nth=20, times=60)]
     )
     seen = []
     async with institution(latency=0.2, faults=outage) as (server, alma):
@@ -340,7 +340,7 @@ async def test_a_strangers_404_proves_no_absence(titles, tmp_path):
     """A page of something before Alma, met while a lost create is looked for, is waited out: nothing is made a second time."""
     rules = [
         sim.Rule("cut_after", method="POST"),
-        sim.Rule(sim.Fault("server_error", status=404, html=True), method="GET", path="/bibs/", times=4),
+        sim.Rule(sim.Fault("server_error", status=404, form="html"), method="GET", path="/bibs/", times=4),
     ]
     async with institution(faults=sim.FaultPlan(rules=rules)) as (server, alma):
         report = await load_into(alma, tmp_path).run(titles(1))

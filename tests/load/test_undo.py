@@ -207,7 +207,7 @@ FAULTS = {
     "cut_after": 0.08,
     "cut_before": 0.08,
     "refuse": 0.05,
-    sim.Fault("server_error", commit=True, html=True, status=502): 0.04,
+    sim.Fault("server_error", commit=True, form="html", status=502): 0.04,
     sim.Fault("commit_late", delay=10.0): 0.06,
 }
 

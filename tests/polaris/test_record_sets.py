@@ -256,7 +256,7 @@ async def test_the_whole_timeout_is_120_seconds():
 
 async def test_reads_pass_by_what_passes_by_itself():
     """A read comes through errors and cuts; when they stay, it ends as a server fault."""
-    faults = rule("server_error", method="GET", path="recordsets/", times=2, status=502, html=True)
+    faults = rule("server_error", method="GET", path="recordsets/", times=2, status=502, form="html")
     async with library(faults=faults) as (_, polaris):
         change = await polaris.record_sets.create("n", BIB)
         assert (await polaris.record_sets.get(change.record_set_id)).name == "n"

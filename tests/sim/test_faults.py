@@ -88,6 +88,16 @@ def test_a_plan_refuses_nonsense() -> None:
         FaultPlan({"stall": 0.7, "slow": 0.7})
 
 
+def test_faults_have_names() -> None:
+    """A share is named by a kind or by one of Alma's own faults, whose forms divide it; a wrong name tells the right ones."""
+    plan = FaultPlan.named({"stall": 0.1, "strange_5xx": 0.24}, seed=4)
+    assert plan.seed == 4
+    assert plan.chances[0] == (Fault("stall"), 0.1)
+    assert sum(share for _, share in plan.chances[1:]) == pytest.approx(0.24)
+    with pytest.raises(ValueError, match=r"No such fault: 'explode'. There are routing_error, .*slow"):
+        FaultPlan.named({"explode": 0.1})
+
+
 def test_every_kind_has_a_plain_form() -> None:
     """Each kind can be named alone, and says whether its call takes effect."""
     effect = {kind: Fault(kind).commits for kind in get_args(Kind)}

@@ -64,9 +64,44 @@ async def test_a_server_error(status: int, commit: bool) -> None:
         assert created(call) == commit
 
 
+@pytest.mark.parametrize(("name", "effect"), [("routing_error", 1), ("routing_error_before", 0)])
+async def test_the_gateway_gives_up_waiting(name: str, effect: int) -> None:
+    """ROUTING_ERROR comes as XML under 503 though JSON was asked for, without tracking id, and says nothing of the effect."""
+    async with calling(faults=FaultPlan.named({name: 1.0})) as call:
+        reply = await post(call)
+        assert (reply.status, reply.headers["Content-Type"]) == (503, "application/xml;charset=UTF-8")
+        assert b"<errorCode>ROUTING_ERROR</errorCode>" in reply.body
+        assert b"trackingId" not in reply.body
+        assert created(call) == effect
+
+
+async def test_a_server_error_with_a_code_of_no_table() -> None:
+    """502, 503 and 504 in Alma's own forms, with codes that no list has, before and after the effect."""
+    told = set()
+    async with calling(faults=FaultPlan.named({"strange_5xx": 1.0}, seed=3)) as call:
+        for _ in range(80):
+            before = created(call)
+            reply = await post(call)
+            told.add((reply.status, reply.body[:1], created(call) - before))
+            assert b"errorCode" in reply.body
+    assert told == {
+        (status, start, done) for status in (502, 503, 504) for start in (b"{", b"<") for done in (0, 1)
+    }
+
+
+async def test_an_error_says_what_it_is_told_to() -> None:
+    """Status, words and form of an error can be chosen; a code of Alma's own comes with a tracking id."""
+    fault = Fault("error", status=409, code="402265", message="Not now.", form="wrapped")
+    async with calling(faults=first(fault)) as call:
+        reply = await post(call)
+        error = reply.json["web_service_result"]["errorList"]["error"]
+        assert (reply.status, error["errorCode"], error["errorMessage"]) == (409, "402265", "Not now.")
+        assert error["trackingId"]
+
+
 async def test_a_server_error_as_a_page() -> None:
     """As HTML, without the count of remaining calls."""
-    async with calling(faults=first(Fault("server_error", status=503, html=True))) as call:
+    async with calling(faults=first(Fault("server_error", status=503, form="html"))) as call:
         reply = await post(call)
         assert (reply.status, reply.body[:6]) == (503, b"<html>")
         assert "X-Exl-Api-Remaining" not in reply.headers
