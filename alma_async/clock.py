@@ -8,16 +8,19 @@ virtual time gives an epoch, and both run off the loop.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, TypeVar
 
 import anyio
-import anyio.to_thread
 
-__all__ = ["Clock", "Timer", "boot_id"]
+__all__ = ["Clock", "Timer", "boot_id", "shielded"]
+
+T = TypeVar("T")
 
 Timer = asyncio.TimerHandle
 
@@ -67,12 +70,41 @@ class Clock:
         """A block that ends with ``TimeoutError`` once it took so long; asyncio's, since anyio's costs twice as much."""
         return asyncio.timeout(seconds)
 
-    async def aside(self, work: Callable[[], None]) -> None:
-        """Do blocking work in a thread, so that the loop goes on; in virtual time in place, where it takes no time."""
-        if self._epoch is None:
-            await anyio.to_thread.run_sync(work)
-        else:
-            work()
+    async def aside(self, work: Callable[[], T]) -> T:
+        """Do blocking work in a thread, so that the loop goes on; in virtual time in place, where it takes no time.
+
+        The thread has ended when this returns or raises: a cancellation goes on after it.
+        """
+        if self._epoch is not None:
+            return work()
+        context = contextvars.copy_context()
+        return await _outlasting(asyncio.get_running_loop().run_in_executor(None, context.run, work))
+
+
+async def shielded(work: Coroutine[Any, Any, T]) -> T:
+    """Have several steps done whole, whatever cancels the caller; the cancellation goes on after them.
+
+    anyio's own shield holds against anyio's scopes alone: ``task.cancel()``, ``asyncio.wait_for`` and ``asyncio.timeout``
+    go through it.
+    """
+    return await _outlasting(asyncio.ensure_future(work))
+
+
+async def _outlasting(future: asyncio.Future[T]) -> T:
+    """Wait until it is done. Of what came meanwhile, the cancellation goes on; a failure of the work becomes its cause."""
+    cancelled: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):  # else a cancelled scope would knock at each step of the loop
+        while not future.done():
+            try:
+                await asyncio.wait((future,))
+            except asyncio.CancelledError as error:
+                cancelled = error
+    if cancelled is None:
+        return future.result()
+    try:
+        raise cancelled from (None if future.cancelled() else future.exception())
+    finally:
+        del cancelled, future  # both are in the traceback, hence else in a cycle
 
 
 def boot_id() -> str:

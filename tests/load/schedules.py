@@ -14,7 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 from unittest.mock import patch
 
 import anyio
@@ -33,6 +33,8 @@ from alma_async.load.steps import MOST_ATTEMPTS
 from alma_async.wire.messages import Request
 from alma_async.wire.paging import PAGE
 from tests.load.wire import BASE, EPOCH, FAULTS, LATEST, STALEST, Remote, Wire
+
+T = TypeVar("T")
 
 C, S = sim.DEMO_COLLECTION, sim.DEMO_SERVICE
 PATIENCE: Final = Timeouts(read=15.0, write=20.0)
@@ -137,11 +139,11 @@ class Machine(Clock):
         if self.rng.random() < self.chance:
             self.die(where)
 
-    async def aside(self, work: Callable[[], None]) -> None:
+    async def aside(self, work: Callable[[], T]) -> T:
         self.point("before a commit")
         if self.died:
             raise Dead
-        work()
+        done = work()
         self.commits += 1
         if self.commits > MOST_COMMITS:
             raise RuntimeError("the load does not come to an end")
@@ -149,6 +151,7 @@ class Machine(Clock):
         self.point("after a commit")
         if self.died:
             raise Dead
+        return done
 
 
 @attrs.define
