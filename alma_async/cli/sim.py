@@ -24,6 +24,7 @@ KEY: Final = "sim-demo"
 # Ways to go wrong that every client meets one day; what would end the day is left out.
 _KINDS: Final = ("refuse", "server_error", "html_200", "cut_before", "cut_after", "truncate")
 
+Flag = Annotated[bool, Parameter(negative="")]
 Positive = Annotated[float, Parameter(validator=Number(gte=0))]
 Share = Annotated[float, Parameter(validator=Number(gte=0, lte=1))]
 
@@ -40,9 +41,13 @@ def sim(
     faults: Share = 0.0,
     fault: Annotated[Sequence[str], Parameter(negative="")] = (),
     window: Literal["fixed", "sliding", "bucket"] = "fixed",
+    put: Literal["replaces", "keeps"] = "replaces",
+    coverage_in_post: Flag = False,
+    write_answers: Literal["whole", "without_coverage", "short"] = "whole",
+    leave_out_empty: Flag = False,
     job_seconds: Positive | None = None,
     seed: int = 0,
-    allow_any_key: Annotated[bool, Parameter(negative="")] = False,
+    allow_any_key: Flag = False,
 ) -> int:
     """Serve a simulated Alma, and a Polaris beside it, on this machine, until Ctrl-C.
 
@@ -57,6 +62,10 @@ def sim(
     :param fault: NAME=SHARE, repeated: the share of the calls that meet one fault, such as routing_error=0.05; a wrong name
         is answered with all names
     :param window: how calls a second are counted
+    :param put: what an update does with the fields it leaves out: clears them, or keeps them (then an empty text clears)
+    :param coverage_in_post: take the coverage of a new portfolio; by default it is ignored
+    :param write_answers: what creates and updates answer of an object
+    :param leave_out_empty: answers without the fields that say nothing, as newer ones are
     :param job_seconds: how long each run of a job takes; by default minutes, at random
     :param seed: of whatever is random
     :param allow_any_key: take keys that do not begin with sim-
@@ -68,6 +77,10 @@ def sim(
         latency=simulator.Latency(base=latency, jitter=jitter),
         faults=_plan(faults, fault, seed),
         window=window,
+        put=put,
+        coverage_in_post=coverage_in_post,
+        write_answers=write_answers,
+        empty_members=not leave_out_empty,
         seed=seed,
         allow_any_key=allow_any_key,
     )

@@ -30,6 +30,7 @@ from alma_async.sim.faults import Fault, Faults, Kind
 from alma_async.sim.fields import ROOT
 from alma_async.sim.mishaps import misbehave
 from alma_async.sim.routes import ROUTES, Call, Route
+from alma_async.sim.shapes import shaped
 from alma_async.sim.under_way import UnderWay
 from alma_async.sim.world import World
 
@@ -131,7 +132,9 @@ class AlmaApp:
         except Refusal as refusal:
             tracking_id = new_tracking_id(self._ids, now)
             return problem(refusal.code, refusal.message, style=style, tracking_id=tracking_id)
-        return result if isinstance(result, Answer) else done(result, base_url=self.base_url)
+        if isinstance(result, Answer):
+            return result
+        return done(shaped(result, route, self.world.config), base_url=self.base_url)
 
     def _error(self, style: Style, fault: Fault) -> Answer:
         """The words of the gateway come without a tracking id."""

@@ -56,6 +56,12 @@ class Config:
     """What the key has rights to, by the first part of a path below the root; None is everything."""
     require_known_bibs: bool = False
     coverage_in_post: bool = False
+    put: Literal["replaces", "keeps"] = "replaces"
+    """What a PUT of an electronic object does with what it leaves out: Ex Libris says both. Where that stays, ``""`` clears."""
+    write_answers: Literal["whole", "without_coverage", "short"] = "whole"
+    """What POST and PUT of electronic objects answer: all, all but coverage, or no more than a list shows."""
+    empty_members: bool = True
+    """Whether answers have members that say nothing, as in 2018; newer ones leave them out."""
     months_as_objects: bool = False
     set_fill_delay: float = 5.0
     """Seconds until a set that is made of others is full; in the second half of them it fills evenly."""

@@ -81,7 +81,7 @@ class Electronic:
 
     def update_collection(self, collection_id: str, sent: Json) -> Json:
         one = self.collection(collection_id)
-        kept = self._read_collection(sent)
+        kept = self._read_collection(self._records.meant(one.kept, sent))
         one.kept = with_identity(_identity(one.kept), kept)
         self._records.updated(collection_id)
         return self._whole_collection(one)
@@ -110,7 +110,7 @@ class Electronic:
 
     def update_service(self, collection_id: str, service_id: str, sent: Json) -> Json:
         one = self.service(collection_id, service_id)
-        kept = read(SERVICE, sent, self._reading)
+        kept = read(SERVICE, self._records.meant(one.kept, sent), self._reading)
         if kept["type"] != one.kept["type"]:
             raise Refusal("60153")
         one.kept = with_identity(_identity(one.kept), kept)

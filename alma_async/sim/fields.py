@@ -21,6 +21,7 @@ ROOT = "/almaws/v1"
 
 _NAMES = frozenset({"interface"})  # kinds that are known by name, not by code
 _PLAUSIBLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_CLEARED_BY_NULL = re.compile(r".+_date|public_access_model").fullmatch
 _DATE = re.compile(r"(\d{4}-\d{2}-\d{2})(Z|T.*)?", re.ASCII)
 
 
@@ -47,6 +48,20 @@ def read(schema: Schema, sent: object, reading: Reading) -> Json:
     kept = {name: field(given.get(name), reading) for name, field in schema.items()}
     kept.update((name, value) for name, value in given.items() if name not in kept)
     return kept
+
+
+def overlaid(old: Json, sent: Json) -> Json:
+    """What a PUT asks for where what is left out stays.
+
+    ``""`` clears, and so does an empty list; null clears a date and says nothing of anything else.
+    """
+    told = {name: value for name, value in sent.items() if value is not None or _CLEARED_BY_NULL(name)}
+    deeper = {
+        name: overlaid(old[name], value)
+        for name, value in told.items()
+        if isinstance(value, dict) and isinstance(old.get(name), dict)
+    }
+    return old | told | deeper
 
 
 def members(sent: object) -> Json:
@@ -161,7 +176,13 @@ def nested(schema: Schema) -> Field:
 
 
 def optional(schema: Schema) -> Field:
-    return lambda sent, reading: None if sent is None else read(schema, sent, reading)
+    """An object that is not there when nothing in it says anything."""
+
+    def keep(sent: object, reading: Reading) -> Json | None:
+        kept = read(schema, sent, reading)
+        return kept if any(plain(value) for value in kept.values()) else None
+
+    return keep
 
 
 def many(schema: Schema) -> Field:
@@ -170,7 +191,7 @@ def many(schema: Schema) -> Field:
 
 
 def _listed(sent: object) -> list[Any]:
-    if sent is None:
+    if sent in (None, ""):
         return []
     return sent if isinstance(sent, list) else [sent]
 

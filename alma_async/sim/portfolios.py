@@ -166,7 +166,7 @@ class Portfolios:
 
     def _replace(self, old: Json, sent: Json, now: float) -> Json:
         identity = {member: old[member] for member in _IDENTITY}
-        kept = with_identity(identity, self._read(sent, now))
+        kept = with_identity(identity, self._read(self._records.meant(old, sent), now))
         # The same object is filed in three places: empty it and fill it again.
         old.clear()
         old.update(kept)

@@ -9,7 +9,7 @@ import attrs
 
 from alma_async.sim.bibs import Bibs
 from alma_async.sim.config import Config
-from alma_async.sim.fields import Reading
+from alma_async.sim.fields import Json, Reading, overlaid
 from alma_async.sim.tally import Tally
 
 _INSTITUTION = "0004711"
@@ -34,6 +34,10 @@ class Records:
         new = object_id(prefix, self._number)
         self.tally.created[new] += 1
         return new
+
+    def meant(self, old: Json, sent: Json) -> Json:
+        """The whole object that a PUT over an old one asks for."""
+        return overlaid(old, sent) if self.config.put == "keeps" else sent
 
     def updated(self, object_id: str) -> None:
         self.tally.updated[object_id] += 1

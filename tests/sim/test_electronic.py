@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import pytest
 
 from alma_async.sim import DEMO_COLLECTION, DEMO_SERVICE, Config, World
 from alma_async.sim.codes import Refusal
+from alma_async.sim.fields import Json
 from alma_async.sim.paging import Page
 
 COLLECTION: dict[str, Any] = {"public_name": "Journals", "type": {"value": "0"}}
@@ -198,3 +201,107 @@ def test_months_come_in_two_ages() -> None:
     assert old["from_month"] == {"value": "2", "desc": "2"}
     assert old["until_day"] == {"value": "", "desc": None}
     assert old["from_year"] == "1913"
+
+
+KEPT: dict[str, Any] = {
+    "public_note": "On campus",
+    "internal_description": "Ours",
+    "authentication_note": "Log in",
+    "group_settings": [{"public_name": "Staff"}],
+}
+
+
+def put(world: World, kind: str) -> Callable[[Json], Json]:
+    """A PUT over an object of this kind that has something in every sort of field."""
+    if kind == "collection":
+        more = {
+            "activation_date": "2024-01-02",
+            "language": {"value": "en"},
+            "interface": {"name": "Their site"},
+        }
+        made = world.electronic.create_collection(COLLECTION | KEPT | more)
+        return lambda sent: world.electronic.update_collection(made["id"], sent)
+    if kind == "service":
+        more = {"active_from_date": "2024-01-02", "url_type": {"value": "static"}}
+        made = world.electronic.create_service(DEMO_COLLECTION, SERVICE | KEPT | more)
+        return lambda sent: world.electronic.update_service(DEMO_COLLECTION, made["id"], sent)
+    more = {
+        "resource_metadata": {"mms_id": {"value": "991000000000001"}},
+        "availability": {"value": "11"},
+        "activation_date": "2024-01-02",
+        "linking_details": {"static_url": "jkey=https://example.org/a", "proxy_enabled": {"value": "true"}},
+        "coverage_details": {
+            "local_date_coverage_parameters": [{"from_year": "1999"}],
+            "local_embargo_information": {"embargo_operator": {"value": "<"}, "number_of_years": "1"},
+        },
+    }
+    path = (DEMO_COLLECTION, DEMO_SERVICE)
+    made = world.portfolios.create(*path, KEPT | more, now=0.0)
+    return lambda sent: world.portfolios.update(*path, made["id"], sent, now=0.0)
+
+
+KINDS = ("collection", "service", "portfolio")
+
+
+@pytest.fixture
+def keeping() -> World:
+    return World.demo(Config(put="keeps", coverage_in_post=True))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_put_leaves_out_stays_where_it_is_told_to(keeping: World, kind: str) -> None:
+    """Under that reading an empty PUT, one of nulls and one of nulls in objects change nothing at any depth."""
+    update = put(keeping, kind)
+    before = deepcopy(update({}))
+    nulls: Json = {
+        name: None for name in before if not name.endswith("_date") and name != "public_access_model"
+    }
+    inner: Json = {name: dict.fromkeys(value) for name, value in before.items() if isinstance(value, dict)}
+    for sent in ({}, nulls, inner):
+        assert update(sent) == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_empty_clears_where_the_rest_stays(keeping: World, kind: str) -> None:
+    """``""`` clears a text, ``[]`` a list, null or ``""`` a date, and nothing else changes."""
+    update = put(keeping, kind)
+    before = deepcopy(update({}))
+    day = "active_from_date" if kind == "service" else "activation_date"
+    for name, cleared in (("public_note", ""), ("group_settings", []), (day, None), (day, "")):
+        after = deepcopy(update({name: cleared}))
+        assert after[name] in ("", [], None)
+        assert {**after, name: before[name]} == before
+        update(before)
+        assert update({}) == before
+
+
+def test_a_part_of_an_object_is_put_where_the_rest_stays(keeping: World) -> None:
+    """Members of linking and coverage details are taken one by one; a coded value changes with its description."""
+    update = put(keeping, "portfolio")
+    before = deepcopy(update({}))
+    after = update(
+        {
+            "availability": {"value": "10"},
+            "linking_details": {"proxy_enabled": {"value": ""}},
+            "coverage_details": {
+                "local_embargo_information": {"embargo_operator": "", "number_of_years": ""}
+            },
+        }
+    )
+    assert after["availability"] == {"value": "10", "desc": "Not Available"}
+    assert after["linking_details"] == before["linking_details"] | {
+        "proxy_enabled": {"value": "false", "desc": "No"}
+    }
+    assert after["coverage_details"] == before["coverage_details"] | {"local_embargo_information": None}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_put_replaces_by_default(world: World, kind: str) -> None:
+    """What is left out of a PUT is cleared, at every depth."""
+    update = put(world, kind)
+    after = update({"public_name": "N", "type": {"value": "0"}} if kind == "collection" else SERVICE)
+    assert not any(after[name] for name in KEPT)
+    assert not any(value for name, value in after.items() if name.endswith("_date"))
+    if kind == "portfolio":
+        assert after["linking_details"]["static_url"] == ""
+        assert after["coverage_details"]["local_date_coverage_parameters"] == []
