@@ -8,6 +8,7 @@ import pytest
 from alma_async import (
     BadAnswer,
     DeadlineExceeded,
+    InvalidRequest,
     LocalBudget,
     NotFound,
     NotSent,
@@ -58,6 +59,11 @@ class Witness:
         ("truncate", {}),
         ("server_error", {"status": 503, "html": True}),
         ("server_error", {"status": 500}),
+        ("server_error", {"status": 503, "code": "ROUTING_ERROR"}),
+        ("server_error", {"status": 502, "code": "NEVER_SEEN"}),
+        ("server_error", {"status": 504, "code": "60121"}),
+        ("server_error", {"status": 503, "code": "UNAUTHORIZED"}),
+        ("server_error", {"status": 408, "code": "INVALID_REQUEST"}),
         ("refuse", {}),
         ("stall", {"delay": 100.0}),
     ],
@@ -82,8 +88,12 @@ async def test_reads_are_tried_again(kind, how):
         ("server_error", {}, 0),
         ("stall", {"delay": 500.0, "commit": True}, 1),
         ("redirect", {}, 0),
+        ("server_error", {"commit": True, "status": 503, "code": "ROUTING_ERROR"}, 1),
+        ("server_error", {"commit": True, "status": 502, "code": "60159"}, 1),
+        ("server_error", {"commit": True, "status": 504, "code": "UNAUTHORIZED"}, 1),
+        ("server_error", {"commit": True, "status": 408, "code": "INVALID_REQUEST"}, 1),
         ("error", {"code": "60164", "commit": True}, 1),
-        ("error", {"code": "99999999"}, 0),
+        ("error_in_200", {"code": "99999999", "commit": True}, 1),
     ],
 )
 async def test_a_create_is_never_sent_again_blindly(kind, how, made):
@@ -183,6 +193,31 @@ async def test_a_stale_page_of_a_proxy_is_a_bad_answer():
     async with institution(faults=rule("html_200", times=None)) as (_, alma):
         with pytest.raises(BadAnswer):
             await alma.electronic.collections.get(C)
+
+
+@pytest.mark.parametrize("code", ["401664", "40166415", "402265", "BAD_REQUEST", "NEVER_SEEN"])
+@pytest.mark.parametrize("status", [400, 404, 422])
+async def test_a_refusal_with_any_code_is_a_refusal(status, code):
+    """Alma's own error under 4xx ends a write as refused, listed or not: sent once, witnessed as rejected."""
+    witness = Witness()
+    faults = rule("server_error", status=status, code=code, method="POST", times=None)
+    async with institution(faults=faults) as (server, alma):
+        with pytest.raises(InvalidRequest) as caught:
+            await alma.with_options(witness=witness).electronic.portfolios.create(C, S, title())
+        assert (caught.value.code, caught.value.status) == (code, status)
+        assert len(server.world.tally.received) == 1
+    assert witness.log == ["intend", "rejected"]
+
+
+@pytest.mark.parametrize("code", ["GENERAL_ERROR", "ROUTING_ERROR", "60121", "NEVER_SEEN"])
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+async def test_a_read_that_meets_a_lasting_fault_is_no_wrong_request(status, code):
+    """A read is tried again whatever code a 5xx names, and then fails as the server's fault, not as ours."""
+    async with institution(faults=rule("server_error", status=status, code=code, times=None)) as (server, alma):
+        with pytest.raises(ServerFault) as caught:
+            await alma.electronic.collections.get(C)
+        assert (type(caught.value), caught.value.code) == (ServerFault, code)
+        assert len(server.world.tally.received) > 1
 
 
 async def test_faults_end_after_some_attempts():

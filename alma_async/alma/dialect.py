@@ -14,7 +14,7 @@ from alma_async.errors import BadAnswer
 from alma_async.settings import Secret
 from alma_async.wire.messages import Request, Response, Signals
 from alma_async.wire.outcome import Done, Failed, Outcome, OutcomeClass, Reason
-from alma_async.wire.reading import failed, first_words, retry_after, server_time
+from alma_async.wire.reading import failed, first_words, is_server_fault, retry_after, server_time
 
 __all__ = ["AlmaDialect"]
 
@@ -25,7 +25,6 @@ _STATUS: Final[Mapping[int, tuple[OutcomeClass, Reason]]] = {
     403: (OutcomeClass.NOT_PROCESSED, Reason.KEY),
     404: (OutcomeClass.UNKNOWN, Reason.BAD_ANSWER),
     405: (OutcomeClass.REJECTED, Reason.INVALID),
-    408: (OutcomeClass.UNKNOWN, Reason.SERVER),
     413: (OutcomeClass.REJECTED, Reason.INVALID),
     415: (OutcomeClass.REJECTED, Reason.INVALID),
     429: (OutcomeClass.NOT_PROCESSED, Reason.THROTTLED),
@@ -113,6 +112,6 @@ def _good(request: Request, response: Response, data: Any) -> Outcome:
 
 
 def _by_status(status: int) -> tuple[OutcomeClass, Reason]:
-    if status >= 500:
+    if is_server_fault(status):
         return OutcomeClass.UNKNOWN, Reason.SERVER
     return _STATUS.get(status, (OutcomeClass.UNKNOWN, Reason.BAD_ANSWER))

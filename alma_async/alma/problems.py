@@ -1,35 +1,40 @@
 """Alma's error codes and error bodies: what a refusal means. Rules are data; this is the one place that reads them.
 
-Codes come from Ex Libris' OpenAPI documents (documented) but for the gateway's words, which clients quote. A code is
-judged before the status, since statuses vary (429 or 400 for the same threshold) and "not found" is a 400. Codes are
-not unique between calls (60122, 60172): only what holds for every call that uses a code is decided here.
+Codes come from Ex Libris' OpenAPI documents (documented) but for the gateway's words, which clients quote. Below 5xx a
+code is judged before the status, since statuses vary (429 or 400 for the same threshold) and "not found" is a 400. Under
+5xx only a threshold proves anything. Codes are not unique between calls (60122, 60172): only what holds for every call
+that uses a code is decided here.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from xml.etree import ElementTree as ET
 
 from alma_async.errors import BadAnswer, Problem
 from alma_async.wire.codec import loads
 from alma_async.wire.outcome import OutcomeClass, Reason
+from alma_async.wire.reading import is_server_fault
 
 __all__ = ["read_body", "verdict"]
 
 _REJECTED, _UNKNOWN, _SPARED = OutcomeClass.REJECTED, OutcomeClass.UNKNOWN, OutcomeClass.NOT_PROCESSED
 
-# Gateway words, quoted by several clients; "refused without processing" is reported by one (inferred for the daily
-# threshold).
-_WORDS: Final[Mapping[str, tuple[OutcomeClass, Reason]]] = {
+_Verdict: TypeAlias = tuple[OutcomeClass, Reason]
+
+# The gateway's words that say by themselves that nothing was carried out, under any status: "refused without processing" is
+# reported by one client (inferred for the daily threshold).
+_THRESHOLDS: Final[Mapping[str, _Verdict]] = {
     "PER_SECOND_THRESHOLD": (_SPARED, Reason.THROTTLED),
     "DAILY_THRESHOLD": (_SPARED, Reason.QUOTA),
+}
+
+# Its other words, quoted by several clients, and the guard's codes. Those that only repeat their status are not listed.
+_WORDS: Final[Mapping[str, _Verdict]] = {
     "UNAUTHORIZED": (_SPARED, Reason.KEY),
     "FORBIDDEN": (_SPARED, Reason.KEY),
-    "INVALID_REQUEST": (_SPARED, Reason.INVALID),
-    "ROUTING_ERROR": (_SPARED, Reason.INVALID),
-    "REQUEST_TOO_LARGE": (_SPARED, Reason.INVALID),
     "NOT_FOUND": (_REJECTED, Reason.NOT_FOUND),
     "GENERAL_ERROR": (_UNKNOWN, Reason.SERVER),
     "INTERNAL_SERVER_ERROR": (_UNKNOWN, Reason.SERVER),
@@ -46,18 +51,18 @@ _INVALID: Final = """
     60131 60132 60133 60134 60135 60137 60138 60142 60143 60144 60145 60146 60147 60148 60150 60152 60153 60154
     60157 60158 60159 60161 60166 60167 60168 60169 60170 60171 60172 60174 60175 60176 60204 60205 60209 60210
     60223 60289 60296 60311 60332 60335 60336 60353 60354 60355 60356 60357 60358 60359 60360 200797 300465 402215
-    402217 402220 402221 402228 402229 402231 402248 402249 402261 402262 402263 402266 402267 402269 402270 402469
-    40166410 500127
+    402217 402220 402221 402228 402229 402231 402248 402249 402261 402262 402263 402265 402266 402267 402269 402270
+    402469 40166410 500127
 """
 
 # "Operation failed": named as internal failures, which may follow a partial effect (inferred); a write is then of
 # unknown outcome.
 _FAILED: Final = """
     60139 60140 60141 60149 60155 60156 60162 60163 60164 60165 60206 60222 60333 60334 402219 402224 402225 402226
-    402265 402282 402119 40166408 401652
+    402282 402119 40166408 401652
 """
 
-_CODES: Final[Mapping[str, tuple[OutcomeClass, Reason]]] = {
+_CODES: Final[Mapping[str, _Verdict]] = {
     **dict.fromkeys(_NOT_FOUND.split(), (_REJECTED, Reason.NOT_FOUND)),
     **dict.fromkeys(_INVALID.split(), (_REJECTED, Reason.INVALID)),
     **dict.fromkeys(_FAILED.split(), (_UNKNOWN, Reason.SERVER)),
@@ -78,15 +83,32 @@ _RANK: Final = (
 )
 
 
-def verdict(problems: Iterable[Problem], status: int) -> tuple[OutcomeClass, Reason]:
-    """Class and reason for a list of problems. A code that stands in no table may follow anything: unknown."""
-    verdicts = [_CODES.get(p.code, (_UNKNOWN, Reason.UNLISTED)) for p in problems]
-    if status == 403 and any(reason is Reason.INVALID and cls is _SPARED for cls, reason in verdicts):
-        return (
-            _SPARED,
-            Reason.KEY,
-        )  # reported: a key or address that is not allowed shows as 403 INVALID_REQUEST
-    return min(verdicts, key=lambda v: _RANK.index(v[1]))
+# What a code that says nothing by itself leaves to the status. Alma's own refusal under 4xx changed nothing (recorded).
+_BY_STATUS: Final[Mapping[int, _Verdict]] = {
+    401: (_SPARED, Reason.KEY),
+    403: (_SPARED, Reason.KEY),  # reported: a key or address that is not allowed shows as 403 INVALID_REQUEST
+    429: (_SPARED, Reason.THROTTLED),
+}
+
+
+def verdict(problems: Iterable[Problem], status: int) -> _Verdict:
+    """Class and reason for the problems that an answer lists; what one of them leaves unknown is unknown."""
+    verdicts = [_verdict(problem.code, status) for problem in problems]
+    cls, reason = min(verdicts, key=lambda verdict: _RANK.index(verdict[1]))
+    return (_UNKNOWN if any(each is _UNKNOWN for each, _ in verdicts) else cls), reason
+
+
+def _verdict(code: str, status: int) -> _Verdict:
+    """A server fault proves nothing, whatever code it names: ROUTING_ERROR was reported time and again of work that was done."""
+    if code in _THRESHOLDS:
+        return _THRESHOLDS[code]
+    if is_server_fault(status):
+        return _UNKNOWN, Reason.SERVER
+    if code in _CODES:
+        return _CODES[code]
+    if 400 <= status < 500:
+        return _BY_STATUS.get(status, (_REJECTED, Reason.INVALID))
+    return _UNKNOWN, Reason.UNLISTED
 
 
 def read_body(body: bytes) -> tuple[Any, tuple[Problem, ...]]:

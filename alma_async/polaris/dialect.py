@@ -4,6 +4,9 @@ Order of judging: the status; then whether a good answer is an object and carrie
 400, 401, 403, 404. How errors are written is documented nowhere: ``ErrorCode`` and ``Message`` were seen in another client's
 fixtures, ``ModelState`` is a habit of ASP.NET (inferred). A stack trace that comes with them is never shown.
 
+A 5xx is never proof that nothing was done, whatever it says. Any other 4xx is a refusal, which changed nothing (inferred), as
+long as it is not the page of something in between: Polaris answers with an object, or with nothing.
+
 Polaris states no limits and sends no header about any, so nothing here steers the governor but a 429, which only a proxy
 before it could send (inferred).
 """
@@ -18,21 +21,17 @@ from alma_async.version import __version__
 from alma_async.wire.codec import loads
 from alma_async.wire.messages import Request, Response, Signals
 from alma_async.wire.outcome import Done, Failed, Outcome, OutcomeClass, Reason
-from alma_async.wire.reading import failed, first_words, retry_after
+from alma_async.wire.reading import failed, first_words, is_server_fault, retry_after
 
 __all__ = ["PolarisDialect"]
 
 _STATUS: Final[Mapping[int, tuple[OutcomeClass, Reason]]] = {
-    400: (OutcomeClass.REJECTED, Reason.INVALID),
     401: (OutcomeClass.NOT_PROCESSED, Reason.LOGIN),
     403: (OutcomeClass.NOT_PROCESSED, Reason.KEY),
     404: (OutcomeClass.REJECTED, Reason.NOT_FOUND),
-    405: (OutcomeClass.REJECTED, Reason.INVALID),
-    411: (OutcomeClass.REJECTED, Reason.INVALID),
-    413: (OutcomeClass.REJECTED, Reason.INVALID),
-    415: (OutcomeClass.REJECTED, Reason.INVALID),
     429: (OutcomeClass.NOT_PROCESSED, Reason.THROTTLED),
 }
+_ANYBODYS: Final = (401, 403, 429)  # mean the same in a page
 
 _ADVICE: Final[Mapping[Reason, str]] = {
     Reason.LOGIN: (
@@ -71,7 +70,7 @@ class PolarisDialect:
         """What an answer means; see the module's docstring for the order."""
         if 200 <= response.status < 300:
             return _good(request, response)
-        cls, reason = _by_status(response.status)
+        cls, reason = _by_status(response)
         problems, detail = _said(response)
         return failed(response, cls, reason, detail, problems=problems, advice=_ADVICE.get(reason))
 
@@ -81,15 +80,21 @@ class PolarisDialect:
         return Signals(throttled="second" if throttled else None, retry_after=retry_after(response))
 
 
-def _by_status(status: int) -> tuple[OutcomeClass, Reason]:
-    if status >= 500:
+def _by_status(response: Response) -> tuple[OutcomeClass, Reason]:
+    status, is_page = response.status, _start(response) not in (b"{", b"")
+    if is_server_fault(status):
         return OutcomeClass.UNKNOWN, Reason.SERVER
-    return _STATUS.get(status, (OutcomeClass.UNKNOWN, Reason.BAD_ANSWER))
+    if not 400 <= status < 500 or (is_page and status not in _ANYBODYS):
+        return OutcomeClass.UNKNOWN, Reason.BAD_ANSWER
+    return _STATUS.get(status, (OutcomeClass.REJECTED, Reason.INVALID))
+
+
+def _start(response: Response) -> bytes:
+    return response.body[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
 
 
 def _good(request: Request, response: Response) -> Outcome:
-    start = response.body[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
-    if start not in (b"{", b""):
+    if _start(response) not in (b"{", b""):
         told = f"The answer is no JSON object: {first_words(response)}"
         return failed(response, OutcomeClass.UNKNOWN, Reason.BAD_ANSWER, told)
     try:
@@ -107,7 +112,7 @@ def _good(request: Request, response: Response) -> Outcome:
 
 def _said(response: Response) -> tuple[tuple[Problem, ...], str]:
     """The problem that a refusal names with a code, or else its words; of an object only those members that are for people."""
-    if not response.body[:64].lstrip().startswith(b"{"):
+    if _start(response) != b"{":
         return (), first_words(response)
     try:
         data = loads(response.body)

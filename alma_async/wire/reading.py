@@ -13,7 +13,7 @@ from alma_async.errors import Problem
 from alma_async.wire.messages import Response
 from alma_async.wire.outcome import Failed, OutcomeClass, Reason
 
-__all__ = ["failed", "first_words", "retry_after", "server_time"]
+__all__ = ["failed", "first_words", "is_server_fault", "retry_after", "server_time"]
 
 
 def failed(
@@ -36,6 +36,11 @@ def failed(
         retry_after=retry_after(response),
         advice=advice,
     )
+
+
+def is_server_fault(status: int) -> bool:
+    """Whether a status says that the server failed, or gave up waiting (408): what was asked for may be done all the same."""
+    return status >= 500 or status == 408  # noqa: PLR2004
 
 
 def first_words(response: Response) -> str:

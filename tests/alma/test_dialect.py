@@ -63,12 +63,15 @@ def test_thresholds_by_code_under_any_status_and_shape(shape, status):
         (400, listed("402203"), OutcomeClass.REJECTED, Reason.NOT_FOUND),
         (400, listed("60159"), OutcomeClass.REJECTED, Reason.INVALID),
         (400, listed("60164"), OutcomeClass.UNKNOWN, Reason.SERVER),
-        (400, listed("424242"), OutcomeClass.UNKNOWN, Reason.UNLISTED),
+        (400, listed("424242"), OutcomeClass.REJECTED, Reason.INVALID),
+        (400, wrapped("BAD_REQUEST"), OutcomeClass.REJECTED, Reason.INVALID),
+        (503, XML.format(code="ROUTING_ERROR"), OutcomeClass.UNKNOWN, Reason.SERVER),
+        (502, listed("NEVER_SEEN"), OutcomeClass.UNKNOWN, Reason.SERVER),
         (400, listed("402223"), OutcomeClass.NOT_PROCESSED, Reason.JOB_THRESHOLD),
         (400, listed("UNAUTHORIZED"), OutcomeClass.NOT_PROCESSED, Reason.KEY),
         (400, "Invalid API Key", OutcomeClass.NOT_PROCESSED, Reason.KEY),
         (403, listed("INVALID_REQUEST"), OutcomeClass.NOT_PROCESSED, Reason.KEY),
-        (400, listed("INVALID_REQUEST"), OutcomeClass.NOT_PROCESSED, Reason.INVALID),
+        (400, listed("INVALID_REQUEST"), OutcomeClass.REJECTED, Reason.INVALID),
         (401, "<html><h1>HTTP Status 401</h1></html>", OutcomeClass.NOT_PROCESSED, Reason.KEY),
         (400, "<html>proxy</html>", OutcomeClass.UNKNOWN, Reason.BAD_ANSWER),
         (500, listed("GENERAL_ERROR"), OutcomeClass.UNKNOWN, Reason.SERVER),
@@ -155,7 +158,7 @@ def test_recorded_errors_are_read():
         "error_429_per_second_xml.xml": Reason.THROTTLED,
         "error_daily_threshold_xml.xml": Reason.QUOTA,
         "error_400_unauthorized_gateway.xml": Reason.KEY,
-        "shape_error_web_service_result_wrapped.json": Reason.UNLISTED,
+        "shape_error_web_service_result_wrapped.json": Reason.INVALID,
     }
     for name, reason in expected.items():
         outcome = judge(400, (folder / name).read_bytes())

@@ -193,6 +193,18 @@ async def test_a_lost_start_of_a_scheduled_job_is_not_guessed_at():
         assert calls(server, "{job}", method="POST") == 1
 
 
+@pytest.mark.parametrize("code", ["ROUTING_ERROR", "402222", "402216", "INVALID_REQUEST"])
+async def test_a_start_that_a_fault_hides_is_found_by_its_name(code):
+    """A 5xx after the job was started, whatever it names: one run, which two submissions under one key both return."""
+    hidden = sim.Fault("server_error", commit=True, status=503, code=code)
+    rule = sim.Rule(hidden, method="POST", path=f"jobs/{JOB}")
+    async with institution(faults=sim.FaultPlan(rules=[rule])) as (server, alma):
+        given = {"set_id": await a_set_of(alma)}
+        runs = [await alma.jobs.submit(JOB, given, key="tonight") for _ in range(2)]
+        assert [run.id for run in server.world.jobs.runs] == [runs[0].instance_id]
+        assert runs[0].instance_id == runs[1].instance_id
+
+
 async def test_other_limits_of_an_institution_are_kept_to():
     """With two running and one start an hour said, the second start of a job and the third job wait, and Alma refuses none."""
     said = {"job_limits": JobLimits(running=2, starts=1)}

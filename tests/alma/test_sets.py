@@ -179,7 +179,9 @@ def on_create(kind, **fault):
         {"kind": "truncate"},
         {"kind": "server_error", "commit": True},
         {"kind": "server_error", "commit": False},
-        {"kind": "error", "code": "402265", "commit": True},
+        {"kind": "server_error", "commit": True, "status": 503, "code": "ROUTING_ERROR"},
+        {"kind": "server_error", "commit": False, "status": 504, "code": "402262"},
+        {"kind": "error", "code": "402119", "commit": True},
         {"kind": "commit_late", "delay": 0.05},
         {"kind": "commit_late", "delay": 0.3},
         {"kind": "commit_late", "delay": 60.0},
@@ -191,6 +193,17 @@ async def test_a_lost_answer_makes_one_set(fault):
         created = await alma.sets.create(a_set())
         await alma.clock.sleep(120)
         assert [one.id for one in server.world.sets.all.values()] == [created.id]
+
+
+async def test_a_combine_whose_gateway_gave_up_waiting_is_done():
+    """503 ROUTING_ERROR after the work was done, as combining was reported to end: the set is found by its name, sent once."""
+    gave_up = on_create("server_error", commit=True, status=503, code="ROUTING_ERROR")
+    async with institution() as (server, alma):
+        ids = [(await alma.sets.create(a_set(name))).id for name in ("one", "two")]
+        server.faults.plan = gave_up
+        both = await alma.sets.combine(a_set("both"), "OR", *ids)
+        assert sorted(one.id for one in server.world.sets.all.values()) == sorted([*ids, both.id])
+        assert server.world.tally.routes["POST /almaws/v1/conf/sets"] == 3
 
 
 async def test_what_was_found_is_not_sent_again():

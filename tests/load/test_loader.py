@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from alma_async import AlmaClient, ConfigurationError, LocalBudget, Unauthorized, sim
-from alma_async.load import InputError, Load, read_rows
+from alma_async.load import InputError, Load, read_rows, undo_rows
 from alma_async.load.entries import State
 from alma_async.load.journal import Journal
 from alma_async.load.report import write_report
@@ -358,6 +358,33 @@ async def test_what_was_made_and_then_refused_is_for_a_person(titles, tmp_path):
             entries = journal.entries()
         assert {entry.portfolio_id for entry in entries} == set(server.world.portfolios.all)
         assert {(entry.action, entry.code) for entry in entries} == {("created", "60110")}
+
+
+@pytest.mark.parametrize("code", ["ROUTING_ERROR", "60159", "UNAUTHORIZED", "NEVER_SEEN"])
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+async def test_writes_that_a_fault_hides_are_found(titles, tmp_path, method, code):
+    """Where each write is done and then answered by a 5xx, whatever it names: nothing is rejected, doubled, or left by undo."""
+    hidden = sim.Fault("server_error", commit=True, status=503, code=code)
+    faults = sim.FaultPlan(rules=[sim.Rule(hidden, method=method, times=3)])
+    async with institution(faults=faults) as (server, alma):
+        report = await load_into(alma, tmp_path).run(titles(3))
+        assert (report.created, report.rejected, report.review) == (3, 0, 0)
+        assert held(server) == each_once(3)
+        back = Load(alma, collection_id=C, service_id=S, journal=tmp_path / "back.load", action="undo")
+        await back.run(undo_rows(tmp_path / "j" / "a.load"))
+        assert held(server) == {}
+
+
+@pytest.mark.parametrize("code", ["401664", "40166415", "BAD_REQUEST"])
+async def test_a_refusal_that_no_table_lists_ends_its_row(titles, tmp_path, code):
+    """A row that Alma refuses by an unlisted code is rejected with it at once: sent one time, nothing to look for."""
+    refusal = sim.Rule(sim.Fault("error", code=code), method="POST", times=None)
+    async with institution(faults=sim.FaultPlan(rules=[refusal])) as (server, alma):
+        report = await load_into(alma, tmp_path).run(titles(3))
+        assert (report.rejected, report.review, report.exit_code) == (3, 0, 1)
+        with Journal(tmp_path / "j" / "a.load") as journal:
+            assert {(entry.state, entry.code) for entry in journal.entries()} == {(State.REJECTED, code)}
+        assert sum(n for route, n in server.world.tally.routes.items() if route.startswith("POST")) == 3
 
 
 async def test_codes_of_answers_that_were_overcome_are_not_kept(titles, tmp_path):

@@ -29,16 +29,31 @@ def judged(status, body=b"", *, request=MAKE, **headers):
         (413, OutcomeClass.REJECTED, Reason.INVALID),
         (429, OutcomeClass.NOT_PROCESSED, Reason.THROTTLED),
         (302, OutcomeClass.UNKNOWN, Reason.BAD_ANSWER),
-        (408, OutcomeClass.UNKNOWN, Reason.BAD_ANSWER),
-        (409, OutcomeClass.UNKNOWN, Reason.BAD_ANSWER),
+        (408, OutcomeClass.UNKNOWN, Reason.SERVER),
+        (409, OutcomeClass.REJECTED, Reason.INVALID),
+        (422, OutcomeClass.REJECTED, Reason.INVALID),
         (500, OutcomeClass.UNKNOWN, Reason.SERVER),
         (503, OutcomeClass.UNKNOWN, Reason.SERVER),
     ],
 )
 def test_each_status(status, cls, reason):
-    """A write is harmless only under a status that says so; whatever is not listed may follow anything."""
+    """Polaris' own 4xx is a refusal; a server's fault or what is no answer may follow anything."""
     outcome = judged(status, {"Message": "No."})
     assert (outcome.outcome, outcome.reason, outcome.detail) == (cls, reason, "No.")
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 409, 413, 422, 451, 500, 502, 503])
+def test_a_page_in_between_proves_nothing(status):
+    """A proxy's page is no refusal of Polaris': a creation may have happened."""
+    assert judged(status, b"<html>No.</html>").outcome is OutcomeClass.UNKNOWN
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 599, 408])
+@pytest.mark.parametrize("code", [60028, 0, "NOT_FOUND", "PER_SECOND_THRESHOLD"])
+def test_a_server_fault_proves_nothing_whatever_it_says(status, code):
+    """No code under 5xx is known to stand for a refusal."""
+    outcome = judged(status, {"ErrorCode": code, "Message": "No."})
+    assert (outcome.outcome, outcome.reason) == (OutcomeClass.UNKNOWN, Reason.SERVER)
 
 
 @pytest.mark.parametrize("request_", [MAKE, READ])
