@@ -213,7 +213,8 @@ async def test_a_refusal_with_any_code_is_a_refusal(status, code):
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 async def test_a_read_that_meets_a_lasting_fault_is_no_wrong_request(status, code):
     """A read is tried again whatever code a 5xx names, and then fails as the server's fault, not as ours."""
-    async with institution(faults=rule("server_error", status=status, code=code, times=None)) as (server, alma):
+    faults = rule("server_error", status=status, code=code, times=None)
+    async with institution(faults=faults) as (server, alma):
         with pytest.raises(ServerFault) as caught:
             await alma.electronic.collections.get(C)
         assert (type(caught.value), caught.value.code) == (ServerFault, code)

@@ -2,7 +2,7 @@
 
 A wrong collection, a right that is missing or a column that means something else has every row refused, and fifty thousand
 equal refusals would burn the day's calls for nothing. What the reader refused was never sent and does not count; a code that
-is in no table leaves its row unknown, and counts.
+names a failure inside Alma leaves its row unknown, and counts. A server fault has no code here: it is an outage's to wait out.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from alma_async.load.rows import Row
 from alma_async.load.writer import Writer
 from alma_async.wire.codec import dumps, unstructure
 from alma_async.wire.outcome import Done, Failed, Outcome, OutcomeClass, Reason
+from alma_async.wire.reading import is_server_fault
 
 __all__ = ["Steps", "Witnessed", "is_whole"]
 
@@ -172,11 +173,12 @@ class Witnessed:
 
 
 def _told(failed: Failed) -> dict[str, str | None]:
-    first = failed.problems[0] if failed.problems else None
+    """What the answer says of the row. The code of a server fault says nothing of it: the same would be said of any."""
+    first = failed.problems[0] if failed.problems and not is_server_fault(failed.status or 0) else None
     tracking = next((p.tracking_id for p in failed.problems if p.tracking_id), None)
     return {
         "code": first.code if first else None,
-        "message": (first.message if first else failed.detail) or failed.reason.value,
+        "message": failed.said or failed.reason.value,
         "tracking_id": tracking,
     }
 

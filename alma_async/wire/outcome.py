@@ -77,6 +77,11 @@ class Failed:
         """Whether it is proved that the send changed nothing."""
         return self.outcome is not OutcomeClass.UNKNOWN
 
+    @property
+    def said(self) -> str:
+        """The server's first message, or else what is known of the failure."""
+        return self.problems[0].message.strip() if self.problems else self.detail
+
 
 Outcome: TypeAlias = Done | Failed
 
@@ -113,7 +118,7 @@ _UNTIL: Final = (errors.RateLimited, errors.QuotaExhausted, errors.JobThresholdR
 
 def error_of(request: Request, failed: Failed, *, retry_at: datetime | None = None) -> AlmaError:
     """The exception for a failure that is not tried again."""
-    said = failed.problems[0].message.strip() if failed.problems else failed.detail
+    said = failed.said
     facts: dict[str, Any] = {
         "errors": failed.problems,
         "status": failed.status,

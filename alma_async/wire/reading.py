@@ -40,7 +40,7 @@ def failed(
 
 def is_server_fault(status: int) -> bool:
     """Whether a status says that the server failed, or gave up waiting (408): what was asked for may be done all the same."""
-    return status >= 500 or status == 408  # noqa: PLR2004
+    return status >= 500 or status == 408
 
 
 def first_words(response: Response) -> str:

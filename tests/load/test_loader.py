@@ -375,6 +375,18 @@ async def test_writes_that_a_fault_hides_are_found(titles, tmp_path, method, cod
         assert held(server) == {}
 
 
+@pytest.mark.parametrize("code", ["GENERAL_ERROR", "ROUTING_ERROR"])
+@pytest.mark.parametrize("commit", [False, True])
+async def test_server_faults_in_a_row_are_no_refusals(titles, tmp_path, code, commit):
+    """A gateway that fails in Alma's own words for some seconds is waited out like any outage: no mass refusal, nothing doubled."""
+    fault = sim.Fault("server_error", commit=commit, status=503, code=code)
+    faults = sim.FaultPlan(rules=[sim.Rule(fault, nth=20, times=60)])
+    async with institution(faults=faults, latency=0.25) as (server, alma):
+        report = await load_into(alma, tmp_path).run(titles(100))
+        assert (report.created, report.stopped) == (100, None)
+        assert held(server) == each_once(100)
+
+
 @pytest.mark.parametrize("code", ["401664", "40166415", "BAD_REQUEST"])
 async def test_a_refusal_that_no_table_lists_ends_its_row(titles, tmp_path, code):
     """A row that Alma refuses by an unlisted code is rejected with it at once: sent one time, nothing to look for."""
