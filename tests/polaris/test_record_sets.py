@@ -208,7 +208,7 @@ async def test_ids_stay_in_their_place(wrong):
         ("truncate", {}, 1),
         ("bad_json", {}, 1),
         ("html_200", {"commit": True}, 1),
-        ("server_error", {"commit": True, "html": True, "status": 503}, 1),
+        ("server_error", {"commit": True, "form": "html", "status": 503}, 1),
         ("server_error", {"status": 500}, 0),
         ("error_in_200", {"commit": True}, 1),
         ("stall", {"delay": 500.0, "commit": True}, 1),
