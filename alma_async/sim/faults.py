@@ -103,6 +103,27 @@ NAMED: Mapping[str, tuple[Fault, ...]] = {
         Fault("server_error", status=503, code="ROUTING_ERROR", form="gateway_xml", commit=False),
     ),
     "strange_5xx": _STRANGE_5XX,
+    # Recorded refusals with codes that the documents of their calls do not list: nothing was changed.
+    "strange_4xx": tuple(
+        Fault("error", code=code, form=form)
+        for code in ("401664", "401604", "40166415", "401688", "402265", "499001")
+        for form in ("json", "wrapped")
+    ),
+    # A body that could not be read.
+    "bad_request": (
+        Fault(
+            "error",
+            code="BAD_REQUEST",
+            form="wrapped",
+            message='Cannot read value "x" as a number (through reference chain: Rest["a"]->Rest["b"])',
+        ),
+    ),
+    # Codes of an operation that failed on its way, perhaps after a part of it or all.
+    "failed": tuple(
+        Fault("error", code=code, commit=commit)
+        for code in ("60163", "60165", "402119", "40166408")
+        for commit in (False, True)
+    ),
 }
 """Faults of Alma by names of their own: the forms of each share its chance."""
 

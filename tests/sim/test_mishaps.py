@@ -89,6 +89,41 @@ async def test_a_server_error_with_a_code_of_no_table() -> None:
     }
 
 
+async def test_a_refusal_with_a_code_of_no_table() -> None:
+    """Recorded codes, in a list or wrapped, under 400, with a tracking id; nothing is done."""
+    codes = set()
+    async with calling(faults=FaultPlan.named({"strange_4xx": 1.0}, seed=1)) as call:
+        for _ in range(60):
+            reply = await post(call)
+            assert (reply.status, created(call)) == (400, 0)
+            listed = reply.json.get("web_service_result", reply.json)["errorList"]["error"]
+            (error,) = listed if isinstance(listed, list) else [listed]
+            assert error["trackingId"]
+            codes.add((error["errorCode"], isinstance(listed, list)))
+    assert {code for code, _ in codes} >= {"401664", "401604", "40166415", "401688", "402265"}
+    assert {form for _, form in codes} == {True, False}
+
+
+async def test_a_body_that_could_not_be_read() -> None:
+    """BAD_REQUEST is wrapped, tells where reading ended, and does nothing."""
+    async with calling(faults=FaultPlan.named({"bad_request": 1.0})) as call:
+        reply = await post(call)
+        error = reply.json["web_service_result"]["errorList"]["error"]
+        assert (reply.status, error["errorCode"], created(call)) == (400, "BAD_REQUEST", 0)
+        assert "through reference chain" in error["errorMessage"]
+
+
+async def test_an_operation_that_failed_on_its_way() -> None:
+    """Codes of failed operations come before and after the effect."""
+    effects = set()
+    async with calling(faults=FaultPlan.named({"failed": 1.0}, seed=2)) as call:
+        for _ in range(30):
+            before = created(call)
+            assert (await post(call)).status == 400
+            effects.add(created(call) - before)
+    assert effects == {0, 1}
+
+
 async def test_an_error_says_what_it_is_told_to() -> None:
     """Status, words and form of an error can be chosen; a code of Alma's own comes with a tracking id."""
     fault = Fault("error", status=409, code="402265", message="Not now.", form="wrapped")
