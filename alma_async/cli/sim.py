@@ -45,6 +45,11 @@ def sim(
     coverage_in_post: Flag = False,
     write_answers: Literal["whole", "without_coverage", "short"] = "whole",
     leave_out_empty: Flag = False,
+    set_jobs: Flag = False,
+    combined_names: Literal["required", "optional", "given"] = "required",
+    combine_seconds: Positive = 0.0,
+    list_lag: Positive = 0.0,
+    gateway_patience: Positive | None = None,
     job_seconds: Positive | None = None,
     seed: int = 0,
     allow_any_key: Flag = False,
@@ -66,6 +71,11 @@ def sim(
     :param coverage_in_post: take the coverage of a new portfolio; by default it is ignored
     :param write_answers: what creates and updates answer of an object
     :param leave_out_empty: answers without the fields that say nothing, as newer ones are
+    :param set_jobs: a set made of others tells the run of the job that fills it
+    :param combined_names: whether combined sets need a name, may have one, or are always named by Alma
+    :param combine_seconds: how long it takes to combine two sets
+    :param list_lag: seconds until lists show a new set or run
+    :param gateway_patience: seconds after which the gateway answers ROUTING_ERROR while the work goes on
     :param job_seconds: how long each run of a job takes; by default minutes, at random
     :param seed: of whatever is random
     :param allow_any_key: take keys that do not begin with sim-
@@ -81,6 +91,11 @@ def sim(
         coverage_in_post=coverage_in_post,
         write_answers=write_answers,
         empty_members=not leave_out_empty,
+        set_jobs=set_jobs,
+        combined_names=combined_names,
+        combine_seconds=combine_seconds,
+        list_lag=list_lag,
+        gateway_patience=gateway_patience,
         seed=seed,
         allow_any_key=allow_any_key,
     )

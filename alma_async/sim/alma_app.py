@@ -37,12 +37,12 @@ from alma_async.sim.world import World
 _REFUSING: Mapping[Kind, str] = {"refuse": "PER_SECOND_THRESHOLD", "daily": "DAILY_THRESHOLD"}
 
 
-def _nowhere(_call: Call) -> Answer:
-    """What leads nowhere is the gateway's to answer, in its own form."""
+def _no_answer() -> Answer:
+    """The gateway's own, in its own form: it leads nowhere, or nothing came in time."""
     return problem("ROUTING_ERROR", style="gateway_xml", status=503)
 
 
-NOWHERE = Route("*", "/{elsewhere:.*}", _nowhere)
+NOWHERE = Route("*", "/{elsewhere:.*}", lambda _call: _no_answer())
 
 
 @attrs.define(kw_only=True)
@@ -79,11 +79,13 @@ class AlmaApp:
             return self._respond(refused, metered=False)
         tally.accept(now)
         body = await request.read()
-        pause = self._pause()
-        if pause > 0.0:
-            await anyio.sleep(pause)
         style = _style(request, fault)
         process = partial(self._process, route, request, body, style)
+        pause, patience = self._pause(request), self.world.config.gateway_patience
+        if patience is not None and pause >= patience:
+            return await self._give_up(request, process, patience=patience, work=pause)
+        if pause > 0.0:
+            await anyio.sleep(pause)
         if fault is None:
             return self._respond(process())
         error = partial(self._error, style)
@@ -119,9 +121,23 @@ class AlmaApp:
         self.world.tally.refuse("UNAUTHORIZED")
         return problem("UNAUTHORIZED", style="gateway_xml")
 
-    def _pause(self) -> float:
-        latency = self.world.config.latency
-        return latency(self._pauses) if callable(latency) else latency
+    def _pause(self, request: web.Request) -> float:
+        config = self.world.config
+        usual = config.latency(self._pauses) if callable(config.latency) else config.latency
+        return usual + (config.combine_seconds if request.query.get("combine") else 0.0)
+
+    async def _give_up(
+        self, request: web.Request, process: Callable[[], Answer], *, patience: float, work: float
+    ) -> web.StreamResponse:
+        """The gateway's answer when it has waited long enough; what was asked for is done all the same."""
+        await anyio.sleep(patience)
+        answered = self._respond(_no_answer())
+        answered.force_close()
+        await answered.prepare(request)
+        await answered.write_eof()
+        await anyio.sleep(work - patience)
+        process()
+        return answered
 
     def _process(self, route: Route, request: web.Request, body: bytes, style: Style) -> Answer:
         """Carry out the operation. From here on the world has changed, whatever becomes of the answer."""

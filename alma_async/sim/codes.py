@@ -163,6 +163,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "PORTFOLIO": "Electronic portfolios",
         "PUBLISHING": "Publishing",
         "REMOTE_STORAGE": "Remote storage",
+        "REPOSITORY": "Repository",
         "RESEARCH_ASSETS": "Research Assets",
         "USERS": "Users",
     },

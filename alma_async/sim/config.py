@@ -67,6 +67,16 @@ class Config:
     """Seconds until a set that is made of others is full; in the second half of them it fills evenly."""
     members_order: Literal["oldest", "newest", "unstable"] = "oldest"
     """Alma documents none. Newest first repeats items while a list grows; unstable shuffles at every change of size."""
+    set_jobs: bool = False
+    """Whether a set that is made of others is filled by a job, and tells its run in `additional_info`."""
+    combined_names: Literal["required", "optional", "given"] = "required"
+    """Whether two sets are combined under a name that must be sent, may be, or is always given by Alma."""
+    combine_seconds: float = 0.0
+    """How long it takes to combine two sets; there is no set before."""
+    list_lag: float = 0.0
+    """Seconds until lists show a new set or a new run of a job."""
+    gateway_patience: float | None = None
+    """Seconds after which the gateway answers ROUTING_ERROR, while the work goes on to its end."""
     in_network: bool = False
     jobs_running: int = 3
     job_starts: int = 5

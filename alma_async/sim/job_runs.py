@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from email.utils import formatdate
 from itertools import accumulate
 from typing import Any
 
@@ -168,6 +169,14 @@ class Run:
 
     def ended(self, now: float) -> bool:
         return now >= self.ends_at
+
+    def reference(self) -> Json:
+        """The run as the answer to what started it tells it."""
+        triggered = formatdate(self.submitted_at, usegmt=True)
+        return {
+            "value": f"Job no. {self.id} triggered on {triggered}",
+            "link": f"{self.job.link}/instances/{self.id}",
+        }
 
     def status(self, now: float) -> str:
         if self.ended(now):

@@ -11,7 +11,6 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from email.utils import formatdate
 
 import attrs
 
@@ -31,6 +30,7 @@ __all__ = ["Jobs"]
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}Z?", re.ASCII)
 _ANY_JOB = "ALL"
+_FILLING = Job(id="M21", name="Fill a set", category="REPOSITORY", submittable=False)
 
 
 @attrs.define
@@ -85,6 +85,12 @@ class Jobs:
         """A run that no call of ours started: a person's, the schedule's (`System`), another integration's (`exl_api`)."""
         return self._start(self.all[job_id], now, submitted_by=submitted_by, duration=duration)
 
+    def fill(self, now: float) -> Run:
+        """The run that fills a set which is made of others."""
+        self.all.setdefault(_FILLING.id, _FILLING)
+        duration = self._records.config.set_fill_delay
+        return self.start_by_others(_FILLING.id, now=now, submitted_by="System", duration=duration)
+
     def instances(self, job_id: str, query: Mapping[str, str], *, now: float) -> Json:
         self._known(job_id)
         page = Page.asked(query)
@@ -95,6 +101,7 @@ class Jobs:
             run
             for run in self.runs.of(job_id)
             if since <= day_of(run.submitted_at)[:10] <= until and status in ("", run.status(now))
+            if now - run.submitted_at >= self._records.config.list_lag
         ]
         return page.envelope("job_instance", (run.answer(now) for run in page.cut(found)), total=len(found))
 
@@ -237,8 +244,4 @@ def _echo(run: Run) -> list[Json]:
 
 
 def _submitted(run: Run) -> Json:
-    triggered = {
-        "value": f"Job no. {run.id} triggered on {formatdate(run.submitted_at, usegmt=True)}",
-        "link": f"{run.job.link}/instances/{run.id}",
-    }
-    return run.job.answer() | {"parameter": _echo(run), "additional_info": triggered}
+    return run.job.answer() | {"parameter": _echo(run), "additional_info": run.reference()}

@@ -141,7 +141,7 @@ ROUTES: tuple[Route, ...] = (
         f"{_BP}/{{portfolio}}",
         lambda c: c.world.portfolios.delete_of_bib(c["mms"], c["portfolio"], bib=c.bib),
     ),
-    Route("GET", _SETS, lambda c: c.world.sets.list(c.query)),
+    Route("GET", _SETS, lambda c: c.world.sets.list(c.query, now=c.now)),
     Route("POST", _SETS, lambda c: c.world.sets.create(c.sent, c.query, now=c.now)),
     Route("GET", _SET, lambda c: c.world.sets.get(c["set"], now=c.now)),
     Route("PUT", _SET, lambda c: c.world.sets.update(c["set"], c.sent, now=c.now)),

@@ -87,7 +87,8 @@ class KeptSet:
     members: Members = attrs.field(factory=dict)
     _coming: Sequence[str] = ()
     _arrived: int = 0
-    _since: float = 0.0
+    since: float = 0.0
+    """When it was made, and began to fill."""
 
     @property
     def id(self) -> str:
@@ -103,11 +104,11 @@ class KeptSet:
 
     def fill(self, ids: Iterable[str], *, now: float) -> None:
         """Promise members."""
-        self._coming, self._since = list(dict.fromkeys(ids)), now
+        self._coming, self.since = list(dict.fromkeys(ids)), now
 
     def settle(self, config: Config, *, now: float) -> None:
         """Let in who has arrived by now; who was removed since does not come again."""
-        due = arrived(len(self._coming), since=self._since, delay=config.set_fill_delay, now=now)
+        due = arrived(len(self._coming), since=self.since, delay=config.set_fill_delay, now=now)
         self.members.update(dict.fromkeys(self._coming[self._arrived : due]))
         self._arrived = max(self._arrived, due)
 

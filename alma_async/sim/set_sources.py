@@ -13,6 +13,8 @@ import attrs
 
 from alma_async.sim.codes import Refusal
 from alma_async.sim.config import Config
+from alma_async.sim.dates import moment_of
+from alma_async.sim.fields import Json
 from alma_async.sim.job_runs import Runs
 from alma_async.sim.set_members import TITLES
 from alma_async.sim.set_objects import KeptSet
@@ -56,6 +58,14 @@ class Sources:
             if any(query.get(parameter) for parameter in parameters):
                 return source(self, query, content)
         return None
+
+    def named(self, query: Mapping[str, str], sent: Json) -> Json:
+        """What was sent, under the name that Alma gives where it gives one: practice, not documented."""
+        rule = self.config.combined_names
+        if not query.get("combine") or rule == "required" or (rule == "optional" and sent.get("name")):
+            return sent
+        operator, first, second = query["combine"], query.get("set1", ""), query.get("set2", "")
+        return sent | {"name": f"Combined: {first} {operator} {second}, {moment_of(self.now)}"}
 
     def from_logical_set(self, query: Mapping[str, str], content: str) -> Ids:
         source = self._named(query, "from_logical_set")

@@ -8,6 +8,7 @@ Inferred: a PUT may not change type or content, and reading a logical set evalua
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from math import inf
 
 import attrs
 
@@ -15,7 +16,7 @@ from alma_async.sim.codes import TABLES, Refusal
 from alma_async.sim.config import Config
 from alma_async.sim.dates import moment_of
 from alma_async.sim.fields import Json, plain, read, with_identity
-from alma_async.sim.job_runs import BY_API, Runs, submitter
+from alma_async.sim.job_runs import BY_API, Run, Runs, submitter
 from alma_async.sim.paging import Page
 from alma_async.sim.portfolios import Portfolios
 from alma_async.sim.queries import parse
@@ -51,10 +52,12 @@ class Sets:
     _runs: Runs
     holdings: Holdings
     all: dict[str, KeptSet] = attrs.field(factory=dict, init=False)
+    filling: Callable[[float], Run | None] = attrs.field(default=lambda _now: None, init=False)
+    """Starts the job that fills a set."""
     rules: dict[str, Callable[[str], bool]] = attrs.field(factory=dict, init=False)
     """Indication rules by name: whether a member passes."""
 
-    def list(self, query: Mapping[str, str]) -> Json:
+    def list(self, query: Mapping[str, str], *, now: float = inf) -> Json:
         page = Page.asked(query)
         wanted = {
             "content": choice(query, "content_type", TABLES["set_content"]),
@@ -65,6 +68,7 @@ class Sets:
             one
             for one in search(query.get("q", ""), self.all.values(), _INDEXES)
             if all(value in ("", one.kept[member]["value"]) for member, value in wanted.items())
+            if now - one.since >= self._config.list_lag
         ]
         return page.envelope("set", map(set_item, page.cut(found)), total=len(found))
 
@@ -75,13 +79,16 @@ class Sets:
         self, sent: Json, query: Mapping[str, str] | None = None, *, now: float, created_by: str = BY_API
     ) -> Json:
         """A new set, empty unless the query names a source; then it fills as time goes by."""
-        kept = self._read_new(sent)
+        sources = self._sources(now)
+        kept = self._read_new(sources.named(query or {}, sent))
         content = kept["content"]["value"]
-        ids = self._sources(now).ids(query or {}, content)
+        ids = sources.ids(query or {}, content)
         if ids is None:
             _check_new_query(kept)
         else:
             kept |= {"type": {"value": "ITEMIZED", "desc": TABLES["set_type"]["ITEMIZED"]}, "query": None}
+            run = self.filling(now) if self._config.set_jobs else None
+            kept |= {"additional_info": run.reference()} if run else {}
         made = KeptSet(self._with_identity(kept, now, created_by))
         self.all[made.id] = made
         made.fill(ids or (), now=now)

@@ -71,6 +71,7 @@ class World:
         holdings = Holdings(self._records, self.electronic, self.portfolios)
         self.sets = Sets(self._records, self.portfolios, runs, holdings)
         self.jobs = Jobs(self._records, self.sets, runs, self.webhooks.began)
+        self.sets.filling = self.jobs.fill
         self.webhooks.reset()
         self.thresholds = Thresholds()
         self.configure(self.config)
