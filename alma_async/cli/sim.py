@@ -45,6 +45,7 @@ def sim(
     coverage_in_post: Flag = False,
     write_answers: Literal["whole", "without_coverage", "short"] = "whole",
     leave_out_empty: Flag = False,
+    odd_fields: Share = 0.0,
     set_jobs: Flag = False,
     combined_names: Literal["required", "optional", "given"] = "required",
     combine_seconds: Positive = 0.0,
@@ -71,6 +72,7 @@ def sim(
     :param coverage_in_post: take the coverage of a new portfolio; by default it is ignored
     :param write_answers: what creates and updates answer of an object
     :param leave_out_empty: answers without the fields that say nothing, as newer ones are
+    :param odd_fields: share of the optional fields in an unusual form: a date with a time, "True", 12.0, a code as plain text
     :param set_jobs: a set made of others tells the run of the job that fills it
     :param combined_names: whether combined sets need a name, may have one, or are always named by Alma
     :param combine_seconds: how long it takes to combine two sets
@@ -91,6 +93,7 @@ def sim(
         coverage_in_post=coverage_in_post,
         write_answers=write_answers,
         empty_members=not leave_out_empty,
+        odd_fields=odd_fields,
         set_jobs=set_jobs,
         combined_names=combined_names,
         combine_seconds=combine_seconds,

@@ -29,7 +29,7 @@ from alma_async.sim.codes import Refusal
 from alma_async.sim.faults import Fault, Faults, Kind
 from alma_async.sim.fields import ROOT
 from alma_async.sim.mishaps import misbehave
-from alma_async.sim.routes import ROUTES, Call, Route
+from alma_async.sim.routes import ROUTES, Call, Route, shifted
 from alma_async.sim.shapes import shaped
 from alma_async.sim.under_way import UnderWay
 from alma_async.sim.world import World
@@ -80,7 +80,8 @@ class AlmaApp:
         tally.accept(now)
         body = await request.read()
         style = _style(request, fault)
-        process = partial(self._process, route, request, body, style)
+        by = fault.by if fault is not None and fault.kind == "shifted" else 0
+        process = partial(self._process, route, request, body, style, by=by)
         pause, patience = self._pause(request), self.world.config.gateway_patience
         if patience is not None and pause >= patience:
             return await self._give_up(request, process, patience=patience, work=pause)
@@ -139,12 +140,14 @@ class AlmaApp:
         process()
         return answered
 
-    def _process(self, route: Route, request: web.Request, body: bytes, style: Style) -> Answer:
+    def _process(
+        self, route: Route, request: web.Request, body: bytes, style: Style, *, by: int = 0
+    ) -> Answer:
         """Carry out the operation. From here on the world has changed, whatever becomes of the answer."""
         now = self.clock()
         call = Call(world=self.world, ids=request.match_info, query=request.query, body=body, now=now)
         try:
-            result = route.run(call)
+            result = shifted(route.run, call, by)
         except Refusal as refusal:
             tracking_id = new_tracking_id(self._ids, now)
             return problem(refusal.code, refusal.message, style=style, tracking_id=tracking_id)

@@ -77,6 +77,9 @@ class Config:
     """Seconds until lists show a new set or a new run of a job."""
     gateway_patience: float | None = None
     """Seconds after which the gateway answers ROUTING_ERROR, while the work goes on to its end."""
+    odd_fields: float = 0.0
+    """Share of the optional members that come in an unusual form, the same ones each time: a date with a time, ``"True"``,
+    ``12.0``, a code as plain text."""
     in_network: bool = False
     jobs_running: int = 3
     job_starts: int = 5

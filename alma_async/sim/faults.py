@@ -27,6 +27,9 @@ Kind = Literal[
     "error_in_200",  # the error list under 200
     "html_200",  # a page under 200
     "bad_json",  # a body that ends early but is complete by its length
+    "nothing",  # `{}` in place of the answer
+    "null_list",  # a page of a list without its items, and with their total
+    "shifted",  # a page as if `by` items had come before it, or gone
     "redirect",  # 302 to another origin
     "gateway_xml",  # answer as usual, but errors as the gateway's XML
     "wrapped",  # answer as usual, but errors wrapped and single
@@ -40,7 +43,19 @@ Kind = Literal[
 
 # What is done although the answer is spoilt, unless the fault says otherwise.
 _COMMITS: frozenset[Kind] = frozenset(
-    {"bad_json", "gateway_xml", "wrapped", "cut_after", "commit_late", "truncate", "stall", "slow"}
+    {
+        "bad_json",
+        "nothing",
+        "null_list",
+        "shifted",
+        "gateway_xml",
+        "wrapped",
+        "cut_after",
+        "commit_late",
+        "truncate",
+        "stall",
+        "slow",
+    }
 )
 
 Form = Literal[Style, "html"]
@@ -70,6 +85,7 @@ class Fault:
     form: Form | None = attrs.field(kw_only=True)
     code: str = attrs.field(default="GENERAL_ERROR", kw_only=True)
     message: str = attrs.field(default="", kw_only=True)
+    by: int = attrs.field(default=-1, kw_only=True)
     delay: float = attrs.field(default=5.0, kw_only=True)
     location: str = attrs.field(default="http://127.0.0.1:9", kw_only=True)
 
@@ -109,6 +125,8 @@ NAMED: Mapping[str, tuple[Fault, ...]] = {
         for code in ("401664", "401604", "40166415", "401688", "402265", "499001")
         for form in ("json", "wrapped")
     ),
+    # Somebody removes or adds something before the page that is being read.
+    "shifting": (Fault("shifted", by=-1), Fault("shifted", by=1)),
     # A body that could not be read.
     "bad_request": (
         Fault(

@@ -79,15 +79,17 @@ def plain(sent: object) -> str:
     value = sent.get("value") if isinstance(sent, dict) else sent
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
     return "" if value is None else str(value)
 
 
 def text(sent: object, _reading: Reading) -> str:
-    return "" if sent is None else str(sent)
+    return str(sent) if isinstance(sent, dict | list) else plain(sent)
 
 
 def flag(sent: object, _reading: Reading) -> bool:
-    return plain(sent) == "true"
+    return plain(sent).lower() == "true"
 
 
 def opaque(sent: object, _reading: Reading) -> object:

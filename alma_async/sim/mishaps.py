@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 import attrs
+import orjson
 from aiohttp import web
 
 from alma_async.sim.answers import Answer, page
@@ -56,10 +57,23 @@ def _spoil(struck: Struck, usual: Answer) -> Answer:
             return page(200, "Sign in to the network")
         case "bad_json":
             return attrs.evolve(usual, body=usual.body[: len(usual.body) // 2] or b'{"portfolio": [')
+        case "nothing":
+            return attrs.evolve(usual, body=b"{}") if usual.status == 200 else usual
+        case "null_list":
+            return _without_items(usual)
         case "redirect":
             return Answer(302, headers={"Location": f"{fault.location}{struck.request.path}"})
         case _:  # only the shape of errors differs, and the style has seen to that
             return usual
+
+
+def _without_items(usual: Answer) -> Answer:
+    """A page whose items got lost on the way."""
+    if b'"total_record_count"' not in usual.body:
+        return usual
+    page: dict[str, Any] = orjson.loads(usual.body)
+    bare = {name: None if isinstance(value, list) else value for name, value in page.items()}
+    return attrs.evolve(usual, body=orjson.dumps(bare))
 
 
 async def _cut(struck: Struck) -> web.StreamResponse:

@@ -74,6 +74,17 @@ class Route:
     run: Callable[[Call], Result]
 
 
+def shifted(run: Callable[[Call], Result], call: Call, by: int) -> Result:
+    """The operation; a later page of a list as if so many items had come before it since, or had gone."""
+    offset = call.page.offset if by else 0
+    if not offset:
+        return run(call)
+    page = run(attrs.evolve(call, query={**call.query, "offset": str(max(0, offset - by))}))
+    if isinstance(page, dict) and "total_record_count" in page:
+        page["total_record_count"] += by
+    return page
+
+
 def _test_get(_call: Call) -> Answer:
     return short_xml(f"GET - OK - institutionCode: {INSTITUTION}")
 

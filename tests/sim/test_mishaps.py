@@ -288,3 +288,37 @@ async def test_every_fault_is_recorded() -> None:
         (struck,) = call.server.faults.fired
         assert (struck.method, struck.path, struck.fault.kind) == ("POST", PORTFOLIOS, "server_error")
         assert (await call("GET", "/_sim/stats")).json["faults"] == {"server_error": 1}
+
+
+async def ids(call: Caller, offset: int) -> tuple[list[str], int]:
+    """The portfolios of a page of two, and how many there are said to be."""
+    page = (await call("GET", f"{PORTFOLIOS}?limit=2&offset={offset}")).json
+    return [one["id"] for one in page.get("portfolio", ())], page["total_record_count"]
+
+
+@pytest.mark.parametrize(("by", "first", "total"), [(-1, 3, 5), (1, 1, 7)])
+async def test_a_list_shifts_while_it_is_paged(by: int, first: int, total: int) -> None:
+    """Later pages lack an item or repeat one, and tell another total; the first page and the next reading are as ever."""
+    plan = FaultPlan(rules=[Rule(Fault("shifted", by=by), method="GET", times=2)])
+    async with calling(faults=plan) as call:
+        made = [(await post(call)).json["id"] for _ in range(6)]
+        assert await ids(call, 0) == (made[:2], 6)
+        assert await ids(call, 2) == (made[first : first + 2], total)
+        assert await ids(call, 2) == (made[2:4], 6)
+
+
+async def test_an_answer_may_say_nothing() -> None:
+    """`{}` under 200 after the effect; an error is left as it is."""
+    async with calling(faults=FaultPlan({"nothing": 1.0})) as call:
+        reply = await post(call)
+        assert (reply.status, reply.json, created(call)) == (200, {}, 1)
+        assert (await call("GET", f"{PORTFOLIOS}/53")).code == "60123"
+
+
+async def test_a_list_may_be_null() -> None:
+    """The total is told and the items are null; an object is answered as ever."""
+    plan = FaultPlan(rules=[Rule("null_list", method="GET", times=None)])
+    async with calling(faults=plan) as call:
+        made = (await post(call)).json
+        assert (await call("GET", PORTFOLIOS)).json == {"portfolio": None, "total_record_count": 1}
+        assert (await call("GET", f"{PORTFOLIOS}/{made['id']}")).json == made
