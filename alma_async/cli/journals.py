@@ -13,6 +13,7 @@ from typing import Final
 
 import attrs
 
+from alma_async._storage.files import own_directory
 from alma_async.clock import Clock
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load.journal import Journal, JournalError, JournalInUse
@@ -56,7 +57,8 @@ def new_path(file: Path, *, of: str = "load") -> Path:
     stem += "" if of == "load" else f"-{of}"
     name = f"{stem}-{Clock().utc():%Y%m%d-%H%M%S}"
     try:
-        directory().mkdir(mode=0o700, parents=True, exist_ok=True)
+        own_directory(state_dir())
+        own_directory(directory())
         for number in count(1):
             path = directory() / f"{name}{f'-{number}' if number > 1 else ''}{_SUFFIX}"
             if _claimed(path):

@@ -27,7 +27,6 @@ import hashlib
 import logging
 import math
 import os
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -35,6 +34,7 @@ from typing import Final
 import anyio
 import attrs
 
+from alma_async._storage.files import own_directory, own_file
 from alma_async.clock import boot_id
 from alma_async.errors import ConfigurationError
 from alma_async.governance.budget import Budget, LocalBudget, Report
@@ -281,19 +281,11 @@ def _open(path: Path) -> int:
     """Open or make the file for us alone, in a directory for us alone; full length, so that no later write
     needs room.
     """
-    path.parent.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.parent.mkdir(exist_ok=True, mode=0o700)
-    about = path.parent.lstat()
-    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid():
-        raise ConfigurationError(f"{path.parent} is not a directory of this user.")
-    if stat.S_IMODE(about.st_mode) != 0o700:
-        path.parent.chmod(0o700)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    own_directory(path.parent.parent)
+    own_directory(path.parent, private=True)
+    fd = own_file(path)
     try:
         about = os.fstat(fd)
-        if not stat.S_ISREG(about.st_mode) or about.st_uid != os.geteuid():
-            raise ConfigurationError(f"{path} is not a file of this user.")
-        os.fchmod(fd, 0o600)
         if about.st_size < SIZE:
             os.posix_fallocate(fd, 0, SIZE)
     except BaseException:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from alma_async.errors import AlmaError, ConfigurationError
+from alma_async._storage.files import UnsafeFile, check_beside, own_directory, own_file
+from alma_async.errors import AlmaError
 
 __all__ = ["Busy", "LedgerError", "create", "identity", "making", "put_aside"]
 
@@ -41,15 +41,17 @@ def identity(path: Path) -> tuple[int, int, int] | None:
 def making(path: Path) -> Iterator[None]:
     """One process at a time makes, opens or replaces the file; the kernel lets go when it dies."""
     try:
-        _own_directory(path.parent)
-        flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
-        lock = os.open(path.with_name(f"{path.name}.lock"), flags, 0o600)
+        own_directory(path.parent.parent)
+        own_directory(path.parent, private=True)
+        check_beside(path)
+        lock = own_file(path.with_name(f"{path.name}.lock"))
     except OSError as error:
         failure = f"The ledger {path.name} cannot be opened: {error.strerror}."
+        advice = error.advice if isinstance(error, UnsafeFile) else None
     else:
         failure = ""
     if failure:
-        raise LedgerError(failure)
+        raise LedgerError(failure, advice=advice)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -58,16 +60,6 @@ def making(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
-
-
-def _own_directory(directory: Path) -> None:
-    directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    directory.mkdir(mode=0o700, exist_ok=True)
-    about = directory.lstat()
-    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid():
-        raise ConfigurationError(f"{directory} is not a directory of this user.")
-    if stat.S_IMODE(about.st_mode) != 0o700:
-        directory.chmod(0o700)
 
 
 def create(path: Path) -> None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-import stat
 from pathlib import Path
 from typing import Final
 
 import attrs
 
+from alma_async._storage.files import UnsafeFile, check_beside, own_directory, own_file
 from alma_async.errors import AlmaError, ConfigurationError
 
 __all__ = ["JournalError", "JournalInUse", "Ownership"]
@@ -43,24 +43,23 @@ class Ownership:
 
     @classmethod
     def of(cls, path: Path) -> Ownership:
-        """Lock the journal at ``path`` and see that it is a file of ours, or make an empty one, for its owner's eyes only.
+        """Lock the journal at ``path``, or make an empty one, once it, its directory and what lies beside it are seen to be ours.
 
         :raises JournalInUse: where another process holds it.
         :raises JournalError: where there can be none.
         """
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if path.parent.stat().st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
-                raise PermissionError(0, "everybody may write into its directory")
+            own_directory(path.parent)
+            check_beside(path)
             size = path.lstat().st_size if os.path.lexists(path) else None
-            file = _opened(path.with_name(f"{path.name}.lock"))
+            file = own_file(path.with_name(f"{path.name}.lock"))
         except OSError as error:
-            failure = f"The journal {path.name} cannot be opened: {error.strerror}."
+            failure, advice = f"The journal {path.name} cannot be opened: {error.strerror}.", _advice(error)
         else:
             owned = cls(file)
             owned._take(path, size)
             return owned
-        raise JournalError(failure)
+        raise JournalError(failure, advice=advice)
 
     def _take(self, path: Path, size: int | None) -> None:
         try:
@@ -68,18 +67,19 @@ class Ownership:
             if size is None or (size == 0 and self.noted is None):
                 self.note(0)
                 os.fsync(self._file)
-            os.close(_opened(path))  # before SQLite opens it: closing later would drop SQLite's own locks
+            os.close(own_file(path))  # before SQLite opens it: closing later would drop SQLite's own locks
         except BlockingIOError:
             self.close()
             in_use = True
         except OSError as error:
             self.close()
-            in_use, failure = False, f"The journal {path.name} cannot be opened: {error.strerror}."
+            in_use, advice = False, _advice(error)
+            failure = f"The journal {path.name} cannot be opened: {error.strerror}."
         else:
             return
         if in_use:
             raise JournalInUse(f"The journal {path.name} is in use by another process.")
-        raise JournalError(failure)
+        raise JournalError(failure, advice=advice)
 
     def note(self, commits: int) -> None:
         """So many commits are on the disk."""
@@ -96,13 +96,5 @@ class Ownership:
         os.close(self._file)
 
 
-def _opened(path: Path) -> int:
-    """A regular file of this user, made where there is none and closed to all others; no link is followed."""
-    file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    found = os.fstat(file)
-    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
-        os.close(file)
-        raise PermissionError(0, "it is no file of this user")
-    if stat.S_IMODE(found.st_mode) & 0o077:
-        os.fchmod(file, 0o600)
-    return file
+def _advice(error: OSError) -> str | None:
+    return error.advice if isinstance(error, UnsafeFile) else None
