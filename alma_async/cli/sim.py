@@ -52,6 +52,12 @@ def sim(
     list_lag: Positive = 0.0,
     gateway_patience: Positive | None = None,
     job_seconds: Positive | None = None,
+    running_code: Literal["402222", "402223", "either"] = "402222",
+    runs_kept: Positive | None = None,
+    date_off: float = 0.0,
+    date_share: Share = 1.0,
+    date_missing: Share = 0.0,
+    retry_after: Annotated[int, Parameter(validator=Number(gte=0))] | None = None,
     seed: int = 0,
     allow_any_key: Flag = False,
 ) -> int:
@@ -79,6 +85,12 @@ def sim(
     :param list_lag: seconds until lists show a new set or run
     :param gateway_patience: seconds after which the gateway answers ROUTING_ERROR while the work goes on
     :param job_seconds: how long each run of a job takes; by default minutes, at random
+    :param running_code: the code for too many running jobs; the other one stands for too many starts
+    :param runs_kept: seconds after its end for which a run is known
+    :param date_off: seconds that the Date of answers is ahead
+    :param date_share: share of the answers whose Date is off; the others are right
+    :param date_missing: share of the answers without a Date
+    :param retry_after: seconds that Retry-After says with every 429 and 503
     :param seed: of whatever is random
     :param allow_any_key: take keys that do not begin with sim-
     """
@@ -95,6 +107,10 @@ def sim(
         empty_members=not leave_out_empty,
         odd_fields=odd_fields,
         set_jobs=set_jobs,
+        running_code=running_code,
+        runs_kept=runs_kept,
+        date=simulator.Dates(off=date_off, share=date_share, missing=date_missing),
+        retry_after=retry_after,
         combined_names=combined_names,
         combine_seconds=combine_seconds,
         list_lag=list_lag,

@@ -11,7 +11,7 @@ Objects are answered in JSON whatever is asked for; errors also in XML.
 
 from __future__ import annotations
 
-from alma_async.sim.config import Config, Latency
+from alma_async.sim.config import Config, Dates, Latency
 from alma_async.sim.faults import Fault, FaultPlan, Faults, Fired, Rule
 from alma_async.sim.job_runs import Counter, Job, Run
 from alma_async.sim.polaris_staff import Door, Staff
@@ -53,6 +53,7 @@ __all__ = [
     "Clock",
     "Config",
     "Counter",
+    "Dates",
     "Door",
     "Fault",
     "FaultPlan",

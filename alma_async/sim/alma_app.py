@@ -37,6 +37,12 @@ from alma_async.sim.world import World
 _REFUSING: Mapping[Kind, str] = {"refuse": "PER_SECOND_THRESHOLD", "daily": "DAILY_THRESHOLD"}
 
 
+async def _without_empty_date(_request: web.Request, response: web.StreamResponse) -> None:
+    """The web server gives every answer a date that has none, so that none has to be said by an empty one."""
+    if not response.headers.get("Date"):
+        response.headers.popall("Date", None)
+
+
 def _no_answer() -> Answer:
     """The gateway's own, in its own form: it leads nowhere, or nothing came in time."""
     return problem("ROUTING_ERROR", style="gateway_xml", status=503)
@@ -55,9 +61,11 @@ class AlmaApp:
     base_url: str = ""
     _pauses: random.Random
     _ids: random.Random
+    _dates: random.Random
     _under_way: UnderWay = attrs.field(factory=UnderWay)
 
     def add_to(self, app: web.Application) -> None:
+        app.on_response_prepare.append(_without_empty_date)
         for route in (*ROUTES, NOWHERE):
             answer = partial(self._tracked, route)
             app.router.add_route(route.method, route.path, answer)
@@ -165,13 +173,16 @@ class AlmaApp:
         self.world.tally.answer(answer.status)
         headers = {
             "X-Request-ID": new_request_id(self._ids),
-            "Date": formatdate(self.clock(), usegmt=True),
             "Server": "Layer7-API-Gateway",
             **answer.headers,
         }
+        off = self.world.config.date(self._dates)
+        headers["Date"] = "" if off is None else formatdate(self.clock() + off, usegmt=True)
         if answer.status != 204:
             headers["Content-Type"] = answer.content_type
         config = self.world.config
+        if config.retry_after is not None and answer.status in (429, 503):
+            headers["Retry-After"] = str(config.retry_after)
         counted = answer.status in (200, 400) or (answer.status == 204 and config.remaining_on_204)
         if metered and counted and config.remaining_header:
             headers["X-Exl-Api-Remaining"] = str(self.world.thresholds.remaining)

@@ -15,7 +15,7 @@ import attrs
 
 from alma_async.sim.faults import FaultPlan
 
-__all__ = ["Config", "Latency"]
+__all__ = ["Config", "Dates", "Latency"]
 
 
 @attrs.frozen(kw_only=True)
@@ -35,6 +35,20 @@ class Latency:
 
 
 @attrs.frozen(kw_only=True)
+class Dates:
+    """Seconds that the `Date` of an answer is off: all of them or a share, so that it jumps; some may have no `Date`."""
+
+    off: float = 0.0
+    share: float = 1.0
+    missing: float = 0.0
+
+    def __call__(self, rng: random.Random) -> float | None:
+        if rng.random() < self.missing:
+            return None
+        return self.off if rng.random() < self.share else 0.0
+
+
+@attrs.frozen(kw_only=True)
 class Config:
     """The switches of one simulated institution and of the gateway before it."""
 
@@ -44,6 +58,10 @@ class Config:
     refused_count: bool = False
     foreign: float | Callable[[float], float] = 0.0
     """Calls per second that others make: a number, or a function of the simulated wall clock."""
+    retry_after: int | None = None
+    """What `Retry-After` says of a 429 and a 503; None sends none."""
+    date: Callable[[random.Random], float | None] = attrs.field(factory=Dates)
+    """Seconds that the `Date` of the next answer is ahead; None leaves it out."""
     remaining_header: bool = True
     remaining_on_204: bool = False
     threshold_status: int = 429
@@ -85,8 +103,10 @@ class Config:
     job_starts: int = 5
     job_window: float = 3600.0
     """Seconds for which a start of a job counts: an hour, unless it is told in a shorter time."""
-    running_code: Literal["402222", "402223"] = "402222"
-    """The code for too many running jobs; the other one stands for too many starts of one job."""
+    running_code: Literal["402222", "402223", "either"] = "402222"
+    """The code for too many running jobs; the other one stands for too many starts of one job. ``either``: both stand for both."""
+    runs_kept: float | None = None
+    """Seconds after its end for which a run is known; its id draws 402218 then."""
     ui_starts_count: bool = False
     """Whether runs that people or schedules start count for the starts of an hour, too."""
     utc_offset: float = 0.0

@@ -7,6 +7,7 @@ counts as running from its submission to its end; a start of exactly an hour ago
 
 from __future__ import annotations
 
+import random
 from collections import defaultdict
 from collections.abc import Iterable
 
@@ -23,12 +24,21 @@ _ROUNDING = 1e-6
 def threshold(job: Job, runs: Iterable[Run], config: Config, *, now: float) -> str | None:
     """The code that a submission is refused with now, if any."""
     runs = list(runs)
-    running, starts = config.running_code, "402222" if config.running_code == "402223" else "402223"
+    running, starts = _codes(config, now)
     if sum(run.by_api and not run.ended(now) for run in runs) >= config.jobs_running:
         return running
     counted = (run for run in runs if run.job.id == job.id and (run.by_api or config.ui_starts_count))
     recent = sum(run.submitted_at > now - (config.job_window - _ROUNDING) for run in counted)
     return starts if recent >= config.job_starts else None
+
+
+def _codes(config: Config, now: float) -> tuple[str, str]:
+    """The code for too many running jobs, and that for too many starts."""
+    codes = ("402222", "402223")
+    if config.running_code == "either":
+        rng = random.Random(f"{config.seed}:{now}")
+        return rng.choice(codes), rng.choice(codes)
+    return codes if config.running_code == "402222" else codes[::-1]
 
 
 def most_running(runs: Iterable[Run]) -> int:

@@ -234,9 +234,10 @@ class Run:
 
 @attrs.define
 class Runs:
-    """All runs of the institution, in the order in which they were submitted."""
+    """All runs that there ever were, in the order in which they were submitted, and those that are still known."""
 
     _by_id: dict[str, Run] = attrs.field(factory=dict, init=False)
+    _purged: set[str] = attrs.field(factory=set, init=False)
 
     def __iter__(self) -> Iterator[Run]:
         return iter(self._by_id.values())
@@ -245,10 +246,14 @@ class Runs:
         self._by_id[run.id] = run
         return run
 
+    def purge(self, instance_id: str) -> None:
+        """Know this run no more, though it may not have ended."""
+        self._purged.add(instance_id)
+
+    def known(self) -> list[Run]:
+        return [run for run in self if run.id not in self._purged]
+
     def find(self, instance_id: str) -> Run:
-        if instance_id not in self._by_id:
+        if instance_id not in self._by_id or instance_id in self._purged:
             raise Refusal("402218", instance_id)
         return self._by_id[instance_id]
-
-    def of(self, job_id: str) -> list[Run]:
-        return [run for run in self if run.job.id == job_id]

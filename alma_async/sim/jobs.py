@@ -99,25 +99,26 @@ class Jobs:
         status = choice(query, "status", TABLES["job_status"])
         found = [
             run
-            for run in self.runs.of(job_id)
+            for run in self.runs.known()
+            if run.job.id == job_id and self._kept(run, now)
             if since <= day_of(run.submitted_at)[:10] <= until and status in ("", run.status(now))
             if now - run.submitted_at >= self._records.config.list_lag
         ]
         return page.envelope("job_instance", (run.answer(now) for run in page.cut(found)), total=len(found))
 
     def instance(self, job_id: str, instance_id: str, *, now: float) -> Json:
-        return self._run_of(job_id, instance_id).answer(now)
+        return self._run_of(job_id, instance_id, now).answer(now)
 
     def events(self, job_id: str, instance_id: str, page: Page, *, now: float) -> Json:
         """The rejected entries of a run of the student information system."""
-        run = self._run_of(job_id, instance_id)
+        run = self._run_of(job_id, instance_id, now)
         if run.job.category != "USERS":
             raise Refusal("60332")
         listed = run.job.events if run.ended(now) else ()
         return page.envelope("event", page.cut(listed), total=len(listed))
 
     def matches(self, job_id: str, instance_id: str, query: Mapping[str, str], *, now: float) -> Json:
-        run = self._run_of(job_id, instance_id)
+        run = self._run_of(job_id, instance_id, now)
         page = Page.asked(query)
         population = query.get("population", "")
         if population not in ("SINGLE_MATCHES", "MULTI_MATCHES"):
@@ -127,7 +128,7 @@ class Jobs:
 
     def download(self, job_id: str, instance_id: str, query: Mapping[str, str], *, now: float) -> Answer:
         """The file with the loaded records of an import."""
-        run = self._run_of(job_id, instance_id)
+        run = self._run_of(job_id, instance_id, now)
         if run.job.imports is None:
             raise Refusal("402218", "Not an MD import.")
         population = query.get("line_type") or "TOTAL_RECORDS_IMPORTED"
@@ -160,18 +161,22 @@ class Jobs:
             raise Refusal("402249", job.category)
         return job
 
-    def _run_of(self, job_id: str, instance_id: str) -> Run:
-        if job_id == _ANY_JOB:
-            return self.runs.find(instance_id)
-        self._known(job_id)
+    def _run_of(self, job_id: str, instance_id: str, now: float) -> Run:
+        if job_id != _ANY_JOB:
+            self._known(job_id)
         run = self.runs.find(instance_id)
-        if run.job.id != job_id:
+        if job_id not in (_ANY_JOB, run.job.id) or not self._kept(run, now):
             raise Refusal("402218", instance_id)
         return run
 
+    def _kept(self, run: Run, now: float) -> bool:
+        kept = self._records.config.runs_kept
+        return kept is None or now < run.ends_at + kept
+
     def _check_limits(self, job: Job, now: float) -> None:
-        code = threshold(job, self.runs, self._records.config, now=now)
-        if code is None and any(run.job.id in job.overlaps and not run.ended(now) for run in self.runs):
+        runs = self.runs.known()
+        code = threshold(job, runs, self._records.config, now=now)
+        if code is None and any(run.job.id in job.overlaps and not run.ended(now) for run in runs):
             code = "60347"
         if code is not None:
             self.refused[code] += 1

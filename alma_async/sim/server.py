@@ -114,8 +114,8 @@ async def serve(
         world.configure(config)
     config = world.config
     clock, faults = Clock.starting(config.epoch), Faults(config.faults)
-    ids, pauses = random.Random(f"{config.seed}:ids"), random.Random(f"{config.seed}:pauses")
-    app = AlmaApp(world=world, faults=faults, clock=clock, ids=ids, pauses=pauses)
+    ids, pauses, dates = (random.Random(f"{config.seed}:{name}") for name in ("ids", "pauses", "dates"))
+    app = AlmaApp(world=world, faults=faults, clock=clock, ids=ids, pauses=pauses, dates=dates)
     polaris = polaris or PolarisWorld()
     beside = PolarisApp(world=polaris, faults=faults, clock=clock, latency=config.latency, pauses=pauses)
     server = Server(base_url="", world=world, polaris=polaris, faults=faults, clock=clock)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from email.utils import parsedate_to_datetime
+from math import floor
 from typing import Any
 
 import anyio
 import pytest
 
 from alma_async import sim
+from alma_async.sim import Dates, Fault, FaultPlan, Rule
 
 from .calling import MIDNIGHT, PORTFOLIOS, Caller, calling, portfolio
 
@@ -208,3 +211,37 @@ async def test_a_seed_fixes_a_whole_run() -> None:
 
     assert await run(1) == await run(1)
     assert await run(1) != await run(2)
+
+
+async def off(call: Caller) -> float | None:
+    """Seconds that the next answer's Date is ahead of the simulated clock."""
+    told = (await call("GET", "/almaws/v1/conf/test")).headers.get("Date")
+    return None if told is None else parsedate_to_datetime(told).timestamp() - floor(call.server.clock())
+
+
+@pytest.mark.parametrize("seconds", [7200.0, -86400.0 * 365 * 50, 86400.0 * 365 * 7900])
+async def test_a_clock_that_is_off(seconds: float) -> None:
+    """Every Date is off by as much, from before 1970 or so to beyond 9900."""
+    async with calling(date=Dates(off=seconds)) as call:
+        assert {await off(call) for _ in range(3)} == {seconds}
+
+
+async def test_a_clock_that_jumps() -> None:
+    """A share of the Dates is off, a share is missing, the rest is right; a function decides as it likes."""
+    async with calling(date=Dates(off=7200.0, share=0.5, missing=0.25), seed=2) as call:
+        told = Counter([await off(call) for _ in range(200)])
+        assert told.keys() == {0.0, 7200.0, None}
+        assert told[None] == pytest.approx(50, abs=20)
+    async with calling(date=lambda _rng: None) as call:
+        assert await off(call) is None
+
+
+async def test_a_pause_can_be_asked_for() -> None:
+    """Retry-After comes with every 429 and 503 and with nothing else."""
+    plan = FaultPlan(
+        rules=[Rule("refuse"), Rule(Fault("server_error", status=503), nth=2), Rule("error", nth=3)]
+    )
+    async with calling(retry_after=900, faults=plan) as call:
+        replies = [await call("GET", "/almaws/v1/conf/test") for _ in range(4)]
+        assert [reply.status for reply in replies] == [429, 503, 400, 200]
+        assert [reply.headers.get("Retry-After") for reply in replies] == ["900", "900", None, None]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from typing import Any
 
 import anyio
+import pytest
 
 from alma_async.sim import DEMO_IMPORT, DEMO_JOB, Fault, FaultPlan, Job, Rule
 
@@ -112,3 +114,49 @@ async def test_runs_are_told_and_dumped() -> None:
         await call("POST", "/_sim/reset")
         assert (await call("GET", "/_sim/runs")).body == b""
         assert (await call("GET", f"{JOBS}/{DEMO_JOB}")).json["name"] == "Change electronic portfolios"
+
+
+async def started(call: Caller) -> str:
+    """The path of a new run of ten seconds."""
+    answer = await call("POST", f"{JOBS}/M7?op=run", parameters(job_name="mine"))
+    assert answer.status == 200
+    return str(answer.json["additional_info"]["link"]).removeprefix(call.server.base_url)
+
+
+async def test_a_run_is_forgotten_after_its_time() -> None:
+    """Its id draws 402218 and lists lack it, by its own path and by ALL, and not before."""
+    async with calling(runs_kept=60.0) as call:
+        call.world.jobs.add(QUICK)
+        path = await started(call)
+        anywhere = path.replace("/M7/", "/ALL/")
+        await anyio.sleep(69)
+        assert (await call("GET", path)).status == (await call("GET", anywhere)).status == 200
+        await anyio.sleep(2)
+        assert (await call("GET", path)).code == (await call("GET", anywhere)).code == "402218"
+        assert (await call("GET", f"{JOBS}/M7/instances")).json == {"total_record_count": 0}
+        assert call.world.jobs.summary()["most_running"] == 1
+
+
+async def test_a_run_can_be_purged_in_its_course() -> None:
+    """It is known no more, takes no place of those that run, and the history of starts still has it."""
+    async with calling(jobs_running=1) as call:
+        call.world.jobs.add(QUICK)
+        path = await started(call)
+        assert (await call("POST", f"{JOBS}/M7?op=run", {})).code == "402222"
+        call.world.jobs.runs.purge(path.rpartition("/")[-1])
+        assert (await call("GET", path)).code == "402218"
+        assert (await call("GET", f"{JOBS}/M7/instances")).json == {"total_record_count": 0}
+        await started(call)
+        assert len(call.world.jobs.summary()["starts"]["M7"]) == 2
+
+
+@pytest.mark.parametrize("limits", [{"jobs_running": 0}, {"job_starts": 0}])
+async def test_a_code_may_stand_for_either_limit(limits: dict[str, Any]) -> None:
+    """Both limits are refused with both codes, as the moment has it."""
+    async with calling(running_code="either", **limits) as call:
+        call.world.jobs.add(QUICK)
+        codes = set()
+        for _ in range(20):
+            codes.add((await call("POST", f"{JOBS}/M7?op=run", {})).code)
+            await anyio.sleep(7.3)
+        assert codes == {"402222", "402223"}
