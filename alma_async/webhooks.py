@@ -133,6 +133,8 @@ class WebhookEvent:
 
 @attrs.define(kw_only=True, repr=False)
 class _Body(Model):
+    _identity = ("id", "action", "time")
+
     id: str = ""
     action: str = ""
     time: datetime | None = None
@@ -151,7 +153,8 @@ def parse_event(body: bytes) -> WebhookEvent:
     except BadAnswer as error:
         unread = error.message
     else:
-        if read.id and read.action and read.time is not None:
+        about = data.get("job_instance") or {}
+        if read.id and read.action and read.time is not None and isinstance(about, dict):
             return WebhookEvent(
                 id=read.id,
                 action=read.action.upper(),
@@ -160,7 +163,7 @@ def parse_event(body: bytes) -> WebhookEvent:
                 job_instance=read.job_instance,
                 data=data,
             )
-        unread = "an event has id, action and time"
+        unread = "an event has id, action and time, and tells of an object"
     raise WebhookRefused(f"This is no event: {unread}. The profile must send JSON, not XML.", status=400)
 
 

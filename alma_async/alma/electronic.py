@@ -1,8 +1,9 @@
 """The Electronic API: collections, their services, their portfolios - all 15 operations - and the portfolios of a bib.
 
-PUT replaces the whole object (documented): get it, change it, update it. List items are shortened (recorded):
-portfolios come without linking, coverage, material type and notes, collections without URL, proxy and notes; ``get``
-them before changing them.
+PUT replaces the whole object (documented), or keeps what is left out (said on another page of Ex Libris'): so an update
+sends all of an object, and what was cleared as ``""`` or null. List items are shortened (recorded): portfolios come
+without linking, coverage, material type and notes, collections without URL, proxy and notes. An update with one is
+refused: ``get`` it first.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Literal, overload
 
 from alma_async.alma import routes
 from alma_async.alma.models.electronic import ElectronicCollection, ElectronicService, Portfolio
-from alma_async.alma.resource import Resource, required_id
+from alma_async.alma.resource import Resource, id_to_update
 from alma_async.errors import InvalidRequest
 from alma_async.pager import Pager
 from alma_async.session import Options, Session
@@ -61,6 +62,10 @@ class Collections(Resource):
     ) -> ElectronicCollection: ...
     @overload
     async def create(self, collection: ElectronicCollection, *, dry_run: Literal[True]) -> Request: ...
+    @overload
+    async def create(
+        self, collection: ElectronicCollection, *, dry_run: bool
+    ) -> ElectronicCollection | Request: ...
     async def create(
         self, collection: ElectronicCollection, *, dry_run: bool = False
     ) -> ElectronicCollection | Request:
@@ -73,15 +78,25 @@ class Collections(Resource):
 
     @overload
     async def update(
-        self, collection: ElectronicCollection, *, dry_run: Literal[False] = ...
+        self, collection: ElectronicCollection, *, replace: bool = ..., dry_run: Literal[False] = ...
     ) -> ElectronicCollection: ...
     @overload
-    async def update(self, collection: ElectronicCollection, *, dry_run: Literal[True]) -> Request: ...
     async def update(
-        self, collection: ElectronicCollection, *, dry_run: bool = False
+        self, collection: ElectronicCollection, *, replace: bool = ..., dry_run: Literal[True]
+    ) -> Request: ...
+    @overload
+    async def update(
+        self, collection: ElectronicCollection, *, replace: bool = ..., dry_run: bool
+    ) -> ElectronicCollection | Request: ...
+    async def update(
+        self, collection: ElectronicCollection, *, replace: bool = False, dry_run: bool = False
     ) -> ElectronicCollection | Request:
-        """Replace a collection by this one, which should come from ``get``: what it lacks is reset by Alma."""
-        own_id = required_id(collection, "collection")
+        """Replace a collection by this one, as ``get`` returned it and changed.
+
+        :param replace: also by one that is not whole: what it lacks is emptied.
+        :raises InvalidRequest: for one that came from a list or was made by hand, and all that Alma refuses.
+        """
+        own_id = id_to_update(collection, "collection", replace=replace)
         request = routes.COLLECTION["PUT"].bind(own_id, body=self._encoded(collection), expects=own_id)
         return await self._write(request, ElectronicCollection, dry_run=dry_run)
 
@@ -89,6 +104,8 @@ class Collections(Resource):
     async def delete(self, collection_id: str, *, dry_run: Literal[False] = ...) -> None: ...
     @overload
     async def delete(self, collection_id: str, *, dry_run: Literal[True]) -> Request: ...
+    @overload
+    async def delete(self, collection_id: str, *, dry_run: bool) -> Request | None: ...
     async def delete(self, collection_id: str, *, dry_run: bool = False) -> Request | None:
         """Delete a collection without services (60289 otherwise)."""
         request = routes.COLLECTION["DELETE"].bind(collection_id)
@@ -121,6 +138,10 @@ class Services(Resource):
     async def create(
         self, collection_id: str, service: ElectronicService, *, dry_run: Literal[True]
     ) -> Request: ...
+    @overload
+    async def create(
+        self, collection_id: str, service: ElectronicService, *, dry_run: bool
+    ) -> ElectronicService | Request: ...
     async def create(
         self, collection_id: str, service: ElectronicService, *, dry_run: bool = False
     ) -> ElectronicService | Request:
@@ -133,17 +154,30 @@ class Services(Resource):
 
     @overload
     async def update(
-        self, collection_id: str, service: ElectronicService, *, dry_run: Literal[False] = ...
+        self,
+        collection_id: str,
+        service: ElectronicService,
+        *,
+        replace: bool = ...,
+        dry_run: Literal[False] = ...,
     ) -> ElectronicService: ...
     @overload
     async def update(
-        self, collection_id: str, service: ElectronicService, *, dry_run: Literal[True]
+        self, collection_id: str, service: ElectronicService, *, replace: bool = ..., dry_run: Literal[True]
     ) -> Request: ...
+    @overload
     async def update(
-        self, collection_id: str, service: ElectronicService, *, dry_run: bool = False
+        self, collection_id: str, service: ElectronicService, *, replace: bool = ..., dry_run: bool
+    ) -> ElectronicService | Request: ...
+    async def update(
+        self, collection_id: str, service: ElectronicService, *, replace: bool = False, dry_run: bool = False
     ) -> ElectronicService | Request:
-        """Replace a service by this one, which should come from ``get``. Its type cannot be changed (60153)."""
-        own_id = required_id(service, "service")
+        """Replace a service by this one, as ``get`` returned it and changed. Its type cannot be changed (60153).
+
+        :param replace: also by one that is not whole: what it lacks is emptied.
+        :raises InvalidRequest: for one that came from a list or was made by hand, and all that Alma refuses.
+        """
+        own_id = id_to_update(service, "service", replace=replace)
         request = routes.SERVICE["PUT"].bind(
             collection_id, own_id, body=self._encoded(service), expects=own_id
         )
@@ -153,6 +187,8 @@ class Services(Resource):
     async def delete(self, collection_id: str, service_id: str, *, dry_run: Literal[False] = ...) -> None: ...
     @overload
     async def delete(self, collection_id: str, service_id: str, *, dry_run: Literal[True]) -> Request: ...
+    @overload
+    async def delete(self, collection_id: str, service_id: str, *, dry_run: bool) -> Request | None: ...
     async def delete(self, collection_id: str, service_id: str, *, dry_run: bool = False) -> Request | None:
         """Delete a service without portfolios (60289 otherwise)."""
         request = routes.SERVICE["DELETE"].bind(collection_id, service_id)
@@ -190,6 +226,10 @@ class Portfolios(Resource):
     async def create(
         self, collection_id: str, service_id: str, portfolio: Portfolio, *, dry_run: Literal[True]
     ) -> Request: ...
+    @overload
+    async def create(
+        self, collection_id: str, service_id: str, portfolio: Portfolio, *, dry_run: bool
+    ) -> Portfolio | Request: ...
     async def create(
         self, collection_id: str, service_id: str, portfolio: Portfolio, *, dry_run: bool = False
     ) -> Portfolio | Request:
@@ -207,17 +247,43 @@ class Portfolios(Resource):
 
     @overload
     async def update(
-        self, collection_id: str, service_id: str, portfolio: Portfolio, *, dry_run: Literal[False] = ...
+        self,
+        collection_id: str,
+        service_id: str,
+        portfolio: Portfolio,
+        *,
+        replace: bool = ...,
+        dry_run: Literal[False] = ...,
     ) -> Portfolio: ...
     @overload
     async def update(
-        self, collection_id: str, service_id: str, portfolio: Portfolio, *, dry_run: Literal[True]
+        self,
+        collection_id: str,
+        service_id: str,
+        portfolio: Portfolio,
+        *,
+        replace: bool = ...,
+        dry_run: Literal[True],
     ) -> Request: ...
+    @overload
     async def update(
-        self, collection_id: str, service_id: str, portfolio: Portfolio, *, dry_run: bool = False
+        self, collection_id: str, service_id: str, portfolio: Portfolio, *, replace: bool = ..., dry_run: bool
+    ) -> Portfolio | Request: ...
+    async def update(
+        self,
+        collection_id: str,
+        service_id: str,
+        portfolio: Portfolio,
+        *,
+        replace: bool = False,
+        dry_run: bool = False,
     ) -> Portfolio | Request:
-        """Replace a portfolio by this one, which should come from ``get``: what it lacks is reset by Alma."""
-        own_id = required_id(portfolio, "portfolio")
+        """Replace a portfolio by this one, as ``get`` returned it and changed.
+
+        :param replace: also by one that is not whole: what it lacks is emptied.
+        :raises InvalidRequest: for one that came from a list or was made by hand, and all that Alma refuses.
+        """
+        own_id = id_to_update(portfolio, "portfolio", replace=replace)
         request = routes.PORTFOLIO["PUT"].bind(
             collection_id, service_id, own_id, body=self._encoded(portfolio), expects=own_id
         )
@@ -243,6 +309,16 @@ class Portfolios(Resource):
         bib: BibHandling = ...,
         dry_run: Literal[True],
     ) -> Request: ...
+    @overload
+    async def delete(
+        self,
+        collection_id: str,
+        service_id: str,
+        portfolio_id: str,
+        *,
+        bib: BibHandling = ...,
+        dry_run: bool,
+    ) -> Request | None: ...
     async def delete(
         self,
         collection_id: str,

@@ -99,4 +99,5 @@ def _instance(run: JobInstance, job_id: str) -> Instance:
 
 
 def _seconds(moment: datetime | None) -> float | None:
-    return None if moment is None else moment.timestamp()
+    """None also where what came could not be read as a moment."""
+    return moment.timestamp() if isinstance(moment, datetime) else None

@@ -125,6 +125,10 @@ class Members(Resource):
     async def add_members(
         self, set_id: str, ids: Ids, *, dry_run: Literal[True], **terms: Unpack[Terms]
     ) -> tuple[Request, ...]: ...
+    @overload
+    async def add_members(
+        self, set_id: str, ids: Ids, *, dry_run: bool, **terms: Unpack[Terms]
+    ) -> MembersChange | tuple[Request, ...]: ...
     async def add_members(
         self, set_id: str, ids: Ids, *, dry_run: bool = False, **terms: Unpack[Terms]
     ) -> MembersChange | tuple[Request, ...]:
@@ -147,6 +151,10 @@ class Members(Resource):
     async def remove_members(
         self, set_id: str, ids: Ids, *, dry_run: Literal[True], **terms: Unpack[Terms]
     ) -> tuple[Request, ...]: ...
+    @overload
+    async def remove_members(
+        self, set_id: str, ids: Ids, *, dry_run: bool, **terms: Unpack[Terms]
+    ) -> MembersChange | tuple[Request, ...]: ...
     async def remove_members(
         self, set_id: str, ids: Ids, *, dry_run: bool = False, **terms: Unpack[Terms]
     ) -> MembersChange | tuple[Request, ...]:
@@ -163,6 +171,10 @@ class Members(Resource):
     async def replace_members(
         self, set_id: str, ids: Ids, *, dry_run: Literal[True], **terms: Unpack[Terms]
     ) -> tuple[Request, ...]: ...
+    @overload
+    async def replace_members(
+        self, set_id: str, ids: Ids, *, dry_run: bool, **terms: Unpack[Terms]
+    ) -> MembersChange | tuple[Request, ...]: ...
     async def replace_members(
         self, set_id: str, ids: Ids, *, dry_run: bool = False, **terms: Unpack[Terms]
     ) -> MembersChange | tuple[Request, ...]:

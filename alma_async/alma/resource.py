@@ -7,15 +7,16 @@ from typing import Any, TypeVar
 
 import attrs
 
+from alma_async.alma.models.common import Updatable
 from alma_async.errors import BadAnswer, InvalidRequest, OutcomeUnknown
 from alma_async.pager import Pager
 from alma_async.session import Options, Session
-from alma_async.wire.codec import Model, dumps, structure, unstructure
+from alma_async.wire.codec import Model, dumps, structure, structure_each, unstructure
 from alma_async.wire.messages import Request
 from alma_async.wire.outcome import Done
 from alma_async.wire.routes import Route
 
-__all__ = ["Resource", "required_id"]
+__all__ = ["Resource", "id_to_update"]
 
 M = TypeVar("M", bound=Model)
 
@@ -31,7 +32,7 @@ class Resource:
         return await self._session.call(localised(request, self._options.language), self._options)
 
     async def _read(self, request: Request, model: type[M]) -> M:
-        return structure((await self._call(request)).data, model)
+        return _marked(structure((await self._call(request)).data, model), whole=True)
 
     async def _delete(self, request: Request, *, dry_run: bool) -> Request | None:
         if dry_run:
@@ -85,7 +86,8 @@ class Resource:
             elsewhere := [name for name, value in data.items() if value and isinstance(value, list)]
         ):
             raise BadAnswer(f"The list should be under {member!r}; what came has {', '.join(elsewhere)}.")
-        return [structure(item, model) for item in (raw if isinstance(raw, list) else [raw])]
+        items = structure_each(raw if isinstance(raw, list) else [raw], model)
+        return [_marked(item, whole=False) for item in items]
 
     def _encoded(self, model: Model) -> bytes:
         """The body of a write: everything Alma sent, with what was changed."""
@@ -99,15 +101,28 @@ def localised(request: Request, language: str | None) -> Request:
     return attrs.evolve(request, query=(*request.query, ("lang", language)))
 
 
-def required_id(model: Model, name: str) -> str:
-    """The id a model must carry to be updated.
+def id_to_update(model: Updatable, name: str, *, replace: bool) -> str:
+    """The id of an object that is to be updated.
 
-    :raises InvalidRequest: where it has none.
+    :raises InvalidRequest: where it has none; or where the object is not whole, unless that is meant (``replace``).
     """
-    value: Any = getattr(model, "id", None)
-    if not value:
+    if not model.id:
         raise InvalidRequest(f"This {name} has no id: get it first, change it, then update it.")
-    return str(value)
+    if not (replace or model.is_whole):
+        lacks = f"it lacks {', '.join(model.missing)}" if model.missing else "it is an item of a list"
+        raise InvalidRequest(
+            f"This {name} ({model.id}) is not whole ({lacks}), and an update would empty what is missing.",
+            advice="Get it first, change what get returned, then update it. "
+            "To replace it by this object all the same: replace=True (in the shell: --replace).",
+        )
+    return model.id
+
+
+def _marked(model: M, *, whole: bool) -> M:
+    """The object, knowing whether it came whole or shortened."""
+    if isinstance(model, Updatable):
+        model._whole = whole
+    return model
 
 
 def _total(data: Any) -> int | None:

@@ -20,7 +20,7 @@ from alma_async.alma import routes
 from alma_async.alma.filling import Filling, pause
 from alma_async.alma.members import Members
 from alma_async.alma.models.sets import AlmaSet
-from alma_async.alma.resource import required_id
+from alma_async.alma.resource import id_to_update
 from alma_async.errors import AlmaError, DeadlineExceeded, OutcomeUnknown
 from alma_async.pager import Pager
 from alma_async.settings import Priority
@@ -67,6 +67,8 @@ class Sets(Members):
     async def create(self, alma_set: AlmaSet, *, dry_run: Literal[False] = ...) -> AlmaSet: ...
     @overload
     async def create(self, alma_set: AlmaSet, *, dry_run: Literal[True]) -> Request: ...
+    @overload
+    async def create(self, alma_set: AlmaSet, *, dry_run: bool) -> AlmaSet | Request: ...
     async def create(self, alma_set: AlmaSet, *, dry_run: bool = False) -> AlmaSet | Request:
         """Create a set, empty if itemized; ``AlmaSet`` tells what is mandatory.
 
@@ -83,6 +85,10 @@ class Sets(Members):
     async def create_from_logical(
         self, alma_set: AlmaSet, logical_set_id: str, *, dry_run: Literal[True]
     ) -> Request: ...
+    @overload
+    async def create_from_logical(
+        self, alma_set: AlmaSet, logical_set_id: str, *, dry_run: bool
+    ) -> AlmaSet | Request: ...
     async def create_from_logical(
         self, alma_set: AlmaSet, logical_set_id: str, *, dry_run: bool = False
     ) -> AlmaSet | Request:
@@ -97,6 +103,10 @@ class Sets(Members):
     async def create_from_import(
         self, alma_set: AlmaSet, job_instance_id: str, population: str, *, dry_run: Literal[True]
     ) -> Request: ...
+    @overload
+    async def create_from_import(
+        self, alma_set: AlmaSet, job_instance_id: str, population: str, *, dry_run: bool
+    ) -> AlmaSet | Request: ...
     async def create_from_import(
         self, alma_set: AlmaSet, job_instance_id: str, population: str, *, dry_run: bool = False
     ) -> AlmaSet | Request:
@@ -112,6 +122,10 @@ class Sets(Members):
     async def combine(
         self, alma_set: AlmaSet, operator: Operator, set1: str, set2: str, *, dry_run: Literal[True]
     ) -> Request: ...
+    @overload
+    async def combine(
+        self, alma_set: AlmaSet, operator: Operator, set1: str, set2: str, *, dry_run: bool
+    ) -> AlmaSet | Request: ...
     async def combine(
         self, alma_set: AlmaSet, operator: Operator, set1: str, set2: str, *, dry_run: bool = False
     ) -> AlmaSet | Request:
@@ -127,6 +141,10 @@ class Sets(Members):
     async def create_in_network(
         self, alma_set: AlmaSet, institution_set_id: str, *, dry_run: Literal[True]
     ) -> Request: ...
+    @overload
+    async def create_in_network(
+        self, alma_set: AlmaSet, institution_set_id: str, *, dry_run: bool
+    ) -> AlmaSet | Request: ...
     async def create_in_network(
         self, alma_set: AlmaSet, institution_set_id: str, *, dry_run: bool = False
     ) -> AlmaSet | Request:
@@ -141,6 +159,10 @@ class Sets(Members):
     async def create_filtered(
         self, alma_set: AlmaSet, set_id: str, indication_rule: str, *, dry_run: Literal[True]
     ) -> Request: ...
+    @overload
+    async def create_filtered(
+        self, alma_set: AlmaSet, set_id: str, indication_rule: str, *, dry_run: bool
+    ) -> AlmaSet | Request: ...
     async def create_filtered(
         self, alma_set: AlmaSet, set_id: str, indication_rule: str, *, dry_run: bool = False
     ) -> AlmaSet | Request:
@@ -149,12 +171,22 @@ class Sets(Members):
         return await self._create(alma_set, query, dry_run=dry_run)
 
     @overload
-    async def update(self, alma_set: AlmaSet, *, dry_run: Literal[False] = ...) -> AlmaSet: ...
+    async def update(
+        self, alma_set: AlmaSet, *, replace: bool = ..., dry_run: Literal[False] = ...
+    ) -> AlmaSet: ...
     @overload
-    async def update(self, alma_set: AlmaSet, *, dry_run: Literal[True]) -> Request: ...
-    async def update(self, alma_set: AlmaSet, *, dry_run: bool = False) -> AlmaSet | Request:
-        """Replace a set's description by this one, which should come from ``get``; its members stay."""
-        own_id = required_id(alma_set, "set")
+    async def update(self, alma_set: AlmaSet, *, replace: bool = ..., dry_run: Literal[True]) -> Request: ...
+    @overload
+    async def update(self, alma_set: AlmaSet, *, replace: bool = ..., dry_run: bool) -> AlmaSet | Request: ...
+    async def update(
+        self, alma_set: AlmaSet, *, replace: bool = False, dry_run: bool = False
+    ) -> AlmaSet | Request:
+        """Replace a set's description by this one, as ``get`` returned it and changed; its members stay.
+
+        :param replace: also by one that is not whole: what it lacks is emptied.
+        :raises InvalidRequest: for one that came from a list or was made by hand, and all that Alma refuses.
+        """
+        own_id = id_to_update(alma_set, "set", replace=replace)
         request = routes.SET["PUT"].bind(own_id, body=self._encoded(alma_set), expects=own_id)
         return await self._write(request, AlmaSet, dry_run=dry_run)
 
@@ -162,6 +194,8 @@ class Sets(Members):
     async def delete(self, set_id: str, *, dry_run: Literal[False] = ...) -> None: ...
     @overload
     async def delete(self, set_id: str, *, dry_run: Literal[True]) -> Request: ...
+    @overload
+    async def delete(self, set_id: str, *, dry_run: bool) -> Request | None: ...
     async def delete(self, set_id: str, *, dry_run: bool = False) -> Request | None:
         """Delete a set; what was in it stays.
 

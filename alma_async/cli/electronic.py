@@ -49,6 +49,13 @@ File: TypeAlias = Annotated[
     ),
 ]
 
+Replace: TypeAlias = Annotated[
+    bool,
+    Parameter(
+        negative="", help="also by an object that is not whole: what it lacks is emptied (one of a list, say)"
+    ),
+]
+
 _COLLECTION: Final[Columns] = (("id", 20), ("type.value", 10), ("portfolios.value", 17), ("public_name", 0))
 _SERVICE: Final[Columns] = (
     ("id", 20),
@@ -159,12 +166,15 @@ def create_collection(
 def update_collection(
     *,
     file: File,
+    replace: Replace = False,
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """Replace the collection whose id the object has. Take it from get: a list shortens, and what is missing is reset."""
+    """Replace the collection whose id the object has. Take it from get: an item of a list is refused."""
     changed = _object(file, ElectronicCollection)
-    return show_answer(connection, lambda alma: alma.electronic.collections.update(changed), json=json)
+    return show_answer(
+        connection, lambda alma: alma.electronic.collections.update(changed, replace=replace), json=json
+    )
 
 
 def delete_collection(
@@ -199,13 +209,16 @@ def update_service(
     /,
     *,
     file: File,
+    replace: Replace = False,
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """Replace the service whose id the object has. Take it from get: a list shortens, and what is missing is reset."""
+    """Replace the service whose id the object has. Take it from get: an item of a list is refused."""
     changed = _object(file, ElectronicService)
     return show_answer(
-        connection, lambda alma: alma.electronic.services.update(collection, changed), json=json
+        connection,
+        lambda alma: alma.electronic.services.update(collection, changed, replace=replace),
+        json=json,
     )
 
 
@@ -246,13 +259,16 @@ def update_portfolio(
     /,
     *,
     file: File,
+    replace: Replace = False,
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """Replace the portfolio whose id the object has. Take it from get: a list shortens, and what is missing is reset."""
+    """Replace the portfolio whose id the object has. Take it from get: an item of a list is refused."""
     changed = _object(file, Portfolio)
     return show_answer(
-        connection, lambda alma: alma.electronic.portfolios.update(collection, service, changed), json=json
+        connection,
+        lambda alma: alma.electronic.portfolios.update(collection, service, changed, replace=replace),
+        json=json,
     )
 
 

@@ -1,6 +1,7 @@
 """The way back from what another load did to one portfolio. Pure.
 
 An update is taken back field by field, and only where a field still says what the load made of it; what others changed since stays.
+What was absent before is cleared, not left out: a PUT that keeps what is left out would keep what the load wrote.
 What was created may go only as the load left it, which a digest tells; what was deleted is made anew from its former state, under
 another id.
 
@@ -11,15 +12,17 @@ touched reads the same otherwise is inferred.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from hashlib import blake2b
 from typing import Any, Final
 
+import attrs
+
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.load.entries import Difference, Former
 from alma_async.load.fields import FIELDS, differences
-from alma_async.wire.codec import loads, structure, unstructure
+from alma_async.wire.codec import Model, loads, structure, unstructure
 
 __all__ = ["anew", "changed", "digest", "put_back"]
 
@@ -65,27 +68,27 @@ def changed(portfolio: Portfolio, former: Former) -> str | None:
 
 def put_back(portfolio: Portfolio, former: Former) -> tuple[Portfolio, tuple[Difference, ...]]:
     """A copy as it was before the load, and the fields that change; without differences, all of what it was."""
-    before, raw = loads(former.body or b"{}"), unstructure(portfolio)
+    before, wanted = structure(loads(former.body or b"{}"), Portfolio), deepcopy(portfolio)
     if former.differences:
         for done in former.differences:
             if FIELDS[done.field].show(portfolio) == done.new:
                 for place in FIELDS[done.field].places:
-                    _take(before, raw, place.split("."))
+                    _take(before, wanted, place.split("."))
     else:
-        raw |= {name: value for name, value in before.items() if name not in ("id", "link", *_PLACE)}
-    wanted = structure(raw, Portfolio)
+        for field in attrs.fields(Portfolio):
+            if field.name in unstructure(before) and field.name not in ("id", "link", *_PLACE):
+                _take(before, wanted, [field.name])
+        wanted.extra.update(before.extra)
     return wanted, differences(portfolio, wanted)
 
 
-def _take(before: Mapping[str, Any], raw: dict[str, Any], path: list[str]) -> None:
-    """Have one member as it was: its value, or its absence."""
+def _take(before: Model, wanted: Model, path: Sequence[str]) -> None:
+    """Have one member as it was. What was not there is empty, and the codec writes what was there since as cleared."""
     name, *inner = path
-    if inner and isinstance(before.get(name), dict) and isinstance(raw.get(name), dict):
-        _take(before[name], raw[name], inner)
-    elif name in before:
-        raw[name] = deepcopy(before[name])
+    if inner:
+        _take(getattr(before, name), getattr(wanted, name), inner)
     else:
-        raw.pop(name, None)
+        setattr(wanted, name, deepcopy(getattr(before, name)))
 
 
 def anew(former: Former) -> Portfolio:

@@ -19,7 +19,7 @@ from alma_async.load.entries import Action, Difference, Entry, State, Step
 from alma_async.load.fields import differences
 from alma_async.load.former import changed, digest
 from alma_async.load.plan import asked, merged, new_portfolio, wanted_url
-from alma_async.load.witness import Steps, Witnessed, is_whole
+from alma_async.load.witness import Steps, Witnessed
 from alma_async.wire.codec import unstructure
 
 __all__ = ["MOST_ATTEMPTS", "Steps", "Way"]
@@ -138,7 +138,7 @@ class Way(Witnessed):
         created = await self._witnessed("created", fields, portfolio).create(*self.steps.place, portfolio)
         # Coverage in a create was ignored in practice, so the answer is compared; a shortened one says nothing and is
         # read again.
-        if is_whole(created) and not self.steps.stopping():
+        if created.is_whole and not self.steps.stopping():
             await self._put(created)
 
     async def _update(self) -> None:
@@ -166,7 +166,7 @@ class Way(Witnessed):
             self._keep(present)
         answer = await self._witnessed(action, fields, wanted).update(*self.steps.place, wanted)
         left = self.entry.left  # of this answer, if it was whole
-        if not is_whole(answer):
+        if not answer.is_whole:
             answer = await self.steps.lookup.get(self._portfolio_id)
             left = digest(unstructure(answer))
         if missing := self._merged(answer)[1]:

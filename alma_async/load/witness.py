@@ -24,15 +24,13 @@ from alma_async.load.lookup import Lookup
 from alma_async.load.plan import Rules
 from alma_async.load.rows import Row
 from alma_async.load.writer import Writer
-from alma_async.wire.codec import dumps, unstructure
+from alma_async.wire.codec import dumps, structure, unstructure
 from alma_async.wire.outcome import Done, Failed, Outcome, OutcomeClass, Reason
 from alma_async.wire.reading import is_server_fault
 
-__all__ = ["Steps", "Witnessed", "is_whole"]
+__all__ = ["Steps", "Witnessed"]
 
 _SETTLED: Final = {"code": None, "tracking_id": None}
-
-_DETAILS: Final = ("linking_details", "coverage_details")  # what a shortened answer lacks
 
 _REFUSED: Final = (
     Reason.INVALID,
@@ -168,7 +166,7 @@ class Witnessed:
             "portfolio_id": str(portfolio) if portfolio else None,
             "action": action,
             "attempts": 0,
-            "left": digest(answer) if all(answer.get(part) for part in _DETAILS) else None,
+            "left": digest(answer) if structure(answer, Portfolio).is_whole else None,
         }
 
 
@@ -181,8 +179,3 @@ def _told(failed: Failed) -> dict[str, str | None]:
         "message": failed.said or failed.reason.value,
         "tracking_id": tracking,
     }
-
-
-def is_whole(portfolio: Portfolio) -> bool:
-    """Whether an answer is the full object: lists and perhaps other answers shorten it (recorded for lists only)."""
-    return all(getattr(portfolio, part) for part in _DETAILS)

@@ -11,25 +11,35 @@ all that its class does not declare.
 **Objects, lists and ids are never None, the rest may be.** A text, number, date or boolean that is absent or null reads as None,
 an object as an empty model, a list as ``[]``, and a text declared ``str`` (not ``str | None``), as ids are, as ``""``. So
 ``portfolio.resource_metadata.title`` needs no guard and ``portfolio.linking_details.static_url = "..."`` works on a fresh object;
-what is empty and untouched is written as it came, or not at all. An empty model is false, as an empty list is. To clear: None for a
-text, number or date (writes null; ``""`` writes ``""``), a fresh empty model for an object (null), ``[]`` for a list.
+what is empty and untouched is written as it came, or not at all. An empty model is false, as an empty list is.
 
-Reading is strict about JSON and lenient about habits: a text may come as a number, a boolean or number as text, a list as its only
-item, and ``""`` may stand for nothing. A repeated member counts by its last occurrence, as in orjson.
+**To clear**: None for a text, number, date or boolean, a fresh empty model for an object, ``[]`` for a list. Where something
+stood, a text is written as ``""`` and a number, date or boolean as null, also inside a cleared object: a server that keeps
+what is left out clears only so, and one that replaces the whole object takes it as well.
+
+Reading is strict about JSON and lenient about habits: a text may come as a number, a boolean or number as text, a list as its
+only item, and ``""`` may stand for nothing. A repeated member counts by its last occurrence, as in orjson. **A member that
+cannot be read as its kind stays as it came**: a leaf as its attribute, an object as the source of an empty model or as its bare
+text. It is written back unchanged, and one warning of the log names it. Only an unreadable id makes an object unreadable.
+
+What is set is checked against the kind that is declared, at once where an attribute is set and again where an object is written.
 
 Sources: the forms are those of recorded answers and of other clients' code; 64 levels (six were seen) and 8 MiB are our own bounds.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 import reprlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from copy import copy, deepcopy
 from datetime import UTC, date, datetime
-from itertools import islice
+from functools import cache
 from types import NoneType, UnionType
-from typing import Any, Final, TypeVar, Union, get_args, get_origin
+from typing import Any, ClassVar, Final, Self, TypeVar, Union, get_args, get_origin
 
 import attrs
 import cattrs
@@ -39,7 +49,7 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from alma_async.errors import BadAnswer, InvalidRequest
 
-__all__ = ["Model", "dumps", "loads", "structure", "unstructure"]
+__all__ = ["Extra", "Model", "checked", "dumps", "loads", "structure", "structure_each", "unstructure"]
 
 LARGEST: Final = 8 * 2**20  # bytes
 DEEPEST: Final = 64  # levels; orjson reads 1,024 but writes only 254, and copying recurses
@@ -50,28 +60,99 @@ Read = Callable[[Any, Any], Any]
 _SHAPE: Final = bytes.maketrans(b"123456789+E{", b"0000000000e[")
 _PLAIN: Final = frozenset({str, int, bool, type(None)})
 _EMPTY: Final[tuple[Any, ...]] = (None, {}, [])
+_ABSENT: Final = object()
 _INTEGER = re.compile(r"-?\d{1,18}", re.ASCII)
 _DATE = re.compile(r"(\d{4}-\d\d-\d\d)(?:Z|[+-]\d\d:\d\d)?", re.ASCII)
 _INSTANT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d))", re.ASCII)
+_NAMES: Final = {
+    str: "a text",
+    bool: "a boolean",
+    int: "an integer",
+    date: "a date",
+    datetime: "a date and time with a zone",
+}
+_NARROWER: Final = {int: bool, date: datetime}  # what Python takes for one of these, and JSON does not
+
+_log = logging.getLogger("alma_async.wire")
+# What the reading under way found that it could not read; each member once.
+_unread: ContextVar[list[str] | None] = ContextVar("unread", default=None)
+
+
+class Extra(MutableMapping[str, Any]):
+    """What an object has beside its declared fields: read it, set it, delete it; all of it is written."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def __getitem__(self, name: str) -> Any:
+        if name in _kinds(type(self._model)):
+            raise KeyError(name)
+        return _sent(self._model)[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name in _kinds(type(self._model)):
+            raise InvalidRequest(f"{name} is a field of {type(self._model).__name__}: set the attribute.")
+        self._model._source = {**_sent(self._model), name: value}  # copies share the source
+
+    def __delitem__(self, name: str) -> None:
+        self[name]
+        self._model._source = {other: raw for other, raw in _sent(self._model).items() if other != name}
+
+    def __iter__(self) -> Iterator[str]:
+        declared = _kinds(type(self._model))
+        return (name for name in _sent(self._model) if name not in declared)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
 
 
 @attrs.define(repr=False)
 class Model:
     """The base of all objects: declared fields, each with a default (None, ``""``, an empty model or list), and their source."""
 
-    # A dict, or the null or "" that stood in its place. The alias keeps it apart from a declared field "source".
-    _source: Any = attrs.field(factory=dict, kw_only=True, alias="_source", repr=False, eq=False)
+    _bare: ClassVar[str] = ""  # the field that is meant where a lone text stands for the object
+    _identity: ClassVar[tuple[str, ...]] = (
+        "id",
+    )  # an object whose members of these names cannot be read is none
+
+    # A dict, or whatever stood in its place. The alias keeps it apart from a declared field "source".
+    _source: Any = attrs.field(
+        factory=dict, kw_only=True, alias="_source", repr=False, eq=False, on_setattr=attrs.setters.NO_OP
+    )
 
     @property
-    def extra(self) -> dict[str, Any]:
-        """What was sent and is not declared by this class: a copy; all of it is written back."""
-        declared = _declared(type(self))
-        source = self._source or {}
-        return {name: deepcopy(raw) for name, raw in source.items() if name not in declared}
+    def extra(self) -> Extra:
+        """What was sent and is not declared by this class, and what is to be sent beside it."""
+        return Extra(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object as JSON holds it: what was read, with what was changed. It shares nothing with the model.
+
+        :raises InvalidRequest: for a field of the wrong kind, or a moment without a time zone.
+        """
+        return unstructure(self)
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> Self:
+        """Read what ``to_dict`` or a decoded JSON text gave.
+
+        :raises BadAnswer: where that is not such an object.
+        """
+        return structure(deepcopy(raw), cls)
+
+    def to_json(self) -> str:
+        """``to_dict`` as a JSON text.
+
+        :raises InvalidRequest: also for what JSON cannot hold.
+        """
+        return dumps(unstructure(self)).decode()
 
     def __bool__(self) -> bool:
         """Whether anything is known: a field that is not None, ``""`` or empty, or an undeclared member."""
-        values = (getattr(self, name) for name in _declared(type(self)))
+        values = (getattr(self, name) for name in _kinds(type(self)))
         return any(_is_known(value) and value != "" for value in values) or bool(self.extra)
 
     def __repr__(self) -> str:
@@ -84,29 +165,81 @@ class Model:
         return f"{type(self).__name__}({', '.join(known)})"
 
 
+def checked(model: Model, field: attrs.Attribute[Any], value: Any) -> Any:
+    """For ``on_setattr``: refuse what is not of the field's kind.
+
+    :raises InvalidRequest: naming field, kind and value.
+    """
+    if not field.name.startswith("_"):
+        _check(model, field.name, _kinds(type(model))[field.name], value, getattr(model, field.name))
+    return value
+
+
 def structure(raw: Any, cls: type[T]) -> T:
     """Read a decoded JSON value as ``cls``: a model, or a list of them. The models keep ``raw``; do not change it afterwards.
 
-    :raises BadAnswer: naming each place that does not fit (the first five).
+    :raises BadAnswer: where it is none, or what identifies it cannot be read.
     """
-    if _is_model(cls) and not isinstance(raw, dict):
-        raise BadAnswer(f"$: {reprlib.repr(raw)} is not an object")
-    try:
-        return _CONVERTER.structure(raw, cls)
-    except ValueError:
-        pass
-    try:  # read again by the one that names the places, which costs twice as much
-        return _PLACING.structure(raw, cls)
-    except (cattrs.BaseValidationError, ValueError) as error:
-        raise BadAnswer("; ".join(islice(_faults(error), 5))) from None
+    with _told_once() as unread:
+        return _identified(raw, cls, unread)
+
+
+def structure_each(raws: Iterable[Any], cls: type[T]) -> list[T]:
+    """Read the items of a list. One that cannot be read is left out, and the warning says so."""
+    read = []
+    with _told_once() as unread:
+        for raw in raws:
+            try:
+                read.append(_identified(raw, cls, unread))
+            except BadAnswer as error:
+                unread.append(f"{error.message} (left out)")
+    return read
 
 
 def unstructure(model: Model) -> dict[str, Any]:
     """The JSON object to send. It shares nothing with the model.
 
-    :raises InvalidRequest: for a moment without a time zone.
+    :raises InvalidRequest: for a field of the wrong kind, or a moment without a time zone.
     """
     return _CONVERTER.unstructure(model) or {}
+
+
+@contextmanager
+def _told_once() -> Iterator[list[str]]:
+    """Whatever cannot be read inside the block is one warning."""
+    unread: list[str] = []
+    before = _unread.set(unread)
+    try:
+        yield unread
+    finally:
+        _unread.reset(before)
+        if unread:
+            more = f"; and {len(unread) - 5:,} more" if len(unread) > 5 else ""
+            _log.warning("Kept as it came, since it could not be read: %s%s", "; ".join(unread[:5]), more)
+
+
+def _identified(raw: Any, cls: type[T], unread: list[str]) -> T:
+    if _is_model(cls) and not isinstance(raw, dict):
+        raise BadAnswer(f"{reprlib.repr(raw)} is not an object.")
+    known = len(unread)
+    try:
+        read = _CONVERTER.structure(raw, cls)
+    except ValueError as error:
+        raise BadAnswer(f"{error}.") from None
+    if isinstance(read, Model):
+        kinds = _kinds(type(read))
+        for name in read._identity:
+            if name in kinds and not _fit(kinds[name])(getattr(read, name)):
+                raise BadAnswer(_misfit(read, name, kinds[name], getattr(read, name)))
+    whose = getattr(read, "id", "")
+    unread[known:] = [f"{what} (id {whose})" if whose else what for what in unread[known:]]
+    return read
+
+
+def _cannot_read(what: str) -> None:
+    unread = _unread.get()
+    if unread is not None:
+        unread.append(what)
 
 
 def loads(body: bytes) -> Any:
@@ -205,13 +338,22 @@ def _write_instant(value: datetime) -> str:
     return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _declared(cls: type[Model]) -> tuple[str, ...]:
-    return tuple(field.name for field in attrs.fields(cls) if field.name != "_source")
+def _sent(model: Model) -> dict[str, Any]:
+    """The members that a model was read from; none where something else stood in the object's place."""
+    source = model._source
+    return source if isinstance(source, dict) else {}
 
 
-def _kinds(cls: type[Model]) -> dict[str, Any]:
+def _kinds(cls: type[Any]) -> dict[str, Any]:
+    """The declared fields of a class, and their kinds."""
+    key: Any = cls
+    return _resolved(key)
+
+
+@cache  # code made from classes, as the converter's
+def _resolved(cls: Any) -> dict[str, Any]:
     attrs.resolve_types(cls)
-    return {field.name: field.type for field in attrs.fields(cls) if field.name != "_source"}
+    return {field.name: field.type for field in attrs.fields(cls) if not field.name.startswith("_")}
 
 
 def _is_known(value: Any) -> bool:
@@ -240,6 +382,37 @@ def _is_text_or_model(kind: Any) -> bool:
     return str in _members(kind) and any(map(_is_model, _members(kind)))
 
 
+@cache  # code made from kinds, as the converter's
+def _fit(kind: Any) -> Callable[[Any], bool]:
+    """What tells whether a value is of a declared kind."""
+    if members := _members(kind):
+        fits, nothing = [_fit(member) for member in members], NoneType in get_args(kind)
+        return lambda value: nothing if value is None else any(fit(value) for fit in fits)
+    if _is_list(kind):
+        item = _fit(get_args(kind)[0])
+        return lambda value: isinstance(value, list) and all(map(item, value))
+    narrower = _NARROWER.get(kind, ())
+    return lambda value: isinstance(value, kind) and not isinstance(value, narrower)
+
+
+def _name_of(kind: Any) -> str:
+    if members := _members(kind):
+        return " or ".join(map(_name_of, members)) + (" or None" if NoneType in get_args(kind) else "")
+    if _is_list(kind):
+        return f"a list, each of it {_name_of(get_args(kind)[0])}"
+    return _NAMES.get(kind) or f"a {kind.__name__}"
+
+
+def _misfit(model: Model, name: str, kind: Any, value: Any) -> str:
+    return f"{type(model).__name__}.{name} is {_name_of(kind)}, not {reprlib.repr(value)}."
+
+
+def _check(model: Model, name: str, kind: Any, value: Any, kept: Any) -> None:
+    """Refuse what is not of the kind, unless it is what was kept as it came."""
+    if not _fit(kind)(value) and not (type(value) is type(kept) and value == kept):
+        raise InvalidRequest(_misfit(model, name, kind, value))
+
+
 def _list_reader(kind: Any, converter: cattrs.Converter) -> Read:
     read = list_structure_factory(kind, converter)
 
@@ -264,12 +437,29 @@ def _text_or_model_reader(kind: Any, converter: cattrs.Converter) -> Read:
     return structure
 
 
+def _member_reader(cls: type[Model], name: str, kind: Any, converter: cattrs.Converter) -> Read:
+    """How one member is read: as its kind, or else kept as it came."""
+    read = converter.get_structure_hook(kind)
+
+    def structure(raw: Any, _: Any) -> Any:
+        try:
+            return read(raw, kind)
+        except ValueError as error:
+            _cannot_read(f"{cls.__name__}.{name}: {error}")
+            return [] if _is_list(kind) else raw
+
+    return structure
+
+
 def _model_reader(cls: type[Model], converter: cattrs.Converter) -> Read:
     # Given one by one, each hook is made once; by itself cattrs makes it anew for each field of that class.
     hooks: dict[str, Any] = {
-        name: override(struct_hook=converter.get_structure_hook(kind)) for name, kind in _kinds(cls).items()
+        name: override(struct_hook=_member_reader(cls, name, kind, converter))
+        for name, kind in _kinds(cls).items()
     }
-    read = make_dict_structure_fn(cls, converter, _source=override(omit=True), **hooks)
+    private = [field.name for field in attrs.fields(cls) if field.name.startswith("_")]
+    hooks |= {name: override(omit=True) for name in private}
+    read = make_dict_structure_fn(cls, converter, **hooks)
 
     def structure(raw: Any, _: Any) -> Model:
         if isinstance(raw, dict):
@@ -277,7 +467,8 @@ def _model_reader(cls: type[Model], converter: cattrs.Converter) -> Read:
         elif raw is None or raw == "":
             model = cls()
         else:
-            raise ValueError(f"{reprlib.repr(raw)} is not an object")
+            _cannot_read(f"{cls.__name__}: {reprlib.repr(raw)} is not an object")
+            model = read({cls._bare: raw}, cls) if cls._bare and not isinstance(raw, list) else cls()
         model._source = raw
         return model
 
@@ -287,16 +478,23 @@ def _model_reader(cls: type[Model], converter: cattrs.Converter) -> Read:
 def _model_writer(cls: type[Model], converter: cattrs.Converter) -> Callable[[Model], Any]:
     """The overlay of one class. An empty model is written as what it came from: ``{}``, ``""`` or None."""
     fields = _kinds(cls)
+    readers = {name: _member_reader(cls, name, kind, converter) for name, kind in fields.items()}
+    fits = {name: _fit(kind) for name, kind in fields.items()}
 
     def unstructure(model: Model) -> Any:
-        source = model._source or {}
+        source = _sent(model)
+        if model._source and not source and model == converter.structure(model._source, cls):
+            return deepcopy(model._source)  # it stands for the object still
         written = dict(source)
         for name, kind in fields.items():
-            value, raw = getattr(model, name), source.get(name)
+            value, raw = getattr(model, name), source.get(name, _ABSENT)
             if value is raw:
                 continue
+            if not fits[name](value):
+                _check(model, name, kind, value, raw)
             if name in source:
-                written[name] = _over(raw, value, kind, converter)
+                unchanged = not _has_models(value) and value == readers[name](raw, kind)
+                written[name] = deepcopy(raw) if unchanged else _over(raw, value, kind, converter)
             elif (new := converter.unstructure(value)) not in _EMPTY and (new or kind is not str):
                 written[name] = new
         for name, raw in source.items():
@@ -308,27 +506,43 @@ def _model_writer(cls: type[Model], converter: cattrs.Converter) -> Callable[[Mo
 
 
 def _over(raw: Any, value: Any, kind: Any, converter: cattrs.Converter) -> Any:
-    """What takes the place of ``raw``: itself where ``value`` is still what it reads as, else the value's own form."""
-    if isinstance(value, Model):
-        return converter.unstructure(value) or (None if raw else copy(raw))
-    if isinstance(value, list) and any(isinstance(item, Model) for item in value):
-        items = converter.unstructure(value)
-        return items[0] if raw and not isinstance(raw, list) and len(items) == 1 else items
-    return copy(raw) if value == converter.structure(raw, kind) else converter.unstructure(value)
+    """What takes the place of ``raw``, which something has changed or which is an object's."""
+    new = converter.unstructure(value)
+    if value is None:
+        return _cleared(raw, kind)
+    if isinstance(value, Model) and not new:
+        return _cleared(raw, kind) if raw else copy(raw)
+    if isinstance(value, list) and raw and not isinstance(raw, list) and len(new) == 1:
+        return new[0]
+    return new
 
 
-def _faults(error: BaseException, path: str = "$") -> Iterator[str]:
-    """Each fault as ``$.portfolio[3].activation_date: '13/45' is not a date``."""
-    if not isinstance(error, (cattrs.ClassValidationError, cattrs.IterableValidationError)):
-        yield f"{path}: {error}"
-        return
-    for inner, note in error.group_exceptions()[0]:
-        step = f"[{note.index}]" if isinstance(note, cattrs.IterableValidationNote) else f".{note.name}"
-        yield from _faults(inner, path + step)
+def _has_models(value: Any) -> bool:
+    """Whether its parts are written by themselves: two that are equal may differ in what a server says of them."""
+    return isinstance(value, Model) or (
+        isinstance(value, list) and any(isinstance(one, Model) for one in value)
+    )
 
 
-def _make_converter(*, places: bool) -> cattrs.Converter:
-    converter = cattrs.Converter(detailed_validation=places)
+def _cleared(raw: Any, kind: Any) -> Any:
+    """What empties a member: ``""`` for a text, null for a number, date or boolean, a list without items, all of an object."""
+    if isinstance(raw, dict) and (kind is None or any(map(_is_model, (kind, *_members(kind))))):
+        kinds = _kinds(kind) if _is_model(kind) else {}
+        return {name: _cleared(inner, kinds.get(name)) for name, inner in raw.items()}
+    if isinstance(raw, list) and (kind is None or _is_list(kind)):
+        return []
+    return "" if raw is not None and _is_text(kind, raw) else None
+
+
+def _is_text(kind: Any, raw: Any) -> bool:
+    """Whether a member is a text: as declared, or, where nothing is, as it came."""
+    if kind is None or _is_model(kind):
+        return isinstance(raw, str)
+    return kind is str or str in _members(kind)
+
+
+def _make_converter() -> cattrs.Converter:
+    converter = cattrs.Converter(detailed_validation=False)
     converter.register_structure_hook(str, _text)
     converter.register_structure_hook(bool, _boolean)
     converter.register_structure_hook(int, _integer)
@@ -344,6 +558,4 @@ def _make_converter(*, places: bool) -> cattrs.Converter:
     return converter
 
 
-# No state: what they keep is code made from classes.
-_CONVERTER: Final = _make_converter(places=False)
-_PLACING: Final = _make_converter(places=True)
+_CONVERTER: Final = _make_converter()  # no state: what it keeps is code made from classes

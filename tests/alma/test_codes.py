@@ -144,7 +144,7 @@ SETS: dict[str, dict[str, Scene]] = {
         "402263": changed("low", name="high"),
         "402269": changed("logical", query=Coded(QUERY.replace("PORTFOLIO", "ITEM"))),
         "402270": changed("logical", query=Coded("title ~ sea")),
-        "40166408": failing("40166408", lambda p: p.alma.sets.update(new(id=p.ids["low"]))),
+        "40166408": failing("40166408", lambda p: p.alma.sets.update(new(id=p.ids["low"]), replace=True)),
     },
     "DELETE /conf/sets/{set_id}": {
         "402264": lambda p: p.alma.sets.delete("4711"),

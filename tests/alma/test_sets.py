@@ -151,7 +151,7 @@ async def test_a_dry_run_sends_nothing():
             assert (request.method, request.path, request.query) == ("POST", "/almaws/v1/conf/sets", query)
             assert orjson.loads(request.body or b"") == unstructure(one)
         one.id = "7"
-        assert (await sets.update(one, dry_run=True)).method == "PUT"
+        assert (await sets.update(one, replace=True, dry_run=True)).method == "PUT"
         assert (await sets.delete("7", dry_run=True)).method == "DELETE"
         assert server.world.tally.routes.total() == 0
 

@@ -95,9 +95,9 @@ def test_an_object_is_made_changed_and_deleted(
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("[1]", "holds no Portfolio: $: [1] is not an object"),
+        ("[1]", "holds no Portfolio: [1] is not an object"),
         ('{"id": "53"}\n{"id": "54"}', "holds no Portfolio: The text is not JSON that can be read"),
-        ('{"availability": "11"}', "holds no Portfolio: $.availability: '11' is not an object"),
+        ('{"id": ["53"]}', "holds no Portfolio: Portfolio.id is a text, not ['53']"),
     ],
 )
 def test_a_file_that_holds_no_object_is_never_sent(
@@ -111,6 +111,44 @@ def test_a_file_that_holds_no_object_is_never_sent(
             assert (ran.code, ran.out) == (2, "")
             assert told in ran.err
         assert not world.tally.received
+
+
+LEVELS: list[tuple[str, tuple[str, ...], str]] = [
+    ("collections", (), "public_note"),
+    ("services", PLACE[:1], "public_note"),
+    ("portfolios", PLACE, "public_note"),
+]
+
+
+@pytest.mark.parametrize(("area", "place", "member"), LEVELS)
+def test_a_line_of_a_list_is_not_written_back(
+    shell: Shell,
+    served: Served,
+    monkeypatch: pytest.MonkeyPatch,
+    area: str,
+    place: tuple[str, ...],
+    member: str,
+) -> None:
+    """list --json, edit, update ends with 2 before any call and says what to do; --replace sends it; get, edit, update keeps all."""
+
+    def update(raw: dict[str, Any], *options: str) -> Any:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(raw).encode())))
+        return shell(area, "update", *place, "--file", "-", "--json", *options)
+
+    with served() as world:
+        fill(world, 1)
+        line = json.loads(shell(area, "list", *place, "--json").out)
+        got = json.loads(shell(area, "get", *place, line["id"], "--json").out)
+        received = len(world.tally.received)
+        for edited in (line, line | {member: "Changed"}, {"id": line["id"], member: "Changed"}):
+            ran = update(edited)
+            assert (ran.code, ran.out) == (2, "")
+            assert "Get it first" in ran.err
+            assert "--replace" in ran.err
+        assert len(world.tally.received) == received
+        assert json.loads(update(got | {member: "Changed"}).out) == got | {member: "Changed"}
+        assert update(line | {member: "Replaced", "type": got.get("type")}, "--replace").code == 0
+        assert json.loads(shell(area, "get", *place, line["id"], "--json").out)[member] == "Replaced"
 
 
 def test_what_becomes_of_the_record_is_said(shell: Shell, served: Served) -> None:

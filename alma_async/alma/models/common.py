@@ -8,36 +8,83 @@ and lists are never None, is told in ``alma_async.wire.codec``.
 from __future__ import annotations
 
 from datetime import date
+from typing import ClassVar
 
 from attrs import define, field
 
-from alma_async.wire.codec import Model
+from alma_async.wire.codec import Model, checked
 
-__all__ = ["Coded", "Counted", "GroupSetting", "Interface", "Linked", "Note", "ResourceMetadata", "code_of"]
+__all__ = [
+    "Coded",
+    "Counted",
+    "GroupSetting",
+    "Interface",
+    "Linked",
+    "Note",
+    "ResourceMetadata",
+    "Updatable",
+    "code_of",
+]
 
 
-@define(repr=False)
+@define(kw_only=True, repr=False, on_setattr=checked)
+class Updatable(Model):
+    """An object that an update replaces, and whether all of it is known.
+
+    What ``get`` answered is whole; an item of a list is not, whatever it holds. Any other (an answer to a write, an object from
+    JSON, one made by hand) is known by what it was read from: recorded answers to ``get`` have all the members of
+    ``_always``, and recorded items of lists have none. Copies know it too; to set a field makes no object whole.
+    """
+
+    _always: ClassVar[tuple[str, ...]] = ()
+
+    _whole: bool | None = field(default=None, alias="_whole", repr=False, eq=False)
+    id: str = ""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is missing, so that an update with it empties nothing by accident."""
+        return not self.missing if self._whole is None else self._whole
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The members that a whole object always has, and that this one was read without."""
+        source = self._source if isinstance(self._source, dict) else {}
+        return tuple(
+            name
+            for name in self._always
+            if name not in source or (not source[name] and isinstance(getattr(self, name), Model))
+        )
+
+
+@define(repr=False, on_setattr=checked)
 class Coded(Model):
     """A code of one of Alma's tables and its description (recorded).
 
     Alma ignores ``desc`` on write (documented) and writes it in the language asked for, so two codes are equal whatever theirs is.
     """
 
+    _bare = "value"
+
     value: str | None = None
     desc: str | None = field(default=None, eq=False)
 
 
-@define(repr=False)
+@define(repr=False, on_setattr=checked)
 class Linked(Model):
     """An id and the address of what it names (recorded). Two are equal by id: links are absolute here and relative there."""
+
+    _bare = "value"
 
     value: str | None = None
     link: str | None = field(default=None, eq=False)
 
 
-@define(repr=False)
+@define(repr=False, on_setattr=checked)
 class Counted(Model):
     """A number of things and where they are listed. Recorded as an integer; the schema says text; both are read."""
+
+    _bare = "value"
 
     value: int | None = None
     link: str | None = field(default=None, eq=False)
@@ -48,7 +95,7 @@ def code_of(value: str | Coded | None) -> str | None:
     return value.value if isinstance(value, Coded) else value
 
 
-@define(kw_only=True, repr=False)
+@define(kw_only=True, repr=False, on_setattr=checked)
 class ResourceMetadata(Model):
     """The bib record behind a collection or portfolio (recorded)."""
 
@@ -58,7 +105,7 @@ class ResourceMetadata(Model):
     issn: str | None = None
 
 
-@define(kw_only=True, repr=False)
+@define(kw_only=True, repr=False, on_setattr=checked)
 class Interface(Model):
     """The platform (recorded)."""
 
@@ -66,7 +113,7 @@ class Interface(Model):
     vendor: Linked = field(factory=Linked)
 
 
-@define(kw_only=True, repr=False)
+@define(kw_only=True, repr=False, on_setattr=checked)
 class Note(Model):
     """A note (seen)."""
 
@@ -76,7 +123,7 @@ class Note(Model):
     type: str | None = None
 
 
-@define(kw_only=True, repr=False)
+@define(kw_only=True, repr=False, on_setattr=checked)
 class GroupSetting(Model):
     """What one group of the institution sees instead (seen)."""
 

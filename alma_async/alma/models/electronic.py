@@ -23,8 +23,9 @@ from alma_async.alma.models.common import (
     Linked,
     Note,
     ResourceMetadata,
+    Updatable,
 )
-from alma_async.wire.codec import Model
+from alma_async.wire.codec import Model, checked
 
 __all__ = [
     "CdiInfo",
@@ -42,7 +43,7 @@ __all__ = [
 ]
 
 
-@define(kw_only=True, repr=False)
+@define(kw_only=True, repr=False, on_setattr=checked)
 class CdiInfo(Model):
     """What the Central Discovery Index says about a collection (seen)."""
 
@@ -59,8 +60,8 @@ class CdiInfo(Model):
     coverage_percentage: str | None = None
 
 
-@define(kw_only=True, repr=False)
-class ElectronicCollection(Model):
+@define(kw_only=True, repr=False, on_setattr=checked)
+class ElectronicCollection(Updatable):
     """An electronic collection.
 
     Mandatory on create (documented by code): ``public_name`` (60126), ``type`` (60127) and perhaps ``access_type`` (60128).
@@ -68,7 +69,8 @@ class ElectronicCollection(Model):
     ``portfolios.value`` is their number. ``is_suppressed_from_cdi`` is what the longest name below was called before (seen).
     """
 
-    id: str = ""
+    _always = ("interface", "proxy_enabled", "internal_description", "authentication_note", "public_note")
+
     is_local: bool | None = None
     public_name: str | None = None
     public_name_override: str | None = None
@@ -113,18 +115,19 @@ class ElectronicCollection(Model):
     link: str | None = None
 
 
-@define(kw_only=True, repr=False)
-class ElectronicService(Model):
+@define(kw_only=True, repr=False, on_setattr=checked)
+class ElectronicService(Updatable):
     """A service of a collection. No body of one was ever recorded: all of it was seen in other clients.
 
     Refused when wrong (documented by code): ``type`` (60127; not to be changed by an update, 60153), ``activation_status`` (60138),
     ``url_type`` (60146), ``linking_level`` (60148). ``type`` is ``getFullTxt`` for full text; ``activation_status`` is ``11`` for
     available, by inference ``10`` for not. ``service_temporarily_unavailable`` was seen as ``"1"`` and as ``"true"``. Alma's own
     echo can contradict itself: Ex Libris' app leaves out ``deactivate_removed_portfolios`` where ``delete_removed_portfolios`` is
-    true (seen, 2026).
+    true (seen, 2026). What a list leaves out is inferred from portfolios.
     """
 
-    id: str = ""
+    _always = ("url_type", "proxy_enabled", "authentication_note", "public_note")
+
     is_local: bool | None = None
     type: Coded = field(factory=Coded)
     public_description: str | None = None
@@ -163,7 +166,7 @@ class ElectronicService(Model):
     link: str | None = None
 
 
-@define(kw_only=True, repr=False)
+@define(kw_only=True, repr=False, on_setattr=checked)
 class CollectionAndService(Model):
     """Where a portfolio belongs (recorded)."""
 
@@ -171,7 +174,7 @@ class CollectionAndService(Model):
     service: Linked = field(factory=Linked)
 
 
-@define(kw_only=True, repr=False)
+@define(kw_only=True, repr=False, on_setattr=checked)
 class LinkingDetails(Model):
     """How a portfolio links (recorded; the overrides in requests). A static URL is written ``jkey=https://…`` (seen).
 
@@ -191,7 +194,7 @@ class LinkingDetails(Model):
     proxy: str | None = None
 
 
-@define(kw_only=True, repr=False)
+@define(kw_only=True, repr=False, on_setattr=checked)
 class DateCoverage(Model):
     """One range of dates, volumes and issues (recorded).
 
@@ -211,7 +214,7 @@ class DateCoverage(Model):
     until_issue: str | None = None
 
 
-@define(kw_only=True, repr=False)
+@define(kw_only=True, repr=False, on_setattr=checked)
 class EmbargoInformation(Model):
     """A moving wall (seen; the codes of the operator are unknown)."""
 
@@ -220,7 +223,7 @@ class EmbargoInformation(Model):
     number_of_months: int | None = None
 
 
-@define(kw_only=True, repr=False)
+@define(kw_only=True, repr=False, on_setattr=checked)
 class CoverageDetails(Model):
     """What of a title is covered: by the Community Zone (global), here (local), for ever (perpetual). Recorded, embargoes as null.
 
@@ -237,8 +240,8 @@ class CoverageDetails(Model):
     perpetual_embargo_information: EmbargoInformation = field(factory=EmbargoInformation)
 
 
-@define(kw_only=True, repr=False)
-class Portfolio(Model):
+@define(kw_only=True, repr=False, on_setattr=checked)
+class Portfolio(Updatable):
     """A portfolio: one title in one service.
 
     Mandatory on create (documented by code): ``resource_metadata.mms_id`` (60159). A create that worked (seen) also had
@@ -246,7 +249,8 @@ class Portfolio(Model):
     (recorded), by inference ``10`` for not. ``link`` is the path below the bib record, even in answers of a service (recorded).
     """
 
-    id: str = ""
+    _always = ("linking_details", "coverage_details", "material_type", "authentication_note", "public_note")
+
     is_local: bool | None = None
     is_standalone: bool | None = None
     resource_metadata: ResourceMetadata = field(factory=ResourceMetadata)
@@ -274,7 +278,7 @@ class Portfolio(Model):
     link: str | None = None
 
 
-@define(kw_only=True, repr=False)
+@define(kw_only=True, repr=False, on_setattr=checked)
 class ElectronicCollections(Model):
     """A page of collections. The list is absent from an empty page (inferred)."""
 
@@ -282,7 +286,7 @@ class ElectronicCollections(Model):
     total_record_count: int | None = None
 
 
-@define(kw_only=True, repr=False)
+@define(kw_only=True, repr=False, on_setattr=checked)
 class ElectronicServices(Model):
     """The services of a collection; not paged, and the count may be null or absent (seen)."""
 
@@ -290,7 +294,7 @@ class ElectronicServices(Model):
     total_record_count: int | None = None
 
 
-@define(kw_only=True, repr=False)
+@define(kw_only=True, repr=False, on_setattr=checked)
 class Portfolios(Model):
     """A page of portfolios. The list is absent from an empty page (inferred)."""
 

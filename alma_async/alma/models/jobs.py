@@ -14,7 +14,7 @@ from typing import Final
 from attrs import define, field
 
 from alma_async.alma.models.common import Coded, Counted, Linked
-from alma_async.wire.codec import Model
+from alma_async.wire.codec import Model, checked
 
 __all__ = [
     "ALL",
@@ -48,7 +48,7 @@ _JOB_IN_LINK: Final = re.compile(r"/jobs/([A-Z][0-9]{1,32})/instances/")
 _NO_JOB: Final = "M0"  # recorded: what the link of a webhook may name in place of the job
 
 
-@define(kw_only=True, repr=False)
+@define(kw_only=True, repr=False, on_setattr=checked)
 class JobParameter(Model):
     """A parameter of a job (recorded). Names are opaque but for ``set_id`` and ``job_name``; the user interface shows them."""
 
@@ -56,7 +56,7 @@ class JobParameter(Model):
     value: str | None = None
 
 
-@define(kw_only=True, repr=False)
+@define(kw_only=True, repr=False, on_setattr=checked)
 class Job(Model):
     """A job, and the answer to its submission: ``additional_info`` then links the run that was started (recorded)."""
 
@@ -75,7 +75,7 @@ class Job(Model):
     link: str | None = None
 
 
-@define(kw_only=True, repr=False)
+@define(kw_only=True, repr=False, on_setattr=checked)
 class JobInfo(Model):
     """The job of an instance (recorded)."""
 
@@ -87,7 +87,7 @@ class JobInfo(Model):
     link: str | None = None
 
 
-@define(kw_only=True, repr=False)
+@define(kw_only=True, repr=False, on_setattr=checked)
 class Counter(Model):
     """One line of a run's report. The type may be free text and the value a sentence (recorded)."""
 
@@ -101,7 +101,7 @@ class Counter(Model):
         return int(whole[1]) if whole else None
 
 
-@define(kw_only=True, repr=False)
+@define(kw_only=True, repr=False, on_setattr=checked)
 class JobAction(Model):
     """What can be asked for after a metadata import (documented; kinds inferred, hence both forms are read)."""
 
@@ -111,7 +111,7 @@ class JobAction(Model):
     link: str | None = None
 
 
-@define(kw_only=True, repr=False)
+@define(kw_only=True, repr=False, on_setattr=checked)
 class JobInstance(Model):
     """A run of a job.
 
@@ -172,11 +172,11 @@ class JobInstance(Model):
         return self.job_info.id or linked
 
 
-@define(kw_only=True, repr=False)
+@define(kw_only=True, repr=False, on_setattr=checked)
 class JobEvent(Model):
     """A rejected entry of a student information load. No body is known: everything is in ``extra``."""
 
 
-@define(kw_only=True, repr=False)
+@define(kw_only=True, repr=False, on_setattr=checked)
 class JobMatch(Model):
     """A match of an import. No body is known: everything is in ``extra``."""

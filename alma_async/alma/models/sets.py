@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from attrs import define, field
 
-from alma_async.alma.models.common import Coded, Counted
-from alma_async.wire.codec import Model
+from alma_async.alma.models.common import Coded, Counted, Linked, Updatable
+from alma_async.wire.codec import Model, checked
 
 __all__ = ["AlmaSet", "SetMember", "SetMembers"]
 
 
-@define(kw_only=True, repr=False)
+@define(kw_only=True, repr=False, on_setattr=checked)
 class SetMember(Model):
     """A member. Of portfolio sets it has no link (seen): collection, service and MMS id cannot be told from it."""
 
@@ -24,7 +24,7 @@ class SetMember(Model):
     link: str | None = None
 
 
-@define(kw_only=True, repr=False)
+@define(kw_only=True, repr=False, on_setattr=checked)
 class SetMembers(Model):
     """A page of members, or those to be sent. The list is absent from an empty set (seen)."""
 
@@ -32,18 +32,20 @@ class SetMembers(Model):
     total_record_count: int | None = None
 
 
-@define(kw_only=True, repr=False)
-class AlmaSet(Model):
+@define(kw_only=True, repr=False, on_setattr=checked)
+class AlmaSet(Updatable):
     """A set, itemized or logical.
 
     Mandatory on create (documented): ``name``, which must be unique (402263), ``type`` (``ITEMIZED`` or ``LOGICAL``, 402262),
     ``content`` (of the table SetContentType: ``PORTFOLIO``, ``IEPA`` for electronic collections, ``BIB_MMS``, ``ITEM``, ``USER``
     …), and ``query`` for a logical one. ``private`` is ``"true"`` where not told otherwise (documented), and then staff do not see
     what an API key made. ``query.value`` is the query, ``desc`` the text of the user interface: take it from a set made there.
-    Dates are kept as text, since they were recorded as moments and are documented as dates.
+    Dates are kept as text, since they were recorded as moments and are documented as dates. ``additional_info`` of a set that
+    a job fills names the run (seen); it is documented as text, which is read as its ``value``.
     """
 
-    id: str = ""
+    _always = ("number_of_members",)
+
     name: str | None = None
     description: str | None = None
     type: Coded = field(factory=Coded)
@@ -56,7 +58,7 @@ class AlmaSet(Model):
     created_by: Coded = field(factory=Coded)
     created_date: str | None = None
     note: str | None = None
-    additional_info: str | None = None
+    additional_info: Linked = field(factory=Linked)
     number_of_members: Counted = field(factory=Counted)
     members: SetMembers = field(factory=SetMembers)
     link: str | None = None

@@ -81,7 +81,7 @@ def test_notes_and_group_settings_have_their_kinds() -> None:
         "new_in_2030": [],
     }
     note = structure(raw, Note)
-    assert (note.creation_date, note.extra) == (date(2019, 2, 3), {"new_in_2030": []})
+    assert (note.creation_date, dict(note.extra)) == (date(2019, 2, 3), {"new_in_2030": []})
     setting = structure(
         {"group": {"value": "G"}, "proxy_enabled": {"value": "true"}, "proxy": "p"}, GroupSetting
     )

@@ -241,7 +241,7 @@ def undeclared(value: Any, path: str = "$") -> Iterator[str]:
     elif isinstance(value, Model):
         yield from (f"{path}.{name}" for name in value.extra)
         for field in attrs.fields(type(value)):
-            if field.name != "_source":
+            if not field.name.startswith("_"):
                 yield from undeclared(getattr(value, field.name), f"{path}.{field.name}")
 
 
@@ -293,7 +293,7 @@ LEAVES: dict[Any, st.SearchStrategy[Any]] = {
 def objects(draw: st.DrawFn, cls: type[Model]) -> dict[str, Any]:
     """Raw objects of a class: a few of its members in any order and form, and some that it does not know."""
     attrs.resolve_types(cls)
-    fields = [field for field in attrs.fields(cls) if field.name != "_source"]
+    fields = [field for field in attrs.fields(cls) if not field.name.startswith("_")]
     chosen = draw(st.lists(st.sampled_from(fields), unique_by=lambda field: field.name, max_size=7))
     members = [*((field.name, draw(forms(field.type))) for field in chosen), *draw(unknown).items()]
     return dict(draw(st.permutations(members)))

@@ -16,7 +16,7 @@ from alma_async.alma.models import (
     Portfolio,
     Portfolios,
 )
-from alma_async.wire.codec import structure, unstructure
+from alma_async.wire.codec import Extra, structure, unstructure
 
 
 def reads_without_guards(
@@ -32,7 +32,10 @@ def reads_without_guards(
     assert_type(collection.portfolios.value, int | None)
     assert_type(collection.interface.vendor.link, str | None)
     assert_type(service.activation_status, Coded)
-    assert_type(portfolio.extra, dict[str, Any])
+    assert_type(portfolio.extra, Extra)
+    assert_type(portfolio.to_dict(), dict[str, Any])
+    assert_type(Portfolio.from_dict({}), Portfolio)
+    assert_type(portfolio.to_json(), str)
     if portfolio.interface:
         assert_type(portfolio.interface.name, str | None)
 
@@ -50,7 +53,8 @@ def writes(portfolio: Portfolio) -> None:
     portfolio.availability = None  # type: ignore[assignment]
     portfolio.activation_date = "2020-01-01"  # type: ignore[assignment]
     portfolio.pubic_note = "x"  # type: ignore[attr-defined]
-    portfolio.extra = {}  # type: ignore[misc]
+    portfolio.extra["new"] = 1
+    portfolio.extra = {}  # type: ignore[misc, assignment]
     Portfolio(title="x")  # type: ignore[call-arg]
     Portfolio("53")  # type: ignore[call-arg]
 
