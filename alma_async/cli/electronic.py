@@ -1,22 +1,28 @@
 """``collections``, ``services`` and ``portfolios``: lists and single objects, and what becomes of them.
 
 Decides nothing of what an object must say: it is read as Alma takes it, written as it was read, and judged by Alma. Sent is an
-object or nothing; a file that holds none is refused before any call.
+object or nothing; a file that holds none is refused before any call. An update looks at what is there first, and is refused
+where it leaves out what says something there, as a line of a list does.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Final, TypeAlias, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
 
 from cyclopts import Parameter
 
 from alma_async.alma.electronic import BibHandling
 from alma_async.alma.models.electronic import ElectronicCollection, ElectronicService, Portfolio
+from alma_async.alma.resource import id_to_update
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.ids import STDIN, read_text
 from alma_async.cli.tables import Columns, Json, list_all, show_answer, tell_done
-from alma_async.errors import BadAnswer, ConfigurationError
+from alma_async.errors import BadAnswer, ConfigurationError, InvalidRequest
 from alma_async.wire.codec import Model, loads, structure
+
+if TYPE_CHECKING:
+    from alma_async.alma.client import AlmaClient
 
 __all__ = [
     "create_collection",
@@ -55,6 +61,8 @@ Replace: TypeAlias = Annotated[
         negative="", help="also by an object that is not whole: what it lacks is emptied (one of a list, say)"
     ),
 ]
+
+_NOT_WRITTEN: Final = frozenset({"link", "desc", "portfolios"})  # said by Alma, whatever is sent
 
 _COLLECTION: Final[Columns] = (("id", 20), ("type.value", 10), ("portfolios.value", 17), ("public_name", 0))
 _SERVICE: Final[Columns] = (
@@ -172,9 +180,15 @@ def update_collection(
 ) -> int:
     """Replace the collection whose id the object has. Take it from get: an item of a list is refused."""
     changed = _object(file, ElectronicCollection)
-    return show_answer(
-        connection, lambda alma: alma.electronic.collections.update(changed, replace=replace), json=json
-    )
+    own_id = id_to_update(changed, "collection", replace=True)
+
+    async def updated(alma: AlmaClient) -> ElectronicCollection:
+        area = alma.electronic.collections
+        if not replace:
+            _keeps_all(changed, await area.get(own_id))
+        return await area.update(changed, replace=True)
+
+    return show_answer(connection, updated, json=json)
 
 
 def delete_collection(
@@ -215,11 +229,15 @@ def update_service(
 ) -> int:
     """Replace the service whose id the object has. Take it from get: an item of a list is refused."""
     changed = _object(file, ElectronicService)
-    return show_answer(
-        connection,
-        lambda alma: alma.electronic.services.update(collection, changed, replace=replace),
-        json=json,
-    )
+    own_id = id_to_update(changed, "service", replace=True)
+
+    async def updated(alma: AlmaClient) -> ElectronicService:
+        area = alma.electronic.services
+        if not replace:
+            _keeps_all(changed, await area.get(collection, own_id))
+        return await area.update(collection, changed, replace=True)
+
+    return show_answer(connection, updated, json=json)
 
 
 def delete_service(
@@ -265,11 +283,15 @@ def update_portfolio(
 ) -> int:
     """Replace the portfolio whose id the object has. Take it from get: an item of a list is refused."""
     changed = _object(file, Portfolio)
-    return show_answer(
-        connection,
-        lambda alma: alma.electronic.portfolios.update(collection, service, changed, replace=replace),
-        json=json,
-    )
+    own_id = id_to_update(changed, "portfolio", replace=True)
+
+    async def updated(alma: AlmaClient) -> Portfolio:
+        area = alma.electronic.portfolios
+        if not replace:
+            _keeps_all(changed, await area.get(collection, service, own_id))
+        return await area.update(collection, service, changed, replace=True)
+
+    return show_answer(connection, updated, json=json)
 
 
 def delete_portfolio(
@@ -290,6 +312,37 @@ def delete_portfolio(
         lambda alma: alma.electronic.portfolios.delete(collection, service, portfolio, bib=bib),
         f"Portfolio {portfolio} is deleted.",
     )
+
+
+def _keeps_all(changed: Model, present: Model) -> None:
+    """Whether an update leaves nothing out by accident.
+
+    :raises InvalidRequest: naming what it would empty.
+    """
+    lost = list(_lost(present.to_dict(), changed.to_dict()))
+    if lost:
+        more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
+        raise InvalidRequest(
+            f"The object lacks what is there now and would be emptied: {', '.join(lost[:5])}{more}.",
+            advice='Get it first and change what get prints (a list shortens); "" clears a text. '
+            "To replace it by this object all the same: --replace.",
+        )
+
+
+def _lost(present: Mapping[str, Any], sent: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """The members of an object that say something and are left out; null for an object is left out, too."""
+    for name, value in present.items():
+        if name in _NOT_WRITTEN or not _says(value):
+            continue
+        if isinstance(value, dict) and isinstance(sent.get(name), dict):
+            yield from _lost(value, sent[name], f"{path}{name}.")
+        elif name not in sent or (isinstance(value, dict) and sent[name] is None):
+            yield f"{path}{name}"
+
+
+def _says(value: Any) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return value not in (None, "") if inner is None else any(map(_says, inner))
 
 
 def _object(file: str, cls: type[M]) -> M:

@@ -174,8 +174,16 @@ def _date_coverage(wanted: Coverage, *, coded: bool) -> DateCoverage:
 def _wall_of(portfolio: Portfolio) -> str:
     present = portfolio.coverage_details.local_embargo_information
     return _wall_text(
-        (present.embargo_operator.value or "", present.number_of_years or 0, present.number_of_months or 0)
+        (
+            present.embargo_operator.value or "",
+            *map(_number, (present.number_of_years, present.number_of_months)),
+        )
     )
+
+
+def _number(value: Any) -> Any:
+    """As it is written: 1.0, which is kept as it came, says 1."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value or 0
 
 
 def _wall_text(wall: Wall) -> str:

@@ -14,7 +14,7 @@ an object as an empty model, a list as ``[]``, and a text declared ``str`` (not 
 what is empty and untouched is written as it came, or not at all. An empty model is false, as an empty list is.
 
 **To clear**: None for a text, number, date or boolean, a fresh empty model for an object, ``[]`` for a list. Where something
-stood, a text is written as ``""`` and a number, date or boolean as null, also inside a cleared object: a server that keeps
+stood, a text or number is written as ``""`` and a date or boolean as null, also inside a cleared object: a server that keeps
 what is left out clears only so, and one that replaces the whole object takes it as well.
 
 Reading is strict about JSON and lenient about habits: a text may come as a number, a boolean or number as text, a list as its
@@ -525,20 +525,16 @@ def _has_models(value: Any) -> bool:
 
 
 def _cleared(raw: Any, kind: Any) -> Any:
-    """What empties a member: ``""`` for a text, null for a number, date or boolean, a list without items, all of an object."""
-    if isinstance(raw, dict) and (kind is None or any(map(_is_model, (kind, *_members(kind))))):
-        kinds = _kinds(kind) if _is_model(kind) else {}
+    """What empties a member: ``""`` for a text or number, null for a date or boolean, a list without items, all of an object."""
+    model = next(filter(_is_model, (kind, *_members(kind))), None)
+    if isinstance(raw, dict) and (kind is None or model):
+        kinds = _kinds(model) if model else {}
         return {name: _cleared(inner, kinds.get(name)) for name, inner in raw.items()}
     if isinstance(raw, list) and (kind is None or _is_list(kind)):
         return []
-    return "" if raw is not None and _is_text(kind, raw) else None
-
-
-def _is_text(kind: Any, raw: Any) -> bool:
-    """Whether a member is a text: as declared, or, where nothing is, as it came."""
     if kind is None or _is_model(kind):
-        return isinstance(raw, str)
-    return kind is str or str in _members(kind)
+        return "" if isinstance(raw, str) else None
+    return "" if raw is not None and {str, int} & {kind, *_members(kind)} else None
 
 
 def _make_converter() -> cattrs.Converter:

@@ -25,6 +25,7 @@ FULL: dict[str, Any] = {
     "public_note": "public",
     "authentication_note": "auth",
     "notes": [{"content": "n", "type": "General"}],
+    "link": "/almaws/v1/bibs/99000011/portfolios/53",
 }
 
 
@@ -177,8 +178,8 @@ async def test_portfolios_of_a_bib_are_short_too() -> None:
         ({**FULL}, False),
         ({**FULL, "coverage_details": None}, False),
         ({**FULL, "coverage_details": {}}, False),
-        ({name: said for name, said in FULL.items() if name != "public_note"}, False),
-        ({"coverage_details": {"a": 1}, **FULL, "public_note": ""}, True),
+        ({name: said for name, said in FULL.items() if name != "link"}, False),
+        ({"coverage_details": {"a": 1}, **FULL, "public_note": None}, True),
         ({}, False),
     ],
 )

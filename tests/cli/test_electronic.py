@@ -113,42 +113,67 @@ def test_a_file_that_holds_no_object_is_never_sent(
         assert not world.tally.received
 
 
-LEVELS: list[tuple[str, tuple[str, ...], str]] = [
-    ("collections", (), "public_note"),
-    ("services", PLACE[:1], "public_note"),
-    ("portfolios", PLACE, "public_note"),
+LEVELS: list[tuple[str, tuple[str, ...]]] = [
+    ("collections", ()),
+    ("services", PLACE[:1]),
+    ("portfolios", PLACE),
 ]
 
 
-@pytest.mark.parametrize(("area", "place", "member"), LEVELS)
+@pytest.mark.parametrize(("area", "place"), LEVELS)
+@pytest.mark.parametrize(
+    "shape", [{}, {"put": "keeps"}, {"empty_members": False}, {"odd_fields": 0.5}], ids=str
+)
 def test_a_line_of_a_list_is_not_written_back(
     shell: Shell,
     served: Served,
     monkeypatch: pytest.MonkeyPatch,
     area: str,
     place: tuple[str, ...],
-    member: str,
+    shape: dict[str, Any],
 ) -> None:
-    """list --json, edit, update ends with 2 before any call and says what to do; --replace sends it; get, edit, update keeps all."""
+    """list --json, edit, update ends with 2, writes nothing and says why; --replace sends it; get, edit, update keeps all."""
 
     def update(raw: dict[str, Any], *options: str) -> Any:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(raw).encode())))
         return shell(area, "update", *place, "--file", "-", "--json", *options)
 
-    with served() as world:
+    with served(**shape) as world:
         fill(world, 1)
         line = json.loads(shell(area, "list", *place, "--json").out)
         got = json.loads(shell(area, "get", *place, line["id"], "--json").out)
-        received = len(world.tally.received)
-        for edited in (line, line | {member: "Changed"}, {"id": line["id"], member: "Changed"}):
+        for edited in (line, line | {"public_note": "x"}, {"id": line["id"], "public_note": "x"}):
             ran = update(edited)
             assert (ran.code, ran.out) == (2, "")
             assert "Get it first" in ran.err
             assert "--replace" in ran.err
-        assert len(world.tally.received) == received
-        assert json.loads(update(got | {member: "Changed"}).out) == got | {member: "Changed"}
-        assert update(line | {member: "Replaced", "type": got.get("type")}, "--replace").code == 0
-        assert json.loads(shell(area, "get", *place, line["id"], "--json").out)[member] == "Replaced"
+        assert not world.tally.updated
+        assert json.loads(update(got | {"public_note": "Changed"}).out) == got | {"public_note": "Changed"}
+        needed = {"type": got["type"]} if "type" in got else {}
+        assert update(line | needed | {"public_note": "Replaced"}, "--replace").code == 0
+        assert json.loads(shell(area, "get", *place, line["id"], "--json").out)["public_note"] == "Replaced"
+
+
+def test_an_update_names_what_it_would_empty(shell: Shell, served: Served, tmp_path: Path) -> None:
+    """A member left out deep inside is named by its place; "" clears it, and so does null a date."""
+    file = tmp_path / "object.json"
+    with served() as world:
+        sent = {
+            "resource_metadata": {"mms_id": {"value": "991122334455"}},
+            "linking_details": {"url_type": {"value": "static"}, "static_url": "jkey=https://x.example/1"},
+            "public_note": "n",
+            "activation_date": "2020-01-02",
+        }
+        one = world.portfolios.create(*PLACE, sent, now=0.0)["id"]
+        got = json.loads(shell("portfolios", "get", *PLACE, one, "--json").out)
+        linking = {name: value for name, value in got["linking_details"].items() if name != "static_url"}
+        file.write_text(json.dumps(got | {"linking_details": linking, "library": None}), encoding="utf-8")
+        ran = shell("portfolios", "update", *PLACE, "--file", file)
+        assert ran.code == 2
+        assert "would be emptied: linking_details.static_url." in ran.err
+        file.write_text(json.dumps(got | {"public_note": "", "activation_date": None}), encoding="utf-8")
+        cleared = json.loads(shell("portfolios", "update", *PLACE, "--file", file, "--json").out)
+        assert cleared == got | {"public_note": "", "activation_date": None}
 
 
 def test_what_becomes_of_the_record_is_said(shell: Shell, served: Served) -> None:

@@ -10,6 +10,7 @@ import pytest
 from alma_async import sim
 from alma_async.load import InputError, Load, read_rows, undo_rows
 from alma_async.load.entries import State
+from alma_async.load.former import digest
 from alma_async.load.journal import Journal
 from tests.conftest import institution
 from tests.load.test_actions import C, S, hold, loading, told, url
@@ -67,6 +68,60 @@ async def test_creates_and_updates_are_taken_back_exactly(file, tmp_path, object
         back = await undo(alma, tmp_path)
         assert (back.rows, back.deleted, back.updated, back.exit_code) == (30, 20, 10, 0)
         assert world_of(server) == before
+
+
+FULL = {
+    "availability": "10", "material_type": "BOOK", "library": "MAIN", "po_line": "POL-1", "license": "L1", "proxy_enabled": "true",
+    "proxy": "PX", "public_note": "public", "authentication_note": "auth", "internal_description": "inner",
+    "coverage_from": "1999-02-03", "coverage_until": "2005", "embargo": "P1Y",
+}  # fmt: skip
+ALWAYS = (
+    "availability",
+    "proxy_enabled",
+    "coverage_from",
+    "coverage_until",
+)  # what has a default, or is not cleared singly
+WORLDS = [
+    {"put": put, **shape}
+    for put in ("replaces", "keeps")
+    for shape in (
+        {},
+        {"write_answers": "short"},
+        {"write_answers": "without_coverage", "months_as_objects": True},
+        {"empty_members": False},
+        {"odd_fields": 0.3},
+        {"coverage_in_post": True, "empty_members": False, "write_answers": "short"},
+    )
+]
+
+
+def said(server):
+    """What each portfolio says, whichever way nothing is written."""
+    return {name: digest(one) for name, one in server.world.portfolios.all.items()}
+
+
+@pytest.mark.parametrize("shape", WORLDS, ids=lambda shape: " ".join(map(str, shape.values())))
+async def test_fields_that_were_empty_are_empty_again_under_either_reading_of_put(file, tmp_path, shape):
+    """A load fills every field that was empty, another clears them: undone each, all is as before, and nothing is for review."""
+    header = ",".join(("mms_id", *FULL))
+    async with institution(rate=None, **shape) as (server, alma):
+        hold(server, 3)
+        states = [said(server)]
+        clear = ["" if name in ALWAYS else "<clear>" for name in FULL]
+        for name, values in (("fill", FULL.values()), ("clear", clear)):
+            rows = file(
+                *(f"99{n:06}," + ",".join(values) for n in range(3)), header=header, name=f"{name}.csv"
+            )
+            done = await loading(alma, tmp_path, "upsert", name=f"{name}.load").run(rows)
+            assert (done.updated, done.review, done.rejected) == (3, 0, 0), told(tmp_path / f"{name}.load")
+            states.append(said(server))
+        assert len({*map(str, states)}) == 3
+        for name in ("clear", "fill"):
+            back = await undo(alma, tmp_path, of=f"{name}.load", name=f"undo-{name}.load")
+            ends = (back.updated, back.review, back.rejected, back.exit_code)
+            assert ends == (3, 0, 0, 0), told(tmp_path / f"undo-{name}.load")
+            states.pop()
+            assert said(server) == states[-1]
 
 
 async def test_a_load_whose_file_changed_is_taken_back_to_before_its_first_write(file, tmp_path):
@@ -280,7 +335,7 @@ async def test_undo_belongs_to_its_service(file, tmp_path):
     async with institution() as (_, alma):
         await loading(alma, tmp_path, "upsert").run(file(*MIXED[:2]))
         service = await alma.electronic.services.get(C, S)
-        service.id = None
+        service.id = ""
         other = await alma.electronic.services.create(C, service)
         load = Load(
             alma, collection_id=C, service_id=str(other.id), journal=tmp_path / "b.load", action="undo"

@@ -69,7 +69,7 @@ class ElectronicCollection(Updatable):
     ``portfolios.value`` is their number. ``is_suppressed_from_cdi`` is what the longest name below was called before (seen).
     """
 
-    _always = ("interface", "proxy_enabled", "internal_description", "authentication_note", "public_note")
+    _always = ("link", "interface", "proxy_enabled", "internal_description", "public_note")
 
     is_local: bool | None = None
     public_name: str | None = None
@@ -126,7 +126,7 @@ class ElectronicService(Updatable):
     true (seen, 2026). What a list leaves out is inferred from portfolios.
     """
 
-    _always = ("url_type", "proxy_enabled", "authentication_note", "public_note")
+    _always = ("link", "url_type", "proxy_enabled", "public_note")
 
     is_local: bool | None = None
     type: Coded = field(factory=Coded)
@@ -249,7 +249,7 @@ class Portfolio(Updatable):
     (recorded), by inference ``10`` for not. ``link`` is the path below the bib record, even in answers of a service (recorded).
     """
 
-    _always = ("linking_details", "coverage_details", "material_type", "authentication_note", "public_note")
+    _always = ("link", "linking_details", "coverage_details")
 
     is_local: bool | None = None
     is_standalone: bool | None = None

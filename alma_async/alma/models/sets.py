@@ -44,7 +44,7 @@ class AlmaSet(Updatable):
     a job fills names the run (seen); it is documented as text, which is read as its ``value``.
     """
 
-    _always = ("number_of_members",)
+    _always = ("link", "number_of_members")
 
     name: str | None = None
     description: str | None = None
