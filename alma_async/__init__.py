@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from alma_async.errors import (
         AlmaError,
         BadAnswer,
+        ClientClosed,
         ConfigurationError,
         DeadlineExceeded,
         InvalidRequest,
@@ -45,6 +46,7 @@ __all__ = [
     "AlmaError",
     "AlmaSet",
     "BadAnswer",
+    "ClientClosed",
     "Coded",
     "ConfigurationError",
     "DeadlineExceeded",

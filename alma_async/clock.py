@@ -18,11 +18,13 @@ from typing import Any, TypeVar
 
 import anyio
 
+from alma_async.errors import ConfigurationError
+
 __all__ = ["Clock", "Timer", "boot_id", "shielded"]
 
 T = TypeVar("T")
 
-Timer = asyncio.TimerHandle
+Timer = asyncio.Handle  # a TimerHandle nearly always; uvloop makes a plain one for what is due already
 
 
 class Clock:
@@ -35,12 +37,18 @@ class Clock:
         self._epoch = epoch
 
     def now(self) -> float:
-        """Seconds on the running loop's monotonic clock (on Linux that of all processes of this boot)."""
-        return asyncio.get_running_loop().time()
+        """Seconds on the loop's monotonic clock, which is the machine's (on Linux that of all processes of this boot).
+
+        It can be read where no loop runs, in real time.
+        """
+        try:
+            return asyncio.get_running_loop().time()
+        except RuntimeError:
+            return time.monotonic() if self._epoch is None else _running().time()
 
     def reader(self) -> Callable[[], float]:
         """``now`` for as long as this loop runs: for who reads it so often that finding the loop would cost most."""
-        return asyncio.get_running_loop().time
+        return _running().time
 
     def wall(self) -> float:
         """Seconds since 1970-01-01 UTC."""
@@ -54,19 +62,22 @@ class Clock:
         """What ``now`` counts from: this boot of the machine, or the virtual time of a test; "" where unknown."""
         return boot_id() if self._epoch is None else f"virtual {self._epoch}"
 
-    def loop(self) -> object:
-        """The identity of the running loop, to notice that it was replaced. Never called upon."""
-        return asyncio.get_running_loop()
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The running loop, to notice that it was replaced, and whether the one before it runs still."""
+        return _running()
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
-        """Call back at ``when`` on the ``now`` clock, on the running loop. May fire early or late: look again."""
-        return asyncio.get_running_loop().call_at(when, callback)
+        """Call back at ``when`` on the ``now`` clock, on the running loop. May fire early or late: look again.
+
+        What comes back can be cancelled; when it is due is for the caller to remember, since not every loop tells.
+        """
+        return _running().call_at(when, callback)
 
     async def sleep(self, seconds: float) -> None:
         """Wait; a negative time is none."""
         await anyio.sleep(max(seconds, 0.0))
 
-    def limit(self, seconds: float) -> AbstractAsyncContextManager[object]:
+    def limit(self, seconds: float) -> AbstractAsyncContextManager[asyncio.Timeout]:
         """A block that ends with ``TimeoutError`` once it took so long; asyncio's, since anyio's costs twice as much."""
         return asyncio.timeout(seconds)
 
@@ -105,6 +116,17 @@ async def _outlasting(future: asyncio.Future[T]) -> T:
         raise cancelled from (None if future.cancelled() else future.exception())
     finally:
         del cancelled, future  # both are in the traceback, hence else in a cycle
+
+
+def _running() -> asyncio.AbstractEventLoop:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        message = (
+            "No asyncio event loop is running here: run this under asyncio.run(), or anyio.run() with its asyncio backend "
+            "(uvloop is fine, trio is not)."
+        )
+    raise ConfigurationError(message)
 
 
 def boot_id() -> str:

@@ -14,6 +14,7 @@ import attrs
 __all__ = [
     "AlmaError",
     "BadAnswer",
+    "ClientClosed",
     "ConfigurationError",
     "DeadlineExceeded",
     "InvalidRequest",
@@ -169,6 +170,12 @@ class BadAnswer(AlmaError):
     """A read was answered by something that is not the documented shape (HTML of a proxy, broken JSON, a redirect)."""
 
     advice = "Check the base URL and any proxy between; if it stays, report it with the request id."
+
+
+class ClientClosed(AlmaError):
+    """The client was closed before or while this waited. No byte of this request was sent, or it was a read."""
+
+    advice = "Keep the client open until all work on it has ended; a closed one stays closed."
 
 
 class ConfigurationError(AlmaError):

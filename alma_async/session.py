@@ -21,6 +21,7 @@ from alma_async.errors import DeadlineExceeded, NotSent, QuotaExhausted
 from alma_async.governance import retry
 from alma_async.governance.governor import Governor, Permit
 from alma_async.settings import Priority, RetryPolicy, Timeouts
+from alma_async.telemetry.events import contained
 from alma_async.transport import Transport
 from alma_async.wire.dialect import Dialect, Login
 from alma_async.wire.messages import Gate, Request, Response, Safety
@@ -54,7 +55,9 @@ class Options:
     language: str | None = None
     wait_for_quota: bool = False
     witness: Witness | None = attrs.field(default=None, eq=False)
-    on_outcome: Callable[[Outcome], None] | None = attrs.field(default=None, eq=False)
+    on_outcome: Callable[[Outcome], None] | None = attrs.field(
+        default=None, eq=False, converter=attrs.converters.optional(contained)
+    )
 
     def changed(self, **changes: Any) -> Self:
         """A copy with what is given; unknown names raise ``TypeError``."""

@@ -9,8 +9,8 @@ this module, as a value or hanging on an exception, since some hold the key.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from typing import Final, cast
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -74,6 +74,7 @@ class Transport:
         self._traces = tuple(trace_configs)
         self._ssl = ssl_context
         self._session: aiohttp.ClientSession | None = None
+        self._life: AsyncGenerator[aiohttp.ClientSession, None] | None = None
         self._loop: object = None
 
     async def send(
@@ -97,7 +98,7 @@ class Transport:
     async def _exchange(
         self, request: Request, gate: Gate, attempt: _Attempt, headers: Mapping[str, str]
     ) -> Response | SendFailure:
-        session, connector = self._open()
+        session, connector = await self._open()
         traces = [Trace(session, config, config.trace_config_ctx()) for config in session.trace_configs]
         made = aiohttp.ClientRequest(
             request.method,
@@ -174,7 +175,7 @@ class Transport:
             encoded=True,
         )
 
-    def _open(self) -> tuple[aiohttp.ClientSession, aiohttp.BaseConnector]:
+    async def _open(self) -> tuple[aiohttp.ClientSession, aiohttp.BaseConnector]:
         """The session of the running loop and its connector; new where the loop was replaced (a second ``asyncio.run``).
 
         The session is never asked to send: it holds the connections and the trace configurations.
@@ -183,29 +184,39 @@ class Transport:
         session = self._session if self._loop is loop else None
         connector = None if session is None else session.connector
         if session is None or connector is None or connector.closed:
-            session, connector = self._new_session()
-            self._session, self._loop = session, loop
+            self._life, self._loop = self._sessions(), loop
+            self._session = session = await anext(self._life)
+            connector = cast("aiohttp.BaseConnector", session.connector)
         return session, connector
 
-    def _new_session(self) -> tuple[aiohttp.ClientSession, aiohttp.BaseConnector]:
+    async def _sessions(self) -> AsyncGenerator[aiohttp.ClientSession, None]:
+        """One session. A loop that ends closes the asynchronous generators begun on it, hence the session of a client that
+        nobody closed.
+        """
+        session = self._new_session()
+        try:
+            yield session
+        finally:
+            await session.close()
+
+    def _new_session(self) -> aiohttp.ClientSession:
         lent = self._lent
         connector = (lent.connector if lent is not None else None) or aiohttp.TCPConnector(
             limit=self._connections,
             keepalive_timeout=KEEP_ALIVE,
             ssl=self._ssl or True,
         )
-        session = aiohttp.ClientSession(
+        return aiohttp.ClientSession(
             connector=connector,
             connector_owner=lent is None,
             trace_configs=[*(lent.trace_configs if lent is not None else ()), *self._traces],
         )
-        return session, connector
 
     async def aclose(self) -> None:
         """Close the connections that are ours."""
-        session, self._session = self._session, None
-        if session is not None and self._loop is self._clock.loop():
-            await session.close()
+        life, self._life, self._session = self._life, None, None
+        if life is not None and self._loop is self._clock.loop():
+            await life.aclose()
 
 
 _SECRET_HEADERS: Final = (hdrs.AUTHORIZATION, "X-Api-Key")

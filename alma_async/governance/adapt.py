@@ -149,11 +149,17 @@ class Adaptation:
 
     def per_second(self, now: float) -> float:
         """Calls a second in force, before the margin. A ceiling that is not the lowest any more is forgotten."""
-        foreign, ceiling = self.sensor.estimate(now), self.ceiling(now)
-        free = self.limit - foreign - self.caution * math.sqrt(foreign)
-        if free <= ceiling:
+        if self._free(now) <= self.ceiling(now):
             self._top = math.inf
-        return max(_FLOOR * self.limit, min(free, ceiling))
+        return self.allowed(now)
+
+    def allowed(self, now: float) -> float:
+        """The same without forgetting anything."""
+        return max(_FLOOR * self.limit, min(self._free(now), self.ceiling(now)))
+
+    def _free(self, now: float) -> float:
+        foreign = self.sensor.estimate(now)
+        return self.limit - foreign - self.caution * math.sqrt(foreign)
 
     def ceiling(self, now: float) -> float:
         """What refusals left of the limit: a cubic with its knee at the rate that was too much."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
-from alma_async.errors import AlmaError, DeadlineExceeded, QuotaExhausted
+from alma_async.errors import AlmaError, ClientClosed, DeadlineExceeded, QuotaExhausted
 from alma_async.governance.allowance import Allowance
-from alma_async.governance.pacing import CATCH_UP, HORIZON, Slot
+from alma_async.governance.pacing import CATCH_UP, LONGEST_HOLD, Slot
 from alma_async.governance.permit import GRANTED, READY, SEATED, WAITING, Permit
 from alma_async.governance.queue import Line, Queue
 from alma_async.telemetry.events import Admitted, Hook, Waited
@@ -65,7 +66,7 @@ class Admission:
         if line.not_before == math.inf and not permit.patient:
             raise self.exhausted(wall)
         if deadline is not None:
-            start = max(now, min(self._budget.held_until, now + HORIZON))
+            start = max(now, min(self._budget.held_until, now + LONGEST_HOLD))
             if start + self.queue.ahead(line) * self._allowance.terms(now).interval > deadline:
                 raise DeadlineExceeded("The calls that wait already would outlast the deadline.")
             if len(self._deadlines) > 64 + 2 * self.queue.totals.waiting:
@@ -90,7 +91,7 @@ class Admission:
         ``CATCH_UP`` between any two steps would never send.
         """
         if permit.error is not None:
-            raise permit.error
+            permit.refuse()
         slot = permit.given
         if slot is None:
             return False
@@ -141,7 +142,7 @@ class Admission:
                 line.not_before = min(line.not_before, now + line.interval)
             elif line.not_before != math.inf:
                 line.not_before = math.inf
-                self._send_away(line, self.exhausted(wall), everybody=False)
+                self._send_away(line, lambda: self.exhausted(wall), everybody=False)
 
     def exhausted(self, wall: float) -> QuotaExhausted:
         """What a call is told that may not go today."""
@@ -154,10 +155,12 @@ class Admission:
         self._allowance.forget_rules()
         self._drop_slot()
 
-    def close(self, error: AlmaError) -> None:
+    def close(self) -> None:
         """Send everybody away who has not gone."""
         for line in self.queue.lines.values():
-            self._send_away(line, error, everybody=True)
+            self._send_away(
+                line, lambda: ClientClosed("The client was closed while this call waited."), everybody=True
+            )
         self._drop_slot()
 
     def _give(self, now: float) -> bool:
@@ -222,15 +225,15 @@ class Admission:
                 permit.error = DeadlineExceeded("The deadline passed while the call waited for its turn.")
                 permit.poke()
 
-    def _send_away(self, line: Line[Permit], error: AlmaError, *, everybody: bool) -> None:
-        """No call of this line may go: tell them, but for those who wait for the reset without holding a
-        connection.
+    def _send_away(self, line: Line[Permit], why: Callable[[], AlmaError], *, everybody: bool) -> None:
+        """No call of this line may go: tell each of them, but for those who wait for the reset without
+        holding a connection.
         """
         for permit in [*line.calls(), *line.ready]:
             if everybody or permit.state is READY or not permit.patient:
                 line.leave(permit)
                 line.step_back(permit)
-                permit.error = error
+                permit.error = why()
                 permit.poke()
 
     def _wake_at(self, now: float) -> float:

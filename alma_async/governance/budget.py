@@ -20,7 +20,7 @@ import attrs
 from alma_async.governance.pacing import Pace, Slot, Terms
 from alma_async.governance.quota import Quota
 
-__all__ = ["Budget", "LocalBudget", "Report"]
+__all__ = ["Budget", "Figures", "LocalBudget", "Report"]
 
 
 @attrs.define(eq=False)
@@ -57,6 +57,15 @@ class Report:
             )
 
 
+@attrs.frozen
+class Figures:
+    """What a budget shows: see ``Budget``."""
+
+    held_until: float
+    spent: int
+    quota: Quota
+
+
 class Budget(Protocol):
     """A store of slots and of the day's figures. ``now`` and stamps are seconds on the client's monotonic
     clock.
@@ -77,6 +86,9 @@ class Budget(Protocol):
     @property
     def quota(self) -> Quota:
         """The day's figures, as far as known without waiting. To be read only."""
+
+    def look(self) -> Figures:
+        """All of this as far as known, read without changing anything: any thread may ask."""
 
     def reserve_now(self, terms: Terms, *, now: float, cost: float) -> Slot | None:
         """Take the next slot if that needs no waiting; None where ``reserve`` has to be asked."""
@@ -124,6 +136,9 @@ class LocalBudget:
     @property
     def quota(self) -> Quota:
         return self._quota
+
+    def look(self) -> Figures:
+        return Figures(self._pace.held_until, self._pace.spent, self._quota)
 
     def reserve_now(self, terms: Terms, *, now: float, cost: float) -> Slot | None:
         return self._pace.reserve(terms, now=now, cost=cost)

@@ -70,7 +70,7 @@ class Concurrency:
 
     def latency(self) -> dict[str, float]:
         """Recent latency by kind, in seconds."""
-        return {kind: known.recent for kind, known in self._kinds.items()}
+        return {kind: known.recent for kind, known in list(self._kinds.items())}
 
     def answered(self, kind: str, *, latency: float, in_flight: int, rate: float, now: float) -> None:
         """An answer came after ``latency`` seconds while ``in_flight`` calls of its kind were out.

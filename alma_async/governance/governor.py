@@ -31,8 +31,9 @@ to start, stop or lose.
 What goes wrong, and what then happens. *Refused for speed*: everything is held for a moment, longer if it
 happens again; the pace adapts, the call comes back and pays again. *The day's threshold*: everything stops
 until midnight UTC, then starts slowly. *A frozen program*: slots that passed are given back and new ones
-taken, nothing is caught up in a burst. *A second event loop*: the governor forgets who waited on the first
-and goes on with what it learned. It belongs to one loop at a time, and to one thread.
+taken, nothing is caught up in a burst. *A second event loop*: when the first has ended, the governor forgets
+who waited on it and goes on with what it learned; while the first still runs, in another thread, the second
+is refused. *A client that is closed*: everything that waits, here or in ``sleep``, ends at once.
 """
 
 from __future__ import annotations
@@ -40,11 +41,14 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import threading
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
+
+import anyio
 
 from alma_async.clock import Clock, Timer
-from alma_async.errors import NotSent
+from alma_async.errors import ClientClosed, ConfigurationError
 from alma_async.governance.admission import Admission
 from alma_async.governance.allowance import Allowance
 from alma_async.governance.budget import Budget
@@ -83,9 +87,12 @@ class Governor:
         self._emit = emit
         self._numbers = itertools.count()
         self._now = clock.now
-        self._loop: object = None
+        self._loop: Any = None
+        self._moving = threading.Lock()
         self._timer: Timer | None = None
+        self._due = math.inf
         self._closed = False
+        self._closing: anyio.Event | None = None
 
     def __repr__(self) -> str:
         return f"<Governor {self._allowance.limits.per_second:g}/s {self._admission.queue}>"
@@ -107,9 +114,12 @@ class Governor:
         :raises DeadlineExceeded: at once if the place in the queue cannot make the deadline, else when it
             passes.
         :raises QuotaExhausted: if nothing is left today for this priority, or the day's threshold was hit.
-        :raises NotSent: if the governor was closed.
+        :raises ClientClosed: if the governor was closed, or is while this waits.
+        :raises ConfigurationError: where another event loop uses it, or none runs.
         """
-        now = self._adopt()
+        now = self.adopt()
+        if now >= self._allowance.rules_until:
+            self._admission.review(now, self._clock.wall())
         self.retries.count(now)
         admission = self._admission
         permit = Permit(
@@ -129,22 +139,41 @@ class Governor:
         try:
             while permit.state is WAITING:
                 if permit.error is not None:
-                    raise permit.error
+                    permit.refuse()
                 await permit.change()
         except BaseException:
             permit.settle(None)
             raise
         return permit
 
+    async def sleep(self, seconds: float) -> None:
+        """Wait; closing ends it at once.
+
+        :raises ClientClosed: then.
+        """
+        self.adopt()
+        if self._closing is None:
+            self._closing = anyio.Event()
+        with anyio.move_on_after(max(seconds, 0.0)):
+            await self._closing.wait()
+            raise ClientClosed("The client was closed during a wait.")
+
     def snapshot(self) -> QuotaSnapshot:
-        """Everything the governor knows, frozen."""
+        """Everything the governor knows, frozen. It changes nothing, so any thread may ask, also where no loop runs."""
         now, wall = self._clock.now(), self._clock.wall()
         return take(self._allowance, self._admission.queue, self.retries, now=now, wall=wall)
 
     async def aclose(self) -> None:
-        """Let nobody in any more, send those who wait away, and let go of the budget."""
+        """Let nobody in any more, send those who wait away, and let go of the budget.
+
+        :raises ConfigurationError: where another event loop uses it, or none runs.
+        """
+        if not self._closed:
+            self.adopt()
         self._closed = True
-        self._admission.close(NotSent("The client was closed while this call waited."))
+        self._admission.close()
+        if self._closing is not None:
+            self._closing.set()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -221,28 +250,43 @@ class Governor:
 
     def _arm(self, wake: float) -> None:
         timer = self._timer
-        if wake == math.inf or (timer is not None and timer.when() <= wake):
+        if wake == math.inf or (timer is not None and self._due <= wake):
             return
         if timer is not None:
             timer.cancel()
-        self._timer = self._clock.call_at(wake, self._on_timer)
+        self._timer, self._due = self._clock.call_at(wake, self._on_timer), wake
 
     def _on_timer(self) -> None:
-        self._timer = None
-        self._turn(self._now())
+        if (
+            self._clock.loop() is self._loop
+        ):  # else it was left on a loop that is used again, and this is in use elsewhere
+            self._timer = None
+            self._turn(self._now())
 
-    def _adopt(self) -> float:
-        """The running loop is ours; who waited on another is forgotten with it."""
+    def adopt(self) -> float:
+        """See that the running loop is ours; the time on it.
+
+        :raises ClientClosed: if the governor was closed.
+        :raises ConfigurationError: where another event loop uses it, or none runs.
+        """
         if self._closed:
-            raise NotSent("The client is closed.")
+            raise ClientClosed("The client is closed.")
         loop = self._clock.loop()
         if loop is not self._loop:
-            self._loop, self._now, self._timer = loop, self._clock.reader(), None
+            self._move_to(loop)
+        return self._now()
+
+    def _move_to(self, loop: Any) -> None:
+        """Who waited on a loop that has ended is forgotten with it."""
+        with self._moving:
+            if self._loop is not None and self._loop.is_running():
+                raise ConfigurationError(
+                    "This client is in use by another event loop, which is running in another thread. Make one client for "
+                    "each loop; they share the institution's budget all the same."
+                )
+            self._loop, self._now = loop, self._clock.reader()
+            self._timer = self._closing = None
             self._admission.forget()
-        now = self._now()
-        if now >= self._allowance.rules_until:
-            self._admission.review(now, self._clock.wall())
-        return now
 
 
 _SILENCE: Final = Signals()

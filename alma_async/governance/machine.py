@@ -28,6 +28,7 @@ import logging
 import math
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -37,7 +38,7 @@ import attrs
 from alma_async._storage.files import own_directory, own_file
 from alma_async.clock import boot_id
 from alma_async.errors import ConfigurationError
-from alma_async.governance.budget import Budget, LocalBudget, Report
+from alma_async.governance.budget import Budget, Figures, LocalBudget, Report
 from alma_async.governance.pacing import Pace, Slot, Terms
 from alma_async.governance.quota import Quota
 from alma_async.governance.record import DAY_AT, SIZE, dump_day, dump_pace, parse_day, parse_pace
@@ -98,6 +99,18 @@ class MachineBudget:
     def quota(self) -> Quota:
         self._glance(self._read_day)
         return self._quota
+
+    def look(self) -> Figures:
+        """By a descriptor of its own; what was read last where that fails."""
+        pace, spent, quota = self._pace, self._spent, self._quota
+        with suppress(OSError), self._path.open("rb", buffering=0) as file:
+            record = parse_pace(file.read(DAY_AT) or b"", self._boot)
+            pace, spent = record or (pace, spent)
+            file.seek(DAY_AT)
+            quota = parse_day(file.read(SIZE - DAY_AT) or b"") or quota
+        if pace is None:
+            return Figures(-math.inf, spent, quota)
+        return Figures(pace.held_until, pace.spent, quota)
 
     def reserve_now(self, terms: Terms, *, now: float, cost: float) -> Slot | None:
         """Take the next slot; None while another process holds the lock."""

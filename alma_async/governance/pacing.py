@@ -21,16 +21,19 @@ from bisect import bisect_left, bisect_right, insort
 
 import attrs
 
-__all__ = ["CATCH_UP", "Pace", "Slot", "Terms", "terms"]
+__all__ = ["CATCH_UP", "LONGEST_HOLD", "Pace", "Slot", "Terms", "terms"]
 
 # Chosen: timers are late by about 1 ms (epoll rounds up; 2.1 ms at worst measured). Up to this lateness a
 # call keeps its place on the grid, so that the rate does not sink; beyond it the loop was idle or frozen, and
 # the grid starts anew: no catching up in a burst.
 CATCH_UP = 0.010
 
-# Chosen: no slot is stamped further ahead than this (or twenty intervals of a slow pace); state that claims
-# so is of another clock.
+# Chosen: no slot is stamped further ahead than this (or twenty intervals of a slow pace) but for a hold; state that
+# claims so is of another clock.
 HORIZON = 60.0
+
+# Chosen: a hold lasts as long as the server asked for, up to this. Only state of another clock claims more.
+LONGEST_HOLD = 3600.0
 
 
 @attrs.frozen
@@ -135,7 +138,7 @@ class Pace:
 
     def _clamp(self, terms: Terms, now: float) -> None:
         """A grid far ahead comes from a hold or a slow pace; else it is another clock's, and nothing is known."""
-        self.held_until = min(self.held_until, now + HORIZON)
+        self.held_until = min(self.held_until, now + LONGEST_HOLD)
         if self.tat > max(now, self.held_until) + HORIZON + 20 * terms.interval:
             self.empty(terms, now=now)
 

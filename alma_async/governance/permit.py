@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 from enum import IntEnum
-from typing import Any, Protocol, Self
+from typing import Any, NoReturn, Protocol, Self
 
 import anyio
 
@@ -145,6 +145,15 @@ class Permit:
             finally:
                 self._event = None
         self._news = False
+
+    def refuse(self) -> NoReturn:
+        """Raise why it may not go; neither the permit nor a frame holds it then, which would be a cycle."""
+        error, self.error = self.error, None
+        assert error is not None, "it may go"  # noqa: S101 - asked before
+        try:
+            raise error
+        finally:
+            del error
 
     def poke(self) -> None:
         """There is news: look again. Never meets a finished future."""

@@ -135,9 +135,9 @@ class RetryBudget:
         return True
 
     def balance(self, now: float) -> float:
-        """What may still be drawn."""
-        self._tally(now)
-        return _FLOOR + sum(_SHARE * tally.first - tally.drawn for tally in self._tallies)
+        """What may still be drawn. It changes nothing, so any thread may ask."""
+        tallies = [tally for tally in list(self._tallies) if now - _WINDOW < tally.since <= now]
+        return _FLOOR + sum(_SHARE * tally.first - tally.drawn for tally in tallies)
 
     def _tally(self, now: float) -> _Tally:
         latest = self._latest

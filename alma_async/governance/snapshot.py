@@ -11,6 +11,7 @@ import attrs
 
 from alma_async.governance.allowance import Allowance
 from alma_async.governance.budget import LocalBudget
+from alma_async.governance.pacing import LONGEST_HOLD, terms
 from alma_async.governance.queue import Queue
 from alma_async.governance.retry import RetryBudget
 from alma_async.settings import Priority
@@ -54,17 +55,18 @@ class QuotaSnapshot:
 def take(
     allowance: Allowance, queue: Queue[Any], retries: RetryBudget, *, now: float, wall: float
 ) -> QuotaSnapshot:
-    """The state at ``now``."""
-    budget, adapt, limits = allowance.budget, allowance.adapt, allowance.limits
-    quota, spent = budget.quota, budget.spent
+    """The state at ``now``. It changes nothing."""
+    seen, adapt, limits = allowance.budget.look(), allowance.adapt, allowance.limits
+    quota, spent = seen.quota, seen.spent
     rules = quota.rules(limits, spent=spent, wall=wall)
-    held, stopped = budget.held_until > now, quota.stopped_until > wall
-    interval = allowance.terms(now).interval
+    held, stopped = seen.held_until > now, quota.stopped_until > wall
+    margin = adapt.margin(now)
+    interval = terms(limits.per_second, per_second=adapt.allowed(now), margin=margin).interval
     lines = queue.lines.values()
     return QuotaSnapshot(
         per_second=1 / interval,
         limit=limits.per_second,
-        margin=adapt.margin(now),
+        margin=margin,
         foreign=adapt.sensor.estimate(now) if adapt.sensor.sees(now) else None,
         remaining=quota.left(spent=spent, wall=wall),
         remaining_seen_at=_utc(quota.seen_at) if quota.anchor is not None else None,
@@ -76,10 +78,10 @@ def take(
         in_flight={line.priority: line.in_flight for line in lines},
         latency=allowance.concurrency.latency(),
         retries_left=retries.balance(now),
-        held_until=_utc(wall + budget.held_until - now) if held else None,
+        held_until=_utc(wall + min(seen.held_until - now, LONGEST_HOLD)) if held else None,
         stopped_until=_utc(quota.stopped_until) if stopped else None,
         resets_at=_utc(quota.next_reset(wall)),
-        shared=not isinstance(budget, LocalBudget),
+        shared=not isinstance(allowance.budget, LocalBudget),
         why=_why(stopped=stopped, held=held, spread=interval < rules[Priority.BULK].interval < math.inf),
     )
 

@@ -1,12 +1,14 @@
 """What can be seen: one value per thing that happened. A hook is any callable that takes an event.
 
-Hooks are called in line, on the loop, right after the fact; they must return at once. Nothing is built where nobody listens.
+Hooks are called in line, on the loop, right after the fact; they must return at once. Nothing is built where nobody listens. A
+hook that fails is logged once and touches no call.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from typing import Generic, TypeAlias, TypeVar
 
 import attrs
 
@@ -22,8 +24,13 @@ __all__ = [
     "Refused",
     "ResetSeen",
     "Waited",
+    "contained",
     "fan_out",
 ]
+
+T = TypeVar("T")
+
+_log = logging.getLogger("alma_async.governance")
 
 
 @attrs.frozen
@@ -95,7 +102,7 @@ Hook: TypeAlias = Callable[[Event], None]
 
 def fan_out(hooks: Iterable[Hook]) -> Hook | None:
     """One hook for several, or None where there is none, so that no event need be made."""
-    listening = tuple(hooks)
+    listening = tuple(map(contained, hooks))
     if not listening:
         return None
     if len(listening) == 1:
@@ -106,3 +113,26 @@ def fan_out(hooks: Iterable[Hook]) -> Hook | None:
             hook(event)
 
     return emit
+
+
+@attrs.define(eq=False)
+class Contained(Generic[T]):
+    """A hook whose failures end here: the first is logged with its traceback, those after it are not."""
+
+    hook: Callable[[T], object]
+    failed: bool = False
+
+    def __call__(self, what: T) -> None:
+        try:
+            self.hook(what)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # noqa: BLE001 - a cancellation too: nobody asked for it
+            if not self.failed:
+                self.failed = True
+                _log.exception("A hook failed (%r); later failures of it are not logged.", self.hook)
+
+
+def contained(hook: Callable[[T], object]) -> Contained[T]:
+    """The hook, contained."""
+    return hook if isinstance(hook, Contained) else Contained(hook)

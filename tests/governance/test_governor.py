@@ -16,7 +16,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from alma_async.clock import Clock
-from alma_async.errors import DeadlineExceeded, NotSent, QuotaExhausted
+from alma_async.errors import ClientClosed, DeadlineExceeded, QuotaExhausted
 from alma_async.governance.budget import LocalBudget
 from alma_async.governance.governor import Governor
 from alma_async.governance.pacing import Slot, Terms
@@ -569,7 +569,7 @@ async def test_closing_sends_everybody_away() -> None:
         nonlocal told
         try:
             await through(gov)
-        except NotSent:
+        except ClientClosed:
             told += 1
 
     async with anyio.create_task_group() as group:
@@ -578,7 +578,7 @@ async def test_closing_sends_everybody_away() -> None:
         await anyio.sleep(0.1)
         await gov.aclose()
     assert told >= 15
-    with pytest.raises(NotSent):
+    with pytest.raises(ClientClosed):
         await gov.acquire(priority=Priority.NORMAL)
     assert at_rest(gov)
 

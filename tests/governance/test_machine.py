@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from alma_async.governance.budget import LocalBudget, Report
 from alma_async.governance.machine import MachineBudget, machine_budget
-from alma_async.governance.pacing import terms
+from alma_async.governance.pacing import LONGEST_HOLD, terms
 from tests.governance.examples import MANY
 from tests.governance.servers import busiest
 
@@ -238,7 +238,7 @@ _floats = st.floats(allow_nan=True, allow_infinity=True)
 def test_hostile_values_slow_us_at_most(
     tmp_path_factory: pytest.TempPathFactory, tat: float, held: float, ring: list[float], figures: list[float]
 ) -> None:
-    """Whatever a well-formed record claims: slots stay evenly spaced, and come within two minutes."""
+    """Whatever a well-formed record claims: slots stay evenly spaced, and come within little more than an hour."""
     path = tmp_path_factory.mktemp("hostile") / "budgets" / "x.budget"
     budget = MachineBudget(path)
     anyio.run(take, budget)
@@ -256,7 +256,7 @@ def test_hostile_values_slow_us_at_most(
         return moments
 
     moments = anyio.run(many)
-    assert 1000.0 <= moments[0] <= 1125.0
+    assert 1000.0 <= moments[0] <= 1065.0 + LONGEST_HOLD
     assert all(b - a >= T25.interval - 1e-9 for a, b in pairwise(moments))
     assert busiest(moments, window=1.0) <= 25
     assert not math.isnan(victim.quota.next_reset(WALL))

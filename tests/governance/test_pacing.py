@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from alma_async.governance.pacing import CATCH_UP, HORIZON, Pace, Slot, terms
+from alma_async.governance.pacing import CATCH_UP, LONGEST_HOLD, Pace, Slot, terms
 from tests.governance.examples import stories
 
 T25 = terms(25, per_second=25, margin=0.01)
@@ -94,8 +94,8 @@ def test_hold_is_kept_and_bounded() -> None:
     pace.hold(3.0)
     assert pace.reserve(T25, now=0.0).at == 5.0
     pace.hold(math.inf)
-    assert pace.reserve(T25, now=6.0).at == 6.0 + HORIZON
-    assert pace.held_until == 6.0 + HORIZON
+    assert pace.reserve(T25, now=6.0).at == 6.0 + LONGEST_HOLD
+    assert pace.held_until == 6.0 + LONGEST_HOLD
 
 
 def test_state_of_another_clock_is_an_empty_budget() -> None:

@@ -1,0 +1,51 @@
+"""A hook may raise anywhere: it is logged once, and no call knows of it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from alma_async import Limits, sim
+from tests.real_time.conftest import real_institution
+
+C = sim.DEMO_COLLECTION
+
+
+class Broken:
+    """A hook that fails each time, or now and then."""
+
+    def __init__(self, chance: float, failure: type[BaseException], seed: int = 3) -> None:
+        self.rng, self.chance, self.failure, self.failed = random.Random(seed), chance, failure, 0
+
+    def __call__(self, event) -> None:
+        if self.rng.random() < self.chance:
+            self.failed += 1
+            raise self.failure("a hook's own fault")
+
+
+@pytest.mark.parametrize("failure", [RuntimeError, TimeoutError, asyncio.CancelledError, KeyError])
+@pytest.mark.parametrize("chance", [1.0, 0.3])
+async def test_a_hook_that_raises_touches_no_call(chance, failure, caplog):
+    """With refusals, waits and pauses to tell of, every call succeeds, and the log has one line for each hook that failed."""
+    broken, heard = Broken(chance, failure), []
+    limits = Limits(per_second=200.0, hold=0.05)
+    async with real_institution(
+        rate=50, latency=0.002, client={"limits": limits, "hooks": [broken, heard.append]}
+    ) as (_, alma):
+        await asyncio.wait_for(asyncio.gather(*(alma.electronic.collections.get(C) for _ in range(60))), 60)
+    assert broken.failed > 10
+    assert len(heard) > 60
+    assert [record.levelname for record in caplog.records if "hook" in record.getMessage()] == ["ERROR"]
+
+
+async def test_an_outcome_s_hook_that_raises_touches_no_call(caplog):
+    """What is called with each outcome is contained as well: a write that was done is not told as failed."""
+    broken = Broken(1.0, RuntimeError)
+    async with real_institution() as (_, alma):
+        heard = alma.with_options(on_outcome=broken)
+        for _ in range(3):
+            assert (await heard.electronic.collections.get(C)).id == C
+    assert broken.failed == 3
+    assert [record.levelname for record in caplog.records if "hook" in record.getMessage()] == ["ERROR"]
