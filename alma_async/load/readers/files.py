@@ -9,15 +9,14 @@ from __future__ import annotations
 import mmap
 import re
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal
-from zipfile import BadZipFile, ZipFile
 
 from alma_async.load.rows import InputError
 
-__all__ = ["Kind", "kind_of", "readable"]
+__all__ = ["Kind", "check_parts", "kind_of", "readable", "refused"]
 
 Kind = Literal["text", "xlsx", "xls"]
 
@@ -62,49 +61,48 @@ def readable(path: Path) -> Iterator[None]:
 
 
 def kind_of(path: Path) -> Kind:
-    """Whether the file is text or which workbook; an InputError that names anything else."""
+    """Whether the file is text or which workbook; an InputError that names anything else.
+
+    Any zip archive passes for a workbook here: only a process with limits looks into one.
+    """
     with readable(path):
         with path.open("rb") as raw:
             start = raw.read(64)
         if start.startswith(_ZIP):
-            return _in_zip(path)
+            return "xlsx"
         if start.startswith(_COMPOUND):
             return _in_compound(path)
     # No header begins with a tag, but a web page does that was saved under the name of a workbook.
     if start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
-        raise _refused(path, "a web page or another XML file: open it in Excel and save it as .xlsx")
+        raise refused(path, "a web page or another XML file: open it in Excel and save it as .xlsx")
     for signature, name in _OTHERS:
         if start.startswith(signature):
-            raise _refused(path, name)
+            raise refused(path, name)
     header = re.split(rb"[\r\n]", start, maxsplit=1)[0]  # further down, a damaged row is named by its line
     if not start.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) and not _NO_TEXT.isdisjoint(header):
-        raise _refused(path, "no text and no whole workbook; text in UTF-16 needs its byte order mark")
+        raise refused(path, "no text and no whole workbook; text in UTF-16 needs its byte order mark")
     return "text"
 
 
-def _in_zip(path: Path) -> Kind:
-    try:
-        with ZipFile(path) as archive:
-            names = archive.namelist()
-    except BadZipFile:
-        raise _refused(path, "a damaged workbook or zip archive") from None
+def check_parts(path: Path, names: Sequence[str]) -> None:
+    """See by the parts of a zip archive that it is a workbook, or refuse it as what it is."""
     for mark, name in _IN_ZIP:
         if any(one.startswith(mark) for one in names):
-            raise _refused(path, name)
+            raise refused(path, name)
     if not any(one.startswith("xl/") for one in names):
-        raise _refused(path, "a zip archive: unpack it first")
-    return "xlsx"
+        raise refused(path, "a zip archive: unpack it first")
 
 
 def _in_compound(path: Path) -> Kind:
     with path.open("rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as content:
         for stream, name in _IN_COMPOUND:
             if content.find(stream.encode("utf-16-le")) >= 0:
-                raise _refused(path, name)
+                raise refused(path, name)
         if all(content.find(name.encode("utf-16-le")) < 0 for name in ("Workbook", "Book")):
-            raise _refused(path, "an old Office file, but no workbook")
+            raise refused(path, "an old Office file, but no workbook")
     return "xls"
 
 
-def _refused(path: Path, name: str) -> InputError:
+def refused(path: Path, name: str) -> InputError:
+    """The refusal of a file that is something else."""
     return InputError(f"{path} is {name}. Text (CSV, tab-separated) and workbooks (.xlsx, .xls) can be read.")

@@ -3,19 +3,19 @@
 Decides which sheet and which of its rows is the header, and what a spreadsheet may have done to a cell: a number in a column of ids
 has lost leading zeros and every digit after the fifteenth, and a date elsewhere than in a column of dates was a text such as 3-4.
 Such cells refuse their row; nothing is repaired. A cell of a column that no format reads is never judged. Reading the two kinds of
-workbook is left to ``xlsx`` and ``xls``.
+workbook is left to ``xlsx`` and ``xls``, in a process of their own (``child``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice, repeat
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 import attrs
 
-from alma_async.load.readers import xls, xlsx
+from alma_async.load.readers import child
 from alma_async.load.readers.identifiers import isbn
 from alma_async.load.readers.sheets import Cell, Entry, Odd, SheetRow
 from alma_async.load.readers.text import Layout, Record, Records, shown
@@ -25,18 +25,9 @@ __all__ = ["Sheet"]
 
 _TITLE_ROWS: Final = 20  # how far down a header is looked for under a report's title
 
+_MOST_NAMES: Final = 20  # of sheets, in a message
+
 HIDDEN: Final = "stands in a hidden row of the sheet and is read all the same"
-
-
-class _Reader(NamedTuple):
-    entries: Callable[[Path], tuple[Entry, ...]]
-    rows: Callable[[Path, Entry], Iterator[SheetRow]]
-
-
-_READERS: Final[Mapping[str, _Reader]] = {
-    "xlsx": _Reader(xlsx.entries, xlsx.rows),
-    "xls": _Reader(xls.entries, xls.rows),
-}
 
 
 @attrs.frozen(kw_only=True)
@@ -53,10 +44,10 @@ class Sheet:
     @classmethod
     def inspect(cls, path: Path, *, kind: Literal["xlsx", "xls"], name: str | None) -> Sheet:
         """Choose the sheet (by name, or the first that is not hidden) and find its header."""
-        entries = _READERS[kind].entries(path)
-        entry = _chosen(path, entries, name)
-        rows = _READERS[kind].rows(path, entry)
-        row, above = _header(rows)
+        with child.opened(path, kind) as book:
+            entries = book.entries
+            entry = _chosen(path, entries, name)
+            row, above = _header(book.rows(entry))
         if row is None:
             raise InputError(f"{path} is empty: sheet {shown(entry.name)} has no header.")
         header = tuple(_name(cell) for cell in row.cells)
@@ -72,11 +63,14 @@ class Sheet:
     def records(self, layout: Layout) -> Records:
         """The rows under the header."""
         last = self.header_line
-        for row in _READERS[self.kind].rows(self.path, self.entry):
-            if row.number > last:
-                yield from repeat(None, row.number - last - 1)
-                last = row.number
-                yield _record(row, self.header, layout) if any(row.cells) else None
+        with child.opened(self.path, self.kind) as book:
+            if self.entry not in book.entries:
+                raise InputError(f"{self.path} has no sheet {shown(self.entry.name)} any more.")
+            for row in book.rows(self.entry):
+                if row.number > last:
+                    yield from repeat(None, row.number - last - 1)
+                    last = row.number
+                    yield _record(row, self.header, layout) if any(row.cells) else None
 
 
 def _chosen(path: Path, entries: Sequence[Entry], name: str | None) -> Entry:
@@ -86,9 +80,14 @@ def _chosen(path: Path, entries: Sequence[Entry], name: str | None) -> Entry:
         found = next((entry for entry in entries if entry.name.casefold() == name.casefold()), None)
     if found is None:
         wanted = "no visible sheet" if name is None else f"no sheet {shown(name)}"
-        there = ", ".join(shown(entry.name) for entry in entries) or "none"
+        there = _names(entries) or "none"
         raise InputError(f"{path} has {wanted}; there are: {there}.")
     return found
+
+
+def _names(entries: Sequence[Entry]) -> str:
+    more = f" and {len(entries) - _MOST_NAMES} more" if len(entries) > _MOST_NAMES else ""
+    return ", ".join(shown(entry.name) for entry in entries[:_MOST_NAMES]) + more
 
 
 def _header(rows: Iterator[SheetRow]) -> tuple[SheetRow | None, SheetRow | None]:
@@ -107,8 +106,8 @@ def _name(cell: Cell) -> str:
 
 
 def _about_sheet(entries: Sequence[Entry], entry: Entry) -> Iterator[str]:
-    if others := [shown(one.name) for one in entries if one != entry]:
-        yield f"sheet {shown(entry.name)} was read, not {', '.join(others)}"
+    if others := _names([one for one in entries if one != entry]):
+        yield f"sheet {shown(entry.name)} was read, not {others}"
 
 
 def _about_header(header: Sequence[str], above: SheetRow | None) -> Iterator[str]:

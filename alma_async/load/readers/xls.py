@@ -1,6 +1,7 @@
 """The rows of an ``.xls`` workbook of Excel 97 to 2003, by python-calamine.
 
-It holds the whole sheet in memory, which the format bounds at 65,536 rows. It tells no hidden rows.
+It holds the whole sheet in memory, which the format bounds at 65,536 rows. It tells no hidden rows. A damaged file may end the
+process that reads it: see ``child``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from alma_async.errors import ConfigurationError
 from alma_async.load.readers.files import readable
 from alma_async.load.readers.sheets import Cell, Entry, Odd, SheetRow, plain_number
 from alma_async.load.rows import InputError
@@ -40,19 +40,14 @@ def rows(path: Path, entry: Entry) -> Iterator[SheetRow]:
     """The rows of a worksheet."""
     with _opened(path) as book:
         sheet = book.get_sheet_by_name(entry.name)
-        for number, cells in enumerate(sheet.to_python(skip_empty_area=False), 1):
+        for number, cells in enumerate(sheet.iter_rows(), 1):
             yield SheetRow(number, hidden=False, cells=list(map(_cell, cells)))
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[CalamineWorkbook]:
-    try:
-        from python_calamine import CalamineError, CalamineWorkbook
-    except ModuleNotFoundError:
-        advice = "Install alma-async[cli], or save the workbook as .xlsx."
-        raise ConfigurationError(
-            f"{path} is an .xls workbook, which python-calamine reads.", advice=advice
-        ) from None
+    from python_calamine import CalamineError, CalamineWorkbook
+
     try:
         with readable(path), path.open("rb") as raw, CalamineWorkbook.from_filelike(raw) as book:
             yield book

@@ -12,7 +12,7 @@ import re
 import zlib
 from array import array
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date, timedelta
 from itertools import repeat
 from pathlib import Path, PurePosixPath
@@ -20,11 +20,12 @@ from tempfile import TemporaryFile
 from typing import IO, Final
 from xml.etree import ElementTree as ET
 from xml.etree.ElementTree import Element
+from xml.parsers import expat
 from zipfile import BadZipFile, ZipFile
 
 import attrs
 
-from alma_async.load.readers.files import readable
+from alma_async.load.readers.files import check_parts, readable, refused
 from alma_async.load.readers.sheets import Cell, Entry, Odd, SheetRow, plain_number
 from alma_async.load.rows import InputError
 
@@ -35,7 +36,19 @@ _DAMAGE: Final = (
     ValueError, zlib.error,
 )  # fmt: skip
 
-_MOST_ROWS: Final = 1_048_576
+_MOST_ROWS: Final = 1_048_576  # this and the next: Excel's own
+_MOST_COLUMNS: Final = 16_384
+_LONGEST_PATTERN: Final = 255
+# Chosen: no list comes near these, and within them nothing takes much memory.
+_MOST_SHEETS: Final = 1000
+_MOST_FILES: Final = 10_000
+_MOST_PARTS: Final = 200_000  # elements of one row or one text
+_MOST_BYTES: Final = 2**32  # of a part when unpacked
+_MOST_WHOLE: Final = 2**23  # of a part that is read in one piece: the lists of sheets, links and styles
+_MOST_RATIO: Final = 250  # of unpacked to packed; a sheet of formatted blank rows comes to 60
+_SMALL: Final = 2**20  # bytes to which no ratio applies
+_PROLOG: Final = 64 * 1024  # bytes in which a part's first element begins
+_STEP: Final = 1024
 _CHUNK: Final = 16 * 1024  # bytes at a time; as elements some twenty times that
 _ESCAPED: Final = re.compile("_x([0-9A-Fa-f]{4})_")
 _LETTERS: Final = re.compile("[A-Z]{1,3}")
@@ -62,15 +75,61 @@ def rows(path: Path, entry: Entry) -> Iterator[SheetRow]:
 @contextmanager
 def _opened(path: Path) -> Iterator[_Package]:
     try:
-        with readable(path), ZipFile(path) as archive:
+        with readable(path), _archive(path) as archive:
+            check_parts(path, archive.namelist())
+            _check_sizes(path, archive)
             yield _Package(archive)
     except _DAMAGE as error:
         raise InputError(f"{path} is damaged: {error}.") from None
 
 
-# Entities cannot grow without bound: expat refuses that since 2.4.1.
+def _archive(path: Path) -> ZipFile:
+    try:
+        return ZipFile(path)
+    except BadZipFile:
+        raise refused(path, "a damaged workbook or zip archive") from None
+
+
+def _check_sizes(path: Path, archive: ZipFile) -> None:
+    """Refuse what would grow out of all proportion; nothing is ever unpacked beyond the size that the archive names."""
+    if len(archive.namelist()) > _MOST_FILES:
+        raise ValueError(f"it has {len(archive.namelist()):,} parts")
+    for part in archive.infolist():
+        if part.file_size > _MOST_BYTES or part.file_size > _SMALL + _MOST_RATIO * part.compress_size:
+            raise InputError(
+                f"{path} is no list: {part.filename[:60]!r} in it would become {part.file_size / 2**20:,.0f} MiB "
+                f"of {part.compress_size / 2**20:,.1f}.",
+                advice="Nothing was sent. Save it again from Excel or LibreOffice, or as text (CSV).",
+            )
+
+
 def _whole(archive: ZipFile, part: str) -> Element:
-    return ET.fromstring(archive.read(part))  # noqa: S314 - as said above
+    size = archive.getinfo(part).file_size
+    if size > _MOST_WHOLE:
+        raise ValueError(f"its part {part[:60]!r} has {size / 2**20:,.0f} MiB")
+    content = archive.read(part)
+    _check_prolog(content)
+    return ET.fromstring(content)  # noqa: S314 - as checked
+
+
+def _check_prolog(start: bytes) -> None:
+    """Refuse a document type, and so every entity, in whatever encoding, by the parser itself: it knows its own encodings.
+
+    :raises ValueError: where there is one, or no element in so many bytes.
+    """
+    found: list[str] = []
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = lambda *_: found.append("type")
+    parser.StartElementHandler = lambda *_: found.append("element")
+    for place in range(0, min(len(start), _PROLOG), _STEP):
+        with suppress(expat.ExpatError):  # the reading itself will say it
+            parser.Parse(start[place : place + _STEP], False)
+        if found:
+            break
+    if found[:1] == ["type"]:
+        raise ValueError("it declares a document type, which no workbook does")
+    if not found and len(start) >= _PROLOG:
+        raise ValueError("it has a part that does not begin")
 
 
 def _members(stream: IO[bytes], name: str) -> Iterator[Element]:
@@ -79,19 +138,29 @@ def _members(stream: IO[bytes], name: str) -> Iterator[Element]:
     An event for each element, as ElementTree would give them, costs more than to read it.
     """
     holder: list[Element] = []
+    made_since = 0
 
     def element(tag: str, attributes: dict[str, str]) -> Element:
+        nonlocal made_since
+        made_since += 1
         made = Element(tag, attributes)
         if not holder and tag.rpartition("}")[2] == name:
             holder.append(made)
         return made
 
-    parser = ET.XMLParser(target=ET.TreeBuilder(element_factory=element))  # noqa: S314 - as said above
-    while chunk := stream.read(_CHUNK):
+    parser = ET.XMLParser(target=ET.TreeBuilder(element_factory=element))  # noqa: S314 - as checked
+    chunk = stream.read(_PROLOG)
+    _check_prolog(chunk)
+    while chunk:
         parser.feed(chunk)
         for found in holder:
-            yield from found[:-1]  # the last may not have ended
-            del found[:-1]
+            if len(found) > 1:
+                yield from found[:-1]  # the last may not have ended
+                del found[:-1]
+                made_since = 0
+        if made_since > _MOST_PARTS:
+            raise ValueError(f"one row or text has more than {_MOST_PARTS:,} parts")
+        chunk = stream.read(_CHUNK)
     parser.close()
     for found in holder:
         yield from found
@@ -117,9 +186,11 @@ class _Package:
         return found is not None and found.get("date1904") in ("1", "true")
 
     def worksheets(self) -> tuple[Entry, ...]:
+        found = self._book.findall("{*}sheets/{*}sheet")
+        if len(found) > _MOST_SHEETS:
+            raise ValueError(f"it lists {len(found):,} sheets")
         listed = [
-            (sheet, next(text for name, text in sheet.items() if name.endswith("}id")))
-            for sheet in self._book.iterfind("{*}sheets/{*}sheet")
+            (sheet, next(text for name, text in sheet.items() if name.endswith("}id"))) for sheet in found
         ]
         return tuple(
             Entry(
@@ -147,7 +218,7 @@ class _Package:
 
 
 def _shows_date(pattern: str) -> bool:
-    return _DATE_LETTER.search(_NOT_PATTERN.sub("", pattern)) is not None
+    return _DATE_LETTER.search(_NOT_PATTERN.sub("", pattern[:_LONGEST_PATTERN])) is not None
 
 
 def _links(archive: ZipFile, part: PurePosixPath) -> dict[str, tuple[str, str]]:
@@ -171,7 +242,13 @@ def _strings(package: _Package) -> Iterator[Callable[[int], str]]:
             ends.append(ends[-1] + file.write(text.encode()))
         file.flush()
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            yield lambda place: content[ends[place] : ends[place + 1]].decode()
+            yield lambda place: content[ends[_natural(place)] : ends[place + 1]].decode()
+
+
+def _natural(place: int) -> int:
+    if place < 0:
+        raise ValueError(f"it has no text number {place}")
+    return place
 
 
 def _shared_texts(package: _Package) -> Iterator[str]:
@@ -222,6 +299,8 @@ class _Sheet:
             reference = cell.get("r")
             place = self._place(reference) if reference else place + 1
             if len(cell):
+                if place >= _MOST_COLUMNS:
+                    raise ValueError(f"it has more than {_MOST_COLUMNS:,} columns")
                 if place < len(found):
                     raise ValueError(f"cell {reference} comes too late")
                 found += repeat("", place - len(found))
