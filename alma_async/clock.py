@@ -11,7 +11,6 @@ import asyncio
 import contextvars
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,10 +19,11 @@ import anyio
 
 from alma_async.errors import ConfigurationError
 
-__all__ = ["Clock", "Timer", "boot_id", "shielded"]
+__all__ = ["Clock", "Limit", "Timer", "boot_id", "shielded"]
 
 T = TypeVar("T")
 
+Limit = asyncio.Timeout
 Timer = asyncio.Handle  # a TimerHandle nearly always; uvloop makes a plain one for what is due already
 
 
@@ -77,7 +77,7 @@ class Clock:
         """Wait; a negative time is none."""
         await anyio.sleep(max(seconds, 0.0))
 
-    def limit(self, seconds: float) -> AbstractAsyncContextManager[asyncio.Timeout]:
+    def limit(self, seconds: float | None) -> Limit:
         """A block that ends with ``TimeoutError`` once it took so long; asyncio's, since anyio's costs twice as much."""
         return asyncio.timeout(seconds)
 

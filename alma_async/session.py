@@ -135,6 +135,7 @@ class Session:
         tried = _Tried()
         while True:
             if self._login is not None:
+                self.governor.adopt()
                 request = await self._ready(self._login, request, deadline)
             outcome = await self._attempt(request, options, deadline)
             if isinstance(outcome, Done):
@@ -142,7 +143,7 @@ class Session:
             pause = self._next_try(request, outcome, options, tried, deadline)
             if pause is None:
                 raise error_of(request, outcome, retry_at=self._retry_at(outcome))
-            await self.clock.sleep(pause)
+            await self.governor.sleep(pause)
 
     async def _ready(self, login: Login, request: Request, deadline: float | None) -> Request:
         with anyio.move_on_after(None if deadline is None else deadline - self.clock.now()):

@@ -8,6 +8,7 @@ this module, as a value or hanging on an exception, since some hold the key.
 
 from __future__ import annotations
 
+import math
 import ssl
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Final, cast
@@ -20,7 +21,7 @@ from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 from yarl import URL
 
-from alma_async.clock import Clock
+from alma_async.clock import Clock, Limit
 from alma_async.errors import AlmaError
 from alma_async.wire.messages import Authorise, Gate, Request, Response, SendFailure
 
@@ -36,13 +37,14 @@ KEEP_ALIVE: Final = 15.0
 
 
 class _Attempt:
-    """Whether the one send under way went out, and when."""
+    """Whether the one send under way went out, and when; and the limit of time that it is under."""
 
-    __slots__ = ("sent", "sent_at")
+    __slots__ = ("limit", "sent", "sent_at")
 
-    def __init__(self) -> None:
+    def __init__(self, limit: Limit) -> None:
         self.sent = False
         self.sent_at = 0.0
+        self.limit = limit
 
 
 class Transport:
@@ -76,6 +78,8 @@ class Transport:
         self._session: aiohttp.ClientSession | None = None
         self._life: AsyncGenerator[aiohttp.ClientSession, None] | None = None
         self._loop: object = None
+        self._under_way: set[_Attempt] = set()
+        self._closed = False
 
     async def send(
         self, request: Request, gate: Gate, *, headers: Mapping[str, str], timeout: float
@@ -84,16 +88,22 @@ class Transport:
 
         An ``AlmaError`` that the gate raises passes through. Cancellation passes through.
         """
-        attempt = _Attempt()
+        attempt = _Attempt(self._clock.limit(timeout))
+        self._under_way.add(attempt)
         try:
-            async with self._clock.limit(timeout):
+            async with attempt.limit:
                 return await self._exchange(request, gate, attempt, headers)
         except (AlmaError, anyio.get_cancelled_exc_class()) as error:
             escaped: BaseException = error
         except Exception as error:  # noqa: BLE001 - whatever aiohttp raises is mapped here, once
-            return _failure(attempt, error)
+            return _closed(attempt) if self._closed else _failure(attempt, error)
+        finally:
+            self._under_way.discard(attempt)
         # Raised outside the except block and without aiohttp's frames, whose locals hold the request's headers.
-        raise escaped.with_traceback(None)
+        try:
+            raise escaped.with_traceback(None)
+        finally:
+            del escaped  # it leads to this frame: a cycle, which would keep all that hangs on it
 
     async def _exchange(
         self, request: Request, gate: Gate, attempt: _Attempt, headers: Mapping[str, str]
@@ -151,7 +161,7 @@ class Transport:
         try:
             await gate.slot()
             protocol = connection.protocol
-            if protocol is None or protocol.should_close:
+            if self._closed or protocol is None or protocol.should_close:
                 raise aiohttp.ServerDisconnectedError  # it hung up, or spoke unasked, while this waited
             protocol.set_response_params(skip_payload=made.method == hdrs.METH_HEAD, read_until_eof=True)
             made.headers.update(authorise())
@@ -213,7 +223,11 @@ class Transport:
         )
 
     async def aclose(self) -> None:
-        """Close the connections that are ours."""
+        """Close the connections that are ours, and end what is under way."""
+        self._closed = True
+        for attempt in self._under_way:
+            if not attempt.limit.expired():
+                attempt.limit.reschedule(-math.inf)
         life, self._life, self._session = self._life, None, None
         if life is not None and self._loop is self._clock.loop():
             await life.aclose()
@@ -232,6 +246,11 @@ async def _read(answer: aiohttp.ClientResponse) -> bytes | None:
             return None
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+def _closed(attempt: _Attempt) -> SendFailure:
+    when = "before the answer came" if attempt.sent else "before this was sent"
+    return SendFailure(sent=attempt.sent, reason="closed", detail=f"The client was closed {when}.")
 
 
 def _failure(attempt: _Attempt, error: BaseException) -> SendFailure:

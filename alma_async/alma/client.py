@@ -211,11 +211,24 @@ class AlmaClient:
         """What the governor knows now: limit in force, remaining today, reserve, others' use, waiting and in flight."""
         return self._session.governor.snapshot()
 
+    async def sleep(self, seconds: float) -> None:
+        """Wait on the client's clock, as its own work does: closing the client ends it at once.
+
+        :raises ClientClosed: then.
+        """
+        await self._session.governor.sleep(seconds)
+
     async def aclose(self) -> None:
-        """Close the connections and the ledger that are the client's own, and let go of the budget."""
-        self._own_ledger.close()
+        """Close the connections and the ledger that are the client's own, and let go of the budget.
+
+        Whatever still waits ends with ``ClientClosed``; a write under way ends with ``OutcomeUnknown``.
+
+        :raises ConfigurationError: in another event loop than the one that uses the client.
+        """
         await self._session.governor.aclose()
+        self._runs.guard.close()
         await self._transport.aclose()
+        self._own_ledger.close()
 
     async def __aenter__(self) -> Self:
         return self

@@ -246,7 +246,7 @@ class Jobs(Resource):
             quota = governor.snapshot()
             until_reset = (quota.resets_at - clock.utc()).total_seconds()
             waiting = len(self._shared.endings)
-            await clock.sleep(
+            await governor.sleep(
                 pause(looks, waiting=waiting, remaining=quota.remaining, until_reset=until_reset)
             )
 

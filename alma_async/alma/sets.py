@@ -224,7 +224,7 @@ class Sets(Members):
                 if state.is_full(now=now, expected=expected):
                     return alma_set
                 looks += 1
-                await clock.sleep(pause(looks))
+                await self._session.governor.sleep(pause(looks))
         told = f"{state.members} members" if state else "not answered"
         raise DeadlineExceeded(f"Set {set_id} had {told} after {timeout:g} s.")
 

@@ -117,7 +117,7 @@ class Watch:
                 if self.draw is None:
                     say(self._trouble)
             self.look()
-            await self.alma.clock.sleep(every)
+            await self.alma.sleep(every)
 
     def look(self) -> None:
         """Look once. Costs no call."""

@@ -78,6 +78,7 @@ class SqliteLedger:
         self._is: tuple[int, int, int] | None = None
         self._owed: list[_Change] = []
         self._read: dict[Row, Run | Waiter | Block] = {}
+        self._keep_open = True
 
     def __repr__(self) -> str:
         return f"<SqliteLedger {self.path.name}>"
@@ -111,9 +112,19 @@ class SqliteLedger:
                 return int(self._open().execute("SELECT count FROM news").fetchone()[0])
         except (Busy, Damaged, AlmaError):
             return -1  # look again; whoever then asks learns why
+        finally:
+            self._done()
 
     def close(self) -> None:
-        """Let go of the file. It is opened again when the ledger is used again."""
+        """Let go of the file. Whatever comes after that, such as the outcome of a start, opens it for as long as it takes."""
+        self._keep_open = False
+        self._done()
+
+    def _done(self) -> None:
+        if not self._keep_open:
+            self._let_go()
+
+    def _let_go(self) -> None:
         db, self._db, self._is = self._db, None, None
         if db is not None:
             db.close()
@@ -136,7 +147,9 @@ class SqliteLedger:
             return self._transact(act, since, key)
         except Damaged as error:
             self._replace(str(error))
-        return self._transact(act, since, key)
+            return self._transact(act, since, key)
+        finally:
+            self._done()
 
     def _transact(self, act: Callable[[Book], T], since: float, key: str | None) -> T:
         with _mapped():
@@ -162,7 +175,7 @@ class SqliteLedger:
         """The connection: made anew after a fork, and where the file was deleted or replaced under us."""
         if self._db is not None and self._is == identity(self.path):
             return self._db
-        self.close()
+        self._let_go()
         with making(self.path):
             self._db = _connect(self.path)
             self._is = identity(self.path)
@@ -175,7 +188,7 @@ class SqliteLedger:
             self.path.name,
             why,
         )
-        self.close()
+        self._let_go()
         with making(self.path):
             try:
                 with _mapped(), closing(_connect(self.path)) as db:

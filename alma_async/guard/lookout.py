@@ -15,7 +15,7 @@ from typing import Final, TypeAlias, TypeVar
 import anyio
 
 from alma_async.clock import Clock
-from alma_async.errors import BadAnswer, DeadlineExceeded, NotSent, RateLimited, ServerFault
+from alma_async.errors import BadAnswer, ClientClosed, DeadlineExceeded, NotSent, RateLimited, ServerFault
 from alma_async.guard.book import Book, Ledger, Run
 from alma_async.guard.lifecycle import State
 from alma_async.guard.port import Instance, JobPort, ServerTime
@@ -50,6 +50,7 @@ class Lookout:
         self._arrived = -math.inf
         self._news = anyio.Event()
         self._glancing = False
+        self._closed = False
         self._alarmed: set[str] = set()
 
     # --- the server's clock and the ledger
@@ -173,12 +174,14 @@ class Lookout:
     async def pause(self, until: float, seen: Seen, *, glance: bool) -> None:
         """Wait until a moment of the client's clock, or for news. One of those who may, glances into the ledger for all."""
         news, version = seen
+        self._check_open()
         glances = glance and not self._glancing
         self._glancing |= glances
         try:
             while (left := until - self._clock.now()) > 0:
                 with anyio.move_on_after(min(left, self.patience.glance) if glances else left):
                     await news.wait()
+                    self._check_open()
                     return
                 if glances and self._ledger.version() != version:
                     self._wake()
@@ -189,6 +192,15 @@ class Lookout:
             raise
         finally:
             self._glancing &= not glances
+
+    def close(self) -> None:
+        """Let nobody wait any more."""
+        self._closed = True
+        self._wake()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClientClosed("The client was closed while a job was waited for.")
 
     def watermark(self) -> Seen:
         """What was known; taken before the ledger is asked, so that nothing in between is missed."""

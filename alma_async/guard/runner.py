@@ -136,6 +136,10 @@ class JobGuard:
         now = await self._alma.ask_time()
         return view_of(await self._alma.read(), now=now, limits=self._alma.limits)
 
+    def close(self) -> None:
+        """Whoever waits here ends with ``ClientClosed``; what is at Alma goes on."""
+        self._alma.close()
+
     # --- one try
 
     async def _try(self, attempt: Attempt) -> Decision | Started:

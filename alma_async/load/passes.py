@@ -18,7 +18,7 @@ import anyio
 import attrs
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from alma_async.errors import AlmaError, QuotaExhausted
+from alma_async.errors import AlmaError, ClientClosed, QuotaExhausted
 from alma_async.load.circuit import Circuit, MassRefusalError
 from alma_async.load.entries import Entry, Moment, State
 from alma_async.load.order import Order, Rows
@@ -35,7 +35,7 @@ __all__ = ["Run"]
 
 _SLICE: Final = 500  # rows looked up in the journal at once
 _MIDWAY: Final = "Resume with the file as it was, or go on with the file as it is now: --accept-changed (accept_changed=True)."
-_RESUMABLE: Final = (QuotaExhausted, MassRefusalError, *PASSING)
+_RESUMABLE: Final = (ClientClosed, QuotaExhausted, MassRefusalError, *PASSING)
 
 Item = tuple[Row, Entry]
 
@@ -214,7 +214,7 @@ class Run:
         until = clock.now() + seconds
         while not self.stopping and (left := until - clock.now()) > 0:
             self._waits(f"an unknown outcome rests for {left:.0f} s more before it is read back")
-            await clock.sleep(min(left, 1.0))
+            await self.order.alma.sleep(min(left, 1.0))
         self._waits(None)
 
     def _waits(self, why: str | None) -> None:

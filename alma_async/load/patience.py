@@ -57,10 +57,12 @@ def _never() -> bool:
 class Patience:
     """What all work of one run shares about how the service does.
 
-    ``ask`` is one cheap read; ``waiting`` is told why everybody waits, or None when it is over.
+    ``sleep`` ends where the client is closed; ``ask`` is one cheap read; ``waiting`` is told why everybody waits, or None when
+    it is over.
     """
 
     clock: Clock
+    sleep: Callable[[float], Awaitable[None]]
     lasts: float
     ask: Callable[[], Awaitable[object]]
     waiting: Callable[[str | None], None]
@@ -77,7 +79,7 @@ class Patience:
         """That of work on one service, which is asked for the number of its portfolios, once at a time."""
         once = alma.with_options(retry=attrs.evolve(alma.options.retry, attempts=1))
         ask = lambda: once.electronic.portfolios.list(*place).total()  # noqa: E731
-        return cls(clock=alma.clock, lasts=lasts, ask=ask, waiting=waiting)
+        return cls(clock=alma.clock, sleep=alma.sleep, lasts=lasts, ask=ask, waiting=waiting)
 
     def saw(self, outcome: Outcome) -> None:
         """One call ended, of whomever: the service did well, or ill, or nothing was learned of it."""
@@ -128,7 +130,7 @@ class Patience:
             own += not isinstance(failure, (NotSent, RateLimited))
             if own >= OWN_FAILURES and not await self._was_ill(scope):
                 raise OwnFailure(failure)
-            await self.clock.sleep(_pause(tries))
+            await self.sleep(_pause(tries))
         raise AssertionError("unreachable")
 
     def _ill_for(self) -> float:
@@ -165,7 +167,7 @@ class Patience:
                 if self._ill_for() > self.lasts:
                     raise failure
                 self.waiting(failure.message)
-                await self.clock.sleep(_pause(tries))
+                await self.sleep(_pause(tries))
         finally:
             self._asking.set()
             self._asking = None

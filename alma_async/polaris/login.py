@@ -136,6 +136,7 @@ class StaffLogin:
         """The request under the token, at the site that the login named.
 
         :raises Unauthorized: where the login was refused, now or earlier.
+        :raises ClientClosed: where the client is closed.
         :raises ServerFault, BadAnswer, NotSent: where it failed otherwise.
         """
         held = self._usable() or await self._log_in_once()
@@ -185,6 +186,7 @@ class StaffLogin:
                 method=request.method,
                 path=request.path,
             )
+        self._session.governor.adopt()  # where the client was closed meanwhile, that is what ended it
         raise ServerFault(
             f"The login failed, so nothing else was sent: {lost.message.partition(': ')[2]}",
             errors=lost.errors,

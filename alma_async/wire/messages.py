@@ -57,7 +57,17 @@ class SendFailure:
 
     sent: bool
     reason: Literal[
-        "resolve", "connect", "tls", "pool", "reset", "timeout", "cut", "too large", "cancelled", "withdrawn"
+        "resolve",
+        "connect",
+        "tls",
+        "pool",
+        "reset",
+        "timeout",
+        "cut",
+        "too large",
+        "cancelled",
+        "withdrawn",
+        "closed",
     ]
     detail: str = ""
 

@@ -49,6 +49,7 @@ class Reason(Enum):
     NETWORK = "network"
     TLS = "tls"
     CANCELLED = "cancelled"
+    CLOSED = "closed"  # the client, by its owner
 
 
 @attrs.frozen
@@ -89,9 +90,11 @@ Outcome: TypeAlias = Done | Failed
 def unanswered(failure: SendFailure) -> Failed:
     """What a send without an answer means: lost, once a byte may have left; not sent before that."""
     if failure.sent:
-        reason = Reason.BAD_ANSWER if failure.reason == "too large" else Reason.LOST
+        reason = {"too large": Reason.BAD_ANSWER, "closed": Reason.CLOSED}.get(failure.reason, Reason.LOST)
         return Failed(outcome=OutcomeClass.UNKNOWN, reason=reason, detail=failure.detail)
-    reason = {"tls": Reason.TLS, "cancelled": Reason.CANCELLED}.get(failure.reason, Reason.NETWORK)
+    reason = {"tls": Reason.TLS, "cancelled": Reason.CANCELLED, "closed": Reason.CLOSED}.get(
+        failure.reason, Reason.NETWORK
+    )
     return Failed(outcome=OutcomeClass.NOT_SENT, reason=reason, detail=failure.detail)
 
 
@@ -111,6 +114,7 @@ _EXCEPTIONS: Final[Mapping[Reason, type[AlmaError]]] = {
     Reason.NETWORK: errors.NotSent,
     Reason.TLS: errors.ConfigurationError,
     Reason.CANCELLED: errors.NotSent,
+    Reason.CLOSED: errors.ClientClosed,
 }
 
 _UNTIL: Final = (errors.RateLimited, errors.QuotaExhausted, errors.JobThresholdReached)

@@ -37,6 +37,7 @@ class Service:
     def patience(self, *, lasts=4 * HOUR, ask=None):
         made = Patience(
             clock=Clock(epoch=0.0),
+            sleep=anyio.sleep,
             lasts=lasts,
             ask=ask or self,
             waiting=self.whys.append,
