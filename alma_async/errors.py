@@ -161,8 +161,12 @@ class NotSent(AlmaError):
 
 
 class OutcomeUnknown(AlmaError):
-    """A write whose answer was lost or unreadable: it may or may not have happened. It is never sent again blindly."""
+    """A write whose answer was lost or unreadable: it may or may not have happened. It is never sent again blindly.
 
+    ``object_id`` is the id of what was made where the answer has it, and only the rest of it could not be read.
+    """
+
+    object_id: str | None = None
     advice = "Read the object back before sending it again; a repeat could make a second record."
 
 

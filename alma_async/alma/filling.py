@@ -1,8 +1,9 @@
 """When a set that fills by itself is full, and when to look again.
 
 Decides by the number of members seen so far; asking and waiting are done in ``alma_async.alma.sets``. Alma fills sets made
-from logical ones, by combining or by filtering after its answer (seen) and never says when it is done, so all of this is
-inferred: full is a number that stays the same, and no members at all are believed only after much longer.
+from logical ones, by combining or by filtering after its answer (seen). Where it does not name the job that does it, it never says
+when that is done, so all of this is inferred: full is a number that stays the same, and no members at all are believed only after
+much longer.
 """
 
 from __future__ import annotations

@@ -7,13 +7,12 @@ instance in it, not those of the request.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from alma_async.alma import routes
-from alma_async.alma.models.common import Coded
+from alma_async.alma.models.common import Coded, run_in
 from alma_async.alma.models.jobs import Job, JobInstance, JobParameter
 from alma_async.alma.resource import Resource
 from alma_async.errors import BadAnswer, OutcomeUnknown
@@ -26,7 +25,6 @@ from alma_async.wire.reading import server_time
 __all__ = ["AlmaJobPort", "submission"]
 
 JOB_NAME: Final = "job_name"
-_STARTED: Final = re.compile(r"/jobs/([A-Z][0-9]{1,32})/instances/([0-9]{1,32})/?")
 
 
 class AlmaJobPort(Resource):
@@ -68,8 +66,8 @@ class AlmaJobPort(Resource):
         request = submission(job_id, parameters, job_name=job_name)
         witnessed = AlmaJobPort(self._session, self._options.changed(witness=witness))
         job = await witnessed._done(request, Job)
-        if found := _STARTED.search(job.additional_info.link or ""):
-            return found[1], found[2]
+        if found := run_in(job.additional_info.link):
+            return found
         raise OutcomeUnknown(
             "The job was submitted, but the answer names no run.", method=request.method, path=request.path
         )

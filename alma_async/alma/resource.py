@@ -50,12 +50,15 @@ class Resource:
             return structure(done.data, model)
         except BadAnswer as error:
             unreadable = error.message
-        raise OutcomeUnknown(
+        known = OutcomeUnknown(
             f"It was done (id {done.data['id']}), but the answer could not be read: {unreadable}",
             status=done.response.status,
             method=request.method,
             path=request.path,
+            advice="Do not send it again; read it back.",
         )
+        known.object_id = str(done.data["id"])
+        raise known
 
     def _pager(
         self,

@@ -2,26 +2,30 @@
 
 A name is unique in an institution (402263, documented), which makes creation safe to repeat: where an answer was lost,
 the set is looked up by its whole name and taken over if it was made by this call; if it is not there, the request is
-sent once more, and a second set cannot come of it.
+sent once more, and a second set cannot come of it. Three are never sent again: what is known to be done, what has no
+name, and combinations. Alma gives those names of its own (seen), and combining takes minutes, in which the gateway
+gives up though the work goes on (reported): they are looked for as long.
 
-Sets made from a logical set, by combining or by filtering fill after the answer (seen). Nothing tells when they are
-full; ``wait_until_filled`` infers it.
+Sets made from a logical set, by combining or by filtering fill after the answer (seen). Where ``additional_info``
+names the job's run that fills the set (seen), ``wait_until_filled`` waits for that; else it infers when it is full.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final, Literal, overload
+from itertools import count
+from typing import Final, Literal, TypeAlias, overload
 
 import anyio
 
 from alma_async.alma import routes
 from alma_async.alma.filling import Filling, pause
 from alma_async.alma.members import Members
+from alma_async.alma.models.jobs import JobInstance
 from alma_async.alma.models.sets import AlmaSet
 from alma_async.alma.resource import id_to_update
-from alma_async.errors import AlmaError, DeadlineExceeded, OutcomeUnknown
+from alma_async.errors import AlmaError, DeadlineExceeded, NotFound, OutcomeUnknown, ServerFault
 from alma_async.pager import Pager
 from alma_async.settings import Priority
 from alma_async.wire.codec import structure
@@ -31,9 +35,15 @@ from alma_async.wire.reading import server_time
 __all__ = ["Sets"]
 
 Operator = Literal["AND", "OR", "NOT"]
+Looks: TypeAlias = list[AlmaSet]  # here, since a class with a method of this name cannot say it
 
 NAME_TAKEN: Final = "402263"
 RESOLUTION: Final = 2.0  # seconds; the Date of an answer has whole ones
+
+# Ours, in seconds: after which pauses a set is looked for whose answer was lost.
+AT_ONCE: Final = (0.0,)
+SOON: Final = (0.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # it is known to be there, and a list may lag
+SLOW: Final = (0.0, 5.0, 15.0, 30.0, 60.0, 60.0, 60.0, 60.0)  # it may be under way
 
 
 class Sets(Members):
@@ -129,7 +139,12 @@ class Sets(Members):
     async def combine(
         self, alma_set: AlmaSet, operator: Operator, set1: str, set2: str, *, dry_run: bool = False
     ) -> AlmaSet | Request:
-        """Create a set of two of the same content: in both, in either, in the first but not in the second. It fills later."""
+        """Create a set of two of the same content: in both, in either, in the first but not in the second. It fills later.
+
+        Combining may take minutes; where its answer is lost, the set is looked for as long, and never made a second time.
+
+        :raises OutcomeUnknown: where it is not found; without a name (Alma gives one, seen) there is nothing to look by.
+        """
         query = {"combine": operator, "set1": set1, "set2": set2}
         return await self._create(alma_set, query, dry_run=dry_run)
 
@@ -206,27 +221,52 @@ class Sets(Members):
     async def wait_until_filled(
         self, set_id: str, *, expected: int | None = None, timeout: float | None = None
     ) -> AlmaSet:
-        """Look at a set, seldom and at the lowest priority, until it seems full; see ``alma_async.alma.filling``.
+        """Look at a set, seldom and at the lowest priority, until the job that fills it has ended.
+
+        Where Alma names no such job, or knows its run no more, until the set seems full: see ``alma_async.alma.filling``.
 
         :param expected: full is so many members; without it, a number that stays the same.
         :raises DeadlineExceeded: where that takes longer than ``timeout`` seconds.
+        :raises ServerFault: where the job ended without success.
         """
-        clock, patient = (
-            self._session.clock,
-            self._options.changed(priority=Priority.BULK, wait_for_quota=True),
-        )
-        looker, state, looks = type(self)(self._session, patient), None, 0
+        patient = self._options.changed(priority=Priority.BULK, wait_for_quota=True)
+        looker = type(self)(self._session, patient)
+        seen: Looks = []
         with anyio.move_on_after(timeout):
-            while True:
-                alma_set = await looker.get(set_id)
-                now, members = clock.now(), alma_set.number_of_members.value or 0
-                state = state.seen(members, now=now) if state else Filling(members, now)
-                if state.is_full(now=now, expected=expected):
-                    return alma_set
-                looks += 1
-                await self._session.governor.sleep(pause(looks))
-        told = f"{state.members} members" if state else "not answered"
+            seen.append(await looker.get(set_id))
+            if (run := seen[0].run) is not None and await looker._ended(set_id, *run):
+                return await looker.get(set_id)
+            return await looker._full(seen, expected)
+        told = f"{_members(seen[-1])} members" if seen else "not answered"
         raise DeadlineExceeded(f"Set {set_id} had {told} after {timeout:g} s.")
+
+    async def _ended(self, set_id: str, job_id: str, instance_id: str) -> bool:
+        """Wait for the end of the run that fills a set; False where Alma does not know the run."""
+        request = routes.JOB_INSTANCE.bind(job_id, instance_id, expects=instance_id)
+        for looks in count(1):
+            try:
+                run = await self._read(request, JobInstance)
+            except NotFound:
+                break
+            if run.ended and not run.succeeded:
+                raise ServerFault(
+                    f"The job that fills set {set_id} (run {instance_id}) ended as {run.status.value}.",
+                    advice="What it did is in the set: compare, or delete the set and make it anew.",
+                )
+            if run.ended:
+                return True
+            await self._session.governor.sleep(pause(looks))
+        return False
+
+    async def _full(self, seen: Looks, expected: int | None) -> AlmaSet:
+        """Look until the set seems full; ``seen`` has the first look, and gets the others."""
+        clock = self._session.clock
+        state = Filling(_members(seen[0]), clock.now())
+        while not state.is_full(now=clock.now(), expected=expected):
+            await self._session.governor.sleep(pause(len(seen)))
+            seen.append(await self.get(seen[0].id))
+            state = state.seen(_members(seen[-1]), now=clock.now())
+        return seen[-1]
 
     async def _create(
         self, alma_set: AlmaSet, query: Mapping[str, str], *, dry_run: bool
@@ -243,22 +283,42 @@ class Sets(Members):
             return await self._done(request, AlmaSet)
         except OutcomeUnknown as error:
             lost = error
+        if lost.object_id is not None or not alma_set.name:
+            raise lost
+        combined = "combine" in query
         try:
-            return await self._ours(alma_set, started) or await self._create_again(request, alma_set, started)
+            found = await self._ours(alma_set, started, SLOW if combined else AT_ONCE)
+            if found is None and not combined:
+                found = await self._create_again(request, alma_set, started)
         except AlmaError as error:
             raise lost from error
+        if found is None:
+            raise lost
+        return found
 
     async def _create_again(self, request: Request, alma_set: AlmaSet, started: float) -> AlmaSet:
-        """If the first request is carried out meanwhile, the name it takes refuses this one."""
+        """If the first request is carried out meanwhile, the name it takes refuses this one; a list may show it later."""
         try:
             return await self._done(request, AlmaSet)
         except AlmaError as error:
+            done = isinstance(error, OutcomeUnknown) and error.object_id is not None
             uncertain = isinstance(error, OutcomeUnknown) or error.code == NAME_TAKEN
-            if not uncertain or (found := await self._ours(alma_set, started)) is None:
+            if done or not uncertain or (found := await self._ours(alma_set, started, SOON)) is None:
                 raise
             return found
 
-    async def _ours(self, alma_set: AlmaSet, started: float) -> AlmaSet | None:
+    async def _ours(self, alma_set: AlmaSet, started: float, pauses: Sequence[float]) -> AlmaSet | None:
+        """The set of this very name that was made since ``started``, looked for after each pause, within the deadline."""
+        clock, deadline = self._session.clock, self._options.deadline
+        for seconds in pauses:
+            if deadline is not None and clock.now() + seconds >= started + deadline:
+                break
+            await self._session.governor.sleep(seconds)
+            if (found := await self._listed(alma_set, started)) is not None:
+                return found
+        return None
+
+    async def _listed(self, alma_set: AlmaSet, started: float) -> AlmaSet | None:
         """The set of this very name, if it was made since ``started``: its date against the ``Date`` of the answer."""
         async for listed in self.list(f"name~{alma_set.name}"):
             if listed.name == alma_set.name and listed.id:
@@ -269,6 +329,11 @@ class Sets(Members):
                 if server is not None and created is not None and server - created <= lasted + RESOLUTION:
                     return found
         return None
+
+
+def _members(alma_set: AlmaSet) -> int:
+    value = alma_set.number_of_members.value
+    return value if isinstance(value, int) else 0
 
 
 def _moment(text: str | None) -> float | None:

@@ -19,8 +19,9 @@ what is left out clears only so, and one that replaces the whole object takes it
 
 Reading is strict about JSON and lenient about habits: a text may come as a number, a boolean or number as text, a list as its
 only item, and ``""`` may stand for nothing. A repeated member counts by its last occurrence, as in orjson. **A member that
-cannot be read as its kind stays as it came**: a leaf as its attribute, an object as the source of an empty model or as its bare
-text. It is written back unchanged, and one warning of the log names it. Only an unreadable id makes an object unreadable.
+cannot be read as its kind stays as it came**: a number, date or boolean as its attribute, anything else behind an attribute
+that is empty, or an object with its bare text. It is written back unchanged, and one warning of the log names it. Only an
+unreadable id makes an object unreadable.
 
 What is set is checked against the kind that is declared, at once where an attribute is set and again where an object is written.
 
@@ -227,13 +228,19 @@ def _identified(raw: Any, cls: type[T], unread: list[str]) -> T:
     except ValueError as error:
         raise BadAnswer(f"{error}.") from None
     if isinstance(read, Model):
-        kinds = _kinds(type(read))
-        for name in read._identity:
-            if name in kinds and not _fit(kinds[name])(getattr(read, name)):
-                raise BadAnswer(_misfit(read, name, kinds[name], getattr(read, name)))
+        _check_identity(read)
     whose = getattr(read, "id", "")
     unread[known:] = [f"{what} (id {whose})" if whose else what for what in unread[known:]]
     return read
+
+
+def _check_identity(model: Model) -> None:
+    kinds, source = _kinds(type(model)), _sent(model)
+    for name in {*model._identity} & {*kinds} & {*source}:
+        try:
+            _CONVERTER.get_structure_hook(kinds[name])(source[name], kinds[name])
+        except ValueError as error:
+            raise BadAnswer(f"{type(model).__name__}.{name}: {error}.") from None
 
 
 def _cannot_read(what: str) -> None:
@@ -440,13 +447,16 @@ def _text_or_model_reader(kind: Any, converter: cattrs.Converter) -> Read:
 def _member_reader(cls: type[Model], name: str, kind: Any, converter: cattrs.Converter) -> Read:
     """How one member is read: as its kind, or else kept as it came."""
     read = converter.get_structure_hook(kind)
+    blank: Callable[[], Any] | None = list if _is_list(kind) else str if kind is str else None
+    if str in _members(kind):
+        blank = NoneType
 
     def structure(raw: Any, _: Any) -> Any:
         try:
             return read(raw, kind)
         except ValueError as error:
             _cannot_read(f"{cls.__name__}.{name}: {error}")
-            return [] if _is_list(kind) else raw
+            return blank() if blank else raw  # texts and lists are never anything else
 
     return structure
 

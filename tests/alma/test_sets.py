@@ -254,6 +254,122 @@ async def test_what_is_unknown_stays_the_news_though_looking_fails():
         assert isinstance(caught.value.__cause__, ServerFault)
 
 
+POSTS = "POST /almaws/v1/conf/sets"
+
+
+@pytest.mark.parametrize("lag", [0.0, 20.0, 10_000.0])
+@pytest.mark.parametrize(
+    "fault", [None, {"kind": "cut_after"}, {"kind": "server_error", "status": 503, "commit": True}]
+)
+async def test_a_list_that_lags_makes_no_second_set(lag, fault):
+    """However late a list shows what was made, there is one set, which is returned, or is told as unknown."""
+    faults = on_create(**fault) if fault else sim.FaultPlan()
+    async with institution(faults=faults, list_lag=lag, latency=0.2) as (server, alma):
+        try:
+            created = await alma.sets.create(a_set())
+        except OutcomeUnknown:
+            assert fault
+            assert lag > 100
+        else:
+            assert created.id in server.world.sets.all
+        assert len(server.world.sets.all) == 1
+
+
+async def two_sets(alma):
+    """Two sets of the same content, to be combined."""
+    made = [await alma.sets.create(a_set(name)) for name in ("first", "second")]
+    for n, one in enumerate(made):
+        await alma.sets.add_members(one.id, map(str, range(100 + n, 104 + n)))
+    return [one.id for one in made]
+
+
+@pytest.mark.parametrize("seconds", [30.0, 90.0, 250.0])
+@pytest.mark.parametrize("lag", [0.0, 20.0])
+async def test_combining_takes_minutes_and_happens_once(seconds, lag):
+    """Where the gateway gives up and the work goes on, the set is looked for until it is there: one POST, one set."""
+    switches = {"combine_seconds": seconds, "gateway_patience": 20.0, "list_lag": lag}
+    async with institution(latency=0.1, **switches) as (server, alma):
+        sources = await two_sets(alma)
+        posts = server.world.tally.routes[POSTS]
+        combined = await alma.sets.combine(a_set("both"), "AND", *sources)
+        assert server.world.tally.routes[POSTS] == posts + 1
+        await alma.clock.sleep(1000)
+        assert [one.kept["name"] for one in server.world.sets.all.values()] == ["first", "second", "both"]
+        assert (await alma.sets.get(combined.id)).number_of_members.value == 3
+
+
+@pytest.mark.parametrize("named", [a_set("both"), a_set(None), a_set("")], ids=["named", "None", "empty"])
+async def test_what_alma_names_itself_is_never_sent_again(named):
+    """Where the name is Alma's to give, a lost combination is one POST and unknown, and nothing of a name is asked for."""
+    switches = {"combined_names": "given", "combine_seconds": 60.0, "gateway_patience": 20.0}
+    async with institution(latency=0.1, **switches) as (server, alma):
+        sources = await two_sets(alma)
+        posts, before = server.world.tally.routes[POSTS], server.world.tally.routes.total()
+        with pytest.raises(OutcomeUnknown):
+            await alma.sets.combine(named, "OR", *sources)
+        assert server.world.tally.routes[POSTS] == posts + 1
+        if not named.name:
+            assert server.world.tally.routes.total() == before + 1
+        await alma.clock.sleep(1000)
+        assert len(server.world.sets.all) == 3
+
+
+@pytest.mark.parametrize("name", [None, ""])
+async def test_without_a_name_nothing_is_sent_again(name):
+    """An answer lost to a set without a name is unknown at once."""
+    async with institution(faults=on_create("cut_before")) as (server, alma):
+        with pytest.raises(OutcomeUnknown):
+            await alma.sets.create(a_set(name))
+        assert server.world.tally.routes.total() == 1
+
+
+async def test_the_deadline_of_the_caller_bounds_the_looking():
+    """A client with a deadline looks for a lost combination no longer than that."""
+    async with institution(latency=0.1, combine_seconds=500.0, gateway_patience=20.0) as (_, alma):
+        sources = await two_sets(alma)
+        before = alma.clock.now()
+        with pytest.raises(OutcomeUnknown):
+            await alma.with_options(deadline=60.0).sets.combine(a_set("both"), "AND", *sources)
+        assert alma.clock.now() - before <= 61
+
+
+async def filled_by_a_job(server, alma, **run):
+    """A set that a job fills, named by it, and the run."""
+    source = server.world.jobs.start_by_others(sim.DEMO_IMPORT, now=EPOCH - 9000, duration=1.0)
+    made = await alma.sets.create_from_import(a_set("imported", "IEE"), source.id, "TOTAL_RECORDS_IMPORTED")
+    assert made.additional_info.link
+    return made
+
+
+async def test_a_set_that_tells_its_job_is_read_listed_and_waited_for():
+    """The run that fills a set is named by it; the wait ends with that run, not with a number that stays the same."""
+    async with institution(set_jobs=True, set_fill_delay=200.0) as (server, alma):
+        made = await filled_by_a_job(server, alma)
+        job_id, instance_id = made.run
+        assert (await alma.jobs.instance(job_id, instance_id)).id == instance_id
+        assert [one.name async for one in alma.sets.list()] == ["imported"]
+        before = alma.clock.now()
+        filled = await alma.sets.wait_until_filled(made.id)
+        assert filled.number_of_members.value == 3
+        assert (await alma.jobs.instance(job_id, instance_id)).ended
+        assert alma.clock.now() - before < 300
+        with pytest.raises(DeadlineExceeded):
+            await alma.sets.wait_until_filled((await filled_again(alma, made)).id, timeout=1)
+
+
+async def filled_again(alma, made):
+    """Another set with a job of its own."""
+    return await alma.sets.combine(a_set("again", "IEE"), "AND", made.id, made.id)
+
+
+async def test_a_run_that_alma_knows_no_more_leaves_the_count():
+    """Where the run named by a set was purged, the set is full when its number stays the same."""
+    async with institution(set_jobs=True, runs_kept=0.0, set_fill_delay=4.0) as (server, alma):
+        made = await filled_by_a_job(server, alma)
+        await alma.clock.sleep(100)
+        assert (await alma.sets.wait_until_filled(made.id)).number_of_members.value == 3
+
+
 async def test_waiting_for_a_set_is_sparing_and_bounded():
     """A set that takes ten minutes is asked for fewer than thirty times; with a timeout the wait ends in time."""
     async with institution(set_fill_delay=600.0) as (server, alma):

@@ -97,7 +97,7 @@ def test_an_object_is_made_changed_and_deleted(
     [
         ("[1]", "holds no Portfolio: [1] is not an object"),
         ('{"id": "53"}\n{"id": "54"}', "holds no Portfolio: The text is not JSON that can be read"),
-        ('{"id": ["53"]}', "holds no Portfolio: Portfolio.id is a text, not ['53']"),
+        ('{"id": ["53"]}', "holds no Portfolio: Portfolio.id: ['53'] is not a text"),
     ],
 )
 def test_a_file_that_holds_no_object_is_never_sent(

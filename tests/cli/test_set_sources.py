@@ -65,7 +65,7 @@ def test_a_rule_filters_a_set(shell: Shell, served: Served) -> None:
         assert (made["content"]["value"], made["note"]) == ("PORTFOLIO", "by rule")
         assert members(shell, made["id"]) == [ids[2]]
         refused = shell("sets", "filter", "None", source, "no such rule")
-        assert (refused.code, refused.out) == (3, "")  # "failed to create" may follow a partial effect
+        assert (refused.code, refused.out) == (2, "")
         assert "402265" in refused.err
 
 
@@ -134,3 +134,17 @@ def test_wrong_use_is_2_and_sends_nothing(
         ran = shell("sets", *tokens)
         assert (ran.code, ran.out, len(world.tally.received)) == (2, "", 0)
     assert told in ran.err
+
+
+def test_a_set_that_a_job_fills_is_made_listed_and_waited_for(shell: Shell, served: Served) -> None:
+    """Where Alma names the job that fills a set, it is made, got, listed, and waited for, each with 0."""
+    with served(set_fill_delay=0.5, set_jobs=True) as world:
+        for n in "123":
+            world.add_bib(f"990000000{n}", n)
+        run = world.jobs.start_by_others(sim.DEMO_IMPORT, now=0.0, duration=0.0)
+        made = one(
+            shell("sets", "from-import", "Brought", run.id, "TOTAL_RECORDS_IMPORTED", "--wait", "--json")
+        )
+        assert made["number_of_members"]["value"] == 3
+        assert one(shell("sets", "get", made["id"], "--json"))["additional_info"]["link"]
+        assert "Brought" in shell("sets", "list").out

@@ -7,8 +7,9 @@ and lists are never None, is told in ``alma_async.wire.codec``.
 
 from __future__ import annotations
 
+import re
 from datetime import date
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from attrs import define, field
 
@@ -24,7 +25,10 @@ __all__ = [
     "ResourceMetadata",
     "Updatable",
     "code_of",
+    "run_in",
 ]
+
+_RUN: Final = re.compile(r"/jobs/([A-Z][0-9]{1,32})/instances/([0-9]{1,32})/?(?:\?.*)?$")
 
 
 @define(kw_only=True, repr=False, on_setattr=checked)
@@ -93,6 +97,12 @@ class Counted(Model):
 def code_of(value: str | Coded | None) -> str | None:
     """The code of a month or day, which is plain text in answers of 2026 and an object in older ones."""
     return value.value if isinstance(value, Coded) else value
+
+
+def run_in(link: str | None) -> tuple[str, str] | None:
+    """The job and the run that a link names (recorded: the answers to what starts a job)."""
+    found = _RUN.search(link or "")
+    return (found[1], found[2]) if found else None
 
 
 @define(kw_only=True, repr=False, on_setattr=checked)

@@ -7,6 +7,7 @@ as documented for ``rest_job_instance.xsd``, recorded in 2020 and 2025, or seen 
 from __future__ import annotations
 
 import re
+from collections import Counter as Counts
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
@@ -43,7 +44,11 @@ _ENDED: Final = _SUCCEEDED | {
 _GOES_ON: Final = frozenset({"QUEUED", "PENDING", "INITIALIZING", "RUNNING", "FINALIZING"})
 
 _WHOLE: Final = re.compile(r"\s*(-?\d{1,18})\s*", re.ASCII)
-_FAILURE: Final = re.compile("fail|reject|error", re.IGNORECASE)
+# A code of Alma's tables names a count (recorded: c.jobs.publishing.failed.publishing). Free text may name anything: "Failed to
+# process record" was recorded with the id of a record as its value.
+_CODE: Final = re.compile(r"[A-Za-z]\w*(?:\.\w+)+", re.ASCII)
+_FAILURE: Final = re.compile(r"fail(?:ed|ures?)?|reject(?:ed|ions?)?|errors?", re.IGNORECASE)
+_NEGATION: Final = frozenset({"no", "not", "non", "without", "free"})
 _JOB_IN_LINK: Final = re.compile(r"/jobs/([A-Z][0-9]{1,32})/instances/")
 _NO_JOB: Final = "M0"  # recorded: what the link of a webhook may name in place of the job
 
@@ -95,6 +100,22 @@ class Counter(Model):
     value: str | None = None
 
     @property
+    def name(self) -> str:
+        """The code of its type, or its text where it has no code."""
+        return self.type.value or self.type.desc or ""
+
+    @property
+    def is_count(self) -> bool:
+        """Whether it is known to count something, since its type is a code and its value a number."""
+        return _CODE.fullmatch(self.name) is not None and self.number is not None
+
+    @property
+    def counts_failures(self) -> bool:
+        """Whether it is a count of what failed or was rejected, by the words of its code (inferred from recorded ones)."""
+        words = [word.lower() for word in self.name.split(".")]
+        return self.is_count and any(map(_FAILURE.fullmatch, words)) and not _NEGATION.intersection(words)
+
+    @property
     def number(self) -> int | None:
         """The value as a number, or None where it is none."""
         whole = _WHOLE.fullmatch(self.value or "")
@@ -143,26 +164,30 @@ class JobInstance(Model):
 
     @property
     def succeeded(self) -> bool:
-        """Whether it ended with a status of success, which may hide that every record failed: see ``failed_count``."""
+        """Whether it ended with a status of success, which may hide that every record failed: see ``counter``."""
         return self.status.value in _SUCCEEDED
 
     @property
     def counters(self) -> Mapping[str, int]:
-        """What was counted, by the code of its type; counters that are not numbers are left out, equal types summed."""
+        """What was counted, by the code of its type, equal codes summed.
+
+        Types in free text are here too, unless one occurs twice: their numbers may be ids. ``counter`` has all as Alma sent it.
+        """
         found: dict[str, int] = {}
+        names = Counts(counter.name for counter in self.counter)
         for counter in self.counter:
-            name = counter.type.value or counter.type.desc
-            if name and counter.number is not None:
-                found[name] = found.get(name, 0) + counter.number
+            if counter.number is not None and counter.name and (counter.is_count or names[counter.name] == 1):
+                found[counter.name] = found.get(counter.name, 0) + counter.number
         return found
 
     @property
-    def failed_count(self) -> int:
-        """The sum of all counters whose type speaks of failure, rejection or error (inferred from recorded types).
+    def failed_count(self) -> int | None:
+        """How many failed, by the counters that are known to count failures; None where there are none, whatever the status.
 
-        Types differ from job to job: 0 proves nothing where ``counters`` has no such type.
+        Types differ from job to job, so 0 and None prove nothing: see ``counter``.
         """
-        return sum(number for name, number in self.counters.items() if _FAILURE.search(name))
+        failures = [counter.number or 0 for counter in self.counter if counter.counts_failures]
+        return sum(failures) if failures else None
 
     @property
     def job_id(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from attrs import define, field
 
-from alma_async.alma.models.common import Coded, Counted, Linked, Updatable
+from alma_async.alma.models.common import Coded, Counted, Linked, Updatable, run_in
 from alma_async.wire.codec import Model, checked
 
 __all__ = ["AlmaSet", "SetMember", "SetMembers"]
@@ -62,3 +62,8 @@ class AlmaSet(Updatable):
     number_of_members: Counted = field(factory=Counted)
     members: SetMembers = field(factory=SetMembers)
     link: str | None = None
+
+    @property
+    def run(self) -> tuple[str, str] | None:
+        """The job and its run that fills the set, where Alma names one."""
+        return run_in(self.additional_info.link)

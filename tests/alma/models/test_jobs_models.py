@@ -129,6 +129,34 @@ def test_counters_are_read_as_numbers_where_they_are():
     ]
 
 
+@pytest.mark.parametrize(
+    ("counter", "failed"),
+    [
+        ([("Failed to process record", "9927964200521")], None),
+        (
+            [("Failed to process record", "9927964200521"), ("Failed to process record", "9927964200522")],
+            None,
+        ),
+        ([("error_free", "500")], None),
+        ([("c.jobs.error_free", "500"), ("label.errors.free", "500"), ("label.not.failed", "3")], None),
+        ([("label.processed.records", "7")], None),
+        ([("c.jobs.publishing.failed.publishing", "0")], 0),
+        ([("c.jobs.publishing.failed.publishing", "4"), ("label.rejected", "2"), ("Failed", "9")], 6),
+        ([("label.failed.records", "see the report")], None),
+        ([], None),
+    ],
+)
+@pytest.mark.parametrize("status", ["COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED"])
+def test_only_known_counts_of_failures_are_failures(counter, failed, status):
+    """Ids under free text, "error free" and sentences count nothing, whatever the status; what is not known is not 0."""
+    lines = [{"type": {"value": name}, "value": value} for name, value in counter]
+    run = structure({"status": {"value": status}, "counter": lines}, JobInstance)
+    assert run.failed_count == failed
+    assert run.succeeded is (status == "COMPLETED_SUCCESS")
+    assert [(one.name, one.value) for one in run.counter] == counter
+    assert "9927964200521" not in str(run.counters) or len(counter) == 1
+
+
 def test_whose_run_it_is():
     """The job is that of job_info; else the link's, but never M0; else ALL, which Alma takes in its place."""
     link = "https://api.example.org/almaws/v1/conf/jobs/{}/instances/96"
