@@ -7,7 +7,7 @@ the library but cancellation. No exception here ever holds a request header, so 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import attrs
 
@@ -44,6 +44,7 @@ class AlmaError(Exception):
     """Whatever this library raises. ``code``, ``message`` and ``tracking_id`` are those of the first problem listed."""
 
     advice: ClassVar[str] = ""
+    done: Any = None  # what was done before it, where one call makes several requests: a MembersChange, say
 
     def __init__(
         self,

@@ -1,18 +1,21 @@
-"""The members of a set: listed, added, removed, replaced, in requests of at most 1,000 ids and constant memory.
+"""The members of a set: listed, added, removed, replaced, in requests of at most 1,000 ids.
 
 Decides how ids become requests, and what a refusal says of them; when each goes is the governor's to say. 1,000 ids a
 request, and that one wrong id refuses the whole request, are documented; that a set takes several requests side by
-side is not, hence no more than four.
+side is not, hence no more than four. An id that comes again is sent once, for which all are remembered (some 100 bytes
+each). A refused request is sent again in two parts, the ids that Alma's message names and the others, or else by
+halves, until only the wrong ones are refused, each with its reason; a replacement, which is atomic, is not.
 
-What is wrong with ids is told in the answer, request by request. Whatever else fails (there is no such set, the quota
-is spent, an answer was lost) is raised: requests under way are waited for, no further one goes out. The same call
-with ``reconcile=True`` then does what is left to do, and no more.
+What is wrong with ids is told in the answer. Whatever else fails (there is no such set, the quota is spent, an answer
+was lost) is raised, with what was done until then: requests under way are waited for, no further one goes out. The
+same call with ``reconcile=True`` then does what is left to do, and no more.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from typing import Final, Literal, TypeAlias, TypedDict, Unpack, overload
 
 import anyio
@@ -33,6 +36,9 @@ Step: TypeAlias = tuple[Operation, tuple[str, ...]]
 
 MOST: Final = 1000  # documented: ids in one request (60118)
 AT_ONCE: Final = 4
+MOST_SPLITS: Final = (
+    200  # ours: requests of one change that are sent again in part; the rest is refused together
+)
 
 # Documented: the fault lies in one id or several, and nothing was changed.
 _OF_IDS: Final = frozenset({"60114", "60115", "60116", "60117", "60119", "60120", "60176"})
@@ -41,7 +47,7 @@ _WORD: Final = re.compile(r"[^\s,;:'\"()\[\]{}<>]+")
 
 @attrs.frozen(kw_only=True)
 class RefusedIds:
-    """The ids of one request, which Alma refused whole, and why."""
+    """Ids that Alma refused together, and why: one, where its request was halved down to it."""
 
     ids: tuple[str, ...] = attrs.field(repr=lambda ids: f"<{len(ids)} ids>")
     error: InvalidRequest
@@ -58,8 +64,9 @@ class MembersChange:
     """What became of the ids.
 
     ``added`` and ``removed`` count the ids of accepted requests; with ``fail_on_invalid_id=False`` Alma leaves out what
-    it does not know and does not say which: compare ``number_of_members`` of the set. ``unchanged`` were not sent, being
-    so already (``reconcile``). ``refused`` holds the ids of refused requests.
+    it does not know and does not say which: compare ``number_of_members`` of the set. ``unchanged`` were not sent, having
+    been given before, or being so already (``reconcile``). ``refused`` holds the ids that Alma refused. Of a call that was
+    raised, the error's ``done`` is this.
     """
 
     added: int = 0
@@ -83,6 +90,7 @@ class _Outcome:
     added: int = 0
     removed: int = 0
     unchanged: int = 0
+    splits: int = 0
     refused: list[RefusedIds] = attrs.field(factory=list)
     failure: AlmaError | None = None
 
@@ -91,20 +99,78 @@ class _Outcome:
         self.removed += len(ids) if op == "delete_members" else 0
         self.added += len(ids) if op != "delete_members" else 0
 
-    def failed(self, step: Step, error: AlmaError) -> None:
-        """Ids are told in the answer; but what follows a replacement that was refused would be added to the old members."""
+    def failed(self, step: Step, error: AlmaError) -> tuple[Step, ...]:
+        """What to send instead. Not where a replacement is refused: what follows would be added to the old members."""
         op, ids = step
-        if isinstance(error, InvalidRequest) and error.code in _OF_IDS and op != "replace_members":
-            self.refused.append(RefusedIds(ids=ids, error=error))
-        else:
+        if not isinstance(error, InvalidRequest) or error.code not in _OF_IDS or op == "replace_members":
             self.failure = self.failure or error
+            return ()
+        refused = RefusedIds(ids=ids, error=error)
+        named = refused.named
+        if len(ids) == 1 or self.splits >= MOST_SPLITS:
+            self.refused.append(refused)
+            return ()
+        self.splits += 1
+        if 0 < len(named) < len(ids):
+            return (op, tuple(one for one in ids if one not in {*named})), (op, named)
+        middle = len(ids) // 2
+        return (op, ids[:middle]), (op, ids[middle:])
 
     def told(self) -> MembersChange:
-        if self.failure is not None:
-            raise self.failure
-        return MembersChange(
+        change = MembersChange(
             added=self.added, removed=self.removed, unchanged=self.unchanged, refused=tuple(self.refused)
         )
+        if self.failure is None:
+            return change
+        self.failure.done = change
+        self.failure.add_note(
+            f"Until then {change.added:,} were added, {change.removed:,} removed, "
+            f"{sum(len(one.ids) for one in change.refused):,} refused."
+        )
+        raise self.failure
+
+
+@attrs.define
+class _Steps:
+    """How ids become requests, one id after the other. ``present`` is what is in the set, where only the rest is sent.
+
+    To replace by nothing is sent as it is, for Alma to refuse (60113).
+    """
+
+    op: Operation
+    present: set[str] | None
+    outcome: _Outcome
+    _seen: set[str] = attrs.field(factory=set)
+    _chunk: list[str] = attrs.field(factory=list)
+    _begun: bool = False
+
+    def take(self, one: str) -> Iterator[Step]:
+        """The request that is complete with this id, if one is."""
+        if one in self._seen or self._is_so(one):
+            self.outcome.unchanged += 1
+        else:
+            self._chunk.append(one)
+        self._seen.add(one)
+        if len(self._chunk) == MOST:
+            yield self._step()
+
+    def rest(self) -> Iterator[Step]:
+        """The requests for what is left."""
+        replacing = self.op == "replace_members"
+        if self._chunk or (replacing and self.present is None and not self._begun):
+            yield self._step()
+        extra = sorted((self.present or set()) - self._seen) if replacing else []
+        for at in range(0, len(extra), MOST):
+            yield "delete_members", tuple(extra[at : at + MOST])
+
+    def _is_so(self, one: str) -> bool:
+        return self.present is not None and (one in self.present) is not (self.op == "delete_members")
+
+    def _step(self) -> Step:
+        follows = self.op == "replace_members" and (self._begun or self.present is not None)
+        step: Step = ("add_members" if follows else self.op), tuple(self._chunk)
+        self._begun, self._chunk = True, []
+        return step
 
 
 class Members(Resource):
@@ -132,12 +198,12 @@ class Members(Resource):
     async def add_members(
         self, set_id: str, ids: Ids, *, dry_run: bool = False, **terms: Unpack[Terms]
     ) -> MembersChange | tuple[Request, ...]:
-        """Add members, from any iterable of any length, async or not. A repeat within 1,000 ids is sent once.
+        """Add members, from any iterable of any length, async or not. A repeat is sent once.
 
         :param id_type: what the ids are if not Alma's own: BARCODE (items); SYSTEM_NUMBER, OCLC_NUMBER, ISBN, ISSN (bibs);
             a type of the table UserIdentifierTypes (users).
         :param fail_on_invalid_id: False lets Alma skip ids it does not know, in sets of bibs, items and users only. A member
-            that is in the set already (60115) still refuses its whole request.
+            that is in the set already (60115) is refused still.
         :param reconcile: read the members first and send what is missing only. Takes the memory of all their ids, some 100
             bytes each; others' changes meanwhile are not seen.
         """
@@ -158,8 +224,8 @@ class Members(Resource):
     async def remove_members(
         self, set_id: str, ids: Ids, *, dry_run: bool = False, **terms: Unpack[Terms]
     ) -> MembersChange | tuple[Request, ...]:
-        """Remove members, as ``add_members`` adds them. One that is not in the set (60117) refuses its whole request, unless
-        ``reconcile`` leaves it out.
+        """Remove members, as ``add_members`` adds them. One that is not in the set (60117) is refused, unless ``reconcile``
+        leaves it out.
         """
         return await self._change("delete_members", set_id, ids, dry_run=dry_run, **terms)
 
@@ -203,21 +269,35 @@ class Members(Resource):
                 "reconcile compares Alma's own ids of members, so id_type cannot be given with it."
             )
         terms = {"id_type": id_type, "fail_on_invalid_id": None if fail_on_invalid_id else "false"}
-        outcome = _Outcome()
+        outcome, present = _Outcome(), None
         if reconcile:
             present = {str(member.id) async for member in self.members(set_id)}
-            steps = _differences(op, _each(ids), present, outcome)
-        else:
-            steps = _steps(op, _each(ids))
+        steps = _Steps(op, present, outcome)
+        planned: list[Step] = []
+        async with aclosing(_each(ids)) as each:
+            async for one in each:
+                planned.extend(steps.take(one))
+                if not dry_run and _is_round(planned):
+                    await self._round(set_id, planned, terms, outcome)
+                    planned = []
+                if outcome.failure is not None:
+                    return outcome.told()
+        planned.extend(steps.rest())
         if dry_run:
-            return tuple([self._request(set_id, step, terms) async for step in steps])
-        async for together in _rounds(steps):
-            async with anyio.create_task_group() as group:
-                for step in together:
-                    group.start_soon(self._send, self._request(set_id, step, terms), step, outcome)
-            if outcome.failure is not None:
-                break
+            return tuple(self._request(set_id, step, terms) for step in planned)
+        while planned and outcome.failure is None:
+            at = 1 if planned[0][0] == "replace_members" else AT_ONCE
+            await self._round(set_id, planned[:at], terms, outcome)
+            planned = planned[at:]
         return outcome.told()
+
+    async def _round(
+        self, set_id: str, steps: Iterable[Step], terms: dict[str, str | None], outcome: _Outcome
+    ) -> None:
+        """These requests side by side."""
+        async with anyio.create_task_group() as group:
+            for step in steps:
+                group.start_soon(self._send, set_id, step, terms, outcome)
 
     def _request(self, set_id: str, step: Step, terms: dict[str, str | None]) -> Request:
         op, ids = step
@@ -225,13 +305,22 @@ class Members(Resource):
         query = {"op": op, **terms}
         return routes.SET["POST"].bind(set_id, query=query.items(), body=body, expects=set_id)
 
-    async def _send(self, request: Request, step: Step, outcome: _Outcome) -> None:
-        try:
-            await self._done(request, AlmaSet)
-        except AlmaError as error:
-            outcome.failed(step, error)
-        else:
-            outcome.took(step)
+    async def _send(self, set_id: str, step: Step, terms: dict[str, str | None], outcome: _Outcome) -> None:
+        """Send one request, and after a refusal what of it is right."""
+        waiting = [step]
+        while waiting and outcome.failure is None:
+            step = waiting.pop()
+            try:
+                await self._done(self._request(set_id, step, terms), AlmaSet)
+            except AlmaError as error:
+                waiting.extend(outcome.failed(step, error))
+            else:
+                outcome.took(step)
+
+
+def _is_round(steps: Sequence[Step]) -> bool:
+    """Whether these are to be sent now; a replacement goes alone, before all others."""
+    return len(steps) == AT_ONCE or any(op == "replace_members" for op, _ in steps)
 
 
 async def _each(ids: Ids) -> AsyncGenerator[str, None]:
@@ -250,59 +339,3 @@ def _checked(one: object) -> str:
     if not isinstance(one, str) or not one.strip():
         raise InvalidRequest(f"{ascii(one)[:60]} is not the id of a member.")
     return one.strip()
-
-
-async def _chunks(ids: AsyncIterator[str]) -> AsyncGenerator[tuple[str, ...], None]:
-    chunk: dict[str, None] = {}
-    async for one in ids:
-        chunk[one] = None
-        if len(chunk) == MOST:
-            yield tuple(chunk)
-            chunk = {}
-    if chunk:
-        yield tuple(chunk)
-
-
-async def _steps(op: Operation, ids: AsyncIterator[str]) -> AsyncGenerator[Step, None]:
-    """As told, without looking. To replace by nothing is sent as it is, for Alma to refuse (60113)."""
-    then: Operation = "add_members" if op == "replace_members" else op
-    count = 0
-    async for chunk in _chunks(ids):
-        yield (then if count else op), chunk
-        count += 1
-    if not count and op == "replace_members":
-        yield op, ()
-
-
-async def _differences(
-    op: Operation, ids: AsyncIterator[str], present: set[str], outcome: _Outcome
-) -> AsyncGenerator[Step, None]:
-    """Only what is not so yet; ``present`` follows what was decided, so that repeats count as unchanged."""
-    removing = op == "delete_members"
-    extra = set(present) if op == "replace_members" else set()
-
-    async def needed() -> AsyncGenerator[str, None]:
-        async for one in ids:
-            extra.discard(one)
-            if (one in present) is not removing:
-                outcome.unchanged += 1
-                continue
-            present.symmetric_difference_update((one,))
-            yield one
-
-    async for chunk in _chunks(needed()):
-        yield ("delete_members" if removing else "add_members"), chunk
-    async for chunk in _chunks(_each(extra)):
-        yield "delete_members", chunk
-
-
-async def _rounds(steps: AsyncIterator[Step]) -> AsyncGenerator[list[Step], None]:
-    """Steps to be sent side by side; a replacement goes alone, before all others."""
-    together: list[Step] = []
-    async for step in steps:
-        together.append(step)
-        if len(together) == AT_ONCE or step[0] == "replace_members":
-            yield together
-            together = []
-    if together:
-        yield together

@@ -1,7 +1,6 @@
 """``sets members``, ``add``, ``remove`` and ``replace``: what is in a set, and ids put in or taken out.
 
-Decides the exit code: 1 where Alma refused some of the ids. A request of up to 1,000 ids is refused whole for one wrong id
-(documented), so what is told of a refusal names the ids that Alma's message names and counts the others.
+Decides the exit code: 1 where Alma refused some of the ids; each is named with the reason, up to twenty of them (``--json``: all).
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from alma_async.errors import AlmaError, InvalidRequest
 
 __all__ = ["add_members", "list_members", "remove_members", "replace_members"]
 
+_TOLD: Final = 20
 _MEMBER: Final[Columns] = (("id", 20), ("description", 0))
 
 File = Annotated[
@@ -151,9 +151,11 @@ def _tell(change: MembersChange, *, json: bool) -> None:
         return
     counts["refused"] = sum(len(refused.ids) for refused in change.refused)
     show(", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "Nothing to do.")
-    for refused in change.refused:
-        named = f" It names {', '.join(refused.named)}." if refused.named else ""
-        say(f"{len(refused.ids):,} ids were refused together: {refused.error}{named}")
+    for refused in change.refused[:_TOLD]:
+        ids = refused.ids if len(refused.ids) <= _TOLD else (*refused.ids[:_TOLD], "...")
+        say(f"Refused: {', '.join(ids)}: {refused.error}")
+    if len(change.refused) > _TOLD:
+        say(f"... and {len(change.refused) - _TOLD:,} more refusals: --json has all of them")
 
 
 def _refusal(refused: RefusedIds) -> dict[str, Any]:
