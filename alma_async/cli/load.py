@@ -6,11 +6,11 @@ takes a name alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, Self
 
 import anyio
 import attrs
@@ -31,7 +31,7 @@ from alma_async.load.entries import State
 from alma_async.load.journal import Journal, JournalInUse
 from alma_async.load.planned import Plan
 from alma_async.load.progress import Progress, Report, row_counts
-from alma_async.load.readers import RowSource
+from alma_async.load.readers import Blanks, RowSource
 from alma_async.load.report import check_path, write_report
 from alma_async.load.rows import InputError
 from alma_async.load.undo import UndoRows
@@ -56,6 +56,9 @@ def load(
     bib: BibHandling = "retain",
     mms_map: Path | None = None,
     ignore_unknown: Annotated[bool, Parameter(negative="")] = False,
+    blanks: Blanks = "keep",
+    strict: Annotated[bool, Parameter(negative="")] = False,
+    ignore_embargo: Annotated[bool, Parameter(negative="")] = False,
     allow_duplicates: Annotated[bool, Parameter(negative="")] = False,
     dry_run: DryRun = False,
     manner: Manner = AS_USUAL,
@@ -76,6 +79,9 @@ def load(
     :param mms_map: two columns, identifier (ISSN, ISBN or title id) and MMS id, for KBART without a column mms_id; without a map,
         titles are found by the ISSN and ISBN of the portfolios that are there, which costs a call for each of these
     :param ignore_unknown: read over columns that the native CSV does not know
+    :param blanks: keep leaves alone what a blank cell stands for, and says what stays; clear empties it
+    :param strict: refuse a KBART line for anything uncertain in it, instead of loading what is sure with a warning
+    :param ignore_embargo: load titles of a KBART list whose embargo no portfolio can hold (days, two walls) without it
     :param allow_duplicates: load each of several rows that say the same; by default the first
     """
     given = Input(
@@ -84,6 +90,10 @@ def load(
         sheet=sheet or "",
         map_file=str(mms_map.absolute()) if mms_map else "",
         ignore_unknown="1" if ignore_unknown else "",
+        blanks=blanks,
+        strict="1" if strict else "",
+        ignore_embargo="1" if ignore_embargo else "",
+        read_on=str(date.today()),  # noqa: DTZ011 - the day where the list is read
         collection=collection,
         service=service,
         action=action,
@@ -155,8 +165,9 @@ def _load(given: Input, journal: Path | None, manner: Manner, connection: Connec
         say(f"journal: {path}")
     seen: list[Progress] = []
     try:
-        with _warned(rows):
-            ended = anyio.run(partial(_run, alma, given, rows, path, manner=manner, seen=seen))
+        with _Warnings(rows) as warnings:
+            run = partial(_run, alma, given, rows, path, manner=manner, seen=seen, warnings=warnings)
+            ended = anyio.run(run)
     except AlmaError as error:
         if journal is None and journals.untouched(
             path
@@ -181,17 +192,31 @@ def _note_way_on(error: AlmaError, path: Path, *, begun: bool) -> None:
         error.add_note(f"Go on with: {resuming}")
 
 
-@contextmanager
-def _warned(rows: RowSource | UndoRows) -> Iterator[None]:
-    """Tells what is to be known about the file: before anything is sent, and what was found in its rows however that ends."""
-    known = rows.warnings
-    for warning in known:
-        say(f"warning: {warning}")
-    try:
-        yield
-    finally:
-        for warning in rows.warnings[len(known) :]:
+class _Warnings:
+    """What is to be known about the file, each said once: as soon as it is known, and at the latest when the load ends."""
+
+    def __init__(self, rows: RowSource | UndoRows) -> None:
+        """Of these rows."""
+        self._rows, self._said = rows, 0
+
+    def say(self) -> None:
+        """Say what is new; of what reading the rows has shown, the first."""
+        known = self._rows.warnings
+        for warning in known[self._said : _MOST_WARNINGS]:
             say(f"warning: {warning}")
+        if self._said < len(known) > _MOST_WARNINGS:
+            say(f"... and {len(known) - max(self._said, _MOST_WARNINGS):,} more warnings")
+        self._said = len(known)
+
+    def __enter__(self) -> Self:
+        self.say()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.say()
+
+
+_MOST_WARNINGS: Final = 50
 
 
 async def _run(
@@ -202,6 +227,7 @@ async def _run(
     *,
     manner: Manner,
     seen: list[Progress],
+    warnings: _Warnings,
 ) -> Ended[Report | Plan]:
     """The run; ``seen`` holds how far it was last."""
     load = given.load(alma, path, manner)
@@ -212,6 +238,7 @@ async def _run(
 
     def told(progress: Progress) -> None:
         seen[:] = [progress]
+        warnings.say()
         view(progress)
 
     async def work() -> Report | Plan:

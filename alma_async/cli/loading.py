@@ -6,6 +6,7 @@ from one run to the next.
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, cast, get_args
 
@@ -95,6 +96,17 @@ class Manner:
 AS_USUAL: Final = Manner()
 
 
+def _day(text: str) -> date:
+    """The day that a journal says.
+
+    :raises ConfigurationError: where it is none.
+    """
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ConfigurationError(f"The journal says {text!r}, where a day is wanted.") from None
+
+
 @attrs.frozen(kw_only=True)
 class Input:
     """Which rows, into which service, and what to do with them: the same for all runs of one load. All texts, as in a journal."""
@@ -104,6 +116,10 @@ class Input:
     sheet: str
     map_file: str
     ignore_unknown: str
+    blanks: str
+    strict: str
+    ignore_embargo: str
+    read_on: str
     collection: str
     service: str
     action: str
@@ -140,6 +156,10 @@ class Input:
             sheet="",
             map_file="",
             ignore_unknown="",
+            blanks="keep",
+            strict="",
+            ignore_embargo="",
+            read_on="",
             collection=meta["collection"],
             service=meta["service"],
             action="undo",
@@ -172,6 +192,10 @@ class Input:
             mms_map=self.map_file or None,
             ignore_unknown=bool(self.ignore_unknown),
             sheet=self.sheet or None,
+            blanks="clear" if self.blanks == "clear" else "keep",
+            strict=bool(self.strict),
+            ignore_embargo=bool(self.ignore_embargo),
+            today=_day(self.read_on),
         )
 
     def load(self, alma: AlmaClient, journal: Path, manner: Manner) -> Load:

@@ -48,6 +48,7 @@ __all__ = ["Journal", "JournalError", "JournalInUse"]
 # Rows of the file as it is now; those before are of an earlier state of it, and gone.
 _HERE: Final = "n > (SELECT COALESCE(MAX(CAST(value AS INTEGER)), 0) FROM meta WHERE name = 'after')"
 Kept = Literal["former", "sent"]
+_MADE: Final = f"SELECT 1 FROM entry WHERE portfolio_id = ? AND action = 'created' AND {_HERE}"  # noqa: S608 - our own words
 _CREATING: Final = "SELECT 1 FROM entry WHERE step = 'create' AND mms_id = "
 
 
@@ -175,6 +176,7 @@ class Journal:
         """Take up rows of a file, in one transaction; those that were taken up before stay as they are.
 
         A key that another row has makes a row DUPLICATE, naming that row's line, or with ``repeats`` gets it a key of its own.
+        Two rows with one key that say different things end in REVIEW, both: none is chosen by its place in the file.
         Rows up to ``after`` are of an earlier state of the file: one with the same key is taken over.
         """
         with self.together():
@@ -191,10 +193,15 @@ class Journal:
         elif old.n <= after:
             self._move(old, changed.resumed(old, entry))
         elif old.n != entry.n:
-            told = f"The same {'portfolio' if entry.portfolio_id else 'title'} as line {old.line}"
-            same = old.payload == entry.payload
-            state, more = (State.DUPLICATE, "") if same else (State.REVIEW, ", which says something else")
-            self.write(attrs.evolve(entry, state=state, key=None, message=f"{told}{more}."))
+            what = f"The same {'portfolio' if entry.portfolio_id else 'title'} as line"
+            if old.payload == entry.payload:
+                state, told = State.DUPLICATE, f"{what} {old.line}."
+            else:
+                state, told = State.REVIEW, f"{what} {old.line}, which says something else."
+                if old.state is State.PENDING:  # which of the two is right is not for their order to say
+                    message = f"{what} {entry.line}, which says something else."
+                    self.write(attrs.evolve(old, state=state, message=message))
+            self.write(attrs.evolve(entry, state=state, key=None, message=told))
 
     def _of_key(self, key: bytes | None) -> Entry | None:
         found = self._select("WHERE key = ?", (key,)) if key is not None else []
@@ -235,12 +242,12 @@ class Journal:
             return None if found is None else records.unpacked(records.verified(of, found)[1])
 
     def add_existing(self, portfolios: Iterable[tuple[str, str | None]]) -> None:
-        """Take up what the service held before the load: portfolio id and MMS id. What a row of this load stands for, or may have
+        """Take up what the service held before the load: portfolio id and MMS id. What a row of this load has made, or may have
         made without our knowing, is left out.
         """
         with self.together():
             for portfolio_id, mms_id in portfolios:
-                if not self.bound(portfolio_id) and not self._holds(f"{_CREATING} ?", (mms_id,)):
+                if not self._holds(_MADE, (portfolio_id,)) and not self._holds(f"{_CREATING} ?", (mms_id,)):
                     self._put("existing", portfolio_id, mms_id)
 
     def forget_existing(self) -> None:
@@ -292,7 +299,8 @@ class Journal:
             existing = [row[0] for row in self._db.execute(query, (mms_id,))]
             query = f"SELECT COUNT(*) FROM entry WHERE mms_id = ? AND state <> 'duplicate' AND {_HERE}"  # noqa: S608
             count = self._db.execute(query, (mms_id,)).fetchone()[0]
-        return Title(rows=count, existing=tuple(found for found in existing if not self.bound(found, but=n)))
+        free = [found for found in existing if not self.bound(found, but=n)]
+        return Title(rows=count, existing=tuple(free), taken=tuple(f for f in existing if f not in free))
 
     def is_untouched(self) -> bool:
         """Whether no row was ever about to be sent, nor found to be done already."""

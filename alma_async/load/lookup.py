@@ -46,7 +46,20 @@ class Lookup:
         if len(title.existing) == title.rows == 1:
             return match.One(title.existing[0])  # the URL would not be asked for
         candidates = await self._candidates(row, entry, title.existing)
-        return match.decide(wanted_url(row), candidates, rows_of_title=title.rows)
+        found = match.decide(wanted_url(row), candidates, rows_of_title=title.rows)
+        if found == match.NoMatch() and title.taken:
+            named = await self.writer.do(partial(self._named, title.taken, entry.n))
+            return match.Named(named) if named else found
+        return found
+
+    def _named(self, portfolio_ids: Iterable[str], n: int) -> tuple[str, ...]:
+        """Which of these another row of the file names by its id: whether row ``n`` means the same, nobody can say."""
+        claimed: Final = self.writer.journal.claimed
+        return tuple(
+            one
+            for one in portfolio_ids
+            if claimed(key_of(Row(line=0, lines=(), portfolio_id=one), *self.place), but=n)
+        )
 
     async def left(self, row: Row, entry: Entry) -> list[match.Candidate]:
         """What a create of unknown outcome may have left: portfolios of the title that were not there before the load

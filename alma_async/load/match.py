@@ -17,6 +17,7 @@ __all__ = [
     "Candidate",
     "Carrier",
     "Match",
+    "Named",
     "NoMatch",
     "One",
     "Title",
@@ -46,11 +47,12 @@ class Carrier:
 @attrs.frozen(kw_only=True)
 class Title:
     """How many rows of the file name a title (repeats not counted), and which portfolios of it were in the service before
-    the load and stand for no other row.
+    the load and stand for no other row (``existing``), or for one (``taken``).
     """
 
     rows: int
     existing: tuple[str, ...]
+    taken: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -79,7 +81,14 @@ class Alike:
     portfolio_ids: tuple[str, ...]
 
 
-Match: TypeAlias = One | NoMatch | Ambiguous | Alike
+@attrs.frozen
+class Named:
+    """All that are there of the title are named by other rows, by their ids; nothing may be written."""
+
+    portfolio_ids: tuple[str, ...]
+
+
+Match: TypeAlias = One | NoMatch | Ambiguous | Alike | Named
 
 
 def decide(url: str, candidates: Sequence[Candidate], *, rows_of_title: int) -> Match:

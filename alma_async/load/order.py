@@ -17,7 +17,7 @@ from alma_async.load.rows import BadRow, Fingerprint, InputError, Row
 __all__ = ["READING", "RESERVED", "Order", "Rows", "compared"]
 
 READING: Final = (
-    "2"  # to be raised whenever the same bytes of a file come to mean another row, key or payload
+    "3"  # to be raised whenever the same bytes of a file come to mean another row, key or payload
 )
 RESERVED: Final = frozenset(
     {"format", "planned", "seen", "after", "rows", "calls"}

@@ -92,6 +92,8 @@ class Run:
         await begin.compare()
         self._after = await begin.take_up(self.moment())
         self.meter.begin(await self.writer.do(self.writer.journal.counts))
+        self.tell(force=True)  # all rows are read: what was found in them is known before anything is sent
+        self._told = float("-inf")
         try:
             if not (await self.writer.do(self.writer.journal.meta)).get("seen"):
                 await self._patience.persist(begin.see_service)

@@ -82,17 +82,8 @@ def _digest(*parts: object) -> bytes:
 
 def unsupported(row: Row) -> tuple[str, str] | None:
     """Column and reason where Alma has no field for what the row asks; None where it has."""
-    if not isinstance(row.embargo, Embargo):
-        return None
-    walls = [wall for wall in (row.embargo.last, row.embargo.except_last) if wall is not None]
-    if len(walls) > 1:
-        return "embargo", f"{row.embargo} sets two moving walls; a portfolio holds one"
-    if walls[0].unit == "D":
-        return (
-            "embargo",
-            f"{row.embargo} counts days; a portfolio counts years and months, and days are never rounded",
-        )
-    return None
+    why = row.embargo.unwritable if isinstance(row.embargo, Embargo) else None
+    return ("embargo", f"{why}; load the rest without it: --ignore-embargo") if why else None
 
 
 def refused(row: Row, *, action: Action, place: tuple[str, str]) -> tuple[str, str] | None:
@@ -156,5 +147,5 @@ def _named(row: Row, rules: Rules) -> dict[str, Any]:
 
 def _wall(embargo: Embargo, rules: Rules) -> Wall:
     wall = embargo.last or embargo.except_last or Period(0, "Y")
-    years, months = (wall.number, 0) if wall.unit == "Y" else (0, wall.number)
+    years, months = (wall.number, wall.months) if wall.unit == "Y" else (0, wall.number)
     return rules.only_last if embargo.last else rules.all_but_last, years, months

@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import Enum
-from typing import Final, Literal, TypeVar, cast
+from functools import lru_cache
+from typing import Final, Literal, TypeAlias, TypeVar, cast
 
 import attrs
 
@@ -90,19 +91,23 @@ def later(date: tuple[Part, ...], *, than: tuple[Part, ...]) -> bool:
     return date[:known] > than[:known]
 
 
-_WALL: Final = "([1-9][0-9]{0,4})([DMY])"
-_EMBARGO: Final = re.compile(f"R{_WALL}(?:;P{_WALL})?|P{_WALL}")
+_WALL: Final = re.compile(r"([RP])0*([0-9]{1,5})([DMY])(?:0*([0-9]{1,2})M)?")
+_IN_WORDS: Final = re.compile(r"([0-9]{1,3})-?(DAY|MONTH|YEAR|YR)S?(EMBARGO|DELAY)?")
+
+
+Unit: TypeAlias = Literal["D", "M", "Y"]
 
 
 @attrs.frozen
 class Period:
-    """A length of time: a number of days, or of calendar months or years."""
+    """A length of time: a number of days, or of calendar months or years; ``months`` beside years."""
 
     number: int
-    unit: Literal["D", "M", "Y"]
+    unit: Unit
+    months: int = 0
 
     def __str__(self) -> str:
-        return f"{self.number}{self.unit}"
+        return f"{self.number}{self.unit}" + (f"{self.months}M" if self.months else "")
 
 
 @attrs.frozen(kw_only=True)
@@ -114,21 +119,37 @@ class Embargo:
 
     @classmethod
     def parse(cls, text: str) -> Embargo:
-        """Read ``P1Y``, ``R2Y`` or ``R2Y;P6M``; anything else is a ValueError that says so."""
-        found = _EMBARGO.fullmatch(text.upper())
-        if not found:
-            raise ValueError("is no embargo such as P1Y, R2Y or R2Y;P6M")
-        return cls(
-            last=_period(found[1], found[2]),
-            except_last=_period(found[3] or found[5], found[4] or found[6]),
-        )
+        """Read ``P1Y``, ``R2Y``, both walls in either order (``R2Y;P6M``), or ``6 months``, which means P6M; anything else is a
+        ValueError that says so.
+        """
+        return _embargo(text)
+
+    @property
+    def unwritable(self) -> str | None:
+        """Why a portfolio has no field for it, which holds one wall, in years and months; None where it has."""
+        walls = [wall for wall in (self.last, self.except_last) if wall is not None]
+        if len(walls) > 1:
+            return f"{self} sets two moving walls; a portfolio holds one"
+        if any(wall.unit == "D" for wall in walls):
+            return f"{self} counts days; a portfolio counts years and months, and days are never rounded"
+        return None
 
     def __str__(self) -> str:
         return ";".join(f"{sign}{wall}" for sign, wall in (("R", self.last), ("P", self.except_last)) if wall)
 
 
-def _period(number: str | None, unit: str | None) -> Period | None:
-    return Period(int(number), cast("Literal['D', 'M', 'Y']", unit)) if number else None
+@lru_cache(1024)
+def _embargo(text: str) -> Embargo:
+    found = "".join(text.upper().split())
+    if words := _IN_WORDS.fullmatch(found):
+        found = f"P{words[1]}{words[2][0]}"
+    walls: dict[str, Period] = {}
+    for part in re.split("[;,]", found):
+        wall = _WALL.fullmatch(part)
+        if not wall or wall[1] in walls or (wall[4] and wall[3] != "Y") or not int(wall[2]):
+            raise ValueError("is no embargo such as P1Y, P6M or R2Y")
+        walls[wall[1]] = Period(int(wall[2]), cast("Unit", wall[3]), int(wall[4] or 0))
+    return Embargo(last=walls.get("R"), except_last=walls.get("P"))
 
 
 @attrs.frozen(kw_only=True)
@@ -138,6 +159,7 @@ class Row:
     ``values`` holds native column names and only cells that were not blank. ``line`` counts physical lines, the header's included.
     ``identifiers`` are normalised ISSN (``1234-5679``) and ISBN (thirteen digits); they mean a portfolio where neither id is given.
     ``collection_id`` and ``service_id`` are where the file says that the portfolio stands; None where it does not say.
+    ``blank`` are fields that the file has a column for and leaves blank in this row, so what Alma has there stays.
     ``action`` and ``former`` stand in rows that take another load back, see ``undo``: what is done to this one.
     """
 
@@ -152,9 +174,15 @@ class Row:
     values: Mapping[str, str | Clear] = attrs.field(factory=dict)
     coverage: tuple[Coverage, ...] | Clear | None = None
     embargo: Embargo | Clear | None = None
+    blank: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     action: Action | None = None
     former: Former | None = None
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether the row names a portfolio and no more."""
+        return not self.values and self.coverage is None and self.embargo is None and self.former is None
 
     @property
     def is_nameless(self) -> bool:
@@ -192,6 +220,8 @@ class BadRow:
     lines: tuple[int, ...]
     problems: tuple[Problem, ...]
     title: str | None = None
+    identifiers: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def reason(self) -> str:

@@ -30,6 +30,7 @@ MOST_ATTEMPTS: Final = 3  # lost answers per step of a row; a code missing from 
 _UNCLEAR: Final = {
     match.Ambiguous: "Several portfolios of this title could be meant ({}); name one in portfolio_id.",
     match.Alike: "One like it is there already ({}); nothing was made anew.",
+    match.Named: "Another row names the portfolio of this title by its id ({}); if this row means the same, make them one.",
 }
 
 
@@ -89,7 +90,7 @@ class Way(Witnessed):
 
     async def _match(self) -> None:
         found = await self.steps.lookup.meant(self.row, self.entry)
-        if isinstance(found, (match.Ambiguous, match.Alike)):
+        if isinstance(found, (match.Ambiguous, match.Alike, match.Named)):
             self._end(State.REVIEW, message=_UNCLEAR[type(found)].format(", ".join(found.portfolio_ids[:5])))
         elif isinstance(found, match.One):
             await self._found(found.portfolio_id)

@@ -191,6 +191,10 @@ def test_a_journal_is_checked_like_any_input(
                     "sheet": "",
                     "map_file": "",
                     "ignore_unknown": "",
+                    "blanks": "keep",
+                    "strict": "",
+                    "ignore_embargo": "",
+                    "read_on": "2026-11-01",
                     "bib": "retain",
                     "duplicates": "refused",
                     "dry": "",
@@ -435,7 +439,7 @@ def test_what_is_odd_about_the_file_is_told_before_anything_is_sent(
         assert not world.portfolios.all
         process.kill()
         process.communicate()
-    assert said[2].startswith("warning: line 2 is not UTF-8; the file was read as Windows-1252")
+    assert said[2].startswith("warning: line 2: holds what is not UTF-8, read as Windows-1252")
 
 
 @pytest.mark.parametrize("key", [KEY, "l8xx-refused"])

@@ -229,8 +229,8 @@ async def test_two_rows_of_one_portfolio(rows, tmp_path):
             ",99000000,third,",
         )
         report = await loading(alma, tmp_path, "update").run(some)
-        assert (report.updated, report.review, report.duplicates, report.rejected) == (1, 1, 1, 1)
-        assert server.world.portfolios.all[ids[0]]["public_note"] == "first"
+        assert (report.updated, report.review, report.duplicates, report.rejected) == (0, 3, 1, 0)
+        assert server.world.portfolios.all[ids[0]]["public_note"] == "Note 0"
         assert (
             told(tmp_path / "a.load")[3].message == "The same portfolio as line 2, which says something else."
         )

@@ -15,7 +15,7 @@ from tests.conftest import SHARED, institution
 LISTS = {
     # file: rows that make titles, titles refused
     "folio_Testdata_KBART_AnnualReviews.tsv": (60, 5),
-    "gokb_journals.cambridge.org_AllTitles_2015-07-14.txt": (466, 2),
+    "gokb_journals.cambridge.org_AllTitles_2015-07-14.txt": (468, 0),
 }
 
 

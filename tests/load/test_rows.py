@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from alma_async.load.rows import BadRow, Coverage, Embargo, Period, Problem, later
 
-periods = st.builds(Period, st.integers(1, 99_999), st.sampled_from(["D", "M", "Y"]))
+periods = st.builds(Period, st.integers(1, 99_999), st.sampled_from(["D", "M", "Y"])) | st.builds(
+    Period, st.integers(1, 99), st.just("Y"), st.integers(1, 99)
+)
 embargoes = st.builds(Embargo, last=st.none() | periods, except_last=st.none() | periods).filter(
     lambda embargo: bool(embargo.last or embargo.except_last)
 )
@@ -26,14 +28,33 @@ def test_embargo_walls() -> None:
     assert Embargo(last=Period(2, "Y"), except_last=Period(6, "M")) == Embargo.parse("r2y;p6m")
     assert Embargo(except_last=Period(1, "Y")) == Embargo.parse("P1Y")
     assert Embargo(last=Period(180, "D")) == Embargo.parse("R180D")
+    assert Embargo.parse("P6M ; R2Y") == Embargo.parse("R2Y;P6M")
+    assert Embargo(except_last=Period(1, "Y", 6)) == Embargo.parse("P1Y6M")
+    assert Embargo(except_last=Period(6, "M")) == Embargo.parse("6 months") == Embargo.parse("P06M")
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", ";", "P", "1Y", "P0Y", "P1W", "P1Y;R2Y", "R2Y;R1Y", "R2YP6M", "P1Y;", ";P1Y", "P1Y P2Y", "P١Y"],
+    [
+        "",
+        ";",
+        "P",
+        "1Y",
+        "P0Y",
+        "P1W",
+        "R2Y;R1Y",
+        "P1Y3D",
+        "R2M6M",
+        "2018-05-01",
+        "R2YP6M",
+        "P1Y;",
+        ";P1Y",
+        "P1Y P2Y",
+        "P١Y",
+    ],
 )
 def test_embargo_refuses(text: str) -> None:
-    """Whatever is not one wall, or R before P, is refused instead of being read as something near it."""
+    """Whatever is not one wall of each kind is refused instead of being read as something near it."""
     with pytest.raises(ValueError, match="is no embargo"):
         Embargo.parse(text)
 

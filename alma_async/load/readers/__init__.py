@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from alma_async.load.readers.source import FORMATS, RowSource, read_rows
+from alma_async.load.readers.source import FORMATS, Blanks, RowSource, read_rows
 
-__all__ = ["FORMATS", "RowSource", "read_rows"]
+__all__ = ["FORMATS", "Blanks", "RowSource", "read_rows"]

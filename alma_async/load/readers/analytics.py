@@ -27,10 +27,10 @@ _NAMES_NOT_CODES: Final = frozenset({"material_type", "library", "license", "po_
 _READ: Final = native.COLUMNS - _NAMES_NOT_CODES
 
 
-def read(file: Table) -> Iterator[Row | BadRow | None]:
+def read(file: Table, *, clears: bool = False) -> Iterator[Row | BadRow | None]:
     """Check the header, and return the rows."""
     header = tuple(_native(name) or f"({name})" for name in file.header)
-    return native.read(attrs.evolve(file, header=header), ignore_unknown=True)
+    return native.read(attrs.evolve(file, header=header), ignore_unknown=True, clears=clears)
 
 
 def ignored(file: Table) -> tuple[str, ...]:

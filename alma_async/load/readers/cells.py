@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import date as calendar_date
+from functools import partial
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 import attrs
 
+from alma_async.load.readers import dates
 from alma_async.load.readers.text import Record, shown
 from alma_async.load.rows import BadRow, Coverage, Problem, later
 
 __all__ = [
+    "NOTHING",
     "Cells",
     "Check",
     "CoverageColumns",
@@ -25,7 +27,9 @@ __all__ = [
     "coverage",
     "date",
     "flag",
+    "full_url",
     "note",
+    "numbering",
     "record_id",
     "text",
     "url",
@@ -36,15 +40,25 @@ Check: TypeAlias = Callable[[str], T]
 
 _LONGEST: Final = 128 * 1024  # the csv module's own limit, kept for files that it does not read
 _ID: Final = re.compile("[0-9]{1,32}")
-_SCIENTIFIC: Final = re.compile(r"[0-9]+([.,][0-9]+)?E\+?[0-9]+", re.IGNORECASE)
-_DECIMAL: Final = re.compile(r"[0-9]+[.,]0*")
-_DATE: Final = re.compile("[0-9]{4}(-[0-9]{2}(-[0-9]{2})?)?")
+_SCIENTIFIC: Final = re.compile(r"([0-9])(?:[.,]([0-9]+))?E\+?([0-9]{1,2})", re.IGNORECASE)
+_DECIMAL: Final = re.compile(r"([0-9]+)[.,]0*")
+_MOST_DIGITS: Final = 32
+_WHOLE: Final = 15  # digits that a number of a spreadsheet keeps
 _BEGINS: Final = ("from_year", "from_month", "from_day")
 _ENDS: Final = ("until_year", "until_month", "until_day")
 _PARTS: Final = (None, None, "from_volume", "until_volume", "from_issue", "until_issue")
 _UNSOUND: Final = re.compile("[\x00-\x1f\x7f-\x9f\ufffd]")
 _UNSOUND_IN_NOTE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]")
 _URL: Final = re.compile(r"jkey=\S+|(?i:https?)://[^\s/?#:]\S*")
+_NO_SCHEME: Final = re.compile(
+    r"(?://)?((?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,24}(?::[0-9]{1,5})?(?:[/?#]\S*)?)", re.IGNORECASE
+)
+_DOI: Final = re.compile(r"(?:doi: ?)?(10\.[0-9]{4,9}/\S+)", re.IGNORECASE)
+NOTHING: Final = (
+    *("n/a", "na", "n.a.", "n.a", "none", "null", "nil", "-", "--", "\u2013", "\u2014"),
+    *("\u7121", "\u65e0", "\u306a\u3057"),
+)
+"""How lists write that there is nothing."""
 _AVAILABILITY: Final = {
     **dict.fromkeys(("11", "ACTIVE", "AVAILABLE"), "11"),
     **dict.fromkeys(("10", "INACTIVE", "NOT AVAILABLE"), "10"),
@@ -55,18 +69,10 @@ def record_id(text: str) -> str:
     """An id of Alma, or what a spreadsheet did to it.
 
     A spreadsheet keeps 15 digits of a number and fills up with zeros. One or two zeros at the end are no proof of that, since all
-    ids of an institution end in the same digits.
+    ids of an institution end in the same digits. What was a number and proves that it is whole is taken for its digits.
     """
     if not _ID.fullmatch(text):
-        if _SCIENTIFIC.fullmatch(text):
-            raise ValueError(
-                "is a number that Excel rounded to 15 digits or fewer: format the column as text and export again"
-            )
-        if _DECIMAL.fullmatch(text):
-            raise ValueError(
-                "was read as a decimal number: export the column as text, or the digits may be wrong"
-            )
-        raise ValueError("is no id (1 to 32 digits)")
+        text = _digits(text.lstrip("'"))
     lost = text[15:]
     if len(lost) >= 3 and not lost.strip("0"):
         raise ValueError(
@@ -75,9 +81,43 @@ def record_id(text: str) -> str:
     return text
 
 
+def _digits(text: str) -> str:
+    """The digits of an id that a program took for a number: all of them, or none."""
+    if _ID.fullmatch(text):
+        return text
+    if found := _SCIENTIFIC.fullmatch(text):
+        shown, exponent = found[2] or "", int(found[3])
+        if len(shown) == exponent < _WHOLE:
+            return found[1] + shown
+        raise ValueError(
+            "is a number that Excel rounded to 15 digits or fewer: format the column as text and export again"
+        )
+    if found := _DECIMAL.fullmatch(text):
+        # A floating-point number is printed exactly or with zeros at its end: what is neither never was one.
+        exact = (
+            len(found[1]) <= _MOST_DIGITS and int(float(found[1])) != int(found[1]) and found[1][-1] != "0"
+        )
+        if len(found[1]) <= _WHOLE or exact:
+            return found[1]
+        raise ValueError(
+            "was read as a decimal number: export the column as text, or the digits may be wrong"
+        )
+    raise ValueError("is no id (1 to 32 digits)")
+
+
 def text(text: str) -> str:
     """One line of text that Alma can keep."""
     return _sound(text, forbidden=_UNSOUND)
+
+
+def numbering(text: str) -> str:
+    """A volume or an issue: text, but where a program has made 12.0 of 12."""
+    found = _DECIMAL.fullmatch(text)
+    return (
+        found[1]
+        if found and text[-1] == "0" and len(found[1]) <= _WHOLE
+        else _sound(text, forbidden=_UNSOUND)
+    )
 
 
 def note(text: str) -> str:
@@ -101,6 +141,20 @@ def url(text: str) -> str:
     return text
 
 
+def full_url(text: str) -> str:
+    """The same for a publisher's list, where an address may lack its scheme, be a DOI, or hold a blank."""
+    if _URL.fullmatch(_sound(text, forbidden=_UNSOUND)):
+        return text
+    if found := _NO_SCHEME.fullmatch(text):
+        return f"http://{found[1]}"
+    if found := _DOI.fullmatch(text):
+        return f"https://doi.org/{found[1]}"
+    joined = "%20".join(text.split(" "))
+    if _URL.fullmatch(joined) and text.count("://") == 1 and "," not in text and ";" not in text:
+        return joined
+    return url(text)
+
+
 def availability(text: str) -> str:
     """Alma's code for available or not."""
     try:
@@ -116,25 +170,18 @@ def flag(text: str) -> str:
     return text.lower()
 
 
-def date(text: str) -> tuple[str, ...]:
-    """Year, month and day as far as they are given."""
-    if not _DATE.fullmatch(text):
-        raise ValueError("is no date (YYYY, YYYY-MM or YYYY-MM-DD)")
-    try:
-        calendar_date.fromisoformat(text + "-01-01"[len(text) - 4 :])
-    except ValueError:
-        raise ValueError("is a date that does not exist") from None
-    return tuple(text.split("-"))
-
-
 @attrs.define
 class Cells:
-    """The cells of one row, read one by one; what is wrong with them gathers here instead of ending the row."""
+    """The cells of one row, read one by one; what is wrong with them gathers here instead of ending the row.
+
+    ``strict``: what is uncertain refuses the row too, instead of costing a warning.
+    """
 
     lines: tuple[int, ...]
     texts: Mapping[str, str]
     problems: list[Problem] = attrs.field(factory=list)
     warnings: list[str] = attrs.field(factory=list)
+    strict: bool = False
 
     @classmethod
     def of(cls, record: Record) -> Cells:
@@ -152,6 +199,24 @@ class Cells:
             self.refuse(column, str(error))
             return None
 
+    def try_read(self, column: str, check: Check[T]) -> T | None:
+        """The same where the row can do without the cell: one that is wrong is left out with a warning."""
+        found = self.texts.get(column)
+        if not found:
+            return None
+        try:
+            return check(found)
+        except ValueError as error:
+            self.doubt(column, str(error))
+            return None
+
+    def doubt(self, column: str, reason: str) -> None:
+        """Note what is not as it should be in a cell that the row can do without."""
+        if self.strict:
+            self.refuse(column, reason)
+        else:
+            self.warnings.append(f"{column} {shown(self.texts.get(column, ''))} {reason}")
+
     def read_all(self, checks: Mapping[str, Check[T]]) -> dict[str, T]:
         """The values of the cells of these columns by column; those that are blank or wrong are not among them."""
         found = {}
@@ -167,9 +232,16 @@ class Cells:
         """Note why this row cannot be loaded; an empty column means the whole row."""
         self.problems.append(Problem(self.lines[0], column, reason, shown(self.texts.get(column, ""))))
 
-    def bad(self, title: str | None) -> BadRow:
+    def bad(self, title: str | None, identifiers: tuple[str, ...] = ()) -> BadRow:
         """The row as refused."""
-        return BadRow(line=self.lines[0], lines=self.lines, problems=tuple(self.problems), title=title)
+        return BadRow(
+            line=self.lines[0],
+            lines=self.lines,
+            problems=tuple(self.problems),
+            title=title,
+            identifiers=identifiers,
+            warnings=tuple(self.warnings),
+        )
 
 
 class CoverageColumns(NamedTuple):
@@ -183,16 +255,31 @@ class CoverageColumns(NamedTuple):
     until_issue: str
 
 
-def coverage(cells: Cells, columns: CoverageColumns) -> Coverage | None:
+def coverage(cells: Cells, columns: CoverageColumns, *, day_first: bool | None = None) -> Coverage | None:
     """The coverage statement of a row; None where the row names no part of one."""
     given = [(column, part) for column, part in zip(columns, _PARTS, strict=True) if cells.texts.get(column)]
     if not given:
         return None
-    begins = cells.read(columns.begins, date) or ()
-    ends = cells.read(columns.ends, date) or ()
-    texts = {part: cells.read(column, text) for column, part in given if part}
+    begins = date(cells, columns.begins, day_first=day_first)
+    ends = date(cells, columns.ends, day_first=day_first, last=True)
+    texts = {part: cells.read(column, numbering) for column, part in given if part}
     if later(begins, than=ends):
         cells.refuse(columns.begins, f"is later than {columns.ends}, {'-'.join(ends)}")
+    if not (begins or ends or any(texts.values())):
+        return None
     return Coverage(
         **dict(zip(_BEGINS, begins, strict=False)), **dict(zip(_ENDS, ends, strict=False)), **texts
     )
+
+
+def date(cells: Cells, column: str, *, day_first: bool | None = None, last: bool = False) -> tuple[str, ...]:
+    """The date of a cell as far as it is given; what is made of an unusual one is told."""
+    found = cells.read(column, partial(dates.read, last=last, day_first=day_first))
+    if found is None:
+        return ()
+    if found.remark:
+        if cells.strict:
+            cells.refuse(column, f"is uncertain: {found.remark}")
+        else:
+            cells.warnings.append(f"{column}: {found.remark}")
+    return found.parts

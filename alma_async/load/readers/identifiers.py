@@ -10,14 +10,19 @@ from collections.abc import Iterable
 from operator import mul
 from typing import Final
 
-__all__ = ["every", "hyphened", "identifier", "isbn", "issn", "match_key", "normalised"]
+__all__ = ["every", "hyphened", "identifier", "isbn", "issn", "match_key", "normalised", "sought"]
 
 _ISSN: Final = re.compile("[0-9]{7}[0-9X]")
 _ISBN10: Final = re.compile("[0-9]{9}[0-9X]")
 _ISBN13: Final = re.compile("97[89][0-9]{10}")
-_BETWEEN: Final = re.compile(r"[\s;,]+")
+_ANY: Final = re.compile(
+    r"(?<![0-9A-Za-z.-])(?:97[89][- ]?(?:[0-9][- ]?){9}[0-9]|(?:[0-9][- ]?){9}[0-9Xx]|[0-9]{4}[- ]?[0-9]{3}[0-9Xx])(?![0-9A-Za-z-])"
+)
+_OTHER: Final = re.compile(r"10\.[0-9]{4,9}/\S*|https?:\S*")  # a DOI or a URL may hold what looks like one
+_DIGIT: Final = re.compile("[0-9]")
 
 # Hyphen-minus, soft hyphen, the Unicode dashes, and the minus sign: typesetting turns one into another.
+_DASHES: Final = frozenset("\u00ad\u2010\u2011\u2012\u2013\u2014\u2015\u2212")
 _FILLING: Final = {ord(char): None for char in " \u00a0-\u00ad\u2010\u2011\u2012\u2013\u2014\u2015\u2212"}
 
 
@@ -70,7 +75,34 @@ def normalised(text: str) -> str | None:
 
 def every(text: str) -> tuple[str, ...]:
     """All that a text of several names, in that spelling; what is none is passed over."""
-    return tuple(dict.fromkeys(filter(None, map(normalised, _BETWEEN.split(text)))))
+    return tuple(map(hyphened, sought(text)[0]))
+
+
+def sought(text: str) -> tuple[tuple[str, ...], str]:
+    """Whatever a cell names, proved, in the order of the cell, and why it is not all there is to it ("" where it is).
+
+    Several stand side by side with any sign between them and any word before them (``1234-5679、2049-3630 (online)``).
+    """
+    try:
+        return (identifier(text),), ""
+    except ValueError as error:
+        why = str(error)
+    plain = "".join("-" if char in _DASHES else char for char in text)
+    plain = _OTHER.sub("0", plain)
+    found = dict.fromkeys(filter(None, (_proved(one[0]) for one in _ANY.finditer(plain))))
+    if not found:
+        short = compact(text)
+        padded = _proved(f"0{short}") if len(short) in (7, 9) and short.isascii() else None
+        return ((padded,), f"lacks its first zero, read as {hyphened(padded)}") if padded else ((), why)
+    left = _ANY.sub(lambda one: "" if _proved(one[0]) else one[0], plain)
+    return tuple(found), "names something else beside them" if _DIGIT.search(left) else ""
+
+
+def _proved(text: str) -> str | None:
+    try:
+        return identifier(text)
+    except ValueError:
+        return None
 
 
 def hyphened(found: str) -> str:

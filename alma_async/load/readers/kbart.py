@@ -3,27 +3,35 @@
 Decides what each line says; ``titles`` joins the lines of one title. A KBART line names no record of Alma, so its MMS id comes from
 a further column ``mms_id`` or from a map. Without a map, a title is left to be found by its ISSN and ISBN among the portfolios that
 are there; with one, a title that the map does not know is refused. Columns that say nothing about a portfolio (authors, editions,
-publishers, the dates of monographs) are read over, unknown ones too.
+publishers, the dates of monographs) are read over; unknown ones are named, with the column that may be meant.
+
+What is wrong beside what names the title and what is written (one identifier of two, a note, an embargo) costs a warning. A title
+that the list calls retired, deleted or expected is not active: GOKb adds ``status``, ``access_start_date``, ``access_end_date``.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Final, Literal
+from collections.abc import Iterator, Mapping
+from datetime import date
+from difflib import get_close_matches
+from functools import partial
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 import attrs
 
 from alma_async.load.readers import cells as kinds
+from alma_async.load.readers import dates
 from alma_async.load.readers.cells import Cells, CoverageColumns
-from alma_async.load.readers.identifiers import compact, hyphened, identifier
+from alma_async.load.readers.identifiers import compact, hyphened, identifier, sought
 from alma_async.load.readers.mms_map import MmsMap
 from alma_async.load.readers.table import Table
-from alma_async.load.readers.text import Layout, Record, shown
+from alma_async.load.readers.text import Layout, Record, Seen, Tally, shown
 from alma_async.load.readers.titles import Part, one_row, parted
-from alma_async.load.rows import BadRow, Embargo, InputError, Row
+from alma_async.load.rows import BadRow, Embargo, InputError, Row, later
 
-__all__ = ["Notes", "columns", "read"]
+__all__ = ["Notes", "Reading", "columns", "ignored", "read"]
 
 Notes = Literal["internal_description", "public_note"] | None
 """The field that takes a publisher's notes. The sources disagree; the default is the one that no patron sees."""
@@ -31,7 +39,12 @@ Notes = Literal["internal_description", "public_note"] | None
 IDENTIFIERS: Final = ("print_identifier", "online_identifier")
 
 # coverage_notes: phase I, and GOKb to this day; publicaton_title: lists of one large vendor.
-_ALIASES: Final = {"coverage_notes": "notes", "publicaton_title": "publication_title"}
+_ALIASES: Final = {
+    "coverage_notes": "notes",
+    "publicaton_title": "publication_title",
+    "mmsid": "mms_id",
+    "mms": "mms_id",
+}
 
 _COVERAGE: Final = CoverageColumns(
     "date_first_issue_online",
@@ -44,106 +57,368 @@ _COVERAGE: Final = CoverageColumns(
 _READ: Final = frozenset(
     {
         "publication_title", *IDENTIFIERS, *_COVERAGE, "title_url", "title_id", "embargo_info", "coverage_depth", "notes",
-        "publication_type", "access_type", "mms_id",
+        "publication_type", "access_type", "mms_id", "status", "access_start_date", "access_end_date",
     }
 )  # fmt: skip
+_READ_OVER: Final = frozenset(
+    {
+        "first_author", "publisher_name", "date_monograph_published_print", "date_monograph_published_online", "monograph_volume",
+        "monograph_edition", "first_editor", "parent_publication_title_id", "parent_publication_id",
+        "preceding_publication_title_id", "coverage_notes", "bestppn", "zdb_id", "",
+    }
+)  # fmt: skip
+_MEANT: Final = _READ - {"status", "access_start_date", "access_end_date"}
+# What a list writes for nothing where the column cannot hold such a word.
+_MAY_BE_NOTHING: Final = (
+    *IDENTIFIERS,
+    *_COVERAGE,
+    "title_url",
+    "embargo_info",
+    "mms_id",
+    "access_start_date",
+    "access_end_date",
+)
+
+_MATERIALS: Final[Mapping[str, str]] = {"serial": "JOURNAL", "monograph": "BOOK"}
+_DEPTHS: Final = frozenset(
+    {"fulltext", "volltext", "abstract", "abstracts", "selectedarticles", "ebook", "video"}
+)
+_FULL_TEXT: Final = ("fulltext", "volltext")
+_CURRENT: Final = frozenset({"", "current", "active", "live", "available"})
+_NOT_CURRENT: Final = frozenset(
+    {"retired", "deleted", "expected", "inactive", "withdrawn", "removed", "not available"}
+)
+_ACCESS: Final = ("status", "access_start_date", "access_end_date")
+_INACTIVE: Final = "10"
+
 _LAYOUT: Final = Layout(
     quoted=False,
     read=_READ,
     ids=frozenset({*IDENTIFIERS, "mms_id"}),
-    dates=frozenset({_COVERAGE.begins, _COVERAGE.ends}),
+    dates=frozenset({_COVERAGE.begins, _COVERAGE.ends, "access_start_date", "access_end_date"}),
+    seen=(
+        Seen(
+            column="online_identifier",
+            fits=re.compile("[0-9]{4}-[0-9]{3}[0-9Xx]|97[89][0-9]{10}").fullmatch,
+            beside=("date_first_issue_online", "num_first_vol_online"),
+        ),
+        Seen(
+            column="title_url",
+            fits=re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE).fullmatch,
+            beside=("date_last_issue_online", "num_last_vol_online", "num_last_issue_online", "first_author"),
+            surely=True,
+        ),
+        Seen(
+            column="coverage_depth",
+            fits=lambda cell: "".join(cell.casefold().split()) in _DEPTHS,
+            beside=("title_id", "embargo_info", "notes", "coverage_notes", "publisher_name"),
+        ),
+        Seen(
+            column="publication_type",
+            fits=lambda cell: cell.casefold() in _MATERIALS,
+            beside=("notes", "coverage_notes", "publisher_name", "date_monograph_published_print"),
+        ),
+        Seen(
+            column="access_type",
+            fits=frozenset("FPfp").__contains__,
+            beside=("first_editor", "parent_publication_title_id", "preceding_publication_title_id"),
+        ),
+    ),
 )
 
-_MATERIALS: Final[Mapping[str, str]] = {"serial": "JOURNAL", "monograph": "BOOK"}
-_FULL_TEXT: Final = ("fulltext", "volltext")
-_ABSENT: Final = "n/a"
+
+@attrs.frozen(kw_only=True)
+class Reading:
+    """How a list is read: with which map, where its notes go, whether what is uncertain is refused, whether blank cells empty a
+    field, whether an embargo that no portfolio can hold is left out, and on which day.
+    """
+
+    mms_map: MmsMap | None = None
+    notes: Notes = "internal_description"
+    strict: bool = False
+    clears: bool = False
+    ignore_embargo: bool = False
+    today: date = attrs.field(factory=date.today)
+
+
+Titles: TypeAlias = Iterator[Row | BadRow | None]
 
 
 def columns(file: Table) -> tuple[str, ...]:
     """The header with other names for a column replaced, unless that column is there as well."""
-    return tuple(
-        new if (new := _ALIASES.get(name, name)) not in file.header else name for name in file.header
-    )
+    names = [re.sub("[^a-z0-9]+", "_", name).strip("_") if name.isascii() else name for name in file.header]
+    return tuple(new if (new := _ALIASES.get(name, name)) not in names else name for name in names)
 
 
-def read(file: Table, *, mms_map: MmsMap | None, notes: Notes) -> Iterator[Row | BadRow | None]:
+def ignored(file: Table) -> tuple[str, ...]:
+    """What is not read of this header, told as warnings, with the column that is missing and may be meant."""
+    found = columns(file)
+    unread = [name for name in found if name not in _READ and name not in _READ_OVER]
+    missing = sorted(_MEANT.difference(found) - {"mms_id"})
+    near = {name: meant for name in unread if (meant := _near(name, missing))}
+    told = [f"column {shown(name)} is not read; perhaps {meant} is meant" for name, meant in near.items()]
+    if rest := [shown(name) for name in unread if name not in near]:
+        told.append(f"columns not read: {', '.join(rest)}")
+    if not _SAYING.intersection(found):
+        told.append(
+            "no column says anything of a portfolio: each row that makes one makes it empty, and active"
+        )
+    return tuple(told)
+
+
+_SAYING: Final = frozenset(
+    {*_COVERAGE, "title_url", "embargo_info", "notes", "publication_type", "coverage_notes"}
+)
+
+
+def _near(name: str, missing: list[str]) -> str | None:
+    """The column that is missing and nearly named so: another spelling, or one name within the other."""
+    within = [one for one in missing if f"_{name}_" in f"_{one}_" or f"_{one}_" in f"_{name}_"]
+    return next(iter([*get_close_matches(name, missing, n=1, cutoff=0.8), *within]), None)
+
+
+def read(file: Table, reading: Reading) -> Titles:
     """Check the header, and return the titles."""
     file = attrs.evolve(file, header=columns(file))
     if twice := sorted({name for name in file.header if name in _READ and file.header.count(name) > 1}):
         raise InputError(f"{file.path} names columns twice: {', '.join(twice)}.")
-    return _titles(file, mms_map=mms_map, notes=notes)
+    return _titles(file, reading)
 
 
-def _titles(file: Table, *, mms_map: MmsMap | None, notes: Notes) -> Iterator[Row | BadRow | None]:
+class _Groups:
+    """Which lines may be one title, by hashes of what they may share; two that collide are told apart when all are there."""
+
+    def __init__(self) -> None:
+        """No lines."""
+        self.missing: Counter[int] = Counter()
+        self._of_record: dict[int, int] = {}
+        self._joined: dict[int, int] = {}
+
+    def add(self, identity: int, record: int | None) -> None:
+        """One line."""
+        self.missing[identity] += 1
+        if record is not None and (other := self._of_record.setdefault(record, identity)) != identity:
+            one, other = self.of(identity), self.of(other)
+            if one != other:
+                self._joined[one] = other
+
+    def of(self, identity: int) -> int:
+        """The group of a line."""
+        while (other := self._joined.get(identity)) is not None:
+            identity = other
+        return identity
+
+    def close(self) -> None:
+        """No more lines come: count those of each group."""
+        for identity in self._joined:
+            self.missing[self.of(identity)] += self.missing.pop(identity)
+        self._of_record.clear()
+
+
+def _titles(file: Table, reading: Reading) -> Titles:
     """The rows, each as soon as its last line is read.
 
-    The first pass counts how many lines have the same identifiers; the second holds back only those whose number is not yet
-    complete. Hashes suffice to count with: two that collide are held back together and told apart afterwards.
+    The first pass sees which lines have the same identifiers, or record and URL; the second holds back only those whose number is
+    not yet complete.
     """
-    records = (record for record in file.records(_LAYOUT) if isinstance(record, Record))
-    missing = Counter(hash(_identity(_opened(record))) for record in records)
+    groups, day_first = _counted(file, reading)
     held: dict[int, list[Part]] = {}
     for record in file.records(_LAYOUT):
         if not isinstance(record, Record):
             yield record
             continue
-        part = _part(_opened(record), mms_map=mms_map)
-        key = hash(part.identity)
-        missing[key] -= 1
+        part = _part(_Line.of(record, reading), reading, day_first=day_first)
+        key = groups.of(hash(part.identity))
+        groups.missing[key] -= 1
         held.setdefault(key, []).append(part)
-        if not missing[key]:
-            titles = parted(held.pop(key))
-            yield from (one_row(parts, notes=notes, matched=mms_map is None) for parts in titles)
+        if not groups.missing[key]:
+            for parts in parted(held.pop(key)):
+                for more in parts[1:]:
+                    file.tally.add(
+                        "is joined with other lines of the same title or portfolio to one row", more.line
+                    )
+                yield one_row(
+                    parts, notes=reading.notes, matched=reading.mms_map is None, clears=reading.clears
+                )
     if held:
         raise InputError(f"{file.path} changed while it was read.")
 
 
-def _opened(record: Record) -> Cells:
+def _counted(file: Table, reading: Reading) -> tuple[_Groups, bool | None]:
+    """Which lines belong together, and whether the list writes the day before the month."""
+    groups, orders = _Groups(), set[bool | None]()
+    for record in attrs.evolve(file, tally=Tally()).records(_LAYOUT):
+        if isinstance(record, Record):
+            line = _Line.of(record, reading)
+            groups.add(hash(line.identity), hash(line.record) if line.record else None)
+            orders.update(dates.day_first(record.cells.get(name, "") for name in _DATES))
+    groups.close()
+    return groups, orders.pop() if len(orders) == 1 else None
+
+
+_DATES: Final = (_COVERAGE.begins, _COVERAGE.ends)
+
+
+class _Line(NamedTuple):
+    """A line as far as it tells which title it is of."""
+
+    cells: Cells
+    identifiers: tuple[str, ...]
+    identity: tuple[str, ...]
+    url: str | None
+    mms_ids: frozenset[str]
+
+    @classmethod
+    def of(cls, record: Record, reading: Reading) -> _Line:
+        cells = _opened(record, strict=reading.strict)
+        texts, found, wrong = cells.texts, list[str](), list[str]()
+        for column in IDENTIFIERS:
+            if text := texts.get(column):
+                proved = _identifiers(cells, column, text)
+                found += proved
+                if not proved:
+                    wrong.append(compact(text))
+        url = _url(cells)
+        keys = (texts.get("publication_title", "").casefold() or texts.get("title_id") or url or "",)
+        named = cells.read("mms_id", kinds.record_id)
+        mms_ids = {named} if named else set()
+        if reading.mms_map is not None:
+            names = (*found, *(texts.get(column, "") for column in _NAMES))
+            mms_ids |= reading.mms_map.find(filter(None, names))
+        return cls(cells, tuple(found), tuple(sorted({*found, *wrong})) or keys, url, frozenset(mms_ids))
+
+    @property
+    def record(self) -> tuple[str, str] | None:
+        """The portfolio that it means, where it names its record."""
+        return (next(iter(self.mms_ids)), self.url or "") if len(self.mms_ids) == 1 else None
+
+
+_NAMES: Final = (*IDENTIFIERS, "title_id", "title_url")
+
+
+def _opened(record: Record, *, strict: bool) -> Cells:
     """The cells, those blank where a publisher writes that there is nothing."""
-    absent = {column: "" for column in IDENTIFIERS if record.cells.get(column, "").casefold() == _ABSENT}
-    return Cells.of(record._replace(cells={**record.cells, **absent}) if absent else record)
+    texts = record.cells
+    if not _NOTHING.isdisjoint(texts.values()):
+        absent = {column: "" for column in _MAY_BE_NOTHING if texts.get(column) in _NOTHING}
+        texts = {**texts, **absent}
+    cells = Cells(record.lines, texts, list(record.problems), list(record.warnings), strict=strict)
+    if cells.problems and not strict:  # what a spreadsheet spoilt
+        spared = [problem for problem in cells.problems if problem.column in _SIDE]
+        cells.problems = [problem for problem in cells.problems if problem.column not in _SIDE]
+        cells.warnings += [problem.sentence for problem in spared]
+    return cells
 
 
-def _identity(cells: Cells) -> tuple[str, ...]:
-    """The normalised identifiers; for a line without any, its title. What is no identifier is told, and compared as it is."""
-    found = {
-        cells.read(column, identifier) or compact(text)
-        for column in IDENTIFIERS
-        if (text := cells.texts.get(column))
-    }
-    return tuple(sorted(found)) or (cells.texts["publication_title"].casefold(),)
+_NOTHING: Final = frozenset(
+    ("0000-0000", *(form for word in kinds.NOTHING for form in (word, word.upper(), word.title())))
+)
+_SIDE: Final = frozenset(
+    {*IDENTIFIERS, "embargo_info", "notes", "coverage_depth", "publication_type", "access_type", "title_id"}
+)
 
 
-def _part(cells: Cells, *, mms_map: MmsMap | None) -> Part:
-    identity = _identity(cells)
-    keys = [text for column in (*IDENTIFIERS, "title_id", "title_url") if (text := cells.texts.get(column))]
-    if not cells.texts["publication_title"]:
-        cells.refuse("publication_title", "is missing")
-    if not keys:
+def _identifiers(cells: Cells, column: str, text: str) -> tuple[str, ...]:
+    """What the cell names; where that is not all there is to it, the rest is doubtful."""
+    try:
+        return (identifier(text),)
+    except ValueError:
+        found, why = sought(text)
+    if why:
+        cells.doubt(column, why)
+    return found
+
+
+def _url(cells: Cells) -> str | None:
+    found = cells.read("title_url", kinds.full_url)
+    if found is not None and found != cells.texts["title_url"]:
+        cells.doubt("title_url", f"is no whole address, and is written as {shown(found)}")
+    return found
+
+
+def _part(line: _Line, reading: Reading, *, day_first: bool | None) -> Part:
+    cells, texts = line.cells, line.cells.texts
+    if not texts.get("publication_title"):
+        cells.doubt("publication_title", "is missing")
+    if not any(map(texts.get, (*_NAMES, "mms_id"))):
         cells.refuse("", "names no identifier, title_id or title_url: nothing tells which title it is")
     material = _material(cells)
     _remark(cells)
+    embargo, release = _embargo(cells, ignore=reading.ignore_embargo)
     return Part(
         line=cells.lines[0],
-        title=shown(cells.texts["publication_title"]) or None,
-        identity=identity,
-        title_id=cells.texts.get("title_id", ""),
-        url=cells.read("title_url", kinds.url),
-        free=cells.texts.get("access_type", "").upper() == "F",
+        lines=cells.lines,
+        title=shown(texts.get("publication_title", "")) or None,
+        identity=line.identity,
+        title_id=texts.get("title_id", ""),
+        url=line.url,
+        free=texts.get("access_type", "").upper() == "F",
         material=material,
-        coverage=kinds.coverage(cells, _COVERAGE) if material != "BOOK" else None,
-        embargo=cells.read("embargo_info", Embargo.parse),
-        notes=cells.read("notes", kinds.note),
-        mms_ids=frozenset(_mms_ids(cells, keys, mms_map)),
-        identifiers=tuple(map(hyphened, identity)) if any(map(cells.texts.get, IDENTIFIERS)) else (),
+        availability=_availability(cells, release, reading.today),
+        coverage=kinds.coverage(cells, _COVERAGE, day_first=day_first) if material != "BOOK" else None,
+        embargo=embargo,
+        notes=cells.try_read("notes", kinds.note),
+        blank=frozenset(_blank(texts, book=material == "BOOK")),
+        mms_ids=line.mms_ids,
+        identifiers=tuple(map(hyphened, line.identifiers)),
         warnings=tuple(cells.warnings),
         problems=tuple(cells.problems),
     )
 
 
-def _mms_ids(cells: Cells, texts: Iterable[str], mms_map: MmsMap | None) -> set[str]:
-    named = cells.read("mms_id", kinds.record_id)
-    return ({named} if named else set()) | (mms_map.find(texts) if mms_map else set())
+def _blank(texts: Mapping[str, str], *, book: bool) -> Iterator[str]:
+    """The fields that the line could name and does not."""
+    for field, column in (("url", "title_url"), ("embargo", "embargo_info"), ("notes", "notes")):
+        if texts.get(column) == "":
+            yield field
+    there = [text for column in _COVERAGE if (text := texts.get(column)) is not None]
+    if there and not any(there) and not book:
+        yield "coverage"
+
+
+def _embargo(cells: Cells, *, ignore: bool) -> tuple[Embargo | None, tuple[str, ...]]:
+    """The embargo, or the day of release that some lists give in its place."""
+    text = cells.texts.get("embargo_info", "")
+    if _RELEASE.fullmatch(text) and (released := cells.try_read("embargo_info", dates.read)):
+        cells.doubt("embargo_info", "is a date and no embargo: none is written")
+        return None, released.parts
+    if _NO_EMBARGO.fullmatch(text):
+        return None, ()
+    found = cells.try_read("embargo_info", Embargo.parse)
+    if found is None:
+        return None, ()
+    if ignore and (why := found.unwritable):
+        cells.warnings.append(f"embargo_info is not written: {why}")
+        return None, ()
+    if str(found) != "".join(text.upper().split()):
+        cells.doubt("embargo_info", f"is read as {found}")
+    return found, ()
+
+
+_NO_EMBARGO: Final = re.compile("[Pp]?0+[DMYdmy]?")
+_RELEASE: Final = re.compile("[0-9/.-]{8,10}( .*)?")
+
+
+def _availability(cells: Cells, release: tuple[str, ...], today: date) -> str | None:
+    """Not active where the list says that the title is not current; else its own affair."""
+    if not (release or any(map(cells.texts.get, _ACCESS))):
+        return None
+    status = cells.texts.get("status", "").casefold()
+    now = tuple(str(today).split("-"))
+    begins = cells.try_read("access_start_date", dates.read) or dates.Dated(())
+    ends = cells.try_read("access_end_date", partial(dates.read, last=True)) or dates.Dated(())
+    why = ""
+    if status in _NOT_CURRENT:
+        why = f"status is {status}"
+    elif later(now, than=ends.parts):
+        why = f"access ended {'-'.join(ends.parts)}"
+    elif begin := next((one for one in (begins.parts, release) if later(one, than=now)), None):
+        why = f"access begins {'-'.join(begin)}"
+    elif status not in _CURRENT:
+        cells.warnings.append(f"status {shown(status)} is not known, and says nothing of the availability")
+    if why:
+        cells.warnings.append(f"{why}: the portfolio is not active")
+    return _INACTIVE if why else None
 
 
 def _material(cells: Cells) -> str | None:

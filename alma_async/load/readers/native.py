@@ -69,7 +69,7 @@ _LAYOUT: Final = Layout(
 )
 
 
-def read(file: Table, *, ignore_unknown: bool = False) -> Iterator[Row | BadRow | None]:
+def read(file: Table, *, ignore_unknown: bool = False, clears: bool = False) -> Iterator[Row | BadRow | None]:
     """Check the header, and return the rows."""
     unknown = [name for name in file.header if name not in COLUMNS]
     if unknown and not ignore_unknown:
@@ -80,20 +80,31 @@ def read(file: Table, *, ignore_unknown: bool = False) -> Iterator[Row | BadRow 
         )
     if twice := sorted({name for name in file.header if name in COLUMNS and file.header.count(name) > 1}):
         raise InputError(f"{file.path} names columns twice: {', '.join(twice)}.")
-    return _rows(file)
+    return _rows(file, clears=clears)
 
 
-def _rows(file: Table) -> Iterator[Row | BadRow | None]:
+def _rows(file: Table, *, clears: bool) -> Iterator[Row | BadRow | None]:
     ids = {column: check for column, check in _IDS.items() if column in file.header}
     checks = {column: VALUES[column] for column in file.header if column in VALUES}
     for record in file.records(_LAYOUT):
-        yield _row(record, ids, checks) if isinstance(record, Record) else record
+        if isinstance(record, Record):
+            yield _row(_cleared(record, checks) if clears else record, ids, checks)
+        else:
+            yield record
+
+
+def _cleared(record: Record, checks: Mapping[str, object]) -> Record:
+    """The record with each blank cell that could name a field emptying it; of the coverage, all of them together."""
+    texts = record.cells
+    coverage = [column for column in COVERAGE if column in texts]
+    blank = [*checks, "embargo", *(coverage if not any(map(texts.get, coverage)) else ())]
+    return record._replace(cells={**texts, **{column: _CLEAR for column in blank if texts.get(column) == ""}})
 
 
 def _row(
     record: Record, ids: Mapping[str, Check[str]], checks: Mapping[str, Check[str | Clear]]
 ) -> Row | BadRow:
-    cells = Cells.of(record)
+    cells = Cells(record.lines, record.cells, list(record.problems), list(record.warnings), strict=True)
     title = shown(record.cells.get("title", "")) or None
     names = cells.read_all(ids)
     if not cells.problems and names.keys().isdisjoint(KEYS):
@@ -128,6 +139,6 @@ def _coverage(cells: Cells) -> tuple[Coverage, ...] | Literal[Clear.CLEAR] | Non
             named = ", ".join(texts)
             reason = f"clears a part of the coverage: write {_CLEAR} in {named} to empty it, or all of the new statement"
             cells.refuse("", reason)
-        cells = Cells(cells.lines, given, cells.problems)
+        cells = Cells(cells.lines, given, cells.problems, strict=True)
     statement = kinds.coverage(cells, COVERAGE)
     return (statement,) if statement else None

@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from datetime import date
 from os import PathLike
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import attrs
 
@@ -18,25 +19,23 @@ from alma_async.load.readers import alma_loader, analytics, kbart, native
 from alma_async.load.readers.files import readable
 from alma_async.load.readers.kbart import IDENTIFIERS, Notes
 from alma_async.load.readers.mms_map import MmsMap
-from alma_async.load.readers.table import Table, inspect
-from alma_async.load.readers.text import Skipped, shown
-from alma_async.load.readers.workbook import Sheet
+from alma_async.load.readers.table import Table, headers
+from alma_async.load.readers.text import Skipped, Tally, shown
 from alma_async.load.rows import BadRow, Fingerprint, InputError, Row
 
-__all__ = ["FORMATS", "Format", "Options", "RowSource", "read_rows"]
-
-_MOST_REMARKS: Final = 5
+__all__ = ["FORMATS", "Blanks", "Format", "Options", "RowSource", "read_rows"]
 
 
 @attrs.frozen(kw_only=True)
 class Options:
     """What the user chose about reading."""
 
-    mms_map: MmsMap | None = None
+    kbart: kbart.Reading
     ignore_unknown: bool = False
-    notes: Notes = "internal_description"
+    clears: bool = False
 
 
+Blanks = Literal["keep", "clear"]
 Reading: TypeAlias = Iterator[Row | BadRow | Skipped | None]
 
 
@@ -60,8 +59,7 @@ class Format:
 def _fits_kbart(file: Table) -> tuple[str, ...]:
     found = set(kbart.columns(file))
     named = tuple(name for name in IDENTIFIERS if name in found)
-    split = isinstance(file, Sheet) or file.delimiter == "\t"
-    return ("publication_title", *named) if named and "publication_title" in found and split else ()
+    return ("publication_title", *named) if named and "publication_title" in found else ()
 
 
 def _fits_alma_loader(file: Table) -> tuple[str, ...]:
@@ -82,19 +80,20 @@ def _fits_native(file: Table) -> tuple[str, ...]:
 
 
 def _read_kbart(file: Table, options: Options) -> Reading:
-    return kbart.read(file, mms_map=options.mms_map, notes=options.notes)
+    return kbart.read(file, options.kbart)
 
 
 def _read_native(file: Table, options: Options) -> Reading:
-    return native.read(file, ignore_unknown=options.ignore_unknown)
+    return native.read(file, ignore_unknown=options.ignore_unknown, clears=options.clears)
 
 
 # In the order of asking: a KBART list may have a column mms_id, a native file has no publication_title.
 FORMATS: Final[Mapping[str, Format]] = {
     "kbart": Format(
-        wants="publication_title and print_identifier or online_identifier, separated by tabs",
+        wants="publication_title and print_identifier or online_identifier",
         fits=_fits_kbart,
         read=_read_kbart,
+        ignored=kbart.ignored,
     ),
     "alma-loader": Format(
         wants="PORTFOLIO_PID, or LOCALIZED and one of MMS, ISSN, ISBN",
@@ -105,7 +104,7 @@ FORMATS: Final[Mapping[str, Format]] = {
     "analytics": Format(
         wants="Portfolio Id or MMS Id",
         fits=_fits_analytics,
-        read=lambda file, _: analytics.read(file),
+        read=lambda file, options: analytics.read(file, clears=options.clears),
         ignored=analytics.ignored,
     ),
     "csv": Format(wants="mms_id or portfolio_id", fits=_fits_native, read=_read_native),
@@ -128,29 +127,30 @@ class RowSource:
 
     def __iter__(self) -> Iterator[Row | BadRow]:
         skipped: Counter[str] = Counter()
-        remarks: list[str] = []
-        remarked = 0
-        for row in FORMATS[self.format].read(self._file, self._options):
+        file, remarks = attrs.evolve(self._file, tally=Tally()), Tally()
+        for row in FORMATS[self.format].read(file, self._options):
             if row is None or isinstance(row, Skipped):
                 skipped[row.what if row else "blank rows"] += 1
                 continue
-            if isinstance(row, Row) and row.warnings:
-                remarked += 1
-                if remarked <= _MOST_REMARKS:
-                    remarks.append(f"line {row.line}: {'; '.join(row.warnings)}")
+            for warning in row.warnings:
+                remarks.add(warning, row.line)
             yield row
-        if remarked > _MOST_REMARKS:
-            remarks.append(f"rows with such warnings: {remarked}")
-        self._told = (*(f"{what} skipped: {number}" for what, number in skipped.items()), *remarks)
+        self._told = (
+            *(f"{what} skipped: {number}" for what, number in skipped.items()),
+            *file.tally,
+            *remarks,
+        )
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a person should know about the file as a whole, and about its first rows that are not quite as they should be."""
+        """What a person should know about the file as a whole, and about each row that is not quite as it should be; what is true
+        of several is said once.
+        """
         return (*self._file.warnings, *FORMATS[self.format].ignored(self._file), *self._told)
 
     def fingerprint(self) -> Fingerprint:
         """What the file and the map hold now."""
-        mms_map = self._options.mms_map
+        mms_map = self._options.kbart.mms_map
         return attrs.evolve(_fingerprint(self.path), mms_map=_fingerprint(mms_map.path) if mms_map else None)
 
 
@@ -162,6 +162,10 @@ def read_rows(
     ignore_unknown: bool = False,
     notes: Notes = "internal_description",
     sheet: str | None = None,
+    blanks: Blanks = "keep",
+    strict: bool = False,
+    ignore_embargo: bool = False,
+    today: date | None = None,
 ) -> RowSource:
     """Open a file of rows for a load: text, or a sheet of a workbook.
 
@@ -170,33 +174,48 @@ def read_rows(
     :param ignore_unknown: read over columns that the native CSV does not know
     :param notes: which field takes the notes of a KBART list, if any
     :param sheet: the name of a workbook's sheet; by default the first that is not hidden
+    :param blanks: ``keep`` leaves alone what a blank cell stands for (its row says what stays), ``clear`` empties it
+    :param strict: refuse a KBART line for anything uncertain in it, instead of loading what is sure with a warning
+    :param ignore_embargo: load titles of a KBART list whose embargo no portfolio can hold (days, two walls) without it
+    :param today: the day by which a KBART list's dates of access are judged; by default the day of reading
     :raises InputError: where the file is not of that format, or of none that is known
     """
-    file = inspect(Path(path), sheet=sheet)
-    name, reason = _recognise(file, format)
+    file, name, reason = _recognise(headers(Path(path), sheet=sheet), format)
     if mms_map is not None and name != "kbart":
         raise InputError(f"{file.path} names its records itself; a map of MMS ids is for KBART.")
     options = Options(
-        mms_map=MmsMap.read(Path(mms_map)) if mms_map is not None else None,
+        kbart=kbart.Reading(
+            mms_map=MmsMap.read(Path(mms_map)) if mms_map is not None else None,
+            notes=notes,
+            strict=strict,
+            clears=blanks == "clear",
+            ignore_embargo=ignore_embargo,
+            today=today or date.today(),  # noqa: DTZ011 - the day where the list is read
+        ),
         ignore_unknown=ignore_unknown,
-        notes=notes,
+        clears=blanks == "clear",
     )
     FORMATS[name].read(file, options)  # checks the rest of the header now, not at the first row
     return RowSource(file.path, name, reason, file, options)
 
 
-def _recognise(file: Table, asked: str) -> tuple[str, str]:
+def _recognise(candidates: Iterator[Table], asked: str) -> tuple[Table, str, str]:
+    """The file under the first row that is the header of a format, with its name and why."""
     if asked not in ("auto", *FORMATS):
         raise InputError(f"{shown(asked)} is no format; known are auto, {', '.join(FORMATS)}.")
-    candidates = FORMATS if asked == "auto" else {asked: FORMATS[asked]}
-    for name, known in candidates.items():
-        if columns := known.fits(file):
-            how = "As asked" if asked == name else f"Taken for {name}"
-            return name, f"{how}: the header names {', '.join(columns)}."
-    looked_for = "; ".join(f"for {name}: {known.wants}" for name, known in candidates.items())
-    found = shown(", ".join(file.header))
+    formats = FORMATS if asked == "auto" else {asked: FORMATS[asked]}
+    first = None
+    for file in candidates:
+        first = first or file
+        for name, known in formats.items():
+            if columns := known.fits(file):
+                how = "As asked" if asked == name else f"Taken for {name}"
+                return file, name, f"{how}: the header names {', '.join(columns)}."
+    assert first is not None  # noqa: S101 - a file without any row was refused
+    looked_for = "; ".join(f"for {name}: {known.wants}" for name, known in formats.items())
+    found = shown(", ".join(first.header))
     raise InputError(
-        f"{file.path} has no header that fits. Looked {looked_for}. Found in line {file.header_line}: {found}.",
+        f"{first.path} has no header that fits. Looked {looked_for}. Found in line {first.header_line}: {found}.",
         advice="Nothing was sent; correct the file, or name its --format or --sheet.",
     )
 

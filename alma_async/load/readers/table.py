@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
 
@@ -10,16 +11,17 @@ from alma_async.load.readers.text import TextFile
 from alma_async.load.readers.workbook import Sheet
 from alma_async.load.rows import InputError
 
-__all__ = ["Table", "inspect"]
+__all__ = ["Table", "headers"]
 
 Table: TypeAlias = TextFile | Sheet
 
 
-def inspect(path: Path, *, sheet: str | None = None) -> Table:
-    """Open the file as what its first bytes say it is."""
+def headers(path: Path, *, sheet: str | None = None) -> Iterator[Table]:
+    """The file, opened as what its first bytes say it is, under each row that may be its header, the likeliest first."""
     kind = kind_of(path)
     if kind != "text":
-        return Sheet.inspect(path, kind=kind, name=sheet)
-    if sheet is not None:
+        yield from Sheet.headers(path, kind=kind, name=sheet)
+    elif sheet is not None:
         raise InputError(f"{path} is no workbook and has no sheets.")
-    return TextFile.inspect(path)
+    else:
+        yield from TextFile.headers(path)

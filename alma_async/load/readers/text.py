@@ -1,8 +1,12 @@
 """A text file as numbered records under a header, whatever its encoding, line ends and quoting.
 
-Decides what a line is, what a cell is, and which records are no rows at all (blank) or damaged (ragged, broken quoting). What a
-cell means is left to the readers. The habits catered for are those found in published title lists: byte order marks, cp1252, line
-ends of CR alone, trailing delimiters, blank rows at the end.
+Decides what a line is, what a cell is, and which records are no rows at all (blank) or damaged (shifted, cut off, broken quoting).
+What a cell means is left to the readers. The habits catered for are those found in published title lists: byte order marks, lines
+of cp1252 among lines of UTF-8, line ends of CR alone, trailing delimiters, trailing blank cells that were left out, blank rows at
+the end, the guards that keep a spreadsheet from reading a text as a number.
+
+A row with fewer cells than the header lacks its last ones, unless a cell whose kind can be seen (a URL, "fulltext", "serial")
+stands in the place of another: then a delimiter is missing further in front, and the row is refused.
 
 A quote too many makes one cell of all rows up to the next quote, and that may fit. Such a row is known by its lines: more than one
 is a row by itself, with a cell for each column and what can be an id where one belongs. So a note may have any number of lines, and
@@ -14,7 +18,7 @@ from __future__ import annotations
 import codecs
 import csv
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple, TextIO
@@ -24,12 +28,32 @@ import attrs
 from alma_async.load.readers.files import kind_of, readable
 from alma_async.load.rows import BadRow, InputError, Problem
 
-__all__ = ["Layout", "Record", "Records", "Skipped", "TextFile", "plain_records", "quoted_records", "shown"]
+__all__ = [
+    "Layout",
+    "Record",
+    "Records",
+    "Seen",
+    "Skipped",
+    "Tally",
+    "TextFile",
+    "clean",
+    "plain_records",
+    "quoted_records",
+    "shown",
+]
 
 _LIKE_AN_ID: Final = re.compile(
     r"[0-9]\S*"
 )  # also one that a spreadsheet spoilt: that row is refused, not lost
 _NOT_UTF8: Final = re.compile("[\udc80-\udcff]")
+_GUARDED: Final = re.compile(r'="{1,2}([^"]*)"{1,2}')
+# Zero-width and directional marks, the byte order mark, and the end-of-file mark of DOS: nothing of a text, at either end of it.
+_UNSEEN: Final = (
+    "\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff\x1a"
+)
+_DELIMITERS: Final = "\t,;|"
+_TITLE_LINES: Final = 20  # how far down a header is looked for under a preamble
+_MOST_LINES: Final = 50  # of one cell, where a list is not CSV
 _SHOWN: Final = 200
 
 
@@ -56,14 +80,29 @@ Records = Iterator[Record | BadRow | None]
 class Layout:
     """What a format knows of its columns before it reads them.
 
-    ``quoted`` is how text is split. The rest is for workbooks, whose cells have types: which columns are ``read``, which of them
-    hold ``ids`` (a number may have lost digits) and which ``dates`` (anywhere else a date was something else once).
+    ``quoted`` is how text is split, unless no tab separates it. ``seen`` are columns by whose cells a shifted row is known.
+    The rest is for workbooks, whose cells have types: which columns are ``read``, which of them hold ``ids`` (a number may
+    have lost digits) and which ``dates`` (anywhere else a date was something else once).
     """
 
     quoted: bool
     read: frozenset[str]
     ids: frozenset[str]
     dates: frozenset[str]
+    seen: tuple[Seen, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Seen:
+    """A column whose cells are known by their look, and the columns beside it in which such a cell is out of place.
+
+    ``surely``: one such cell proves the row shifted, whatever stands in the column itself.
+    """
+
+    column: str
+    fits: Callable[[str], object]
+    beside: tuple[str, ...]
+    surely: bool = False
 
 
 def shown(text: str) -> str:
@@ -72,6 +111,36 @@ def shown(text: str) -> str:
         return text
     safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:_SHOWN])
     return safe if len(safe) <= _SHOWN else safe[: _SHOWN - 1] + "…"
+
+
+def clean(cell: str) -> str:
+    """The cell without blanks and unseen marks around it, and without the guard that keeps it a text (``="0012-3456"``)."""
+    cell = cell.strip().strip(_UNSEEN).strip()
+    found = _GUARDED.fullmatch(cell) if cell.startswith("=") else None
+    return found[1].strip() if found else cell
+
+
+class Tally:
+    """What reading has shown: each remark once, with the lines that it is true of."""
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self._found: dict[str, list[int]] = {}
+
+    def add(self, remark: str, line: int) -> None:
+        """One line more."""
+        first = self._found.setdefault(remark, [0])
+        first[0] += 1
+        if len(first) <= _NAMED:
+            first.append(line)
+
+    def __iter__(self) -> Iterator[str]:
+        for remark, (count, *lines) in self._found.items():
+            more = f" and {count - len(lines):,} more" if count > len(lines) else ""
+            yield f"line{'s' * (count > 1)} {', '.join(map(str, lines))}{more}: {remark}"
+
+
+_NAMED: Final = 20  # lines of one remark
 
 
 @attrs.frozen(kw_only=True)
@@ -84,62 +153,93 @@ class TextFile:
     header: tuple[str, ...]
     header_line: int
     warnings: tuple[str, ...] = ()
+    tally: Tally = attrs.field(factory=Tally, eq=False)
 
     @classmethod
     def inspect(cls, path: Path) -> TextFile:
-        """Read the file once for its encoding, and its first line that is not blank as the header."""
+        """Take the first line that is not blank as the header."""
+        return next(cls.headers(path))
+
+    @classmethod
+    def headers(cls, path: Path) -> Iterator[TextFile]:
+        """The file under each line that may be its header: the first that is not blank, and those below it."""
         if (kind := kind_of(path)) != "text":
             raise InputError(f"{path} is a workbook (.{kind}), where text is wanted.")
         with readable(path):
-            encoding, warnings = _encoding(path)
-            number, line = _header(path, encoding)
-        delimiter = max(",;\t", key=line.count)
-        return cls(
-            path=path,
-            encoding=encoding,
-            delimiter=delimiter,
-            header=_names(line, delimiter),
-            header_line=number,
-            warnings=warnings,
-        )
+            encoding = _encoding(path)
+            lines = [(n, line) for n, line in _first_lines(path, encoding) if line.strip(_BLANK)]
+        if not lines:
+            raise InputError(f"{path} is empty: there is no header.")
+        for number, line in lines:
+            delimiter = max(_DELIMITERS, key=line.count)
+            first = lines[0][0]
+            above = f"the header was found in line {number}; what stands above it is not read"
+            yield cls(
+                path=path,
+                encoding=encoding,
+                delimiter=delimiter,
+                header=_names(line, delimiter),
+                header_line=number,
+                warnings=(above,) if number > first else (),
+            )
 
     def lines(self, *, after: int) -> Iterator[str]:
         """The lines after that number, each with its own end."""
+        for _, line in self.numbered(after=after, odd=set()):
+            yield line
+
+    def numbered(self, *, after: int, odd: set[int]) -> Iterator[tuple[int, str]]:
+        """The same with their numbers; those of lines that are not UTF-8, and were read as cp1252, are put into ``odd``."""
         with readable(self.path), _opened(self.path, self.encoding) as stream:
-            yield from islice(stream, after, None)
+            for number, line in enumerate(islice(stream, after, None), after + 1):
+                if line.isascii() or not _NOT_UTF8.search(line):
+                    yield number, line
+                else:
+                    odd.add(number)
+                    yield number, _NOT_UTF8.sub(_cp1252, line)
 
     def records(self, layout: Layout) -> Records:
         """The rows under the header."""
-        return quoted_records(self, ids=layout.ids) if layout.quoted else plain_records(self)
+        if layout.quoted or self.delimiter != "\t":
+            return quoted_records(self, layout)
+        return plain_records(self, layout)
 
 
-def _opened(path: Path, encoding: str, errors: str = "replace") -> TextIO:
+_BLANK: Final = "".join(_DELIMITERS) + " \r\n\xa0" + _UNSEEN
+
+
+def _cp1252(found: re.Match[str]) -> str:
+    """The byte that is not UTF-8, by the code page of Western European Windows; what is UTF-8 beside it stays."""
+    return bytes([ord(found[0]) - 0xDC00]).decode("cp1252", "replace")
+
+
+def _opened(path: Path, encoding: str) -> TextIO:
     # newline="" splits at CR, LF and CRLF alike and keeps them, as the csv module wants.
+    errors = "surrogateescape" if encoding == "utf-8-sig" else "replace"
     return path.open(encoding=encoding, errors=errors, newline="")
 
 
-def _encoding(path: Path) -> tuple[str, tuple[str, ...]]:
+def _encoding(path: Path) -> str:
     with path.open("rb") as raw:
         start = raw.read(2)
-    if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        return "utf-16", ()
-    with _opened(path, "utf-8", "surrogateescape") as stream:
-        for number, line in enumerate(stream, 1):
-            if not line.isascii() and _NOT_UTF8.search(line):
-                return "cp1252", (f"line {number} is not UTF-8; the file was read as Windows-1252 (cp1252)",)
-    return "utf-8-sig", ()
+    return "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
 
 
-def _header(path: Path, encoding: str) -> tuple[int, str]:
+def _first_lines(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
     with _opened(path, encoding) as stream:
+        number, left = 0, _TITLE_LINES
         for number, line in enumerate(stream, 1):
-            if line.strip("\t,; \r\n"):
-                return number, line
-    raise InputError(f"{path} is empty: there is no header.")
+            left -= bool(line.strip(_BLANK))
+            yield number, line
+            if not left:
+                return
 
 
 def _names(line: str, delimiter: str) -> tuple[str, ...]:
-    return tuple(unquoted(cell).casefold() for cell in line.rstrip(delimiter + " \r\n").split(delimiter))
+    line = line.rstrip(delimiter + " \r\n")
+    quoted = delimiter != "\t" and '"' in line
+    cells = next(csv.reader([line], delimiter=delimiter)) if quoted else map(unquoted, line.split(delimiter))
+    return tuple(clean(cell).casefold() for cell in cells)
 
 
 def unquoted(cell: str) -> str:
@@ -152,22 +252,64 @@ def unquoted(cell: str) -> str:
     return cell if '"' in inner.replace('""', "") else inner.replace('""', '"').strip()
 
 
-def plain_records(file: TextFile) -> Records:
+def _cleaned(cell: str) -> str:
+    return clean(unquoted(cell))
+
+
+def plain_records(file: TextFile, layout: Layout) -> Records:
     """One record per line, split without CSV quoting, as KBART is written."""
-    for number, line in enumerate(file.lines(after=file.header_line), file.header_line + 1):
-        clean = unquoted if '"' in line else str.strip
-        cells = list(map(clean, line.split(file.delimiter)))
-        yield _record(file, (number,), cells) if any(cells) else None
+    shape, odd = _Shape(file, layout), set[int]()
+    for numbers, line in _joined(file, odd):
+        clean_cell = str.strip if line.isascii() and '"' not in line and "\x1a" not in line else _cleaned
+        cells = list(map(clean_cell, line.split(file.delimiter)))
+        if not any(cells):
+            yield None
+            continue
+        warnings = _odd(odd) if odd else ()
+        yield shape.record(numbers, cells, warnings, ended=line[-1] in "\r\n")
 
 
-def quoted_records(file: TextFile, *, ids: Iterable[str]) -> Records:
-    """Records of a CSV file (RFC 4180), where a quoted cell may go over several lines. ``ids`` are the columns that hold ids."""
-    places = [place for place, name in enumerate(file.header) if name in ids]
-    reader = csv.reader(file.lines(after=file.header_line), delimiter=file.delimiter, strict=True)
+def _joined(file: TextFile, odd: set[int]) -> Iterator[tuple[tuple[int, ...], str]]:
+    """The lines, those of one quoted cell together: a spreadsheet writes them so, and a row that ends in an open quote is short."""
+    lines = file.numbered(after=file.header_line, odd=odd)
+    width, delimiter = len(file.header), file.delimiter
+    for number, line in lines:
+        if '"' not in line or not _opens(line, delimiter, width):
+            yield (number,), line
+            continue
+        taken = [(number, line)]
+        for more in islice(lines, _MOST_LINES):
+            taken.append(more)
+            if more[1].count('"') % 2 or more[1].count(delimiter) + 1 >= width:
+                break
+        whole = "".join(text for _, text in taken)
+        if taken[-1][1].count('"') % 2 and whole.count(delimiter) < width:
+            yield tuple(n for n, _ in taken), whole
+        else:
+            yield from (((n,), text) for n, text in taken)
+
+
+def _opens(line: str, delimiter: str, width: int) -> bool:
+    """Whether the last cell of a line begins with a quote that is not closed in it."""
+    last = line.rpartition(delimiter)[2].strip()
+    return last.startswith('"') and last.count('"') % 2 == 1 and line.count(delimiter) < width
+
+
+def _odd(odd: set[int]) -> tuple[str, ...]:
+    odd.clear()
+    return ("holds what is not UTF-8, read as Windows-1252 (cp1252)",)
+
+
+def quoted_records(file: TextFile, layout: Layout) -> Records:
+    """Records of a CSV file (RFC 4180), where a quoted cell may go over several lines."""
+    places = [place for place, name in enumerate(file.header) if name in layout.ids]
+    shape, odd = _Shape(file, layout), set[int]()
+    lines_read = (line for _, line in file.numbered(after=file.header_line, odd=odd))
+    reader = csv.reader(lines_read, delimiter=file.delimiter, strict=True)
     read = 0
     while True:
         try:
-            cells = list(map(str.strip, next(reader, ())))
+            cells = list(map(clean, next(reader, ())))
             broken = None
         except csv.Error as error:
             broken = error
@@ -175,13 +317,14 @@ def quoted_records(file: TextFile, *, ids: Iterable[str]) -> Records:
             return
         lines = tuple(range(file.header_line + read + 1, file.header_line + reader.line_num + 1))
         read = reader.line_num
+        warnings = _odd(odd) if odd else ()
         if broken:
             # The csv module goes on with the line after.
             yield _refused(lines, f"has broken quoting ({shown(str(broken))}): {_QUOTING}")
         elif len(lines) > 1 and _swallowed(file, cells, places):
             yield _refused(lines, f"has taken whole rows into a cell: {_QUOTING}")
         else:
-            yield _record(file, lines, cells) if any(cells) else None
+            yield shape.record(lines, cells, warnings, ended=True) if any(cells) else None
 
 
 _QUOTING: Final = "a quoted cell must be closed, and quotes inside it doubled"
@@ -201,13 +344,71 @@ def _refused(lines: tuple[int, ...], reason: str, text: str = "", title: str | N
     return BadRow(line=lines[0], lines=lines, problems=(Problem(lines[0], "", reason, text),), title=title)
 
 
-def _record(file: TextFile, lines: tuple[int, ...], cells: list[str]) -> Record | BadRow:
-    width = len(file.header)
-    while len(cells) > width and not cells[-1]:
-        cells.pop()
-    if len(cells) == width:
-        return Record(lines, dict(zip(file.header, cells, strict=True)))
-    reason = (
-        f"has {len(cells)} cells under a header of {width}: a missing or surplus delimiter shifts the row"
-    )
-    return _refused(lines, reason, shown(file.delimiter.join(cells)), shown(cells[0]) or None)
+class _Shape:
+    """Whether the cells of a row stand under their header."""
+
+    def __init__(self, file: TextFile, layout: Layout) -> None:
+        """Where the columns are that are known by their look."""
+        self._file, self._width, self._narrowest = file, len(file.header), len(file.header) + 1
+        places = {name: place for place, name in enumerate(file.header)}
+        self._seen = [
+            (
+                places[one.column],
+                one.fits,
+                [places[name] for name in one.beside if name in places],
+                one.surely,
+            )
+            for one in layout.seen
+            if one.column in places
+        ]
+        self._last = max((place for place, *_ in self._seen), default=-1)
+
+    def record(
+        self, lines: tuple[int, ...], cells: list[str], warnings: tuple[str, ...], *, ended: bool
+    ) -> Record | BadRow:
+        """The row, its missing last cells blank; or refused. ``ended``: whether a line end follows, so that nothing is cut off."""
+        width, file = self._width, self._file
+        while len(cells) > width and not cells[-1]:
+            cells.pop()
+        found = len(cells)
+        if self._seen and self._is_shifted(cells):
+            return self._bad(lines, cells, "a missing or surplus delimiter shifts the row")
+        if found > width and not self._sits(cells):
+            return self._bad(lines, cells, "a missing or surplus delimiter shifts the row")
+        if found < width:
+            if not ended and found < self._narrowest <= width:
+                return self._bad(
+                    lines, cells, "it is the last and does not end: the file seems to be cut off"
+                )
+            file.tally.add(
+                "has fewer cells than the header; those missing at the end are taken for blank", lines[0]
+            )
+            cells += [""] * (width - found)
+        elif found > width:
+            file.tally.add("has more cells than the header; those beyond it are not read", lines[0])
+        self._narrowest = min(self._narrowest, found)
+        return Record(lines, dict(zip(file.header, cells, strict=False)), (), warnings)
+
+    def _bad(self, lines: tuple[int, ...], cells: list[str], why: str) -> BadRow:
+        text = shown(self._file.delimiter.join(cells))
+        reason = f"has {len(cells)} cells under a header of {self._width}: {why}"
+        return _refused(lines, reason, text, shown(cells[0]) or None)
+
+    def _is_shifted(self, cells: list[str]) -> bool:
+        """Whether cells stand out of place: one proves it in a row that has not a cell for each column, or a URL; else two."""
+        there, found = len(cells), 0
+        for place, fits, beside, surely in self._seen:
+            own = cells[place] if place < there else ""
+            if own and fits(own):
+                continue
+            if any(near < there and cells[near] and fits(cells[near]) for near in beside):
+                if surely or there != self._width:
+                    return True
+                found += 1
+        return found > 1
+
+    def _sits(self, cells: list[str]) -> bool:
+        """Whether the last column that is known by its look holds what it should."""
+        return any(
+            place == self._last and cells[place] and fits(cells[place]) for place, fits, *_ in self._seen
+        )

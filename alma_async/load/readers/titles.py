@@ -1,20 +1,21 @@
 """Which KBART lines are one title, and what they say together.
 
-Decides by values alone. Lines are one title when they agree in their normalised identifiers and in title_id or URL, wherever they
-stand in the file: title_id alone is no key, since published lists give predecessors the id and URL of their successor. Lines that
-contradict each other are refused for a person to review; nothing is chosen for them.
+Decides by values alone, wherever the lines stand in the file. Lines are one title when they agree in their normalised identifiers
+and in title_id or URL: title_id alone is no key, since published lists give predecessors the id and URL of their successor. Lines
+that name one record and one URL end at one portfolio, whatever their identifiers, and are one statement too. Lines that contradict
+each other are refused for a person to review; nothing is chosen for them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Literal, TypeVar
+from typing import Final, Literal, TypeVar
 
 import attrs
 
 from alma_async.load.readers.text import shown
-from alma_async.load.rows import BadRow, Coverage, Embargo, Problem, Row
+from alma_async.load.rows import CLEAR, BadRow, Coverage, Embargo, Problem, Row
 
 __all__ = ["Part", "one_row", "parted"]
 
@@ -26,15 +27,18 @@ class Part:
     """What one line says."""
 
     line: int
+    lines: tuple[int, ...] = ()
     title: str | None
     identity: tuple[str, ...]
     title_id: str
     url: str | None
     free: bool
     material: str | None
+    availability: str | None = None
     coverage: Coverage | None
     embargo: Embargo | None
     notes: str | None
+    blank: frozenset[str] = frozenset()
     mms_ids: frozenset[str]
     identifiers: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -49,7 +53,8 @@ class Part:
     def keys(self) -> tuple[tuple[object, ...], ...]:
         """What another line must share one of to be of the same title."""
         ids = (("title_id", self.title_id), ("title_url", self.url))
-        return tuple((self.identity, name, text) for name, text in ids if text) or ((self.identity,),)
+        names = tuple((self.identity, name, text) for name, text in ids if text) or ((self.identity,),)
+        return (*names, (*self.mms_ids, self.url or "")) if len(self.mms_ids) == 1 else names
 
 
 def parted(parts: Iterable[Part]) -> list[list[Part]]:
@@ -57,7 +62,7 @@ def parted(parts: Iterable[Part]) -> list[list[Part]]:
     titles: dict[tuple[object, ...], list[Part]] = {}
     for part in parts:
         # One line may tie together two titles that looked apart: the one by its title_id, the other by its URL.
-        tied = [titles[key] for key in part.keys if key in titles]
+        tied = list({id(found := titles[key]): found for key in part.keys if key in titles}.values())
         title = max(tied, key=len, default=[])
         for other in tied:
             if other is not title:
@@ -75,28 +80,69 @@ def one_row(
     *,
     notes: Literal["internal_description", "public_note"] | None,
     matched: bool = False,
+    clears: bool = False,
 ) -> Row | BadRow:
-    """The title as a row, or all that speaks against it. ``matched``: identifiers suffice to name its record."""
-    first, lines = parts[0], tuple(part.line for part in parts)
+    """The title as a row, or all that speaks against it. ``matched``: identifiers suffice to name its record. ``clears``: what all
+    lines leave blank is to be emptied.
+    """
+    first, lines = parts[0], tuple(n for part in parts for n in part.lines or (part.line,))
+    identifiers = tuple(sorted({name for part in parts for name in part.identifiers}))
     problems = list(chain.from_iterable(part.problems for part in parts))
     if len(parts) > 1:
         problems += (*_contradictions(parts), *_mixed_access(parts))
     mms_ids = sorted(frozenset[str]().union(*(part.mms_ids for part in parts)))
-    if len(mms_ids) > 1 or not (mms_ids or (matched and first.identifiers)):
+    if len(mms_ids) > 1 or not (mms_ids or (matched and identifiers)):
         problems.append(_not_one_record(parts, mms_ids, matched=matched))
     if problems:
-        return BadRow(line=first.line, lines=lines, problems=tuple(problems), title=first.title)
-    coverage = _different(parts, lambda part: part.coverage)
-    return Row(
+        return BadRow(
+            line=first.line,
+            lines=lines,
+            problems=tuple(problems),
+            title=first.title,
+            identifiers=identifiers,
+            warnings=tuple(_warnings(parts)),
+        )
+    parts = sorted(parts, key=_place) if len(parts) > 1 else parts
+    row = Row(
         line=first.line,
         lines=lines,
         mms_id=mms_ids[0] if mms_ids else None,
-        identifiers=first.identifiers,
-        title=first.title,
+        identifiers=identifiers,
+        title=parts[-1].title,
         values=_values(parts, notes),
-        coverage=tuple(coverage) or None,
+        coverage=tuple(_different(parts, lambda part: part.coverage)) or None,
         embargo=first.embargo,
+        blank=_blank(parts, notes),
         warnings=tuple(_warnings(parts)),
+    )
+    row = attrs.evolve(row, warnings=(*row.warnings, _EMPTY)) if row.says_nothing else row
+    return _cleared(row) if clears else row
+
+
+_EMPTY: Final = "says nothing of its portfolio: where there is none, an empty one is made"
+
+
+def _place(part: Part) -> tuple[object, ...]:
+    """Where a line stands among those of its title by what it says, not by its place in the file."""
+    return (part.range.begins, _last(part.range), repr(part.range), part.notes or "", part.title or "")
+
+
+def _blank(parts: Sequence[Part], notes: str | None) -> tuple[str, ...]:
+    names = frozenset.intersection(*(part.blank for part in parts))
+    if "notes" in names:
+        names = (names - {"notes"}) | ({notes} if notes else frozenset())
+    return tuple(sorted(names))
+
+
+def _cleared(row: Row) -> Row:
+    """The row with what it leaves blank to be emptied."""
+    values = {name: CLEAR for name in row.blank if name not in ("coverage", "embargo")}
+    return attrs.evolve(
+        row,
+        values={**row.values, **values},
+        coverage=CLEAR if "coverage" in row.blank else row.coverage,
+        embargo=CLEAR if "embargo" in row.blank else row.embargo,
+        blank=(),
     )
 
 
@@ -104,6 +150,7 @@ def _values(parts: Sequence[Part], notes: str | None) -> dict[str, str]:
     said = {
         "url": _different(parts, lambda part: part.url),
         "material_type": _different(parts, lambda part: part.material),
+        "availability": _different(parts, lambda part: part.availability),
     }
     if notes:
         said[notes] = ["; ".join(_different(parts, lambda part: part.notes))]
@@ -120,6 +167,7 @@ def _contradictions(parts: Sequence[Part]) -> Iterator[Problem]:
         for column, one, other in (
             ("title_url", first.url, part.url),
             ("publication_type", first.material, part.material),
+            ("status", first.availability or "active", part.availability or "active"),
             # No embargo beside an embargo counts: a moving wall would hide the line that has none.
             ("embargo_info", first.embargo or "none", part.embargo or "none"),
         ):

@@ -16,9 +16,8 @@ from typing import Final, Literal
 import attrs
 
 from alma_async.load.readers import child
-from alma_async.load.readers.identifiers import isbn
 from alma_async.load.readers.sheets import Cell, Entry, Odd, SheetRow
-from alma_async.load.readers.text import Layout, Record, Records, shown
+from alma_async.load.readers.text import Layout, Record, Records, Tally, clean, shown
 from alma_async.load.rows import InputError, Problem
 
 __all__ = ["Sheet"]
@@ -26,6 +25,9 @@ __all__ = ["Sheet"]
 _TITLE_ROWS: Final = 20  # how far down a header is looked for under a report's title
 
 _MOST_NAMES: Final = 20  # of sheets, in a message
+_WHOLE: Final = (
+    15  # digits that a number keeps; of an ISSN or ISBN its check digit then tells whether it lacks zeros
+)
 
 HIDDEN: Final = "stands in a hidden row of the sheet and is read all the same"
 
@@ -40,25 +42,29 @@ class Sheet:
     header: tuple[str, ...]
     header_line: int
     warnings: tuple[str, ...] = ()
+    tally: Tally = attrs.field(factory=Tally, eq=False)
 
     @classmethod
-    def inspect(cls, path: Path, *, kind: Literal["xlsx", "xls"], name: str | None) -> Sheet:
-        """Choose the sheet (by name, or the first that is not hidden) and find its header."""
+    def headers(cls, path: Path, *, kind: Literal["xlsx", "xls"], name: str | None) -> Iterator[Sheet]:
+        """Choose the sheet (by name, or the first that is not hidden), and give it under each row that may be its header."""
         with child.opened(path, kind) as book:
             entries = book.entries
             entry = _chosen(path, entries, name)
-            row, above = _header(book.rows(entry))
-        if row is None:
+            filled = [row for row in islice(book.rows(entry), _TITLE_ROWS) if any(row.cells)]
+        if not filled:
             raise InputError(f"{path} is empty: sheet {shown(entry.name)} has no header.")
-        header = tuple(_name(cell) for cell in row.cells)
-        return cls(
-            path=path,
-            kind=kind,
-            entry=entry,
-            header=header,
-            header_line=row.number,
-            warnings=(*_about_sheet(entries, entry), *_about_header(header, above)),
-        )
+        # A report's title stands in one cell, the header in several.
+        for row in [row for row in filled if sum(map(bool, row.cells)) > 1] or filled[:1]:
+            header = tuple(_name(cell) for cell in row.cells)
+            above = filled[0] if row is not filled[0] else None
+            yield cls(
+                path=path,
+                kind=kind,
+                entry=entry,
+                header=header,
+                header_line=row.number,
+                warnings=(*_about_sheet(entries, entry), *_about_header(header, above)),
+            )
 
     def records(self, layout: Layout) -> Records:
         """The rows under the header."""
@@ -70,6 +76,10 @@ class Sheet:
                 if row.number > last:
                     yield from repeat(None, row.number - last - 1)
                     last = row.number
+                    if any(row.cells[len(self.header) :]):
+                        self.tally.add(
+                            "has more cells than the header; those beyond it are not read", row.number
+                        )
                     yield _record(row, self.header, layout) if any(row.cells) else None
 
 
@@ -90,19 +100,8 @@ def _names(entries: Sequence[Entry]) -> str:
     return ", ".join(shown(entry.name) for entry in entries[:_MOST_NAMES]) + more
 
 
-def _header(rows: Iterator[SheetRow]) -> tuple[SheetRow | None, SheetRow | None]:
-    """The first row with more than one cell, and a title above it; if all have one, the first that is not blank."""
-    first = None
-    for row in islice(rows, _TITLE_ROWS):
-        filled = sum(map(bool, row.cells))
-        if filled > 1:
-            return row, first
-        first = first or (row if filled else None)
-    return first, None
-
-
 def _name(cell: Cell) -> str:
-    return (cell.text if isinstance(cell, Odd) else " ".join(cell.split())).casefold()
+    return (cell.text if isinstance(cell, Odd) else " ".join(clean(cell).split())).casefold()
 
 
 def _about_sheet(entries: Sequence[Entry], entry: Entry) -> Iterator[str]:
@@ -123,7 +122,7 @@ def _record(row: SheetRow, header: Sequence[str], layout: Layout) -> Record:
     problems = []
     for name, cell in zip(header, row.cells, strict=False):
         if isinstance(cell, str):
-            texts[name] = cell
+            texts[name] = clean(cell)
         elif name in layout.read:
             if reason := _spoilt(cell, name, layout):
                 problems.append(Problem(row.number, name, reason, shown(cell.text)))
@@ -140,14 +139,6 @@ def _spoilt(cell: Odd, column: str, layout: Layout) -> str | None:
         return "is a formula whose result is not in the file: open it in Excel, calculate, and save it"
     if cell.kind == "date" and column not in layout.dates:
         return "is a date here, as Excel makes of texts such as 3-4: format the column as text and enter it again"
-    if cell.kind == "number" and column in layout.ids and not _is_isbn(cell.text):
+    if cell.kind == "number" and column in layout.ids and len(cell.text) > _WHOLE:
         return "is a number here: Excel keeps 15 digits and no leading zeros; format the column as text and enter it again"
     return None
-
-
-def _is_isbn(text: str) -> bool:
-    """Whether this is a whole ISBN of thirteen digits, which no number format can have cut."""
-    try:
-        return isbn(text) == text
-    except ValueError:
-        return False

@@ -328,6 +328,8 @@ class _Sheet:
             return Odd("formula", "") if "f" in parts else ""
         if kind == "s":
             return self.strings(int(value))
+        if not value and "f" in parts and kind != "str":
+            return Odd("formula", "")  # as libraries write it that do not calculate
         if kind == "str" or not value:
             return value.strip()
         return self._odd(kind, value, cell.get("s", "0"))

@@ -29,10 +29,13 @@ TIDES = Part(
 LATER = attrs.evolve(TIDES, line=3, coverage=Coverage(from_year="2001"))
 
 keyed = st.builds(
-    lambda identity, title_id, url: attrs.evolve(TIDES, identity=(identity,), title_id=title_id, url=url),
+    lambda identity, title_id, url, mms_ids: attrs.evolve(
+        TIDES, identity=(identity,), title_id=title_id, url=url, mms_ids=frozenset(mms_ids)
+    ),
     st.sampled_from("ab"),
     st.sampled_from(["", "x", "y", "z"]),
     st.sampled_from([None, "https://example.org/x", "https://example.org/y", "https://example.org/z"]),
+    st.sampled_from([(), ("991",), ("992",)]),
 )
 
 
@@ -47,6 +50,7 @@ def reachable(parts: list[Part], start: int) -> set[int]:
                 or (other.url == one.url is not None)
                 or not (one.title_id or one.url or other.title_id or other.url)
             )
+            tied = tied or (other.mms_ids == one.mms_ids != frozenset() and other.url == one.url)
             if tied and place not in found:
                 found.add(place)
                 left.append(place)
@@ -55,7 +59,7 @@ def reachable(parts: list[Part], start: int) -> set[int]:
 
 @given(st.lists(keyed, max_size=12))
 def test_parted(parts: list[Part]) -> None:
-    """Lines are one title exactly when a chain of shared ids or URLs connects them, and no line is lost."""
+    """Lines are one title exactly when a chain of shared ids, URLs or records connects them, and no line is lost."""
     numbered = [attrs.evolve(part, line=line) for line, part in enumerate(parts)]
     found = sorted(tuple(part.line for part in title) for title in parted(numbered))
     assert found == sorted({tuple(sorted(reachable(numbered, line))) for line in range(len(parts))})

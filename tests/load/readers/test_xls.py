@@ -31,7 +31,9 @@ def test_cells(tmp_path: Path) -> None:
 
 def test_rows(tmp_path: Path) -> None:
     """An old workbook gives rows as a new one does, numbered as in the sheet."""
-    path = workbooks.xls(tmp_path / "a.xls", {"S": [["MMS_ID", "title"], [], ["991", "Łąki"], [992.0, "x"]]})
+    path = workbooks.xls(
+        tmp_path / "a.xls", {"S": [["MMS_ID", "title"], [], ["991", "Łąki"], [991000000000001421.0, "x"]]}
+    )
     source = read_rows(path)
     good, bad = source
     assert isinstance(good, Row)

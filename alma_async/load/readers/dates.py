@@ -1,0 +1,158 @@
+"""What a cell of dates says: a year, a month or a day, in the forms that published lists write.
+
+Decides by the cell alone, and by ``day_first`` where a list has shown in which order it writes day and month. The precision is the
+cell's: nothing is made up, and what is uncertain in a cell (which number is the month, a day that does not exist) is left away with
+a remark, so that what is written is true of the line whatever was meant.
+"""
+
+from __future__ import annotations
+
+import re
+from calendar import monthrange
+from collections.abc import Iterable, Iterator
+from datetime import date, timedelta
+from functools import lru_cache
+from itertools import takewhile
+from typing import Final, NamedTuple
+
+__all__ = ["Dated", "day_first", "read"]
+
+
+class Dated(NamedTuple):
+    """Year, month and day as far as they are given, none for the present; and what a person should know of the reading."""
+
+    parts: tuple[str, ...]
+    remark: str = ""
+
+
+_PLAIN: Final = re.compile("[0-9]{4}(-[0-9]{2}(-[0-9]{2})?)?")
+_TIME: Final = re.compile(
+    r"(?<=[0-9])[T ] ?[0-9]{1,2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?( ?[AaPp][Mm])?(Z|[+-][0-9]{2}:?[0-9]{2})?$| and a time$"
+)
+_YEAR_FIRST: Final = re.compile(r"([0-9]{4})([-/. ])([0-9]{1,2})(?:\2([0-9]{1,2}))?\.?")
+_COMPACT: Final = re.compile("([0-9]{4})([0-9]{2})([0-9]{2})?")
+_YEAR_LAST: Final = re.compile(r"(?:([0-9]{1,2})([-/.] ?))?([0-9]{1,2})[-/.] ?([0-9]{4})")
+_NAMED: Final = re.compile(
+    r"(?:([0-9]{1,2})(?:st|nd|rd|th)?[-/. ]{1,2})?([a-z]{3,9})[-/., ]{1,2}(?:([0-9]{1,2})(?:st|nd|rd|th)?,? )?([0-9]{4})"
+)
+_DECIMAL: Final = re.compile("([0-9]{4})(?:[.,]0*)?")
+_ABOUT: Final = re.compile(
+    r"\[?(?:c|ca|circa|©|spring|summer|autumn|fall|winter)?[. ]{0,2}([0-9]{4})[]?]{0,2}"
+)
+_SPAN: Final = re.compile("([0-9]{4})([/-])([0-9]{4})")
+_SERIAL: Final = re.compile(r"([1-6][0-9]{4}|7[0-2][0-9]{3})(?:\.[0-9]+)?")
+_MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_FULL: Final = (
+    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december",
+)  # fmt: skip
+_PRESENT: Final = frozenset(
+    {
+        "present", "to present", "current", "currently", "ongoing", "now", "today", "to date", "open", "continuing", "continues",
+        "aktuell", "heute", "laufend", "bis heute", "présent", "actuel", "presente", "actual", "至今", "现在", "目前",
+    }
+)  # fmt: skip
+_NO_END: Final = 2099  # from here on, a last year stands for none: lists write 9999, 2999, 2099
+_EARLIEST: Final = 1000
+
+
+@lru_cache(4096)
+def read(text: str, *, last: bool = False, day_first: bool | None = None) -> Dated:
+    """What the cell says; ``last``: of the last issue, which may be of the present.
+
+    :raises ValueError: where it is no date, as the rest of a sentence that begins with the cell.
+    """
+    if _PLAIN.fullmatch(text) and "0999" < text[:4] < "2099":
+        return _checked(tuple(text.split("-")))
+    found = text.strip().lstrip("'").strip()
+    if found.casefold() in _PRESENT:
+        if last:
+            return Dated((), f"{found} is read as the present: no last date is written")
+        raise ValueError("is the present, where a beginning is wanted")
+    if years := _SPAN.fullmatch(found):
+        return _span(years, last=last)
+    dated = _read(_TIME.sub("", found), day_first)
+    year = int(dated.parts[0]) if dated.parts else 0
+    if last and year >= _NO_END:
+        return Dated((), f"{text} is read as the present: no last date is written")
+    if year > _NO_END:
+        raise ValueError("is a year that stands for no date")
+    return dated
+
+
+def day_first(texts: Iterable[str]) -> Iterator[bool]:
+    """Whether these cells write the day before the month, of each that shows it."""
+    for text in texts:
+        if (
+            text[2:3] in _BETWEEN
+            and (found := _YEAR_LAST.fullmatch(text))
+            and found[1]
+            and "." not in found[2]
+        ):
+            one, other = int(found[1]), int(found[3])
+            if (one > 12) != (other > 12):
+                yield one > 12
+
+
+_BETWEEN: Final = tuple("-/")  # after two digits, of which one of both must be
+
+
+def _read(text: str, day_first: bool | None) -> Dated:  # one form after the other
+    if found := _YEAR_FIRST.fullmatch(text):
+        return _checked((found[1], found[3], found[4] or ""))
+    if found := _COMPACT.fullmatch(text):
+        if not found[3] and int(found[2]) > 12:
+            raise ValueError(_NONE)
+        return _checked((found[1], found[2], found[3] or ""))
+    if found := _YEAR_LAST.fullmatch(text):
+        return _year_last(found, day_first)
+    if (found := _NAMED.fullmatch(text.casefold())) and (month := _month(found[2])):
+        return _checked((found[4], month, found[1] or found[3] or ""))
+    if found := _SERIAL.fullmatch(text):
+        day = date(1899, 12, 30) + timedelta(days=int(found[1]))
+        return Dated(tuple(str(day).split("-")), f"{text} is read as a day number of Excel, {day}")
+    if found := _DECIMAL.fullmatch(text):
+        return _checked((found[1],))
+    if found := _ABOUT.fullmatch(text.casefold()):
+        return _checked((found[1],), f"{text} is read as {found[1]}")
+    raise ValueError(_NONE)
+
+
+_NONE: Final = "is no date such as 2012, 2012-03 or 2012-03-31"
+
+
+def _year_last(found: re.Match[str], day_first: bool | None) -> Dated:
+    first, separator, second, year = found.groups()
+    if first is None:
+        return _checked((year, second))
+    one, other = int(first), int(second)
+    if "." in separator or one > 12 or one == other or (day_first and other <= 12):
+        return _checked((year, second, first))
+    if other > 12 or day_first is False:
+        return _checked((year, first, second))
+    return _checked(
+        (year,), f"{found[0]} may begin with the day or with the month: the year alone is written"
+    )
+
+
+def _span(found: re.Match[str], *, last: bool) -> Dated:
+    """2001/2002: the year of a volume, which begins in the one and ends in the other."""
+    if found[2] == "-" or int(found[1]) + 1 != int(found[3]):
+        raise ValueError("is a span of years; one date is wanted")
+    year = found[3] if last else found[1]
+    return Dated((year,), f"{found[0]} is read as {year}")
+
+
+def _month(name: str) -> str:
+    place = next((n for n, full in enumerate(_FULL, 1) if name in (full, full[:3], full[:4])), 0)
+    return f"{place:02}" if place else ""
+
+
+def _checked(parts: tuple[str, ...], remark: str = "") -> Dated:
+    """The parts as far as they are there, 00 being none; a day that its month does not have is left away."""
+    given = tuple(takewhile(lambda part: part.strip("0"), (part.zfill(2) for part in parts)))
+    year, month, day = (int(part) for part in (*given, "1", "1", "1")[:3]) if given else (_EARLIEST, 1, 1)
+    if year < _EARLIEST or month > 12 or day > 31:
+        raise ValueError("is a date that does not exist")
+    if len(given) == 3 and day > monthrange(year, month)[1]:
+        return Dated(given[:2], f"{'-'.join(given)} does not exist: the month alone is written")
+    return Dated(given, remark)
