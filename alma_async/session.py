@@ -20,12 +20,24 @@ from alma_async.clock import Clock
 from alma_async.errors import DeadlineExceeded, NotSent, QuotaExhausted
 from alma_async.governance import retry
 from alma_async.governance.governor import Governor, Permit
-from alma_async.settings import Priority, RetryPolicy, Timeouts
+from alma_async.settings import (
+    FLAG,
+    LANGUAGE,
+    POSITIVE,
+    PRIORITY,
+    RETRY,
+    Check,
+    Priority,
+    RetryPolicy,
+    Timeouts,
+    priority_of,
+)
 from alma_async.telemetry.events import contained
 from alma_async.transport import Transport
 from alma_async.wire.dialect import Dialect, Login
 from alma_async.wire.messages import Gate, Request, Response, Safety
 from alma_async.wire.outcome import Done, Failed, Outcome, OutcomeClass, Reason, error_of, unanswered
+from alma_async.wire.reading import without
 
 __all__ = ["Options", "Session", "Witness"]
 
@@ -40,6 +52,9 @@ class Witness(Protocol):
         """Record what became of the attempt. Called exactly once after each ``intend``; must not wait."""
 
 
+_SECONDS: Final = Check("a positive number of seconds", POSITIVE.allows).or_none()
+
+
 @attrs.frozen(kw_only=True)
 class Options:
     """How calls are made; a client's ``with_options`` changes a copy.
@@ -48,12 +63,12 @@ class Options:
     (None: by kind).
     """
 
-    priority: Priority = Priority.NORMAL
-    timeout: float | None = None
-    deadline: float | None = None
-    retry: RetryPolicy = attrs.field(factory=RetryPolicy)
-    language: str | None = None
-    wait_for_quota: bool = False
+    priority: Priority = attrs.field(default=Priority.NORMAL, converter=priority_of, validator=PRIORITY)
+    timeout: float | None = attrs.field(default=None, validator=_SECONDS)
+    deadline: float | None = attrs.field(default=None, validator=_SECONDS)
+    retry: RetryPolicy = attrs.field(factory=RetryPolicy, validator=RETRY)
+    language: str | None = attrs.field(default=None, validator=LANGUAGE.or_none())
+    wait_for_quota: bool = attrs.field(default=False, validator=FLAG)
     witness: Witness | None = attrs.field(default=None, eq=False)
     on_outcome: Callable[[Outcome], None] | None = attrs.field(
         default=None, eq=False, converter=attrs.converters.optional(contained)
@@ -194,6 +209,7 @@ class Session:
         except QuotaExhausted as error:  # everything was stopped between seat and slot
             return Failed(outcome=OutcomeClass.NOT_SENT, reason=Reason.QUOTA, detail=error.message)
         if isinstance(answer, Response):
+            answer = without(answer, (request.authorise or self._dialect.authorise)())
             outcome = self._dialect.judge(request, answer)
             permit.settle(
                 self._dialect.signals(answer, outcome), latency=answer.elapsed, ok=isinstance(outcome, Done)

@@ -5,28 +5,41 @@ Decides nothing at run time. Numbers that come from Alma say so; what is only in
 
 from __future__ import annotations
 
+import base64
+import math
 import os
 import re
-from collections.abc import Callable, Mapping
+import ssl
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
+from functools import wraps
+from inspect import signature
 from pathlib import Path
-from typing import Any, Final, Literal, NoReturn, TypeAlias, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, Final, Literal, NoReturn, ParamSpec, TypeAlias, TypeVar
+from urllib.parse import SplitResult, quote, urlsplit
 
 import attrs
 
-from alma_async.errors import ConfigurationError
+from alma_async.errors import AlmaError, ConfigurationError
 
 __all__ = [
     "REGIONS",
+    "Check",
     "JobLimits",
     "Limits",
     "Priority",
     "RetryPolicy",
     "Secret",
     "Timeouts",
+    "check_all",
     "from_environment",
+    "one_of",
     "origin_of",
+    "priority_of",
+    "secret_forms",
+    "secretive",
+    "shown",
+    "shown_url",
     "state_dir",
 ]
 
@@ -53,13 +66,101 @@ class Priority(Enum):
     )  # Enum's own is a Python function, and the governor looks a line up for every call
 
 
+P = ParamSpec("P")
+E = TypeVar("E", bound=BaseException)
+R = TypeVar("R")
+
+
+def secretive(function: Callable[P, R]) -> Callable[P, R]:
+    """For what is given secrets: an exception leaves it without the frames that hold them.
+
+    Many programs show a traceback with the values of local variables. Here it begins at a frame that holds nothing.
+    """
+
+    @wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:  # noqa: BLE001 - it is raised again
+            escaped = _quiet(bare(error), function, args, kwargs)
+        del args, kwargs
+        raise escaped
+
+    return guarded
+
+
+_SECRETS: Final = frozenset({"api_key", "key", "token", "password", "secrets", "auth"})
+
+
+def _texts(secret: object) -> Iterable[str]:
+    if isinstance(secret, Secret):
+        return (secret.reveal(),)
+    if callable(headers := getattr(secret, "authorise", None)):
+        return tuple(headers().values())
+    return (secret,) if isinstance(secret, str) else ()
+
+
+def _quiet(error: E, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> E:
+    """The error, the message of which repeats none of the secrets that were given: pasted twice, say."""
+    given = {**dict(zip(signature(function).parameters, args, strict=False)), **kwargs}
+    secrets = [value for name, value in given.items() if name in _SECRETS]
+    texts = [text for one in secrets for text in _texts(one)]
+    if isinstance(error, AlmaError):
+        for form in secret_forms(one for one in texts if one.isprintable()):
+            error.message = error.message.replace(form.decode(), "***")
+        error.args = (error.message,)
+    return error
+
+
+def bare(error: E) -> E:
+    """The exception without the frames that it came through, nor those of what led to it."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
+
+def secret_forms(credential: Iterable[str]) -> list[bytes]:
+    """The secrets in the values of a credential's headers, as they are and as they may be encoded: what is never to be repeated."""
+    secrets = []
+    for value in credential:
+        word = value.rpartition(" ")[2]
+        secrets += [word, *word.split(":")[1:], *_basic(word)]
+    return [form.encode() for secret in secrets if len(secret) >= _SHORTEST for form in _forms(secret)]
+
+
+_SHORTEST: Final = 6  # characters from which a text is told from a chance
+
+
+def _basic(word: str) -> list[str]:
+    """The password of ``Authorization: Basic``."""
+    try:
+        return base64.b64decode(word, validate=True).decode().split(":", 1)[1:]
+    except ValueError:
+        return []
+
+
+def _forms(secret: str) -> set[str]:
+    plain = secret.encode()
+    return {
+        secret,
+        secret.replace("/", "\\/"),
+        quote(secret, safe=""),
+        base64.b64encode(plain).decode().rstrip("="),
+        base64.urlsafe_b64encode(plain).decode().rstrip("="),
+        plain.hex(),
+    }
+
+
 class Secret:
-    """A value that shows itself to nobody but ``reveal()``: not in repr, str, format, pickle or copies."""
+    """A value that shows itself to nobody but ``reveal()``: not in repr, str, format, pickle or copies.
+
+    :raises ConfigurationError: where it is no text, is empty, or holds characters that no header may carry.
+    """
 
     __slots__ = ("__reveal",)
 
+    @secretive
     def __init__(self, value: str) -> None:
-        text = value.strip()
+        text = value.strip() if a(str, "").allows(value) else ""
         if not text or not text.isascii() or not text.isprintable() or " " in text:
             raise ConfigurationError("The key is empty or holds characters that no header may carry.")
         # A closure, not an attribute: walking the object's state finds a function, never the text.
@@ -87,24 +188,122 @@ class Secret:
         return hash(self.reveal())
 
 
-def _positive(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
-    if not value > 0 or value == float("inf"):
-        raise ConfigurationError(f"{attribute.name} must be a positive number, not {value!r}.")
+@attrs.frozen
+class Check:
+    """What an option may be: a test, and the words for it. The one place where a wrong option becomes an error."""
+
+    wanted: str
+    allows: Callable[[Any], bool]
+
+    def __call__(self, _: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+        """As a validator of attrs."""
+        self.of(attribute.name, value)
+
+    def of(self, name: str, value: Any) -> None:
+        """See that the option ``name`` can be this.
+
+        :raises ConfigurationError: naming option, value and what it may be.
+        """
+        try:
+            allowed = self.allows(value)
+        except Exception:  # noqa: BLE001 - a strange object's own doing
+            allowed = False
+        if not allowed:
+            raise ConfigurationError(f"{name} must be {self.wanted}, not {shown(value)}.")
+
+    def or_none(self) -> Check:
+        """The same, or None."""
+        return Check(f"{self.wanted}, or None", lambda value: value is None or self.allows(value))
+
+
+def check_all(checks: Mapping[str, Check], given: Mapping[str, Any]) -> None:
+    """See that each of the options can be what was given for it.
+
+    :raises ConfigurationError: at the first that cannot.
+    """
+    for name, check in checks.items():
+        check.of(name, given[name])
+
+
+def shown(value: Any) -> str:
+    """A value for a message: whatever it is, on one line and short."""
+    if isinstance(value, str):
+        text = shown_url(value) if "//" in value or "?" in value else ascii(value)
+    elif value is None or isinstance(value, (int, float)):
+        text = ascii(value)
+    else:  # what is in it may be a secret, and may be anything
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def one_of(choices: Iterable[str]) -> Check:
+    """One of these texts."""
+    known = tuple(choices)
+    return Check(
+        f"one of {', '.join(map(repr, known))}", lambda value: isinstance(value, str) and value in known
+    )
+
+
+def a(kind: type, words: str) -> Check:
+    """An object of a kind."""
+    return Check(words, lambda value: isinstance(value, kind))
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+POSITIVE: Final = Check("a positive number", lambda value: _number(value) and value > 0)
+WHOLE: Final = Check(
+    "a positive whole number",
+    lambda value: isinstance(value, int) and not isinstance(value, bool) and value > 0,
+)
+NOT_NEGATIVE: Final = Check("a number, 0 or more", lambda value: _number(value) and value >= 0)
+FLAG: Final = a(bool, "True or False")
+TEXT: Final = a(str, "a text")
+CALLABLE: Final = Check("something that can be called", callable)
+LANGUAGE: Final = Check(
+    "a code such as 'en'",
+    lambda value: (
+        isinstance(value, str)
+        and re.fullmatch("[A-Za-z]{2,3}([-_][A-Za-z]{2,4})?", value, re.ASCII) is not None
+    ),
+)
+
+
+def priority_of(value: Any) -> Any:
+    """The priority that a text names; what is none is left for ``PRIORITY`` to refuse."""
+    return next((one for one in Priority if value == one.value), value)
+
+
+SSL: Final = Check(
+    "an SSLContext that checks certificate and host name",
+    lambda value: (
+        isinstance(value, ssl.SSLContext) and value.verify_mode is ssl.CERT_REQUIRED and value.check_hostname
+    ),
+)
+PRIORITY: Final = Check(
+    f"a Priority, or one of {', '.join(repr(one.value) for one in Priority)}",
+    lambda value: isinstance(value, Priority),
+)
 
 
 def _reserve(value: float | str) -> float | str:
-    """``forecast``, a number of calls, or a share such as ``10%`` (kept as text)."""
+    """A number that came as a text is one; other texts in lower case."""
     if isinstance(value, str):
         text = value.strip().lower()
-        if text == "forecast" or re.fullmatch(r"\d{1,2}(\.\d+)?%", text, re.ASCII):
-            return text
-        if re.fullmatch(r"\d{1,12}", text, re.ASCII):
-            return float(text)
-    elif value >= 0:
-        return value
-    raise ConfigurationError(
-        f"A reserve is 'forecast', a number of calls, or a share such as '10%', not {value!r}."
-    )
+        return float(text) if re.fullmatch(r"\d{1,12}", text, re.ASCII) else text
+    return value
+
+
+def _is_reserve(value: Any) -> bool:
+    if isinstance(value, str):
+        return value == "forecast" or re.fullmatch(r"\d{1,2}(\.\d+)?%", value, re.ASCII) is not None
+    return _number(value) and value >= 0
+
+
+_RESERVE: Final = Check("'forecast', a number of calls, or a share such as '10%'", _is_reserve)
+_MARGIN: Final = Check("a share between 0 and 0.5", lambda value: _number(value) and 0 <= value <= 0.5)
 
 
 @attrs.frozen(kw_only=True)
@@ -118,17 +317,15 @@ class Limits:
     everything back; one by itself does so for a fifth of it.
     """
 
-    per_second: float = attrs.field(default=25.0, validator=_positive)
-    reserve: float | str = attrs.field(default="forecast", converter=_reserve)
-    pacing: Literal["even", "greedy"] = attrs.field(
-        default="even", validator=attrs.validators.in_(("even", "greedy"))
-    )
+    per_second: float = attrs.field(default=25.0, validator=POSITIVE)
+    reserve: float | str = attrs.field(default="forecast", converter=_reserve, validator=_RESERVE)
+    pacing: Literal["even", "greedy"] = attrs.field(default="even", validator=one_of(("even", "greedy")))
     courtesy: Literal["normal", "polite"] = attrs.field(
-        default="normal", validator=attrs.validators.in_(("normal", "polite"))
+        default="normal", validator=one_of(("normal", "polite"))
     )
-    margin: float = attrs.field(default=0.01, validator=[attrs.validators.ge(0), attrs.validators.le(0.5)])
-    in_flight: int = attrs.field(default=300, validator=_positive)
-    hold: float = attrs.field(default=1.0, validator=_positive)
+    margin: float = attrs.field(default=0.01, validator=_MARGIN)
+    in_flight: int = attrs.field(default=300, validator=WHOLE)
+    hold: float = attrs.field(default=1.0, validator=POSITIVE)
 
 
 @attrs.frozen(kw_only=True)
@@ -138,10 +335,10 @@ class JobLimits:
     ``margin`` (chosen) is for how far Alma's own clock may be from the ``Date`` it tells.
     """
 
-    running: int = attrs.field(default=3, validator=_positive)
-    starts: int = attrs.field(default=5, validator=_positive)
-    window: float = attrs.field(default=3600.0, validator=_positive)
-    margin: float = attrs.field(default=2.0, validator=attrs.validators.ge(0))
+    running: int = attrs.field(default=3, validator=WHOLE)
+    starts: int = attrs.field(default=5, validator=WHOLE)
+    window: float = attrs.field(default=3600.0, validator=POSITIVE)
+    margin: float = attrs.field(default=2.0, validator=NOT_NEGATIVE)
 
     @property
     def span(self) -> float:
@@ -158,10 +355,10 @@ class RetryPolicy:
     ``throttled``.
     """
 
-    attempts: int = attrs.field(default=4, validator=_positive)
-    throttled: int = attrs.field(default=8, validator=_positive)
-    first_wait: float = attrs.field(default=0.5, validator=_positive)
-    longest_wait: float = attrs.field(default=30.0, validator=_positive)
+    attempts: int = attrs.field(default=4, validator=WHOLE)
+    throttled: int = attrs.field(default=8, validator=WHOLE)
+    first_wait: float = attrs.field(default=0.5, validator=POSITIVE)
+    longest_wait: float = attrs.field(default=30.0, validator=POSITIVE)
 
 
 @attrs.frozen(kw_only=True)
@@ -170,47 +367,107 @@ class Timeouts:
     writes.
     """
 
-    connect: float = attrs.field(default=10.0, validator=_positive)
-    read: float = attrs.field(default=60.0, validator=_positive)
-    write: float = attrs.field(default=120.0, validator=_positive)
+    connect: float = attrs.field(default=10.0, validator=POSITIVE)
+    read: float = attrs.field(default=60.0, validator=POSITIVE)
+    write: float = attrs.field(default=120.0, validator=POSITIVE)
 
+
+RETRY: Final = a(RetryPolicy, "RetryPolicy(...)")
+TIMEOUT: Final = Check(
+    "a positive number of seconds, or Timeouts(...)",
+    lambda value: isinstance(value, Timeouts) or POSITIVE.allows(value),
+)
+LABEL: Final = Check(
+    "a label that can be printed", lambda value: isinstance(value, str) and value.isprintable()
+)
+_LIST: Final = "a list, or another collection that is no text"
+CLIENT: Final = {  # what every client takes
+    "budget": Check("a budget", lambda value: callable(value.reserve)).or_none(),
+    "retry": RETRY.or_none(),
+    "session": Check("a ClientSession", lambda value: hasattr(value, "connector")).or_none(),
+    "trace_configs": Check(
+        _LIST, lambda value: isinstance(value, Iterable) and not isinstance(value, (str, bytes))
+    ),
+    "hooks": Check(_LIST, lambda value: isinstance(value, Iterable) and not isinstance(value, (str, bytes))),
+    "ssl_context": SSL.or_none(),
+    "clock": Check("a Clock", lambda value: callable(value.now)).or_none(),
+}
 
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
+# A host as names and addresses are written; no other character ever reaches a resolver or an error of its library.
+_HOST: Final = re.compile(
+    r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\.?|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*", re.ASCII
+)
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - it is read here, since reading it can fail
+    except ValueError:
+        return None
+    return parts
+
+
+def shown_url(url: str) -> str:
+    """A URL or path for a message: without what may be a secret (user, password, query, fragment), and not too long."""
+    plain = re.split(r"[?#]", url, maxsplit=1)[0].strip()
+    before, slashes, rest = plain.rpartition("//")
+    return ascii(f"{before}{slashes}{rest.rpartition('@')[2]}")[:120]
+
+
+@secretive
 def origin_of(base_url: str) -> str:
     """``scheme://host[:port]`` of a base URL, checked: https anywhere, http on loopback only, nothing after the host.
 
     :raises ConfigurationError: for any other scheme, credentials, a path, a query or a fragment.
     """
-    try:
-        parts = urlsplit(base_url.strip().rstrip("/"))
-        port = parts.port
-    except ValueError:
-        raise ConfigurationError(f"The base URL {base_url!r} is not a URL.") from None
-    host = parts.hostname or ""
-    if "@" in parts.netloc or parts.query or parts.fragment or parts.path or not host or not host.isascii():
+    TEXT.of("base_url", base_url)
+    parts = _split(base_url.strip().rstrip("/"))
+    host = parts.hostname or "" if parts else ""
+    if (
+        parts is None
+        or not base_url.strip().isprintable()
+        or "@" in parts.netloc
+        or parts.query
+        or parts.fragment
+        or parts.path
+        or not _HOST.fullmatch(host)
+    ):
         raise ConfigurationError(
-            f"The base URL must be scheme://host[:port] and nothing more, such as https://api.example.org, not {base_url!r}."
+            "The base URL must be scheme://host[:port] and nothing more, such as https://api.example.org, "
+            f"not {shown_url(base_url)}."
         )
+    port = parts.port
     if parts.scheme != "https" and not (parts.scheme == "http" and host in _LOOPBACK):
         raise ConfigurationError(
             "The base URL must begin with https:// (http:// only for this machine itself)."
         )
-    shown = f"[{host}]" if ":" in host else host
+    named = f"[{host}]" if ":" in host else host
     default = {"https": 443, "http": 80}[parts.scheme]
-    return f"{parts.scheme}://{shown}" + (f":{port}" if port not in (None, default) else "")
+    return f"{parts.scheme}://{named}" + (f":{port}" if port not in (None, default) else "")
 
 
+@secretive
 def state_dir(environ: Mapping[str, str] | None = None) -> Path:
     """Where ledger, journals and the machine's budget live: ``ALMA_STATE_DIR``, else the user's state directory."""
     env = os.environ if environ is None else environ
     if named := env.get("ALMA_STATE_DIR"):
-        return Path(named).expanduser()
+        try:
+            return Path(named).expanduser()
+        except RuntimeError:
+            unknown = True
+        if unknown:
+            raise ConfigurationError(
+                f"ALMA_STATE_DIR begins with a user's home that is not known: {shown(named)}."
+            )
     base = env.get("XDG_STATE_HOME")
     return (Path(base) if base else Path.home() / ".local" / "state") / "alma-async"
 
 
+@secretive
 def from_environment(environ: Mapping[str, str], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments for a client as the environment gives them, below those given by hand.
 
@@ -255,6 +512,7 @@ _JOB_LIMITS: Final[_Variables] = {
 }
 
 
+@secretive
 def limits_from(environ: Mapping[str, str]) -> Limits:
     """What the variables say over the defaults.
 
@@ -263,6 +521,7 @@ def limits_from(environ: Mapping[str, str]) -> Limits:
     return _changed(Limits(), _LIMITS, environ)
 
 
+@secretive
 def job_limits_from(environ: Mapping[str, str]) -> JobLimits:
     """The same for the job guard.
 
@@ -277,7 +536,7 @@ def _changed(limits: T, variables: _Variables, environ: Mapping[str, str]) -> T:
             try:
                 limits = attrs.evolve(limits, **{name: read(text)})
             except (ConfigurationError, ValueError):
-                raise ConfigurationError(f"{variable} must be {wanted}, not {text!r}.") from None
+                raise ConfigurationError(f"{variable} must be {wanted}, not {shown(text)}.") from None
     return limits
 
 
@@ -286,11 +545,13 @@ def _key_from(environ: Mapping[str, str]) -> Secret:
         return Secret(text)
     if path := environ.get("ALMA_API_KEY_FILE"):
         try:
-            return Secret(Path(path).read_text(encoding="ascii"))
-        except (OSError, UnicodeDecodeError):
+            return Secret(Path(path).expanduser().read_text(encoding="ascii"))
+        except (OSError, UnicodeDecodeError, ValueError, RuntimeError):
             unreadable = True
-        if unreadable:
-            raise ConfigurationError(f"ALMA_API_KEY_FILE names {path!r}, which cannot be read as a key.")
+        if unreadable:  # what it says is not quoted: it may be the key itself
+            raise ConfigurationError(
+                "ALMA_API_KEY_FILE cannot be read as a key: it must be the path of a file that holds it."
+            )
     raise ConfigurationError(
         "No API key: set ALMA_API_KEY (or ALMA_API_KEY_FILE to the path of a file that holds it)."
     )

@@ -22,7 +22,8 @@ from aiohttp.tracing import Trace
 from yarl import URL
 
 from alma_async.clock import Clock, Limit
-from alma_async.errors import AlmaError
+from alma_async.errors import AlmaError, ConfigurationError
+from alma_async.settings import SSL
 from alma_async.wire.messages import Authorise, Gate, Request, Response, SendFailure
 
 __all__ = ["Transport"]
@@ -211,6 +212,8 @@ class Transport:
 
     def _new_session(self) -> aiohttp.ClientSession:
         lent = self._lent
+        if lent is not None and self._origin.scheme == "https":
+            _must_verify(lent.connector)
         connector = (lent.connector if lent is not None else None) or aiohttp.TCPConnector(
             limit=self._connections,
             keepalive_timeout=KEEP_ALIVE,
@@ -231,6 +234,16 @@ class Transport:
         life, self._life, self._session = self._life, None, None
         if life is not None and self._loop is self._clock.loop():
             await life.aclose()
+
+
+def _must_verify(connector: aiohttp.BaseConnector | None) -> None:
+    """The key goes to nobody whose certificate and name were not checked."""
+    checks = getattr(connector, "_ssl", True)
+    if checks is False or (isinstance(checks, ssl.SSLContext) and not SSL.allows(checks)):
+        raise ConfigurationError(
+            "The session that was handed in does not check certificates, so the key was not sent.",
+            advice="A private certificate authority goes into an SSLContext.",
+        )
 
 
 _SECRET_HEADERS: Final = (hdrs.AUTHORIZATION, "X-Api-Key")

@@ -20,14 +20,14 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import attrs
 
 from alma_async.alma.models.common import Coded
 from alma_async.alma.models.jobs import JobInstance
 from alma_async.errors import AlmaError, BadAnswer, ConfigurationError
-from alma_async.settings import Secret
+from alma_async.settings import Secret, secretive
 from alma_async.wire.codec import Model, dumps, loads, structure
 
 __all__ = [
@@ -58,22 +58,23 @@ class WebhookRefused(AlmaError):
     advice = "Answer with this status: Alma does not send again what 4xx answers."
 
 
-def challenge_response(query: str | Mapping[str, str]) -> bytes:
+def challenge_response(query: str | Mapping[str, Any]) -> bytes:
     """The JSON to answer a registration with (status 200); ``query`` is the URL, its query, or a mapping of it.
 
     :raises WebhookRefused: 400, where there is not one plain word to repeat: nothing else is ever echoed.
     """
     if isinstance(query, str):
-        fields = parse_qs(urlsplit(query).query if "?" in query else query)
+        fields = parse_qs(query.partition("?")[2].partition("#")[0] if "?" in query else query)
         found = fields.get("challenge", [])
         word = found[0] if len(found) == 1 else ""
     else:
         word = query.get("challenge", "")
-    if not _WORD.fullmatch(word):
+    if not _WORD.fullmatch(str(word)):
         raise WebhookRefused("There is no challenge of letters, digits and hyphens.", status=400)
     return dumps({"challenge": word})
 
 
+@secretive
 def verify_signature(body: bytes, header: str | Iterable[str] | None, *secrets: str | bytes | Secret) -> None:
     """Return if the raw bytes of the body are signed with one of the secrets (two, while one is being replaced).
 
@@ -102,7 +103,8 @@ def verify_signature(body: bytes, header: str | Iterable[str] | None, *secrets: 
 
 def _key(secret: str | bytes | Secret) -> bytes:
     text = secret.reveal() if isinstance(secret, Secret) else secret
-    key = text.encode() if isinstance(text, str) else text
+    # A secret of the environment may hold bytes that are no text.
+    key = text.encode(errors="surrogateescape") if isinstance(text, str) else text
     if len(key) < SHORTEST_SECRET:
         raise ConfigurationError(f"The secret of a webhook must have {SHORTEST_SECRET} bytes or more.")
     return key

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import ssl
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, Unpack
 
 import attrs
 
@@ -19,7 +20,7 @@ from alma_async.alma.resource import localised
 from alma_async.alma.routes import ROOT
 from alma_async.alma.sets import Sets
 from alma_async.clock import Clock
-from alma_async.errors import ConfigurationError
+from alma_async.errors import AlmaError, ConfigurationError, InvalidRequest
 from alma_async.governance.budget import Budget
 from alma_async.governance.governor import Governor
 from alma_async.governance.machine import machine_budget
@@ -27,15 +28,27 @@ from alma_async.governance.snapshot import QuotaSnapshot
 from alma_async.guard import JobGuard, Ledger, job_ledger
 from alma_async.session import Options, Session, Witness
 from alma_async.settings import (
+    CLIENT,
+    LABEL,
+    LANGUAGE,
+    POSITIVE,
     REGIONS,
+    TEXT,
+    TIMEOUT,
+    Check,
     JobLimits,
     Limits,
     Priority,
     RetryPolicy,
     Secret,
     Timeouts,
+    a,
+    bare,
+    check_all,
     from_environment,
+    one_of,
     origin_of,
+    secretive,
     state_dir,
 )
 from alma_async.telemetry.events import Hook, fan_out
@@ -90,6 +103,7 @@ class AlmaClient:
     :raises ConfigurationError: for a missing key, an unknown region or a base URL that is not one.
     """
 
+    @secretive
     def __init__(
         self,
         api_key: str | Secret,
@@ -112,6 +126,7 @@ class AlmaClient:
         clock: Clock | None = None,
     ) -> None:
         key = api_key if isinstance(api_key, Secret) else Secret(api_key)
+        check_all(_OPTIONS, locals())
         limits, clock = limits or Limits(), clock or Clock()
         timeouts = timeout if isinstance(timeout, Timeouts) else Timeouts()
         dialect = AlmaDialect(key, user_agent=_user_agent(application))
@@ -146,6 +161,7 @@ class AlmaClient:
         self.jobs = Jobs(self._session, options, self._runs)
 
     @classmethod
+    @secretive
     def from_env(cls, **overrides: Any) -> Self:
         """A client set up by the environment (``ALMA_API_KEY``, ``ALMA_REGION`` or ``ALMA_BASE_URL`` …); an argument
         given here wins.
@@ -193,16 +209,10 @@ class AlmaClient:
 
         :raises InvalidRequest: for a path that is not below ``/almaws/v1/`` on this origin.
         """
-        method = method.upper()
-        call = Request(
-            method=method,
-            path=raw_path(path, origin=self._origin, root=ROOT),
-            query=tuple((name, str(value)) for name, value in (params or {}).items()),
-            body=None if json is None else dumps(json),
-            safety=Safety.READ if method in ("GET", "HEAD") else Safety.WRITE,
-            kind=f"{method} raw",
-            cost=cost,
-        )
+        call = _raw(self._origin, method, path, params, json, cost)
+        del path, params  # a key may have been meant to go with them
+        if isinstance(call, AlmaError):
+            raise call
         options = self._options if priority is None else self._options.changed(priority=priority)
         done = await self._session.call(localised(call, options.language), options)
         return RawAnswer(data=done.data, status=done.response.status, headers=_public(done.response))
@@ -239,7 +249,49 @@ class AlmaClient:
         await self.aclose()
 
     def __repr__(self) -> str:
-        return f"<AlmaClient {self._origin}>"
+        return f"<AlmaClient {getattr(self, '_origin', 'not made')}>"
+
+
+_REGION: Final = Check(
+    f"one of {' '.join(REGIONS)}", lambda value: isinstance(value, str) and value.lower() in REGIONS
+)
+_OPTIONS: Final = {
+    **CLIENT,
+    "limits": a(Limits, "Limits(...)").or_none(),
+    "job_limits": a(JobLimits, "JobLimits(...)").or_none(),
+    "ledger": Check("a ledger", lambda value: callable(value.update)).or_none(),
+    "timeout": TIMEOUT.or_none(),
+    "application": TEXT.or_none(),
+    "language": LANGUAGE.or_none(),
+    "institution": LABEL.or_none(),
+}
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_KEYS: Final = re.compile("api[-_ ]?key", re.IGNORECASE)
+
+
+def _raw(  # noqa: PLR0917 - as request takes them
+    origin: str, method: str, path: str, params: Mapping[str, str | int] | None, json: Any, cost: float
+) -> Request | AlmaError:
+    """The request of any endpoint, or what is wrong with it: not raised here, where the arguments are."""
+    try:
+        TEXT.of("method", method)
+        one_of(_METHODS).of("method", method.upper())
+        POSITIVE.of("cost", cost)
+        a(str, "a path").of("path", path)
+        a(Mapping, "a mapping").or_none().of("params", params)
+        if any(_KEYS.search(str(name)) for name in params or {}):
+            return InvalidRequest("The key is never sent in a URL: leave it to the client.")
+        return Request(
+            method=method.upper(),
+            path=raw_path(path, origin=origin, root=ROOT),
+            query=tuple((name, str(value)) for name, value in (params or {}).items()),
+            body=None if json is None else dumps(json),
+            safety=Safety.READ if method.upper() in ("GET", "HEAD") else Safety.WRITE,
+            kind=f"{method.upper()} raw",
+            cost=cost,
+        )
+    except AlmaError as error:
+        return bare(error)
 
 
 def _origin(region: str | None, base_url: str | None) -> str:
@@ -249,8 +301,7 @@ def _origin(region: str | None, base_url: str | None) -> str:
         raise ConfigurationError(
             "Say where: region= (ALMA_REGION), one of na eu ap aps ca cn, or base_url= (ALMA_BASE_URL)."
         )
-    if region.lower() not in REGIONS:
-        raise ConfigurationError(f"{region!r} is not a region of Alma: it is one of {' '.join(REGIONS)}.")
+    _REGION.of("region", region)
     return REGIONS[region.lower()]
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from math import ceil
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import attrs
 from anyio import CancelScope
@@ -27,7 +28,8 @@ from alma_async.load.reconcile import OnUnknown
 from alma_async.load.rows import InputError
 from alma_async.load.verify import Verification
 from alma_async.load.writer import Writer
-from alma_async.settings import Priority
+from alma_async.settings import FLAG, NOT_NEGATIVE, WHOLE, Check, Priority, a, check_all, one_of
+from alma_async.wire.routes import NUMERIC_ID
 
 __all__ = ["PATIENCE", "QUARANTINE", "Load"]
 
@@ -36,6 +38,33 @@ QUARANTINE: Final = (
 )
 
 PATIENCE: Final = 4 * 3600.0  # documented outages lasted 50 min (2025) and 2 h 13 min (2026)
+
+
+_SECONDS: Final = Check("a number of seconds, 0 or more", NOT_NEGATIVE.allows)
+_ID: Final = Check(
+    "an id of digits", lambda value: re.fullmatch(NUMERIC_ID, str(value), re.ASCII) is not None
+)
+_OPTIONS: Final = {
+    "alma": a(AlmaClient, "an AlmaClient"),
+    "collection_id": _ID,
+    "service_id": _ID,
+    "journal": Check(
+        "a path", lambda value: isinstance(value, (str, os.PathLike)) and bool(os.fspath(value))
+    ),
+    "action": one_of(get_args(Action)),
+    "bib": one_of(get_args(BibHandling)),
+    "quarantine": _SECONDS,
+    "on_unknown": one_of(get_args(OnUnknown)).or_none(),
+    "keep_payload": FLAG,
+    "until_done": FLAG,
+    "patience": _SECONDS,
+    "workers": WHOLE.or_none(),
+    "accept_changed": FLAG,
+    "allow_duplicates": FLAG,
+    "circuit": FLAG,
+    "rules": a(Rules, "Rules(...)").or_none(),
+    "facts": a(Mapping, "a mapping of texts").or_none(),
+}
 
 
 class Load:
@@ -56,8 +85,8 @@ class Load:
         self,
         alma: AlmaClient,
         *,
-        collection_id: str,
-        service_id: str,
+        collection_id: str | int,
+        service_id: str | int,
         journal: str | os.PathLike[str],
         action: Action = "upsert",
         bib: BibHandling = "retain",
@@ -73,6 +102,7 @@ class Load:
         rules: Rules | None = None,
         facts: Mapping[str, str] | None = None,
     ) -> None:
+        check_all(_OPTIONS, locals())
         if taken := RESERVED & set(facts or {}):
             raise ConfigurationError(f"Facts of a load cannot be named {', '.join(sorted(taken))}.")
         self._alma = alma.with_options(priority=Priority.BULK, wait_for_quota=until_done)
@@ -80,7 +110,7 @@ class Load:
         self._run: Run | Verification | None = None
         self._order = Order(
             alma=self._alma,
-            place=(collection_id, service_id),
+            place=(str(collection_id), str(service_id)),
             action=action,
             bib=bib,
             quarantine=quarantine,

@@ -26,7 +26,21 @@ from alma_async.polaris.models import ServerStatus, structure
 from alma_async.polaris.record_sets import RecordSets
 from alma_async.polaris.routes import Place
 from alma_async.session import Options, Session
-from alma_async.settings import Limits, Priority, RetryPolicy, Timeouts, origin_of, state_dir
+from alma_async.settings import (
+    CLIENT,
+    TEXT,
+    TIMEOUT,
+    Check,
+    Limits,
+    Priority,
+    RetryPolicy,
+    Timeouts,
+    a,
+    check_all,
+    origin_of,
+    secretive,
+    state_dir,
+)
 from alma_async.telemetry.events import Hook, fan_out
 from alma_async.transport import Transport
 
@@ -39,6 +53,17 @@ __all__ = ["PolarisClient"]
 TIMEOUTS: Final = Timeouts(read=120.0, write=120.0)
 
 _SERVICE: Final = re.compile(r"/polaris\.applicationservices(/api)?/?$", re.IGNORECASE)
+
+
+_OPTIONS: Final = {
+    **{
+        name: CLIENT[name]
+        for name in ("budget", "retry", "session", "trace_configs", "hooks", "ssl_context", "clock")
+    },
+    "auth": Check("a StaffPassword, an ApiKey or a BearerToken", lambda value: callable(value.authorise)),
+    "limits": a(Limits, "Limits(...)"),
+    "timeout": TIMEOUT,
+}
 
 
 class OptionChanges(TypedDict, total=False):
@@ -66,6 +91,7 @@ class PolarisClient:
     :raises ConfigurationError: for a base URL that is none, or a part of the URL that cannot be.
     """
 
+    @secretive
     def __init__(
         self,
         base_url: str,
@@ -86,6 +112,8 @@ class PolarisClient:
         ssl_context: ssl.SSLContext | None = None,
         clock: Clock | None = None,
     ) -> None:
+        TEXT.of("base_url", base_url)
+        check_all(_OPTIONS, locals())
         self._origin = origin_of(_SERVICE.sub("", base_url.strip()))
         self._place = Place(
             organization_id=organization_id,
@@ -123,6 +151,7 @@ class PolarisClient:
         self.record_sets = RecordSets(self._session, options, self._place)
 
     @classmethod
+    @secretive
     def from_env(cls, **overrides: Any) -> Self:
         """A client set up by the environment (``POLARIS_BASE_URL``, ``POLARIS_ORGANIZATION_ID``, ``POLARIS_WORKSTATION_ID``,
         ``POLARIS_DOMAIN``, ``POLARIS_USER``, ``POLARIS_PASSWORD_FILE`` …); an argument given here wins.
@@ -167,4 +196,4 @@ class PolarisClient:
         await self.aclose()
 
     def __repr__(self) -> str:
-        return f"<PolarisClient {self._origin}>"
+        return f"<PolarisClient {getattr(self, '_origin', 'not made')}>"

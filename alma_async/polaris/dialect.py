@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from alma_async.errors import BadAnswer, Problem
+from alma_async.polaris.routes import LOGIN
 from alma_async.version import __version__
 from alma_async.wire.codec import loads
 from alma_async.wire.messages import Request, Response, Signals
@@ -71,7 +72,7 @@ class PolarisDialect:
         if 200 <= response.status < 300:
             return _good(request, response)
         cls, reason = _by_status(response)
-        problems, detail = _said(response)
+        problems, detail = ((), _UNQUOTED) if _may_hold_token(request, response) else _said(response)
         return failed(response, cls, reason, detail, problems=problems, advice=_ADVICE.get(reason))
 
     def signals(self, response: Response, outcome: Outcome) -> Signals:
@@ -95,7 +96,7 @@ def _start(response: Response) -> bytes:
 
 def _good(request: Request, response: Response) -> Outcome:
     if _start(response) not in (b"{", b""):
-        told = f"The answer is no JSON object: {first_words(response)}"
+        told = f"The answer is no JSON object: {_UNQUOTED if _may_hold_token(request, response) else first_words(response)}"
         return failed(response, OutcomeClass.UNKNOWN, Reason.BAD_ANSWER, told)
     try:
         data = loads(response.body)
@@ -108,6 +109,15 @@ def _good(request: Request, response: Response) -> Outcome:
         return Done(response, data)
     told = f"The answer carries the id {ascii(found)[:60]}, not the one asked for ({request.expects})."
     return failed(response, OutcomeClass.UNKNOWN, Reason.BAD_ANSWER, told)
+
+
+_UNQUOTED: Final = "what it says is not shown, since it may hold a token"
+
+
+def _may_hold_token(request: Request, response: Response) -> bool:
+    """Whether this is an answer to a login that is not to be quoted, well-formed or not."""
+    body = response.body.lower()
+    return request.kind == LOGIN.kind and (response.status < 400 or b"token" in body or b"secret" in body)
 
 
 def _said(response: Response) -> tuple[tuple[Problem, ...], str]:

@@ -14,7 +14,7 @@ import attrs
 
 from alma_async.errors import ConfigurationError
 from alma_async.polaris.login import ApiKey, Auth, BearerToken, StaffPassword
-from alma_async.settings import Limits
+from alma_async.settings import Limits, secretive
 
 __all__ = ["LIMITS", "from_environment"]
 
@@ -37,6 +37,7 @@ _LIMITS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
 _NEEDED: Final = ("POLARIS_BASE_URL", "POLARIS_ORGANIZATION_ID", "POLARIS_WORKSTATION_ID")
 
 
+@secretive
 def from_environment(environ: Mapping[str, str], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments for a client as the environment gives them, below those given by hand.
 
@@ -62,7 +63,7 @@ def _read(
             try:
                 found[name] = read(text)
             except ValueError:
-                raise ConfigurationError(f"{variable} must be a number, not {text!r}.") from None
+                raise ConfigurationError(f"{variable} must be a number, not {ascii(text)[:60]}.") from None
     return found
 
 
@@ -100,7 +101,8 @@ def _secret(environ: Mapping[str, str], variable: str) -> str | None:
     if not path:
         return None
     try:
-        return Path(path).read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r")
-    except (OSError, UnicodeDecodeError):
+        return Path(path).expanduser().read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r")
+    except (OSError, ValueError, RuntimeError):
         pass
-    raise ConfigurationError(f"{variable}_FILE names {path!r}, which cannot be read.")
+    # What it says is not quoted: it may be the secret itself.
+    raise ConfigurationError(f"{variable}_FILE must be the path of a file that can be read.")

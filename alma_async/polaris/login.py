@@ -33,7 +33,7 @@ from alma_async.polaris import routes
 from alma_async.polaris.models import LoginAnswer, structure
 from alma_async.polaris.routes import Place, at_site
 from alma_async.session import Options, Session
-from alma_async.settings import Secret
+from alma_async.settings import Secret, secretive
 from alma_async.wire.messages import Authorise, Request
 from alma_async.wire.outcome import Done
 from alma_async.wire.reading import server_time
@@ -53,7 +53,10 @@ class StaffPassword:
     route = routes.LOGIN
     stands_alone = False
 
+    @secretive
     def __init__(self, domain: str, user: str, password: str) -> None:
+        if not all(isinstance(one, str) for one in (domain, user, password)):
+            raise ConfigurationError("Domain, user and password of a staff login must be texts.")
         if not domain or not user or not password:
             raise ConfigurationError("A staff login needs domain, user and password.")
         if ":" in f"{domain}{user}" or not f"{domain}{user}{password}".isprintable():
@@ -69,7 +72,7 @@ class StaffPassword:
         return {"Authorization": f"Basic {self._basic.reveal()}"}
 
     def __repr__(self) -> str:
-        return f"StaffPassword({self.domain!r}, {self.user!r}, ***)"
+        return f"StaffPassword({getattr(self, 'domain', '')!r}, {getattr(self, 'user', '')!r}, ***)"
 
 
 class ApiKey:
@@ -78,6 +81,7 @@ class ApiKey:
     route = routes.LOGIN
     stands_alone = True
 
+    @secretive
     def __init__(self, key: str | Secret) -> None:
         self._key = key if isinstance(key, Secret) else Secret(key)
 
@@ -95,6 +99,7 @@ class BearerToken:
     route = routes.LOGIN_OAUTH
     stands_alone = True
 
+    @secretive
     def __init__(self, token: str | Secret) -> None:
         self._token = token if isinstance(token, Secret) else Secret(token)
 

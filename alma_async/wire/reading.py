@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from typing import Final
+
+import attrs
 
 from alma_async.errors import Problem
+from alma_async.settings import secret_forms
 from alma_async.wire.messages import Response
 from alma_async.wire.outcome import Failed, OutcomeClass, Reason
 
-__all__ = ["failed", "first_words", "is_server_fault", "retry_after", "server_time"]
+__all__ = ["failed", "first_words", "is_server_fault", "retry_after", "server_time", "without"]
 
 
 def failed(
@@ -41,6 +45,25 @@ def failed(
 def is_server_fault(status: int) -> bool:
     """Whether a status says that the server failed, or gave up waiting (408): what was asked for may be done all the same."""
     return status >= 500 or status == 408
+
+
+def without(response: Response, credential: Mapping[str, str]) -> Response:
+    """An answer in which the credential that it was asked with does not stand, should anybody between have repeated it.
+
+    Whatever is shown of an answer later (messages, first words, values that cannot be read) comes from here.
+    """
+    forms = secret_forms(credential.values())
+    told = b"\n".join(
+        (response.body, *(value.encode(errors="surrogateescape") for value in response.headers.values()))
+    )
+    for form in [form for form in forms if form in told]:
+        headers = {name: value.replace(form.decode(), _MASK) for name, value in response.headers.items()}
+        body = response.body.replace(form, _MASK.encode())
+        response = attrs.evolve(response, body=body, headers=headers)
+    return response
+
+
+_MASK: Final = "***"
 
 
 def first_words(response: Response) -> str:

@@ -13,6 +13,7 @@ from typing import Final
 import attrs
 
 from alma_async.errors import InvalidRequest
+from alma_async.settings import shown, shown_url
 from alma_async.wire.messages import Request, Safety
 
 __all__ = ["NUMERIC_ID", "Route", "raw_path"]
@@ -56,20 +57,22 @@ class Route:
 
     def bind(
         self,
-        *segments: str,
+        *segments: str | int,
         query: Iterable[tuple[str, str | int | None]] = (),
         body: bytes | None = None,
-        expects: str | None = None,
+        expects: str | int | None = None,
     ) -> Request:
-        """The request for these ids, in the order of the path. Query members that are None are left out.
+        """The request for these ids, in the order of the path. Query members that are None are left out;
+        an id may be a number.
 
         :raises InvalidRequest: where an id is not one; nothing is sent.
         """
         path, *literals = self._literals
         for (name, pattern), value, literal in zip(self._checks, segments, literals, strict=True):
-            if not pattern.fullmatch(value):
+            text = str(value) if type(value) is int else value
+            if not isinstance(text, str) or not pattern.fullmatch(text):
                 raise self._not_valid(name, pattern, value)
-            path += value + literal
+            path += text + literal
         return Request(
             method=self.method,
             path=path,
@@ -77,13 +80,12 @@ class Route:
             body=body,
             safety=self.safety,
             kind=self.kind,
-            expects=expects,
+            expects=None if expects is None else str(expects),
         )
 
-    def _not_valid(self, name: str, pattern: re.Pattern[str], value: str) -> InvalidRequest:
-        shown = ascii(value)[:60]
+    def _not_valid(self, name: str, pattern: re.Pattern[str], value: object) -> InvalidRequest:
         return InvalidRequest(
-            f"{shown} is not a valid {name} (it must match {pattern.pattern}).",
+            f"{shown(value)} is not a valid {name} (it must match {pattern.pattern}).",
             method=self.method,
             path=self.template,
         )
@@ -98,7 +100,7 @@ def raw_path(path: str, *, origin: str, root: str) -> str:
     plain = path.removeprefix(origin) if path.startswith(f"{origin}/") else path
     if not plain.startswith(root) or not _PLAIN_PATH.fullmatch(plain):
         raise InvalidRequest(
-            f"{ascii(path)[:120]} is not a path below {root} on {origin}: give plain segments, and the query in params.",
+            f"{shown_url(path)} is not a path below {root} on {origin}: give plain segments, and the query in params.",
             advice="Links of an answer are never followed to another host; use the ids in them.",
         )
     return plain
