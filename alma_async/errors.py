@@ -6,8 +6,8 @@ the library but cancellation. No exception here ever holds a request header, so 
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any, ClassVar
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 import attrs
 
@@ -17,6 +17,7 @@ __all__ = [
     "ClientClosed",
     "ConfigurationError",
     "DeadlineExceeded",
+    "Effect",
     "InvalidRequest",
     "JobOverlap",
     "JobThresholdReached",
@@ -29,6 +30,9 @@ __all__ = [
     "ServerFault",
     "Unauthorized",
 ]
+
+
+Effect: TypeAlias = Literal["none", "unknown", "done"]
 
 
 @attrs.frozen
@@ -45,6 +49,8 @@ class AlmaError(Exception):
 
     advice: ClassVar[str] = ""
     done: Any = None  # what was done before it, where one call makes several requests: a MembersChange, say
+    _retryable: ClassVar[bool] = False
+    _effect: Effect = "none"
 
     def __init__(
         self,
@@ -65,6 +71,16 @@ class AlmaError(Exception):
         self.path = path
         self.request_id = request_id
         self._advice = self.advice if advice is None else advice
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same call may simply be made again, now or at ``retry_at``: it can do no harm and may go well."""
+        return self._retryable
+
+    @property
+    def effect(self) -> Effect:
+        """What the call changed: ``none``; ``done``, all of it or the part in ``done``; ``unknown`` where it may have done it."""
+        return self._effect
 
     @property
     def code(self) -> str | None:
@@ -94,17 +110,28 @@ class AlmaError(Exception):
             return said
         return f"{said if said.endswith(('.', '!', '?')) else f'{said}.'} {self._advice}"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied and pickled as it stands, whatever its class asks for when it is made."""
+        return _as_it_was, (type(self), self.args, self.__dict__)
+
+
+def _as_it_was(kind: type[AlmaError], args: tuple[Any, ...], state: dict[str, Any]) -> AlmaError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
+
 
 class _Until(AlmaError):
-    """A limit that frees itself at a known moment."""
+    """A limit that frees itself. ``retry_at``: when to try again, with its time zone; never None."""
 
-    def __init__(self, message: str, *, retry_at: datetime | None = None, **facts: object) -> None:
+    _retryable = True
+
+    def __init__(self, message: str, *, retry_at: datetime, **facts: object) -> None:
         super().__init__(message, **facts)  # type: ignore[arg-type]
         self.retry_at = retry_at
 
     def __str__(self) -> str:
-        until = f" Free again at {self.retry_at:%Y-%m-%d %H:%M:%S} UTC." if self.retry_at else ""
-        return super().__str__() + until
+        return f"{super().__str__()} Free again at {self.retry_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC."
 
 
 class InvalidRequest(AlmaError):
@@ -140,17 +167,19 @@ class QuotaExhausted(_Until):
 class JobThresholdReached(_Until):
     """No start of this job is free: 3 jobs run already, or this one was started 5 times within the hour."""
 
-    advice = "It can be waited for (wait=True; at the shell, without --no-queue)."
+    advice = "It can be waited for (wait=True)."
 
 
-class JobOverlap(AlmaError):
+class JobOverlap(_Until):
     """The job overlaps with one that is running."""
 
-    advice = "It can be tried again when that job has ended, or be waited for (wait=True; at the shell, without --no-queue)."
+    advice = "It can be waited for (wait=True)."
 
 
 class ServerFault(AlmaError):
     """The server failed. Where this is raised for a write, the write is known to have had no effect."""
+
+    _retryable = True
 
     advice = "Try again later; if it stays, give the tracking id to support."
 
@@ -158,22 +187,50 @@ class ServerFault(AlmaError):
 class NotSent(AlmaError):
     """Provably not sent: no byte of the request left this machine."""
 
+    _retryable = True
     advice = "Nothing was changed; check the network and the host, then try again."
 
 
-class OutcomeUnknown(AlmaError):
-    """A write whose answer was lost or unreadable: it may or may not have happened. It is never sent again blindly.
+# By method: what a repeat of a write can do whose first sending may have been carried out.
+_REPEATED: Final = {
+    "PUT": "Read the object back, or send the same again: a repeat writes the same once more, over what others changed meanwhile.",
+    "DELETE": "Look whether it is still there, or send the same again: what is gone is answered as not found.",
+}
 
-    ``object_id`` is the id of what was made where the answer has it, and only the rest of it could not be read.
+
+class OutcomeUnknown(AlmaError):
+    """A write whose answer was lost or unreadable. It is never sent again blindly.
+
+    ``effect`` is ``unknown``: it may or may not have happened; or ``done``: only the answer could not be read. ``object_id`` is
+    the id of what was made where the answer has it.
     """
 
     object_id: str | None = None
-    advice = "Read the object back before sending it again; a repeat could make a second record."
+    advice = "Look for what it was to make or do before sending it again: a repeat could do it a second time."
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        effect: Literal["unknown", "done"] = "unknown",
+        method: str | None = None,
+        advice: str | None = None,
+        **facts: object,
+    ) -> None:
+        usual = _REPEATED.get(method or "") if effect == "unknown" else "Do not send it again; read it back."
+        super().__init__(message, method=method, advice=advice or usual, **facts)  # type: ignore[arg-type]
+        self._effect = effect
+
+    @property
+    def retryable(self) -> bool:
+        """True for PUT and DELETE, unless it is known to be done: the same once more changes nothing."""
+        return self.effect == "unknown" and self.method in _REPEATED
 
 
 class BadAnswer(AlmaError):
     """A read was answered by something that is not the documented shape (HTML of a proxy, broken JSON, a redirect)."""
 
+    _retryable = True
     advice = "Check the base URL and any proxy between; if it stays, report it with the request id."
 
 
@@ -190,4 +247,5 @@ class ConfigurationError(AlmaError):
 class DeadlineExceeded(AlmaError):
     """The deadline passed, or the wait for a slot would have outlasted it. Nothing is in flight for this call."""
 
+    _retryable = True
     advice = "Allow more time, raise the priority, or try when less is waiting."

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from datetime import UTC, datetime
+from copy import copy
+from datetime import datetime, timedelta
 from typing import Any, Final, Protocol, Self
 
 import anyio
 import attrs
 
 from alma_async.clock import Clock
-from alma_async.errors import DeadlineExceeded, NotSent, QuotaExhausted
+from alma_async.errors import AlmaError, DeadlineExceeded, NotSent, QuotaExhausted
 from alma_async.governance import retry
 from alma_async.governance.governor import Governor, Permit
 from alma_async.settings import (
@@ -35,7 +36,7 @@ from alma_async.settings import (
 from alma_async.telemetry.events import contained
 from alma_async.transport import Transport
 from alma_async.wire.dialect import Dialect, Login
-from alma_async.wire.messages import Gate, Request, Response, Safety
+from alma_async.wire.messages import Gate, Request, Response, Safety, SendFailure
 from alma_async.wire.outcome import Done, Failed, Outcome, OutcomeClass, Reason, error_of, unanswered
 from alma_async.wire.reading import without
 
@@ -59,8 +60,8 @@ _SECONDS: Final = Check("a positive number of seconds", POSITIVE.allows).or_none
 class Options:
     """How calls are made; a client's ``with_options`` changes a copy.
 
-    ``deadline`` is seconds for one whole call, retries and waiting included; ``timeout`` is seconds for one attempt
-    (None: by kind).
+    ``deadline`` is seconds for one whole call, retries and waiting included; ``timeout`` is seconds for one attempt to
+    connect, and as many for its answer (None: by kind). Waiting for its turn counts towards the deadline alone.
     """
 
     priority: Priority = attrs.field(default=Priority.NORMAL, converter=priority_of, validator=PRIORITY)
@@ -78,6 +79,13 @@ class Options:
         """A copy with what is given; unknown names raise ``TypeError``."""
         return attrs.evolve(self, **changes)
 
+
+# Chosen: seconds that an attempt with a witness has to be connected and given its slot. An intent that grew older than that would
+# be measured from the wrong end; it is made anew.
+_TO_BEGIN: Final = 30.0
+
+# Seconds after which to try again where nothing else is known. What a threshold of jobs counts is an hour or a run's end.
+_RETRY_IN: Final = {Reason.JOB_THRESHOLD: 900.0, Reason.JOB_OVERLAP: 300.0}
 
 # What may pass by itself. A read whose answer was lost or broken is as good as a server fault; a broken TLS set-up or
 # a refusal is not.
@@ -98,18 +106,24 @@ class _Tried:
     renewed: bool = False
 
 
+class _Held(NotSent):
+    """Its turn did not come in time, and nothing was sent."""
+
+
 @attrs.frozen
 class _Punctual:
-    """The gate of a send whose witness was told a deadline: it lets nothing begin after it."""
+    """The gate of a send whose witness was told a deadline: it lets nothing begin after ``begin_by``."""
 
     permit: Permit
     clock: Clock
-    deadline: float
+    begin_by: float
 
     async def slot(self) -> None:
-        await self.permit.slot()
-        if self.clock.now() >= self.deadline:
-            raise NotSent("Its time was over before it could be sent.")
+        with anyio.move_on_after(self.begin_by - self.clock.now()):
+            await self.permit.slot()
+            if self.clock.now() < self.begin_by:
+                return
+        raise _Held("Its turn did not come in time.")
 
     def sent(self) -> None:
         self.permit.sent()
@@ -156,8 +170,8 @@ class Session:
             if isinstance(outcome, Done):
                 return outcome
             pause = self._next_try(request, outcome, options, tried, deadline)
-            if pause is None:
-                raise error_of(request, outcome, retry_at=self._retry_at(outcome))
+            if isinstance(pause, Failed):
+                raise error_of(request, pause, retry_at=self._retry_at(pause))
             await self.governor.sleep(pause)
 
     async def _ready(self, login: Login, request: Request, deadline: float | None) -> Request:
@@ -168,29 +182,40 @@ class Session:
         )
 
     async def _attempt(self, request: Request, options: Options, deadline: float | None) -> Outcome:
-        permit = await self.governor.acquire(
-            priority=options.priority,
-            kind=request.kind,
-            cost=request.cost,
-            deadline=deadline,
-            wait_for_quota=options.wait_for_quota,
-        )
+        permit = await self._admitted(request, options, deadline)
         with permit:
-            timeout = self._timeout(request, options, deadline)
+            timeout = self._timeout(request, options)
             if options.witness is None:
-                outcome = await self._send(request, permit, timeout)
+                outcome = await self._send(request, permit, permit, timeout)
             else:
                 outcome = await self._witnessed(request, permit, timeout, options.witness)
         if options.on_outcome is not None:
             options.on_outcome(outcome)
         return outcome
 
-    async def _witnessed(self, request: Request, permit: Permit, timeout: float, witness: Witness) -> Outcome:
-        deadline = self.clock.now() + timeout
-        await witness.intend(deadline)
+    async def _admitted(self, request: Request, options: Options, deadline: float | None) -> Permit:
         try:
-            left = deadline - self.clock.now()  # a slow disk may have used it up
-            outcome = await self._send(request, permit, left, _Punctual(permit, self.clock, deadline))
+            return await self.governor.acquire(
+                priority=options.priority,
+                kind=request.kind,
+                cost=request.cost,
+                deadline=deadline,
+                wait_for_quota=options.wait_for_quota,
+            )
+        except AlmaError as error:
+            refusal = copy(error)  # the same one may go to all who waited
+        refusal.method, refusal.path = request.method, request.path
+        raise refusal
+
+    async def _witnessed(self, request: Request, permit: Permit, timeout: float, witness: Witness) -> Outcome:
+        begin_by = self.clock.now() + min(timeout, _TO_BEGIN)
+        await witness.intend(begin_by + timeout)
+        try:
+            if self.clock.now() < begin_by:
+                gate = _Punctual(permit, self.clock, begin_by)
+                outcome = await self._send(request, permit, gate, timeout)
+            else:
+                outcome = Failed(outcome=OutcomeClass.NOT_SENT, reason=Reason.NETWORK, **_SLOW_DISK)
         except BaseException:
             cls = OutcomeClass.UNKNOWN if permit.was_sent else OutcomeClass.NOT_SENT
             witness.settle(Failed(outcome=cls, reason=Reason.CANCELLED, detail="The call was cancelled."))
@@ -198,16 +223,26 @@ class Session:
         witness.settle(outcome)
         return outcome
 
-    async def _send(
-        self, request: Request, permit: Permit, timeout: float, gate: Gate | None = None
-    ) -> Outcome:
+    async def _send(self, request: Request, permit: Permit, gate: Gate, timeout: float) -> Outcome:
+        """Send once, within what is left until the caller's deadline."""
         headers = self._dialect.headers(request)
+        left = None if permit.deadline is None else permit.deadline - self.clock.now()
+        if left is not None and left <= 0:
+            return _too_late(sent=False)
         try:
-            answer = await self._transport.send(request, gate or permit, headers=headers, timeout=timeout)
+            async with self.clock.limit(left):
+                answer = await self._transport.send(request, gate, headers=headers, timeout=timeout)
+        except TimeoutError:
+            return _too_late(sent=permit.was_sent)
+        except _Held as error:
+            return Failed(outcome=OutcomeClass.NOT_SENT, reason=Reason.HELD, detail=error.message)
         except NotSent as error:
             return Failed(outcome=OutcomeClass.NOT_SENT, reason=Reason.NETWORK, detail=error.message)
         except QuotaExhausted as error:  # everything was stopped between seat and slot
             return Failed(outcome=OutcomeClass.NOT_SENT, reason=Reason.QUOTA, detail=error.message)
+        return self._judged(request, permit, answer)
+
+    def _judged(self, request: Request, permit: Permit, answer: Response | SendFailure) -> Outcome:
         if isinstance(answer, Response):
             answer = without(answer, (request.authorise or self._dialect.authorise)())
             outcome = self._dialect.judge(request, answer)
@@ -221,15 +256,17 @@ class Session:
 
     def _next_try(
         self, request: Request, outcome: Failed, options: Options, tried: _Tried, deadline: float | None
-    ) -> float | None:
-        """Seconds until another attempt, or None where the failure is the caller's to know."""
+    ) -> float | Failed:
+        """Seconds until another attempt, or the failure that is the caller's to know."""
         if outcome.reason is Reason.QUOTA:
-            return 0.0 if options.wait_for_quota else None  # the governor holds it until the reset
+            return 0.0 if options.wait_for_quota else outcome  # the governor holds it until the reset
+        if outcome.reason is Reason.HELD:
+            return 0.0  # it goes on waiting
         if outcome.reason is Reason.LOGIN and outcome.harmless:
-            return self._renew(request, tried)
+            return 0.0 if self._renewed(request, tried) else outcome
         why = _AGAIN.get(outcome.reason)
         if why is None or not (outcome.harmless or request.safety is Safety.READ):
-            return None
+            return outcome
         throttled = why is retry.Reason.THROTTLED
         tried.throttled += throttled
         tried.failures += not throttled
@@ -244,33 +281,42 @@ class Session:
             retry_after=outcome.retry_after,
             remaining=None if deadline is None else deadline - now,
         )
-        return decision.seconds if isinstance(decision, retry.Wait) else None
+        if isinstance(decision, retry.Wait):
+            return decision.seconds
+        if not decision.by_deadline:
+            return outcome
+        told = f"The deadline comes before another attempt; the last one ended with: {outcome.said}"
+        return attrs.evolve(outcome, reason=Reason.DEADLINE, detail=told)
 
-    def _renew(self, request: Request, tried: _Tried) -> float | None:
+    def _renewed(self, request: Request, tried: _Tried) -> bool:
         """Once more under another credential, be it a write: what was refused for its credential was not processed."""
         if self._login is None or tried.renewed:
-            return None
+            return False
         tried.renewed = True
         self._login.refused(request)
-        return 0.0
+        return True
 
-    def _timeout(self, request: Request, options: Options, deadline: float | None) -> float:
+    def _timeout(self, request: Request, options: Options) -> float:
+        """Seconds to connect, and seconds again to be answered; waiting for the slot in between is the deadline's to bound."""
         usual = self._timeouts.read if request.safety is Safety.READ else self._timeouts.write
-        timeout = usual if options.timeout is None else options.timeout
-        if deadline is None:
-            return timeout
-        left = deadline - self.clock.now()
-        if left <= 0:
-            raise DeadlineExceeded(
-                "The deadline passed before the call could be sent.", method=request.method, path=request.path
-            )
-        return min(timeout, left)
+        return usual if options.timeout is None else options.timeout
 
-    def _retry_at(self, outcome: Failed) -> datetime | None:
-        """When a threshold frees itself: the next midnight UTC for the day, the pause for the second."""
+    def _retry_at(self, outcome: Failed) -> datetime:
+        """When to try again: what the governor holds everything back for, what the server asked for, or else soon."""
+        quota, now = self.governor.snapshot(), self.clock.utc()
         if outcome.reason is Reason.QUOTA:
-            wall = self.clock.wall()
-            return datetime.fromtimestamp(wall - wall % 86400 + 86400, UTC)
-        if outcome.reason is Reason.THROTTLED:
-            return datetime.fromtimestamp(self.clock.wall() + 1.0, UTC)
-        return None
+            return quota.stopped_until or quota.resets_at
+        asked = now + timedelta(seconds=_RETRY_IN.get(outcome.reason, outcome.retry_after or 1.0))
+        return max(asked, quota.held_until or now)
+
+
+def _too_late(*, sent: bool) -> Failed:
+    cls = OutcomeClass.UNKNOWN if sent else OutcomeClass.NOT_SENT
+    detail = f"The deadline passed before {'it was answered' if sent else 'it could be sent'}."
+    return Failed(outcome=cls, reason=Reason.DEADLINE, detail=detail)
+
+
+_SLOW_DISK: Final[Any] = {
+    "detail": "It took too long to write down that it is about to be sent, so it was not.",
+    "advice": "Nothing was changed; look whether the disk is full or slow, then try again.",
+}

@@ -38,13 +38,18 @@ KEEP_ALIVE: Final = 15.0
 
 
 class _Attempt:
-    """Whether the one send under way went out, and when; and the limit of time that it is under."""
+    """Whether the one send under way went out, and when; and the limit of time that it is under.
 
-    __slots__ = ("limit", "sent", "sent_at")
+    ``timeout`` seconds are for connecting, and as many for the answer. Waiting for the slot in between is under no limit here:
+    it is the governor's, and the caller's deadline bounds it.
+    """
 
-    def __init__(self, limit: Limit) -> None:
+    __slots__ = ("limit", "sent", "sent_at", "timeout")
+
+    def __init__(self, timeout: float, limit: Limit) -> None:
         self.sent = False
         self.sent_at = 0.0
+        self.timeout = timeout
         self.limit = limit
 
 
@@ -85,11 +90,13 @@ class Transport:
     async def send(
         self, request: Request, gate: Gate, *, headers: Mapping[str, str], timeout: float
     ) -> Response | SendFailure:
-        """Send once, ``timeout`` seconds in all, and read the answer whole; failures come back as values.
+        """Send once, and read the answer whole; failures come back as values.
+
+        :param timeout: seconds for connecting, and again for the answer; not for the slot.
 
         An ``AlmaError`` that the gate raises passes through. Cancellation passes through.
         """
-        attempt = _Attempt(self._clock.limit(timeout))
+        attempt = _Attempt(timeout, self._clock.limit(timeout))
         self._under_way.add(attempt)
         try:
             async with attempt.limit:
@@ -160,7 +167,9 @@ class Transport:
         object of ours holds it while the call is under way, and were this ever passed by, the call would be refused.
         """
         try:
+            attempt.limit.reschedule(None)
             await gate.slot()
+            attempt.limit.reschedule(self._clock.now() + attempt.timeout)
             protocol = connection.protocol
             if self._closed or protocol is None or protocol.should_close:
                 raise aiohttp.ServerDisconnectedError  # it hung up, or spoke unasked, while this waited
@@ -267,24 +276,37 @@ def _closed(attempt: _Attempt) -> SendFailure:
 
 
 def _failure(attempt: _Attempt, error: BaseException) -> SendFailure:
-    """An aiohttp failure as a value. Its text is ours: aiohttp's own could quote a URL or a header."""
-    name = type(error).__name__
+    """An aiohttp failure as a value. Its text is ours, since aiohttp's own could quote a URL or a header; what the operating
+    system or TLS says of the cause is added.
+    """
+    name, why, sent = type(error).__name__, _cause(error), attempt.sent
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
-        return SendFailure(
-            sent=attempt.sent,
-            reason="tls",
-            detail=f"The TLS connection failed ({name}): check the certificate and the host name.",
-        )
+        detail = f"The TLS connection failed ({why or name}): check the certificate and the host name."
+        return SendFailure(sent=sent, reason="tls", detail=detail)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        detail = f"The host name {error.host} could not be resolved."
-        return SendFailure(sent=attempt.sent, reason="resolve", detail=detail)
+        detail = f"The host name {error.host} could not be resolved ({why or name})."
+        return SendFailure(sent=sent, reason="resolve", detail=detail)
     if isinstance(error, TimeoutError):
-        where = "No answer in time" if attempt.sent else "No connection in time"
-        return SendFailure(sent=attempt.sent, reason="timeout", detail=f"{where} ({name}).")
+        what = "No answer" if sent else "No connection"
+        return SendFailure(sent=sent, reason="timeout", detail=f"{what} within {attempt.timeout:g} s.")
     if isinstance(error, aiohttp.ClientConnectorError):
-        detail = f"The connection to {error.host}:{error.port} was refused or failed ({name})."
-        return SendFailure(sent=attempt.sent, reason="connect", detail=detail)
-    reason = "The connection was cut" if attempt.sent else "The connection failed before anything was sent"
-    return SendFailure(
-        sent=attempt.sent, reason="cut" if attempt.sent else "reset", detail=f"{reason} ({name})."
-    )
+        detail = f"The connection to {error.host}:{error.port} was refused or failed ({why or name})."
+        return SendFailure(sent=sent, reason="connect", detail=detail)
+    what = "The connection was cut" if sent else "The connection failed before anything was sent"
+    return SendFailure(sent=sent, reason="cut" if sent else "reset", detail=f"{what} ({why or name}).")
+
+
+def _cause(error: BaseException | None) -> str:
+    """What the operating system or TLS says, of the innermost of the errors that led to this one; no object of theirs."""
+    said = ""
+    for _ in range(10):
+        if error is None:
+            break
+        if isinstance(error, ssl.SSLError):
+            told = getattr(error, "verify_message", None) or getattr(error, "reason", None)
+            said = str(told).replace("_", " ") if told else said
+        elif isinstance(error, OSError) and isinstance(error.errno, int) and error.strerror:
+            said = error.strerror
+        inner = getattr(error, "os_error", None) or getattr(error, "certificate_error", None)
+        error = inner if isinstance(inner, BaseException) else error.__cause__ or error.__context__
+    return "".join(c if c.isprintable() else " " for c in said)[:200]

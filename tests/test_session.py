@@ -7,7 +7,6 @@ import pytest
 
 from alma_async import (
     BadAnswer,
-    DeadlineExceeded,
     InvalidRequest,
     LocalBudget,
     NotFound,
@@ -227,15 +226,6 @@ async def test_faults_end_after_some_attempts():
         with pytest.raises(ServerFault):
             await alma.electronic.collections.get(C)
         assert 2 <= len(server.world.tally.received) <= RetryPolicy().attempts
-
-
-async def test_a_call_ends_by_its_deadline():
-    """A deadline bounds the whole call, retries included."""
-    async with institution(faults=rule("stall", times=None, delay=1000.0)) as (_, alma):
-        started = anyio.current_time()
-        with pytest.raises((ServerFault, DeadlineExceeded)):
-            await alma.with_options(deadline=90.0).electronic.collections.get(C)
-        assert anyio.current_time() - started <= 91.0
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import gzip
+import shutil
+import socket
+import ssl
+import struct
+import subprocess
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -377,3 +382,98 @@ async def test_a_request_cannot_leave_the_origin():
             for path in (f"@{evil.removeprefix('http://')}/x", f"//{evil.removeprefix('http://')}/x"):
                 await send(transport, path=path)
         assert heads == []
+
+
+def certificate(folder, host, *, until="20990101000000Z"):
+    """A self-signed certificate and its key, made for this test."""
+    (folder / "index.txt").write_text("")
+    (folder / "serial").write_text("01\n")
+    (folder / "ca.cnf").write_text(
+        f"[ca]\ndefault_ca=c\n[c]\ndatabase={folder}/index.txt\nserial={folder}/serial\nnew_certs_dir={folder}\n"
+        f"default_md=sha256\npolicy=p\nx509_extensions=v3\n[p]\ncommonName=supplied\n[v3]\nsubjectAltName={host}\n"
+        "[req]\ndistinguished_name=d\n[d]\n"
+    )
+    key, made = folder / "key.pem", folder / "cert.pem"
+    config = ["-config", str(folder / "ca.cnf")]
+    new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", str(key)]
+    request = ["openssl", "req", *config, *new_key, "-subj", "/CN=test", "-out", str(folder / "r.pem")]
+    signed = [
+        "openssl",
+        "ca",
+        *config,
+        "-batch",
+        "-selfsign",
+        "-keyfile",
+        str(key),
+        "-in",
+        str(folder / "r.pem"),
+    ]
+    dated = ["-startdate", "20000101000000Z", "-enddate", until, "-notext", "-out", str(made)]
+    for command in (request, [*signed, *dated]):
+        subprocess.run(command, check=True, capture_output=True)
+    return made, key
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="certificates are made with openssl")
+@pytest.mark.parametrize(
+    ("host", "until", "trusted", "says"),
+    [
+        ("IP:127.0.0.1", "20010101000000Z", True, "certificate has expired"),
+        ("DNS:alma.example.org", "20990101000000Z", True, "IP address mismatch"),
+        ("IP:127.0.0.1", "20990101000000Z", False, "self"),
+    ],
+)
+async def test_what_is_wrong_with_tls_is_told(tmp_path, host, until, trusted, says):
+    """An expired certificate, one of another host and one that nobody vouches for are told apart; nothing was sent."""
+    made, key = certificate(tmp_path, host, until=until)
+    offered = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    offered.load_cert_chain(made, key)
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=offered)
+    async with server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        trusting = ssl.create_default_context(cafile=made if trusted else None)
+        async with transport_to(url, ssl_context=trusting) as transport:
+            failure = await send(transport, method="POST")
+    assert isinstance(failure, SendFailure)
+    assert (failure.sent, failure.reason) == (False, "tls")
+    assert says in failure.detail
+
+
+async def test_what_the_system_says_is_told():
+    """Refused, not resolved, not TLS, reset: each failure says what the operating system or TLS said of it."""
+
+    async def reset(head, writer):
+        linger = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.transport.abort()
+
+    async def no_tls(_, writer):
+        writer.write(b"HTTP/1.1 400 No TLS\r\n\r\n")
+        writer.close()
+
+    class Nowhere(aiohttp.abc.AbstractResolver):
+        async def resolve(self, host, port=0, family=socket.AF_INET):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+        async def close(self):
+            pass
+
+    async def details(url, **more):
+        async with transport_to(url, **more) as transport:
+            failure = await send(transport, method="POST")
+        assert isinstance(failure, SendFailure)
+        return failure.reason, failure.detail
+
+    async with raw_server(reset) as (url, _):
+        assert await details(url) == ("cut", "The connection was cut (Connection reset by peer).")
+    plain = await asyncio.start_server(no_tls, "127.0.0.1", 0)
+    async with plain:
+        reason, detail = await details(f"https://127.0.0.1:{plain.sockets[0].getsockname()[1]}")
+        assert (reason, "wrong version number" in detail.lower()) == ("tls", True)
+    reason, detail = await details(url)
+    assert (reason, "Connect call failed" in detail) == ("connect", True)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=Nowhere())) as lent:
+        assert await details("http://alma.invalid", session=lent) == (
+            "resolve",
+            "The host name alma.invalid could not be resolved (Name or service not known).",
+        )

@@ -125,8 +125,7 @@ async def _start(alma: AlmaClient, job: str, given: Mapping[str, str], manner: M
     except (JobThresholdReached, JobOverlap) as refused:
         if not manner.queue:
             raise
-        until = getattr(refused, "retry_at", None)
-        say(f"{refused.message} Waiting{f' until {until:%H:%M:%S} UTC' if until else ''}.")
+        say(f"{refused.message} Waiting; it is tried again by {refused.retry_at:%H:%M:%S} UTC.")
     return await submit(wait=True)
 
 

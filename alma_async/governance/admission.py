@@ -55,6 +55,8 @@ class Admission:
         line = permit.line
         if line.waiting or not self._seat_free(line, now) or not self._room(permit.kind):
             return False
+        if permit.deadline is not None and self._budget.held_until > permit.deadline:
+            return False
         self.queue.wake(line)
         line.seat(permit)
         permit.state = SEATED

@@ -163,10 +163,10 @@ class Allowance:
         if self._emit is not None:
             self._emit(Refused(now, "second"))
         self._retune(now, why="refused")
-        if hold is None:
+        asked = signals.retry_after or 0.0
+        if hold is None and not asked:
             return
-        asked = signals.retry_after if signals.retry_after is not None else 0.0
-        until = now + max(hold, asked) + _HOLD_JITTER * self._jitter()
+        until = now + max(hold or 0.0, asked) + _HOLD_JITTER * self._jitter()
         self.budget.hold(until)
         self._known_hold = self.budget.held_until
         if self._emit is not None:

@@ -54,9 +54,10 @@ class Wait:
 
 @attrs.frozen
 class GiveUp:
-    """Surface the failure."""
+    """Surface the failure. ``by_deadline``: it could have been sent again, had there been time."""
 
     why: str
+    by_deadline: bool = False
 
 
 def decide(
@@ -99,7 +100,7 @@ def decide(
             return GiveUp(f"the server asks to wait {retry_after:.0f} s")
         wait = max(wait, retry_after)
     if remaining is not None and wait >= remaining:
-        return GiveUp("the deadline comes first")
+        return GiveUp("the deadline comes first", by_deadline=True)
     return Wait(wait)
 
 

@@ -71,6 +71,11 @@ class Attempt:
         self.told: AlmaError | None = None  # Alma's own refusal, for a caller who does not wait
         self.waiter = Waiter(key=self.key, job_id=job_id, since=alma.arrival(), until=0.0)
 
+    @property
+    def look_again(self) -> float:
+        """When to try again where no end is known (server's time)."""
+        return self._alma.now().at + self._alma.patience.overlap
+
     async def intend(self, deadline: float) -> None:
         """Reserve: read, decide and write in one transaction.
 
@@ -130,11 +135,11 @@ def refusal(decision: WaitUntil, attempt: Attempt) -> AlmaError:
     """Why a start that may not wait is not made: with Alma's own words, where it was Alma that refused."""
     told = attempt.told
     facts: dict[str, Any] = {} if told is None else {"errors": told.errors, "status": told.status}
+    facts["retry_at"] = _utc(attempt.look_again if decision.moment == math.inf else decision.moment)
     if decision.why is Why.OVERLAP:
         return JobOverlap(f"Job {attempt.job_id} overlaps with a running job.", **facts)
-    until = None if decision.moment == math.inf else _utc(decision.moment)
     message = f"No start of job {attempt.job_id} is free ({decision.why.value})."
-    return JobThresholdReached(message, retry_at=until, **facts)
+    return JobThresholdReached(message, **facts)
 
 
 def unknown(run: Run, strangers: Iterable[Run]) -> OutcomeUnknown:

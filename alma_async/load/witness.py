@@ -144,7 +144,7 @@ class Witnessed:
             self._note(since=None, **self._made(outcome.data))
         elif outcome.outcome is OutcomeClass.UNKNOWN:
             # Only what the server did counts: being stopped ourselves, however often, says nothing about the row.
-            attempts = self.entry.attempts + (outcome.reason is not Reason.CANCELLED)
+            attempts = self.entry.attempts + (outcome.reason not in (Reason.CANCELLED, Reason.DEADLINE))
             self._note(state=State.UNKNOWN, since=self.steps.moment(), attempts=attempts, **_told(outcome))
         elif outcome.reason is Reason.NOT_FOUND and self.entry.step is Step.DELETE:
             self._gone()

@@ -48,6 +48,8 @@ class Reason(Enum):
     LOST = "answer lost"
     NETWORK = "network"
     TLS = "tls"
+    HELD = "held back"  # our own governor let it wait for longer than its witness had been told
+    DEADLINE = "deadline"  # the caller's
     CANCELLED = "cancelled"
     CLOSED = "closed"  # the client, by its owner
 
@@ -80,8 +82,8 @@ class Failed:
 
     @property
     def said(self) -> str:
-        """The server's first message, or else what is known of the failure."""
-        return self.problems[0].message.strip() if self.problems else self.detail
+        """What is known of the failure, or else the server's first message."""
+        return self.detail or (self.problems[0].message.strip() if self.problems else "")
 
 
 Outcome: TypeAlias = Done | Failed
@@ -113,15 +115,22 @@ _EXCEPTIONS: Final[Mapping[Reason, type[AlmaError]]] = {
     Reason.LOST: errors.ServerFault,
     Reason.NETWORK: errors.NotSent,
     Reason.TLS: errors.ConfigurationError,
+    Reason.HELD: errors.NotSent,
+    Reason.DEADLINE: errors.DeadlineExceeded,
     Reason.CANCELLED: errors.NotSent,
     Reason.CLOSED: errors.ClientClosed,
 }
 
-_UNTIL: Final = (errors.RateLimited, errors.QuotaExhausted, errors.JobThresholdReached)
+_UNTIL: Final = (
+    errors.RateLimited,
+    errors.QuotaExhausted,
+    errors.JobThresholdReached,
+    errors.JobOverlap,
+)
 
 
-def error_of(request: Request, failed: Failed, *, retry_at: datetime | None = None) -> AlmaError:
-    """The exception for a failure that is not tried again."""
+def error_of(request: Request, failed: Failed, *, retry_at: datetime) -> AlmaError:
+    """The exception for a failure that is not tried again; ``retry_at`` is for a limit that frees itself."""
     said = failed.said
     facts: dict[str, Any] = {
         "errors": failed.problems,

@@ -88,14 +88,18 @@ def test_restamp_spaces_from_the_truth() -> None:
 
 
 def test_hold_is_kept_and_bounded() -> None:
-    """No slot before the hold; a hold out of all reason (a damaged store) ends after the horizon."""
+    """No slot before the hold, however long it was asked for; one out of all reason (a damaged store) ends after an hour."""
     pace = Pace()
     pace.hold(5.0)
     pace.hold(3.0)
     assert pace.reserve(T25, now=0.0).at == 5.0
+    for seconds in (61.0, 900.0, LONGEST_HOLD):
+        pace = Pace()
+        pace.hold(6.0 + seconds)
+        assert [pace.reserve(T25, now=6.0).at, pace.held_until] == [6.0 + seconds] * 2
     pace.hold(math.inf)
-    assert pace.reserve(T25, now=6.0).at == 6.0 + LONGEST_HOLD
-    assert pace.held_until == 6.0 + LONGEST_HOLD
+    assert pace.reserve(T25, now=9.0).at >= 9.0 + LONGEST_HOLD
+    assert pace.held_until == 9.0 + LONGEST_HOLD
 
 
 def test_state_of_another_clock_is_an_empty_budget() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 
 import anyio
 import attrs
@@ -93,7 +94,8 @@ class ModelPort:
                 await witness.intend(deadline)
         except Threshold:
             witness.settle(FULL)
-            raise JobThresholdReached("Execution threshold reached.") from None
+            when = datetime.fromtimestamp(0.0, UTC)
+            raise JobThresholdReached("Execution threshold reached.", retry_at=when) from None
         except BaseException:
             witness.settle(LOST if sent else NOT_SENT)
             raise

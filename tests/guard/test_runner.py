@@ -6,6 +6,7 @@ import logging
 import random
 import sqlite3
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import anyio
 import attrs
@@ -317,7 +318,7 @@ async def test_an_overlap_is_raised_or_waited_for(house):
             await witness.intend(self.clock.now() + 10)
             if any(row.job_id == job_id and row.ends > self.model.time() for row in self.model.rows):
                 witness.settle(OVERLAP)
-                raise JobOverlap("Job overlapps with running job.")
+                raise JobOverlap("Job overlapps with running job.", retry_at=datetime.fromtimestamp(0.0, UTC))
             return job_id, self.model.start(job_id, job_name).id
 
     house.model.duration = lambda _: 100.0
