@@ -69,7 +69,10 @@ class AlmaJobPort(Resource):
         if found := run_in(job.additional_info.link):
             return found
         raise OutcomeUnknown(
-            "The job was submitted, but the answer names no run.", method=request.method, path=request.path
+            "The job was submitted, but the answer names no run.",
+            effect="done",
+            method=request.method,
+            path=request.path,
         )
 
 

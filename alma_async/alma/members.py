@@ -123,6 +123,8 @@ class _Outcome:
         if self.failure is None:
             return change
         self.failure.done = change
+        if self.failure.effect == "none" and (change.added or change.removed):
+            self.failure._effect = "done"
         self.failure.add_note(
             f"Until then {change.added:,} were added, {change.removed:,} removed, "
             f"{sum(len(one.ids) for one in change.refused):,} refused."

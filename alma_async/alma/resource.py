@@ -55,7 +55,7 @@ class Resource:
             status=done.response.status,
             method=request.method,
             path=request.path,
-            advice="Do not send it again; read it back.",
+            effect="done",
         )
         known.object_id = str(done.data["id"])
         raise known

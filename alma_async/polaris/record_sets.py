@@ -212,6 +212,7 @@ def _change(done: Done, request: Request, what: str) -> RecordSetChange:
         status=done.response.status,
         method=request.method,
         path=request.path,
+        effect="done",
         advice="Do not send it again.",
     )
 
