@@ -1,6 +1,7 @@
 """An asyncio client of the Ex Libris Alma REST API that shares one institution's allowance fairly.
 
-The public names. They are imported at their first use, so that ``alma-async --help`` does not load an HTTP client.
+``AlmaClient`` is where to begin. The public names are imported at their first use, so that ``alma-async --help`` does not load an
+HTTP client. Beside them: ``alma_async.load`` (bulk loads), ``.polaris``, ``.webhooks``, ``.sim``.
 """
 
 from __future__ import annotations
@@ -105,9 +106,16 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"alma_async.{_HOMES.get(name, 'errors')}"), name)
-    globals()[name] = value
-    return value
+def __dir__() -> list[str]:
+    """All public names, for ``dir()``, ``help()`` and completion, which import them."""
+    return sorted({*globals(), *__all__})
+
+
+if not TYPE_CHECKING:  # a checker goes by the imports above, and so sees a name that there is not
+
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"alma_async.{_HOMES.get(name, 'errors')}"), name)
+        globals()[name] = value
+        return value

@@ -87,10 +87,38 @@ class OptionChanges(TypedDict, total=False):
     on_outcome: Callable[[Outcome], None] | None
 
 
+class ClientOptions(TypedDict, total=False):
+    """What ``AlmaClient`` takes, for ``from_env``."""
+
+    api_key: str | Secret
+    region: str | None
+    base_url: str | None
+    limits: Limits | None
+    job_limits: JobLimits | None
+    budget: Budget | None
+    ledger: Ledger | None
+    timeout: float | Timeouts | None
+    retry: RetryPolicy | None
+    session: aiohttp.ClientSession | None
+    trace_configs: Iterable[aiohttp.TraceConfig]
+    hooks: Iterable[Hook]
+    application: str | None
+    language: str | None
+    institution: str | None
+    ssl_context: ssl.SSLContext | None
+    clock: Clock | None
+
+
 class AlmaClient:
     """An asyncio client of the Ex Libris Alma REST API, governed so that one institution's allowance is shared.
 
-    Use it as an async context manager, or call ``aclose()``. It may be used by any number of tasks at once.
+    Use it as an async context manager, or call ``aclose()``. It may be used by any number of tasks at once. Its areas:
+
+    * ``electronic.collections``, ``.services``, ``.portfolios``: ``list get create update delete``, and ``of_bib``
+    * ``sets``: ``list get create update delete members add_members remove_members replace_members combine``,
+      ``create_from_logical create_from_import create_filtered create_in_network wait_until_filled``
+    * ``jobs``: ``list get submit instances instance events matches download wait`` and ``guard``
+    * ``request`` for any other endpoint
 
     ``region`` is one of ``na eu ap aps ca cn``; ``base_url`` another origin (https; http on loopback only).
     ``budget``: None shares the machine's budget with all processes that use this institution; ``LocalBudget()`` is
@@ -156,13 +184,28 @@ class AlmaClient:
 
     def _bind(self, options: Options) -> None:
         self._options = options
-        self.electronic = Electronic(self._session, options)
-        self.sets = Sets(self._session, options)
-        self.jobs = Jobs(self._session, options, self._runs)
+        self._electronic = Electronic(self._session, options)
+        self._sets = Sets(self._session, options)
+        self._jobs = Jobs(self._session, options, self._runs)
+
+    @property
+    def electronic(self) -> Electronic:
+        """Electronic collections, their services, their portfolios."""
+        return self._electronic
+
+    @property
+    def sets(self) -> Sets:
+        """Sets and their members."""
+        return self._sets
+
+    @property
+    def jobs(self) -> Jobs:
+        """Jobs, their runs, and starting them under the guard of Alma's limits."""
+        return self._jobs
 
     @classmethod
     @secretive
-    def from_env(cls, **overrides: Any) -> Self:
+    def from_env(cls, **overrides: Unpack[ClientOptions]) -> Self:
         """A client set up by the environment (``ALMA_API_KEY``, ``ALMA_REGION`` or ``ALMA_BASE_URL`` …); an argument
         given here wins.
 

@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Iterable
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Final, Self, TypedDict, Unpack
 
 from alma_async.clock import Clock
 from alma_async.governance.budget import Budget
@@ -64,6 +64,27 @@ _OPTIONS: Final = {
     "limits": a(Limits, "Limits(...)"),
     "timeout": TIMEOUT,
 }
+
+
+class ClientOptions(TypedDict, total=False):
+    """What ``PolarisClient`` takes, for ``from_env``."""
+
+    base_url: str
+    organization_id: int
+    workstation_id: int
+    auth: Auth
+    language: str
+    product_id: int
+    site_domain: str
+    limits: Limits
+    budget: Budget | None
+    timeout: float | Timeouts
+    retry: RetryPolicy | None
+    session: aiohttp.ClientSession | None
+    trace_configs: Iterable[aiohttp.TraceConfig]
+    hooks: Iterable[Hook]
+    ssl_context: ssl.SSLContext | None
+    clock: Clock | None
 
 
 class OptionChanges(TypedDict, total=False):
@@ -148,11 +169,16 @@ class PolarisClient:
 
     def _bind(self, options: Options) -> None:
         self._options = options
-        self.record_sets = RecordSets(self._session, options, self._place)
+        self._record_sets = RecordSets(self._session, options, self._place)
+
+    @property
+    def record_sets(self) -> RecordSets:
+        """Record sets and their contents."""
+        return self._record_sets
 
     @classmethod
     @secretive
-    def from_env(cls, **overrides: Any) -> Self:
+    def from_env(cls, **overrides: Unpack[ClientOptions]) -> Self:
         """A client set up by the environment (``POLARIS_BASE_URL``, ``POLARIS_ORGANIZATION_ID``, ``POLARIS_WORKSTATION_ID``,
         ``POLARIS_DOMAIN``, ``POLARIS_USER``, ``POLARIS_PASSWORD_FILE`` …); an argument given here wins.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Literal, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 import attrs
 
@@ -14,11 +15,29 @@ __all__ = ["Authorise", "Gate", "Request", "Response", "Safety", "SendFailure", 
 Authorise: TypeAlias = Callable[[], Mapping[str, str]]
 
 
+# A member of JSON whose name says that its value is nobody's to read, and the value of a parameter that is named so.
+_WORDS: Final = r"password|passwd|secret|token|api_?key|credential|authorization"
+_HIDDEN: Final = re.compile(
+    rf'("[^"]*(?:{_WORDS})[^"]*"\s*\}}?\s*(?:,\s*"value"\s*)?:\s*)("(?:[^"\\]|\\.)*"|[^\s",\[\]{{}}]+)',
+    re.IGNORECASE,
+)
+_SHOWN: Final = 2000  # characters of a body
+
+
 class Safety(Enum):
     """What a second send of the same request could do."""
 
     READ = "read"  # nothing
     WRITE = "write"  # change or create something: never sent again unless the first provably had no effect
+
+
+def _shown(body: bytes | None) -> str:
+    """A body for a person: as text, its secrets hidden, its end left out where it is long."""
+    if body is None:
+        return "None"
+    text = _HIDDEN.sub(r'\1"***"', body.decode("utf-8", "replace"))
+    more = f" and {len(text) - _SHOWN:,} characters more" if len(text) > _SHOWN else ""
+    return f"{text[:_SHOWN]!r}{more}"
 
 
 @attrs.frozen(kw_only=True)
@@ -32,7 +51,7 @@ class Request:
     method: str
     path: str
     query: tuple[tuple[str, str], ...] = ()
-    body: bytes | None = attrs.field(default=None, repr=False)
+    body: bytes | None = attrs.field(default=None, repr=_shown)
     headers: tuple[tuple[str, str], ...] = ()
     safety: Safety
     kind: str = ""
