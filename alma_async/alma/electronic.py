@@ -344,6 +344,6 @@ class Electronic:
     """``alma.electronic``: ``collections``, ``services``, ``portfolios``."""
 
     def __init__(self, session: Session, options: Options) -> None:
-        self.collections = Collections(session, options)
-        self.services = Services(session, options)
-        self.portfolios = Portfolios(session, options)
+        self.collections: Collections = Collections(session, options)
+        self.services: Services = Services(session, options)
+        self.portfolios: Portfolios = Portfolios(session, options)

@@ -50,7 +50,7 @@ def _variables(app: App, commands: tuple[str, ...], arguments: ArgumentCollectio
     _ENV(app, tuple(command.replace("-", "_") for command in commands), arguments)
 
 
-app = App(
+app: App = App(
     name="alma-async",
     help="Alma's electronic resources, sets and jobs from the shell, within the institution's allowance.",
     help_epilogue=(

@@ -42,7 +42,7 @@ class Admission:
     def __init__(self, allowance: Allowance, *, emit: Hook | None) -> None:
         self.queue: Queue[Permit] = Queue()
         self.slot: Slot | None = None
-        self.fetching = False
+        self.fetching: bool = False
         self._allowance = allowance
         self._budget = allowance.budget
         self._emit = emit
@@ -153,7 +153,8 @@ class Admission:
 
     def forget(self) -> None:
         """Whoever waited is gone, with the event loop it waited on."""
-        self.queue, self._deadlines, self.fetching = Queue(), [], False
+        self.queue, self._deadlines = Queue(), []
+        self.fetching = False
         self._allowance.forget_rules()
         self._drop_slot()
 

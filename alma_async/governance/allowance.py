@@ -50,14 +50,14 @@ class Allowance:
     ) -> None:
         self.limits = limits
         self.budget = budget
-        self.adapt = Adaptation.of(limits)
-        self.concurrency = Concurrency(limits.in_flight)
+        self.adapt: Adaptation = Adaptation.of(limits)
+        self.concurrency: Concurrency = Concurrency(limits.in_flight)
         self._emit = emit
         self._jitter = jitter
         self._terms = terms(limits.per_second, per_second=limits.per_second, margin=limits.margin)
         self._terms_until = -math.inf
         self._rules: Mapping[Priority, Rule] = {}
-        self.rules_until = -math.inf
+        self.rules_until: float = -math.inf
         self._known_hold = budget.held_until
         self._day_began = budget.quota.first_at
         self._stopped = False

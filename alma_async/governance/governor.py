@@ -79,7 +79,7 @@ class Governor:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """:param jitter: random numbers in [0, 1), to spread what would otherwise come back at once."""
-        self.retries = RetryBudget()
+        self.retries: RetryBudget = RetryBudget()
         self._budget = budget
         self._clock = clock
         self._allowance = Allowance(limits, budget=budget, emit=emit, jitter=jitter)

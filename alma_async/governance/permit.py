@@ -82,16 +82,16 @@ class Permit:
         self._issuer = issuer
         self._event: anyio.Event | None = None
         self._news = False
-        self.line = line
-        self.number = number
-        self.asked_at = asked_at
-        self.kind = kind
-        self.cost = cost
-        self.deadline = deadline
-        self.patient = patient
-        self.state = WAITING
+        self.line: Line[Permit] = line
+        self.number: int = number
+        self.asked_at: float = asked_at
+        self.kind: str = kind
+        self.cost: float = cost
+        self.deadline: float | None = deadline
+        self.patient: bool = patient
+        self.state: State = WAITING
         self.given: Slot | None = None
-        self.was_sent = False
+        self.was_sent: bool = False
         self.error: AlmaError | None = None
 
     def __repr__(self) -> str:

@@ -144,7 +144,7 @@ class Queue(Generic[T]):
     """The lines, and who is next among them."""
 
     def __init__(self) -> None:
-        self.totals = Totals()
+        self.totals: Totals = Totals()
         self.lines: dict[Priority, Line[T]] = {
             priority: Line(priority, weight, self.totals) for priority, weight in WEIGHTS.items()
         }

@@ -62,14 +62,16 @@ class Attempt:
 
     def __init__(self, alma: Lookout, job_id: str, parameters: Mapping[str, str], key: str | None) -> None:
         self.job_id = job_id
-        self.parameters = {name: value for name, value in parameters.items() if name != _JOB_NAME}
-        self.key = _mark(job_id, key)
+        self.parameters: dict[str, str] = {
+            name: value for name, value in parameters.items() if name != _JOB_NAME
+        }
+        self.key: str = _mark(job_id, key)
         # The mark comes last and has a fixed length, so no such name is the beginning of another.
-        self.name = f"{parameters.get(_JOB_NAME, 'alma-async')} {self.key}"
+        self.name: str = f"{parameters.get(_JOB_NAME, 'alma-async')} {self.key}"
         self._alma = alma
         self._run: Run | None = None
         self.told: AlmaError | None = None  # Alma's own refusal, for a caller who does not wait
-        self.waiter = Waiter(key=self.key, job_id=job_id, since=alma.arrival(), until=0.0)
+        self.waiter: Waiter = Waiter(key=self.key, job_id=job_id, since=alma.arrival(), until=0.0)
 
     @property
     def look_again(self) -> float:

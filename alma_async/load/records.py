@@ -35,7 +35,7 @@ __all__ = [
 FORMAT: Final = "5"
 
 # Table → its first column, which is its key, and its other columns; a checksum follows in each.
-TABLES: Final = {
+TABLES: Final[dict[str, tuple[str, ...]]] = {
     "meta": ("name TEXT PRIMARY KEY", "value TEXT NOT NULL"),
     "entry": (
         *("n INTEGER PRIMARY KEY", "line INTEGER NOT NULL", "state TEXT NOT NULL", "step TEXT NOT NULL", "mms_id TEXT"),

@@ -107,7 +107,7 @@ class Way(Witnessed):
             self._end(State.REJECTED, message="There is no portfolio of this title in the service to update.")
 
     async def _found(self, portfolio_id: str) -> None:
-        self.entry = attrs.evolve(self.entry, portfolio_id=portfolio_id)
+        self.entry: Entry = attrs.evolve(self.entry, portfolio_id=portfolio_id)
         if self._action != "create":
             self._note(step=Step.DELETE if self._action == "delete" else Step.UPDATE)
         elif self.row.portfolio_id is None or await self._meant() is not None:

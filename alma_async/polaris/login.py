@@ -50,8 +50,8 @@ class StaffPassword:
     :raises ConfigurationError: where one of them is empty or cannot be sent.
     """
 
-    route = routes.LOGIN
-    stands_alone = False
+    route: Route = routes.LOGIN
+    stands_alone: bool = False
 
     @secretive
     def __init__(self, domain: str, user: str, password: str) -> None:
@@ -63,7 +63,8 @@ class StaffPassword:
             raise ConfigurationError(
                 "No colon may stand in domain or user, and no control character in the password."
             )
-        self.domain, self.user = domain, user
+        self.domain: str = domain
+        self.user: str = user
         # UTF-8 is inferred; nothing is documented for other characters than ASCII.
         self._basic = Secret(base64.b64encode(f"{domain}\\{user}:{password}".encode()).decode())
 
@@ -78,8 +79,8 @@ class StaffPassword:
 class ApiKey:
     """A key of Polaris 7.x, as the header ``x-api-key`` (documented)."""
 
-    route = routes.LOGIN
-    stands_alone = True
+    route: Route = routes.LOGIN
+    stands_alone: bool = True
 
     @secretive
     def __init__(self, key: str | Secret) -> None:
@@ -96,8 +97,8 @@ class ApiKey:
 class BearerToken:
     """A token of the library's own OAuth provider; its ``Upn`` claim reads ``user@domain`` (documented)."""
 
-    route = routes.LOGIN_OAUTH
-    stands_alone = True
+    route: Route = routes.LOGIN_OAUTH
+    stands_alone: bool = True
 
     @secretive
     def __init__(self, token: str | Secret) -> None:

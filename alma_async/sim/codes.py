@@ -237,7 +237,7 @@ class Refusal(Exception):
     def __init__(self, code: str, detail: str = "") -> None:
         super().__init__(code)
         self.code = code
-        self.message = f"{message_of(code)} {detail}".rstrip()
+        self.message: str = f"{message_of(code)} {detail}".rstrip()
 
 
 def message_of(code: str) -> str:

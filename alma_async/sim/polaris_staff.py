@@ -29,7 +29,7 @@ class Denied(Exception):
     def __init__(self, status: int, message: str, **members: Any) -> None:
         super().__init__(message)
         self.status = status
-        self.members = {"Message": message, **members}
+        self.members: dict[str, Any] = {"Message": message, **members}
 
 
 @attrs.define(kw_only=True)
