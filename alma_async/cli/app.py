@@ -209,9 +209,10 @@ def run(tokens: list[str]) -> int:
 def _code_of(error: AlmaError) -> int:
     from alma_async.guard import LedgerError
     from alma_async.load.journal import JournalError, JournalInUse
+    from alma_async.load.register import ServiceInUse
 
     if isinstance(error, (JournalError, LedgerError)):
         return 74
-    if isinstance(error, JournalInUse):
+    if isinstance(error, (JournalInUse, ServiceInUse)):
         return 75
     return 3 if isinstance(error, _PASSING) else 2

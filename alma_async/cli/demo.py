@@ -133,7 +133,7 @@ async def _load(alma: AlmaClient, rows: First, journal: Path) -> Report:
         service_id=simulator.DEMO_SERVICE,
         journal=journal,
     )
-    with View(SAMPLE, held=lambda: alma.quota().why) as view:
+    with View(SAMPLE, fresh=load.progress) as view:
         return await load.run(rows, on_progress=view)
 
 

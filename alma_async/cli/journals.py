@@ -138,7 +138,7 @@ class Standing:
     kind: str = ""
     file: str = ""
     rows: int = 0
-    open: int = 0
+    pending: int = 0
 
 
 def standing(path: Path) -> Standing:
@@ -151,14 +151,14 @@ def standing(path: Path) -> Standing:
         return Standing(journal=name, state="in use")
     except AlmaError:
         return Standing(journal=name, state="unreadable")
-    state = "not begun" if not meta.get("planned") else "open" if rows["pending"] else "complete"
+    state = "not begun" if not meta.get("planned") else "unfinished" if rows["pending"] else "complete"
     return Standing(
         journal=name,
         state=state,
         kind=kind_of(meta),
         file=meta.get("file", ""),
         rows=rows["rows"],
-        open=rows["pending"],
+        pending=rows["pending"],
     )
 
 

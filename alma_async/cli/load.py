@@ -30,8 +30,9 @@ from alma_async.errors import AlmaError, ConfigurationError, InvalidRequest
 from alma_async.load.entries import State
 from alma_async.load.journal import Journal, JournalInUse
 from alma_async.load.planned import Plan
-from alma_async.load.progress import Progress, Report, row_counts
+from alma_async.load.progress import Meter, Progress, Report
 from alma_async.load.readers import Blanks, RowSource
+from alma_async.load.register import ServiceInUse, UnfinishedLoad, unfinished
 from alma_async.load.report import check_path, write_report
 from alma_async.load.rows import InputError
 from alma_async.load.undo import UndoRows
@@ -149,7 +150,7 @@ def _list(*, as_json: bool) -> int:
         if as_json:
             json_line(attrs.asdict(one))
         else:
-            rows = f"{one.rows - one.open:>7,} of {one.rows:>7,}"
+            rows = f"{one.rows - one.pending:>7,} of {one.rows:>7,}"
             show(f"{one.journal:<48} {one.state:<10} {rows}  {one.kind:<8}  {one.file}")
     return 0
 
@@ -163,6 +164,7 @@ def _load(given: Input, journal: Path | None, manner: Manner, connection: Connec
         say(rows.reason)
     if not given.dry:
         say(f"journal: {path}")
+        _name_unfinished((alma.origin, given.collection, given.service), path)
     seen: list[Progress] = []
     try:
         with _Warnings(rows) as warnings:
@@ -182,13 +184,24 @@ def _load(given: Input, journal: Path | None, manner: Manner, connection: Connec
     return _end(ended, seen, given, path, manner)
 
 
+def _name_unfinished(service: tuple[str, str, str], own: Path) -> None:
+    """Say which loads of the same service are not finished, before anything is sent."""
+    for path in unfinished(service):
+        standing = journals.standing(path)
+        if path != own.absolute() and standing.pending:
+            say(
+                f"A load of the same service is not finished: {standing.file or path.name}, {standing.pending:,} of "
+                f"{standing.rows:,} rows pending. Resume it with: {journals.resuming(path)}"
+            )
+
+
 def _note_way_on(error: AlmaError, path: Path, *, begun: bool) -> None:
     """Say with the error how to go on, where the load can."""
     resuming = journals.resuming(path)
     if isinstance(error, InputError):
         if begun:
             error.add_note(f"With the file as it was, go on with: {resuming}")
-    elif not isinstance(error, (InvalidRequest, JournalInUse)):
+    elif not isinstance(error, (InvalidRequest, JournalInUse, ServiceInUse, UnfinishedLoad)):
         error.add_note(f"Go on with: {resuming}")
 
 
@@ -247,7 +260,7 @@ async def _run(
         return await load.run(rows, on_progress=told)
 
     async with alma:
-        with View(given.title, held=lambda: alma.quota().why) as view:
+        with View(given.title, fresh=load.progress) as view:
             return await attend(work, stop=stop, tick=view.tick)
 
 
@@ -257,7 +270,7 @@ def _end(ended: Ended[Report | Plan], seen: list[Progress], given: Input, path: 
     written = _tell(result, given, path, manner)
     report = result.report if isinstance(result, Plan) else result
     code = report.exit_code
-    if report.pending:
+    if report.pending or not report.read:
         with Journal(path) as journal:
             unknown = sum(n for (state, _), n in journal.counts().items() if state is State.UNKNOWN)
         if unknown:
@@ -301,12 +314,6 @@ def _cut_short(path: Path, seen: list[Progress], why: str) -> Report:
     """The report of a run that gave none: rows by the journal, calls as last seen."""
     last = seen[0] if seen else Progress(rows=0)
     with Journal(path) as journal:
-        counts = row_counts(journal.counts())
-    return Report(
-        **counts,
-        calls=last.calls,
-        throttled=last.throttled,
-        seconds=last.seconds,
-        remaining=last.remaining,
-        stopped=why,
-    )
+        counts, read = journal.counts(), bool(journal.meta().get("rows"))
+    meter = Meter(0.0, calls=last.calls, throttled=last.throttled)
+    return meter.report(last.seconds, last.remaining, counts=counts, stopped=why, read=read)

@@ -60,7 +60,7 @@ class Manner:
         OnUnknown | None,
         Parameter(
             help="what happens to a write of unknown outcome that is not found afterwards: it is sent again, is put up for review, "
-            "or ends as refused; if not said, resend, and review for a delete"
+            "or ends as rejected; if not said, resend, and review for a delete"
         ),
     ] = None
     keep_payload: Annotated[
@@ -78,8 +78,15 @@ class Manner:
         ),
     ] = False
     circuit: Annotated[
-        bool, Parameter(help="stop where so many rows are refused that the load must be wrong")
+        bool, Parameter(help="stop where so many rows are rejected that the load must be wrong")
     ] = True
+    beside: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="go on though another load of the service is under way on this machine, or was cut off a moment ago",
+        ),
+    ] = False
     report: Annotated[
         Path | None, Parameter(help="write what became of each row, to a .csv, .xlsx or .jsonl file")
     ] = None
@@ -224,5 +231,6 @@ class Input:
             accept_changed=manner.accept_changed,
             allow_duplicates=self.duplicates == "allowed",
             circuit=manner.circuit,
+            beside=manner.beside,
             facts=attrs.asdict(self),
         )

@@ -55,7 +55,7 @@ def _counts(report: Report) -> str:
         "to be updated": report.updated,
         "to be deleted": report.deleted,
         "unchanged": report.unchanged,
-        "refused": report.rejected,
+        "rejected": report.rejected,
         "duplicates": report.duplicates,
         "for review": report.review,
         "not looked at yet": report.pending,

@@ -12,7 +12,7 @@ from alma_async.load.progress import Report
 
 __all__ = ["closing", "refusals", "stopped_line"]
 
-_TOLD: Final = {State.REJECTED: "refused", State.REVIEW: "needs review"}
+_TOLD: Final = {State.REJECTED: "rejected", State.REVIEW: "for review"}
 
 
 def closing(report: Report) -> list[str]:
@@ -22,10 +22,10 @@ def closing(report: Report) -> list[str]:
         "updated": report.updated,
         "unchanged": report.unchanged,
         "deleted": report.deleted,
-        "refused": report.rejected,
+        "rejected": report.rejected,
         "duplicates": report.duplicates,
         "for review": report.review,
-        "open": report.pending,
+        "pending": report.pending,
     }
     told = ", ".join(f"{count:,} {name}" for name, count in rows.items() if count)
     pace = f" ({report.calls / report.seconds:.1f} a second)" if report.seconds else ""
@@ -34,9 +34,11 @@ def closing(report: Report) -> list[str]:
         f"{counted(report.rows, 'row')}: {told or 'none'}.",
         f"{counted(report.calls, 'call')} in {report.seconds:.1f} s{pace}, {report.throttled:,} throttled{left}.",
     ]
-    if report.rows and not report.pending and not report.calls:
+    if report.rows and report.exit_code != 3 and not report.calls:
         found.append("Nothing was left to do: the load had ended before.")
-    return [*found, stopped_line(report.stopped)] if report.pending and report.stopped else found
+    if not report.read:
+        found.append("The file was not read to its end: it may have more rows.")
+    return [*found, stopped_line(report.stopped)] if report.exit_code == 3 and report.stopped else found
 
 
 def stopped_line(why: str) -> str:
@@ -45,7 +47,7 @@ def stopped_line(why: str) -> str:
 
 
 def refusals(journal: Journal, *, most: int) -> Iterator[str]:
-    """Rows that were refused or need review, each with its line and why; at most so many, and how many more there are."""
+    """Rows that were rejected or need review, each with its line and why; at most so many, and how many more there are."""
     found = 0
     for entry in _told(journal):
         found += 1

@@ -26,6 +26,7 @@ from alma_async.load.rows import InputError
 __all__ = ["verify"]
 
 _MOST: Final = 20  # portfolios that stand for no row: of a shared service there may be thousands
+_NOT_SEEN: Final = "Which portfolios came since the load began cannot be told: it stopped before it had seen what the service held."
 _WORDS: Final = {
     Mark.ONCE: "as they should be",
     Mark.MISSING: "missing",
@@ -51,7 +52,7 @@ def verify(
 ) -> int:
     """Compare a load's journal with what Alma holds now: = once, + missing, * differs, 2 double, - extra, ? could not be read.
 
-    Ends with 0 only where each row that is done is there once as the file says, none is open or for review, and nothing came
+    Ends with 0 only where each row that is done is there once as the file says, none is pending or for review, and nothing came
     besides; with 3 where not all rows were compared.
 
     :param journal: a path, or a name as listed by resume
@@ -75,7 +76,7 @@ async def _verify(
     async with connection.client() as alma:
         rows = None if ids_only else given.rows()
         load = given.load(alma, path, manner)
-        with View(f"verify {Path(given.file).name}", held=lambda: alma.quota().why) as view:
+        with View(f"verify {Path(given.file).name}", fresh=load.progress) as view:
             work = partial(load.verify, rows, on_progress=view)
             try:
                 return await attend(work, stop=load.stop, tick=view.tick)
@@ -92,7 +93,7 @@ def _tell(audit: Audit, path: Path, *, json: bool) -> None:
     else:
         for line in _lines(audit):
             show(line)
-    if audit.open:
+    if audit.pending:
         say(
             f"The load is not complete, and what is extra may be its own. Go on with: {journals.resuming(path)}"
         )
@@ -108,11 +109,12 @@ def _code(audit: Audit, ended: Ended[Audit]) -> int:
 
 
 def _lines(audit: Audit) -> list[str]:
-    marks = [f"{audit.count(mark):,} {words}" for mark, words in _WORDS.items()]
+    words = _WORDS if audit.seen else {mark: said for mark, said in _WORDS.items() if mark is not Mark.EXTRA}
+    marks = [f"{audit.count(mark):,} {said}" for mark, said in words.items()]
     rest = {
-        "open": audit.open,
+        "pending": audit.pending,
         "for review": audit.review,
-        "refused": audit.report.rejected,
+        "rejected": audit.report.rejected,
         "duplicates": audit.report.duplicates,
         "not compared": audit.not_compared,
     }
@@ -129,6 +131,7 @@ def _lines(audit: Audit) -> list[str]:
         ),
         f"{counted(audit.rows, 'row')}: {', '.join(marks)}{told}.",
         f"Compared {what} in {counted(audit.calls, 'call')}.",
+        *([] if audit.seen else [_NOT_SEEN]),
     ]
     return [*found, stopped_line(audit.report.stopped)] if audit.report.stopped else found
 

@@ -30,15 +30,17 @@ def clock_time(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def lines(now: Progress, *, waiting: str | None, since: float) -> list[str]:
-    """What stands below the bar. ``waiting`` has lasted since ``since`` seconds into the load."""
+def lines(now: Progress) -> list[str]:
+    """What stands below the bar."""
     rows = [
         ("created", now.created),
         ("updated", now.updated),
+        *([("deleted", now.deleted)] if now.deleted else []),
         ("unchanged", now.unchanged),
-        ("refused", now.rejected),
+        ("rejected", now.rejected),
         ("duplicates", now.duplicates),
         ("for review", now.review),
+        ("pending", now.pending),
     ]
     calls = [f"{now.rate:.1f} calls/s (mean {now.mean:.1f})", f"{now.throttled:,} throttled"]
     if now.remaining is not None:
@@ -46,24 +48,21 @@ def lines(now: Progress, *, waiting: str | None, since: float) -> list[str]:
     calls.append(f"{clock_time(now.seconds)} so far")
     if now.eta is not None and now.pending:
         calls.append(f"{clock_time(now.eta)} to go")
-    if now.deleted:
-        rows.insert(2, ("deleted", now.deleted))
-    told = [" · ".join(f"{count:,} {name}" for name, count in rows), " · ".join(calls)]
-    if waiting:
-        told.append(f"held back, {clock_time(now.seconds - since)} so far: {waiting}")
+    counts = " · ".join(f"{count:,} {name}" for name, count in rows)
+    told = [counts + (f" ({now.begun:,} of them begun)" if now.begun else ""), " · ".join(calls)]
+    if now.waiting:
+        told.append(f"held back, {clock_time(now.waited)} so far: {now.waiting}")
     return [plain(line) for line in told]
 
 
 class View:
-    """Shows the progress it is called with; where stderr is no terminal, only why it stands still."""
+    """Shows the progress it is called with, and each second as it is then; where stderr is no terminal, why it stands still."""
 
-    def __init__(self, title: str, *, held: Callable[[], str]) -> None:
-        """``held`` says why the governor lets nobody go, or nothing."""
+    def __init__(self, title: str, *, fresh: Callable[[], Progress | None]) -> None:
+        """``fresh`` says how far the work is now, or None where nothing is known yet."""
         self._title = plain(title)
-        self._held = held
+        self._fresh = fresh
         self._live: Live | None = None
-        self._progress: Progress | None = None
-        self._since: float | None = None
         self._done = 0
         self._still = 0
 
@@ -85,35 +84,24 @@ class View:
 
     def __call__(self, progress: Progress) -> None:
         """How far the load is now."""
-        self._progress = progress
-        self._draw(progress)
+        if self._live is not None:
+            self._live.update(self._drawn(progress), refresh=True)
 
     def tick(self) -> None:
-        """Draw it again, once a second: the load may say nothing for hours while the day's calls are spent."""
-        if self._progress is None:
+        """Look again, once a second: the load may say nothing for hours while the day's calls are spent."""
+        if (now := self._fresh()) is None:
             return
         if self._live is None:
-            self._tell(self._progress)
-        self._draw(self._progress)
+            self._tell(now)
+        self(now)
 
     def _tell(self, now: Progress) -> None:
         self._still = self._still + 1 if now.done == self._done else 0
         self._done = now.done
         if self._still == _STILL:
-            why = now.waiting or self._held()
-            say(f"Nothing was done for a minute{f', because {why}' if why else ''}")
+            say(f"Nothing was done for a minute{f', because {now.waiting}' if now.waiting else ''}")
 
-    def _draw(self, now: Progress) -> None:
-        if self._live is None:
-            return
-        waiting = now.waiting or self._held() or None
-        if waiting is None:
-            self._since = None
-        elif self._since is None:
-            self._since = now.seconds
-        self._live.update(self._drawn(now, waiting), refresh=True)
-
-    def _drawn(self, now: Progress, waiting: str | None) -> RenderableType:
+    def _drawn(self, now: Progress) -> RenderableType:
         from rich.console import Group
         from rich.progress_bar import ProgressBar
         from rich.table import Table
@@ -122,5 +110,4 @@ class View:
         bar = Table.grid(padding=(0, 1))
         done = Text(f"{now.done:,} of {now.rows:,} rows")
         bar.add_row(Text(self._title), ProgressBar(max(now.rows, 1), now.done, width=40), done)
-        told = lines(now, waiting=waiting, since=now.seconds if self._since is None else self._since)
-        return Group(bar, *map(Text, told))
+        return Group(bar, *map(Text, lines(now)))

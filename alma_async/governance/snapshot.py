@@ -28,7 +28,8 @@ class QuotaSnapshot:
     institution and day, less our own calls since (None: unknown); ``reserve`` is what bulk work leaves,
     ``floors`` where each priority stops; ``brisk`` calls of bulk work may still go at full pace, the rest is
     spread to the reset. ``held_until`` and ``stopped_until`` say until when everything waits; ``why`` tells what
-    holds back whom; ``open`` which priorities may go now; ``shared`` whether other processes and clients share the budget.
+    holds back whom; ``open`` which priorities may go now, ``next_at`` when their next call may go where that is yet to come;
+    ``shared`` whether other processes and clients share the budget.
     """
 
     per_second: float
@@ -41,6 +42,7 @@ class QuotaSnapshot:
     floors: Mapping[Priority, float]
     brisk: float
     open: Mapping[Priority, bool]
+    next_at: Mapping[Priority, datetime] = attrs.field(factory=dict)
     waiting: Mapping[Priority, int]
     in_flight: Mapping[Priority, int]
     latency: Mapping[str, float]
@@ -74,6 +76,11 @@ def take(
         floors={priority: rule.floor for priority, rule in rules.items()},
         brisk=quota.brisk(limits, spent=spent, wall=wall),
         open={line.priority: line.not_before < math.inf for line in lines},
+        next_at={
+            line.priority: _utc(wall + line.not_before - now)
+            for line in lines
+            if now < line.not_before < math.inf
+        },
         waiting={line.priority: line.waiting + line.seated for line in lines},
         in_flight={line.priority: line.in_flight for line in lines},
         latency=allowance.concurrency.latency(),

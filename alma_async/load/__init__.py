@@ -11,6 +11,7 @@ from alma_async.load.planned import Plan
 from alma_async.load.price import Price
 from alma_async.load.progress import Progress, Report
 from alma_async.load.readers import read_rows
+from alma_async.load.register import ServiceInUse, UnfinishedLoad
 from alma_async.load.rows import BadRow, Clear, Coverage, Embargo, InputError, Row
 from alma_async.load.undo import undo_rows
 
@@ -33,6 +34,8 @@ __all__ = [
     "Report",
     "Row",
     "Rules",
+    "ServiceInUse",
+    "UnfinishedLoad",
     "read_rows",
     "undo_rows",
 ]

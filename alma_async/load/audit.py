@@ -53,7 +53,8 @@ class Audit:
 
     ``report`` is the load as its journal counts it; calls, seconds and why it stopped are the audit's. ``once`` counts the rows
     that are as they should be; ``not_compared`` those that claim something but could not be read, or not any more before it
-    stopped. ``stopped`` is the failure that stopped it, if one did. ``fields`` tells whether more than ids was compared.
+    stopped. ``stopped`` is the failure that stopped it, if one did. ``fields`` tells whether more than ids was compared; ``seen``,
+    whether the load had seen what the service held before it, without which nobody can say what came since.
     """
 
     report: Report
@@ -62,6 +63,7 @@ class Audit:
     not_compared: int
     stopped: AlmaError | None
     fields: bool
+    seen: bool = True
 
     @property
     def rows(self) -> int:
@@ -69,19 +71,14 @@ class Audit:
         return self.report.rows
 
     @property
-    def open(self) -> int:
-        """Rows that the load has still to do, and so claim nothing, as do the next two."""
+    def pending(self) -> int:
+        """Rows that the load has still to do, and so claim nothing, as do those in review and the rejected ones."""
         return self.report.pending
 
     @property
     def review(self) -> int:
-        """Rows that were put up for review."""
+        """Rows that a person has to look at."""
         return self.report.review
-
-    @property
-    def refused(self) -> int:
-        """Rows that were refused, duplicates too."""
-        return self.report.rejected + self.report.duplicates
 
     @property
     def calls(self) -> int:
@@ -94,20 +91,19 @@ class Audit:
 
     @property
     def exit_code(self) -> int:
-        """0 where each row that is done is there once as it should be, none is open or in review, and nothing is there besides;
+        """0 where each row that is done is there once as it should be, none is pending or in review, and nothing is there besides;
         3 where not all was compared; 1 otherwise.
         """
         if self.not_compared or self.report.stopped:
             return 3
-        return 1 if self.findings or self.open or self.review else 0
+        return 1 if self.findings or self.pending or self.review else 0
 
     def summary(self) -> dict[str, float | int | str | None]:
         """The one object that ``--json`` ends with: that of the load, and how it compares."""
         return {
             **self.report.summary(),
             **{mark.name.lower(): self.count(mark) for mark in Mark},
-            "open": self.open,
-            "refused": self.refused,
+            **({} if self.seen else {Mark.EXTRA.name.lower(): None}),
             "not_compared": self.not_compared,
             "fields": self.fields,
         }

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from alma_async.load.ownership import JournalError
-from alma_async.load.records import TABLES, DamageError, verified
+from alma_async.load.records import TABLES, DamageError, schema, verified
 
 __all__ = ["check", "connect", "mapped"]
 
@@ -58,6 +58,9 @@ def check(db: sqlite3.Connection) -> None:
     (answer,) = db.execute("PRAGMA integrity_check(1)").fetchone()
     if answer != "ok":
         raise DamageError(answer)
+    made = {made for (made,) in db.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
+    if made != {ours.strip() for ours in schema() if ours.strip().startswith("CREATE")}:
+        raise DamageError("what its tables are")
     for table in TABLES:
         found = 0
         for record in db.execute(f"SELECT * FROM {table}"):  # noqa: S608 - our own names

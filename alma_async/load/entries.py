@@ -7,7 +7,7 @@ from typing import Final, Literal, TypeAlias
 
 import attrs
 
-__all__ = ["OPEN", "Action", "Difference", "Entry", "Former", "Moment", "State", "Step"]
+__all__ = ["OPEN", "Action", "Difference", "Entry", "Former", "Moment", "State", "Step", "begun"]
 
 Action: TypeAlias = Literal["upsert", "create", "update", "delete", "activate", "deactivate", "undo"]
 
@@ -93,3 +93,13 @@ class Entry:
     tracking_id: str | None = None
     differences: tuple[Difference, ...] = ()
     left: bytes | None = None
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether something was sent for it that changes anything, and it has not ended."""
+        return begun(self.state, self.action)
+
+
+def begun(state: State, action: str | None) -> bool:
+    """Whether rows that stand here were begun and have not ended."""
+    return state in OPEN and (state is not State.PENDING or action is not None)

@@ -302,6 +302,12 @@ class Journal:
         free = [found for found in existing if not self.bound(found, but=n)]
         return Title(rows=count, existing=tuple(free), taken=tuple(f for f in existing if f not in free))
 
+    def unsettled(self, since: float) -> int:
+        """Rows of unknown outcome that were sent since then, in civil seconds."""
+        query = "SELECT COUNT(*) FROM entry WHERE state IN ('intent', 'unknown') AND wall > ?"
+        with mapped():
+            return int(self._db.execute(query, (since,)).fetchone()[0])
+
     def is_untouched(self) -> bool:
         """Whether no row was ever about to be sent, nor found to be done already."""
         return not self._holds("SELECT 1 FROM entry WHERE differences IS NOT NULL OR action IS NOT NULL", ())

@@ -6,12 +6,12 @@ import os
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Final, get_args
 
 import attrs
-from anyio import CancelScope
 
 from alma_async.alma.client import AlmaClient
 from alma_async.alma.electronic import BibHandling
@@ -20,11 +20,13 @@ from alma_async.load.audit import Audit
 from alma_async.load.entries import Action
 from alma_async.load.journal import Journal
 from alma_async.load.order import RESERVED, Order, Rows
+from alma_async.load.pace import quote
 from alma_async.load.passes import Run
 from alma_async.load.plan import Rules
-from alma_async.load.planned import Plan, note_calls, quote, scratch_path
+from alma_async.load.planned import Plan, note_calls, scratch_path
 from alma_async.load.progress import Meter, Progress, Report
 from alma_async.load.reconcile import OnUnknown
+from alma_async.load.register import Registered
 from alma_async.load.rows import InputError
 from alma_async.load.verify import Verification
 from alma_async.load.writer import Writer
@@ -78,7 +80,8 @@ class Load:
     deletes), put up for ``review`` (theirs), or ends as refused (``never``). ``keep_payload``: the journal also keeps what was
     sent for each row, not its hash alone; reports in JSONL have it. ``until_done``: wait for the quota's reset instead of
     stopping at the reserve. ``patience``: seconds of nothing but failures after which the load stops, resumable. ``workers``:
-    rows under way at once. ``facts`` are written into the journal for whoever resumes the load.
+    the most rows under way at once. ``beside``: go on though another load of the service is under way on this machine, or was
+    cut off a moment ago. ``facts`` are written into the journal for whoever resumes the load.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class Load:
         accept_changed: bool = False,
         allow_duplicates: bool = False,
         circuit: bool = True,
+        beside: bool = False,
         rules: Rules | None = None,
         facts: Mapping[str, str] | None = None,
     ) -> None:
@@ -121,6 +125,7 @@ class Load:
             accept_changed=accept_changed,
             allow_duplicates=allow_duplicates,
             circuit=circuit,
+            beside=beside,
             rules=rules or Rules(),
             facts=dict(facts or {}),
         )
@@ -130,11 +135,16 @@ class Load:
         if self._run is not None:
             self._run.stop()
 
+    def progress(self) -> Progress | None:
+        """How far what runs is now, to be asked at any time; None before anything is known."""
+        return None if self._run is None else self._run.progress()
+
     async def run(self, rows: Rows, *, on_progress: Callable[[Progress], None] | None = None) -> Report:
         """Carry every row to its end, or as far as it goes.
 
         :raises JournalError: where the journal cannot be written; nothing more is sent then.
         :raises JournalInUse: where another process works on it.
+        :raises ServiceInUse, UnfinishedLoad: where another load of the service is under way, or was cut off a moment ago.
         :raises InputError: where the file is another one than the journal was begun with.
         :raises Unauthorized, ConfigurationError: where going on makes no sense; the load can be resumed.
         """
@@ -157,7 +167,8 @@ class Load:
         path, scratch = (Path(journal), None) if journal is not None else scratch_path()
         try:
             report = await self._carry_out(order, path, rows, on_progress)
-            return Plan.read(path, report, quote(self._alma), scratch=scratch)
+            now = quote(self._alma.quota(), self._alma.clock.wall())
+            return await self._alma.clock.aside(lambda: Plan.read(path, report, now, scratch=scratch))
         except BaseException:
             if scratch is not None:
                 scratch.cleanup()
@@ -171,14 +182,15 @@ class Load:
         Waits for what passes by itself as ``run`` does; of what stops it then, ``stopped`` tells beside what was found.
 
         :param rows: the file that was loaded; without it, only ids are compared
+        :raises JournalError: where the journal is not what was written.
         :raises InputError: where the journal is of another load or another file, or the file cannot be read
         """
         if not self._journal_path.is_file():
             raise InputError(f"There is no journal {str(self._journal_path)!r}.")
-        with Journal(self._journal_path) as journal:
+        async with self._opened(self._journal_path) as journal:
             self._run = Verification(
                 order=self._order,
-                journal=journal,
+                writer=Writer(journal, self._alma.clock.aside),
                 rows=rows,
                 meter=Meter(self._alma.clock.now()),
                 on_progress=on_progress,
@@ -188,7 +200,7 @@ class Load:
     async def _carry_out(
         self, order: Order, path: Path, rows: Rows, on_progress: Callable[[Progress], None] | None
     ) -> Report:
-        async with self._opened(path) as journal:
+        async with self._registered(order, path) as registered, self._opened(path) as journal:
             run = self._begin(order, journal, rows, on_progress)
             try:
                 try:
@@ -196,26 +208,48 @@ class Load:
                     await run.passes()
                 finally:
                     run.tell(force=True)
-                    await run.writer.drain()
                     if order.dry:
-                        note_calls(journal, run.meter)
+                        run.writer.post(partial(note_calls, journal, run.meter))
+                    await run.writer.drain()
             except AlmaError as error:
                 run.halt(error)
             if run.stopped is not None and not run.resumable:
                 for line in run.unwritten():
                     run.stopped.add_note(line)
                 raise run.stopped
-            return await run.report()
+            report = await run.report()
+            if registered is not None and report.exit_code != 3:
+                await self._alma.clock.aside(registered.remove)
+            return report
+
+    @asynccontextmanager
+    async def _registered(self, order: Order, path: Path) -> AsyncIterator[Registered | None]:
+        """Have the load known as one of its service's, unless it sends nothing that changes anything."""
+        found = list[Registered | None]()
+        service, clock = (self._alma.origin, *order.place), self._alma.clock
+        recent = (
+            0.0 if order.action == "undo" else order.quarantine
+        )  # what it does not know of, it leaves alone
+        enter = partial(Registered.enter, service, path, beside=order.beside, recent=recent)
+        try:
+            if not order.dry:
+                await clock.aside(lambda: found.append(enter(wall=clock.wall())))
+            yield found[0] if found else None
+        finally:
+            if found and found[0] is not None:
+                found[0].close()
 
     @asynccontextmanager
     async def _opened(self, path: Path) -> AsyncIterator[Journal]:
-        """The journal, opened and closed beside the loop, which a slow disk would hold up."""
+        """The journal, opened and closed beside the loop, which a slow disk would hold up; closed also where this is cancelled
+        while it is being opened.
+        """
         aside, found = self._alma.clock.aside, list[Journal]()
-        await aside(lambda: found.append(Journal(path)))
         try:
+            await aside(lambda: found.append(Journal(path)))
             yield found[0]
         finally:
-            with CancelScope(shield=True):
+            if found:
                 await aside(found[0].close)
 
     def _begin(

@@ -51,6 +51,7 @@ class Order:
     accept_changed: bool
     allow_duplicates: bool
     circuit: bool
+    beside: bool
     dry: bool = False
 
     def known_by(self, rows: Rows) -> dict[str, str]:

@@ -9,7 +9,7 @@ on request, at what waiting cannot help (``patience``), and when so many rows ar
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
 from uuid import uuid4
@@ -22,10 +22,13 @@ from alma_async.errors import AlmaError, ClientClosed, QuotaExhausted
 from alma_async.load.circuit import Circuit, MassRefusalError
 from alma_async.load.entries import Entry, Moment, State
 from alma_async.load.order import Order, Rows
+from alma_async.load.pace import how_far
 from alma_async.load.patience import PASSING, CalledBack, OwnFailure, Patience
 from alma_async.load.plan import payload_of
 from alma_async.load.progress import Meter, Progress, Report
+from alma_async.load.room import Room
 from alma_async.load.rows import BadRow, InputError, Row
+from alma_async.load.slices import SLICE, Slices
 from alma_async.load.steps import Steps, Way
 from alma_async.load.takeup import TakeUp
 from alma_async.load.writer import Writer
@@ -33,7 +36,6 @@ from alma_async.wire.outcome import Outcome
 
 __all__ = ["Run"]
 
-_SLICE: Final = 500  # rows looked up in the journal at once
 _MIDWAY: Final = "Resume with the file as it was, or go on with the file as it is now: --accept-changed (accept_changed=True)."
 _RESUMABLE: Final = (ClientClosed, QuotaExhausted, MassRefusalError, *PASSING)
 
@@ -56,6 +58,9 @@ class Run:
     _after: int = 0  # the rows of the file begin after this one of the journal
     _circuit: Circuit = attrs.field(factory=Circuit)
     _patience: Patience = attrs.field(init=False)
+    _room: Room = attrs.field(init=False)
+    _ways: dict[int, tuple[Way, Entry]] = attrs.field(factory=dict)  # rows under way, and where they stood
+    _why: str | None = None  # what everybody waits for
 
     def __attrs_post_init__(self) -> None:
         alma = self.order.alma
@@ -64,11 +69,13 @@ class Run:
         self._patience = Patience.of(
             counted, self.order.place, lasts=self.order.patience, waiting=self._waits
         )
+        self._room = Room(alma, resting=lambda: self._patience.resting)
 
     def stop(self) -> None:
         """Take no further row, and wait for nothing; who has sent something may end."""
         self.stopping = True
         self._patience.end()
+        self._room.close()
 
     def halt(self, error: AlmaError) -> None:
         """Stop, for this reason. The first one stands, unless a later one is worse."""
@@ -80,6 +87,7 @@ class Run:
         """One attempt ended."""
         self.meter.called(outcome, self.order.alma.clock.now())
         self._patience.saw(outcome)
+        self._room.look()
 
     @property
     def resumable(self) -> bool:
@@ -88,12 +96,16 @@ class Run:
 
     async def prepare(self) -> None:
         """Have the rows in the journal, and see what the service holds."""
-        begin = TakeUp(order=self.order, writer=self.writer, rows=self.rows)
+        begin = TakeUp(order=self.order, writer=self.writer, rows=self.rows, reading=self._reading)
+        self._reading(0)
         await begin.compare()
         self._after = await begin.take_up(self.moment())
+        self._waits(None)
         self.meter.begin(await self.writer.do(self.writer.journal.counts))
         self.tell(force=True)  # all rows are read: what was found in them is known before anything is sent
         self._told = float("-inf")
+        if self.stopping:
+            return
         try:
             if not (await self.writer.do(self.writer.journal.meta)).get("seen"):
                 await self._patience.persist(begin.see_service)
@@ -103,6 +115,12 @@ class Run:
         except CalledBack:
             return
         self.meter.begin(await self.writer.do(self.writer.journal.counts))
+
+    def _reading(self, count: int) -> bool:
+        """So many rows of the file were read; whether to read on."""
+        self.meter.begin({(State.PENDING, None): count})
+        self._waits(f"the file is being read ({count:,} rows so far)")
+        return not self.stopping
 
     async def passes(self) -> None:
         """Pass over the file until nothing is open, resting between passes for rows whose outcome is unknown."""
@@ -141,7 +159,7 @@ class Run:
         return soonest
 
     async def _open(self, after: int) -> list[Entry]:
-        return await self.writer.do(partial(self.writer.journal.open_entries, after=after, limit=_SLICE))
+        return await self.writer.do(partial(self.writer.journal.open_entries, after=after, limit=SLICE))
 
     def _rest_of(self, entry: Entry) -> float:
         if entry.state is not State.UNKNOWN or entry.since is None:
@@ -149,6 +167,7 @@ class Run:
         return max(self.order.quarantine - entry.since.elapsed(self.moment()), 0.0)
 
     async def _pass(self, steps: Steps) -> None:
+        self._room.under_way = 0
         send, receive = anyio.create_memory_object_stream[Item]()
         async with anyio.create_task_group() as group:
             for _ in range(min(self.order.workers, self.meter.rows["pending"])):
@@ -160,32 +179,33 @@ class Run:
     async def _feed(self, send: MemoryObjectSendStream[Item]) -> None:
         """Give out the rows; what is wrong with the file or the journal ends the run as itself, not as a group."""
         try:
-            async for item in self._due():
-                if self.stopping:
-                    break
-                await send.send(item)
+            await self._give_out(send)
         except anyio.BrokenResourceError:
             pass  # every worker halted
         except AlmaError as error:
             self.halt(error)
 
-    async def _due(self) -> AsyncIterator[Item]:
-        """Open rows whose turn it is, read from the file again in step with the journal."""
+    async def _give_out(self, send: MemoryObjectSendStream[Item]) -> None:
+        """Open rows whose turn it is, read from the file again in step with the journal, as soon as there is room for each."""
         waiting: deque[Entry] = deque()
         after = self._after
-        for n, row in enumerate(self.rows, self._after + 1):
-            if not waiting:
-                waiting.extend(await self._open(after))
+        slices = Slices(self.order.alma.clock, enumerate(self.rows, self._after + 1))
+        while part := await slices.next():
+            for n, row in part:
                 if not waiting:
-                    return
-                after = waiting[-1].n
-            if waiting[0].n != n:
-                continue
-            entry = waiting.popleft()
-            if isinstance(row, BadRow) or payload_of(row) != entry.payload:
-                raise InputError(f"Line {row.line} is not what it was when the load began.", advice=_MIDWAY)
-            if self._rest_of(entry) == 0:
-                yield row, entry
+                    waiting.extend(await self._open(after))
+                    if not waiting:
+                        return
+                    after = waiting[-1].n
+                if waiting[0].n != n:
+                    continue
+                entry = waiting.popleft()
+                item = _same(row, entry), entry
+                if self._rest_of(entry) == 0:
+                    await self._room.enter()
+                    if self.stopping:
+                        return
+                    await send.send(item)
         if waiting or await self._open(after):
             raise InputError("The file has fewer rows than when the load began.", advice=_MIDWAY)
 
@@ -193,21 +213,32 @@ class Run:
         with items:
             async for row, entry in items:
                 way = Way(steps=steps, row=row, entry=entry)
+                self._ways[entry.n] = way, entry
                 try:
-                    ended = await self._patience.persist(way.go, sent=partial(_has_sent, way))
-                except OwnFailure as own:
-                    ended = way.give_up(own.failure)
-                except CalledBack:
+                    ended = await self._carry(way)
+                finally:
+                    del self._ways[entry.n]
+                    self._room.leave()
+                if ended is None:
                     return
-                except AlmaError as error:
-                    self.halt(error)
-                    return
-                self._ended(ended)
+                self._ended(entry, ended)
 
-    def _ended(self, entry: Entry) -> None:
-        self.meter.settled(entry)
-        if self.order.circuit and (refused := self._circuit.judge(entry)):
-            self.halt(refused)
+    async def _carry(self, way: Way) -> Entry | None:
+        """One row as far as it goes now; None where the run stops."""
+        try:
+            return await self._patience.persist(way.go, sent=partial(_has_sent, way))
+        except OwnFailure as own:
+            return way.give_up(own.failure)
+        except CalledBack:
+            return None
+        except AlmaError as error:
+            self.halt(error)
+            return None
+
+    def _ended(self, before: Entry, entry: Entry) -> None:
+        self.meter.settled(before, entry)
+        if self.order.circuit and (rejected := self._circuit.judge(entry)):
+            self.halt(rejected)
         self.tell()
 
     async def _wait(self, seconds: float) -> None:
@@ -220,8 +251,9 @@ class Run:
         self._waits(None)
 
     def _waits(self, why: str | None) -> None:
-        self.meter.waits(why, self.order.alma.clock.now())
-        self.tell()
+        begins_or_ends = (why is None) != (self._why is None)
+        self._why = why
+        self.tell(force=begins_or_ends)
 
     def moment(self) -> Moment:
         """Now, as it is written down."""
@@ -231,10 +263,18 @@ class Run:
     def tell(self, *, force: bool = False) -> None:
         """Say how far it is, at most ten times a second."""
         now = self.order.alma.clock.now()
-        if self.on_progress is None or not self.meter.rows or (now - self._told < 0.1 and not force):
+        if self.on_progress is None or (now - self._told < 0.1 and not force):
             return
-        self._told = now
-        self.on_progress(self.meter.progress(now, self.order.alma.quota().remaining))
+        if (progress := self.progress()) is not None:
+            self._told = now
+            self.on_progress(progress)
+
+    def progress(self) -> Progress | None:
+        """How far it is; None before anything is known."""
+        if not self.meter.rows:
+            return None
+        begun = sum(way.entry.is_begun - before.is_begun for way, before in self._ways.values())
+        return how_far(self.order.alma, self.meter, self._why, under_way=begun)
 
     def unwritten(self) -> Iterator[str]:
         """What the disk would not take any more, for whoever has to go on by hand."""
@@ -247,7 +287,16 @@ class Run:
         counts = await self.writer.do(self.writer.journal.counts)
         why = str(self.stopped) if self.stopped is not None else "stopped on request"
         alma, stopped = self.order.alma, why if self.stopping else None
-        return self.meter.report(alma.clock.now(), alma.quota().remaining, counts=counts, stopped=stopped)
+        read = bool((await self.writer.do(self.writer.journal.meta)).get("rows"))
+        now, remaining = alma.clock.now(), alma.quota().remaining
+        return self.meter.report(now, remaining, counts=counts, stopped=stopped, read=read)
+
+
+def _same(row: Row | BadRow, entry: Entry) -> Row:
+    """The row, where the file still says what it said."""
+    if isinstance(row, BadRow) or payload_of(row) != entry.payload:
+        raise InputError(f"Line {row.line} is not what it was when the load began.", advice=_MIDWAY)
+    return row
 
 
 def _has_sent(way: Way) -> bool:

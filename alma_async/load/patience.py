@@ -67,6 +67,7 @@ class Patience:
     ask: Callable[[], Awaitable[object]]
     waiting: Callable[[str | None], None]
     over: bool = False  # nothing is waited for any more
+    resting: int = 0  # works that wait after a failure of their own
     _failures: int = 0
     _ill_since: float | None = None  # the first failure since anything went well
     _asking: anyio.Event | None = None
@@ -130,7 +131,11 @@ class Patience:
             own += not isinstance(failure, (NotSent, RateLimited))
             if own >= OWN_FAILURES and not await self._was_ill(scope):
                 raise OwnFailure(failure)
-            await self.sleep(_pause(tries))
+            self.resting += 1
+            try:
+                await self.sleep(_pause(tries))
+            finally:
+                self.resting -= 1
         raise AssertionError("unreachable")
 
     def _ill_for(self) -> float:

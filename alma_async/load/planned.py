@@ -14,14 +14,13 @@ from alma_async.load.journal import Journal
 from alma_async.load.price import Price, Quote, Writes
 
 if TYPE_CHECKING:
-    from alma_async.alma.client import AlmaClient
     from alma_async.load.entries import Entry
     from alma_async.load.progress import Meter, Report
 
-__all__ = ["Plan", "note_calls", "quote", "scratch_path"]
+__all__ = ["Plan", "note_calls", "scratch_path"]
 
 _CALLS: Final = "calls"  # the fact that holds what a dry run has cost so far, over all its runs
-_SLICE: Final = 1000  # rows in memory at once
+_SLICE: Final = 200  # rows in memory at once
 
 Scratch = TemporaryDirectory[str]
 
@@ -84,15 +83,3 @@ def note_calls(journal: Journal, meter: Meter) -> None:
     """Add what this run of a dry run has cost; what was throttled is not asked again by the load."""
     before = int(journal.meta().get(_CALLS, "0"))
     journal.note({_CALLS: str(before + meter.calls - meter.throttled)})
-
-
-def quote(alma: AlmaClient) -> Quote:
-    """What the institution allows now."""
-    quota = alma.quota()
-    return Quote(
-        per_second=quota.per_second,
-        remaining=quota.remaining,
-        reserve=quota.reserve,
-        brisk=quota.brisk,
-        resets_in=quota.resets_at.timestamp() - alma.clock.wall(),
-    )

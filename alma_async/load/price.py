@@ -50,6 +50,7 @@ class Writes:
 class Quote:
     """What the institution allows now: the pace in force, what remains today (None: unknown), what bulk work leaves to others of
     it, how many calls go at that pace before the rest is spread over the day, and the seconds until the day's calls begin anew.
+    ``opens_in`` is how many seconds bulk work has to wait before its next call.
     """
 
     per_second: float
@@ -57,6 +58,22 @@ class Quote:
     reserve: float
     brisk: float
     resets_in: float
+    opens_in: float = 0.0
+
+    def seconds(self, calls: float) -> float:
+        """How long so many calls take, if nobody else draws more than now; what the day has no room for goes after midnight."""
+        if self.opens_in:
+            return self.opens_in + calls / self.per_second
+        brisk = min(calls, self.brisk)
+        seconds, rest = brisk / self.per_second, calls - brisk
+        if rest and self.remaining is not None:
+            spare = max(self.remaining - self.reserve - brisk, 0.0)
+            spread = min(rest, spare)
+            if spread:
+                seconds += spread * max((self.resets_in - seconds) / spare, 1 / self.per_second)
+            rest -= spread
+            seconds = max(seconds, self.resets_in) if rest else seconds
+        return seconds + rest / self.per_second
 
 
 @attrs.frozen(kw_only=True)
@@ -75,16 +92,8 @@ class Price:
 
     @property
     def seconds(self) -> float:
-        """At the pace in force, if nobody else draws more than now; what the day has no room for goes on after midnight."""
-        quote = self.quote
-        brisk = min(float(self.calls), quote.brisk)
-        seconds, rest = brisk / quote.per_second, self.calls - brisk
-        spare = (quote.remaining or 0) - quote.reserve - brisk
-        if rest and spare > 0:
-            spread = min(rest, spare)
-            seconds += spread * max((quote.resets_in - seconds) / spare, 1 / quote.per_second)
-            rest -= spread
-        return seconds + rest / quote.per_second
+        """At the pace in force, if nobody else draws more than now."""
+        return self.quote.seconds(self.calls)
 
     @property
     def share(self) -> float | None:

@@ -8,20 +8,24 @@ from typing import Final
 
 import attrs
 
-from alma_async.load.entries import OPEN, Entry, State
+from alma_async.load.entries import OPEN, Entry, State, begun
+from alma_async.load.price import Quote
 from alma_async.wire.outcome import Failed, Outcome, OutcomeClass, Reason
 
 __all__ = ["Meter", "Progress", "Report", "row_counts"]
 
 _SPAN: Final = 10.0  # seconds over which the present rate is taken
+_FEW: Final = 10  # chosen: rows that outweigh what is assumed of a row's calls
 
 
 @attrs.frozen(kw_only=True)
 class Progress:
     """A moment of a running load.
 
-    ``rate`` is calls a second over the last ten seconds, ``mean`` over the whole run; ``eta`` seconds to the end at the mean pace
-    so far. ``waiting`` says for what the load waits, or is None while it works; ``waited`` for how many seconds now.
+    ``pending`` rows have not ended; of these ``begun`` were sent in part or have an unknown outcome. ``rate`` is calls a second
+    over the last ten seconds, ``mean`` over the whole run. ``eta`` is seconds to the end, by the calls still needed and the pace
+    allowed. ``waiting`` says for what the load waits and until when, or is None while it works; ``waited`` for how many seconds
+    now.
     """
 
     rows: int
@@ -33,6 +37,7 @@ class Progress:
     duplicates: int = 0
     review: int = 0
     pending: int = 0
+    begun: int = 0
     calls: int = 0
     throttled: int = 0
     seconds: float = 0.0
@@ -55,7 +60,9 @@ class Progress:
 
 @attrs.frozen(kw_only=True)
 class Report:
-    """How a load ended. ``pending`` rows go on when the load is resumed; ``stopped`` says why there are any."""
+    """How a load ended. ``pending`` rows go on when the load is resumed; ``stopped`` says why there are any. ``read`` tells
+    whether all rows of the file are in the journal, and so in ``rows``.
+    """
 
     rows: int
     created: int
@@ -71,11 +78,12 @@ class Report:
     seconds: float
     remaining: int | None
     stopped: str | None = None
+    read: bool = True
 
     @property
     def exit_code(self) -> int:
-        """0 all done; 1 done, but rows were refused or need review; 3 stopped, resumable."""
-        if self.pending:
+        """0 all done; 1 done, but rows were rejected or need review; 3 stopped, resumable."""
+        if self.pending or not self.read:
             return 3
         return 1 if self.rejected or self.review else 0
 
@@ -97,6 +105,10 @@ def row_counts(counts: Mapping[tuple[State, str | None], int]) -> dict[str, int]
     return {"rows": sum(counts.values()), **found}
 
 
+def _begun(counts: Mapping[tuple[State, str | None], int]) -> int:
+    return sum(count for stand, count in counts.items() if begun(*stand))
+
+
 @attrs.define
 class Meter:
     """Counts calls and rows of one run."""
@@ -107,12 +119,14 @@ class Meter:
     throttled: int = 0
     _waiting: tuple[str, float] | None = None
     _recent: deque[float] = attrs.field(factory=lambda: deque(maxlen=1000))
-    _done_before: int = 0
+    _ended: int = 0  # rows that ended since it began
+    _calls_before: int = 0
+    _begun: int = 0
 
     def begin(self, counts: Mapping[tuple[State, str | None], int]) -> None:
         """Start from what the journal says is done already."""
         self.rows = row_counts(counts)
-        self._done_before = self.rows["rows"] - self.rows["pending"]
+        self._begun, self._calls_before, self._ended = _begun(counts), self.calls, 0
 
     def called(self, outcome: Outcome, now: float) -> None:
         """One attempt ended; one that was not sent cost nothing."""
@@ -123,14 +137,26 @@ class Meter:
         if isinstance(outcome, Failed) and outcome.reason in (Reason.THROTTLED, Reason.QUOTA):
             self.throttled += 1
 
-    def settled(self, entry: Entry) -> None:
+    def settled(self, before: Entry, entry: Entry) -> None:
         """A row went as far as it goes now; finished ones leave the pending."""
+        self._begun += entry.is_begun - before.is_begun
         if entry.state in OPEN:
             return
         for name, count in row_counts({(entry.state, entry.action): 1}).items():
             if name != "rows":
                 self.rows[name] += count
+        self.pass_over()
+
+    def pass_over(self) -> None:
+        """One pending row less."""
         self.rows["pending"] -= 1
+        self._ended += 1
+
+    @property
+    def needed(self) -> float:
+        """Calls that the pending rows still need, by what those that ended took: two each, as long as few have ended."""
+        each = (self.calls - self._calls_before + 2.0 * _FEW) / (self._ended + _FEW)
+        return max(self.rows["pending"] * each - self._begun, 0.0)
 
     def waits(self, why: str | None, now: float) -> None:
         """Everybody waits, or does no more."""
@@ -144,6 +170,7 @@ class Meter:
         *,
         counts: Mapping[tuple[State, str | None], int],
         stopped: str | None,
+        read: bool = True,
     ) -> Report:
         """How it ended at ``now``: rows by the journal's count, calls by ours."""
         return Report(
@@ -153,21 +180,22 @@ class Meter:
             seconds=now - self.started,
             remaining=remaining,
             stopped=stopped,
+            read=read,
         )
 
-    def progress(self, now: float, remaining: int | None) -> Progress:
-        """How far it is at ``now``."""
+    def progress(self, now: float, quote: Quote, *, under_way: int = 0) -> Progress:
+        """How far it is at ``now``, where so much is allowed. ``under_way``: how many more rows were begun than had been."""
         seconds = now - self.started
         span = min(max(seconds, 1.0), _SPAN)
-        done = self.rows["rows"] - self.rows["pending"] - self._done_before
         return Progress(
             **self.rows,
+            begun=self._begun + under_way,
             calls=self.calls,
             throttled=self.throttled,
             seconds=seconds,
             rate=sum(1 for at in self._recent if at > now - span) / span,
-            remaining=remaining,
-            eta=self.rows["pending"] * seconds / done if done else None,
+            remaining=quote.remaining,
+            eta=quote.seconds(self.needed) if self.rows["pending"] else None,
             waiting=self._waiting[0] if self._waiting else None,
             waited=now - self._waiting[1] if self._waiting else 0.0,
         )

@@ -7,10 +7,9 @@ cut short anywhere and done again: rows that were taken up stay as they are. Sen
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from itertools import islice
-from typing import Final, TypeVar
+from typing import Final
 
 import attrs
 
@@ -21,24 +20,23 @@ from alma_async.load.order import Order, Rows, compared
 from alma_async.load.patience import Patience
 from alma_async.load.plan import key_of, payload_of, refused, wanted_url
 from alma_async.load.rows import BadRow, Row
+from alma_async.load.slices import Slices
 from alma_async.load.writer import Writer
 from alma_async.wire.paging import PAGE
 
 __all__ = ["TakeUp"]
 
-_SLICE: Final = 500  # rows in memory at once
 _LISTINGS: Final = 3  # of a service that changes meanwhile, before each title is asked for
-
-T = TypeVar("T")
 
 
 @attrs.frozen(kw_only=True)
 class TakeUp:
-    """The beginning of one run."""
+    """The beginning of one run. ``reading`` is told how many rows were read so far, and says whether to go on."""
 
     order: Order
     writer: Writer
     rows: Rows
+    reading: Callable[[int], bool]
 
     async def compare(self) -> None:
         """See that the journal is whole, and that it is this load's.
@@ -49,26 +47,36 @@ class TakeUp:
         journal = self.writer.journal
         await self.writer.do(journal.check)
         known = await self.writer.do(journal.meta)
-        facts = self.order.known_by(self.rows)
+        facts = await self.order.alma.clock.aside(partial(self.order.known_by, self.rows))
         if compared(known, facts, accept_changed=self.order.accept_changed):
-            facts |= {"after": str(await self.writer.do(journal.last)), "planned": "", "seen": ""}
+            facts |= {"after": str(await self.writer.do(journal.last)), "planned": "", "rows": "", "seen": ""}
         await self.writer.do(partial(journal.note, {**self.order.facts, **facts}))
 
     async def take_up(self, now: Moment) -> int:
-        """Have all rows in the journal; after which of its rows those of the file begin."""
+        """Have all rows in the journal, or as many as could be read before it was to stop; after which of the journal's rows
+        those of the file begin.
+        """
         journal = self.writer.journal
         await self.writer.do(partial(journal.orphaned, now))
         known = await self.writer.do(journal.meta)
         after = int(known.get("after", "0"))
-        if not known.get("planned"):
-            count = 0
-            async for part in self._slices(self._entry(n, row) for n, row in enumerate(self.rows, after + 1)):
-                await self.writer.do(partial(self._add, part, after))
-                count += len(part)
-            await self.writer.do(partial(journal.note, {"rows": str(count)}))
-            if not await self.writer.do(partial(journal.is_nameless, after=after)):
-                await self._end(after)
+        if known.get("planned") or not await self._read(after):
+            return after
+        if not await self.writer.do(partial(journal.is_nameless, after=after)):
+            await self._end(after)
         return after
+
+    async def _read(self, after: int) -> bool:
+        """Take up the rows of the file; whether it was read to its end."""
+        entries = (self._entry(n, row) for n, row in enumerate(self.rows, after + 1))
+        slices, count = Slices(self.order.alma.clock, entries), 0
+        while self.reading(count):
+            if not (part := await slices.next()):
+                await self.writer.do(partial(self.writer.journal.note, {"rows": str(count)}))
+                return True
+            await self.writer.do(partial(self._add, part, after))
+            count += len(part)
+        return False
 
     async def _end(self, after: int) -> None:
         journal = self.writer.journal
@@ -77,15 +85,6 @@ class TakeUp:
 
     def _add(self, part: list[Entry], after: int) -> None:
         self.writer.journal.add(part, after=after, repeats=self.order.allow_duplicates)
-
-    async def _slices(self, items: Iterator[T]) -> AsyncIterator[list[T]]:
-        """A file in parts. Reading is done beside the loop, which it would hold up."""
-        more = True
-        while more:
-            part: list[T] = []
-            await self.order.alma.clock.aside(partial(_fill, part, items))
-            more = len(part) == _SLICE
-            yield part
 
     def _entry(self, n: int, row: Row | BadRow) -> Entry:
         if isinstance(row, BadRow):
@@ -147,7 +146,8 @@ class TakeUp:
         nameless = (
             (n, row) for n, row in enumerate(self.rows, after + 1) if isinstance(row, Row) and row.is_nameless
         )
-        async for part in self._slices(nameless):
+        slices = Slices(self.order.alma.clock, nameless)
+        while part := await slices.next():
             await self.writer.do(partial(self._add_named, part, after))
         await self._end(after)
 
@@ -173,7 +173,3 @@ _NO_CARRIER: Final = (
     "No portfolio of the service carries {}; a new one needs an MMS id (a column mms_id, or --mms-map)."
 )
 _SEVERAL: Final = "Portfolios of several titles carry {} ({}); name one by its id."
-
-
-def _fill(part: list[T], items: Iterator[T]) -> None:
-    part.extend(islice(items, _SLICE))

@@ -71,12 +71,14 @@ def undo_rows(journal: str | os.PathLike[str]) -> UndoRows:
     """Read what takes a load back, for a load with ``action="undo"`` into the same service.
 
     :raises InputError: where there is no such journal, or its load was never begun.
+    :raises JournalError: where the journal is not what was written.
     :raises JournalInUse: where another process works on it.
     """
     path = Path(journal)
     if not path.is_file():
         raise InputError(f"There is no journal {str(path)!r}.")
     with Journal(path) as opened:
+        opened.check()
         meta = opened.meta()
     if "planned" not in meta:
         raise InputError(f"The load of {path.name} was never begun; there is nothing to take back.")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Final
 
@@ -23,17 +23,18 @@ from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import AlmaError, NotFound
 from alma_async.load.audit import Audit, Finding, Mark, claims_absence, compare, unread
 from alma_async.load.entries import Entry, State
-from alma_async.load.journal import Journal
 from alma_async.load.order import Order, Rows, compared
+from alma_async.load.pace import how_far
 from alma_async.load.patience import CalledBack, OwnFailure, Patience
 from alma_async.load.plan import asked, merged, payload_of, url_of
 from alma_async.load.progress import Meter, Progress
 from alma_async.load.rows import BadRow, InputError, Row
+from alma_async.load.slices import SLICE, Slices
+from alma_async.load.writer import Writer
 from alma_async.wire.outcome import Outcome
 
 __all__ = ["Verification"]
 
-_SLICE: Final = 500  # rows in memory at once
 _NOT_COMPARED: Final = ("dry", "bib", "duplicates")  # facts that an audit need not share
 
 Item = tuple[Entry, Row | None]
@@ -44,7 +45,7 @@ class Verification:
     """One audit of one load. Without ``rows`` only ids are compared."""
 
     order: Order
-    journal: Journal
+    writer: Writer  # it only reads
     rows: Rows | None
     meter: Meter
     on_progress: Callable[[Progress], None] | None
@@ -57,6 +58,7 @@ class Verification:
     _once: int = 0
     _stopped: AlmaError | None = None  # what the service answers
     _broken: AlmaError | None = None  # file or journal
+    _why: str | None = None  # what everybody waits for
     _patience: Patience = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -71,20 +73,27 @@ class Verification:
     async def audit(self) -> Audit:
         """Compare all, or as much as can be.
 
+        :raises JournalError: where the journal is not what was written.
         :raises InputError: where the file is another one than was loaded, or the load another one than is asked for.
         """
-        meta = self.journal.meta()
-        self._check(meta)
+        journal = self.writer.journal
+        self.meter.begin({})
+        self._waits("the journal is being read")
+        await self.writer.do(journal.check)
+        meta = await self.writer.do(journal.meta)
+        await self.order.alma.clock.aside(partial(self._check, meta))
         self._by_title = meta.get("seen") == "title"
-        counts = self.journal.counts()
+        counts = await self.writer.do(journal.counts)
         claims = sum(count for (state, _), count in counts.items() if state is State.DONE)
         self.meter.begin({(State.PENDING, None): claims})
+        self._waits(None)
         if self._by_title or await self._see_service():
             await self._compare_all(int(meta.get("after", "0")))
         if self._broken is not None:
             raise self._broken
         why = str(self._stopped) if self._stopped is not None else "stopped on request"
         wrong = sum(found.mark is not Mark.UNREAD for found in self._findings)
+        seen = bool(meta.get("seen"))
         return Audit(
             report=self.meter.report(
                 self.order.alma.clock.now(),
@@ -93,10 +102,14 @@ class Verification:
                 stopped=why if self._patience.over else None,
             ),
             once=self._once,
-            findings=(*sorted(self._findings, key=lambda found: found.line or 0), *self._left_over()),
+            findings=(
+                *sorted(self._findings, key=lambda found: found.line or 0),
+                *(self._left_over() if seen else ()),
+            ),
             not_compared=claims - self._once - wrong,
             stopped=self._stopped,
             fields=self.rows is not None,
+            seen=seen,
         )
 
     def _halt(self, error: AlmaError) -> None:
@@ -110,17 +123,20 @@ class Verification:
         self._patience.saw(outcome)
 
     def _waits(self, why: str | None) -> None:
-        self.meter.waits(why, self.order.alma.clock.now())
+        self._why = why
         self._tell()
 
     def _tell(self) -> None:
         if self.on_progress is not None:
-            now = self.order.alma.clock.now()
-            self.on_progress(self.meter.progress(now, self.order.alma.quota().remaining))
+            self.on_progress(self.progress())
+
+    def progress(self) -> Progress:
+        """How far it is."""
+        return how_far(self.order.alma, self.meter, self._why)
 
     def _check(self, meta: Mapping[str, str]) -> None:
         if not meta.get("planned") or meta.get("dry"):
-            raise InputError(f"{self.journal.path.name} is of no load that was begun.")
+            raise InputError(f"{self.writer.journal.path.name} is of no load that was begun.")
         facts = dict(zip(("collection", "service"), self.order.place, strict=True))
         facts |= self.order.known_by(self.rows) if self.rows is not None else {}
         compared(
@@ -145,41 +161,52 @@ class Verification:
 
     async def _list(self) -> None:
         async for page in self.order.alma.electronic.portfolios.list(*self.order.place).pages():
-            self._take_up(page)
+            await self._take_up(page)
 
     async def _ask(self, entry: Entry) -> None:
         """The same for one title, or one portfolio."""
         portfolios = self.order.alma.electronic.portfolios
         try:
             if entry.mms_id is not None:
-                self._take_up(await portfolios.of_bib(entry.mms_id).all())
+                await self._take_up(await portfolios.of_bib(entry.mms_id).all())
             else:
-                self._take_up([await portfolios.get(*self.order.place, str(entry.portfolio_id))])
+                await self._take_up([await portfolios.get(*self.order.place, str(entry.portfolio_id))])
         except NotFound:
             pass
 
-    def _take_up(self, found: list[Portfolio]) -> None:
-        for one in found:
-            place = one.electronic_collection
-            if one.id and (place.id.value, place.service.value) == self.order.place:
-                self._listed[one.id] = sys.intern(one.availability.value or "")
-                if not self.journal.bound(one.id, gone=True) and not self.journal.was_there(one.id):
-                    self._extras[one.resource_metadata.mms_id.value or ""].setdefault(one.id, None)
+    async def _take_up(self, found: list[Portfolio]) -> None:
+        here = [one for one in found if one.id and _place(one) == self.order.place]
+        new = await self.writer.do(partial(self._new, [one.id for one in here]))
+        for one in here:
+            self._listed[one.id] = sys.intern(one.availability.value or "")
+            if one.id in new:
+                self._extras[one.resource_metadata.mms_id.value or ""].setdefault(one.id, None)
+
+    def _new(self, ids: Iterable[str]) -> set[str]:
+        """Those that stand for no row and were not there before the load."""
+        journal = self.writer.journal
+        return {one for one in ids if not journal.bound(one, gone=True) and not journal.was_there(one)}
 
     # --- row by row
 
-    def _items(self, after: int) -> Iterator[Item]:
+    async def _give_out(self, send: MemoryObjectSendStream[Item], after: int) -> None:
         """Rows that are done, each beside what the file says; rows of an earlier state of the file have nothing beside."""
-        rows = iter(self.rows or ())
-        last = 0
-        while entries := self.journal.entries(after=last, limit=_SLICE):
+        rows: Iterator[Row | BadRow] = iter(())
+        slices, last = Slices(self.order.alma.clock, iter(self.rows or ())), 0
+        while entries := await self._entries(last):
             for entry in entries:
-                row = next(rows, None) if entry.n > after else None
+                row = None
+                if entry.n > after and (row := next(rows, None)) is None:
+                    rows = iter(await slices.next())
+                    row = next(rows, None)
                 if entry.state is State.DONE:
                     if row is not None and (isinstance(row, BadRow) or payload_of(row) != entry.payload):
                         raise InputError(f"Line {entry.line} is not what it was when it was loaded.")
-                    yield entry, row
+                    await send.send((entry, row))
             last = entries[-1].n
+
+    async def _entries(self, after: int) -> list[Entry]:
+        return await self.writer.do(partial(self.writer.journal.entries, after=after, limit=SLICE))
 
     async def _compare_all(self, after: int) -> None:
         send, receive = anyio.create_memory_object_stream[Item]()
@@ -193,8 +220,7 @@ class Verification:
     async def _feed(self, send: MemoryObjectSendStream[Item], after: int) -> None:
         """Give out the rows; what is wrong with the file or the journal ends all as itself, not as a group."""
         try:
-            for item in self._items(after):
-                await send.send(item)
+            await self._give_out(send, after)
         except anyio.BrokenResourceError:
             pass  # every worker halted
         except AlmaError as error:
@@ -220,7 +246,7 @@ class Verification:
             self._once += 1
         else:
             self._findings.append(finding)
-        self.meter.rows["pending"] -= 1
+        self.meter.pass_over()
         self._tell()
 
     async def _compare(self, entry: Entry, row: Row | None) -> Finding | None:
@@ -265,6 +291,11 @@ class Verification:
             for one in others:
                 why = "It came since the load began and stands for no row."
                 yield Finding(mark=Mark.EXTRA, message=why, mms_id=mms_id or None, portfolio_id=one)
+
+
+def _place(portfolio: Portfolio) -> tuple[str | None, str | None]:
+    where = portfolio.electronic_collection
+    return where.id.value, where.service.value
 
 
 def _asks_more(row: Row) -> bool:

@@ -8,8 +8,9 @@ transaction, in a thread, while the loop goes on. What comes meanwhile waits for
 change by itself and a slow one a hundred at once, with no timer and no setting (group commit).
 
 There is no background task: the first who waits leads a batch on behalf of all, and hands on when it is done. Who is
-cancelled while leading finishes the batch first; who is cancelled while waiting leaves its work in the queue, since
-what was to be written down is true whether or not somebody waits for it.
+cancelled while leading, by anyio or by asyncio itself, finishes the batch first (``Clock.aside``), so the connection is
+never used by two threads; who is cancelled while waiting leaves its work in the queue, since what was to be written
+down is true whether or not somebody waits for it.
 
 An **intent** is waited for (``do``), for nothing may be sent that is not on the disk. An **outcome** need not be
 (``post``): should the process die before it is written, the row is found with its intent and read back.
@@ -116,28 +117,36 @@ class Writer:
             self._hand_on()
 
     async def drain(self) -> None:
-        """Have done what nobody waits for, unless writing has failed."""
-        if self._failure is None:
-            with anyio.CancelScope(shield=True):
-                await self.do(lambda: None)
+        """Have done what nobody waits for, unless writing has failed. To be called when nobody else uses the journal.
+
+        :raises JournalError: where it cannot be written.
+        """
+        if self._failure is None and self._queue:
+            await self._lead()
 
     async def _lead(self) -> None:
+        """Have all that waits done in one transaction, to its end also where this is cancelled meanwhile."""
         batch, self._queue, self._rows, self._leading = self._queue, [], {}, True
         try:
-            with anyio.CancelScope(shield=True):
-                await self.aside(lambda: self._carry_out(batch))
-        except BaseException as error:
-            self._failure, self._queue = error, batch + self._queue
-            raise
+            await self.aside(lambda: self._carry_out(batch))
         finally:
             self._leading = False
+            if not all(work.done for work in batch):
+                self._queue = batch + self._queue
             for work in batch:
                 work.wake()
+        if self._failure is not None:
+            raise self._failure
 
     def _carry_out(self, batch: list[_Work[Any]]) -> None:
-        with self.journal.together():
-            for work in batch:
-                work.result = work.call()
+        """In a thread; what fails here fails all who come after."""
+        try:
+            with self.journal.together():
+                for work in batch:
+                    work.result = work.call()
+        except BaseException as error:  # noqa: BLE001 - raised by all who wait for it
+            self._failure = error
+            return
         for work in batch:
             work.done = True
 

@@ -66,14 +66,14 @@ def test_elsewhere_the_path_is_the_name(tmp_path: Path) -> None:
 
 
 def test_standing(tmp_path: Path) -> None:
-    """Each state is told: open with its counts, complete, in use, unreadable."""
+    """Each state is told: unfinished with its counts, complete, in use, unreadable."""
     path = journals.new_path(Path("list.csv"))
     with Journal(path) as journal:
         journal.note({"planned": "1", "file": "/data/list.csv"})
         journal.add([Entry(n=1, line=2, state=State.PENDING), Entry(n=2, line=3, state=State.REJECTED)])
         assert journals.standing(path).state == "in use"
     assert journals.standing(path) == journals.Standing(
-        journal=path.stem, state="open", kind="load", file="/data/list.csv", rows=2, open=1
+        journal=path.stem, state="unfinished", kind="load", file="/data/list.csv", rows=2, pending=1
     )
     with Journal(path) as journal:
         journal.write(Entry(n=1, line=2, state=State.DONE, action="created"))

@@ -54,8 +54,8 @@ def test_refused_rows_are_1_and_told(shell: Shell, served: Served, titles: Title
     with served():
         ran = shell("load", titles(2, "991000099990421,ftp://no"), *TO)
     assert ran.code == 1
-    assert re.search(r"^line 4: refused: url .+", ran.err, re.MULTILINE)
-    assert ran.out.startswith("3 rows: 2 created, 1 refused.\n")
+    assert re.search(r"^line 4: rejected: url .+", ran.err, re.MULTILINE)
+    assert ran.out.startswith("3 rows: 2 created, 1 rejected.\n")
 
 
 def test_json_is_one_object_and_options_have_variables(
@@ -145,7 +145,7 @@ def test_the_reserve_is_3_and_resume_ends_it(shell: Shell, served: Served, title
         assert json.loads(ran.out)["pending"] > 0
         name = journal_of(ran.err).stem
         assert f"Go on with: alma-async resume {name}\n" in ran.err
-        assert re.match(rf"{name} +open +\d+ of +60 ", shell("resume").out)
+        assert re.match(rf"{name} +unfinished +\d+ of +60 ", shell("resume").out)
         world.configure(sim.Config(rate=None, quota=100_000))
         ended = shell("resume", name, "--institution", "another budget")
         assert (ended.code, len(world.portfolios.all), world.portfolios.duplicates()) == (0, 60, 0)
@@ -395,7 +395,7 @@ def test_kbart_of_unknown_titles_is_1(shell: Shell, served: Served, tmp_path: Pa
         refused = shell("load", file, *TO)
         assert (refused.code, len(world.tally.received), len(world.portfolios.all)) == (1, 1, 0)
         assert "Taken for kbart: the header names publication_title, online_identifier." in refused.err
-        assert "line 2: refused: No portfolio of the service carries 2049-3630" in refused.err
+        assert "line 2: rejected: No portfolio of the service carries 2049-3630" in refused.err
         assert "--mms-map" in refused.err
         assert "column mms_id" in refused.err
         assert shell("load", file, *TO, "--mms-map", mms_map).code == 0

@@ -28,7 +28,7 @@ def test_a_dry_run_changes_nothing_and_tells_all(shell: Shell, served: Served, t
         assert (ran.code, list(journals.directory().iterdir())) == (1, [])
         assert "\x1b" not in ran.out + ran.err
         assert all(line == line.rstrip() for line in ran.out.splitlines())
-        assert "3 rows: 2 to be created, 1 refused. Nothing was changed." in ran.out
+        assert "3 rows: 2 to be created, 1 rejected. Nothing was changed." in ran.out
         assert "Price: 3 calls (1 GET, 2 POST)" in ran.out
         assert "leaves the reserve" in ran.out
         rows = [line.split() for line in ran.out.splitlines() if line[:1].isdigit()][:2]

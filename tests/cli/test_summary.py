@@ -34,9 +34,9 @@ def test_refusals_are_bounded_and_say_all_they_know(tmp_path: Path) -> None:
         )
         told = list(refusals(journal, most=3))
     assert told == [
-        "line 3: refused: url is none",
-        "line 4: needs review: Unclear. (code 401, tracking id E01)",
-        "line 5: refused: no date; no url; line 6: no",
+        "line 3: rejected: url is none",
+        "line 4: for review: Unclear. (code 401, tracking id E01)",
+        "line 5: rejected: no date; no url; line 6: no",
         "... and 1,495 more; --report lists all.",
     ]
 

@@ -57,7 +57,7 @@ def test_what_others_changed_is_1_and_told(
         next(iter(world.portfolios.all.values()))["public_note"] = "A colleague's"
         ran = shell("undo", name_of_load(), "--report", report, "--json")
         assert (ran.code, len(world.portfolios.all)) == (1, 1)
-    assert "needs review: It is not as the load left it" in ran.err
+    assert "for review: It is not as the load left it" in ran.err
     assert json.loads(ran.out)["review"] == 1
     states = [json.loads(line)["state"] for line in report.read_text().splitlines()]
     assert sorted(states) == ["done", "review"]

@@ -31,51 +31,61 @@ def test_times(seconds: float, text: str) -> None:
 
 
 def test_all_that_is_promised_is_there() -> None:
-    """Rows by end, rate now and mean, throttled, remaining, elapsed and to go."""
-    assert lines(HALF, waiting=None, since=0.0) == [
-        "400 created · 50 updated · 20 unchanged · 20 refused · 6 duplicates · 4 for review",
+    """Rows by end, those begun apart from those pending, rate now and mean, throttled, remaining, elapsed and to go."""
+    assert lines(attrs.evolve(HALF, begun=12)) == [
+        "400 created · 50 updated · 20 unchanged · 20 rejected · 6 duplicates · 4 for review · 500 pending (12 of them begun)",
         "24.6 calls/s (mean 25.0) · 3 throttled · 98,000 remaining today · 1:20 so far · 1:02:05 to go",
     ]
 
 
 def test_why_it_waits() -> None:
     """A wait is told with its length and reason, in which nothing can steer the terminal."""
-    told = lines(HALF, waiting="of \x1b[2J", since=70.0)
+    told = lines(attrs.evolve(HALF, waiting="of \x1b[2J", waited=10.0))
     assert told[-1] == "held back, 0:10 so far: of \\u001b[2J"
 
 
 def test_silent_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """Redirected, the view writes not one byte while rows are done."""
-    with View("titles", held=lambda: "something") as view:
+    now = HALF
+    with View("titles", fresh=lambda: attrs.evolve(now, waiting="something")) as view:
         for done in range(200):
-            view(attrs.evolve(HALF, pending=500 - done))
+            now = attrs.evolve(HALF, pending=500 - done)
+            view(now)
             view.tick()
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize(("held", "told"), [("no\x1b answer", ", because no\\u001b answer"), ("", "")])
-def test_a_standstill_is_told_in_a_log(held: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("held", "told"), [("no\x1b answer", ", because no\\u001b answer"), (None, "")])
+def test_a_standstill_is_told_in_a_log(
+    held: str | None, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Redirected, a minute without a row done is one line with its reason; the next standstill is another."""
-    with View("titles", held=lambda: held) as view:
-        view(HALF)
+    now = attrs.evolve(HALF, waiting=held)
+    with View("titles", fresh=lambda: now) as view:
         for _ in range(500):
             view.tick()
         assert capsys.readouterr() == ("", f"Nothing was done for a minute{told}\n")
-        view(attrs.evolve(HALF, pending=499))
+        now = attrs.evolve(now, pending=499)
         for _ in range(500):
             view.tick()
     assert capsys.readouterr() == ("", f"Nothing was done for a minute{told}\n")
 
 
-def test_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a terminal the title, the rows and the governor's reason are drawn; markup in names stays text."""
+def test_drawn_on_a_terminal_each_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal title, rows and reason are drawn as they are at each tick, though nobody tells; markup in names stays text."""
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("COLUMNS", "120")
-    with View("[red]titles\x07.csv", held=lambda: "the day's calls are spent") as view:
-        view(HALF)
+    now = None
+    with View("[red]titles\x07.csv", fresh=lambda: now) as view:
+        view.tick()  # nothing is known yet
+        now = HALF
+        view.tick()
+        now = attrs.evolve(HALF, seconds=140.0, waiting="the day's calls are spent", waited=60.0)
         view.tick()
     drawn = terminal.getvalue()
     assert "[red]titles\\u0007.csv" in drawn
     assert "500 of 1,000 rows" in drawn
-    assert "held back, 0:00 so far: the day's calls are spent" in drawn
+    assert "1:20 so far" in drawn
+    assert "2:20 so far" in drawn
+    assert "held back, 1:00 so far: the day's calls are spent" in drawn

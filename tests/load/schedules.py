@@ -8,6 +8,7 @@ civil clock), is stopped and resumed, until nothing is open. What is then true o
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import sqlite3
 from collections import Counter, deque
@@ -436,5 +437,6 @@ def schedule(seed: int, path: Path, *, rows: int = 10, later: float = 1.0) -> St
 
     random.seed(seed)  # what the governor draws from
     options: dict[str, Any] = {"loop_factory": sim.VirtualTimeLoop}
-    with patch.object(loader, "Journal", Watched), patch.object(takeup, "PAGE", tale.page):
+    apart = patch.dict(os.environ, ALMA_STATE_DIR=str(path.parent / "state"))
+    with apart, patch.object(loader, "Journal", Watched), patch.object(takeup, "PAGE", tale.page):
         return anyio.run(tale.live, backend="asyncio", backend_options=options)

@@ -173,7 +173,7 @@ async def test_what_is_kept_first_stands_once_it_may_have_been_replaced(rows, tm
         ids = hold(server, 1)
 
         def edit(progress):
-            if progress.waiting:
+            if "rests" in (progress.waiting or ""):
                 server.world.portfolios.all[ids[0]]["public_note"] = "A colleague's"
 
         asked = rows("mms_id,url,public_note", "99000000,https://new.example,New")

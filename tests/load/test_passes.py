@@ -129,7 +129,8 @@ async def test_a_stop_while_the_quota_is_waited_for_ends_at_once(rows, journal):
             report = await load.run(rows(60))
         assert anyio.current_time() < 601.0
         assert 25 <= report.calls <= 50  # half of what bulk work may have, at least; never below the reserve
-        assert report.pending == 60
+        assert report.created + report.pending == 60
+        assert report.created > 10  # what was begun was finished, before more was begun
 
 
 async def test_midnight_lets_a_load_go_on(rows, journal):
@@ -143,13 +144,13 @@ async def test_midnight_lets_a_load_go_on(rows, journal):
 
 @pytest.mark.parametrize("slowest", [0.25, 8.0])
 async def test_the_pace_is_full_from_the_first_answer_to_the_last_call(rows, journal, slowest):
-    """By the server's count a load wastes no more than the first answer's time and a second, though calls take up to 8 s."""
+    """By the server's count a load wastes no more than the first answer's time and two seconds, though calls take up to 8 s."""
     latency = random.Random(2)
     async with institution(lambda: latency.uniform(0.25, slowest)) as (line, alma):
         report = await into(alma, journal).run(rows(1200))
         assert report.created == 1200
         span, needed = line.arrivals[-1] - line.arrivals[0], len(line.arrivals) / 25 * 1.01
-        assert span - needed <= slowest + 1.0
+        assert span - needed <= slowest + 2.0
 
 
 class Filling(Clock):
@@ -163,7 +164,7 @@ class Filling(Clock):
         if anyio.current_time() >= self.full_at:
             _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
             resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-        work()
+        return work()
 
 
 async def test_a_full_disk_loses_no_id(rows, journal):
@@ -189,7 +190,7 @@ class SlowDisk(Clock):
 
     async def aside(self, work):
         await self.sleep(0.05)
-        work()
+        return work()
 
 
 async def test_a_slow_disk_holds_up_nothing(rows, journal):

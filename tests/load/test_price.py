@@ -52,7 +52,9 @@ def test_calls_and_time():
         ({"brisk": 100}, 4.0 + 400 / 500 * (3600 - 4)),  # 500 more above the reserve are spread to the reset
         ({"brisk": 0, "remaining": 800}, 3600.0 + 100 / 25),  # 400 until the reset, the rest after it
         ({"brisk": 0, "resets_in": 10.0}, 20.0),  # never faster than the pace in force
-        ({"brisk": 0, "remaining": 300}, 20.0),  # no room at all: the time it takes tomorrow
+        ({"brisk": 0, "remaining": 300}, 3600.0 + 20.0),  # no room at all: it goes after the reset
+        ({"brisk": 0, "remaining": None}, 20.0),  # nothing is known of the day
+        ({"opens_in": 60.0}, 60.0 + 20.0),  # everything is held for a minute
     ],
 )
 def test_time_where_the_rest_of_the_day_is_spread(quote, seconds):

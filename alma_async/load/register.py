@@ -1,0 +1,203 @@
+"""Which loads of a service are under way on this machine, and which were left unfinished: one small file for each.
+
+Two loads of one service at the same time do not see what the other is about to make, and make it twice; so does a load that is
+begun anew while what a killed one had sent may still be applied. Each load therefore enters here before it sends anything. Its
+file is locked while it runs, which ends with the process however that dies, names its journal, and is removed once nothing is left
+to do. Where no file can be written, that is said in the log, and nothing is guarded.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from alma_async.errors import AlmaError, ConfigurationError
+from alma_async.load.journal import Journal, JournalInUse
+from alma_async.settings import state_dir
+
+__all__ = ["Registered", "ServiceInUse", "UnfinishedLoad", "unfinished"]
+
+_log = logging.getLogger("alma_async.load")
+
+_SUFFIX: Final = ".json"
+_MOST: Final = 65_536  # bytes of an entry that are read
+
+
+class ServiceInUse(ConfigurationError):
+    """Another load of the same service is under way on this machine."""
+
+    advice = (
+        "Wait for it to end, or go on beside it if the two have no title in common: --beside (beside=True)."
+    )
+
+
+class UnfinishedLoad(ConfigurationError):
+    """An earlier load of the same service was cut off, and what it sent last may still be applied."""
+
+    advice = "To begin another one all the same: --beside (beside=True)."
+
+
+Service = tuple[str, str, str]  # origin, collection and service
+
+
+@attrs.frozen
+class Registered:
+    """One load that is under way. Close it when it ends; remove it before, where nothing is left to do."""
+
+    path: Path
+    file: int
+
+    @classmethod
+    def enter(
+        cls, service: Service, journal: Path, *, beside: bool, wall: float, recent: float
+    ) -> Registered | None:
+        """Register the load of this journal into ``service``; None where no file can be written.
+
+        :param beside: go on though there are others.
+        :param recent: seconds for which what a load that was cut off had sent may still be applied
+        :raises ServiceInUse: where another load is under way; it is named.
+        :raises UnfinishedLoad: where one was cut off so recently; it is named.
+        :raises JournalInUse: where the same load is under way.
+        """
+        folder, journal = _folder(service), journal.absolute()
+        path = folder / f"{_digest(str(journal))}{_SUFFIX}"
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not beside and not path.exists():  # who goes on where he was is not held up
+                _see_cut_off(service, journal, since=wall - recent)
+            with _gate(folder):
+                if not beside:
+                    _see_alone(service, path)
+                return cls(path, _entered(path, journal, wall))
+        except OSError as error:
+            _log.warning(
+                "Loads of one service cannot be kept apart: %s: %s.", folder, error.strerror or error
+            )
+        return None
+
+    def remove(self) -> None:
+        """Nothing is left to do."""
+        with _gate(self.path.parent):
+            self.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """It ended, for now or for good."""
+        os.close(self.file)
+
+
+def unfinished(service: Service) -> list[Path]:
+    """The journals of loads of this service that ended before all was done, and that nobody goes on with now."""
+    folder = _folder(service)
+    if not folder.is_dir():
+        return []
+    with _gate(folder):
+        return [journal for _, journal, running in _entries(folder) if not running]
+
+
+def _see_cut_off(service: Service, own: Path, *, since: float) -> None:
+    for path in unfinished(service):
+        if path != own and _unsettled(path, since):
+            raise UnfinishedLoad(
+                f"The load of the journal {str(path)!r} into collection {service[1]}, service {service[2]} was cut off, "
+                f"and what it sent last may still be applied. Resume it."
+            )
+
+
+def _see_alone(service: Service, own: Path) -> None:
+    for path, journal, running in _entries(own.parent):
+        if running and path != own:
+            raise ServiceInUse(
+                f"Another load into collection {service[1]}, service {service[2]} is under way: that of the journal "
+                f"{str(journal)!r}."
+            )
+
+
+def _unsettled(path: Path, since: float) -> bool:
+    """Whether it has rows whose outcome is unknown and may still change."""
+    try:
+        with Journal(path) as journal:
+            return journal.unsettled(since) > 0
+    except AlmaError:  # in use or damaged: nothing can be said of it
+        return False
+
+
+def _entries(folder: Path) -> Iterator[tuple[Path, Path, bool]]:
+    """All that is registered: its file, its journal, and whether it is under way. What has no journal any more is removed."""
+    for path in sorted(folder.glob(f"*{_SUFFIX}")):
+        with _opened(path, os.O_RDWR) as file:
+            running = not _lock(file)
+            journal = _journal_of(file)
+        if running or (journal is not None and journal.is_file()):
+            yield path, journal or path, running
+        else:
+            path.unlink()
+
+
+def _entered(path: Path, journal: Path, wall: float) -> int:
+    """The open file of a load, locked."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        if not _lock(file):
+            raise JournalInUse(f"The journal {journal.name} is in use by another process.")
+        entry = {
+            "journal": str(journal),
+            "pid": os.getpid(),
+            "since": datetime.fromtimestamp(wall, UTC).isoformat(),
+        }
+        os.ftruncate(file, 0)
+        os.pwrite(file, json.dumps(entry).encode(), 0)
+    except BaseException:
+        os.close(file)
+        raise
+    return file
+
+
+def _journal_of(file: int) -> Path | None:
+    try:
+        return Path(json.loads(os.pread(file, _MOST, 0))["journal"])
+    except (ValueError, TypeError, KeyError):
+        return None  # cut off while it was written
+
+
+def _lock(file: int) -> bool:
+    """Lock it, unless another has."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def _gate(folder: Path) -> Iterator[None]:
+    """One process at a time looks at what is registered and enters."""
+    with _opened(folder / "gate", os.O_RDWR | os.O_CREAT) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _opened(path: Path, flags: int) -> Iterator[int]:
+    file = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def _folder(service: Service) -> Path:
+    return state_dir() / "loads" / _digest(*service)
+
+
+def _digest(*names: str) -> str:
+    return sha256("\0".join(names).encode()).hexdigest()[:32]

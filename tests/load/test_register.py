@@ -1,0 +1,133 @@
+"""Loads of one service are kept apart on one machine, and those that were left unfinished are known."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import anyio
+import pytest
+
+from alma_async import sim
+from alma_async.load import JournalInUse, ServiceInUse, UnfinishedLoad, read_rows
+from alma_async.load.register import Registered, unfinished
+from tests.conftest import EPOCH, institution
+from tests.load.line import into, titles
+
+SERVICE = ("https://one.example", "61", "62")
+
+
+def enter(journal, *, service=SERVICE, beside=False):
+    return Registered.enter(service, journal, beside=beside, wall=EPOCH, recent=300.0)
+
+
+async def test_two_loads_at_once_are_refused_and_nothing_is_doubled(tmp_path):
+    """The second load of a service ends before it sends anything, naming the first, whatever its journal and file are."""
+    rows = [read_rows(titles(tmp_path / name, 30)) for name in ("one.csv", "two.csv")]
+    async with institution(latency=0.5) as (server, alma):
+        loads = [into(alma, tmp_path / name) for name in ("one.load", "two.load")]
+        async with anyio.create_task_group() as group:
+            group.start_soon(loads[0].run, rows[0])
+            await anyio.sleep(1.5)
+            calls = len(server.world.tally.received)
+            with pytest.raises(ServiceInUse, match=r"one\.load.*--beside"):
+                await loads[1].run(rows[1])
+            assert len(server.world.tally.received) == calls
+            assert not (tmp_path / "two.load").exists()
+        assert (await loads[1].run(rows[1])).unchanged == 30
+        assert server.world.portfolios.duplicates() == 0
+
+
+async def test_beside_another_where_told(tmp_path):
+    """Told so, a load goes on beside another; a plan and a verification, which change nothing, need not be told."""
+    one, two = titles(tmp_path / "one.csv", 30), tmp_path / "two.csv"
+    two.write_text("mms_id,url\n999999998,https://elsewhere.example\n", encoding="utf-8")
+    async with institution(latency=0.5) as (_, alma), anyio.create_task_group() as group:
+        assert (await into(alma, tmp_path / "old.load").run(read_rows(two))).created == 1
+        group.start_soon(into(alma, tmp_path / "one.load").run, read_rows(one))
+        await anyio.sleep(1.5)
+        two.write_text("mms_id,url\n999999999,https://elsewhere.example/2\n", encoding="utf-8")
+        load = into(alma, tmp_path / "two.load")
+        with await load.plan(read_rows(two)) as plan:
+            assert plan.report.created == 1
+        await into(alma, tmp_path / "old.load").verify()
+        assert (await into(alma, tmp_path / "two.load", beside=True).run(read_rows(two))).created == 1
+
+
+def test_another_service_is_nobody_s_business(tmp_path):
+    """Loads into two services, collections or institutions go on at the same time."""
+    origin, collection, service = SERVICE
+    entered = [enter(tmp_path / "a.load")]
+    for n, other in enumerate(
+        [("https://two.example", collection, service), (origin, "60", service), (origin, collection, "63")]
+    ):
+        entered.append(enter(tmp_path / f"{n}.load", service=other))
+    with pytest.raises(ServiceInUse):
+        enter(tmp_path / "b.load")
+    for one in entered:
+        one.close()
+    enter(tmp_path / "b.load").close()
+
+
+def test_the_same_journal_is_in_use(tmp_path):
+    """The same load begun twice is told as such."""
+    entered = enter(tmp_path / "a.load")
+    with pytest.raises(JournalInUse):
+        enter(tmp_path / "a.load", beside=True)
+    entered.close()
+
+
+def test_who_is_killed_leaves_no_lock(tmp_path):
+    """A process that is killed holds nobody up, and while it lives it does."""
+    program = (
+        "import sys, time; from pathlib import Path; from alma_async.load.register import Registered\n"
+        f"held = Registered.enter({SERVICE!r}, Path(sys.argv[1]), beside=False, wall={EPOCH}, recent=300.0)\n"
+        "print(held is not None, flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "a.load")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "True\n"
+        with pytest.raises(ServiceInUse, match=r"a\.load"):
+            enter(tmp_path / "b.load")
+        process.kill()
+        process.wait()
+    enter(tmp_path / "b.load").close()
+
+
+async def test_what_a_load_that_was_cut_off_had_sent_is_waited_for(tmp_path):
+    """A new load does not begin where an earlier one was cut off with calls on their way, until what they did must show."""
+    rows = read_rows(titles(tmp_path / "titles.csv", 30))
+    plan = sim.FaultPlan(rules=[sim.Rule(sim.Fault("commit_late", delay=100.0), method="POST", nth=5)])
+    async with institution(latency=1.0, faults=plan) as (server, alma):
+        with anyio.move_on_after(4.0):
+            await into(alma, tmp_path / "one.load").run(rows)
+        service = (alma.origin, sim.DEMO_COLLECTION, sim.DEMO_SERVICE)
+        assert unfinished(service) == [tmp_path / "one.load"]
+        again = into(alma, tmp_path / "two.load")
+        with pytest.raises(UnfinishedLoad, match=r"one\.load.*Resume it"):
+            await again.run(rows)
+        await anyio.sleep(301.0)
+        report = await again.run(rows)
+        assert report.created + report.updated + report.unchanged == 30
+        assert server.world.portfolios.duplicates() == 0
+        assert unfinished(service) == [tmp_path / "one.load"]
+        assert (await into(alma, tmp_path / "one.load").run(rows)).pending == 0
+        assert unfinished(service) == []
+        assert server.world.portfolios.duplicates() == 0
+
+
+def test_a_journal_that_is_gone_is_forgotten(tmp_path):
+    """Of loads whose journal was removed nothing is left but by a load that is under way."""
+    enter(tmp_path / "a.load").close()
+    assert unfinished(SERVICE) == []
+    (tmp_path / "b.load").touch()
+    enter(tmp_path / "b.load").close()
+    assert unfinished(SERVICE) == [tmp_path / "b.load"]
+
+
+def test_where_nothing_can_be_written_it_is_said(tmp_path, monkeypatch, caplog):
+    """Without a state directory a load goes on, and the log says that nothing keeps another one away."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ALMA_STATE_DIR", str(tmp_path / "file"))
+    assert enter(tmp_path / "a.load") is None
+    assert "cannot be kept apart" in caplog.text
