@@ -33,7 +33,7 @@ def test_a_dry_run_changes_nothing_and_tells_all(shell: Shell, served: Served, t
         assert "leaves the reserve" in ran.out
         rows = [line.split() for line in ran.out.splitlines() if line[:1].isdigit()][:2]
         assert rows[0] == ["2", "9910000000000421", "create", "url", "-", "https://titles.example.org/0"]
-        assert ran.err.splitlines()[1].startswith("line 4: refused: url")
+        assert ran.err.splitlines()[1].startswith("line 4: rejected: url")
         assert shell("load", file, *TO).code == 1
         file.write_text(file.read_text().replace("org/0", "org/zero"))
         again = shell("load", file, *TO, "--dry-run")
