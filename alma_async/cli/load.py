@@ -251,7 +251,8 @@ async def _run(
 
     def told(progress: Progress) -> None:
         seen[:] = [progress]
-        warnings.say()
+        if not progress.reading:
+            warnings.say()
         view(progress)
 
     async def work() -> Report | Plan:

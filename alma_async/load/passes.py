@@ -61,6 +61,7 @@ class Run:
     _room: Room = attrs.field(init=False)
     _ways: dict[int, tuple[Way, Entry]] = attrs.field(factory=dict)  # rows under way, and where they stood
     _why: str | None = None  # what everybody waits for
+    _is_reading: bool = True  # the file, for the first time
 
     def __attrs_post_init__(self) -> None:
         alma = self.order.alma
@@ -100,6 +101,7 @@ class Run:
         self._reading(0)
         await begin.compare()
         self._after = await begin.take_up(self.moment())
+        self._is_reading = False
         self._waits(None)
         self.meter.begin(await self.writer.do(self.writer.journal.counts))
         self.tell(force=True)  # all rows are read: what was found in them is known before anything is sent
@@ -274,7 +276,8 @@ class Run:
         if not self.meter.rows:
             return None
         begun = sum(way.entry.is_begun - before.is_begun for way, before in self._ways.values())
-        return how_far(self.order.alma, self.meter, self._why, under_way=begun)
+        found = how_far(self.order.alma, self.meter, self._why, under_way=begun)
+        return attrs.evolve(found, reading=self._is_reading)
 
     def unwritten(self) -> Iterator[str]:
         """What the disk would not take any more, for whoever has to go on by hand."""

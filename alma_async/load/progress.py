@@ -24,7 +24,7 @@ class Progress:
 
     ``pending`` rows have not ended; of these ``begun`` were sent in part or have an unknown outcome. ``rate`` is calls a second
     over the last ten seconds, ``mean`` over the whole run. ``eta`` is seconds to the end, by the calls still needed and the pace
-    allowed. ``waiting`` says for what the load waits and until when, or is None while it works; ``waited`` for how many seconds
+    allowed. ``reading`` tells that the file is still being read. ``waiting`` says for what the load waits and until when, or is None while it works; ``waited`` for how many seconds
     now.
     """
 
@@ -44,6 +44,7 @@ class Progress:
     rate: float = 0.0
     remaining: int | None = None
     eta: float | None = None
+    reading: bool = False
     waiting: str | None = None
     waited: float = 0.0
 
