@@ -54,8 +54,10 @@ def quote(quota: QuotaSnapshot, wall: float) -> Quote:
     )
 
 
-def how_far(alma: AlmaClient, meter: Meter, why: str | None, *, under_way: int = 0) -> Progress:
+def how_far(
+    alma: AlmaClient, meter: Meter, why: str | None, *, under_way: int = 0, reading: bool = False
+) -> Progress:
     """How far work is that waits for ``why``, or for what the governor says. ``under_way``: rows begun beyond those counted."""
     quota, now, wall = alma.quota(), alma.clock.now(), alma.clock.wall()
     meter.waits(why or hold(quota, wall), now)
-    return meter.progress(now, quote(quota, wall), under_way=under_way)
+    return meter.progress(now, quote(quota, wall), under_way=under_way, reading=reading)

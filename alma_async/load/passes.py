@@ -276,8 +276,7 @@ class Run:
         if not self.meter.rows:
             return None
         begun = sum(way.entry.is_begun - before.is_begun for way, before in self._ways.values())
-        found = how_far(self.order.alma, self.meter, self._why, under_way=begun)
-        return attrs.evolve(found, reading=self._is_reading)
+        return how_far(self.order.alma, self.meter, self._why, under_way=begun, reading=self._is_reading)
 
     def unwritten(self) -> Iterator[str]:
         """What the disk would not take any more, for whoever has to go on by hand."""

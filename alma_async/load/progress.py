@@ -22,10 +22,11 @@ _FEW: Final = 10  # chosen: rows that outweigh what is assumed of a row's calls
 class Progress:
     """A moment of a running load.
 
-    ``pending`` rows have not ended; of these ``begun`` were sent in part or have an unknown outcome. ``rate`` is calls a second
-    over the last ten seconds, ``mean`` over the whole run. ``eta`` is seconds to the end, by the calls still needed and the pace
-    allowed. ``reading`` tells that the file is still being read. ``waiting`` says for what the load waits and until when, or is None while it works; ``waited`` for how many seconds
-    now.
+    ``pending`` rows have not ended; of these ``begun`` were sent in part or have an unknown outcome.
+    ``rate`` is calls a second over the last ten seconds, ``mean`` over the whole run. ``eta`` is
+    seconds to the end, by the calls still needed and the pace allowed. ``reading`` tells that the
+    file is still being read. ``waiting`` says for what the load waits and until when, or is None
+    while it works; ``waited`` for how many seconds now.
     """
 
     rows: int
@@ -184,13 +185,14 @@ class Meter:
             read=read,
         )
 
-    def progress(self, now: float, quote: Quote, *, under_way: int = 0) -> Progress:
+    def progress(self, now: float, quote: Quote, *, under_way: int = 0, reading: bool = False) -> Progress:
         """How far it is at ``now``, where so much is allowed. ``under_way``: how many more rows were begun than had been."""
         seconds = now - self.started
         span = min(max(seconds, 1.0), _SPAN)
         return Progress(
             **self.rows,
             begun=self._begun + under_way,
+            reading=reading,
             calls=self.calls,
             throttled=self.throttled,
             seconds=seconds,
