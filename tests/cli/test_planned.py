@@ -37,7 +37,7 @@ def test_a_dry_run_changes_nothing_and_tells_all(shell: Shell, served: Served, t
         assert shell("load", file, *TO).code == 1
         file.write_text(file.read_text().replace("org/0", "org/zero"))
         again = shell("load", file, *TO, "--dry-run")
-        assert "3 rows: 1 to be updated, 1 unchanged, 1 refused." in again.out
+        assert "3 rows: 1 to be updated, 1 unchanged, 1 rejected." in again.out
         assert "https://titles.example.org/0   https://titles.example.org/zero" in again.out
 
 
