@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,30 @@ EPOCH = 1_790_000_000.0  # 2026-09-21, 14:13:20 UTC: far from midnight
 KEY = "sim-canary-7f3a91"
 
 collect_ignore_glob = ["**/typing_sample.py"]
+
+
+def loopback_only(event: str, arguments: tuple[Any, ...]) -> None:
+    """An audit hook: without ALMA_LIVE=1, no test speaks with anything but this machine."""
+    if event in ("socket.connect", "socket.sendto") and isinstance(arguments[1], tuple):
+        if not _is_here(arguments[1][0]):
+            raise PermissionError(f"A test would speak with {arguments[1][0]}; only ALMA_LIVE=1 allows that.")
+    elif (
+        event == "socket.getaddrinfo"
+        and arguments[0] not in (None, "", "localhost")
+        and not _is_here(arguments[0])
+    ):
+        raise socket.gaierror(socket.EAI_NONAME, "Tests ask for no names without ALMA_LIVE=1")
+
+
+def _is_here(host: str | bytes) -> bool:
+    try:
+        return ip_address(host.decode() if isinstance(host, bytes) else host).is_loopback
+    except ValueError:
+        return host in ("localhost", b"localhost")
+
+
+if os.environ.get("ALMA_LIVE") != "1":
+    sys.addaudithook(loopback_only)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -230,6 +231,18 @@ def test_an_event_is_taken_once():
         with pytest.raises(WebhookRefused) as caught:
             replays.take(event, now=now)
         assert caught.value.status == 409
+
+
+def test_another_event_of_the_same_run_is_taken():
+    """An id is that of a run or a record: another action, or the same at another time, is another event, and is taken once too."""
+    replays = Replays()
+    first = an_event("1")
+    others = [first, attrs.evolve(first, action="JOB_START"), an_event("1", AT + 1)]
+    for event in others:
+        replays.take(event, now=AT + 2)
+    for event in others:
+        with pytest.raises(WebhookRefused, match="taken before"):
+            replays.take(event, now=AT + 3)
 
 
 def test_nothing_is_forgotten_while_it_could_come_again():

@@ -12,13 +12,13 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import mkstemp
 from typing import IO, Any, Final, TypeAlias
-from unicodedata import normalize
 
 from alma_async.errors import ConfigurationError
 from alma_async.load.entries import Entry, State
@@ -43,6 +43,9 @@ COLUMNS: Final = (
 _SLICE: Final = 1000  # entries in memory at once
 _LONGEST: Final = 32_767  # characters of an xlsx cell (documented by Microsoft)
 
+# Where a cell begins for whichever separator a spreadsheet is set to (our quotes hold for commas alone), and what makes a formula.
+_FORMULA: Final = re.compile("(^|[;|])(?=[\\s\"']*[=+@＝﹦⁼₌＋﹢⁺₊﬩－﹣＠﹫-])")
+
 Record: TypeAlias = Mapping[str, str | int | Mapping[str, str] | None]
 
 
@@ -58,8 +61,7 @@ def record(entry: Entry, *, planned: bool = False) -> Record:
 
 def cell(value: str | int | Mapping[str, str] | None) -> str:
     """The text of a CSV cell, which no spreadsheet takes for a formula and no terminal for a command."""
-    text = _text(value)
-    return f"'{text}" if normalize("NFKC", text.lstrip()[:1]).startswith(("=", "+", "-", "@")) else text
+    return _FORMULA.sub(r"\1'", _text(value))
 
 
 def _text(value: str | int | Mapping[str, str] | None) -> str:

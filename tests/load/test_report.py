@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from alma_async.errors import ConfigurationError
 from alma_async.load.entries import Difference, Entry, State
 from alma_async.load.journal import Journal, JournalError
-from alma_async.load.report import COLUMNS, cell, check_path, record, write_report
+from alma_async.load.report import COLUMNS, _csv_line, cell, check_path, record, write_report
 
 HOSTILE = (
     "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\0=1", "  =1", "＝1", "＋1", "－1", "＠x", "﹦1", "\x1b[2J",
@@ -74,6 +74,18 @@ def test_every_cell_is_harmless(text: str) -> None:
     """The same for any text whatever."""
     assert cell(text).isprintable()
     assert not formula(cell(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a;=cmd|x", ";=1", "x; @SUM(1)", "a|+1", 'a";=1', "1;2;-3;4", "a;\t=1", "a;＝1", ";;=1", ";'=1", ';"=1'],
+)
+@pytest.mark.parametrize("delimiter", list(",;\t|"))
+def test_no_separator_makes_a_formula(text: str, delimiter: str) -> None:
+    """Whichever separator a spreadsheet is set to, no field of a line is a formula."""
+    line = _csv_line([cell(text), cell(f"b{text}"), cell({"public_note": text})]).decode()
+    (fields,) = csv.reader([line], delimiter=delimiter)
+    assert not any(formula(field) for field in fields)
 
 
 @pytest.mark.parametrize("value", ["Plain title", "灯台研究紀要", "a=b", 'say "x"', "991000100000370421"])
