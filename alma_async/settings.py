@@ -15,7 +15,7 @@ from enum import Enum
 from functools import wraps
 from inspect import signature
 from pathlib import Path
-from typing import Any, Final, Literal, NoReturn, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Final, Literal, NoReturn, ParamSpec, Self, TypeAlias, TypeVar
 from urllib.parse import SplitResult, quote, urlsplit
 
 import attrs
@@ -89,7 +89,7 @@ def secretive(function: Callable[P, R]) -> Callable[P, R]:
     return guarded
 
 
-_SECRETS: Final = frozenset({"api_key", "key", "token", "password", "secrets", "auth"})
+_SECRETS: Final = frozenset({"api_key", "key", "token", "password", "secrets", "auth", "proxy"})
 
 
 def _texts(secret: object) -> Iterable[str]:
@@ -165,6 +165,15 @@ class Secret:
             raise ConfigurationError("The key is empty or holds characters that no header may carry.")
         # A closure, not an attribute: walking the object's state finds a function, never the text.
         self.__reveal: Callable[[], str] = lambda: text
+
+    @classmethod
+    def of(cls, value: str | Self) -> Self:
+        """Any text, unchecked: whoever uses it checks it, so that no frame that may raise holds the text itself."""
+        if isinstance(value, cls):
+            return value
+        secret, text = cls.__new__(cls), str(value).strip()
+        secret.__reveal = lambda: text
+        return secret
 
     def reveal(self) -> str:
         """The text itself, for the one place that writes it into a header."""
@@ -390,6 +399,7 @@ CLIENT: Final = {  # what every client takes
     ),
     "hooks": Check(_LIST, lambda value: isinstance(value, Iterable) and not isinstance(value, (str, bytes))),
     "ssl_context": SSL.or_none(),
+    "trust_env": FLAG,
     "clock": Check("a Clock", lambda value: callable(value.now)).or_none(),
 }
 
@@ -485,6 +495,8 @@ def from_environment(environ: Mapping[str, str], overrides: Mapping[str, Any]) -
     }
     if "region" in overrides or "base_url" in overrides:  # where to is one choice, made in one place
         found = {name: value for name, value in found.items() if name not in ("region", "base_url")}
+    if (proxy := environ.get("ALMA_PROXY")) and "proxy" not in overrides and "trust_env" not in overrides:
+        found |= {"trust_env": True} if proxy == "environment" else {"proxy": Secret.of(proxy)}
     if "limits" not in overrides:
         found["limits"] = limits_from(environ)
     if "job_limits" not in overrides:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 import ssl
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from typing import Final, cast
+from typing import Any, Final, cast
 from urllib.parse import quote, urlencode
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import anyio
@@ -23,7 +24,7 @@ from yarl import URL
 
 from alma_async.clock import Clock, Limit
 from alma_async.errors import AlmaError, ConfigurationError
-from alma_async.settings import SSL
+from alma_async.settings import SSL, Secret
 from alma_async.wire.messages import Authorise, Gate, Request, Response, SendFailure
 
 __all__ = ["Transport"]
@@ -72,8 +73,13 @@ class Transport:
         session: aiohttp.ClientSession | None = None,
         trace_configs: Iterable[aiohttp.TraceConfig] = (),
         ssl_context: ssl.SSLContext | None = None,
+        proxy: Secret | None = None,
+        trust_env: bool = False,
     ) -> None:
+        """:raises ConfigurationError: for a proxy that cannot be used, a closed session, or TLS said in two places."""
         self._origin = URL(origin)
+        self._proxy = _proxy(self._origin, proxy, session=session, trust_env=trust_env)
+        _check_lent(session, ssl_context)
         self._authorise = authorise
         self._clock = clock
         self._connections = connections
@@ -125,6 +131,7 @@ class Transport:
             data=request.body,
             session=session,
             traces=traces,
+            **self._through_proxy(),
         )
         told = made.method, made.url, made.headers.copy()
         for trace in traces:
@@ -185,6 +192,13 @@ class Transport:
             for name in _SECRET_HEADERS:
                 made.headers.popall(name, None)
 
+    def _through_proxy(self) -> dict[str, Any]:
+        """What aiohttp is told of the proxy: where it is, and its own credential, which it sends to nobody else."""
+        if self._proxy is None:
+            return {}
+        url = URL(self._proxy.reveal())
+        return {"proxy": url.with_user(None), "proxy_auth": aiohttp.BasicAuth.from_url(url)}
+
     def _url(self, request: Request) -> URL:
         """Put together from its parts, so that no path or query can name another host."""
         return URL.build(
@@ -221,6 +235,7 @@ class Transport:
 
     def _new_session(self) -> aiohttp.ClientSession:
         lent = self._lent
+        _check_lent(lent, None, loop=self._clock.loop())
         if lent is not None and self._origin.scheme == "https":
             _must_verify(lent.connector)
         connector = (lent.connector if lent is not None else None) or aiohttp.TCPConnector(
@@ -270,6 +285,71 @@ async def _read(answer: aiohttp.ClientResponse) -> bytes | None:
     return b"".join(chunks)
 
 
+def _check_lent(
+    session: aiohttp.ClientSession | None, context: ssl.SSLContext | None, *, loop: Any = None
+) -> None:
+    """What a session that is handed in could not do is said, not passed over."""
+    if session is None:
+        return
+    if context is not None:
+        raise ConfigurationError(
+            "Give ssl_context= to the connector of the session that you hand in, not beside it."
+        )
+    connector = session.connector
+    if connector is None or connector.closed:
+        raise ConfigurationError("The session that was handed in is closed.")
+    if loop is not None and getattr(connector, "_loop", loop) is not loop:
+        raise ConfigurationError(
+            "The session that was handed in belongs to another event loop: make one in this loop."
+        )
+
+
+def _proxy(
+    origin: URL, proxy: Secret | None, *, session: aiohttp.ClientSession | None, trust_env: bool
+) -> Secret | None:
+    """The proxy to go through: the one given, else the session's, else the environment's where that is trusted, as aiohttp has it.
+
+    Only a tunnel (CONNECT) will do, in which the proxy sees neither request nor key; so one is for https alone, and http, which
+    is to this machine itself, goes past those of session and environment.
+    """
+    if proxy is None and origin.scheme == "https":
+        proxy = _proxy_of(session)
+        if proxy is None and (trust_env or (session is not None and session.trust_env)):
+            proxy = _proxy_of_environment(origin.host or "")
+    if proxy is None:
+        return None
+    if not _is_proxy(proxy):
+        raise ConfigurationError(
+            "proxy must be the URL of an http or https proxy: http://host:port or http://user:password@host:port."
+        )
+    if origin.scheme != "https":
+        raise ConfigurationError("A proxy is for https: over plain http it would see the key.")
+    return proxy
+
+
+def _proxy_of(session: aiohttp.ClientSession | None) -> Secret | None:
+    given, auth = getattr(session, "_default_proxy", None), getattr(session, "_default_proxy_auth", None)
+    if given is None:
+        return None
+    url = URL(given)
+    return Secret.of(str(url if auth is None else url.with_user(auth.login).with_password(auth.password)))
+
+
+def _proxy_of_environment(host: str) -> Secret | None:
+    found = "" if proxy_bypass(host) else getproxies().get("https", "")
+    return Secret.of(found) if found else None
+
+
+def _is_proxy(proxy: Secret) -> bool:
+    try:
+        url = URL(proxy.reveal())
+    except ValueError:
+        return False
+    return (
+        url.scheme in ("http", "https") and bool(url.host) and url.path in ("", "/") and not url.query_string
+    )
+
+
 def _closed(attempt: _Attempt) -> SendFailure:
     when = "before the answer came" if attempt.sent else "before this was sent"
     return SendFailure(sent=attempt.sent, reason="closed", detail=f"The client was closed {when}.")
@@ -286,11 +366,15 @@ def _failure(attempt: _Attempt, error: BaseException) -> SendFailure:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         detail = f"The host name {error.host} could not be resolved ({why or name})."
         return SendFailure(sent=sent, reason="resolve", detail=detail)
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        detail = f"The proxy did not let the connection through (status {error.status})."
+        return SendFailure(sent=sent, reason="connect", detail=detail)
     if isinstance(error, TimeoutError):
         what = "No answer" if sent else "No connection"
         return SendFailure(sent=sent, reason="timeout", detail=f"{what} within {attempt.timeout:g} s.")
     if isinstance(error, aiohttp.ClientConnectorError):
-        detail = f"The connection to {error.host}:{error.port} was refused or failed ({why or name})."
+        whose = "proxy " if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
+        detail = f"The connection to {whose}{error.host}:{error.port} was refused or failed ({why or name})."
         return SendFailure(sent=sent, reason="connect", detail=detail)
     what = "The connection was cut" if sent else "The connection failed before anything was sent"
     return SendFailure(sent=sent, reason="cut" if sent else "reset", detail=f"{what} ({why or name}).")

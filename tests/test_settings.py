@@ -111,6 +111,8 @@ CLIENT: Any = {
     "language": ("", "english", "e\n", 5, "d?"),
     "institution": (5, "caf\udce9", "a\nb", True),
     "ssl_context": (False, True, ssl._create_unverified_context(), "x"),
+    "proxy": ("", "host:8080", "socks5://host:1080", "http://", "http://host:8080/path", 5, True),
+    "trust_env": (1, "yes", None),
     "clock": (0, 5.0),
 }
 

@@ -106,6 +106,8 @@ class ClientOptions(TypedDict, total=False):
     language: str | None
     institution: str | None
     ssl_context: ssl.SSLContext | None
+    proxy: str | Secret | None
+    trust_env: bool
     clock: Clock | None
 
 
@@ -126,7 +128,8 @@ class AlmaClient:
     it, host and key tell. ``job_limits``: where Alma lets an institution run or start more jobs, or less is wanted.
     ``ledger``: where starts of jobs are written down; None is a file of the state directory,
     which all processes that use this institution share. ``timeout`` is seconds for one attempt, or ``Timeouts``. A
-    ``session`` that is handed in lends its connector and is not closed.
+    ``session`` that is handed in lends its connector and is not closed. ``proxy`` is the URL of an http or https proxy, with
+    ``trust_env`` it is that of HTTPS_PROXY (and NO_PROXY): the calls go through a tunnel in which it sees neither them nor the key.
 
     :raises ConfigurationError: for a missing key, an unknown region or a base URL that is not one.
     """
@@ -151,8 +154,11 @@ class AlmaClient:
         language: str | None = None,
         institution: str | None = None,
         ssl_context: ssl.SSLContext | None = None,
+        proxy: str | Secret | None = None,
+        trust_env: bool = False,
         clock: Clock | None = None,
     ) -> None:
+        proxy = None if proxy is None else Secret.of(proxy)
         key = api_key if isinstance(api_key, Secret) else Secret(api_key)
         check_all(_OPTIONS, locals())
         limits, clock = limits or Limits(), clock or Clock()
@@ -168,6 +174,8 @@ class AlmaClient:
             session=session,
             trace_configs=trace_configs,
             ssl_context=ssl_context,
+            proxy=proxy,
+            trust_env=trust_env,
         )
         scope = _scope(self._origin, key, institution)
         if budget is None:

@@ -34,6 +34,7 @@ from alma_async.settings import (
     Limits,
     Priority,
     RetryPolicy,
+    Secret,
     Timeouts,
     a,
     check_all,
@@ -58,7 +59,7 @@ _SERVICE: Final = re.compile(r"/polaris\.applicationservices(/api)?/?$", re.IGNO
 _OPTIONS: Final = {
     **{
         name: CLIENT[name]
-        for name in ("budget", "retry", "session", "trace_configs", "hooks", "ssl_context", "clock")
+        for name in ("budget", "retry", "session", "trace_configs", "hooks", "ssl_context", "trust_env", "clock")
     },
     "auth": Check("a StaffPassword, an ApiKey or a BearerToken", lambda value: callable(value.authorise)),
     "limits": a(Limits, "Limits(...)"),
@@ -84,6 +85,8 @@ class ClientOptions(TypedDict, total=False):
     trace_configs: Iterable[aiohttp.TraceConfig]
     hooks: Iterable[Hook]
     ssl_context: ssl.SSLContext | None
+    proxy: str | Secret | None
+    trust_env: bool
     clock: Clock | None
 
 
@@ -107,7 +110,7 @@ class PolarisClient:
     is a ``StaffPassword``, an ``ApiKey`` or a ``BearerToken``. ``limits``: 10 calls a second and 4 at once unless told otherwise;
     these figures are ours, since Polaris states none. ``budget``: None shares that rate with all processes of this
     machine that call the same server. ``timeout`` is seconds for one attempt, or ``Timeouts``; 120 unless told otherwise. A
-    ``session`` that is handed in lends its connector and is not closed.
+    ``session`` that is handed in lends its connector and is not closed. ``proxy`` and ``trust_env`` are those of ``AlmaClient``.
 
     :raises ConfigurationError: for a base URL that is none, or a part of the URL that cannot be.
     """
@@ -131,8 +134,11 @@ class PolarisClient:
         trace_configs: Iterable[aiohttp.TraceConfig] = (),
         hooks: Iterable[Hook] = (),
         ssl_context: ssl.SSLContext | None = None,
+        proxy: str | Secret | None = None,
+        trust_env: bool = False,
         clock: Clock | None = None,
     ) -> None:
+        proxy = None if proxy is None else Secret.of(proxy)
         TEXT.of("base_url", base_url)
         check_all(_OPTIONS, locals())
         self._origin = origin_of(_SERVICE.sub("", base_url.strip()))
@@ -154,6 +160,8 @@ class PolarisClient:
             session=session,
             trace_configs=trace_configs,
             ssl_context=ssl_context,
+            proxy=proxy,
+            trust_env=trust_env,
         )
         if budget is None:
             budget = machine_budget(f"{self._origin}#polaris", directory=state_dir())
