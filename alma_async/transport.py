@@ -117,7 +117,8 @@ class Transport:
         try:
             raise escaped.with_traceback(None)
         finally:
-            del escaped  # it leads to this frame: a cycle, which would keep all that hangs on it
+            # It leads to this frame, and the limit's task leads to it: cycles, which would keep all that hangs on them.
+            del escaped, attempt
 
     async def _exchange(
         self, request: Request, gate: Gate, attempt: _Attempt, headers: Mapping[str, str]
