@@ -1,12 +1,14 @@
 """A list that is read as it is used: items or pages, fetched ahead under the governor.
 
 Pages are asked for in rounds, side by side, one and then twice as many each time; a round ends before its items are
-given out. So there is no task in the background: leaving the loop early, or being cancelled, leaves nothing behind.
+given out. So there is no task in the background: leaving the loop early, or being cancelled, leaves nothing behind, nor
+any generator for the loop to close later.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Generic, TypeVar
 
 import anyio
@@ -20,6 +22,9 @@ T = TypeVar("T")
 
 # (offset, limit) → the items of that page, and the total the server told
 Fetch = Callable[[int, int], Awaitable[tuple[list[T], int | None]]]
+
+# The same of several offsets at once.
+Round = Callable[[list[int]], Awaitable[list[tuple[list[T], int | None]]]]
 
 
 class Pager(Generic[T]):
@@ -44,22 +49,16 @@ class Pager(Generic[T]):
         self._paged = paged
         self._page = page
 
-    async def __aiter__(self) -> AsyncIterator[T]:
-        async for page in self.pages():
-            for item in page:
-                yield item
+    def __aiter__(self) -> AsyncIterator[T]:
+        return _Items(self.pages())
 
-    async def pages(self) -> AsyncIterator[list[T]]:
+    def pages(self) -> AsyncIterator[list[T]]:
         """The pages, in order, without items already seen.
 
         :raises AlmaError: as any read; what was given out before stays valid.
         """
         cursor = Cursor(offset=self._offset, page=self._page)
-        while offsets := cursor.upcoming():
-            for offset, (items, total) in zip(offsets, await self._round(offsets), strict=True):
-                cursor.took(offset, total if self._paged else 0, len(items))
-                if fresh := [item for item in items if cursor.fresh(self._key(item))]:
-                    yield fresh
+        return _Pages(cursor, self._round, key=self._key, paged=self._paged)
 
     async def total(self) -> int:
         """How many there are, as the server says now; one call."""
@@ -90,3 +89,52 @@ class Pager(Generic[T]):
         if failed:
             raise failed[0]
         return [got[offset] for offset in offsets]
+
+
+class _Pages(AsyncIterator[list[T]]):
+    """One way through the pages, for one task."""
+
+    def __init__(
+        self, cursor: Cursor, fetch: Round[T], *, key: Callable[[T], str | None], paged: bool
+    ) -> None:
+        self._cursor = cursor
+        self._fetch = fetch
+        self._key = key
+        self._paged = paged
+        self._got: deque[tuple[int, tuple[list[T], int | None]]] = deque()
+        self._busy = False
+
+    async def __anext__(self) -> list[T]:
+        while True:
+            while self._got:
+                offset, (items, total) = self._got.popleft()
+                self._cursor.took(offset, total if self._paged else 0, len(items))
+                if fresh := [item for item in items if self._cursor.fresh(self._key(item))]:
+                    return fresh
+            await self._go_on()
+
+    async def _go_on(self) -> None:
+        if self._busy:
+            raise RuntimeError("Two tasks read one iterator; each has to begin its own.")
+        offsets = self._cursor.upcoming()
+        if not offsets:
+            raise StopAsyncIteration
+        self._busy = True
+        try:
+            self._got.extend(zip(offsets, await self._fetch(offsets), strict=True))
+        finally:
+            self._busy = False
+
+
+class _Items(AsyncIterator[T]):
+    """The items of the pages, one by one."""
+
+    def __init__(self, pages: AsyncIterator[list[T]]) -> None:
+        self._pages = pages
+        self._page: Iterator[T] = iter(())
+
+    async def __anext__(self) -> T:
+        while True:
+            for item in self._page:
+                return item
+            self._page = iter(await anext(self._pages))

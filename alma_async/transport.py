@@ -103,6 +103,8 @@ class Transport:
         An ``AlmaError`` that the gate raises passes through. Cancellation passes through.
         """
         attempt = _Attempt(timeout, self._clock.limit(timeout))
+        if self._closed:
+            return _closed(attempt)
         self._under_way.add(attempt)
         try:
             async with attempt.limit:
@@ -110,7 +112,7 @@ class Transport:
         except (AlmaError, anyio.get_cancelled_exc_class()) as error:
             escaped: BaseException = error
         except Exception as error:  # noqa: BLE001 - whatever aiohttp raises is mapped here, once
-            return _closed(attempt) if self._closed else _failure(attempt, error)
+            return self._failure(attempt, error)
         finally:
             self._under_way.discard(attempt)
         # Raised outside the except block and without aiohttp's frames, whose locals hold the request's headers.
@@ -119,6 +121,9 @@ class Transport:
         finally:
             # It leads to this frame, and the limit's task leads to it: cycles, which would keep all that hangs on them.
             del escaped, attempt
+
+    def _failure(self, attempt: _Attempt, error: Exception) -> SendFailure:
+        return _closed(attempt) if self._closed else _failure(attempt, error)
 
     async def _exchange(
         self, request: Request, gate: Gate, attempt: _Attempt, headers: Mapping[str, str]
