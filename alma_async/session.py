@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from copy import copy
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol, Self
 
@@ -203,9 +202,8 @@ class Session:
                 wait_for_quota=options.wait_for_quota,
             )
         except AlmaError as error:
-            refusal = copy(error)  # the same one may go to all who waited
-        refusal.method, refusal.path = request.method, request.path
-        raise refusal
+            error.method, error.path = request.method, request.path
+            raise
 
     async def _witnessed(self, request: Request, permit: Permit, timeout: float, witness: Witness) -> Outcome:
         begin_by = self.clock.now() + min(timeout, _TO_BEGIN)

@@ -84,7 +84,10 @@ def secretive(function: Callable[P, R]) -> Callable[P, R]:
         except BaseException as error:  # noqa: BLE001 - it is raised again
             escaped = _quiet(bare(error), function, args, kwargs)
         del args, kwargs
-        raise escaped
+        try:
+            raise escaped
+        finally:
+            del escaped  # its traceback leads here: a cycle
 
     return guarded
 

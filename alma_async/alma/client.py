@@ -263,7 +263,10 @@ class AlmaClient:
         call = _raw(self._origin, method, path, params, json, cost)
         del path, params  # a key may have been meant to go with them
         if isinstance(call, AlmaError):
-            raise call
+            try:
+                raise call
+            finally:
+                del call  # its traceback leads here: a cycle
         options = self._options if priority is None else self._options.changed(priority=priority)
         done = await self._session.call(localised(call, options.language), options)
         return RawAnswer(data=done.data, status=done.response.status, headers=_public(done.response))

@@ -58,7 +58,10 @@ class Resource:
             effect="done",
         )
         known.object_id = str(done.data["id"])
-        raise known
+        try:
+            raise known
+        finally:
+            del known  # its traceback leads here: a cycle
 
     def _pager(
         self,

@@ -59,7 +59,16 @@ _SERVICE: Final = re.compile(r"/polaris\.applicationservices(/api)?/?$", re.IGNO
 _OPTIONS: Final = {
     **{
         name: CLIENT[name]
-        for name in ("budget", "retry", "session", "trace_configs", "hooks", "ssl_context", "trust_env", "clock")
+        for name in (
+            "budget",
+            "retry",
+            "session",
+            "trace_configs",
+            "hooks",
+            "ssl_context",
+            "trust_env",
+            "clock",
+        )
     },
     "auth": Check("a StaffPassword, an ApiKey or a BearerToken", lambda value: callable(value.authorise)),
     "limits": a(Limits, "Limits(...)"),
