@@ -122,16 +122,21 @@ def _as_it_was(kind: type[AlmaError], args: tuple[Any, ...], state: dict[str, An
 
 
 class _Until(AlmaError):
-    """A limit that frees itself. ``retry_at``: when to try again, with its time zone; never None."""
+    """A limit that frees itself. ``retry_at``: when to try again, with its time zone; never None.
+
+    ``firm``: it is free then; else it is the moment at which it is worth to ask again.
+    """
 
     _retryable = True
 
-    def __init__(self, message: str, *, retry_at: datetime, **facts: object) -> None:
+    def __init__(self, message: str, *, retry_at: datetime, firm: bool = True, **facts: object) -> None:
         super().__init__(message, **facts)  # type: ignore[arg-type]
         self.retry_at = retry_at
+        self.firm: bool = firm
 
     def __str__(self) -> str:
-        return f"{super().__str__()} Free again at {self.retry_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC."
+        told = "Free again at" if self.firm else "Ask again at"
+        return f"{super().__str__()} {told} {self.retry_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC."
 
 
 class InvalidRequest(AlmaError):

@@ -1,44 +1,19 @@
-"""Who waits for the end of which run, and when it is looked at again.
+"""Who waits in this client for the end of which run.
 
-Looking is kept sparse: soon at first, since many jobs are short, then each minute at most, and all who wait together
-use no more than 2 % of the calls that remain of the day (our own figures; a look each 15 s costs 240 calls an hour). A
-JOB_END webhook that was reported ends the waiting without another call.
+A JOB_END webhook that was reported ends the waiting without another call; what else ends it is the guard's to see.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
 import anyio
 import attrs
 
 from alma_async.alma.models.jobs import JobInstance
 
-__all__ = ["Ending", "Endings", "pause"]
-
-PAUSES: Final = (
-    2.0,
-    3.0,
-    5.0,
-    10.0,
-    10.0,
-    15.0,
-    30.0,
-)  # the first minute and a quarter is not held to the share
-LATER: Final = 60.0
-SHARE: Final = 0.02
-
-
-def pause(looks: int, *, waiting: int, remaining: int | None, until_reset: float) -> float:
-    """Seconds until the next look, after so many; ``remaining`` calls are for all who wait until the quota's reset."""
-    if looks <= len(PAUSES):
-        return PAUSES[looks - 1]
-    if remaining is None:
-        return LATER
-    fair = waiting * until_reset / (SHARE * remaining) if remaining > 0 else until_reset
-    return max(LATER, min(fair, until_reset))
+__all__ = ["Ending", "Endings"]
 
 
 @attrs.define(eq=False)
@@ -54,9 +29,6 @@ class Endings:
     """All waits of one client and its copies."""
 
     _waits: dict[str, list[Ending]] = attrs.field(factory=dict)
-
-    def __len__(self) -> int:
-        return sum(map(len, self._waits.values()))
 
     @contextmanager
     def expect(self, instance_id: str) -> Iterator[Ending]:

@@ -15,14 +15,14 @@ from alma_async.alma import routes
 from alma_async.alma.models.common import Coded, run_in
 from alma_async.alma.models.jobs import Job, JobInstance, JobParameter
 from alma_async.alma.resource import Resource
-from alma_async.errors import BadAnswer, OutcomeUnknown
-from alma_async.guard.port import Instance, ServerTime
+from alma_async.errors import InvalidRequest, OutcomeUnknown
+from alma_async.guard.port import Instance, ServerTime, Spare
 from alma_async.session import Witness
 from alma_async.wire.codec import dumps, unstructure
 from alma_async.wire.messages import Request
 from alma_async.wire.reading import server_time
 
-__all__ = ["AlmaJobPort", "submission"]
+__all__ = ["AlmaJobPort", "submission", "texts"]
 
 JOB_NAME: Final = "job_name"
 
@@ -30,24 +30,34 @@ JOB_NAME: Final = "job_name"
 class AlmaJobPort(Resource):
     """Fills in ``guard.port.JobPort``."""
 
-    async def server_time(self) -> ServerTime:
-        """By the test endpoint, whose answer is a line.
+    def spare(self) -> Spare | None:
+        """By what the governor knows of the day, for this caller's priority."""
+        quota = self._session.governor.snapshot()
+        if quota.remaining is None:
+            return None
+        return Spare(
+            remaining=quota.remaining,
+            floor=min(quota.floors[self._options.priority], quota.remaining),
+            until_reset=(quota.resets_at - self._session.clock.utc()).total_seconds(),
+        )
 
-        :raises BadAnswer: where the answer has no ``Date``.
-        """
+    def names(self, job_id: str) -> bool:
+        """Only manual jobs are known to take a name (seen)."""
+        return job_id.startswith("M")
+
+    async def server_time(self) -> ServerTime | None:
+        """By the test endpoint, whose answer is a line; None where it has no ``Date`` that can be read."""
         response = (await self._call(routes.CONF_TEST.bind())).response
         date = server_time(response.headers)
         if date is None:
-            raise BadAnswer(
-                "The answer has no Date, so the server's clock is not known.", status=response.status
-            )
+            return None
         half = (1.0 + response.elapsed) / 2
         return ServerTime(at=date + half, error=half)
 
     async def instances(self, job_id: str, *, since: float) -> list[Instance]:
         """All pages, from the day before: the days are those of an undocumented time zone."""
-        first = datetime.fromtimestamp(since, UTC) - timedelta(days=1)
-        query = {"submit_date_from": f"{first:%Y-%m-%d}"}
+        first = datetime.fromtimestamp(max(since, 86400.0), UTC) - timedelta(days=1)
+        query = {"submit_date_from": first.date().isoformat()}
         runs = self._pager(routes.JOB_INSTANCES, (job_id,), "job_instance", JobInstance, query=query)
         return [_instance(run, job_id) async for run in runs]
 
@@ -76,10 +86,31 @@ class AlmaJobPort(Resource):
         )
 
 
+def texts(parameters: Mapping[str, object]) -> dict[str, str]:
+    """Parameters as they are sent: whole numbers as text, yes and no as ``true`` and ``false``.
+
+    :raises InvalidRequest: for a name or a value that is none.
+    """
+    found = dict[str, str]()
+    for name, value in parameters.items():
+        if not name:
+            raise InvalidRequest("A parameter of a job has a name; nothing was sent.")
+        if isinstance(value, bool):
+            value = str(value).lower()  # noqa: PLW2901
+        if not isinstance(value, str | int):
+            raise InvalidRequest(
+                f"The parameter {name!r} of the job must be text, not {type(value).__name__}; nothing was sent.",
+                advice="Give it a value, or leave it out.",
+            )
+        found[str(name)] = str(value)
+    return found
+
+
 def submission(job_id: str, parameters: Mapping[str, str], *, job_name: str | None = None) -> Request:
     """The request that starts a job. Only manual jobs are known to take a name; scheduled ones are sent none (seen)."""
-    given = {name: value for name, value in parameters.items() if name != JOB_NAME}
-    if job_name and job_id.startswith("M"):
+    manual = job_id.startswith("M")
+    given = {name: value for name, value in parameters.items() if name != JOB_NAME or manual}
+    if job_name and manual:
         given[JOB_NAME] = job_name
     job = Job(parameter=[JobParameter(name=Coded(name), value=value) for name, value in given.items()])
     return routes.JOB["POST"].bind(job_id, query=[("op", "run")], body=dumps(unstructure(job)), expects="*")
@@ -96,6 +127,7 @@ def _instance(run: JobInstance, job_id: str) -> Instance:
         start_time=_seconds(run.start_time),
         end_time=_seconds(run.end_time),
         ended=run.ended,
+        shown=run,
     )
 
 

@@ -1,6 +1,6 @@
 """``alma.jobs``: jobs, their runs, and starting one under the job guard.
 
-Whether a job may start now is decided in ``alma_async.guard``; when a run is looked at, in ``alma_async.alma.endings``.
+Whether a job may start now, and when a run is looked at, is decided in ``alma_async.guard``.
 A run that ended with success may have done nothing (recorded): read its ``counters``.
 """
 
@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, date, datetime
-from typing import Final, Literal, overload
+from datetime import date, datetime
+from typing import Literal, overload
 
 import anyio
 import attrs
 
 from alma_async.alma import routes
-from alma_async.alma.endings import Endings, pause
-from alma_async.alma.job_port import JOB_NAME, submission
+from alma_async.alma.endings import Endings
+from alma_async.alma.job_port import AlmaJobPort, submission, texts
 from alma_async.alma.models.jobs import Job, JobEvent, JobInstance, JobMatch
 from alma_async.alma.resource import Resource
-from alma_async.errors import DeadlineExceeded, NotSent, RateLimited, ServerFault
+from alma_async.errors import DeadlineExceeded
 from alma_async.guard import JobGuard, LedgerError
+from alma_async.guard.attempt import mark, run_name, utc
 from alma_async.pager import Pager
 from alma_async.session import Options, Session
 from alma_async.settings import Priority
@@ -30,9 +31,6 @@ __all__ = ["JobRun", "Jobs", "SharedRuns"]
 
 Population = Literal["SINGLE_MATCHES", "MULTI_MATCHES"]
 DownloadFormat = Literal["XML", "BINARY"]
-
-# An outage ends (minutes to hours were reported); whoever waits for a run waits it out.
-_PASSING: Final = (NotSent, RateLimited, ServerFault)
 
 
 @attrs.define
@@ -45,20 +43,22 @@ class SharedRuns:
 
 @attrs.frozen(kw_only=True)
 class JobRun:
-    """A job that was started. ``submitted_at`` is by the server's clock; ``name`` is what Alma's lists show it under."""
+    """A job that was started. ``submitted_at`` is by the server's clock; ``name`` begins what Alma's lists show it under,
+    and is empty where the run was not named.
+
+    ``adopted``: it was not started by this call, but by an earlier one under the same key, or of unknown outcome.
+    """
 
     job_id: str
     instance_id: str
     submitted_at: datetime
     name: str
+    adopted: bool = False
     _jobs: Jobs = attrs.field(repr=False, eq=False)
 
     async def wait(self, timeout: float | None = None) -> JobInstance:
         """The run as it ended; see ``Jobs.wait``. Its slot is then free for the guard."""
-        instance = await self._jobs.wait(self.job_id, self.instance_id, timeout=timeout)
-        with suppress(LedgerError):  # it would find out by itself, later
-            await self._jobs.guard.ended(self.job_id, self.instance_id)
-        return instance
+        return await self._jobs.wait(self.job_id, self.instance_id, timeout=timeout)
 
 
 class Jobs(Resource):
@@ -154,58 +154,93 @@ class Jobs(Resource):
     async def submit(
         self,
         job_id: str,
-        parameters: Mapping[str, str] | None = ...,
+        parameters: Mapping[str, str | int] | None = ...,
         *,
         key: str | None = ...,
         wait: bool = ...,
         deadline: float | None = ...,
+        named: bool = ...,
         dry_run: Literal[False] = ...,
     ) -> JobRun: ...
     @overload
     async def submit(
         self,
         job_id: str,
-        parameters: Mapping[str, str] | None = ...,
+        parameters: Mapping[str, str | int] | None = ...,
         *,
         key: str | None = ...,
         wait: bool = ...,
         deadline: float | None = ...,
+        named: bool = ...,
         dry_run: Literal[True],
     ) -> Request: ...
     async def submit(
         self,
         job_id: str,
-        parameters: Mapping[str, str] | None = None,
+        parameters: Mapping[str, str | int] | None = None,
         *,
         key: str | None = None,
         wait: bool = True,
         deadline: float | None = None,
+        named: bool = True,
         dry_run: bool = False,
     ) -> JobRun | Request:
         """Start a job as soon as it may be, at most once; ``JobGuard.submit`` tells all.
 
         :param parameters: as the user interface shows them (``set_id``, ``task_…``); ``job_name`` begins the run's name.
-        :param key: a name for this intent: a second submit under it, even after a crash, gets the first one's run.
+        :param key: a name for this intent: a second submit under it, even after a crash or from another machine, gets the
+            first one's run.
         :param wait: whether to wait for a free start, ``deadline`` seconds at most.
-        :raises JobThresholdReached: with ``wait=False``, where none is free; ``retry_at`` tells when one will be.
+        :param named: whether a manual job's run gets a name that occurs once (``job_name`` and a mark), by which a lost
+            answer is looked up. Without it, the run cannot be told from others then: for jobs that refuse the parameter.
+        :raises JobThresholdReached: with ``wait=False``, where none is free; ``retry_at`` tells when one may be.
+        :raises InvalidRequest: where a parameter has no value, or the key was used with other parameters.
         :raises OutcomeUnknown: the answer was lost, and Alma does not list the run. It is never sent again.
         """
-        given = parameters or {}
+        given, port = texts(parameters or {}), AlmaJobPort(self._session, self._options)
         if dry_run:
-            return submission(job_id, given, job_name=given.get(JOB_NAME))
-        started = await self.guard.submit(job_id, given, key=key, wait=wait, deadline=deadline)
+            name = run_name(given, mark(job_id, key)) if named and port.names(job_id) else None
+            return submission(job_id, given, job_name=name)
+        limits = [limit for limit in (deadline, self._options.deadline) if limit is not None]
+        started = await self.guard.submit(
+            job_id,
+            given,
+            key=key,
+            wait=wait,
+            deadline=min(limits, default=None),
+            named=named,
+            port=port,
+        )
         return JobRun(
             job_id=started.job_id,
             instance_id=started.instance_id,
-            submitted_at=datetime.fromtimestamp(started.submitted_at, UTC),
+            submitted_at=utc(started.submitted_at),
             name=started.name,
+            adopted=started.adopted,
+            jobs=self,
+        )
+
+    async def resume(self, job_id: str, instance_id: str) -> JobRun:
+        """A run that was started before, by whomever and in whatever process, to be waited for; ``ALL`` may stand for the job.
+
+        :raises NotFound: where Alma does not know it.
+        """
+        instance = await self.instance(job_id, instance_id)
+        began = instance.submit_time or instance.start_time
+        return JobRun(
+            job_id=instance.job_id or job_id,
+            instance_id=instance.id,
+            submitted_at=began or self._session.clock.utc(),
+            name=instance.name or "",
+            adopted=True,
             jobs=self,
         )
 
     async def wait(self, job_id: str, instance_id: str, *, timeout: float | None = None) -> JobInstance:
         """Wait for the end of a run, looking at it sparingly and at the lowest priority; it goes on whether awaited or not.
 
-        An outage, or a quota that is spent, is waited out. ``ended`` cuts the waiting short.
+        An outage, or a quota that is spent, is waited out. ``ended`` cuts the waiting short, in whatever process of this
+        ledger it is called. The run's slot is then free for the guard.
 
         :raises DeadlineExceeded: where it takes longer than ``timeout`` seconds.
         """
@@ -230,25 +265,15 @@ class Jobs(Resource):
         if not instance.ended or not instance.id:
             return False
         found = self._shared.endings.tell(instance)
-        await self.guard.ended(instance.job_id, instance.id)
+        with suppress(LedgerError):  # it would find out by itself, later
+            await self.guard.ended(instance.job_id, instance.id)
         return found
 
     async def _watch(self, job_id: str, instance_id: str) -> JobInstance:
-        clock, governor = self._session.clock, self._session.governor
-        sparing = self._options.changed(priority=Priority.BULK, wait_for_quota=True)
-        looker, looks = type(self)(self._session, sparing, self._shared), 0
-        while True:
-            with suppress(*_PASSING):
-                instance = await looker.instance(job_id, instance_id)
-                if instance.ended:
-                    return instance
-            looks += 1
-            quota = governor.snapshot()
-            until_reset = (quota.resets_at - clock.utc()).total_seconds()
-            waiting = len(self._shared.endings)
-            await governor.sleep(
-                pause(looks, waiting=waiting, remaining=quota.remaining, until_reset=until_reset)
-            )
+        sparing = self._options.changed(priority=Priority.BULK, wait_for_quota=True, deadline=None)
+        port = AlmaJobPort(self._session, sparing)
+        shown: JobInstance = (await self.guard.watch(job_id, instance_id, port=port)).shown
+        return shown
 
 
 def _day(day: date | None) -> str | None:

@@ -1,7 +1,8 @@
 """The commands by name, and the one place where errors become exit codes.
 
 Decides which command a line means; each is imported when it is called. Exit codes: 0 all done; 1 done, but something was refused,
-failed or needs review; 2 wrong use, configuration, key or file; 3 stopped, resumable, or not now; 74 journal or ledger I/O error;
+failed or needs review; 2 wrong use, configuration, key or file; 3 stopped, resumable, or not now; 4 a job that may have been
+started (look before repeating); 74 journal or ledger I/O error;
 75 journal in use; 130 and 143 interrupted. Beyond these: 70 for a defect of our own, 141 where the reader of our output went away.
 """
 
@@ -136,7 +137,10 @@ _AREAS: Final = {
             "list": ("jobs:list_jobs", "All or some, one line each."),
             "get": ("jobs:get_job", "One, whole."),
             "submit": ("submit:submit_job", "Start one as soon as it may be; --wait waits for its end."),
-            "guard": ("job_guard:show_guard", "What runs, and when the next start of each is free."),
+            "guard": (
+                "job_guard:show_guard",
+                "What runs, and when the next start of each is free; frees a slot.",
+            ),
             "instances": ("jobs:list_instances", "The runs of one."),
             "instance": ("jobs:get_instance", "One run, with its counters."),
             "wait": ("submit:await_run", "Wait for the end of one run; 1 where it failed."),

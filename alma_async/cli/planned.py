@@ -1,4 +1,4 @@
-"""A dry run in words: the first rows with what changes, the counts, and the price."""
+"""A dry run in words: of a load the first rows with what changes, the counts, and the price; of a single call its request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from io import StringIO
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from alma_async.cli.console import counted, json_line, plain, show
+from alma_async.cli.console import counted, json_line, plain, say, show
 from alma_async.cli.summary import stopped_line
 from alma_async.load.entries import Entry, State
 from alma_async.load.report import record
@@ -17,11 +17,29 @@ if TYPE_CHECKING:
     from alma_async.load.planned import Plan
     from alma_async.load.price import Price
     from alma_async.load.progress import Report
+    from alma_async.wire.messages import Request
 
-__all__ = ["price_lines", "show_part", "show_plan"]
+__all__ = ["price_lines", "show_part", "show_plan", "show_request"]
 
 _WIDE: Final = 250  # columns where there is no terminal
 _DOES: Final = {"created": "create", "updated": "update", "deleted": "delete"}
+
+
+def show_request(request: Request, *, json: bool) -> None:
+    """The request that would have been sent: method, path with its query, and body."""
+    from urllib.parse import urlencode
+
+    from alma_async.wire.codec import loads
+
+    path = f"{request.path}?{urlencode(request.query)}" if request.query else request.path
+    body = None if request.body is None else loads(request.body)
+    if json:
+        json_line({"method": request.method, "path": path, "body": body, "dry_run": True})
+        return
+    show(f"{request.method} {path}")
+    if request.body is not None:
+        show(request.body.decode())
+    say("Nothing was sent.")
 
 
 def show_plan(plan: Plan, *, rows: int, json: bool) -> None:

@@ -1,15 +1,16 @@
 """``jobs submit`` and ``jobs wait``: one guarded start of a job, and the end of a run.
 
 Decides the exit code: 0 where the run succeeded or was only started; 1 where it ended otherwise or counted failures, since
-a run that ended with success may have failed on every record (recorded); 3 where no start is free and none is waited for, or
-where the time was over before the end.
+a run that ended with success may have failed on every record (recorded); 3 where nothing was started, and a repeat is harmless;
+4 where it was started or may have been, and a repeat could start a second run. ``jobs wait`` starts nothing: 3 where the
+time was over before the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import attrs
 from cyclopts import Group, Parameter
@@ -21,10 +22,19 @@ from alma_async.alma.models.jobs import JobInstance
 from alma_async.cli.attending import finish
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import json_line, say, show
+from alma_async.cli.planned import show_request
 from alma_async.cli.tables import Json, show_model
-from alma_async.errors import ConfigurationError, DeadlineExceeded, JobOverlap, JobThresholdReached
+from alma_async.errors import (
+    AlmaError,
+    ConfigurationError,
+    JobOverlap,
+    JobThresholdReached,
+    OutcomeUnknown,
+)
 
 __all__ = ["await_run", "submit_job"]
+
+STARTED_PERHAPS: Final = 4
 
 
 @Parameter(name="*", group=Group("Manner", sort_key=5))
@@ -36,6 +46,14 @@ class Manner:
     queue: Annotated[bool, Parameter(help="wait for a free start, or end with 3 where none is free")] = True
     timeout: Annotated[float | None, Parameter(validator=Number(gte=0), help="seconds to wait in all")] = None
     key: Annotated[str | None, Parameter(help="names this intent: under it, the job starts once")] = None
+    name: Annotated[
+        bool,
+        Parameter(
+            help="give the run of a manual job a name that occurs once (job_name and a mark), by which it is found where its "
+            "answer is lost; --no-name is for jobs that refuse the parameter: then it cannot be told from others"
+        ),
+    ] = True
+    dry_run: Annotated[bool, Parameter(negative="", help="show the request, and send nothing")] = False
     json: Annotated[bool, Parameter(negative="", help="print the run as one JSON object")] = False
 
 
@@ -48,6 +66,8 @@ def submit_job(
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
     """Start a job as soon as Alma's limits allow: 3 running, 5 starts of one job in an hour.
+
+    Ends with 3 where nothing was started, and with 4 where it may have been: look before you repeat it.
 
     :param job: its id
     :param param: NAME=VALUE, as often as there are parameters, such as set_id=123
@@ -97,36 +117,59 @@ def parameters(given: Sequence[str]) -> dict[str, str]:
 
 async def _submit(job: str, given: Mapping[str, str], manner: Manner, connection: Connection) -> int:
     async with connection.client() as alma:
-        deadline = None if manner.timeout is None else alma.clock.now() + manner.timeout
-        run = await _start(alma, job, given, manner)
+        if manner.dry_run:
+            planned = await alma.jobs.submit(job, given, key=manner.key, named=manner.name, dry_run=True)
+            show_request(planned, json=manner.json)
+            return 0
+        left = _timer(alma, manner.timeout)
+        try:
+            run = await _start(alma, job, given, manner, left)
+        except OutcomeUnknown as error:
+            say(str(error))
+            return STARTED_PERHAPS
         if not manner.wait:
             _tell(run, None, json=manner.json)
             return 0
-        say(f"Run {run.instance_id} of job {run.job_id} has started as {run.name!r}.")
-        left = None if deadline is None else max(0.0, round(deadline - alma.clock.now(), 1))
+        before = "was started before" if run.adopted else "has started"
+        say(f"Run {run.instance_id} of job {run.job_id} {before}{f' as {run.name!r}' if run.name else ''}.")
         try:
-            instance = await run.wait(left)
-        except DeadlineExceeded as error:
-            error.add_note(f"Look at it with: alma-async jobs instance {run.job_id} {run.instance_id}")
-            raise
+            instance = await run.wait(left())
+        except AlmaError as error:
+            say(str(error))
+            say(f"Look at it with: alma-async jobs instance {run.job_id} {run.instance_id}")
+            return STARTED_PERHAPS
         _tell(run, instance, json=manner.json)
         return _code(instance)
+
+
+def _timer(alma: AlmaClient, seconds: float | None) -> Callable[[], float | None]:
+    """What is left of so many seconds that begin now."""
+    until = None if seconds is None else alma.clock.now() + seconds
+    return lambda: None if until is None else max(0.0, round(until - alma.clock.now(), 1))
 
 
 def _code(ended: JobInstance) -> int:
     return 0 if ended.succeeded and not ended.failed_count else 1
 
 
-async def _start(alma: AlmaClient, job: str, given: Mapping[str, str], manner: Manner) -> JobRun:
+async def _start(
+    alma: AlmaClient,
+    job: str,
+    given: Mapping[str, str],
+    manner: Manner,
+    left: Callable[[], float | None],
+) -> JobRun:
     """Asked twice where it has to wait, so that whoever waits knows for what."""
-    submit = partial(alma.jobs.submit, job, given, key=manner.key, deadline=manner.timeout)
+    submit = partial(alma.jobs.submit, job, given, key=manner.key, named=manner.name)
     try:
-        return await submit(wait=False)
+        return await submit(wait=False, deadline=left())
     except (JobThresholdReached, JobOverlap) as refused:
         if not manner.queue:
             raise
-        say(f"{refused.message} Waiting; it is tried again by {refused.retry_at:%H:%M:%S} UTC.")
-    return await submit(wait=True)
+        moment = f"{refused.retry_at:%H:%M:%S} UTC"
+        until = f"Waiting until {moment}." if refused.firm else f"Waiting. The next look is at {moment}."
+        say(f"{refused.message} {until}")
+    return await submit(wait=True, deadline=left())
 
 
 def _tell(run: JobRun, instance: JobInstance | None, *, json: bool) -> None:
@@ -135,6 +178,7 @@ def _tell(run: JobRun, instance: JobInstance | None, *, json: bool) -> None:
         "instance_id": run.instance_id,
         "submitted_at": run.submitted_at.isoformat(timespec="seconds"),
         "name": run.name,
+        "adopted": run.adopted,
     }
     if instance is not None:
         told |= {

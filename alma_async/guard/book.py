@@ -1,30 +1,36 @@
 """What a ledger holds, as plain values, and how it takes in what is learned. Pure; ``ledger`` keeps it, ``rules`` reads it.
 
 Alma's lists are merged into the book by instance id, others' runs included, so that the rules have one place to count
-in. What the book knows and a list lacks stays: a list may lag behind. What a list says of a run's time is the server's
-own word and replaces our estimate.
+in. What the book knows and a list lacks stays: a list may lag behind. A run of the list that carries the mark of a key of
+ours is ours, whether this ledger ever heard of it or not.
 
-All times are the server's. ``latest_start`` of a run is the latest moment at which it can have started; the window is
-counted from there.
+All times are those of the ledger's clock (``server_clock``). ``latest_start`` of a run is the latest moment at which it can
+have started; the window is counted from there. A list's times are Alma's: ``Dating`` reads them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import Any, Final, Protocol, TypeVar
 
 import attrs
 
+from alma_async.guard.allowance import Looks
 from alma_async.guard.lifecycle import OCCUPIES, UNRESOLVED, Event, State, after
 from alma_async.guard.port import Instance, ServerTime
+from alma_async.guard.server_clock import ServerClock
 
-__all__ = ["EVERY_JOB", "Block", "Book", "Ledger", "Run", "Waiter", "Why"]
+__all__ = ["EVERY_JOB", "Block", "Book", "Dating", "Ledger", "Run", "Waiter", "Why", "usual_duration"]
 
 T = TypeVar("T")
 
 EVERY_JOB: Final = ""
+_LOOSE: Final = (
+    30.0  # chosen: seconds by which Alma's time of a run of ours may be off before its clock is doubted
+)
+_TOGETHER: Final = 30.0  # chosen: runs that started within so many seconds may well end together
 
 
 class Why(Enum):
@@ -39,7 +45,11 @@ class Why(Enum):
 
 @attrs.frozen(kw_only=True)
 class Run:
-    """One start of a job, ours or another's. ``key`` is the intent's own for ours, the instance id for others'."""
+    """One start of a job, ours or another's. ``key`` is the intent's own for ours, the instance id for others'.
+
+    ``usual``: how long earlier runs of the job took at the least, in seconds; 0 where that is not known. ``parameters``: a
+    digest of each, empty where they are not known. ``reported``: whoever submitted it was told that its fate is unknown.
+    """
 
     key: str
     job_id: str
@@ -51,6 +61,9 @@ class Run:
     reserved_at: float
     latest_start: float
     look_at: float = math.inf
+    usual: float = 0.0
+    parameters: str = ""
+    reported: bool = attrs.field(default=False, converter=bool)
 
 
 @attrs.frozen(kw_only=True)
@@ -76,6 +89,31 @@ class Block:
     why: Why = attrs.field(converter=Why)
 
 
+@attrs.frozen(kw_only=True)
+class Dating:
+    """How the times that Alma shows are read on the ledger's clock.
+
+    ``offset`` is Alma's clock less ours. ``ahead``: by how much the newest run of a list would lie in the future, which
+    shows that the offset is not known.
+    """
+
+    now: ServerTime
+    offset: float = 0.0
+    ahead: float = 0.0
+
+    def first_seen(self, instance: Instance) -> float:
+        """The latest moment at which a run that is seen for the first time can have started."""
+        told = instance.submitted
+        return self.now.latest if told is None else min(told - self.offset - self.ahead, self.now.latest)
+
+    def seen_again(self, instance: Instance, run: Run) -> float:
+        """The same of a run that is known: Alma's word, but not before it was reserved and not in the future."""
+        told = instance.submitted
+        if told is None or told - self.offset > self.now.latest:
+            return min(run.latest_start, self.now.latest)
+        return max(told - self.offset, run.reserved_at)
+
+
 @attrs.define
 class Book:
     """The part of the ledger that can matter now; whoever changes it does so inside the ledger's transaction.
@@ -86,11 +124,34 @@ class Book:
     runs: dict[str, Run] = attrs.field(factory=dict)
     waiters: dict[str, Waiter] = attrs.field(factory=dict)
     blocks: dict[str, Block] = attrs.field(factory=dict)
+    clocks: dict[str, ServerClock] = attrs.field(factory=dict)
+    looks: dict[str, Looks] = attrs.field(factory=dict)
     news: bool = False
 
     def copy(self) -> Book:
         """The same, to be read outside the transaction."""
-        return Book(runs=dict(self.runs), waiters=dict(self.waiters), blocks=dict(self.blocks))
+        return Book(
+            runs=dict(self.runs),
+            waiters=dict(self.waiters),
+            blocks=dict(self.blocks),
+            clocks=dict(self.clocks),
+            looks=dict(self.looks),
+        )
+
+    def clamp(self, now: ServerTime, *, longest: float) -> None:
+        """Believe no stored time that lies further ahead than it can: that is a damaged one, or of a clock that was wrong."""
+        for run in list(self.runs.values()):
+            most = now.latest + (longest if run.state in UNRESOLVED else 0.0)
+            if run.latest_start > most or run.reserved_at > now.latest:
+                self.runs[run.key] = attrs.evolve(
+                    run,
+                    latest_start=min(run.latest_start, most),
+                    reserved_at=min(run.reserved_at, now.latest),
+                    look_at=min(run.look_at, now.at + longest),
+                )
+        for block in list(self.blocks.values()):
+            if now.latest + longest < block.until < math.inf:
+                self.blocks[block.job_id] = attrs.evolve(block, until=now.latest + longest)
 
     def leave(self, key: str) -> None:
         """Out of the line; no trace is left."""
@@ -126,21 +187,38 @@ class Book:
             key=lambda each: each.latest_start,
         )
 
-    def end(self, run: Run) -> None:
-        """The run ended; what was held back for overlapping with it may try again."""
-        self.move(run, Event.END)
-        block = self.blocks.get(run.job_id)
-        if block is not None and block.why is Why.OVERLAP:
-            del self.blocks[run.job_id]
+    def abandoned(self, job_id: str, parameters: str, now: ServerTime) -> Run | None:
+        """A start of unknown fate that its caller has turned from, or died of, and that a repeat of it would double."""
+        return next(
+            (
+                run
+                for run in self.unresolved(job_id)
+                if run.ours
+                and run.parameters == parameters
+                and (run.reported or (run.state is State.RESERVED and run.look_at < now.earliest))
+            ),
+            None,
+        )
+
+    def end(self, run: Run, event: Event = Event.END) -> None:
+        """The run ended, or Alma does not know it any more. What was refused because of running jobs may try again."""
+        self.move(run, event)
+        open_jobs = {each.job_id for each in self.runs.values() if each.state in OCCUPIES}
+        for block in list(self.blocks.values()):
+            overlaps = block.why is Why.OVERLAP and block.job_id not in open_jobs
+            if overlaps or (block.why is Why.REFUSED and run.by_api):
+                del self.blocks[block.job_id]
+        for each in list(self.runs.values()):
+            if each.state is State.RUNNING and abs(each.latest_start - run.latest_start) <= _TOGETHER:
+                self.runs[each.key] = attrs.evolve(each, look_at=min(each.look_at, each.latest_start))
 
     def observe(
-        self, instance: Instance, *, job_id: str, now: ServerTime, look: Callable[[float], float]
-    ) -> None:
+        self, instance: Instance, *, job_id: str, dating: Dating, look: Callable[[float, float], float]
+    ) -> Run:
         """Take in one run as Alma shows it. ``look`` tells how long after its age to look again."""
-        started = _latest_start(instance, now)
-        look_at = now.at + look(now.at - started)
-        known = self.of_instance(instance.id) or self._named(instance.name)
+        known = self.of_instance(instance.id) or self._named(instance)
         if known is None:
+            started = dating.first_seen(instance)
             run = self.runs[instance.id] = Run(
                 key=instance.id,
                 job_id=job_id,
@@ -151,51 +229,87 @@ class Book:
                 by_api=instance.by_api,
                 reserved_at=started,
                 latest_start=started,
-                look_at=look_at,
+                look_at=dating.now.at + look(dating.now.at - started, 0.0),
             )
         else:
-            due = known.look_at if known.state is State.RUNNING else look_at
+            started = dating.seen_again(instance, known)
+            again = dating.now.at + look(dating.now.at - started, known.usual)
+            due = known.look_at if known.state is State.RUNNING else again
             run = self.move(known, Event.FIND, instance_id=instance.id, latest_start=started, look_at=due)
         if instance.ended and run.state is not State.ENDED:
             self.end(run)
+        return self.runs[run.key]
 
-    def _named(self, name: str) -> Run | None:
+    def _named(self, instance: Instance) -> Run | None:
         """Our run of this name, if it still is to be found: Alma appends the time to the ``job_name`` it was given."""
         sought = UNRESOLVED | {State.GIVEN_UP}
-        found = (run for run in self.runs.values() if run.state in sought and name.startswith(run.name))
+        found = (
+            run
+            for run in self.runs.values()
+            if run.state in sought and run.name and instance.name.startswith(run.name)
+        )
         return next(found, None)
 
     def merge(
         self,
         job_id: str,
-        instances: Iterable[Instance],
+        instances: Sequence[Instance],
         *,
         now: ServerTime,
         horizon: float,
-        look: Callable[[float], float],
+        look: Callable[[float, float], float],
+        offset: float = 0.0,
+        key: str | None = None,
     ) -> None:
         """Take in the job's list, read after ``now``. What ended before ``horizon`` and is not in the book matters no more.
 
         An unresolved run that the list lacks, though it could not have started later than ``now``, was never started.
+        :param offset: Alma's clock less the ledger's, where no run of ours tells better.
+        :param key: an intent's; a run that carries it is that intent's, carried out by whatever process or machine.
         """
+        dating = self._dating(instances, now, offset)
         for instance in instances:
-            old = instance.ended and _latest_start(instance, now) < horizon
-            if not old or self.of_instance(instance.id) or self._named(instance.name):
-                self.observe(instance, job_id=job_id, now=now, look=look)
+            old = instance.ended and dating.first_seen(instance) < horizon
+            if not old or self.of_instance(instance.id) or self._named(instance):
+                self.observe(instance, job_id=job_id, dating=dating, look=look)
+            if key is not None and key in instance.name.split():
+                self._adopt(instance, key, job_id=job_id, dating=dating, look=look)
         for run in self.unresolved(job_id):
             if run.latest_start < now.earliest:
                 self.move(run, Event.MISS)
+        usual = usual_duration(instances)
+        for run in list(self.runs.values()):
+            if run.job_id == job_id and run.state in OCCUPIES and usual:
+                self.runs[run.key] = attrs.evolve(run, usual=usual)
 
-    def claim(self, key: str | None, *, now: ServerTime, look: Callable[[float], float]) -> list[Run]:
-        """The runs (or the one run) that are due to be looked at, taken on by the caller: nobody else will at this time."""
-        due = [
-            run
-            for run in self.runs.values()
-            if run.state in OCCUPIES and run.look_at <= now.at and key in (None, run.key)
+    def _dating(self, instances: Iterable[Instance], now: ServerTime, offset: float) -> Dating:
+        """The latest run of ours tells how far Alma's clock is from the ledger's: it was started while we looked on."""
+        ours = [
+            (run, each.submitted)
+            for each in instances
+            if each.submitted is not None and (run := self.of_instance(each.id)) is not None and run.ours
         ]
-        for run in due:
-            self.runs[run.key] = attrs.evolve(run, look_at=now.at + look(now.at - run.reserved_at))
-        return due
+        if ours:
+            run, told = max(ours, key=lambda pair: pair[0].reserved_at)
+            off = told - min(max(told, run.reserved_at), run.latest_start)
+            offset = off if abs(off) > _LOOSE else 0.0
+        newest = max((each.submitted for each in instances if each.submitted is not None), default=-math.inf)
+        return Dating(now=now, offset=offset, ahead=max(newest - offset - now.latest, 0.0))
+
+    def _adopt(self, instance: Instance, key: str, **how: Any) -> None:
+        """What carries the key is ours, however it came about."""
+        known = self.runs.get(key)
+        if known is None or known.state in (State.RETURNED, State.REFUSED):
+            run = self.observe(instance, **how)
+            del self.runs[run.key]
+            self.runs[key] = attrs.evolve(run, key=key, ours=True)
+            self.news = True
+
+
+def usual_duration(instances: Iterable[Instance]) -> float:
+    """How long the last ten runs that ended took at the least; 0 where none has ended."""
+    ended = sorted((each.end_time or 0.0, each.duration) for each in instances if each.duration is not None)
+    return min((duration for _, duration in ended[-10:]), default=0.0)
 
 
 class Ledger(Protocol):
@@ -213,9 +327,3 @@ class Ledger(Protocol):
 
     def version(self) -> int:
         """Another number whenever there was news in the book. Cheap."""
-
-
-def _latest_start(instance: Instance, now: ServerTime) -> float:
-    """The latest moment at which it may have started: whether Alma counts from submission or from start is not documented."""
-    told = [moment for moment in (instance.submit_time, instance.start_time) if moment is not None]
-    return min(max(told, default=now.latest), now.latest)

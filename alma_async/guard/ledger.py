@@ -31,9 +31,9 @@ from typing import Any, Final, TypeAlias, TypeVar
 import anyio
 
 from alma_async.errors import AlmaError, ConfigurationError
-from alma_async.guard.book import EVERY_JOB, Block, Book, Run, Waiter, Why
-from alma_async.guard.place import Busy, LedgerError, create, identity, making, put_aside
-from alma_async.guard.records import Damaged, Row, load, save
+from alma_async.guard.book import EVERY_JOB, Block, Book, Why
+from alma_async.guard.place import Busy, LedgerBusy, LedgerError, create, identity, making, put_aside
+from alma_async.guard.records import Damaged, Record, Row, load, save
 
 __all__ = ["LedgerError", "SqliteLedger", "job_ledger"]
 
@@ -41,7 +41,7 @@ _log = logging.getLogger("alma_async.guard")
 
 T = TypeVar("T")
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _TRY: Final = 0.005  # chosen: seconds in which SQLite itself asks for a lock again
 _PAUSE: Final = 0.05  # chosen: between two tries
 _TRIES: Final = 200  # chosen: some ten seconds in all
@@ -50,7 +50,7 @@ _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS run (
     key TEXT PRIMARY KEY, job_id TEXT NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL, instance_id TEXT,
     ours INTEGER NOT NULL, by_api INTEGER NOT NULL, reserved_at REAL NOT NULL, latest_start REAL NOT NULL,
-    look_at REAL NOT NULL, seal BLOB NOT NULL
+    look_at REAL NOT NULL, usual REAL NOT NULL, parameters TEXT NOT NULL, reported INTEGER NOT NULL, seal BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS run_recent ON run (latest_start);
 CREATE INDEX IF NOT EXISTS run_open ON run (state) WHERE state IN ('reserved', 'running', 'unknown');
@@ -60,6 +60,13 @@ CREATE TABLE IF NOT EXISTS waiter (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS block (
     job_id TEXT PRIMARY KEY, until REAL NOT NULL, why TEXT NOT NULL, seal BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS serverclock (
+    key TEXT PRIMARY KEY, boot TEXT NOT NULL, client REAL NOT NULL, wall REAL NOT NULL, at REAL NOT NULL,
+    error REAL NOT NULL, offset REAL NOT NULL, seal BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS looks (
+    key TEXT PRIMARY KEY, hour REAL NOT NULL, day REAL NOT NULL, at REAL NOT NULL, seal BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS news (count INTEGER NOT NULL);
 INSERT INTO news VALUES (0);
@@ -77,7 +84,7 @@ class SqliteLedger:
         self._db: sqlite3.Connection | None = None
         self._is: tuple[int, int, int] | None = None
         self._owed: list[_Change] = []
-        self._read: dict[Row, Run | Waiter | Block] = {}
+        self._read: dict[Row, Record] = {}
         self._keep_open = True
 
     def __repr__(self) -> str:
@@ -93,7 +100,7 @@ class SqliteLedger:
                 await anyio.sleep(_PAUSE)
             else:
                 return result
-        raise LedgerError(f"The ledger {self.path.name} has been in use by another process for too long.")
+        raise LedgerBusy(f"The ledger {self.path.name} has been in use by another process for too long.")
 
     def tell(self, act: Callable[[Book], None], *, since: float, key: str | None = None) -> None:
         """See ``book.Ledger``. A disk that fails is logged: what could not be told is found again in Alma's lists."""

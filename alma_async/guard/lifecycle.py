@@ -10,6 +10,8 @@
     RESERVED, UNKNOWN ── FIND: Alma lists its name ──▶ RUNNING
                       └─ MISS: not listed after the quarantine ──▶ GIVEN_UP
 
+    RUNNING ── VANISH: Alma does not know it any more ──▶ VANISHED ── FIND: it does, after all ──▶ RUNNING
+
 A reservation found at start-up means that its process died somewhere around the send: it is looked for just like an
 unknown one. Several processes learn of one run independently, so news may come twice or late: whoever finds a run in
 the list before its sender has the answer moves it on, and the sender's ACCEPT or LOSE then changes nothing.
@@ -34,6 +36,9 @@ class State(Enum):
     REFUSED = "refused"  # Alma said no, and nothing was started
     UNKNOWN = "unknown"  # sent, and the answer was lost
     GIVEN_UP = "given up"  # not listed after the quarantine
+    VANISHED = (
+        "not known any more"  # Alma said so of its instance id: purged, or a sandbox that was refreshed
+    )
 
 
 class Event(Enum):
@@ -47,11 +52,12 @@ class Event(Enum):
     FIND = "find"
     MISS = "miss"
     END = "end"
+    VANISH = "vanish"
 
 
 UNRESOLVED: Final = frozenset({State.RESERVED, State.UNKNOWN})
 OCCUPIES: Final = UNRESOLVED | {State.RUNNING}  # one of the slots of running jobs
-COUNTS: Final = OCCUPIES | {State.ENDED, State.GIVEN_UP}  # one of the starts of its window
+COUNTS: Final = OCCUPIES | {State.ENDED, State.GIVEN_UP, State.VANISHED}  # one of the starts of its window
 
 _ANSWERS: Final = {
     Event.ACCEPT: State.RUNNING,
@@ -69,9 +75,15 @@ TABLE: Final[Mapping[State, Mapping[Event, State]]] = {
     State.UNKNOWN: {Event.FIND: State.RUNNING, Event.MISS: State.GIVEN_UP},
     State.RUNNING: {
         Event.END: State.ENDED,
+        Event.VANISH: State.VANISHED,
         **dict.fromkeys((Event.ACCEPT, Event.LOSE, Event.FIND), State.RUNNING),
     },
-    State.ENDED: dict.fromkeys((Event.ACCEPT, Event.LOSE, Event.FIND, Event.END), State.ENDED),
+    State.ENDED: dict.fromkeys((Event.ACCEPT, Event.LOSE, Event.FIND, Event.END, Event.VANISH), State.ENDED),
+    State.VANISHED: {
+        Event.END: State.ENDED,
+        Event.FIND: State.RUNNING,
+        **dict.fromkeys((Event.ACCEPT, Event.LOSE, Event.VANISH), State.VANISHED),
+    },
     # The sender may have slept through the quarantine (a suspended machine); what it then learns still holds.
     State.GIVEN_UP: {**_ANSWERS, Event.LOSE: State.GIVEN_UP, Event.FIND: State.RUNNING},
     State.RETURNED: {Event.RESERVE: State.RESERVED},

@@ -15,13 +15,19 @@ from pathlib import Path
 from alma_async._storage.files import UnsafeFile, check_beside, own_directory, own_file
 from alma_async.errors import AlmaError
 
-__all__ = ["Busy", "LedgerError", "create", "identity", "making", "put_aside"]
+__all__ = ["Busy", "LedgerBusy", "LedgerError", "create", "identity", "making", "put_aside"]
 
 
 class LedgerError(AlmaError):
     """The job ledger could not be written or read; nothing was submitted that is not written down."""
 
     advice = "Free the disk, or move the state directory (ALMA_STATE_DIR) to a local file system that can be written."
+
+
+class LedgerBusy(LedgerError):
+    """The ledger is in use by another process for longer than it should be; nothing was submitted."""
+
+    advice = "Try again; if it stays, see which process holds the ledger and whether its disk is slow."
 
 
 class Busy(Exception):

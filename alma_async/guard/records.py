@@ -12,12 +12,14 @@ from typing import Any, Final, Protocol, TypeAlias
 
 import attrs
 
+from alma_async.guard.allowance import Looks
 from alma_async.guard.book import Block, Book, Run, Waiter
 from alma_async.guard.lifecycle import COUNTS, OCCUPIES
+from alma_async.guard.server_clock import ServerClock
 
-__all__ = ["Damaged", "Row", "load", "save"]
+__all__ = ["Damaged", "Record", "Row", "load", "save"]
 
-_Record: TypeAlias = Run | Waiter | Block
+Record: TypeAlias = Run | Waiter | Block | ServerClock | Looks
 Row: TypeAlias = tuple[Any, ...]
 
 
@@ -32,7 +34,7 @@ class _Connection(Protocol):
 class _Part:
     """One table: the class of its records, their key, which rows can matter, and the statements for them."""
 
-    def __init__(self, kind: type[_Record], key: str, where: str = "") -> None:
+    def __init__(self, kind: type[Record], key: str, where: str = "") -> None:
         table = kind.__name__.lower()
         self.kind, self.key, self.where = kind, key, where
         self.columns = tuple(field.name for field in attrs.fields(kind))
@@ -55,12 +57,14 @@ _PARTS: Final = {
     ),
     "waiters": _Part(Waiter, "key"),
     "blocks": _Part(Block, "job_id"),
+    "clocks": _Part(ServerClock, "key"),
+    "looks": _Part(Looks, "key"),
 }
 
 
 def load(
-    db: _Connection, since: float, key: str | None, known: Mapping[Row, _Record]
-) -> tuple[Book, dict[Row, _Record]]:
+    db: _Connection, since: float, key: str | None, known: Mapping[Row, Record]
+) -> tuple[Book, dict[Row, Record]]:
     """The book, and its records by row: a row that was read before is a record that was checked before."""
     book, read = Book(), {}
     for name, part in _PARTS.items():
@@ -71,7 +75,7 @@ def load(
     return book, read
 
 
-def _record(part: _Part, row: Row) -> _Record:
+def _record(part: _Part, row: Row) -> Record:
     *values, seal = row
     if seal != _seal(values):
         raise Damaged("a record does not fit its checksum")
@@ -84,7 +88,7 @@ def save(db: _Connection, before: Book, after: Book) -> None:
         _save(db, part, getattr(before, name), getattr(after, name))
 
 
-def _save(db: _Connection, part: _Part, before: Mapping[str, _Record], after: Mapping[str, _Record]) -> None:
+def _save(db: _Connection, part: _Part, before: Mapping[str, Record], after: Mapping[str, Record]) -> None:
     for key in before.keys() - after.keys():
         db.execute(part.delete, (key,))
     for key, record in after.items():

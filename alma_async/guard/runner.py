@@ -20,8 +20,11 @@ Who must wait stands in a line in the ledger, so that processes are served in th
 the next free start is known there is one timer and no question to anybody; where a running job has to end, runs are
 looked at ever more sparingly, each by one process for all.
 
-All reckoning is in the server's time. It is read before each start and carried on by the monotonic clock; the client's
-wall clock has no say.
+All reckoning is in one time that the ledger keeps (``server_clock``): begun by the server's ``Date``, carried on by the
+monotonic clock. Neither the client's wall clock nor a ``Date`` that jumps has a say in how old a start is.
+
+What passes by itself (an outage, a refusal for speed, a spent quota) is waited out by whoever stands in line or watches a
+run; a submission that has not waited yet fails with it at once, so that a wrong address is not waited for.
 """
 
 from __future__ import annotations
@@ -31,13 +34,14 @@ from collections.abc import Mapping
 from typing import Final
 
 from alma_async.clock import Clock
-from alma_async.errors import AlmaError, DeadlineExceeded, JobOverlap, JobThresholdReached
+from alma_async.errors import AlmaError, DeadlineExceeded, JobOverlap, JobThresholdReached, OutcomeUnknown
 from alma_async.guard import rules
-from alma_async.guard.attempt import Attempt, NotYet, Started, refusal, started, unknown
-from alma_async.guard.book import Book, Ledger, Run, Waiter
-from alma_async.guard.lifecycle import UNRESOLVED, State
-from alma_async.guard.lookout import Lookout
-from alma_async.guard.port import Instance, JobPort
+from alma_async.guard.attempt import Attempt, NotYet, Started, refusal, unknown
+from alma_async.guard.book import EVERY_JOB, Book, Ledger, Run, Why
+from alma_async.guard.lifecycle import OCCUPIES, UNRESOLVED, Event, State
+from alma_async.guard.lookout import PASSING, Lookout
+from alma_async.guard.place import LedgerError
+from alma_async.guard.port import Instance, JobPort, ServerTime
 from alma_async.guard.rules import Asked, Decision, Go, Patience, Taken, WaitUntil
 from alma_async.guard.view import GuardView, view_of
 from alma_async.settings import JobLimits
@@ -60,7 +64,6 @@ class JobGuard:
         limits: JobLimits | None = None,
         patience: Patience | None = None,
     ) -> None:
-        self._port = port
         self._clock = clock
         self._alma = Lookout(
             ledger, port, clock=clock, limits=limits or JobLimits(), patience=patience or Patience()
@@ -76,103 +79,207 @@ class JobGuard:
         key: str | None = None,
         wait: bool = True,
         deadline: float | None = None,
+        named: bool = True,
+        port: JobPort | None = None,
     ) -> Started:
         """Start a job as soon as it may be, at most once. A cancelled call leaves nothing behind that was not sent.
 
         :param parameters: as the job knows them; a ``job_name`` among them becomes the beginning of the unique one.
-        :param key: the caller's own name for this intent. A second submit under it, also after a crash, gets the first
-            one's run.
+        :param key: the caller's own name for this intent. A second submit under it, also after a crash, on another machine
+            or with a lost ledger, gets the first one's run. Without one, a submission whose like was left with its fate
+            unknown gets that one's run, if there is one.
         :param wait: whether to wait for a free start.
         :param deadline: seconds to wait, for a free start or for the fate of a lost answer.
+        :param named: whether the run gets its unique name. Without it, a run whose answer was lost, or which only another
+            ledger knows, is not found again.
+        :param port: to ask Alma by, for this caller.
         :raises JobThresholdReached, JobOverlap: with ``wait=False``, where no start is free.
         :raises DeadlineExceeded: where none is free before the deadline.
+        :raises InvalidRequest: where the key was used with other parameters.
         :raises OutcomeUnknown: the answer was lost, and Alma does not list the run. It is not sent again.
         """
-        await self._alma.open()
-        attempt = Attempt(self._alma, job_id, parameters or {}, key)
+        alma = self._alma.asking(port)
+        alma.check_open()
         until = math.inf if deadline is None else self._clock.now() + deadline
+        await alma.open()
+        attempt = Attempt(alma, job_id, parameters or {}, key, named=named)
+        unheard = True
         try:
-            while True:
-                found: Decision | Started | None = await self._try(attempt)
-                if isinstance(found, Taken):
-                    found = await self._reconcile(found.run, until)
-                if isinstance(found, Started):
-                    return found
-                if isinstance(found, WaitUntil):
-                    if not wait:
-                        raise refusal(found, attempt)
-                    await self._stand_in_line(attempt, until)
+            return await self._carry_out(alma, attempt, until, wait=wait)
+        except AlmaError:
+            unheard = False  # the caller is told
+            raise
         finally:
-            self._alma.tell(lambda book: book.leave(attempt.key), key=attempt.key)
+            attempt.leave(warn=unheard)
 
     async def recover(self) -> list[Started]:
         """Take up after a crash: look for every run of unknown fate, and return ours that are running."""
-        await self._alma.open()
-        book = await self._alma.read()
+        alma = self._alma
+        await alma.open()
+        book = await alma.read()
         for job_id in sorted({run.job_id for run in book.runs.values() if run.state in UNRESOLVED}):
-            await self._alma.refresh(job_id)
-        book = await self._alma.read()
-        return [started(run) for run in book.runs.values() if run.ours and run.state is State.RUNNING]
+            await alma.refresh(job_id)
+        book = await alma.read()
+        ours = (run for run in book.runs.values() if run.ours and run.state is State.RUNNING)
+        return [_started(alma, run, adopted=True) for run in ours]
 
-    async def watch(self, job_id: str, instance_id: str) -> Instance:
-        """Wait until a run has ended, whoever started it, and return it as Alma then shows it."""
-        await self._alma.open()
-        instance = await self._alma.look_at(job_id, instance_id)
-        while not instance.ended:
-            seen = self._alma.watermark()
-            run = (await self._alma.read()).of_instance(instance_id)
-            if run is None or run.state is State.ENDED:
-                return await self._port.instance(job_id, instance_id)
-            await self._alma.pause(self._alma.client_time(run.look_at), seen, glance=True)
-            await self._alma.look(key=run.key)
-        return instance
+    async def watch(self, job_id: str, instance_id: str, *, port: JobPort | None = None) -> Instance:
+        """Wait until a run has ended, whoever started it, and return it as Alma then shows it.
 
-    async def ended(self, job_id: str, instance_id: str) -> None:
+        All who watch a run, in whatever process, share the looks at it. Who tells the ledger of its end ends the wait.
+        :raises NotFound: where Alma does not know the run, or does not know it any more.
+        """
+        alma, failures = self._alma.asking(port), 0
+        while True:
+            alma.check_open()
+            try:
+                return await self._watch(alma, job_id, instance_id)
+            except (
+                *PASSING,
+                LedgerError,
+            ):  # a ledger that fails does not end the wait for a run that goes on
+                failures += 1
+            await alma.pause_for(min(alma.patience.look_first * 2**failures, alma.patience.rest))
+
+    async def ended(self, job_id: str, instance_id: str) -> None:  # noqa: ARG002 - an instance id is unique by itself
         """Take in that a run ended (a webhook, an operator's word); who waits for its slot goes on at once."""
-        await self._alma.ended(job_id, instance_id)
+        await self._alma.mark(instance_id, Event.END)
+
+    async def free(self, run_id: str) -> bool:
+        """Free a run's slot by an operator's word; whether there was one. ``run_id`` is its instance id or its name."""
+        await self._alma.open()
+
+        def free(book: Book, _: ServerTime) -> bool:
+            found = [
+                run
+                for run in book.runs.values()
+                if run.state in OCCUPIES and run_id and run_id in (run.instance_id, run.key, run.name)
+            ]
+            for run in found:
+                book.end(run, Event.MISS if run.state in UNRESOLVED else Event.END)
+            return bool(found)
+
+        return await self._alma.update(free)
+
+    async def lift(self, job_id: str) -> bool:
+        """Lift the block on a job by an operator's word; ``ALL`` is the one on every job. Whether there was one."""
+        await self._alma.open()
+
+        def lift(book: Book, _: ServerTime) -> bool:
+            block = book.blocks.pop(EVERY_JOB if job_id == "ALL" else job_id, None)
+            book.news |= block is not None
+            return block is not None
+
+        return await self._alma.update(lift)
 
     async def view(self) -> GuardView:
-        """What runs, what was started within the window, and when each job may start again."""
-        now = await self._alma.ask_time()
-        return view_of(await self._alma.read(), now=now, limits=self._alma.limits)
+        """What runs, what was started within the window, and when each job may start again; by the caller's wall clock."""
+        alma = self._alma
+        await alma.open()
+        book = await alma.read()
+        return view_of(book, now=alma.now(), limits=alma.limits, patience=alma.patience, civil=alma.civil)
+
+    async def review(self) -> GuardView:
+        """The view, after a look at whatever may have ended."""
+        await self._alma.open()
+        book = await self._alma.read()
+        await self._alma.see([run for run in book.runs.values() if run.state in OCCUPIES])
+        return await self.view()
 
     def close(self) -> None:
         """Whoever waits here ends with ``ClientClosed``; what is at Alma goes on."""
         self._alma.close()
 
+    # --- one submission
+
+    async def _carry_out(self, alma: Lookout, attempt: Attempt, until: float, *, wait: bool) -> Started:
+        earlier = await self._earlier(alma, attempt, until)
+        if earlier is not None:
+            return earlier
+        failures = 0
+        while True:
+            alma.check_open()
+            try:
+                found = await self._once(alma, attempt, until)
+                failures = 0
+            except PASSING as error:
+                if not attempt.stood or self._clock.now() >= until:
+                    raise
+                failures += 1
+                await self._rest(alma, error, failures, until)
+                continue
+            if isinstance(found, Started):
+                return found
+            if isinstance(found, WaitUntil):
+                if not wait:
+                    raise refusal(found, attempt, alma)
+                attempt.stood = True
+                await self._stand_in_line(alma, attempt, until)
+
+    async def _once(self, alma: Lookout, attempt: Attempt, until: float) -> Decision | Started | None:
+        """One try, and what became of the intent where it is under way already."""
+        found = await self._try(alma, attempt)
+        if not isinstance(found, Taken):
+            return found
+        attempt.check(found.run)
+        return await self._reconcile(alma, found.run, until, attempt.told)
+
+    async def _rest(self, alma: Lookout, error: AlmaError, failures: int, until: float) -> None:
+        """Wait for what passes by itself: to the moment that is told, or ever longer."""
+        rest = min(alma.patience.look_first * 2 ** min(failures, 9), alma.patience.rest)
+        if (retry_at := getattr(error, "retry_at", None)) is not None:
+            rest = max(rest, retry_at.timestamp() - self._clock.wall())
+        await alma.pause_for(min(rest, until - self._clock.now()))
+
+    async def _earlier(self, alma: Lookout, attempt: Attempt, until: float) -> Started | None:
+        """The run of an earlier submission of the same without a key, whose caller does not know its fate."""
+        if attempt.keyed:
+            return None
+        run = await alma.update(lambda book, now: book.abandoned(attempt.job_id, attempt.digest, now))
+        if run is None:
+            return None
+        await alma.refresh(run.job_id)
+        try:
+            return await self._reconcile(alma, run, until, None)
+        except OutcomeUnknown:
+            book = await alma.read(key=run.key)
+            if book.runs.get(run.key, run).state in UNRESOLVED:
+                raise
+            return None  # it never was: this one is the first
+
     # --- one try
 
-    async def _try(self, attempt: Attempt) -> Decision | Started:
+    async def _try(self, alma: Lookout, attempt: Attempt) -> Decision | Started:
         """Refresh, ask, send. Anything but ``Started`` means that nothing was sent, or that it is known as ``Taken``."""
-        await self._alma.refresh(attempt.job_id)
-        decision = (await self._ask(attempt.waiter)).decision
-        return await self._send(attempt) if isinstance(decision, Go) else decision
+        await alma.refresh(attempt.job_id, key=attempt.key if attempt.keyed else None)
+        decision = (await self._ask(alma, attempt)).decision
+        return await self._send(alma, attempt) if isinstance(decision, Go) else decision
 
-    async def _send(self, attempt: Attempt) -> Decision | Started:
+    async def _send(self, alma: Lookout, attempt: Attempt) -> Decision | Started:
         try:
-            ids = await self._port.start(
+            ids = await alma.port.start(
                 attempt.job_id, attempt.parameters, job_name=attempt.name, witness=attempt
             )
         except NotYet as refused:
             return refused.decision
         except AlmaError as error:
-            decision = (await self._ask(attempt.waiter)).decision
+            alma.check_open()
+            decision = (await self._ask(alma, attempt)).decision
             attempt.told = error
-            learned = isinstance(error, _CURABLE) and isinstance(decision, WaitUntil)
-            if learned or isinstance(decision, Taken):
+            if isinstance(error, _CURABLE) or isinstance(decision, Taken):
                 return decision
             raise
         return attempt.accepted(*ids)
 
-    async def _ask(self, waiter: Waiter) -> Asked:
+    async def _ask(self, alma: Lookout, attempt: Attempt) -> Asked:
         """Ask the rules, and look at what is due before a "wait for a running job" is believed."""
-        alma = self._alma
+        waiter, limits, patience = attempt.waiter, alma.limits, alma.patience
 
-        def ask(book: Book) -> Asked:
-            return rules.ask(book, waiter, now=now, limits=alma.limits, patience=alma.patience)
+        def ask(book: Book, now: ServerTime) -> Asked:
+            spare = alma.port.spare()
+            return rules.ask(book, waiter, now=now, limits=limits, patience=patience, spare=spare)
 
         while True:
-            now = alma.now()
             asked = await alma.update(ask, key=waiter.key)
             if not asked.due:
                 return asked
@@ -180,35 +287,67 @@ class JobGuard:
 
     # --- waiting
 
-    async def _stand_in_line(self, attempt: Attempt, until: float) -> None:
+    async def _stand_in_line(self, alma: Lookout, attempt: Attempt, until: float) -> None:
         """Return when, by all that the ledger tells, this attempt may go (or has been carried out by another)."""
         while True:
-            seen = self._alma.watermark()
-            asked = await self._ask(attempt.waiter)
+            seen = alma.watermark()
+            asked = await self._ask(alma, attempt)
             decision = asked.decision
             if not isinstance(decision, WaitUntil):
                 return
-            if self._clock.now() >= until or (
-                decision.firm and self._alma.client_time(decision.moment) > until
-            ):
+            if self._clock.now() >= until or (decision.firm and alma.client_time(decision.moment) > until):
                 raise DeadlineExceeded(
                     f"No start of job {attempt.job_id} is free before the deadline ({decision.why.value})."
                 )
-            await self._alma.pause(
-                min(self._alma.client_time(asked.again), until), seen, glance=not decision.firm
-            )
+            glance = not decision.firm or decision.why is Why.LOST  # which an operator may lift
+            await alma.pause(min(alma.client_time(asked.again), until), seen, glance=glance)
 
-    async def _reconcile(self, run: Run, until: float) -> Started | None:
-        """Search Alma's list for a run of unknown fate. None: it was not sent after all, by whoever else tried."""
+    async def _reconcile(
+        self, alma: Lookout, run: Run, until: float, told: AlmaError | None
+    ) -> Started | None:
+        """Search Alma's list for a run of unknown fate. None: it was not sent after all, by whoever else tried.
+
+        :raises OutcomeUnknown: where Alma does not list it in time.
+        """
+        key, ours = run.key, told is not None
         while True:
-            seen = self._alma.watermark()
-            book = await self._alma.read(key=run.key)
-            run = book.runs.get(run.key, run)
-            if run.state in (State.RUNNING, State.ENDED):
-                return started(run)
+            seen = alma.watermark()
+            book = await alma.read(key=key)
+            run = book.runs.get(key, run)
+            if run.instance_id is not None and run.state not in UNRESOLVED:
+                return _started(alma, run, adopted=not ours)
             if run.state in (State.RETURNED, State.REFUSED):
                 return None
             if run.state is State.GIVEN_UP or self._clock.now() >= until:
-                raise unknown(run, book.strangers(run))
-            await self._alma.pause(min(self._alma.client_time(run.look_at), until), seen, glance=True)
-            await self._alma.look(key=run.key)
+                raise unknown(run, book.strangers(run), alma, told)
+            again = await alma.look(key=key)
+            book = await alma.read(key=key)
+            if book.runs.get(key, run).state is run.state:
+                again = min(again, alma.now().at + alma.patience.rest)
+                await alma.pause(min(alma.client_time(again), until), seen, glance=True)
+
+    async def _watch(self, alma: Lookout, job_id: str, instance_id: str) -> Instance:
+        await alma.open()
+        instance = await alma.look_at(job_id, instance_id)
+        while not instance.ended:
+            seen = alma.watermark()
+            run = (await alma.read()).of_instance(instance_id)
+            if run is None or run.state not in OCCUPIES:
+                instance = await alma.port.instance(job_id, instance_id)
+                if not instance.ended:  # it was told to have ended, and Alma does not show it yet
+                    await alma.pause_for(alma.patience.look_first)
+                continue
+            again = await alma.look(key=run.key)
+            await alma.pause(alma.client_time(again), seen, glance=True)
+        return instance
+
+
+def _started(alma: Lookout, run: Run, *, adopted: bool) -> Started:
+    """What a caller is told of a run whose instance is known."""
+    return Started(
+        job_id=run.job_id,
+        instance_id=run.instance_id or "",
+        name=run.name,
+        submitted_at=alma.alma_time(run.latest_start),
+        adopted=adopted,
+    )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import anyio
 import attrs
 import orjson
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from alma_async import (
     DeadlineExceeded,
@@ -22,7 +21,6 @@ from alma_async import (
     ServerFault,
     sim,
 )
-from alma_async.alma.endings import SHARE, pause
 from alma_async.alma.job_port import AlmaJobPort
 from alma_async.alma.models.jobs import JobInstance
 from alma_async.wire.codec import structure
@@ -250,16 +248,23 @@ async def test_a_reported_end_lets_the_next_start_go():
 
 
 async def test_a_submission_tried_dry():
-    """With dry_run the request comes back, with op and parameters; a scheduled job is sent no name."""
+    """With dry_run the request that would be sent comes back, its name included; a scheduled job is sent no name."""
     async with institution() as (server, alma):
-        planned = await alma.jobs.submit(JOB, {"set_id": "9", "job_name": "n"}, dry_run=True)
+        given = {"set_id": 9, "job_name": "n"}
+        planned = await alma.jobs.submit(JOB, given, key="a", dry_run=True)
         assert (planned.method, planned.path) == ("POST", f"/almaws/v1/conf/jobs/{JOB}")
         assert planned.query == (("op", "run"),)
         sent = {one["name"]["value"]: one["value"] for one in orjson.loads(planned.body or b"")["parameter"]}
-        assert sent == {"set_id": "9", "job_name": "n"}
+        assert sent.keys() == {"set_id", "job_name"}
+        assert re.fullmatch("n [0-9a-f]{16}", sent["job_name"])
+        free = await alma.jobs.submit(JOB, given, named=False, dry_run=True)
+        assert b'"value":"n"' in (free.body or b"")
         for parameters in (None, {"job_name": "n"}):
             assert (await alma.jobs.submit(IMPORT, parameters, dry_run=True)).body == b"{}"
         assert server.world.tally.routes.total() == 0
+        await alma.jobs.submit(JOB, given, key="a")
+        (run,) = server.world.jobs.runs
+        assert dict(run.parameters) == sent
 
 
 async def test_an_unknown_run_is_not_waited_for():
@@ -340,6 +345,7 @@ async def test_the_port_tells_the_servers_time(fault):
     for fraction in (0.0, 0.4, 0.999):
         async with institution(latency=0.3, faults=plan, epoch=EPOCH + fraction) as (server, alma):
             told = await AlmaJobPort(alma._session, alma.options).server_time()
+            assert told is not None
             assert told.earliest <= server.clock() <= told.latest
             assert told.error <= (1.5 if fault is None else 5.5) / 2
 
@@ -358,25 +364,3 @@ async def test_the_port_lists_all_runs_since():
         newest = next(one for one in listed if one.submit_time == pytest.approx(EPOCH))
         assert (newest.job_id, newest.ended) == (JOB, False)
         assert await port.instance(JOB, newest.id) == newest
-
-
-@settings(derandomize=True, database=None, max_examples=100)
-@given(
-    waiting=st.integers(1, 50),
-    remaining=st.integers(1000, 200_000),
-    left=st.floats(3600, DAY),
-)
-def test_all_who_wait_keep_to_their_share(waiting, remaining, left):
-    """After the first looks, all who wait together use at most 2 % of the calls that remain, and each at most one a minute."""
-    seconds = pause(99, waiting=waiting, remaining=remaining, until_reset=left)
-    assert seconds >= 60
-    assert seconds == left or waiting * left / seconds <= SHARE * remaining + 1e-6
-
-
-def test_the_first_looks_come_soon():
-    """Looks start after two seconds and grow rarer, down to one a minute; nothing left means none before the reset."""
-    pauses = [pause(n, waiting=1, remaining=100_000, until_reset=3600.0) for n in range(1, 12)]
-    assert pauses == sorted(pauses)
-    assert (pauses[0], pauses[-1]) == (2.0, 60.0)
-    assert pause(99, waiting=1, remaining=0, until_reset=5000.0) == 5000.0
-    assert pause(99, waiting=1, remaining=None, until_reset=5000.0) == 60.0

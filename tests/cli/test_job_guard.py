@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from pathlib import Path
 
 import pytest
 
@@ -97,12 +99,54 @@ def test_its_limits_can_be_set(shell: Shell, served: Served, monkeypatch: pytest
         assert len([*world.jobs.runs]) == 1
 
 
-def test_a_run_that_is_gone_is_told(shell: Shell, served: Served) -> None:
-    """A run that Alma no longer knows counts as running until somebody says otherwise."""
+def test_a_run_that_alma_does_not_know_any_more_holds_nothing(shell: Shell, served: Served) -> None:
+    """A run that Alma says it does not know is not counted as running; its start still counts for the hour."""
     with served() as world:
         shell(*SUBMIT, quick(world, seconds=1e6))
         world.jobs.runs._by_id.clear()
         ran = shell("jobs", "guard")
-    assert (ran.code, ran.out.startswith("1 of 3 running")) == (0, True)
-    assert "counts as running" in ran.err
-    assert sim.DEMO_JOB in ran.err
+    assert (ran.code, ran.out.splitlines()[0]) == (0, "0 of 3 running")
+    assert f"{sim.DEMO_JOB} 1 (" in ran.out
+    assert "next start free now" in ran.out
+
+
+def test_an_operator_frees_a_slot(shell: Shell, served: Served) -> None:
+    """--free ends a run by its id for the guard, which stays so; one that is not there is told with 2."""
+    with served() as world:
+        on = quick(world, seconds=1e6)
+        for _ in range(3):
+            shell(*SUBMIT, on)
+        assert shell(*SUBMIT, on, "--no-queue").code == 3
+        first = next(iter(world.jobs.runs))
+        ran = shell("jobs", "guard", "--free", first.id, "--json")
+        left = {run.id for run in world.jobs.runs if run is not first}
+        assert {one["instance_id"] for one in json.loads(ran.out)["running"]} == left
+        assert len(json.loads(shell("jobs", "guard", "--json").out)["running"]) == 2
+        assert shell("jobs", "guard", "--free", "4711").code == 2
+
+
+def test_an_operator_lifts_a_block(shell: Shell, served: Served) -> None:
+    """A start that Alma refuses blocks its job, which is told with a moment; --lift ends that, and tells 2 where there is none."""
+    with served(jobs_running=0) as world:
+        on = quick(world)
+        ran = shell(*SUBMIT, on, "--no-queue")
+        assert (ran.code, "Ask again at" in ran.err) == (3, True)
+        (block,) = json.loads(shell("jobs", "guard", "--json").out)["blocks"]
+        assert (block["job_id"], block["why"]) == (JOB, "refused")
+        told = json.loads(shell("jobs", "guard", "--lift", JOB, "--json").out)
+        assert (told["blocks"], told["jobs"]) == ([], [])
+        assert shell("jobs", "guard", "--lift", JOB).code == 2
+
+
+def test_a_lost_ledger_is_shown(shell: Shell, served: Served, tmp_path: Path) -> None:
+    """After the ledger was damaged, the block on every job is told with its end and how to lift it, also where no job is known."""
+    with served() as world:
+        on = quick(world)
+        shell(*SUBMIT, on)
+        (ledger,) = (tmp_path / "state" / "ledgers").glob("*.ledger")
+        ledger.write_bytes(b"damaged" * 1000)
+        ran = shell("jobs", "guard")
+        assert re.search(r"No job starts before [\d:]{8} UTC: the ledger was lost", ran.out)
+        assert json.loads(shell("jobs", "guard", "--json").out)["blocks"][0]["job_id"] == "ALL"
+        assert "No job" not in shell("jobs", "guard", "--lift", "ALL").out
+        assert shell(*SUBMIT, on, "--no-queue").code == 0

@@ -110,13 +110,78 @@ def test_a_key_starts_once(shell: Shell, served: Served) -> None:
     assert first["instance_id"] == second["instance_id"]
 
 
-def test_not_ended_in_time_is_3(shell: Shell, served: Served) -> None:
-    """A run that outlasts --timeout goes on: 3, and how to look at it is told."""
+def test_not_ended_in_time_is_4(shell: Shell, served: Served) -> None:
+    """A run that outlasts --timeout goes on, and a repeat would start another: 4, and how to look at it is told."""
     with served() as world:
         ran = shell(*SUBMIT, quick(world, seconds=1e6), "--wait", "--timeout", "0.2")
         (run,) = world.jobs.runs
-    assert (ran.code, ran.out) == (3, "")
+    assert (ran.code, ran.out) == (4, "")
     assert f"alma-async jobs instance {JOB} {run.id}" in ran.err
+
+
+def test_a_lost_answer_is_4_and_a_repeat_does_not_double(shell: Shell, served: Served) -> None:
+    """Where the run may have been started the command ends with 4 and says until when; the same command again finds it."""
+    lost = sim.Rule(sim.Fault("cut_after"), method="POST", path=f"jobs/{JOB}")
+    with served(faults=sim.FaultPlan(rules=[lost]), list_lag=2.0) as world:
+        on = quick(world)
+        ran = shell(*SUBMIT, on, "--timeout", "0.5")
+        assert (ran.code, ran.out) == (4, "")
+        assert re.search(r"may still appear until [\d:]{8} UTC", ran.err)
+        ran = shell(*SUBMIT, on, "--json")
+        (run,) = world.jobs.runs
+    assert ran.code == 0
+    assert (json.loads(ran.out)["instance_id"], json.loads(ran.out)["adopted"]) == (run.id, True)
+
+
+def test_another_parameter_under_the_same_key_is_2(shell: Shell, served: Served) -> None:
+    """A key that was used with other parameters is no key for these: told by the parameter's name, and nothing is sent."""
+    with served() as world:
+        assert shell(*SUBMIT, quick(world), "--key", "night").code == 0
+        ran = shell(*SUBMIT, "set_id=4711", "--key", "night")
+        assert len([*world.jobs.runs]) == 1
+    assert (ran.code, ran.out) == (2, "")
+    assert "set_id (another value)" in ran.err
+
+
+def test_a_dry_run_is_what_is_sent(shell: Shell, served: Served) -> None:
+    """--dry-run shows the very request, the name of the run included, and sends nothing."""
+    with served() as world:
+        on = quick(world)
+        asked = (*SUBMIT, on, "--param", "job_name=Tides", "--key", "night")
+        ran = shell(*asked, "--dry-run", "--json")
+        assert (ran.code, len(world.tally.received)) == (0, 0)
+        planned = {one["name"]["value"]: one["value"] for one in json.loads(ran.out)["body"]["parameter"]}
+        assert shell(*asked, "--dry-run").out.startswith(f"POST /almaws/v1/conf/jobs/{JOB}?op=run\n")
+        shell(*asked)
+        (run,) = world.jobs.runs
+        assert dict(run.parameters) == planned
+
+
+def test_a_run_can_be_left_without_a_name(shell: Shell, served: Served) -> None:
+    """With --no-name no job_name is sent that was not given, and the run is told without one."""
+    with served() as world:
+        ran = shell(*SUBMIT, quick(world), "--no-name", "--json")
+        (run,) = world.jobs.runs
+    assert (ran.code, json.loads(ran.out)["name"]) == (0, "")
+    assert "job_name" not in dict(run.parameters)
+
+
+@pytest.mark.slow
+def test_interrupted_during_the_submission_its_name_is_told(shell: Shell, served: Served) -> None:
+    """Ctrl-C while Alma has the submission: 130, what may have been started is told by its name, and a repeat takes it up."""
+    slow = sim.Rule(sim.Fault("slow", delay=3.0), method="POST", path=f"jobs/{JOB}")
+    with served(faults=sim.FaultPlan(rules=[slow])) as world:
+        on = quick(world)
+        process = shell.start(*SUBMIT, on)
+        until(lambda: len([*world.jobs.runs]) == 1)
+        process.send_signal(signal.SIGINT)
+        ran = shell.wait(process)
+        (run,) = world.jobs.runs
+        again = shell(*SUBMIT, on, "--json")
+        assert len([*world.jobs.runs]) == 1
+    assert (ran.code, ran.out) == (130, "")
+    assert dict(run.parameters)["job_name"] in ran.err
+    assert json.loads(again.out)["instance_id"] == run.id
 
 
 @pytest.mark.parametrize(("failed", "code"), [(0.0, 0), (0.5, 1)])

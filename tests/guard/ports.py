@@ -15,7 +15,7 @@ import attrs
 
 from alma_async.clock import Clock
 from alma_async.errors import JobThresholdReached, NotSent, OutcomeUnknown
-from alma_async.guard.port import Instance, ServerTime
+from alma_async.guard.port import Instance, ServerTime, Spare
 from alma_async.session import Witness
 from alma_async.wire.messages import Response
 from alma_async.wire.outcome import Done, Failed, OutcomeClass, Reason
@@ -56,6 +56,12 @@ class ModelPort:
     async def _travel(self) -> None:
         self.model.calls += 1
         await self.clock.sleep(self.rng.uniform(0.1, 1.0) * self.latency)
+
+    def spare(self) -> Spare | None:
+        return None
+
+    def names(self, job_id: str) -> bool:
+        return True
 
     async def server_time(self) -> ServerTime:
         before = self.clock.now()

@@ -8,7 +8,7 @@ import pytest
 from alma_async.guard.book import Book, Run
 from alma_async.guard.lifecycle import Event, State
 from alma_async.guard.port import Instance, ServerTime
-from alma_async.guard.rules import Patience
+from alma_async.guard.rules import Patience, claim
 
 NOW = ServerTime(at=10_000.0, error=1.0)
 LOOK = Patience().look
@@ -110,8 +110,8 @@ def test_doubt_about_a_start_counts_against_us(times, start):
 def test_each_look_is_claimed_by_one():
     """Two processes that find the same run due: the second finds it taken care of."""
     book = Book(runs={"k": attrs.evolve(LOST, state=State.RUNNING, look_at=NOW.at)})
-    assert [run.key for run in book.claim(None, now=NOW, look=LOOK)] == ["k"]
-    assert book.claim(None, now=NOW, look=LOOK) == []
+    assert [run.key for run in claim(book, None, now=NOW, patience=Patience()).due] == ["k"]
+    assert claim(book, None, now=NOW, patience=Patience()).due == []
     assert book.runs["k"].look_at > NOW.latest
 
 
@@ -119,9 +119,10 @@ def test_a_clock_that_is_hardly_known_brings_no_look_nearer():
     """After one slow answer the server's time is known to within a minute: a run that was looked at is not due at once again."""
     now = ServerTime(at=NOW.at, error=60.0)
     book = Book(runs={"k": attrs.evolve(LOST, state=State.RUNNING, look_at=now.at)})
-    assert len(book.claim(None, now=now, look=lambda _: 5.0)) == 1
-    assert book.claim(None, now=now.later(4.9), look=lambda _: 5.0) == []
-    assert len(book.claim(None, now=now.later(5.0), look=lambda _: 5.0)) == 1
+    patience = Patience(look_share=1e-9)
+    assert len(claim(book, None, now=now, patience=patience).due) == 1
+    assert claim(book, None, now=now.later(4.9), patience=patience).due == []
+    assert len(claim(book, None, now=now.later(5.0), patience=patience).due) == 1
 
 
 def test_a_run_whose_ledger_was_lost_is_taken_up_again():

@@ -58,7 +58,7 @@ async def test_callers_come_in_in_the_order_they_called(alma):
             tasks.start_soon(come, number)
     assert [number for _, number in sorted(order)] == list(range(20))
     assert len({since for since, _ in order}) == 20
-    assert alma._port.model.calls == 2  # there and back
+    assert alma.port.model.calls == 2  # there and back
 
 
 async def test_one_glances_for_all_and_hands_over(alma):

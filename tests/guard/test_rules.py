@@ -11,9 +11,20 @@ from hypothesis import strategies as st
 
 from alma_async.errors import ConfigurationError
 from alma_async.guard.book import EVERY_JOB, Block, Book, Run, Waiter, Why
-from alma_async.guard.lifecycle import State
-from alma_async.guard.port import ServerTime
-from alma_async.guard.rules import Go, Patience, Taken, WaitUntil, ask, decide, reserve, settle
+from alma_async.guard.lifecycle import Event, State
+from alma_async.guard.port import ServerTime, Spare
+from alma_async.guard.rules import (
+    Go,
+    Patience,
+    Taken,
+    WaitUntil,
+    ask,
+    claim,
+    decide,
+    forecast,
+    reserve,
+    settle,
+)
 from alma_async.settings import JobLimits
 from tests.guard.ports import FULL, LOST, NOT_SENT, OVERLAP
 
@@ -68,7 +79,7 @@ def test_it_says_go_exactly_when_a_count_of_the_past_hour_says_so(facts, running
     limits = JobLimits(running=running, starts=starts, margin=0.0)
     held = [state in (State.RUNNING, State.UNKNOWN, State.RESERVED) for _, _, state, _ in facts]
     slots = sum(hold and api for hold, (_, _, _, api) in zip(held, facts, strict=True))
-    counts = ("running", "unknown", "reserved", "ended", "given up")
+    counts = ("running", "unknown", "reserved", "ended", "given up", "not known any more")
     recent = sum(
         job == "M1" and state.value in counts and NOW.at - age + 3600.0 > NOW.at - 1.0
         for job, age, state, _ in facts
@@ -124,7 +135,8 @@ def test_a_newcomer_stands_behind_all_who_wait():
     """Who is not in the line yet does not take the slot from one who is."""
     running = [run(n, "M9", state=State.RUNNING) for n in range(2)]
     line = book(*running, waiters=[waiter("a", "M2", since=1.0)])
-    mine = reserve(line, run("x", "M3", state=State.RESERVED), waiter("x", since=2.0), now=NOW, limits=LIMITS)
+    newcomer, its_place = run("x", "M3", state=State.RESERVED), waiter("x", since=2.0)
+    mine = reserve(line, newcomer, its_place, now=NOW, limits=LIMITS, patience=PATIENCE)
     assert isinstance(mine, WaitUntil)
     assert "kx" not in line.runs
 
@@ -158,8 +170,9 @@ def test_reading_deciding_and_writing_are_one():
     line = book(waiters=[waiter("k1")])
     limits = JobLimits(running=1)
     one, two = (run(n, state=State.RESERVED, instance_id=None) for n in (1, 2))
-    assert isinstance(reserve(line, one, waiter("k1"), now=NOW, limits=limits), Go)
-    assert isinstance(reserve(line, two, waiter("k2"), now=NOW, limits=limits), WaitUntil)
+    how = {"now": NOW, "limits": limits, "patience": PATIENCE}
+    assert isinstance(reserve(line, one, waiter("k1"), **how), Go)
+    assert isinstance(reserve(line, two, waiter("k2"), **how), WaitUntil)
     assert (set(line.runs), line.waiters) == ({"k1"}, {})
 
 
@@ -167,50 +180,71 @@ def test_reading_deciding_and_writing_are_one():
 def test_an_intent_is_reserved_twice_only_where_the_first_had_no_effect(state):
     """The same key is taken in every state but returned and refused."""
     line = book(run(1, state=state))
-    again = reserve(line, run(1, state=State.RESERVED), waiter("k1"), now=NOW, limits=LIMITS)
+    mine = run(1, state=State.RESERVED)
+    again = reserve(line, mine, waiter("k1"), now=NOW, limits=LIMITS, patience=PATIENCE)
     free = state in (State.RETURNED, State.REFUSED)
     assert isinstance(again, Go if free else Taken)
     assert line.runs["k1"].state is (State.RESERVED if free else state)
 
 
-@pytest.mark.parametrize(
-    ("ages", "expected"),
-    [
-        ([], NOW.latest + 900.0),
-        ([100.0, 3000.0], NOW.at - 3000.0 + 3600.0),
-        ([5000.0], NOW.latest + 900.0),
-    ],
-)
-def test_a_refusal_blocks_until_the_oldest_known_start_has_aged(ages, expected):
-    """402222 and 402223 hold the job back until its oldest start of the hour is an hour old, or a quarter where none is known."""
+@pytest.mark.parametrize("ages", [[], [100.0], [100.0, 3000.0], [10.0, 20.0, 30.0, 40.0], [5000.0]])
+def test_a_refusal_that_the_starts_do_not_explain_is_of_the_running_jobs(ages):
+    """402222 and 402223 with a free hour mean running jobs unseen: a quarter of an hour, whatever the starts, and no firm one."""
     mine = run("m", state=State.RESERVED, instance_id=None)
     line = book(mine, *(run(n, age=age) for n, age in enumerate(ages)))
-    settle(line, mine, FULL, now=NOW, limits=LIMITS, patience=PATIENCE)
+    settle(line, mine, FULL, now=NOW, patience=PATIENCE)
     assert line.runs["km"].state is State.REFUSED
     decision = decide(line, "M1", now=NOW, limits=LIMITS)
     assert isinstance(decision, WaitUntil)
-    assert (decision.moment, decision.why) == (expected, Why.REFUSED)
+    assert (decision.moment, decision.why, decision.firm) == (NOW.latest + 900.0, Why.REFUSED, False)
     assert isinstance(decide(line, "M2", now=NOW, limits=LIMITS), Go)
 
 
-def test_an_overlap_is_tried_again_when_the_jobs_run_has_ended():
-    """60347 holds the job back for a while, and no longer than its running run."""
+@pytest.mark.parametrize("event", [Event.END, Event.VANISH])
+def test_any_end_that_is_seen_lifts_a_refusal(event):
+    """A run that ends, of whatever job, or that Alma does not know any more, makes room: the refused job may try again."""
+    mine, other = run("m", state=State.RESERVED), run(1, "M9", state=State.RUNNING)
+    by_hand = run(2, "M9", state=State.RUNNING, by_api=False)
+    line = book(mine, other, by_hand)
+    settle(line, mine, FULL, now=NOW, patience=PATIENCE)
+    line.end(by_hand)
+    assert isinstance(decide(line, "M1", now=NOW, limits=LIMITS), WaitUntil)
+    line.end(other, event)
+    assert isinstance(decide(line, "M1", now=NOW, limits=LIMITS), Go)
+
+
+def test_an_overlap_waits_for_the_jobs_run_and_is_not_tried_before():
+    """60347 with a run of the job known: no moment, until that run has ended, though the block's own time is over."""
     mine, other = run("m", state=State.RESERVED, instance_id=None), run(1, state=State.RUNNING)
     line = book(mine, other)
-    settle(line, mine, OVERLAP, now=NOW, limits=LIMITS, patience=PATIENCE)
-    held = decide(line, "M1", now=NOW, limits=LIMITS)
+    settle(line, mine, OVERLAP, now=NOW, patience=PATIENCE)
+    held = decide(line, "M1", now=NOW.later(2000.0), limits=LIMITS)
     assert isinstance(held, WaitUntil)
-    assert (held.moment, held.why, held.firm) == (NOW.latest + 300.0, Why.OVERLAP, False)
+    assert (held.moment, held.why, held.firm) == (math.inf, Why.OVERLAP, False)
+    ask(line, waiter("a"), now=NOW.later(2000.0), limits=LIMITS, patience=PATIENCE)
+    assert line.blocks
     line.end(other)
     assert isinstance(decide(line, "M1", now=NOW, limits=LIMITS), Go)
+
+
+def test_an_overlap_with_what_is_not_known_is_tried_after_a_while():
+    """60347 without a run of the job in sight holds it back for five minutes, or to the next end of any run."""
+    mine = run("m", state=State.RESERVED, instance_id=None)
+    line = book(mine, run(1, "M9", state=State.RUNNING))
+    settle(line, mine, OVERLAP, now=NOW, patience=PATIENCE)
+    held = decide(line, "M1", now=NOW, limits=LIMITS)
+    assert isinstance(held, WaitUntil)
+    assert (held.moment, held.firm) == (NOW.latest + 300.0, False)
+    line.end(line.runs["k1"])
+    assert line.blocks == {}
 
 
 def test_a_lost_answer_counts_until_the_request_can_no_longer_be_carried_out():
     """Unknown: slot and start stay taken, from the end of the quarantine. Not sent: both are free again."""
     mine = run("m", state=State.RESERVED, instance_id=None)
     lost, returned = book(mine), book(mine)
-    settle(lost, mine, LOST, now=NOW, limits=LIMITS, patience=PATIENCE)
-    settle(returned, mine, NOT_SENT, now=NOW, limits=LIMITS, patience=PATIENCE)
+    settle(lost, mine, LOST, now=NOW, patience=PATIENCE)
+    settle(returned, mine, NOT_SENT, now=NOW, patience=PATIENCE)
     only = JobLimits(running=3, starts=1, margin=0.0)
     held = decide(lost, "M1", now=NOW, limits=only)
     assert isinstance(held, WaitUntil)
@@ -222,7 +256,8 @@ def test_after_a_lost_ledger_no_job_starts_within_the_quarantine():
     """The block on every job gets its end from the first who knows the time, and ends then."""
     line = book(blocks=[Block(job_id=EVERY_JOB, until=math.inf, why=Why.LOST)])
     asked = ask(line, waiter("a", since=1.0), now=NOW, limits=LIMITS, patience=PATIENCE)
-    assert asked.decision == WaitUntil(moment=NOW.latest + 300.0, why=Why.LOST)
+    until = NOW.latest + 300.0
+    assert asked.decision == WaitUntil(moment=until, why=Why.LOST, again=until)
     later = NOW.later(302.5)
     assert isinstance(ask(line, waiter("a"), now=later, limits=LIMITS, patience=PATIENCE).decision, Go)
     assert line.blocks == {}
@@ -230,8 +265,63 @@ def test_after_a_lost_ledger_no_job_starts_within_the_quarantine():
 
 def test_looks_grow_rarer_with_the_age_of_the_run():
     """A run is looked at soon, then in steps of its age, and at least once in the longest step."""
-    steps = [PATIENCE.look(age) for age in (0.0, 500.0, 2000.0, 1e6)]
-    assert steps == [5.0, 5.0, 20.0, 60.0]
+    steps = [PATIENCE.look(age) for age in (0.0, 200.0, 2000.0, 1e6)]
+    assert steps == [5.0, 5.0, 40.0, 300.0]
+
+
+@pytest.mark.parametrize("usual", [60.0, 600.0, 7200.0, 40_000.0])
+def test_earlier_durations_tell_when_to_look(usual):
+    """Where earlier runs took so long, a run is looked at few times before, and found within 2 % when it takes the same."""
+    age, looks = 0.0, 0
+    while age <= usual:
+        age, looks = age + PATIENCE.look(age, usual), looks + 1
+    assert looks < 12
+    assert age - usual <= max(0.02 * usual, 5.0)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.0, 3000.0), st.integers(1, 3)), min_size=1, max_size=200),
+    st.floats(100, 200_000) | st.none(),
+    st.floats(0, 0.5),
+    st.floats(60, 86_400),
+)
+def test_all_looks_together_keep_to_the_hour_and_to_the_share(steps, remaining, reserved, until_reset):
+    """However many ask and however often: some 400 looks an hour, 2 % of what remains, nothing below the caller's floor."""
+    now, looked = NOW, 0
+    line = book(*(run(n, "M9", age=100.0, state=State.RUNNING, look_at=NOW.at) for n in range(3)))
+    spare = remaining and Spare(remaining=remaining, floor=reserved * remaining, until_reset=until_reset)
+    for after, _ in steps:
+        now = now.later(after)
+        for each in list(line.runs.values()):
+            line.runs[each.key] = attrs.evolve(each, look_at=now.at)
+        looked += len(claim(line, None, now=now, patience=PATIENCE, spare=spare).due)
+    passed = now.at - NOW.at
+    assert looked <= 30 + passed / 9
+    if remaining is not None:
+        share = min(0.02, 1 - reserved) * remaining
+        assert looked <= share / 2 * (1 + passed / until_reset) + 1e-6
+
+
+def test_what_cannot_be_afforded_is_looked_at_later():
+    """Without an allowance nothing is due, and the time to come again is when there is one; a lost start is searched for anyway."""
+    spare = Spare(remaining=10, floor=10, until_reset=7200.0)
+    line = book(run(1, age=100.0, state=State.RUNNING, look_at=NOW.at))
+    claimed = claim(line, None, now=NOW, patience=PATIENCE, spare=spare)
+    assert claimed.due == []
+    assert claimed.again == pytest.approx(NOW.at + 7200.0, abs=1.0)
+    lost = book(run(1, state=State.UNKNOWN, look_at=0.0))
+    assert len(claim(lost, None, now=NOW, patience=PATIENCE, spare=spare).due) == 1
+
+
+@given(RUNS, st.lists(st.sampled_from(["M1", "M2"]), max_size=5))
+def test_there_is_always_a_moment_to_ask_again(facts, line):
+    """Whatever is known and whoever waits ahead: a moment in the future, and none nearer than with fewer ahead."""
+    runs = [run(n, job, age=age, state=state, by_api=api) for n, (job, age, state, api) in enumerate(facts)]
+    ahead = [waiter(f"w{n}", job, since=float(n)) for n, job in enumerate(line)]
+    how = {"now": NOW, "limits": LIMITS, "patience": PATIENCE}
+    moments = [forecast(book(*runs), "M1", **how, ahead=ahead[:n]) for n in range(len(ahead) + 1)]
+    assert all(NOW.at < moment < math.inf for moment in moments)
+    assert moments == sorted(moments)
 
 
 @pytest.mark.parametrize("name", ["running", "starts", "window"])
