@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -22,16 +23,22 @@ STDIN: Final = "-"
 # No separator, so that a line of a table is not taken for an id. Ids of users may hold almost anything else.
 _ONE_WORD: Final = re.compile(r"[^\s,;\"]{1,255}")
 _TOLD: Final = 20
+_HEADER: Final = re.compile(r"[a-z _]*\b(mms[ _]?)?(ids?|identifiers?|barcodes?)", re.IGNORECASE)
+_WHOLE: Final = re.compile(r"([0-9]{1,15})\.0*")
+_ROUNDED: Final = re.compile(r"[0-9]+([.,][0-9]+)?E\+?[0-9]+", re.IGNORECASE)
 
 
 def _not_one_word(text: str) -> str | None:
+    if _ROUNDED.fullmatch(text):
+        return "is a number that a spreadsheet rounded: format the column as text and export again"
     return None if _ONE_WORD.fullmatch(text) and text.isprintable() else "is no id"
 
 
 def read_ids(
     words: Sequence[str], file: str | None, *, fault: Callable[[str], str | None] = _not_one_word
 ) -> list[str]:
-    """The ids of the arguments, or of the file: one a line, blank lines left out; ``-`` is stdin.
+    """The ids of the arguments, or of the file: one a line, blank lines left out, or a table of one column with or without its
+    header, as Analytics exports it; ``-`` is stdin.
 
     :param fault: why a text can be no id; None where it can be one.
     :raises ConfigurationError: where the file cannot be read, holds no id, or holds what is none; its notes name each such line.
@@ -66,7 +73,7 @@ def read_text(file: str) -> str:
     """
     try:
         raw = sys.stdin.buffer.read() if file == STDIN else Path(file).read_bytes()
-        return raw.decode("utf-8-sig")
+        return raw.decode("utf-16" if raw.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig")
     except OSError as error:
         failure = f"{file} cannot be read: {error.strerror or error}."
     except UnicodeDecodeError:
@@ -75,5 +82,17 @@ def read_text(file: str) -> str:
 
 
 def _lines(file: str) -> Iterator[str]:
+    header = True  # until a line is not blank
     for line in re.split(r"\r\n|\r|\n", read_text(file)):
-        yield line.strip()
+        text = _cell(line)
+        yield "" if header and _HEADER.fullmatch(text) else text
+        header = header and not text
+
+
+def _cell(line: str) -> str:
+    """The one cell of a line, without quotes, a spreadsheet's guard, and the delimiters of blank cells beside it."""
+    text = line.strip().rstrip(",;\t ").removeprefix("=")
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        text = text[1:-1].strip()
+    whole = _WHOLE.fullmatch(text)
+    return whole[1] if whole else text

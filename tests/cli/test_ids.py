@@ -21,6 +21,32 @@ def test_one_a_line_whatever_the_line_ends(tmp_path: Path) -> None:
     assert read_ids((), str(path)) == ["53001", "53003", "53002"]
 
 
+@pytest.mark.parametrize(
+    "header", ["MMS Id", '"mms_id"', "MMS ID,", "\n\nUser Primary Identifier", "Barcode"]
+)
+@pytest.mark.parametrize("coding", ["utf-8-sig", "utf-16"])
+def test_a_table_of_one_column(tmp_path: Path, header: str, coding: str) -> None:
+    """The export of a report with one column is read: its header, quotes, guards and blank cells are no ids; other words are."""
+    path = tmp_path / "ids.csv"
+    path.write_text(
+        f'{header}\n984791625320\n"984791635960"\n\n="984791635970",\n984791615950.0\nidea\nid\n',
+        encoding=coding,
+    )
+    expected = ["984791625320", "984791635960", "984791635970", "984791615950", "idea", "id"]
+    assert read_ids((), str(path)) == expected
+
+
+def test_rounded_numbers_are_no_ids(tmp_path: Path) -> None:
+    """What a spreadsheet rounded is told with its line."""
+    path = tmp_path / "ids.csv"
+    path.write_text("MMS Id\n984791625320\n9.84E+11\n", encoding="utf-8")
+    with pytest.raises(ConfigurationError) as caught:
+        read_ids((), str(path))
+    assert caught.value.__notes__ == [
+        "line 3: '9.84E+11' is a number that a spreadsheet rounded: format the column as text and export again"
+    ]
+
+
 def test_stdin_and_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     """``-`` is stdin; without a file the arguments are the ids, such as those of users."""
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"1\n2")))
@@ -29,12 +55,12 @@ def test_stdin_and_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_bad_lines_are_named_by_number(tmp_path: Path) -> None:
-    """Lines of a table, quotes and control characters are told with their numbers, and nothing of them steers a terminal."""
+    """Lines of a wider table and control characters are told with their numbers, and nothing of them steers a terminal."""
     path = tmp_path / "ids.txt"
     path.write_text('53001\n\n53002,x\n"53003"\n53004\x1b[2J\n53 005\n', encoding="utf-8")
     with pytest.raises(ConfigurationError, match="nothing was sent") as caught:
         read_ids((), str(path))
-    assert [note.split(":")[0] for note in caught.value.__notes__] == ["line 3", "line 4", "line 5", "line 6"]
+    assert [note.split(":")[0] for note in caught.value.__notes__] == ["line 3", "line 5", "line 6"]
     assert all(note.isprintable() for note in caught.value.__notes__)
 
 

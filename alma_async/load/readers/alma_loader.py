@@ -230,23 +230,25 @@ def _date(cells: Cells, names: Iterable[str]) -> None:
 
 
 _WALLS: Final = {">": "except_last", "<": "last"}
+_NUMBER: Final = re.compile(r"0*([0-9]{1,5})(?:[.,]0*)?")
 
 
 def _embargo(cells: Cells) -> Embargo | None:
     names = [f"publication_date_{part}" for part in ("operator", "year", "month")]
-    operator, *numbers = (cells.texts.get(name, "") for name in names)
-    given = [(text, unit) for text, unit in zip(numbers, "YM", strict=True) if text.strip("0")]
-    if not (operator or given):
+    operator, *texts = (cells.texts.get(name, "") for name in names)
+    numbers = []
+    for name, text in zip(names[1:], texts, strict=True):
+        if text and not _NUMBER.fullmatch(text):
+            cells.refuse(name, "is no number")
+        found = _NUMBER.fullmatch(text)
+        numbers.append(int(found[1]) if found else 0)
+    years, months = numbers
+    if cells.problems or not (operator or years or months):
         return None
     if operator not in _WALLS:
         cells.refuse(names[0], "is no operator that can be written (> embargo, < moving wall)")
-    elif len(given) != 1:
-        cells.refuse(
-            names[1], "must stand with either years or months: a portfolio's wall is one number here"
-        )
-    elif not (given[0][0].isascii() and given[0][0].isdigit() and len(given[0][0]) <= 5):
-        cells.refuse(names[1] if given[0][1] == "Y" else names[2], "is no number")
+    elif not (years or months):
+        cells.refuse(names[0], "stands without a number of years or months")
     else:
-        text, unit = given[0]
-        return Embargo(**{_WALLS[operator]: Period(int(text), "Y" if unit == "Y" else "M")})
+        return Embargo(**{_WALLS[operator]: Period(years, "Y", months) if years else Period(months, "M")})
     return None

@@ -111,11 +111,15 @@ def hyphened(found: str) -> str:
 
 
 def match_key(text: str) -> str:
-    """The normalised identifier, or the text itself where it is none (a provider's title id, a URL)."""
+    """The normalised identifier, or the text itself where it is none (a provider's title id, a URL); one with a wrong check digit
+    is the same wherever its hyphens stand.
+    """
     try:
         return identifier(text)
     except ValueError:
-        return text.strip()
+        found = compact(text)
+        alike = any(kind.fullmatch(found) for kind in (_ISSN, _ISBN10, _ISBN13))
+        return found if alike else text.strip()
 
 
 def _weighted(text: str, *, weights: Iterable[int]) -> int:

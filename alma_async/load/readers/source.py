@@ -146,7 +146,9 @@ class RowSource:
         """What a person should know about the file as a whole, and about each row that is not quite as it should be; what is true
         of several is said once.
         """
-        return (*self._file.warnings, *FORMATS[self.format].ignored(self._file), *self._told)
+        mms_map = self._options.kbart.mms_map
+        about_map = mms_map.warnings if mms_map else ()
+        return (*self._file.warnings, *about_map, *FORMATS[self.format].ignored(self._file), *self._told)
 
     def fingerprint(self) -> Fingerprint:
         """What the file and the map hold now."""

@@ -159,8 +159,9 @@ def test_not_localized(opened: Opened) -> None:
         ("<", "2", "", Embargo(last=Period(2, "Y"))),
         ("", "", "", None),
         ("", "0", "0", None),
-        (">", "1", "6", "must stand with either years or months"),
-        (">", "", "", "must stand with either years or months"),
+        (">", "1", "6", Embargo(except_last=Period(1, "Y", 6))),
+        ("<", "2.0", "06", Embargo(last=Period(2, "Y", 6))),
+        (">", "", "", "stands without a number of years or months"),
         (">=", "1", "", "is no operator that can be written"),
         ("", "1", "", "is no operator that can be written"),
         (">", "one", "", "is no number"),
@@ -169,7 +170,7 @@ def test_not_localized(opened: Opened) -> None:
 def test_embargo(
     opened: Opened, operator: str, year: str, month: str, expected: Embargo | str | None
 ) -> None:
-    """An operator and one length of time make an embargo; nothing is added up or rounded."""
+    """An operator and a length of time in years, months or both make an embargo; nothing is added up or rounded."""
     names = ("PUBLICATION_DATE_OPERATOR", "PUBLICATION_DATE_YEAR", "PUBLICATION_DATE_MONTH")
     row, _ = read(opened, dict(zip(names, (operator, year, month), strict=True)))
     if isinstance(expected, str):

@@ -43,10 +43,21 @@ def test_two_columns(tmp_path: Path, header: str, delimiter: str) -> None:
 
 
 def test_contradiction(tmp_path: Path) -> None:
-    """One identifier in two spellings with two MMS ids is an error that names both lines; a repeat is none."""
-    assert read(tmp_path / "map", "2434-561X\t991\n2434561X\t991\n").find(["2434561X"]) == {"991"}
-    with pytest.raises(InputError, match=r"2434561X: line 2 \(991\) and line 4 \(992\)"):
-        read(tmp_path / "map", "issn\tmms_id\n2434-561X\t991\nother\t993\n2434561X\t992\n")
+    """One identifier with two MMS ids stands for both and is told with its lines; a repeat is none; the rest of the map is good."""
+    found = read(tmp_path / "map", "2434-561X\t991\n2434561X\t991\n")
+    assert (found.find(["2434561X"]), found.warnings) == ({"991"}, ())
+    found = read(tmp_path / "map", "issn\tmms_id\n2434-561X\t991\nother\t993\n2434561X\t992\n")
+    assert (found.find(["2434561X"]), found.find(["other"])) == ({"991", "992"}, {"993"})
+    (warning,) = found.warnings
+    assert "several records for 2434561X (lines 2, 4)" in warning
+
+
+@pytest.mark.parametrize("between", [";", "\u3001", " / ", " | ", "\n", " and "])
+def test_several_identifiers_in_a_cell(tmp_path: Path, between: str) -> None:
+    """A cell of several identifiers is a key for each of them, whatever stands between them; so is a cell with Excel's guard."""
+    found = read(tmp_path / "map", f'"2434-561X{between}2049-3630"\t991\n="0306-4522"\t="992"\n')
+    assert found.find(["2434561X"]) == found.find(["20493630"]) == {"991"}
+    assert found.find(["03064522"]) == {"992"}
 
 
 @pytest.mark.parametrize(
