@@ -112,6 +112,7 @@ def _lines(audit: Audit) -> list[str]:
     words = _WORDS if audit.seen else {mark: said for mark, said in _WORDS.items() if mark is not Mark.EXTRA}
     marks = [f"{audit.count(mark):,} {said}" for mark, said in words.items()]
     rest = {
+        "saying more than the list": audit.count(Mark.STAYS),
         "pending": audit.pending,
         "for review": audit.review,
         "rejected": audit.report.rejected,

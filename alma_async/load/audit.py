@@ -1,6 +1,7 @@
 """The final audit of a load: each row's claim against what the service holds. Pure.
 
-A mark for each: ``=`` once, ``+`` missing, ``*`` differs, ``2`` double, ``?`` could not be read; and ``-`` for a portfolio that
+A mark for each: ``=`` once, ``+`` missing, ``*`` differs, ``2`` double, ``?`` could not be read, ``~`` as the row says, but it
+goes on to say what the row leaves blank; and ``-`` for a portfolio that
 came since the load began and stands for no row. Only rows that are done claim something. What cannot be prevented (a request
 applied after the quarantine, somebody who loads the same titles) is found here.
 """
@@ -30,6 +31,7 @@ class Mark(Enum):
     DOUBLE = "2"
     EXTRA = "-"
     UNREAD = "?"
+    STAYS = "~"
 
 
 @attrs.frozen(kw_only=True)
@@ -96,7 +98,8 @@ class Audit:
         """
         if self.not_compared or self.report.stopped:
             return 3
-        return 1 if self.findings or self.pending or self.review else 0
+        wrong = any(found.mark is not Mark.STAYS for found in self.findings)
+        return 1 if wrong or self.pending or self.review else 0
 
     def summary(self) -> dict[str, float | int | str | None]:
         """The one object that ``--json`` ends with: that of the load, and how it compares."""
@@ -121,6 +124,7 @@ def compare(
     there: bool,
     differences: Sequence[Difference] = (),
     doubles: Sequence[str] = (),
+    stays: str = "",
 ) -> Finding | None:
     """What is wrong with one finished row; None where it is there once, as the row says, or not there, as it says."""
     wrong = partial(Finding, line=entry.line, mms_id=entry.mms_id, portfolio_id=entry.portfolio_id)
@@ -133,7 +137,7 @@ def compare(
     if differences:
         told = "; ".join(f"{d.field} is {d.old!r}, not {d.new!r}" for d in differences)
         return wrong(mark=Mark.DIFFERS, message=f"{told}.")
-    return None
+    return wrong(mark=Mark.STAYS, message=f"{stays}.") if stays else None
 
 
 def unread(entry: Entry, failure: AlmaError) -> Finding:

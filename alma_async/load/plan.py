@@ -15,7 +15,7 @@ import attrs
 from alma_async.alma.models.common import Coded, Linked, ResourceMetadata
 from alma_async.alma.models.electronic import CollectionAndService, Portfolio
 from alma_async.load.entries import Action, Difference
-from alma_async.load.fields import Wall, put, url_of
+from alma_async.load.fields import FIELDS, Wall, put, url_of
 from alma_async.load.former import anew, put_back
 from alma_async.load.rows import Clear, Embargo, Period, Row
 
@@ -28,6 +28,7 @@ __all__ = [
     "new_portfolio",
     "payload_of",
     "refused",
+    "stays",
     "unsupported",
     "url_of",
 ]
@@ -117,7 +118,7 @@ def asked(row: Row, action: str, rules: Rules) -> Row:
     code = {"activate": rules.active, "deactivate": rules.inactive}.get(action)
     if code is None:
         return row
-    return attrs.evolve(row, values={"availability": code}, coverage=None, embargo=None)
+    return attrs.evolve(row, values={"availability": code}, coverage=None, embargo=None, blank=())
 
 
 def merged(portfolio: Portfolio, row: Row, rules: Rules) -> tuple[Portfolio, tuple[Difference, ...]]:
@@ -129,6 +130,12 @@ def merged(portfolio: Portfolio, row: Row, rules: Rules) -> tuple[Portfolio, tup
     wanted.coverage_details = copy(portfolio.coverage_details)
     changes = [put(wanted, name, value) for name, value in _named(row, rules).items()]
     return wanted, tuple(filter(None, changes))
+
+
+def stays(portfolio: Portfolio, row: Row) -> str:
+    """What a portfolio goes on to say that the file leaves blank; "" where there is nothing of the kind."""
+    told = ((name, FIELDS[name].show(portfolio)) for name in row.blank)
+    return "; ".join(f"{name} stays, the list has none: {text}" for name, text in told if text)
 
 
 def _named(row: Row, rules: Rules) -> dict[str, Any]:

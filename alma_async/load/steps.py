@@ -18,7 +18,7 @@ from alma_async.load import match, reconcile
 from alma_async.load.entries import Action, Difference, Entry, State, Step
 from alma_async.load.fields import differences
 from alma_async.load.former import changed, digest
-from alma_async.load.plan import asked, merged, new_portfolio, wanted_url
+from alma_async.load.plan import asked, merged, new_portfolio, stays, wanted_url
 from alma_async.load.witness import Steps, Witnessed
 from alma_async.wire.codec import unstructure
 
@@ -158,10 +158,10 @@ class Way(Witnessed):
         action = self.entry.action or ("updated" if fields else "unchanged")
         if not fields:
             left = digest(unstructure(present)) if self.entry.action else None
-            self._end(State.DONE, action=action, left=left, message=self._remark)
+            self._end(State.DONE, action=action, left=left, message=self._remark(present))
             return
         if self.steps.dry:
-            self._end(State.DONE, action=action, differences=fields)
+            self._end(State.DONE, action=action, differences=fields, message=self._remark(present))
             return
         if action == "updated":
             self._keep(present)
@@ -174,12 +174,13 @@ class Way(Witnessed):
             told = ", ".join(f"{d.field} ({d.old!r} instead of {d.new!r})" for d in missing)
             self._end(State.REVIEW, message=f"Alma answered well but did not take: {told}.")
         else:
-            self._end(State.DONE, left=left, message=self._remark)
+            self._end(State.DONE, left=left, message=self._remark(present))
 
-    @property
-    def _remark(self) -> str:
+    def _remark(self, present: Portfolio) -> str:
         former = self.row.former
-        return f"It was {former.portfolio_id} before." if former and self._action == "create" else ""
+        if former is not None:
+            return f"It was {former.portfolio_id} before." if self._action == "create" else ""
+        return stays(present, asked(self.row, self._action, self.steps.rules))
 
     async def _delete(self) -> None:
         try:

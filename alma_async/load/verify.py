@@ -26,7 +26,7 @@ from alma_async.load.entries import Entry, State
 from alma_async.load.order import Order, Rows, compared
 from alma_async.load.pace import how_far
 from alma_async.load.patience import CalledBack, OwnFailure, Patience
-from alma_async.load.plan import asked, merged, payload_of, url_of
+from alma_async.load.plan import asked, merged, payload_of, stays, url_of
 from alma_async.load.progress import Meter, Progress
 from alma_async.load.rows import BadRow, InputError, Row
 from alma_async.load.slices import SLICE, Slices
@@ -267,7 +267,8 @@ class Verification:
         except NotFound:
             return compare(entry, absent=False, there=False)
         fields = merged(present, wanted, self.order.rules)[1] if wanted else ()
-        return compare(entry, absent=False, there=True, differences=fields, doubles=doubles)
+        left = stays(present, wanted) if wanted else ""
+        return compare(entry, absent=False, there=True, differences=fields, doubles=doubles, stays=left)
 
     async def _present(self, portfolio_id: str, wanted: Row | None, *, whole: bool) -> Portfolio:
         # What is not listed may have been shifted off its page: nothing is told as missing that was not asked for by its id.

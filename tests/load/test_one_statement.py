@@ -111,3 +111,36 @@ async def test_rows_of_one_portfolio_by_other_keys(lines, tmp_path):
             found.append([(one, p["public_note"]) for one, p in server.world.portfolios.all.items()])
     assert len(found[0]) == 1
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("blanks", ["keep", "clear"])
+async def test_what_a_list_leaves_blank(blanks, tmp_path):
+    """A lifted embargo, a note and a coverage that are gone from the list stay and are said by row, in dry run and audit too; or
+    they are cleared.
+    """
+    header = f"{HEADER}\tembargo_info\tnotes"
+    path = tmp_path / "list.txt"
+    found = []
+    async with institution() as (server, alma):
+        for n, more in enumerate((("1990", "", "P1Y", "a note"), ("", "", "", ""))):
+            line = ["Annals", issn(1), "", *more[:2], url(1), "a", "99000001", *more[2:]]
+            path.write_text("\n".join([header, "\t".join(line), ""]), encoding="utf-8")
+            rows = read_rows(path, blanks=blanks)
+            load = Load(alma, collection_id=C, service_id=S, journal=tmp_path / f"{n}.load", quarantine=30.0)
+            with await load.plan(rows) as plan:
+                found.append([entry.message or "" for entry in plan])
+            await load.run(rows)
+            audit = await load.verify(rows)
+        (portfolio,) = server.world.portfolios.all.values()
+    (_, (planned,)) = found
+    kept = blanks == "keep"
+    for field in ("embargo stays, the list has none", "coverage stays", "internal_description stays"):
+        assert (field in planned) is kept
+    assert [finding.mark.value for finding in audit.findings] == ["~"] * kept
+    assert audit.exit_code == 0
+    assert (portfolio["internal_description"] == "a note") is kept
+    assert bool(portfolio["coverage_details"]["local_date_coverage_parameters"]) is kept
+    assert (
+        bool((portfolio["coverage_details"]["local_embargo_information"] or {}).get("number_of_years"))
+        is kept
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -302,3 +303,169 @@ def test_column_twice(opened: Opened) -> None:
     with pytest.raises(InputError, match="names columns twice: title_url"):
         opened(kbart(TIDES, header=[*WITH_ID, "title_url"]))
     only(opened(kbart(TIDES, header=[*WITH_ID, "first_editor"])))
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "|"])
+def test_any_delimiter(opened: Opened, delimiter: str) -> None:
+    """A KBART header may be separated by anything; under another delimiter than the tab a cell is quoted as in CSV."""
+    text = kbart(TIDES | {"publication_title": f'"Tide{delimiter} ""Letters"""', "notes": "x"}).replace(
+        "\t", delimiter
+    )
+    row = only(opened(text))
+    assert (row.title, row.values["internal_description"], row.mms_id) == (
+        f'Tide{delimiter} "Letters"',
+        "x",
+        "991",
+    )
+
+
+@pytest.mark.parametrize("name", ["MMS Id", "mms-id", "MMS ID", "mmsid", "\ufeffMMS_ID"])
+def test_headers_in_other_spellings(opened: Opened, name: str) -> None:
+    """Blanks, hyphens and capitals in a column's name are no other name."""
+    header = [column.replace("_", " ").title() for column in PHASE_TWO]
+    line = {new: TIDES.get(old, "") for new, old in zip(header, PHASE_TWO, strict=True)} | {name: "992"}
+    row = only(opened(kbart(line, header=[*header, name])))
+    assert (row.mms_id, row.values["url"]) == ("992", TIDES["title_url"])
+
+
+def test_columns_that_are_not_read(opened: Opened) -> None:
+    """What is not read of a header is told before a row is, with the column that may be meant; the standard's own is not."""
+    misspelt = {
+        "title_url": "url",
+        "embargo_info": "embargo",
+        "date_first_issue_online": "date_first_issue",
+        "notes": "subject",
+    }
+    source = opened(kbart(TIDES, header=[misspelt.get(name, name) for name in WITH_ID]))
+    assert source.warnings == (
+        "column date_first_issue is not read; perhaps date_first_issue_online is meant",
+        "column url is not read; perhaps title_url is meant",
+        "column embargo is not read; perhaps embargo_info is meant",
+        "columns not read: subject",
+    )
+    assert not opened(kbart(TIDES)).warnings
+    assert "no column says anything" in opened("publication_title\tprint_identifier\tmms_id\n").warnings[-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "warning"),
+    [
+        (
+            {"print_identifier": "1234-5678"},
+            "print_identifier 1234-5678 is no ISSN: its check digit is wrong",
+        ),
+        (
+            {"online_identifier": "10.1079/9780851991283.0000"},
+            "online_identifier 10.1079/9780851991283.0000 is no ISBN",
+        ),
+        ({"notes": "bad \x97 char"}, "notes bad"),
+        ({"embargo_info": "soon"}, "embargo_info soon is no embargo such as P1Y"),
+        ({"embargo_info": "2018-05-01"}, "embargo_info 2018-05-01 is a date and no embargo: none is written"),
+        ({"embargo_info": "6 months"}, "embargo_info 6 months is read as P6M"),
+        ({"title_url": "www.example.org/x"}, "is written as http://www.example.org/x"),
+        ({"publication_title": ""}, "publication_title  is missing"),
+        ({"date_first_issue_online": "01/02/2003"}, "the year alone is written"),
+        ({"date_last_issue_online": "9999-12-31"}, "no last date is written"),
+    ],
+)
+def test_what_is_doubtful(opened: Opened, change: dict[str, str], warning: str) -> None:
+    """A cell that the row can do without, or that may mean several things, costs a warning; with ``strict`` the row."""
+    assert warning in " / ".join(only(opened(kbart(TIDES | change))).warnings)
+    refused(opened(kbart(TIDES | change), strict=True))
+
+
+def test_two_identifiers_in_a_cell(opened: Opened, tmp_path: Path) -> None:
+    """All identifiers of a cell name the title, and all are looked for in the map."""
+    line = TIDES | {"print_identifier": "2049-3630、0306-4522", "online_identifier": "", "mms_id": ""}
+    assert only(opened(kbart(line, header=PHASE_TWO))).identifiers == ("0306-4522", "2049-3630")
+    (tmp_path / "map").write_text("0306-4522\t992\n")
+    assert only(opened(kbart(line, header=PHASE_TWO), mms_map=tmp_path / "map")).mms_id == "992"
+
+
+def test_a_map_that_contradicts_itself(opened: Opened, tmp_path: Path) -> None:
+    """An identifier of two records costs the titles that it names, and no others; the map is told with its lines."""
+    other = TIDES | {
+        "print_identifier": "0306-4522",
+        "online_identifier": "",
+        "title_id": "b",
+        "title_url": "",
+    }
+    (tmp_path / "map").write_text("2049-3630\t991\n2049-3630\t992\n0306-4522\t993\n")
+    source = opened(kbart(TIDES, other, header=PHASE_TWO), mms_map=tmp_path / "map")
+    bad, good = source
+    assert isinstance(bad, BadRow)
+    assert "several records" in bad.reason
+    assert isinstance(good, Row)
+    assert "(lines 1, 2)" in source.warnings[0]
+
+
+@pytest.mark.parametrize("embargo", ["P365D", "R10Y;P6M", "P6M;R10Y", "R10Y;P30D"])
+def test_an_embargo_that_no_portfolio_holds(opened: Opened, embargo: str) -> None:
+    """Days and two walls are kept for the load to refuse; or the rest is loaded and that is told."""
+    row = only(opened(kbart(TIDES | {"embargo_info": embargo})))
+    assert isinstance(row.embargo, Embargo)
+    assert row.embargo.unwritable
+    row = only(opened(kbart(TIDES | {"embargo_info": embargo}), ignore_embargo=True))
+    assert row.embargo is None
+    assert "embargo_info is not written" in row.warnings[0]
+
+
+@pytest.mark.parametrize("text", ["none", "N/A", "-", "P0Y", "0", "null"])
+def test_no_embargo(opened: Opened, text: str) -> None:
+    """How lists write that there is no embargo."""
+    row = only(opened(kbart(TIDES | {"embargo_info": text})))
+    assert (row.embargo, row.warnings) == (None, ())
+
+
+@pytest.mark.parametrize(
+    ("change", "availability"),
+    [
+        ({}, None),
+        ({"status": "Current"}, None),
+        ({"status": "Retired"}, "10"),
+        ({"status": "deleted"}, "10"),
+        ({"status": "expected"}, "10"),
+        ({"status": "ceased"}, None),
+        ({"access_end_date": "2020-12-31"}, "10"),
+        ({"access_end_date": "2026-11"}, None),
+        ({"access_end_date": "9999"}, None),
+        ({"access_start_date": "2026-11-29"}, "10"),
+        ({"access_start_date": "2026-11-28"}, None),
+        ({"embargo_info": "2030-01-01"}, "10"),
+    ],
+)
+def test_titles_that_are_not_current(
+    opened: Opened, change: dict[str, str], availability: str | None
+) -> None:
+    """A title that is retired, deleted, expected, over or not yet there is not active, and its row says why."""
+    header = [*WITH_ID, "status", "access_start_date", "access_end_date"]
+    row = only(opened(kbart(TIDES | change, header=header), today=date(2026, 11, 28)))
+    assert row.values.get("availability") == availability
+    assert any("not active" in warning for warning in row.warnings) is (availability is not None)
+
+
+def test_one_title_current_and_not(opened: Opened) -> None:
+    """Lines of one portfolio of which one is retired are for a person to review."""
+    lines = [
+        TIDES | {"date_first_issue_online": "1990", "status": "retired"},
+        TIDES | {"date_first_issue_online": "2001"},
+    ]
+    assert refused(opened(kbart(*lines, header=[*WITH_ID, "status"]))).problems[0].column == "status"
+
+
+def test_days_and_months_in_the_order_of_the_list(opened: Opened) -> None:
+    """One date that shows the order of days and months tells it for the whole list, wherever it stands."""
+    lines = [
+        TIDES
+        | {
+            "mms_id": f"99{n}",
+            "date_first_issue_online": text,
+            "print_identifier": "",
+            "online_identifier": "",
+            "title_url": f"https://x.example/{n}",
+        }
+        for n, text in enumerate(("01/02/2003", "31/12/2003"))
+    ]
+    for order in (lines, lines[::-1]):
+        found = {row.mms_id: row.coverage for row in opened(kbart(*order)) if isinstance(row, Row)}
+        assert found["990"] == (Coverage(from_year="2003", from_month="02", from_day="01"),)
