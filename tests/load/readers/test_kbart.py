@@ -463,6 +463,7 @@ def test_days_and_months_in_the_order_of_the_list(opened: Opened) -> None:
             "print_identifier": "",
             "online_identifier": "",
             "title_url": f"https://x.example/{n}",
+            "title_id": "",
         }
         for n, text in enumerate(("01/02/2003", "31/12/2003"))
     ]
