@@ -283,7 +283,7 @@ class Sets(Members):
             return await self._done(request, AlmaSet)
         except OutcomeUnknown as error:
             lost = error
-        if lost.object_id is not None or not alma_set.name:
+        if lost.effect == "done" or not alma_set.name:
             raise lost
         combined = "combine" in query
         try:
@@ -291,6 +291,8 @@ class Sets(Members):
             if found is None and not combined:
                 found = await self._create_again(request, alma_set, started)
         except AlmaError as error:
+            if error.effect == "done":
+                raise
             raise lost from error
         if found is None:
             raise lost
@@ -301,9 +303,11 @@ class Sets(Members):
         try:
             return await self._done(request, AlmaSet)
         except AlmaError as error:
-            done = isinstance(error, OutcomeUnknown) and error.object_id is not None
-            uncertain = isinstance(error, OutcomeUnknown) or error.code == NAME_TAKEN
-            if done or not uncertain or (found := await self._ours(alma_set, started, SOON)) is None:
+            lost = isinstance(error, OutcomeUnknown) and error.effect != "done"
+            if (
+                not (lost or error.code == NAME_TAKEN)
+                or (found := await self._ours(alma_set, started, SOON)) is None
+            ):
                 raise
             return found
 
