@@ -7,6 +7,7 @@ any generator for the loop to close later.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Generic, TypeVar
@@ -30,8 +31,8 @@ Round = Callable[[list[int]], Awaitable[list[tuple[list[T], int | None]]]]
 class Pager(Generic[T]):
     """Iterate over it for items, over ``pages()`` for pages. Each iteration starts anew at ``offset``.
 
-    Items repeated by a shifting offset are dropped by id. A list by offset is not a snapshot: what others add or delete
-    meanwhile may be missed.
+    Items repeated by a shifting offset are dropped by id. A list by offset is not a snapshot: what others add meanwhile may be
+    missed. What was there is not: where the totals tell that items moved or did not come, they are read again.
     """
 
     def __init__(
@@ -55,10 +56,11 @@ class Pager(Generic[T]):
     def pages(self) -> AsyncIterator[list[T]]:
         """The pages, in order, without items already seen.
 
+        :raises BadAnswer: where, read again and again, fewer items came than the total says; it names both.
         :raises AlmaError: as any read; what was given out before stays valid.
         """
-        cursor = Cursor(offset=self._offset, page=self._page)
-        return _Pages(cursor, self._round, key=self._key, paged=self._paged)
+        cursor = Cursor(start=self._offset, page=self._page if self._paged else sys.maxsize)
+        return _Pages(cursor, self._round, key=self._key)
 
     async def total(self) -> int:
         """How many there are, as the server says now; one call."""
@@ -94,21 +96,17 @@ class Pager(Generic[T]):
 class _Pages(AsyncIterator[list[T]]):
     """One way through the pages, for one task."""
 
-    def __init__(
-        self, cursor: Cursor, fetch: Round[T], *, key: Callable[[T], str | None], paged: bool
-    ) -> None:
+    def __init__(self, cursor: Cursor, fetch: Round[T], *, key: Callable[[T], str | None]) -> None:
         self._cursor = cursor
         self._fetch = fetch
         self._key = key
-        self._paged = paged
-        self._got: deque[tuple[int, tuple[list[T], int | None]]] = deque()
+        self._got: deque[list[T]] = deque()
         self._busy = False
 
     async def __anext__(self) -> list[T]:
         while True:
             while self._got:
-                offset, (items, total) = self._got.popleft()
-                self._cursor.took(offset, total if self._paged else 0, len(items))
+                items = self._got.popleft()
                 if fresh := [item for item in items if self._cursor.fresh(self._key(item))]:
                     return fresh
             await self._go_on()
@@ -121,9 +119,12 @@ class _Pages(AsyncIterator[list[T]]):
             raise StopAsyncIteration
         self._busy = True
         try:
-            self._got.extend(zip(offsets, await self._fetch(offsets), strict=True))
+            pages = await self._fetch(offsets)
         finally:
             self._busy = False
+        told = zip(offsets, pages, strict=True)
+        self._cursor.took((offset, total, len(items)) for offset, (items, total) in told)
+        self._got.extend(items for items, _ in pages)
 
 
 class _Items(AsyncIterator[T]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import attrs
@@ -14,6 +15,7 @@ from alma_async.session import Options, Session
 from alma_async.wire.codec import Model, dumps, structure, structure_each, unstructure
 from alma_async.wire.messages import Request
 from alma_async.wire.outcome import Done
+from alma_async.wire.paging import MOST_ITEMS, PAGE
 from alma_async.wire.routes import Route
 
 __all__ = ["Resource", "id_to_update"]
@@ -79,21 +81,15 @@ class Resource:
         async def fetch(at: int, limit: int) -> tuple[list[M], int | None]:
             paging = {"limit": limit, "offset": at} if paged else {}
             data = (await self._call(route.bind(*segments, query={**(query or {}), **paging}.items()))).data
-            return self._items(data, member, model), _total(data)
+            raw = _listed(data, member, most=MOST_ITEMS * PAGE * (1 if paged else 10))
+            read = partial(self._items, raw, model)
+            return (read() if len(raw) <= PAGE else await self._session.clock.aside(read)), _total(data)
 
         route.bind(*segments)  # a wrong id is refused when the list is asked for, not at its first use
         return Pager(fetch, key=lambda item: getattr(item, "id", None), offset=offset, paged=paged)
 
-    def _items(self, data: Any, member: str, model: type[M]) -> list[M]:
-        if not isinstance(data, dict):
-            raise BadAnswer(f"A list should be an object with {member!r}, but {type(data).__name__} came.")
-        raw = data.get(member) or []
-        if not raw and (
-            elsewhere := [name for name, value in data.items() if value and isinstance(value, list)]
-        ):
-            raise BadAnswer(f"The list should be under {member!r}; what came has {', '.join(elsewhere)}.")
-        items = structure_each(raw if isinstance(raw, list) else [raw], model)
-        return [_marked(item, whole=False) for item in items]
+    def _items(self, raw: list[Any], model: type[M]) -> list[M]:
+        return [_marked(item, whole=False) for item in structure_each(raw, model)]
 
     def _encoded(self, model: Model) -> bytes:
         """The body of a write: everything Alma sent, with what was changed."""
@@ -129,6 +125,24 @@ def _marked(model: M, *, whole: bool) -> M:
     if isinstance(model, Updatable):
         model._whole = whole
     return model
+
+
+def _listed(data: Any, member: str, *, most: int) -> list[Any]:
+    """The items of a list's answer, as they came.
+
+    :raises BadAnswer: where it has neither items nor a total, has them elsewhere, or has more than anybody asked for.
+    """
+    if not isinstance(data, dict):
+        raise BadAnswer(f"A list should be an object with {member!r}, but {type(data).__name__} came.")
+    raw = data.get(member) or []
+    if not raw and (elsewhere := [name for name, value in data.items() if value and isinstance(value, list)]):
+        raise BadAnswer(f"The list should be under {member!r}; what came has {', '.join(elsewhere)}.")
+    if member not in data and _total(data) is None:
+        raise BadAnswer(f"A list should have {member!r} or a total; what came has neither.")
+    items = raw if isinstance(raw, list) else [raw]
+    if len(items) > most:
+        raise BadAnswer(f"The answer holds {len(items):,} items; not more than {most:,} are read.")
+    return items
 
 
 def _total(data: Any) -> int | None:

@@ -12,6 +12,7 @@ be seen only in Polaris itself; so it is never sent again but where it provably 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Final, Literal, overload
 
 import attrs
@@ -32,6 +33,7 @@ from alma_async.session import Options, Session
 from alma_async.wire.codec import dumps
 from alma_async.wire.messages import Request
 from alma_async.wire.outcome import Done
+from alma_async.wire.paging import MOST_ITEMS
 
 __all__ = ["MOST", "PAGE", "RecordSets"]
 
@@ -131,7 +133,8 @@ class RecordSets:
                 return [], (await self.get(record_set_id)).number_of_records
             query = {"startIndex": str(at), "numRecords": str(limit), "sortResults": "false"}
             request = routes.RECORDS.bind(*self._parts, str(record_set_id), query=query.items())
-            return _records((await self._session.call(request, self._options)).data), None
+            data = (await self._session.call(request, self._options)).data
+            return await self._session.clock.aside(partial(_records, data)), None
 
         routes.RECORDS.bind(
             *self._parts, str(record_set_id)
@@ -221,5 +224,9 @@ def _records(data: Any) -> list[Record]:
     listed = data.get("Records")
     if listed is not None and not isinstance(listed, list):
         raise BadAnswer(f"Records should be a list, but {type(listed).__name__} came.")
+    if listed is not None and len(listed) > MOST_ITEMS * PAGE:
+        raise BadAnswer(
+            f"The answer holds {len(listed):,} records; not more than {MOST_ITEMS * PAGE:,} are read."
+        )
     kind = record_class(data.get("ObjectTypeID"))
     return [structure(one, kind) for one in listed or ()]
