@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from alma_async import OutcomeUnknown, sim
+from alma_async import OutcomeUnknown, ServerFault, sim
 from alma_async.alma.models.common import Coded
 from alma_async.alma.models.sets import AlmaSet
 from tests.alma.hostile import hostile
@@ -85,3 +85,21 @@ async def test_a_set_with_an_odd_answer_is_made_once() -> None:
         made = await alma.sets.create(AlmaSet(name="x", type=Coded("ITEMIZED"), content=Coded("PORTFOLIO")))
     assert (made.id, made.run, len(calls)) == ("95", None, 1)
     assert made.to_dict() == odd
+
+
+@pytest.mark.parametrize("status", ["FAILED", "COMPLETED_FAILED", "SYSTEM_ABORTED"])
+async def test_a_set_whose_job_failed_is_not_said_to_be_full(status: str) -> None:
+    """Where the run that fills a set ends without success, the wait ends with that status and not with a set."""
+    link = "https://api.example.org/almaws/v1/conf/jobs/M12/instances/96"
+    a_set = {
+        "id": "95",
+        "additional_info": {"value": "a job", "link": link},
+        "number_of_members": {"value": 2},
+    }
+
+    def answer(_: str, path: str, __: Any) -> Any:
+        return {"id": "96", "status": {"value": status}} if "/jobs/" in path else a_set
+
+    async with hostile(answer) as (_, alma):
+        with pytest.raises(ServerFault, match=status):
+            await alma.sets.wait_until_filled("95")
