@@ -190,10 +190,18 @@ class Replays:
                 f"The event is of {event.time.isoformat()}: not of the last day.", status=409
             )
         self._forget(now)
-        what = f"{event.action} {event.id} {event.time.isoformat()}"
+        what = self._key(event)
         if what in self.seen:
             raise WebhookRefused(f"The event {event.id} was taken before.", status=409)
         self.seen[what] = now
+
+    def give_back(self, event: WebhookEvent) -> None:
+        """What was to be done with an event failed: when Alma sends it again, it is taken again."""
+        self.seen.pop(self._key(event), None)
+
+    @staticmethod
+    def _key(event: WebhookEvent) -> str:
+        return f"{event.action} {event.id} {event.time.isoformat()}"
 
     def _forget(self, now: float) -> None:
         """Drop what its own time refuses by now; what was taken first stands first."""

@@ -18,9 +18,12 @@ def receiver(alma: AlmaClient, *secrets: str) -> web.Application:
             replays.take(event := webhooks.parse_event(body), now=alma.clock.wall())
         except webhooks.WebhookRefused as error:
             return web.Response(status=error.status or 400)
-        await alma.jobs.ended(event.job_instance)
+        try:
+            await alma.jobs.ended(event.job_instance)
+        except Exception:
+            replays.give_back(event)  # the status is 500 then, and Alma sends it again
+            raise
         return web.Response()
 
-    app = web.Application()
-    app.add_routes([web.get("/", receive), web.post("/", receive)])
+    (app := web.Application()).add_routes([web.get("/", receive), web.post("/", receive)])
     return app

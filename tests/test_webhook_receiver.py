@@ -140,3 +140,14 @@ async def test_it_repeats_a_challenge(query, status):
         if status == 200:
             assert answer.content_type == "application/json"
             assert await answer.json() == {"challenge": "abc-1"}
+
+
+async def test_an_event_whose_work_fails_is_not_lost():
+    """Where the work fails, the answer is 500, and the same event is taken when Alma sends it again."""
+    async with institution() as (server, alma), receiving(alma) as url, aiohttp.ClientSession() as session:
+        run = server.world.jobs.start_by_others(JOB, now=server.clock(), duration=DURATION)
+        body = event(run)
+        usual, alma.jobs.ended = alma.jobs.ended, None
+        assert await post(session, url, body, signed(body)) == 500
+        alma.jobs.ended = usual
+        assert [await post(session, url, body, signed(body)) for _ in range(2)] == [200, 409]

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
 from alma_async.load.ownership import JournalError
 from alma_async.load.records import TABLES, DamageError, schema, verified
 
-__all__ = ["check", "connect", "mapped"]
+__all__ = ["check", "connect", "is_ours", "mapped"]
 
 _ANEW: Final = (
     "A journal that was moved needs the file that ends in .lock beside it; an older copy is of no use, since what was sent since "
@@ -48,6 +48,17 @@ def connect(path: Path) -> sqlite3.Connection:
             f"The journal's file system does not allow safe writing (got {locking}, {mode}, {full})."
         )
     return db
+
+
+def is_ours(db: sqlite3.Connection) -> bool:
+    """Whether the file holds the tables, indexes and triggers of a journal and nothing else: a view or a trigger is a program."""
+    with closing(sqlite3.connect(":memory:")) as made:
+        for statement in schema():
+            made.execute(statement)
+        return sorted(map(repr, db.execute(_SCHEMA))) == sorted(map(repr, made.execute(_SCHEMA)))
+
+
+_SCHEMA: Final = "SELECT type, name, tbl_name, sql FROM sqlite_master"
 
 
 def check(db: sqlite3.Connection) -> None:

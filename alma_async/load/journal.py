@@ -38,7 +38,7 @@ import attrs
 from alma_async.clock import boot_id
 from alma_async.errors import ConfigurationError
 from alma_async.load import changed, records
-from alma_async.load.database import check, connect, mapped
+from alma_async.load.database import check, connect, is_ours, mapped
 from alma_async.load.entries import Entry, Moment, State
 from alma_async.load.match import Carrier, Title
 from alma_async.load.ownership import JournalError, JournalInUse, Ownership
@@ -85,6 +85,8 @@ class Journal:
                 if noted:
                     raise records.DamageError("the whole file, which is empty,")
                 self._create()
+            if not is_ours(self._db):
+                raise ConfigurationError(f"{self.path.name} is not a journal of this version.")
             if self._db.execute("SELECT value FROM meta WHERE name = 'format'").fetchone() != (
                 records.FORMAT,
             ):

@@ -14,8 +14,9 @@ from typing import Any, Final
 
 import attrs
 
+from alma_async.errors import AlmaError
 from alma_async.load.entries import Difference, Entry, Moment, State, Step
-from alma_async.wire.codec import dumps, loads
+from alma_async.wire.codec import LARGEST, dumps, loads
 
 __all__ = [
     "FORMAT",
@@ -156,6 +157,14 @@ def entry_of(record: tuple[Any, ...]) -> Entry:
     :raises DamageError: where it is not what was written.
     """
     values = dict(zip(_COLUMNS, verified("entry", record), strict=True))
+    try:
+        return _entry(values)
+    except (ValueError, TypeError, LookupError, AlmaError):  # a digest that fits proves no origin
+        pass
+    raise DamageError(f"a record of entry ({str(record[0])[:40]})")
+
+
+def _entry(values: dict[str, Any]) -> Entry:
     wall, mono, boot = (values.pop(part) for part in _MOMENT)
     values["state"], values["step"] = State(values["state"]), Step(values["step"])
     values["since"] = None if wall is None else Moment(wall=wall, mono=mono, boot=boot)
@@ -176,5 +185,15 @@ def packed(body: bytes) -> bytes:
 
 
 def unpacked(small: bytes) -> bytes:
-    """What was packed."""
-    return zlib.decompressobj(wbits=_RAW, zdict=_USUAL).decompress(small)
+    """What was packed.
+
+    :raises DamageError: where it is not, or would become larger than any object.
+    """
+    unpacker = zlib.decompressobj(wbits=_RAW, zdict=_USUAL)
+    try:
+        body = unpacker.decompress(small, LARGEST)
+    except (zlib.error, TypeError):
+        body = b""
+    if not unpacker.eof:
+        raise DamageError("a packed value")
+    return body

@@ -15,6 +15,7 @@ import attrs
 import pytest
 
 from alma_async.errors import ConfigurationError
+from alma_async.load import records
 from alma_async.load.entries import Entry, Moment, State, Step
 from alma_async.load.journal import Journal, JournalError, JournalInUse
 from alma_async.load.match import Carrier
@@ -364,3 +365,59 @@ def test_unwritable_places_are_named(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(JournalError, match="cannot be opened"):
         Journal(tmp_path / "file" / "a.load")
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "CREATE VIEW looked AS SELECT 1",
+        "CREATE TRIGGER t AFTER UPDATE ON owner BEGIN DELETE FROM meta; END",
+        "CREATE TABLE more (x)",
+        "CREATE INDEX more ON entry (line)",
+        "DROP TRIGGER entry_INSERT",
+        "DROP INDEX entry_open",
+        "ALTER TABLE entry ADD COLUMN more",
+        (
+            "DROP TABLE meta; CREATE VIEW meta (name, value, checksum) AS "
+            "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n FROM r) SELECT n, n, n FROM r"
+        ),
+    ],
+)
+def test_a_journal_holds_no_program(path, planted):
+    """A view, a trigger, a table more or less: what is not our schema is refused before anything of it is read."""
+    Journal(path).close()
+    db = sqlite3.connect(path)
+    db.executescript(planted)
+    db.close()
+    with pytest.raises(ConfigurationError, match="not a journal of this version"):
+        Journal(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("state", "x"),
+        ("step", 5),
+        ("differences", b"\x03\x00"),
+        ("differences", b"no packing"),
+        ("differences", "a text"),
+        ("differences", records.packed(b"[[1,2,3,4,5,6]]")),
+        ("differences", records.packed(b"{")),
+        ("differences", records.packed(bytes(2**26))),
+    ],
+)
+def test_a_record_that_fits_its_digest_is_still_checked(path, column, value):
+    """Who can write a record can write its digest: what cannot be is damage all the same, and nothing grows without bound."""
+    with Journal(path) as journal:
+        journal.add([entry(1)])
+    db = sqlite3.connect(path, isolation_level=None)
+    names = [one[1] for one in db.execute("PRAGMA table_info(entry)")]
+    (found,) = db.execute("SELECT * FROM entry").fetchall()
+    forged = records.signed(
+        *(value if name == column else old for name, old in zip(names[:-1], found, strict=False))
+    )
+    db.execute(f"REPLACE INTO entry VALUES ({', '.join('?' * len(names))})", forged)
+    db.execute("UPDATE owner SET entry = 1")
+    db.close()
+    with Journal(path) as journal, pytest.raises(JournalError, match="damaged"):
+        journal.get(1)
