@@ -4,7 +4,8 @@ Decides the columns and what a cell may hold; leaves the counting to the journal
 row changes, with what they said and what they say then. A CSV cell is read by spreadsheets, which take a text that begins with
 ``=``, ``+``, ``-`` or ``@`` for a formula (the full-width forms too), so such a text gets an apostrophe in front, and characters
 that steer a terminal become blanks. In an xlsx each cell is declared to be text, so ids keep all their digits and nothing is a
-formula. JSONL holds every text as it is, and ``sent``, the object as it was sent, where the load kept it.
+formula, but for the line, which sorts as a number. JSONL holds every text as it is, and ``sent``, the object as it was sent,
+where the load kept it.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def _write_xlsx(records: Iterator[Record], file: IO[bytes]) -> int:
     sheet.append([as_text(name) for name in COLUMNS])
     count = 0
     for count, one in enumerate(records, 1):  # noqa: B007 - it is what is returned
-        sheet.append([as_text(_text(one[name])) for name in COLUMNS])
+        sheet.append([one[name] if name == "line" else as_text(_text(one[name])) for name in COLUMNS])
     book.save(file)
     return count
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import random
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import pytest
 
@@ -56,15 +56,20 @@ def names(line):
     ids = [
         word
         for cell in cells
-        for word in re.findall(r"\d{4}-?\d{3}[\dXx]|[\dXx-]{10,17}", cell)
+        for word in re.findall(r"[\dXx-]{10,17}|\d{4}-?\d{3}[\dXx]", cell)
         if "/" not in cell
     ]
-    own = [re.sub("-", "", word).upper() for word in ids] or [line.get("title_url") or line.get("title_id")]
+    own = [re.sub("-", "", word).upper() for word in ids] or [line["alone"]]
     return [name for name in own if name and name != "N/A"]
 
 
 def a_map(lines, target):
-    """Map each name to a record, lines that share a name to one; record by line."""
+    """Map each name to a record, lines that share a name to one; record by line. A line without ISSN and ISBN goes by its address,
+    unless others have that too.
+    """
+    addresses = Counter(line.get("title_url") for line in lines.values())
+    for line in lines.values():
+        line["alone"] = line.get("title_url" if addresses[line.get("title_url")] == 1 else "title_id")
     group = {}
 
     def top(name):

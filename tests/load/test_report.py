@@ -172,7 +172,10 @@ def test_xlsx_is_text_throughout(journal: Journal, tmp_path: Path) -> None:
     sheet = openpyxl.load_workbook(path)["rows"]
     cells: list[Any] = list(sheet.iter_rows())
     assert [cell.value for cell in cells[0]] == list(COLUMNS)
-    assert {cell.data_type for row in cells for cell in row if cell.value is not None} == {"s"}
+    assert {cell.data_type for row in cells for cell in row[1:] if cell.value is not None} == {"s"}
+    assert [type(row[0].value) for row in cells[1:]] == [int] * (
+        len(cells) - 1
+    )  # so that line 10 comes after line 2
     assert cells[1][1].value == "991000012345678901"
     assert cells[1][5].value == "public_note: =OLD()"
     assert cells[2][8].value == '=cmd|"x", "y" z'

@@ -36,7 +36,8 @@ def read(file: Table, *, clears: bool = False) -> Iterator[Row | BadRow | None]:
 def ignored(file: Table) -> tuple[str, ...]:
     """What is not read of this header, told as warnings."""
     names = [shown(name) for name in file.header if name and not _native(name)]
-    return (f"columns not read: {', '.join(names)}",) if names else ()
+    unread = (f"columns not read: {', '.join(names)}",) if names else ()
+    return (*unread, *native.says_nothing(filter(None, map(_native, file.header))))
 
 
 def _native(name: str) -> str | None:

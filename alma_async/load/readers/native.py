@@ -7,7 +7,7 @@ Whether an action needs ``mms_id`` or ``portfolio_id`` is left to the loader; on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, Literal, TypeVar
 
 from alma_async.load.readers import cells as kinds
@@ -16,7 +16,7 @@ from alma_async.load.readers.table import Table
 from alma_async.load.readers.text import Layout, Record, shown
 from alma_async.load.rows import CLEAR, BadRow, Clear, Coverage, Embargo, InputError, Row
 
-__all__ = ["COLUMNS", "KEYS", "VALUES", "read"]
+__all__ = ["COLUMNS", "KEYS", "VALUES", "read", "says_nothing"]
 
 T = TypeVar("T")
 
@@ -61,12 +61,19 @@ COVERAGE: Final = CoverageColumns(
 )
 
 COLUMNS: Final = frozenset({*KEYS, *PLACE, *VALUES, *COVERAGE, "embargo", "title"})
+_SAYING: Final = COLUMNS - {*KEYS, *PLACE, "title"}
 _LAYOUT: Final = Layout(
     quoted=True,
     read=COLUMNS,
     ids=frozenset({*KEYS, *PLACE}),
     dates=frozenset({COVERAGE.begins, COVERAGE.ends}),
 )
+
+
+def says_nothing(header: Iterable[str]) -> tuple[str, ...]:
+    """A warning where no column of these says anything of a portfolio but which it is."""
+    told = "no column says anything of a portfolio: each row that makes one makes it empty, and active"
+    return () if _SAYING.intersection(header) else (told,)
 
 
 def read(file: Table, *, ignore_unknown: bool = False, clears: bool = False) -> Iterator[Row | BadRow | None]:

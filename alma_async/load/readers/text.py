@@ -395,16 +395,18 @@ class _Shape:
         return _refused(lines, reason, text, shown(cells[0]) or None)
 
     def _is_shifted(self, cells: list[str]) -> bool:
-        """Whether cells stand out of place: one proves it in a row that has not a cell for each column, or a URL; else two."""
+        """Whether cells stand out of place: a URL proves it, or two others; in a row that has not a cell for each column, one whose
+        own place is taken.
+        """
         there, found = len(cells), 0
         for place, fits, beside, surely in self._seen:
             own = cells[place] if place < there else ""
             if own and fits(own):
                 continue
             if any(near < there and cells[near] and fits(cells[near]) for near in beside):
-                if surely or there != self._width:
+                if surely:
                     return True
-                found += 1
+                found += 2 if own and there != self._width else 1
         return found > 1
 
     def _sits(self, cells: list[str]) -> bool:

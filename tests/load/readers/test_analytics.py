@@ -83,3 +83,10 @@ def test_without_portfolio(opened: Opened) -> None:
     bad, good = opened("Portfolio Id,MMS Id,URL\n,,https://x.example\n,991,\n")
     assert isinstance(bad, BadRow)
     assert isinstance(good, Row)
+
+
+def test_a_report_of_titles_alone(opened: Opened) -> None:
+    """A report that says nothing of its portfolios is told before a row is read; one column that does is enough."""
+    (told,) = opened("MMS Id,Title\n991,x\n").warnings
+    assert "each row that makes one makes it empty" in told
+    assert not opened("MMS Id,Static URL\n991,https://x.example/\n").warnings
