@@ -1,13 +1,14 @@
 """The job guard over many seeded schedules, and against the best possible schedule.
 
-    python -m benchmarks.guard_schedules [--schedules 10000] [--record-after] [--plan [--window 240]]
+    python -m benchmarks.guard_schedules [--schedules 10000] [--first SEED] [--mutants [NAME ...]] [--plan [--window 240]]
 
 Run from the checkout's root. Each schedule is a story in virtual time (``tests/guard/schedules.py``) with the real guard,
-rules and ledger; ``--record-after`` plants the bug of writing a start down after it was submitted. Ends with 1 where a limit
-was broken or a job started twice (with the bug planted: where none was). ``--plan`` compares forty submissions of eight jobs, by
-three who share one ledger, against the simulator, with what a planner that knows everything would do: once by clients in
-virtual time, once by processes in real time, the hour told in ``--window`` seconds (the shorter, the more of the lateness is
-the second to which ``Date`` is told). It ends with 1 where a start was refused, a limit broken or a job not started once.
+rules, ledger and client; ``--mutants`` plants bugs and counts the schedules until each is found. Ends with 1 where a limit
+was broken, a job started twice or something told that is not so (with bugs planted: where one was not found). ``--plan``
+compares forty submissions of eight jobs, by three who share one ledger, against the simulator, with what a planner that knows
+everything would do: once by clients in virtual time, once by processes in real time, the hour told in ``--window`` seconds
+(the shorter, the more of the lateness is the second to which ``Date`` is told). It ends with 1 where a start was refused, a
+limit broken or a job not started once.
 """
 
 from __future__ import annotations
@@ -23,30 +24,60 @@ from pathlib import Path
 
 import attrs
 
+from tests.guard.mutants import MUTANTS
 from tests.guard.planner import HOUR, SLOTS, Case, Lived, best, guarded
 from tests.guard.processes import by_processes
 from tests.guard.schedules import Story, fast_folder, schedule
+from tests.load.mutants import planted
 
 
-def block(seeds: range, *, record_after: bool) -> Story:
-    """The schedules of these seeds, added up."""
+def block(seeds: range) -> Story:
+    """The schedules of these seeds, added up; a broken promise is told with its seed."""
     total = Story(schedules=0)
     with tempfile.TemporaryDirectory(dir=fast_folder()) as folder:
         for seed in seeds:
-            total += schedule(seed, Path(folder) / f"{seed}" / "a.ledger", record_after=record_after)
+            story = schedule(seed, Path(folder) / f"{seed}" / "a.ledger")
+            if story.broken:
+                print(f"seed {seed}: {story.failures}", flush=True)
+            total += story
     return total
 
 
-def schedules(count: int, *, record_after: bool) -> Story:
+def schedules(first: int, count: int) -> Story:
     """All schedules, on all processors."""
     total = Story(schedules=0)
-    blocks = [range(start, min(start + 50, count)) for start in range(0, count, 50)]
+    end = first + count
+    blocks = [range(start, min(start + 50, end)) for start in range(first, end, 50)]
     with ProcessPoolExecutor() as pool:
-        for number, story in enumerate(pool.map(partial(block, record_after=record_after), blocks)):
+        for number, story in enumerate(pool.map(block, blocks)):
             total += story
             sys.stderr.write(f"\r{min((number + 1) * 50, count)} of {count}")
     sys.stderr.write("\n")
     return total
+
+
+def until_found(name: str, *, most: int) -> tuple[str, int | None, str]:
+    """How many schedules it takes to find a planted bug, and how it shows."""
+    with planted(name, of=MUTANTS), tempfile.TemporaryDirectory(dir=fast_folder()) as folder:
+        for seed in range(most):
+            try:
+                story = schedule(seed, Path(folder) / f"{seed}" / "a.ledger")
+            except Exception as error:  # noqa: BLE001 - a guard that breaks down is found too
+                return name, seed + 1, type(error).__name__
+            if story.broken:
+                return name, seed + 1, ", ".join(story.failures)
+    return name, None, ""
+
+
+def mutants(names: list[str], *, most: int) -> int:
+    """Each bug, planted by itself; how many were not found."""
+    missed = 0
+    with ProcessPoolExecutor() as pool:
+        for name, found, how in pool.map(partial(until_found, most=most), names or list(MUTANTS)):
+            missed += found is None
+            told = f"{found:>6,} schedules: {how}" if found else f"not found by {most:,} schedules"
+            print(f"{name:<50} {told}", flush=True)
+    return missed
 
 
 def plan(name: str, case: Case, run: Callable[[Case, Path], Lived]) -> bool:
@@ -67,7 +98,8 @@ def plan(name: str, case: Case, run: Callable[[Case, Path], Lived]) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--schedules", type=int, default=10_000)
-    parser.add_argument("--record-after", action="store_true")
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--mutants", nargs="*", metavar="NAME", default=None)
     parser.add_argument("--plan", action="store_true")
     parser.add_argument("--window", type=float, default=240.0)
     options = parser.parse_args()
@@ -80,10 +112,12 @@ def main() -> None:
             for name, case in short.items()
         ]
         sys.exit(not all(kept))
-    total = schedules(options.schedules, record_after=options.record_after)
+    if options.mutants is not None:
+        sys.exit(bool(mutants(options.mutants, most=min(options.schedules, 1000))))
+    total = schedules(options.first, options.schedules)
     for name, value in attrs.asdict(total).items():
         print(f"{name:>11} {value:>9,}")
-    sys.exit(bool(total.broken) is not options.record_after)
+    sys.exit(bool(total.broken))
 
 
 if __name__ == "__main__":

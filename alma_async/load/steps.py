@@ -7,7 +7,7 @@ its journal entry.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import attrs
@@ -32,6 +32,13 @@ _UNCLEAR: Final = {
     match.Alike: "One like it is there already ({}); nothing was made anew.",
     match.Named: "Another row names the portfolio of this title by its id ({}); if this row means the same, make them one.",
 }
+
+
+_NOT_TAKEN: Final = "Alma answered well but did not take: {}."
+
+
+def _told(missing: Iterable[Difference]) -> str:
+    return ", ".join(f"{one.field} ({one.old!r} instead of {one.new!r})" for one in missing)
 
 
 @attrs.define(kw_only=True)
@@ -166,15 +173,21 @@ class Way(Witnessed):
         if action == "updated":
             self._keep(present)
         answer = await self._witnessed(action, fields, wanted).update(*self.steps.place, wanted)
-        left = self.entry.left  # of this answer, if it was whole
         if not answer.is_whole:
-            answer = await self.steps.lookup.get(self._portfolio_id)
-            left = digest(unstructure(answer))
-        if missing := self._merged(answer)[1]:
-            told = ", ".join(f"{d.field} ({d.old!r} instead of {d.new!r})" for d in missing)
-            self._end(State.REVIEW, message=f"Alma answered well but did not take: {told}.")
+            await self._read_back(present)
+        elif missing := self._merged(answer)[1]:
+            self._end(State.REVIEW, message=_NOT_TAKEN.format(_told(missing)))
         else:
-            self._end(State.DONE, left=left, message=self._remark(present))
+            self._end(State.DONE, left=self.entry.left, message=self._remark(present))
+
+    async def _read_back(self, present: Portfolio) -> None:
+        """The answer did not show what was written. A read may lag, so one that lacks it is repeated after the quarantine."""
+        shown = await self.steps.lookup.get(self._portfolio_id)
+        if missing := self._merged(shown)[1]:
+            why, since = _NOT_TAKEN.format(_told(missing)), self.steps.moment()
+            self._note(state=State.UNKNOWN, since=since, attempts=MOST_ATTEMPTS, message=why)
+        else:
+            self._end(State.DONE, left=digest(unstructure(shown)), message=self._remark(present))
 
     def _remark(self, present: Portfolio) -> str:
         former = self.row.former
@@ -223,11 +236,12 @@ class Way(Witnessed):
     async def _reconcile_update(self) -> None:
         """A replacement is simply compared, and put again."""
         present = await self.steps.lookup.get(self._portfolio_id)
-        if self._may_resend or not self._merged(present)[1]:
+        missing = self._merged(present)[1]
+        if self._may_resend or not missing:
             action = self.entry.action or "updated"  # should it say all by now, we made it so
             self._note(state=State.PENDING, since=None, action=action)
         else:
-            why = "The update's outcome stayed unknown; the portfolio still differs."
+            why = f"The update was sent, and the portfolio does not show: {_told(missing)}."
             self._end(self._given_up, message=why)
 
     async def _reconcile_delete(self) -> None:

@@ -1,8 +1,9 @@
 """Seeded stories of a guard under harsh conditions, in virtual time: what the server saw of each.
 
 Two processes share one ledger file and submit a handful of jobs; they crash between reservation, send and record, are
-suspended, lose answers, are restarted and submit again what they had not seen done. Others submit too, lists lag behind,
-and the client's clock is wrong by up to hours. The guard, its rules and its ledger are the real ones.
+suspended, lose answers, are restarted and submit again what they had not seen done. Others submit too, lists lag behind, and
+the client's clock is wrong by up to days. The guard, its rules and its ledger are
+the real ones, and so is all of the client below them; only the wire is a model (``tests.wires``).
 """
 
 from __future__ import annotations
@@ -10,38 +11,43 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import anyio
 import attrs
 
-from alma_async import sim
+from alma_async import AlmaClient, Limits, LocalBudget, sim
+from alma_async.alma.job_port import AlmaJobPort
 from alma_async.clock import Clock
-from alma_async.errors import AlmaError, OutcomeUnknown
+from alma_async.errors import AlmaError, InvalidRequest, OutcomeUnknown
 from alma_async.guard.book import Book
 from alma_async.guard.ledger import SqliteLedger
 from alma_async.guard.rules import Patience
 from alma_async.guard.runner import JobGuard
-from tests.guard.model import ModelAlma, Threshold
-from tests.guard.ports import Faults, ModelPort
+from alma_async.wire.messages import Request
+from tests.guard.wire import JobRuns
+from tests.wires import BASE, EPOCH, FAULTS, Wire
 
 T = TypeVar("T")
 
-EPOCH = 1_790_000_000.0
 PROCESSES = 2
 DAY = 86400.0
-# The model's requests are carried out and listed within the quarantine of 300 seconds, as the guard assumes of Alma.
+# Requests are carried out and listed within the quarantine of 300 seconds, as the guard assumes of Alma.
 LAG, LONGEST = 45.0, 230.0
 PATIENCE = Patience(glance=60.0, look_first=30.0, look_share=0.2, look_longest=200.0)
+HELD: Final = 2.5 * 3600  # nobody stands in line for so long while a start is free
+_UNMEANT: Final = ("shifted", "stale")  # lists are short, and lag in a way of their own
 
 
 @attrs.define
 class Story:
     """What became of one schedule, or of many.
 
-    ``broken`` counts schedules in which we exceeded a limit (``over``: starts) or started something twice; ``mistaken``, runs that
-    were reported as not to be found.
+    What must be nothing: ``over``, submissions that our own runs put over a limit; ``twice``, runs too many under one name;
+    ``mistaken``, runs that were reported as not to be found; ``wrong``, other reports that were not so; ``held``, starts that were
+    free for hours while somebody waited; ``unfinished``. ``broken`` counts the schedules in which one of them was not.
     """
 
     schedules: int = 1
@@ -53,9 +59,17 @@ class Story:
     over: int = 0
     twice: int = 0
     mistaken: int = 0
+    wrong: int = 0
+    held: int = 0
     refused: int = 0
     unfinished: int = 0
     calls: int = 0
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """What was not nothing."""
+        names = ("over", "twice", "mistaken", "wrong", "held", "unfinished")
+        return {name: getattr(self, name) for name in names if getattr(self, name)}
 
     def __iadd__(self, other: Self) -> Self:
         for field in attrs.fields(Story):
@@ -89,125 +103,202 @@ class Institution:
 
     rng: random.Random
     path: Path
-    record_after: bool
+    intents: int
     story: Story = attrs.field(factory=Story)
-    leapt: float = 0.0
-    given_up: list[str] = attrs.field(factory=list)
-    model: ModelAlma = attrs.field(init=False)
+    given_up: dict[str, list[str]] = attrs.field(factory=dict)
+    """Names of which it was said that no run is found, with their runs that Alma knew no more by then."""
+    waiting: dict[str, float] = attrs.field(factory=dict)
+    """Who stands in line, and since when a start was free for it."""
+    crash: float = attrs.field(init=False)
+    remote: JobRuns = attrs.field(init=False)
     clock: Clock = attrs.field(init=False)
-    faults: Faults = attrs.field(init=False)
+    work: list[dict[str, str]] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         rng = self.rng
-        chance = lambda most: rng.choice((0.0, rng.uniform(0.0, most)))  # noqa: E731
+        self.story.submitted = self.intents
+        self.work = [
+            {
+                f"p{n}-{k}": rng.choice(("M0", "M0", "M0", "M1", "M2"))
+                for k in range(self.intents // PROCESSES)
+            }
+            for n in range(PROCESSES)
+        ]
         # Each seed has some faults only: together they hide each other.
-        self.faults = Faults(
-            not_sent=chance(0.2),
-            never=chance(0.15),
-            unheard=chance(0.3),
-            late=chance(0.2),
-            crash=chance(0.15),
-            longest=LONGEST - LAG,
-        )
+        kinds = [name for name in FAULTS if name not in _UNMEANT]
+        chances = {name: rng.uniform(0.0, FAULTS[name]) for name in kinds if rng.random() < 0.3}
+        self.crash = rng.choice((0.0, rng.uniform(0.0, 0.1)))
         wrong = rng.choice((0.0, rng.uniform(-600.0, 600.0), rng.uniform(-2 * DAY, 2 * DAY)))
         self.clock = Clock(epoch=EPOCH + wrong)
-        durations = {f"M{n}": rng.choice((30.0, 300.0, 1500.0)) for n in range(3)}
-        lags = rng.choice((0.0, LAG))
-        self.model = ModelAlma(
-            time=self.now,
-            duration=lambda job_id: durations[job_id] * rng.uniform(0.5, 1.5),
-            lag=lambda: rng.uniform(0.0, lags),
+        self.remote = JobRuns(
+            rng=rng,
+            chances=chances,
+            latest=LONGEST - LAG,
+            world=sim.World(_switches(rng)),
+            ours=[key for work in self.work for key in work],
+            retry_after=rng.choice((None, None, 30, 900)),
         )
-
-    def now(self) -> float:
-        return EPOCH + anyio.current_time() + self.leapt
+        for n in range(3):
+            usual = rng.choice((30.0, 300.0, 1500.0))
+            self.remote.world.jobs.add(
+                sim.Job(
+                    id=f"M{n}",
+                    name="by hand",
+                    category="PORTFOLIO",
+                    duration=partial(_about, usual),
+                )
+            )
 
     async def others(self) -> None:
-        """People in the user interface, and another application that uses the API."""
+        """People in the user interface, and another application that uses the API within what is allowed."""
+        jobs = self.remote.world.jobs
         for _ in range(self.rng.choice((0, 3, 8))):
             await anyio.sleep(self.rng.expovariate(1 / 900))
-            with suppress(Threshold):
-                self.model.start(f"M{self.rng.randrange(3)}", "by hand", by=self.rng.choice(("API", "jdoe")))
+            job, by = f"M{self.rng.randrange(3)}", self.rng.choice(("exl_api", "jdoe"))
+            if by == "jdoe" or self.remote.is_free(job):
+                jobs.start_by_others(job, now=self.remote.wall(), submitted_by=by)
 
     async def suspensions(self) -> None:
         """The machine sleeps: the server's clock goes on, the client's monotonic one does not."""
         for _ in range(self.rng.choice((0, 0, 2))):
             await anyio.sleep(self.rng.expovariate(1 / 1800))
-            self.leapt += self.rng.uniform(60.0, 7200.0)
+            self.remote.leap(self.rng.uniform(60.0, 7200.0))
 
-    async def process(self, number: int, intents: dict[str, str]) -> None:
+    async def purges(self) -> None:
+        """Alma forgets runs in their course; what was just started it knows."""
+        runs = self.remote.world.jobs.runs
+        for _ in range(self.rng.choice((0, 0, 2))):
+            await anyio.sleep(self.rng.expovariate(1 / 1800))
+            settled = [one.id for one in runs.known() if one.submitted_at < self.remote.wall() - 2 * LONGEST]
+            if settled:
+                runs.purge(self.rng.choice(settled))
+
+    async def watch(self) -> None:
+        """Look whether somebody stands in line though a start is free."""
+        while True:
+            await anyio.sleep(60.0)
+            for work in self.work:
+                for key in set(self.waiting) & set(work):
+                    if not self.remote.is_free(work[key]):
+                        self.waiting[key] = anyio.current_time()
+                    elif anyio.current_time() - self.waiting[key] > HELD:
+                        self.story.held += 1
+                        del self.waiting[key]
+
+    async def process(self, number: int) -> None:
         """A process and its successors, until all its intents have come to an end."""
+        intents = self.work[number]
         while intents:
             ledger = MortalLedger(SqliteLedger(self.path))
             with anyio.CancelScope() as life:
                 await self._live(ledger, intents, life)
+            for key in intents:
+                self.waiting.pop(key, None)
             ledger.ledger.close()
             await anyio.sleep(self.rng.choice((1.0, 400.0, 4000.0)))
 
     async def _live(self, ledger: MortalLedger, intents: dict[str, str], life: anyio.CancelScope) -> None:
-        def crash() -> None:
-            self.story.crashes += 1
-            ledger.dead = True
-            life.cancel()
+        def point(_where: str, request: Request) -> None:
+            if request.method == "POST" and self.rng.random() < self.crash:
+                self.story.crashes += 1
+                self.remote.unclear.update(list(intents))  # any of them may have been on its way
+                ledger.dead = True
+                life.cancel()
 
-        port = ModelPort(
-            self.model, self.clock, self.rng, self.faults, crash=crash, record_after=self.record_after
-        )
-        guard = JobGuard(ledger, port, clock=self.clock, patience=PATIENCE)
-        await guard.recover()
+        guard = JobGuard(ledger, self._port(point), clock=self.clock, patience=PATIENCE)
+        while True:
+            with suppress(AlmaError):
+                await guard.recover()
+                break
+            await anyio.sleep(5.0)
         async with anyio.create_task_group() as tasks:
             for key, job_id in list(intents.items()):
                 tasks.start_soon(self._submit, guard, key, job_id, intents)
 
+    def _port(self, point: Callable[[str, Request], None]) -> AlmaJobPort:
+        alma = AlmaClient(
+            "sim-schedule",
+            base_url=BASE,
+            limits=Limits(reserve=0, pacing="greedy"),
+            budget=LocalBudget(),
+            clock=self.clock,
+        )
+        session: Any = alma._session
+        session._transport = Wire(self.remote, point, lambda _request: None)
+        session._jitter = random.Random(self.rng.random())
+        return AlmaJobPort(session, alma._options)
+
     async def _submit(self, guard: JobGuard, key: str, job_id: str, intents: dict[str, str]) -> None:
         await anyio.sleep(self.rng.choice((0.0, self.rng.uniform(0.0, 1800.0))))
         while key in intents:
+            self.waiting[key] = anyio.current_time()
             try:
-                await guard.submit(job_id, {"job_name": key}, key=key)
+                run = await guard.submit(job_id, {"job_name": key}, key=key)
                 self.story.started += 1
+                self.story.wrong += run.instance_id not in [
+                    one.id for one in self.remote.started().get(key, ())
+                ]
             except OutcomeUnknown:
-                self.given_up.append(key)
+                self.given_up[key] = self.remote.forgotten(key)
+                self.story.wrong += not self.remote.unclear[key]
+            except InvalidRequest:
+                self.story.wrong += key in self.remote.started()
+                continue
             except AlmaError:
                 await anyio.sleep(5.0)
                 continue
+            finally:
+                self.waiting.pop(key, None)
             del intents[key]
 
-    async def live(self, intents: int) -> Story:
-        self.story.submitted = intents
-        work = [
-            {
-                f"p{n}-{k}": self.rng.choice(("M0", "M0", "M0", "M1", "M2"))
-                for k in range(intents // PROCESSES)
-            }
-            for n in range(PROCESSES)
-        ]
+    async def live(self) -> Story:
         with anyio.move_on_after(2 * DAY):
-            async with anyio.create_task_group() as tasks:
-                for each in (self.others, self.suspensions):
-                    tasks.start_soon(each)
-                for number in range(PROCESSES):
-                    tasks.start_soon(self.process, number, work[number])
+            async with anyio.create_task_group() as world:
+                for each in (self.others, self.suspensions, self.watch):
+                    world.start_soon(each)
+                async with anyio.create_task_group() as tasks:
+                    for number in range(PROCESSES):
+                        tasks.start_soon(self.process, number)
+                world.cancel_scope.cancel()
         await anyio.sleep(LONGEST)
-        self.model.catch_up()
-        return self._told(work)
+        return self._told()
 
-    def _told(self, work: list[dict[str, str]]) -> Story:
-        names = [row.name for row in self.model.rows if row.by == "exl_api"]
-        self.story.twice = len(names) - len(set(names))
-        self.story.unknown = len(self.given_up)
-        self.story.mistaken = sum(name.split()[0] in self.given_up for name in names)
-        self.story.over, self.story.refused = self.model.over, self.model.refused
-        self.story.broken = int(self.story.over + self.story.twice > 0)
-        self.story.unfinished = sum(map(len, work))
-        self.story.calls = self.model.calls
-        return self.story
+    def _told(self) -> Story:
+        story, started = self.story, self.remote.started()
+        story.twice = sum(len(runs) - 1 for runs in started.values())
+        story.unknown = len(self.given_up)
+        story.mistaken = sum(
+            one.id not in gone for key, gone in self.given_up.items() for one in started.get(key, ())
+        )
+        story.over, story.refused = self.remote.over, self.remote.refused
+        story.unfinished = sum(map(len, self.work))
+        story.broken = int(bool(story.failures))
+        story.calls = self.remote.sends
+        return story
 
 
-def schedule(seed: int, path: Path, *, record_after: bool = False, intents: int = 12) -> Story:
+def _about(seconds: float, rng: random.Random) -> float:
+    return seconds * rng.uniform(0.5, 1.5)
+
+
+def _switches(rng: random.Random) -> sim.Config:
+    """What Alma leaves open, one way or the other."""
+    return sim.Config(
+        seed=rng.randrange(10**6),
+        epoch=EPOCH,
+        list_lag=rng.choice((0.0, rng.uniform(0.0, LAG))),
+        running_code=rng.choice(("402222", "402223", "either")),
+        ui_starts_count=rng.random() < 0.5,
+        empty_members=rng.random() < 0.5,
+        odd_fields=rng.choice((0.0, 0.0, 0.2)),
+    )
+
+
+def schedule(seed: int, path: Path, *, intents: int = 12) -> Story:
     """Live through one schedule from the beginning; the same seed gives the same story but for the names' marks."""
 
     async def main() -> Story:
-        return await Institution(random.Random(seed), path, record_after).live(intents)
+        return await Institution(random.Random(seed), path, intents).live()
 
     options: dict[str, Any] = {"loop_factory": sim.VirtualTimeLoop}
     return anyio.run(main, backend="asyncio", backend_options=options)

@@ -5,7 +5,7 @@ Each is what somebody might write in good faith. They replace real methods for a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 from unittest.mock import patch
@@ -13,7 +13,10 @@ from unittest.mock import patch
 import attrs
 
 from alma_async import session
-from alma_async.alma import dialect, problems
+from alma_async.alma import dialect, problems, resource
+from alma_async.alma.models.common import Updatable
+from alma_async.alma.resource import Resource
+from alma_async.errors import BadAnswer
 from alma_async.load import (
     database,
     entries,
@@ -30,10 +33,10 @@ from alma_async.load import (
 from alma_async.load.entries import State
 from alma_async.load.plan import new_portfolio
 from alma_async.load.steps import Way
-from alma_async.wire import outcome
+from alma_async.wire import codec, outcome
 from alma_async.wire.outcome import OutcomeClass, Reason
 
-__all__ = ["MUTANTS", "planted"]
+__all__ = ["MUTANTS", "Patches", "planted"]
 
 Patches = Callable[[], list[Any]]
 MUTANTS: Final[dict[str, Patches]] = {}
@@ -48,9 +51,9 @@ def _mutant(make: Patches) -> Patches:
 
 
 @contextmanager
-def planted(name: str) -> Iterator[None]:
+def planted(name: str, *, of: Mapping[str, Patches] = MUTANTS) -> Iterator[None]:
     """The bug of this name is in the code until the block is left."""
-    patches = MUTANTS[name]()
+    patches = of[name]()
     for one in patches:
         one.start()
     try:
@@ -405,3 +408,110 @@ def _a_strangers_404_means_absence() -> list[Any]:
     """Whoever says 404, the thing is taken not to be there."""
     known = {**dialect._STATUS, 404: (OutcomeClass.REJECTED, Reason.NOT_FOUND)}
     return [patch.object(dialect, "_STATUS", known)]
+
+
+# --- what Alma may answer
+
+
+def _judged(change: Callable[[str, int], Any]) -> list[Any]:
+    def verdict(code: str, status: int) -> Any:
+        return change(code, status) or real(code, status)
+
+    real = problems._verdict
+    return [patch.object(problems, "_verdict", verdict)]
+
+
+@_mutant
+def _no_route_is_a_refusal() -> list[Any]:
+    """The gateway's time-out is taken for its word that there is no such path."""
+    spared = OutcomeClass.NOT_PROCESSED, Reason.INVALID
+    return _judged(lambda code, _status: spared if code == "ROUTING_ERROR" else None)
+
+
+@_mutant
+def _a_strange_code_of_a_fault_is_a_refusal() -> list[Any]:
+    refused = OutcomeClass.REJECTED, Reason.INVALID
+    return _judged(lambda code, status: refused if status >= 500 and code not in problems._CODES else None)
+
+
+@_mutant
+def _a_strange_refusal_is_unknown() -> list[Any]:
+    unknown = OutcomeClass.UNKNOWN, Reason.UNLISTED
+    return _judged(lambda code, status: unknown if status == 400 and code not in problems._CODES else None)
+
+
+@_mutant
+def _shortened_answers_are_taken_for_whole() -> list[Any]:
+    return [patch.object(Updatable, "is_whole", property(lambda _: True))]
+
+
+@_mutant
+def _a_read_that_lags_is_the_end() -> list[Any]:
+    """What a short answer did not show is read back at once, and not again."""
+
+    async def read_back(self: Way, _present: Any) -> None:
+        shown = await self.steps.lookup.get(self._portfolio_id)
+        self._end(State.REVIEW if self._merged(shown)[1] else State.DONE)
+
+    return [patch.object(Way, "_read_back", read_back)]
+
+
+def _written(change: Callable[[Any, dict[str, Any]], dict[str, Any]]) -> list[Any]:
+    """Updates are written otherwise."""
+
+    def encoded(_self: Any, model: Any) -> bytes:
+        whole = codec.unstructure(model)
+        return codec.dumps(change(model, whole) if model.id else whole)
+
+    return [patch.object(Resource, "_encoded", encoded)]
+
+
+@_mutant
+def _what_is_cleared_is_left_out() -> list[Any]:
+    return _written(lambda _, whole: {name: value for name, value in whole.items() if value != ""})
+
+
+@_mutant
+def _what_is_cleared_is_null() -> list[Any]:
+    return _written(lambda _, whole: {name: value if value != "" else None for name, value in whole.items()})
+
+
+@_mutant
+def _only_what_came_is_written() -> list[Any]:
+    """A member that the answer left out, since it said nothing, cannot be set."""
+    return _written(lambda model, whole: {name: whole[name] for name in whole if name in model._source})
+
+
+@_mutant
+def _an_odd_field_fails_its_object() -> list[Any]:
+    def cannot_read(what: str) -> None:
+        raise BadAnswer(what)
+
+    return [patch.object(codec, "_cannot_read", cannot_read)]
+
+
+@_mutant
+def _a_list_that_moves_is_read_once() -> list[Any]:
+    async def list_service(self: takeup.TakeUp, total: int) -> bool:
+        with patch.object(takeup, "_LISTINGS", 1):
+            await real(self, total)
+        return True
+
+    real = takeup.TakeUp._list_service
+    return [patch.object(takeup.TakeUp, "_list_service", list_service)]
+
+
+@_mutant
+def _a_pause_that_is_asked_for_is_not_kept() -> list[Any]:
+    return [patch.object(dialect, "retry_after", lambda _response: None)]
+
+
+@_mutant
+def _a_list_without_its_items_is_empty() -> list[Any]:
+    """Whatever total it tells, or none."""
+
+    def listed(data: Any, member: str, **_: Any) -> Any:
+        items = data.get(member) or []
+        return items if isinstance(items, list) else [items]
+
+    return [patch.object(resource, "_listed", listed), patch.object(resource, "_total", lambda _data: None)]

@@ -29,11 +29,13 @@ from alma_async.load.audit import Audit, Mark
 from alma_async.load.entries import Action, Entry, State
 from alma_async.load.journal import Journal
 from alma_async.load.patience import OWN_FAILURES
-from alma_async.load.rows import BadRow, Coverage, Fingerprint, InputError, Problem, Row
+from alma_async.load.rows import BadRow, Clear, Coverage, Fingerprint, InputError, Problem, Row
 from alma_async.load.steps import MOST_ATTEMPTS
+from alma_async.pager import Pager
 from alma_async.wire.messages import Request
 from alma_async.wire.paging import PAGE
-from tests.load.wire import BASE, EPOCH, FAULTS, LATEST, STALEST, Remote, Wire
+from tests.load.wire import LATEST, STALEST, Service
+from tests.wires import BASE, EPOCH, FAULTS, Wire
 
 T = TypeVar("T")
 
@@ -41,6 +43,7 @@ C, S = sim.DEMO_COLLECTION, sim.DEMO_SERVICE
 PATIENCE: Final = Timeouts(read=15.0, write=20.0)
 QUARANTINE: Final = LATEST + STALEST + 1.0
 MOST_COMMITS: Final = 5000  # of one life; some 100 are usual
+CURSES: Final = ("unlisted", "unreadable", "no route before", "strange fault before")
 LIVES: Final = 12  # after so many the institution and the machine are calm, and the load must come to its end
 NEW, HELD, REFUSED, CURSED, OTHERS = "991", "992", "993", "994", "995"  # how the MMS ids of titles begin
 
@@ -51,8 +54,8 @@ class Dead(BaseException):
 
 @attrs.define
 class Story:
-    """What became of one schedule, or of many. What must be nothing: lost, doubled, undurable, wrong, unfinished, and untold:
-    what ``verify`` does not find though it is so, or finds though it is not.
+    """What became of one schedule, or of many. What must be nothing: lost, doubled, undurable, wrong, unfinished, hasty (calls
+    within a pause that was asked for), and untold: what ``verify`` does not find though it is so, or finds though it is not.
     """
 
     schedules: int = 0
@@ -63,6 +66,7 @@ class Story:
     wrong: int = 0
     unfinished: int = 0
     untold: int = 0
+    hasty: int = 0
     review: int = 0
     crashes: int = 0
     sends: int = 0
@@ -79,7 +83,7 @@ class Story:
     @property
     def broken(self) -> dict[str, int]:
         """The promises that were not kept."""
-        names = ("lost", "doubled", "undurable", "wrong", "unfinished", "untold")
+        names = ("lost", "doubled", "undurable", "wrong", "unfinished", "untold", "hasty")
         return {name: getattr(self, name) for name in names if getattr(self, name)}
 
 
@@ -195,8 +199,27 @@ def _file(rng: random.Random, count: int) -> tuple[Row | BadRow, ...]:
             rows.append(_row(line, str(rng.choice(earlier).mms_id), url, "a twin"))
         else:
             start = {"held": HELD, "refused": REFUSED, "cursed": CURSED}.get(kind, NEW)
-            rows.append(_row(line, f"{start}{line:05}", url, rng.choice(("a note", "another"))))
+            row = _row(line, f"{start}{line:05}", url, rng.choice(("a note", "another")))
+            clear = {"authentication_note": Clear.CLEAR} if rng.random() < 0.3 else {}
+            rows.append(attrs.evolve(row, values={**row.values, **clear}))
     return tuple(rows)
+
+
+def _switches(rng: random.Random) -> sim.Config:
+    """What Alma leaves open, one way or the other."""
+    return sim.Config(
+        put=rng.choice(("replaces", "keeps")),
+        coverage_in_post=rng.random() < 0.5,
+        write_answers=rng.choice(("whole", "whole", "without_coverage", "short")),
+        empty_members=rng.random() < 0.5,
+        months_as_objects=rng.random() < 0.3,
+        odd_fields=rng.choice((0.0, 0.0, 0.2)),
+        date=sim.Dates(
+            off=rng.choice((0.0, 0.0, 7200.0, -86400.0, 3e9)),
+            share=rng.random(),
+            missing=rng.choice((0.0, 0.3)),
+        ),
+    )
 
 
 def _key(row: Row) -> tuple[str, str]:
@@ -212,7 +235,7 @@ class Tale:
     rows: int
     later: float
     story: Story = attrs.field(factory=lambda: Story(schedules=1))
-    remote: Remote = attrs.field(init=False)
+    remote: Service = attrs.field(init=False)
     file: File = attrs.field(init=False)
     disk: Disk = attrs.field(init=False)
     action: Action = attrs.field(init=False)
@@ -226,17 +249,27 @@ class Tale:
         self.file, self.disk = File(_file(rng, self.rows)), Disk(self.path)
         titles = {str(row.mms_id) for row in self._wanted()}
         of_kind = lambda start: frozenset(title for title in titles if title.startswith(start))  # noqa: E731
-        self.remote = Remote(rng, chances, of_kind(REFUSED), of_kind(CURSED), later=self.later)
+        cursed = {title: rng.choice(CURSES) for title in sorted(of_kind(CURSED))}
+        self.remote = Service(
+            rng=rng, chances=chances, refused_titles=of_kind(REFUSED), cursed_titles=cursed, later=self.later
+        )
+        self.remote.world.configure(_switches(rng))
+        self.remote.retry_after = rng.choice((None, None, 30, 900))
         self.remote.connecting = rng.choice((0.0, 0.2, 0.5))
         actions: tuple[Action, ...] = ("upsert", "upsert", "upsert", "create")
         self.action = rng.choice(actions)
-        for title in sorted(titles):
-            if title.startswith(HELD):
-                self._plant(title, next(_key(row)[1] for row in self._wanted() if row.mms_id == title))
+        held = [_key(row) for row in {row.mms_id: row for row in reversed(self._wanted())}.values()]
+        held = sorted(key for key in held if key[0].startswith(HELD))
+        others = [(f"{OTHERS}{n:05}", "jkey=https://others.example/") for n in range(self.rows + 1)]
         if rng.random() < 0.3:  # so many others that titles are asked for one by one
-            for n in range(self.rows + 1):
-                self._plant(f"{OTHERS}{n:05}", "jkey=https://others.example/")
+            held += others
             self.page = 1
+        elif rng.random() < 0.5:  # a list of several pages
+            held += others[:3]
+            rng.shuffle(held)
+            self.page = 3
+        for title, url in held:
+            self._plant(title, url)
 
     def _wanted(self) -> list[Row]:
         return [row for row in self.file.rows if isinstance(row, Row)]
@@ -250,8 +283,9 @@ class Tale:
             "electronic_collection": {"id": {"value": C}, "service": {"value": S}},
             "availability": {"value": "11"},
             "linking_details": {"url_type": {"value": "static"}, "static_url": url},
-            "public_note": self.rng.choice(("a note", "old")),
+            "public_note": self.rng.choice(("a note", "old", "")),
             "internal_description": "kept by hand",
+            "authentication_note": self.rng.choice(("", "Ask us")),
         }
         self.remote.world.portfolios.create(C, S, body, now=EPOCH)
 
@@ -314,7 +348,7 @@ class Tale:
             timeout=PATIENCE, clock=machine,
         )  # fmt: skip
         session: Any = alma._session
-        session._transport = Wire(self.remote, machine.point, self._check_intent)
+        session._transport = Wire(self.remote, lambda where, _: machine.point(where), self._check_intent)
         session._jitter = random.Random(self.rng.random())
         return Load(
             alma, collection_id=C, service_id=S, journal=self.path, action=self.action, quarantine=QUARANTINE, workers=5,
@@ -353,6 +387,7 @@ class Tale:
     def _judge(self) -> None:
         story, remote = self.story, self.remote
         story.rows, story.sends, story.fired = len(self.file.rows), remote.sends, remote.fired
+        story.hasty = remote.hasty
         story.trace = hashlib.sha256(repr(remote.log).encode()).hexdigest()
         for key, count in remote.creates.items():
             story.doubled += count - (0 if key[0].startswith(HELD) and key in self.planted else 1)
@@ -379,17 +414,32 @@ class Tale:
         elif entry.state is State.DUPLICATE or repeated:
             story.wrong += not (repeated and entry.state is State.DUPLICATE)
         elif entry.state is State.REJECTED:
-            story.wrong += row.mms_id not in self.remote.refused_titles
+            story.wrong += not self._is_refused(row, entry)
         elif entry.state is State.REVIEW:
             # A person is asked only where answers were lost or calls failed again and again, the title's or a portfolio's of it.
             story.review += 1
-            struck = self.remote.struck
             titles = {one: its["resource_metadata"]["mms_id"]["value"] for one, its in held.items()}
             its_own = {one for one, title in titles.items() if title == row.mms_id}
-            failed = sum(struck[one] for one in {*its_own, row.mms_id, entry.portfolio_id or "none"} if one)
-            story.wrong += entry.attempts < MOST_ATTEMPTS and failed < OWN_FAILURES
+            names = {*its_own, row.mms_id, entry.portfolio_id} - {None}
+            failed, unclear, refused = (
+                sum(counted[str(one)] for one in names)
+                for counted in (self.remote.struck, self.remote.unclear, self.remote.refused)
+            )
+            lost = entry.attempts >= MOST_ATTEMPTS and unclear > 0
+            halfway = refused > 0 and self.remote.creates[_key(row)] > 0
+            story.wrong += not (lost or halfway or failed >= OWN_FAILURES)
         else:
             story.unfinished += 1
+
+    def _is_refused(self, row: Row, entry: Entry) -> bool:
+        """Alma refused the row as it was, and nothing was made or changed for it."""
+        remote, portfolio_id = self.remote, entry.portfolio_id or ""
+        refused = (
+            row.mms_id in remote.refused_titles
+            or remote.refused[str(row.mms_id)]
+            or remote.refused[portfolio_id]
+        )
+        return bool(refused) and not remote.creates[_key(row)] and not remote.changed[portfolio_id]
 
     def _compare(self, audit: Audit) -> None:
         """What verify tells, and what is so. Portfolios of rows that a person is to look at may stand for no row."""
@@ -412,6 +462,8 @@ class Tale:
             return False
         dates = one["coverage_details"]["local_date_coverage_parameters"]
         url, note = one["linking_details"]["static_url"], one["public_note"]
+        if "authentication_note" in row.values and one["authentication_note"]:
+            return False  # it was to be cleared
         return bool(
             url == _key(row)[1] and note == row.values["public_note"] and dates[0]["from_year"] == "1999"
         )
@@ -438,5 +490,6 @@ def schedule(seed: int, path: Path, *, rows: int = 10, later: float = 1.0) -> St
     random.seed(seed)  # what the governor draws from
     options: dict[str, Any] = {"loop_factory": sim.VirtualTimeLoop}
     apart = patch.dict(os.environ, ALMA_STATE_DIR=str(path.parent / "state"))
-    with apart, patch.object(loader, "Journal", Watched), patch.object(takeup, "PAGE", tale.page):
+    paged = patch.dict(Pager.__init__.__kwdefaults__ or {}, page=tale.page)
+    with apart, paged, patch.object(loader, "Journal", Watched), patch.object(takeup, "PAGE", tale.page):
         return anyio.run(tale.live, backend="asyncio", backend_options=options)
