@@ -21,6 +21,8 @@ def resumed(old: Entry, new: Entry) -> Entry:
     here = attrs.evolve(old, n=new.n, line=new.line, payload=new.payload)
     if old.state not in _OVER or old.payload == new.payload or old.step is Step.DELETE:
         return here
+    if old.action == "unchanged":  # nothing was done, hence nothing was kept
+        return new
     if old.state is State.REVIEW and old.step is Step.CREATE:  # it may be there, and is looked for first
         return attrs.evolve(here, state=State.UNKNOWN)
     step = Step.MATCH if old.portfolio_id is None else Step.UPDATE

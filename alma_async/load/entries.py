@@ -102,4 +102,4 @@ class Entry:
 
 def begun(state: State, action: str | None) -> bool:
     """Whether rows that stand here were begun and have not ended."""
-    return state in OPEN and (state is not State.PENDING or action is not None)
+    return state in OPEN and (state is not State.PENDING or action not in (None, "unchanged"))

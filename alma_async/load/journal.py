@@ -70,6 +70,7 @@ class Journal:
             with mapped():
                 self._db = connect(path)
             try:
+                self._identity = _identity(path)
                 self._own()
             except BaseException:
                 self._db.close()
@@ -140,6 +141,7 @@ class Journal:
             try:
                 yield
                 if self._db.total_changes != before:
+                    self._see_in_place()
                     commits = self._sign()
                 self._db.execute("COMMIT")
             except BaseException:
@@ -148,6 +150,14 @@ class Journal:
             if commits != self._commits:
                 self._commits = commits
                 self._ownership.note(commits)
+
+    def _see_in_place(self) -> None:
+        """What is committed into a file that has no name any more is lost with the process."""
+        if _identity(self.path) != self._identity:
+            raise JournalError(
+                f"The journal {self.path.name} was removed or replaced while it was in use.",
+                advice="Nothing more was sent. Put it back, or begin with a new journal after ten minutes.",
+            )
 
     def _sign(self) -> int:
         """Have the commit be the owner's; its number. A lock that failed us is noticed here at the latest."""
@@ -363,3 +373,12 @@ class Journal:
         with mapped():
             rows = self._db.execute("SELECT state, action, COUNT(*) FROM entry GROUP BY state, action")
             return {(State(state), action): count for state, action, count in rows}
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file stands there; None where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino

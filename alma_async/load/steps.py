@@ -162,7 +162,7 @@ class Way(Witnessed):
     async def _put(self, present: Portfolio) -> None:
         """Replace the whole object with the row's fields over it; nothing is sent where nothing differs."""
         wanted, fields = self._merged(present)
-        action = self.entry.action or ("updated" if fields else "unchanged")
+        action = _action(self.entry.action, fields)
         if not fields:
             left = digest(unstructure(present)) if self.entry.action else None
             self._end(State.DONE, action=action, left=left, message=self._remark(present))
@@ -279,3 +279,10 @@ class Way(Witnessed):
             seen = ", ".join(c.portfolio_id for c in candidates) or "none found"
             why = f"It is unknown whether the create was applied (portfolios that may be it: {seen})."
             self._end(State.REVIEW, message=why)
+
+
+def _action(before: str | None, fields: tuple[Difference, ...]) -> str:
+    """What a row does in all, that did this before and now changes these fields."""
+    if fields and before in (None, "unchanged"):
+        return "updated"
+    return before or "unchanged"

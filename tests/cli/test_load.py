@@ -533,3 +533,59 @@ def test_a_dry_run_cut_short_speaks_of_plans(
         assert ran.out.startswith(
             "30 rows: 7 to be updated, 23 not looked at yet. Nothing was changed.\nStopped: "
         )
+
+
+@pytest.mark.slow
+def test_a_second_load_of_the_service_is_75_unless_told(shell: Shell, served: Served, titles: Titles) -> None:
+    """While one load runs another one of its service ends with 75, names it and sends nothing; with --beside it goes on."""
+    with served(latency=0.2) as world:
+        file = titles(60)
+        process = shell.start("load", file, *TO, "--per-second", "20")
+        until(lambda: len(world.portfolios.all) > 2)
+        second = shell("load", file, *TO)
+        assert second.code == 75
+        assert re.search(
+            r"Another load into collection .+ is under way: that of the journal '.+\.load'", second.err
+        )
+        assert "--beside" in second.err
+        beside = shell("load", titles(0, "991000099990421,https://elsewhere.example"), *TO, "--beside")
+        assert beside.code == 0, beside.err
+        assert shell.wait(process).code == 0
+
+
+@pytest.mark.slow
+def test_a_journal_that_is_removed_in_mid_load_is_74(shell: Shell, served: Served, titles: Titles) -> None:
+    """Whoever removes the journal of a load that runs stops it: nothing more is sent, and it says what happened."""
+    with served(latency=0.1) as world:
+        process = shell.start("load", titles(100), *TO, "--per-second", "25")
+        until(lambda: len(world.portfolios.all) > 5)
+        next((Path(os.environ["ALMA_STATE_DIR"]) / "journals").glob("*.load")).unlink()
+        ran = shell.wait(process)
+        assert (ran.code, len(world.portfolios.all) < 100) == (74, True), ran.err
+        assert "was removed or replaced" in ran.err
+
+
+@pytest.mark.slow
+def test_a_killed_load_is_named_before_anything_is_sent(shell: Shell, served: Served, titles: Titles) -> None:
+    """After a kill the same command names the unfinished journal with how to resume it, and does not begin anew beside what may
+    still be under way; resumed, each row is there once.
+    """
+    with served(latency=0.3) as world:
+        file = titles(60)
+        process = shell.start("load", file, *TO, "--per-second", "20")
+        until(lambda: len(world.portfolios.all) > 5)
+        process.kill()
+        shell.wait(process)
+        before = len(world.tally.received)
+        again = shell("load", file, *TO)
+        assert (again.code, len(world.tally.received)) == (2, before)
+        command = re.search(
+            r"not finished: .+ rows pending\. Resume it with: alma-async (resume \S+)", again.err
+        )
+        assert command is not None, again.err
+        assert "was cut off" in again.err
+        resumed = shell(*command[1].split(), "--quarantine", "1")
+        assert (resumed.code, len(world.portfolios.all), world.portfolios.duplicates()) == (0, 60, 0), (
+            resumed.err
+        )
+        assert shell("load", file, *TO).code == 0

@@ -45,6 +45,12 @@ def test_what_was_finished_and_changed_is_updated(state):
     assert (never.state, never.step) == (State.PENDING, Step.MATCH)
 
 
+def test_what_was_left_alone_begins_anew():
+    """Of a row that found nothing to do nothing was kept, and it may be left alone again: it begins from its beginning."""
+    assert resumed(attrs.evolve(OLD, action="unchanged"), OTHER) == OTHER
+    assert resumed(attrs.evolve(OLD, action="unchanged"), SAME).action == "unchanged"
+
+
 def test_what_is_unknown_is_still_read_back():
     """A row whose outcome is unknown rests on as it did, whatever it asks for now: a send again would double it."""
     unknown = attrs.evolve(

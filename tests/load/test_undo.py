@@ -7,7 +7,7 @@ from copy import deepcopy
 
 import pytest
 
-from alma_async import sim
+from alma_async import AlmaError, sim
 from alma_async.load import InputError, Load, read_rows, undo_rows
 from alma_async.load.entries import State
 from alma_async.load.former import digest
@@ -372,3 +372,83 @@ async def test_an_update_that_stayed_unknown_is_taken_back_if_it_was_made(file, 
             assert (world_of(server) != before) is applied
             assert (await undo(alma, place)).exit_code == 0
             assert world_of(server) == before
+
+
+# --- a file that was corrected, and the load gone on with
+
+
+def lists(tmp_path, notes):
+    """A file of so many titles, each with its note."""
+    lines = [f"99{n:06},{url(n)},{note}" for n, note in notes.items()]
+    (tmp_path / "list.csv").write_text("\n".join(["mms_id,url,public_note", *lines, ""]), encoding="utf-8")
+    return read_rows(tmp_path / "list.csv")
+
+
+@pytest.mark.parametrize("was", ["created", "updated", "unchanged"])
+async def test_a_changed_row_is_reported_and_taken_back_to_what_was_first(tmp_path, was):
+    """Whatever a row had done under the first state of its file, under the second it is told as what it did, and undo brings back
+    what was there before both.
+    """
+    async with institution() as (server, alma):
+        if was != "created":
+            first = "One" if was == "unchanged" else "Before"
+            await loading(alma, tmp_path, "upsert", name="old.load").run(
+                lists(tmp_path, dict.fromkeys(range(5), first))
+            )
+        before = world_of(server)
+        load = loading(alma, tmp_path, "upsert")
+        assert getattr(await load.run(lists(tmp_path, dict.fromkeys(range(5), "One"))), was) == 5
+        seen = []
+        again = loading(alma, tmp_path, "upsert", accept_changed=True)
+        changed = lists(tmp_path, {0: "One", 1: "Two", 2: "Two", 3: "One", 5: "New"})
+        report = await again.run(changed, on_progress=seen.append)
+        assert all(0 <= one.done <= one.rows and one.begun <= one.pending for one in seen)
+        assert (report.pending, report.review, report.rejected) == (0, 0, 0)
+        told = {"created": (6, 0, 0), "updated": (1, 5, 0), "unchanged": (1, 2, 3)}[was]
+        assert (report.created, report.updated, report.unchanged) == told
+        notes = [one["public_note"] for one in server.world.portfolios.all.values()]
+        assert sorted(notes) == ["New", "One", "One", "One", "Two", "Two"]
+        back = await undo(alma, tmp_path)
+        assert (back.pending, back.review, back.rejected) == (0, 0, 0)
+        assert world_of(server) == before
+
+
+async def test_what_a_create_leaves_alone_it_leaves_alone_again(tmp_path):
+    """A load that only creates does not update a title that was there, though the corrected file says something else of it."""
+    async with institution() as (server, alma):
+        await loading(alma, tmp_path, "upsert", name="old.load").run(lists(tmp_path, {0: "Before"}))
+        before = world_of(server)
+        assert (await loading(alma, tmp_path, "create").run(lists(tmp_path, {0: "One"}))).unchanged == 1
+        again = await loading(alma, tmp_path, "create", accept_changed=True).run(lists(tmp_path, {0: "Two"}))
+        assert (again.unchanged, again.updated) == (1, 0)
+        assert world_of(server) == before
+
+
+# --- a disk that gives back something else
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_one_flipped_bit_never_leaves_a_row_behind_in_silence(file, tmp_path, seed):
+    """Whichever bit of a journal is flipped, undo takes back what it would have, or refuses the journal by name; so does verify."""
+    rng = random.Random(seed)
+    async with institution() as (server, alma):
+        hold(server, 3)
+        await loading(alma, tmp_path, "upsert").run(
+            file(*(f"99{n:06},{url(n)},11,Note,,,,true" for n in range(5)))
+        )
+        whole, lock = (tmp_path / "a.load").read_bytes(), (tmp_path / "a.load.lock").read_bytes()
+        rows = list(undo_rows(tmp_path / "a.load"))
+        told = set()
+        for _ in range(120):
+            flipped = bytearray(whole)
+            flipped[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
+            (tmp_path / "a.load").write_bytes(flipped)
+            (tmp_path / "a.load.lock").write_bytes(lock)
+            try:
+                assert list(undo_rows(tmp_path / "a.load")) == rows
+            except AlmaError as error:
+                assert "a.load" in str(error) or "journal" in str(error)
+                told.add(type(error))
+                with pytest.raises(AlmaError):
+                    await loading(alma, tmp_path, "upsert").verify()
+        assert told

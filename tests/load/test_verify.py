@@ -319,3 +319,41 @@ async def test_what_is_shifted_off_its_page_is_not_missing(file, tmp_path):
             audit = await load.verify()
         assert seen == [1]  # in the middle of the listing
         assert (marks(audit), audit.calls) == ({"=": 250}, 3 + 2)  # the pages that moved up are read again
+
+
+async def test_a_load_that_had_not_seen_the_service_accuses_nobody(file, tmp_path):
+    """Stopped before it had listed the service, a load cannot know what came since: verify says so, and names nothing extra."""
+    async with institution() as (server, alma):
+        hold(server, 7)
+        load = loading(alma, tmp_path, "upsert")
+
+        def stop(progress):
+            if not progress.reading:
+                load.stop()
+
+        report = await load.run(file(*ROWS), on_progress=stop)
+        assert (report.pending, report.read, len(server.world.tally.received)) == (10, True, 0)
+        audit = await load.verify(file(*ROWS))
+        assert (audit.seen, marks(audit), audit.pending, audit.exit_code) == (False, {}, 10, 1)
+        assert audit.summary()["extra"] is None
+        assert (await loading(alma, tmp_path, "upsert").run(file(*ROWS))).pending == 0
+        audit = await load.verify(file(*ROWS))
+        assert (audit.seen, marks(audit), audit.summary()["extra"]) == (True, {"=": 10}, 0)
+
+
+async def test_text_and_json_share_their_words(file, tmp_path):
+    """Rows are rejected, pending or in review in the summary of a load, of an audit and of a progress, and in nothing else."""
+    async with institution() as (_, alma):
+        load = loading(alma, tmp_path, "upsert")
+        seen = []
+        report = await load.run(file(*ROWS, "99000050,ftp://no,,"), on_progress=seen.append)
+        audit = await load.verify()
+    for told in (
+        report.summary(),
+        audit.summary(),
+        dict.fromkeys(dir(seen[0]), 0),
+        dict.fromkeys(dir(audit), 0),
+    ):
+        assert {"pending", "review"} <= set(told)
+        assert not {"open", "refused", "for_review"} & set(told)
+    assert (report.summary()["rejected"], audit.summary()["rejected"]) == (1, 1)
