@@ -131,9 +131,13 @@ def price_lines(price: Price) -> list[str]:
     pace = f"{_time(price.seconds)} at {price.quote.per_second:.1f} a second"
     if price.calls > price.quote.brisk:
         pace += f", from call {price.quote.brisk + 1:,.0f} on spread over the rest of the day (not so with ALMA_PACING=greedy)"
-    lines = [
-        f"Price: {counted(price.calls, 'call')} ({told}), {pace}; the dry run itself took {price.planned:,}."
-    ]
+    calls = counted(price.calls, "call")
+    lines = [f"Price: {calls} ({told}), {pace}; the dry run itself took {price.planned:,}."]
+    if price.least != price.most:
+        lines.append(
+            f"At least {price.least:,} and at most {price.most:,}, as the first answers will show: whether creates take "
+            f"coverage, and whether writes are answered with the whole object."
+        )
     if price.share is None:
         lines.append("How many calls remain today is not known.")
     else:

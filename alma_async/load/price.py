@@ -3,6 +3,7 @@
 The dry run makes each read that the load will make (the look at the service, those for matching, one for each portfolio that would
 be touched), so its own calls are counted, not guessed; the load makes them once more, and the writes besides. A row that creates
 costs a POST, and a PUT where it names what a create does not take (coverage: seen by other clients); the rest costs one write.
+Which of this is so in an institution the first answers of the load tell, so there is a least and a most.
 Not counted: what is throttled or answered badly and asked again, and reading back after a lost answer.
 """
 
@@ -21,29 +22,34 @@ __all__ = ["Price", "Quote", "Writes"]
 
 @attrs.frozen(kw_only=True)
 class Writes:
-    """How many calls of each kind that change something."""
+    """How many calls of each kind that change something; of the PUTs ``spared`` are not needed where a create takes coverage.
+    ``reads_back`` counts the GETs that are needed besides where Alma answers writes with less than the whole object.
+    """
 
     posts: int = 0
     puts: int = 0
     deletes: int = 0
+    spared: int = 0
+    reads_back: int = 0
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> Self:
         """What the rows of a dry run would send."""
-        posts = puts = deletes = 0
-        for entry in entries:
-            if entry.state is State.DONE:
-                posts += entry.action == "created"
-                puts += entry.action == "updated" or (
-                    entry.action == "created" and any(d.field in COVERAGE for d in entry.differences)
-                )
-                deletes += entry.action == "deleted"
-        return cls(posts=posts, puts=puts, deletes=deletes)
+        return sum((cls._of(entry) for entry in entries if entry.state is State.DONE), cls())
 
-    def __add__(self, other: Writes) -> Writes:
-        return Writes(
-            posts=self.posts + other.posts, puts=self.puts + other.puts, deletes=self.deletes + other.deletes
-        )
+    @classmethod
+    def _of(cls, entry: Entry) -> Self:
+        if entry.action == "created":
+            covered = any(d.field in COVERAGE for d in entry.differences)
+            return cls(posts=1, puts=covered, spared=covered, reads_back=1 + covered)
+        if entry.action == "updated":
+            return cls(puts=1, reads_back=1)
+        return cls(deletes=entry.action == "deleted")
+
+    def __add__(self, other: Writes) -> Self:
+        pairs = zip(attrs.astuple(self), attrs.astuple(other), strict=True)
+        names = (field.name for field in attrs.fields(Writes))
+        return type(self)(**{name: one + two for name, (one, two) in zip(names, pairs, strict=True)})
 
 
 @attrs.frozen(kw_only=True)
@@ -87,8 +93,18 @@ class Price:
 
     @property
     def calls(self) -> int:
-        """All calls of the load."""
+        """All calls of the load, where a create does not take coverage and answers are whole (seen)."""
         return self.reads + self.writes.posts + self.writes.puts + self.writes.deletes
+
+    @property
+    def least(self) -> int:
+        """All calls, where a create takes all that it is given."""
+        return self.calls - self.writes.spared
+
+    @property
+    def most(self) -> int:
+        """All calls, where it does not, and each write has to be read back."""
+        return self.calls + self.writes.reads_back
 
     @property
     def seconds(self) -> float:
@@ -117,8 +133,12 @@ class Price:
         share = self.share
         return {
             "calls": self.calls,
+            "least": self.least,
+            "most": self.most,
             "reads": self.reads,
-            **attrs.asdict(self.writes),
+            "posts": self.writes.posts,
+            "puts": self.writes.puts,
+            "deletes": self.writes.deletes,
             "planning_calls": self.planned,
             "seconds": round(self.seconds, 1),
             "per_second": round(self.quote.per_second, 2),

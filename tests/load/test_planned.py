@@ -160,3 +160,28 @@ async def test_the_time_is_that_of_the_load_where_the_day_is_spread(file, tmp_pa
         assert plan.price.seconds > 3 * 3600
         # The reserve shrinks with the day, so it is somewhat sooner.
         assert report.seconds == pytest.approx(plan.price.seconds, rel=0.15)
+
+
+@pytest.mark.parametrize("takes", [False, True])
+@pytest.mark.parametrize("answers", ["whole", "short"])
+async def test_the_price_is_a_range_that_holds(file, tmp_path, takes, answers):
+    """However Alma answers writes, and whether or not a create takes coverage, a load costs no less than the least and no more
+    than the most of its price; at the ends of the range it costs just that.
+    """
+    async with institution(coverage_in_post=takes, write_answers=answers) as (server, alma):
+        hold(server, 2)
+        lines = [f"99{n:06},{url(n)}/new,{'1999' if n % 2 else ''}" for n in range(9)]
+        (tmp_path / "covered.csv").write_text(
+            "\n".join(["mms_id,url,coverage_from", *lines, ""]), encoding="utf-8"
+        )
+        rows = read_rows(tmp_path / "covered.csv")
+        load = loading(alma, tmp_path, "upsert")
+        with await load.plan(rows) as plan:
+            price = plan.price
+        calls = (await load.run(rows)).calls
+    assert price.least < price.calls < price.most
+    assert price.least <= calls <= price.most
+    if (takes, answers) == (True, "whole"):
+        assert calls == price.least
+    if (takes, answers) == (False, "short"):
+        assert calls == price.most

@@ -19,9 +19,9 @@ def entry(action, *differences, state=State.DONE):
 @pytest.mark.parametrize(
     ("one", "writes"),
     [
-        (entry("created", NOTE), Writes(posts=1)),
-        (entry("created", NOTE, COVERAGE), Writes(posts=1, puts=1)),
-        (entry("updated", COVERAGE), Writes(puts=1)),
+        (entry("created", NOTE), Writes(posts=1, reads_back=1)),
+        (entry("created", NOTE, COVERAGE), Writes(posts=1, puts=1, spared=1, reads_back=2)),
+        (entry("updated", COVERAGE), Writes(puts=1, reads_back=1)),
         (entry("deleted", COVERAGE), Writes(deletes=1)),
         (entry("unchanged"), Writes()),
         (entry("created", NOTE, state=State.REVIEW), Writes()),
