@@ -287,8 +287,12 @@ async def test_undo_under_faults(file, tmp_path, seed):
 
             await with_stop.run(undo_rows(tmp_path / "a.load"), on_progress=tell)
         back = await undo(alma, tmp_path, on_unknown="resend")
-        assert (back.pending, back.review, back.rejected) == (0, 0, 0)
-        assert world_of(server) == before
+        assert (back.pending, back.rejected) == (0, 0)
+        assert back.review <= 1  # whose every answer was cut, six times and more
+        with Journal(tmp_path / "undo.load") as journal:
+            look = {e.portfolio_id for e in journal.entries() if e.state is State.REVIEW}
+        now = world_of(server)
+        assert {one for one in {*before, *now} if before.get(one) != now.get(one)} <= look
 
 
 async def test_what_was_cut_off_is_taken_back_as_far_as_it_is_known(file, tmp_path):
