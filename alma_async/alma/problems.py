@@ -69,6 +69,8 @@ _CODES: Final[Mapping[str, _Verdict]] = {
     **_WORDS,
 }
 
+_MOST: Final = 100  # problems that are read of one answer
+
 # Where an answer lists several codes, the one that binds most decides; their order has no known meaning.
 _RANK: Final = (
     Reason.QUOTA,
@@ -139,7 +141,7 @@ def json_problems(data: Any) -> tuple[Problem, ...]:
     listed = inner.get("errorList")
     errors = listed.get("error") if isinstance(listed, dict) else listed
     entries = errors if isinstance(errors, list) else [errors]
-    found = tuple(_problem(entry) for entry in entries if isinstance(entry, dict))
+    found = tuple(_problem(entry) for entry in entries[:_MOST] if isinstance(entry, dict))
     if not found and _true(inner.get("errorsExist")):
         return (Problem("", "The answer says that errors exist and names none."),)
     return found
@@ -159,12 +161,15 @@ def _problem(entry: Mapping[str, Any]) -> Problem:
 
 
 def _xml_problems(body: bytes) -> tuple[Problem, ...]:
-    """Alma's XML error, namespaced or not. Any document type or entity is refused on the raw bytes, before parsing."""
-    if len(body) > 2**20 or re.search(rb"<!\s*(DOCTYPE|ENTITY)", body, re.IGNORECASE):
+    """Alma's XML error, namespaced or not. It is read as UTF-8 whatever encoding it names, so that no document type or entity
+    can hide from the check before it is parsed.
+    """
+    text = body[: 2**20].decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
+    if len(body) > 2**20 or re.search(r"<!\s*(DOCTYPE|ENTITY)", text, re.IGNORECASE):
         raise BadAnswer("The answer is XML that is too large or declares entities; it was not read.")
     try:
-        root = ET.fromstring(body)  # noqa: S314 - document types were refused above
-    except (ET.ParseError, ValueError, RecursionError):
+        root = ET.fromstring(text)  # noqa: S314 - document types were refused above
+    except (ET.ParseError, ValueError, LookupError, RecursionError):
         broken = True
     else:
         broken = False
@@ -175,7 +180,7 @@ def _xml_problems(body: bytes) -> tuple[Problem, ...]:
         if _local(element.tag) == "error":
             texts = {_local(child.tag): (child.text or "").strip() for child in element}
             found.append(_problem(texts))
-    return tuple(found)
+    return tuple(found[:_MOST])
 
 
 def _local(tag: str) -> str:

@@ -129,6 +129,31 @@ def test_document_types_are_refused_unread(evil):
     assert outcome.reason is Reason.BAD_ANSWER
 
 
+@pytest.mark.parametrize(
+    "encoding", ["utf8mb4", "UTF-7", "cp037", "idna", "rot13", "hex", "undefined", "UTF-16", "x" * 9999]
+)
+def test_xml_is_read_whatever_encoding_it_names(encoding):
+    """An encoding that nobody knows, or that would let a document type hide, changes nothing: the text is read as UTF-8."""
+    told = XML.format(code="60159").replace('"UTF-8"', f'"{encoding}"')
+    outcome = judge(400, told)
+    assert isinstance(outcome, Failed)
+    assert outcome.reason in (Reason.INVALID, Reason.BAD_ANSWER)
+    hidden = (
+        told.partition("?>")[0].encode()
+        + b"?>"
+        + "<!DOCTYPE web_service_result>".encode("cp037")
+        + told.encode()
+    )
+    assert judge(400, hidden).reason is Reason.BAD_ANSWER
+
+
+def test_an_answer_lists_a_bounded_number_of_problems():
+    """A hundred thousand errors are not kept."""
+    errors = [{"errorCode": "60159"}] * 100_000
+    outcome = judge(400, json.dumps({"errorsExist": True, "errorList": {"error": errors}}))
+    assert len(outcome.problems) == 100
+
+
 def test_what_an_answer_tells_of_the_allowance():
     """The remaining calls are a number or unknown, never zero by mistake; the date is the server's."""
 
