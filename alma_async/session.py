@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final, Protocol, Self
 
 import anyio
@@ -82,6 +83,8 @@ class Options:
 # Chosen: seconds that an attempt with a witness has to be connected and given its slot. An intent that grew older than that would
 # be measured from the wrong end; it is made anew.
 _TO_BEGIN: Final = 30.0
+
+_LARGE: Final = 2**18  # chosen: bytes of an answer that are read on the loop, some milliseconds' work
 
 # Seconds after which to try again where nothing else is known. What a threshold of jobs counts is an hour or a run's end.
 _RETRY_IN: Final = {Reason.JOB_THRESHOLD: 900.0, Reason.JOB_OVERLAP: 300.0}
@@ -238,19 +241,24 @@ class Session:
             return Failed(outcome=OutcomeClass.NOT_SENT, reason=Reason.NETWORK, detail=error.message)
         except QuotaExhausted as error:  # everything was stopped between seat and slot
             return Failed(outcome=OutcomeClass.NOT_SENT, reason=Reason.QUOTA, detail=error.message)
-        return self._judged(request, permit, answer)
+        return await self._judged(request, permit, answer)
 
-    def _judged(self, request: Request, permit: Permit, answer: Response | SendFailure) -> Outcome:
+    async def _judged(self, request: Request, permit: Permit, answer: Response | SendFailure) -> Outcome:
+        """What the answer means; a large one is read in a thread, since it would hold up the loop."""
         if isinstance(answer, Response):
-            answer = without(answer, (request.authorise or self._dialect.authorise)())
-            outcome = self._dialect.judge(request, answer)
+            read = partial(self._read, request, answer)
+            shown, outcome = read() if len(answer.body) <= _LARGE else await self.clock.aside(read)
             permit.settle(
-                self._dialect.signals(answer, outcome), latency=answer.elapsed, ok=isinstance(outcome, Done)
+                self._dialect.signals(shown, outcome), latency=shown.elapsed, ok=isinstance(outcome, Done)
             )
         else:
             outcome = unanswered(answer)
             permit.settle(None, ok=False)
         return outcome
+
+    def _read(self, request: Request, answer: Response) -> tuple[Response, Outcome]:
+        shown = without(answer, (request.authorise or self._dialect.authorise)())
+        return shown, self._dialect.judge(request, shown)
 
     def _next_try(
         self, request: Request, outcome: Failed, options: Options, tried: _Tried, deadline: float | None

@@ -10,6 +10,7 @@ import socket
 import ssl
 import struct
 import subprocess
+import tracemalloc
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -477,3 +478,38 @@ async def test_what_the_system_says_is_told():
             "resolve",
             "The host name alma.invalid could not be resolved (Name or service not known).",
         )
+
+
+@pytest.mark.parametrize("size", [2 * 2**20, 8 * 2**20, 200 * 2**20])
+async def test_what_unpacks_to_far_more_than_came_is_not_read(size):
+    """A small gzip that would fill the memory is refused, and no more than the bound of it is ever unpacked."""
+    packed = gzip.compress(bytes(size))
+
+    async def answer(head, writer):
+        head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n"
+        writer.write(head.encode() + packed)
+        await writer.drain()
+
+    async with raw_server(answer) as (url, _), transport_to(url) as transport:
+        tracemalloc.start()
+        failure = await send(transport)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert isinstance(failure, SendFailure)
+    assert (failure.sent, failure.reason) == (True, "too large")
+    assert most < 4 * MOST_BYTES
+
+
+async def test_a_packed_answer_that_was_cut_is_no_answer():
+    """Half a gzip under its full length is an answer that was lost, not a short one."""
+    packed = gzip.compress(b'{"id": "53", "more": "' + bytes(range(256)) * 40 + b'"}')[:-20]
+
+    async def answer(head, writer):
+        head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n"
+        writer.write(head.encode() + packed)
+        await writer.drain()
+
+    async with raw_server(answer) as (url, _), transport_to(url) as transport:
+        failure = await send(transport)
+    assert isinstance(failure, SendFailure)
+    assert (failure.sent, failure.reason) == (True, "cut")
