@@ -63,6 +63,10 @@ def making(path: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Busy from None
+        except OSError as error:
+            raise LedgerError(
+                f"The ledger {path.name} cannot be locked, as on some network file systems: {error.strerror}."
+            ) from None
         yield
     finally:
         os.close(lock)

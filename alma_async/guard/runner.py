@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 from alma_async.clock import Clock
@@ -40,7 +41,7 @@ from alma_async.guard.attempt import Attempt, NotYet, Started, refusal, unknown
 from alma_async.guard.book import EVERY_JOB, Book, Ledger, Run, Why
 from alma_async.guard.lifecycle import OCCUPIES, UNRESOLVED, Event, State
 from alma_async.guard.lookout import PASSING, Lookout
-from alma_async.guard.place import LedgerError
+from alma_async.guard.place import LedgerBusy, LedgerError
 from alma_async.guard.port import Instance, JobPort, ServerTime
 from alma_async.guard.rules import Asked, Decision, Go, Patience, Taken, WaitUntil
 from alma_async.guard.view import GuardView, view_of
@@ -214,7 +215,8 @@ class JobGuard:
                 if not wait:
                     raise refusal(found, attempt, alma)
                 attempt.stood = True
-                await self._stand_in_line(alma, attempt, until)
+                with suppress(LedgerBusy):  # the next try waits for it
+                    await self._stand_in_line(alma, attempt, until)
 
     async def _once(self, alma: Lookout, attempt: Attempt, until: float) -> Decision | Started | None:
         """One try, and what became of the intent where it is under way already."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import math
 import os
 import sqlite3
@@ -268,3 +270,23 @@ def test_each_institution_has_its_own_file_and_is_not_named(tmp_path):
     one, two = (job_ledger(name, directory=tmp_path) for name in ("alpha", "beta"))
     assert one.path != two.path
     assert "alpha" not in str(one.path.relative_to(tmp_path)) + repr(one)
+
+
+async def test_a_file_system_without_locks_is_told(ledger, monkeypatch):
+    """Where the lock of the file is refused (ENOLCK, as NFS does), a sentence says so and where to put the ledger."""
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(LedgerError, match="cannot be locked") as caught:
+        await whole(ledger)
+    assert "ALMA_STATE_DIR" in str(caught.value)
+
+
+@pytest.mark.xfail(strict=True, reason="the house rebuilt: a documented way for two users to share a ledger")
+async def test_two_users_can_share_a_ledger(path, ledger):
+    """A directory of a common group serves two users' processes, which see each other's starts."""
+    await ledger.update(lambda book: put(book, RUN), since=0.0)
+    modes = [stat.S_IMODE(each.stat().st_mode) for each in (path.parent, path)]
+    assert all(mode & 0o060 == 0o060 for mode in modes)

@@ -522,3 +522,20 @@ async def test_the_view_shows_what_runs_and_when_each_job_is_free(house):
     assert (one.job_id, len(one.starts), one.why, one.waiting) == ("M1", 5, Why.STARTS, 1)
     assert one.free_at == pytest.approx(house.model.rows[0].started + 3600, abs=6)
     assert (two.free_at, two.why, two.waiting) == (None, None, 0)
+
+
+async def test_a_ledger_in_use_for_long_is_waited_for_in_the_line(house):
+    """Another process holds the ledger for half a minute while a submission waits for a slot: it goes on waiting, and starts."""
+    house.model.duration = lambda _: 300.0
+    guard = house.guard()
+    for n in range(3):
+        await guard.submit(f"M{n}")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(guard.submit, "M9")
+        await anyio.sleep(100)
+        other = sqlite3.connect(house.path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        await anyio.sleep(30)
+        other.execute("ROLLBACK")
+        other.close()
+    assert len(house.model.rows) == 4
