@@ -6,9 +6,14 @@ from copy import copy
 from typing import Any, Final
 from unittest.mock import patch
 
+from attrs import evolve
+
 from alma_async.guard import rules
 from alma_async.guard.attempt import Attempt
 from alma_async.guard.lifecycle import Event
+from alma_async.guard.lookout import Lookout
+from alma_async.guard.port import ServerTime
+from alma_async.guard.server_clock import ServerClock
 from alma_async.wire.outcome import OutcomeClass
 from tests.load.mutants import MUTANTS as OF_LOADS
 from tests.load.mutants import Patches
@@ -33,7 +38,7 @@ def _recorded_after_the_submission() -> list[Any]:
         self._alma = deciding = copy(alma)
 
         async def unwritten(act: Any, *, key: str | None = None) -> Any:
-            return act(await alma.read(key=key))
+            return await alma.update(lambda book, now: act(book.copy(), now), key=key)
 
         deciding.update = unwritten  # type: ignore[method-assign]
         try:
@@ -58,7 +63,29 @@ def _a_lost_start_is_free_again() -> list[Any]:
     return [patch.object(rules, "settle", settle)]
 
 
+def _every_date_is_believed() -> list[Any]:
+    """The clock is set by each answer, whatever it was before."""
+
+    def read(self: ServerClock, date: ServerTime, *, client: float, wall: float) -> ServerClock:
+        return evolve(self, client=client, wall=wall, at=date.at, error=date.error, offset=0.0)
+
+    return [patch.object(ServerClock, "read", read)]
+
+
+def _a_forgotten_run_goes_on() -> list[Any]:
+    """What Alma does not know any more holds its slot until somebody sees it end."""
+
+    async def mark(self: Lookout, instance_id: str, event: Event) -> None:
+        if event is not Event.VANISH:
+            await real(self, instance_id, event)
+
+    real = Lookout.mark
+    return [patch.object(Lookout, "mark", mark)]
+
+
 MUTANTS: Final[dict[str, Patches]] = {name: OF_LOADS[name] for name in _SHARED} | {
     "recorded after the submission": _recorded_after_the_submission,
     "a lost start is free again": _a_lost_start_is_free_again,
+    "every date is believed": _every_date_is_believed,
+    "a forgotten run goes on": _a_forgotten_run_goes_on,
 }

@@ -1,8 +1,8 @@
 """Seeded stories of a guard under harsh conditions, in virtual time: what the server saw of each.
 
 Two processes share one ledger file and submit a handful of jobs; they crash between reservation, send and record, are
-suspended, lose answers, are restarted and submit again what they had not seen done. Others submit too, lists lag behind, and
-the client's clock is wrong by up to days. The guard, its rules and its ledger are
+suspended, lose answers, are restarted and submit again what they had not seen done. Others submit too, lists lag behind, runs
+are forgotten, the client's clock is wrong by up to days, and the server's lies and jumps. The guard, its rules and its ledger are
 the real ones, and so is all of the client below them; only the wire is a model (``tests.wires``).
 """
 
@@ -254,7 +254,7 @@ class Institution:
     async def live(self) -> Story:
         with anyio.move_on_after(2 * DAY):
             async with anyio.create_task_group() as world:
-                for each in (self.others, self.suspensions, self.watch):
+                for each in (self.others, self.suspensions, self.purges, self.watch):
                     world.start_soon(each)
                 async with anyio.create_task_group() as tasks:
                     for number in range(PROCESSES):
@@ -289,7 +289,13 @@ def _switches(rng: random.Random) -> sim.Config:
         list_lag=rng.choice((0.0, rng.uniform(0.0, LAG))),
         running_code=rng.choice(("402222", "402223", "either")),
         ui_starts_count=rng.random() < 0.5,
+        runs_kept=rng.choice((None, None, 3600.0)),
         empty_members=rng.random() < 0.5,
+        date=sim.Dates(
+            off=rng.choice((0.0, 0.0, 7200.0, -7200.0, 30 * DAY, -DAY * 365 * 50, DAY * 365 * 7900)),
+            share=rng.choice((0.1, 0.5, 1.0)),
+            missing=rng.choice((0.0, 0.0, 0.3)),
+        ),
         odd_fields=rng.choice((0.0, 0.0, 0.2)),
     )
 

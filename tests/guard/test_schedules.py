@@ -1,4 +1,4 @@
-"""Seeded stories with crashes, lost answers, others' runs, suspensions and wrong clocks.
+"""Seeded stories with crashes, lost answers, others' and forgotten runs, suspensions, and clocks that are wrong on both sides.
 
 Here 120 of them; ``python -m benchmarks.guard_schedules`` lives through ten thousand.
 """
