@@ -53,13 +53,16 @@ _TIME_IS_UP: Final = (
 
 # Packages are stood in for, since the real ones import the whole client.
 _PROGRAM: Final = """
-import json, sys, types
+import json, os, sys, types
 sys.path[:], root, kind, path = json.loads(sys.argv[1])
 for name in ("alma_async", "alma_async.load", "alma_async.load.readers"):
     package = sys.modules[name] = types.ModuleType(name)
     package.__path__ = ["/".join((root, *name.split(".")[1:]))]
-from alma_async.load.readers.child import serve
-serve(kind, path)
+try:
+    from alma_async.load.readers.child import serve
+    serve(kind, path)
+finally:
+    os._exit(3)
 """
 
 
@@ -211,6 +214,7 @@ def _serve(reader: Any, path: Path, out: IO[bytes], watch: _Watch) -> None:
             waiting.clear()
             size = 0
             watch.start()
+    watch.stop()
     out.write(b"".join((*waiting, _line(None))))
 
 

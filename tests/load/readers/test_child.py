@@ -96,7 +96,7 @@ def test_whatever_the_child_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def altered(line: str) -> str:
     """The child's program with a line before it begins."""
     return child._PROGRAM.replace(
-        "serve(kind", f"import alma_async.load.readers.child as c; {line}\nserve(kind"
+        "    serve(kind", f"    import alma_async.load.readers.child as c; {line}\n    serve(kind"
     )
 
 
@@ -112,14 +112,14 @@ def test_a_child_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_waiting_is_not_working(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever takes the rows slowly gets all of them: only the child's own work is counted."""
-    program = altered("c.SECONDS = 2.0")
+    program = altered("c.SECONDS = 5.0")
     monkeypatch.setattr(child, "_PROGRAM", program)
     rows = iter(
-        read_rows(xlsx(tmp_path / "a.xlsx", {"A": [["mms_id"], *([f"99{n:08}"] for n in range(9000))]}))
+        read_rows(xlsx(tmp_path / "a.xlsx", {"A": [["mms_id"], *([f"99{n:08}"] for n in range(5000))]}))
     )
     next(rows)
-    threading.Event().wait(2.5)
-    assert len(list(rows)) == 8999
+    threading.Event().wait(5.5)
+    assert len(list(rows)) == 4999
 
 
 def test_the_child_has_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
