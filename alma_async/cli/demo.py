@@ -6,6 +6,7 @@ back. What is claimed at the end is checked in ``alma_async.cli.both_sides``.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -81,6 +82,7 @@ def demo(
         as_file(files(__package__) / SAMPLE) as path,
         _served(world) as base_url,
     ):
+        os.environ["ALMA_STATE_DIR"] = directory  # all that is written goes away with it
         show(f"A simulated Alma at {base_url} allows {rate} calls a second. Loading {SAMPLE} into it ...")
         story = partial(_story, First(read_rows(path), rows), base_url, rate, Path(directory), world)
         ended = anyio.run(attend, story)
