@@ -33,7 +33,7 @@ from alma_async.load import (
 from alma_async.load.entries import State
 from alma_async.load.plan import new_portfolio
 from alma_async.load.steps import Way
-from alma_async.wire import codec, outcome
+from alma_async.wire import codec, outcome, paging
 from alma_async.wire.outcome import OutcomeClass, Reason
 
 __all__ = ["MUTANTS", "Patches", "planted"]
@@ -492,13 +492,27 @@ def _an_odd_field_fails_its_object() -> list[Any]:
 
 @_mutant
 def _a_list_that_moves_is_read_once() -> list[Any]:
+    """Page after page to the end that was told last, by the pager and by the load."""
+
     async def list_service(self: takeup.TakeUp, total: int) -> bool:
         with patch.object(takeup, "_LISTINGS", 1):
-            await real(self, total)
+            await real_listing(self, total)
         return True
 
-    real = takeup.TakeUp._list_service
-    return [patch.object(takeup.TakeUp, "_list_service", list_service)]
+    def took(self: paging.Cursor, pages: Any) -> None:
+        told = list(pages)
+        real_took(self, told)
+        self._moved, self._offset = False, told[-1][0] + self.page
+
+    def upcoming(self: paging.Cursor) -> list[int]:
+        return [self._offset] if self._end is None else [*range(self._offset, self._end, self.page)][:1]
+
+    real_listing, real_took = takeup.TakeUp._list_service, paging.Cursor.took
+    return [
+        patch.object(takeup.TakeUp, "_list_service", list_service),
+        patch.object(paging.Cursor, "took", took),
+        patch.object(paging.Cursor, "upcoming", upcoming),
+    ]
 
 
 @_mutant

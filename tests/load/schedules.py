@@ -465,7 +465,9 @@ class Tale:
         if "authentication_note" in row.values and one["authentication_note"]:
             return False  # it was to be cleared
         return bool(
-            url == _key(row)[1] and note == row.values["public_note"] and dates[0]["from_year"] == "1999"
+            url == _key(row)[1]
+            and note == row.values["public_note"]
+            and [one["from_year"] for one in dates] == ["1999"]
         )
 
 
