@@ -11,6 +11,8 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 import attrs
 
+from alma_async.plain import plain
+
 __all__ = [
     "AlmaError",
     "BadAnswer",
@@ -45,7 +47,10 @@ class Problem:
 
 
 class AlmaError(Exception):
-    """Whatever this library raises. ``code``, ``message`` and ``tracking_id`` are those of the first problem listed."""
+    """Whatever this library raises. ``code``, ``message`` and ``tracking_id`` are those of the first problem listed.
+
+    Its text is one line that is safe to print or log, whatever a server wrote; ``errors`` holds what was sent, as it was sent.
+    """
 
     advice: ClassVar[str] = ""
     done: Any = None  # what was done before it, where one call makes several requests: a MembersChange, say
@@ -63,6 +68,7 @@ class AlmaError(Exception):
         request_id: str | None = None,
         advice: str | None = None,
     ) -> None:
+        message = plain(message)
         super().__init__(message)
         self.message = message
         self.errors = errors
@@ -70,7 +76,7 @@ class AlmaError(Exception):
         self.method = method
         self.path = path
         self.request_id = request_id
-        self._advice = self.advice if advice is None else advice
+        self._advice = self.advice if advice is None else plain(advice)
 
     @property
     def retryable(self) -> bool:
@@ -105,10 +111,14 @@ class AlmaError(Exception):
             if value is not None
         ]
         told = f" ({', '.join(facts)})" if facts else ""
-        said = f"{where}{self.message}{told}"
+        said = plain(f"{where}{self.message}{told}")
         if not self._advice:
             return said
         return f"{said if said.endswith(('.', '!', '?')) else f'{said}.'} {self._advice}"
+
+    def add_note(self, note: str, /) -> None:
+        """A line more for who reads the traceback, as safe to print as the message."""
+        super().add_note(plain(note))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copied and pickled as it stands, whatever its class asks for when it is made."""

@@ -8,22 +8,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from alma_async.errors import ConfigurationError
+from alma_async.plain import plain
 
-__all__ = ["counted", "json_line", "log_at", "plain", "say", "show"]
+__all__ = ["counted", "json_line", "log_at", "say", "show"]
 
 _LEVELS: Final = ("debug", "info", "warning", "error", "critical")
-
-
-def plain(text: str) -> str:
-    """The text with every control, escape, bidirectional or unassigned character spelled out as JSON spells it."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else _spelled(c) for c in text)
-
-
-def _spelled(character: str) -> str:
-    units = character.encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{units[i] << 8 | units[i + 1]:04x}" for i in range(0, len(units), 2))
 
 
 def counted(count: int, noun: str) -> str:
@@ -56,6 +45,10 @@ class _Handler(logging.Handler):
 
 
 class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """Also the lines of a traceback, which are not the message's."""
+        return "\n".join(map(plain, super().format(record).split("\n")))
+
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         return plain(super().formatMessage(record))
 

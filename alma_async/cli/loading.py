@@ -67,7 +67,7 @@ class Manner:
         bool,
         Parameter(
             negative="",
-            help="keep what is sent in the journal too, for reports in .jsonl; else its hash alone",
+            help="keep the whole object that is sent in the journal, for reports in .jsonl, not only the fields that it changes",
         ),
     ] = False
     accept_changed: Annotated[

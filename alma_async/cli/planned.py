@@ -8,10 +8,11 @@ from io import StringIO
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from alma_async.cli.console import counted, json_line, plain, say, show
+from alma_async.cli.console import counted, json_line, say, show
 from alma_async.cli.summary import stopped_line
 from alma_async.load.entries import Entry, State
 from alma_async.load.report import record
+from alma_async.plain import plain
 
 if TYPE_CHECKING:
     from alma_async.load.planned import Plan

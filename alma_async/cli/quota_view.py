@@ -17,9 +17,9 @@ from typing import Any, Final
 
 import attrs
 
-from alma_async.cli.console import plain
 from alma_async.cli.view import clock_time
 from alma_async.governance.snapshot import QuotaSnapshot
+from alma_async.plain import plain
 from alma_async.settings import Priority
 
 __all__ = ["Drawn", "as_json", "line", "lines", "screen"]

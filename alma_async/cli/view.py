@@ -11,8 +11,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from alma_async.cli.console import plain, say
+from alma_async.cli.console import say
 from alma_async.load.progress import Progress
+from alma_async.plain import plain
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import logging
 import math
 import os
 from collections.abc import Callable
@@ -42,10 +41,11 @@ from alma_async.governance.budget import Budget, Figures, LocalBudget, Report
 from alma_async.governance.pacing import Pace, Slot, Terms
 from alma_async.governance.quota import Quota
 from alma_async.governance.record import DAY_AT, SIZE, dump_day, dump_pace, parse_day, parse_pace
+from alma_async.plain import logger
 
 __all__ = ["MachineBudget", "machine_budget"]
 
-_log = logging.getLogger("alma_async.governance")
+_log = logger("alma_async.governance")
 
 # Chosen: attempts at the lock before giving way. It is held for some 5 microseconds.
 _TRIES: Final = 50

@@ -20,7 +20,6 @@ store for many machines can.
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -34,10 +33,11 @@ from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.guard.book import EVERY_JOB, Block, Book, Why
 from alma_async.guard.place import Busy, LedgerBusy, LedgerError, create, identity, making, put_aside
 from alma_async.guard.records import Damaged, Record, Row, load, save
+from alma_async.plain import logger
 
 __all__ = ["LedgerError", "SqliteLedger", "job_ledger"]
 
-_log = logging.getLogger("alma_async.guard")
+_log = logger("alma_async.guard")
 
 T = TypeVar("T")
 
@@ -117,7 +117,7 @@ class SqliteLedger:
         try:
             with _mapped():
                 return int(self._open().execute("SELECT count FROM news").fetchone()[0])
-        except (Busy, Damaged, AlmaError):
+        except (Busy, Damaged, AlmaError, TypeError, ValueError):
             return -1  # look again; whoever then asks learns why
         finally:
             self._done()
@@ -153,10 +153,14 @@ class SqliteLedger:
         try:
             return self._transact(act, since, key)
         except Damaged as error:
-            self._replace(str(error))
-            return self._transact(act, since, key)
+            self._replace(str(error), key)
+            try:
+                return self._transact(act, since, key)
+            except Damaged as again:
+                failure = f"The job ledger {self.path.name} is damaged ({again}), and so is the new one."
         finally:
             self._done()
+        raise LedgerError(failure)
 
     def _transact(self, act: Callable[[Book], T], since: float, key: str | None) -> T:
         with _mapped():
@@ -188,7 +192,7 @@ class SqliteLedger:
             self._is = identity(self.path)
         return self._db
 
-    def _replace(self, why: str) -> None:
+    def _replace(self, why: str, key: str | None) -> None:
         """Put the damaged file aside, unless another process did so, and begin a new one that lets nobody go yet."""
         _log.error(
             "The job ledger %s is damaged (%s) and was put aside; no job starts for a while.",
@@ -199,7 +203,7 @@ class SqliteLedger:
         with making(self.path):
             try:
                 with _mapped(), closing(_connect(self.path)) as db:
-                    load(db, -math.inf, None, {})
+                    load(db, -math.inf, key, {})
             except Damaged:
                 put_aside(self.path)
                 lost = Book(blocks={EVERY_JOB: Block(job_id=EVERY_JOB, until=math.inf, why=Why.LOST)})

@@ -7,7 +7,6 @@ them: whoever claims the look in the ledger. What goes wrong with one run's look
 from __future__ import annotations
 
 import copy
-import logging
 import math
 import secrets
 import time
@@ -36,13 +35,14 @@ from alma_async.guard.place import LedgerBusy, LedgerError
 from alma_async.guard.port import Instance, JobPort, ServerTime
 from alma_async.guard.rules import Claimed, Patience
 from alma_async.guard.server_clock import AGREE, DRIFT, ServerClock
+from alma_async.plain import logger
 from alma_async.settings import JobLimits
 
 __all__ = ["PASSING", "Lookout", "Seen"]
 
 T = TypeVar("T")
 
-_log = logging.getLogger("alma_async.guard")
+_log = logger("alma_async.guard")
 
 # What passes by itself. Whoever waits waits it out.
 PASSING: Final = (

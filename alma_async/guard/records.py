@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from enum import Enum
+from types import NoneType
 from typing import Any, Final, Protocol, TypeAlias
 
 import attrs
@@ -31,6 +32,10 @@ class _Connection(Protocol):
     def execute(self, sql: str, parameters: Any = ..., /) -> Iterable[Row]: ...
 
 
+# What a column holds by the field's annotation; enums and booleans are judged by their converters.
+_KINDS: Final[Mapping[str, Any]] = {"str": str, "str | None": (str, NoneType), "float": float}
+
+
 class _Part:
     """One table: the class of its records, their key, which rows can matter, and the statements for them."""
 
@@ -38,6 +43,7 @@ class _Part:
         table = kind.__name__.lower()
         self.kind, self.key, self.where = kind, key, where
         self.columns = tuple(field.name for field in attrs.fields(kind))
+        self.kinds = tuple(_KINDS.get(str(field.type), object) for field in attrs.fields(kind))
         names = f"{', '.join(self.columns)}, seal"
         places = ", ".join("?" * (len(self.columns) + 1))
         self.select = f"SELECT {names} FROM {table} {where}"  # noqa: S608 - these are all our own names
@@ -79,7 +85,14 @@ def _record(part: _Part, row: Row) -> Record:
     *values, seal = row
     if seal != _seal(values):
         raise Damaged("a record does not fit its checksum")
-    return part.kind(**dict(zip(part.columns, values, strict=True)))
+    try:
+        record = part.kind(**dict(zip(part.columns, values, strict=True)))
+        written = [_plain(getattr(record, column)) for column in part.columns]
+        if written == values and all(map(isinstance, values, part.kinds)):
+            return record
+    except (TypeError, ValueError):  # a checksum that fits proves no origin
+        pass
+    raise Damaged("a record is none that was ever written")
 
 
 def save(db: _Connection, before: Book, after: Book) -> None:

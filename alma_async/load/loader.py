@@ -77,8 +77,9 @@ class Load:
     ``activate`` and ``deactivate``, which set the availability alone; ``delete`` deletes, and ``bib`` says what becomes of a
     title left without inventory; ``undo`` is for the rows of ``undo_rows``. ``quarantine``: seconds an unknown outcome rests
     before it is read back. ``on_unknown``: a write of which nothing was found then is sent again (``resend``, the default but for
-    deletes), put up for ``review`` (theirs), or ends as refused (``never``). ``keep_payload``: the journal also keeps what was
-    sent for each row, not its hash alone; reports in JSONL have it. ``until_done``: wait for the quota's reset instead of
+    deletes), put up for ``review`` (theirs), or ends as refused (``never``). ``keep_payload``: the journal also keeps the
+    whole object that was sent for each row, not only the fields that it changed; reports in JSONL have it.
+    ``until_done``: wait for the quota's reset instead of
     stopping at the reserve. ``patience``: seconds of nothing but failures after which the load stops, resumable. ``workers``:
     the most rows under way at once. ``beside``: go on though another load of the service is under way on this machine, or was
     cut off a moment ago. ``facts`` are written into the journal for whoever resumes the load.

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,11 +22,12 @@ import attrs
 
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load.journal import Journal, JournalInUse
+from alma_async.plain import logger
 from alma_async.settings import state_dir
 
 __all__ = ["Registered", "ServiceInUse", "UnfinishedLoad", "unfinished"]
 
-_log = logging.getLogger("alma_async.load")
+_log = logger("alma_async.load")
 
 _SUFFIX: Final = ".json"
 _MOST: Final = 65_536  # bytes of an entry that are read

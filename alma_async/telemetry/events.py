@@ -6,12 +6,12 @@ hook that fails is logged once and touches no call.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeAlias, TypeVar
 
 import attrs
 
+from alma_async.plain import logger
 from alma_async.settings import Priority
 
 __all__ = [
@@ -30,7 +30,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-_log = logging.getLogger("alma_async.governance")
+_log = logger("alma_async.governance")
 
 
 @attrs.frozen
@@ -130,7 +130,7 @@ class Contained(Generic[T]):
         except BaseException:  # noqa: BLE001 - a cancellation too: nobody asked for it
             if not self.failed:
                 self.failed = True
-                _log.exception("A hook failed (%r); later failures of it are not logged.", self.hook)
+                _log.exception("A hook failed (%s); later failures of it are not logged.", repr(self.hook))
 
 
 def contained(hook: Callable[[T], object]) -> Contained[T]:

@@ -7,11 +7,12 @@ from typing import Final
 
 import attrs
 
+from alma_async.plain import logger
 from alma_async.telemetry.events import Admitted, Event, Hook, Waited
 
 __all__ = ["hooks", "log_event"]
 
-_log = logging.getLogger("alma_async.governance")
+_log = logger("alma_async.governance")
 _OF_EACH_CALL: Final = (Admitted, Waited)
 
 

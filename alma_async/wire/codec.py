@@ -30,7 +30,6 @@ Sources: the forms are those of recorded answers and of other clients' code; 64 
 
 from __future__ import annotations
 
-import logging
 import re
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
@@ -49,6 +48,7 @@ from cattrs.cols import list_structure_factory
 from cattrs.gen import make_dict_structure_fn, override
 
 from alma_async.errors import BadAnswer, InvalidRequest
+from alma_async.plain import logger
 
 __all__ = ["Extra", "Model", "checked", "dumps", "loads", "structure", "structure_each", "unstructure"]
 
@@ -74,7 +74,7 @@ _NAMES: Final = {
 }
 _NARROWER: Final = {int: bool, date: datetime}  # what Python takes for one of these, and JSON does not
 
-_log = logging.getLogger("alma_async.wire")
+_log = logger("alma_async.wire")
 # What the reading under way found that it could not read; each member once.
 _unread: ContextVar[list[str] | None] = ContextVar("unread", default=None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import math
@@ -13,7 +14,8 @@ import anyio
 import attrs
 import pytest
 
-from alma_async.errors import ConfigurationError
+from alma_async.errors import AlmaError, ConfigurationError
+from alma_async.guard import records
 from alma_async.guard.book import EVERY_JOB, Block, Book, Run, Waiter, Why
 from alma_async.guard.ledger import LedgerError, SqliteLedger, job_ledger
 from alma_async.guard.lifecycle import State
@@ -290,3 +292,50 @@ async def test_two_users_can_share_a_ledger(path, ledger):
     await ledger.update(lambda book: put(book, RUN), since=0.0)
     modes = [stat.S_IMODE(each.stat().st_mode) for each in (path.parent, path)]
     assert all(mode & 0o060 == 0o060 for mode in modes)
+
+
+FORGED = {
+    "state": "nonsense", "latest_start": "soon", "look_at": b"\x00", "key": 7, "job_id": b"M1", "ours": 5,
+    "parameters": 1.5, "reserved_at": "x",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("column", FORGED)
+async def test_a_forged_record_with_a_fitting_checksum_is_damage(path, ledger, column, caplog):
+    """A record that nothing here can have written is taken for damage, whatever its checksum says: the file is put aside."""
+    await ledger.update(lambda book: put(book, RUN), since=0.0)
+    ledger.close()
+    values = {name: records._plain(getattr(RUN, name)) for name in attrs.asdict(RUN)} | {
+        column: FORGED[column]
+    }
+    with sqlite3.connect(path) as db:
+        db.execute("DELETE FROM run")
+        db.execute(
+            f"INSERT INTO run VALUES ({','.join('?' * 14)})",
+            [*values.values(), records._seal(list(values.values()))],
+        )
+        (affine,) = db.execute(f"SELECT {column} FROM run").fetchone()
+    if type(affine) is not type(FORGED[column]):  # SQLite made another value of it: the seal does not fit
+        assert column in ("key", "parameters")
+    db.close()
+    book = await whole(SqliteLedger(path), key="k")
+    assert set(book.blocks) == {EVERY_JOB}
+    assert "put aside" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "content", ["DELETE FROM news", "UPDATE news SET count = 'x'", "DROP TABLE news", "DROP TABLE run"]
+)
+async def test_a_ledger_with_other_tables_fails_in_our_words(path, ledger, content):
+    """Whatever a person or a disk made of the file, nothing but our own errors comes out."""
+    await ledger.update(lambda book: put(book, RUN), since=0.0)
+    ledger.close()
+    with sqlite3.connect(path) as db:
+        db.execute(content)
+    db.close()
+    again = SqliteLedger(path)
+    again.version()
+    with contextlib.suppress(AlmaError):
+        await again.update(lambda book: book.leave("w"), since=0.0)
+        await whole(again)
+    again.close()

@@ -6,6 +6,7 @@ import json
 import random
 
 import anyio
+import attrs
 import pytest
 
 from alma_async import AlmaClient, ConfigurationError, LocalBudget, Unauthorized, sim
@@ -411,7 +412,7 @@ async def test_codes_of_answers_that_were_overcome_are_not_kept(titles, tmp_path
 
 @pytest.mark.parametrize("keep", [False, True])
 async def test_what_was_sent_is_kept_only_if_asked_for(titles, tmp_path, keep):
-    """The journal holds the object of a row's last write, and reports in JSONL tell it; unasked, there is no trace of either."""
+    """Each changed field is kept, old and new; the whole object of the last write, for reports in JSONL, only if asked for."""
     async with institution() as (server, alma):
         load = load_into(alma, tmp_path, keep_payload=keep)
         assert (await load.run(titles(2, note="Only here"))).created == 2
@@ -420,6 +421,10 @@ async def test_what_was_sent_is_kept_only_if_asked_for(titles, tmp_path, keep):
             journal.check()
             write_report(journal, report)
             assert (journal.kept(1, of="sent") is not None) is keep
+            assert all(
+                ("public_note", "", "Only here") in map(attrs.astuple, entry.differences)
+                for entry in journal.entries()
+            )
         rows = [json.loads(line) for line in report.read_text(encoding="utf-8").splitlines()]
         assert [row.get("sent", {}).get("public_note") for row in rows] == [
             ("Only here" if keep else None)
