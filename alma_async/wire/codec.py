@@ -166,6 +166,9 @@ class Model:
         return f"{type(self).__name__}({', '.join(known)})"
 
 
+_set_source: Final = Model._source.__set__  # type: ignore[attr-defined]  # the slot's own, without ``on_setattr``
+
+
 def checked(model: Model, field: attrs.Attribute[Any], value: Any) -> Any:
     """For ``on_setattr``: refuse what is not of the field's kind.
 
@@ -220,8 +223,15 @@ def _told_once() -> Iterator[list[str]]:
 
 
 def _identified(raw: Any, cls: type[T], unread: list[str]) -> T:
-    if _is_model(cls) and not isinstance(raw, dict):
+    if not isinstance(raw, dict) and _is_model(cls):
         raise BadAnswer(f"{reprlib.repr(raw)} is not an object.")
+    try:
+        return _STRICT.structure(raw, cls)
+    except ValueError:  # then read member by member, which costs twice as much
+        return _lenient(raw, cls, unread)
+
+
+def _lenient(raw: Any, cls: type[T], unread: list[str]) -> T:
     known = len(unread)
     try:
         read = _CONVERTER.structure(raw, cls)
@@ -446,7 +456,9 @@ def _text_or_model_reader(kind: Any, converter: cattrs.Converter) -> Read:
 
 def _member_reader(cls: type[Model], name: str, kind: Any, converter: cattrs.Converter) -> Read:
     """How one member is read: as its kind, or else kept as it came."""
-    read = converter.get_structure_hook(kind)
+    read: Read = converter.get_structure_hook(kind)
+    if converter is _STRICT:
+        return read
     blank: Callable[[], Any] | None = list if _is_list(kind) else str if kind is str else None
     if str in _members(kind):
         blank = NoneType
@@ -476,10 +488,12 @@ def _model_reader(cls: type[Model], converter: cattrs.Converter) -> Read:
             model = read(raw, cls)
         elif raw is None or raw == "":
             model = cls()
+        elif converter is _STRICT:
+            raise ValueError(f"{reprlib.repr(raw)} is not an object")
         else:
             _cannot_read(f"{cls.__name__}: {reprlib.repr(raw)} is not an object")
             model = read({cls._bare: raw}, cls) if cls._bare and not isinstance(raw, list) else cls()
-        model._source = raw
+        _set_source(model, raw)
         return model
 
     return structure
@@ -490,6 +504,7 @@ def _model_writer(cls: type[Model], converter: cattrs.Converter) -> Callable[[Mo
     fields = _kinds(cls)
     readers = {name: _member_reader(cls, name, kind, converter) for name, kind in fields.items()}
     fits = {name: _fit(kind) for name, kind in fields.items()}
+    objects = {name: converter.get_unstructure_hook(kind) for name, kind in fields.items() if _is_model(kind)}
 
     def unstructure(model: Model) -> Any:
         source = _sent(model)
@@ -500,6 +515,12 @@ def _model_writer(cls: type[Model], converter: cattrs.Converter) -> Callable[[Mo
             value, raw = getattr(model, name), source.get(name, _ABSENT)
             if value is raw:
                 continue
+            if type(value) is kind and name in objects:  # most of what is left, and nothing to compare
+                new = objects[name](value)
+                if new or raw is _ABSENT:
+                    if new not in _EMPTY:
+                        written[name] = new
+                    continue
             if not fits[name](value):
                 _check(model, name, kind, value, raw)
             if name in source:
@@ -547,8 +568,7 @@ def _cleared(raw: Any, kind: Any) -> Any:
     return "" if raw is not None and {str, int} & {kind, *_members(kind)} else None
 
 
-def _make_converter() -> cattrs.Converter:
-    converter = cattrs.Converter(detailed_validation=False)
+def _equip(converter: cattrs.Converter) -> None:
     converter.register_structure_hook(str, _text)
     converter.register_structure_hook(bool, _boolean)
     converter.register_structure_hook(int, _integer)
@@ -561,7 +581,10 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook_factory(_is_leaf_or_none, _leaf_reader)
     converter.register_structure_hook_factory(_is_text_or_model, _text_or_model_reader)
     converter.register_unstructure_hook_factory(_is_model, _model_writer)
-    return converter
 
 
-_CONVERTER: Final = _make_converter()  # no state: what it keeps is code made from classes
+# No state: what they keep is code made from classes. The strict one fails where anything cannot be read as its kind.
+_STRICT: Final = cattrs.Converter(detailed_validation=False)
+_CONVERTER: Final = cattrs.Converter(detailed_validation=False)
+for _each in (_STRICT, _CONVERTER):
+    _equip(_each)
