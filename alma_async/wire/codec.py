@@ -166,7 +166,7 @@ class Model:
         return f"{type(self).__name__}({', '.join(known)})"
 
 
-_set_source: Final = Model._source.__set__  # type: ignore[attr-defined]  # the slot's own, without ``on_setattr``
+_set_source: Final = Model._source.__set__  # type: ignore[misc]  # the slot's own, without ``on_setattr``
 
 
 def checked(model: Model, field: attrs.Attribute[Any], value: Any) -> Any:
