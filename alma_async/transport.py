@@ -27,6 +27,7 @@ from alma_async.clock import Clock, Limit
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.settings import SSL, Secret
 from alma_async.wire.messages import Authorise, Gate, Request, Response, SendFailure
+from alma_async.wording import duration
 
 __all__ = ["Transport"]
 
@@ -390,7 +391,7 @@ def _failure(attempt: _Attempt, error: BaseException) -> SendFailure:
         return SendFailure(sent=sent, reason="connect", detail=detail)
     if isinstance(error, TimeoutError):
         what = "No answer" if sent else "No connection"
-        return SendFailure(sent=sent, reason="timeout", detail=f"{what} within {attempt.timeout:g} s.")
+        return SendFailure(sent=sent, reason="timeout", detail=f"{what} within {duration(attempt.timeout)}.")
     if isinstance(error, aiohttp.ClientConnectorError):
         whose = "proxy " if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
         detail = f"The connection to {whose}{error.host}:{error.port} was refused or failed ({why or name})."

@@ -52,6 +52,7 @@ from alma_async.settings import (
     state_dir,
 )
 from alma_async.telemetry.events import Hook, fan_out
+from alma_async.telemetry.log import log_event, log_from
 from alma_async.transport import Transport
 from alma_async.version import __version__
 from alma_async.wire.codec import dumps
@@ -180,7 +181,7 @@ class AlmaClient:
         scope = _scope(self._origin, key, institution)
         if budget is None:
             budget = machine_budget(scope, directory=state_dir())
-        governor = Governor(limits, budget=budget, clock=clock, emit=fan_out(hooks))
+        governor = Governor(limits, budget=budget, clock=clock, emit=fan_out((log_event, *hooks)))
         self._session = Session(dialect, self._transport, governor, clock=clock, timeouts=timeouts)
         per_attempt = None if timeout is None or isinstance(timeout, Timeouts) else float(timeout)
         options = Options(retry=retry or RetryPolicy(), language=language, timeout=per_attempt)
@@ -215,10 +216,12 @@ class AlmaClient:
     @secretive
     def from_env(cls, **overrides: Unpack[ClientOptions]) -> Self:
         """A client set up by the environment (``ALMA_API_KEY``, ``ALMA_REGION`` or ``ALMA_BASE_URL`` …); an argument
-        given here wins.
+        given here wins. ``ALMA_LOG`` sets the level of the logger ``alma_async``, which goes to stderr where the program has set up
+        no handler.
 
         :raises ConfigurationError: where a variable is missing or wrong; it names the variable.
         """
+        log_from(os.environ.get("ALMA_LOG"))
         return cls(**from_environment(os.environ, overrides))
 
     @property

@@ -26,6 +26,7 @@ from alma_async.pager import Pager
 from alma_async.session import Options, Session
 from alma_async.settings import Priority
 from alma_async.wire.messages import Request
+from alma_async.wording import duration
 
 __all__ = ["JobRun", "Jobs", "SharedRuns"]
 
@@ -252,7 +253,7 @@ class Jobs(Resource):
             ending.instance = await self._watch(job_id, instance_id)
         if ending.instance is None:
             raise DeadlineExceeded(
-                f"Run {instance_id} of job {job_id} has not ended within {timeout:g} s; it goes on."
+                f"Run {instance_id} of job {job_id} has not ended within {duration(timeout or 0.0)}; it goes on."
             )
         return ending.instance
 

@@ -31,6 +31,7 @@ from alma_async.settings import Priority
 from alma_async.wire.codec import structure
 from alma_async.wire.messages import Request
 from alma_async.wire.reading import server_time
+from alma_async.wording import counted, duration
 
 __all__ = ["Sets"]
 
@@ -237,8 +238,8 @@ class Sets(Members):
             if (run := seen[0].run) is not None and await looker._ended(set_id, *run):
                 return await looker.get(set_id)
             return await looker._full(seen, expected)
-        told = f"{_members(seen[-1])} members" if seen else "not answered"
-        raise DeadlineExceeded(f"Set {set_id} had {told} after {timeout:g} s.")
+        told = counted(_members(seen[-1]), "member") if seen else "not answered"
+        raise DeadlineExceeded(f"Set {set_id} had {told} after {duration(timeout or 0.0)}.")
 
     async def _ended(self, set_id: str, job_id: str, instance_id: str) -> bool:
         """Wait for the end of the run that fills a set; False where Alma does not know the run."""

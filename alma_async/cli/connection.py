@@ -98,9 +98,7 @@ class Connection:
         :raises ConfigurationError: where something is missing or wrong.
         """
         from alma_async.alma.client import AlmaClient
-        from alma_async.telemetry.log import hooks
 
-        overrides.setdefault("hooks", hooks())
         return AlmaClient(**from_environment(self.environment(os.environ), overrides))
 
 

@@ -40,6 +40,7 @@ from alma_async.load.progress import Report
 from alma_async.load.readers import RowSource, read_rows
 from alma_async.load.rows import BadRow, Fingerprint, Row
 from alma_async.settings import Limits
+from alma_async.wording import counted
 
 __all__ = ["demo"]
 
@@ -169,7 +170,9 @@ async def _work(alma: AlmaClient, portfolios: list[str]) -> Worked:
         show(f"run {number} has started ({started.instance_id})")
         ended = await started.wait()
         counters.append(ended.counters)
-        show(f"run {number} ended: {ended.status.value}, {ended.counters.get(PROCESSED, 0):,} records")
+        show(
+            f"run {number} ended: {ended.status.value}, {counted(ended.counters.get(PROCESSED, 0), 'record')}"
+        )
 
     try:
         async with anyio.create_task_group() as group:
@@ -187,4 +190,4 @@ def _agree(differences: list[str]) -> bool:
 
 
 def _calls(world: simulator.World) -> str:
-    return f"{len(world.tally.received):,} calls"
+    return counted(len(world.tally.received), "call")

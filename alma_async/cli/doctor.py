@@ -22,6 +22,7 @@ from alma_async.cli.journals import directory
 from alma_async.errors import AlmaError, Unauthorized
 from alma_async.settings import Priority, state_dir
 from alma_async.wire.reading import server_time
+from alma_async.wording import counted, duration
 
 __all__ = ["doctor"]
 
@@ -138,7 +139,7 @@ class Check:
             return
         off = max(self._least, -self._most, 0.0)
         told = (
-            f"{off:,.0f} s {'ahead of' if self._least > 0 else 'behind'} Alma's"
+            f"{duration(round(off))} {'ahead of' if self._least > 0 else 'behind'} Alma's"
             if off >= 1
             else "agrees with Alma's"
         )
@@ -153,7 +154,7 @@ class Check:
         if seen.remaining is not None:
             self.tell(
                 "quota",
-                f"{seen.remaining:,} calls remain today, of which bulk work leaves {seen.reserve:,.0f} to others",
+                f"{counted(seen.remaining, 'call')} left today, of which bulk work leaves {seen.reserve:,.0f} to others",
             )
 
 

@@ -20,6 +20,7 @@ from alma_async.guard import GuardView, JobView
 from alma_async.guard.attempt import utc
 from alma_async.guard.book import EVERY_JOB, Run, Why
 from alma_async.guard.lifecycle import UNRESOLVED
+from alma_async.wording import duration
 
 __all__ = ["as_json", "lines", "show_guard"]
 
@@ -76,7 +77,7 @@ def lines(view: GuardView) -> Iterator[str]:
         if block.job_id == EVERY_JOB:
             yield f"No job starts before {_clock(block.until)} UTC: {_BECAUSE[block.why]} (--lift ALL lifts it)"
     if view.jobs:
-        yield f"Starts within {limits.window / 60:.0f} minutes, {limits.starts} of each job at most:"
+        yield f"Starts within {duration(limits.window)}, {limits.starts} of each job at most:"
     for job in view.jobs:
         starts = f" ({', '.join(map(_clock, job.starts))})" if job.starts else ""
         waiting = f"; {job.waiting} waiting" if job.waiting else ""

@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Literal, Self
 
 import anyio
 import attrs
@@ -36,6 +36,7 @@ from alma_async.load.register import ServiceInUse, UnfinishedLoad, unfinished
 from alma_async.load.report import check_path, write_report
 from alma_async.load.rows import InputError
 from alma_async.load.undo import UndoRows
+from alma_async.wording import counted, duration
 
 __all__ = ["load", "resume", "undo"]
 
@@ -167,7 +168,7 @@ def _load(given: Input, journal: Path | None, manner: Manner, connection: Connec
         _name_unfinished((alma.origin, given.collection, given.service), path)
     seen: list[Progress] = []
     try:
-        with _Warnings(rows) as warnings:
+        with _Warnings(rows, manner.warnings) as warnings:
             run = partial(_run, alma, given, rows, path, manner=manner, seen=seen, warnings=warnings)
             ended = anyio.run(run)
     except AlmaError as error:
@@ -191,7 +192,7 @@ def _name_unfinished(service: tuple[str, str, str], own: Path) -> None:
         if path != own.absolute() and standing.pending:
             say(
                 f"A load of the same service is not finished: {standing.file or path.name}, {standing.pending:,} of "
-                f"{standing.rows:,} rows pending. Resume it with: {journals.resuming(path)}"
+                f"{counted(standing.rows, 'row')} pending. Resume it with: {journals.resuming(path)}"
             )
 
 
@@ -208,17 +209,18 @@ def _note_way_on(error: AlmaError, path: Path, *, begun: bool) -> None:
 class _Warnings:
     """What is to be known about the file, each said once: as soon as it is known, and at the latest when the load ends."""
 
-    def __init__(self, rows: RowSource | UndoRows) -> None:
-        """Of these rows."""
-        self._rows, self._said = rows, 0
+    def __init__(self, rows: RowSource | UndoRows, most: int) -> None:
+        """Of these rows, so many."""
+        self._rows, self._most, self._said = rows, most, 0
 
     def say(self) -> None:
         """Say what is new; of what reading the rows has shown, the first."""
         known = self._rows.warnings
-        for warning in known[self._said : _MOST_WARNINGS]:
+        for warning in known[self._said : self._most]:
             say(f"warning: {warning}")
-        if self._said < len(known) > _MOST_WARNINGS:
-            say(f"... and {len(known) - max(self._said, _MOST_WARNINGS):,} more warnings")
+        if self._said < len(known) > self._most:
+            more = counted(len(known) - max(self._said, self._most), "more warning")
+            say(f"... and {more}: --warnings {len(known)} shows all, --report keeps them with their rows")
         self._said = len(known)
 
     def __enter__(self) -> Self:
@@ -227,9 +229,6 @@ class _Warnings:
 
     def __exit__(self, *_: object) -> None:
         self.say()
-
-
-_MOST_WARNINGS: Final = 50
 
 
 async def _run(
@@ -246,7 +245,7 @@ async def _run(
     load = given.load(alma, path, manner)
 
     def stop() -> None:
-        say(f"Stopping: rows under way may end, for up to {GRACE:.0f} s. Once more stops at once.")
+        say(f"Stopping: rows under way may end, for up to {duration(GRACE)}. Once more stops at once.")
         load.stop()
 
     def told(progress: Progress) -> None:
@@ -275,7 +274,9 @@ def _end(ended: Ended[Report | Plan], seen: list[Progress], given: Input, path: 
         with Journal(path) as journal:
             unknown = sum(n for (state, _), n in journal.counts().items() if state is State.UNKNOWN)
         if unknown:
-            say(f"The outcome of {unknown:,} rows is unknown; they are read back after the quarantine.")
+            say(
+                f"Of unknown outcome: {counted(unknown, 'row')}, read back after the quarantine (--quarantine)."
+            )
         say(f"Go on with: {journals.resuming(path)}")
         code = ended.interrupted if ended.signal is not None else code
     elif isinstance(result, Plan) and written:
@@ -288,14 +289,15 @@ def _tell(result: Report | Plan, given: Input, path: Path, manner: Manner) -> bo
     with Journal(path) as journal:
         for line in refusals(journal, most=20):
             say(line)
+        lines = int(journal.meta().get("lines") or 0)
     if isinstance(result, Plan):
-        show_plan(result, rows=manner.show, json=manner.json)
+        show_plan(result, rows=manner.show, lines=lines, until_done=manner.until_done, json=manner.json)
     elif given.dry:
-        show_part(result, json=manner.json)
+        show_part(result, lines=lines, json=manner.json)
     elif manner.json:
         json_line(result.summary())
     else:
-        for line in closing(result):
+        for line in closing(result, lines=lines):
             show(line)
     return manner.report is None or _wrote(path, manner.report)
 

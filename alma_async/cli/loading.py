@@ -94,6 +94,9 @@ class Manner:
         int,
         Parameter(validator=Number(gte=0), help="so many rows of a dry run are printed with their changes"),
     ] = 20
+    warnings: Annotated[
+        int, Parameter(validator=Number(gte=0), help="so many warnings about the file are printed")
+    ] = 50
     json: Annotated[
         bool,
         Parameter(negative="", help="print the summary as one JSON object; of a dry run, each row before it"),

@@ -8,11 +8,12 @@ from io import StringIO
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from alma_async.cli.console import counted, json_line, say, show
-from alma_async.cli.summary import stopped_line
+from alma_async.cli.console import json_line, say, show
+from alma_async.cli.summary import rows_on_lines, stopped_line
 from alma_async.load.entries import Entry, State
 from alma_async.load.report import record
 from alma_async.plain import plain
+from alma_async.wording import counted, duration
 
 if TYPE_CHECKING:
     from alma_async.load.planned import Plan
@@ -43,32 +44,32 @@ def show_request(request: Request, *, json: bool) -> None:
     say("Nothing was sent.")
 
 
-def show_plan(plan: Plan, *, rows: int, json: bool) -> None:
-    """All of it, on stdout."""
+def show_plan(plan: Plan, *, rows: int, lines: int, until_done: bool, json: bool) -> None:
+    """All of it, on stdout: the first ``rows`` of those that stand on so many ``lines`` of the file."""
     if json:
         for entry in plan:
             json_line(record(entry, planned=True))
         json_line({**plan.report.summary(), "dry_run": True, "price": plan.price.summary()})
         return
     _show_rows(islice((entry for entry in plan if _says(entry)), rows))
-    show(_counts(plan.report))
-    for line in price_lines(plan.price):
+    show(_counts(plan.report, lines))
+    for line in price_lines(plan.price, until_done=until_done):
         show(line)
     if plan.report.pending and plan.report.stopped:
         show(stopped_line(plan.report.stopped))
 
 
-def show_part(report: Report, *, json: bool) -> None:
+def show_part(report: Report, *, lines: int, json: bool) -> None:
     """What is known of a dry run that came to no end: the counts, since a part has no price."""
     if json:
         json_line({**report.summary(), "dry_run": True})
         return
-    show(_counts(report))
+    show(_counts(report, lines))
     if report.stopped:
         show(stopped_line(report.stopped))
 
 
-def _counts(report: Report) -> str:
+def _counts(report: Report, lines: int) -> str:
     counts = {
         "to be created": report.created,
         "to be updated": report.updated,
@@ -80,7 +81,7 @@ def _counts(report: Report) -> str:
         "not looked at yet": report.pending,
     }
     told = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-    return f"{counted(report.rows, 'row')}: {told or 'none'}. Nothing was changed."
+    return f"{rows_on_lines(report.rows, lines)}: {told or 'none'}. Nothing was changed."
 
 
 def _says(entry: Entry) -> bool:
@@ -117,19 +118,13 @@ def _short(text: str) -> str:
     return "-" if not text else text if len(text) <= 60 else f"{text[:59]}…"
 
 
-def _time(seconds: float) -> str:
-    if seconds >= 90:
-        return f"{seconds / 60:,.0f} minutes"
-    return counted(round(seconds), "second") if seconds >= 1 else "less than a second"
-
-
-def price_lines(price: Price) -> list[str]:
-    """What it costs, and whether the day has room for it."""
+def price_lines(price: Price, *, until_done: bool = False) -> list[str]:
+    """What it costs, and whether the day has room for it; ``until_done``: whether it would wait for the next."""
     writes = {"POST": price.writes.posts, "PUT": price.writes.puts, "DELETE": price.writes.deletes}
     told = ", ".join(
         [f"{price.reads:,} GET", *(f"{count:,} {name}" for name, count in writes.items() if count)]
     )
-    pace = f"{_time(price.seconds)} at {price.quote.per_second:.1f} a second"
+    pace = f"{duration(price.seconds)} at {price.quote.per_second:.1f} a second"
     if price.calls > price.quote.brisk:
         pace += f", from call {price.quote.brisk + 1:,.0f} on spread over the rest of the day (not so with ALMA_PACING=greedy)"
     calls = counted(price.calls, "call")
@@ -148,5 +143,12 @@ def price_lines(price: Price) -> list[str]:
             f"{price.quote.reserve:,.0f}."
         )
     if not price.before_reset:
-        lines.append("It goes on beyond midnight UTC, when the day's calls begin anew.")
+        lines.append(_BEYOND[until_done])
     return lines
+
+
+_BEYOND: Final = {
+    True: "It goes on beyond midnight UTC, when the day's calls begin anew.",
+    False: "Today's calls do not suffice: the load stops at the reserve, and goes on when it is resumed after midnight UTC "
+    "(with --until-done it waits and goes on by itself).",
+}

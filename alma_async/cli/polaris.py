@@ -22,6 +22,7 @@ from alma_async.polaris.environment import from_environment
 from alma_async.polaris.record_sets import MOST
 from alma_async.wire.codec import loads
 from alma_async.wire.messages import Request
+from alma_async.wording import counted
 
 __all__ = ["create_record_set", "get_record_set", "list_records", "show_status"]
 
@@ -197,7 +198,7 @@ def _planned(request: Request, *, json: bool) -> int:
     if json:
         json_line({"method": request.method, "path": request.path, "body": body})
     else:
-        show(f"Would send {request.method} {request.path} with {len(body['Records']):,} records.")
+        show(f"Would send {request.method} {request.path} with {counted(len(body['Records']), 'record')}.")
     return 0
 
 
@@ -206,7 +207,9 @@ def _made(change: RecordSetChange, *, json: bool) -> int:
         told = attrs.asdict(change, filter=lambda field, _: field.name != "raw")
         json_line(told)
     else:
-        show(f"Record set {change.record_set_id}: {change.added:,} of {change.sent:,} records added.")
+        show(
+            f"Record set {change.record_set_id}: {change.added:,} of {counted(change.sent, 'record')} added."
+        )
         _beside(change)
     return 1 if change.warnings or change.added < change.sent else 0
 
@@ -215,6 +218,6 @@ def _beside(change: RecordSetChange) -> None:
     if change.duplicates:
         named = ", ".join(map(str, change.duplicates[:_NAMED]))
         more = " ..." if len(change.duplicates) > _NAMED else ""
-        say(f"{len(change.duplicates):,} ids came more than once and were sent once: {named}{more}")
+        say(f"{counted(len(change.duplicates), 'id')} came more than once, sent once: {named}{more}")
     for warning in change.warnings:
         say(f"Polaris warns: {warning}")

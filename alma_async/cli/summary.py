@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from alma_async.cli.console import counted
 from alma_async.load.entries import Entry, State
 from alma_async.load.journal import Journal
 from alma_async.load.progress import Report
+from alma_async.wording import counted, duration
 
-__all__ = ["closing", "refusals", "stopped_line"]
+__all__ = ["closing", "refusals", "rows_on_lines", "stopped_line"]
 
 _TOLD: Final = {State.REJECTED: "rejected", State.REVIEW: "for review"}
 
 
-def closing(report: Report) -> list[str]:
-    """What a load did, in two or three lines."""
+def rows_on_lines(rows: int, lines: int) -> str:
+    """How many rows there are, and on how many lines of the file where several lines are one row."""
+    return f"{counted(rows, 'row')} on {counted(lines, 'line')}" if lines > rows else counted(rows, "row")
+
+
+def closing(report: Report, *, lines: int = 0) -> list[str]:
+    """What a load did, in two or three lines. ``lines``: how many of the file it stands on."""
     rows = {
         "created": report.created,
         "updated": report.updated,
@@ -29,10 +34,10 @@ def closing(report: Report) -> list[str]:
     }
     told = ", ".join(f"{count:,} {name}" for name, count in rows.items() if count)
     pace = f" ({report.calls / report.seconds:.1f} a second)" if report.seconds else ""
-    left = "" if report.remaining is None else f"; {report.remaining:,} calls remain today"
+    left = "" if report.remaining is None else f"; {counted(report.remaining, 'call')} left today"
     found = [
-        f"{counted(report.rows, 'row')}: {told or 'none'}.",
-        f"{counted(report.calls, 'call')} in {report.seconds:.1f} s{pace}, {report.throttled:,} throttled{left}.",
+        f"{rows_on_lines(report.rows, lines)}: {told or 'none'}.",
+        f"{counted(report.calls, 'call')} in {duration(report.seconds)}{pace}, {report.throttled:,} throttled{left}.",
     ]
     if report.rows and report.exit_code != 3 and not report.calls:
         found.append("Nothing was left to do: the load had ended before.")
@@ -71,4 +76,7 @@ def _sentence(entry: Entry) -> str:
         for name, value in (("code", entry.code), ("tracking id", entry.tracking_id))
         if value
     ]
-    return f"line {entry.line}: {_TOLD[entry.state]}: {why}" + (f" ({', '.join(facts)})" if facts else "")
+    title = f' "{entry.source.title}"' if entry.source and entry.source.title else ""
+    return f"line {entry.line}{title}: {_TOLD[entry.state]}: {why}" + (
+        f" ({', '.join(facts)})" if facts else ""
+    )

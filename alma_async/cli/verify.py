@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from alma_async.cli import journals
 from alma_async.cli.attending import Ended, attend
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
-from alma_async.cli.console import counted, json_line, say, show
+from alma_async.cli.console import json_line, say, show
 from alma_async.cli.loading import AS_USUAL, Input, Manner, Patience, UntilDone
 from alma_async.cli.summary import stopped_line
 from alma_async.cli.view import View
@@ -22,6 +22,7 @@ from alma_async.load.audit import Audit, Finding, Mark
 from alma_async.load.loader import PATIENCE
 from alma_async.load.patience import PASSING
 from alma_async.load.rows import InputError
+from alma_async.wording import counted
 
 __all__ = ["verify"]
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Self
 from alma_async.cli.console import say
 from alma_async.load.progress import Progress
 from alma_async.plain import plain
+from alma_async.wording import counted, duration
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -54,6 +55,15 @@ def lines(now: Progress) -> list[str]:
     if now.waiting:
         told.append(f"held back, {clock_time(now.waited)} so far: {now.waiting}")
     return [plain(line) for line in told]
+
+
+def _still(now: Progress) -> str:
+    """Why no row ends though nothing holds the load back."""
+    if now.reading:
+        return f"the file is being read ({counted(now.rows, 'row')} so far)"
+    if now.rate:
+        return f"the rows under way need further calls ({now.rate:.1f} a second)"
+    return "Alma has not answered the calls under way; each is given up when its time is over"
 
 
 class View:
@@ -100,7 +110,7 @@ class View:
         self._still = self._still + 1 if now.done == self._done else 0
         self._done = now.done
         if self._still == _STILL:
-            say(f"Nothing was done for a minute{f', because {now.waiting}' if now.waiting else ''}")
+            say(f"Nothing was done for {duration(_STILL)}, because {now.waiting or _still(now)}")
 
     def _drawn(self, now: Progress) -> RenderableType:
         from rich.console import Group

@@ -18,6 +18,7 @@ from typing import Final
 import attrs
 
 from alma_async.settings import RetryPolicy
+from alma_async.wording import duration
 
 __all__ = ["GiveUp", "Reason", "RetryBudget", "Wait", "decide"]
 
@@ -97,7 +98,7 @@ def decide(
         wait = ceiling * (0.5 + jitter / 2)
     if retry_after is not None:
         if retry_after > _LONGEST_ASKED:
-            return GiveUp(f"the server asks to wait {retry_after:.0f} s")
+            return GiveUp(f"the server asks to wait {duration(retry_after)}")
         wait = max(wait, retry_after)
     if remaining is not None and wait >= remaining:
         return GiveUp("the deadline comes first", by_deadline=True)

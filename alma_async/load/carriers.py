@@ -17,6 +17,7 @@ from alma_async.load.match import Carrier
 from alma_async.load.order import Order
 from alma_async.load.patience import Patience
 from alma_async.load.writer import Writer
+from alma_async.wording import counted
 
 __all__ = ["read_carriers"]
 
@@ -32,7 +33,7 @@ async def read_carriers(
 
     async def work() -> None:
         while unread:
-            tell(f"{len(unread):,} portfolios are yet to be read for their ISSN and ISBN")
+            tell(f"ISSN and ISBN of {counted(len(unread), 'portfolio')} are yet to be read")
             carrier, identifiers = await patience.persist(partial(_read, order, unread.pop()))
             await writer.do(partial(writer.journal.add_carrier, carrier, identifiers))
 

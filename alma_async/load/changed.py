@@ -18,7 +18,7 @@ def resumed(old: Entry, new: Entry) -> Entry:
     """The entry of a row that is in the changed file too, as ``new``: it goes on where it stood, or begins again where it had
     ended and now asks for something else.
     """
-    here = attrs.evolve(old, n=new.n, line=new.line, payload=new.payload)
+    here = attrs.evolve(old, n=new.n, line=new.line, payload=new.payload, source=new.source)
     if old.state not in _OVER or old.payload == new.payload or old.step is Step.DELETE:
         return here
     if old.action == "unchanged":  # nothing was done, hence nothing was kept

@@ -7,7 +7,7 @@ from typing import Final, Literal, TypeAlias
 
 import attrs
 
-__all__ = ["OPEN", "Action", "Difference", "Entry", "Former", "Moment", "State", "Step", "begun"]
+__all__ = ["OPEN", "Action", "Difference", "Entry", "Former", "Moment", "Source", "State", "Step", "begun"]
 
 Action: TypeAlias = Literal["upsert", "create", "update", "delete", "activate", "deactivate", "undo"]
 
@@ -58,6 +58,16 @@ class Difference:
     new: str
 
 
+@attrs.frozen
+class Source:
+    """What a person knows a row by: its lines in the file, its title, its identifiers, and what reading it has shown."""
+
+    lines: tuple[int, ...] = ()
+    title: str | None = None
+    identifiers: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
 @attrs.frozen(kw_only=True)
 class Former:
     """What a portfolio was before another load touched it, and how that load left it.
@@ -74,7 +84,7 @@ class Former:
 @attrs.frozen(kw_only=True)
 class Entry:
     """One row as the journal knows it. ``n`` counts rows of the file, bad ones included, from 1. ``left`` is ``former.digest`` of
-    what the row made of its object.
+    what the row made of its object. ``source`` is None where the file has no more to say than the line.
     """
 
     n: int
@@ -93,6 +103,7 @@ class Entry:
     tracking_id: str | None = None
     differences: tuple[Difference, ...] = ()
     left: bytes | None = None
+    source: Source | None = None
 
     @property
     def is_begun(self) -> bool:

@@ -22,7 +22,8 @@ One process owns the journal at a time: by a lock beside it, which the kernel le
 signature in each commit, should the lock have failed. A disk may give back other than was written, and people copy files
 back: each record carries a digest, the records of each table are counted, and the number of the last commit stands beside
 the journal (``ownership``). What was not kept whole is refused, for a row that is taken for open though it was sent is sent
-again. The journal holds ids and hashes, the former state of what was changed, what was sent only if asked to, and no key.
+again. The journal holds ids and hashes, titles and warnings for the report, the former
+state of what was changed, what was sent only if asked to, and no key.
 """
 
 from __future__ import annotations

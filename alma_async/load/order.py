@@ -20,7 +20,7 @@ READING: Final = (
     "3"  # to be raised whenever the same bytes of a file come to mean another row, key or payload
 )
 RESERVED: Final = frozenset(
-    {"format", "planned", "seen", "after", "rows", "calls"}
+    {"format", "planned", "seen", "after", "rows", "lines", "warnings", "calls"}
 )  # what a journal writes down of itself
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from alma_async.load.price import Quote
 from alma_async.settings import Priority
+from alma_async.wording import duration
 
 if TYPE_CHECKING:
     from alma_async.alma.client import AlmaClient
@@ -31,7 +32,7 @@ def hold(quota: QuotaSnapshot, wall: float) -> str | None:
     if upcoming is not None and upcoming.timestamp() - wall > _SLOW:
         return f"{quota.why or _SPREAD}; the next call goes at {_when(upcoming)}"
     if quota.per_second < 1 / _SLOW:
-        return f"the pace is down to one call in {1 / quota.per_second:.0f} s"
+        return f"the pace is down to one call in {duration(1 / quota.per_second)}"
     return None
 
 

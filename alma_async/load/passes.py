@@ -33,6 +33,7 @@ from alma_async.load.steps import Steps, Way
 from alma_async.load.takeup import TakeUp
 from alma_async.load.writer import Writer
 from alma_async.wire.outcome import Outcome
+from alma_async.wording import counted, duration
 
 __all__ = ["Run"]
 
@@ -121,7 +122,7 @@ class Run:
     def _reading(self, count: int) -> bool:
         """So many rows of the file were read; whether to read on."""
         self.meter.begin({(State.PENDING, None): count})
-        self._waits(f"the file is being read ({count:,} rows so far)")
+        self._waits(f"the file is being read ({counted(count, 'row')} so far)")
         return not self.stopping
 
     async def passes(self) -> None:
@@ -248,7 +249,7 @@ class Run:
         clock = self.order.alma.clock
         until = clock.now() + seconds
         while not self.stopping and (left := until - clock.now()) > 0:
-            self._waits(f"an unknown outcome rests for {left:.0f} s more before it is read back")
+            self._waits(f"an unknown outcome rests for {duration(round(left))} more before it is read back")
             await self.order.alma.sleep(min(left, 1.0))
         self._waits(None)
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import attrs
 
 from alma_async.errors import AlmaError
-from alma_async.load.entries import Difference, Entry, Moment, State, Step
+from alma_async.load.entries import Difference, Entry, Moment, Source, State, Step
 from alma_async.wire.codec import LARGEST, dumps, loads
 
 __all__ = [
@@ -33,7 +33,7 @@ __all__ = [
     "verified",
 ]
 
-FORMAT: Final = "5"
+FORMAT: Final = "6"
 
 # Table → its first column, which is its key, and its other columns; a checksum follows in each.
 TABLES: Final[dict[str, tuple[str, ...]]] = {
@@ -41,7 +41,8 @@ TABLES: Final[dict[str, tuple[str, ...]]] = {
     "entry": (
         *("n INTEGER PRIMARY KEY", "line INTEGER NOT NULL", "state TEXT NOT NULL", "step TEXT NOT NULL", "mms_id TEXT"),
         *("key BLOB", "payload BLOB", "portfolio_id TEXT", "action TEXT", "attempts INTEGER NOT NULL", "code TEXT"),
-        *("message TEXT", "tracking_id TEXT", "differences BLOB", "left BLOB", "wall REAL", "mono REAL", "boot TEXT"),
+        *("message TEXT", "tracking_id TEXT", "differences BLOB", "left BLOB", "source BLOB"),
+        *("wall REAL", "mono REAL", "boot TEXT"),
     ),
     "former": ("n INTEGER PRIMARY KEY", "body BLOB NOT NULL"),
     "sent": ("n INTEGER PRIMARY KEY", "body BLOB NOT NULL"),
@@ -146,9 +147,20 @@ def verified(what: str, record: tuple[Any, ...]) -> tuple[Any, ...]:
 def values_of(entry: Entry) -> tuple[Any, ...]:
     """An entry as columns: enums by value, differences as packed JSON, a moment as its three parts."""
     differences = packed(dumps([attrs.astuple(d) for d in entry.differences])) if entry.differences else None
-    n, line, state, step, *others, _, left = _PLAIN(entry)
+    n, line, state, step, *others, _, left, source = _PLAIN(entry)
+    said = dumps(attrs.astuple(source)) if source else None
     moment = entry.since and (entry.since.wall, entry.since.mono, entry.since.boot)
-    return (n, line, state.value, step.value, *others, differences, left, *(moment or (None, None, None)))
+    return (
+        n,
+        line,
+        state.value,
+        step.value,
+        *others,
+        differences,
+        left,
+        said,
+        *(moment or (None, None, None)),
+    )
 
 
 def entry_of(record: tuple[Any, ...]) -> Entry:
@@ -170,7 +182,15 @@ def _entry(values: dict[str, Any]) -> Entry:
     values["since"] = None if wall is None else Moment(wall=wall, mono=mono, boot=boot)
     differences = values["differences"]
     values["differences"] = tuple(Difference(*d) for d in loads(unpacked(differences))) if differences else ()
+    values["source"] = _source(loads(values["source"])) if values["source"] else None
     return Entry(**values)
+
+
+def _source(parts: list[Any]) -> Source:
+    lines, title, identifiers, warnings = parts
+    return Source(
+        tuple(map(int, lines)), title and str(title), tuple(map(str, identifiers)), tuple(map(str, warnings))
+    )
 
 
 def next_key(key: bytes | None) -> bytes:

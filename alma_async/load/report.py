@@ -1,6 +1,8 @@
 """What became of each row, as a file: CSV and xlsx for people, JSONL for programs. Pure functions and thin writers.
 
-Decides the columns and what a cell may hold; leaves the counting to the journal. ``before`` and ``after`` are the fields that the
+Decides the columns and what a cell may hold; leaves the counting to the journal. ``lines`` are all lines of the file that a row
+stands on. What is to be known of the file as a whole comes last, each as a record of its own in the state ``warning``.
+``before`` and ``after`` are the fields that the
 row changes, with what they said and what they say then. A CSV cell is read by spreadsheets, which take a text that begins with
 ``=``, ``+``, ``-`` or ``@`` for a formula (the full-width forms too), so such a text gets an apostrophe in front, and characters
 that steer a terminal become blanks. In an xlsx each cell is declared to be text, so ids keep all their digits and nothing is a
@@ -15,14 +17,14 @@ import io
 import os
 import re
 from codecs import BOM_UTF8
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import mkstemp
 from typing import IO, Any, Final, TypeAlias
 
 from alma_async.errors import ConfigurationError
-from alma_async.load.entries import Entry, State
+from alma_async.load.entries import Entry, Source, State
 from alma_async.load.journal import Journal
 from alma_async.wire.codec import dumps, loads
 
@@ -30,6 +32,9 @@ __all__ = ["COLUMNS", "cell", "check_path", "record", "write_report"]
 
 COLUMNS: Final = (
     "line",
+    "lines",
+    "title",
+    "identifiers",
     "mms_id",
     "portfolio_id",
     "state",
@@ -38,6 +43,7 @@ COLUMNS: Final = (
     "after",
     "code",
     "message",
+    "warnings",
     "tracking_id",
 )
 
@@ -47,12 +53,18 @@ _LONGEST: Final = 32_767  # characters of an xlsx cell (documented by Microsoft)
 # Where a cell begins for whichever separator a spreadsheet is set to (our quotes hold for commas alone), and what makes a formula.
 _FORMULA: Final = re.compile("(^|[;|])(?=[\\s\"']*[=+@＝﹦⁼₌＋﹢⁺₊﬩－﹣＠﹫-])")
 
-Record: TypeAlias = Mapping[str, str | int | Mapping[str, str] | None]
+Value: TypeAlias = str | int | Mapping[str, str] | Sequence[str | int] | None
+Record: TypeAlias = Mapping[str, Value]
 
 
 def record(entry: Entry, *, planned: bool = False) -> Record:
     """The columns of one row of the load, or of a dry run, in which nothing is done but ``planned``."""
+    source = entry.source or Source()
     told = {
+        "lines": list(source.lines or [entry.line]),
+        "title": source.title,
+        "identifiers": list(source.identifiers),
+        "warnings": list(source.warnings),
         "state": "planned" if planned and entry.state is State.DONE else entry.state.value,
         "before": {difference.field: difference.old for difference in entry.differences},
         "after": {difference.field: difference.new for difference in entry.differences},
@@ -60,14 +72,16 @@ def record(entry: Entry, *, planned: bool = False) -> Record:
     return {name: told[name] if name in told else getattr(entry, name) for name in COLUMNS}
 
 
-def cell(value: str | int | Mapping[str, str] | None) -> str:
+def cell(value: Value) -> str:
     """The text of a CSV cell, which no spreadsheet takes for a formula and no terminal for a command."""
     return _FORMULA.sub(r"\1'", _text(value))
 
 
-def _text(value: str | int | Mapping[str, str] | None) -> str:
+def _text(value: Value) -> str:
     if isinstance(value, Mapping):
         value = "; ".join(f"{field}: {said}" for field, said in value.items() if said)
+    elif value is not None and not isinstance(value, (str, int)):
+        value = "; ".join(map(str, value))
     return "".join(c if c.isprintable() else " " for c in str("" if value is None else value))
 
 
@@ -131,7 +145,7 @@ def check_path(path: Path) -> None:
 
 
 def write_report(journal: Journal, path: Path) -> int:
-    """Write the report of all rows over whatever was there, for its owner's eyes only; how many rows it holds.
+    """Write the report of all rows over whatever was there, for its owner's eyes only; how many records it holds.
 
     :raises ConfigurationError: where the path is not one, or cannot be written. The old file is then as it was.
     """
@@ -151,12 +165,14 @@ def _records(journal: Journal, *, payloads: bool) -> Iterator[Record]:
             sent = journal.kept(entry.n, of="sent") if payloads else None
             yield {**record(entry, planned=planned), **({"sent": loads(sent)} if sent else {})}
         after = entries[-1].n
+    for warning in loads(journal.meta().get("warnings", "[]").encode()):
+        yield {**dict.fromkeys(COLUMNS), "state": "warning", "message": str(warning)}
 
 
 def _replace(
     path: Path, records: Iterator[Record], write: Callable[[Iterator[Record], IO[bytes]], int]
 ) -> int:
-    """Put a new file in the place of the old one, whole or not at all; how many rows it holds."""
+    """Put a new file in the place of the old one, whole or not at all; how many records it holds."""
     descriptor, beside = mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600 whatever the umask says
     try:
         with os.fdopen(descriptor, "w+b") as file:

@@ -15,13 +15,14 @@ import attrs
 
 from alma_async.load import match
 from alma_async.load.carriers import read_carriers
-from alma_async.load.entries import Entry, Moment, State
+from alma_async.load.entries import Entry, Moment, Source, State
 from alma_async.load.order import Order, Rows, compared
 from alma_async.load.patience import Patience
 from alma_async.load.plan import key_of, payload_of, refused, wanted_url
 from alma_async.load.rows import BadRow, Row
 from alma_async.load.slices import Slices
 from alma_async.load.writer import Writer
+from alma_async.wire.codec import dumps
 from alma_async.wire.paging import PAGE
 
 __all__ = ["TakeUp"]
@@ -69,13 +70,16 @@ class TakeUp:
     async def _read(self, after: int) -> bool:
         """Take up the rows of the file; whether it was read to its end."""
         entries = (self._entry(n, row) for n, row in enumerate(self.rows, after + 1))
-        slices, count = Slices(self.order.alma.clock, entries), 0
+        slices, count, lines = Slices(self.order.alma.clock, entries), 0, 0
         while self.reading(count):
             if not (part := await slices.next()):
-                await self.writer.do(partial(self.writer.journal.note, {"rows": str(count)}))
+                about = dumps(getattr(self.rows, "about_file", ())).decode()
+                facts = {"rows": str(count), "lines": str(lines), "warnings": about}
+                await self.writer.do(partial(self.writer.journal.note, facts))
                 return True
             await self.writer.do(partial(self._add, part, after))
             count += len(part)
+            lines += sum(len(entry.source.lines) if entry.source else 1 for entry in part)
         return False
 
     async def _end(self, after: int) -> None:
@@ -88,10 +92,17 @@ class TakeUp:
 
     def _entry(self, n: int, row: Row | BadRow) -> Entry:
         if isinstance(row, BadRow):
-            return Entry(n=n, line=row.line, state=State.REJECTED, message=row.reason)
+            return Entry(n=n, line=row.line, state=State.REJECTED, message=row.reason, source=_source(row))
         if wrong := refused(row, action=self.order.action, place=self.order.place):
             message = f"{wrong[0]}: {wrong[1]}"
-            return Entry(n=n, line=row.line, state=State.REJECTED, mms_id=row.mms_id, message=message)
+            return Entry(
+                n=n,
+                line=row.line,
+                state=State.REJECTED,
+                mms_id=row.mms_id,
+                message=message,
+                source=_source(row),
+            )
         key = None if row.is_nameless else key_of(row, *self.order.place)
         payload = payload_of(row)
         return Entry(
@@ -102,6 +113,7 @@ class TakeUp:
             portfolio_id=row.portfolio_id,
             key=key,
             payload=payload,
+            source=_source(row),
         )
 
     async def see_service(self) -> None:
@@ -167,6 +179,13 @@ class TakeUp:
             return attrs.evolve(entry, state=State.REJECTED, message=_NO_CARRIER.format(told))
         ids = ", ".join(found.portfolio_ids[:5])
         return attrs.evolve(entry, state=State.REVIEW, message=_SEVERAL.format(told, ids))
+
+
+def _source(row: Row | BadRow) -> Source | None:
+    """What the report says of it beside its line; None where that is nothing."""
+    if len(row.lines) < 2 and not (row.title or row.identifiers or row.warnings):
+        return None
+    return Source(row.lines, row.title, row.identifiers, row.warnings)
 
 
 _NO_CARRIER: Final = (

@@ -14,11 +14,11 @@ import os
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
-from alma_async.load.entries import OPEN, Entry, Former, State, Step
+from alma_async.load.entries import OPEN, Entry, Former, Source, State, Step
 from alma_async.load.fields import url_of
 from alma_async.load.former import anew
 from alma_async.load.journal import Journal
@@ -99,7 +99,7 @@ def _row(entry: Entry, body: bytes | None, place: tuple[str, str]) -> Row | BadR
         return None
     row = Row(
         line=entry.line,
-        lines=(entry.line,),
+        **_known_by(entry),
         mms_id=entry.mms_id,
         portfolio_id=entry.portfolio_id,
         collection_id=place[0],
@@ -117,7 +117,13 @@ def _row(entry: Entry, body: bytes | None, place: tuple[str, str]) -> Row | BadR
 
 
 def _unknown(entry: Entry, reason: str) -> BadRow:
-    return BadRow(line=entry.line, lines=(entry.line,), problems=(Problem(entry.line, "", reason),))
+    return BadRow(line=entry.line, **_known_by(entry), problems=(Problem(entry.line, "", reason),))
+
+
+def _known_by(entry: Entry) -> dict[str, Any]:
+    """What a person knows the row by; what was doubtful in it is of the load, not of its undo."""
+    source = entry.source or Source(lines=(entry.line,))
+    return {"lines": source.lines, "title": source.title, "identifiers": source.identifiers}
 
 
 def _anew(row: Row, former: Former) -> Row:

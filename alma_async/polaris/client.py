@@ -43,6 +43,7 @@ from alma_async.settings import (
     state_dir,
 )
 from alma_async.telemetry.events import Hook, fan_out
+from alma_async.telemetry.log import log_event, log_from
 from alma_async.transport import Transport
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ class PolarisClient:
         )
         if budget is None:
             budget = machine_budget(f"{self._origin}#polaris", directory=state_dir())
-        self._governor = Governor(limits, budget=budget, clock=clock, emit=fan_out(hooks))
+        self._governor = Governor(limits, budget=budget, clock=clock, emit=fan_out((log_event, *hooks)))
         options = Options(retry=retry or RetryPolicy())
         session_of = partial(
             Session, dialect, self._transport, self._governor, clock=clock, timeouts=timeouts
@@ -197,10 +198,12 @@ class PolarisClient:
     @secretive
     def from_env(cls, **overrides: Unpack[ClientOptions]) -> Self:
         """A client set up by the environment (``POLARIS_BASE_URL``, ``POLARIS_ORGANIZATION_ID``, ``POLARIS_WORKSTATION_ID``,
-        ``POLARIS_DOMAIN``, ``POLARIS_USER``, ``POLARIS_PASSWORD_FILE`` …); an argument given here wins.
+        ``POLARIS_DOMAIN``, ``POLARIS_USER``, ``POLARIS_PASSWORD_FILE`` …); an argument given here wins. ``ALMA_LOG``
+        sets the level of the logger ``alma_async``, which goes to stderr where the program has set up no handler.
 
         :raises ConfigurationError: where a variable is missing or wrong; it names the variable.
         """
+        log_from(os.environ.get("ALMA_LOG"))
         return cls(**from_environment(os.environ, overrides))
 
     @property

@@ -34,6 +34,7 @@ from alma_async.wire.codec import dumps
 from alma_async.wire.messages import Request
 from alma_async.wire.outcome import Done
 from alma_async.wire.paging import MOST_ITEMS
+from alma_async.wording import counted
 
 __all__ = ["MOST", "PAGE", "RecordSets"]
 
@@ -109,7 +110,7 @@ class RecordSets:
         request = routes.RECORD_SETS.bind(*self._parts, body=body, expects="*")
         if dry_run:
             return request
-        change = await self._created(request, f"the record set {name!r} with {len(ids):,} records")
+        change = await self._created(request, f"the record set {name!r} with {counted(len(ids), 'record')}")
         return attrs.evolve(change, sent=len(ids), duplicates=duplicates)
 
     async def get(self, record_set_id: int) -> RecordSet:

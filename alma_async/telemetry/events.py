@@ -1,7 +1,7 @@
 """What can be seen: one value per thing that happened. A hook is any callable that takes an event.
 
-Hooks are called in line, on the loop, right after the fact; they must return at once. Nothing is built where nobody listens. A
-hook that fails is logged once and touches no call.
+Hooks are called in line, on the loop, right after the fact; they must return at once. A hook
+that fails is logged once and touches no call.
 """
 
 from __future__ import annotations

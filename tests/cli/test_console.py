@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alma_async.cli.console import counted, json_line, log_at, say, show
+from alma_async.cli.console import json_line, log_at, say, show
 from alma_async.errors import ConfigurationError
 from alma_async.plain import plain
 
@@ -38,11 +38,6 @@ def test_spelled_out_is_how_json_spells(text: str) -> None:
     line = plain(json.dumps(text, ensure_ascii=False))
     assert line.isprintable()
     assert json.loads(line) == text
-
-
-def test_one_and_many() -> None:
-    """One of a thing has no s, none and many have."""
-    assert [counted(n, "row") for n in (0, 1, 1000)] == ["0 rows", "1 row", "1,000 rows"]
 
 
 def test_where_lines_go(capsys: pytest.CaptureFixture[str]) -> None:

@@ -362,7 +362,7 @@ def test_a_second_signal_is_immediate(shell: Shell, served: Served, titles: Titl
         process.send_signal(signal.SIGINT)
         ran = shell.wait(process)
     assert ran.code == 130, ran.err
-    assert re.search(r"The outcome of \d+ rows is unknown", ran.err)
+    assert re.search(r"Of unknown outcome: \d+ row", ran.err)
     summary = json.loads(ran.out)
     assert summary["pending"] == 100 - summary["created"] > 0
     assert "Traceback" not in ran.err

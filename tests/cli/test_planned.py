@@ -65,7 +65,7 @@ def test_the_spreadsheet_of_a_dry_run(shell: Shell, served: Served, titles: Titl
     assert ran.code == 0
     assert ran.out.startswith("4 rows: 4 to be created.")
     cells = list(openpyxl.load_workbook(path).active.iter_rows(values_only=True))  # type: ignore[union-attr]
-    assert [row[3:5] for row in cells] == [("state", "action"), *[("planned", "created")] * 4]
+    assert [row[6:8] for row in cells] == [("state", "action"), *[("planned", "created")] * 4]
 
 
 @pytest.mark.slow
@@ -107,12 +107,12 @@ def test_a_plan_that_somebody_named_stays(
 @pytest.mark.parametrize(
     ("quote", "told"),
     [
-        ({}, ["Price: 30 calls (10 GET, 15 POST, 5 PUT), 60 seconds", "3.00% of the 1,000", "leaves the reserve of 100"]),
+        ({}, ["Price: 30 calls (10 GET, 15 POST, 5 PUT), 1 minute at", "3.00% of the 1,000", "leaves the reserve of 100"]),
         ({"remaining": 120}, ["25.00% of the 120", "does not leave the reserve"]),
         ({"remaining": None}, ["not known"]),
-        ({"per_second": 0.1, "resets_in": 60.0}, ["5 minutes", "beyond midnight"]),
+        ({"per_second": 0.1, "resets_in": 60.0}, ["5 minutes", "stops at the reserve", "--until-done"]),
         ({"per_second": 30.0}, ["30 calls", " 1 second at"]),
-        ({"per_second": 300.0}, ["less than a second at"]),
+        ({"per_second": 300.0}, ["0.1 seconds at"]),
         ({"brisk": 10.0}, ["at 0.5 a second, from call 11 on spread over the rest of the day"]),
     ],
 )  # fmt: skip
@@ -128,3 +128,6 @@ def test_the_price_in_words(quote: dict[str, float | None], told: list[str]) -> 
     price = Price(reads=10, writes=Writes(posts=15, puts=5), planned=10, quote=Quote(**(now | quote)))  # type: ignore[arg-type]
     text = "\n".join(price_lines(price))
     assert all(part in text for part in told)
+    assert "goes on beyond midnight" not in text
+    waiting = "\n".join(price_lines(price, until_done=True))
+    assert ("goes on beyond midnight" in waiting) == (not price.before_reset)

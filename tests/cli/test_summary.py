@@ -17,7 +17,7 @@ NOTHING = Report(
 
 def test_nothing_to_do() -> None:
     """An empty load is told without a division by zero."""
-    assert closing(NOTHING) == ["0 rows: none.", "0 calls in 0.0 s, 0 throttled."]
+    assert closing(NOTHING) == ["0 rows: none.", "0 calls in 0 seconds, 0 throttled."]
 
 
 def test_refusals_are_bounded_and_say_all_they_know(tmp_path: Path) -> None:

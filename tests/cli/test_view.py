@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from typing import Any
 
 import attrs
 import pytest
@@ -55,20 +56,28 @@ def test_silent_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize(("held", "told"), [("no\x1b answer", ", because no\\u001b answer"), (None, "")])
+@pytest.mark.parametrize(
+    ("held", "told"),
+    [
+        ({"waiting": "no\x1b answer"}, "no\\u001b answer"),
+        ({"reading": True}, "the file is being read (1,000 rows so far)"),
+        ({"rate": 3.0}, "the rows under way need further calls (3.0 a second)"),
+        ({"rate": 0.0}, "Alma has not answered the calls under way; each is given up when its time is over"),
+    ],
+)
 def test_a_standstill_is_told_in_a_log(
-    held: str | None, told: str, capsys: pytest.CaptureFixture[str]
+    held: dict[str, Any], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Redirected, a minute without a row done is one line with its reason; the next standstill is another."""
-    now = attrs.evolve(HALF, waiting=held)
+    """Redirected, a minute without a row done is one line, always with a reason; the next standstill is another."""
+    now = attrs.evolve(HALF, **held)
     with View("titles", fresh=lambda: now) as view:
         for _ in range(500):
             view.tick()
-        assert capsys.readouterr() == ("", f"Nothing was done for a minute{told}\n")
+        assert capsys.readouterr() == ("", f"Nothing was done for 1 minute, because {told}\n")
         now = attrs.evolve(now, pending=499)
         for _ in range(500):
             view.tick()
-    assert capsys.readouterr() == ("", f"Nothing was done for a minute{told}\n")
+    assert capsys.readouterr() == ("", f"Nothing was done for 1 minute, because {told}\n")
 
 
 def test_drawn_on_a_terminal_each_second(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,7 +99,7 @@ def test_csv_reads_back(journal: Journal, tmp_path: Path) -> None:
     """One line a row under the promised columns, made harmless, with the mark that spreadsheets want."""
     path = tmp_path / "report.csv"
     assert write_report(journal, path) == 4
-    assert path.read_bytes().startswith(b"\xef\xbb\xbfline,mms_id,")
+    assert path.read_bytes().startswith(b"\xef\xbb\xbfline,lines,title,")
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == COLUMNS
@@ -169,18 +169,18 @@ def test_xlsx_is_text_throughout(journal: Journal, tmp_path: Path) -> None:
     journal.write(attrs.evolve(ENTRIES[3], message=f"=1+1 \x00\x1b{'x' * 40_000}"))
     path = tmp_path / "report.xlsx"
     assert write_report(journal, path) == 4
-    sheet = openpyxl.load_workbook(path)["rows"]
+    sheet, message = openpyxl.load_workbook(path)["rows"], COLUMNS.index("message")
     cells: list[Any] = list(sheet.iter_rows())
     assert [cell.value for cell in cells[0]] == list(COLUMNS)
     assert {cell.data_type for row in cells for cell in row[1:] if cell.value is not None} == {"s"}
     assert [type(row[0].value) for row in cells[1:]] == [int] * (
         len(cells) - 1
     )  # so that line 10 comes after line 2
-    assert cells[1][1].value == "991000012345678901"
-    assert cells[1][5].value == "public_note: =OLD()"
-    assert cells[2][8].value == '=cmd|"x", "y" z'
-    assert cells[4][8].value.startswith("=1+1   xxx")
-    assert len(cells[4][8].value) == 32_767
+    assert cells[1][COLUMNS.index("mms_id")].value == "991000012345678901"
+    assert cells[1][COLUMNS.index("before")].value == "public_note: =OLD()"
+    assert cells[2][message].value == '=cmd|"x", "y" z'
+    assert cells[4][message].value.startswith("=1+1   xxx")
+    assert len(cells[4][message].value) == 32_767
     assert path.stat().st_mode & 0o777 == 0o600
 
 

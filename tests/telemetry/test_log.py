@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import logging
+import os
+import subprocess
+import sys
 
 import pytest
 
 from alma_async.settings import Priority
 from alma_async.telemetry.events import Adapted, Admitted, Refused
-from alma_async.telemetry.log import hooks, log_event
+from alma_async.telemetry.log import log_event
+from tests.conftest import institution
 
 LOG = "alma_async.governance"
 
@@ -40,9 +43,65 @@ def test_what_is_seldom_is_info(level: str, lines: list[str], caplog: pytest.Log
     assert caplog.messages == lines
 
 
-def test_no_hook_where_nobody_reads(caplog: pytest.LogCaptureFixture) -> None:
-    """At the usual level no event is made for the log."""
-    caplog.set_level(logging.WARNING, LOG)
-    assert hooks() == ()
-    caplog.set_level(logging.INFO, LOG)
-    assert hooks() == (log_event,)
+@pytest.mark.anyio
+async def test_a_client_follows_the_level(caplog: pytest.LogCaptureFixture) -> None:
+    """A client tells its log what the level allows now, though the level was set after it was made, and nothing before or after."""
+    async with institution() as (_, alma):
+        for level in ("WARNING", "DEBUG", "WARNING"):
+            caplog.set_level(level, LOG)
+            await alma.sets.list().total()
+            assert any(line.startswith("Admitted") for line in caplog.messages) is (level == "DEBUG")
+            caplog.clear()
+
+
+CLIENTS = {
+    "alma": "from alma_async import AlmaClient as Client",
+    "polaris": "from alma_async.polaris import PolarisClient as Client",
+}
+ENVIRONMENT = {
+    "ALMA_API_KEY": "key",
+    "ALMA_REGION": "eu",
+    "POLARIS_BASE_URL": "https://polaris.example.org",
+    "POLARIS_API_KEY": "key",
+    "POLARIS_ORGANIZATION_ID": "1",
+    "POLARIS_WORKSTATION_ID": "1",
+    "POLARIS_USER_ID": "1",
+}
+
+
+def ran(client: str, level: str, setup: str = "") -> tuple[int, str]:
+    """The exit code and stderr of a program that makes a client and logs two lines, under ``ALMA_LOG``."""
+    program = (
+        f"import logging, sys\n{setup}\n{CLIENTS[client]}\n"
+        "try:\n    Client.from_env()\n    Client.from_env()\n"
+        "except Exception as error:\n    sys.exit(f'{type(error).__name__}: {error}')\n"
+        "log = logging.getLogger('alma_async.governance')\nlog.info('seldom\\x1b')\nlog.debug('often')\n"
+    )
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ALMA_", "POLARIS_"))}
+    environment = kept | ENVIRONMENT | {"ALMA_LOG": level}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("client", list(CLIENTS))
+def test_the_library_logs_as_the_environment_says(client: str) -> None:
+    """``ALMA_LOG`` holds for programs too: to stderr where no handler is set up, once, else to the program's own handlers alone."""
+    own = "logging.basicConfig(format='OWN %(message)s')"
+    code, said = ran(client, "info")
+    assert (code, said.count("seldom\\u001b"), said.count("\n")) == (0, 1, 1)
+    assert ran(client, "DEBUG", own) == (0, "OWN seldom\x1b\nOWN often\n")
+    assert ran(client, "") == (0, "")
+
+
+@pytest.mark.parametrize("client", list(CLIENTS))
+def test_a_wrong_level_is_named(client: str) -> None:
+    """A level that logging does not know is refused with its name and the choices."""
+    code, said = ran(client, "loud")
+    assert code == 1
+    assert "ConfigurationError: ALMA_LOG is one of debug info warning error critical, not 'loud'." in said

@@ -123,7 +123,8 @@ class RowSource:
     reason: str
     _file: Table
     _options: Options
-    _told: tuple[str, ...] = ()
+    _of_file: tuple[str, ...] = ()
+    _of_rows: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Row | BadRow]:
         skipped: Counter[str] = Counter()
@@ -135,20 +136,22 @@ class RowSource:
             for warning in row.warnings:
                 remarks.add(warning, row.line)
             yield row
-        self._told = (
-            *(f"{what} skipped: {number}" for what, number in skipped.items()),
-            *file.tally,
-            *remarks,
-        )
+        self._of_file = (*(f"{what} skipped: {number}" for what, number in skipped.items()), *file.tally)
+        self._of_rows = tuple(remarks)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a person should know about the file as a whole, and about each row that is not quite as it should be; what is true
         of several is said once.
         """
+        return (*self.about_file, *self._of_rows)
+
+    @property
+    def about_file(self) -> tuple[str, ...]:
+        """The part of ``warnings`` that no row carries itself."""
         mms_map = self._options.kbart.mms_map
         about_map = mms_map.warnings if mms_map else ()
-        return (*self._file.warnings, *about_map, *FORMATS[self.format].ignored(self._file), *self._told)
+        return (*self._file.warnings, *about_map, *FORMATS[self.format].ignored(self._file), *self._of_file)
 
     def fingerprint(self) -> Fingerprint:
         """What the file and the map hold now."""
