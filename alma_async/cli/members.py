@@ -17,8 +17,9 @@ from alma_async.cli.attending import finish
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import json_line, say, show
 from alma_async.cli.ids import read_ids
-from alma_async.cli.tables import Columns, Json, list_all
+from alma_async.cli.tables import Columns, DryRun, Json, list_all, show_requests
 from alma_async.errors import AlmaError, InvalidRequest
+from alma_async.wire.messages import Request
 
 __all__ = ["add_members", "list_members", "remove_members", "replace_members"]
 
@@ -62,6 +63,7 @@ def add_members(
     *ids: str,
     file: File = None,
     terms: Terms = Terms(),
+    dry_run: DryRun = False,
     json: Done = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
@@ -71,7 +73,13 @@ def add_members(
     :param ids: of the members
     """
     return _change(
-        lambda alma: alma.sets.add_members, set_id, read_ids(ids, file), terms, connection, json=json
+        lambda alma: alma.sets.add_members,
+        set_id,
+        read_ids(ids, file),
+        terms,
+        connection,
+        dry_run=dry_run,
+        json=json,
     )
 
 
@@ -81,6 +89,7 @@ def remove_members(
     *ids: str,
     file: File = None,
     terms: Terms = Terms(),
+    dry_run: DryRun = False,
     json: Done = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
@@ -90,7 +99,13 @@ def remove_members(
     :param ids: of the members
     """
     return _change(
-        lambda alma: alma.sets.remove_members, set_id, read_ids(ids, file), terms, connection, json=json
+        lambda alma: alma.sets.remove_members,
+        set_id,
+        read_ids(ids, file),
+        terms,
+        connection,
+        dry_run=dry_run,
+        json=json,
     )
 
 
@@ -100,6 +115,7 @@ def replace_members(
     *ids: str,
     file: File = None,
     terms: Terms = Terms(),
+    dry_run: DryRun = False,
     json: Done = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
@@ -109,17 +125,24 @@ def replace_members(
     :param ids: of the members
     """
     return _change(
-        lambda alma: alma.sets.replace_members, set_id, read_ids(ids, file), terms, connection, json=json
+        lambda alma: alma.sets.replace_members,
+        set_id,
+        read_ids(ids, file),
+        terms,
+        connection,
+        dry_run=dry_run,
+        json=json,
     )
 
 
 def _change(
-    operation: Callable[[AlmaClient], Callable[..., Awaitable[MembersChange]]],
+    operation: Callable[[AlmaClient], Callable[..., Awaitable[MembersChange | tuple[Request, ...]]]],
     set_id: str,
     ids: list[str],
     terms: Terms,
     connection: Connection,
     *,
+    dry_run: bool,
     json: bool,
 ) -> int:
     async def changed() -> int:
@@ -131,6 +154,7 @@ def _change(
                     id_type=terms.id_type,
                     fail_on_invalid_id=not terms.skip_unknown,
                     reconcile=terms.reconcile,
+                    dry_run=dry_run,
                 )
             except AlmaError as error:
                 if not isinstance(error, InvalidRequest):
@@ -138,6 +162,9 @@ def _change(
                         "What was accepted stays; the same again with --reconcile does what is left."
                     )
                 raise
+        if isinstance(change, tuple):
+            show_requests(change, json=json)
+            return 0
         _tell(change, json=json)
         return 1 if change.refused else 0
 

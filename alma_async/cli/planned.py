@@ -1,4 +1,4 @@
-"""A dry run in words: of a load the first rows with what changes, the counts, and the price; of a single call its request."""
+"""A dry run of a load in words: the first rows with what changes, the counts, and the price."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from io import StringIO
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from alma_async.cli.console import json_line, say, show
+from alma_async.cli.console import json_line, show
 from alma_async.cli.summary import rows_on_lines, stopped_line
 from alma_async.load.entries import Entry, State
 from alma_async.load.report import record
@@ -19,29 +19,11 @@ if TYPE_CHECKING:
     from alma_async.load.planned import Plan
     from alma_async.load.price import Price
     from alma_async.load.progress import Report
-    from alma_async.wire.messages import Request
 
-__all__ = ["price_lines", "show_part", "show_plan", "show_request"]
+__all__ = ["price_lines", "show_part", "show_plan"]
 
 _WIDE: Final = 250  # columns where there is no terminal
 _DOES: Final = {"created": "create", "updated": "update", "deleted": "delete"}
-
-
-def show_request(request: Request, *, json: bool) -> None:
-    """The request that would have been sent: method, path with its query, and body."""
-    from urllib.parse import urlencode
-
-    from alma_async.wire.codec import loads
-
-    path = f"{request.path}?{urlencode(request.query)}" if request.query else request.path
-    body = None if request.body is None else loads(request.body)
-    if json:
-        json_line({"method": request.method, "path": path, "body": body, "dry_run": True})
-        return
-    show(f"{request.method} {path}")
-    if request.body is not None:
-        show(request.body.decode())
-    say("Nothing was sent.")
 
 
 def show_plan(plan: Plan, *, rows: int, lines: int, until_done: bool, json: bool) -> None:

@@ -18,8 +18,9 @@ from alma_async.alma.models.sets import AlmaSet
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import say
 from alma_async.cli.sets import UNDESCRIBED, Described
-from alma_async.cli.tables import Json, show_answer
+from alma_async.cli.tables import DryRun, Json, show_answer
 from alma_async.errors import ConfigurationError
+from alma_async.wire.messages import Request
 
 __all__ = ["combine_sets", "filter_set", "set_from_import", "set_from_logical", "set_in_network"]
 
@@ -37,7 +38,11 @@ class Filling:
     )
 
     def made(
-        self, connection: Connection, make: Callable[[AlmaClient], Awaitable[AlmaSet]], *, json: bool
+        self,
+        connection: Connection,
+        make: Callable[[AlmaClient], Awaitable[AlmaSet | Request]],
+        *,
+        json: bool,
     ) -> int:
         """Run a command that makes a set.
 
@@ -46,9 +51,9 @@ class Filling:
         if self.timeout is not None and not self.wait:
             raise ConfigurationError("--timeout is for --wait; nothing was sent.")
 
-        async def filled(alma: AlmaClient) -> AlmaSet:
+        async def filled(alma: AlmaClient) -> AlmaSet | Request:
             alma_set = await make(alma)
-            if not self.wait:
+            if not self.wait or not isinstance(alma_set, AlmaSet):
                 return alma_set
             say(f"Set {alma_set.id} is made and fills.")
             return await alma.sets.wait_until_filled(alma_set.id, timeout=self.timeout)
@@ -65,6 +70,7 @@ def combine_sets(
     *,
     filling: Filling = Filling(),
     described: Described = UNDESCRIBED,
+    dry_run: DryRun = False,
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
@@ -76,8 +82,10 @@ def combine_sets(
     :param set2: the id of the second
     """
 
-    async def combined(alma: AlmaClient) -> AlmaSet:
-        return await alma.sets.combine(await described.like(name, alma, set1), operator, set1, set2)
+    async def combined(alma: AlmaClient) -> AlmaSet | Request:
+        return await alma.sets.combine(
+            await described.like(name, alma, set1), operator, set1, set2, dry_run=dry_run
+        )
 
     return filling.made(connection, combined, json=json)
 
@@ -90,6 +98,7 @@ def filter_set(
     *,
     filling: Filling = Filling(),
     described: Described = UNDESCRIBED,
+    dry_run: DryRun = False,
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
@@ -100,8 +109,10 @@ def filter_set(
     :param rule: the name of the indication rule, as Alma's configuration shows it
     """
 
-    async def filtered(alma: AlmaClient) -> AlmaSet:
-        return await alma.sets.create_filtered(await described.like(name, alma, set_id), set_id, rule)
+    async def filtered(alma: AlmaClient) -> AlmaSet | Request:
+        return await alma.sets.create_filtered(
+            await described.like(name, alma, set_id), set_id, rule, dry_run=dry_run
+        )
 
     return filling.made(connection, filtered, json=json)
 
@@ -113,6 +124,7 @@ def set_from_logical(
     *,
     filling: Filling = Filling(),
     described: Described = UNDESCRIBED,
+    dry_run: DryRun = False,
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
@@ -122,8 +134,10 @@ def set_from_logical(
     :param set_id: the id of the logical set
     """
 
-    async def frozen(alma: AlmaClient) -> AlmaSet:
-        return await alma.sets.create_from_logical(await described.like(name, alma, set_id), set_id)
+    async def frozen(alma: AlmaClient) -> AlmaSet | Request:
+        return await alma.sets.create_from_logical(
+            await described.like(name, alma, set_id), set_id, dry_run=dry_run
+        )
 
     return filling.made(connection, frozen, json=json)
 
@@ -136,6 +150,7 @@ def set_from_import(
     *,
     filling: Filling = Filling(),
     described: Described = UNDESCRIBED,
+    dry_run: DryRun = False,
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
@@ -147,8 +162,8 @@ def set_from_import(
     """
     alma_set = described.as_set(name, content=_BIBS)
 
-    def imported(alma: AlmaClient) -> Awaitable[AlmaSet]:
-        return alma.sets.create_from_import(alma_set, instance, population)
+    def imported(alma: AlmaClient) -> Awaitable[AlmaSet | Request]:
+        return alma.sets.create_from_import(alma_set, instance, population, dry_run=dry_run)
 
     return filling.made(connection, imported, json=json)
 
@@ -160,6 +175,7 @@ def set_in_network(
     *,
     filling: Filling = Filling(),
     described: Described = UNDESCRIBED,
+    dry_run: DryRun = False,
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
@@ -170,7 +186,7 @@ def set_in_network(
     """
     alma_set = described.as_set(name, content=_BIBS)
 
-    def linked(alma: AlmaClient) -> Awaitable[AlmaSet]:
-        return alma.sets.create_in_network(alma_set, set_id)
+    def linked(alma: AlmaClient) -> Awaitable[AlmaSet | Request]:
+        return alma.sets.create_in_network(alma_set, set_id, dry_run=dry_run)
 
     return filling.made(connection, linked, json=json)

@@ -15,8 +15,9 @@ from alma_async.alma.client import AlmaClient
 from alma_async.alma.models.common import Coded
 from alma_async.alma.models.sets import AlmaSet
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
-from alma_async.cli.tables import Columns, Json, list_all, show_answer, tell_done
+from alma_async.cli.tables import Columns, DryRun, Json, list_all, show_answer, tell_done
 from alma_async.errors import ConfigurationError
+from alma_async.wire.messages import Request
 
 __all__ = ["UNDESCRIBED", "Described", "create_set", "delete_set", "get_set", "list_sets", "update_set"]
 
@@ -98,6 +99,7 @@ def create_set(
     *,
     query: str | None = None,
     described: Described = UNDESCRIBED,
+    dry_run: DryRun = False,
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
@@ -109,7 +111,7 @@ def create_set(
     if described.content is None:
         raise ConfigurationError("Say what the set is of: --content PORTFOLIO, BIB_MMS ...")
     alma_set = described.as_set(name, query=query)
-    return show_answer(connection, lambda alma: alma.sets.create(alma_set), json=json)
+    return show_answer(connection, lambda alma: alma.sets.create(alma_set, dry_run=dry_run), json=json)
 
 
 def update_set(
@@ -120,6 +122,7 @@ def update_set(
     description: str | None = None,
     note: str | None = None,
     private: bool | None = None,
+    dry_run: DryRun = False,
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
@@ -137,18 +140,26 @@ def update_set(
             "Say what to change: --name, --description, --note, --private or --no-private."
         )
 
-    async def updated(alma: AlmaClient) -> AlmaSet:
+    async def updated(alma: AlmaClient) -> AlmaSet | Request:
         alma_set = await alma.sets.get(set_id)
         for field, value in changes.items():
             setattr(alma_set, field, value)
-        return await alma.sets.update(alma_set)
+        return await alma.sets.update(alma_set, dry_run=dry_run)
 
     return show_answer(connection, updated, json=json)
 
 
-def delete_set(set_id: str, /, *, connection: Connection = FROM_ENVIRONMENT) -> int:
+def delete_set(
+    set_id: str,
+    /,
+    *,
+    dry_run: DryRun = False,
+    connection: Connection = FROM_ENVIRONMENT,
+) -> int:
     """Delete a set; what was in it stays.
 
     :param set_id: its id
     """
-    return tell_done(connection, lambda alma: alma.sets.delete(set_id), f"Set {set_id} is deleted.")
+    return tell_done(
+        connection, lambda alma: alma.sets.delete(set_id, dry_run=dry_run), f"Set {set_id} is deleted."
+    )

@@ -22,8 +22,7 @@ from alma_async.alma.models.jobs import JobInstance
 from alma_async.cli.attending import finish
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import json_line, say, show
-from alma_async.cli.planned import show_request
-from alma_async.cli.tables import Json, show_model
+from alma_async.cli.tables import Json, show_model, show_requests
 from alma_async.errors import (
     AlmaError,
     ConfigurationError,
@@ -119,7 +118,7 @@ async def _submit(job: str, given: Mapping[str, str], manner: Manner, connection
     async with connection.client() as alma:
         if manner.dry_run:
             planned = await alma.jobs.submit(job, given, key=manner.key, named=manner.name, dry_run=True)
-            show_request(planned, json=manner.json)
+            show_requests([planned], json=manner.json)
             return 0
         left = _timer(alma, manner.timeout)
         try:

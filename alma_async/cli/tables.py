@@ -5,7 +5,7 @@ Decides nothing of what is asked for. Lists are printed as they are read, so a l
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 
@@ -14,24 +14,31 @@ from cyclopts import Parameter
 from alma_async.cli.attending import finish
 from alma_async.cli.console import json_line, say, show
 from alma_async.wire.codec import Model, unstructure
+from alma_async.wording import counted
 
 if TYPE_CHECKING:
     from alma_async.alma.client import AlmaClient
     from alma_async.cli.connection import Connection
     from alma_async.pager import Pager
+    from alma_async.wire.messages import Request
 
 __all__ = [
     "Columns",
+    "DryRun",
     "Json",
     "in_a_line",
     "list_all",
     "show_answer",
     "show_model",
     "show_object",
+    "show_requests",
     "tell_done",
 ]
 
 M = TypeVar("M", bound=Model)
+DryRun: TypeAlias = Annotated[
+    bool, Parameter(negative="", help="show what would be sent, and change nothing")
+]
 Json: TypeAlias = Annotated[bool, Parameter(negative="", help="JSON as Alma sent it, one object a line")]
 
 # Each column: the place of its value in the object, and its width; the last one takes the rest of the line. Without any,
@@ -47,28 +54,56 @@ def list_all(
 
 
 def show_answer(
-    connection: Connection, asked: Callable[[AlmaClient], Awaitable[Model]], *, json: bool
+    connection: Connection, asked: Callable[[AlmaClient], Awaitable[Model | Request]], *, json: bool
 ) -> int:
-    """Run a command that is answered by one object."""
+    """Run a command that is answered by one object, or in a dry run by the request that would be sent."""
 
     async def answered() -> int:
         async with connection.client() as alma:
-            show_model(await asked(alma), json=json)
+            answer = await asked(alma)
+        if isinstance(answer, Model):
+            show_model(answer, json=json)
+        else:
+            show_requests([answer], json=json)
         return 0
 
     return finish(answered)
 
 
-def tell_done(connection: Connection, asked: Callable[[AlmaClient], Awaitable[None]], told: str) -> int:
-    """Run a command that has no answer but that it is done."""
+def tell_done(
+    connection: Connection, asked: Callable[[AlmaClient], Awaitable[Request | None]], told: str
+) -> int:
+    """Run a command that has no answer but that it is done, or in a dry run the request that would be sent."""
 
     async def done() -> int:
         async with connection.client() as alma:
-            await asked(alma)
-        say(told)
+            planned = await asked(alma)
+        if planned is None:
+            say(told)
+        else:
+            show_requests([planned], json=False)
         return 0
 
     return finish(done)
+
+
+def show_requests(requests: Sequence[Request], *, json: bool) -> None:
+    """The requests of a dry run: method, path with its query, and body."""
+    from urllib.parse import urlencode
+
+    from alma_async.wire.codec import loads
+
+    for request in requests:
+        path = f"{request.path}?{urlencode(request.query)}" if request.query else request.path
+        if json:
+            body = None if request.body is None else loads(request.body)
+            json_line({"method": request.method, "path": path, "body": body, "dry_run": True})
+            continue
+        show(f"{request.method} {path}")
+        if request.body is not None:
+            show(request.body.decode())
+    if not json:
+        say(f"This is a dry run: {counted(len(requests), 'request')} shown, none sent.")
 
 
 def show_model(model: Model, *, json: bool) -> None:
