@@ -61,14 +61,14 @@ def test_a_logged_text_is_one_plain_line(text, caplog):
 
 
 def test_every_logger_is_a_plain_one():
-    """No module but ``plain`` makes a logger of its own (the command line only sets where the lines go)."""
+    """No module but ``plain`` makes a logger of its own (``telemetry.log`` only sets where the lines go)."""
     makers = {
         str(path.relative_to(PACKAGE))
         for path in PACKAGE.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute) and node.attr in ("getLogger", "LoggerAdapter", "warn")
     }
-    assert makers - {"sim/server.py"} == {"plain.py", "cli/console.py"}
+    assert makers - {"sim/server.py"} == {"plain.py", "telemetry/log.py"}
 
 
 @pytest.mark.parametrize("text", SENT, ids=ascii)
