@@ -25,7 +25,7 @@ unreadable id makes an object unreadable.
 
 What is set is checked against the kind that is declared, at once where an attribute is set and again where an object is written.
 
-Sources: the forms are those of recorded answers and of other clients' code; 64 levels (six were seen) and 8 MiB are our own bounds.
+Sources: the forms are those of recorded answers and of other clients' code; 64 levels (six were seen), 8 MiB and 400,000 values are our own bounds.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ from alma_async.plain import logger
 __all__ = ["Extra", "Model", "checked", "dumps", "loads", "structure", "structure_each", "unstructure"]
 
 LARGEST: Final = 8 * 2**20  # bytes
+MOST: Final = 400_000  # values; a text of 8 MiB as Alma writes it has some 350,000
 DEEPEST: Final = 64  # levels; orjson reads 1,024 but writes only 254, and copying recurses
 
 T = TypeVar("T")
@@ -260,12 +261,14 @@ def _cannot_read(what: str) -> None:
 
 
 def loads(body: bytes) -> Any:
-    """Decode JSON: UTF-8 only, no NaN, no infinity, no integer of more than 64 bits, bounded in size and depth.
+    """Decode JSON: UTF-8 only, no NaN, no infinity, no integer of more than 64 bits, bounded in size, depth and number of values.
 
     :raises BadAnswer: for anything else.
     """
     if len(body) > LARGEST:
         raise BadAnswer(f"The text has {len(body):,} bytes; not more than {LARGEST:,} are read.")
+    if len(body) > 2 * MOST and sum(map(body.count, (b",", b"[", b"{"))) >= MOST:
+        raise BadAnswer(f"The text has far too many values; not more than {MOST:,} are read.")
     try:
         value = orjson.loads(body.removeprefix(b"\xef\xbb\xbf"))
         return value if _is_plain(body) else _checked(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -19,6 +20,7 @@ from alma_async.errors import BadAnswer, InvalidRequest
 from alma_async.wire.codec import (
     DEEPEST,
     LARGEST,
+    MOST,
     Model,
     _checked,
     checked,
@@ -689,3 +691,41 @@ def test_a_misspelt_field_is_an_error() -> None:
     """An assignment that Alma would never see does not pass in silence."""
     with pytest.raises(AttributeError):
         Thing().txet = "a"  # type: ignore[attr-defined]
+
+
+_PARSED = """
+import resource, sys
+from alma_async.errors import BadAnswer
+from alma_async.wire.codec import loads
+unit = sys.argv[1].encode()
+body = b"[" + unit * ((8 * 2**20 - 2) // len(unit) - 1) + unit.rstrip(b",") + b"]"
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    loads(body)
+except BadAnswer as error:
+    assert "far too many values" in str(error), error
+else:
+    sys.exit("it was read")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is counted in kilobytes there")
+@pytest.mark.parametrize(
+    "unit", ["[],", "{},", "0,", '"",', '{"":0},', "[[]],", '[{"a":[]}],', "null,", "1.5,"]
+)
+def test_a_text_of_far_too_many_values_is_not_parsed(unit: str) -> None:
+    """8 MiB of nothing but small values take next to no memory: they are refused before any of them is made."""
+    done = subprocess.run(
+        [sys.executable, "-c", _PARSED, unit], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert int(done.stdout) < 8 * 1024
+
+
+def test_as_many_values_as_are_read_are_read() -> None:
+    """The bound is on values, not on bytes: the last that is allowed is read, the next is not."""
+    most = MOST
+    assert len(loads(b"[" + b"100," * (most - 2) + b"100]")) == most - 1
+    with pytest.raises(BadAnswer, match="far too many"):
+        loads(b"[" + b"100," * (most - 1) + b"100]")
+    assert loads(b'["' + b"a, " * 200_000 + b'"]')
