@@ -18,6 +18,7 @@ from alma_async.load.records import TABLES, DamageError, schema, verified
 
 __all__ = ["check", "connect", "is_ours", "mapped"]
 
+_OFTEN: Final = 10_000  # SQLite's steps between two looks for signals: some tenths of a millisecond
 _ANEW: Final = (
     "A journal that was moved needs the file that ends in .lock beside it; an older copy is of no use, since what was sent since "
     "would be sent again. Wait ten minutes and begin with a new journal: it looks first what Alma holds, and makes nothing twice."
@@ -31,6 +32,7 @@ def connect(path: Path) -> sqlite3.Connection:
     """
     # One thread at a time is the writer's rule; SQLite itself does not mind which.
     db = sqlite3.connect(path, isolation_level=None, timeout=0, check_same_thread=False)
+    db.set_progress_handler(_obey_signals, _OFTEN)
     try:
         db.execute("PRAGMA trusted_schema = OFF")
         db.execute("PRAGMA cell_size_check = ON")
@@ -48,6 +50,10 @@ def connect(path: Path) -> sqlite3.Connection:
             f"The journal's file system does not allow safe writing (got {locking}, {mode}, {full})."
         )
     return db
+
+
+def _obey_signals() -> None:
+    """Python's handlers of signals run before this does; where one raises, SQLite breaks off what it is doing."""
 
 
 def is_ours(db: sqlite3.Connection) -> bool:
@@ -84,11 +90,16 @@ def check(db: sqlite3.Connection) -> None:
 
 @contextmanager
 def mapped() -> Iterator[None]:
-    """The disk's failures become the journal's, once, here."""
+    """The disk's failures become the journal's, once, here.
+
+    :raises KeyboardInterrupt: where that broke off what SQLite was doing: nothing else interrupts it.
+    """
     advice = None
     try:
         yield
     except (sqlite3.Error, OSError) as error:
+        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
+            raise KeyboardInterrupt from None
         failure = f"The journal failed ({type(error).__name__}: {error})."
     except (DamageError, UnicodeDecodeError) as error:
         failure, advice = f"The journal is damaged: {error} is not what was written.", _ANEW

@@ -25,7 +25,8 @@ unreadable id makes an object unreadable.
 
 What is set is checked against the kind that is declared, at once where an attribute is set and again where an object is written.
 
-Sources: the forms are those of recorded answers and of other clients' code; 64 levels (six were seen), 8 MiB and 400,000 values are our own bounds.
+Sources: the forms are those of recorded answers and of other clients' code; 64 levels (six were seen), 8 MiB and
+400,000 values are our own bounds.
 """
 
 from __future__ import annotations
