@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import math
 import ssl
+import traceback
 import zlib
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, cast
 from urllib.parse import quote, urlencode
 from urllib.request import getproxies, proxy_bypass
@@ -25,6 +27,7 @@ from yarl import URL
 
 from alma_async.clock import Clock, Limit
 from alma_async.errors import AlmaError, ConfigurationError
+from alma_async.plain import logger
 from alma_async.settings import SSL, Secret
 from alma_async.wire.messages import Authorise, Gate, Request, Response, SendFailure
 from alma_async.wording import duration
@@ -42,6 +45,9 @@ MOST_RATIO: Final = 200  # chosen: times as many bytes unpacked as on the wire, 
 KEEP_ALIVE: Final = 15.0
 
 
+_log = logger("alma_async.transport")
+
+
 class _Attempt:
     """Whether the one send under way went out, and when; and the limit of time that it is under.
 
@@ -56,6 +62,42 @@ class _Attempt:
         self.sent_at = 0.0
         self.timeout = timeout
         self.limit = limit
+
+
+class _ContainedTrace:
+    """Stands for an ``aiohttp`` trace: what its callbacks raise is logged once for each configuration, and touches no call."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, config: aiohttp.TraceConfig, broken: set[aiohttp.TraceConfig]
+    ) -> None:
+        self._config, self._broken = config, broken
+        self._trace: Trace | None = None
+        with self._contained():
+            self._trace = Trace(session, config, config.trace_config_ctx())
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[None]]:
+        """One of the trace's ``send_...``, contained."""
+
+        async def send(*args: Any, **named: Any) -> None:
+            if self._trace is not None:
+                with self._contained():
+                    await getattr(self._trace, name)(*args, **named)
+
+        return send
+
+    @contextmanager
+    def _contained(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever a user's callback raises
+            if self._config not in self._broken:
+                self._broken.add(self._config)
+                # Neither its text nor its frames: they could hold the request's headers, and so the key.
+                place = traceback.extract_tb(error.__traceback__)[-1]
+                _log.error(
+                    "A trace callback failed (%s, %s:%s); later failures of its configuration are not logged.",
+                    *(type(error).__name__, place.filename, place.lineno),
+                )
 
 
 class Transport:
@@ -90,6 +132,7 @@ class Transport:
         self._connecting = aiohttp.ClientTimeout(sock_connect=connect_timeout)
         self._lent = session
         self._traces = tuple(trace_configs)
+        self._broken = set[aiohttp.TraceConfig]()
         self._ssl = ssl_context
         self._session: aiohttp.ClientSession | None = None
         self._life: AsyncGenerator[aiohttp.ClientSession, None] | None = None
@@ -133,21 +176,23 @@ class Transport:
         self, request: Request, gate: Gate, attempt: _Attempt, headers: Mapping[str, str]
     ) -> Response | SendFailure:
         session, connector = await self._open()
-        traces = [Trace(session, config, config.trace_config_ctx()) for config in session.trace_configs]
+        traces = [_ContainedTrace(session, config, self._broken) for config in session.trace_configs]
         made = aiohttp.ClientRequest(
             request.method,
             self._url(request),
             headers=headers,
             data=request.body,
             session=session,
-            traces=traces,
+            traces=cast("list[Trace]", traces),
             **self._through_proxy(),
         )
         told = made.method, made.url, made.headers.copy()
         for trace in traces:
             await trace.send_request_start(*told)
         try:
-            connection = await connector.connect(made, traces=traces, timeout=self._connecting)
+            connection = await connector.connect(
+                made, traces=cast("list[Trace]", traces), timeout=self._connecting
+            )
             answer = await self._write(made, connection, gate, attempt, request.authorise or self._authorise)
             try:
                 await answer.start(connection)

@@ -230,6 +230,48 @@ async def test_a_users_trace_hooks_are_called_and_given_nothing_of_ours():
     assert {context for _, context in seen} == {None}
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        "trace_config_ctx_factory", "on_request_start", "on_connection_create_start", "on_connection_create_end",
+        "on_connection_queued_start", "on_connection_reuseconn", "on_request_headers_sent", "on_request_chunk_sent",
+        "on_response_chunk_received", "on_request_end", "on_request_exception",
+    ],
+)  # fmt: skip
+async def test_a_trace_hook_that_fails_touches_no_call(place, caplog):
+    """Whichever callback of the user raises, the calls end as without it, the failure is logged once, and holds no secret."""
+
+    async def fail(_session, _context, params):
+        raise LookupError(f"a bug of the user's: {params}")
+
+    def no_context(**_):
+        raise LookupError("a bug of the user's")
+
+    factory = {"trace_config_ctx_factory": no_context} if place.endswith("factory") else {}
+    config = aiohttp.TraceConfig(**factory)
+    if not factory:
+        getattr(config, place).append(fail)
+    async with (
+        sim.serve(sim.World.demo()) as server,
+        transport_to(server.base_url, trace_configs=[config]) as transport,
+    ):
+        with pytest.raises(DeadlineExceeded):
+            await send(transport, Gate(error=DeadlineExceeded("too late")))
+        for _ in range(3):
+            assert isinstance(await send(transport), Response)
+    told = [record for record in caplog.records if record.name == "alma_async.transport"]
+    assert len(told) <= 1
+    assert all("LookupError" in one.getMessage() and one.exc_info is None for one in told)
+    if place in (
+        "trace_config_ctx_factory",
+        "on_request_start",
+        "on_request_headers_sent",
+        "on_request_end",
+        "on_request_exception",
+    ):
+        assert len(told) == 1
+
+
 async def test_without_a_credential_nothing_is_sent():
     """Where no credential can be had, the request provably did not leave, and neither gate nor server was told that it did."""
 
