@@ -58,7 +58,7 @@ def _counts(report: Report, lines: int) -> str:
         "to be deleted": report.deleted,
         "unchanged": report.unchanged,
         "rejected": report.rejected,
-        "duplicates": report.duplicates,
+        "duplicate": report.duplicates,
         "for review": report.review,
         "not looked at yet": report.pending,
     }

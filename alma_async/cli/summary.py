@@ -28,7 +28,7 @@ def closing(report: Report, *, lines: int = 0) -> list[str]:
         "unchanged": report.unchanged,
         "deleted": report.deleted,
         "rejected": report.rejected,
-        "duplicates": report.duplicates,
+        "duplicate": report.duplicates,
         "for review": report.review,
         "pending": report.pending,
     }

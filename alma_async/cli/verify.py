@@ -33,7 +33,7 @@ _WORDS: Final = {
     Mark.MISSING: "missing",
     Mark.DIFFERS: "differ",
     Mark.DOUBLE: "double",
-    Mark.EXTRA: "extra, not of this load",
+    Mark.EXTRA: "extra (not of this load)",
 }
 
 
@@ -117,7 +117,7 @@ def _lines(audit: Audit) -> list[str]:
         "pending": audit.pending,
         "for review": audit.review,
         "rejected": audit.report.rejected,
-        "duplicates": audit.report.duplicates,
+        "duplicate": audit.report.duplicates,
         "not compared": audit.not_compared,
     }
     told = "".join(f"; {count:,} {name}" for name, count in rest.items() if count)

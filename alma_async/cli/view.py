@@ -1,6 +1,6 @@
 """The live view of a load, on stderr and only where that is a terminal. What it says is a pure function of the progress.
 
-Elsewhere, in the log of a nightly job, one line is said where nothing is done for a minute, and why: a host that is misspelt
+Elsewhere, in the log of a nightly job, one line is said where no row ends for a minute, and why: a host that is misspelt
 would otherwise pass hours in silence. Decides no wait and ends none.
 """
 
@@ -40,7 +40,7 @@ def lines(now: Progress) -> list[str]:
         *([("deleted", now.deleted)] if now.deleted else []),
         ("unchanged", now.unchanged),
         ("rejected", now.rejected),
-        ("duplicates", now.duplicates),
+        ("duplicate", now.duplicates),
         ("for review", now.review),
         ("pending", now.pending),
     ]
@@ -53,7 +53,8 @@ def lines(now: Progress) -> list[str]:
     counts = " · ".join(f"{count:,} {name}" for name, count in rows)
     told = [counts + (f" ({now.begun:,} of them begun)" if now.begun else ""), " · ".join(calls)]
     if now.waiting:
-        told.append(f"held back, {clock_time(now.waited)} so far: {now.waiting}")
+        held = "" if now.reading else f"held back, {clock_time(now.waited)} so far: "
+        told.append(held + now.waiting)
     return [plain(line) for line in told]
 
 
@@ -110,7 +111,7 @@ class View:
         self._still = self._still + 1 if now.done == self._done else 0
         self._done = now.done
         if self._still == _STILL:
-            say(f"Nothing was done for {duration(_STILL)}, because {now.waiting or _still(now)}")
+            say(f"No row has ended for {duration(_STILL)}: {now.waiting or _still(now)}")
 
     def _drawn(self, now: Progress) -> RenderableType:
         from rich.console import Group

@@ -290,7 +290,7 @@ class Verification:
     def _left_over(self) -> Iterator[Finding]:
         for mms_id, others in self._extras.items():
             for one in others:
-                why = "It came since the load began and stands for no row."
+                why = "It came since the load began and belongs to none of its rows."
                 yield Finding(mark=Mark.EXTRA, message=why, mms_id=mms_id or None, portfolio_id=one)
 
 

@@ -103,10 +103,11 @@ def test_a_duplicate_says_its_title(shell: Shell, served: Served, tmp_path: Path
     path, list_ = tmp_path / "report.csv", tmp_path / "twice.csv"
     list_.write_text("mms_id,title,url\n" + "9910000000000421,Twice,https://a.example.org/\n" * 2)
     with served():
-        shell("load", list_, *TO, "--journal", tmp_path / "j.load")
+        ran = shell("load", list_, *TO, "--journal", tmp_path / "j.load")
         shell("resume", tmp_path / "j.load", "--report", path)
     told = [(row["line"], row["state"], row["title"]) for row in read_csv(path)]
     assert told == [("2", "done", "Twice"), ("3", "duplicate", "Twice")]
+    assert "2 rows: 1 created, 1 duplicate." in ran.out
 
 
 def test_undo_reports_titles(shell: Shell, served: Served, kbart: tuple[Path, Path], tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_times(seconds: float, text: str) -> None:
 def test_all_that_is_promised_is_there() -> None:
     """Rows by end, those begun apart from those pending, rate now and mean, throttled, remaining, elapsed and to go."""
     assert lines(attrs.evolve(HALF, begun=12)) == [
-        "400 created · 50 updated · 20 unchanged · 20 rejected · 6 duplicates · 4 for review · 500 pending (12 of them begun)",
+        "400 created · 50 updated · 20 unchanged · 20 rejected · 6 duplicate · 4 for review · 500 pending (12 of them begun)",
         "24.6 calls/s (mean 25.0) · 3 throttled · 98,000 remaining today · 1:20 so far · 1:02:05 to go",
     ]
 
@@ -43,6 +43,12 @@ def test_why_it_waits() -> None:
     """A wait is told with its length and reason, in which nothing can steer the terminal."""
     told = lines(attrs.evolve(HALF, waiting="of \x1b[2J", waited=10.0))
     assert told[-1] == "held back, 0:10 so far: of \\u001b[2J"
+
+
+def test_reading_is_no_hold() -> None:
+    """While the file is read, that is said, and not that something holds the load back."""
+    reading = attrs.evolve(HALF, reading=True, waiting="the file is being read (12 rows so far)", waited=3.0)
+    assert lines(reading)[-1] == "the file is being read (12 rows so far)"
 
 
 def test_silent_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,11 +79,11 @@ def test_a_standstill_is_told_in_a_log(
     with View("titles", fresh=lambda: now) as view:
         for _ in range(500):
             view.tick()
-        assert capsys.readouterr() == ("", f"Nothing was done for 1 minute, because {told}\n")
+        assert capsys.readouterr() == ("", f"No row has ended for 1 minute: {told}\n")
         now = attrs.evolve(now, pending=499)
         for _ in range(500):
             view.tick()
-    assert capsys.readouterr() == ("", f"Nothing was done for 1 minute, because {told}\n")
+    assert capsys.readouterr() == ("", f"No row has ended for 1 minute: {told}\n")
 
 
 def test_drawn_on_a_terminal_each_second(monkeypatch: pytest.MonkeyPatch) -> None:
