@@ -38,15 +38,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import copy, deepcopy
 from datetime import UTC, date, datetime
-from functools import cache
+from functools import cache, partial
 from types import NoneType, UnionType
-from typing import Any, ClassVar, Final, Self, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar, Union, get_args, get_origin
 
 import attrs
 import cattrs
 import orjson
 from cattrs.cols import list_structure_factory
-from cattrs.gen import make_dict_structure_fn, override
 
 from alma_async.errors import BadAnswer, InvalidRequest
 from alma_async.plain import logger
@@ -153,6 +152,16 @@ class Model:
         """
         return dumps(unstructure(self)).decode()
 
+    if not TYPE_CHECKING:  # for checkers there is nothing but the fields
+
+        def __getattr__(self, name: str) -> Any:
+            """A field that did not come: its default, made when it is first asked for."""
+            made = _defaults(type(self))
+            if name not in made:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            object.__setattr__(self, name, value := made[name]())
+            return value
+
     def __bool__(self) -> bool:
         """Whether anything is known: a field that is not None, ``""`` or empty, or an undeclared member."""
         values = (getattr(self, name) for name in _kinds(type(self)))
@@ -168,7 +177,7 @@ class Model:
         return f"{type(self).__name__}({', '.join(known)})"
 
 
-_set_source: Final = Model._source.__set__  # type: ignore[misc]  # the slot's own, without ``on_setattr``
+_set_source: Final = Model._source.__set__  # type: ignore[misc]  # the slot's own, see ``_slot``
 
 
 def checked(model: Model, field: attrs.Attribute[Any], value: Any) -> Any:
@@ -377,6 +386,21 @@ def _resolved(cls: Any) -> dict[str, Any]:
     return {field.name: field.type for field in attrs.fields(cls) if not field.name.startswith("_")}
 
 
+@cache
+def _defaults(cls: type[Any]) -> dict[str, Callable[[], Any]]:
+    """What makes each field's default."""
+    return {
+        field.name: field.default.factory
+        if isinstance(field.default, attrs.Factory)  # type: ignore[arg-type]
+        else partial(_same, field.default)
+        for field in attrs.fields(cls)
+    }
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
 def _is_known(value: Any) -> bool:
     return bool(value) or not (value is None or isinstance(value, (Model, list)))
 
@@ -478,29 +502,35 @@ def _member_reader(cls: type[Model], name: str, kind: Any, converter: cattrs.Con
 
 
 def _model_reader(cls: type[Model], converter: cattrs.Converter) -> Read:
-    # Given one by one, each hook is made once; by itself cattrs makes it anew for each field of that class.
-    hooks: dict[str, Any] = {
-        name: override(struct_hook=_member_reader(cls, name, kind, converter))
+    """What sets the members that came, each by its slot; the rest is made when it is asked for (``Model.__getattr__``)."""
+    members = {
+        name: (_slot(cls, name).__set__, _member_reader(cls, name, kind, converter), kind)
         for name, kind in _kinds(cls).items()
     }
-    private = [field.name for field in attrs.fields(cls) if field.name.startswith("_")]
-    hooks |= {name: override(omit=True) for name in private}
-    read = make_dict_structure_fn(cls, converter, **hooks)
 
     def structure(raw: Any, _: Any) -> Model:
-        if isinstance(raw, dict):
-            model = read(raw, cls)
-        elif raw is None or raw == "":
-            model = cls()
-        elif converter is _STRICT:
-            raise ValueError(f"{reprlib.repr(raw)} is not an object")
-        else:
-            _cannot_read(f"{cls.__name__}: {reprlib.repr(raw)} is not an object")
-            model = read({cls._bare: raw}, cls) if cls._bare and not isinstance(raw, list) else cls()
+        found = raw
+        if not isinstance(raw, dict):
+            found = {}
+            if raw is not None and raw != "":
+                if converter is _STRICT:
+                    raise ValueError(f"{reprlib.repr(raw)} is not an object")
+                _cannot_read(f"{cls.__name__}: {reprlib.repr(raw)} is not an object")
+                found = {cls._bare: raw} if cls._bare and not isinstance(raw, list) else {}
+        model = cls.__new__(cls)
         _set_source(model, raw)
+        for name, value in found.items():
+            if name in members:
+                put, read, kind = members[name]
+                put(model, read(value, kind))
         return model
 
     return structure
+
+
+def _slot(cls: type[Model], name: str) -> Any:
+    """Where instances keep an attribute; what is done by it is not seen by ``on_setattr`` and ``__getattr__``."""
+    return getattr(cls, name)
 
 
 def _model_writer(cls: type[Model], converter: cattrs.Converter) -> Callable[[Model], Any]:
@@ -508,6 +538,7 @@ def _model_writer(cls: type[Model], converter: cattrs.Converter) -> Callable[[Mo
     fields = _kinds(cls)
     readers = {name: _member_reader(cls, name, kind, converter) for name, kind in fields.items()}
     fits = {name: _fit(kind) for name, kind in fields.items()}
+    slots = {name: _slot(cls, name).__get__ for name in fields}
     objects = {name: converter.get_unstructure_hook(kind) for name, kind in fields.items() if _is_model(kind)}
 
     def unstructure(model: Model) -> Any:
@@ -516,7 +547,11 @@ def _model_writer(cls: type[Model], converter: cattrs.Converter) -> Callable[[Mo
             return deepcopy(model._source)  # it stands for the object still
         written = dict(source)
         for name, kind in fields.items():
-            value, raw = getattr(model, name), source.get(name, _ABSENT)
+            raw = source.get(name, _ABSENT)
+            try:
+                value = slots[name](model)
+            except AttributeError:  # it did not come, and nobody asked for it
+                continue
             if value is raw:
                 continue
             if type(value) is kind and name in objects:  # most of what is left, and nothing to compare

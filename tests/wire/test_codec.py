@@ -325,9 +325,11 @@ def test_an_answer_that_is_no_object_is_refused(raw: Any) -> None:
 
 def compiled_for(names: str) -> int:
     """How often Python compiles while a class is read for the first time that holds one other class under these names."""
-    inner = attrs.make_class("Inner", {"value": attrs.field(default=None, type=str)}, bases=(Model,))
+    inner = attrs.make_class(
+        "Inner", {"value": attrs.field(default=None, type=str)}, bases=(Model,), slots=True
+    )
     fields = {name: attrs.field(factory=inner, type=inner) for name in names}
-    outer = attrs.make_class("Outer", fields, bases=(Model,))
+    outer = attrs.make_class("Outer", fields, bases=(Model,), slots=True)
     seen = 0
 
     def watch(_: object, event: str, called: object) -> None:
@@ -729,3 +731,20 @@ def test_as_many_values_as_are_read_are_read() -> None:
     with pytest.raises(BadAnswer, match="far too many"):
         loads(b"[" + b"100," * (most - 1) + b"100]")
     assert loads(b'["' + b"a, " * 200_000 + b'"]')
+
+
+def test_what_did_not_come_is_made_when_it_is_asked_for() -> None:
+    """A field that was not read is its default, one and the same from then on; nothing of it is written until it is set."""
+    raw = {"text": "a"}
+    read = structure(raw, Thing)
+    assert unstructure(read) == raw
+    for field in attrs.fields(Thing):
+        if not field.name.startswith("_"):
+            assert getattr(read, field.name) == getattr(Thing(text="a"), field.name)
+            assert getattr(read, field.name) is getattr(read, field.name)
+    assert unstructure(read) == raw
+    for again in (copy.copy(structure(raw, Thing)), copy.deepcopy(structure(raw, Thing))):
+        assert again == read == Thing(text="a")
+    assert pickle.loads(pickle.dumps(structure(raw, Thing))) == read
+    with pytest.raises(AttributeError, match="'Thing' object has no attribute 'nothing'"):
+        _ = read.nothing  # type: ignore[attr-defined]
