@@ -395,7 +395,9 @@ def test_kbart_of_unknown_titles_is_1(shell: Shell, served: Served, tmp_path: Pa
         refused = shell("load", file, *TO)
         assert (refused.code, len(world.tally.received), len(world.portfolios.all)) == (1, 1, 0)
         assert "Taken for kbart: the header names publication_title, online_identifier." in refused.err
-        assert "line 2: rejected: No portfolio of the service carries 2049-3630" in refused.err
+        assert (
+            'line 2 "Annals of Tides": rejected: No portfolio of the service carries 2049-3630' in refused.err
+        )
         assert "--mms-map" in refused.err
         assert "column mms_id" in refused.err
         assert shell("load", file, *TO, "--mms-map", mms_map).code == 0
@@ -504,7 +506,7 @@ def test_a_file_that_goes_away_midway_is_2(shell: Shell, served: Served, titles:
         ran = shell.wait(process)
         assert ran.code == 2, ran.err
         assert f"{file} cannot be read: No such file" in ran.err
-        assert ran.out.startswith("5 rows: 4 created, 1 open.\n")
+        assert ran.out.startswith("5 rows: 4 created, 1 pending.\n")
         command = re.search(r"go on with: alma-async (resume \S+)", ran.err)
         assert command is not None
         file.write_bytes(content)

@@ -236,7 +236,7 @@ class Odd(sim.PolarisWorld):
 async def test_an_answer_that_cannot_be_read():
     """Where the id of the new set came and the rest is nonsense, the error says that the set was made."""
     async with library(world={"kind": Odd}) as (server, polaris):
-        with pytest.raises(OutcomeUnknown, match="'n' with 1 records was made, but"):
+        with pytest.raises(OutcomeUnknown, match="'n' with 1 record was made, but"):
             await polaris.record_sets.create("n", BIB, records=[1])
         assert posts(server) == 1
 
