@@ -110,6 +110,34 @@ def test_a_child_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         read_rows(path)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the processor's time is not limited there")
+def test_a_busy_machine_makes_no_file_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time is the processor's: a reader that gets little of it still gives all rows."""
+    usual = "usual = c.xlsx.entries; c.xlsx.entries = lambda path: (time.sleep(2.5), usual(path))[1]"
+    monkeypatch.setattr(
+        child, "_PROGRAM", altered(f"import time; c.SECONDS = 1.0; c.SECONDS_A_MIB = 0; {usual}")
+    )
+    path = xlsx(tmp_path / "a.xlsx", {"A": [["mms_id"], ["991"]]})
+    assert len(list(read_rows(path))) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the processor's time is not limited there")
+@pytest.mark.parametrize("earned", [0.0, 0.01])
+def test_rows_that_come_allow_more_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, earned: float
+) -> None:
+    """What works on without giving rows is ended soon; what gives rows is a large list, and is read to its end."""
+    busy = "usual = c._line; c._line = lambda row: (sum(range(30_000)), usual(row))[1]"
+    limits = f"c.SECONDS = 1.0; c.SECONDS_A_MIB = 0; c.SECONDS_A_ROW = {earned}; c._FULL = 999"
+    monkeypatch.setattr(child, "_PROGRAM", altered(f"{limits}; {busy}"))
+    path = xlsx(tmp_path / "a.xlsx", {"A": [["mms_id"], *([f"99{n:08}"] for n in range(8000))]})
+    if earned:
+        assert len(list(read_rows(path))) == 8000
+    else:
+        with pytest.raises(InputError, match="takes longer"):
+            list(read_rows(path))
+
+
 def test_waiting_is_not_working(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever takes the rows slowly gets all of them: only the child's own work is counted."""
     program = altered("c.SECONDS = 5.0")
