@@ -3,7 +3,8 @@
 Decides whether a file of state (journal, ledger, budget) can be trusted. SQLite reads a write-ahead log or a rollback journal that
 lies beside a database as if it had written it, so one that somebody else put there changes what a load does. The directory must
 be ours and not writable by others (a sticky bit does not help: others may still add files), and every file that is there must be
-ours, regular, under one name, and not writable by others. Directories further up are left to their owner.
+ours, regular, under one name, and not writable by others. The directory above must keep it in its place: others can neither write
+there nor, where a sticky bit lets them (``/tmp``), replace what is ours. Directories further up are left to their owner.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-__all__ = ["UnsafeFile", "check_beside", "own_directory", "own_file"]
+__all__ = ["UnsafeFile", "check_beside", "own_directory", "own_file", "private_directory"]
 
 # What SQLite and we ourselves put beside a database.
 _BESIDE: Final = ("", "-wal", "-shm", "-journal", ".lock")
@@ -28,6 +29,19 @@ class UnsafeFile(PermissionError):
     def __init__(self, name: str, why: str, advice: str) -> None:
         super().__init__(0, f"{name!r} {why}")
         self.advice = advice
+
+
+def private_directory(directory: Path) -> None:
+    """Make a directory that nobody else can read, write into or replace; one that is there is closed to others.
+
+    :raises UnsafeFile: where somebody else could have written into it or can put another in its place.
+    """
+    above = directory.parent
+    above.mkdir(mode=0o700, parents=True, exist_ok=True)
+    about = above.stat()
+    if not (about.st_mode & stat.S_ISVTX and about.st_uid in (0, _user())):
+        own_directory(above)
+    own_directory(directory, private=True)
 
 
 def own_directory(directory: Path, *, private: bool = False) -> None:

@@ -34,7 +34,7 @@ from typing import Final
 import anyio
 import attrs
 
-from alma_async._storage.files import own_directory, own_file
+from alma_async._storage.files import own_file, private_directory
 from alma_async.clock import boot_id
 from alma_async.errors import ConfigurationError
 from alma_async.governance.budget import Budget, Figures, LocalBudget, Report
@@ -294,8 +294,7 @@ def _open(path: Path) -> int:
     """Open or make the file for us alone, in a directory for us alone; full length, so that no later write
     needs room.
     """
-    own_directory(path.parent.parent)
-    own_directory(path.parent, private=True)
+    private_directory(path.parent)
     fd = own_file(path)
     try:
         about = os.fstat(fd)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from alma_async._storage.files import UnsafeFile, check_beside, own_directory, own_file
+from alma_async._storage.files import UnsafeFile, check_beside, own_file, private_directory
 from alma_async.errors import AlmaError
 
 __all__ = ["Busy", "LedgerBusy", "LedgerError", "create", "identity", "making", "put_aside"]
@@ -47,8 +47,7 @@ def identity(path: Path) -> tuple[int, int, int] | None:
 def making(path: Path) -> Iterator[None]:
     """One process at a time makes, opens or replaces the file; the kernel lets go when it dies."""
     try:
-        own_directory(path.parent.parent)
-        own_directory(path.parent, private=True)
+        private_directory(path.parent)
         check_beside(path)
         lock = own_file(path.with_name(f"{path.name}.lock"))
     except OSError as error:

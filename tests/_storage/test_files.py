@@ -10,7 +10,7 @@ import sqlite3
 import pytest
 
 from alma_async import AlmaError, LocalBudget
-from alma_async.governance.machine import machine_budget
+from alma_async.governance.machine import MachineBudget, machine_budget
 from alma_async.guard.book import Book
 from alma_async.guard.ledger import SqliteLedger
 from alma_async.load.journal import Journal, JournalError
@@ -71,6 +71,12 @@ def everybody(directory):
 
 
 DIRECTORIES = [pytest.param(foreign, marks=as_root), setgid, sticky, group, everybody]
+PLACES = [
+    (spoil, inner)
+    for spoil in (foreign, setgid, sticky, group, everybody)
+    for inner in (True, False)
+    if inner or spoil is not sticky
+]
 
 
 async def in_ledger(directory):
@@ -151,8 +157,8 @@ async def test_a_ledger_reads_nothing_beside_it_that_is_not_ours(tmp_path, suffi
     assert files_of(tmp_path) == before
 
 
-@pytest.mark.parametrize("inner", [False, True])
-@pytest.mark.parametrize("spoil", DIRECTORIES)
+@as_root
+@pytest.mark.parametrize(("spoil", "inner"), PLACES)
 async def test_a_ledger_lies_in_directories_of_ours(tmp_path, spoil, inner):
     """Where others may write into the state directory or that of the ledgers, nothing is read or made."""
     await in_ledger(tmp_path)
@@ -172,13 +178,20 @@ def test_a_budget_that_is_not_ours_is_not_used(tmp_path, caplog, spoil):
     assert path.name in caplog.text
 
 
-@pytest.mark.parametrize("inner", [False, True])
-@pytest.mark.parametrize("spoil", DIRECTORIES)
+@as_root
+@pytest.mark.parametrize(("spoil", "inner"), PLACES)
 def test_a_budget_lies_in_directories_of_ours(tmp_path, caplog, spoil, inner):
     """The same for a budget's directories."""
     machine_budget("x", directory=tmp_path)
     spoil(tmp_path / "budgets" if inner else tmp_path)
     assert isinstance(machine_budget("x", directory=tmp_path), LocalBudget)
+
+
+async def test_a_sticky_directory_above_keeps_ours_in_its_place(tmp_path):
+    """In a directory of ``/tmp``, where others can add but not replace, ledger and budget work: as in the demo."""
+    sticky(tmp_path)
+    await in_ledger(tmp_path)
+    assert isinstance(machine_budget("x", directory=tmp_path), MachineBudget)
 
 
 def test_what_only_others_may_read_is_closed(tmp_path):

@@ -33,7 +33,7 @@ def test_both_sides_agree(shell: Shell, tmp_path: Path) -> None:
 
     assert (ran.code, "\x1b" in ran.out) == (0, False), ran.out + view
     assert re.search(
-        r"^line 12: rejected: embargo: R5Y;P1Y sets two moving walls; a portfolio holds one",
+        r"^line 12 .*: rejected: embargo: R5Y;P1Y sets two moving walls; a portfolio holds one",
         ran.out,
         re.MULTILINE,
     )
