@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 import attrs
 
-from alma_async.plain import plain
+from alma_async.plain import masked
 
 __all__ = [
     "AlmaError",
@@ -68,7 +68,7 @@ class AlmaError(Exception):
         request_id: str | None = None,
         advice: str | None = None,
     ) -> None:
-        message = plain(message)
+        message = masked(message)
         super().__init__(message)
         self.message = message
         self.errors = errors
@@ -76,7 +76,7 @@ class AlmaError(Exception):
         self.method = method
         self.path = path
         self.request_id = request_id
-        self._advice = self.advice if advice is None else plain(advice)
+        self._advice = self.advice if advice is None else masked(advice)
 
     @property
     def retryable(self) -> bool:
@@ -111,14 +111,14 @@ class AlmaError(Exception):
             if value is not None
         ]
         told = f" ({', '.join(facts)})" if facts else ""
-        said = plain(f"{where}{self.message}{told}")
+        said = masked(f"{where}{self.message}{told}")
         if not self._advice:
             return said
         return f"{said if said.endswith(('.', '!', '?')) else f'{said}.'} {self._advice}"
 
     def add_note(self, note: str, /) -> None:
         """A line more for who reads the traceback, as safe to print as the message."""
-        super().add_note(plain(note))
+        super().add_note(masked(note))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copied and pickled as it stands, whatever its class asks for when it is made."""

@@ -1,14 +1,16 @@
 """Text from outside (of a server, a file, an environment) on its way to people: nothing in it forges a line or steers a terminal.
 
-``AlmaError`` and the command line pass everything through ``plain``, and all our loggers are made by ``logger``.
+``AlmaError`` and the command line pass everything through ``plain``, and all our loggers are made by ``logger``. In errors and
+logs, no secret that is in use is repeated, whoever wrote it into what is quoted there.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import Final
+from typing import Final, Protocol
+from weakref import ref
 
-__all__ = ["logger", "plain"]
+__all__ = ["holds_secret", "keep_from_print", "logger", "masked", "plain"]
 
 _LONGEST: Final = 500  # characters of a logged text
 
@@ -27,6 +29,40 @@ def _spelled(character: str) -> str:
     return "".join(f"\\u{units[i] << 8 | units[i + 1]:04x}" for i in range(0, len(units), 2))
 
 
+class Hidden(Protocol):
+    """A secret that is in use."""
+
+    def forms(self) -> tuple[str, ...]:
+        """The texts that are never to be shown."""
+
+
+# Replaced as a whole, so that threads read it without a lock. It keeps no secret alive.
+_in_use: tuple[ref[Hidden], ...] = ()
+
+
+def keep_from_print(secret: Hidden) -> None:
+    """From now on, and as long as the secret is in use, ``masked`` hides it."""
+    global _in_use  # noqa: PLW0603 - the one list of what the whole process hides
+    _in_use = (*(one for one in _in_use if one() is not None), ref(secret))
+
+
+def _hidden(text: str) -> list[str]:
+    secrets = [secret for one in _in_use if (secret := one()) is not None]
+    return [form for secret in secrets for form in secret.forms() if form in text]
+
+
+def holds_secret(text: str) -> bool:
+    """Whether a secret that is in use stands in the text."""
+    return bool(_hidden(text))
+
+
+def masked(text: str) -> str:
+    """``plain``, and ``***`` for every secret that is in use."""
+    for form in _hidden(text):
+        text = text.replace(form, "***")
+    return plain(text)
+
+
 def logger(name: str) -> logging.Logger:
     """The logger of this name; what is logged by it is plain, and each text of it at most 500 characters long."""
     log = logging.getLogger(name)
@@ -37,6 +73,6 @@ def logger(name: str) -> logging.Logger:
 def _made_plain(record: logging.LogRecord) -> bool:
     if isinstance(record.args, tuple):
         record.args = tuple(
-            arg if isinstance(arg, (int, float)) else plain(str(arg), _LONGEST) for arg in record.args
+            arg if isinstance(arg, (int, float)) else plain(masked(str(arg)), _LONGEST) for arg in record.args
         )
     return True

@@ -21,6 +21,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 import attrs
 
 from alma_async.errors import AlmaError, ConfigurationError
+from alma_async.plain import keep_from_print
 
 __all__ = [
     "REGIONS",
@@ -123,11 +124,13 @@ def bare(error: E) -> E:
 
 def secret_forms(credential: Iterable[str]) -> list[bytes]:
     """The secrets in the values of a credential's headers, as they are and as they may be encoded: what is never to be repeated."""
-    secrets = []
+    secrets, whole = [], []
     for value in credential:
         word = value.rpartition(" ")[2]
         secrets += [word, *word.split(":")[1:], *_basic(word)]
-    return [form.encode() for secret in secrets if len(secret) >= _SHORTEST for form in _forms(secret)]
+        whole += [base64.b64encode(value.encode()).decode().rstrip("=")] if value != word else []
+    forms = [form for secret in secrets if len(secret) >= _SHORTEST for form in _forms(secret)]
+    return [form.encode() for form in (*whole, *forms)]
 
 
 _SHORTEST: Final = 6  # characters from which a text is told from a chance
@@ -147,9 +150,14 @@ def _forms(secret: str) -> set[str]:
         secret,
         secret.replace("/", "\\/"),
         quote(secret, safe=""),
+        "".join(f"%{byte:02X}" for byte in plain),
+        "".join(f"%{byte:02x}" for byte in plain),
+        secret.upper(),
+        secret.lower(),
         base64.b64encode(plain).decode().rstrip("="),
         base64.urlsafe_b64encode(plain).decode().rstrip("="),
         plain.hex(),
+        plain.hex().upper(),
     }
 
 
@@ -159,15 +167,18 @@ class Secret:
     :raises ConfigurationError: where it is no text, is empty, or holds characters that no header may carry.
     """
 
-    __slots__ = ("__reveal",)
+    __slots__ = ("__forms", "__reveal", "__weakref__")
 
     @secretive
     def __init__(self, value: str) -> None:
         text = value.strip() if a(str, "").allows(value) else ""
         if not text or not text.isascii() or not text.isprintable() or " " in text:
             raise ConfigurationError("The key is empty or holds characters that no header may carry.")
-        # A closure, not an attribute: walking the object's state finds a function, never the text.
+        # Closures, not attributes: walking the object's state finds functions, never the text.
         self.__reveal: Callable[[], str] = lambda: text
+        forms = tuple(form.decode() for form in secret_forms([text]))
+        self.__forms: Callable[[], tuple[str, ...]] = lambda: forms
+        keep_from_print(self)
 
     @classmethod
     def of(cls, value: str | Self) -> Self:
@@ -175,12 +186,16 @@ class Secret:
         if isinstance(value, cls):
             return value
         secret, text = cls.__new__(cls), str(value).strip()
-        secret.__reveal = lambda: text
+        secret.__reveal, secret.__forms = (lambda: text), tuple
         return secret
 
     def reveal(self) -> str:
         """The text itself, for the one place that writes it into a header."""
         return self.__reveal()
+
+    def forms(self) -> tuple[str, ...]:
+        """The text as it is and as it may be encoded: what is never shown, and never part of a URL."""
+        return self.__forms()
 
     def __repr__(self) -> str:
         return "Secret(***)"
@@ -211,9 +226,10 @@ class Check:
         """As a validator of attrs."""
         self.of(attribute.name, value)
 
-    def of(self, name: str, value: Any) -> None:
+    def of(self, name: str, value: Any, error: type[AlmaError] = ConfigurationError) -> None:
         """See that the option ``name`` can be this.
 
+        :param error: what is raised instead of a ``ConfigurationError``: ``InvalidRequest`` for what a request is made of.
         :raises ConfigurationError: naming option, value and what it may be.
         """
         try:
@@ -221,7 +237,7 @@ class Check:
         except Exception:  # noqa: BLE001 - a strange object's own doing
             allowed = False
         if not allowed:
-            raise ConfigurationError(f"{name} must be {self.wanted}, not {shown(value)}.")
+            raise error(f"{name} must be {self.wanted}, not {shown(value)}.")
 
     def or_none(self) -> Check:
         """The same, or None."""
@@ -244,7 +260,8 @@ def shown(value: Any) -> str:
     elif value is None or isinstance(value, (int, float)):
         text = ascii(value)
     else:  # what is in it may be a secret, and may be anything
-        text = f"a {type(value).__name__}"
+        kind = type(value).__name__
+        text = f"{'an' if kind[0] in 'AEIOUaeio' else 'a'} {kind}"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -256,8 +273,8 @@ def one_of(choices: Iterable[str]) -> Check:
     )
 
 
-def a(kind: type, words: str) -> Check:
-    """An object of a kind."""
+def a(kind: type | tuple[type, ...], words: str) -> Check:
+    """An object of a kind, or of one of several."""
     return Check(words, lambda value: isinstance(value, kind))
 
 
@@ -271,6 +288,10 @@ WHOLE: Final = Check(
     lambda value: isinstance(value, int) and not isinstance(value, bool) and value > 0,
 )
 NOT_NEGATIVE: Final = Check("a number, 0 or more", lambda value: _number(value) and value >= 0)
+COUNT: Final = Check(
+    "a whole number, 0 or more",
+    lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0,
+)
 FLAG: Final = a(bool, "True or False")
 TEXT: Final = a(str, "a text")
 CALLABLE: Final = Check("something that can be called", callable)
@@ -486,7 +507,9 @@ def from_environment(environ: Mapping[str, str], overrides: Mapping[str, Any]) -
 
     :raises ConfigurationError: where no key is found, or a number is not one.
     """
-    found: dict[str, Any] = {
+    found: dict[str, Any] = {} if "api_key" in overrides else {"api_key": _key_from(environ)}
+    _keep_apart(environ, overrides.get("api_key", found.get("api_key")))
+    found |= {
         name: environ[variable]
         for name, variable in (
             ("region", "ALMA_REGION"),
@@ -504,8 +527,6 @@ def from_environment(environ: Mapping[str, str], overrides: Mapping[str, Any]) -
         found["limits"] = limits_from(environ)
     if "job_limits" not in overrides:
         found["job_limits"] = job_limits_from(environ)
-    if "api_key" not in overrides:
-        found["api_key"] = _key_from(environ)
     return {**found, **overrides}
 
 
@@ -553,6 +574,19 @@ def _changed(limits: T, variables: _Variables, environ: Mapping[str, str]) -> T:
             except (ConfigurationError, ValueError):
                 raise ConfigurationError(f"{variable} must be {wanted}, not {shown(text)}.") from None
     return limits
+
+
+def _keep_apart(environ: Mapping[str, str], key: object) -> None:
+    """See that the key stands where it belongs alone: other variables are quoted, logged, and name files."""
+    keys = [text for text in _texts(key) if len(text) >= _SHORTEST]
+    for variable, text in environ.items():
+        if not variable.startswith("ALMA_") or variable in _KEYS:
+            continue
+        if any(one in text for one in keys):
+            raise ConfigurationError(f"{variable} holds the API key: that belongs in ALMA_API_KEY alone.")
+
+
+_KEYS: Final = frozenset({"ALMA_API_KEY", "ALMA_APIKEY"})
 
 
 def _key_from(environ: Mapping[str, str]) -> Secret:

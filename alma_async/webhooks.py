@@ -27,7 +27,7 @@ import attrs
 from alma_async.alma.models.common import Coded
 from alma_async.alma.models.jobs import JobInstance
 from alma_async.errors import AlmaError, BadAnswer, ConfigurationError
-from alma_async.settings import Secret, secretive
+from alma_async.settings import Check, Secret, a, secretive
 from alma_async.wire.codec import Model, dumps, loads, structure
 
 __all__ = [
@@ -49,6 +49,11 @@ SHORTEST_SECRET: Final = 32  # bytes
 OLDEST: Final = 24 * 3600.0  # seconds; the last repeat comes after ten hours
 AHEAD: Final = 300.0  # seconds that Alma's clock may be ahead of ours
 
+_BODY: Final = a((bytes, bytearray, memoryview), "the raw bytes that came")
+_HEADER: Final = Check(
+    "a text, or a list of texts",
+    lambda value: isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray)),
+).or_none()
 _WORD: Final = re.compile(r"[A-Za-z0-9-]{1,128}")
 
 
@@ -68,6 +73,7 @@ def challenge_response(query: str | Mapping[str, Any]) -> bytes:
         found = fields.get("challenge", [])
         word = found[0] if len(found) == 1 else ""
     else:
+        a(Mapping, "a URL, its query, or a mapping").of("query", query)
         word = query.get("challenge", "")
     if not _WORD.fullmatch(str(word)):
         raise WebhookRefused("There is no challenge of letters, digits and hyphens.", status=400)
@@ -89,7 +95,8 @@ def verify_signature(body: bytes, header: str | Iterable[str] | None, *secrets: 
     keys = [_key(secret) for secret in secrets]
     if not keys:
         raise ConfigurationError("Give the secret of the webhook profile, or set ALMA_WEBHOOK_SECRET.")
-    values = [header] if isinstance(header, str) else list(header or ())
+    _BODY.of("body", body)
+    values = [header] if isinstance(header, str) else _values(header)
     if len(values) != 1:
         raise WebhookRefused(f"There must be one {SIGNATURE}, not {len(values)}.", status=401)
     if len(body) > LARGEST:
@@ -103,11 +110,20 @@ def verify_signature(body: bytes, header: str | Iterable[str] | None, *secrets: 
 
 def _key(secret: str | bytes | Secret) -> bytes:
     text = secret.reveal() if isinstance(secret, Secret) else secret
+    a((str, bytes), "a text or bytes").of("the secret", text)
     # A secret of the environment may hold bytes that are no text.
     key = text.encode(errors="surrogateescape") if isinstance(text, str) else text
     if len(key) < SHORTEST_SECRET:
         raise ConfigurationError(f"The secret of a webhook must have {SHORTEST_SECRET} bytes or more.")
     return key
+
+
+def _values(header: Iterable[str] | None) -> list[str]:
+    _HEADER.of("header", header)
+    values = list(header or ())
+    for value in values:
+        a(str, "a text").of("header", value)
+    return values
 
 
 def _decoded(value: str) -> bytes:
@@ -149,8 +165,9 @@ def parse_event(body: bytes) -> WebhookEvent:
 
     :raises WebhookRefused: 400, for anything but a JSON event with id, action and time.
     """
+    _BODY.of("body", body)
     try:
-        data = loads(body)
+        data = loads(bytes(body))
         read = structure(data, _Body)
     except BadAnswer as error:
         unread = error.message

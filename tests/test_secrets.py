@@ -15,8 +15,12 @@ import attrs
 import cattrs
 import pytest
 
-from alma_async import AlmaError, RetryPolicy, Secret, sim
+from alma_async import AlmaClient, AlmaError, ConfigurationError, RetryPolicy, Secret, sim
 from alma_async.load import Load, read_rows
+from alma_async.plain import logger
+from alma_async.wire.messages import Response
+from alma_async.wire.reading import without
+from tests.alma.test_sets import a_set
 from tests.conftest import KEY, institution
 
 C, S = sim.DEMO_COLLECTION, sim.DEMO_SERVICE
@@ -159,3 +163,105 @@ async def test_a_key_in_the_query_is_refused_by_the_simulator_and_never_sent():
         await alma.electronic.collections.list("name~x").all()
         await alma.request("GET", "/almaws/v1/conf/test", params={"lang": "en"})
         assert server.world.tally.refused.total() == 0
+
+
+def told_by_us(error):
+    """What an exception says, and the locals of the frames that are not the test's own."""
+    frames = traceback.TracebackException.from_exception(error, capture_locals=True).stack
+    ours = [frame.locals for frame in frames if "alma_async" in frame.filename]
+    assert ours
+    return f"{error!r} {error} {vars(error)} {ours}"
+
+
+@pytest.mark.parametrize(
+    ("path", "params"),
+    [
+        (f"/almaws/v1/x/{KEY}", None),
+        (f"/almaws/v1/{KEY}/x", None),
+        ("/almaws/v1/x", {"q": KEY}),
+        ("/almaws/v1/x", {"q": f"name~{KEY}"}),
+        ("/almaws/v1/x", {KEY: "1"}),
+        ("/almaws/v1/x", {"q": base64.b64encode(KEY.encode()).decode()}),
+        ("/almaws/v1/x", f"apikey={KEY}"),
+        (f"/almaws/v1/x?apikey={KEY}", None),
+        (KEY, None),
+    ],
+)
+async def test_the_clients_own_key_never_leaves_in_a_url(path, params):
+    """Whatever part of path or query it was pasted into: nothing is sent, and no message or frame of ours repeats it."""
+    async with institution() as (server, alma):
+        with pytest.raises(AlmaError) as caught:
+            await alma.request("GET", path, params=params)
+        assert server.world.tally.routes.total() == 0
+    assert not shows(told_by_us(caught.value))
+
+
+PASTED = {
+    "language": lambda c: c.with_options(language=KEY),
+    "priority": lambda c: c.with_options(priority=KEY),
+    "method": lambda c: c.request(KEY, "/almaws/v1/x"),
+    "id": lambda c: c.sets.get(KEY),
+    "search": lambda c: c.sets.list(f"name~{KEY}").all(),
+    "parameter": lambda c: c.sets.list(content_type=KEY).all(),
+    "id type": lambda c: c.sets.add_members("1", ["2"], id_type=KEY),
+    "operator": lambda c: c.sets.combine(None, KEY, "1", "2"),
+    "bib": lambda c: c.electronic.portfolios.delete("1", "2", "3", bib=KEY),
+    "object": lambda c: c.sets.create(KEY),
+    "set": lambda c: c.sets.create_from_logical(a_set("x"), KEY),
+}
+
+
+@pytest.mark.parametrize("where", PASTED)
+async def test_a_key_pasted_into_any_argument_is_not_repeated(where):
+    """The message masks it, whichever check refuses the argument, and it is in no URL."""
+    async with institution() as (server, alma):
+        with pytest.raises(AlmaError) as caught:
+            made = PASTED[where](alma)
+            await made
+        assert server.world.tally.routes.total() == 0
+    assert not shows(repr(caught.value) + str(caught.value))
+
+
+VARIABLES = [
+    *("ALMA_REGION", "ALMA_BASE_URL", "ALMA_INSTITUTION", "ALMA_LANGUAGE", "ALMA_PROXY", "ALMA_STATE_DIR"),
+    *("ALMA_PER_SECOND", "ALMA_DAILY_RESERVE", "ALMA_PACING", "ALMA_COURTESY", "ALMA_IN_FLIGHT"),
+    *("ALMA_MARGIN", "ALMA_JOBS_RUNNING", "ALMA_JOB_STARTS", "ALMA_LOG"),
+]
+
+
+@pytest.mark.parametrize("text", [KEY, f"x {KEY}", f"https://{KEY}.example"])
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_a_variable_that_holds_the_key_is_refused_without_it(variable, text, monkeypatch, tmp_path):
+    """Pasted twice, the key is not taken for a label, a directory or a number, nor is it quoted."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ALMA_API_KEY", KEY)
+    monkeypatch.setenv("ALMA_REGION", "eu")
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(ConfigurationError, match=variable) as caught:
+        AlmaClient.from_env()
+    assert not shows(told_by_us(caught.value))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_log_repeats_no_secret_in_use(caplog):
+    """What is logged of a value that holds the key has three stars in its place."""
+    key = Secret(KEY)
+    logger("alma_async.wire").warning("It has %s.", f"a {KEY} in it")
+    assert key.reveal() == KEY
+    assert caplog.messages == ["It has a *** in it."]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "".join(f"%{byte:02X}" for byte in KEY.encode()),
+        "".join(f"%{byte:02x}" for byte in KEY.encode()),
+        base64.b64encode(f"apikey {KEY}".encode()).decode().rstrip("="),
+        KEY.upper(),
+        KEY.encode().hex().upper(),
+    ],
+)
+def test_an_echo_is_masked_however_it_is_written(form):
+    """Headers that a proxy repeats come back encoded in the ways that proxies have."""
+    told = without(Response(status=400, body=f"<p>{form}</p>".encode()), {"Authorization": f"apikey {KEY}"})
+    assert told.body == b"<p>***</p>"

@@ -58,7 +58,7 @@ from alma_async.version import __version__
 from alma_async.wire.codec import dumps
 from alma_async.wire.messages import Request, Response, Safety
 from alma_async.wire.outcome import Outcome
-from alma_async.wire.routes import raw_path
+from alma_async.wire.routes import IN_URL, query_of, raw_path
 
 if TYPE_CHECKING:
     import aiohttp
@@ -221,8 +221,9 @@ class AlmaClient:
 
         :raises ConfigurationError: where a variable is missing or wrong; it names the variable.
         """
+        options = from_environment(os.environ, overrides)
         log_from(os.environ.get("ALMA_LOG"))
-        return cls(**from_environment(os.environ, overrides))
+        return cls(**options)
 
     @property
     def origin(self) -> str:
@@ -337,11 +338,11 @@ def _raw(  # noqa: PLR0917 - as request takes them
         a(str, "a path").of("path", path)
         a(Mapping, "a mapping").or_none().of("params", params)
         if any(_KEYS.search(str(name)) for name in params or {}):
-            return InvalidRequest("The key is never sent in a URL: leave it to the client.")
+            return InvalidRequest(IN_URL)
         return Request(
             method=method.upper(),
             path=raw_path(path, origin=origin, root=ROOT),
-            query=tuple((name, str(value)) for name, value in (params or {}).items()),
+            query=query_of((params or {}).items()),
             body=None if json is None else dumps(json),
             safety=Safety.READ if method.upper() in ("GET", "HEAD") else Safety.WRITE,
             kind=f"{method.upper()} raw",

@@ -8,19 +8,21 @@ refused: ``get`` it first.
 
 from __future__ import annotations
 
-from typing import Literal, overload
+from typing import Final, Literal, get_args, overload
 
 from alma_async.alma import routes
 from alma_async.alma.models.electronic import ElectronicCollection, ElectronicService, Portfolio
-from alma_async.alma.resource import Resource, id_to_update
+from alma_async.alma.resource import Resource, id_to_update, named
 from alma_async.errors import InvalidRequest
 from alma_async.pager import Pager
 from alma_async.session import Options, Session
+from alma_async.settings import one_of
 from alma_async.wire.messages import Request
 
 __all__ = ["Collections", "Electronic", "Portfolios", "Services"]
 
 BibHandling = Literal["retain", "suppress", "delete"]
+_BIB: Final = one_of(get_args(BibHandling))
 
 
 class Collections(Resource):
@@ -73,7 +75,9 @@ class Collections(Resource):
 
         :raises OutcomeUnknown: where the answer was lost; it is never sent again blindly.
         """
-        request = routes.COLLECTIONS["POST"].bind(body=self._encoded(collection), expects="*")
+        body = self._encoded("collection", collection, ElectronicCollection)
+        named(collection.public_name)
+        request = routes.COLLECTIONS["POST"].bind(body=body, expects="*")
         return await self._write(request, ElectronicCollection, dry_run=dry_run)
 
     @overload
@@ -96,8 +100,10 @@ class Collections(Resource):
         :param replace: also by one that is not whole: what it lacks is emptied.
         :raises InvalidRequest: for one that came from a list or was made by hand, and all that Alma refuses.
         """
-        own_id = id_to_update(collection, "collection", replace=replace)
-        request = routes.COLLECTION["PUT"].bind(own_id, body=self._encoded(collection), expects=own_id)
+        own_id = id_to_update(collection, ElectronicCollection, "collection", replace=replace)
+        request = routes.COLLECTION["PUT"].bind(
+            own_id, body=self._encoded("collection", collection, ElectronicCollection), expects=own_id
+        )
         return await self._write(request, ElectronicCollection, dry_run=dry_run)
 
     @overload
@@ -149,7 +155,9 @@ class Services(Resource):
 
         :raises OutcomeUnknown: where the answer was lost; it is never sent again blindly.
         """
-        request = routes.SERVICES["POST"].bind(collection_id, body=self._encoded(service), expects="*")
+        request = routes.SERVICES["POST"].bind(
+            collection_id, body=self._encoded("service", service, ElectronicService), expects="*"
+        )
         return await self._write(request, ElectronicService, dry_run=dry_run)
 
     @overload
@@ -177,9 +185,9 @@ class Services(Resource):
         :param replace: also by one that is not whole: what it lacks is emptied.
         :raises InvalidRequest: for one that came from a list or was made by hand, and all that Alma refuses.
         """
-        own_id = id_to_update(service, "service", replace=replace)
+        own_id = id_to_update(service, ElectronicService, "service", replace=replace)
         request = routes.SERVICE["PUT"].bind(
-            collection_id, own_id, body=self._encoded(service), expects=own_id
+            collection_id, own_id, body=self._encoded("service", service, ElectronicService), expects=own_id
         )
         return await self._write(request, ElectronicService, dry_run=dry_run)
 
@@ -241,7 +249,7 @@ class Portfolios(Resource):
         :raises OutcomeUnknown: where the answer was lost; it is never sent again blindly, since a repeat makes a second one.
         """
         request = routes.PORTFOLIOS["POST"].bind(
-            collection_id, service_id, body=self._encoded(portfolio), expects="*"
+            collection_id, service_id, body=self._encoded("portfolio", portfolio, Portfolio), expects="*"
         )
         return await self._write(request, Portfolio, dry_run=dry_run)
 
@@ -283,9 +291,13 @@ class Portfolios(Resource):
         :param replace: also by one that is not whole: what it lacks is emptied.
         :raises InvalidRequest: for one that came from a list or was made by hand, and all that Alma refuses.
         """
-        own_id = id_to_update(portfolio, "portfolio", replace=replace)
+        own_id = id_to_update(portfolio, Portfolio, "portfolio", replace=replace)
         request = routes.PORTFOLIO["PUT"].bind(
-            collection_id, service_id, own_id, body=self._encoded(portfolio), expects=own_id
+            collection_id,
+            service_id,
+            own_id,
+            body=self._encoded("portfolio", portfolio, Portfolio),
+            expects=own_id,
         )
         return await self._write(request, Portfolio, dry_run=dry_run)
 
@@ -332,8 +344,7 @@ class Portfolios(Resource):
 
         :raises NotFound: Alma's 60122, which on this call names the portfolio.
         """
-        if bib not in ("retain", "suppress", "delete"):
-            raise InvalidRequest(f"bib is 'retain', 'suppress' or 'delete', not {ascii(bib)[:40]}.")
+        _BIB.of("bib", bib, InvalidRequest)
         request = routes.PORTFOLIO["DELETE"].bind(
             collection_id, service_id, portfolio_id, query=[("bib", bib)]
         )

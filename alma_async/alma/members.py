@@ -26,6 +26,8 @@ from alma_async.alma.models.sets import AlmaSet, SetMember, SetMembers
 from alma_async.alma.resource import Resource
 from alma_async.errors import AlmaError, InvalidRequest
 from alma_async.pager import Pager
+from alma_async.settings import FLAG, Check
+from alma_async.wire.codec import dumps, unstructure
 from alma_async.wire.messages import Request
 
 __all__ = ["Ids", "Members", "MembersChange", "RefusedIds"]
@@ -42,6 +44,10 @@ MOST_SPLITS: Final = (
 
 # Documented: the fault lies in one id or several, and nothing was changed.
 _OF_IDS: Final = frozenset({"60114", "60115", "60116", "60117", "60119", "60120", "60176"})
+_IDS: Final = Check(
+    "a list of ids, or another iterable that is no text",
+    lambda value: isinstance(value, (Iterable, AsyncIterable)) and not isinstance(value, (str, bytes)),
+)
 _WORD: Final = re.compile(r"[^\s,;:'\"()\[\]{}<>]+")
 
 
@@ -266,6 +272,13 @@ class Members(Resource):
         fail_on_invalid_id: bool = True,
         reconcile: bool = False,
     ) -> MembersChange | tuple[Request, ...]:
+        for name, flag in (
+            ("dry_run", dry_run),
+            ("fail_on_invalid_id", fail_on_invalid_id),
+            ("reconcile", reconcile),
+        ):
+            FLAG.of(name, flag)
+        _IDS.of("ids", ids, InvalidRequest)
         if reconcile and id_type is not None:
             raise InvalidRequest(
                 "reconcile compares Alma's own ids of members, so id_type cannot be given with it."
@@ -303,7 +316,7 @@ class Members(Resource):
 
     def _request(self, set_id: str, step: Step, terms: dict[str, str | None]) -> Request:
         op, ids = step
-        body = self._encoded(AlmaSet(members=SetMembers(member=[SetMember(id=one) for one in ids])))
+        body = dumps(unstructure(AlmaSet(members=SetMembers(member=[SetMember(id=one) for one in ids]))))
         query = {"op": op, **terms}
         return routes.SET["POST"].bind(set_id, query=query.items(), body=body, expects=set_id)
 
@@ -326,9 +339,7 @@ def _is_round(steps: Sequence[Step]) -> bool:
 
 
 async def _each(ids: Ids) -> AsyncGenerator[str, None]:
-    """The ids one by one. A single text is refused: its letters are not ids."""
-    if isinstance(ids, str):
-        raise InvalidRequest(f"Give the ids in a list, not as the text {ascii(ids)[:40]}.")
+    """The ids one by one."""
     if isinstance(ids, AsyncIterable):
         async for one in ids:
             yield _checked(one)

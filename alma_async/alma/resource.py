@@ -12,13 +12,14 @@ from alma_async.alma.models.common import Updatable
 from alma_async.errors import BadAnswer, InvalidRequest, OutcomeUnknown
 from alma_async.pager import Pager
 from alma_async.session import Options, Session
+from alma_async.settings import COUNT, FLAG, a
 from alma_async.wire.codec import Model, dumps, structure, structure_each, unstructure
 from alma_async.wire.messages import Request
 from alma_async.wire.outcome import Done
 from alma_async.wire.paging import MOST_ITEMS, PAGE
 from alma_async.wire.routes import Route
 
-__all__ = ["Resource", "id_to_update"]
+__all__ = ["Resource", "id_to_update", "named", "of_kind"]
 
 M = TypeVar("M", bound=Model)
 
@@ -37,12 +38,14 @@ class Resource:
         return _marked(structure((await self._call(request)).data, model), whole=True)
 
     async def _delete(self, request: Request, *, dry_run: bool) -> Request | None:
+        FLAG.of("dry_run", dry_run)
         if dry_run:
             return request
         await self._call(request)
         return None
 
     async def _write(self, request: Request, model: type[M], *, dry_run: bool) -> M | Request:
+        FLAG.of("dry_run", dry_run)
         return request if dry_run else await self._done(request, model)
 
     async def _done(self, request: Request, model: type[M]) -> M:
@@ -85,14 +88,20 @@ class Resource:
             read = partial(self._items, raw, model)
             return (read() if len(raw) <= PAGE else await self._session.clock.aside(read)), _total(data)
 
-        route.bind(*segments)  # a wrong id is refused when the list is asked for, not at its first use
+        # What is wrong is refused when the list is asked for, not at its first use.
+        COUNT.of("offset", offset, InvalidRequest)
+        route.bind(*segments, query=(query or {}).items())
         return Pager(fetch, key=lambda item: getattr(item, "id", None), offset=offset, paged=paged)
 
     def _items(self, raw: list[Any], model: type[M]) -> list[M]:
         return [_marked(item, whole=False) for item in structure_each(raw, model)]
 
-    def _encoded(self, model: Model) -> bytes:
-        """The body of a write: everything Alma sent, with what was changed."""
+    def _encoded(self, name: str, model: Model, kind: type[Model]) -> bytes:
+        """The body of a write: everything Alma sent, with what was changed.
+
+        :raises InvalidRequest: for an object of another class, which another call takes.
+        """
+        of_kind(name, model, kind)
         return dumps(unstructure(model))
 
 
@@ -103,11 +112,31 @@ def localised(request: Request, language: str | None) -> Request:
     return attrs.evolve(request, query=(*request.query, ("lang", language)))
 
 
-def id_to_update(model: Updatable, name: str, *, replace: bool) -> str:
+def of_kind(name: str, model: object, kind: type[Model]) -> None:
+    """See that an object is of the class that a call takes: another call takes the others.
+
+    :raises InvalidRequest: naming the argument and both classes.
+    """
+    a(kind, f"{kind.__name__}(...)").of(name, model, InvalidRequest)
+
+
+def named(name: str | None) -> None:
+    """See that the name of something new is no mere blanks.
+
+    :raises InvalidRequest: where it is.
+    """
+    if name and not name.strip():
+        raise InvalidRequest("The name consists of blanks; give one that people can tell from others.")
+
+
+def id_to_update(model: Updatable, kind: type[Updatable], name: str, *, replace: bool) -> str:
     """The id of an object that is to be updated.
 
-    :raises InvalidRequest: where it has none; or where the object is not whole, unless that is meant (``replace``).
+    :raises InvalidRequest: where it has none, or is of another class; or where the object is not whole, unless that is meant
+        (``replace``).
     """
+    of_kind(name, model, kind)
+    FLAG.of("replace", replace)
     if not model.id:
         raise InvalidRequest(f"This {name} has no id: get it first, change it, then update it.")
     if not (replace or model.is_whole):

@@ -12,10 +12,10 @@ names the job's run that fills the set (seen), ``wait_until_filled`` waits for t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import count
-from typing import Final, Literal, TypeAlias, overload
+from typing import Final, Literal, TypeAlias, get_args, overload
 
 import anyio
 
@@ -24,10 +24,17 @@ from alma_async.alma.filling import Filling, pause
 from alma_async.alma.members import Members
 from alma_async.alma.models.jobs import JobInstance
 from alma_async.alma.models.sets import AlmaSet
-from alma_async.alma.resource import id_to_update
-from alma_async.errors import AlmaError, DeadlineExceeded, NotFound, OutcomeUnknown, ServerFault
+from alma_async.alma.resource import id_to_update, named
+from alma_async.errors import (
+    AlmaError,
+    DeadlineExceeded,
+    InvalidRequest,
+    NotFound,
+    OutcomeUnknown,
+    ServerFault,
+)
 from alma_async.pager import Pager
-from alma_async.settings import Priority
+from alma_async.settings import COUNT, FLAG, NOT_NEGATIVE, Check, Priority, one_of
 from alma_async.wire.codec import structure
 from alma_async.wire.messages import Request
 from alma_async.wire.reading import server_time
@@ -36,6 +43,13 @@ from alma_async.wording import counted, duration
 __all__ = ["Sets"]
 
 Operator = Literal["AND", "OR", "NOT"]
+_OPERATOR: Final = one_of(get_args(Operator))
+_GIVEN: Final = Check(
+    "a text that is not empty, or a number",
+    lambda value: type(value) is int or (isinstance(value, str) and value.strip() != ""),
+)
+_SECONDS: Final = NOT_NEGATIVE.or_none()
+_EXPECTED: Final = COUNT.or_none()
 Looks: TypeAlias = list[AlmaSet]  # here, since a class with a method of this name cannot say it
 
 NAME_TAKEN: Final = "402263"
@@ -146,6 +160,7 @@ class Sets(Members):
 
         :raises OutcomeUnknown: where it is not found; without a name (Alma gives one, seen) there is nothing to look by.
         """
+        _OPERATOR.of("operator", operator, InvalidRequest)
         query = {"combine": operator, "set1": set1, "set2": set2}
         return await self._create(alma_set, query, dry_run=dry_run)
 
@@ -202,8 +217,10 @@ class Sets(Members):
         :param replace: also by one that is not whole: what it lacks is emptied.
         :raises InvalidRequest: for one that came from a list or was made by hand, and all that Alma refuses.
         """
-        own_id = id_to_update(alma_set, "set", replace=replace)
-        request = routes.SET["PUT"].bind(own_id, body=self._encoded(alma_set), expects=own_id)
+        own_id = id_to_update(alma_set, AlmaSet, "set", replace=replace)
+        request = routes.SET["PUT"].bind(
+            own_id, body=self._encoded("alma_set", alma_set, AlmaSet), expects=own_id
+        )
         return await self._write(request, AlmaSet, dry_run=dry_run)
 
     @overload
@@ -230,6 +247,8 @@ class Sets(Members):
         :raises DeadlineExceeded: where that takes longer than ``timeout`` seconds.
         :raises ServerFault: where the job ended without success.
         """
+        _SECONDS.of("timeout", timeout)
+        _EXPECTED.of("expected", expected)
         patient = self._options.changed(priority=Priority.BULK, wait_for_quota=True)
         looker = type(self)(self._session, patient)
         seen: Looks = []
@@ -276,7 +295,10 @@ class Sets(Members):
 
         :raises OutcomeUnknown: the first one, whatever failed in looking for the set: that it may exist matters most.
         """
-        request = routes.SETS["POST"].bind(query=query.items(), body=self._encoded(alma_set), expects="*")
+        FLAG.of("dry_run", dry_run)
+        body = self._encoded("alma_set", alma_set, AlmaSet)
+        named(alma_set.name)
+        request = routes.SETS["POST"].bind(query=_whole(query), body=body, expects="*")
         if dry_run:
             return request
         started = self._session.clock.now()
@@ -334,6 +356,16 @@ class Sets(Members):
                 if server is not None and created is not None and server - created <= lasted + RESOLUTION:
                     return found
         return None
+
+
+def _whole(query: Mapping[str, str]) -> Iterable[tuple[str, str]]:
+    """The parameters of what a set is made of: none of them may be missing.
+
+    :raises InvalidRequest: where one is.
+    """
+    for name, value in query.items():
+        _GIVEN.of(name, value, InvalidRequest)
+        yield name, value
 
 
 def _members(alma_set: AlmaSet) -> int:

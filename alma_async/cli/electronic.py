@@ -180,7 +180,7 @@ def update_collection(
 ) -> int:
     """Replace the collection whose id the object has. Take it from get: an item of a list is refused."""
     changed = _object(file, ElectronicCollection)
-    own_id = id_to_update(changed, "collection", replace=True)
+    own_id = id_to_update(changed, ElectronicCollection, "collection", replace=True)
 
     async def updated(alma: AlmaClient) -> ElectronicCollection:
         area = alma.electronic.collections
@@ -229,7 +229,7 @@ def update_service(
 ) -> int:
     """Replace the service whose id the object has. Take it from get: an item of a list is refused."""
     changed = _object(file, ElectronicService)
-    own_id = id_to_update(changed, "service", replace=True)
+    own_id = id_to_update(changed, ElectronicService, "service", replace=True)
 
     async def updated(alma: AlmaClient) -> ElectronicService:
         area = alma.electronic.services
@@ -283,7 +283,7 @@ def update_portfolio(
 ) -> int:
     """Replace the portfolio whose id the object has. Take it from get: an item of a list is refused."""
     changed = _object(file, Portfolio)
-    own_id = id_to_update(changed, "portfolio", replace=True)
+    own_id = id_to_update(changed, Portfolio, "portfolio", replace=True)
 
     async def updated(alma: AlmaClient) -> Portfolio:
         area = alma.electronic.portfolios

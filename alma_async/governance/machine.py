@@ -42,6 +42,7 @@ from alma_async.governance.pacing import Pace, Slot, Terms
 from alma_async.governance.quota import Quota
 from alma_async.governance.record import DAY_AT, SIZE, dump_day, dump_pace, parse_day, parse_pace
 from alma_async.plain import logger
+from alma_async.settings import a
 
 __all__ = ["MachineBudget", "machine_budget"]
 
@@ -67,6 +68,7 @@ class MachineBudget:
         """:raises OSError, ConfigurationError: if the file cannot be used, or its directory is open to
         others.
         """
+        a(Path, "a Path").of("path", path)
         self._path = path
         self._boot = hashlib.sha256((boot_id() if boot is None else boot).encode()).digest()[:16]
         self._fd = -1
@@ -83,6 +85,8 @@ class MachineBudget:
         self._use_file(-math.inf)
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_alone"):
+            return "<MachineBudget not made>"
         return f"<MachineBudget {self._path.name} spent={self.spent}>"
 
     @property

@@ -13,10 +13,11 @@ from typing import Final
 import attrs
 
 from alma_async.errors import InvalidRequest
-from alma_async.settings import shown, shown_url
+from alma_async.plain import holds_secret
+from alma_async.settings import Check, shown, shown_url
 from alma_async.wire.messages import Request, Safety
 
-__all__ = ["NUMERIC_ID", "Route", "raw_path"]
+__all__ = ["IN_URL", "NUMERIC_ID", "Route", "query_of", "raw_path"]
 
 NUMERIC_ID: Final = (
     "[0-9]{1,32}"  # documented ids are at most 19 digits; room for more, but digits and nothing else
@@ -67,6 +68,7 @@ class Route:
 
         :raises InvalidRequest: where an id is not one; nothing is sent.
         """
+        told = query_of(query)
         path, *literals = self._literals
         for (name, pattern), value, literal in zip(self._checks, segments, literals, strict=True):
             text = str(value) if type(value) is int else value
@@ -76,7 +78,7 @@ class Route:
         return Request(
             method=self.method,
             path=path,
-            query=tuple((name, str(value)) for name, value in query if value is not None),
+            query=told,
             body=body,
             safety=self.safety,
             kind=self.kind,
@@ -91,12 +93,36 @@ class Route:
         )
 
 
+def query_of(query: Iterable[tuple[str, str | int | None]]) -> tuple[tuple[str, str], ...]:
+    """The parameters of a request as texts; what is None is left out.
+
+    :raises InvalidRequest: for what is neither text nor number, and for a secret: URLs are logged on their way.
+    """
+    told = []
+    for name, value in query:
+        if value is None:
+            continue
+        _PARAMETER.of(str(name), value, InvalidRequest)
+        if holds_secret(f"{name}={value}"):
+            raise InvalidRequest(IN_URL)
+        told.append((str(name), str(value)))
+    return tuple(told)
+
+
+IN_URL: Final = "The key is never sent in a URL: leave it to the client."
+_PARAMETER: Final = Check(
+    "a text or a whole number", lambda value: isinstance(value, (str, int)) and not isinstance(value, bool)
+)
+
+
 def raw_path(path: str, *, origin: str, root: str) -> str:
     """A path given by hand, or an absolute link of the same origin, made safe: below ``root``, no dots, no query, no
     escapes.
 
     :raises InvalidRequest: for another origin, or anything that is not a plain path below ``root``.
     """
+    if holds_secret(path):
+        raise InvalidRequest(IN_URL)
     plain = path.removeprefix(origin) if path.startswith(f"{origin}/") else path
     if not plain.startswith(root) or not _PLAIN_PATH.fullmatch(plain):
         raise InvalidRequest(

@@ -125,7 +125,12 @@ SETS: dict[str, dict[str, Scene]] = {
         "402266": imported("import", "ALL_OF_THEM"),
         "402267": imported("quick", "TOTAL_RECORDS_IMPORTED"),
         "402218": imported("4711", "TOTAL_RECORDS_IMPORTED"),
-        "60204": combined("XOR", "low", "high"),
+        "60204": lambda p: p.alma.request(
+            "POST",
+            "/almaws/v1/conf/sets",
+            params={"combine": "XOR", "set1": p.ids["low"], "set2": p.ids["high"]},
+            json=new().to_dict(),
+        ),
         "60205": combined("OR", "low", "orders"),
         "60206": failing("60206", COMBINE),
         "60209": lambda p: p.alma.sets.create(new(private={"value": "perhaps"})),

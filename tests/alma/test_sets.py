@@ -107,9 +107,6 @@ async def test_sets_made_of_others():
         logical = await alma.sets.create(a_logical_set())
         copied = await alma.sets.create_from_logical(a_set("copied", "PORTFOLIO"), logical.id)
         assert await members(copied) == {int(one) for one in server.world.portfolios.all}
-        with pytest.raises(InvalidRequest) as caught:
-            await alma.sets.combine(a_set("x"), "XOR", first.id, second.id)
-        assert caught.value.code == "60204"
         with pytest.raises(NotFound):
             await alma.sets.create_from_logical(a_set("x"), "1")
 
