@@ -29,6 +29,7 @@ from alma_async.cli.view import View
 from alma_async.errors import AlmaError, ConfigurationError, InvalidRequest
 from alma_async.load.entries import State
 from alma_async.load.journal import Journal, JournalInUse
+from alma_async.load.order import OtherLoad
 from alma_async.load.planned import Plan
 from alma_async.load.progress import Meter, Progress, Report
 from alma_async.load.readers import Blanks, RowSource
@@ -177,7 +178,7 @@ def _load(given: Input, journal: Path | None, manner: Manner, connection: Connec
         ):  # a wrong key or id, say: there is nothing to go on with
             journals.discard(path)
             raise
-        if seen:
+        if seen and not isinstance(error, OtherLoad):
             with suppress(AlmaError):  # a journal that cannot be read any more; the first failure is raised
                 _tell(_cut_short(path, seen, error.message), given, path, manner)
         _note_way_on(error, path, begun=bool(seen))
@@ -199,11 +200,14 @@ def _name_unfinished(service: tuple[str, str, str], own: Path) -> None:
 def _note_way_on(error: AlmaError, path: Path, *, begun: bool) -> None:
     """Say with the error how to go on, where the load can."""
     resuming = journals.resuming(path)
+    if isinstance(error, OtherLoad):
+        return
     if isinstance(error, InputError):
         if begun:
             error.add_note(f"With the file as it was, go on with: {resuming}")
     elif not isinstance(error, (InvalidRequest, JournalInUse, ServiceInUse, UnfinishedLoad)):
-        error.add_note(f"Go on with: {resuming}")
+        known = Input.is_in(path)
+        error.add_note(f"Go on with: {resuming}" if known else "Then give the same command again.")
 
 
 class _Warnings:

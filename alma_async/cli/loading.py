@@ -6,6 +6,7 @@ from one run to the next.
 
 from __future__ import annotations
 
+import shlex
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, cast, get_args
@@ -16,9 +17,9 @@ from cyclopts.validators import Number
 
 from alma_async.alma.electronic import BibHandling
 from alma_async.cli.journals import kind_of
-from alma_async.errors import ConfigurationError
+from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load.entries import Action
-from alma_async.load.journal import Journal
+from alma_async.load.journal import Journal, JournalError
 from alma_async.load.loader import PATIENCE, QUARANTINE, Load
 from alma_async.load.readers import RowSource, read_rows
 from alma_async.load.reconcile import OnUnknown
@@ -145,6 +146,11 @@ class Input:
         """
         with Journal(journal) as opened:
             meta = opened.meta()
+        if meta.keys() <= {"format"}:
+            raise ConfigurationError(
+                f"Nothing was written into {journal.name} yet: its load was cut off while it began, and sent nothing.",
+                advice=f"Give the command that began it again, with --journal {shlex.quote(str(journal))}.",
+            )
         try:
             return cls(**{field.name: meta[field.name] for field in attrs.fields(cls)})
         except KeyError:
@@ -152,6 +158,16 @@ class Input:
                 f"{journal.name} was not begun by 'alma-async load'.",
                 advice="Go on with it in Python, where it was begun: Load(..., journal=...) with run or verify.",
             ) from None
+
+    @classmethod
+    def is_in(cls, journal: Path) -> bool:
+        """Whether a journal says it, as far as can be seen: one that cannot be read now may."""
+        try:
+            return journal.is_file() and bool(cls.of(journal))
+        except JournalError:
+            return True
+        except AlmaError:
+            return False
 
     @classmethod
     def undoing(cls, journal: Path, *, dry: bool) -> Input:

@@ -30,6 +30,7 @@ def closing(report: Report, *, lines: int = 0) -> list[str]:
         "rejected": report.rejected,
         "duplicate": report.duplicates,
         "for review": report.review,
+        "undone": report.undone,
         "pending": report.pending,
     }
     told = ", ".join(f"{count:,} {name}" for name, count in rows.items() if count)
@@ -41,6 +42,10 @@ def closing(report: Report, *, lines: int = 0) -> list[str]:
     ]
     if report.rows and report.exit_code != 3 and not report.calls:
         found.append("Nothing was left to do: the load had ended before.")
+    if report.undone:
+        found.append(
+            "Rows that an undo took back are not loaded again; to load them, begin with a new journal."
+        )
     if not report.read:
         found.append("The file was not read to its end: it may have more rows.")
     return [*found, stopped_line(report.stopped)] if report.exit_code == 3 and report.stopped else found

@@ -19,6 +19,8 @@ def resumed(old: Entry, new: Entry) -> Entry:
     ended and now asks for something else.
     """
     here = attrs.evolve(old, n=new.n, line=new.line, payload=new.payload, source=new.source)
+    if old.state is State.UNDONE and old.payload != new.payload:  # it stands nowhere any more
+        return new
     if old.state not in _OVER or old.payload == new.payload or old.step is Step.DELETE:
         return here
     if old.action == "unchanged":  # nothing was done, hence nothing was kept

@@ -16,12 +16,14 @@ from typing import Final
 from alma_async.load.ownership import JournalError
 from alma_async.load.records import TABLES, DamageError, schema, verified
 
-__all__ = ["check", "connect", "is_ours", "mapped"]
+__all__ = ["ANEW", "check", "connect", "is_ours", "mapped"]
 
 _OFTEN: Final = 10_000  # SQLite's steps between two looks for signals: some tenths of a millisecond
-_ANEW: Final = (
-    "A journal that was moved needs the file that ends in .lock beside it; an older copy is of no use, since what was sent since "
-    "would be sent again. Wait ten minutes and begin with a new journal: it looks first what Alma holds, and makes nothing twice."
+_PAGES: Final = 128  # of 4 KiB in the write-ahead log before they go into the file: half a megabyte of disk
+ANEW: Final = (
+    "A journal that was moved needs the files that end in .lock and, where there is one, in -wal beside it; an older copy is of no "
+    "use, since what was sent since would be sent again. Wait ten minutes and begin with a new journal: it looks first what Alma "
+    "holds, and makes nothing twice."
 )
 
 
@@ -39,6 +41,7 @@ def connect(path: Path) -> sqlite3.Connection:
         locking = db.execute("PRAGMA locking_mode = EXCLUSIVE").fetchone()[0]
         mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         db.execute("PRAGMA synchronous = FULL")
+        db.execute(f"PRAGMA wal_autocheckpoint = {_PAGES}")
         db.execute("PRAGMA fullfsync = 1")
         full = db.execute("PRAGMA synchronous").fetchone()[0]
     except BaseException:
@@ -102,7 +105,7 @@ def mapped() -> Iterator[None]:
             raise KeyboardInterrupt from None
         failure = f"The journal failed ({type(error).__name__}: {error})."
     except (DamageError, UnicodeDecodeError) as error:
-        failure, advice = f"The journal is damaged: {error} is not what was written.", _ANEW
+        failure, advice = f"The journal is damaged: {error} is not what was written.", ANEW
     else:
         return
     raise JournalError(failure, advice=advice)

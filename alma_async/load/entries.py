@@ -22,6 +22,7 @@ class State(Enum):
     REJECTED = "rejected"
     DUPLICATE = "duplicate"
     REVIEW = "review"
+    UNDONE = "undone"  # done, and taken back since by an undo of the load
 
 
 OPEN: Final = (State.PENDING, State.INTENT, State.UNKNOWN)

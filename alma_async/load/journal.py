@@ -39,7 +39,7 @@ import attrs
 from alma_async.clock import boot_id
 from alma_async.errors import ConfigurationError
 from alma_async.load import changed, records
-from alma_async.load.database import check, connect, is_ours, mapped
+from alma_async.load.database import ANEW, check, connect, is_ours, mapped
 from alma_async.load.entries import Entry, Moment, State
 from alma_async.load.match import Carrier, Title
 from alma_async.load.ownership import JournalError, JournalInUse, Ownership
@@ -68,6 +68,7 @@ class Journal:
         self._nonce = os.urandom(8)
         self._commits = 0
         try:
+            self._has_log = _identity(_log_of(path)) is not None
             with mapped():
                 self._db = connect(path)
             try:
@@ -85,7 +86,7 @@ class Journal:
             noted = self._ownership.noted
             if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
                 if noted:
-                    raise records.DamageError("the whole file, which is empty,")
+                    raise self._cut_off("the whole file, which is empty,")
                 self._create()
             if not is_ours(self._db):
                 raise ConfigurationError(f"{self.path.name} is not a journal of this version.")
@@ -97,12 +98,23 @@ class Journal:
             if noted is None:
                 raise records.DamageError(f"the number of its last commit beside it ({self.path.name}.lock)")
             if self._commits < noted:
-                raise records.DamageError(
-                    f"its end (it had {noted} commits and has {self._commits}), or the file,"
-                )
+                raise self._cut_off(f"its end (it had {noted} commits and has {self._commits}), or the file,")
         with self.together():
             mine = (boot_id(), os.getpid(), self._nonce)
             self._db.execute("UPDATE owner SET boot = ?, pid = ?, nonce = ?", mine)
+
+    def _cut_off(self, what: str) -> Exception:
+        """Why it holds less than it was told: the file that is missing, where one is."""
+        if self._has_log:
+            return records.DamageError(what)
+        missing = _log_of(self.path).name
+        return JournalError(
+            f"Of the journal {self.path.name} the file {missing} is missing, or it is an older copy: {what} is not what was "
+            "written.",
+            advice=(
+                f"A journal whose process was killed holds its last rows in {missing}: put it back beside it. {ANEW}"
+            ),
+        )
 
     def _create(self) -> None:
         self._db.execute("BEGIN IMMEDIATE")
@@ -315,11 +327,12 @@ class Journal:
         free = [found for found in existing if not self.bound(found, but=n)]
         return Title(rows=count, existing=tuple(free), taken=tuple(f for f in existing if f not in free))
 
-    def unsettled(self, since: float) -> int:
-        """Rows of unknown outcome that were sent since then, in civil seconds."""
-        query = "SELECT COUNT(*) FROM entry WHERE state IN ('intent', 'unknown') AND wall > ?"
+    def last_sent(self) -> float | None:
+        """When the last of the rows of unknown outcome may have been sent, in civil seconds; None where there is none."""
         with mapped():
-            return int(self._db.execute(query, (since,)).fetchone()[0])
+            query = "SELECT MAX(wall) FROM entry WHERE state IN ('intent', 'unknown')"
+            found: float | None = self._db.execute(query).fetchone()[0]
+            return found
 
     def is_untouched(self) -> bool:
         """Whether no row was ever about to be sent, nor found to be done already."""
@@ -374,6 +387,11 @@ class Journal:
         with mapped():
             rows = self._db.execute("SELECT state, action, COUNT(*) FROM entry GROUP BY state, action")
             return {(State(state), action): count for state, action, count in rows}
+
+
+def _log_of(path: Path) -> Path:
+    """SQLite's write-ahead log of a journal: there while it is open, and after its process was killed."""
+    return path.with_name(f"{path.name}-wal")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -15,10 +15,11 @@ import attrs
 
 from alma_async.alma.client import AlmaClient
 from alma_async.alma.electronic import BibHandling
+from alma_async.clock import Clock
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load.audit import Audit
-from alma_async.load.entries import Action
-from alma_async.load.journal import Journal
+from alma_async.load.entries import Action, Moment
+from alma_async.load.journal import Journal, JournalError
 from alma_async.load.order import RESERVED, Order, Rows
 from alma_async.load.pace import quote
 from alma_async.load.passes import Run
@@ -28,6 +29,7 @@ from alma_async.load.progress import Meter, Progress, Report
 from alma_async.load.reconcile import OnUnknown
 from alma_async.load.register import Registered
 from alma_async.load.rows import InputError
+from alma_async.load.undo import UndoRows
 from alma_async.load.verify import Verification
 from alma_async.load.writer import Writer
 from alma_async.settings import FLAG, NOT_NEGATIVE, WHOLE, Check, Priority, a, check_all, one_of
@@ -113,6 +115,7 @@ class Load:
         self._alma = alma.with_options(priority=Priority.BULK, wait_for_quota=until_done)
         self._journal_path = Path(journal)
         self._run: Run | Verification | None = None
+        self._stop = False
         self._order = Order(
             alma=self._alma,
             place=(str(collection_id), str(service_id)),
@@ -132,7 +135,11 @@ class Load:
         )
 
     def stop(self) -> None:
-        """Take no further row, and let those under way end their present call; what runs then returns, resumable."""
+        """Take no further row, and let those under way end their present call; what runs then returns, resumable.
+
+        Where nothing runs yet, what is run next returns so before it sends anything.
+        """
+        self._stop = True
         if self._run is not None:
             self._run.stop()
 
@@ -188,7 +195,7 @@ class Load:
         """
         if not self._journal_path.is_file():
             raise InputError(f"There is no journal {str(self._journal_path)!r}.")
-        async with self._opened(self._journal_path) as journal:
+        async with self._running(), self._opened(self._journal_path) as journal:
             self._run = Verification(
                 order=self._order,
                 writer=Writer(journal, self._alma.clock.aside),
@@ -196,16 +203,25 @@ class Load:
                 meter=Meter(self._alma.clock.now()),
                 on_progress=on_progress,
             )
+            if self._stop:
+                self._run.stop()
             return await self._run.audit()
 
     async def _carry_out(
         self, order: Order, path: Path, rows: Rows, on_progress: Callable[[Progress], None] | None
     ) -> Report:
-        async with self._registered(order, path) as registered, self._opened(path) as journal:
+        async with (
+            self._running(),
+            self._registered(order, path) as registered,
+            self._opened(path) as journal,
+        ):
             run = self._begin(order, journal, rows, on_progress)
+            undo = rows if isinstance(rows, UndoRows) and order.action == "undo" and not order.dry else None
             try:
                 try:
                     await run.prepare()
+                    if undo is not None and not run.stopping:
+                        await self._alma.clock.aside(partial(undo.begun, path))
                     await run.passes()
                 finally:
                     run.tell(force=True)
@@ -214,6 +230,8 @@ class Load:
                     await run.writer.drain()
             except AlmaError as error:
                 run.halt(error)
+            if undo is not None and not isinstance(run.stopped, JournalError):
+                await run.writer.do(partial(_note_undone, undo, journal))
             if run.stopped is not None and not run.resumable:
                 for line in run.unwritten():
                     run.stopped.add_note(line)
@@ -224,17 +242,25 @@ class Load:
             return report
 
     @asynccontextmanager
+    async def _running(self) -> AsyncIterator[None]:
+        """What a stop is for: it ends with it."""
+        try:
+            yield
+        finally:
+            self._stop = False
+
+    @asynccontextmanager
     async def _registered(self, order: Order, path: Path) -> AsyncIterator[Registered | None]:
         """Have the load known as one of its service's, unless it sends nothing that changes anything."""
         found = list[Registered | None]()
         service, clock = (self._alma.origin, *order.place), self._alma.clock
-        recent = (
+        rests = (
             0.0 if order.action == "undo" else order.quarantine
         )  # what it does not know of, it leaves alone
-        enter = partial(Registered.enter, service, path, beside=order.beside, recent=recent)
+        enter = partial(Registered.enter, service, path, beside=order.beside, rests=rests)
         try:
             if not order.dry:
-                await clock.aside(lambda: found.append(enter(wall=clock.wall())))
+                await clock.aside(lambda: found.append(enter(now=_moment(clock))))
             yield found[0] if found else None
         finally:
             if found and found[0] is not None:
@@ -266,7 +292,22 @@ class Load:
         )
         run.order = attrs.evolve(order, alma=self._alma.with_options(on_outcome=run.called))
         self._run = run
+        if self._stop:
+            run.stop()
         return run
+
+
+def _moment(clock: Clock) -> Moment:
+    return Moment(wall=clock.wall(), mono=clock.now(), boot=clock.boot() or "")
+
+
+def _note_undone(undo: UndoRows, journal: Journal) -> None:
+    """Have the journal of the load that was taken back say so, once all is; or that nothing was sent."""
+    meta = journal.meta()
+    if journal.is_untouched():
+        undo.not_begun()
+    elif meta.get("planned") and not journal.open_entries(after=0, limit=1):
+        undo.ended(journal, after=int(meta.get("after", "0")))
 
 
 def _workers(per_second: float) -> int:

@@ -14,14 +14,19 @@ from alma_async.load.plan import Rules
 from alma_async.load.reconcile import OnUnknown
 from alma_async.load.rows import BadRow, Fingerprint, InputError, Row
 
-__all__ = ["READING", "RESERVED", "Order", "Rows", "compared"]
+__all__ = ["BEING_UNDONE", "READING", "RESERVED", "Order", "OtherLoad", "Rows", "compared", "see_not_undone"]
 
 READING: Final = (
     "3"  # to be raised whenever the same bytes of a file come to mean another row, key or payload
 )
+BEING_UNDONE: Final = "undo"  # the fact that names the journal of an undo that has not ended
 RESERVED: Final = frozenset(
-    {"format", "planned", "seen", "after", "rows", "lines", "warnings", "calls"}
+    {"format", "planned", "seen", "after", "rows", "lines", "warnings", "calls", BEING_UNDONE}
 )  # what a journal writes down of itself
+
+
+class OtherLoad(InputError):
+    """The journal is of another load, or its load is being taken back."""
 
 
 class Rows(Protocol):
@@ -73,19 +78,35 @@ class Order:
         }
 
 
+def see_not_undone(known: Mapping[str, str]) -> None:
+    """See that no undo of the load has begun and not ended.
+
+    :raises OtherLoad: where one has; it is named.
+    """
+    if undo := known.get(BEING_UNDONE):
+        raise OtherLoad(_UNDO.format(undo), advice=_END_IT)
+
+
 def compared(known: Mapping[str, str], facts: Mapping[str, str], *, accept_changed: bool) -> bool:
     """Whether the file has changed since the journal came to know these facts.
 
-    :raises InputError: where it may not have, or where anything else is another.
+    :raises InputError: where it may not have.
+    :raises OtherLoad: where anything else is another.
     """
     other = [name for name, value in facts.items() if known.get(name, value) != value]
     for name in other:
         if not (accept_changed and name in _CHANGED):
             how = (_OTHER | _CHANGED)[name].format(old=known[name], new=facts[name])
-            raise InputError(how, advice=_ACCEPT if name in _CHANGED else _ANOTHER)
+            if name in _CHANGED:
+                raise InputError(how, advice=_ACCEPT)
+            raise OtherLoad(how, advice=_ANOTHER)
     return bool(other)
 
 
+_UNDO: Final = "An undo of this load, with the journal {!r}, has begun and not ended: what it has taken back is not known here yet."
+_END_IT: Final = (
+    "Nothing was sent. Resume the undo first, or, if its journal is gone, begin the load with a new one."
+)
 _OTHER: Final = {
     "origin": "This journal belongs to a load into {old}, not {new}.",
     "collection": "This journal belongs to a load into collection {old}, not {new}.",

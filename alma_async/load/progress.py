@@ -37,6 +37,7 @@ class Progress:
     rejected: int = 0
     duplicates: int = 0
     review: int = 0
+    undone: int = 0
     pending: int = 0
     begun: int = 0
     calls: int = 0
@@ -62,8 +63,8 @@ class Progress:
 
 @attrs.frozen(kw_only=True)
 class Report:
-    """How a load ended. ``pending`` rows go on when the load is resumed; ``stopped`` says why there are any. ``read`` tells
-    whether all rows of the file are in the journal, and so in ``rows``.
+    """How a load ended. ``pending`` rows go on when the load is resumed; ``stopped`` says why there are any. ``undone`` rows were
+    taken back by an undo of the load. ``read`` tells whether all rows of the file are in the journal, and so in ``rows``.
     """
 
     rows: int
@@ -74,6 +75,7 @@ class Report:
     rejected: int
     duplicates: int
     review: int
+    undone: int
     pending: int
     calls: int
     throttled: int
@@ -84,10 +86,10 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 all done; 1 done, but rows were rejected or need review; 3 stopped, resumable."""
+        """0 all done; 1 done, but rows were rejected, need review or were undone; 3 stopped, resumable."""
         if self.pending or not self.read:
             return 3
-        return 1 if self.rejected or self.review else 0
+        return 1 if self.rejected or self.review or self.undone else 0
 
     def summary(self) -> dict[str, float | int | str | None]:
         """The one object that ``--json`` ends with."""
@@ -96,9 +98,24 @@ class Report:
 
 def row_counts(counts: Mapping[tuple[State, str | None], int]) -> dict[str, int]:
     """The journal's counts by state and action, under the names of ``Report``."""
-    named = ("created", "updated", "unchanged", "deleted", "rejected", "duplicates", "review", "pending")
+    named = (
+        "created",
+        "updated",
+        "unchanged",
+        "deleted",
+        "rejected",
+        "duplicates",
+        "review",
+        "undone",
+        "pending",
+    )
     found = dict.fromkeys(named, 0)
-    names = {State.REJECTED: "rejected", State.DUPLICATE: "duplicates", State.REVIEW: "review"}
+    names = {
+        State.REJECTED: "rejected",
+        State.DUPLICATE: "duplicates",
+        State.REVIEW: "review",
+        State.UNDONE: "undone",
+    }
     for (state, action), count in counts.items():
         if state is State.DONE:
             found[action or "unchanged"] += count

@@ -15,15 +15,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from hashlib import sha256
+from math import ceil
 from pathlib import Path
 from typing import Final
 
 import attrs
 
 from alma_async.errors import AlmaError, ConfigurationError
+from alma_async.load.entries import Moment
 from alma_async.load.journal import Journal, JournalInUse
 from alma_async.plain import logger
 from alma_async.settings import state_dir
+from alma_async.wording import duration
 
 __all__ = ["Registered", "ServiceInUse", "UnfinishedLoad", "unfinished"]
 
@@ -59,12 +62,12 @@ class Registered:
 
     @classmethod
     def enter(
-        cls, service: Service, journal: Path, *, beside: bool, wall: float, recent: float
+        cls, service: Service, journal: Path, *, beside: bool, now: Moment, rests: float
     ) -> Registered | None:
         """Register the load of this journal into ``service``; None where no file can be written.
 
         :param beside: go on though there are others.
-        :param recent: seconds for which what a load that was cut off had sent may still be applied
+        :param rests: the quarantine, in which what a load that was cut off had sent may still be applied
         :raises ServiceInUse: where another load is under way; it is named.
         :raises UnfinishedLoad: where one was cut off so recently; it is named.
         :raises JournalInUse: where the same load is under way.
@@ -74,11 +77,11 @@ class Registered:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not beside and not path.exists():  # who goes on where he was is not held up
-                _see_cut_off(service, journal, since=wall - recent)
+                _see_cut_off(service, journal, now=now, rests=rests)
             with _gate(folder):
                 if not beside:
                     _see_alone(service, path)
-                return cls(path, _entered(path, journal, wall))
+                return cls(path, _entered(path, journal, now.wall))
         except OSError as error:
             _log.warning(
                 "Loads of one service cannot be kept apart: %s: %s.", folder, error.strerror or error
@@ -104,12 +107,14 @@ def unfinished(service: Service) -> list[Path]:
         return [journal for _, journal, running in _entries(folder) if not running]
 
 
-def _see_cut_off(service: Service, own: Path, *, since: float) -> None:
+def _see_cut_off(service: Service, own: Path, *, now: Moment, rests: float) -> None:
     for path in unfinished(service):
-        if path != own and _unsettled(path, since):
+        sent = None if path == own else _last_sent(path, now)
+        if sent is not None and (left := sent + rests - now.wall) > 0:
             raise UnfinishedLoad(
                 f"The load of the journal {str(path)!r} into collection {service[1]}, service {service[2]} was cut off, "
-                f"and what it sent last may still be applied. Resume it."
+                f"and what it sent last may still be applied until {datetime.fromtimestamp(sent + rests, UTC):%H:%M:%S} UTC, "
+                f"for {duration(ceil(left))} (the quarantine). Resume it, or wait until then."
             )
 
 
@@ -122,13 +127,16 @@ def _see_alone(service: Service, own: Path) -> None:
             )
 
 
-def _unsettled(path: Path, since: float) -> bool:
-    """Whether it has rows whose outcome is unknown and may still change."""
+def _last_sent(path: Path, now: Moment) -> float | None:
+    """Until when, in civil seconds, it may have sent what is of unknown outcome: until its sends' deadlines, or until it was first
+    seen here that it is dead, which its journal then says.
+    """
     try:
         with Journal(path) as journal:
-            return journal.unsettled(since) > 0
+            journal.orphaned(now)
+            return journal.last_sent()
     except AlmaError:  # in use or damaged: nothing can be said of it
-        return False
+        return None
 
 
 def _entries(folder: Path) -> Iterator[tuple[Path, Path, bool]]:

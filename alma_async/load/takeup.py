@@ -16,7 +16,7 @@ import attrs
 from alma_async.load import match
 from alma_async.load.carriers import read_carriers
 from alma_async.load.entries import Entry, Moment, Source, State
-from alma_async.load.order import Order, Rows, compared
+from alma_async.load.order import Order, Rows, compared, see_not_undone
 from alma_async.load.patience import Patience
 from alma_async.load.plan import key_of, payload_of, refused, wanted_url
 from alma_async.load.rows import BadRow, Row
@@ -43,11 +43,13 @@ class TakeUp:
         """See that the journal is whole, and that it is this load's.
 
         :raises JournalError: where it is not what was written.
-        :raises InputError: where it is another load's, or the file has changed and that was not accepted.
+        :raises InputError: where the file has changed and that was not accepted.
+        :raises OtherLoad: where it is another load's, or an undo of this one has begun and not ended.
         """
         journal = self.writer.journal
         await self.writer.do(journal.check)
         known = await self.writer.do(journal.meta)
+        see_not_undone(known)
         facts = await self.order.alma.clock.aside(partial(self.order.known_by, self.rows))
         if compared(known, facts, accept_changed=self.order.accept_changed):
             facts |= {"after": str(await self.writer.do(journal.last)), "planned": "", "rows": "", "seen": ""}

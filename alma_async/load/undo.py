@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,11 +23,13 @@ from alma_async.load.entries import OPEN, Entry, Former, Source, State, Step
 from alma_async.load.fields import url_of
 from alma_async.load.former import anew
 from alma_async.load.journal import Journal
+from alma_async.load.order import BEING_UNDONE
 from alma_async.load.rows import BadRow, Fingerprint, InputError, Problem, Row
 
 __all__ = ["UndoRows", "undo_rows"]
 
 _SLICE: Final = 500  # rows in memory at once
+_TAKEN_BACK: Final = (State.PENDING, State.DONE, State.UNDONE)  # where a row stands that can be, and was
 
 
 @attrs.frozen
@@ -46,14 +49,37 @@ class UndoRows:
                     yield row
 
     def fingerprint(self) -> Fingerprint:
-        """What the load has done up to now."""
+        """What the load has done up to now, whether or not it has been taken back since."""
         digest, rows = sha256(), 0
         for found in self._slices():
             for entry, _ in found:
-                told = (entry.n, entry.state.value, entry.action, entry.portfolio_id, entry.left)
+                state = "known" if entry.state in _TAKEN_BACK else entry.state.value
+                told = (entry.n, state, entry.action, entry.portfolio_id, entry.left)
                 digest.update(repr(told).encode())
                 rows += 1
         return Fingerprint(sha256=digest.hexdigest(), size=rows)
+
+    def begun(self, journal: Path) -> None:
+        """Write into the journal of the load that it is being taken back, by the undo of this journal."""
+        with Journal(self.path) as load:
+            load.note({BEING_UNDONE: str(journal.absolute())})
+
+    def not_begun(self) -> None:
+        """Write there that no undo is under way."""
+        with Journal(self.path) as load:
+            load.note({BEING_UNDONE: ""})
+
+    def ended(self, by: Journal, *, after: int) -> None:
+        """Write there which rows were taken back, as the journal of the undo says; its rows begin after ``after``."""
+        numbers, place = count(after + 1), (self.meta["collection"], self.meta["service"])
+        for found in self._slices():
+            rows = [(entry, next(numbers)) for entry, body in found if _row(entry, body, place) is not None]
+            undone = [entry for entry, n in rows if by.get(n).state is State.DONE]
+            with Journal(self.path) as load, load.together():
+                for entry in undone:
+                    if entry.state in _TAKEN_BACK:
+                        load.write(attrs.evolve(entry, state=State.UNDONE))
+        self.not_begun()
 
     def _slices(self) -> Iterator[list[tuple[Entry, bytes | None]]]:
         after = 0
@@ -111,7 +137,7 @@ def _row(entry: Entry, body: bytes | None, place: tuple[str, str]) -> Row | BadR
     if updates and body is not None and entry.differences:
         former = Former(portfolio_id=entry.portfolio_id, body=body, differences=entry.differences)
         return attrs.evolve(row, action="update", former=former)
-    if entry.action == "deleted" and body is not None and entry.state is State.DONE:
+    if entry.action == "deleted" and body is not None and entry.state in (State.DONE, State.UNDONE):
         return _anew(row, Former(portfolio_id=entry.portfolio_id, body=body))
     return None
 

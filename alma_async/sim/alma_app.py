@@ -107,6 +107,7 @@ class AlmaApp:
             return denied, None
         thresholds, config = self.world.thresholds, self.world.config
         reason = thresholds.refusal(now)
+        self.faults.follow(config.faults)
         fault = None if reason else self.faults.draw(now, method=request.method, path=request.path)
         if fault is not None:
             reason = _REFUSING.get(fault.kind)

@@ -219,12 +219,22 @@ class Faults:
     fired: list[Fired] = attrs.field(factory=list, init=False)
     _matched: Counter[int] = attrs.field(factory=Counter, init=False)
     _called: Counter[tuple[str, str]] = attrs.field(factory=Counter, init=False)
+    _followed: FaultPlan = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._followed = self.plan
 
     def reset(self) -> None:
         """Forget what was called and what struck."""
         self.fired.clear()
         self._matched.clear()
         self._called.clear()
+
+    def follow(self, plan: FaultPlan) -> None:
+        """Go on by the plan of a world's switches, if it is another one than before; its rules count from then on."""
+        if plan != self._followed:
+            self.plan = self._followed = plan
+            self._matched.clear()
 
     def draw(self, now: float, *, method: str, path: str) -> Fault | None:
         """The fault that this call meets, if any."""

@@ -209,12 +209,44 @@ def test_a_journal_is_checked_like_any_input(
 
 def test_a_journal_of_no_command_is_2(shell: Shell, served: Served, tmp_path: Path) -> None:
     """A journal that does not say which file it is about cannot be gone on with."""
-    with Journal(tmp_path / "mine.load"):
-        pass
+    with Journal(tmp_path / "mine.load") as journal:
+        journal.note({"action": "upsert"})
     with served():
         ran = shell("resume", tmp_path / "mine.load")
     assert ran.code == 2
     assert "not begun by" in ran.err
+
+
+def test_a_journal_of_which_nothing_is_written_is_begun_again(
+    shell: Shell, served: Served, titles: Titles, tmp_path: Path
+) -> None:
+    """Where the disk was full as the journal was begun, no way on is named that leads nowhere: the same command goes on."""
+    with served() as world:
+        process = shell.start("load", titles(3), *TO, "--journal", tmp_path / "a.load", preexec_fn=no_room)
+        first = shell.wait(process)
+        assert first.code == 74, first.err
+        if "alma-async resume" in first.err:
+            resumed = shell("resume", tmp_path / "a.load")
+            assert "with --journal" in resumed.err, resumed.err
+        ran = shell("load", titles(3), *TO, "--journal", tmp_path / "a.load")
+        assert (ran.code, len(world.portfolios.all)) == (0, 3), ran.err
+
+
+def no_room() -> None:
+    """Less than an empty journal takes."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+
+def test_the_journal_of_another_load_stays_out_of_it(
+    shell: Shell, served: Served, titles: Titles, tmp_path: Path
+) -> None:
+    """A load that is given another one's journal says so alone: no counts of the other, and no advice to resume it."""
+    with served():
+        assert shell("load", titles(6), *TO, "--journal", tmp_path / "a.load").code == 0
+        ran = shell("load", titles(6), *TO, "--journal", tmp_path / "a.load", "--action", "update", "--json")
+    assert (ran.code, ran.out) == (2, "")
+    assert "belongs to a load with the action upsert" in ran.err
+    assert "resume" not in ran.err
 
 
 def test_a_journal_that_cannot_be_made_is_74(shell: Shell, served: Served, titles: Titles) -> None:

@@ -477,3 +477,30 @@ def test_a_forged_record_with_a_fitting_digest_is_refused(path, table):
     db.close()
     with Journal(path) as journal, pytest.raises(JournalError, match="damaged"):
         journal.check()
+
+
+@pytest.mark.parametrize("commits", [1, 20])
+def test_a_log_that_was_left_behind_is_named(path, tmp_path, commits):
+    """A journal of a killed process that is moved without its write-ahead log is refused, naming that file; with it, it goes on."""
+    there = tmp_path / "there"
+    there.mkdir(mode=0o700)
+    with Journal(path) as journal:
+        for n in range(1, commits + 1):
+            journal.add([entry(n)])
+        files = {file.name: file.read_bytes() for file in path.parent.iterdir() if file.is_file()}
+    for name in (path.name, f"{path.name}.lock"):
+        (there / name).write_bytes(files[name])
+    with pytest.raises(JournalError, match=rf"{path.name}-wal is missing"):
+        Journal(there / path.name)
+    for name, content in files.items():
+        (there / name).write_bytes(content)
+    with Journal(there / path.name) as journal:
+        assert journal.last() == commits
+
+
+def test_the_log_stays_small(path):
+    """However many commits there are while it is open, the write-ahead log takes less than a megabyte."""
+    with Journal(path) as journal:
+        for n in range(1, 401):
+            journal.add([entry(n)])
+        assert path.with_name(f"{path.name}-wal").stat().st_size < 2**20

@@ -201,3 +201,32 @@ async def test_a_slow_disk_holds_up_nothing(rows, journal):
     assert report.created == 200
     first, last = 40, 360
     assert (last - first) / (line.arrivals[last] - line.arrivals[first]) > 95
+
+
+@pytest.mark.parametrize("after", [None, 0.0, 0.001, 0.3])
+@pytest.mark.parametrize("kind", ["run", "plan", "verify"])
+async def test_a_stop_counts_from_the_beginning(rows, journal, kind, after):
+    """A stop before, as and soon after something begins ends it with nothing begun anew, and what is run then goes on."""
+    async with served(latency=0.5) as (server, alma):
+        load = into(alma, journal)
+        if kind == "verify":
+            await load.run(rows(60))
+        before = len(server.world.portfolios.all)
+        if after is None:
+            load.stop()
+        ended = []
+
+        async def work():
+            ended.append(await getattr(load, kind)(rows(60)))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(work)
+            if after is not None:
+                await anyio.sleep(after)
+                load.stop()
+        report = ended[0] if kind == "run" else ended[0].report
+        assert report.stopped == "stopped on request"
+        assert len(server.world.portfolios.all) - before < 10
+        if kind == "plan":
+            ended[0].close()
+        assert (await load.run(rows(60))).created == 60

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import anyio
+import attrs
 import pytest
 
 from alma_async import sim
 from alma_async.load import JournalInUse, ServiceInUse, UnfinishedLoad, read_rows
+from alma_async.load.entries import Moment, State
+from alma_async.load.journal import Journal
 from alma_async.load.register import Registered, unfinished
 from tests.conftest import EPOCH, institution
 from tests.load.line import into, titles
 
+MOMENT = Moment(wall=EPOCH, mono=0.0, boot="one")
 SERVICE = ("https://one.example", "61", "62")
 
 
 def enter(journal, *, service=SERVICE, beside=False):
-    return Registered.enter(service, journal, beside=beside, wall=EPOCH, recent=300.0)
+    return Registered.enter(service, journal, beside=beside, now=MOMENT, rests=300.0)
 
 
 async def test_two_loads_at_once_are_refused_and_nothing_is_doubled(tmp_path):
@@ -81,7 +86,8 @@ def test_who_is_killed_leaves_no_lock(tmp_path):
     """A process that is killed holds nobody up, and while it lives it does."""
     program = (
         "import sys, time; from pathlib import Path; from alma_async.load.register import Registered\n"
-        f"held = Registered.enter({SERVICE!r}, Path(sys.argv[1]), beside=False, wall={EPOCH}, recent=300.0)\n"
+        "from alma_async.load.entries import Moment\n"
+        f"held = Registered.enter({SERVICE!r}, Path(sys.argv[1]), beside=False, now={MOMENT!r}, rests=300.0)\n"
         "print(held is not None, flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "a.load")]
@@ -114,6 +120,33 @@ async def test_what_a_load_that_was_cut_off_had_sent_is_waited_for(tmp_path):
         assert (await into(alma, tmp_path / "one.load").run(rows)).pending == 0
         assert unfinished(service) == []
         assert server.world.portfolios.duplicates() == 0
+
+
+@pytest.mark.parametrize("quarantine", [2.0, 45.0, 300.0])
+async def test_it_is_waited_for_as_long_as_the_quarantine(tmp_path, quarantine):
+    """The refusal says until when, asking again does not put that off, and right after it a new load goes on."""
+    rows = read_rows(titles(tmp_path / "titles.csv", 10))
+    async with institution(latency=1.0) as (_, alma):
+        with anyio.move_on_after(2.5):
+            await into(alma, tmp_path / "one.load").run(rows)
+        died, said = alma.clock.wall(), set()
+        with Journal(tmp_path / "one.load") as journal:
+            for (
+                entry
+            ) in journal.entries():  # as after a kill: nobody was there to write that it was cancelled
+                if entry.state is State.UNKNOWN:
+                    since = attrs.evolve(entry.since, wall=died + 60.0, mono=alma.clock.now() + 60.0)
+                    journal.write(attrs.evolve(entry, state=State.INTENT, since=since))
+        again = into(alma, tmp_path / "two.load", quarantine=quarantine)
+        while alma.clock.wall() < died + quarantine:
+            with pytest.raises(
+                UnfinishedLoad, match=r"until \d\d:\d\d:\d\d UTC, for .*second|minute"
+            ) as refused:
+                await again.run(rows)
+            said.add(re.search(r"until (\S+)", str(refused.value))[1])
+            await anyio.sleep(quarantine / 4)
+        assert len(said) == 1
+        assert (await again.run(rows)).pending == 0
 
 
 def test_a_journal_that_is_gone_is_forgotten(tmp_path):

@@ -315,6 +315,76 @@ async def test_what_was_cut_off_is_taken_back_as_far_as_it_is_known(file, tmp_pa
     assert "resume the load" in (told(tmp_path / "undo.load")[unknown[0].line].message or "")
 
 
+@pytest.mark.parametrize("steps", [4, 12, 100])
+async def test_a_load_that_was_undone_says_so(file, tmp_path, steps):
+    """Resumed after its undo, a load that was stopped after any number of calls tells undone rows apart, and what it counts as
+    created is what the institution holds; a second undo takes back the rest.
+    """
+    rows = file(*(f"99{n:06},{url(n)},,Note,2001,,," for n in range(20)))
+    async with institution() as (server, alma):
+        load = loading(alma, tmp_path, "upsert", workers=2)
+        await load.run(rows, on_progress=lambda progress: load.stop() if progress.calls >= steps else None)
+        back = await undo(alma, tmp_path)
+        assert (back.deleted, server.world.portfolios.all) == (back.rows, {})
+        report = await loading(alma, tmp_path, "upsert").run(rows)
+        assert (report.undone, report.created) == (back.rows, 20 - back.rows)
+        assert (report.exit_code, report.created) == (1 if back.rows else 0, len(server.world.portfolios.all))
+        states = [entry.state for entry in told(tmp_path / "a.load").values()]
+        assert states.count(State.UNDONE) == back.rows
+        assert (await loading(alma, tmp_path, "upsert").verify(rows)).once == report.created
+        again = await undo(alma, tmp_path, name="again.load")
+        assert (again.deleted, again.exit_code, server.world.portfolios.all) == (report.created, 0, {})
+
+
+@pytest.mark.parametrize("how", ["updates and creates", "deletes"])
+async def test_an_undo_that_ended_can_be_resumed(file, tmp_path, how):
+    """An undo knows its load again after that is marked as undone, and has nothing left to do."""
+    async with institution() as (server, alma):
+        hold(server, 20)
+        load = (
+            loading(alma, tmp_path, "delete").run(file("99000000", "99000001", header="mms_id"))
+            if how == "deletes"
+            else loading(alma, tmp_path, "upsert").run(file(*MIXED))
+        )
+        await load
+        first = await undo(alma, tmp_path)
+        before = world_of(server)
+        second = await undo(alma, tmp_path)
+        assert (second.rows, second.deleted, second.updated, second.created) == (
+            first.rows,
+            first.deleted,
+            first.updated,
+            first.created,
+        )
+        assert world_of(server) == before
+        undone = [entry for entry in told(tmp_path / "a.load").values() if entry.state is State.UNDONE]
+        assert len(undone) == first.rows
+
+
+async def test_a_load_is_not_resumed_while_its_undo_is_unfinished(file, tmp_path):
+    """While an undo was begun and not ended, its load is refused, naming it, before anything is sent; an undo that was stopped
+    before it sent anything holds nobody up.
+    """
+    rows = file(*(f"99{n:06},{url(n)},,Note,2001,,," for n in range(20)))
+    async with institution() as (server, alma):
+        await loading(alma, tmp_path, "upsert").run(rows)
+        back = loading(alma, tmp_path, "undo", name="undo.load", workers=2)
+        back.stop()
+        assert (await back.run(undo_rows(tmp_path / "a.load"))).deleted == 0
+        assert (await loading(alma, tmp_path, "upsert").run(rows)).created == 20
+        half = await back.run(
+            undo_rows(tmp_path / "a.load"),
+            on_progress=lambda progress: back.stop() if progress.deleted >= 5 else None,
+        )
+        assert (half.exit_code, half.pending > 0) == (3, True)
+        before = len(server.world.tally.received)
+        with pytest.raises(InputError, match=r"undo of this load.*undo\.load.*not ended.*Resume the undo"):
+            await loading(alma, tmp_path, "upsert").run(rows)
+        assert len(server.world.tally.received) == before
+        assert (await undo(alma, tmp_path)).deleted == 20
+        assert (await loading(alma, tmp_path, "upsert").run(rows)).undone == 20
+
+
 async def test_undo_refuses_what_is_no_load(file, tmp_path):
     """A journal that is not there, was not begun, or is of a dry run gives nothing to take back; nor do other rows."""
     with pytest.raises(InputError, match="no journal"):

@@ -131,3 +131,15 @@ async def test_it_serves_in_real_time(anyio_backend: str) -> None:
         statuses = [(await call("GET", "/almaws/v1/conf/test")).status for _ in range(8)]
         assert statuses.count(200) == 5
         assert statuses.count(429) == 3
+
+
+async def test_faults_come_and_go_with_the_switches() -> None:
+    """A world that is served takes other faults from its next call on, counted from then, and keeps them until told others."""
+    async with calling() as call:
+        world = call.server.world
+        assert (await call("POST", PORTFOLIOS, portfolio())).status == 200
+        world.configure(sim.Config(faults=FaultPlan(rules=[Rule("refuse", nth=2)])))
+        statuses = [(await call("POST", PORTFOLIOS, portfolio())).status for _ in range(3)]
+        assert (statuses[0], statuses[1] != 200, statuses[2]) == (200, True, 200)
+        world.configure(sim.Config())
+        assert (await call("POST", PORTFOLIOS, portfolio())).status == 200
