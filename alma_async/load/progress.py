@@ -75,7 +75,7 @@ class Report:
     rejected: int
     duplicates: int
     review: int
-    undone: int
+    undone: int = 0
     pending: int
     calls: int
     throttled: int
