@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 import anyio
 
-from alma_async.errors import AlmaError
+from alma_async.errors import AlmaError, BadAnswer
 from alma_async.wire.paging import PAGE, Cursor
 
 __all__ = ["Pager"]
@@ -43,12 +43,15 @@ class Pager(Generic[T]):
         offset: int = 0,
         paged: bool = True,
         page: int = PAGE,
+        where: tuple[str, str] | None = None,
     ) -> None:
+        """``where``: method and path, for errors."""
         self._fetch = fetch
         self._key = key
         self._offset = offset
         self._paged = paged
         self._page = page
+        self._where = where
 
     def __aiter__(self) -> AsyncIterator[T]:
         return _Items(self.pages())
@@ -60,7 +63,7 @@ class Pager(Generic[T]):
         :raises AlmaError: as any read; what was given out before stays valid.
         """
         cursor = Cursor(start=self._offset, page=self._page if self._paged else sys.maxsize)
-        return _Pages(cursor, self._round, key=self._key)
+        return _Pages(cursor, self._round, key=self._key, where=self._where)
 
     async def total(self) -> int:
         """How many there are, as the server says now; one call."""
@@ -96,7 +99,15 @@ class Pager(Generic[T]):
 class _Pages(AsyncIterator[list[T]]):
     """One way through the pages, for one task."""
 
-    def __init__(self, cursor: Cursor, fetch: Round[T], *, key: Callable[[T], str | None]) -> None:
+    def __init__(
+        self,
+        cursor: Cursor,
+        fetch: Round[T],
+        *,
+        key: Callable[[T], str | None],
+        where: tuple[str, str] | None = None,
+    ) -> None:
+        self._where = where
         self._cursor = cursor
         self._fetch = fetch
         self._key = key
@@ -114,7 +125,11 @@ class _Pages(AsyncIterator[list[T]]):
     async def _go_on(self) -> None:
         if self._busy:
             raise RuntimeError("Two tasks read one iterator; each has to begin its own.")
-        offsets = self._cursor.upcoming()
+        try:
+            offsets = self._cursor.upcoming()
+        except BadAnswer as error:
+            error.method, error.path = self._where or (None, None)
+            raise
         if not offsets:
             raise StopAsyncIteration
         self._busy = True

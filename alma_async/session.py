@@ -96,6 +96,7 @@ _AGAIN: Final = {
     Reason.NETWORK: retry.Reason.NOT_SENT,
     Reason.SERVER: retry.Reason.SERVER_FAULT,
     Reason.LOST: retry.Reason.SERVER_FAULT,
+    Reason.CUT: retry.Reason.SERVER_FAULT,
 }
 
 

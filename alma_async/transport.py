@@ -213,6 +213,7 @@ class Transport:
             headers={name.lower(): value for name, value in answer.headers.items()},
             body=body,
             elapsed=self._clock.now() - attempt.sent_at,
+            came_at=self._clock.wall(),
         )
 
     async def _write(

@@ -375,6 +375,13 @@ def test_no_defect_where_a_variable_is_empty():
     assert state_dir({"ALMA_STATE_DIR": "", "XDG_STATE_HOME": "/x"}).parts[-2:] == ("x", "alma-async")
 
 
+@pytest.mark.parametrize("proxy", ["http://", "https://", "proxy://x", "http"])
+def test_a_wrong_proxy_is_told_in_whole_words(proxy):
+    """What is masked is what may be secret, not the scheme in our own sentence."""
+    with pytest.raises(ConfigurationError, match=r"of an http or https proxy: http://host:port or "):
+        AlmaClient(KEY, region="eu", proxy=proxy)
+
+
 @pytest.mark.parametrize("checks", [False, ssl._create_unverified_context()])
 async def test_a_lent_session_must_check_certificates(checks):
     """A session that trusts anybody sends nothing of ours."""

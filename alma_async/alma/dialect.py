@@ -14,7 +14,15 @@ from alma_async.errors import BadAnswer
 from alma_async.settings import Secret
 from alma_async.wire.messages import Request, Response, Signals
 from alma_async.wire.outcome import Done, Failed, Outcome, OutcomeClass, Reason
-from alma_async.wire.reading import failed, first_words, is_server_fault, retry_after, server_time
+from alma_async.wire.reading import (
+    failed,
+    first_words,
+    is_server_fault,
+    retry_after,
+    server_time,
+    unreadable,
+    wrong_id,
+)
 
 __all__ = ["AlmaDialect"]
 
@@ -71,8 +79,8 @@ class AlmaDialect:
             if 200 <= response.status < 300:
                 return _good(request, response, data)
             broken = ""
-        if 200 <= response.status < 300:  # an answer that was cut on its way: a read may simply ask again
-            return failed(response, OutcomeClass.UNKNOWN, Reason.LOST, broken)
+        if 200 <= response.status < 300:
+            return failed(response, OutcomeClass.UNKNOWN, unreadable(response), broken)
         return failed(response, *_by_status(response.status), broken or first_words(response))
 
     def signals(self, response: Response, outcome: Outcome) -> Signals:
@@ -107,7 +115,7 @@ def _good(request: Request, response: Response, data: Any) -> Outcome:
     found = data.get("id") if isinstance(data, dict) else None
     if request.expects is None or (found and request.expects in ("*", str(found))):
         return Done(response, data)
-    detail = f"The answer carries the id {ascii(found)[:60]}, not the one asked for ({request.expects})."
+    detail = wrong_id(found, request.expects)
     return failed(response, OutcomeClass.UNKNOWN, Reason.BAD_ANSWER, detail)
 
 

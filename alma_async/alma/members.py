@@ -24,7 +24,7 @@ import attrs
 from alma_async.alma import routes
 from alma_async.alma.models.sets import AlmaSet, SetMember, SetMembers
 from alma_async.alma.resource import Resource
-from alma_async.errors import AlmaError, InvalidRequest
+from alma_async.errors import AlmaError, InvalidRequest, OutcomeUnknown
 from alma_async.pager import Pager
 from alma_async.settings import FLAG, Check
 from alma_async.wire.codec import dumps, unstructure
@@ -131,10 +131,17 @@ class _Outcome:
         self.failure.done = change
         if self.failure.effect == "none" and (change.added or change.removed):
             self.failure._effect = "done"
-        self.failure.add_note(
+        counts = (
             f"Until then {change.added:,} were added, {change.removed:,} removed, "
             f"{sum(len(one.ids) for one in change.refused):,} refused."
         )
+        self.failure.add_note(counts)
+        advice = self.failure._advice
+        if isinstance(
+            self.failure, OutcomeUnknown
+        ):  # here, and unlike elsewhere, nothing can come of a repeat twice
+            advice = "Make the same call with reconcile=True: it does what is left to do, and no more."
+        self.failure._advice = f"{counts} {advice}"
         raise self.failure
 
 

@@ -122,7 +122,7 @@ def read_body(body: bytes) -> tuple[Any, tuple[Problem, ...]]:
     """
     start = body[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
     if start in (b"{", b"["):
-        data = loads(body)
+        data = loads(body, lone_surrogates=True)
         return data, json_problems(data)
     if start == b"<" and b"web_service_result" in body[:2048]:
         return None, _xml_problems(body)

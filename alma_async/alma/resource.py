@@ -13,7 +13,7 @@ from alma_async.errors import BadAnswer, InvalidRequest, OutcomeUnknown
 from alma_async.pager import Pager
 from alma_async.session import Options, Session
 from alma_async.settings import COUNT, FLAG, a
-from alma_async.wire.codec import Model, dumps, structure, structure_each, unstructure
+from alma_async.wire.codec import Model, structure, structure_each, written
 from alma_async.wire.messages import Request
 from alma_async.wire.outcome import Done
 from alma_async.wire.paging import MOST_ITEMS, PAGE
@@ -83,15 +83,29 @@ class Resource:
 
         async def fetch(at: int, limit: int) -> tuple[list[M], int | None]:
             paging = {"limit": limit, "offset": at} if paged else {}
-            data = (await self._call(route.bind(*segments, query={**(query or {}), **paging}.items()))).data
-            raw = _listed(data, member, most=MOST_ITEMS * PAGE * (1 if paged else 10))
+            request = route.bind(*segments, query={**(query or {}), **paging}.items())
+            done = await self._call(request)
+            data = done.data
+            try:
+                raw = _listed(data, member, most=MOST_ITEMS * PAGE * (1 if paged else 10))
+            except BadAnswer as error:
+                error.method, error.path, error.status = request.method, request.path, done.response.status
+                error.request_id = done.response.headers.get("x-request-id")
+                raise
             read = partial(self._items, raw, model)
             return (read() if len(raw) <= PAGE else await self._session.clock.aside(read)), _total(data)
 
         # What is wrong is refused when the list is asked for, not at its first use.
         COUNT.of("offset", offset, InvalidRequest)
         route.bind(*segments, query=(query or {}).items())
-        return Pager(fetch, key=lambda item: getattr(item, "id", None), offset=offset, paged=paged)
+        where = route.bind(*segments)
+        return Pager(
+            fetch,
+            key=lambda item: getattr(item, "id", None),
+            offset=offset,
+            paged=paged,
+            where=(where.method, where.path),
+        )
 
     def _items(self, raw: list[Any], model: type[M]) -> list[M]:
         return [_marked(item, whole=False) for item in structure_each(raw, model)]
@@ -102,7 +116,7 @@ class Resource:
         :raises InvalidRequest: for an object of another class, which another call takes.
         """
         of_kind(name, model, kind)
-        return dumps(unstructure(model))
+        return written(model)
 
 
 def localised(request: Request, language: str | None) -> Request:
@@ -168,6 +182,7 @@ def _listed(data: Any, member: str, *, most: int) -> list[Any]:
         raise BadAnswer(f"The list should be under {member!r}; what came has {', '.join(elsewhere)}.")
     if member not in data and _total(data) is None:
         raise BadAnswer(f"A list should have {member!r} or a total; what came has neither.")
+    _total(data)
     items = raw if isinstance(raw, list) else [raw]
     if len(items) > most:
         raise BadAnswer(f"The answer holds {len(items):,} items; not more than {most:,} are read.")
@@ -176,4 +191,6 @@ def _listed(data: Any, member: str, *, most: int) -> list[Any]:
 
 def _total(data: Any) -> int | None:
     total = data.get("total_record_count")
+    if (isinstance(total, int) and total < 0) or total == "-1":
+        raise BadAnswer(f"A list cannot have {total} items in all, as total_record_count says.")
     return int(total) if isinstance(total, int) or (isinstance(total, str) and total.isdecimal()) else None

@@ -29,7 +29,7 @@ PASSING: Final = (
     RateLimited,
     BadAnswer,
 )  # a proxy's page instead of an answer passes too
-_ILL: Final = (Reason.NETWORK, Reason.SERVER, Reason.LOST, Reason.BAD_ANSWER)
+_ILL: Final = (Reason.NETWORK, Reason.SERVER, Reason.LOST, Reason.CUT, Reason.BAD_ANSWER)
 _OUTAGE: Final = 5  # failures of anybody, one after the other, that make an outage
 OWN_FAILURES: Final = 6  # failures of one row while others go well
 _LONGEST: Final = 60.0

@@ -22,7 +22,7 @@ from alma_async.version import __version__
 from alma_async.wire.codec import loads
 from alma_async.wire.messages import Request, Response, Signals
 from alma_async.wire.outcome import Done, Failed, Outcome, OutcomeClass, Reason
-from alma_async.wire.reading import failed, first_words, is_server_fault, retry_after
+from alma_async.wire.reading import failed, first_words, is_server_fault, retry_after, unreadable, wrong_id
 
 __all__ = ["PolarisDialect"]
 
@@ -100,14 +100,12 @@ def _good(request: Request, response: Response) -> Outcome:
         return failed(response, OutcomeClass.UNKNOWN, Reason.BAD_ANSWER, told)
     try:
         data = loads(response.body)
-    except (
-        BadAnswer
-    ) as error:  # cut on its way: a read may simply ask again. Nothing of it is shown: it may be a login's
-        return failed(response, OutcomeClass.UNKNOWN, Reason.LOST, error.message)
+    except BadAnswer as error:  # nothing of it is shown: it may be a login's
+        return failed(response, OutcomeClass.UNKNOWN, unreadable(response), error.message)
     found = next((data[name] for name in data if name.lower() == "recordsetid"), None)
     if request.expects is None or (found and request.expects in ("*", str(found))):
         return Done(response, data)
-    told = f"The answer carries the id {ascii(found)[:60]}, not the one asked for ({request.expects})."
+    told = wrong_id(found, request.expects)
     return failed(response, OutcomeClass.UNKNOWN, Reason.BAD_ANSWER, told)
 
 

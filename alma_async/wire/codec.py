@@ -31,10 +31,11 @@ Sources: the forms are those of recorded answers and of other clients' code; 64 
 
 from __future__ import annotations
 
+import json
 import re
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from copy import copy, deepcopy
 from datetime import UTC, date, datetime
@@ -50,7 +51,17 @@ from cattrs.cols import list_structure_factory
 from alma_async.errors import BadAnswer, InvalidRequest
 from alma_async.plain import logger
 
-__all__ = ["Extra", "Model", "checked", "dumps", "loads", "structure", "structure_each", "unstructure"]
+__all__ = [
+    "Extra",
+    "Model",
+    "checked",
+    "dumps",
+    "loads",
+    "structure",
+    "structure_each",
+    "unstructure",
+    "written",
+]
 
 LARGEST: Final = 8 * 2**20  # bytes
 MOST: Final = 400_000  # values; a text of 8 MiB as Alma writes it has some 350,000
@@ -60,6 +71,7 @@ T = TypeVar("T")
 Read = Callable[[Any, Any], Any]
 
 _SHAPE: Final = bytes.maketrans(b"123456789+E{", b"0000000000e[")
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _PLAIN: Final = frozenset({str, int, bool, type(None)})
 _EMPTY: Final[tuple[Any, ...]] = (None, {}, [])
 _ABSENT: Final = object()
@@ -150,7 +162,7 @@ class Model:
 
         :raises InvalidRequest: also for what JSON cannot hold.
         """
-        return dumps(unstructure(self)).decode()
+        return written(self).decode()
 
     if not TYPE_CHECKING:  # for checkers there is nothing but the fields
 
@@ -270,9 +282,10 @@ def _cannot_read(what: str) -> None:
         unread.append(what)
 
 
-def loads(body: bytes) -> Any:
-    """Decode JSON: UTF-8 only, no NaN, no infinity, no integer of more than 64 bits, bounded in size, depth and number of values.
+def loads(body: bytes, *, lone_surrogates: bool = False) -> Any:
+    r"""Decode JSON: UTF-8 only, no NaN, no infinity, no integer of more than 64 bits, bounded in size, depth and number of values.
 
+    :param lone_surrogates: keep the escape of half a character, such as ``\ud800``, which makes no text unreadable then.
     :raises BadAnswer: for anything else.
     """
     if len(body) > LARGEST:
@@ -283,7 +296,43 @@ def loads(body: bytes) -> Any:
         value = orjson.loads(body.removeprefix(b"\xef\xbb\xbf"))
         return value if _is_plain(body) else _checked(value)
     except ValueError as error:
+        if lone_surrogates and _SURROGATE.search(body):
+            return _halved(body)
         raise BadAnswer(f"The text is not JSON that can be read: {error}.") from None
+
+
+def _halved(body: bytes) -> Any:
+    """The same with Python's own reader, which keeps halves of characters; what else is wrong stays so."""
+    try:
+        return _checked(json.loads(body.decode("utf-8-sig"), parse_int=_short, parse_constant=_no_number))
+    except (ValueError, RecursionError) as error:
+        raise BadAnswer(f"The text is not JSON that can be read: {error}.") from None
+
+
+def _short(digits: str) -> int:
+    if len(digits) > 20 or not -(2**63) <= int(digits) < 2**64:
+        raise ValueError("a number of more than 64 bits")
+    return int(digits)
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no number")
+
+
+def written(model: Model) -> bytes:
+    """The JSON text to send for a model. Half a character that came is written as it came, as an escape.
+
+    :raises InvalidRequest: for a field of the wrong kind, a moment without a time zone, and what JSON cannot hold.
+    """
+    value = unstructure(model)
+    try:
+        return dumps(value)
+    except InvalidRequest:
+        with suppress(TypeError, ValueError, RecursionError):
+            text = json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+            if _SURROGATE.search(text):
+                return text
+        raise
 
 
 def dumps(value: Any) -> bytes:

@@ -62,12 +62,15 @@ class Request:
 
 @attrs.frozen(kw_only=True)
 class Response:
-    """An answer, whole: status, headers (names in lower case), the decoded body, and the seconds since the request went out."""
+    """An answer, whole: status, headers (names in lower case), the decoded body, the seconds since the request went out, and
+    when it came by our own clock (seconds since 1970; None: not told).
+    """
 
     status: int
     headers: Mapping[str, str] = attrs.field(factory=dict)
     body: bytes = attrs.field(default=b"", repr=False)
     elapsed: float = 0.0
+    came_at: float | None = None
 
 
 @attrs.frozen(kw_only=True)

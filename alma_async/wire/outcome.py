@@ -46,6 +46,7 @@ class Reason(Enum):
     UNLISTED = "unlisted code"
     BAD_ANSWER = "bad answer"
     LOST = "answer lost"
+    CUT = "answer cut"  # it ends before its JSON does: another one may be whole
     NETWORK = "network"
     TLS = "tls"
     HELD = "held back"  # our own governor let it wait for longer than its witness had been told
@@ -113,6 +114,7 @@ _EXCEPTIONS: Final[Mapping[Reason, type[AlmaError]]] = {
     Reason.UNLISTED: errors.InvalidRequest,
     Reason.BAD_ANSWER: errors.BadAnswer,
     Reason.LOST: errors.ServerFault,
+    Reason.CUT: errors.BadAnswer,
     Reason.NETWORK: errors.NotSent,
     Reason.TLS: errors.ConfigurationError,
     Reason.HELD: errors.NotSent,

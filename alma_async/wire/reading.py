@@ -6,6 +6,7 @@ Decides no meaning; a dialect does. Everything here is read leniently and bounde
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Final
@@ -17,7 +18,16 @@ from alma_async.settings import secret_forms
 from alma_async.wire.messages import Response
 from alma_async.wire.outcome import Failed, OutcomeClass, Reason
 
-__all__ = ["failed", "first_words", "is_server_fault", "retry_after", "server_time", "without"]
+__all__ = [
+    "failed",
+    "first_words",
+    "is_server_fault",
+    "retry_after",
+    "server_time",
+    "unreadable",
+    "without",
+    "wrong_id",
+]
 
 
 def failed(
@@ -66,6 +76,18 @@ def without(response: Response, credential: Mapping[str, str]) -> Response:
 _MASK: Final = "***"
 
 
+def unreadable(response: Response) -> Reason:
+    """Why JSON cannot be read: it was cut on its way, and a read may simply ask again; or it came so, and would again."""
+    return Reason.BAD_ANSWER if response.body.rstrip()[-1:] in (b"}", b"]") else Reason.CUT
+
+
+def wrong_id(found: object, expected: str | None) -> str:
+    """What is wrong with the id that a good answer carries or lacks."""
+    if not found:
+        return "The answer carries no id."
+    return f"The answer carries the id {ascii(found)[:60]}, not the one asked for ({expected})."
+
+
 def first_words(response: Response) -> str:
     """What an unreadable answer begins with, safe to print. A redirect's target is not shown: it may repeat a key."""
     if 300 <= response.status < 400:
@@ -76,11 +98,18 @@ def first_words(response: Response) -> str:
 
 
 def retry_after(response: Response) -> float | None:
-    """A ``Retry-After`` in seconds, up to an hour; none was ever seen from Alma, but a proxy may send one."""
-    text = response.headers.get("retry-after")
-    if text is None or not (text.isascii() and text.isdigit()):
-        return None
-    return min(float(text[:6]), 3600.0)
+    """A ``Retry-After`` in seconds, up to an hour; none was ever seen from Alma, but a proxy may send one.
+
+    A date is counted from the answer's own ``Date``, so that it does not matter whose clock is right; without one, from ours.
+    """
+    text = response.headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text[:6]), _LONGEST)
+    until, now = _seconds(text), server_time(response.headers) or response.came_at
+    return None if until is None or now is None else min(max(until - now, 0.0), _LONGEST)
+
+
+_LONGEST: Final = 3600.0  # seconds
 
 
 def server_time(headers: Mapping[str, str]) -> float | None:
@@ -92,6 +121,9 @@ def server_time(headers: Mapping[str, str]) -> float | None:
 @lru_cache(maxsize=8)  # no state: all answers of a second carry the same text, which takes long to read
 def _seconds(date: str) -> float | None:
     try:
-        return parsedate_to_datetime(date).timestamp()
+        told = parsedate_to_datetime(date)
+        return (
+            told if told.tzinfo else told.replace(tzinfo=UTC)
+        ).timestamp()  # HTTP's third form names no zone
     except (ValueError, OverflowError, TypeError):
         return None

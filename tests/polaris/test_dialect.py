@@ -89,7 +89,7 @@ def test_another_id_is_a_bad_answer():
 def test_a_cut_read_may_be_asked_again_and_shows_nothing():
     """A login's answer that was cut holds a token: nothing of it is quoted."""
     outcome = judged(200, b'{"SiteDomain": "x", "AccessToken": "tok')
-    assert outcome.reason is Reason.LOST
+    assert outcome.reason is Reason.CUT
     assert "tok" not in outcome.detail
     assert "SiteDomain" not in outcome.detail
 

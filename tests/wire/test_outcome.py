@@ -34,7 +34,15 @@ def test_every_reason_has_an_exception(reason):
     frees_itself = reason in (Reason.THROTTLED, Reason.QUOTA, Reason.JOB_THRESHOLD, Reason.JOB_OVERLAP)
     assert (getattr(error, "retry_at", None) == WHEN) is frees_itself
     assert ("Free again at 2026-09-21 14:30:00 UTC." in str(error)) is frees_itself
-    passing = {Reason.SERVER, Reason.LOST, Reason.NETWORK, Reason.BAD_ANSWER, Reason.HELD, Reason.DEADLINE}
+    passing = {
+        Reason.SERVER,
+        Reason.LOST,
+        Reason.NETWORK,
+        Reason.BAD_ANSWER,
+        Reason.CUT,
+        Reason.HELD,
+        Reason.DEADLINE,
+    }
     for again in (copy(error), pickle.loads(pickle.dumps(error))):
         assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
     assert error.retryable is (frees_itself or reason in passing | {Reason.CANCELLED})

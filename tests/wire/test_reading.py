@@ -20,6 +20,26 @@ def test_when_to_come_back(told, seconds):
 
 
 @pytest.mark.parametrize(
+    ("until", "date", "came_at", "seconds"),
+    [
+        ("Mon, 21 Sep 2026 14:23:20 GMT", "Mon, 21 Sep 2026 14:13:20 GMT", None, 600.0),
+        ("Mon, 21 Sep 2026 14:23:20 GMT", None, 1_790_000_000.0, 600.0),
+        ("Mon, 21 Sep 2026 14:23:20 GMT", "Mon, 21 Sep 2026 14:13:20 GMT", 1.0, 600.0),
+        ("Mon, 21 Sep 2026 14:23:20 GMT", "soon", 1_790_000_000.0, 600.0),
+        ("Monday, 21-Sep-26 14:23:20 GMT", None, 1_790_000_000.0, 600.0),
+        ("Mon Sep 21 14:23:20 2026", None, 1_790_000_000.0, 600.0),
+        ("Mon, 21 Sep 2026 14:03:20 GMT", None, 1_790_000_000.0, 0.0),
+        ("Fri, 21 Sep 2096 14:03:20 GMT", None, 1_790_000_000.0, 3600.0),
+        ("Mon, 21 Sep 2026 14:23:20 GMT", None, None, None),
+    ],
+)
+def test_when_to_come_back_as_a_date(until, date, came_at, seconds):
+    """The other standard form is counted from the answer's own date, or else from our clock, and is as bounded."""
+    headers = {"retry-after": until} | ({} if date is None else {"date": date})
+    assert retry_after(Response(status=503, headers=headers, came_at=came_at)) == seconds
+
+
+@pytest.mark.parametrize(
     ("told", "at"),
     [
         ("Mon, 21 Sep 2026 14:13:20 GMT", 1_790_000_000.0),

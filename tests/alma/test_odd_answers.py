@@ -1,0 +1,130 @@
+"""Answers under 200 that are odd: what is told of them, how often they are asked for, and what is kept."""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+
+import orjson
+import pytest
+
+from alma_async import BadAnswer, OutcomeUnknown, RateLimited, RetryPolicy
+from alma_async.alma.models.electronic import ElectronicCollection
+from tests.conftest import EPOCH
+from tests.hostile import answer, hostile
+
+WHOLE = {
+    "65 bits": b'{"id": "61", "x": 99999999999999999999999}',
+    "overflow": b'{"id": "61", "x": 1e999}',
+    "deep": b'{"id": "61", "x":' + b"[" * 900 + b"]" * 900 + b"}",
+    "trailing comma": b'{"id": "61",}',
+    "nan": b'{"id": "61", "x": NaN}',
+    "nan beside a surrogate": rb'{"id": "61", "x": NaN, "y": "\ud800"}',
+    "65 bits beside a surrogate": rb'{"id": "61", "x": 99999999999999999999999, "y": "\ud800"}',
+    "deep beside a surrogate": rb'{"id": "61", "y": "\ud800", "x":' + b"[" * 9000 + b"]" * 9000 + b"}",
+}
+
+
+@pytest.mark.parametrize("body", WHOLE.values(), ids=WHOLE)
+async def test_json_that_cannot_be_read_is_a_bad_answer_at_once(body):
+    """What came whole would come so again: it is neither asked for again nor called the server's failure."""
+    async with hostile(lambda line: answer(body)) as (held, alma):
+        for call in (
+            alma.electronic.collections.get("61"),
+            alma.sets.list().all(),
+            alma.request("GET", "/almaws/v1/x"),
+        ):
+            held.seen.clear()
+            with pytest.raises(BadAnswer, match="not JSON that can be read"):
+                await call
+            assert len(held.lines) == 1
+        with pytest.raises(OutcomeUnknown):
+            await alma.electronic.collections.create(ElectronicCollection(public_name="x"))
+
+
+async def test_an_answer_that_was_cut_is_asked_for_again_and_then_a_bad_answer():
+    """Another one may be whole."""
+    cut = b'{"id": "61", "public_name": "a'
+    async with hostile(lambda line: answer(cut)) as (held, alma):
+        with pytest.raises(BadAnswer):
+            await alma.electronic.collections.get("61")
+        assert 1 < len(held.lines) <= RetryPolicy().attempts
+    async with hostile(lambda line: answer(cut if len(held.seen) < 2 else b'{"id": "61"}')) as (held, alma):
+        assert (await alma.electronic.collections.get("61")).id == "61"
+
+
+HALVES = [r"a\ud800b", r"\uDFFF", r"\ud83d", r"x\udc00\ud800"]
+
+
+@pytest.mark.parametrize("half", HALVES)
+async def test_half_a_character_makes_nothing_unreadable(half):
+    """It is kept as it came: its object, the list around it, and the body of an update that changed something else."""
+    item = rf'{{"id":"61","public_name":"{half}","n":18446744073709551615,"f":1.5}}'
+    page = rf'{{"electronic_collection":[{{"id":"1"}},{item}],"total_record_count":2}}'
+
+    def respond(line):
+        return answer((page if line.startswith("GET") and "?" in line else item).encode())
+
+    async with hostile(respond) as (_, alma):
+        listed = await alma.electronic.collections.list().all()
+        assert [one.id for one in listed] == ["1", "61"]
+        got = await alma.electronic.collections.get("61")
+        assert got.public_name == listed[1].public_name
+        got.public_note = "changed"
+        planned = await alma.electronic.collections.update(got, dry_run=True)
+        assert planned.body.decode().lower().startswith(item[:-1].lower())
+        assert got.to_json().lower().startswith(item[:-1].lower())
+
+
+NO_LISTS = {
+    "nothing": {},
+    "null": None,
+    "elsewhere": {"others": [{"id": "1"}]},
+    "an array": [1],
+    "fewer than nothing": {"total_record_count": -1},
+    "as a text": {"electronic_collection": [], "total_record_count": "-1"},
+    "too few": {"electronic_collection": [{"id": "1"}], "total_record_count": 2},
+}
+
+
+@pytest.mark.parametrize("body", NO_LISTS.values(), ids=NO_LISTS)
+async def test_what_is_no_list_names_the_call(body):
+    """The error of a list says which call was answered so."""
+    async with hostile(lambda line: answer(orjson.dumps(body))) as (_, alma):
+        with pytest.raises(BadAnswer) as caught:
+            await alma.electronic.collections.list().all()
+    assert str(caught.value).startswith("GET /almaws/v1/electronic/e-collections: ")
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"id": null}', b'{"id": ""}'])
+async def test_an_answer_without_an_id_says_so(body):
+    """No Python word or placeholder of ours stands in the sentence."""
+    async with hostile(lambda line: answer(body)) as (_, alma):
+        with pytest.raises(OutcomeUnknown, match=r"The answer carries no id\."):
+            await alma.electronic.collections.create(ElectronicCollection(public_name="x"))
+
+
+@pytest.mark.parametrize("dated", [True, False])
+async def test_a_date_to_come_back_at_is_kept(dated):
+    """Refused until a moment: not asked again before it, and told so."""
+    headers = {"Retry-After": formatdate(EPOCH + 600, usegmt=True)}
+    headers |= {"Date": formatdate(EPOCH, usegmt=True)} if dated else {}
+    async with hostile(lambda line: answer(b"", 429, headers)) as (held, alma):
+        with pytest.raises(RateLimited) as caught:
+            await alma.with_options(retry=RetryPolicy(throttled=2)).sets.get("1")
+        at = [moment for moment, _ in held.seen]
+        assert len(at) >= 2
+        assert 595 < at[1] - at[0] < 605
+        assert caught.value.retry_at.timestamp() >= EPOCH + 600
+
+
+@pytest.mark.parametrize("call", ["add_members", "remove_members", "replace_members"])
+async def test_a_change_of_members_that_was_lost_says_what_was_done_and_what_to_do(call):
+    """A repeat does nothing twice here, so it is not warned of; the counts stand in the text itself."""
+    ids = [str(one) for one in range(1500)]
+    async with hostile(lambda line: answer(b'{"id": "1"}' if len(held.seen) < 2 else b"")) as (held, alma):
+        with pytest.raises(OutcomeUnknown) as caught:
+            await getattr(alma.sets, call)("1", ids)
+    assert "reconcile=True" in str(caught.value)
+    assert "second time" not in str(caught.value)
+    assert f"{caught.value.done.added:,} were added" in str(caught.value)
+    assert caught.value.done.added + caught.value.done.removed in (500, 1000)
