@@ -345,6 +345,10 @@ def _part(line: _Line, reading: Reading, *, day_first: bool | None) -> Part:
     material = _material(cells)
     _remark(cells)
     embargo, release = _embargo(cells, ignore=reading.ignore_embargo)
+    coverage = kinds.coverage(cells, _COVERAGE, day_first=day_first) if material != "BOOK" else None
+    if coverage and not texts.keys() >= _DATE_COLUMNS:
+        cells.warnings.append(_NO_DATES)
+        coverage = None
     return Part(
         line=cells.lines[0],
         lines=cells.lines,
@@ -355,10 +359,10 @@ def _part(line: _Line, reading: Reading, *, day_first: bool | None) -> Part:
         free=texts.get("access_type", "").upper() == "F",
         material=material,
         availability=_availability(cells, release, reading.today),
-        coverage=kinds.coverage(cells, _COVERAGE, day_first=day_first) if material != "BOOK" else None,
+        coverage=coverage,
         embargo=embargo,
         notes=cells.try_read("notes", kinds.note),
-        blank=frozenset(_blank(texts, book=material == "BOOK")),
+        blank=frozenset(_blank(texts, dated=coverage is not None or material == "BOOK")),
         mms_ids=line.mms_ids,
         identifiers=tuple(map(hyphened, line.identifiers)),
         warnings=tuple(cells.warnings),
@@ -366,13 +370,21 @@ def _part(line: _Line, reading: Reading, *, day_first: bool | None) -> Part:
     )
 
 
-def _blank(texts: Mapping[str, str], *, book: bool) -> Iterator[str]:
-    """The fields that the line could name and does not."""
-    for field, column in (("url", "title_url"), ("embargo", "embargo_info"), ("notes", "notes")):
+_DATE_COLUMNS: Final = frozenset(_DATES)
+_NO_DATES: Final = (
+    "the coverage is not written: a list without both columns date_first_issue_online and date_last_issue_online "
+    "does not say where it ends"
+)
+
+
+def _blank(texts: Mapping[str, str], *, dated: bool) -> Iterator[str]:
+    """The fields that the line could name and does not, be it blank or the words that there is none."""
+    for field, column in (("url", "title_url"), ("notes", "notes")):
         if texts.get(column) == "":
             yield field
-    there = [text for column in _COVERAGE if (text := texts.get(column)) is not None]
-    if there and not any(there) and not book:
+    if (embargo := texts.get("embargo_info")) is not None and _NO_EMBARGO.fullmatch(embargo):
+        yield "embargo"
+    if not dated and texts.keys() >= _DATE_COLUMNS:
         yield "coverage"
 
 
@@ -382,7 +394,7 @@ def _embargo(cells: Cells, *, ignore: bool) -> tuple[Embargo | None, tuple[str, 
     if _RELEASE.fullmatch(text) and (released := cells.try_read("embargo_info", dates.read)):
         cells.doubt("embargo_info", "is a date and no embargo: none is written")
         return None, released.parts
-    if _NO_EMBARGO.fullmatch(text):
+    if not text or _NO_EMBARGO.fullmatch(text):
         return None, ()
     found = cells.try_read("embargo_info", Embargo.parse)
     if found is None:
@@ -395,7 +407,11 @@ def _embargo(cells: Cells, *, ignore: bool) -> tuple[Embargo | None, tuple[str, 
     return found, ()
 
 
-_NO_EMBARGO: Final = re.compile("[Pp]?0+[DMYdmy]?")
+_NO_EMBARGO: Final = re.compile(
+    r"|(?:[PR]?0+(?!0) ?(?:[DMY]|days?|months?|years?)?[;,/ ]*)+"
+    r"|(?:no|none|without|keine?|ohne|aucun|sans|ning\u00fan|sin|nessuno?)(?: embargo)?",
+    re.IGNORECASE,
+)
 _RELEASE: Final = re.compile("[0-9/.-]{8,10}( .*)?")
 
 

@@ -102,7 +102,7 @@ def one_row(
             identifiers=identifiers,
             warnings=tuple(_warnings(parts)),
         )
-    parts = sorted(parts, key=_place) if len(parts) > 1 else parts
+    parts = _without_dates(sorted(parts, key=_place)) if len(parts) > 1 else parts
     row = Row(
         line=first.line,
         lines=lines,
@@ -117,6 +117,17 @@ def one_row(
     )
     row = attrs.evolve(row, warnings=(*row.warnings, _EMPTY)) if row.says_nothing else row
     return _cleared(row) if clears else row
+
+
+def _without_dates(parts: list[Part]) -> list[Part]:
+    """The lines of a title, without coverage where one of them calls it a monograph: the others may leave its type blank."""
+    if not any(part.material == "BOOK" for part in parts):
+        return parts
+    told = "the coverage of a monograph is not loaded"
+    return [
+        attrs.evolve(part, coverage=None, warnings=(*part.warnings, told)) if part.coverage else part
+        for part in parts
+    ]
 
 
 _EMPTY: Final = "says nothing of its portfolio: where there is none, an empty one is made"
@@ -162,20 +173,20 @@ def _different(parts: Iterable[Part], read: Callable[[Part], T | None]) -> list[
 
 
 def _contradictions(parts: Sequence[Part]) -> Iterator[Problem]:
-    first = parts[0]
-    for part in parts[1:]:
-        for column, one, other in (
-            ("title_url", first.url, part.url),
-            ("publication_type", first.material, part.material),
-            ("status", first.availability or "active", part.availability or "active"),
+    """What lines say differently that a portfolio holds once; a line that says nothing of it agrees with any."""
+    first: dict[str, tuple[object, int]] = {}
+    for part in parts:
+        for column, value in (
+            ("title_url", part.url),
+            ("publication_type", part.material),
+            ("status", part.availability or "active"),
             # No embargo beside an embargo counts: a moving wall would hide the line that has none.
-            ("embargo_info", first.embargo or "none", part.embargo or "none"),
+            ("embargo_info", part.embargo or "none"),
         ):
-            if one and other and one != other:
-                reason = (
-                    f"differs from line {first.line} of the same title, but a portfolio has only one: review"
-                )
-                yield Problem(part.line, column, reason, shown(str(other)))
+            one, line = first.setdefault(column, (value, part.line)) if value else (value, 0)
+            if one != value:
+                reason = f"differs from line {line} of the same title, but a portfolio has only one: review"
+                yield Problem(part.line, column, reason, shown(str(value)))
 
 
 def _mixed_access(parts: Sequence[Part]) -> Iterator[Problem]:
