@@ -187,8 +187,7 @@ def _proxy(cells: Cells) -> dict[str, str | Clear]:
     if level not in ("", "PORTFOLIO", "SERVICE"):
         cells.refuse("proxy_level", "is neither PORTFOLIO nor SERVICE")
     if found and level != "PORTFOLIO":
-        if level != "SERVICE":
-            cells.warnings.append("the proxy is not written: PROXY_LEVEL is blank")
+        cells.warnings.append(f"the proxy is not written: PROXY_LEVEL is {level or 'blank'}")
         return {}
     return found
 
@@ -202,14 +201,37 @@ def _coverage(cells: Cells) -> Coverage | None:
     if statement and " ".join(statement.casefold().split()) != "only local":
         cells.warnings.append(f"local coverage is not written: COVERAGE_STATEMENT is {shown(statement)}")
         return None
+    cells = _without_the_present(cells)
     for side, _ in sides:
         _date(cells, [f"{side}_{part}" for part in ("year", "month", "day")])
     if cells.problems:
         return None
-    found = Coverage(**{ours: cells.read(column, kinds.text) for ours, column in parts.items()})
+    checks = {
+        column: kinds.numbering if column.endswith(("volume", "issue")) else kinds.text
+        for column in parts.values()
+    }
+    found = Coverage(**{ours: cells.read(column, checks[column]) for ours, column in parts.items()})
+    if cells.problems or found == Coverage():
+        return None
     if later(found.begins, than=found.ends):
         cells.refuse("from_year", "begins later than it ends")
     return found
+
+
+def _without_the_present(cells: Cells) -> Cells:
+    """The cells with years in plain digits, and no last date where its year stands for none (9999)."""
+    names = ("from_year", "to_year")
+    whole = {name: found[1] for name in names if (found := _YEAR.fullmatch(cells.texts.get(name, "")))}
+    if not whole:
+        return cells
+    if whole.get("to_year", "") >= _NO_END:
+        cells.warnings.append(f"TO_YEAR {whole['to_year']} is read as the present: no last date is written")
+        whole |= dict.fromkeys(("to_year", "to_month", "to_day"), "")
+    return attrs.evolve(cells, texts={**cells.texts, **whole})
+
+
+_YEAR: Final = re.compile(r"([0-9]{4})(?:[.,]0*)?")
+_NO_END: Final = "2099"
 
 
 def _date(cells: Cells, names: Iterable[str]) -> None:
@@ -221,6 +243,8 @@ def _date(cells: Cells, names: Iterable[str]) -> None:
             cells.refuse(name, f"stands without {place.upper()}")
         if not (text.isascii() and text.isdigit() and len(text) <= (4 if name.endswith("year") else 2)):
             cells.refuse(name, "is no part of a date")
+        elif name.endswith("year") and not "1000" <= text < _NO_END:
+            cells.refuse(name, "is no year of four digits")
     if given and not cells.problems:
         year, month, day = (int(text or 1) for _, text in texts)
         try:
@@ -243,7 +267,7 @@ def _embargo(cells: Cells) -> Embargo | None:
         found = _NUMBER.fullmatch(text)
         numbers.append(int(found[1]) if found else 0)
     years, months = numbers
-    if cells.problems or not (operator or years or months):
+    if cells.problems or not (operator or years or months) or (any(texts) and not (years or months)):
         return None
     if operator not in _WALLS:
         cells.refuse(names[0], "is no operator that can be written (> embargo, < moving wall)")

@@ -15,7 +15,7 @@ import attrs
 
 from alma_async.load.readers import native
 from alma_async.load.readers.table import Table
-from alma_async.load.readers.text import shown
+from alma_async.load.readers.text import Skipped, shown
 from alma_async.load.rows import BadRow, Row
 
 __all__ = ["KEYS", "ignored", "read"]
@@ -27,7 +27,7 @@ _NAMES_NOT_CODES: Final = frozenset({"material_type", "library", "license", "po_
 _READ: Final = native.COLUMNS - _NAMES_NOT_CODES
 
 
-def read(file: Table, *, clears: bool = False) -> Iterator[Row | BadRow | None]:
+def read(file: Table, *, clears: bool = False) -> Iterator[Row | BadRow | Skipped | None]:
     """Check the header, and return the rows."""
     header = tuple(_native(name) or f"({name})" for name in file.header)
     return native.read(attrs.evolve(file, header=header), ignore_unknown=True, clears=clears)

@@ -42,6 +42,13 @@ _LONGEST: Final = 128 * 1024  # the csv module's own limit, kept for files that 
 _ID: Final = re.compile("[0-9]{1,32}")
 _SCIENTIFIC: Final = re.compile(r"([0-9])(?:[.,]([0-9]+))?E\+?([0-9]{1,2})", re.IGNORECASE)
 _DECIMAL: Final = re.compile(r"([0-9]+)[.,]0*")
+_WHOLE_NUMBER: Final = re.compile(r"([0-9]{1,15})[.,]0{1,2}")
+_SPOILT: Final = re.compile(
+    r"[0-9]{1,2}[-. ]{1,2}[^\W\d_]{3,4}\.?(?:[-. ][0-9]{2,4})?"  # 04-Mar, 4. M\u00e4r
+    r"|[^\W\d_]{3,4}\.?-[0-9]{2}"  # Mar-04
+    r"|[0-9]{4}-[0-9]{2}-[0-9]{2}(?: [0-9:]+)?|[0-9]{1,2}[/.][0-9]{1,2}[/.](?:[0-9]{2}){1,2}"
+    r"|[0-9](?:[.,][0-9]+)?[Ee]\+[0-9]+|#[A-Z/0]{3,6}[!?]?|=.*"
+)
 _MOST_DIGITS: Final = 32
 _WHOLE: Final = 15  # digits that a number of a spreadsheet keeps
 _BEGINS: Final = ("from_year", "from_month", "from_day")
@@ -53,9 +60,15 @@ _URL: Final = re.compile(r"jkey=\S+|(?i:https?)://[^\s/?#:]\S*")
 _NO_SCHEME: Final = re.compile(
     r"(?://)?((?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,24}(?::[0-9]{1,5})?(?:[/?#]\S*)?)", re.IGNORECASE
 )
+_HOST: Final = re.compile(r"(?<=[^/:])[/?#].*")  # what follows it
+_SECOND: Final = re.compile(r"[^/=?&#%:+(@-]https?://|[;,|] *https?://", re.IGNORECASE)
+_INVISIBLE: Final = re.compile("[\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+_FILE: Final = re.compile(
+    r"[^/.]+\.(?:s?html?|xml|pdf|php[0-9]?|aspx?|jsp|do|docx?|txt|epub|xlsx?)", re.IGNORECASE
+)
 _DOI: Final = re.compile(r"(?:doi: ?)?(10\.[0-9]{4,9}/\S+)", re.IGNORECASE)
 NOTHING: Final = (
-    *("n/a", "na", "n.a.", "n.a", "none", "null", "nil", "-", "--", "\u2013", "\u2014"),
+    *("n/a", "#n/a", "na", "n.a.", "n.a", "none", "null", "nil", "-", "--", "\u2013", "\u2014"),
     *("\u7121", "\u65e0", "\u306a\u3057"),
 )
 """How lists write that there is nothing."""
@@ -111,13 +124,17 @@ def text(text: str) -> str:
 
 
 def numbering(text: str) -> str:
-    """A volume or an issue: text, but where a program has made 12.0 of 12."""
-    found = _DECIMAL.fullmatch(text)
-    return (
-        found[1]
-        if found and text[-1] == "0" and len(found[1]) <= _WHOLE
-        else _sound(text, forbidden=_UNSOUND)
-    )
+    """A volume or an issue: text, but where a program has made 12.0 of 12 (1,000 has three zeros and is a thousand)."""
+    if text.isdigit():
+        return _sound(text, forbidden=_UNSOUND)
+    if found := _WHOLE_NUMBER.fullmatch(text):
+        return found[1]
+    if _SPOILT.fullmatch(text):
+        raise ValueError(
+            "is a date, an error or a formula here, as Excel makes of texts such as 3-4: format the column as text "
+            "and enter it again"
+        )
+    return _sound(text, forbidden=_UNSOUND)
 
 
 def note(text: str) -> str:
@@ -138,20 +155,30 @@ def url(text: str) -> str:
     """An absolute web address, or a linking parameter such as ``jkey=…``."""
     if not _URL.fullmatch(_sound(text, forbidden=_UNSOUND)):
         raise ValueError("is no URL (http://…, https://… or jkey=…, without blanks)")
+    return _one(text)
+
+
+def _one(text: str) -> str:
+    """The address, unless it holds a second one or a mark that is not seen."""
+    if text.count("://") > 1 and _SECOND.search(text):
+        raise ValueError("holds several addresses, and a portfolio has one")
+    if not text.isascii() and (found := _INVISIBLE.search(text)):
+        raise ValueError(f"holds a mark that is not seen (U+{ord(found[0]):04X})")
     return text
 
 
 def full_url(text: str) -> str:
     """The same for a publisher's list, where an address may lack its scheme, be a DOI, or hold a blank."""
     if _URL.fullmatch(_sound(text, forbidden=_UNSOUND)):
-        return text
-    if found := _NO_SCHEME.fullmatch(text):
-        return f"http://{found[1]}"
+        return _one(text)
+    if (found := _NO_SCHEME.fullmatch(text)) and not _FILE.fullmatch(text):
+        return _one(f"http://{found[1]}")
     if found := _DOI.fullmatch(text):
         return f"https://doi.org/{found[1]}"
     joined = "%20".join(text.split(" "))
-    if _URL.fullmatch(joined) and text.count("://") == 1 and "," not in text and ";" not in text:
-        return joined
+    single = text.count("://") == 1 and "," not in text and ";" not in text
+    if single and _URL.fullmatch(joined) and "%20" not in _HOST.sub("", joined):
+        return _one(joined)
     return url(text)
 
 

@@ -14,6 +14,7 @@ from datetime import date, timedelta
 from functools import lru_cache
 from itertools import takewhile
 from typing import Final, NamedTuple
+from unicodedata import normalize
 
 __all__ = ["Dated", "day_first", "read"]
 
@@ -33,21 +34,46 @@ _YEAR_FIRST: Final = re.compile(r"([0-9]{4})([-/. ])([0-9]{1,2})(?:\2([0-9]{1,2}
 _COMPACT: Final = re.compile("([0-9]{4})([0-9]{2})([0-9]{2})?")
 _YEAR_LAST: Final = re.compile(r"(?:([0-9]{1,2})([-/.] ?))?([0-9]{1,2})[-/.] ?([0-9]{4})")
 _NAMED: Final = re.compile(
-    r"(?:([0-9]{1,2})(?:st|nd|rd|th)?[-/. ]{1,2})?([a-z]{3,9})[-/., ]{1,2}(?:([0-9]{1,2})(?:st|nd|rd|th)?,? )?([0-9]{4})"
+    r"(?:([0-9]{1,2})(?:st|nd|rd|th)?[-/. ]{1,2})?([^\W\d_]{3,10})[-/., ]{1,2}(?:([0-9]{1,2})(?:st|nd|rd|th)?,? )?([0-9]{4})"
 )
 _DECIMAL: Final = re.compile("([0-9]{4})(?:[.,]0*)?")
 _ABOUT: Final = re.compile(
     r"\[?(?:c|ca|circa|©|spring|summer|autumn|fall|winter)?[. ]{0,2}([0-9]{4})[]?]{0,2}"
 )
-_SPAN: Final = re.compile("([0-9]{4})([/-])([0-9]{4})")
+_SPAN: Final = re.compile("([0-9]{4})([/-])([0-9]{4}|(?<=/)(?:1[3-9]|[2-9][0-9]|00))")
+_OPEN: Final = re.compile("[0-9]{4} ?-")
+_ZERO: Final = re.compile(
+    r"0|(?:1900|1904)-0?1-0?0|1900-0?0-0?0|0/1/1900|1/0/1900|00[./]01[./]1900|01/00/1900|1899-12-30|30[./]12[./]1899|12/30/1899"
+)
 _SERIAL: Final = re.compile(r"([1-6][0-9]{4}|7[0-2][0-9]{3})(?:\.[0-9]+)?")
+_OF_ZERO: Final = frozenset(("1899", "1900", "1904"))
 _MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _FULL: Final = (
     "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december",
 )  # fmt: skip
+# German, French, Spanish, Italian, Portuguese, Dutch, as far as they differ from English.
+_ELSEWHERE: Final = tuple(
+    frozenset(names.split())
+    for names in (
+        "januar j\u00e4nner j\u00e4n janvier janv enero ene gennaio gen janeiro januari",
+        "februar f\u00e9vrier f\u00e9vr f\u00e9v fevrier fevr febrero febbraio fevereiro fev februari",
+        "m\u00e4rz m\u00e4r maerz mars marzo mar\u00e7o maart mrt",
+        "avril avr abril abr aprile",
+        "mai mayo maggio mag maio mei",
+        "juni juin junio giugno giu junho",
+        "juli juil juillet julio luglio lug julho",
+        "ao\u00fbt aout agosto ago augustus",
+        "settembre set septembre septiembre setembro",
+        "oktober okt octobre octubre ottobre ott outubro out",
+        "novembre noviembre novembro",
+        "dezember dez d\u00e9cembre d\u00e9c decembre diciembre dic dicembre dezembro",
+    )
+)
 _PRESENT: Final = frozenset(
     {
         "present", "to present", "current", "currently", "ongoing", "now", "today", "to date", "open", "continuing", "continues",
+        "en cours", "\u00e0 ce jour", "a ce jour", "\u73fe\u5728", "atual", "actualidad", "la actualidad", "aujourd'hui",
+        "attuale", "oggi",
         "aktuell", "heute", "laufend", "bis heute", "présent", "actuel", "presente", "actual", "至今", "现在", "目前",
     }
 )  # fmt: skip
@@ -61,13 +87,17 @@ def read(text: str, *, last: bool = False, day_first: bool | None = None) -> Dat
 
     :raises ValueError: where it is no date, as the rest of a sentence that begins with the cell.
     """
-    if _PLAIN.fullmatch(text) and "0999" < text[:4] < "2099":
+    if _PLAIN.fullmatch(text) and "0999" < text[:4] < "2099" and text[:4] not in _OF_ZERO:
         return _checked(tuple(text.split("-")))
-    found = text.strip().lstrip("'").strip()
-    if found.casefold() in _PRESENT:
+    found = _plain(text)
+    if found.casefold().strip("().") in _PRESENT or _OPEN.fullmatch(found):
         if last:
             return Dated((), f"{found} is read as the present: no last date is written")
-        raise ValueError("is the present, where a beginning is wanted")
+        if not _OPEN.fullmatch(found):
+            raise ValueError("is the present, where a beginning is wanted")
+        return Dated((found[:4],), f"{text} is read as {found[:4]}")
+    if _ZERO.fullmatch(found):
+        return Dated((), f"{text} is how Excel shows that there is nothing: it is read as blank")
     if years := _SPAN.fullmatch(found):
         return _span(years, last=last)
     dated = _read(_TIME.sub("", found), day_first)
@@ -79,25 +109,41 @@ def read(text: str, *, last: bool = False, day_first: bool | None = None) -> Dat
     return dated
 
 
-def day_first(texts: Iterable[str]) -> Iterator[bool]:
-    """Whether these cells write the day before the month, of each that shows it."""
+def _plain(text: str) -> str:
+    """The cell in plain digits, hyphens and Latin letters, as far as it has others for the same."""
+    if not text.isascii():
+        text = normalize("NFKC", text).translate(_DASHES)
+        text = _EAST_ASIAN.sub(lambda found: "-".join(filter(None, found.groups())), text)
+    return text.strip().lstrip("'").strip()
+
+
+_DASHES: Final = dict.fromkeys(range(0x2010, 0x2016), "-") | {0x2212: "-"}
+_EAST_ASIAN: Final = re.compile(
+    "([0-9]{4}) ?[\u5e74\ub144] ?(?:([0-9]{1,2}) ?[\u6708\uc6d4] ?(?:([0-9]{1,2}) ?[\u65e5\uc77c])?)?"
+)
+
+
+def day_first(texts: Iterable[str]) -> Iterator[bool | None]:
+    """Whether these cells write the day before the month, of each that shows it; None of one that may be read either way."""
     for text in texts:
         if (
-            text[2:3] in _BETWEEN
+            (text[2:3] in _BETWEEN or text[1:2] in _BETWEEN)
             and (found := _YEAR_LAST.fullmatch(text))
             and found[1]
             and "." not in found[2]
         ):
             one, other = int(found[1]), int(found[3])
-            if (one > 12) != (other > 12):
-                yield one > 12
+            if one != other:
+                yield one > 12 if (one > 12) != (other > 12) else None
 
 
-_BETWEEN: Final = tuple("-/")  # after two digits, of which one of both must be
+_BETWEEN: Final = tuple("-/")  # after one digit or two
 
 
 def _read(text: str, day_first: bool | None) -> Dated:  # one form after the other
     if found := _YEAR_FIRST.fullmatch(text):
+        if found[4] is None and (why := _uncertain(found)):
+            return _checked((found[1],), f"{text} {why}: the year alone is written")
         return _checked((found[1], found[3], found[4] or ""))
     if found := _COMPACT.fullmatch(text):
         if not found[3] and int(found[2]) > 12:
@@ -134,16 +180,27 @@ def _year_last(found: re.Match[str], day_first: bool | None) -> Dated:
     )
 
 
+def _uncertain(found: re.Match[str]) -> str:
+    """Why the second number of two may be no month."""
+    if found[2] == "." and len(found[3]) == 1 and found[3] != "0":
+        return "may be a number that has lost the zero of its month"
+    if found[2] == "/" and len(found[3]) == 2 and int(found[3]) == (int(found[1]) + 1) % 100:
+        return "may be a month or a year of two"
+    return ""
+
+
 def _span(found: re.Match[str], *, last: bool) -> Dated:
     """2001/2002: the year of a volume, which begins in the one and ends in the other."""
-    if found[2] == "-" or int(found[1]) + 1 != int(found[3]):
+    second = found[3] if len(found[3]) == 4 else f"{(int(found[1]) + 1) // 100}{found[3]}"
+    if found[2] == "-" or int(found[1]) + 1 != int(second):
         raise ValueError("is a span of years; one date is wanted")
-    year = found[3] if last else found[1]
+    year = second if last else found[1]
     return Dated((year,), f"{found[0]} is read as {year}")
 
 
 def _month(name: str) -> str:
     place = next((n for n, full in enumerate(_FULL, 1) if name in (full, full[:3], full[:4])), 0)
+    place = place or next((n for n, names in enumerate(_ELSEWHERE, 1) if name.rstrip(".") in names), 0)
     return f"{place:02}" if place else ""
 
 

@@ -27,7 +27,7 @@ from alma_async.load.readers.cells import Cells, CoverageColumns
 from alma_async.load.readers.identifiers import compact, hyphened, identifier, sought
 from alma_async.load.readers.mms_map import MmsMap
 from alma_async.load.readers.table import Table
-from alma_async.load.readers.text import Layout, Record, Seen, Tally, shown
+from alma_async.load.readers.text import Layout, Record, Seen, Skipped, Tally, shown
 from alma_async.load.readers.titles import Part, one_row, parted
 from alma_async.load.rows import BadRow, Embargo, InputError, Row, later
 
@@ -64,7 +64,7 @@ _READ_OVER: Final = frozenset(
     {
         "first_author", "publisher_name", "date_monograph_published_print", "date_monograph_published_online", "monograph_volume",
         "monograph_edition", "first_editor", "parent_publication_title_id", "parent_publication_id",
-        "preceding_publication_title_id", "coverage_notes", "bestppn", "zdb_id", "",
+        "preceding_publication_title_id", "bestppn", "zdb_id", "",
     }
 )  # fmt: skip
 _MEANT: Final = _READ - {"status", "access_start_date", "access_end_date"}
@@ -74,6 +74,7 @@ _MAY_BE_NOTHING: Final = (
     *_COVERAGE,
     "title_url",
     "embargo_info",
+    "notes",
     "mms_id",
     "access_start_date",
     "access_end_date",
@@ -141,7 +142,7 @@ class Reading:
     today: date = attrs.field(factory=date.today)
 
 
-Titles: TypeAlias = Iterator[Row | BadRow | None]
+Titles: TypeAlias = Iterator[Row | BadRow | Skipped | None]
 
 
 def columns(file: Table) -> tuple[str, ...]:
@@ -246,14 +247,24 @@ def _titles(file: Table, reading: Reading) -> Titles:
 
 def _counted(file: Table, reading: Reading) -> tuple[_Groups, bool | None]:
     """Which lines belong together, and whether the list writes the day before the month."""
-    groups, orders = _Groups(), set[bool | None]()
+    groups, orders = _Groups(), dict[bool | None, int]()
     for record in attrs.evolve(file, tally=Tally()).records(_LAYOUT):
         if isinstance(record, Record):
             line = _Line.of(record, reading)
             groups.add(hash(line.identity), hash(line.record) if line.record else None)
-            orders.update(dates.day_first(record.cells.get(name, "") for name in _DATES))
+            for order in dates.day_first(record.cells.get(name, "") for name in _DATES):
+                orders.setdefault(order, record.lines[0])
     groups.close()
-    return groups, orders.pop() if len(orders) == 1 else None
+    unclear = orders.pop(None, 0)
+    if len(orders) != 1:
+        return groups, None
+    ((day_first, shown_in),) = orders.items()
+    if unclear:
+        way = "the day before the month" if day_first else "the month before the day"
+        file.tally.add(
+            f"writes {way}: so all such dates of the list are read (the first is in line {unclear})", shown_in
+        )
+    return groups, day_first
 
 
 _DATES: Final = (_COVERAGE.begins, _COVERAGE.ends)
@@ -396,7 +407,12 @@ def _embargo(cells: Cells, *, ignore: bool) -> tuple[Embargo | None, tuple[str, 
         return None, released.parts
     if not text or _NO_EMBARGO.fullmatch(text):
         return None, ()
-    found = cells.try_read("embargo_info", Embargo.parse)
+    if ignore:
+        found = cells.try_read("embargo_info", _wall)
+        if found is None:
+            cells.warnings.append("no embargo is written")
+    else:
+        found = cells.read("embargo_info", _wall)
     if found is None:
         return None, ()
     if ignore and (why := found.unwritable):
@@ -407,6 +423,33 @@ def _embargo(cells: Cells, *, ignore: bool) -> tuple[Embargo | None, tuple[str, 
     return found, ()
 
 
+def _wall(text: str) -> Embargo:
+    """The embargo, also as lists write it beside the standard.
+
+    :raises ValueError: where it cannot be read: the title would be open if it were left out.
+    """
+    found = text.strip(" ;,.")
+    if several := re.findall(r"[PR][0-9]+[DMY](?:[0-9]+M)?", found.upper()):
+        found = ";".join(several) if _SEVERAL.fullmatch(found) else found
+    elif words := _IN_WORDS.fullmatch(found):
+        found = f"P{words[1]}{_UNITS[words[2][0].lower()]}"
+    try:
+        return Embargo.parse(found)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}, and without it the title would be open (--ignore-embargo loads it so)"
+        ) from None
+
+
+_SEVERAL: Final = re.compile(
+    r"[PR][0-9]+[DMY](?:[0-9]+M)?(?:[;,/+& ]+[PR][0-9]+[DMY](?:[0-9]+M)?)*", re.IGNORECASE
+)
+_IN_WORDS: Final = re.compile(
+    r"([0-9]{1,4})[ -]?(d|m|y|days?|tage?n?|jours?|d[i\u00ed]as?|months?|monate?n?|mois|mes|meses|mesi|"
+    r"years?|yrs?|jahre?n?|ann?\u00e9es?|ans?|a\u00f1os?|anni|anos?)(?: embargo| delay)?",
+    re.IGNORECASE,
+)
+_UNITS: Final = dict.fromkeys("dtj", "D") | dict.fromkeys("m", "M") | dict.fromkeys("ya", "Y")
 _NO_EMBARGO: Final = re.compile(
     r"|(?:[PR]?0+(?!0) ?(?:[DMY]|days?|months?|years?)?[;,/ ]*)+"
     r"|(?:no|none|without|keine?|ohne|aucun|sans|ning\u00fan|sin|nessuno?)(?: embargo)?",

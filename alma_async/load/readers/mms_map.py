@@ -15,7 +15,7 @@ import attrs
 
 from alma_async.load.readers.cells import record_id
 from alma_async.load.readers.identifiers import match_key, sought
-from alma_async.load.readers.text import TextFile, clean, shown
+from alma_async.load.readers.text import Tally, TextFile, clean, shown
 from alma_async.load.rows import InputError
 
 __all__ = ["MmsMap"]
@@ -31,10 +31,11 @@ class MmsMap:
 
     @classmethod
     def read(cls, path: Path) -> MmsMap:
-        """Read the whole file; a line that is wrong is an InputError that names it."""
+        """Read the whole file; a line without an MMS id, or with one that is wrong, costs the titles that it names, and is told."""
         mms_ids: dict[str, tuple[str, ...]] = {}
         named: dict[str, list[int]] = {}
-        for line, key, mms_id in _entries(path):
+        wrong = Tally()
+        for line, key, mms_id in _entries(path, wrong):
             known = mms_ids.get(key, ())
             if mms_id not in known:
                 mms_ids[key] = (*known, mms_id)
@@ -45,7 +46,12 @@ class MmsMap:
             "a title that has no other name is refused"
             for key, lines in several
         ]
-        return cls(path, mms_ids, tuple(warnings))
+        told = [f"{path.name}, {remark}" for remark in wrong]
+        if told and not mms_ids:
+            raise InputError(
+                f"{told[0]}.", advice="Nothing was sent; a map has two columns: identifier, MMS id."
+            )
+        return cls(path, mms_ids, (*warnings, *told))
 
     def find(self, texts: Iterable[str]) -> set[str]:
         """The MMS ids that these texts stand for."""
@@ -53,7 +59,7 @@ class MmsMap:
         return set(chain.from_iterable(found))
 
 
-def _entries(path: Path) -> Iterator[tuple[int, str, str]]:
+def _entries(path: Path, wrong: Tally) -> Iterator[tuple[int, str, str]]:
     file = TextFile.inspect(path)
     reader = csv.reader(file.lines(after=0), delimiter=file.delimiter)
     rows = (
@@ -65,20 +71,22 @@ def _entries(path: Path) -> Iterator[tuple[int, str, str]]:
         for place, (line, found) in enumerate(rows):
             # Only a header has no digit where the id stands; a damaged id in the first line is not taken for one.
             if place or any(map(str.isdigit, found[-1])):
-                yield from _entry(path, line, found)
+                yield from _entry(line, found, wrong)
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num}: {error}.") from None
 
 
-def _entry(path: Path, line: int, cells: list[str]) -> Iterator[tuple[int, str, str]]:
+def _entry(line: int, cells: list[str], wrong: Tally) -> Iterator[tuple[int, str, str]]:
     """The line's keys: a cell may name several identifiers."""
     if len(cells) != 2:
-        raise InputError(
-            f"{path}, line {line}: two cells were expected (identifier, MMS id), not {len(cells)}."
+        wrong.add(
+            f"two cells were expected (identifier, MMS id), not {len(cells)}: the line is not read", line
         )
+        return
     try:
         mms_id = record_id(cells[1])
     except ValueError as error:
-        raise InputError(f"{path}, line {line}: {shown(cells[1])} {error}.") from None
+        wrong.add(f"{shown(cells[1])} {error}: the line is not read", line)
+        return
     for key in dict.fromkeys((match_key(cells[0]), *sought(cells[0])[0])):
         yield line, key, mms_id

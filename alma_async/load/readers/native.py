@@ -13,7 +13,7 @@ from typing import Final, Literal, TypeVar
 from alma_async.load.readers import cells as kinds
 from alma_async.load.readers.cells import Cells, Check, CoverageColumns
 from alma_async.load.readers.table import Table
-from alma_async.load.readers.text import Layout, Record, shown
+from alma_async.load.readers.text import Layout, Record, Skipped, shown
 from alma_async.load.rows import CLEAR, BadRow, Clear, Coverage, Embargo, InputError, Row
 
 __all__ = ["COLUMNS", "KEYS", "VALUES", "read", "says_nothing"]
@@ -76,7 +76,9 @@ def says_nothing(header: Iterable[str]) -> tuple[str, ...]:
     return () if _SAYING.intersection(header) else (told,)
 
 
-def read(file: Table, *, ignore_unknown: bool = False, clears: bool = False) -> Iterator[Row | BadRow | None]:
+def read(
+    file: Table, *, ignore_unknown: bool = False, clears: bool = False
+) -> Iterator[Row | BadRow | Skipped | None]:
     """Check the header, and return the rows."""
     unknown = [name for name in file.header if name not in COLUMNS]
     if unknown and not ignore_unknown:
@@ -90,7 +92,7 @@ def read(file: Table, *, ignore_unknown: bool = False, clears: bool = False) -> 
     return _rows(file, clears=clears)
 
 
-def _rows(file: Table, *, clears: bool) -> Iterator[Row | BadRow | None]:
+def _rows(file: Table, *, clears: bool) -> Iterator[Row | BadRow | Skipped | None]:
     ids = {column: check for column, check in _IDS.items() if column in file.header}
     checks = {column: VALUES[column] for column in file.header if column in VALUES}
     for record in file.records(_LAYOUT):

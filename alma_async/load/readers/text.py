@@ -18,7 +18,7 @@ from __future__ import annotations
 import codecs
 import csv
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple, TextIO
@@ -29,6 +29,7 @@ from alma_async.load.readers.files import kind_of, readable
 from alma_async.load.rows import BadRow, InputError, Problem
 
 __all__ = [
+    "Headers",
     "Layout",
     "Record",
     "Records",
@@ -72,7 +73,7 @@ class Skipped(NamedTuple):
     what: str
 
 
-Records = Iterator[Record | BadRow | None]
+Records = Iterator[Record | BadRow | Skipped | None]
 """The records of one reading, the damaged ones already refused; None stands for each blank row, for others to count."""
 
 
@@ -173,7 +174,7 @@ class TextFile:
         for number, line in lines:
             delimiter = max(_DELIMITERS, key=line.count)
             first = lines[0][0]
-            above = f"the header was found in line {number}; what stands above it is not read"
+            above = f"the header was found in line {number}; what stands above it ({number - first} lines) is not read"
             yield cls(
                 path=path,
                 encoding=encoding,
@@ -304,10 +305,12 @@ def quoted_records(file: TextFile, layout: Layout) -> Records:
     """Records of a CSV file (RFC 4180), where a quoted cell may go over several lines."""
     places = [place for place, name in enumerate(file.header) if name in layout.ids]
     shape, odd = _Shape(file, layout), set[int]()
-    lines_read = (line for _, line in file.numbered(after=file.header_line, odd=odd))
+    taken: list[str] = []
+    lines_read = _kept(file.numbered(after=file.header_line, odd=odd), taken)
     reader = csv.reader(lines_read, delimiter=file.delimiter, strict=True)
     read = 0
     while True:
+        taken.clear()
         try:
             cells = list(map(clean, next(reader, ())))
             broken = None
@@ -318,13 +321,60 @@ def quoted_records(file: TextFile, layout: Layout) -> Records:
         lines = tuple(range(file.header_line + read + 1, file.header_line + reader.line_num + 1))
         read = reader.line_num
         warnings = _odd(odd) if odd else ()
-        if broken:
-            # The csv module goes on with the line after.
-            yield _refused(lines, f"has broken quoting ({shown(str(broken))}): {_QUOTING}")
-        elif len(lines) > 1 and _swallowed(file, cells, places):
-            yield _refused(lines, f"has taken whole rows into a cell: {_QUOTING}")
+        # The csv module goes on with the line after.
+        why = f"has broken quoting ({shown(str(broken))})" if broken else "has taken whole rows into a cell"
+        if broken or (len(lines) > 1 and _swallowed(file, cells, places)):
+            rows = [_of_line(line, file, places) for line in taken]
+            yield from _by_line(shape, lines, rows, taken, f"{why}: {_QUOTING}")
         else:
             yield shape.record(lines, cells, warnings, ended=True) if any(cells) else None
+
+
+def _kept(numbered: Iterator[tuple[int, str]], taken: list[str]) -> Iterator[str]:
+    for _, line in numbered:
+        taken.append(line)
+        yield line
+
+
+def _by_line(
+    shape: _Shape,
+    lines: tuple[int, ...],
+    rows: list[tuple[list[str] | None, bool]],
+    taken: list[str],
+    why: str,
+) -> Records:
+    """The rows of lines whose quotes do not close, each line by itself; refused together where none of them is a row."""
+    if len(lines) == 1 or not any(cells for cells, _ in rows):
+        yield _refused(lines, why)
+        return
+    follows = [cells for cells, _ in rows[1:]]
+    last = rows[-1][0]
+    follows.append(None if last and last[-1].startswith('"') else [])
+    for number, line, (cells, odd), after in zip(lines, taken, rows, follows, strict=False):
+        if cells is None or (odd and after is None):  # a cell of several lines may begin here
+            yield _refused((number,), why, shown(line.strip()))
+        elif any(cells):
+            yield shape.record((number,), cells, (_LONE,) if odd else (), ended=True)
+        else:
+            yield None
+
+
+_LONE: Final = "has quotes that are not closed, or not doubled: they are kept as they are"
+
+
+def _of_line(line: str, file: TextFile, places: list[int]) -> tuple[list[str] | None, bool]:
+    """The cells of a line by itself, and whether its quotes are kept; None where it is no row: it has not a cell for each column,
+    or nothing that can be an id where one belongs.
+    """
+    if not line.strip(_BLANK):
+        return [], False
+    odd, width = False, len(file.header)
+    try:
+        cells = list(map(clean, next(csv.reader([line], delimiter=file.delimiter, strict=True), [])))
+    except csv.Error:
+        cells, odd = list(map(_cleaned, line.rstrip("\r\n").split(file.delimiter))), True
+    named = any(_LIKE_AN_ID.fullmatch(cells[place]) for place in places if place < len(cells))
+    return (cells if len(cells) == width and (named or not places) else None), odd
 
 
 _QUOTING: Final = "a quoted cell must be closed, and quotes inside it doubled"
@@ -342,6 +392,48 @@ def _refused(lines: tuple[int, ...], reason: str, text: str = "", title: str | N
     if len(lines) > 1:
         reason = f"takes in lines {lines[0]} to {lines[-1]} and {reason}"
     return BadRow(line=lines[0], lines=lines, problems=(Problem(lines[0], "", reason, text),), title=title)
+
+
+class Headers:
+    """Further headers under the first, as a list has that was put together of several.
+
+    One of the same order is skipped. Under one of another order, cells would be read as what they are not: these rows are refused.
+    """
+
+    def __init__(self, header: tuple[str, ...], layout: Layout) -> None:
+        """The header that the file is read by."""
+        self._header = [_normal(name) for name in header]
+        self._names = frozenset((*self._header, *map(_normal, layout.read))) - {""}
+        self._other = 0
+
+    def judge(self, lines: tuple[int, ...], cells: Sequence[str]) -> BadRow | Skipped | None:
+        """What becomes of a row that is a header, or stands under another; None of one that is a row."""
+        if _normal(cells[0]) not in self._names or not self._is_header(
+            names := [_normal(cell) for cell in cells]
+        ):
+            return (
+                _refused(lines, _UNDER_ANOTHER.format(self._other), shown(cells[0])) if self._other else None
+            )
+        pairs = zip(names, self._header, strict=False)
+        if all(name == own or name not in self._names for name, own in pairs):
+            self._other = 0
+            return Skipped("further header lines")
+        self._other = lines[0]
+        return _refused(
+            lines, "is another header, whose columns stand in another order", shown(", ".join(cells))
+        )
+
+    def _is_header(self, names: list[str]) -> bool:
+        given = list(filter(None, names))
+        known = sum(name in self._names for name in given)
+        return known > len(given) // 2 and known >= min(3, len(self._header))
+
+
+_UNDER_ANOTHER: Final = "stands under another header, that of line {}: make a list of its own of these rows"
+
+
+def _normal(name: str) -> str:
+    return name.lower().replace(" ", "_").replace("-", "_")
 
 
 class _Shape:
@@ -362,12 +454,15 @@ class _Shape:
             if one.column in places
         ]
         self._last = max((place for place, *_ in self._seen), default=-1)
+        self._headers = Headers(file.header, layout)
 
     def record(
         self, lines: tuple[int, ...], cells: list[str], warnings: tuple[str, ...], *, ended: bool
-    ) -> Record | BadRow:
+    ) -> Record | BadRow | Skipped:
         """The row, its missing last cells blank; or refused. ``ended``: whether a line end follows, so that nothing is cut off."""
         width, file = self._width, self._file
+        if judged := self._headers.judge(lines, cells):
+            return judged
         while len(cells) > width and not cells[-1]:
             cells.pop()
         found = len(cells)

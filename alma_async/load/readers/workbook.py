@@ -17,7 +17,7 @@ import attrs
 
 from alma_async.load.readers import child
 from alma_async.load.readers.sheets import Cell, Entry, Odd, SheetRow
-from alma_async.load.readers.text import Layout, Record, Records, Tally, clean, shown
+from alma_async.load.readers.text import Headers, Layout, Record, Records, Tally, clean, shown
 from alma_async.load.rows import InputError, Problem
 
 __all__ = ["Sheet"]
@@ -28,6 +28,8 @@ _MOST_NAMES: Final = 20  # of sheets, in a message
 _WHOLE: Final = (
     15  # digits that a number keeps; of an ISSN or ISBN its check digit then tells whether it lacks zeros
 )
+
+_YEAR_AS_DAY: Final = ("1905-04-11", "1905-09-28")  # day numbers 1928 to 2098
 
 HIDDEN: Final = "stands in a hidden row of the sheet and is read all the same"
 
@@ -69,6 +71,7 @@ class Sheet:
     def records(self, layout: Layout) -> Records:
         """The rows under the header."""
         last = self.header_line
+        headers = Headers(self.header, layout)
         with child.opened(self.path, self.kind) as book:
             if self.entry not in book.entries:
                 raise InputError(f"{self.path} has no sheet {shown(self.entry.name)} any more.")
@@ -80,7 +83,9 @@ class Sheet:
                         self.tally.add(
                             "has more cells than the header; those beyond it are not read", row.number
                         )
-                    yield _record(row, self.header, layout) if any(row.cells) else None
+                    texts = [cell if isinstance(cell, str) else "" for cell in row.cells] or [""]
+                    judged = headers.judge((row.number,), texts) if any(row.cells) else None
+                    yield judged or (_record(row, self.header, layout) if any(row.cells) else None)
 
 
 def _chosen(path: Path, entries: Sequence[Entry], name: str | None) -> Entry:
@@ -139,6 +144,11 @@ def _spoilt(cell: Odd, column: str, layout: Layout) -> str | None:
         return "is a formula whose result is not in the file: open it in Excel, calculate, and save it"
     if cell.kind == "date" and column not in layout.dates:
         return "is a date here, as Excel makes of texts such as 3-4: format the column as text and enter it again"
+    if cell.kind == "date" and _YEAR_AS_DAY[0] <= cell.text[:10] <= _YEAR_AS_DAY[1]:
+        return (
+            "is a day of 1905 here, as Excel makes of a year such as 1999 in a cell formatted as a date: "
+            "format the column as text and enter it again"
+        )
     if cell.kind == "number" and column in layout.ids and len(cell.text) > _WHOLE:
         return "is a number here: Excel keeps 15 digits and no leading zeros; format the column as text and enter it again"
     return None

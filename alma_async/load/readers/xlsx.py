@@ -54,6 +54,8 @@ _ESCAPED: Final = re.compile("_x([0-9A-Fa-f]{4})_")
 _LETTERS: Final = re.compile("[A-Z]{1,3}")
 # Number formats that show a date: built-in ones by number (18.8.30), others by a letter outside quotes and brackets.
 _BUILTIN_DATES: Final = frozenset({*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)})
+_MONTH_AND_YEAR: Final = 17  # mmm-yy
+_YEARS: Final = range(1928, 2100)
 _NOT_PATTERN: Final = re.compile(r'"[^"]*"|\[(?![hms]+\])[^]]*\]|[\\_*].', re.IGNORECASE)
 _DATE_LETTER: Final = re.compile("[dmyhs]", re.IGNORECASE)
 
@@ -202,23 +204,34 @@ class _Package:
             if self._links[link][0] == "worksheet"
         )
 
-    def date_styles(self) -> frozenset[str]:
-        """The numbers of the cell styles that show a date."""
+    def date_styles(self) -> dict[str, int]:
+        """The numbers of the cell styles that show a date, with how much of it: the characters of 1999, 1999-03, 1999-03-01."""
         if not (part := self.part("styles")):
-            return frozenset()
+            return {}
         styles = _whole(self.archive, part)
         custom = {
-            form.get("numFmtId", ""): _shows_date(form.get("formatCode", ""))
+            form.get("numFmtId", ""): _date_shown(form.get("formatCode", ""))
             for form in styles.iterfind("{*}numFmts/{*}numFmt")
         }
         formats = (style.get("numFmtId", "0") for style in styles.iterfind("{*}cellXfs/{*}xf"))
-        return frozenset(
-            str(place) for place, form in enumerate(formats) if custom.get(form, int(form) in _BUILTIN_DATES)
-        )
+        shown = ((place, custom.get(form, _builtin(form))) for place, form in enumerate(formats))
+        return {str(place): length for place, length in shown if length}
 
 
-def _shows_date(pattern: str) -> bool:
-    return _DATE_LETTER.search(_NOT_PATTERN.sub("", pattern[:_LONGEST_PATTERN])) is not None
+def _builtin(form: str) -> int:
+    if int(form) == _MONTH_AND_YEAR:
+        return len("1999-03")
+    return len("1999-03-01") if int(form) in _BUILTIN_DATES else 0
+
+
+def _date_shown(pattern: str) -> int:
+    """How much of a date a number format shows; all of it for a time, 0 where it is no date's."""
+    letters = set(_DATE_LETTER.findall(_NOT_PATTERN.sub("", pattern[:_LONGEST_PATTERN]).lower()))
+    if not letters:
+        return 0
+    if "y" not in letters or "d" in letters:
+        return len("1999-03-01")
+    return len("1999-03") if "m" in letters else len("1999")
 
 
 def _links(archive: ZipFile, part: PurePosixPath) -> dict[str, tuple[str, str]]:
@@ -274,7 +287,7 @@ class _Sheet:
     """One reading of a worksheet."""
 
     strings: Callable[[int], str]
-    date_styles: frozenset[str]
+    date_styles: dict[str, int]
     since_1904: bool = attrs.field(kw_only=True)
     _places: dict[str, int] = attrs.field(factory=dict, init=False)
 
@@ -341,9 +354,14 @@ class _Sheet:
             return Odd("date", value.removesuffix("T00:00:00"))
         if kind == "b":
             return Odd("number", "true" if value == "1" else "false")
-        if style in self.date_styles:
-            return Odd("date", self._date(float(value)))
+        if length := self.date_styles.get(style):
+            return Odd("date", self._shown(float(value), length))
         return Odd("number", plain_number(float(value)))
+
+    def _shown(self, days: float, length: int) -> str:
+        """The date as far as the cell shows it; a year that was typed into it is a day of 1905, and stays whole to be seen."""
+        found = self._date(days)
+        return found if length == len("1999-03-01") or days in _YEARS else found[:length]
 
     def _date(self, days: float) -> str:
         # Excel's day 60 is a 29 February 1900, which never was.

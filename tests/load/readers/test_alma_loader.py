@@ -135,11 +135,10 @@ def test_repeated_headers(opened: Opened, names: list[str]) -> None:
         ({"AVAILABILITY": "INACTIVE"}, {"availability": "10"}),
         ({"LOCALIZED": ""}, {}),
         ({"LOCALIZED": "", "AVAILABILITY": "ACTIVE"}, {"availability": "11"}),
-        ({"PROXY_ENABLE": "true", "PROXY_LEVEL": "SERVICE"}, {"availability": "11"}),
     ],
 )
 def test_activation(opened: Opened, cells: dict[str, str], expected: dict[str, str]) -> None:
-    """LOCALIZED Y activates unless AVAILABILITY says otherwise; a proxy of the service is not the portfolio's."""
+    """LOCALIZED Y activates unless AVAILABILITY says otherwise."""
     row = good(opened, cells)
     assert (row.values, row.warnings) == (expected, ())
 
@@ -159,6 +158,7 @@ def test_not_localized(opened: Opened) -> None:
         ("<", "2", "", Embargo(last=Period(2, "Y"))),
         ("", "", "", None),
         ("", "0", "0", None),
+        (">", "0", "0", None),
         (">", "1", "6", Embargo(except_last=Period(1, "Y", 6))),
         ("<", "2.0", "06", Embargo(last=Period(2, "Y", 6))),
         (">", "", "", "stands without a number of years or months"),
@@ -187,6 +187,7 @@ def test_embargo(
         ({"COVERAGE_STATEMENT": "Only global", "FROM_YEAR": "1990"},
          "local coverage is not written: COVERAGE_STATEMENT is Only global"),
         ({"PROXY_ENABLE": "true"}, "the proxy is not written: PROXY_LEVEL is blank"),
+        ({"PROXY_ENABLE": "true", "PROXY_LEVEL": "SERVICE"}, "the proxy is not written: PROXY_LEVEL is SERVICE"),
         ({"PARSER_PARAMETERS": "bkey=1"}, "PARSER_PARAMETERS is not written"),
         ({"OWNERSHIP": "MAIN"}, "OWNERSHIP is not written"),
         ({"ISSN": ["2434-5610"]}, "ISSN 2434-5610 is none that is valid"),
@@ -216,6 +217,9 @@ def test_told_and_not_written(opened: Opened, cells: dict[str, Any], warning: st
         ({"FROM_YEAR": "1990", "FROM_DAY": "3"}, "from_day", "stands without FROM_MONTH"),
         ({"TO_MONTH": "3"}, "to_month", "stands without TO_YEAR"),
         ({"FROM_YEAR": "1990", "FROM_MONTH": "13"}, "from_month", "does not exist"),
+        ({"FROM_YEAR": "99"}, "from_year", "is no year of four digits"),
+        ({"FROM_YEAR": "9999"}, "from_year", "is no year of four digits"),
+        ({"FROM_YEAR": "1990", "TO_VOLUME": "04-Mar"}, "to_volume", "is a date, an error or a formula"),
         ({"FROM_YEAR": "about 1990"}, "from_year", "is no part of a date"),
         ({"FROM_YEAR": "2010", "TO_YEAR": "1990"}, "from_year", "begins later than it ends"),
     ],
@@ -227,6 +231,15 @@ def test_refused(opened: Opened, cells: dict[str, Any], column: str, reason: str
     problem = row.problems[0]
     assert (problem.line, problem.column) == (2, column)
     assert reason in problem.reason
+
+
+@pytest.mark.parametrize("end", ["9999", "2099", "2999.0"])
+def test_a_last_year_that_stands_for_none(opened: Opened, end: str) -> None:
+    """A last year such as 9999 is the present, as in a KBART list, and is told; 1999.0 is a year."""
+    row, _ = read(opened, {"FROM_YEAR": "1999.0", "TO_YEAR": end, "TO_MONTH": "12", "TO_DAY": "31"})
+    assert isinstance(row, Row)
+    assert row.coverage == (Coverage(from_year="1999"),)
+    assert "the present" in row.warnings[0]
 
 
 def test_numbers_in_a_workbook(tmp_path: Path) -> None:

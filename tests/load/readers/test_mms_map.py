@@ -66,11 +66,19 @@ def test_several_identifiers_in_a_cell(tmp_path: Path, between: str) -> None:
         ("2434-561X,9.91E+17\n", "line 1: 9.91E.17 is a number that Excel rounded"),
         ("issn,mms_id\n2434-561X,none\n", "line 2: none is no id"),
         ("issn,mms_id\n2434-561X\n", "line 2: two cells were expected"),
-        ("issn,mms_id\na,991\nb,992,3\n", "line 3: two cells were expected"),
         ("a,991\n" + "b" * 200_000 + ",992\n", "line 2: field larger than"),
     ],
 )
 def test_wrong_lines(tmp_path: Path, content: str, reason: str) -> None:
-    """A wrong line spoils the map, and its number is told; a damaged id in the first line is not taken for a header."""
+    """A map without one good line is refused with the first; a damaged id in the first line is not taken for a header."""
     with pytest.raises(InputError, match=reason):
         read(tmp_path / "map", content)
+
+
+def test_a_wrong_line_costs_its_title(tmp_path: Path) -> None:
+    """A line that is damaged, or has no MMS id yet, is told by number and reason; the rest of the map is good."""
+    lines = ["issn\tmms_id", "2434-561X\t991", "2049-3630\t", "0306-4522\t9.91E+17", "a\t992\tb", "c\t993"]
+    found = read(tmp_path / "map", "\n".join(lines))
+    assert (found.find(["2434561X"]), found.find(["c"])) == ({"991"}, {"993"})
+    assert not found.find(["2049-3630", "0306-4522", "a"])
+    assert [warning.split(":")[0] for warning in found.warnings] == [f"map, line {n}" for n in (3, 4, 5)]

@@ -83,7 +83,13 @@ def test_cells_that_are_not_read(tmp_path: Path) -> None:
 
 def test_kbart_in_a_workbook(tmp_path: Path) -> None:
     """A title list that came as a workbook is read as KBART; a number may be an ISBN or an ISSN if it proves whole."""
-    header = ["publication_title", "online_identifier", "date_first_issue_online", "date_last_issue_online", "mms_id"]
+    header = [
+        "publication_title",
+        "online_identifier",
+        "date_first_issue_online",
+        "date_last_issue_online",
+        "mms_id",
+    ]
     rows = [
         ["A", 9780306406157, DATE, None, "991"],
         ["B", 20493630, None, None, 992],

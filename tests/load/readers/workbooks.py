@@ -22,10 +22,12 @@ DAY = 1
 """The style of a cell that shows a date; 0 shows anything as it is, 2 is a date by a pattern of its own, 3 is a number in words."""
 STYLES = f"""<styleSheet xmlns="{MAIN}"><numFmts>
 <numFmt numFmtId="170" formatCode="[$-409]yyyy\\-mm&quot;x&quot;"/>
-<numFmt numFmtId="171" formatCode="[Red]0&quot;days&quot;"/></numFmts>
+<numFmt numFmtId="171" formatCode="[Red]0&quot;days&quot;"/>
+<numFmt numFmtId="172" formatCode="yyyy"/></numFmts>
 <fonts><font/></fonts><fills><fill><patternFill/></fill></fills><borders><border/></borders>
 <cellStyleXfs><xf numFmtId="14"/></cellStyleXfs>
-<cellXfs><xf numFmtId="0"/><xf numFmtId="14"/><xf numFmtId="170"/><xf numFmtId="171"/></cellXfs>
+<cellXfs><xf numFmtId="0"/><xf numFmtId="14"/><xf numFmtId="170"/><xf numFmtId="171"/>
+<xf numFmtId="172"/><xf numFmtId="17"/></cellXfs>
 <cellStyles><cellStyle name="Normal" xfId="0" builtinId="0"/></cellStyles></styleSheet>"""
 
 
