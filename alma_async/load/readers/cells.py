@@ -85,13 +85,22 @@ def record_id(text: str) -> str:
     ids of an institution end in the same digits. What was a number and proves that it is whole is taken for its digits.
     """
     if not _ID.fullmatch(text):
-        text = _digits(text.lstrip("'"))
+        text = _digits(_plain(text))
     lost = text[15:]
     if len(lost) >= 3 and not lost.strip("0"):
         raise ValueError(
             "has only zeros after its 15th digit: Excel cut it off; format the column as text and export again"
         )
     return text
+
+
+def _plain(text: str) -> str:
+    """The id without the marks between thousands, where they stand after every third digit."""
+    text = text.lstrip("'")
+    return re.sub("[ .,']", "", text) if _THOUSANDS.fullmatch(text) else text
+
+
+_THOUSANDS: Final = re.compile(r"[0-9]{1,3}(?:([ .,'])[0-9]{3})(?:\1[0-9]{3})+")
 
 
 def _digits(text: str) -> str:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from operator import mul
 from typing import Final
+from unicodedata import normalize
 
 __all__ = ["every", "hyphened", "identifier", "isbn", "issn", "match_key", "normalised", "sought"]
 
@@ -87,14 +88,17 @@ def sought(text: str) -> tuple[tuple[str, ...], str]:
         return (identifier(text),), ""
     except ValueError as error:
         why = str(error)
-    plain = "".join("-" if char in _DASHES else char for char in text)
+    whole = normalize("NFKC", text).replace("_", "-")
+    if whole != text and (proved := _proved(whole)):
+        return (proved,), f"is read as {hyphened(proved)}"
+    plain = "".join("-" if char in _DASHES else char for char in whole)
     plain = _OTHER.sub("0", plain)
     found = dict.fromkeys(filter(None, (_proved(one[0]) for one in _ANY.finditer(plain))))
     if not found:
         short = compact(text)
         padded = _proved(f"0{short}") if len(short) in (7, 9) and short.isascii() else None
         return ((padded,), f"lacks its first zero, read as {hyphened(padded)}") if padded else ((), why)
-    left = _ANY.sub(lambda one: "" if _proved(one[0]) else one[0], plain)
+    left = _ANY.sub(lambda one: "" if _proved(one[0]) else one[0], re.sub(r"(?<=[0-9Xx])[.,]0+$", "", plain))
     return tuple(found), "names something else beside them" if _DIGIT.search(left) else ""
 
 

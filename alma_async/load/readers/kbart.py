@@ -325,7 +325,16 @@ _NOTHING: Final = frozenset(
     ("0000-0000", *(form for word in kinds.NOTHING for form in (word, word.upper(), word.title())))
 )
 _SIDE: Final = frozenset(
-    {*IDENTIFIERS, "embargo_info", "notes", "coverage_depth", "publication_type", "access_type", "title_id"}
+    {
+        *IDENTIFIERS,
+        "publication_title",
+        "embargo_info",
+        "notes",
+        "coverage_depth",
+        "publication_type",
+        "access_type",
+        "title_id",
+    }
 )
 
 
@@ -349,7 +358,9 @@ def _url(cells: Cells) -> str | None:
 
 def _part(line: _Line, reading: Reading, *, day_first: bool | None) -> Part:
     cells, texts = line.cells, line.cells.texts
-    if not texts.get("publication_title"):
+    if not texts.get("publication_title") and not any(
+        "publication_title" in told for told in (*cells.warnings, *(p.column for p in cells.problems))
+    ):
         cells.doubt("publication_title", "is missing")
     if not any(map(texts.get, (*_NAMES, "mms_id"))):
         cells.refuse("", "names no identifier, title_id or title_url: nothing tells which title it is")

@@ -203,6 +203,8 @@ def _warnings(parts: Sequence[Part]) -> Iterator[str]:
     if len(titles := _different(parts, lambda part: part.title)) > 1:
         yield f"the lines of this title carry different titles: {' / '.join(titles)}"
     for one, other in _overlaps(parts):
+        if not (one.coverage or other.coverage):
+            continue
         yield f"the coverage of line {other.line} overlaps with that of line {one.line}"
 
 

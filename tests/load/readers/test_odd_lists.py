@@ -9,7 +9,7 @@ import pytest
 
 from alma_async.load.readers import dates, read_rows
 from alma_async.load.rows import CLEAR, Row
-from tests.load.readers.test_kbart import TIDES, WITH_ID, Opened, kbart, only, refused
+from tests.load.readers.test_kbart import PHASE_TWO, TIDES, WITH_ID, Opened, kbart, only, refused
 from tests.load.readers.workbooks import Raw, xlsx
 
 FIRST, LAST = "date_first_issue_online", "date_last_issue_online"
@@ -305,3 +305,45 @@ def test_titles_that_are_names_of_columns(opened: Opened) -> None:
     """A title that is called like a column is a title."""
     row = only(opened(kbart(TIDES | {"publication_title": "Notes", "notes": "status"})))
     assert row.title == "Notes"
+
+
+@pytest.mark.parametrize(
+    ("text", "mms_id"),
+    [
+        ("991 000 123 456", "991000123456"),
+        ("991.000.123.456", "991000123456"),
+        ("'991", "991"),
+    ],
+)
+def test_ids_with_marks(opened: Opened, text: str, mms_id: str) -> None:
+    """An id with all its digits is that id, whatever marks its thousands."""
+    assert only(opened(kbart(TIDES | {"mms_id": text}))).mms_id == mms_id
+
+
+@pytest.mark.parametrize("text", ["991 000", "99.100", "991 00 123 456", "991.000,123", "alma991"])
+def test_ids_that_are_none(opened: Opened, text: str) -> None:
+    """Digits that may not be all are no id."""
+    assert refused(opened(kbart(TIDES | {"mms_id": text}))).problems[0].column == "mms_id"
+
+
+@pytest.mark.parametrize("text", ["２０４９－３６３０", "2049_3630"])
+def test_identifiers_in_other_spellings(opened: Opened, text: str) -> None:
+    """An ISSN in full-width signs or with another mark in its middle is that ISSN."""
+    line = TIDES | {"mms_id": "", "print_identifier": "", "online_identifier": text}
+    assert only(opened(kbart(line, header=PHASE_TWO))).identifiers == ("2049-3630",)
+
+
+def test_a_number_is_not_something_else_beside(opened: Opened) -> None:
+    """A spreadsheet's zero after an ISSN is not told as another name."""
+    row = only(opened(kbart(TIDES | {"print_identifier": "20493630.0"})))
+    assert not any("something else" in warning for warning in row.warnings)
+
+
+def test_a_title_that_became_a_date(tmp_path: Path) -> None:
+    """A title that Excel made a date costs a warning, and is not called missing beside."""
+    header = ["publication_title", "online_identifier", FIRST, LAST, "mms_id"]
+    cell = Raw('s="1"', "<v>35490</v>")
+    row = only(
+        read_rows(xlsx(tmp_path / "a.xlsx", {"Rows": [header, [cell, "2049-3630", None, None, "991"]]}))
+    )
+    assert any(warning.startswith("publication_title") for warning in row.warnings)
