@@ -101,7 +101,18 @@ def test_thousands_are_kept(opened: Opened, text: str) -> None:
     assert row.coverage[0].from_volume == text
 
 
-SPOILT = ["04-Mar", "4. Mär", "Mar-04", "2020-03-04", "3/4/2020", "#REF!", "#N/A!", "=1", "1E+05", "1,5E+10"]
+SPOILT = [
+    "04-Mar",
+    "4. Mär",
+    "Mar-04",
+    "2020-03-04",
+    "3/4/2020",
+    "#REF!",
+    "#N/A!",
+    "=SUM(A1:A2)",
+    "1E+05",
+    "1,5E+10",
+]
 
 
 @pytest.mark.parametrize("text", SPOILT)
