@@ -84,7 +84,7 @@ def test_a_report_says_which_title_and_all_that_is_doubtful(
     """Every row has its title, identifiers and lines, also where it was rejected; every warning is there, those of the file too."""
     path, (list_, mms_map) = tmp_path / f"report.{kind}", kbart
     with served():
-        shell("load", list_, *TO, "--mms-map", mms_map, "--report", path)
+        shell("load", list_, *TO, "--ignore-embargo", "--mms-map", mms_map, "--report", path)
     rows = READERS[kind](path)
     joined, wrong, *doubtful = [row for row in rows if row["state"] != "warning"]
     assert (joined["title"], joined["identifiers"], joined["lines"]) == ("Annals of Tests", issn(1), "2; 3")
@@ -114,7 +114,7 @@ def test_undo_reports_titles(shell: Shell, served: Served, kbart: tuple[Path, Pa
     """What is taken back is named as what was loaded."""
     path, (list_, mms_map) = tmp_path / "undone.csv", kbart
     with served():
-        shell("load", list_, *TO, "--mms-map", mms_map, "--journal", tmp_path / "j.load")
+        shell("load", list_, *TO, "--ignore-embargo", "--mms-map", mms_map, "--journal", tmp_path / "j.load")
         shell("undo", tmp_path / "j.load", "--report", path)
     first = read_csv(path)[0]
     assert (first["title"], first["lines"], first["action"]) == ("Annals of Tests", "2; 3", "deleted")
@@ -124,8 +124,8 @@ def test_rows_and_lines(shell: Shell, served: Served, kbart: tuple[Path, Path]) 
     """Where lines were joined, the summary says how many lines its rows stand on."""
     list_, mms_map = kbart
     with served():
-        told = shell("load", list_, *TO, "--mms-map", mms_map)
-        dry = shell("load", list_, *TO, "--mms-map", mms_map, "--dry-run")
+        told = shell("load", list_, *TO, "--ignore-embargo", "--mms-map", mms_map)
+        dry = shell("load", list_, *TO, "--ignore-embargo", "--mms-map", mms_map, "--dry-run")
     assert "\n62 rows on 63 lines: " in f"\n{told.out}"
     assert "62 rows on 63 lines: " in dry.out
 
@@ -134,8 +134,10 @@ def test_all_warnings_in_the_shell(shell: Shell, served: Served, kbart: tuple[Pa
     """The first fifty by default, with the option that shows all; and all of them with it."""
     list_, mms_map = kbart
     with served():
-        first = shell("load", list_, *TO, "--mms-map", mms_map, "--dry-run").err
-        everything = shell("load", list_, *TO, "--mms-map", mms_map, "--dry-run", "--warnings", "1000").err
+        first = shell("load", list_, *TO, "--ignore-embargo", "--mms-map", mms_map, "--dry-run").err
+        everything = shell(
+            "load", list_, *TO, "--ignore-embargo", "--mms-map", mms_map, "--dry-run", "--warnings", "1000"
+        ).err
     assert first.count("warning: ") == 50
     assert "--warnings " in first
     assert all(f"about {n} moons" in everything for n in range(3, 63))

@@ -418,12 +418,11 @@ def _embargo(cells: Cells, *, ignore: bool) -> tuple[Embargo | None, tuple[str, 
         return None, released.parts
     if not text or _NO_EMBARGO.fullmatch(text):
         return None, ()
-    if ignore:
-        found = cells.try_read("embargo_info", _wall)
-        if found is None:
-            cells.warnings.append("no embargo is written")
-    else:
-        found = cells.read("embargo_info", _wall)
+    found = (
+        cells.try_read("embargo_info", partial(_wall, otherwise=": no embargo is written"))
+        if ignore
+        else cells.read("embargo_info", _wall)
+    )
     if found is None:
         return None, ()
     if ignore and (why := found.unwritable):
@@ -434,7 +433,10 @@ def _embargo(cells: Cells, *, ignore: bool) -> tuple[Embargo | None, tuple[str, 
     return found, ()
 
 
-def _wall(text: str) -> Embargo:
+_OPENED: Final = ", and without it the title would be open (--ignore-embargo loads it so)"
+
+
+def _wall(text: str, *, otherwise: str = _OPENED) -> Embargo:
     """The embargo, also as lists write it beside the standard.
 
     :raises ValueError: where it cannot be read: the title would be open if it were left out.
@@ -447,9 +449,7 @@ def _wall(text: str) -> Embargo:
     try:
         return Embargo.parse(found)
     except ValueError as error:
-        raise ValueError(
-            f"{error}, and without it the title would be open (--ignore-embargo loads it so)"
-        ) from None
+        raise ValueError(f"{error}{otherwise}") from None
 
 
 _SEVERAL: Final = re.compile(
