@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from alma_async.alma import routes
 from alma_async.alma.models.common import Coded, run_in
@@ -86,15 +86,15 @@ class AlmaJobPort(Resource):
         )
 
 
-def texts(parameters: Mapping[str, object]) -> dict[str, str]:
+def texts(parameters: Mapping[Any, object]) -> dict[str, str]:
     """Parameters as they are sent: whole numbers as text, yes and no as ``true`` and ``false``.
 
     :raises InvalidRequest: for a name or a value that is none.
     """
     found = dict[str, str]()
     for name, value in parameters.items():
-        if not name:
-            raise InvalidRequest("A parameter of a job has a name; nothing was sent.")
+        if not isinstance(name, str) or not name:
+            raise InvalidRequest("A parameter of a job has a name, which is a text; nothing was sent.")
         if isinstance(value, bool):
             value = str(value).lower()  # noqa: PLW2901
         if not isinstance(value, str | int):

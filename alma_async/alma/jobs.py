@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import date, datetime
-from typing import Literal, overload
+from typing import Final, Literal, get_args, overload
 
 import anyio
 import attrs
@@ -19,12 +19,13 @@ from alma_async.alma.endings import Endings
 from alma_async.alma.job_port import AlmaJobPort, submission, texts
 from alma_async.alma.models.jobs import Job, JobEvent, JobInstance, JobMatch
 from alma_async.alma.resource import Resource
-from alma_async.errors import DeadlineExceeded
+from alma_async.errors import DeadlineExceeded, NotFound
 from alma_async.guard import JobGuard, LedgerError
 from alma_async.guard.attempt import mark, run_name, utc
+from alma_async.guard.runner import GIVEN, NAME
 from alma_async.pager import Pager
 from alma_async.session import Options, Session
-from alma_async.settings import Priority
+from alma_async.settings import FLAG, NOT_NEGATIVE, Check, Priority, a, check_all, one_of
 from alma_async.wire.messages import Request
 from alma_async.wording import duration
 
@@ -32,6 +33,30 @@ __all__ = ["JobRun", "Jobs", "SharedRuns"]
 
 Population = Literal["SINGLE_MATCHES", "MULTI_MATCHES"]
 DownloadFormat = Literal["XML", "BINARY"]
+
+_OFFSET: Final = Check(
+    "a whole number, 0 or more",
+    lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0,
+)
+_DAY: Final = a(date, "a date, such as datetime.date(2026, 9, 21)").or_none()
+# What the methods may be given, by the names of their arguments.
+_SUBMITTED: Final = GIVEN | {"dry_run": FLAG}
+_LISTED: Final = {
+    "category": NAME.or_none(),
+    "type": NAME.or_none(),
+    "profile_id": NAME.or_none(),
+    "offset": _OFFSET,
+}
+_RUNS_LISTED: Final = {
+    "submitted_from": _DAY,
+    "submitted_to": _DAY,
+    "status": NAME.or_none(),
+    "offset": _OFFSET,
+}
+_MATCHED: Final = {"population": one_of(get_args(Population)), "offset": _OFFSET}
+_LOADED: Final = {"download_format": one_of(get_args(DownloadFormat)), "line_type": NAME.or_none()}
+_RUN: Final = a(JobInstance, "a JobInstance")
+_WAITED: Final = {"job_id": NAME, "instance_id": NAME, "timeout": NOT_NEGATIVE.or_none()}
 
 
 @attrs.define
@@ -59,7 +84,7 @@ class JobRun:
 
     async def wait(self, timeout: float | None = None) -> JobInstance:
         """The run as it ended; see ``Jobs.wait``. Its slot is then free for the guard."""
-        return await self._jobs.wait(self.job_id, self.instance_id, timeout=timeout)
+        return await self._jobs._ended(self.job_id, self.instance_id, timeout, known=True)
 
 
 class Jobs(Resource):
@@ -85,6 +110,7 @@ class Jobs(Resource):
         """All jobs that can be submitted, or some: a category is of the table HPaTaskChain.type for manual jobs and of
         systemJobsGroups for others; a profile is one of scheduled jobs.
         """
+        check_all(_LISTED, locals())
         query = {"category": category, "type": type, "profile_id": profile_id}
         return self._pager(routes.JOBS, (), "job", Job, query=query, offset=offset)
 
@@ -105,6 +131,7 @@ class Jobs(Resource):
         offset: int = 0,
     ) -> Pager[JobInstance]:
         """The runs of a job, of these days (the last one included; of which time zone is not documented) and status."""
+        check_all(_RUNS_LISTED, locals())
         query = {
             "submit_date_from": _day(submitted_from),
             "submit_date_to": _day(submitted_to),
@@ -124,6 +151,7 @@ class Jobs(Resource):
 
     def events(self, job_id: str, instance_id: str, *, offset: int = 0) -> Pager[JobEvent]:
         """The rejected entries of a run of the student information system (60332 for other jobs)."""
+        _OFFSET.of("offset", offset)
         segments = (job_id, instance_id)
         return self._pager(routes.JOB_INSTANCE_EVENTS, segments, "event", JobEvent, offset=offset)
 
@@ -131,6 +159,7 @@ class Jobs(Resource):
         self, job_id: str, instance_id: str, population: Population, *, offset: int = 0
     ) -> Pager[JobMatch]:
         """What an import matched once, or more than once."""
+        check_all(_MATCHED, locals())
         segments, query = (job_id, instance_id), {"population": population}
         route = routes.JOB_INSTANCE_MATCHES
         return self._pager(route, segments, "match", JobMatch, query=query, offset=offset)
@@ -147,6 +176,7 @@ class Jobs(Resource):
 
         ``line_type`` is one of the run's counters; TOTAL_RECORDS_IMPORTED where not told otherwise.
         """
+        check_all(_LOADED, locals())
         query = {"download_format": download_format, "line_type": line_type}
         request = routes.JOB_INSTANCE_DOWNLOAD.bind(job_id, instance_id, query=query.items())
         return (await self._call(request)).response.body
@@ -197,7 +227,9 @@ class Jobs(Resource):
         :raises JobThresholdReached: with ``wait=False``, where none is free; ``retry_at`` tells when one may be.
         :raises InvalidRequest: where a parameter has no value, or the key was used with other parameters.
         :raises OutcomeUnknown: the answer was lost, and Alma does not list the run. It is never sent again.
+        :raises ConfigurationError: where an argument is of a wrong kind, such as an empty key.
         """
+        check_all(_SUBMITTED, locals())
         given, port = texts(parameters or {}), AlmaJobPort(self._session, self._options)
         if dry_run:
             name = run_name(given, mark(job_id, key)) if named and port.names(job_id) else None
@@ -244,17 +276,33 @@ class Jobs(Resource):
         ledger it is called. The run's slot is then free for the guard.
 
         :raises DeadlineExceeded: where it takes longer than ``timeout`` seconds.
+        :raises NotFound: where Alma does not know the run, or does not know it any more; what this client saw end is
+            returned all the same.
         """
+        return await self._ended(job_id, instance_id, timeout, known=False)
+
+    async def _ended(
+        self, job_id: str, instance_id: str, timeout: float | None, *, known: bool
+    ) -> JobInstance:
+        check_all(_WAITED, locals())
+        endings = self._shared.endings
         with (
-            self._shared.endings.expect(instance_id) as ending,
+            endings.expect(instance_id) as ending,
             anyio.move_on_after(timeout),
             ending.scope,
         ):
-            ending.instance = await self._watch(job_id, instance_id)
+            try:
+                ending.instance = await self._watch(job_id, instance_id, known=known)
+            except NotFound:
+                ending.instance = endings.seen(instance_id)
+                if ending.instance is None:
+                    raise
         if ending.instance is None:
             raise DeadlineExceeded(
-                f"Run {instance_id} of job {job_id} has not ended within {duration(timeout or 0.0)}; it goes on."
+                f"Run {instance_id} of job {job_id} has not ended within {duration(timeout or 0.0)}; it goes on.",
+                advice="Wait for it again, or look at it later.",
             )
+        endings.keep(instance_id, ending.instance)
         return ending.instance
 
     async def ended(self, instance: JobInstance) -> bool:
@@ -263,6 +311,7 @@ class Jobs(Resource):
 
         Give only what was verified (``webhooks.verify_signature``): it is taken for the truth, and Alma is not asked.
         """
+        _RUN.of("instance", instance)
         if not instance.ended or not instance.id:
             return False
         found = self._shared.endings.tell(instance)
@@ -270,10 +319,10 @@ class Jobs(Resource):
             await self.guard.ended(instance.job_id, instance.id)
         return found
 
-    async def _watch(self, job_id: str, instance_id: str) -> JobInstance:
+    async def _watch(self, job_id: str, instance_id: str, *, known: bool) -> JobInstance:
         sparing = self._options.changed(priority=Priority.BULK, wait_for_quota=True, deadline=None)
         port = AlmaJobPort(self._session, sparing)
-        shown: JobInstance = (await self.guard.watch(job_id, instance_id, port=port)).shown
+        shown: JobInstance = (await self.guard.watch(job_id, instance_id, port=port, known=known)).shown
         return shown
 
 

@@ -15,9 +15,12 @@ def main(tokens: Sequence[str] | None = None) -> int:
     """Run one command line (the process's own by default); the exit code."""
     try:
         from alma_async.cli.app import run
+
+        return run(sys.argv[1:] if tokens is None else list(tokens))
+    except KeyboardInterrupt:  # before a command is there that could take it
+        return 130
     except ModuleNotFoundError as error:
         if error.name not in _EXTRA:
             raise
         sys.stderr.write("The command needs its extra: pip install 'alma-async[cli]'\n")
         return 2
-    return run(sys.argv[1:] if tokens is None else list(tokens))

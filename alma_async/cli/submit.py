@@ -30,6 +30,7 @@ from alma_async.errors import (
     JobThresholdReached,
     OutcomeUnknown,
 )
+from alma_async.guard.lookout import PASSING
 
 __all__ = ["await_run", "submit_job"]
 
@@ -158,7 +159,7 @@ async def _start(
     manner: Manner,
     left: Callable[[], float | None],
 ) -> JobRun:
-    """Asked twice where it has to wait, so that whoever waits knows for what."""
+    """Asked twice where it has to wait, so that whoever waits knows for what; the second time tells what passes by itself."""
     submit = partial(alma.jobs.submit, job, given, key=manner.key, named=manner.name)
     try:
         return await submit(wait=False, deadline=left())
@@ -168,6 +169,9 @@ async def _start(
         moment = f"{refused.retry_at:%H:%M:%S} UTC"
         until = f"Waiting until {moment}." if refused.firm else f"Waiting. The next look is at {moment}."
         say(f"{refused.message} {until}")
+    except PASSING:
+        if not manner.queue:
+            raise
     return await submit(wait=True, deadline=left())
 
 

@@ -80,7 +80,6 @@ class Attempt:
         self._alma = alma
         self._run: Run | None = None
         self.told: AlmaError | None = None  # Alma's own refusal, for a caller who does not wait
-        self.stood: bool = False  # in line: what passes by itself is waited out from then on
         self.waiter: Waiter = Waiter(key=self.key, job_id=job_id, since=alma.arrival(), until=0.0)
 
     async def intend(self, deadline: float) -> None:
@@ -193,6 +192,7 @@ def refusal(decision: WaitUntil, attempt: Attempt, alma: Lookout) -> AlmaError:
     told = attempt.told
     facts: dict[str, Any] = {} if told is None else {"errors": told.errors, "status": told.status}
     facts |= {"retry_at": utc(alma.civil(decision.again)), "firm": decision.firm}
+    facts["advice"] = "Let the submission wait for it, or submit it again then."
     if decision.why is Why.OVERLAP:
         return JobOverlap(f"Job {attempt.job_id} overlaps with a running job.", **facts)
     message = f"No start of job {attempt.job_id} is free ({decision.why.value})."
@@ -205,7 +205,11 @@ def unknown(run: Run, strangers: Iterable[Run], alma: Lookout, told: AlmaError |
     named = f" named {run.name!r}" if run.name else ""
     since = f" since {utc(alma.civil(run.reserved_at)):%Y-%m-%d %H:%M:%S} UTC"
     others = f", but these of the API under other names: {listed}" if listed else ""
-    why = f"Alma answered {told.message!r}" if told is not None and told.errors else "its answer was lost"
+    why = "its answer was lost"
+    if told is not None and told.effect == "done":
+        why = "Alma accepted it, in an answer that names no run"
+    elif told is not None and told.errors:
+        why = f"Alma answered {told.message!r}"
     advice = "Look among the job's runs; only if it is not there, submit the job anew (under a new key)."
     still = ""
     if run.state in UNRESOLVED:

@@ -302,7 +302,8 @@ class Book:
         if known is None or known.state in (State.RETURNED, State.REFUSED):
             run = self.observe(instance, **how)
             del self.runs[run.key]
-            self.runs[key] = attrs.evolve(run, key=key, ours=True)
+            given = f"{run.name.partition(key)[0]}{key}"  # without the time that Alma appends
+            self.runs[key] = attrs.evolve(run, key=key, ours=True, name=given)
             self.news = True
 
 

@@ -11,7 +11,7 @@ import math
 import secrets
 import time
 from collections.abc import Callable
-from typing import Final, Self, TypeAlias, TypeVar
+from typing import Any, Final, Self, TypeAlias, TypeVar
 
 import anyio
 import attrs
@@ -77,6 +77,14 @@ class _Shared:
     alarmed: set[str] = attrs.field(factory=set)
     usual: dict[str, float] = attrs.field(factory=dict)
     closed: bool = False
+    heard: bool = False
+    loop: Any = None
+
+    def adopt(self, loop: Any) -> None:
+        """Who waited on a loop that has ended is forgotten with it; nothing that waits outlives its loop."""
+        if loop is not self.loop:
+            self.loop, self.glancing = loop, False
+            self.opening, self.news = anyio.Lock(), anyio.Event()
 
 
 class Lookout:
@@ -100,10 +108,16 @@ class Lookout:
         twin.port = port
         return twin
 
+    @property
+    def heard(self) -> bool:
+        """Whether the server ever answered."""
+        return self._all.heard
+
     # --- the clock and the ledger
 
     async def open(self) -> None:
         """Have a clock at all: the ledger's, or else one that begins now. Callers go on in the order they came."""
+        self._all.adopt(self._clock.loop())
         async with self._all.opening:
             if self._all.clock is None:
                 self._all.boot = self._clock.boot() or secrets.token_hex(8)
@@ -122,6 +136,7 @@ class Lookout:
         """Read the server's clock; where it does not agree with ours, so often that a jump is told from an error."""
         for _ in range(AGREE):
             date = await self.port.server_time()
+            self._all.heard = True
             if date is None and self._all.clock is not None:
                 break  # an answer without a Date: the clock goes on without
             told = date or ServerTime(at=self._clock.wall(), error=1.0)

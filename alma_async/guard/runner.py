@@ -24,18 +24,27 @@ All reckoning is in one time that the ledger keeps (``server_clock``): begun by 
 monotonic clock. Neither the client's wall clock nor a ``Date`` that jumps has a say in how old a start is.
 
 What passes by itself (an outage, a refusal for speed, a spent quota) is waited out by whoever stands in line or watches a
-run; a submission that has not waited yet fails with it at once, so that a wrong address is not waited for.
+run, from its first look on. Only an address that never answered is not waited for: it may be a wrong one.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 from alma_async.clock import Clock
-from alma_async.errors import AlmaError, DeadlineExceeded, JobOverlap, JobThresholdReached, OutcomeUnknown
+from alma_async.errors import (
+    AlmaError,
+    DeadlineExceeded,
+    JobOverlap,
+    JobThresholdReached,
+    NotFound,
+    NotSent,
+    OutcomeUnknown,
+)
 from alma_async.guard import rules
 from alma_async.guard.attempt import Attempt, NotYet, Started, refusal, unknown
 from alma_async.guard.book import EVERY_JOB, Book, Ledger, Run, Why
@@ -45,12 +54,34 @@ from alma_async.guard.place import LedgerBusy, LedgerError
 from alma_async.guard.port import Instance, JobPort, ServerTime
 from alma_async.guard.rules import Asked, Decision, Go, Patience, Taken, WaitUntil
 from alma_async.guard.view import GuardView, view_of
-from alma_async.settings import JobLimits
+from alma_async.plain import logger
+from alma_async.settings import FLAG, NOT_NEGATIVE, Check, JobLimits, a, check_all
 
-__all__ = ["JobGuard"]
+__all__ = ["GIVEN", "NAME", "JobGuard"]
 
 # Alma's answers that a wait can cure.
 _CURABLE: Final = (JobThresholdReached, JobOverlap)
+_LEDGER_FAILURES: Final = (
+    8  # chosen: after so many in a row, some minutes, a ledger is not waited for any more
+)
+
+T = TypeVar("T")
+
+_log = logger("alma_async.guard")
+
+NAME: Final = Check(
+    "a text that is not empty",
+    lambda value: isinstance(value, str) and bool(value.strip()) and bool(value.encode()),
+)
+# What a submission may be given.
+GIVEN: Final = {
+    "job_id": NAME,
+    "parameters": a(Mapping, "a mapping of names to values").or_none(),
+    "key": NAME.or_none(),
+    "wait": FLAG,
+    "deadline": NOT_NEGATIVE.or_none(),
+    "named": FLAG,
+}
 
 
 class JobGuard:
@@ -98,11 +129,13 @@ class JobGuard:
         :raises DeadlineExceeded: where none is free before the deadline.
         :raises InvalidRequest: where the key was used with other parameters.
         :raises OutcomeUnknown: the answer was lost, and Alma does not list the run. It is not sent again.
+        :raises ConfigurationError: where an argument is none, such as an empty key.
         """
+        check_all(GIVEN, locals())
         alma = self._alma.asking(port)
         alma.check_open()
         until = math.inf if deadline is None else self._clock.now() + deadline
-        await alma.open()
+        await self._outlasting(alma, alma.open, until, wait=wait)
         attempt = Attempt(alma, job_id, parameters or {}, key, named=named)
         unheard = True
         try:
@@ -124,23 +157,33 @@ class JobGuard:
         ours = (run for run in book.runs.values() if run.ours and run.state is State.RUNNING)
         return [_started(alma, run, adopted=True) for run in ours]
 
-    async def watch(self, job_id: str, instance_id: str, *, port: JobPort | None = None) -> Instance:
+    async def watch(
+        self, job_id: str, instance_id: str, *, port: JobPort | None = None, known: bool = False
+    ) -> Instance:
         """Wait until a run has ended, whoever started it, and return it as Alma then shows it.
 
         All who watch a run, in whatever process, share the looks at it. Who tells the ledger of its end ends the wait.
+        :param known: whether the run is known to have been there, whatever the ledger says.
         :raises NotFound: where Alma does not know the run, or does not know it any more.
+        :raises LedgerError: where the ledger fails for minutes; the run goes on.
         """
         alma, failures = self._alma.asking(port), 0
         while True:
             alma.check_open()
+            began = self._clock.now()
             try:
                 return await self._watch(alma, job_id, instance_id)
-            except (
-                *PASSING,
-                LedgerError,
-            ):  # a ledger that fails does not end the wait for a run that goes on
-                failures += 1
-            await alma.pause_for(min(alma.patience.look_first * 2**failures, alma.patience.rest))
+            except NotFound as error:
+                if not known and (await alma.read()).of_instance(instance_id) is None:
+                    raise
+                gone = forgotten(job_id, instance_id, error)
+            except (*PASSING, LedgerError) as error:
+                failures = 1 if self._clock.now() - began > alma.patience.rest else failures + 1
+                if not isinstance(error, PASSING) and failures >= _LEDGER_FAILURES:
+                    raise
+                await self._rest(alma, None, failures, math.inf)
+                continue
+            raise gone
 
     async def ended(self, job_id: str, instance_id: str) -> None:  # noqa: ARG002 - an instance id is unique by itself
         """Take in that a run ended (a webhook, an operator's word); who waits for its slot goes on at once."""
@@ -194,29 +237,37 @@ class JobGuard:
     # --- one submission
 
     async def _carry_out(self, alma: Lookout, attempt: Attempt, until: float, *, wait: bool) -> Started:
-        earlier = await self._earlier(alma, attempt, until)
+        outlasting = partial(self._outlasting, alma, until=until, wait=wait)
+        earlier = await outlasting(partial(self._earlier, alma, attempt, until))
         if earlier is not None:
             return earlier
-        failures = 0
         while True:
-            alma.check_open()
-            try:
-                found = await self._once(alma, attempt, until)
-                failures = 0
-            except PASSING as error:
-                if not attempt.stood or self._clock.now() >= until:
-                    raise
-                failures += 1
-                await self._rest(alma, error, failures, until)
-                continue
+            found = await outlasting(partial(self._once, alma, attempt, until))
             if isinstance(found, Started):
                 return found
             if isinstance(found, WaitUntil):
                 if not wait:
                     raise refusal(found, attempt, alma)
-                attempt.stood = True
                 with suppress(LedgerBusy):  # the next try waits for it
                     await self._stand_in_line(alma, attempt, until)
+
+    async def _outlasting(
+        self, alma: Lookout, act: Callable[[], Awaitable[T]], until: float, *, wait: bool
+    ) -> T:
+        """Do it, and wait out what passes by itself, unless there is no waiting or the address never answered."""
+        failures = 0
+        while True:
+            alma.check_open()
+            try:
+                return await act()
+            except PASSING as error:
+                unheard = isinstance(error, NotSent) and not (alma.heard or failures)
+                if not wait or unheard or self._clock.now() >= until:
+                    raise
+                failures += 1
+                if failures == 1:
+                    _log.warning("A submission waits for what passes by itself: %s", error)
+                await self._rest(alma, error, failures, until)
 
     async def _once(self, alma: Lookout, attempt: Attempt, until: float) -> Decision | Started | None:
         """One try, and what became of the intent where it is under way already."""
@@ -226,7 +277,7 @@ class JobGuard:
         attempt.check(found.run)
         return await self._reconcile(alma, found.run, until, attempt.told)
 
-    async def _rest(self, alma: Lookout, error: AlmaError, failures: int, until: float) -> None:
+    async def _rest(self, alma: Lookout, error: AlmaError | None, failures: int, until: float) -> None:
         """Wait for what passes by itself: to the moment that is told, or ever longer."""
         rest = min(alma.patience.look_first * 2 ** min(failures, 9), alma.patience.rest)
         if (retry_at := getattr(error, "retry_at", None)) is not None:
@@ -299,7 +350,8 @@ class JobGuard:
                 return
             if self._clock.now() >= until or (decision.firm and alma.client_time(decision.moment) > until):
                 raise DeadlineExceeded(
-                    f"No start of job {attempt.job_id} is free before the deadline ({decision.why.value})."
+                    f"No start of job {attempt.job_id} is free before the deadline ({decision.why.value}).",
+                    advice="Allow more time, or submit it again when fewer jobs run.",
                 )
             glance = not decision.firm or decision.why is Why.LOST  # which an operator may lift
             await alma.pause(min(alma.client_time(asked.again), until), seen, glance=glance)
@@ -342,6 +394,19 @@ class JobGuard:
             again = await alma.look(key=run.key)
             await alma.pause(alma.client_time(again), seen, glance=True)
         return instance
+
+
+def forgotten(job_id: str, instance_id: str, error: NotFound) -> NotFound:
+    """A run that was there, and that Alma does not know any more."""
+    return NotFound(
+        f"Run {instance_id} of job {job_id} is over: Alma does not know it any more, and how it ended is not known.",
+        errors=error.errors,
+        status=error.status,
+        method=error.method,
+        path=error.path,
+        request_id=error.request_id,
+        advice="Look at what the job was to change; a run is forgotten some time after its end.",
+    )
 
 
 def _started(alma: Lookout, run: Run, *, adopted: bool) -> Started:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import signal
+import subprocess
+import sys
 
 import attrs
 import pytest
@@ -243,6 +245,69 @@ def test_parameters_that_are_none_are_2(shell: Shell, served: Served, wrong: str
         ran = shell(*("jobs", "submit", JOB), *(token for one in wrong.split() for token in ("--param", one)))
         assert (ran.code, len(world.tally.received)) == (2, 0)
     assert "nothing was sent" in ran.err
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_an_empty_key_is_2(shell: Shell, served: Served, more: tuple[str, ...]) -> None:
+    """A key from a variable that is not set would make every run the same: it is refused, and nothing is sent."""
+    with served() as world:
+        ran = shell(*SUBMIT, "set_id=1", "--key", "", *more)
+        assert (ran.code, ran.out, len(world.tally.received)) == (2, "", 0)
+    assert "key must be" in ran.err
+
+
+@pytest.mark.parametrize("manner", [("--no-queue",), ("--timeout", "0"), ("--timeout", "1")])
+@pytest.mark.parametrize("held_by", ["running", "starts"])
+def test_no_text_of_the_shell_speaks_python(
+    shell: Shell, served: Served, held_by: str, manner: tuple[str, ...]
+) -> None:
+    """Why no start is free, and what to do, is told without an argument of the Python methods."""
+    with served() as world:
+        on = quick(world, seconds=1e6 if held_by == "running" else 0.0)
+        for _ in range(3 if held_by == "running" else 5):
+            assert shell(*SUBMIT, on).code == 0
+        ran = shell(*SUBMIT, on, *manner)
+    assert ran.code == 3
+    assert held_by in ran.err
+    assert not re.search(r"\w=\w|True|priority", ran.err)
+
+
+def test_a_blip_at_the_first_look_is_waited_out(shell: Shell, served: Served) -> None:
+    """One page of a proxy before the start does not end the command, unless it may not wait; what it waits for is told."""
+    page = sim.Rule(sim.Fault("html_200"), path="conf/test")
+    with served(faults=sim.FaultPlan(rules=[page])) as world:
+        on = quick(world)
+        assert shell(*SUBMIT, on, "--no-queue").code != 0
+        assert [*world.jobs.runs] == []
+    with served(faults=sim.FaultPlan(rules=[attrs.evolve(page, times=2)])) as world:
+        ran = shell(*SUBMIT, quick(world))
+        assert (ran.code, len([*world.jobs.runs])) == (0, 1)
+    assert "waits for what passes by itself" in ran.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tokens", [("jobs", "list"), (*SUBMIT, "set_id=1", "--wait"), ("quota",)])
+def test_ctrl_c_while_the_command_starts_is_130(
+    shell: Shell, served: Served, tokens: tuple[str, ...]
+) -> None:
+    """From its first import to its first call, an interrupted command ends with 130 and shows no traceback."""
+    program = (
+        "import os, signal, sys, threading; from alma_async.cli import main; "
+        "timer = threading.Timer(float(sys.argv[1]), os.kill, (os.getpid(), signal.SIGINT)); "
+        "timer.daemon = True; timer.start(); sys.exit(main(sys.argv[2:]))"
+    )
+    with served(latency=5.0) as world:
+        for delay in (0.001, 0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0):
+            process = subprocess.Popen(
+                [sys.executable, "-c", program, str(delay), *tokens],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            ran = shell.wait(process)
+            assert (delay, ran.code, ran.out) == (delay, 130, "")
+            assert "Traceback" not in ran.err
+        assert [*world.jobs.runs] == []
 
 
 @given(st.dictionaries(st.text(min_size=1).filter(lambda name: "=" not in name), st.text()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from contextlib import asynccontextmanager
@@ -13,14 +14,19 @@ import pytest
 
 from alma_async import (
     AlmaClient,
+    BadAnswer,
     ClientClosed,
+    ConfigurationError,
+    DeadlineExceeded,
     InvalidRequest,
     JobOverlap,
     JobThresholdReached,
     LocalBudget,
     NotFound,
+    NotSent,
     OutcomeUnknown,
     QuotaExhausted,
+    ServerFault,
     sim,
 )
 from alma_async.clock import Clock
@@ -158,6 +164,79 @@ async def test_runs_that_alma_does_not_know_any_more_hold_nothing():
         view = await alma.jobs.guard.review()
         assert [run.job_id for run in view.running] == ["M4"]
         assert sum(len(each.starts) for each in view.jobs) == 4
+
+
+@pytest.mark.parametrize("again", ["the run", "its ids", "another client"])
+async def test_what_was_seen_to_end_is_returned_though_alma_forgets_it(tmp_path, monkeypatch, again):
+    """Whoever saw the end has it still; another client that has the run is told that it is over, not to check its ids."""
+    async with institution(runs_kept=30) as (server, alma):
+        job(server)
+        run = await alma.jobs.submit("M77", key="a")
+        ended = await run.wait()
+        await anyio.sleep(HOUR)
+        same = await alma.jobs.submit("M77", key="a")
+        assert (same.instance_id, same.adopted) == (run.instance_id, True)
+        if again == "the run":
+            assert await same.wait() == ended
+        elif again == "its ids":
+            assert await alma.jobs.wait("ALL", run.instance_id) == ended
+        else:
+            async with AlmaClient(
+                KEY, base_url=server.base_url, budget=LocalBudget(), clock=Clock(epoch=EPOCH)
+            ) as other:
+                theirs = await other.jobs.submit("M77", key="a")
+                with pytest.raises(NotFound, match="does not know it any more") as caught:
+                    await theirs.wait()
+            assert (caught.value.code, "Check the ids" in str(caught.value)) == ("402218", False)
+
+
+async def test_a_reported_end_outlives_the_run():
+    """What a webhook told is returned to who waits later, though Alma has forgotten the run."""
+    async with institution() as (server, alma):
+        job(server)
+        run = await alma.jobs.submit("M77")
+        await anyio.sleep(100)
+        told = await alma.jobs.instance("M77", run.instance_id)
+        await alma.jobs.ended(told)
+        server.world.jobs.runs.purge(run.instance_id)
+        assert await run.wait() == told
+
+
+async def test_a_run_that_is_forgotten_under_a_wait_is_over():
+    """The wait says that Alma does not know the run any more; of an id that never was, to check it."""
+    async with institution() as (server, alma):
+        job(server, duration=1e6)
+        run = await alma.jobs.submit("M77")
+        told = []
+
+        async def wait():
+            try:
+                await alma.jobs.wait("M77", run.instance_id)
+            except NotFound as error:
+                told.append(str(error))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await anyio.sleep(300)
+            server.world.jobs.runs.purge(run.instance_id)
+        assert "does not know it any more" in told[0]
+        with pytest.raises(NotFound, match="Check the ids"):
+            await alma.jobs.wait("M77", "4711")
+
+
+@pytest.mark.parametrize("named", ["", "Nightly"])
+async def test_a_run_has_one_name_whoever_tells_it(tmp_path, monkeypatch, named):
+    """Adopted by the ledger or by Alma's list, a run is told under the name that it was given."""
+    async with institution() as (server, alma):
+        job(server)
+        given = {"job_name": named} if named else {}
+        first = await alma.jobs.submit("M77", given, key="a")
+        again = await alma.jobs.submit("M77", given, key="a")
+        async with another(server, tmp_path / "there", monkeypatch) as elsewhere:
+            theirs = await elsewhere.jobs.submit("M77", given, key="a")
+        (run,) = runs(server)
+        assert {again.name, theirs.name} == {first.name}
+        assert run.name.startswith(first.name)
 
 
 async def test_a_look_that_is_refused_reaches_no_other_submission():
@@ -352,6 +431,117 @@ async def test_what_passes_by_itself_is_waited_out(fault):
             server.faults.plan = sim.FaultPlan()
         assert ended[0].ended
         assert runs(server, "M4")[0].submitted_at - EPOCH < 2000
+
+
+@pytest.mark.parametrize("seconds", [0, 1, 100])
+@pytest.mark.parametrize("path", ["conf/test", "/instances"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        sim.Fault("server_error", status=502, form="html"),
+        sim.Fault("html_200"),
+        sim.Fault("cut_before"),
+        sim.Fault("cut_after"),
+    ],
+    ids=["502", "page", "cut", "answer cut"],
+)
+async def test_what_passes_by_itself_is_waited_out_from_the_first_look(fault, path, seconds):
+    """A client's first submission, with an empty ledger, outlasts what a place in the line outlasts; one that may not wait
+    is told of it.
+    """
+    once = 1 if seconds == 0 else None
+    async with institution() as (server, alma):
+        job(server)
+        server.faults.plan = sim.FaultPlan(rules=[sim.Rule(fault, path=path, times=once)])
+
+        async def mend():
+            await anyio.sleep(seconds)
+            server.faults.plan = sim.FaultPlan()
+
+        async with anyio.create_task_group() as tasks:
+            if seconds:
+                tasks.start_soon(mend)
+            await alma.jobs.submit("M77", key="a")
+        assert (len(runs(server)), posts(server)) == (1, 1)
+        server.faults.plan = sim.FaultPlan(rules=[sim.Rule(fault, path=path, times=None)])
+        await anyio.sleep(100)
+        with pytest.raises((ServerFault, BadAnswer)):
+            await alma.jobs.submit("M77", wait=False)
+        with pytest.raises((ServerFault, BadAnswer, DeadlineExceeded)):
+            await alma.jobs.submit("M77", deadline=300)
+        assert posts(server) == 1
+
+
+async def test_an_address_that_never_answered_is_not_waited_for():
+    """Where nobody listens the first submission fails at once; once the server answered, it is waited for."""
+    async with AlmaClient(KEY, base_url="http://127.0.0.1:1", budget=LocalBudget()) as alma:
+        before = anyio.current_time()
+        with pytest.raises(NotSent):
+            await alma.jobs.submit("M77")
+        assert anyio.current_time() - before < 120
+
+
+# --- what the arguments may be (C2, C3)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        *(("job_id", wrong) for wrong in (None, 5, "", " ", b"M77", ["M77"])),
+        *(("parameters", wrong) for wrong in ("a=b", [("a", "b")], 5, {"a"})),
+        *(("key", wrong) for wrong in ("", " ", "\n", 0, False, [1], b"k", "\ud800", object())),
+        *(("wait", wrong) for wrong in ("no", None, 0)),
+        *(("deadline", wrong) for wrong in (math.nan, math.inf, -math.inf, -1, -0.1, "5", "", True, [1])),
+        *(("named", wrong) for wrong in ("no", None)),
+        *(("dry_run", wrong) for wrong in ("", None, 1)),
+    ],
+)
+@pytest.mark.parametrize("way", ["client", "dry", "guard"])
+async def test_a_wrong_argument_of_a_submission_is_told_by_its_name(name, wrong, way):
+    """Whatever it is, it is refused before anything is sent, alike for a dry run and by the guard itself."""
+    async with institution() as (server, alma):
+        given = {"job_id": "M77", "parameters": {}, name: wrong}
+        if way == "guard" and name == "dry_run":
+            return
+        submit = alma.jobs.guard.submit if way == "guard" else alma.jobs.submit
+        if way == "dry":
+            given = {"dry_run": True} | given
+        with pytest.raises(ConfigurationError, match=f"^{name} must be"):
+            await submit(**given)
+        assert server.world.tally.routes.total() == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        *(
+            (lambda jobs, bad=bad: jobs.wait("M1", "1", timeout=bad), "timeout")
+            for bad in ("5", math.nan, -1)
+        ),
+        *((lambda jobs, bad=bad: jobs.wait("M1", bad), "instance_id") for bad in ([1], None, 5, "")),
+        *((lambda jobs, bad=bad: jobs.wait(bad, "1"), "job_id") for bad in ([1], None)),
+        *((lambda jobs, bad=bad: jobs.ended(bad), "instance") for bad in (None, {}, "1")),
+        *((lambda jobs, bad=bad: jobs.list(offset=bad), "offset") for bad in (None, "", -1, 1.5, True)),
+        *((lambda jobs, bad=bad: jobs.list(profile_id=bad), "profile_id") for bad in (print, 5, "")),
+        *(
+            (lambda jobs, bad=bad: jobs.instances("M1", submitted_from=bad), "submitted_from")
+            for bad in ("2026-01-01", 5)
+        ),
+        (lambda jobs: jobs.instances("M1", status=5), "status"),
+        (lambda jobs: jobs.instances("M1", offset=None), "offset"),
+        (lambda jobs: jobs.events("M1", "1", offset=""), "offset"),
+        (lambda jobs: jobs.matches("M1", "1", "ALL"), "population"),
+        (lambda jobs: jobs.matches("M1", "1", "SINGLE_MATCHES", offset=None), "offset"),
+        (lambda jobs: jobs.download("M1", "1", download_format="xml"), "download_format"),
+        (lambda jobs: jobs.download("M1", "1", line_type=5), "line_type"),
+    ],
+)
+async def test_a_wrong_argument_of_the_other_methods_is_told_by_its_name(call, name):
+    """No TypeError of ours from within, and nothing is sent."""
+    async with institution() as (server, alma):
+        with pytest.raises(ConfigurationError, match=f"^{name} must be"):
+            await call(alma.jobs)
+        assert server.world.tally.routes.total() == 0
 
 
 # --- what became of a submission (G6, G8, A4)

@@ -136,7 +136,7 @@ async def test_without_waiting_it_says_when_to_come_again(house):
     for _ in range(5):
         await guard.submit("M1")
         await anyio.sleep(20)
-    with pytest.raises(JobThresholdReached, match="wait=True") as caught:
+    with pytest.raises(JobThresholdReached, match="Let the submission wait") as caught:
         await guard.submit("M1", wait=False)
     assert caught.value.retry_at is not None
     assert 3600 <= caught.value.retry_at.timestamp() - house.model.rows[0].started < 3606
@@ -427,14 +427,15 @@ async def test_a_lost_ledger_is_rebuilt_from_almas_lists(house):
 
 
 async def test_without_almas_list_nothing_is_started(house):
-    """A job whose runs cannot be read does not start, and its caller learns why."""
+    """A job whose runs cannot be read does not start, and its caller learns why: at once, or at the deadline."""
 
     class Blind(ModelPort):
         async def instances(self, job_id, *, since):
             raise ServerFault("down")
 
-    with pytest.raises(ServerFault):
-        await house.guard(port=Blind).submit("M1")
+    for how in ({"wait": False}, {"deadline": 600}):
+        with pytest.raises(ServerFault):
+            await house.guard(port=Blind).submit("M1", **how)
     assert house.model.rows == []
 
 
@@ -445,6 +446,33 @@ async def test_without_a_ledger_nothing_is_started(house):
     with pytest.raises((LedgerError, OSError)):
         await house.guard().submit("M1")
     assert house.model.rows == []
+
+
+@pytest.mark.parametrize("minutes", [1, 60])
+async def test_a_ledger_that_fails_for_long_ends_the_wait_for_a_run(house, minutes):
+    """A minute of it is waited out; after more, whoever waits learns of the ledger instead of waiting for ever."""
+    house.model.duration = lambda _: 2000.0
+    guard = house.guard()
+    run = await guard.submit("M1")
+    (ledger,) = house.guards
+    database, broken = ledger.path, house.path.with_name("aside")
+    ended = []
+
+    async def wait():
+        try:
+            ended.append((await guard.watch("M1", run.instance_id)).ended)
+        except LedgerError:
+            ended.append("told")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait)
+        await anyio.sleep(100)
+        database.rename(broken)
+        database.mkdir()
+        await anyio.sleep(60 * minutes)
+        database.rmdir()
+        broken.rename(database)
+    assert ended == [True if minutes == 1 else "told"]
 
 
 class Dying(ModelPort):
