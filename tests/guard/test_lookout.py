@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 
 import anyio
@@ -59,6 +60,27 @@ async def test_callers_come_in_in_the_order_they_called(alma):
     assert [number for _, number in sorted(order)] == list(range(20))
     assert len({since for since, _ in order}) == 20
     assert alma.port.model.calls == 2  # there and back
+
+
+def test_a_loop_that_ended_leaves_nothing_to_the_next(folder):
+    """Who rested or came in under one loop, and was cut off there, hinders nobody under the next."""
+    clock = Clock()
+    model = ModelAlma(time=clock.wall, duration=lambda _: 10.0)
+    ledger = SqliteLedger(folder / "s" / "l" / "a.ledger")
+    port = ModelPort(model, clock, random.Random(3), latency=0.001)
+    alma = Lookout(ledger, port, clock=clock, limits=JobLimits(), patience=Patience())
+
+    async def rest():
+        with anyio.move_on_after(0.02) as cut:
+            await alma.open()
+            await alma.pause_for(60)
+        assert cut.cancelled_caught
+        await alma._all.opening.acquire()  # as where a loop died without cleaning up
+
+    for _ in range(3):
+        with asyncio.Runner() as runner:
+            runner.run(rest())
+    ledger.close()
 
 
 async def test_one_glances_for_all_and_hands_over(alma):

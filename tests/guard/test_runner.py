@@ -340,10 +340,12 @@ async def test_an_overlap_is_raised_or_waited_for(house):
 
 
 async def test_what_was_not_sent_is_the_callers_to_know(house):
-    """A request that never left raises NotSent, and the reservation is back."""
-    with pytest.raises(NotSent):
-        await house.guard(faults=Faults(not_sent=1.0)).submit("M1")
-    assert house.states() == [State.RETURNED]
+    """A request that never left raises NotSent, at once or at the deadline, and the reservation is back."""
+    guard = house.guard(faults=Faults(not_sent=1.0))
+    for n, how in enumerate(({"wait": False}, {"deadline": 300}), 1):
+        with pytest.raises(NotSent):
+            await guard.submit("M1", key=f"{n}", **how)
+        assert house.states() == [State.RETURNED] * n
 
 
 async def test_an_answer_without_ids_is_looked_up(house):

@@ -12,11 +12,7 @@ import pytest
 
 from alma_async import (
     AlmaClient,
-    AlmaSet,
-    Coded,
     ConfigurationError,
-    DeadlineExceeded,
-    JobRun,
     Limits,
     LocalBudget,
     Portfolio,
@@ -122,35 +118,6 @@ def test_loops_one_after_the_other_in_other_threads(served):
         with ThreadPoolExecutor(1) as threads:
             assert threads.submit(lambda: asyncio.run(look())).result() == C
     asyncio.run(alma.aclose())
-
-
-@pytest.mark.parametrize("left", ["timeout", "cancelled"])
-def test_the_guard_waits_under_one_loop_after_the_other(served, left, tmp_path, monkeypatch):
-    """Who waited for a run under a loop that has ended leaves nothing behind that the next loop could trip over."""
-    monkeypatch.setenv("ALMA_STATE_DIR", str(tmp_path / left))
-    alma = client_of(served)
-
-    async def waits(run: JobRun | None) -> JobRun:
-        run = run or await alma.jobs.submit(sim.DEMO_JOB, {"set_id": (await a_set(alma)).id}, key=left)
-        if left == "timeout":
-            with pytest.raises(DeadlineExceeded):
-                await run.wait(0.3)
-        else:
-            waiting = asyncio.create_task(run.wait())
-            await anyio.sleep(0.3)
-            waiting.cancel()
-        await asyncio.gather(*(alma.jobs.guard._alma.open() for _ in range(3)))
-        return run
-
-    run = asyncio.run(waits(None))
-    for _ in range(3):
-        assert asyncio.run(waits(run)) is run
-    asyncio.run(alma.aclose())
-
-
-async def a_set(alma: AlmaClient) -> AlmaSet:
-    members = AlmaSet(name="All", type=Coded("ITEMIZED"), content=Coded("PORTFOLIO"))
-    return await alma.sets.create(members)
 
 
 @pytest.mark.parametrize("budget", ["local", "machine"])
