@@ -360,6 +360,19 @@ async def test_an_answer_without_ids_is_looked_up(house):
     assert [row.id for row in house.model.rows] == [run.instance_id]
 
 
+async def test_an_answer_without_ids_was_not_lost(house):
+    """Where no list shows the run either, its caller learns that Alma accepted the job, not that the answer was lost."""
+
+    class Nameless(ModelPort):
+        async def start(self, job_id, parameters, *, job_name, witness):
+            await witness.intend(self.clock.now() + 10)
+            raise OutcomeUnknown("The answer names no run.", effect="done")
+
+    with pytest.raises(OutcomeUnknown, match="Alma accepted it, in an answer that names no run") as caught:
+        await house.guard(port=Nameless).submit("M1", deadline=60)
+    assert "lost" not in str(caught.value)
+
+
 async def test_looks_that_fail_do_not_end_the_wait(house):
     """While Alma is down for a time, who waits for a slot goes on waiting; what a wait cannot cure comes out."""
 
