@@ -512,35 +512,34 @@ async def test_a_wrong_argument_of_a_submission_is_told_by_its_name(name, wrong,
 
 
 @pytest.mark.parametrize(
-    ("call", "name"),
+    ("method", "ids", "name", "wrongs"),
     [
-        *(
-            (lambda jobs, bad=bad: jobs.wait("M1", "1", timeout=bad), "timeout")
-            for bad in ("5", math.nan, -1)
-        ),
-        *((lambda jobs, bad=bad: jobs.wait("M1", bad), "instance_id") for bad in ([1], None, 5, "")),
-        *((lambda jobs, bad=bad: jobs.wait(bad, "1"), "job_id") for bad in ([1], None)),
-        *((lambda jobs, bad=bad: jobs.ended(bad), "instance") for bad in (None, {}, "1")),
-        *((lambda jobs, bad=bad: jobs.list(offset=bad), "offset") for bad in (None, "", -1, 1.5, True)),
-        *((lambda jobs, bad=bad: jobs.list(profile_id=bad), "profile_id") for bad in (print, 5, "")),
-        *(
-            (lambda jobs, bad=bad: jobs.instances("M1", submitted_from=bad), "submitted_from")
-            for bad in ("2026-01-01", 5)
-        ),
-        (lambda jobs: jobs.instances("M1", status=5), "status"),
-        (lambda jobs: jobs.instances("M1", offset=None), "offset"),
-        (lambda jobs: jobs.events("M1", "1", offset=""), "offset"),
-        (lambda jobs: jobs.matches("M1", "1", "ALL"), "population"),
-        (lambda jobs: jobs.matches("M1", "1", "SINGLE_MATCHES", offset=None), "offset"),
-        (lambda jobs: jobs.download("M1", "1", download_format="xml"), "download_format"),
-        (lambda jobs: jobs.download("M1", "1", line_type=5), "line_type"),
+        ("wait", ("M1", "1"), "timeout", ("5", math.nan, math.inf, -1)),
+        ("wait", ("M1",), "instance_id", ([1], None, 5, "")),
+        ("wait", (), "job_id", ([1], None, 5, "")),
+        ("ended", (), "instance", (None, {}, "1")),
+        ("list", (), "offset", (None, "", -1, 1.5, True)),
+        ("list", (), "profile_id", (print, 5, "")),
+        ("list", (), "category", (print, 5, "")),
+        ("list", (), "type", (print, 5, "")),
+        ("instances", ("M1",), "submitted_from", ("2026-01-01", 5)),
+        ("instances", ("M1",), "submitted_to", ("2026-01-01", 5)),
+        ("instances", ("M1",), "status", (5, "")),
+        ("instances", ("M1",), "offset", (None, "", -1)),
+        ("events", ("M1", "1"), "offset", (None, "", -1)),
+        ("matches", ("M1", "1"), "population", ("ALL", None, 5)),
+        ("matches", ("M1", "1", "SINGLE_MATCHES"), "offset", (None, "", -1)),
+        ("download", ("M1", "1"), "download_format", ("xml", None, 5)),
+        ("download", ("M1", "1"), "line_type", (5, "")),
     ],
 )
-async def test_a_wrong_argument_of_the_other_methods_is_told_by_its_name(call, name):
+async def test_a_wrong_argument_of_the_other_methods_is_told_by_its_name(method, ids, name, wrongs):
     """No TypeError of ours from within, and nothing is sent."""
     async with institution() as (server, alma):
-        with pytest.raises(ConfigurationError, match=f"^{name} must be"):
-            await call(alma.jobs)
+        for wrong in wrongs:
+            given = {name: wrong} | ({"instance_id": "1"} if name == "job_id" else {})
+            with pytest.raises(ConfigurationError, match=f"^{name} must be"):
+                await getattr(alma.jobs, method)(*ids, **given)
         assert server.world.tally.routes.total() == 0
 
 
