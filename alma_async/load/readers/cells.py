@@ -43,9 +43,13 @@ _ID: Final = re.compile("[0-9]{1,32}")
 _SCIENTIFIC: Final = re.compile(r"([0-9])(?:[.,]([0-9]+))?E\+?([0-9]{1,2})", re.IGNORECASE)
 _DECIMAL: Final = re.compile(r"([0-9]+)[.,]0*")
 _WHOLE_NUMBER: Final = re.compile(r"([0-9]{1,15})[.,]0{1,2}")
+_MONTH: Final = (
+    "(?i:jan|ene|gen|feb|f[e\u00e9]v|m[a\u00e4]r|mrz|a[pbv]r|ma[iyg]|jun|giu|jui|jul|lug|a[ug]g|ago|ao[u\u00fb]|sept?|set"
+    "|o[ck]t|ott|nov|dec|dez|d[e\u00e9]c|dic)"
+)
 _SPOILT: Final = re.compile(
-    r"[0-9]{1,2}[-. ]{1,2}[^\W\d_]{3,4}\.?(?:[-. ][0-9]{2,4})?"  # 04-Mar, 4. M\u00e4r
-    r"|[^\W\d_]{3,4}\.?-[0-9]{2}"  # Mar-04
+    rf"[0-9]{{1,2}}[-. ]{{1,2}}{_MONTH}\.?(?:[-. ][0-9]{{2,4}})?"  # 04-Mar, 4. M\u00e4r
+    rf"|{_MONTH}\.?-[0-9]{{2}}"  # Mar-04
     r"|[0-9]{4}-[0-9]{2}-[0-9]{2}(?: [0-9:]+)?|[0-9]{1,2}[/.][0-9]{1,2}[/.](?:[0-9]{2}){1,2}"
     r"|[0-9](?:[.,][0-9]+)?[Ee]\+[0-9]+|#[A-Z/0]{3,6}[!?]?|=[A-Z]{2,}[(].*"
 )

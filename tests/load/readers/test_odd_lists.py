@@ -123,7 +123,21 @@ def test_volumes_that_excel_spoilt(opened: Opened, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["3-4", "S7", "Jan/Feb", "12A", "Suppl. 1", "Spring", "Bd. 12", "10-12", "#1"]
+    "text",
+    [
+        "3-4",
+        "S7",
+        "Jan/Feb",
+        "12A",
+        "Suppl. 1",
+        "Spring",
+        "Bd. 12",
+        "10-12",
+        "#1",
+        "3 管理科學",
+        "12 Beih",
+        "3 Aufl",
+    ],
 )
 def test_volumes_that_are_texts(opened: Opened, text: str) -> None:
     """Volumes and issues that are no numbers stay as they are."""
