@@ -268,7 +268,7 @@ async def test_troubles_while_reading(kbart, tmp_path, trouble):
         else:
             assert (report.pending, report.exit_code) == (12, 3)
             assert set(urls(server).values()) == {"https://old.example/"}
-    assert "12 portfolios are yet to be read for their ISSN and ISBN" in why
+    assert "ISSN and ISBN of 12 portfolios are yet to be read" in why
 
 
 async def test_a_changed_file_that_begins_to_need_it(kbart, tmp_path):
