@@ -32,7 +32,9 @@ class Pager(Generic[T]):
     """Iterate over it for items, over ``pages()`` for pages. Each iteration starts anew at ``offset``.
 
     Items repeated by a shifting offset are dropped by id. A list by offset is not a snapshot: what others add meanwhile may be
-    missed. What was there is not: where the totals tell that items moved or did not come, they are read again.
+    missed. What was there all the while is not, whatever others add or delete: pages overlap by an item, and where they do not
+    fit, or fewer items came than the total says, they are read again. That holds for items with an id that keep their order;
+    in a list without either, only fewer items than the total are noticed.
     """
 
     def __init__(
@@ -59,11 +61,12 @@ class Pager(Generic[T]):
     def pages(self) -> AsyncIterator[list[T]]:
         """The pages, in order, without items already seen.
 
-        :raises BadAnswer: where, read again and again, fewer items came than the total says; it names both.
+        :raises BadAnswer: where, read again and again, pages did not fit or fewer items came than the total says; it names both
+            figures.
         :raises AlmaError: as any read; what was given out before stays valid.
         """
-        cursor = Cursor(start=self._offset, page=self._page if self._paged else sys.maxsize)
-        return _Pages(cursor, self._round, key=self._key, where=self._where)
+        page = self._page if self._paged else sys.maxsize
+        return _Pages(Cursor(self._key, start=self._offset, page=page), self._round, where=self._where)
 
     async def total(self) -> int:
         """How many there are, as the server says now; one call."""
@@ -101,25 +104,22 @@ class _Pages(AsyncIterator[list[T]]):
 
     def __init__(
         self,
-        cursor: Cursor,
+        cursor: Cursor[T],
         fetch: Round[T],
         *,
-        key: Callable[[T], str | None],
         where: tuple[str, str] | None = None,
     ) -> None:
         self._where = where
         self._cursor = cursor
         self._fetch = fetch
-        self._key = key
         self._got: deque[list[T]] = deque()
         self._busy = False
 
     async def __anext__(self) -> list[T]:
         while True:
             while self._got:
-                items = self._got.popleft()
-                if fresh := [item for item in items if self._cursor.fresh(self._key(item))]:
-                    return fresh
+                if new := self._got.popleft():
+                    return new
             await self._go_on()
 
     async def _go_on(self) -> None:
@@ -138,8 +138,7 @@ class _Pages(AsyncIterator[list[T]]):
         finally:
             self._busy = False
         told = zip(offsets, pages, strict=True)
-        self._cursor.took((offset, total, len(items)) for offset, (items, total) in told)
-        self._got.extend(items for items, _ in pages)
+        self._got.extend(self._cursor.took([(offset, *page) for offset, page in told]))
 
 
 class _Items(AsyncIterator[T]):

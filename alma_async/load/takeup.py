@@ -23,7 +23,7 @@ from alma_async.load.rows import BadRow, Row
 from alma_async.load.slices import Slices
 from alma_async.load.writer import Writer
 from alma_async.wire.codec import dumps
-from alma_async.wire.paging import PAGE
+from alma_async.wire.paging import PAGE, pages_of
 
 __all__ = ["TakeUp"]
 
@@ -123,7 +123,7 @@ class TakeUp:
         journal = self.writer.journal
         total = await self.order.alma.electronic.portfolios.list(*self.order.place).total()
         rows = sum((await self.writer.do(journal.counts)).values())
-        by_title = -(-total // PAGE) > rows and not await self._has_nameless()
+        by_title = pages_of(total, PAGE) > rows and not await self._has_nameless()
         if total and not by_title:
             by_title = not await self._list_service(total)
         await self.writer.do(partial(journal.note, {"seen": "title" if by_title else "list"}))

@@ -1,21 +1,25 @@
-"""Offsets: which pages to ask for next, which items were seen before, and whether all of them came.
+"""Offsets: which pages to ask for next, which items came before, and whether all of them came.
 
-Lists by offset are not a snapshot (no order or consistency is documented): items shift while others add and delete, so ids
-repeat and the total changes. Repeats are dropped by id. Where the total falls, what followed has moved up: the pages that it
-may have moved over are read again. And a list is at its end when as many items came as the lowest total says; where fewer
-came, all of it is read again, and at last refused rather than given out short.
+Lists by offset are not a snapshot (no order or consistency is documented): items shift while others add and delete, and where
+one goes while another comes the total does not tell. So pages overlap by an item: each must begin with one that came before.
+As long as the items that stay keep their order among each other, this alone proves that none of them was left out between two
+pages, in whatever order these were answered: what stays and did not come yet stands behind all that came. Where a page begins
+with another item, the list has moved up; the reading goes back, further each time, and keeps so much overlap for a while.
+
+Not proven: an item that goes and comes again elsewhere, a list whose order changes, and items without an id. For these the
+number counts: at its end as many items came as the lowest total says, or all of it is read again, and at last refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, Generic, TypeVar
 
 import attrs
 
 from alma_async.errors import BadAnswer
 
-__all__ = ["MOST_AHEAD", "MOST_ITEMS", "PAGE", "READINGS", "Cursor"]
+__all__ = ["MOST_AHEAD", "MOST_ITEMS", "PAGE", "READINGS", "Cursor", "pages_of"]
 
 PAGE: Final = (
     100  # documented: limit is 0-100, default 10 - a list read without asking for 100 loses rows silently
@@ -23,85 +27,130 @@ PAGE: Final = (
 MOST_AHEAD: Final = 8  # pages asked for side by side; the governor paces them anyway
 MOST_ITEMS: Final = 10  # chosen: times as many items as were asked for, above which an answer is not read
 READINGS: Final = 3  # chosen: of a list whose items do not come to its total
+_FURTHER: Final = 10  # chosen: times as far back, where a page does not begin with what came before
+
+T = TypeVar("T")
+
+
+def pages_of(total: int, page: int) -> int:
+    """How many pages a list takes that does not move; an empty one takes one."""
+    return 1 + max(-(-(total - page) // (page - 1)), 0)
 
 
 @attrs.define
-class Cursor:
-    """Where a pager stands. ``page``: items asked for at once."""
+class Cursor(Generic[T]):
+    """Where a pager stands. ``key``: an item's id, if it has one; ``page``: items asked for at once, two or more."""
 
+    key: Callable[[T], str | None]
     start: int = 0
     page: int = PAGE
-    _offset: int = attrs.field(init=False)
-    _end: int | None = attrs.field(default=None, init=False)  # by the newest total; None: none was told yet
-    _total: int | None = attrs.field(default=None, init=False)  # the lowest of the latest round
-    _least: int | None = attrs.field(default=None, init=False)  # the lowest of this reading
+    _reached: int = attrs.field(init=False)  # where the page ended that was taken last
+    _end: int | None = attrs.field(default=None, init=False)  # by that page's total; None: none came yet
+    _width: int = attrs.field(
+        init=False
+    )  # how many items the server gives at once, though it is asked for more
+    _overlap: int = attrs.field(default=1, init=False)
     _ahead: int = attrs.field(default=1, init=False)
+    _total: int | None = attrs.field(default=None, init=False)  # the last that was told
+    _least: int | None = attrs.field(default=None, init=False)  # the lowest of this reading
     _seen: set[str] = attrs.field(factory=set, init=False, repr=False)
     _given: int = attrs.field(default=0, init=False)
     _nameless: bool = attrs.field(default=False, init=False)  # no repeats can be told: nothing is read again
-    _moved: bool = attrs.field(default=False, init=False)
+    _fell: bool = attrs.field(default=False, init=False)
     _readings: int = attrs.field(default=1, init=False)
     _pages: int = attrs.field(default=0, init=False)
-    _most: int = attrs.field(default=0, init=False)
+    _most: int = attrs.field(default=0, init=False)  # pages that a list takes which does not move
 
     def __attrs_post_init__(self) -> None:
-        self._offset = self.start
+        self._reached, self._width = self.start, self.page
 
     def upcoming(self) -> list[int]:
         """The offsets of the pages to fetch now, side by side; empty at the end. Doubles from one up to ``MOST_AHEAD``.
 
-        :raises BadAnswer: where fewer items came than the total says, time and again.
+        :raises BadAnswer: where fewer items came than the total says, or the list moved, time and again.
         """
         if self._end is None:
-            return [self._offset]
-        if ahead := list(range(self._offset, self._end, self.page)[: self._ahead]):
-            if self._pages > (READINGS + 1) * (self._most // self.page + MOST_AHEAD):
+            return [self.start]
+        if self._reached < self._end:
+            if self._pages > (READINGS + 1) * (self._most + MOST_AHEAD):
                 raise self._short("It keeps changing while it is read")
-            return ahead
+            first, over = max(self._reached - self._overlap, self.start), self._over
+            return list(range(first, max(self._end - over, first + 1), self._width - over)[: self._ahead])
         wanted = max((self._least or 0) - self.start, 0)
-        if self._given >= wanted and not (self._nameless and self._moved):
+        if self._given >= wanted and not (self._nameless and self._fell):
             return []
         if self._nameless or self._readings == READINGS:
             raise self._short("The list did not come whole")
         self._readings += 1
-        self._offset, self._end, self._total, self._least, self._ahead = self.start, None, None, None, 1
-        return [self._offset]
+        self._reached, self._end, self._least = self.start, None, None
+        self._ahead, self._overlap, self._width = 1, 1, self.page
+        return [self.start]
 
-    def took(self, pages: Iterable[tuple[int, int | None, int]]) -> None:
-        """A round arrived: the offset, the total told and the number of items of each page, in the order of their offsets."""
-        totals: list[int] = []
-        latest, back = self._total, None
-        for offset, total, count in pages:
-            self._pages += 1
-            self._offset = offset + self.page
-            if total is None:  # then a full page promises another one
-                self._end = offset + count + (1 if count >= self.page else 0)
-                continue
-            totals.append(total)
-            self._end = total
-            if latest is not None and total < latest:  # what was not read yet moved up by no more than this
-                back = (offset if back is None else min(back, offset)) - (latest - total)
-            latest = total
-            if not count and offset < total:  # there is no use in asking for what follows
-                self._end = min(self._end, self._offset)
-        if totals:
-            self._total = min(totals)
-            self._least = self._total if self._least is None else min(self._least, self._total)
-            self._most = max(self._most, *totals)
-        if back is not None:
-            self._moved = True
-            self._offset = self._offset if self._nameless else max(back, self.start)
+    def took(self, pages: Sequence[tuple[int, list[T], int | None]]) -> list[list[T]]:
+        """A round arrived, in the order of the offsets: where each page begins, its items, and the total told. What is new of
+        each page; pages behind one that does not follow are left, and asked for again.
+        """
+        new: list[list[T]] = []
+        self._pages += len(pages)
         self._ahead = min(self._ahead * 2, MOST_AHEAD)
+        for offset, items, total in pages:
+            fell = self._tell(total)
+            if not self._follows(offset, items):
+                self._ahead = 1
+                if not self._nameless:
+                    further = max(self._overlap * _FURTHER, self._overlap + fell)
+                    self._overlap = max(min(further, self._reached - self.start), 1)
+                return new
+            new.append(self._take(offset, items, total))
+        self._overlap = 0 if self._nameless else max(self._overlap // 2, 1)
+        return new
 
-    def fresh(self, item_id: str | None) -> bool:
-        """Whether an id comes for the first time. Items without an id are always fresh."""
+    @property
+    def _over(self) -> int:
+        """By how much pages of one round overlap."""
+        return min(self._overlap, self._width // 2)
+
+    def _tell(self, total: int | None) -> int:
+        """A total was told; by how much it fell."""
+        if total is None:
+            return 0
+        fell = max((self._total or 0) - total, 0)
+        self._fell |= fell > 0
+        self._total = total
+        self._least = total if self._least is None else min(self._least, total)
+        return fell
+
+    def _follows(self, offset: int, items: list[T]) -> bool:
+        """Whether nothing that stays can stand between this page and what came before."""
+        if offset == self.start:
+            return True
+        if self._nameless:
+            return offset >= self._reached
+        return bool(items) and self.key(items[0]) in self._seen
+
+    def _take(self, offset: int, items: list[T], total: int | None) -> list[T]:
+        new = [item for item in items if self._is_new(self.key(item))]
+        self._given += len(new)
+        self._reached, full = offset + len(items), len(items) >= self.page
+        self._end = total if total is not None else self._reached + full  # a full page promises another
+        if self._reached < self._end:
+            if not new and not full:  # there is no use in asking for what follows
+                self._end = self._reached
+            else:
+                self._width = self.page if full else len(items)
+        if self._nameless:
+            self._overlap = 0
+        self._most = max(self._most, self._end // max(self._width - 1, 1))
+        return new
+
+    def _is_new(self, item_id: str | None) -> bool:
+        """Whether an id comes for the first time. Items without an id are always new."""
         if not item_id:
             self._nameless = True
         elif item_id in self._seen:
             return False
         else:
             self._seen.add(item_id)
-        self._given += 1
         return True
 
     def _short(self, why: str) -> BadAnswer:

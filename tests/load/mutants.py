@@ -492,26 +492,23 @@ def _an_odd_field_fails_its_object() -> list[Any]:
 
 @_mutant
 def _a_list_that_moves_is_read_once() -> list[Any]:
-    """Page after page to the end that was told last, by the pager and by the load."""
+    """Page after page to the end that was told last, by the pager and by the load, whether they follow or not."""
 
     async def list_service(self: takeup.TakeUp, total: int) -> bool:
         with patch.object(takeup, "_LISTINGS", 1):
             await real_listing(self, total)
         return True
 
-    def took(self: paging.Cursor, pages: Any) -> None:
-        told = list(pages)
-        real_took(self, told)
-        self._moved, self._offset = False, told[-1][0] + self.page
-
-    def upcoming(self: paging.Cursor) -> list[int]:
-        return [self._offset] if self._end is None else [*range(self._offset, self._end, self.page)][:1]
+    def took(self: paging.Cursor[Any], pages: Any) -> Any:
+        new = real_took(self, pages)
+        self._least = 0
+        return new
 
     real_listing, real_took = takeup.TakeUp._list_service, paging.Cursor.took
     return [
         patch.object(takeup.TakeUp, "_list_service", list_service),
         patch.object(paging.Cursor, "took", took),
-        patch.object(paging.Cursor, "upcoming", upcoming),
+        patch.object(paging.Cursor, "_follows", lambda *_: True),
     ]
 
 

@@ -260,10 +260,10 @@ class Tale:
         self.action = rng.choice(actions)
         held = [_key(row) for row in {row.mms_id: row for row in reversed(self._wanted())}.values()]
         held = sorted(key for key in held if key[0].startswith(HELD))
-        others = [(f"{OTHERS}{n:05}", "jkey=https://others.example/") for n in range(self.rows + 1)]
+        others = [(f"{OTHERS}{n:05}", "jkey=https://others.example/") for n in range(self.rows + 2)]
         if rng.random() < 0.3:  # so many others that titles are asked for one by one
             held += others
-            self.page = 1
+            self.page = 2
         elif rng.random() < 0.5:  # a list of several pages
             held += others[:3]
             rng.shuffle(held)

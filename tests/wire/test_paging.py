@@ -9,31 +9,93 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alma_async.errors import BadAnswer
-from alma_async.wire.paging import MOST_AHEAD, PAGE, READINGS, Cursor
+from alma_async.wire.paging import MOST_AHEAD, PAGE, READINGS, Cursor, pages_of
 
 
-def read(cursor, answer):
-    """All ids that come out, where ``answer(offset)`` gives the ids of a page and the total."""
+def cursor_of(start=0):
+    return Cursor(lambda item: item, start=start)
+
+
+def read(cursor, answer, *, each=lambda item: None, order=lambda pages: pages):
+    """All ids that come out, where ``answer(offset)`` gives the ids of a page and the total; the pages of a round are answered
+    in any order.
+    """
     came = []
     while offsets := cursor.upcoming():
         assert len(offsets) <= MOST_AHEAD
-        pages = [(offset, *answer(offset)) for offset in offsets]
-        cursor.took((offset, total, len(ids)) for offset, ids, total in pages)
-        came += [one for _, ids, _ in pages for one in ids if cursor.fresh(one)]
+        got = {offset: answer(offset) for offset in order(list(offsets))}
+        for new in cursor.took([(offset, *got[offset]) for offset in offsets]):
+            for one in new:
+                came.append(one)
+                each(one)
     return came
 
 
 @given(st.integers(0, 5000), st.integers(0, 300))
-def test_every_page_is_asked_for_once(total, offset):
-    """Whatever the total, each offset from the start to the end is asked for exactly once, a bounded number at a time."""
+def test_a_list_at_rest_costs_a_call_in_a_hundred_more(total, offset):
+    """Pages begin with the item that ended the one before, none holds only that item, and none is asked for twice."""
     asked, ids = [], [str(n) for n in range(total)]
 
     def answer(at):
         asked.append(at)
         return ids[at : at + PAGE], total
 
-    assert read(Cursor(start=offset), answer) == ids[offset:]
-    assert asked == (list(range(offset, total, PAGE)) or [offset])
+    assert read(cursor_of(offset), answer) == ids[offset:]
+    assert asked == (list(range(offset, total - 1, PAGE - 1)) or [offset])
+    assert len(asked) == pages_of(max(total - offset, 0), PAGE)
+
+
+class Others:
+    """A list that others add to and delete from, anywhere, between any two answers; the rest keeps its order."""
+
+    def __init__(self, rng, count, *, rate, even):
+        self.rng, self.rate, self.even = rng, rate, even
+        self.ids = [f"old{n}" for n in range(count)]
+        self.stays = set(self.ids)
+        self.added = 0
+
+    def work(self):
+        for _ in range(self.rng.choice((1, 1, 2, 5, 40)) if self.rng.random() < self.rate else 0):
+            if self.even or self.rng.random() < 0.5:
+                self._delete()
+            if self.even or self.rng.random() < 0.5:
+                self.ids.insert(
+                    self.rng.choice((0, len(self.ids), self.rng.randint(0, len(self.ids)))), self._new()
+                )
+
+    def _delete(self):
+        if self.ids:
+            at = self.rng.choice((0, self.rng.randrange(len(self.ids)), self.rng.randrange(len(self.ids))))
+            self.stays.discard(self.ids.pop(at))
+
+    def _new(self):
+        self.added += 1
+        return f"new{self.added}"
+
+    def answer(self, at):
+        self.work()
+        return self.ids[at : at + PAGE], len(self.ids)
+
+
+@pytest.mark.parametrize("even", [True, False], ids=["total unchanged", "total changes"])
+@pytest.mark.parametrize("rate", [0.03, 0.3])
+def test_whatever_goes_and_comes_what_stays_is_not_missed(even, rate):
+    """Deletions and additions between any two of the answers, made in any order, lose no item that was there all the while."""
+    whole = 0
+    for seed in range(1000):
+        rng = random.Random(seed)
+        others = Others(rng, rng.choice((90, 101, 199, 250, 900, 2500)), rate=rate, even=even)
+        try:
+            came = read(
+                cursor_of(), others.answer, order=lambda pages, rng=rng: rng.sample(pages, len(pages))
+            )
+        except BadAnswer as error:
+            assert "keeps changing" in str(error), seed
+            continue
+        assert len(came) == len(set(came)), seed
+        assert others.stays <= set(came), seed
+        whole += 1
+    assert whole > 900
 
 
 @given(st.randoms(use_true_random=False), st.integers(0, 900))
@@ -47,23 +109,16 @@ def test_a_list_that_shrinks_loses_nothing(rng, count):
                 ids.pop(rng.randrange(min(len(ids), max(1, at + 50))))
         return ids[at : at + PAGE], len(ids)
 
-    came = read(Cursor(), answer)
+    came = read(cursor_of(), answer)
     assert len(came) == len(set(came))
     assert set(ids) <= set(came)
 
 
-@given(st.integers(1, 1500))
+@given(st.integers(1, 3000))
 def test_deleting_what_comes_deletes_all(count):
     """Who deletes each item as it comes reads a list to its end that moves up all the while."""
     ids = [str(n) for n in range(count)]
-    cursor = Cursor()
-    while offsets := cursor.upcoming():
-        pages = [(at, ids[at : at + PAGE]) for at in offsets]
-        cursor.took((at, len(ids), len(page)) for at, page in pages)
-        for _, page in pages:
-            for one in page:
-                if cursor.fresh(one):
-                    ids.remove(one)
+    read(cursor_of(), lambda at: (ids[at : at + PAGE], len(ids)), each=ids.remove)
     assert ids == []
 
 
@@ -79,8 +134,41 @@ def test_what_a_shifted_page_left_out_is_read_again(rng, count, glitches):
             return ([] if by is None else ids[max(at + by, 0) : max(at + by, 0) + PAGE]), count
         return ids[at : at + PAGE], count
 
-    came = read(Cursor(), answer)
+    came = read(cursor_of(), answer)
     assert sorted(came) == sorted(ids)
+
+
+@pytest.mark.parametrize("most", [2, 10, 50, 99])
+@pytest.mark.parametrize("count", [1, 100, 730])
+def test_a_server_that_gives_fewer_than_were_asked_for_is_read_whole(count, most):
+    """Where no page holds as many items as were asked for, the next is asked for from where the last one ended."""
+    ids = [str(n) for n in range(count)]
+    asked = []
+
+    def answer(at):
+        asked.append(at)
+        return ids[at : at + most], count
+
+    assert read(cursor_of(), answer) == ids
+    assert len(asked) <= 2 * (pages_of(count, most) + MOST_AHEAD)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_list_in_another_order_each_time_is_whole_or_refused(seed):
+    """Where items keep no order, all of those at rest came if it is not refused: the number tells."""
+    rng = random.Random(seed)
+    ids = [str(n) for n in range(rng.choice((80, 150, 450, 1200)))]
+
+    def answer(at):
+        rng.shuffle(ids)
+        return ids[at : at + PAGE], len(ids)
+
+    try:
+        came = read(cursor_of(), answer)
+    except BadAnswer as error:
+        assert f"says that there are {len(ids):,}" in str(error)
+    else:
+        assert sorted(came) == sorted(ids)
 
 
 @pytest.mark.parametrize(("count", "total"), [(0, 5), (99, 100), (250, 251), (0, 10**12), (100, 10**12)])
@@ -95,7 +183,7 @@ def test_fewer_items_than_the_total_is_an_error(count, total):
     with pytest.raises(
         BadAnswer, match=f"{count:,} items came, and the server says that there are {total:,}"
     ):
-        read(Cursor(), answer)
+        read(cursor_of(), answer)
     assert len(asked) <= READINGS * (count // PAGE + 1 + MOST_AHEAD)
 
 
@@ -108,31 +196,55 @@ def test_a_total_that_never_rests_ends():
         return [str(rng.random()) for _ in range(PAGE)], rng.choice((5_000, 50_000))
 
     with pytest.raises(BadAnswer, match="keeps changing"):
-        read(Cursor(), answer)
+        read(cursor_of(), answer)
     assert len(asked) < 2100
 
 
-def test_items_without_ids_are_never_read_again():
-    """Where repeats could not be told, a list that moved or came short is refused at once."""
-    for total in (150, 80):
-        cursor = Cursor()
-        cursor.took([(0, 200, 100)])
-        assert [cursor.fresh(None) for _ in range(100)] == [True] * 100
-        cursor.took([(100, total, max(total - 100, 0))])
-        with pytest.raises(BadAnswer):
-            cursor.upcoming()
+def nameless(*pages):
+    """A cursor that took these pages of items without ids."""
+    cursor = Cursor(lambda _: None)
+    for offset, count, total in pages:
+        assert offset in cursor.upcoming()
+        assert cursor.took([(offset, [0] * count, total)]) == [[0] * count]
+    return cursor
 
 
-def test_without_a_total_a_short_page_ends():
-    """Where no total is told, a full page promises another and a short one is the last."""
-    cursor = Cursor()
-    cursor.took([(0, None, PAGE)])
-    assert cursor.upcoming() == [PAGE]
-    cursor.took([(PAGE, None, 7)])
+def test_items_without_ids_are_given_once():
+    """Where repeats could not be told, pages do not overlap."""
+    cursor = nameless((0, 100, 200), (100, 100, 200))
     assert cursor.upcoming() == []
+
+
+@pytest.mark.parametrize("total", [150, 80])
+def test_items_without_ids_are_never_read_again(total):
+    """Where repeats could not be told, a list that moved or came short is refused at once."""
+    cursor = nameless((0, 100, 200), (100, max(total - 100, 0), total))
+    with pytest.raises(BadAnswer):
+        cursor.upcoming()
+
+
+def test_where_ids_end_the_overlap_ends():
+    """Pages asked for beside one that turns out to hold items without ids are asked for again from its end."""
+    cursor, ids = cursor_of(), [*map(str, range(150)), *[""] * 250]
+    page = lambda at: (at, ids[at : at + PAGE], len(ids))  # noqa: E731
+    assert read(cursor, lambda at: page(at)[1:]) == ids
+
+
+@pytest.mark.parametrize("count", [0, 99, 100, 107, 199, 200, 350])
+def test_without_a_total_a_short_page_ends(count):
+    """Where no total is told, a full page promises another and a short one is the last."""
+    ids = [str(n) for n in range(count)]
+    asked = []
+
+    def answer(at):
+        asked.append(at)
+        return ids[at : at + PAGE], None
+
+    assert read(cursor_of(), answer) == ids
+    assert asked == list(range(0, count, PAGE - 1)) or asked == [0]
 
 
 def test_repeated_ids_are_old():
     """An id counts once; items without an id are never taken for repeats."""
-    cursor = Cursor()
-    assert [cursor.fresh(x) for x in ("a", "b", "a", None, None, "", "")] == [True, True, False] + [True] * 4
+    cursor = cursor_of()
+    assert cursor.took([(0, ["a", "b", "a", None, None, "", ""], 7)]) == [["a", "b", None, None, "", ""]]
