@@ -27,9 +27,6 @@ __all__ = ["EVERY_JOB", "Block", "Book", "Dating", "Ledger", "Run", "Waiter", "W
 T = TypeVar("T")
 
 EVERY_JOB: Final = ""
-_LOOSE: Final = (
-    30.0  # chosen: seconds by which Alma's time of a run of ours may be off before its clock is doubted
-)
 _TOGETHER: Final = 30.0  # chosen: runs that started within so many seconds may well end together
 
 
@@ -49,6 +46,7 @@ class Run:
 
     ``usual``: how long earlier runs of the job took at the least, in seconds; 0 where that is not known. ``parameters``: a
     digest of each, empty where they are not known. ``reported``: whoever submitted it was told that its fate is unknown.
+    ``told``: when it started by Alma's own clock, as ``latest_start`` was read from.
     """
 
     key: str
@@ -64,6 +62,7 @@ class Run:
     usual: float = 0.0
     parameters: str = ""
     reported: bool = attrs.field(default=False, converter=bool)
+    told: float | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -91,27 +90,33 @@ class Block:
 
 @attrs.frozen(kw_only=True)
 class Dating:
-    """How the times that Alma shows are read on the ledger's clock.
+    """How the times that Alma shows are read on the ledger's clock: none as longer ago than it was.
 
-    ``offset`` is Alma's clock less ours. ``ahead``: by how much the newest run of a list would lie in the future, which
-    shows that the offset is not known.
+    ``offset``: how much Alma's clock is ahead of ours at the least.
     """
 
     now: ServerTime
     offset: float = 0.0
-    ahead: float = 0.0
 
     def first_seen(self, instance: Instance) -> float:
         """The latest moment at which a run that is seen for the first time can have started."""
         told = instance.submitted
-        return self.now.latest if told is None else min(told - self.offset - self.ahead, self.now.latest)
+        return self.now.latest if told is None else min(told - self.offset, self.now.latest)
 
     def seen_again(self, instance: Instance, run: Run) -> float:
-        """The same of a run that is known: Alma's word, but not before it was reserved and not in the future."""
-        told = instance.submitted
-        if told is None or told - self.offset > self.now.latest:
-            return min(run.latest_start, self.now.latest)
-        return max(told - self.offset, run.reserved_at)
+        """The same of a run that is known: what Alma has shown of it before moves only by what it says by itself."""
+        told, latest = instance.submitted, run.latest_start
+        if told is not None:
+            latest = told - self.of(instance, run) if run.told is None else latest + told - run.told
+        return min(max(latest, run.reserved_at), self.now.latest)
+
+    def of(self, instance: Instance, run: Run) -> float:
+        """The offset as a run of ours shows it, since it was submitted while we looked on."""
+        if run.told is not None:
+            return run.told - run.latest_start
+        told = instance.submit_time or instance.submitted or 0.0
+        least = told - run.latest_start
+        return self.offset if least <= self.offset <= told - run.reserved_at else least
 
 
 @attrs.define
@@ -160,6 +165,8 @@ class Book:
     def move(self, run: Run, event: Event, **changes: Any) -> Run:
         """Let an event happen to a run. Where the ledger was lost under it, the run as its sender knew it is taken up again."""
         known = self.runs.get(run.key, run)
+        if known.told is not None and event in (Event.ACCEPT, Event.LOSE):
+            changes.pop("latest_start", None)  # the list told it sooner and better than a late answer
         moved = attrs.evolve(known, state=after(known.state, event), **changes)
         self.runs[run.key] = moved
         self.news |= moved.state is not known.state
@@ -230,12 +237,20 @@ class Book:
                 reserved_at=started,
                 latest_start=started,
                 look_at=dating.now.at + look(dating.now.at - started, 0.0),
+                told=instance.submitted,
             )
         else:
             started = dating.seen_again(instance, known)
             again = dating.now.at + look(dating.now.at - started, known.usual)
             due = known.look_at if known.state is State.RUNNING else again
-            run = self.move(known, Event.FIND, instance_id=instance.id, latest_start=started, look_at=due)
+            run = self.move(
+                known,
+                Event.FIND,
+                instance_id=instance.id,
+                latest_start=started,
+                look_at=due,
+                told=known.told if instance.submitted is None else instance.submitted,
+            )
         if instance.ended and run.state is not State.ENDED:
             self.end(run)
         return self.runs[run.key]
@@ -256,15 +271,17 @@ class Book:
         instances: Sequence[Instance],
         *,
         now: ServerTime,
+        asked: ServerTime,
         horizon: float,
         look: Callable[[float, float], float],
         offset: float = 0.0,
         key: str | None = None,
     ) -> None:
-        """Take in the job's list, read after ``now``. What ended before ``horizon`` and is not in the book matters no more.
+        """Take in the job's list. What ended before ``horizon`` and is not in the book matters no more.
 
-        An unresolved run that the list lacks, though it could not have started later than ``now``, was never started.
-        :param offset: Alma's clock less the ledger's, where no run of ours tells better.
+        An unresolved run that the list lacks, though it could not have started later than ``asked``, was never started.
+        :param asked: when the list was asked for: what it has may have started until ``now``.
+        :param offset: how much Alma's clock is ahead of the ledger's at the least, where no run of ours tells better.
         :param key: an intent's; a run that carries it is that intent's, carried out by whatever process or machine.
         """
         dating = self._dating(instances, now, offset)
@@ -275,7 +292,7 @@ class Book:
             if key is not None and key in instance.name.split():
                 self._adopt(instance, key, job_id=job_id, dating=dating, look=look)
         for run in self.unresolved(job_id):
-            if run.latest_start < now.earliest:
+            if run.latest_start < asked.earliest:
                 self.move(run, Event.MISS)
         usual = usual_duration(instances)
         for run in list(self.runs.values()):
@@ -283,18 +300,14 @@ class Book:
                 self.runs[run.key] = attrs.evolve(run, usual=usual)
 
     def _dating(self, instances: Iterable[Instance], now: ServerTime, offset: float) -> Dating:
-        """The latest run of ours tells how far Alma's clock is from the ledger's: it was started while we looked on."""
-        ours = [
-            (run, each.submitted)
-            for each in instances
-            if each.submitted is not None and (run := self.of_instance(each.id)) is not None and run.ours
-        ]
+        """The latest run of ours tells better how far Alma's clock is ahead; so does what would lie in the future."""
+        shown = [each for each in instances if each.submitted is not None]
+        ours = [(run, each) for each in shown if (run := self.of_instance(each.id)) is not None and run.ours]
         if ours:
-            run, told = max(ours, key=lambda pair: pair[0].reserved_at)
-            off = told - min(max(told, run.reserved_at), run.latest_start)
-            offset = off if abs(off) > _LOOSE else 0.0
-        newest = max((each.submitted for each in instances if each.submitted is not None), default=-math.inf)
-        return Dating(now=now, offset=offset, ahead=max(newest - offset - now.latest, 0.0))
+            run, instance = max(ours, key=lambda pair: pair[0].reserved_at)
+            offset = Dating(now=now, offset=offset).of(instance, run)
+        newest = max((each.submitted or -math.inf for each in shown), default=-math.inf)
+        return Dating(now=now, offset=max(offset, newest - now.latest))
 
     def _adopt(self, instance: Instance, key: str, **how: Any) -> None:
         """What carries the key is ours, however it came about."""

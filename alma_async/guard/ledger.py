@@ -41,7 +41,7 @@ _log = logger("alma_async.guard")
 
 T = TypeVar("T")
 
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 _TRY: Final = 0.005  # chosen: seconds in which SQLite itself asks for a lock again
 _PAUSE: Final = 0.05  # chosen: between two tries
 _TRIES: Final = 200  # chosen: some ten seconds in all
@@ -50,7 +50,8 @@ _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS run (
     key TEXT PRIMARY KEY, job_id TEXT NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL, instance_id TEXT,
     ours INTEGER NOT NULL, by_api INTEGER NOT NULL, reserved_at REAL NOT NULL, latest_start REAL NOT NULL,
-    look_at REAL NOT NULL, usual REAL NOT NULL, parameters TEXT NOT NULL, reported INTEGER NOT NULL, seal BLOB NOT NULL
+    look_at REAL NOT NULL, usual REAL NOT NULL, parameters TEXT NOT NULL, reported INTEGER NOT NULL, told REAL,
+    seal BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS run_recent ON run (latest_start);
 CREATE INDEX IF NOT EXISTS run_open ON run (state) WHERE state IN ('reserved', 'running', 'unknown');

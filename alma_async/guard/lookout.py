@@ -56,7 +56,8 @@ PASSING: Final = (
 )
 
 _READ_AGAIN: Final = 60.0  # chosen: seconds after which the server's clock is read again before a start
-_HISTORY: Final = 30 * 86400.0  # chosen: how far back a key that the ledger does not know is looked for
+_HISTORY: Final = 30 * 86400.0  # chosen: how far back a list goes where the ledger, or the time, is not known
+_NEAR: Final = 6 * 3600.0  # chosen: clocks that are as near agree; a list goes back one day more in any case
 
 Act: TypeAlias = Callable[[Book, ServerTime], T]
 Seen: TypeAlias = tuple[anyio.Event, int]
@@ -203,6 +204,19 @@ class Lookout:
         """A moment as Alma's clock shows it."""
         return moment + (self._all.clock.offset if self._all.clock is not None else 0.0)
 
+    def _offsets(self) -> tuple[float, ...]:
+        assert self._all.clock is not None, "the guard has no clock yet"  # noqa: S101 - every way in opens it first
+        return self._all.clock.offsets(self._clock.now(), self._clock.wall())
+
+    def _first_day(self, since: float) -> float:
+        """From when on Alma's clock a list is asked for that has all since then for certain.
+
+        What a list lacks is taken to be nowhere; one that begins too late would say so of what there is.
+        """
+        offsets = self._offsets()
+        agree = max(offsets) - min(offsets) <= _NEAR
+        return since + min(offsets) - (0.0 if agree else _HISTORY)
+
     async def update(self, act: Act[T], *, key: str | None = None) -> T:
         """One transaction of the ledger, over all that can matter now."""
         return await self._ledger.update(self._noting(act), since=self._since(), key=key)
@@ -302,8 +316,7 @@ class Lookout:
         look = self.patience.look
 
         def observe(book: Book, now: ServerTime) -> None:
-            offset = book.clocks[""].offset if "" in book.clocks else 0.0
-            dating = Dating(now=now, offset=offset)
+            dating = Dating(now=now, offset=min(self._offsets()))
             book.observe(instance, job_id=instance.job_id or job_id, dating=dating, look=look)
 
         await self.update(observe)
@@ -328,20 +341,24 @@ class Lookout:
         """
         if self._clock.now() - self._all.read_at >= _READ_AGAIN:
             await self.ask_time()
-        now = self.now()
+        asked = self.now()
         book = await self.read(key=key)
-        horizon, patience = now.earliest - self.limits.span, self.patience
+        horizon, patience = asked.earliest - self.limits.span, self.patience
         oldest = min((run.reserved_at for run in book.unresolved(job_id)), default=horizon)
         unknown_key = key is not None and key not in book.runs
         since = min(horizon, oldest) - (_HISTORY if unknown_key else 0.0)
-        # Alma's days are those of Alma's clock; where that is not what we think, ours may do.
-        first = min(self.alma_time(since), self.civil(since))
-        instances = await self.port.instances(job_id, since=first)
+        instances = await self.port.instances(job_id, since=self._first_day(since))
 
-        def merge(book: Book, _: ServerTime) -> None:
-            offset = book.clocks[""].offset if "" in book.clocks else 0.0
+        def merge(book: Book, now: ServerTime) -> None:
             book.merge(
-                job_id, instances, now=now, horizon=horizon, look=patience.look, offset=offset, key=key
+                job_id,
+                instances,
+                now=now,
+                asked=asked,
+                horizon=horizon,
+                look=patience.look,
+                offset=min(self._offsets()),
+                key=key,
             )
 
         await self.update(merge, key=key)

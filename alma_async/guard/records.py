@@ -33,7 +33,12 @@ class _Connection(Protocol):
 
 
 # What a column holds by the field's annotation; enums and booleans are judged by their converters.
-_KINDS: Final[Mapping[str, Any]] = {"str": str, "str | None": (str, NoneType), "float": float}
+_KINDS: Final[Mapping[str, Any]] = {
+    "str": str,
+    "str | None": (str, NoneType),
+    "float": float,
+    "float | None": (float, NoneType),
+}
 
 
 class _Part:

@@ -21,7 +21,7 @@ the next free start is known there is one timer and no question to anybody; wher
 looked at ever more sparingly, each by one process for all.
 
 All reckoning is in one time that the ledger keeps (``server_clock``): begun by the server's ``Date``, carried on by the
-monotonic clock. Neither the client's wall clock nor a ``Date`` that jumps has a say in how old a start is.
+monotonic clock. Neither the client's wall clock nor a ``Date`` that jumps makes a start older than it is, or hides one.
 
 What passes by itself (an outage, a refusal for speed, a spent quota) is waited out by whoever stands in line or watches a
 run, from its first look on. Only an address that never answered is not waited for: it may be a wrong one.

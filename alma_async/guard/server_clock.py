@@ -4,7 +4,8 @@ It starts with the first ``Date`` that was read and then runs at the speed of re
 clock, whatever later answers say. So no start ages faster than time passes, and no ``Date``, be it of 1970 or of 9999,
 moves what is written down. A ``Date`` that agrees makes the clock more exact, within what it left open before. One that
 does not agree is believed when three answers in a row agree with each other, and then only as the difference (``offset``)
-between Alma's clock and this one, by which the times in Alma's lists are read.
+between Alma's clock and this one. It may be wrong all the same. So where times in Alma's lists are read by it, the wall
+clock and the first ``Date`` are heard too, and whichever makes a start the youngest and a list the longest is followed.
 
 After a boot the monotonic clock says nothing: as much time has passed as both ``Date`` and the wall clock admit.
 """
@@ -44,6 +45,13 @@ class ServerClock:
         """The time at a moment of the monotonic clock."""
         passed = client - self.client
         return ServerTime(at=self.at + passed, error=self.error + DRIFT * max(passed, 0.0))
+
+    def offsets(self, client: float, wall: float) -> tuple[float, float, float]:
+        """How much Alma's clock may be ahead of this one: by the first ``Date``, by the last ones, by the wall clock.
+
+        None of the three is certain: each may be a lie.
+        """
+        return 0.0, self.offset, wall - self.now(client).at
 
     def read(self, date: ServerTime, *, client: float, wall: float) -> Self | None:
         """The clock after another ``Date``, or None where they do not agree."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import random
-from collections.abc import Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -643,14 +643,15 @@ async def test_a_run_is_resumed_anywhere():
 # --- a server's Date (F6)
 
 
-def turning(*offs: float | None, after: int = 6) -> Callable[[random.Random], float | None]:
-    """Each for so many answers, the last for ever."""
-    told = [off for off in offs[:-1] for _ in range(after)]
+class Turning:
+    """Each for so many answers, the last for ever. Of one that is shared, each test takes a copy."""
 
-    def date(_: random.Random) -> float | None:
-        return told.pop(0) if told else offs[-1]
+    def __init__(self, *offs: float | None, after: int = 6) -> None:
+        self.told = [off for off in offs[:-1] for _ in range(after)]
+        self.last = offs[-1]
 
-    return date
+    def __call__(self, _: random.Random) -> float | None:
+        return self.told.pop(0) if self.told else self.last
 
 
 DATES = {
@@ -661,9 +662,9 @@ DATES = {
     "none": lambda _: None,
     "anywhere": lambda rng: rng.uniform(FIRST, LATEST),
     "two hours to and fro": lambda rng: rng.choice((0.0, 2 * HOUR, -2 * HOUR, None)),
-    "two hours on": turning(0.0, 2 * HOUR),
-    "9999 and back": turning(0.0, LATEST, 0.0),
-    "1970 first": turning(FIRST, 0.0, after=3),
+    "two hours on": Turning(0.0, 2 * HOUR),
+    "9999 and back": Turning(0.0, LATEST, 0.0),
+    "1970 first": Turning(FIRST, 0.0, after=3),
 }
 
 
@@ -672,7 +673,7 @@ DATES = {
 @pytest.mark.parametrize("restarts", [False, True])
 async def test_no_date_brings_a_sixth_start_or_a_block_without_end(date, restarts):
     """Whatever Dates the server sends: never six in an hour, nothing refused, no block longer than the hour, no exception."""
-    async with institution(date=date, rate=None) as (server, alma):
+    async with institution(date=copy.deepcopy(date), rate=None) as (server, alma):
         job(server)
         others = attrs.evolve(server.world.jobs.all["M77"], duration=5.0)
         for n in range(6):
@@ -694,3 +695,42 @@ async def test_no_date_brings_a_sixth_start_or_a_block_without_end(date, restart
             for _ in range(5):
                 await alma.jobs.submit("M77", wait=False)
         assert 0 < caught.value.retry_at.timestamp() - alma.clock.wall() <= HOUR + 60
+
+
+# Not both clocks are wrong from the beginning on: then nothing tells when it is.
+@pytest.mark.parametrize(
+    "date", [Turning(0.0, 30 * DAY, after=2), Turning(0.0, LATEST, after=2), lambda _: 0.0]
+)
+@pytest.mark.parametrize("wall", [2 * DAY, -2 * DAY, 400 * DAY])
+async def test_no_clock_hides_a_run_that_was_started(date, wall):
+    """Whatever Date and wall clock come to say, the list is read from so far back that a lost start is found in it."""
+    lost = sim.Rule(sim.Fault("cut_after"), method="POST", times=1)
+    wrong = {"clock": Clock(epoch=EPOCH + wall)}
+    async with institution(date=copy.deepcopy(date), client=wrong, list_lag=100.0) as (server, alma):
+        job(server, duration=1e6)
+        await alma.jobs.submit("M77")
+        await anyio.sleep(100)
+        await alma.jobs.submit("M77")  # reads the time again, and may believe another one
+        server.faults.plan = sim.FaultPlan(rules=[lost])
+        await alma.jobs.submit("M77", key="a")
+        assert len(runs(server)) == posts(server) == 3
+
+
+@pytest.mark.parametrize("off", [20.0, -20.0, 2 * HOUR, -2 * HOUR, 30 * DAY, LATEST, FIRST])
+@pytest.mark.parametrize("liar", ["date", "wall"])
+async def test_what_others_started_is_no_older_than_it_is(tmp_path, monkeypatch, off, liar):
+    """A new ledger reads others' starts by whichever clock makes them the youngest: never six, nothing refused, and no longer
+    than an hour beyond what the list forbids.
+    """
+    async with institution(date=lambda _: off if liar == "date" else 0.0) as (server, _):
+        job(server)
+        for _n in range(5):
+            server.world.jobs.start_by_others("M77", now=server.clock(), submitted_by="exl_api")
+            await anyio.sleep(400)
+        monkeypatch.setenv("ALMA_STATE_DIR", str(tmp_path / "there"))
+        clock = Clock(epoch=EPOCH if liar == "date" else EPOCH + off)
+        async with AlmaClient(KEY, base_url=server.base_url, budget=LocalBudget(), clock=clock) as alma:
+            await alma.jobs.submit("M77")
+        summary = server.world.jobs.summary()
+        assert (max(summary["most_starts"].values()), summary["refused_starts"]) == (5, {})
+        assert HOUR <= runs(server)[-1].submitted_at - EPOCH < 2 * HOUR + 5 * 400

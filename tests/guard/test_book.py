@@ -31,8 +31,10 @@ def listed(**more):
     )
 
 
-def merged(book, *instances, now=NOW):
-    book.merge("M1", instances, now=now, horizon=now.earliest - 3600.0, look=LOOK)
+def merged(book, *instances, now=NOW, **more):
+    book.merge(
+        "M1", instances, now=now, **{"asked": now, "horizon": now.earliest - 3600.0, "look": LOOK, **more}
+    )
     return book
 
 
@@ -40,6 +42,39 @@ def test_a_lost_run_is_found_by_its_name_and_takes_the_servers_time():
     """What is listed under our name is our run; its start is what Alma says, not what we feared."""
     run = merged(Book(runs={"k": LOST}), listed()).runs["k"]
     assert (run.state, run.instance_id, run.latest_start) == (State.RUNNING, "77", 9_100.0)
+
+
+@pytest.mark.parametrize("offset", [0.0, -20.0, 7200.0, -7200.0, 30 * 86400.0, 2.5e11, -1.7e9])
+@pytest.mark.parametrize("queued", [0.0, 80.0])
+def test_no_offset_makes_a_start_older_than_it_was(offset, queued):
+    """However far ahead Alma's clock is taken to be at the least, and where that cannot be: no run is read as started sooner than
+    it was, and reading it again changes nothing. What the list shows to have begun some time after its submission is counted
+    from there.
+    """
+    book = Book(runs={"k": LOST})
+    for started in (None, *[9_100.0 + queued] * 3):
+        true = started or 9_100.0
+        (run,) = merged(book, listed(start_time=started), offset=offset).runs.values()
+        assert true <= run.latest_start <= min(LOST.latest_start + queued, NOW.latest)
+        (other,) = merged(Book(), listed(name="x", start_time=started), offset=min(offset, 0.0)).runs.values()
+        assert true <= other.latest_start <= NOW.latest
+
+
+def test_a_list_that_took_long_makes_nothing_older():
+    """What was started while the list was on its way is not taken for started before it was asked for."""
+    late = ServerTime(at=10_060.0, error=1.0)
+    started = attrs.evolve(
+        LOST, state=State.RUNNING, instance_id="77", reserved_at=10_030.0, latest_start=10_050.0
+    )
+    book = merged(Book(runs={"k": started}), listed(submit_time=10_045.0), now=late, asked=NOW)
+    assert book.runs["k"].latest_start == 10_045.0
+
+
+@pytest.mark.parametrize("event", [Event.ACCEPT, Event.LOSE])
+def test_a_late_answer_changes_no_start_that_the_list_has_told(event):
+    """Another process found the run before its sender had the answer: what Alma has shown of its start stays."""
+    book = merged(Book(runs={"k": LOST}), listed())
+    assert book.move(LOST, event, latest_start=10_300.0).latest_start == 9_100.0
 
 
 def test_an_ended_run_is_found_as_ended():

@@ -311,7 +311,7 @@ async def test_a_forged_record_with_a_fitting_checksum_is_damage(path, ledger, c
     with sqlite3.connect(path) as db:
         db.execute("DELETE FROM run")
         db.execute(
-            f"INSERT INTO run VALUES ({','.join('?' * 14)})",
+            f"INSERT INTO run VALUES ({','.join('?' * (len(values) + 1))})",
             [*values.values(), records._seal(list(values.values()))],
         )
         (affine,) = db.execute(f"SELECT {column} FROM run").fetchone()

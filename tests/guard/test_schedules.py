@@ -18,19 +18,7 @@ QUICKLY_FOUND = ("recorded after the submission", "a lost start is free again", 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "block",
-    [
-        *range(7),
-        pytest.param(
-            7,
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="seed 107: where a Date jumps by 30 days, one start exceeds a limit; to be mended",
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("block", range(8))
 def test_no_limit_is_broken_and_nothing_is_started_twice(folder, block):
     """Over 120 schedules no start of ours exceeds a limit, none happens twice, and every intent comes to a true end."""
     total = Story(schedules=0)
