@@ -20,6 +20,7 @@ from alma_async.errors import BadAnswer
 from alma_async.load import (
     database,
     entries,
+    fields,
     journal,
     loader,
     lookup,
@@ -510,6 +511,27 @@ def _a_list_that_moves_is_read_once() -> list[Any]:
         patch.object(paging.Cursor, "took", took),
         patch.object(paging.Cursor, "_follows", lambda *_: True),
     ]
+
+
+@_mutant
+def _pages_do_not_overlap() -> list[Any]:
+    """A list that moves is known by its totals alone, by the pager and by the load."""
+
+    def upcoming(self: paging.Cursor[Any]) -> list[int]:
+        self._overlap = 0
+        return real(self)
+
+    real = paging.Cursor.upcoming
+    return [
+        patch.object(paging.Cursor, "upcoming", upcoming),
+        patch.object(paging.Cursor, "_follows", lambda *_: True),
+    ]
+
+
+@_mutant
+def _months_that_are_objects_are_none() -> list[Any]:
+    """Alma answers months as text, or so it was seen last."""
+    return [patch.object(fields, "code_of", lambda value: value if isinstance(value, str) else None)]
 
 
 @_mutant

@@ -46,6 +46,7 @@ MOST_COMMITS: Final = 5000  # of one life; some 100 are usual
 CURSES: Final = ("unlisted", "unreadable", "no route before", "strange fault before")
 LIVES: Final = 12  # after so many the institution and the machine are calm, and the load must come to its end
 NEW, HELD, REFUSED, CURSED, OTHERS = "991", "992", "993", "994", "995"  # how the MMS ids of titles begin
+_JULY: Final = {"from_year": "1999", "from_month": "07"}
 
 
 class Dead(BaseException):
@@ -176,9 +177,9 @@ class File:
         return Fingerprint(sha256=self.sha256, size=len(self.rows))
 
 
-def _row(line: int, title: str, url: str, note: str) -> Row:
-    values = {"url": url, "public_note": note}
-    return Row(line=line, lines=(line,), mms_id=title, values=values, coverage=(Coverage(from_year="1999"),))
+def _row(line: int, title: str, url: str, note: str, month: str | None = None) -> Row:
+    values, since = {"url": url, "public_note": note}, Coverage(from_year="1999", from_month=month)
+    return Row(line=line, lines=(line,), mms_id=title, values=values, coverage=(since,))
 
 
 def _file(rng: random.Random, count: int) -> tuple[Row | BadRow, ...]:
@@ -199,7 +200,8 @@ def _file(rng: random.Random, count: int) -> tuple[Row | BadRow, ...]:
             rows.append(_row(line, str(rng.choice(earlier).mms_id), url, "a twin"))
         else:
             start = {"held": HELD, "refused": REFUSED, "cursed": CURSED}.get(kind, NEW)
-            row = _row(line, f"{start}{line:05}", url, rng.choice(("a note", "another")))
+            note, month = rng.choice(("a note", "another")), rng.choice((None, "03", "11"))
+            row = _row(line, f"{start}{line:05}", url, note, month)
             clear = {"authentication_note": Clear.CLEAR} if rng.random() < 0.3 else {}
             rows.append(attrs.evolve(row, values={**row.values, **clear}))
     return tuple(rows)
@@ -220,6 +222,12 @@ def _switches(rng: random.Random) -> sim.Config:
             missing=rng.choice((0.0, 0.3)),
         ),
     )
+
+
+def _month(statement: Any) -> str | None:
+    """The month in what the institution holds, in either form."""
+    month = statement.get("from_month")
+    return (month["value"] if isinstance(month, dict) else month) or None
 
 
 def _key(row: Row) -> tuple[str, str]:
@@ -268,8 +276,14 @@ class Tale:
             held += others[:3]
             rng.shuffle(held)
             self.page = 3
+            self.remote.exchanging = rng.choice((0.0, 0.3))
         for title, url in held:
             self._plant(title, url)
+        self.remote.others = {
+            one_id
+            for one_id, one in self.remote.world.portfolios.all.items()
+            if one["resource_metadata"]["mms_id"]["value"].startswith(OTHERS)
+        }
 
     def _wanted(self) -> list[Row]:
         return [row for row in self.file.rows if isinstance(row, Row)]
@@ -283,6 +297,7 @@ class Tale:
             "electronic_collection": {"id": {"value": C}, "service": {"value": S}},
             "availability": {"value": "11"},
             "linking_details": {"url_type": {"value": "static"}, "static_url": url},
+            "coverage_details": {"local_date_coverage_parameters": self.rng.choice(([], [_JULY]))},
             "public_note": self.rng.choice(("a note", "old", "")),
             "internal_description": "kept by hand",
             "authentication_note": self.rng.choice(("", "Ask us")),
@@ -445,7 +460,10 @@ class Tale:
         """What verify tells, and what is so. Portfolios of rows that a person is to look at may stand for no row."""
         # A row that is there more than once is found once, naming all others.
         doubles = sum(found.message.count(", ") + 1 for found in audit.findings if found.mark is Mark.DOUBLE)
-        strays = audit.count(Mark.EXTRA)
+        strays = sum(
+            found.mark is Mark.EXTRA and found.portfolio_id not in self.remote.others
+            for found in audit.findings
+        )
         lacks = audit.count(Mark.MISSING) + audit.count(Mark.DIFFERS)
         story = self.story
         story.untold += (lacks > 0) != (story.lost > 0)
@@ -467,7 +485,7 @@ class Tale:
         return bool(
             url == _key(row)[1]
             and note == row.values["public_note"]
-            and [one["from_year"] for one in dates] == ["1999"]
+            and [(one["from_year"], _month(one)) for one in dates] == [("1999", row.coverage[0].from_month)]
         )
 
 

@@ -31,6 +31,10 @@ class Service(Remote):
     later: float = 1.0  # how many times as late as assumed
     latest: float = LATEST
     world: sim.World = attrs.field(factory=sim.World.demo)
+    others: set[str] = attrs.field(factory=set)  # ids of portfolios that are other people's
+    exchanging: float = (
+        0.0  # how often these delete one and make another, just when a page of the service was read
+    )
     most_sends: int = 2000  # the harshest schedules of ten rows need some 150
     struck: Counter[str] = attrs.field(factory=Counter)  # calls that named this id and failed
     unclear: Counter[str] = attrs.field(factory=Counter)  # those of them that may have changed something
@@ -60,11 +64,26 @@ class Service(Remote):
         if fault == "stale":
             return self._stale(run, call)
         result = run(call)
+        if request.method == "GET" and "offset" in call.query and call.ids.get("service"):
+            self._exchange(call)
         if request.method == "POST":
             self._created(result)
         elif request.method == "PUT":
             self.changed[call["portfolio"]] += 1
         return result
+
+    def _exchange(self, call: Call) -> None:
+        """The number stays the same, and what stood behind the one that goes moves up."""
+        portfolios, place = self.world.portfolios, (call["collection"], call["service"])
+        there = sorted(self.others & portfolios.all.keys())
+        if not self.calm and there and self.rng.random() < self.exchanging:
+            gone = self.rng.choice(there)
+            sent = {
+                name: portfolios.all[gone][name]
+                for name in ("is_local", "resource_metadata", "availability", "linking_details")
+            }
+            portfolios.delete(*place, gone)
+            self.others.add(portfolios.create(*place, sent, now=self.wall())["id"])
 
     def _remember(self, method: str, ids: Mapping[str, str]) -> None:
         present = self.world.portfolios.all.get(ids.get("portfolio", ""))
