@@ -482,10 +482,12 @@ class Tale:
         url, note = one["linking_details"]["static_url"], one["public_note"]
         if "authentication_note" in row.values and one["authentication_note"]:
             return False  # it was to be cleared
+        covered = row.coverage if isinstance(row.coverage, tuple) else ()
+        wanted = [(one.from_year, one.from_month) for one in covered]
         return bool(
             url == _key(row)[1]
             and note == row.values["public_note"]
-            and [(one["from_year"], _month(one)) for one in dates] == [("1999", row.coverage[0].from_month)]
+            and [(one["from_year"], _month(one)) for one in dates] == wanted
         )
 
 
