@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final, Protocol, Self
 
 import anyio
@@ -32,6 +32,7 @@ from alma_async.settings import (
     RetryPolicy,
     Timeouts,
     priority_of,
+    secret_forms,
 )
 from alma_async.telemetry.events import contained
 from alma_async.transport import Transport
@@ -155,6 +156,9 @@ class Session:
         self._transport = transport
         self._timeouts = timeouts
         self._jitter = jitter or random.Random()
+        self._forms = lru_cache(maxsize=1)(
+            secret_forms
+        )  # made once for a credential, and kept where no walk shows them
         self.governor = governor
         self.clock = clock
 
@@ -185,20 +189,8 @@ class Session:
         )
 
     async def _attempt(self, request: Request, options: Options, deadline: float | None) -> Outcome:
-        permit = await self._admitted(request, options, deadline)
-        with permit:
-            timeout = self._timeout(request, options)
-            if options.witness is None:
-                outcome = await self._send(request, permit, permit, timeout)
-            else:
-                outcome = await self._witnessed(request, permit, timeout, options.witness)
-        if options.on_outcome is not None:
-            options.on_outcome(outcome)
-        return outcome
-
-    async def _admitted(self, request: Request, options: Options, deadline: float | None) -> Permit:
         try:
-            return await self.governor.acquire(
+            permit = await self.governor.acquire(
                 priority=options.priority,
                 kind=request.kind,
                 cost=request.cost,
@@ -208,6 +200,15 @@ class Session:
         except AlmaError as error:
             error.method, error.path = request.method, request.path
             raise
+        with permit:
+            timeout = self._timeout(request, options)
+            if options.witness is None:
+                outcome = await self._send(request, permit, permit, timeout)
+            else:
+                outcome = await self._witnessed(request, permit, timeout, options.witness)
+        if options.on_outcome is not None:
+            options.on_outcome(outcome)
+        return outcome
 
     async def _witnessed(self, request: Request, permit: Permit, timeout: float, witness: Witness) -> Outcome:
         begin_by = self.clock.now() + min(timeout, _TO_BEGIN)
@@ -232,8 +233,12 @@ class Session:
         if left is not None and left <= 0:
             return _too_late(sent=False)
         try:
-            async with self.clock.limit(left):
-                answer = await self._transport.send(request, gate, headers=headers, timeout=timeout)
+            sending = self._transport.send(request, gate, headers=headers, timeout=timeout)
+            if left is None:  # a limit without one costs as much as the slot
+                answer = await sending
+            else:
+                async with self.clock.limit(left):
+                    answer = await sending
         except TimeoutError:
             return _too_late(sent=permit.was_sent)
         except _Held as error:
@@ -258,7 +263,8 @@ class Session:
         return outcome
 
     def _read(self, request: Request, answer: Response) -> tuple[Response, Outcome]:
-        shown = without(answer, (request.authorise or self._dialect.authorise)())
+        authorise = request.authorise or self._dialect.authorise
+        shown = without(answer, self._forms(tuple(authorise().values())))
         return shown, self._dialect.judge(request, shown)
 
     def _next_try(

@@ -20,6 +20,7 @@ import alma_async
 from alma_async import AlmaClient, AlmaError, ConfigurationError, RetryPolicy, Secret, sim
 from alma_async.load import Load, read_rows
 from alma_async.plain import logger
+from alma_async.settings import secret_forms
 from alma_async.wire.messages import Response
 from alma_async.wire.reading import without
 from tests.alma.test_sets import a_set
@@ -268,5 +269,5 @@ def test_a_log_repeats_no_secret_in_use(caplog):
 )
 def test_an_echo_is_masked_however_it_is_written(form):
     """Headers that a proxy repeats come back encoded in the ways that proxies have."""
-    told = without(Response(status=400, body=f"<p>{form}</p>".encode()), {"Authorization": f"apikey {KEY}"})
+    told = without(Response(status=400, body=f"<p>{form}</p>".encode()), secret_forms([f"apikey {KEY}"]))
     assert told.body == b"<p>***</p>"

@@ -46,7 +46,6 @@ from alma_async.settings import (
     bare,
     check_all,
     from_environment,
-    one_of,
     origin_of,
     secretive,
     state_dir,
@@ -324,6 +323,9 @@ _OPTIONS: Final = {
     "institution": LABEL.or_none(),
 }
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_METHOD: Final = Check(f"one of {', '.join(_METHODS)}", lambda value: value.upper() in _METHODS)
+_PATH: Final = a(str, "a path")
+_PARAMS: Final = a(Mapping, "a mapping").or_none()
 _KEYS: Final = re.compile("api[-_ ]?key", re.IGNORECASE)
 
 
@@ -332,20 +334,20 @@ def _raw(  # noqa: PLR0917 - as request takes them
 ) -> Request | AlmaError:
     """The request of any endpoint, or what is wrong with it: not raised here, where the arguments are."""
     try:
-        TEXT.of("method", method)
-        one_of(_METHODS).of("method", method.upper())
+        _METHOD.of("method", method)
+        method = method.upper()
         POSITIVE.of("cost", cost)
-        a(str, "a path").of("path", path)
-        a(Mapping, "a mapping").or_none().of("params", params)
+        _PATH.of("path", path)
+        _PARAMS.of("params", params)
         if any(_KEYS.search(str(name)) for name in params or {}):
             return InvalidRequest(IN_URL)
         return Request(
-            method=method.upper(),
+            method=method,
             path=raw_path(path, origin=origin, root=ROOT),
             query=query_of((params or {}).items()),
             body=None if json is None else dumps(json),
-            safety=Safety.READ if method.upper() in ("GET", "HEAD") else Safety.WRITE,
-            kind=f"{method.upper()} raw",
+            safety=Safety.READ if method in ("GET", "HEAD") else Safety.WRITE,
+            kind=f"{method} raw",
             cost=cost,
         )
     except AlmaError as error:

@@ -5,7 +5,7 @@ Decides no meaning; a dialect does. Everything here is read leniently and bounde
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -14,7 +14,6 @@ from typing import Final
 import attrs
 
 from alma_async.errors import Problem
-from alma_async.settings import secret_forms
 from alma_async.wire.messages import Response
 from alma_async.wire.outcome import Failed, OutcomeClass, Reason
 
@@ -57,15 +56,12 @@ def is_server_fault(status: int) -> bool:
     return status >= 500 or status == 408
 
 
-def without(response: Response, credential: Mapping[str, str]) -> Response:
-    """An answer in which the credential that it was asked with does not stand, should anybody between have repeated it.
+def without(response: Response, forms: Iterable[bytes]) -> Response:
+    """An answer in which the secret that it was asked with stands in none of its forms, should anybody between have repeated it.
 
     Whatever is shown of an answer later (messages, first words, values that cannot be read) comes from here.
     """
-    forms = secret_forms(credential.values())
-    told = b"\n".join(
-        (response.body, *(value.encode(errors="surrogateescape") for value in response.headers.values()))
-    )
+    told = response.body + "\n".join(("", *response.headers.values())).encode(errors="surrogateescape")
     for form in [form for form in forms if form in told]:
         headers = {name: value.replace(form.decode(), _MASK) for name, value in response.headers.items()}
         body = response.body.replace(form, _MASK.encode())
@@ -103,6 +99,8 @@ def retry_after(response: Response) -> float | None:
     A date is counted from the answer's own ``Date``, so that it does not matter whose clock is right; without one, from ours.
     """
     text = response.headers.get("retry-after", "").strip()
+    if not text:
+        return None
     if text.isascii() and text.isdigit():
         return min(float(text[:6]), _LONGEST)
     until, now = _seconds(text), server_time(response.headers) or response.came_at
