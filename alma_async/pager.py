@@ -14,7 +14,8 @@ from typing import Generic, TypeVar
 
 import anyio
 
-from alma_async.errors import AlmaError, BadAnswer
+from alma_async.errors import AlmaError, BadAnswer, InvalidRequest
+from alma_async.settings import COUNT
 from alma_async.wire.paging import PAGE, Cursor
 
 __all__ = ["Pager"]
@@ -47,7 +48,11 @@ class Pager(Generic[T]):
         page: int = PAGE,
         where: tuple[str, str] | None = None,
     ) -> None:
-        """``where``: method and path, for errors."""
+        """``where``: method and path, for errors.
+
+        :raises InvalidRequest: where ``offset`` is none.
+        """
+        COUNT.of("offset", offset, InvalidRequest)
         self._fetch = fetch
         self._key = key
         self._offset = offset

@@ -10,10 +10,10 @@ import math
 import os
 import re
 import ssl
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from enum import Enum
 from functools import wraps
-from inspect import signature
+from inspect import iscoroutinefunction, isfunction, signature
 from pathlib import Path
 from typing import Any, Final, Literal, NoReturn, ParamSpec, Self, TypeAlias, TypeVar
 from urllib.parse import SplitResult, quote, urlsplit
@@ -21,7 +21,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 import attrs
 
 from alma_async.errors import AlmaError, ConfigurationError
-from alma_async.plain import keep_from_print
+from alma_async.plain import holds_secret, keep_from_print
 
 __all__ = [
     "REGIONS",
@@ -33,6 +33,7 @@ __all__ = [
     "Secret",
     "Timeouts",
     "check_all",
+    "discreet",
     "from_environment",
     "one_of",
     "origin_of",
@@ -68,6 +69,7 @@ Priority.__hash__ = object.__hash__  # type: ignore[method-assign]
 
 
 P = ParamSpec("P")
+C = TypeVar("C")
 E = TypeVar("E", bound=BaseException)
 R = TypeVar("R")
 
@@ -91,6 +93,41 @@ def secretive(function: Callable[P, R]) -> Callable[P, R]:
             del escaped  # its traceback leads here: a cycle
 
     return guarded
+
+
+def discreet(cls: type[C]) -> type[C]:
+    """For a class the methods of which are given no secrets: where one is given all the same, by mistake or inside of something,
+    an exception leaves the method without the frames that hold it.
+    """
+    for name, member in list(vars(cls).items()):
+        if isfunction(member) and not name.startswith("_"):
+            setattr(cls, name, _awaited(member) if iscoroutinefunction(member) else secretive(member))
+    return cls
+
+
+def _awaited(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+    @wraps(function)
+    async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return await function(*args, **kwargs)
+        except BaseException as error:
+            if not _may_hold_secret(args, kwargs):
+                raise
+            escaped = bare(error)
+        del args, kwargs
+        try:
+            raise escaped
+        finally:
+            del escaped  # its traceback leads here: a cycle
+
+    return guarded
+
+
+def _may_hold_secret(*given: object) -> bool:
+    try:
+        return holds_secret(repr(given))
+    except Exception:  # noqa: BLE001 - a strange object's own doing
+        return True
 
 
 _SECRETS: Final = frozenset({"api_key", "key", "token", "password", "secrets", "auth", "proxy"})
@@ -164,7 +201,7 @@ def _forms(secret: str) -> set[str]:
 class Secret:
     """A value that shows itself to nobody but ``reveal()``: not in repr, str, format, pickle or copies.
 
-    :raises ConfigurationError: where it is no text, is empty, or holds characters that no header may carry.
+    :raises ConfigurationError: where it is no text, is shorter than six characters, or holds some that no header may carry.
     """
 
     __slots__ = ("__forms", "__reveal", "__weakref__")
@@ -174,6 +211,11 @@ class Secret:
         text = value.strip() if a(str, "").allows(value) else ""
         if not text or not text.isascii() or not text.isprintable() or " " in text:
             raise ConfigurationError("The key is empty or holds characters that no header may carry.")
+        if len(text) < _SHORTEST:
+            raise ConfigurationError(
+                f"The key has fewer than {_SHORTEST} characters: copy the whole of it. (One so short could not be told from other "
+                "words, and so not be hidden where an answer repeats it.)"
+            )
         # Closures, not attributes: walking the object's state finds functions, never the text.
         self.__reveal: Callable[[], str] = lambda: text
         forms = tuple(form.decode() for form in secret_forms([text]))

@@ -16,12 +16,30 @@ from pathlib import Path
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
+import anyio
+import attrs
 import pytest
 from aiohttp import web
 
 import alma_async
-from alma_async import AlmaClient, AlmaError, LocalBudget, RetryPolicy, Secret, webhooks
+from alma_async import (
+    AlmaClient,
+    AlmaError,
+    AlmaSet,
+    ElectronicCollection,
+    ElectronicService,
+    JobInstance,
+    Limits,
+    LocalBudget,
+    Pager,
+    Portfolio,
+    RetryPolicy,
+    Secret,
+    webhooks,
+)
+from alma_async.load import Load
 from alma_async.polaris import ApiKey, BearerToken, ObjectType, PolarisClient, StaffPassword
+from alma_async.session import Options
 from tests.conftest import institution
 from tests.test_secrets import chain
 
@@ -388,6 +406,120 @@ async def test_a_server_that_repeats_what_it_was_asked_with(answer, caplog):
                     await polaris.record_sets.create("n", ObjectType.ITEM, records=[1])
                 assert not shown(caught.value)
     assert failed
+    assert not [form for form in FORMS if form in caplog.text]
+
+
+# What every typed call is given where all is well: by the names of the arguments, or else "1".
+GIVEN = {
+    "collection": ElectronicCollection(public_name="n"),
+    "service": ElectronicService(public_description="n"),
+    "portfolio": Portfolio(id="1"),
+    "alma_set": AlmaSet(id="1", name="n"),
+    "instance": JobInstance(id="1"),
+    "ids": ["1"],
+    "operator": "AND",
+    "population": "SINGLE_MATCHES",
+    "object_type": ObjectType.ITEM,
+    "record_set_id": 1,
+    "method": "GET",
+    "path": "/almaws/v1/conf/sets",
+    "seconds": 0.0,
+    "parameters": {},
+}
+SKIPPED = {"self", "aclose", "close"}
+
+
+def load(alma):
+    """A load as a call, so that it is walked like the others."""
+
+    def made(**arguments):
+        Load(alma, **{"collection_id": "1", "service_id": "1", "journal": "j", **arguments})
+
+    return [(made, (), one) for one in inspect.signature(Load).parameters if one != "alma"]
+
+
+def typed(areas):
+    """The public methods of the objects, and of each the arguments that it needs and every other one, by name."""
+    for area in areas:
+        for name, method in inspect.getmembers(area, inspect.ismethod):
+            if name.startswith("_") or name in SKIPPED or isinstance(method.__self__, type):
+                continue
+            parameters = inspect.signature(method).parameters
+            needed = [
+                one
+                for one, told in parameters.items()
+                if told.default is told.empty and told.kind != told.VAR_KEYWORD
+            ]
+            for one, told in parameters.items():
+                if told.kind == told.VAR_KEYWORD:
+                    changes = attrs.fields_dict(Options) if name == "with_options" else ()
+                    yield from ((method, needed, change) for change in changes)
+                else:
+                    yield method, needed, one
+
+
+def holding(value):
+    """The key by itself, and in what may stand around it."""
+    return [
+        value,
+        [value],
+        {value: value},
+        {"x": value},
+        AlmaSet(id="1", name=value),
+        Portfolio(id="1", public_note=value),
+    ]
+
+
+async def outcome(method, arguments):
+    """What a typed call raises, be it at once or when its list is read."""
+    try:
+        with anyio.move_on_after(0.3):
+            answer = method(**arguments)
+            if isinstance(answer, Pager):
+                answer = answer.all()
+            if inspect.isawaitable(answer):
+                await answer
+    except Exception as error:  # noqa: BLE001 - whatever it is
+        return error
+    return None
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("answer", [as_message, as_page, as_id])
+async def test_a_typed_call_that_is_given_the_key(answer, monkeypatch, tmp_path, caplog):
+    """The key, by mistake as any argument of any typed call, or in it: it is in no message, no log, and no local of our frames."""
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("ALMA_STATE_DIR", str(tmp_path))
+    once = RetryPolicy(attempts=1)
+    errors = set()
+    async with (
+        echoing(answer) as url,
+        AlmaClient(
+            CANARY, base_url=url, budget=LocalBudget(), retry=once, limits=Limits(per_second=1e4)
+        ) as alma,
+        PolarisClient(
+            url, organization_id=3, workstation_id=1, auth=ApiKey(CANARY), budget=LocalBudget(), retry=once
+        ) as polaris,
+    ):
+        electronic = alma.electronic
+        areas = [
+            alma,
+            electronic.collections,
+            electronic.services,
+            electronic.portfolios,
+            alma.sets,
+            alma.jobs,
+            polaris,
+            polaris.record_sets,
+        ]
+        for method, needed, one in [*typed(areas), *load(alma)]:
+            for wrong in holding(CANARY):
+                arguments = {name: GIVEN.get(name, "1") for name in needed} | {one: wrong}
+                error = await outcome(method, arguments)
+                if error is not None:
+                    errors.add((method.__qualname__, one))
+                    assert not shown(error), (method.__qualname__, one, type(wrong))
+    assert len(errors) > 100
     assert not [form for form in FORMS if form in caplog.text]
 
 

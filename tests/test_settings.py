@@ -133,6 +133,21 @@ def test_no_key(key):
         Secret(key)
 
 
+@pytest.mark.parametrize("key", ["Z", "zq9-x", "  12345  "])
+def test_a_short_key(key, monkeypatch):
+    """A key too short to be told from other words, and so to be hidden, is refused, wherever it comes from, without being shown."""
+    monkeypatch.setenv("ALMA_API_KEY", key)
+    for made in (
+        lambda: AlmaClient(key, region="eu"),
+        lambda: AlmaClient.from_env(region="eu"),
+        lambda: ApiKey(key),
+        lambda: BearerToken(key),
+    ):
+        with pytest.raises(ConfigurationError, match="fewer than 6 characters: copy the whole") as caught:
+            made()
+        assert key.strip() not in str(caught.value)
+
+
 OPTIONS: Any = {
     "priority": ("fast", "BULK", 1, None, []),
     "timeout": (0, -1, "5", True, NAN, INF),
@@ -222,7 +237,7 @@ def test_the_client_of_polaris(name, value):
         "base_url": "https://polaris.example.org",
         "organization_id": 3,
         "workstation_id": 1,
-        "auth": ApiKey("a-key"),
+        "auth": ApiKey("an-api-key"),
     }
     with pytest.raises(ConfigurationError, match=rf"^{name} must be "):
         PolarisClient(**{**usual, name: value})
@@ -322,7 +337,7 @@ def test_where_to_is_one_choice(variable, given):
     """A region given by hand hides both variables, a base URL too."""
     environ = {
         variable: "eu" if variable == "ALMA_REGION" else "https://other.example.org",
-        "ALMA_API_KEY": "k",
+        "ALMA_API_KEY": "sim-key",
     }
     arguments = from_environment(environ, given)
     assert {name: arguments[name] for name in ("region", "base_url") if name in arguments} == given

@@ -45,6 +45,7 @@ from alma_async.settings import (
     a,
     bare,
     check_all,
+    discreet,
     from_environment,
     origin_of,
     secretive,
@@ -111,6 +112,7 @@ class ClientOptions(TypedDict, total=False):
     clock: Clock | None
 
 
+@discreet
 class AlmaClient:
     """An asyncio client of the Ex Libris Alma REST API, governed so that one institution's allowance is shared.
 

@@ -16,7 +16,7 @@ from alma_async.alma.resource import Resource, id_to_update, named
 from alma_async.errors import InvalidRequest
 from alma_async.pager import Pager
 from alma_async.session import Options, Session
-from alma_async.settings import one_of
+from alma_async.settings import discreet, one_of
 from alma_async.wire.messages import Request
 
 __all__ = ["Collections", "Electronic", "Portfolios", "Services"]
@@ -25,6 +25,7 @@ BibHandling = Literal["retain", "suppress", "delete"]
 _BIB: Final = one_of(get_args(BibHandling))
 
 
+@discreet
 class Collections(Resource):
     """Electronic collections."""
 
@@ -118,6 +119,7 @@ class Collections(Resource):
         return await self._delete(request, dry_run=dry_run)
 
 
+@discreet
 class Services(Resource):
     """Electronic services of a collection."""
 
@@ -203,6 +205,7 @@ class Services(Resource):
         return await self._delete(request, dry_run=dry_run)
 
 
+@discreet
 class Portfolios(Resource):
     """Portfolios of a service, and those of a bib."""
 

@@ -25,7 +25,7 @@ from alma_async.guard.attempt import mark, run_name, utc
 from alma_async.guard.runner import GIVEN, NAME
 from alma_async.pager import Pager
 from alma_async.session import Options, Session
-from alma_async.settings import FLAG, NOT_NEGATIVE, Check, Priority, a, check_all, one_of
+from alma_async.settings import FLAG, NOT_NEGATIVE, Check, Priority, a, check_all, discreet, one_of
 from alma_async.wire.messages import Request
 from alma_async.wording import duration
 
@@ -87,6 +87,7 @@ class JobRun:
         return await self._jobs._ended(self.job_id, self.instance_id, timeout, known=True)
 
 
+@discreet
 class Jobs(Resource):
     """Jobs and their runs."""
 

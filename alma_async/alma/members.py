@@ -26,7 +26,7 @@ from alma_async.alma.models.sets import AlmaSet, SetMember, SetMembers
 from alma_async.alma.resource import Resource
 from alma_async.errors import AlmaError, InvalidRequest, OutcomeUnknown
 from alma_async.pager import Pager
-from alma_async.settings import FLAG, Check
+from alma_async.settings import FLAG, Check, discreet
 from alma_async.wire.codec import dumps, unstructure
 from alma_async.wire.messages import Request
 
@@ -188,6 +188,7 @@ class _Steps:
         return step
 
 
+@discreet
 class Members(Resource):
     """What the members of a set can be asked and told."""
 

@@ -12,7 +12,7 @@ from alma_async.alma.models.common import Updatable
 from alma_async.errors import BadAnswer, InvalidRequest, OutcomeUnknown
 from alma_async.pager import Pager
 from alma_async.session import Options, Session
-from alma_async.settings import COUNT, FLAG, a
+from alma_async.settings import FLAG, a
 from alma_async.wire.codec import Model, structure, structure_each, written
 from alma_async.wire.messages import Request
 from alma_async.wire.outcome import Done
@@ -96,7 +96,6 @@ class Resource:
             return (read() if len(raw) <= PAGE else await self._session.clock.aside(read)), _total(data)
 
         # What is wrong is refused when the list is asked for, not at its first use.
-        COUNT.of("offset", offset, InvalidRequest)
         route.bind(*segments, query=(query or {}).items())
         where = route.bind(*segments)
         return Pager(

@@ -34,7 +34,7 @@ from alma_async.errors import (
     ServerFault,
 )
 from alma_async.pager import Pager
-from alma_async.settings import COUNT, FLAG, NOT_NEGATIVE, Check, Priority, one_of
+from alma_async.settings import COUNT, FLAG, NOT_NEGATIVE, Check, Priority, discreet, one_of
 from alma_async.wire.codec import structure
 from alma_async.wire.messages import Request
 from alma_async.wire.reading import server_time
@@ -61,6 +61,7 @@ SOON: Final = (0.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # it is known to be there, and 
 SLOW: Final = (0.0, 5.0, 15.0, 30.0, 60.0, 60.0, 60.0, 60.0)  # it may be under way
 
 
+@discreet
 class Sets(Members):
     """Sets."""
 

@@ -55,7 +55,7 @@ from alma_async.guard.port import Instance, JobPort, ServerTime
 from alma_async.guard.rules import Asked, Decision, Go, Patience, Taken, WaitUntil
 from alma_async.guard.view import GuardView, view_of
 from alma_async.plain import logger
-from alma_async.settings import FLAG, NOT_NEGATIVE, Check, JobLimits, a, check_all
+from alma_async.settings import FLAG, NOT_NEGATIVE, Check, JobLimits, a, check_all, discreet
 
 __all__ = ["GIVEN", "NAME", "JobGuard"]
 
@@ -84,6 +84,7 @@ GIVEN: Final = {
 }
 
 
+@discreet
 class JobGuard:
     """Starts jobs of one institution within Alma's limits, together with all who use the same ledger."""
 

@@ -32,7 +32,7 @@ from alma_async.load.rows import InputError
 from alma_async.load.undo import UndoRows
 from alma_async.load.verify import Verification
 from alma_async.load.writer import Writer
-from alma_async.settings import FLAG, NOT_NEGATIVE, WHOLE, Check, Priority, a, check_all, one_of
+from alma_async.settings import FLAG, NOT_NEGATIVE, WHOLE, Check, Priority, a, check_all, one_of, secretive
 from alma_async.wire.routes import NUMERIC_ID
 
 __all__ = ["PATIENCE", "QUARANTINE", "Load"]
@@ -87,6 +87,7 @@ class Load:
     cut off a moment ago. ``facts`` are written into the journal for whoever resumes the load.
     """
 
+    @secretive
     def __init__(
         self,
         alma: AlmaClient,

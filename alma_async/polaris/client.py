@@ -38,6 +38,7 @@ from alma_async.settings import (
     Timeouts,
     a,
     check_all,
+    discreet,
     origin_of,
     secretive,
     state_dir,
@@ -109,6 +110,7 @@ class OptionChanges(TypedDict, total=False):
     retry: RetryPolicy
 
 
+@discreet
 class PolarisClient:
     """An asyncio client of Polaris.ApplicationServices, the staff API of Innovative Polaris.
 

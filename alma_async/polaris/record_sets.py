@@ -30,6 +30,7 @@ from alma_async.polaris.models import (
 )
 from alma_async.polaris.routes import Place
 from alma_async.session import Options, Session
+from alma_async.settings import discreet
 from alma_async.wire.codec import dumps
 from alma_async.wire.messages import Request
 from alma_async.wire.outcome import Done
@@ -43,6 +44,7 @@ MOST: Final = 2**31 - 1
 _NAMED: Final = 20  # wrong ids that a message names
 
 
+@discreet
 class RecordSets:
     """Record sets."""
 

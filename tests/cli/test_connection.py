@@ -9,7 +9,7 @@ from alma_async.errors import ConfigurationError
 from alma_async.settings import JobLimits, Limits, from_environment, job_limits_from, limits_from
 
 ENV = {
-    "ALMA_API_KEY": "sim-a",
+    "ALMA_API_KEY": "sim-aa",
     "ALMA_BASE_URL": "http://127.0.0.1:9",
     "ALMA_PER_SECOND": "10",
     "HOME": "/home",
@@ -36,9 +36,9 @@ def test_two_places_are_refused() -> None:
 def test_a_key_file_displaces_the_key(tmp_path: pytest.TempPathFactory) -> None:
     """``--key-file`` is read though the environment holds a key."""
     path = tmp_path / "key"  # type: ignore[operator]
-    path.write_text("sim-b\n")
+    path.write_text("sim-bb\n")
     found = from_environment(Connection(key_file=str(path)).environment(ENV), {})
-    assert found["api_key"].reveal() == "sim-b"
+    assert found["api_key"].reveal() == "sim-bb"
 
 
 def test_numbers_join_the_others() -> None:
@@ -81,7 +81,7 @@ def test_each_limit_of_jobs_is_an_option_and_a_variable(
     given: Connection, variable: str, field: str, value: int, wrong: str
 ) -> None:
     """The guard's two numbers come from variables or options in the same way, and reach the client's arguments."""
-    limits = from_environment(given.environment({"ALMA_API_KEY": "sim-a", variable: wrong}), {})["job_limits"]
+    limits = from_environment(given.environment({"ALMA_API_KEY": "sim-aa", variable: wrong}), {})["job_limits"]
     assert (getattr(limits, field), limits) == (value, JobLimits(**{field: value}))
     with pytest.raises(ConfigurationError, match=rf"^{variable} must be .+, not '{wrong}'\.$"):
         job_limits_from({variable: wrong})

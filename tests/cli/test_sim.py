@@ -78,7 +78,7 @@ def test_others_and_faults_can_be_switched_on(shell: Shell, monkeypatch: pytest.
     process = shell.start("sim", "--port", "0", *switches)
     assert process.stdout is not None
     base_url = process.stdout.readline().strip().removeprefix("export ALMA_BASE_URL=")
-    monkeypatch.setenv("ALMA_API_KEY", "sim-x")
+    monkeypatch.setenv("ALMA_API_KEY", "sim-xx")
     shell("quota", "--base-url", base_url)
     with urllib.request.urlopen(f"{base_url}/_sim/stats") as answer:
         stats = json.load(answer)

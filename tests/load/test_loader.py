@@ -278,7 +278,7 @@ async def test_a_file_that_changes_while_it_is_loaded(titles, tmp_path, count, w
 
 def test_facts_may_not_take_the_journals_own_names(tmp_path):
     """What a caller writes into the journal cannot overwrite what the journal says of itself."""
-    alma = AlmaClient("sim-x", base_url="http://127.0.0.1:1", budget=LocalBudget())
+    alma = AlmaClient("sim-xx", base_url="http://127.0.0.1:1", budget=LocalBudget())
     with pytest.raises(ConfigurationError, match="format"):
         Load(alma, collection_id=C, service_id=S, journal=tmp_path / "a.load", facts={"format": "2"})
 

@@ -11,7 +11,7 @@ from alma_async.polaris import ApiKey, ObjectType, PolarisClient
 from tests.conftest import EPOCH, KEY
 from tests.polaris.conftest import library, sets_of
 
-TO = {"organization_id": 3, "workstation_id": 1, "auth": ApiKey("k"), "budget": LocalBudget()}
+TO = {"organization_id": 3, "workstation_id": 1, "auth": ApiKey("key-key"), "budget": LocalBudget()}
 
 
 @pytest.mark.parametrize(
@@ -82,10 +82,10 @@ async def test_two_clients_of_a_machine_share_the_rate():
             f"{server.polaris_base_url}/Polaris.ApplicationServices",
             organization_id=5,
             workstation_id=2,
-            auth=ApiKey("key"),
+            auth=ApiKey("key-key"),
             clock=Clock(epoch=EPOCH),
         )
-        server.polaris.door.staff.append(sim.Staff(user_id=1, api_key="key"))
+        server.polaris.door.staff.append(sim.Staff(user_id=1, api_key="key-key"))
         alma = AlmaClient(KEY, base_url=server.base_url, clock=Clock(epoch=EPOCH))
         async with other, alma, anyio.create_task_group() as group:
             for n in range(30):

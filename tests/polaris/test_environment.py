@@ -26,7 +26,7 @@ def test_a_staff_user(monkeypatch, tmp_path):
     monkeypatch.delenv("POLARIS_PASSWORD_FILE")
     with pytest.raises(ConfigurationError, match="POLARIS_PASSWORD"):
         PolarisClient.from_env()
-    assert PolarisClient.from_env(auth=ApiKey("k")).origin == "https://polaris.example.org"
+    assert PolarisClient.from_env(auth=ApiKey("key-key")).origin == "https://polaris.example.org"
 
 
 def test_the_file_holds_the_same_password(tmp_path):
@@ -40,9 +40,9 @@ def test_the_file_holds_the_same_password(tmp_path):
 
 def test_other_ways_in(tmp_path):
     """A user goes before a key, and a key before a bearer token."""
-    (tmp_path / "key").write_text("k\n")
+    (tmp_path / "key").write_text("key-key\n")
     found = {
-        "POLARIS_BEARER_TOKEN": "t",
+        "POLARIS_BEARER_TOKEN": "tok-01",
         **WHERE,
     }
     assert isinstance(from_environment(found, {})["auth"], BearerToken)

@@ -224,7 +224,7 @@ async def test_the_deadline_holds_for_the_login():
 @pytest.mark.parametrize("tokens", [False, True])
 @pytest.mark.parametrize(
     ("account", "auth"),
-    [({"api_key": "key-1"}, ApiKey("key-1")), ({"bearer": "tok-1"}, BearerToken("tok-1"))],
+    [({"api_key": "key-01"}, ApiKey("key-01")), ({"bearer": "tok-01"}, BearerToken("tok-01"))],
 )
 async def test_keys_and_bearer_tokens(account, auth, tokens):
     """Both log in as documented; where that brings a token, calls carry it, and else what was given."""
@@ -237,7 +237,7 @@ async def test_keys_and_bearer_tokens(account, auth, tokens):
         assert server.polaris.tally.routes[oauth] == 1
 
 
-@pytest.mark.parametrize("auth", [ApiKey("no"), BearerToken("no")])
+@pytest.mark.parametrize("auth", [ApiKey("no-such"), BearerToken("no-such")])
 async def test_a_key_that_is_refused(auth):
     """A wrong key is told at the login, and no call goes out under it."""
     async with library(client={"auth": auth}) as (server, polaris):

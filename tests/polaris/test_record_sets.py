@@ -277,7 +277,7 @@ async def test_a_server_that_is_not_there():
     """Where no connection comes about, it is proved that nothing was sent."""
     async with sim.serve() as server:
         base_url = server.polaris_base_url
-    told = {"organization_id": 3, "workstation_id": 1, "auth": ApiKey("k"), "budget": LocalBudget()}
+    told = {"organization_id": 3, "workstation_id": 1, "auth": ApiKey("key-key"), "budget": LocalBudget()}
     async with PolarisClient(base_url, **told) as polaris:
         with pytest.raises(NotSent):
             await polaris.record_sets.create("n", BIB)

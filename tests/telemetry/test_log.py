@@ -59,10 +59,10 @@ CLIENTS = {
     "polaris": "from alma_async.polaris import PolarisClient as Client",
 }
 ENVIRONMENT = {
-    "ALMA_API_KEY": "key",
+    "ALMA_API_KEY": "sim-key",
     "ALMA_REGION": "eu",
     "POLARIS_BASE_URL": "https://polaris.example.org",
-    "POLARIS_API_KEY": "key",
+    "POLARIS_API_KEY": "sim-key",
     "POLARIS_ORGANIZATION_ID": "1",
     "POLARIS_WORKSTATION_ID": "1",
     "POLARIS_USER_ID": "1",

@@ -197,7 +197,7 @@ def test_at_the_shell(tmp_path: Path) -> None:
             "62",
             "--dry-run",
         ],
-        env={**os.environ, "ALMA_API_KEY": "sim-x", "ALMA_BASE_URL": "http://127.0.0.1:9"},
+        env={**os.environ, "ALMA_API_KEY": "sim-xx", "ALMA_BASE_URL": "http://127.0.0.1:9"},
         capture_output=True,
         text=True,
         check=False,
