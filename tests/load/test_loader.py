@@ -231,7 +231,7 @@ async def test_a_load_that_cannot_even_begin_is_resumable(titles, tmp_path):
 async def test_a_refused_key_stops_the_load(titles, tmp_path):
     """A key that is refused stops everything at once, after no more than the calls under way."""
     async with institution() as (server, alma):
-        wrong = type(alma)("other", base_url=server.base_url, clock=alma.clock, budget=LocalBudget())
+        wrong = type(alma)("another-key", base_url=server.base_url, clock=alma.clock, budget=LocalBudget())
         async with wrong:
             with pytest.raises(Unauthorized):
                 await load_into(wrong, tmp_path).run(titles(10))
