@@ -81,7 +81,9 @@ def test_each_limit_of_jobs_is_an_option_and_a_variable(
     given: Connection, variable: str, field: str, value: int, wrong: str
 ) -> None:
     """The guard's two numbers come from variables or options in the same way, and reach the client's arguments."""
-    limits = from_environment(given.environment({"ALMA_API_KEY": "sim-aa", variable: wrong}), {})["job_limits"]
+    limits = from_environment(given.environment({"ALMA_API_KEY": "sim-aa", variable: wrong}), {})[
+        "job_limits"
+    ]
     assert (getattr(limits, field), limits) == (value, JobLimits(**{field: value}))
     with pytest.raises(ConfigurationError, match=rf"^{variable} must be .+, not '{wrong}'\.$"):
         job_limits_from({variable: wrong})
