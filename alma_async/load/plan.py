@@ -73,6 +73,7 @@ def payload_of(row: Row) -> bytes:
         sorted((k, str(v)) for k, v in row.values.items()),
         row.coverage,
         row.embargo,
+        *(("partial",) if row.partial else ()),
         *((row.action, row.former) if row.former else ()),
     )
 
@@ -128,7 +129,11 @@ def merged(portfolio: Portfolio, row: Row, rules: Rules) -> tuple[Portfolio, tup
     wanted = copy(portfolio)  # what is set below is set in these three, no more: a deep copy costs 2 ms
     wanted.linking_details = copy(portfolio.linking_details)
     wanted.coverage_details = copy(portfolio.coverage_details)
-    changes = [put(wanted, name, value) for name, value in _named(row, rules).items()]
+    named = _named(row, rules)
+    if row.partial and FIELDS["coverage"].show(portfolio):
+        named.pop("coverage", None)
+        named.pop("coverage_in_use", None)
+    changes = [put(wanted, name, value) for name, value in named.items()]
     return wanted, tuple(filter(None, changes))
 
 

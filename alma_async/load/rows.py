@@ -159,6 +159,7 @@ class Row:
     ``values`` holds native column names and only cells that were not blank. ``line`` counts physical lines, the header's included.
     ``identifiers`` are normalised ISSN (``1234-5679``) and ISBN (thirteen digits); they mean a portfolio where neither id is given.
     ``collection_id`` and ``service_id`` are where the file says that the portfolio stands; None where it does not say.
+    ``partial``: the file does not say all of the coverage, which is written only where a portfolio has none.
     ``blank`` are fields that the file has a column for and leaves blank in this row, so what Alma has there stays.
     ``action`` and ``former`` stand in rows that take another load back, see ``undo``: what is done to this one.
     """
@@ -173,6 +174,7 @@ class Row:
     title: str | None = None
     values: Mapping[str, str | Clear] = attrs.field(factory=dict)
     coverage: tuple[Coverage, ...] | Clear | None = None
+    partial: bool = False
     embargo: Embargo | Clear | None = None
     blank: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -144,3 +144,39 @@ async def test_what_a_list_leaves_blank(blanks, tmp_path):
         bool((portfolio["coverage_details"]["local_embargo_information"] or {}).get("number_of_years"))
         is kept
     )
+
+
+async def test_coverage_that_the_list_tells_in_part(tmp_path):
+    """A list without a column of last dates gives a new portfolio its beginning, and leaves alone the coverage that is there."""
+    path = tmp_path / "list.txt"
+    names = HEADER.split("\t")
+    lines = [
+        dict(zip(names, ["Annals", issn(n), "", "1990", "2010", url(n), str(n), f"9900000{n}"], strict=True))
+        for n in (1, 2)
+    ]
+
+    def write(*numbers, without=()):
+        kept = [name for name in names if name not in without]
+        text = ["\t".join(kept), *("\t".join(lines[n][name] for name in kept) for n in numbers), ""]
+        path.write_text("\n".join(text), encoding="utf-8")
+        return read_rows(path)
+
+    async with institution() as (server, alma):
+        for n in (1, 2):
+            server.world.add_bib(f"9900000{n}", "Annals", issn=issn(n))
+        for name, numbers, without in (("a", (0,), ()), ("b", (0, 1), ("date_last_issue_online",))):
+            rows = write(*numbers, without=without)
+            load = Load(
+                alma, collection_id=C, service_id=S, journal=tmp_path / f"{name}.load", quarantine=30.0
+            )
+            report = await load.run(rows)
+            assert (await load.verify(rows)).exit_code == 0
+        assert (report.created, report.unchanged) == (1, 1)
+        found = {}
+        for one in server.world.portfolios.all.values():
+            (statement,) = one["coverage_details"]["local_date_coverage_parameters"]
+            found[one["resource_metadata"]["mms_id"]["value"]] = (
+                statement["from_year"],
+                statement.get("until_year") or None,
+            )
+    assert found == {"99000001": ("1990", "2010"), "99000002": ("1990", None)}

@@ -27,6 +27,7 @@ __all__ = [
     "coverage",
     "date",
     "flag",
+    "found_id",
     "full_url",
     "note",
     "numbering",
@@ -96,6 +97,14 @@ def record_id(text: str) -> str:
             "has only zeros after its 15th digit: Excel cut it off; format the column as text and export again"
         )
     return text
+
+
+def found_id(text: str) -> str:
+    """The same, "" where there is none."""
+    try:
+        return record_id(text) if text else ""
+    except ValueError:
+        return ""
 
 
 def _plain(text: str) -> str:

@@ -29,6 +29,7 @@ from alma_async.load.readers.mms_map import MmsMap
 from alma_async.load.readers.table import Table
 from alma_async.load.readers.text import Layout, Record, Seen, Skipped, Tally, shown
 from alma_async.load.readers.titles import Part, one_row, parted
+from alma_async.load.readers.together import JOINED
 from alma_async.load.rows import BadRow, Embargo, InputError, Row, later
 
 __all__ = ["Notes", "Reading", "columns", "ignored", "read"]
@@ -219,7 +220,7 @@ class _Groups:
 def _titles(file: Table, reading: Reading) -> Titles:
     """The rows, each as soon as its last line is read.
 
-    The first pass sees which lines have the same identifiers, or record and URL; the second holds back only those whose number is
+    The first pass sees which lines have the same identifiers or record; the second holds back only those whose number is
     not yet complete.
     """
     groups, day_first = _counted(file, reading)
@@ -235,9 +236,7 @@ def _titles(file: Table, reading: Reading) -> Titles:
         if not groups.missing[key]:
             for parts in parted(held.pop(key)):
                 for more in parts[1:]:
-                    file.tally.add(
-                        "is joined with other lines of the same title or portfolio to one row", more.line
-                    )
+                    file.tally.add(JOINED, more.line)
                 yield one_row(
                     parts, notes=reading.notes, matched=reading.mms_map is None, clears=reading.clears
                 )
@@ -299,9 +298,9 @@ class _Line(NamedTuple):
         return cls(cells, tuple(found), tuple(sorted({*found, *wrong})) or keys, url, frozenset(mms_ids))
 
     @property
-    def record(self) -> tuple[str, str] | None:
-        """The portfolio that it means, where it names its record."""
-        return (next(iter(self.mms_ids)), self.url or "") if len(self.mms_ids) == 1 else None
+    def record(self) -> str | None:
+        """The record of the portfolio that it means, where it names one: a line without URL may belong to any of its lines."""
+        return next(iter(self.mms_ids)) if len(self.mms_ids) == 1 else None
 
 
 _NAMES: Final = (*IDENTIFIERS, "title_id", "title_url")
@@ -368,9 +367,9 @@ def _part(line: _Line, reading: Reading, *, day_first: bool | None) -> Part:
     _remark(cells)
     embargo, release = _embargo(cells, ignore=reading.ignore_embargo)
     coverage = kinds.coverage(cells, _COVERAGE, day_first=day_first) if material != "BOOK" else None
-    if coverage and not texts.keys() >= _DATE_COLUMNS:
-        cells.warnings.append(_NO_DATES)
-        coverage = None
+    absent = [name for name in _DATES if name not in texts]
+    if coverage and absent:
+        cells.warnings.append(_NO_DATES.format(" and ".join(absent)))
     return Part(
         line=cells.lines[0],
         lines=cells.lines,
@@ -382,6 +381,7 @@ def _part(line: _Line, reading: Reading, *, day_first: bool | None) -> Part:
         material=material,
         availability=_availability(cells, release, reading.today),
         coverage=coverage,
+        partial=bool(absent),
         embargo=embargo,
         notes=cells.try_read("notes", kinds.note),
         blank=frozenset(_blank(texts, dated=coverage is not None or material == "BOOK")),
@@ -393,10 +393,7 @@ def _part(line: _Line, reading: Reading, *, day_first: bool | None) -> Part:
 
 
 _DATE_COLUMNS: Final = frozenset(_DATES)
-_NO_DATES: Final = (
-    "the coverage is not written: a list without both columns date_first_issue_online and date_last_issue_online "
-    "does not say where it ends"
-)
+_NO_DATES: Final = "the coverage is written only where a portfolio has none: without a column {} the list does not say all of it"
 
 
 def _blank(texts: Mapping[str, str], *, dated: bool) -> Iterator[str]:

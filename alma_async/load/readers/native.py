@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, Literal, TypeVar
 
+import attrs
+
 from alma_async.load.readers import cells as kinds
 from alma_async.load.readers.cells import Cells, Check, CoverageColumns
 from alma_async.load.readers.table import Table
-from alma_async.load.readers.text import Layout, Record, Skipped, shown
+from alma_async.load.readers.text import Layout, Record, Skipped, Tally, shown
+from alma_async.load.readers.together import Line, Lines, joined
 from alma_async.load.rows import CLEAR, BadRow, Clear, Coverage, Embargo, InputError, Row
 
 __all__ = ["COLUMNS", "KEYS", "VALUES", "read", "says_nothing"]
@@ -95,11 +98,25 @@ def read(
 def _rows(file: Table, *, clears: bool) -> Iterator[Row | BadRow | Skipped | None]:
     ids = {column: check for column, check in _IDS.items() if column in file.header}
     checks = {column: VALUES[column] for column in file.header if column in VALUES}
-    for record in file.records(_LAYOUT):
-        if isinstance(record, Record):
-            yield _row(_cleared(record, checks) if clears else record, ids, checks)
-        else:
-            yield record
+
+    def lines() -> Lines:
+        for record in file.records(_LAYOUT):
+            if isinstance(record, Record):
+                row = _row(_cleared(record, checks) if clears else record, ids, checks)
+                url = record.cells.get("url", "")
+                yield Line(row, _record(record), "" if url.casefold() == _CLEAR else url)
+            else:
+                yield record
+
+    records = attrs.evolve(file, tally=Tally()).records(_LAYOUT)
+    names = (name for one in records if isinstance(one, Record) and (name := _record(one)))
+    return joined(names, lines(), file.tally)
+
+
+def _record(record: Record) -> str:
+    """The record by which a row means its portfolio, "" where it names that itself."""
+    texts = record.cells
+    return "" if texts.get("portfolio_id") else kinds.found_id(texts.get("mms_id", ""))
 
 
 def _cleared(record: Record, checks: Mapping[str, object]) -> Record:

@@ -36,6 +36,7 @@ class Part:
     material: str | None
     availability: str | None = None
     coverage: Coverage | None
+    partial: bool = False
     embargo: Embargo | None
     notes: str | None
     blank: frozenset[str] = frozenset()
@@ -70,9 +71,40 @@ def parted(parts: Iterable[Part]) -> list[list[Part]]:
                 titles.update((key, title) for member in other for key in member.keys)
         title.append(part)
         titles.update((key, title) for key in part.keys)
-    return [
-        sorted(title, key=lambda part: part.line) for title in {id(t): t for t in titles.values()}.values()
-    ]
+    settled = _settled({id(title): title for title in titles.values()}.values())
+    return [sorted(title, key=lambda part: part.line) for title in settled]
+
+
+def _settled(titles: Iterable[list[Part]]) -> Iterator[list[Part]]:
+    """The titles, those without a URL joined to the one that they may mean; where that may be several, they are for review."""
+    vague = [title for title in titles if not any(part.url for part in title)]
+    rest = [title for title in titles if any(part.url for part in title)]
+    by_name: dict[object, dict[int, list[Part]]] = {}
+    for title in rest:
+        for name in _names(title):
+            by_name.setdefault(name, {})[id(title)] = title
+    for title in vague:
+        meant = {at: one for name in _names(title) for at, one in by_name.get(name, {}).items()}
+        if len(meant) == 1:
+            next(iter(meant.values())).extend(title)
+        else:
+            several = [Problem(part.line, "title_url", _NO_URL) for part in title] if meant else []
+            yield [attrs.evolve(part, problems=(*part.problems, *several)) for part in title]
+    yield from rest
+
+
+_NO_URL: Final = (
+    "is blank, and other lines of its record have several: nothing tells which portfolio it means: review"
+)
+
+
+def _names(title: Iterable[Part]) -> Iterator[object]:
+    """What a title without URL may share with the one that it means: its record; without one, its identifiers."""
+    for part in title:
+        if len(part.mms_ids) == 1:
+            yield next(iter(part.mms_ids))
+        elif not part.mms_ids and not part.title_id:
+            yield part.identity
 
 
 def one_row(
@@ -111,6 +143,7 @@ def one_row(
         title=parts[-1].title,
         values=_values(parts, notes),
         coverage=tuple(_different(parts, lambda part: part.coverage)) or None,
+        partial=any(part.partial for part in parts),
         embargo=first.embargo,
         blank=_blank(parts, notes),
         warnings=tuple(_warnings(parts)),

@@ -1,0 +1,162 @@
+"""Rows of a table that end at one portfolio, made one row: the ranges of a title with a gap, or one that leaves its URL away.
+
+Decides by values alone, wherever the rows stand in the file, as ``titles`` does for KBART. Rows of one record and URL,
+and those of the record that name no URL, mean one portfolio. Where they contradict each other nothing is joined: the load
+puts up for review what says different things of one portfolio; what it could not know to be one is refused here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Final, NamedTuple
+
+import attrs
+
+from alma_async.load.readers.text import Skipped, Tally
+from alma_async.load.rows import BadRow, Clear, Coverage, InputError, Problem, Row
+
+__all__ = ["JOINED", "Line", "Lines", "joined"]
+
+JOINED: Final = "joined with other lines of the same title or portfolio to one row"
+
+
+class Line(NamedTuple):
+    """A row, and of which portfolio it is: a record ("" where the row names a portfolio itself) and perhaps a URL."""
+
+    row: Row | BadRow
+    record: str = ""
+    url: str = ""
+
+
+Lines = Iterator[Line | BadRow | Skipped | None]
+
+
+def joined(records: Iterable[str], lines: Lines, tally: Tally) -> Iterator[Row | BadRow | Skipped | None]:
+    """The rows, each as soon as all lines of its record are read. ``records``: those of all lines, from an earlier reading."""
+    missing = {record: count for record, count in Counter(map(hash, records)).items() if count > 1}
+    held: dict[int, list[Line]] = {}
+    for line in lines:
+        if not isinstance(line, Line):
+            yield line
+            continue
+        key = hash(line.record)
+        if not line.record or key not in missing:
+            yield line.row
+            continue
+        held.setdefault(key, []).append(line)
+        missing[key] -= 1
+        if not missing[key]:
+            yield from _rows(held.pop(key), tally)
+    if held:
+        raise InputError("The file changed while it was read.")
+
+
+def _rows(lines: Sequence[Line], tally: Tally) -> Iterator[Row | BadRow]:
+    for record in dict.fromkeys(line.record for line in lines):
+        own = [line for line in lines if line.record == record]
+        urls = dict.fromkeys(line.url for line in own if line.url)
+        if len(urls) < 2:
+            yield from _one(own, tally)
+            continue
+        yield from (_vague(line.row) for line in own if not line.url)
+        for url in urls:
+            yield from _one([line for line in own if line.url == url], tally)
+
+
+def _vague(row: Row | BadRow) -> BadRow:
+    return _refused([row], [Problem(row.line, "", _NO_URL)])
+
+
+_NO_URL: Final = (
+    "names no URL, and other lines of its record name several: nothing tells which portfolio it means: review"
+)
+
+
+def _one(lines: Sequence[Line], tally: Tally) -> Iterator[Row | BadRow]:
+    """The rows of one portfolio, as one where they agree."""
+    found = [line.row for line in lines]
+    rows = [row for row in found if isinstance(row, Row)]
+    whole = len(rows) == len(found)
+    if len(found) == 1 or (whole and len({repr(_content(row)) for row in rows}) == 1):
+        yield from found  # the load knows repeats
+        return
+    problems = list(_contradictions(rows)) if whole else []
+    if not whole or (problems and len({line.url for line in lines}) > 1):
+        yield _refused(found, problems)
+    elif problems:
+        yield from found
+    else:
+        for row in rows[1:]:
+            tally.add(JOINED, row.line)
+        yield _joined(sorted(rows, key=lambda row: (_place(row.coverage), row.title or "")))
+
+
+def _content(row: Row) -> Row:
+    return attrs.evolve(row, line=0, lines=(), title=None, warnings=())
+
+
+def _contradictions(rows: Sequence[Row]) -> Iterator[Problem]:
+    """What rows say differently that a portfolio holds once; a row that says nothing of it agrees with any."""
+    first: dict[str, tuple[object, int]] = {}
+    ranged = sum(row.coverage is not None for row in rows) > 1
+    for row in rows:
+        said: dict[str, object] = {
+            **row.values,
+            "collection_id": row.collection_id,
+            "service_id": row.service_id,
+            # No embargo beside an embargo counts: a moving wall would hide the range that has none.
+            "embargo": row.embargo or ("none" if ranged and row.coverage else None),
+            "coverage": isinstance(row.coverage, Clear) if row.coverage else None,
+        }
+        for column, value in said.items():
+            one, line = first.setdefault(column, (value, row.line)) if value is not None else (None, 0)
+            if one != value:
+                reason = f"differs from line {line} of the same portfolio, which has only one: review"
+                yield Problem(row.line, column, reason)
+
+
+def _joined(rows: Sequence[Row]) -> Row:
+    """The rows as one; they are in the order of what they say."""
+    coverage = [row.coverage for row in rows if row.coverage is not None]
+    ranges = chain.from_iterable(() if isinstance(one, Clear) else one for one in coverage)
+    return attrs.evolve(
+        rows[-1],
+        line=min(row.line for row in rows),
+        lines=_lines(rows),
+        identifiers=_all(row.identifiers for row in rows),
+        values={name: value for row in rows for name, value in row.values.items()},
+        coverage=tuple(dict.fromkeys(ranges)) or next(iter(coverage), None),
+        embargo=next((row.embargo for row in rows if row.embargo is not None), None),
+        collection_id=next((row.collection_id for row in rows if row.collection_id), None),
+        service_id=next((row.service_id for row in rows if row.service_id), None),
+        warnings=_all(row.warnings for row in rows),
+    )
+
+
+def _refused(rows: Sequence[Row | BadRow], problems: Sequence[Problem]) -> BadRow:
+    """All rows of a portfolio, since what some of them say of it is not all."""
+    bad = chain.from_iterable(row.problems for row in rows if isinstance(row, BadRow))
+    return BadRow(
+        line=min(row.line for row in rows),
+        lines=_lines(rows),
+        problems=(*bad, *problems),
+        title=rows[0].title,
+        identifiers=_all(row.identifiers for row in rows),
+        warnings=_all(row.warnings for row in rows),
+    )
+
+
+def _lines(rows: Iterable[Row | BadRow]) -> tuple[int, ...]:
+    return tuple(sorted(chain.from_iterable(row.lines for row in rows)))
+
+
+def _all(texts: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(chain.from_iterable(texts)))
+
+
+def _place(coverage: tuple[Coverage, ...] | Clear | None) -> tuple[object, ...]:
+    if not coverage or isinstance(coverage, Clear):
+        return ((), (), "")
+    return (coverage[0].begins, coverage[0].ends or (9999,), repr(coverage))

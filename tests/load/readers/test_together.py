@@ -1,0 +1,91 @@
+"""Rows of a table that end at one portfolio are one row, or none of them is written."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import pytest
+
+from alma_async.load.rows import BadRow, Coverage, Row
+from tests.load.readers.test_kbart import TIDES, Opened, kbart
+
+NATIVE = "mms_id,url,coverage_from,coverage_until,public_note,embargo\n"
+LOADER = "LOCALIZED,MMS,ISSN,URL,FROM_YEAR,TO_YEAR,PUBLIC_NOTES\n"
+A, B = "https://e.example/a", "https://e.example/b"
+RANGES = (Coverage(from_year="1990", until_year="1994"), Coverage(from_year="2001"))
+
+# Lines → what becomes of them: the rows by URL, coverage and note; "refused" for those that are.
+KINDS: dict[str, tuple[str, list[str], list[object]]] = {
+    "a line without URL": (NATIVE, [f"991,{A},,,,", "991,,,,x,"], [(A, None, "x")]),
+    "two ranges": (NATIVE, [f"991,{A},2001,,,", f"991,{A},1990,1994,,"], [(A, RANGES, None)]),
+    "two ranges without URL": (NATIVE, ["991,,2001,,,", "991,,1990,1994,,"], [(None, RANGES, None)]),
+    "ranges and a note": (
+        NATIVE,
+        [f"991,{A},2001,,,", "991,,1990,1994,,", f"991,{A},,,x,"],
+        [(A, RANGES, "x")],
+    ),
+    "two portfolios": (NATIVE, [f"991,{A},2001,,,", f"991,{B},1990,1994,,"], [(A, RANGES[1:], None), (B, RANGES[:1], None)]),
+    "one of two portfolios": (
+        NATIVE,
+        [f"991,{A},2001,,,", f"991,{B},1990,1994,,", "991,,,,x,"],
+        [(A, RANGES[1:], None), (B, RANGES[:1], None), "refused"],
+    ),
+    "another URL to be emptied": (NATIVE, [f"991,{A},,,,", "991,<clear>,,,x,"], ["refused"]),
+    "a bad range": (NATIVE, [f"991,{A},2001,,,", f"991,{A},soon,,,"], ["refused"]),
+    "an embargo on one range": (NATIVE, [f"991,{A},2001,,,P1Y", "991,,1990,1994,,"], ["refused"]),
+    "coverage to be emptied": (NATIVE, [f"991,{A},2001,,,", "991,,<clear>,<clear>,,"], ["refused"]),
+    "other records": (NATIVE, [f"991,{A},2001,,,", "992,,1990,1994,,"], [(A, RANGES[1:], None), (None, RANGES[:1], None)]),
+    "ranges of the loader": (LOADER, [f"Y,991,,{A},2001,,", f"Y,991,,{A},1990,1994,"], [(A, RANGES, None)]),
+    "an ISSN of the loader": (LOADER, [f"Y,,2049-3630,{A},2001,,", "Y,,20493630,,1990,1994,x"], [(A, RANGES, "x")]),
+    "a line that asks for nothing": (LOADER, [f"Y,991,,{A},2001,,", f"N,991,,{A},1990,1994,"], [(A, RANGES[1:], None)]),
+}  # fmt: skip
+
+
+def told(row: Row | BadRow) -> object:
+    """A row by what it writes."""
+    if isinstance(row, BadRow):
+        return "refused"
+    return row.values.get("url"), row.coverage, row.values.get("public_note")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_of_one_portfolio(opened: Opened, kind: str) -> None:
+    """In every order, rows of one record and URL, and those of it without URL, are one row or refused together."""
+    header, lines, wanted = KINDS[kind]
+    for order in permutations(lines):
+        rows = list(opened(header + "\n".join(order) + "\n"))
+        assert sorted(map(told, rows), key=repr) == sorted(wanted, key=repr)
+
+
+def test_repeats_and_contradictions_are_for_the_load(opened: Opened) -> None:
+    """Rows that are alike, or differ in a note at one URL, stay as they are: the load knows both."""
+    for lines in (["991,,,,x,", "991,,,,x,"], [f"991,{A},,,x,", f"991,{A},,,y,"]):
+        assert [row.line for row in opened(NATIVE + "\n".join(lines) + "\n")] == [2, 3]
+
+
+def test_all_lines_are_named(opened: Opened) -> None:
+    """The joined row has all its lines, wherever they stand, and the file's warnings tell of them."""
+    source = opened(NATIVE + f"991,{A},,,,\n992,{B},,,,\n991,,,,x,\n")
+    assert sorted(row.lines for row in source) == [(2, 4), (3,)]
+    assert "line 4: joined with other lines of the same title or portfolio to one row" in source.warnings
+
+
+@pytest.mark.parametrize("share", ["mms_id", "identifiers"])
+def test_kbart_lines_without_url(opened: Opened, share: str) -> None:
+    """A KBART line without URL is of the one title that has its record or identifiers; of several it is none for sure."""
+    base = TIDES | {"title_id": "", "notes": "", "mms_id": "991" if share == "mms_id" else ""}
+    other = {"print_identifier": "", "online_identifier": "0028-0836"} if share == "mms_id" else {}
+    lines = [
+        base | {"title_url": A},
+        base | other | {"title_url": "", "date_first_issue_online": "1950", "date_last_issue_online": "1951"},
+    ]
+    for order in permutations(lines):
+        (row,) = opened(kbart(*order))
+        assert isinstance(row, Row)
+        assert (row.values["url"], row.lines) == (A, (2, 3))
+    lines.append(lines[0] | {"title_url": B})
+    for order in permutations(lines):
+        rows = list(opened(kbart(*order)))
+        assert {row.values["url"] for row in rows if isinstance(row, Row)} == {A, B}
+        (bad,) = [row for row in rows if isinstance(row, BadRow)]
+        assert "several" in bad.reason
