@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, NamedTuple, TypeAlias, TypeVar
+from unicodedata import normalize
 
 import attrs
 
@@ -52,7 +53,7 @@ _SPOILT: Final = re.compile(
     rf"[0-9]{{1,2}}[-. ]{{1,2}}{_MONTH}\.?(?:[-. ][0-9]{{2,4}})?"  # 04-Mar, 4. M\u00e4r
     rf"|{_MONTH}\.?-[0-9]{{2}}"  # Mar-04
     r"|[0-9]{4}-[0-9]{2}-[0-9]{2}(?: [0-9:]+)?|[0-9]{1,2}[/.][0-9]{1,2}[/.](?:[0-9]{2}){1,2}"
-    r"|[0-9](?:[.,][0-9]+)?[Ee]\+[0-9]+|#[A-Z/0]{3,6}[!?]?|=[A-Z]{2,}[(].*"
+    r"|[0-9](?:[.,][0-9]+)?[Ee]\+[0-9]+|#[A-Z/0]{3,6}[!?]?|=.+"
 )
 _MOST_DIGITS: Final = 32
 _WHOLE: Final = 15  # digits that a number of a spreadsheet keeps
@@ -77,6 +78,10 @@ NOTHING: Final = (
     *("\u7121", "\u65e0", "\u306a\u3057"),
 )
 """How lists write that there is nothing."""
+_FLAGS: Final = {
+    **dict.fromkeys(("true", "yes", "y", "1"), "true"),
+    **dict.fromkeys(("false", "no", "n", "0"), "false"),
+}
 _AVAILABILITY: Final = {
     **dict.fromkeys(("11", "ACTIVE", "AVAILABLE"), "11"),
     **dict.fromkeys(("10", "INACTIVE", "NOT AVAILABLE"), "10"),
@@ -108,11 +113,19 @@ def found_id(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """The id without the marks between thousands, where they stand after every third digit."""
-    text = text.lstrip("'")
+    """The id without the marks between thousands, where they stand after every third digit, and without its name before it."""
+    if not text.isascii() and _FULL_WIDTH.fullmatch(text):
+        text = normalize("NFKC", text)
+    text = _NAMED.sub("", text.lstrip("'"))
+    words = text.split()
+    if len(words) > 1 and len(set(words)) == 1 and len(words[0]) >= _SURELY_WHOLE:
+        return words[0]
     return re.sub("[ .,']", "", text) if _THOUSANDS.fullmatch(text) else text
 
 
+_SURELY_WHOLE: Final = 8  # digits; three are a group of thousands
+_FULL_WIDTH: Final = re.compile("[\uff10-\uff19]+")
+_NAMED: Final = re.compile(r"^(?:alma|mms)(?:[-_ ]?(?:mms)?[-_ ]?id)?[:=# ]{0,2}(?=[0-9])", re.IGNORECASE)
 _THOUSANDS: Final = re.compile(r"[0-9]{1,3}(?:([ .,'])[0-9]{3})(?:\1[0-9]{3})+")
 
 
@@ -214,9 +227,10 @@ def availability(text: str) -> str:
 
 def flag(text: str) -> str:
     """``true`` or ``false``."""
-    if text.lower() not in ("true", "false"):
-        raise ValueError("is neither true nor false")
-    return text.lower()
+    try:
+        return _FLAGS[text.casefold()]
+    except KeyError:
+        raise ValueError("is neither true nor false (nor yes or no, 1 or 0)") from None
 
 
 @attrs.define

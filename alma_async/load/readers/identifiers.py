@@ -11,7 +11,17 @@ from operator import mul
 from typing import Final
 from unicodedata import normalize
 
-__all__ = ["every", "hyphened", "identifier", "isbn", "issn", "match_key", "normalised", "sought"]
+__all__ = [
+    "every",
+    "hyphened",
+    "identifier",
+    "is_like_one",
+    "isbn",
+    "issn",
+    "match_key",
+    "normalised",
+    "sought",
+]
 
 _ISSN: Final = re.compile("[0-9]{7}[0-9X]")
 _ISBN10: Final = re.compile("[0-9]{9}[0-9X]")
@@ -88,7 +98,7 @@ def sought(text: str) -> tuple[tuple[str, ...], str]:
         return (identifier(text),), ""
     except ValueError as error:
         why = str(error)
-    whole = normalize("NFKC", text).replace("_", "-")
+    whole = _SPLIT.sub(r"\1-\2", normalize("NFKC", text).translate(_LIKE_X).strip())
     if whole != text and (proved := _proved(whole)):
         return (proved,), f"is read as {hyphened(proved)}"
     plain = "".join("-" if char in _DASHES else char for char in whole)
@@ -96,10 +106,22 @@ def sought(text: str) -> tuple[tuple[str, ...], str]:
     found = dict.fromkeys(filter(None, (_proved(one[0]) for one in _ANY.finditer(plain))))
     if not found:
         short = compact(text)
-        padded = _proved(f"0{short}") if len(short) in (7, 9) and short.isascii() else None
-        return ((padded,), f"lacks its first zero, read as {hyphened(padded)}") if padded else ((), why)
+        zeros = _LOST.get(len(short), "") if short.isascii() else ""
+        padded = _proved(f"{zeros}{short}") if zeros else None
+        return (
+            ((padded,), f"lacks {len(zeros)} zeros at its front, read as {hyphened(padded)}")
+            if padded
+            else ((), why)
+        )
     left = _ANY.sub(lambda one: "" if _proved(one[0]) else one[0], re.sub(r"(?<=[0-9Xx])[.,]0+$", "", plain))
     return tuple(found), "names something else beside them" if _DIGIT.search(left) else ""
+
+
+_LOST: Final = {6: "00", 7: "0", 9: "0"}
+_LIKE_X: Final = dict.fromkeys(
+    map(ord, "\u0425\u0445\u03a7\u03c7\u00d7"), "X"
+)  # Cyrillic, Greek, the sign of times
+_SPLIT: Final = re.compile(r"^([0-9]{4})(?:[^0-9A-Za-z]|_){1,3}([0-9]{3}[0-9Xx])$")
 
 
 def _proved(text: str) -> str | None:
@@ -114,6 +136,12 @@ def hyphened(found: str) -> str:
     return f"{found[:4]}-{found[4:]}" if len(found) == 8 else found
 
 
+def is_like_one(text: str) -> bool:
+    """Whether the text has the shape of an ISSN or ISBN, right or not."""
+    found = compact(text)
+    return any(kind.fullmatch(found) for kind in (_ISSN, _ISBN10, _ISBN13))
+
+
 def match_key(text: str) -> str:
     """The normalised identifier, or the text itself where it is none (a provider's title id, a URL); one with a wrong check digit
     is the same wherever its hyphens stand.
@@ -121,9 +149,7 @@ def match_key(text: str) -> str:
     try:
         return identifier(text)
     except ValueError:
-        found = compact(text)
-        alike = any(kind.fullmatch(found) for kind in (_ISSN, _ISBN10, _ISBN13))
-        return found if alike else text.strip()
+        return compact(text) if is_like_one(text) else text.strip()
 
 
 def _weighted(text: str, *, weights: Iterable[int]) -> int:

@@ -121,6 +121,20 @@ _LAYOUT: Final = Layout(
             beside=("notes", "coverage_notes", "publisher_name", "date_monograph_published_print"),
         ),
         Seen(
+            column="mms_id",
+            fits=re.compile("99[0-9]{9,17}").fullmatch,
+            beside=(
+                "notes",
+                "coverage_notes",
+                "publisher_name",
+                "first_author",
+                "first_editor",
+                "publication_type",
+                "access_type",
+            ),
+            surely=True,
+        ),
+        Seen(
             column="access_type",
             fits=frozenset("FPfp").__contains__,
             beside=("first_editor", "parent_publication_title_id", "preceding_publication_title_id"),
@@ -293,8 +307,10 @@ class _Line(NamedTuple):
         named = cells.read("mms_id", kinds.record_id)
         mms_ids = {named} if named else set()
         if reading.mms_map is not None:
-            names = (*found, *(texts.get(column, "") for column in _NAMES))
+            names = (*found, *(texts.get(column, "") for column in (*IDENTIFIERS, "title_url")))
             mms_ids |= reading.mms_map.find(filter(None, names))
+            if title_id := texts.get("title_id"):
+                mms_ids |= reading.mms_map.find_title(title_id, names)
         return cls(cells, tuple(found), tuple(sorted({*found, *wrong})) or keys, url, frozenset(mms_ids))
 
     @property

@@ -1,24 +1,33 @@
 """The map from identifiers to MMS ids, which a KBART list needs because it names no record of Alma.
 
-Decides which MMS id a text stands for. The file has two columns (tab, comma or semicolon; a header is optional); the first holds an
-ISSN, an ISBN (or several), a provider's title id or a URL. Identifiers are normalised, so that both spellings of one match.
+Decides which MMS id a text stands for. The file has two columns, in text or in a workbook; a header is optional. One holds an
+ISSN, an ISBN (or several), a provider's title id or a URL, the other the MMS id, in either order; of more columns, the header
+tells them. Identifiers are normalised, so that both spellings of one match. A title id that looks like an ISSN counts where
+the map is one of title ids: another title may have that ISSN.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
+from typing import Final, TypeAlias
 
 import attrs
 
-from alma_async.load.readers.cells import record_id
-from alma_async.load.readers.identifiers import match_key, sought
+from alma_async.load.readers.cells import found_id, record_id
+from alma_async.load.readers.files import kind_of
+from alma_async.load.readers.identifiers import is_like_one, match_key, normalised, sought
+from alma_async.load.readers.sheets import Cell
 from alma_async.load.readers.text import Tally, TextFile, clean, shown
+from alma_async.load.readers.workbook import WHOLE, sheet_rows
 from alma_async.load.rows import InputError
 
 __all__ = ["MmsMap"]
+
+Line: TypeAlias = tuple[int, list[Cell]]
 
 
 @attrs.frozen
@@ -27,6 +36,7 @@ class MmsMap:
 
     path: Path
     mms_ids: Mapping[str, tuple[str, ...]]
+    of_titles: bool = False
     warnings: tuple[str, ...] = ()
 
     @classmethod
@@ -35,7 +45,7 @@ class MmsMap:
         mms_ids: dict[str, tuple[str, ...]] = {}
         named: dict[str, list[int]] = {}
         wrong = Tally()
-        for line, key, mms_id in _entries(path, wrong):
+        for line, key, mms_id in _entries(_rows(path), wrong):
             known = mms_ids.get(key, ())
             if mms_id not in known:
                 mms_ids[key] = (*known, mms_id)
@@ -51,42 +61,114 @@ class MmsMap:
             raise InputError(
                 f"{told[0]}.", advice="Nothing was sent; a map has two columns: identifier, MMS id."
             )
-        return cls(path, mms_ids, (*warnings, *told))
+        alike = sum(map(is_like_one, mms_ids))
+        return cls(path, mms_ids, alike * 2 < len(mms_ids), (*warnings, *told))
 
     def find(self, texts: Iterable[str]) -> set[str]:
         """The MMS ids that these texts stand for."""
         found = (self.mms_ids.get(key, ()) for key in map(match_key, texts))
         return set(chain.from_iterable(found))
 
+    def find_title(self, title_id: str, own: Iterable[str]) -> set[str]:
+        """The MMS ids of a provider's title id, which is no ISSN of another title; ``own``: the title's identifiers."""
+        if self.of_titles or not is_like_one(title_id) or match_key(title_id) in map(match_key, own):
+            return self.find([title_id])
+        return set()
 
-def _entries(path: Path, wrong: Tally) -> Iterator[tuple[int, str, str]]:
+
+def _entries(rows: Iterator[Line], wrong: Tally) -> Iterator[tuple[int, str, str]]:
+    """Line, key and MMS id of each entry."""
+    lines = list(rows)
+    headed = bool(lines) and _is_header(lines[0][1])
+    names = [_squeezed(cell) for cell in lines[0][1]] if headed else []
+    keys = [place for place, name in enumerate(names) if _KEY.search(name)]
+    of_record = [place for place, name in enumerate(names) if name in _OF_RECORD]
+    if len(of_record) == 1 and keys and len(list(filter(None, names))) > 2:
+        for line, cells in lines[1:]:
+            at = of_record[0]
+            named = [cells[place] for place in keys if place < len(cells) and cells[place]]
+            if named:
+                yield from _entry(line, named, cells[at] if at < len(cells) else "", wrong)
+        return
+    pairs = [(line, [cell for cell in cells if cell]) for line, cells in lines[headed:]]
+    turned = of_record == [0] if of_record else _turned([cells for _, cells in pairs])
+    for line, found in pairs:
+        if len(found) == 2:
+            key, mms_id = reversed(found) if turned else found
+            yield from _entry(line, [key], mms_id, wrong)
+        else:
+            told = f"two cells were expected (identifier, MMS id), not {len(found)}: the line is not read"
+            wrong.add(told, line)
+
+
+_OF_RECORD: Final = frozenset({"mmsid", "mms", "almammsid", "recordid"})
+_KEY: Final = re.compile("issn|isbn|identifier|titleid|url")
+
+
+def _squeezed(cell: Cell) -> str:
+    return "".join(filter(str.isalnum, cell.casefold())) if isinstance(cell, str) else ""
+
+
+def _is_header(cells: list[Cell]) -> bool:
+    """Only a header has no digit where the id stands; a damaged id in the first line is not taken for one."""
+    found = [cell for cell in cells if cell]
+    return not any(map(str.isdigit, _text(found[-1]))) and not _may_be_id(found[0])
+
+
+def _turned(rows: Iterable[list[Cell]]) -> bool:
+    """Whether the MMS ids stand in the first of two columns, by what can be one in most lines."""
+    votes = 0
+    for first, last in (cells for cells in rows if len(cells) == 2):
+        one, other = _may_be_id(first), _may_be_id(last)
+        votes += (one > other) - (other > one)
+    return votes > 0
+
+
+def _may_be_id(cell: Cell) -> int:
+    """2 of what looks like an MMS id, 1 of what can be one, 0 of what cannot."""
+    found = found_id(_text(cell))
+    if not found or normalised(_text(cell)):
+        return 0
+    return 2 if found.startswith("99") and len(found) > 8 else 1
+
+
+def _text(cell: Cell) -> str:
+    return cell if isinstance(cell, str) else cell.text
+
+
+def _rows(path: Path) -> Iterator[Line]:
+    """The lines that hold anything, by number: of a text, or of the first sheet of a workbook."""
+    if (kind := kind_of(path)) != "text":
+        yield from sheet_rows(path, kind)
+        return
     file = TextFile.inspect(path)
     reader = csv.reader(file.lines(after=0), delimiter=file.delimiter)
-    rows = (
-        (reader.line_num, found)
-        for cells in reader
-        if (found := [cell for cell in map(clean, cells) if cell])
-    )
     try:
-        for place, (line, found) in enumerate(rows):
-            # Only a header has no digit where the id stands; a damaged id in the first line is not taken for one.
-            if place or any(map(str.isdigit, found[-1])):
-                yield from _entry(line, found, wrong)
+        for row in reader:
+            cells: list[Cell] = list(map(clean, row))
+            if any(cells):
+                yield reader.line_num, cells
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num}: {error}.") from None
 
 
-def _entry(line: int, cells: list[str], wrong: Tally) -> Iterator[tuple[int, str, str]]:
+def _entry(line: int, cells: Iterable[Cell], named: Cell, wrong: Tally) -> Iterator[tuple[int, str, str]]:
     """The line's keys: a cell may name several identifiers."""
-    if len(cells) != 2:
-        wrong.add(
-            f"two cells were expected (identifier, MMS id), not {len(cells)}: the line is not read", line
-        )
-        return
     try:
-        mms_id = record_id(cells[1])
+        mms_id = record_id(_text(named)) if (why := _spoilt(named)) is None else ""
     except ValueError as error:
-        wrong.add(f"{shown(cells[1])} {error}: the line is not read", line)
+        why = str(error)
+    if why:
+        wrong.add(f"{shown(_text(named)) or 'the MMS id'} {why}: the line is not read", line)
         return
-    for key in dict.fromkeys((match_key(cells[0]), *sought(cells[0])[0])):
-        yield line, key, mms_id
+    for text in map(_text, cells):
+        for key in dict.fromkeys((match_key(text), *sought(text)[0])):
+            yield line, key, mms_id
+
+
+def _spoilt(cell: Cell) -> str | None:
+    if not cell:
+        return "is missing"
+    if isinstance(cell, str) or (cell.kind == "number" and len(cell.text) <= WHOLE):
+        return None
+    return "was no text in its workbook, and has lost digits: format the column as text and enter it again"

@@ -20,14 +20,13 @@ from alma_async.load.readers.sheets import Cell, Entry, Odd, SheetRow
 from alma_async.load.readers.text import Headers, Layout, Record, Records, Tally, clean, shown
 from alma_async.load.rows import InputError, Problem
 
-__all__ = ["Sheet"]
+__all__ = ["WHOLE", "Sheet", "sheet_rows"]
 
 _TITLE_ROWS: Final = 20  # how far down a header is looked for under a report's title
 
 _MOST_NAMES: Final = 20  # of sheets, in a message
-_WHOLE: Final = (
-    15  # digits that a number keeps; of an ISSN or ISBN its check digit then tells whether it lacks zeros
-)
+WHOLE: Final = 15
+"""Digits that a number keeps; of an ISSN or ISBN its check digit then tells whether it lacks zeros."""
 
 _YEAR_AS_DAY: Final = ("1905-04-11", "1905-09-28")  # day numbers 1928 to 2098
 
@@ -100,6 +99,14 @@ def _chosen(path: Path, entries: Sequence[Entry], name: str | None) -> Entry:
     return found
 
 
+def sheet_rows(path: Path, kind: Literal["xlsx", "xls"]) -> Iterator[tuple[int, list[Cell]]]:
+    """The rows of the first sheet that is not hidden, with their numbers; blank ones are left out."""
+    with child.opened(path, kind) as book:
+        for row in book.rows(_chosen(path, book.entries, None)):
+            if any(row.cells):
+                yield row.number, [clean(cell) if isinstance(cell, str) else cell for cell in row.cells]
+
+
 def _names(entries: Sequence[Entry]) -> str:
     more = f" and {len(entries) - _MOST_NAMES} more" if len(entries) > _MOST_NAMES else ""
     return ", ".join(shown(entry.name) for entry in entries[:_MOST_NAMES]) + more
@@ -149,6 +156,6 @@ def _spoilt(cell: Odd, column: str, layout: Layout) -> str | None:
             "is a day of 1905 here, as Excel makes of a year such as 1999 in a cell formatted as a date: "
             "format the column as text and enter it again"
         )
-    if cell.kind == "number" and column in layout.ids and len(cell.text) > _WHOLE:
+    if cell.kind == "number" and column in layout.ids and len(cell.text) > WHOLE:
         return "is a number here: Excel keeps 15 digits and no leading zeros; format the column as text and enter it again"
     return None

@@ -212,7 +212,7 @@ def test_told_and_not_written(opened: Opened, cells: dict[str, Any], warning: st
         ({"MMS": "", "PORTFOLIO_PID": "", "ISBN": ["2434-561X"]}, "isbn", "is no ISBN"),
         ({"URL": "example.org"}, "url", "is no URL"),
         ({"AVAILABILITY": "maybe"}, "availability", "is no availability"),
-        ({"PROXY_ENABLE": "yes"}, "proxy_enable", "is neither true nor false"),
+        ({"PROXY_ENABLE": "maybe"}, "proxy_enable", "is neither true nor false"),
         ({"PROXY_LEVEL": "TITLE"}, "proxy_level", "is neither PORTFOLIO nor SERVICE"),
         ({"FROM_YEAR": "1990", "FROM_DAY": "3"}, "from_day", "stands without FROM_MONTH"),
         ({"TO_MONTH": "3"}, "to_month", "stands without TO_YEAR"),

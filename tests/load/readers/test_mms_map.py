@@ -8,6 +8,7 @@ import pytest
 
 from alma_async.load.readers.mms_map import MmsMap
 from alma_async.load.rows import InputError
+from tests.load.readers.workbooks import xlsx
 
 
 def read(path: Path, content: str) -> MmsMap:
@@ -82,3 +83,54 @@ def test_a_wrong_line_costs_its_title(tmp_path: Path) -> None:
     assert (found.find(["2434561X"]), found.find(["c"])) == ({"991"}, {"993"})
     assert not found.find(["2049-3630", "0306-4522", "a"])
     assert [warning.split(":")[0] for warning in found.warnings] == [f"map, line {n}" for n in (3, 4, 5)]
+
+
+ROWS = [["2434-561X", "991000000000001"], ["2049-3630", "991000000000002"], ["title7", "991000000000003"]]
+
+
+@pytest.mark.parametrize("header", [None, ["identifier", "mms_id"], ["ISSN", "MMS Id"]])
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("book", [False, True])
+def test_columns_in_either_order(tmp_path: Path, header: list[str] | None, turned: bool, book: bool) -> None:
+    """The MMS ids may stand in either column, in a text or in a workbook, with a header or none."""
+    rows = [list(reversed(row)) if turned else row for row in ([header] if header else []) + ROWS]
+    if book:
+        found = MmsMap.read(xlsx(tmp_path / "map.xlsx", {"Map": rows}))
+    else:
+        found = read(tmp_path / "map", "\n".join("\t".join(row) for row in rows))
+    assert [found.find([row[0]]) for row in ROWS] == [{row[1]} for row in ROWS]
+    assert not found.warnings
+
+
+@pytest.mark.parametrize("book", [False, True])
+def test_more_columns(tmp_path: Path, book: bool) -> None:
+    """Of more than two columns, the header tells which are keys and which is the MMS id; other columns are none."""
+    rows = [
+        ["MMS Id", "Title", "ISSN", "ISBN"],
+        ["991", "994", "2434-561X; 2049-3630", ""],
+        ["992", "B", "", "978-0-306-40615-7"],
+        ["", "C", "0028-0836", ""],
+    ]
+    if book:
+        found = MmsMap.read(xlsx(tmp_path / "map.xlsx", {"Map": rows}))
+    else:
+        found = read(tmp_path / "map", "\n".join("\t".join(row) for row in rows))
+    assert found.find(["2434561X"]) == found.find(["2049-3630"]) == {"991"}
+    assert found.find(["0306406152"]) == {"992"}
+    assert not found.find(["994", "B", "0028-0836"])
+    (warning,) = found.warnings
+    assert ", line 4: the MMS id is missing" in warning
+
+
+def test_numbers_of_a_workbook(tmp_path: Path) -> None:
+    """An ISSN that is a number gets its zeros back; an MMS id of more digits than a number keeps costs its line."""
+    rows: list[list[object]] = [
+        ["issn", "mms_id"],
+        [280836, 991],
+        [24345615, "992"],
+        ["2049-3630", 991234567890123421],
+    ]
+    found = MmsMap.read(xlsx(tmp_path / "map.xlsx", {"Map": rows}))
+    assert found.find(["0028-0836"]) == {"991"}
+    assert not found.find(["2049-3630"])
+    assert [warning for warning in found.warnings if "line 4" in warning and "has lost digits" in warning]

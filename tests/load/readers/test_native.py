@@ -62,7 +62,8 @@ def coverages(draw: st.DrawFn) -> Coverage:
     parts = zip(("from_year", "from_month", "from_day"), begins, strict=False)
     until = zip(("until_year", "until_month", "until_day"), ends, strict=False)
     others = {
-        part: draw(st.none() | words) for part in ("from_volume", "from_issue", "until_volume", "until_issue")
+        part: draw(st.none() | words.filter(lambda text: text[0] not in "=#"))
+        for part in ("from_volume", "from_issue", "until_volume", "until_issue")
     }
     return Coverage(**dict(parts), **dict(until), **others)
 

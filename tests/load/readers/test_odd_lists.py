@@ -113,6 +113,9 @@ SPOILT = [
     "=SUM(A1:A2)",
     "1E+05",
     "1,5E+10",
+    "=1",
+    "=B2",
+    "#REF!",
 ]
 
 
@@ -339,6 +342,11 @@ def test_titles_that_are_names_of_columns(opened: Opened) -> None:
         ("991 000 123 456", "991000123456"),
         ("991.000.123.456", "991000123456"),
         ("'991", "991"),
+        ("９９１０００１２３４５６", "991000123456"),
+        ("MMS: 991000123456", "991000123456"),
+        ("MMS ID 991000123456", "991000123456"),
+        ("alma991000123456", "991000123456"),
+        ("991000123456 991000123456", "991000123456"),
     ],
 )
 def test_ids_with_marks(opened: Opened, text: str, mms_id: str) -> None:
@@ -346,13 +354,18 @@ def test_ids_with_marks(opened: Opened, text: str, mms_id: str) -> None:
     assert only(opened(kbart(TIDES | {"mms_id": text}))).mms_id == mms_id
 
 
-@pytest.mark.parametrize("text", ["991 000", "99.100", "991 00 123 456", "991.000,123", "alma991"])
+@pytest.mark.parametrize(
+    "text",
+    ["991 000", "99.100", "991 00 123 456", "991.000,123", "xalma991", "99１0", "991 992", "991 991"],
+)
 def test_ids_that_are_none(opened: Opened, text: str) -> None:
     """Digits that may not be all are no id."""
     assert refused(opened(kbart(TIDES | {"mms_id": text}))).problems[0].column == "mms_id"
 
 
-@pytest.mark.parametrize("text", ["２０４９－３６３０", "2049_3630"])
+@pytest.mark.parametrize(
+    "text", ["２０４９－３６３０", "2049_3630", "2049·3630", "2049 ~ 3630", "2049ー3630", "2049\u25803630"]
+)
 def test_identifiers_in_other_spellings(opened: Opened, text: str) -> None:
     """An ISSN in full-width signs or with another mark in its middle is that ISSN."""
     line = TIDES | {"mms_id": "", "print_identifier": "", "online_identifier": text}
@@ -373,3 +386,48 @@ def test_a_title_that_became_a_date(tmp_path: Path) -> None:
         read_rows(xlsx(tmp_path / "a.xlsx", {"Rows": [header, [cell, "2049-3630", None, None, "991"]]}))
     )
     assert any(warning.startswith("publication_title") for warning in row.warnings)
+
+
+@pytest.mark.parametrize(
+    ("text", "issn"),
+    [
+        ("28-0836", "0028-0836"),
+        ("280836", "0028-0836"),
+        ("317-8471", "0317-8471"),
+        ("2434-561\u0425", "2434-561X"),
+    ],
+)
+def test_identifiers_that_lack_something(opened: Opened, text: str, issn: str) -> None:
+    """An ISSN without its first zeros, or with another script's X, is that ISSN where its check digit says so, and that is told."""
+    line = TIDES | {"mms_id": "", "print_identifier": "", "online_identifier": text}
+    row = only(opened(kbart(line, header=PHASE_TWO)))
+    assert row.identifiers == (issn,)
+    assert any(issn in warning for warning in row.warnings)
+
+
+@pytest.mark.parametrize("text", ["280837", "28-0837", "8-0836", "199306"])
+def test_identifiers_that_lack_too_much(opened: Opened, text: str) -> None:
+    """Zeros are not made up where the check digit does not tell of them."""
+    line = TIDES | {"mms_id": "", "print_identifier": "", "online_identifier": text}
+    refused(opened(kbart(line, header=PHASE_TWO)))
+
+
+@pytest.mark.parametrize("own", ["", "1234-5679"])
+@pytest.mark.parametrize("others", [["abc", "def"], ["2049-3630", "2434-561X"]])
+def test_a_title_id_like_an_issn(tmp_path: Path, opened: Opened, own: str, others: list[str]) -> None:
+    """A title id that looks like an ISSN takes no other title's entry of a map of ISSN; in a map of title ids it is one."""
+    path = tmp_path / "map.tsv"
+    path.write_text(
+        "".join(f"{key}\t99{n}\n" for n, key in enumerate(["12345679", *others])), encoding="utf-8"
+    )
+    line = TIDES | {"title_id": "12345679", "print_identifier": own, "online_identifier": "0028-0836"}
+    (row,) = opened(kbart(line, header=PHASE_TWO), mms_map=path)
+    assert (isinstance(row, Row) and row.mms_id == "990") == (bool(own) or others[0] == "abc")
+
+
+def test_a_row_shifted_among_texts(opened: Opened) -> None:
+    """An MMS id that stands among the texts, and not in its own column, is a shifted row and no note."""
+    line = TIDES | {"mms_id": "", "notes": "991234567890123"}
+    assert "shifts the row" in refused(opened(kbart(line))).reason
+    row = only(opened(kbart(line | {"mms_id": "991234567890199"})))
+    assert row.values["internal_description"] == "991234567890123"
