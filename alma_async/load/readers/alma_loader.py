@@ -118,7 +118,7 @@ def _rows(file: Table) -> Iterator[Row | BadRow | Skipped | None]:
             elif isinstance(row := _row(record, identifiers), Skipped):
                 yield row
             else:
-                yield Line(row, _means(record, identifiers), record.cells.get("url", ""))
+                yield Line(row, _means(record, identifiers), native.address(row, record.cells.get("url", "")))
 
     records = attrs.evolve(file, tally=Tally()).records(layout)
     names = (name for one in records if isinstance(one, Record) and (name := _means(one, identifiers)))
@@ -193,6 +193,7 @@ def _values(cells: Cells, *, localized: str) -> dict[str, str | Clear]:
         for column, name in _VALUES.items()
         if (value := cells.read(column, native.VALUES[name])) is not None
     }
+    native.completed(cells, found)
     if localized == "Y":
         found.setdefault("availability", "11")
     return found | _proxy(cells)
@@ -240,9 +241,9 @@ def _coverage(cells: Cells) -> Coverage | None:
 
 
 def _without_the_present(cells: Cells) -> Cells:
-    """The cells with years in plain digits, and no last date where its year stands for none (9999)."""
-    names = ("from_year", "to_year")
-    whole = {name: found[1] for name in names if (found := _YEAR.fullmatch(cells.texts.get(name, "")))}
+    """The cells with dates in plain digits, and no last date where its year stands for none (9999)."""
+    names = [f"{side}_{part}" for side in ("from", "to") for part in ("year", "month", "day")]
+    whole = {name: found[1] for name in names if (found := _DECIMAL.fullmatch(cells.texts.get(name, "")))}
     if not whole:
         return cells
     if whole.get("to_year", "") >= _NO_END:
@@ -251,7 +252,7 @@ def _without_the_present(cells: Cells) -> Cells:
     return attrs.evolve(cells, texts={**cells.texts, **whole})
 
 
-_YEAR: Final = re.compile(r"([0-9]{4})(?:[.,]0*)?")
+_DECIMAL: Final = re.compile(r"([0-9]{4}|[0-9]{1,2})[.,]?0*")
 _NO_END: Final = "2099"
 
 

@@ -93,8 +93,9 @@ class Book:
                 answer = _next(self.path, self._process)
                 if answer is None:
                     return
-                number, hidden, cells = answer
-                row = SheetRow(number, hidden, [one if isinstance(one, str) else Odd(*one) for one in cells])
+                number, hidden, cells, struck = answer
+                told = [one if isinstance(one, str) else Odd(*one) for one in cells]
+                row = SheetRow(number, hidden, told, struck)
             yield row
 
 

@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 from alma_async.load.rows import InputError
 
-__all__ = ["Kind", "check_parts", "kind_of", "readable", "refused"]
+__all__ = ["Kind", "check_parts", "kind_of", "readable", "refused", "without_mark"]
 
 Kind = Literal["text", "xlsx", "xls"]
 
@@ -79,9 +79,25 @@ def kind_of(path: Path) -> Kind:
         if start.startswith(signature):
             raise refused(path, name)
     header = re.split(rb"[\r\n]", start, maxsplit=1)[0]  # further down, a damaged row is named by its line
-    if not start.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) and not _NO_TEXT.isdisjoint(header):
-        raise refused(path, "no text and no whole workbook; text in UTF-16 needs its byte order mark")
+    if (
+        without_mark(start) is None
+        and not start.startswith((BOM_UTF16_LE, BOM_UTF16_BE))
+        and not _NO_TEXT.isdisjoint(header)
+    ):
+        raise refused(path, "no text and no whole workbook")
     return "text"
+
+
+def without_mark(start: bytes) -> str | None:
+    """The kind of UTF-16 in which a text without byte order mark begins that is ASCII there, as headers are; None of another."""
+    start = start[: len(start) // 2 * 2]
+    for encoding, zeros, letters in (
+        ("utf-16-le", start[1::2], start[::2]),
+        ("utf-16-be", start[::2], start[1::2]),
+    ):
+        if len(letters) > 1 and not zeros.strip(b"\0") and letters.isascii() and _NO_TEXT.isdisjoint(letters):
+            return encoding
+    return None
 
 
 def check_parts(path: Path, names: Sequence[str]) -> None:

@@ -48,10 +48,14 @@ def issn(text: str) -> str:
     """The eight characters of an ISSN; a ValueError where it is none."""
     found = compact(text)
     if not _ISSN.fullmatch(found):
-        raise ValueError("is no ISSN (eight characters; a spreadsheet drops leading zeros)")
+        short = len(found) < len("12345678") and found.isdigit()
+        raise ValueError(f"is no ISSN (seven digits, and a digit or X{_ZEROS if short else ''})")
     if _weighted(found, weights=range(8, 0, -1)) % 11:
         raise ValueError("is no ISSN: its check digit is wrong")
     return found
+
+
+_ZEROS: Final = "; a spreadsheet drops leading zeros"
 
 
 def isbn(text: str) -> str:
@@ -72,7 +76,11 @@ def isbn(text: str) -> str:
 def identifier(text: str) -> str:
     """An ISSN or an ISBN, told apart by length; a ValueError where it is neither."""
     found = compact(text)
-    return isbn(found) if len(found) >= 10 else issn(found)
+    if len(found) < 10:
+        return issn(found)
+    if not found[:-1].isdigit():
+        raise ValueError("is no ISSN and no ISBN")
+    return isbn(found)
 
 
 def normalised(text: str) -> str | None:

@@ -68,6 +68,10 @@ _READ_OVER: Final = frozenset(
         "preceding_publication_title_id", "bestppn", "zdb_id", "",
     }
 )  # fmt: skip
+_SQUEEZED: Final = {
+    name.replace("_", ""): name for name in (*_READ, *_READ_OVER, *_ALIASES) if name not in ("mmsid", "mms")
+}
+KNOWN: Final = _READ | _READ_OVER - {""}
 _MEANT: Final = _READ - {"status", "access_start_date", "access_end_date"}
 # What a list writes for nothing where the column cannot hold such a word.
 _MAY_BE_NOTHING: Final = (
@@ -163,6 +167,7 @@ Titles: TypeAlias = Iterator[Row | BadRow | Skipped | None]
 def columns(file: Table) -> tuple[str, ...]:
     """The header with other names for a column replaced, unless that column is there as well."""
     names = [re.sub("[^a-z0-9]+", "_", name).strip("_") if name.isascii() else name for name in file.header]
+    names = [_SQUEEZED.get(name.replace("_", ""), name) for name in names]
     return tuple(new if (new := _ALIASES.get(name, name)) not in names else name for name in names)
 
 

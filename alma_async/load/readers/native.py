@@ -19,7 +19,7 @@ from alma_async.load.readers.text import Layout, Record, Skipped, Tally, shown
 from alma_async.load.readers.together import Line, Lines, joined
 from alma_async.load.rows import CLEAR, BadRow, Clear, Coverage, Embargo, InputError, Row
 
-__all__ = ["COLUMNS", "KEYS", "VALUES", "read", "says_nothing"]
+__all__ = ["COLUMNS", "KEYS", "VALUES", "address", "completed", "read", "says_nothing"]
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ def _or_clear(check: Callable[[str], T]) -> Callable[[str], T | Literal[Clear.CL
 VALUES: Final[Mapping[str, Callable[[str], str | Clear]]] = {
     column: _or_clear(check)
     for column, check in {
-        "url": kinds.url,
+        "url": kinds.full_url,
         "availability": kinds.availability,
         "material_type": kinds.text,
         "library": kinds.text,
@@ -103,14 +103,28 @@ def _rows(file: Table, *, clears: bool) -> Iterator[Row | BadRow | Skipped | Non
         for record in file.records(_LAYOUT):
             if isinstance(record, Record):
                 row = _row(_cleared(record, checks) if clears else record, ids, checks)
-                url = record.cells.get("url", "")
-                yield Line(row, _record(record), "" if url.casefold() == _CLEAR else url)
+                yield Line(row, _record(record), address(row, record.cells.get("url", "")))
             else:
                 yield record
 
     records = attrs.evolve(file, tally=Tally()).records(_LAYOUT)
     names = (name for one in records if isinstance(one, Record) and (name := _record(one)))
     return joined(names, lines(), file.tally)
+
+
+def address(row: Row | BadRow, text: str) -> str:
+    """The URL that tells a row's portfolio from others of its record, "" where it has none; of a refused one as it stands."""
+    found = row.values.get("url", "") if isinstance(row, Row) else text
+    return "" if isinstance(found, Clear) or found.casefold() == _CLEAR else found.removeprefix("jkey=")
+
+
+def completed(cells: Cells, values: Mapping[str, str | Clear]) -> None:
+    """Tell of a URL that is not written as it stands."""
+    url = values.get("url")
+    if isinstance(url, str) and url != cells.texts.get("url"):
+        cells.warnings.append(
+            f"url {shown(cells.texts['url'])} is no whole address, and is written as {shown(url)}"
+        )
 
 
 def _record(record: Record) -> str:
@@ -136,6 +150,7 @@ def _row(
     if not cells.problems and names.keys().isdisjoint(KEYS):
         cells.refuse("", "names neither mms_id nor portfolio_id")
     values = cells.read_all(checks)
+    completed(cells, values)
     coverage = _coverage(cells)
     embargo = cells.read("embargo", _EMBARGO)
     if cells.problems:

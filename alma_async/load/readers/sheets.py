@@ -14,6 +14,7 @@ class Entry(NamedTuple):
     name: str
     hidden: bool
     part: str = ""
+    hidden_columns: str = ""  # such as "2-2 5-9"
 
 
 class Odd(NamedTuple):
@@ -32,6 +33,7 @@ class SheetRow(NamedTuple):
     number: int
     hidden: bool
     cells: list[Cell]
+    struck: bool = False
 
 
 def plain_number(value: float) -> str:

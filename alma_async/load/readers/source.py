@@ -21,6 +21,7 @@ from alma_async.load.readers.kbart import IDENTIFIERS, Notes
 from alma_async.load.readers.mms_map import MmsMap
 from alma_async.load.readers.table import Table, headers
 from alma_async.load.readers.text import Skipped, Tally, shown
+from alma_async.load.readers.workbook import Sheet
 from alma_async.load.rows import BadRow, Fingerprint, InputError, Row
 
 __all__ = ["FORMATS", "Blanks", "Format", "Options", "RowSource", "read_rows"]
@@ -107,7 +108,12 @@ FORMATS: Final[Mapping[str, Format]] = {
         read=lambda file, options: analytics.read(file, clears=options.clears),
         ignored=analytics.ignored,
     ),
-    "csv": Format(wants="mms_id or portfolio_id", fits=_fits_native, read=_read_native),
+    "csv": Format(
+        wants="mms_id or portfolio_id",
+        fits=_fits_native,
+        read=_read_native,
+        ignored=lambda file: native.says_nothing(file.header),
+    ),
 }
 
 
@@ -213,16 +219,25 @@ def _recognise(candidates: Iterator[Table], asked: str) -> tuple[Table, str, str
     for file in candidates:
         first = first or file
         for name, known in formats.items():
-            if columns := known.fits(file):
+            if (columns := known.fits(file)) and not (name == "csv" != asked and _is_rather_kbart(file)):
                 how = "As asked" if asked == name else f"Taken for {name}"
                 return file, name, f"{how}: the header names {', '.join(columns)}."
     assert first is not None  # noqa: S101 - a file without any row was refused
     looked_for = "; ".join(f"for {name}: {known.wants}" for name, known in formats.items())
     found = shown(", ".join(first.header))
+    where = f"sheet {shown(first.entry.name)}, line" if isinstance(first, Sheet) else "line"
     raise InputError(
-        f"{first.path} has no header that fits. Looked {looked_for}. Found in line {first.header_line}: {found}.",
+        f"{first.path} has no header that fits. Looked {looked_for}. Found in {where} {first.header_line}: {found}.",
         advice="Nothing was sent; correct the file, or name its --format or --sheet.",
     )
+
+
+def _is_rather_kbart(file: Table) -> bool:
+    """Whether a header with an MMS id is that of a KBART list of which a column is named otherwise."""
+    return len(kbart.KNOWN.intersection(kbart.columns(file)) - native.COLUMNS) > _SURELY
+
+
+_SURELY: Final = 3
 
 
 def _fingerprint(path: Path) -> Fingerprint:

@@ -25,7 +25,7 @@ from typing import Final, NamedTuple, TextIO
 
 import attrs
 
-from alma_async.load.readers.files import kind_of, readable
+from alma_async.load.readers.files import kind_of, readable, without_mark
 from alma_async.load.rows import BadRow, InputError, Problem
 
 __all__ = [
@@ -53,7 +53,7 @@ _UNSEEN: Final = (
     "\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff\x1a"
 )
 _DELIMITERS: Final = "\t,;|"
-_TITLE_LINES: Final = 20  # how far down a header is looked for under a preamble
+_TITLE_LINES: Final = 200  # how far down a header is looked for under a preamble
 _MOST_LINES: Final = 50  # of one cell, where a list is not CSV
 _SHOWN: Final = 200
 
@@ -153,6 +153,7 @@ class TextFile:
     delimiter: str
     header: tuple[str, ...]
     header_line: int
+    wrapped: bool = False
     warnings: tuple[str, ...] = ()
     tally: Tally = attrs.field(factory=Tally, eq=False)
 
@@ -171,7 +172,8 @@ class TextFile:
             lines = [(n, line) for n, line in _first_lines(path, encoding) if line.strip(_BLANK)]
         if not lines:
             raise InputError(f"{path} is empty: there is no header.")
-        for number, line in lines:
+        for number, raw in lines:
+            line = _unwrapped(raw)
             delimiter = max(_DELIMITERS, key=line.count)
             first = lines[0][0]
             above = f"the header was found in line {number}; what stands above it ({number - first} lines) is not read"
@@ -181,6 +183,7 @@ class TextFile:
                 delimiter=delimiter,
                 header=_names(line, delimiter),
                 header_line=number,
+                wrapped=line != raw and delimiter in line,
                 warnings=(above,) if number > first else (),
             )
 
@@ -193,6 +196,8 @@ class TextFile:
         """The same with their numbers; those of lines that are not UTF-8, and were read as cp1252, are put into ``odd``."""
         with readable(self.path), _opened(self.path, self.encoding) as stream:
             for number, line in enumerate(islice(stream, after, None), after + 1):
+                if self.wrapped:
+                    line = _unwrapped(line)  # noqa: PLW2901 - the line is what it holds
                 if line.isascii() or not _NOT_UTF8.search(line):
                     yield number, line
                 else:
@@ -222,8 +227,18 @@ def _opened(path: Path, encoding: str) -> TextIO:
 
 def _encoding(path: Path) -> str:
     with path.open("rb") as raw:
-        start = raw.read(2)
-    return "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+        start = raw.read(64)
+    if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return "utf-16"
+    return without_mark(start) or "utf-8-sig"
+
+
+def _unwrapped(line: str) -> str:
+    """The line without the quotes around the whole of it, as a spreadsheet writes lines that it took for one cell each."""
+    inner = line.strip()
+    if len(inner) < 2 or not inner[0] == inner[-1] == '"' or '"' in inner[1:-1].replace('""', ""):
+        return line
+    return inner[1:-1].replace('""', '"') + line[len(line.rstrip("\r\n")) :]
 
 
 def _first_lines(path: Path, encoding: str) -> Iterator[tuple[int, str]]:

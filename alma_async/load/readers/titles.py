@@ -212,7 +212,7 @@ def _contradictions(parts: Sequence[Part]) -> Iterator[Problem]:
         for column, value in (
             ("title_url", part.url),
             ("publication_type", part.material),
-            ("status", part.availability or "active"),
+            ("status", "not active" if part.availability else "active"),
             # No embargo beside an embargo counts: a moving wall would hide the line that has none.
             ("embargo_info", part.embargo or "none"),
         ):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice, repeat
 from pathlib import Path
+from time import perf_counter
 from typing import Final, Literal
 
 import attrs
@@ -22,7 +23,9 @@ from alma_async.load.rows import InputError, Problem
 
 __all__ = ["WHOLE", "Sheet", "sheet_rows"]
 
-_TITLE_ROWS: Final = 20  # how far down a header is looked for under a report's title
+_TITLE_ROWS: Final = 200  # how far down a header is looked for under a report's title
+_MOST_SHEETS: Final = 20  # in which it is looked for
+_LONG_ENOUGH: Final = 5.0  # seconds: no honest sheet takes that to begin
 
 _MOST_NAMES: Final = 20  # of sheets, in a message
 WHOLE: Final = 15
@@ -30,6 +33,8 @@ WHOLE: Final = 15
 
 _YEAR_AS_DAY: Final = ("1905-04-11", "1905-09-28")  # day numbers 1928 to 2098
 
+_FIRST_DAY: Final = "an .xls workbook does not tell how a cell of dates is shown; of a first day is written"
+STRUCK: Final = "is struck through in the sheet and is read all the same"
 HIDDEN: Final = "stands in a hidden row of the sheet and is read all the same"
 
 
@@ -47,13 +52,37 @@ class Sheet:
 
     @classmethod
     def headers(cls, path: Path, *, kind: Literal["xlsx", "xls"], name: str | None) -> Iterator[Sheet]:
-        """Choose the sheet (by name, or the first that is not hidden), and give it under each row that may be its header."""
+        """The sheet of that name, or each that is not hidden, under each row that may be its header."""
         with child.opened(path, kind) as book:
             entries = book.entries
-            entry = _chosen(path, entries, name)
-            filled = [row for row in islice(book.rows(entry), _TITLE_ROWS) if any(row.cells)]
-        if not filled:
-            raise InputError(f"{path} is empty: sheet {shown(entry.name)} has no header.")
+        chosen = [_chosen(path, entries, name)]
+        if name is None:
+            chosen += [one for one in entries if not one.hidden and one != chosen[0]]
+        empty = []
+        begun = perf_counter()
+        for entry in chosen[:_MOST_SHEETS]:
+            if perf_counter() - begun > _LONG_ENOUGH:
+                return
+            with child.opened(path, kind) as book:
+                filled = [row for row in islice(book.rows(entry), _TITLE_ROWS) if any(row.cells)]
+            if filled:
+                yield from cls._of(path, kind, entries, entry, filled)
+            else:
+                empty.append(entry)
+        if len(empty) == len(chosen):
+            others = _names([one for one in entries if one not in empty])
+            more = f" Others, to be named by --sheet: {others}." if others else ""
+            raise InputError(f"{path} is empty: there is no header in {_names(empty)}.{more}")
+
+    @classmethod
+    def _of(
+        cls,
+        path: Path,
+        kind: Literal["xlsx", "xls"],
+        entries: Sequence[Entry],
+        entry: Entry,
+        filled: Sequence[SheetRow],
+    ) -> Iterator[Sheet]:
         # A report's title stands in one cell, the header in several.
         for row in [row for row in filled if sum(map(bool, row.cells)) > 1] or filled[:1]:
             header = tuple(_name(cell) for cell in row.cells)
@@ -64,7 +93,11 @@ class Sheet:
                 entry=entry,
                 header=header,
                 header_line=row.number,
-                warnings=(*_about_sheet(entries, entry), *_about_header(header, above)),
+                warnings=(
+                    *_about_sheet(entries, entry),
+                    *_about_hidden(entry, header),
+                    *_about_header(header, above),
+                ),
             )
 
     def records(self, layout: Layout) -> Records:
@@ -84,7 +117,9 @@ class Sheet:
                         )
                     texts = [cell if isinstance(cell, str) else "" for cell in row.cells] or [""]
                     judged = headers.judge((row.number,), texts) if any(row.cells) else None
-                    yield judged or (_record(row, self.header, layout) if any(row.cells) else None)
+                    yield judged or (
+                        _record(row, self.header, layout, old=self.kind == "xls") if any(row.cells) else None
+                    )
 
 
 def _chosen(path: Path, entries: Sequence[Entry], name: str | None) -> Entry:
@@ -121,17 +156,31 @@ def _about_sheet(entries: Sequence[Entry], entry: Entry) -> Iterator[str]:
         yield f"sheet {shown(entry.name)} was read, not {others}"
 
 
+def _about_hidden(entry: Entry, header: Sequence[str]) -> Iterator[str]:
+    ranges = [tuple(map(int, one.split("-"))) for one in entry.hidden_columns.split()]
+    places = [
+        place for place in range(len(header)) if any(first <= place + 1 <= last for first, last in ranges)
+    ]
+    if names := [header[place] for place in places if header[place]]:
+        yield f"hidden columns of the sheet are read all the same: {shown(', '.join(names))}"
+
+
+def _letters(place: int) -> str:
+    return ("" if place < 26 else _letters(place // 26 - 1)) + chr(ord("A") + place % 26)
+
+
 def _about_header(header: Sequence[str], above: SheetRow | None) -> Iterator[str]:
     if above:
         title = shown(next(_name(cell) for cell in above.cells if cell))
         yield f"the header was found below other text, which is not read: {title}"
-    if places := [str(place) for place, name in enumerate(header, 1) if not name]:
+    if places := [_letters(place) for place, name in enumerate(header) if not name]:
         yield f"columns without a name (perhaps merged cells of the header) are not read: {', '.join(places)}"
 
 
-def _record(row: SheetRow, header: Sequence[str], layout: Layout) -> Record:
+def _record(row: SheetRow, header: Sequence[str], layout: Layout, *, old: bool) -> Record:
     texts = dict.fromkeys(header, "")
     problems = []
+    warnings = [remark for remark, holds in ((HIDDEN, row.hidden), (STRUCK, row.struck)) if holds]
     for name, cell in zip(header, row.cells, strict=False):
         if isinstance(cell, str):
             texts[name] = clean(cell)
@@ -140,7 +189,9 @@ def _record(row: SheetRow, header: Sequence[str], layout: Layout) -> Record:
                 problems.append(Problem(row.number, name, reason, shown(cell.text)))
             else:
                 texts[name] = cell.text
-    return Record((row.number,), texts, tuple(problems), (HIDDEN,) if row.hidden else ())
+                if cell.kind == "date" and old and len(cell.text) < len("1999-03-01"):
+                    warnings.append(f"{name}: {_FIRST_DAY} {cell.text}")
+    return Record((row.number,), texts, tuple(problems), tuple(warnings))
 
 
 def _spoilt(cell: Odd, column: str, layout: Layout) -> str | None:

@@ -1,11 +1,13 @@
 """The rows of an ``.xls`` workbook of Excel 97 to 2003, by python-calamine.
 
-It holds the whole sheet in memory, which the format bounds at 65,536 rows. It tells no hidden rows. A damaged file may end the
+It holds the whole sheet in memory, which the format bounds at 65,536 rows. It tells neither hidden rows nor how a date is shown:
+one of the first day of a month or year may be shown as that month or year, and is taken for it. A damaged file may end the
 process that reads it: see ``child``.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["entries", "rows"]
 
+_FIRST_DAYS: Final = re.compile("(?:-01)?-01$")
 _ERRORS: Final = frozenset({"#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"})
 
 
@@ -63,5 +66,5 @@ def _cell(value: object) -> Cell:
     if isinstance(value, (int, float)):
         return Odd("number", plain_number(float(value)))
     if isinstance(value, (date, datetime)):
-        return Odd("date", str(value).removesuffix(" 00:00:00"))
+        return Odd("date", _FIRST_DAYS.sub("", str(value).removesuffix(" 00:00:00")))
     return Odd("date", str(value))

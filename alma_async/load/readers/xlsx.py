@@ -41,6 +41,7 @@ _MOST_COLUMNS: Final = 16_384
 _LONGEST_PATTERN: Final = 255
 # Chosen: no list comes near these, and within them nothing takes much memory.
 _MOST_SHEETS: Final = 1000
+_LOOKED_AT: Final = 20  # sheets whose hidden columns are told
 _MOST_FILES: Final = 10_000
 _MOST_PARTS: Final = 200_000  # elements of one row or one text
 _MOST_BYTES: Final = 2**32  # of a part when unpacked
@@ -69,7 +70,8 @@ def entries(path: Path) -> tuple[Entry, ...]:
 def rows(path: Path, entry: Entry) -> Iterator[SheetRow]:
     """The rows of a worksheet that the file names; others are blank."""
     with _opened(path) as package, _strings(package) as strings:
-        sheet = _Sheet(strings, package.date_styles(), since_1904=package.since_1904())
+        styles = package.styles()
+        sheet = _Sheet(strings, _dates(styles), _struck(styles), since_1904=package.since_1904())
         with package.archive.open(entry.part) as stream:
             yield from sheet.rows(stream)
 
@@ -199,23 +201,55 @@ class _Package:
                 name=sheet.get("name", ""),
                 hidden=sheet.get("state", "visible") != "visible",
                 part=self._links[link][1],
+                hidden_columns=_hidden_columns(self.archive, self._links[link][1])
+                if place < _LOOKED_AT
+                else "",
             )
-            for sheet, link in listed
+            for place, (sheet, link) in enumerate(listed)
             if self._links[link][0] == "worksheet"
         )
 
-    def date_styles(self) -> dict[str, int]:
-        """The numbers of the cell styles that show a date, with how much of it: the characters of 1999, 1999-03, 1999-03-01."""
-        if not (part := self.part("styles")):
-            return {}
-        styles = _whole(self.archive, part)
-        custom = {
-            form.get("numFmtId", ""): _date_shown(form.get("formatCode", ""))
-            for form in styles.iterfind("{*}numFmts/{*}numFmt")
-        }
-        formats = (style.get("numFmtId", "0") for style in styles.iterfind("{*}cellXfs/{*}xf"))
-        shown = ((place, custom.get(form, _builtin(form))) for place, form in enumerate(formats))
-        return {str(place): length for place, length in shown if length}
+    def styles(self) -> Element:
+        """The part of styles, or one of none."""
+        part = self.part("styles")
+        return _whole(self.archive, part) if part else Element("styleSheet")
+
+
+def _dates(styles: Element) -> dict[str, int]:
+    """The numbers of the cell styles that show a date, with how much of it: the characters of 1999, 1999-03, 1999-03-01."""
+    custom = {
+        form.get("numFmtId", ""): _date_shown(form.get("formatCode", ""))
+        for form in styles.iterfind("{*}numFmts/{*}numFmt")
+    }
+    formats = (style.get("numFmtId", "0") for style in styles.iterfind("{*}cellXfs/{*}xf"))
+    shown = ((place, custom.get(form, _builtin(form))) for place, form in enumerate(formats))
+    return {str(place): length for place, length in shown if length}
+
+
+def _struck(styles: Element) -> frozenset[str]:
+    """The numbers of the cell styles that strike their text through."""
+    marks = (font.find("{*}strike") for font in styles.iterfind("{*}fonts/{*}font"))
+    fonts = {
+        str(place) for place, mark in enumerate(marks) if mark is not None and mark.get("val") not in _OFF
+    }
+    found = enumerate(style.get("fontId", "0") for style in styles.iterfind("{*}cellXfs/{*}xf"))
+    return frozenset(str(place) for place, font in found if font in fonts)
+
+
+_OFF: Final = ("0", "false")
+
+
+def _hidden_columns(archive: ZipFile, part: str) -> str:
+    """The ranges of columns that a sheet does not show; they stand before its rows."""
+    with archive.open(part) as stream:
+        start = stream.read(_PROLOG).partition(b"<sheetData")[0]
+    found = (dict(_ATTRIBUTE.findall(column)) for column in _COLUMN.findall(start))
+    hidden = (one for one in found if one.get(b"hidden") in (b"1", b"true"))
+    return " ".join(f"{int(one[b'min'])}-{int(one[b'max'])}" for one in hidden)
+
+
+_COLUMN: Final = re.compile(rb"<(?:[a-z0-9]{1,9}:)?col ([^<>]{1,300})>")
+_ATTRIBUTE: Final = re.compile(rb'([a-zA-Z]{1,20})="([0-9a-z]{1,9})"')
 
 
 def _builtin(form: str) -> int:
@@ -288,6 +322,7 @@ class _Sheet:
 
     strings: Callable[[int], str]
     date_styles: dict[str, int]
+    struck_styles: frozenset[str]
     since_1904: bool = attrs.field(kw_only=True)
     _places: dict[str, int] = attrs.field(factory=dict, init=False)
 
@@ -296,7 +331,10 @@ class _Sheet:
         for row in _members(stream, "sheetData"):
             number = self._number(row.get("r"), after=number)
             hidden = row.get("hidden") in ("1", "true")
-            yield SheetRow(number, hidden=hidden, cells=self._cells(row))
+            struck = bool(self.struck_styles) and all(
+                cell.get("s") in self.struck_styles for cell in row if len(cell)
+            )
+            yield SheetRow(number, hidden=hidden, cells=self._cells(row), struck=struck)
 
     @staticmethod
     def _number(named: str | None, *, after: int) -> int:

@@ -210,7 +210,7 @@ def test_told_and_not_written(opened: Opened, cells: dict[str, Any], warning: st
         ({"MMS": "", "PORTFOLIO_PID": ""}, "", "names no PORTFOLIO_PID, MMS, ISSN or ISBN"),
         ({"MMS": "", "PORTFOLIO_PID": "", "ISSN": ["", "2434-5610"]}, "issn 2", "check digit is wrong"),
         ({"MMS": "", "PORTFOLIO_PID": "", "ISBN": ["2434-561X"]}, "isbn", "is no ISBN"),
-        ({"URL": "example.org"}, "url", "is no URL"),
+        ({"URL": "nowhere"}, "url", "is no URL"),
         ({"AVAILABILITY": "maybe"}, "availability", "is no availability"),
         ({"PROXY_ENABLE": "maybe"}, "proxy_enable", "is neither true nor false"),
         ({"PROXY_LEVEL": "TITLE"}, "proxy_level", "is neither PORTFOLIO nor SERVICE"),

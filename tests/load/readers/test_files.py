@@ -29,7 +29,6 @@ from tests.load.readers.workbooks import compound, xls, xlsx
         (b"PK\x03\x04 cut off", "a damaged workbook or zip archive"),
         (b"PK\x05\x06" + bytes(18), "an empty zip archive"),
         (b"\xfc5$\x06\x12\xe2\x06mms_id", "no text and no whole workbook"),
-        ("mms_id,url\n".encode("utf-16-le"), "text in UTF-16 needs its byte order mark"),
     ],
 )
 def test_other_kinds(tmp_path: Path, content: bytes, named: str) -> None:
@@ -89,13 +88,6 @@ def test_no_file(tmp_path: Path) -> None:
     for absent in (tmp_path / "none", tmp_path):
         with pytest.raises(InputError, match="cannot be read"):
             kind_of(absent)
-
-
-def test_workbook_as_map(tmp_path: Path) -> None:
-    """The map of MMS ids is text; a workbook in its place is refused by name."""
-    (tmp_path / "list").write_text("publication_title\tonline_identifier\n")
-    with pytest.raises(InputError, match=r"map is a workbook \(\.xlsx\), where text is wanted"):
-        read_rows(tmp_path / "list", mms_map=xlsx(tmp_path / "map", {"A": [["issn", "mms_id"]]}))
 
 
 def test_a_sheet_of_text(tmp_path: Path) -> None:

@@ -356,7 +356,7 @@ def test_columns_that_are_not_read(opened: Opened) -> None:
         ),
         (
             {"online_identifier": "10.1079/9780851991283.0000"},
-            "online_identifier 10.1079/9780851991283.0000 is no ISBN",
+            "online_identifier 10.1079/9780851991283.0000 is no ISSN and no ISBN",
         ),
         ({"notes": "bad \x97 char"}, "notes bad"),
         ({"embargo_info": "2018-05-01"}, "embargo_info 2018-05-01 is a date and no embargo: none is written"),

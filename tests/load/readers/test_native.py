@@ -157,7 +157,7 @@ def test_coverage_is_one_field(opened: Opened, begins: str, ends: str, expected:
         ("mms_id,url", "9.91E+17,", "mms_id", "Excel rounded"),
         ("mms_id,url", ",https://example.org", "", "names neither"),
         ("mms_id,portfolio_id", "991,12x", "portfolio_id", "is no id"),
-        ("mms_id,url", "991,www.example.org", "url", "is no URL"),
+        ("mms_id,url", "991,nowhere", "url", "is no URL"),
         ("mms_id,public_note", "991,a\0b", "public_note", "control character"),
         ("mms_id,coverage_from", "991,2011-02-30", "coverage_from", "does not exist"),
         (

@@ -113,7 +113,7 @@ def test_sheets(tmp_path: Path) -> None:
     path = xlsx(tmp_path / "a.xlsx", sheets, hidden_sheets=["Notes"])
     source = read_rows(path)
     assert [row.mms_id for row in source if isinstance(row, Row)] == ["991"]
-    assert source.warnings == ("sheet Rows was read, not Notes, More",)
+    assert source.warnings[0] == "sheet Rows was read, not Notes, More"
     source = read_rows(path, sheet="more")
     assert [row.mms_id for row in source if isinstance(row, Row)] == ["992"]
     with pytest.raises(InputError, match="has no sheet Data; there are: Notes, Rows, More"):
@@ -147,7 +147,7 @@ def test_merged_header(tmp_path: Path) -> None:
     assert isinstance(row, Row)
     assert row.title == "Tide Letters"
     assert source.warnings[:1] == (
-        "columns without a name (perhaps merged cells of the header) are not read: 2",
+        "columns without a name (perhaps merged cells of the header) are not read: B",
     )
 
 
@@ -155,7 +155,7 @@ def test_blank_rows(tmp_path: Path) -> None:
     """Rows that the file leaves out, or fills with blanks, are counted, and the rows after them keep their numbers."""
     source = opened(tmp_path, [["mms_id"], ["991"], [], [" "], [], ["992"]])
     assert [row.line for row in source] == [2, 6]
-    assert source.warnings == ("blank rows skipped: 3",)
+    assert source.warnings[-1] == "blank rows skipped: 3"
 
 
 def test_hidden_rows(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_hidden_rows(tmp_path: Path) -> None:
 
 def test_empty(tmp_path: Path) -> None:
     """A sheet without a filled cell has no header."""
-    with pytest.raises(InputError, match="is empty: sheet Data has no header"):
+    with pytest.raises(InputError, match="is empty: there is no header in Data"):
         opened(tmp_path, [[], [None]])
 
 
@@ -184,7 +184,7 @@ def test_wrong_header(tmp_path: Path) -> None:
     text = str(refusal.value)
     for wanted in ("publication_title", "PORTFOLIO_PID", "Portfolio Id or MMS Id", "mms_id or portfolio_id"):
         assert wanted in text
-    assert "Found in line 1: title, issn, vendor" in text
+    assert "Found in sheet Data, line 1: title, issn, vendor" in text
 
 
 @pytest.mark.parametrize("written", [xls, xlsx])

@@ -24,10 +24,10 @@ STYLES = f"""<styleSheet xmlns="{MAIN}"><numFmts>
 <numFmt numFmtId="170" formatCode="[$-409]yyyy\\-mm&quot;x&quot;"/>
 <numFmt numFmtId="171" formatCode="[Red]0&quot;days&quot;"/>
 <numFmt numFmtId="172" formatCode="yyyy"/></numFmts>
-<fonts><font/></fonts><fills><fill><patternFill/></fill></fills><borders><border/></borders>
+<fonts><font/><font><strike/></font></fonts><fills><fill><patternFill/></fill></fills><borders><border/></borders>
 <cellStyleXfs><xf numFmtId="14"/></cellStyleXfs>
 <cellXfs><xf numFmtId="0"/><xf numFmtId="14"/><xf numFmtId="170"/><xf numFmtId="171"/>
-<xf numFmtId="172"/><xf numFmtId="17"/></cellXfs>
+<xf numFmtId="172"/><xf numFmtId="17"/><xf numFmtId="0" fontId="1"/></cellXfs>
 <cellStyles><cellStyle name="Normal" xfId="0" builtinId="0"/></cellStyles></styleSheet>"""
 
 
@@ -47,6 +47,7 @@ def xlsx(
     hidden_rows: Iterable[int] = (),
     since_1904: bool = False,
     first_row: int = 1,
+    hidden_columns: str = "",
 ) -> Path:
     """A workbook as Excel lays it out, all texts shared. ``None`` is a cell that is not there, an empty row is no row."""
     strings: dict[str, int] = {}
@@ -60,7 +61,7 @@ def xlsx(
         archive.writestr("xl/styles.xml", STYLES)
         for number, rows in enumerate(sheets.values(), 1):
             with archive.open(f"xl/worksheets/sheet{number}.xml", "w") as part:
-                part.write(f'<worksheet xmlns="{MAIN}"><sheetData>'.encode())
+                part.write(f'<worksheet xmlns="{MAIN}">{_columns(hidden_columns)}<sheetData>'.encode())
                 for place, row in enumerate(rows, first_row):
                     hidden = ' hidden="1"' if place in hidden_rows else ""
                     cells = "".join(
@@ -72,6 +73,12 @@ def xlsx(
         texts = "".join(f"<si><t>{escape(text)}</t></si>" for text in strings)
         archive.writestr("xl/sharedStrings.xml", f'<sst xmlns="{MAIN}">{texts}</sst>')
     return path
+
+
+def _columns(hidden: str) -> str:
+    ranges = (one.split("-") for one in hidden.split())
+    found = "".join(f'<col min="{low}" max="{high}" width="9.1" hidden="1"/>' for low, high in ranges)
+    return f"<cols>{found}</cols>" if found else ""
 
 
 def _types(sheets: int) -> str:
@@ -117,6 +124,13 @@ def _cell(cell: Any, reference: str, strings: dict[str, int]) -> str:
     return f'<c r="{reference}"><v>{cell}</v></c>'
 
 
+@attrs.frozen
+class Dated:
+    """A cell of an old workbook that shows a day number as a date."""
+
+    value: float
+
+
 def xls(path: Path, sheets: Mapping[str, Sequence[Sequence[Any]]]) -> Path:
     """A workbook of Excel 97 to 2003: records (BIFF8) in a compound file. A cell is a text, a number or None."""
     bodies = [_biff_sheet(rows) for rows in sheets.values()]
@@ -124,6 +138,7 @@ def xls(path: Path, sheets: Mapping[str, Sequence[Sequence[Any]]]) -> Path:
         _biff(0x85, struct.pack("<IHBB", 0, 0, len(name), 0) + name.encode("latin-1")) for name in sheets
     ]
     head = _biff(0x809, struct.pack("<HHHHII", 0x600, 5, 0, 0, 0, 0)) + _biff(0x42, struct.pack("<H", 1200))
+    head += b"".join(_biff(0xE0, struct.pack("<HHH14x", 0, form, 0)) for form in (0, 14))
     start = len(head) + sum(map(len, lists)) + 4
     for place, body in enumerate(bodies):
         lists[place] = lists[place][:4] + struct.pack("<I", start) + lists[place][8:]
@@ -144,6 +159,8 @@ def _biff_sheet(rows: Sequence[Sequence[Any]]) -> bytes:
             if isinstance(cell, str):
                 text = cell.encode("utf-16-le")
                 found.append(_biff(0x204, place + struct.pack("<HB", len(text) // 2, 1) + text))
+            elif isinstance(cell, Dated):
+                found.append(_biff(0x203, struct.pack("<HHHd", row, column, 1, cell.value)))
             elif cell is not None:
                 found.append(_biff(0x203, place + struct.pack("<d", cell)))
     return b"".join(found) + _biff(0x0A)
