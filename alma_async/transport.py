@@ -34,10 +34,6 @@ from alma_async.wording import duration
 
 __all__ = ["Transport"]
 
-MOST_BYTES: Final = (
-    8 * 2**20
-)  # of a decoded body: 194 KB of gzip were measured to become 200 MB in a bare read()
-
 MOST_RATIO: Final = 200  # chosen: times as many bytes unpacked as on the wire, above a MiB; JSON has some 20
 
 # Idle connections are dropped after this many seconds: shorter than any gateway is likely to keep them (not
@@ -198,7 +194,7 @@ class Transport:
                 await answer.start(connection)
                 for trace in traces:
                     await trace.send_request_end(*told, answer)
-                body = await _read(answer)
+                body = await _read(answer, request.largest)
             finally:
                 answer.close()  # with its connection, unless that went back to the pool at the answer's end
         except BaseException as error:
@@ -206,7 +202,7 @@ class Transport:
                 await trace.send_request_exception(*told, error)
             raise
         if body is None:
-            detail = f"The answer is larger than {MOST_BYTES} bytes."
+            detail = f"The answer is larger than {request.largest // 2**20} MiB."
             return SendFailure(sent=True, reason="too large", detail=detail)
         return Response(
             status=answer.status,
@@ -331,7 +327,7 @@ def _must_verify(connector: aiohttp.BaseConnector | None) -> None:
 _SECRET_HEADERS: Final = (hdrs.AUTHORIZATION, "X-Api-Key")
 
 
-async def _read(answer: aiohttp.ClientResponse) -> bytes | None:
+async def _read(answer: aiohttp.ClientResponse, most: int) -> bytes | None:
     """The whole body, or None where it grows beyond the bounds. It is unpacked here, since aiohttp unpacks a whole chunk at once:
     231 KiB of gzip were measured to take 454 MiB.
     """
@@ -341,9 +337,9 @@ async def _read(answer: aiohttp.ClientResponse) -> bytes | None:
     size = on_the_wire = 0
     while chunk := await answer.content.readany():
         on_the_wire += len(chunk)
-        piece = chunk if unpacker is None else unpacker.decompress(chunk, MOST_BYTES + 1 - size)
+        piece = chunk if unpacker is None else unpacker.decompress(chunk, most + 1 - size)
         size += len(piece)
-        if size > MOST_BYTES or (size > 2**20 and size > MOST_RATIO * on_the_wire):
+        if size > most or (size > 2**20 and size > MOST_RATIO * on_the_wire):
             return None
         chunks.append(piece)
     if unpacker is not None and on_the_wire and not unpacker.eof:

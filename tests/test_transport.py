@@ -20,8 +20,8 @@ import pytest
 from alma_async import sim
 from alma_async.clock import Clock
 from alma_async.errors import DeadlineExceeded
-from alma_async.transport import MOST_BYTES, Transport
-from alma_async.wire.messages import Request, Response, Safety, SendFailure
+from alma_async.transport import Transport
+from alma_async.wire.messages import MOST_BYTES, Request, Response, Safety, SendFailure
 
 METHODS = ["GET", "PUT", "DELETE", "POST"]
 KEY = "sim-canary-7f3a"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from alma_async.wire.messages import MOST_BYTES
 from alma_async.wire.routes import Route
 
 __all__ = [
@@ -48,7 +49,7 @@ COLLECTIONS: Final = {
 }
 COLLECTION: Final = _item(f"{_C}/{{collection_id}}", "collection")
 SERVICES: Final = {
-    "GET": Route("GET", _S, "list services"),
+    "GET": Route("GET", _S, "list services", largest=MOST_BYTES),  # all in one answer
     "POST": Route("POST", _S, "POST service"),
 }
 SERVICE: Final = _item(f"{_S}/{{service_id}}", "service")
@@ -79,9 +80,9 @@ def _of_job(method: str, template: str, kind: str) -> Route:
     return Route(method, template, kind, {"job_id": _JOB_ID})
 
 
-def _of_run(template: str, kind: str) -> Route:
+def _of_run(template: str, kind: str, **bounds: int) -> Route:
     """Documented for one instance and what lies below it: ``ALL`` in place of the job."""
-    return Route("GET", template, kind, {"job_id": f"{_JOB_ID}|ALL"})
+    return Route("GET", template, kind, {"job_id": f"{_JOB_ID}|ALL"}, **bounds)
 
 
 JOBS: Final = Route("GET", _JOB, "list jobs")
@@ -93,5 +94,5 @@ JOB_INSTANCES: Final = _of_job("GET", f"{_JOB}/{{job_id}}/instances", "list job 
 JOB_INSTANCE: Final = _of_run(_RUN, "GET job instance")
 JOB_INSTANCE_EVENTS: Final = _of_run(f"{_RUN}/events", "list job events")
 JOB_INSTANCE_MATCHES: Final = _of_run(f"{_RUN}/matches", "list job matches")
-JOB_INSTANCE_DOWNLOAD: Final = _of_run(f"{_RUN}/download", "GET job download")
+JOB_INSTANCE_DOWNLOAD: Final = _of_run(f"{_RUN}/download", "GET job download", largest=MOST_BYTES)
 CONF_TEST: Final = Route("GET", "/almaws/v1/conf/test", "GET test")

@@ -9,7 +9,7 @@ from typing import Final, Literal, Protocol, TypeAlias
 
 import attrs
 
-__all__ = ["Authorise", "Gate", "Request", "Response", "Safety", "SendFailure", "Signals"]
+__all__ = ["MOST_BYTES", "Authorise", "Gate", "Request", "Response", "Safety", "SendFailure", "Signals"]
 
 # A credential as headers, made anew for each send; called at the wire only.
 Authorise: TypeAlias = Callable[[], Mapping[str, str]]
@@ -22,6 +22,10 @@ _HIDDEN: Final = re.compile(
     re.IGNORECASE,
 )
 _SHOWN: Final = 2000  # characters of a body
+
+MOST_BYTES: Final = (
+    8 * 2**20
+)  # of a decoded body: 194 KB of gzip were measured to become 200 MB in a bare read()
 
 
 class Safety(Enum):
@@ -45,7 +49,8 @@ class Request:
     """One call, bound and encoded. ``path`` is percent-encoded; ``query`` is not. ``kind`` names calls of like latency.
 
     ``expects`` is the id that a good answer carries ("*": any id; None: the answer is not checked for one).
-    ``authorise`` is the credential that this call goes out under; None: the transport's own.
+    ``authorise`` is the credential that this call goes out under; None: the transport's own. An answer of more than
+    ``largest`` bytes is not read.
     """
 
     method: str
@@ -58,6 +63,7 @@ class Request:
     cost: float = 1.0
     expects: str | None = None
     authorise: Authorise | None = attrs.field(default=None, repr=False, eq=False)
+    largest: int = MOST_BYTES
 
 
 @attrs.frozen(kw_only=True)

@@ -27,18 +27,24 @@ _PLACEHOLDER: Final = re.compile(r"\{([a-z_0-9]+)\}")
 # Segments of plain characters, none of them dots alone; a trailing slash is part of some of Alma's own paths.
 _PLAIN_PATH: Final = re.compile(r"(?:/(?!\.+(?:/|\Z))[A-Za-z0-9._~!$&'()*+,;=:@-]+)+/?")
 
+# Chosen: bytes of an answer. A page of 100 items has some 400 KB; and while JSON is decoded, in a thread too, the loop stands
+# still: measured, 10 ms for so much as Alma writes it, 90 ms for 8 MiB.
+_LARGEST: Final = 2 * 2**20
+
 
 @attrs.frozen
 class Route:
     """One endpoint. ``ids`` maps a placeholder to the pattern its value must match in full; the default is digits.
 
     A pattern lets through nothing that would have to be encoded: letters, digits and ``-._~`` (RFC 3986, unreserved).
+    ``largest`` is how many bytes an answer may have.
     """
 
     method: str
     template: str
     kind: str
     ids: Mapping[str, str] = attrs.field(factory=dict)
+    largest: int = _LARGEST
     safety: Safety = attrs.field(init=False)
     _literals: tuple[str, ...] = attrs.field(init=False, repr=False, eq=False)
     _checks: tuple[tuple[str, re.Pattern[str]], ...] = attrs.field(init=False, repr=False, eq=False)
@@ -83,6 +89,7 @@ class Route:
             safety=self.safety,
             kind=self.kind,
             expects=None if expects is None else str(expects),
+            largest=self.largest,
         )
 
     def _not_valid(self, name: str, pattern: re.Pattern[str], value: object) -> InvalidRequest:

@@ -52,6 +52,28 @@ async def test_an_answer_that_was_cut_is_asked_for_again_and_then_a_bad_answer()
         assert (await alma.electronic.collections.get("61")).id == "61"
 
 
+async def test_no_typed_call_takes_in_what_no_page_can_hold():
+    """Megabytes, which would hold up the loop, are read only where a call may bring so much; a page of 100 has some 400 KB."""
+    item = b'{"id": "61", "note": "%s"},' % (b"x" * 2000)
+    body = b'{"electronic_service": [%s], "total_record_count": 1500, "id": "61"}' % (item * 1500).rstrip(
+        b","
+    )
+    assert 2 * 2**20 < len(body) < 8 * 2**20
+    async with hostile(lambda line: answer(body)) as (held, alma):
+        for call in (
+            alma.electronic.collections.get("61"),
+            alma.sets.list().all(),
+            alma.jobs.instance("S1", "61"),
+        ):
+            held.seen.clear()
+            with pytest.raises(BadAnswer, match="larger than 2 MiB"):
+                await call
+            assert len(held.lines) == 1
+        assert await alma.electronic.services.list("61").total() == 1500
+        assert (await alma.request("GET", "/almaws/v1/x")).data["total_record_count"] == 1500
+        assert await alma.jobs.download("S1", "61") == body
+
+
 HALVES = [r"a\ud800b", r"\uDFFF", r"\ud83d", r"x\udc00\ud800"]
 
 
