@@ -32,12 +32,14 @@ check: $(VENV)/ready
 bench: $(VENV)/ready ## all tables and pictures of benchmarks/, beside the peers; about half an hour, needs a quiet machine
 	@$(BIN)/python -m benchmarks all
 
-constraints: $(VENV)/ready ## refresh the development pins: nothing younger than seven days
+COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 \
+    --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet --upgrade \
+    --exclude-newer "$$($(BIN)/python -c 'import datetime as d; print((d.datetime.now(d.UTC) - d.timedelta(days=7)).date())')"
+
+constraints: $(VENV)/ready ## refresh the pins of development and audits: nothing younger than seven days
 	@$(BIN)/python -m pip install -qq --no-cache-dir uv
-	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
-	    --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet --upgrade \
-	    --exclude-newer "$$($(BIN)/python -c 'import datetime as d; print((d.datetime.now(d.UTC) - d.timedelta(days=7)).date())')" \
-	    --output-file .ci/constraints.txt
+	@$(COMPILE) pyproject.toml --all-extras --group dev --output-file .ci/constraints.txt
+	@$(COMPILE) --group audit --output-file .ci/audit.txt
 
 clean:
 	@rm -rf $(VENV)

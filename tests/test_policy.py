@@ -30,7 +30,7 @@ def breaches(text: str) -> list[str]:
         found.append("permissions by default")
     if "pull_request_target" in text:
         found.append("runs foreign code with rights of its own")
-    if "persist-credentials: false" not in text:
+    if text.count("actions/checkout@") > text.count("persist-credentials: false"):
         found.append("leaves a token behind")
     if re.search(r"\$\{\{[^}]*github\.(event|head_ref)", text):
         found.append("puts what strangers write into a command")
@@ -60,6 +60,7 @@ def test_workflows_keep_the_rules(path):
         (r"permissions: \{\}", "permissions: write-all", "permissions"),
         (r"pull_request:", "pull_request_target:", "foreign code"),
         (r"persist-credentials: false", "persist-credentials: true", "token"),
+        (r"(- uses: actions/checkout@.*\n)", r"\1\1", "token"),
         (r"- run: mypy", "- run: echo ${{ github.event.pull_request.title }}", "strangers"),
         (r"--require-hashes ", "", "without hashes"),
     ],
@@ -70,6 +71,27 @@ def test_a_planted_breach_is_found(old, new, told):
     changed = re.sub(old, new, text, count=1)
     assert changed != text
     assert any(told in found for found in breaches(changed))
+
+
+@pytest.mark.parametrize("name", ["constraints.txt", "audit.txt"])
+def test_what_ci_installs_is_pinned(name):
+    """Every tool of CI by version and hash, from no index of anybody's."""
+    text = (ROOT / ".ci" / name).read_text(encoding="utf-8")
+    assert not re.search(r"https?://|--(index|extra|find)", text)
+    for pin in re.split(r"\n(?=\S)", text.strip()):
+        assert re.match(r"[A-Za-z0-9._-]+(\[[\w,-]+\])?==[^ ]+", pin), pin
+        assert "--hash=sha256:" in pin, pin
+
+
+def test_known_faults_workflows_and_commits_are_searched():
+    """Each change and each week: pip-audit of the pins, zizmor of the workflows, gitleaks of the commits."""
+    text = (ROOT / ".github" / "workflows" / "security.yml").read_text(encoding="utf-8")
+    assert "schedule:" in text
+    assert "pull_request:" in text
+    assert re.search(r"run: pip-audit .*--require-hashes -r \.ci/constraints\.txt", text)
+    assert re.search(r"run: zizmor .*\.github/workflows", text)
+    assert re.search(r"uses: gitleaks/gitleaks-action@[0-9a-f]{40}", text)
+    assert "continue-on-error" not in text
 
 
 def test_security_md():
