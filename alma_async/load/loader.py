@@ -222,7 +222,7 @@ class Load:
                 try:
                     await run.prepare()
                     if undo is not None and not run.stopping:
-                        await self._alma.clock.aside(partial(undo.begun, path))
+                        await self._alma.clock.aside(partial(undo.begun, journal))
                     await run.passes()
                 finally:
                     run.tell(force=True)

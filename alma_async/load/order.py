@@ -14,14 +14,39 @@ from alma_async.load.plan import Rules
 from alma_async.load.reconcile import OnUnknown
 from alma_async.load.rows import BadRow, Fingerprint, InputError, Row
 
-__all__ = ["BEING_UNDONE", "READING", "RESERVED", "Order", "OtherLoad", "Rows", "compared", "see_not_undone"]
+__all__ = [
+    "BEING_UNDONE",
+    "HALFWAY",
+    "READING",
+    "RESERVED",
+    "TAKES_BACK",
+    "Order",
+    "OtherLoad",
+    "Rows",
+    "compared",
+    "see_not_undone",
+]
 
 READING: Final = (
     "3"  # to be raised whenever the same bytes of a file come to mean another row, key or payload
 )
 BEING_UNDONE: Final = "undo"  # the fact that names the journal of an undo that has not ended
+TAKES_BACK: Final = "takes_back"  # and, in an undo's own, the journal of the load that it takes back
+HALFWAY: Final = "halfway"  # the rows that were not at their end when they were taken back
 RESERVED: Final = frozenset(
-    {"format", "planned", "seen", "after", "rows", "lines", "warnings", "calls", BEING_UNDONE}
+    {
+        "format",
+        "planned",
+        "seen",
+        "after",
+        "rows",
+        "lines",
+        "warnings",
+        "calls",
+        BEING_UNDONE,
+        TAKES_BACK,
+        HALFWAY,
+    }
 )  # what a journal writes down of itself
 
 

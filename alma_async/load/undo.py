@@ -11,7 +11,7 @@ each row's payload tell.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -23,7 +23,7 @@ from alma_async.load.entries import OPEN, Entry, Former, Source, State, Step
 from alma_async.load.fields import url_of
 from alma_async.load.former import anew
 from alma_async.load.journal import Journal
-from alma_async.load.order import BEING_UNDONE
+from alma_async.load.order import BEING_UNDONE, HALFWAY, TAKES_BACK
 from alma_async.load.rows import BadRow, Fingerprint, InputError, Problem, Row
 
 __all__ = ["UndoRows", "undo_rows"]
@@ -59,10 +59,11 @@ class UndoRows:
                 rows += 1
         return Fingerprint(sha256=digest.hexdigest(), size=rows)
 
-    def begun(self, journal: Path) -> None:
-        """Write into the journal of the load that it is being taken back, by the undo of this journal."""
+    def begun(self, by: Journal) -> None:
+        """Write into the journal of the load that it is being taken back, by the undo of this journal; and into that, what."""
+        by.note({TAKES_BACK: str(self.path.absolute())})
         with Journal(self.path) as load:
-            load.note({BEING_UNDONE: str(journal.absolute())})
+            load.note({BEING_UNDONE: str(by.path.absolute())})
 
     def not_begun(self) -> None:
         """Write there that no undo is under way."""
@@ -71,15 +72,36 @@ class UndoRows:
 
     def ended(self, by: Journal, *, after: int) -> None:
         """Write there which rows were taken back, as the journal of the undo says; its rows begin after ``after``."""
+        taken = {entry.n: n for entry, n in self._numbered(after) if by.get(n).state is State.DONE}
+        self._say(State.UNDONE, taken, by)
+        self.not_begun()
+
+    def _say(self, state: State, taken: Mapping[int, int], by: Journal) -> None:
+        """Write down where these rows stand now, each by the row of the undo; first, in the journal of the load that this one had
+        taken back, the opposite: where its undo is undone, it stands again.
+        """
+        below = Path(self.meta.get(TAKES_BACK, ""))
+        if below.is_file():
+            with Journal(below) as opened:
+                undone = UndoRows(below, opened.meta())
+            pairs = undone._numbered(int(self.meta.get("after", "0")))
+            other = State.DONE if state is State.UNDONE else State.UNDONE
+            undone._say(other, {entry.n: taken[n] for entry, n in pairs if n in taken}, by)
+        for found in self._slices():
+            with Journal(self.path) as load, load.together():
+                halfway = set(load.meta().get(HALFWAY, "").split())
+                for entry, _ in found:
+                    if entry.n in taken and entry.state in _TAKEN_BACK:
+                        load.write(_standing(entry, state, by.get(taken[entry.n]), halfway))
+                load.note({HALFWAY: " ".join(sorted(halfway))})
+
+    def _numbered(self, after: int) -> Iterator[tuple[Entry, int]]:
+        """The rows that can be taken back, each with the number that it has in the undo, whose rows begin after ``after``."""
         numbers, place = count(after + 1), (self.meta["collection"], self.meta["service"])
         for found in self._slices():
-            rows = [(entry, next(numbers)) for entry, body in found if _row(entry, body, place) is not None]
-            undone = [entry for entry, n in rows if by.get(n).state is State.DONE]
-            with Journal(self.path) as load, load.together():
-                for entry in undone:
-                    if entry.state in _TAKEN_BACK:
-                        load.write(attrs.evolve(entry, state=State.UNDONE))
-        self.not_begun()
+            yield from (
+                (entry, next(numbers)) for entry, body in found if _row(entry, body, place) is not None
+            )
 
     def _slices(self) -> Iterator[list[tuple[Entry, bytes | None]]]:
         after = 0
@@ -111,6 +133,22 @@ def undo_rows(journal: str | os.PathLike[str]) -> UndoRows:
     if meta.get("dry"):
         raise InputError(f"{path.name} is of a dry run; there is nothing to take back.")
     return UndoRows(path, meta)
+
+
+def _standing(entry: Entry, state: State, now: Entry, halfway: set[str]) -> Entry:
+    """A row that was taken back, or stands again as ``now`` made it: under the id of what is there, and not at its end if it was
+    among those ``halfway`` when it was taken back.
+    """
+    if state is State.UNDONE:
+        halfway.update({str(entry.n)} if entry.state is State.PENDING else ())
+        return attrs.evolve(entry, state=state)
+    if entry.state is not State.UNDONE:
+        return entry
+    ends = State.PENDING if str(entry.n) in halfway else state
+    halfway.discard(str(entry.n))
+    if entry.action != "created":
+        return attrs.evolve(entry, state=ends)
+    return attrs.evolve(entry, state=ends, portfolio_id=now.portfolio_id, left=now.left)
 
 
 def _row(entry: Entry, body: bytes | None, place: tuple[str, str]) -> Row | BadRow | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from copy import deepcopy
 
+import anyio
 import pytest
 
 from alma_async import AlmaError, sim
@@ -256,6 +257,53 @@ async def test_undo_of_undo(file, tmp_path):
         await undo(alma, tmp_path)
         await undo(alma, tmp_path, of="undo.load", name="again.load")
         assert world_of(server) == after
+
+
+async def stopping(load, server, calls):
+    """Stop a load after so many calls."""
+    while len(server.world.tally.received) < calls:
+        await anyio.sleep(0.1)
+    load.stop()
+
+
+@pytest.mark.parametrize(("how", "steps"), [("deletes", 99), ("mixed", 9), ("mixed", 99), ("halfway", 9)])
+async def test_what_an_undo_of_an_undo_brings_back_stands_again(file, tmp_path, how, steps):
+    """Each undo of an undo writes into the journal of the load what stands now: done under the ids of now, or undone again; what
+    was halfway goes on; and at the end all that is there can be taken back by one more.
+    """
+    rows = (
+        file("99000000", "99000001", header="mms_id") if how == "deletes" else file(*MIXED[16:24], MIXED[30])
+    )
+    action = "delete" if how == "deletes" else "upsert"
+    async with institution(latency=0.3) as (server, alma):
+        hold(server, 12)
+        before = world_of(server)
+        load = loading(alma, tmp_path, action, workers=3)
+        refusing = sim.Rule(sim.Fault("refuse"), method="PUT", path="portfolios/", times=None)
+        server.faults.plan = sim.FaultPlan(rules=[refusing] if how == "halfway" else [])
+        async with anyio.create_task_group() as group:
+            group.start_soon(stopping, load, server, steps)
+            await load.run(rows)
+            group.cancel_scope.cancel()
+        server.faults.plan = sim.FaultPlan()
+        first = told(tmp_path / "a.load")
+        assert any(entry.is_begun for entry in first.values()) == (how == "halfway")
+        await undo(alma, tmp_path, name="1.load")
+        gone = told(tmp_path / "a.load")
+        for n in range(1, 5):
+            await undo(alma, tmp_path, of=f"{n}.load", name=f"{n + 1}.load")
+            now = told(tmp_path / "a.load")
+            expected = first if n % 2 else gone
+            assert [entry.state for entry in now.values()] == [entry.state for entry in expected.values()]
+        await undo(alma, tmp_path, of="5.load", name="6.load")
+        report = await loading(alma, tmp_path, action).run(rows)
+        audit = await loading(alma, tmp_path, action).verify(rows)
+        assert (report.undone, report.pending, audit.exit_code, audit.findings) == (0, 0, 0, ())
+        assert {
+            entry.portfolio_id for entry in told(tmp_path / "a.load").values() if entry.action == "created"
+        } <= set(server.world.portfolios.all)
+        assert (await undo(alma, tmp_path, name="last.load")).review == 0
+        assert without_ids(world_of(server)) == without_ids(before)
 
 
 FAULTS = {
