@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import random
 import signal
+import sys
 from contextlib import suppress
 
 import anyio
 import pytest
 
 from alma_async import sim
+from alma_async.load.entries import State
+from alma_async.load.journal import Journal
 from tests.load.killing import JOURNAL_FAILED, Loading, Points, cannot_trace, serving, traced, unsynced
 
 ROWS, KILLS = 500, 20
@@ -90,3 +93,52 @@ async def test_a_failing_disk_stops_the_load(tmp_path, call, error, at):
         assert (+points.harm, points.wrong) == ({}, [])
         assert points.struck[call] == len(at) or call == "ftruncate"
     assert JOURNAL_FAILED == 74
+
+
+_UNDO = f"""
+import os, signal, sys, anyio
+from alma_async import AlmaClient, Limits, LocalBudget
+from alma_async.load import Load, undo_rows
+from alma_async.load.undo import UndoRows
+
+class Killed(UndoRows):
+    pass
+
+def die(*args, **how):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+async def main(base_url, folder, where):
+    if where:
+        setattr(Killed, where, die)
+    rows = undo_rows(folder + "/a.load")
+    async with AlmaClient("sim-kill", base_url=base_url, limits=Limits(reserve=0), budget=LocalBudget()) as alma:
+        place = dict(collection_id={sim.DEMO_COLLECTION!r}, service_id={sim.DEMO_SERVICE!r})
+        load = Load(alma, **place, journal=folder + "/undo.load", action="undo")
+        report = await load.run(Killed(rows.path, rows.meta, rows.warnings))
+        sys.exit(report.exit_code)
+
+anyio.run(main, *sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("where", ["ended", "not_begun"])
+async def test_an_undo_killed_before_it_says_so_is_ended_by_a_resume(tmp_path, where):
+    """Killed when its last row is taken back, before or after the load's journal knows, an undo leaves its load refused; resumed,
+    it sends nothing more that changes anything, and the load's rows are undone.
+    """
+    async with serving() as server:
+        loading = Loading(server, tmp_path, 5)
+        assert (await anyio.run_process(loading.command(), check=False)).returncode == 0
+        undo = [sys.executable, "-c", _UNDO, server.base_url, str(loading.journal.parent)]
+        killed = await anyio.run_process([*undo, where], check=False)
+        assert (killed.returncode, server.world.portfolios.all) == (-signal.SIGKILL, {})
+        refused = await anyio.run_process(loading.command(), check=False)
+        assert b"has begun and not ended" in refused.stderr
+        routes = dict(server.world.tally.routes)
+        assert (await anyio.run_process([*undo, ""], check=False)).returncode == 0
+        changed = {route for route, calls in server.world.tally.routes.items() if calls != routes.get(route)}
+        assert all(route.startswith("GET") for route in changed)
+        assert (await anyio.run_process(loading.command(), check=False)).returncode == 1
+        with Journal(loading.journal) as journal:
+            assert {entry.state for entry in journal.entries()} == {State.UNDONE}
+        assert server.world.portfolios.all == {}
