@@ -252,8 +252,10 @@ class Session:
     async def _judged(self, request: Request, permit: Permit, answer: Response | SendFailure) -> Outcome:
         """What the answer means; a large one is read in a thread, since it would hold up the loop."""
         if isinstance(answer, Response):
-            read = partial(self._read, request, answer)
-            shown, outcome = read() if len(answer.body) <= _LARGE else await self.clock.aside(read)
+            if len(answer.body) <= _LARGE:
+                shown, outcome = self._read(request, answer)
+            else:
+                shown, outcome = await self.clock.aside(partial(self._read, request, answer))
             permit.settle(
                 self._dialect.signals(shown, outcome), latency=shown.elapsed, ok=isinstance(outcome, Done)
             )

@@ -182,7 +182,7 @@ class Transport:
             traces=cast("list[Trace]", traces),
             **self._through_proxy(),
         )
-        told = made.method, made.url, made.headers.copy()
+        told = (made.method, made.url, made.headers.copy()) if traces else ()
         for trace in traces:
             await trace.send_request_start(*told)
         try:
@@ -335,7 +335,8 @@ async def _read(answer: aiohttp.ClientResponse, most: int) -> bytes | None:
     unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS) if packed else None
     chunks: list[bytes] = []
     size = on_the_wire = 0
-    while chunk := await answer.content.readany():
+    while not answer.content.at_eof():
+        chunk = await answer.content.readany()
         on_the_wire += len(chunk)
         piece = chunk if unpacker is None else unpacker.decompress(chunk, most + 1 - size)
         size += len(piece)

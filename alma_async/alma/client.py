@@ -341,12 +341,12 @@ def _raw(  # noqa: PLR0917 - as request takes them
         POSITIVE.of("cost", cost)
         _PATH.of("path", path)
         _PARAMS.of("params", params)
-        if any(_KEYS.search(str(name)) for name in params or {}):
+        if params and any(_KEYS.search(str(name)) for name in params):
             return InvalidRequest(IN_URL)
         return Request(
             method=method,
             path=raw_path(path, origin=origin, root=ROOT),
-            query=query_of((params or {}).items()),
+            query=query_of(params.items()) if params else (),
             body=None if json is None else dumps(json),
             safety=Safety.READ if method in ("GET", "HEAD") else Safety.WRITE,
             kind=f"{method} raw",
