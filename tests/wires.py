@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from email.utils import formatdate
 from typing import Any, Final
 
@@ -136,6 +136,7 @@ class Remote:
     most_sends: int
     connecting: float = 0.0  # the share of calls that take seconds to connect
     retry_after: int | None = None
+    late: Collection[str] = ("late", "slow")  # what is applied at any time until then
     calm: bool = False
     sends: int = 0
     hasty: int = 0  # calls within a pause that their sender was asked for
@@ -201,7 +202,7 @@ class Remote:
         read = request.method == "GET"
         if read or not fault or fault in _APPLIED:
             delay = self.rng.uniform(0.01, 0.4)
-            if fault in ("late", "slow") and not read:
+            if fault in self.late and not read:
                 delay = self.upto(self.latest)
             self.after(delay, lambda: answers.append(self._process(request, fault)))
         return answers

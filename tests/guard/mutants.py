@@ -8,8 +8,10 @@ from unittest.mock import patch
 
 from attrs import evolve
 
+from alma_async.alma import problems
 from alma_async.guard import rules
 from alma_async.guard.attempt import Attempt
+from alma_async.guard.book import Book
 from alma_async.guard.lifecycle import Event
 from alma_async.guard.lookout import Lookout
 from alma_async.guard.port import ServerTime
@@ -23,6 +25,7 @@ __all__ = ["MUTANTS"]
 _SHARED: Final = (
     "no route is a refusal",
     "a strange code of a fault is a refusal",
+    "a fault with a code is a refusal",
     "a strange refusal is unknown",
     "a lost answer is not sent",
     "an odd field fails its object",
@@ -83,9 +86,59 @@ def _a_forgotten_run_goes_on() -> list[Any]:
     return [patch.object(Lookout, "mark", mark)]
 
 
+def _a_fault_is_over_as_soon_as_a_refusal() -> list[Any]:
+    """What was answered is looked for no longer, though it was a gateway that gave up waiting."""
+
+    def settle(book: Any, run: Any, failed: Any, **more: Any) -> None:
+        real(book, run, evolve(failed, status=400) if (failed.status or 0) >= 500 else failed, **more)
+
+    real = rules.settle
+    return [patch.object(rules, "settle", settle)]
+
+
+def _one_of_the_two_thresholds_is_not_known() -> list[Any]:
+    """The code that no test had happened to meet."""
+    known = {code: verdict for code, verdict in problems._CODES.items() if code != "402223"}
+    return [patch.object(problems, "_CODES", known)]
+
+
+def _a_list_is_read_by_almas_clock_alone() -> list[Any]:
+    """As its last Dates told."""
+
+    def offsets(self: ServerClock, client: float, wall: float) -> tuple[float, ...]:
+        return (self.offset,)
+
+    return [patch.object(ServerClock, "offsets", offsets)]
+
+
+def _what_a_list_lacks_was_never_started() -> list[Any]:
+    """Though lists lag behind, and what is under way is in none."""
+
+    def merge(self: Book, *args: Any, asked: ServerTime, **more: Any) -> None:
+        real(self, *args, asked=asked.later(3600.0), **more)
+
+    real = Book.merge
+    return [patch.object(Book, "merge", merge)]
+
+
+def _a_list_is_as_new_as_its_request() -> list[Any]:
+    """What was started while it was on its way is taken for older."""
+
+    def merge(self: Book, *args: Any, now: Any, asked: Any, **more: Any) -> None:
+        real(self, *args, now=asked, asked=asked, **more)
+
+    real = Book.merge
+    return [patch.object(Book, "merge", merge)]
+
+
 MUTANTS: Final[dict[str, Patches]] = {name: OF_LOADS[name] for name in _SHARED} | {
     "recorded after the submission": _recorded_after_the_submission,
     "a lost start is free again": _a_lost_start_is_free_again,
     "every date is believed": _every_date_is_believed,
     "a forgotten run goes on": _a_forgotten_run_goes_on,
+    "a fault is over as soon as a refusal": _a_fault_is_over_as_soon_as_a_refusal,
+    "one of the two thresholds is not known": _one_of_the_two_thresholds_is_not_known,
+    "a list is read by Alma's clock alone": _a_list_is_read_by_almas_clock_alone,
+    "what a list lacks was never started": _what_a_list_lacks_was_never_started,
+    "a list is as new as its request": _a_list_is_as_new_as_its_request,
 }

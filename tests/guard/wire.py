@@ -28,6 +28,7 @@ class JobRuns(Remote):
     ours: Collection[str]
     """The names that we start runs under."""
     most_sends: int = 20_000
+    late: Collection[str] = ("late", "slow", "no route after", "strange fault after")
     leapt: float = 0.0
     under_way: dict[int, tuple[float, Callable[[], None]]] = attrs.field(factory=dict)
     """What is yet to be carried out, and when, by the server's clock."""

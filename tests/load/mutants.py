@@ -436,6 +436,12 @@ def _a_strange_code_of_a_fault_is_a_refusal() -> list[Any]:
 
 
 @_mutant
+def _a_fault_with_a_code_is_a_refusal() -> list[Any]:
+    """What Alma names is taken for its own word, whatever the status says."""
+    return _judged(lambda code, status: problems._verdict(code, 400) if status >= 500 else None)
+
+
+@_mutant
 def _a_strange_refusal_is_unknown() -> list[Any]:
     unknown = OutcomeClass.UNKNOWN, Reason.UNLISTED
     return _judged(lambda code, status: unknown if status == 400 and code not in problems._CODES else None)
