@@ -271,7 +271,8 @@ class Check:
     def of(self, name: str, value: Any, error: type[AlmaError] = ConfigurationError) -> None:
         """See that the option ``name`` can be this.
 
-        :param error: what is raised instead of a ``ConfigurationError``: ``InvalidRequest`` for what a request is made of.
+        :param error: what is raised: ``ConfigurationError`` for what a client is set up with, ``InvalidRequest`` for what a
+            call is given.
         :raises ConfigurationError: naming option, value and what it may be.
         """
         try:
@@ -286,13 +287,15 @@ class Check:
         return Check(f"{self.wanted}, or None", lambda value: value is None or self.allows(value))
 
 
-def check_all(checks: Mapping[str, Check], given: Mapping[str, Any]) -> None:
+def check_all(
+    checks: Mapping[str, Check], given: Mapping[str, Any], error: type[AlmaError] = ConfigurationError
+) -> None:
     """See that each of the options can be what was given for it.
 
-    :raises ConfigurationError: at the first that cannot.
+    :raises ConfigurationError: or ``error``, as in ``Check.of``, at the first that cannot.
     """
     for name, check in checks.items():
-        check.of(name, given[name])
+        check.of(name, given[name], error)
 
 
 def shown(value: Any) -> str:

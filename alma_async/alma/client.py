@@ -336,11 +336,11 @@ def _raw(  # noqa: PLR0917 - as request takes them
 ) -> Request | AlmaError:
     """The request of any endpoint, or what is wrong with it: not raised here, where the arguments are."""
     try:
-        _METHOD.of("method", method)
+        _METHOD.of("method", method, InvalidRequest)
         method = method.upper()
-        POSITIVE.of("cost", cost)
-        _PATH.of("path", path)
-        _PARAMS.of("params", params)
+        POSITIVE.of("cost", cost, InvalidRequest)
+        _PATH.of("path", path, InvalidRequest)
+        _PARAMS.of("params", params, InvalidRequest)
         if params and any(_KEYS.search(str(name)) for name in params):
             return InvalidRequest(IN_URL)
         return Request(

@@ -19,7 +19,7 @@ from alma_async.alma.endings import Endings
 from alma_async.alma.job_port import AlmaJobPort, submission, texts
 from alma_async.alma.models.jobs import Job, JobEvent, JobInstance, JobMatch
 from alma_async.alma.resource import Resource
-from alma_async.errors import DeadlineExceeded, NotFound
+from alma_async.errors import DeadlineExceeded, InvalidRequest, NotFound
 from alma_async.guard import JobGuard, LedgerError
 from alma_async.guard.attempt import mark, run_name, utc
 from alma_async.guard.runner import GIVEN, NAME
@@ -111,7 +111,7 @@ class Jobs(Resource):
         """All jobs that can be submitted, or some: a category is of the table HPaTaskChain.type for manual jobs and of
         systemJobsGroups for others; a profile is one of scheduled jobs.
         """
-        check_all(_LISTED, locals())
+        check_all(_LISTED, locals(), InvalidRequest)
         query = {"category": category, "type": type, "profile_id": profile_id}
         return self._pager(routes.JOBS, (), "job", Job, query=query, offset=offset)
 
@@ -132,7 +132,7 @@ class Jobs(Resource):
         offset: int = 0,
     ) -> Pager[JobInstance]:
         """The runs of a job, of these days (the last one included; of which time zone is not documented) and status."""
-        check_all(_RUNS_LISTED, locals())
+        check_all(_RUNS_LISTED, locals(), InvalidRequest)
         query = {
             "submit_date_from": _day(submitted_from),
             "submit_date_to": _day(submitted_to),
@@ -152,7 +152,7 @@ class Jobs(Resource):
 
     def events(self, job_id: str, instance_id: str, *, offset: int = 0) -> Pager[JobEvent]:
         """The rejected entries of a run of the student information system (60332 for other jobs)."""
-        _OFFSET.of("offset", offset)
+        _OFFSET.of("offset", offset, InvalidRequest)
         segments = (job_id, instance_id)
         return self._pager(routes.JOB_INSTANCE_EVENTS, segments, "event", JobEvent, offset=offset)
 
@@ -160,7 +160,7 @@ class Jobs(Resource):
         self, job_id: str, instance_id: str, population: Population, *, offset: int = 0
     ) -> Pager[JobMatch]:
         """What an import matched once, or more than once."""
-        check_all(_MATCHED, locals())
+        check_all(_MATCHED, locals(), InvalidRequest)
         segments, query = (job_id, instance_id), {"population": population}
         route = routes.JOB_INSTANCE_MATCHES
         return self._pager(route, segments, "match", JobMatch, query=query, offset=offset)
@@ -177,7 +177,7 @@ class Jobs(Resource):
 
         ``line_type`` is one of the run's counters; TOTAL_RECORDS_IMPORTED where not told otherwise.
         """
-        check_all(_LOADED, locals())
+        check_all(_LOADED, locals(), InvalidRequest)
         query = {"download_format": download_format, "line_type": line_type}
         request = routes.JOB_INSTANCE_DOWNLOAD.bind(job_id, instance_id, query=query.items())
         return (await self._call(request)).response.body
@@ -226,11 +226,11 @@ class Jobs(Resource):
         :param named: whether a manual job's run gets a name that occurs once (``job_name`` and a mark), by which a lost
             answer is looked up. Without it, the run cannot be told from others then: for jobs that refuse the parameter.
         :raises JobThresholdReached: with ``wait=False``, where none is free; ``retry_at`` tells when one may be.
-        :raises InvalidRequest: where a parameter has no value, or the key was used with other parameters.
+        :raises InvalidRequest: where an argument is of a wrong kind, such as an empty key, a parameter has no value, or the key
+            was used with other parameters.
         :raises OutcomeUnknown: the answer was lost, and Alma does not list the run. It is never sent again.
-        :raises ConfigurationError: where an argument is of a wrong kind, such as an empty key.
         """
-        check_all(_SUBMITTED, locals())
+        check_all(_SUBMITTED, locals(), InvalidRequest)
         given, port = texts(parameters or {}), AlmaJobPort(self._session, self._options)
         if dry_run:
             name = run_name(given, mark(job_id, key)) if named and port.names(job_id) else None
@@ -285,7 +285,7 @@ class Jobs(Resource):
     async def _ended(
         self, job_id: str, instance_id: str, timeout: float | None, *, known: bool
     ) -> JobInstance:
-        check_all(_WAITED, locals())
+        check_all(_WAITED, locals(), InvalidRequest)
         endings = self._shared.endings
         with (
             endings.expect(instance_id) as ending,
@@ -312,7 +312,7 @@ class Jobs(Resource):
 
         Give only what was verified (``webhooks.verify_signature``): it is taken for the truth, and Alma is not asked.
         """
-        _RUN.of("instance", instance)
+        _RUN.of("instance", instance, InvalidRequest)
         if not instance.ended or not instance.id:
             return False
         found = self._shared.endings.tell(instance)

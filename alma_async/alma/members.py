@@ -285,7 +285,7 @@ class Members(Resource):
             ("fail_on_invalid_id", fail_on_invalid_id),
             ("reconcile", reconcile),
         ):
-            FLAG.of(name, flag)
+            FLAG.of(name, flag, InvalidRequest)
         _IDS.of("ids", ids, InvalidRequest)
         if reconcile and id_type is not None:
             raise InvalidRequest(

@@ -38,14 +38,14 @@ class Resource:
         return _marked(structure((await self._call(request)).data, model), whole=True)
 
     async def _delete(self, request: Request, *, dry_run: bool) -> Request | None:
-        FLAG.of("dry_run", dry_run)
+        FLAG.of("dry_run", dry_run, InvalidRequest)
         if dry_run:
             return request
         await self._call(request)
         return None
 
     async def _write(self, request: Request, model: type[M], *, dry_run: bool) -> M | Request:
-        FLAG.of("dry_run", dry_run)
+        FLAG.of("dry_run", dry_run, InvalidRequest)
         return request if dry_run else await self._done(request, model)
 
     async def _done(self, request: Request, model: type[M]) -> M:
@@ -149,7 +149,7 @@ def id_to_update(model: Updatable, kind: type[Updatable], name: str, *, replace:
         (``replace``).
     """
     of_kind(name, model, kind)
-    FLAG.of("replace", replace)
+    FLAG.of("replace", replace, InvalidRequest)
     if not model.id:
         raise InvalidRequest(f"This {name} has no id: get it first, change it, then update it.")
     if not (replace or model.is_whole):

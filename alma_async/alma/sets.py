@@ -248,8 +248,8 @@ class Sets(Members):
         :raises DeadlineExceeded: where that takes longer than ``timeout`` seconds.
         :raises ServerFault: where the job ended without success.
         """
-        _SECONDS.of("timeout", timeout)
-        _EXPECTED.of("expected", expected)
+        _SECONDS.of("timeout", timeout, InvalidRequest)
+        _EXPECTED.of("expected", expected, InvalidRequest)
         patient = self._options.changed(priority=Priority.BULK, wait_for_quota=True)
         looker = type(self)(self._session, patient)
         seen: Looks = []
@@ -296,7 +296,7 @@ class Sets(Members):
 
         :raises OutcomeUnknown: the first one, whatever failed in looking for the set: that it may exist matters most.
         """
-        FLAG.of("dry_run", dry_run)
+        FLAG.of("dry_run", dry_run, InvalidRequest)
         body = self._encoded("alma_set", alma_set, AlmaSet)
         named(alma_set.name)
         request = routes.SETS["POST"].bind(query=_whole(query), body=body, expects="*")

@@ -24,7 +24,8 @@ All reckoning is in one time that the ledger keeps (``server_clock``): begun by 
 monotonic clock. Neither the client's wall clock nor a ``Date`` that jumps makes a start older than it is, or hides one.
 
 What passes by itself (an outage, a refusal for speed, a spent quota) is waited out by whoever stands in line or watches a
-run, from its first look on. Only an address that never answered is not waited for: it may be a wrong one.
+run, from its first look on. Only an address that never answered is not waited for, and one that never answered as Alma
+does not for long: it may be a wrong one.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ from typing import Final, TypeVar
 from alma_async.clock import Clock
 from alma_async.errors import (
     AlmaError,
+    BadAnswer,
     DeadlineExceeded,
+    InvalidRequest,
     JobOverlap,
     JobThresholdReached,
     NotFound,
@@ -61,6 +64,7 @@ __all__ = ["GIVEN", "NAME", "JobGuard"]
 
 # Alma's answers that a wait can cure.
 _CURABLE: Final = (JobThresholdReached, JobOverlap)
+_STRANGER: Final = 300.0  # chosen: seconds in which what answers at a new address may turn out to be Alma
 _LEDGER_FAILURES: Final = (
     8  # chosen: after so many in a row, some minutes, a ledger is not waited for any more
 )
@@ -128,11 +132,10 @@ class JobGuard:
         :param port: to ask Alma by, for this caller.
         :raises JobThresholdReached, JobOverlap: with ``wait=False``, where no start is free.
         :raises DeadlineExceeded: where none is free before the deadline.
-        :raises InvalidRequest: where the key was used with other parameters.
+        :raises InvalidRequest: where an argument is none, such as an empty key, or the key was used with other parameters.
         :raises OutcomeUnknown: the answer was lost, and Alma does not list the run. It is not sent again.
-        :raises ConfigurationError: where an argument is none, such as an empty key.
         """
-        check_all(GIVEN, locals())
+        check_all(GIVEN, locals(), InvalidRequest)
         alma = self._alma.asking(port)
         alma.check_open()
         until = math.inf if deadline is None else self._clock.now() + deadline
@@ -255,15 +258,17 @@ class JobGuard:
     async def _outlasting(
         self, alma: Lookout, act: Callable[[], Awaitable[T]], until: float, *, wait: bool
     ) -> T:
-        """Do it, and wait out what passes by itself, unless there is no waiting or the address never answered."""
-        failures = 0
+        """Do it, and wait out what passes by itself, unless there is no waiting or the address never answered as Alma does."""
+        failures, began = 0, self._clock.now()
         while True:
             alma.check_open()
             try:
                 return await act()
             except PASSING as error:
-                unheard = isinstance(error, NotSent) and not (alma.heard or failures)
-                if not wait or unheard or self._clock.now() >= until:
+                now = self._clock.now()
+                nobody = isinstance(error, NotSent) and not failures
+                stranger = isinstance(error, BadAnswer) and now - began >= _STRANGER
+                if not wait or now >= until or (not alma.heard and (nobody or stranger)):
                     raise
                 failures += 1
                 if failures == 1:

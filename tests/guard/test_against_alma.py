@@ -16,7 +16,6 @@ from alma_async import (
     AlmaClient,
     BadAnswer,
     ClientClosed,
-    ConfigurationError,
     DeadlineExceeded,
     InvalidRequest,
     JobOverlap,
@@ -481,6 +480,21 @@ async def test_an_address_that_never_answered_is_not_waited_for():
         assert anyio.current_time() - before < 120
 
 
+@pytest.mark.parametrize("path", ["conf/test", "/instances"])
+async def test_pages_at_an_address_that_never_was_almas_are_an_error(path):
+    """Another's pages under 200 are waited out for minutes; where Alma was never heard behind them, the error then says so."""
+    pages = sim.FaultPlan(rules=[sim.Rule(sim.Fault("html_200"), path=path, times=None)])
+    async with institution(faults=pages) as (server, alma):
+        job(server)
+        with anyio.move_on_after(2 * HOUR) as waited:
+            with pytest.raises(BadAnswer, match="Check the base URL"):
+                await alma.jobs.submit("M77")
+            assert 300 <= anyio.current_time() < 600
+        # Behind a list that is a page, the time was told: it is Alma, and the page may go.
+        assert waited.cancelled_caught == (path == "/instances")
+        assert posts(server) == 0
+
+
 # --- what the arguments may be (C2, C3)
 
 
@@ -506,7 +520,7 @@ async def test_a_wrong_argument_of_a_submission_is_told_by_its_name(name, wrong,
         submit = alma.jobs.guard.submit if way == "guard" else alma.jobs.submit
         if way == "dry":
             given = {"dry_run": True} | given
-        with pytest.raises(ConfigurationError, match=f"^{name} must be"):
+        with pytest.raises(InvalidRequest, match=f"^{name} must be"):
             await submit(**given)
         assert server.world.tally.routes.total() == 0
 
@@ -538,7 +552,7 @@ async def test_a_wrong_argument_of_the_other_methods_is_told_by_its_name(method,
     async with institution() as (server, alma):
         for wrong in wrongs:
             given = {name: wrong} | ({"instance_id": "1"} if name == "job_id" else {})
-            with pytest.raises(ConfigurationError, match=f"^{name} must be"):
+            with pytest.raises(InvalidRequest, match=f"^{name} must be"):
                 await getattr(alma.jobs, method)(*ids, **given)
         assert server.world.tally.routes.total() == 0
 
