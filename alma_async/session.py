@@ -161,6 +161,7 @@ class Session:
         )  # made once for a credential, and kept where no walk shows them
         self.governor = governor
         self.clock = clock
+        self.told: set[tuple[str, str]] = set()  # oddities of answers that were warned of
 
     async def call(self, request: Request, options: Options) -> Done:
         """Make one call.

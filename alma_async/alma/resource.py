@@ -35,7 +35,9 @@ class Resource:
         return await self._session.call(localised(request, self._options.language), self._options)
 
     async def _read(self, request: Request, model: type[M]) -> M:
-        return _marked(structure((await self._call(request)).data, model), whole=True)
+        return _marked(
+            structure((await self._call(request)).data, model, told=self._session.told), whole=True
+        )
 
     async def _delete(self, request: Request, *, dry_run: bool) -> Request | None:
         FLAG.of("dry_run", dry_run, InvalidRequest)
@@ -52,7 +54,7 @@ class Resource:
         """Send a write and structure what came back. The write is known to be done then; an unreadable answer says so."""
         done = await self._call(request)
         try:
-            return structure(done.data, model)
+            return structure(done.data, model, told=self._session.told)
         except BadAnswer as error:
             unreadable = error.message
         known = OutcomeUnknown(
@@ -107,7 +109,7 @@ class Resource:
         )
 
     def _items(self, raw: list[Any], model: type[M]) -> list[M]:
-        return [_marked(item, whole=False) for item in structure_each(raw, model)]
+        return [_marked(item, whole=False) for item in structure_each(raw, model, told=self._session.told)]
 
     def _encoded(self, name: str, model: Model, kind: type[Model]) -> bytes:
         """The body of a write: everything Alma sent, with what was changed.

@@ -351,7 +351,8 @@ class Sets(Members):
         async for listed in self.list(f"name~{alma_set.name}"):
             if listed.name == alma_set.name and listed.id:
                 done = await self._call(routes.SET["GET"].bind(listed.id, expects=listed.id))
-                found, server = structure(done.data, AlmaSet), server_time(done.response.headers)
+                found = structure(done.data, AlmaSet, told=self._session.told)
+                server = server_time(done.response.headers)
                 created = _moment(found.created_date)
                 lasted = self._session.clock.now() - started
                 if server is not None and created is not None and server - created <= lasted + RESOLUTION:

@@ -24,8 +24,11 @@ from alma_async.load.entries import Difference, Former
 from alma_async.load.fields import FIELDS, differences
 from alma_async.wire.codec import Model, loads, structure, unstructure
 
-__all__ = ["anew", "changed", "digest", "put_back"]
+__all__ = ["WARNED", "anew", "changed", "digest", "put_back"]
 
+WARNED: Final[set[tuple[str, str]]] = (
+    set()
+)  # of oddities in what is read a second time, each once in a process
 _NOTHING: Final[tuple[Any, ...]] = (None, "", {}, [])
 _PASSED_OVER: Final = ("desc", "link")
 _PLACE: Final = ("is_standalone", "resource_metadata", "electronic_collection")  # not a writer's to change
@@ -68,7 +71,7 @@ def changed(portfolio: Portfolio, former: Former) -> str | None:
 
 def put_back(portfolio: Portfolio, former: Former) -> tuple[Portfolio, tuple[Difference, ...]]:
     """A copy as it was before the load, and the fields that change; without differences, all of what it was."""
-    before, wanted = structure(loads(former.body or b"{}"), Portfolio), deepcopy(portfolio)
+    before, wanted = structure(loads(former.body or b"{}"), Portfolio, told=WARNED), deepcopy(portfolio)
     if former.differences:
         for done in former.differences:
             if FIELDS[done.field].show(portfolio) == done.new:
@@ -94,4 +97,6 @@ def _take(before: Model, wanted: Model, path: Sequence[str]) -> None:
 def anew(former: Former) -> Portfolio:
     """The portfolio to create in place of one that was deleted."""
     before = loads(former.body or b"{}")
-    return structure({name: value for name, value in before.items() if name not in ("id", "link")}, Portfolio)
+    return structure(
+        {name: value for name, value in before.items() if name not in ("id", "link")}, Portfolio, told=WARNED
+    )

@@ -19,7 +19,7 @@ from alma_async.errors import AlmaError
 from alma_async.load import reconcile
 from alma_async.load.entries import Action, Difference, Entry, Moment, State, Step
 from alma_async.load.fields import together
-from alma_async.load.former import digest
+from alma_async.load.former import WARNED, digest
 from alma_async.load.lookup import Lookup
 from alma_async.load.plan import Rules
 from alma_async.load.rows import Row
@@ -166,7 +166,7 @@ class Witnessed:
             "portfolio_id": str(portfolio) if portfolio else None,
             "action": action,
             "attempts": 0,
-            "left": digest(answer) if structure(answer, Portfolio).is_whole else None,
+            "left": digest(answer) if structure(answer, Portfolio, told=WARNED).is_whole else None,
         }
 
 

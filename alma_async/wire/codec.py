@@ -32,6 +32,7 @@ Sources: the forms are those of recorded answers and of other clients' code; 64 
 from __future__ import annotations
 
 import json
+import logging
 import re
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
@@ -41,7 +42,7 @@ from copy import copy, deepcopy
 from datetime import UTC, date, datetime
 from functools import cache, partial
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeAlias, TypeVar, Union, get_args, get_origin
 
 import attrs
 import cattrs
@@ -89,7 +90,10 @@ _NARROWER: Final = {int: bool, date: datetime}  # what Python takes for one of t
 
 _log = logger("alma_async.wire")
 # What the reading under way found that it could not read; each member once.
-_unread: ContextVar[list[str] | None] = ContextVar("unread", default=None)
+Kind: TypeAlias = tuple[str, str]  # a class and member that could not be read, and the kind of what came
+Unread: TypeAlias = list[tuple[Kind | None, str]]  # with how it is told; None: what is told each time
+
+_unread: ContextVar[Unread | None] = ContextVar("unread", default=None)
 
 
 class Extra(MutableMapping[str, Any]):
@@ -202,24 +206,25 @@ def checked(model: Model, field: attrs.Attribute[Any], value: Any) -> Any:
     return value
 
 
-def structure(raw: Any, cls: type[T]) -> T:
+def structure(raw: Any, cls: type[T], *, told: set[Kind] | None = None) -> T:
     """Read a decoded JSON value as ``cls``: a model, or a list of them. The models keep ``raw``; do not change it afterwards.
 
+    :param told: what was warned of before; each kind is warned of once, and is at level debug afterwards.
     :raises BadAnswer: where it is none, or what identifies it cannot be read.
     """
-    with _told_once() as unread:
+    with _told_once(told) as unread:
         return _identified(raw, cls, unread)
 
 
-def structure_each(raws: Iterable[Any], cls: type[T]) -> list[T]:
+def structure_each(raws: Iterable[Any], cls: type[T], *, told: set[Kind] | None = None) -> list[T]:
     """Read the items of a list. One that cannot be read is left out, and the warning says so."""
     read = []
-    with _told_once() as unread:
+    with _told_once(told) as unread:
         for raw in raws:
             try:
                 read.append(_identified(raw, cls, unread))
             except BadAnswer as error:
-                unread.append(f"{error.message} (left out)")
+                unread.append((None, f"{error.message} (left out)"))
     return read
 
 
@@ -232,20 +237,35 @@ def unstructure(model: Model) -> dict[str, Any]:
 
 
 @contextmanager
-def _told_once() -> Iterator[list[str]]:
-    """Whatever cannot be read inside the block is one warning."""
-    unread: list[str] = []
+def _told_once(told: set[Kind] | None) -> Iterator[Unread]:
+    """Whatever cannot be read inside the block is one warning, but for what was told before."""
+    unread: Unread = []
     before = _unread.set(unread)
     try:
         yield unread
     finally:
         _unread.reset(before)
         if unread:
-            more = f"; and {len(unread) - 5:,} more" if len(unread) > 5 else ""
-            _log.warning("Kept as it came, since it could not be read: %s%s", "; ".join(unread[:5]), more)
+            _warn(unread, told)
 
 
-def _identified(raw: Any, cls: type[T], unread: list[str]) -> T:
+def _warn(unread: Unread, told: set[Kind] | None) -> None:
+    known = frozenset(told or ())
+    new = [what for kind, what in unread if kind is None or kind not in known]
+    if told is not None:
+        told.update(kind for kind, _ in unread if kind is not None)
+    _tell(logging.WARNING, new, then=_AFTERWARDS if told is not None else "")
+    _tell(logging.DEBUG, [what for kind, what in unread if kind in known])
+
+
+def _tell(level: int, unread: list[str], *, then: str = "") -> None:
+    if unread:
+        more = f"; and {len(unread) - 5:,} more" if len(unread) > 5 else ""
+        shown = "; ".join(unread[:5])
+        _log.log(level, "Kept as it came, since it could not be read: %s%s%s", shown, more, then)
+
+
+def _identified(raw: Any, cls: type[T], unread: Unread) -> T:
     if not isinstance(raw, dict) and _is_model(cls):
         raise BadAnswer(f"{reprlib.repr(raw)} is not an object.")
     try:
@@ -254,7 +274,7 @@ def _identified(raw: Any, cls: type[T], unread: list[str]) -> T:
         return _lenient(raw, cls, unread)
 
 
-def _lenient(raw: Any, cls: type[T], unread: list[str]) -> T:
+def _lenient(raw: Any, cls: type[T], unread: Unread) -> T:
     known = len(unread)
     try:
         read = _CONVERTER.structure(raw, cls)
@@ -263,7 +283,8 @@ def _lenient(raw: Any, cls: type[T], unread: list[str]) -> T:
     if isinstance(read, Model):
         _check_identity(read)
     whose = getattr(read, "id", "")
-    unread[known:] = [f"{what} (id {whose})" if whose else what for what in unread[known:]]
+    if whose:
+        unread[known:] = [(kind, f"{what} (id {whose})") for kind, what in unread[known:]]
     return read
 
 
@@ -276,10 +297,13 @@ def _check_identity(model: Model) -> None:
             raise BadAnswer(f"{type(model).__name__}.{name}: {error}.") from None
 
 
-def _cannot_read(what: str) -> None:
+def _cannot_read(where: str, raw: Any, why: str) -> None:
     unread = _unread.get()
     if unread is not None:
-        unread.append(what)
+        unread.append(((where, type(raw).__name__), f"{where}: {why}"))
+
+
+_AFTERWARDS: Final = ". What else comes so is logged at level debug."
 
 
 def loads(body: bytes, *, lone_surrogates: bool = False) -> Any:
@@ -544,7 +568,7 @@ def _member_reader(cls: type[Model], name: str, kind: Any, converter: cattrs.Con
         try:
             return read(raw, kind)
         except ValueError as error:
-            _cannot_read(f"{cls.__name__}.{name}: {error}")
+            _cannot_read(f"{cls.__name__}.{name}", raw, str(error))
             return blank() if blank else raw  # texts and lists are never anything else
 
     return structure
@@ -564,7 +588,7 @@ def _model_reader(cls: type[Model], converter: cattrs.Converter) -> Read:
             if raw is not None and raw != "":
                 if converter is _STRICT:
                     raise ValueError(f"{reprlib.repr(raw)} is not an object")
-                _cannot_read(f"{cls.__name__}: {reprlib.repr(raw)} is not an object")
+                _cannot_read(cls.__name__, raw, f"{reprlib.repr(raw)} is not an object")
                 found = {cls._bare: raw} if cls._bare and not isinstance(raw, list) else {}
         model = cls.__new__(cls)
         _set_source(model, raw)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from alma_async.alma.models.common import Coded
 from alma_async.alma.models.sets import AlmaSet
 from tests.alma.hostile import hostile
 from tests.conftest import EPOCH, institution
+from tests.load.test_actions import hold
 
 C, S = sim.DEMO_COLLECTION, sim.DEMO_SERVICE
 
@@ -103,3 +105,22 @@ async def test_a_set_whose_job_failed_is_not_said_to_be_full(status: str) -> Non
     async with hostile(answer) as (_, alma):
         with pytest.raises(ServerFault, match=status):
             await alma.sets.wait_until_filled("95")
+
+
+async def test_a_kind_of_oddity_is_warned_of_once(caplog):
+    """However many objects come with the same odd members, in lists or alone, a client warns of each member and kind once,
+    and has the rest at level debug; another client warns again.
+    """
+    caplog.set_level(logging.DEBUG, logger="alma_async")
+    for _ in range(2):
+        caplog.clear()
+        async with institution(odd_fields=1.0) as (server, alma):
+            ids = hold(server, 12)
+            await alma.electronic.portfolios.list(C, S).all()
+            for one in ids:
+                await alma.electronic.portfolios.get(C, S, one)
+            kept = [record for record in caplog.records if "Kept as it came" in record.message]
+            warned = [record.message for record in kept if record.levelno == logging.WARNING]
+            assert 1 <= len(warned) <= 4
+            assert all(message.endswith("is logged at level debug.") for message in warned)
+            assert sum(record.levelno == logging.DEBUG for record in kept) >= len(ids)

@@ -491,8 +491,8 @@ def _only_what_came_is_written() -> list[Any]:
 
 @_mutant
 def _an_odd_field_fails_its_object() -> list[Any]:
-    def cannot_read(what: str) -> None:
-        raise BadAnswer(what)
+    def cannot_read(where: str, _raw: Any, why: str) -> None:
+        raise BadAnswer(f"{where}: {why}")
 
     return [patch.object(codec, "_cannot_read", cannot_read)]
 
