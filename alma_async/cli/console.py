@@ -25,7 +25,7 @@ def json_line(value: Mapping[str, Any]) -> None:
     """One JSON object, on stdout. Its text reads back as it was, since what is spelled out stands inside strings only."""
     from alma_async.wire.codec import dumps
 
-    show(dumps(value).decode())
+    show(dumps(value, lone_surrogates=True).decode())
 
 
 def log_at(level: str) -> None:

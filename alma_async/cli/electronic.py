@@ -352,7 +352,7 @@ def _object(file: str, cls: type[M]) -> M:
     """
     source = "stdin" if file == STDIN else file
     try:
-        return structure(loads(read_text(file).encode()), cls)
+        return structure(loads(read_text(file).encode(), lone_surrogates=True), cls)
     except BadAnswer as error:
         failure = error.message
     raise ConfigurationError(f"{source} holds no {cls.__name__}: {failure}")

@@ -96,7 +96,7 @@ def show_requests(requests: Sequence[Request], *, json: bool) -> None:
     for request in requests:
         path = f"{request.path}?{urlencode(request.query)}" if request.query else request.path
         if json:
-            body = None if request.body is None else loads(request.body)
+            body = None if request.body is None else loads(request.body, lone_surrogates=True)
             json_line({"method": request.method, "path": path, "body": body, "dry_run": True})
             continue
         show(f"{request.method} {path}")

@@ -71,7 +71,10 @@ def changed(portfolio: Portfolio, former: Former) -> str | None:
 
 def put_back(portfolio: Portfolio, former: Former) -> tuple[Portfolio, tuple[Difference, ...]]:
     """A copy as it was before the load, and the fields that change; without differences, all of what it was."""
-    before, wanted = structure(loads(former.body or b"{}"), Portfolio, told=WARNED), deepcopy(portfolio)
+    before, wanted = (
+        structure(loads(former.body or b"{}", lone_surrogates=True), Portfolio, told=WARNED),
+        deepcopy(portfolio),
+    )
     if former.differences:
         for done in former.differences:
             if FIELDS[done.field].show(portfolio) == done.new:
@@ -96,7 +99,7 @@ def _take(before: Model, wanted: Model, path: Sequence[str]) -> None:
 
 def anew(former: Former) -> Portfolio:
     """The portfolio to create in place of one that was deleted."""
-    before = loads(former.body or b"{}")
+    before = loads(former.body or b"{}", lone_surrogates=True)
     return structure(
         {name: value for name, value in before.items() if name not in ("id", "link")}, Portfolio, told=WARNED
     )

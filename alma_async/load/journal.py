@@ -181,7 +181,7 @@ class Journal:
 
     def _put(self, table: str, *values: Any) -> None:
         with self.together():
-            self._db.execute(records.INSERT[table], records.signed(*values))
+            self._db.execute(records.INSERT[table], records.signed(*map(records.storable, values)))
 
     # --- what the load is about, and its rows
 

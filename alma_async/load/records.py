@@ -129,6 +129,13 @@ INSERT: Final = {
 }  # writes one record, over what is there under its key
 
 
+def storable(value: Any) -> Any:
+    """A value as SQLite keeps it: half a character in a text is spelled out."""
+    if isinstance(value, str) and not value.isascii():
+        return value.encode(errors="backslashreplace").decode()
+    return value
+
+
 def signed(*values: Any) -> tuple[Any, ...]:
     """A record: its columns and their digest."""
     return (*values, blake2b(repr(values).encode(), digest_size=8).digest())
@@ -146,9 +153,13 @@ def verified(what: str, record: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def values_of(entry: Entry) -> tuple[Any, ...]:
     """An entry as columns: enums by value, differences as packed JSON, a moment as its three parts."""
-    differences = packed(dumps([attrs.astuple(d) for d in entry.differences])) if entry.differences else None
+    differences = (
+        packed(dumps([attrs.astuple(d) for d in entry.differences], lone_surrogates=True))
+        if entry.differences
+        else None
+    )
     n, line, state, step, *others, _, left, source = _PLAIN(entry)
-    said = dumps(attrs.astuple(source)) if source else None
+    said = dumps(attrs.astuple(source), lone_surrogates=True) if source else None
     moment = entry.since and (entry.since.wall, entry.since.mono, entry.since.boot)
     return (
         n,
@@ -181,8 +192,12 @@ def _entry(values: dict[str, Any]) -> Entry:
     values["state"], values["step"] = State(values["state"]), Step(values["step"])
     values["since"] = None if wall is None else Moment(wall=wall, mono=mono, boot=boot)
     differences = values["differences"]
-    values["differences"] = tuple(Difference(*d) for d in loads(unpacked(differences))) if differences else ()
-    values["source"] = _source(loads(values["source"])) if values["source"] else None
+    values["differences"] = (
+        tuple(Difference(*d) for d in loads(unpacked(differences), lone_surrogates=True))
+        if differences
+        else ()
+    )
+    values["source"] = _source(loads(values["source"], lone_surrogates=True)) if values["source"] else None
     return Entry(**values)
 
 

@@ -97,7 +97,7 @@ def _csv_line(cells: Any) -> bytes:
 
 
 def _write_jsonl(records: Iterator[Record], file: IO[bytes]) -> int:
-    return sum(1 for one in records if file.write(dumps(one) + b"\n"))
+    return sum(1 for one in records if file.write(dumps(one, lone_surrogates=True) + b"\n"))
 
 
 def _write_xlsx(records: Iterator[Record], file: IO[bytes]) -> int:
@@ -163,9 +163,12 @@ def _records(journal: Journal, *, payloads: bool) -> Iterator[Record]:
     while entries := journal.entries(after=after, limit=_SLICE):
         for entry in entries:
             sent = journal.kept(entry.n, of="sent") if payloads else None
-            yield {**record(entry, planned=planned), **({"sent": loads(sent)} if sent else {})}
+            yield {
+                **record(entry, planned=planned),
+                **({"sent": loads(sent, lone_surrogates=True)} if sent else {}),
+            }
         after = entries[-1].n
-    for warning in loads(journal.meta().get("warnings", "[]").encode()):
+    for warning in loads(journal.meta().get("warnings", "[]").encode(), lone_surrogates=True):
         yield {**dict.fromkeys(COLUMNS), "state": "warning", "message": str(warning)}
 
 

@@ -75,7 +75,7 @@ class TakeUp:
         slices, count, lines = Slices(self.order.alma.clock, entries), 0, 0
         while self.reading(count):
             if not (part := await slices.next()):
-                about = dumps(getattr(self.rows, "about_file", ())).decode()
+                about = dumps(getattr(self.rows, "about_file", ()), lone_surrogates=True).decode()
                 facts = {"rows": str(count), "lines": str(lines), "warnings": about}
                 await self.writer.do(partial(self.writer.journal.note, facts))
                 return True

@@ -111,7 +111,7 @@ class Witnessed:
     def _keep(self, present: Portfolio) -> None:
         """Written before the intent that follows. Once a send may have been applied, what was kept before it stands."""
         if not self.entry.differences:
-            former = dumps(unstructure(present))
+            former = dumps(unstructure(present), lone_surrogates=True)
             self.steps.writer.post(partial(self.steps.writer.journal.keep, self.entry.n, former))
 
     def _witnessed(
@@ -120,7 +120,7 @@ class Witnessed:
         """The portfolios API with this row as the witness of every send."""
         self._doing = action, fields
         if self.steps.keep_payload and sent is not None:
-            journal, body = self.steps.writer.journal, dumps(unstructure(sent))
+            journal, body = self.steps.writer.journal, dumps(unstructure(sent), lone_surrogates=True)
             self.steps.writer.post(partial(journal.keep, self.entry.n, body, of="sent"))
         return self.steps.alma.with_options(witness=self).electronic.portfolios
 

@@ -7,6 +7,7 @@ the gateway's `UNAUTHORIZED` as indented XML with CRLF whatever was asked. Thres
 
 from __future__ import annotations
 
+import json
 import random
 import string
 from collections.abc import Mapping
@@ -45,12 +46,21 @@ def style_asked(accept: str, form: str) -> Style:
     return "json" if form == "json" or "json" in accept else "xml"
 
 
+def _encoded(value: Mapping[str, Any]) -> bytes:
+    """JSON; half a character, which others than we may have left in a text, as an escape."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
 def done(result: Mapping[str, Any] | None, *, base_url: str) -> Answer:
     """200 with the object, also for a POST that creates; 204 for what is gone."""
     if result is None:
         return Answer(204)
     # Links are kept relative, and a quote inside a text is escaped, so that only real members can match.
-    return Answer(body=orjson.dumps(result).replace(b'"link":"/', b'"link":"%s/' % base_url.encode()))
+    body = _encoded(result)
+    return Answer(body=body.replace(b'"link":"/', b'"link":"%s/' % base_url.encode()))
 
 
 def problem(
@@ -68,7 +78,7 @@ def problem(
             "errorList": {"error": error if wrapped else [error]},
         }
         envelope = {"web_service_result": envelope} if wrapped else envelope | {"result": None}
-        return Answer(status, orjson.dumps(envelope))
+        return Answer(status, _encoded(envelope))
     lines = _xml_lines({"errorCode": code, "errorMessage": message, "trackingId": tracking_id})
     gap = "\r\n" if style == "gateway_xml" else "\n"
     return Answer(status, gap.join(lines).encode(), XML)

@@ -348,25 +348,23 @@ def written(model: Model) -> bytes:
 
     :raises InvalidRequest: for a field of the wrong kind, a moment without a time zone, and what JSON cannot hold.
     """
-    value = unstructure(model)
-    try:
-        return dumps(value)
-    except InvalidRequest:
-        with suppress(TypeError, ValueError, RecursionError):
-            text = json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
-            if _SURROGATE.search(text):
-                return text
-        raise
+    return dumps(unstructure(model), lone_surrogates=True)
 
 
-def dumps(value: Any) -> bytes:
+def dumps(value: Any, *, lone_surrogates: bool = False) -> bytes:
     """Encode as JSON. NaN and infinity, which no answer can have brought, are written as null.
 
+    :param lone_surrogates: write half a character as an escape, which ``loads`` keeps.
     :raises InvalidRequest: for what JSON cannot hold.
     """
     try:
         return orjson.dumps(value)
     except TypeError as error:
+        if lone_surrogates:
+            with suppress(TypeError, ValueError, RecursionError):
+                text = json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+                if _SURROGATE.search(text):
+                    return text
         raise InvalidRequest(f"This cannot be written as JSON: {error}.") from None
 
 

@@ -211,3 +211,25 @@ def test_an_id_that_is_none_is_never_sent(shell: Shell, served: Served) -> None:
     with served() as world:
         assert shell("services", "get", "../users", "x").code == 2
         assert not world.tally.received
+
+
+def test_half_a_character_is_printed_and_written_back(shell: Shell, served: Served, tmp_path: Path) -> None:
+    """What half a character stands in is listed and shown in either form, reported, and can be changed and sent back."""
+    half, file, rows = "a\ud800b", tmp_path / "one.json", tmp_path / "rows.csv"
+    with served() as world:
+        fill(world, 2)
+        first, second = world.portfolios.all
+        for one in world.portfolios.all.values():
+            one["public_note"] = half
+        assert half == json.loads(shell("portfolios", "get", *PLACE, first, "--json").out)["public_note"]
+        assert "a\\ud800b" in shell("portfolios", "get", *PLACE, first).out
+        assert len(shell("portfolios", "list", *PLACE).out.splitlines()) == 3
+        got = json.loads(shell("portfolios", "get", *PLACE, first, "--json").out)
+        file.write_text(json.dumps(got | {"internal_description": "changed"}))
+        assert shell("portfolios", "update", *PLACE, "--file", str(file)).code == 0
+        assert world.portfolios.all[first]["internal_description"] == "changed"
+        rows.write_text(f"portfolio_id,public_note\n{second},New\n")
+        where = ("--collection", PLACE[0], "--service", PLACE[1], "--report", str(tmp_path / "r.csv"))
+        ran = shell("load", str(rows), *where, "--json")
+        assert (ran.code, json.loads(ran.out.splitlines()[-1])["updated"]) == (0, 1)
+        assert "a b" in (tmp_path / "r.csv").read_text(encoding="utf-8-sig")
