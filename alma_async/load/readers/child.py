@@ -8,7 +8,8 @@ The child is a Python without this program's environment, so without its secrets
 is not its to obey. Both sides speak JSON, a line each: the child tells the sheets, is told the place of one, and tells its rows.
 Memory: Linux by ``RLIMIT_AS``, Windows by a job object; macOS takes the limit and does not enforce it, so time alone bounds it
 there. Time is the processor's (``RLIMIT_CPU``), so a busy machine makes no honest file slow; each row that was told allows more.
-What works without the processor, or on Windows, is ended by a thread of C by the wall's clock, less the time of waiting for us.
+By the wall's clock it may take half as long again, and longer only where the machine says that more want its processors than
+there are: a thread of C ends it then, less the time of waiting for us.
 """
 
 from __future__ import annotations
@@ -45,9 +46,11 @@ SECONDS: Final = (
 )
 SECONDS_A_MIB: Final = 0.7
 SECONDS_A_ROW: Final = 0.0001  # measured: all in all 0.000055 a row of nine cells, 1.1 a MiB
+SECONDS_AT_ALL: Final = 18.0  # before a row was told
 SHARE: Final = (
-    2.0 if sys.platform == "win32" else 10.0
-)  # by the wall's clock it may take so many times as long
+    1.5  # by the wall's clock it may take so many times as long, and longer on a machine that does much else
+)
+_MOST_SHARE: Final = 10.0
 LONGEST: Final = 2**23  # bytes of one row
 _FULL: Final = 2**16  # bytes that are written at once
 _LARGEST: Final = 2**32  # bytes of the temporary file of texts
@@ -185,7 +188,7 @@ def _answers(path: Path) -> Iterator[None]:
 def serve(kind: Kind, name: str) -> NoReturn:
     """Tell the sheets of a workbook, then the rows of the one that is asked for."""
     path, out = Path(name), sys.stdout.buffer
-    watch = _Watch(SECONDS + SECONDS_A_MIB * path.stat().st_size / 2**20)
+    watch = _Watch(min(SECONDS + SECONDS_A_MIB * path.stat().st_size / 2**20, SECONDS_AT_ALL))
     _limit_memory(MEMORY)
     try:
         _serve(xlsx if kind == "xlsx" else xls, path, out, watch)
@@ -241,13 +244,14 @@ class _Watch:
 
     def __init__(self, seconds: float) -> None:
         self._allowed = self._left = self._since = 0.0
+        self._share = _share()
         self.allow(seconds)
         self._nowhere = Path(os.devnull).open("wb")  # noqa: SIM115 - for as long as the process lives
 
     def allow(self, seconds: float) -> None:
         """So many seconds more."""
         self._allowed += seconds
-        self._left += seconds * SHARE
+        self._left += seconds * self._share
         if sys.platform != "win32":
             import resource
 
@@ -262,6 +266,12 @@ class _Watch:
     def stop(self) -> None:
         faulthandler.cancel_dump_traceback_later()
         self._left -= perf_counter() - self._since
+
+
+def _share() -> float:
+    """How much longer than its processor's time a work may take, by how many processes want a processor."""
+    load = 1.0 if sys.platform == "win32" else os.getloadavg()[0] / (os.cpu_count() or 1)
+    return min(max(SHARE, SHARE * load), _MOST_SHARE)
 
 
 def _limit_memory(most: int) -> None:

@@ -50,6 +50,16 @@ _MOST_RATIO: Final = 250  # of unpacked to packed; a sheet of formatted blank ro
 _SMALL: Final = 2**20  # bytes to which no ratio applies
 _PROLOG: Final = 64 * 1024  # bytes in which a part's first element begins
 _STEP: Final = 1024
+_MOST_BLANK: Final = (
+    1_000_000  # cells that hold nothing and have no address, and so many more for each that holds something:
+)
+_MOST_BLANK_A_CELL: Final = 20
+_LONGEST: Final = 2**24  # bytes of a row or text; a cell holds 32,767 characters
+# Formatted cells that hold nothing, and rows of them, whose addresses make them needless; most of a sheet, in some.
+_BLANK: Final = re.compile(
+    rb'<row r="[0-9]{1,7}"[^<>]*+>(?:<c r="[A-Z]{1,3}[0-9]{1,7}"(?: [a-z]{1,9}="[0-9a-zA-Z]{1,9}")*+ ?/>)*+</row>'
+    rb'|<c r="[A-Z]{1,3}[0-9]{1,7}"(?: [a-z]{1,9}="[0-9a-zA-Z]{1,9}")*+ ?/>'
+)
 _CHUNK: Final = 16 * 1024  # bytes at a time; as elements some twenty times that
 _ESCAPED: Final = re.compile("_x([0-9A-Fa-f]{4})_")
 _LETTERS: Final = re.compile("[A-Z]{1,3}")
@@ -155,15 +165,20 @@ def _members(stream: IO[bytes], name: str) -> Iterator[Element]:
     parser = ET.XMLParser(target=ET.TreeBuilder(element_factory=element))  # noqa: S314 - as checked
     chunk = stream.read(_PROLOG)
     _check_prolog(chunk)
+    read_since, plain = 0, True
     while chunk:
-        parser.feed(chunk)
+        plain = plain and b"<![" not in chunk  # a text may hold what looks like a cell
+        parser.feed(_BLANK.sub(b"", chunk) if plain else chunk)
+        read_since += len(chunk)
         for found in holder:
             if len(found) > 1:
                 yield from found[:-1]  # the last may not have ended
                 del found[:-1]
-                made_since = 0
+                made_since = read_since = 0
         if made_since > _MOST_PARTS:
             raise ValueError(f"one row or text has more than {_MOST_PARTS:,} parts")
+        if read_since > _LONGEST and holder:
+            raise ValueError(f"one row or text has more than {_LONGEST // 2**20} MiB")
         chunk = stream.read(_CHUNK)
     parser.close()
     for found in holder:
@@ -325,6 +340,7 @@ class _Sheet:
     struck_styles: frozenset[str]
     since_1904: bool = attrs.field(kw_only=True)
     _places: dict[str, int] = attrs.field(factory=dict, init=False)
+    _spare: int = attrs.field(default=_MOST_BLANK, init=False)
 
     def rows(self, stream: IO[bytes]) -> Iterator[SheetRow]:
         number = 0
@@ -346,6 +362,10 @@ class _Sheet:
     def _cells(self, row: Element) -> list[Cell]:
         found: list[Cell] = []
         place = -1
+        filled = sum(map(bool, map(len, row)))
+        self._spare += filled * (_MOST_BLANK_A_CELL + 1) - len(row)
+        if self._spare < 0:
+            raise ValueError(f"it has over {_MOST_BLANK:,} cells that hold nothing, far more than others")
         for cell in row:
             reference = cell.get("r")
             place = self._place(reference) if reference else place + 1

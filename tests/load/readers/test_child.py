@@ -113,12 +113,22 @@ def test_a_child_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.skipif(sys.platform == "win32", reason="the processor's time is not limited there")
 def test_a_busy_machine_makes_no_file_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Time is the processor's: a reader that gets little of it still gives all rows."""
+    busy = "c.os.getloadavg = lambda: (1000.0, 0.0, 0.0)"
     usual = "usual = c.xlsx.entries; c.xlsx.entries = lambda path: (time.sleep(2.5), usual(path))[1]"
     monkeypatch.setattr(
-        child, "_PROGRAM", altered(f"import time; c.SECONDS = 1.0; c.SECONDS_A_MIB = 0; {usual}")
+        child, "_PROGRAM", altered(f"import time; {busy}; c.SECONDS = 1.0; c.SECONDS_A_MIB = 0; {usual}")
     )
     path = xlsx(tmp_path / "a.xlsx", {"A": [["mms_id"], ["991"]]})
     assert len(list(read_rows(path))) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a machine does not say there how busy it is")
+def test_an_idle_machine_waits_for_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that takes its time without working is ended by the wall's clock where nobody else wants the processor."""
+    idle = "c.os.getloadavg = lambda: (0.1, 0.0, 0.0); c.xlsx.entries = lambda path: time.sleep(60)"
+    monkeypatch.setattr(child, "_PROGRAM", altered(f"import time; c.SECONDS = 0.5; {idle}"))
+    with pytest.raises(InputError, match="takes longer"):
+        read_rows(xlsx(tmp_path / "a.xlsx", {"A": [["mms_id"], ["991"]]}))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the processor's time is not limited there")

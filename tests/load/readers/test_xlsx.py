@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from alma_async.load.readers import read_rows
 from alma_async.load.readers import xlsx as reader
 from alma_async.load.readers.sheets import Cell, Odd
-from alma_async.load.rows import InputError
+from alma_async.load.rows import InputError, Row
 from tests.load.readers.workbooks import DAY, Raw, xlsx
 
 TEXTS = st.text(
@@ -170,3 +173,47 @@ def test_no_bombs(tmp_path: Path) -> None:
     path = rewritten(xlsx(tmp_path / "a.xlsx", {"A": [["a"]]}), "xl/sharedStrings.xml", bomb.encode())
     with pytest.raises(InputError, match="is damaged"):
         cells(path)
+
+
+@pytest.mark.parametrize("form", ['<c r="{}" s="3"/>', '<c r="{}"/>', '<c r="{}" s="3" t="n" />', "<c/>"])
+def test_blank_cells_change_nothing(tmp_path: Path, form: str) -> None:
+    """Cells that hold nothing, and rows of them, leave numbers and places of the others as they are, wherever they stand."""
+    rows: list[list[Any]] = [["mms_id", "url", "title"]]
+    for number in range(2, 400):
+        filled = number % 7 == 0
+        rows.append(
+            [
+                f"99{number}" if filled else Raw('s="1"', ""),
+                *(Raw('s="1"', "") for _ in range(number % 3)),
+                f"T{number}" if filled and number % 3 == 1 else Raw('s="1"', ""),
+            ]
+        )
+    path = xlsx(tmp_path / "a.xlsx", {"A": rows})
+    changed(
+        path,
+        lambda part: re.sub(r'<c r="([A-Z]+[0-9]+)" s="1"></c>', lambda cell: form.format(cell[1]), part),
+    )
+    found = [row for row in read_rows(path) if isinstance(row, Row)]
+    assert [(row.line, row.mms_id, row.title) for row in found] == [
+        (number, f"99{number}", f"T{number}" if number % 3 == 1 else None) for number in range(7, 400, 7)
+    ]
+
+
+def changed(path: Path, change: Callable[[str], str]) -> None:
+    """Change the text of a workbook's first sheet."""
+    with ZipFile(path) as source:
+        parts = {name: source.read(name).decode() for name in source.namelist()}
+    with ZipFile(path, "w", ZIP_DEFLATED) as made:
+        for name, part in parts.items():
+            made.writestr(name, change(part) if "sheet1" in name else part)
+
+
+def test_a_text_that_looks_like_a_cell(tmp_path: Path) -> None:
+    """What stands in a text is no cell, however it is written down."""
+    text = '<![CDATA[<c r="A1" s="3"/>]]>'
+    path = xlsx(
+        tmp_path / "a.xlsx",
+        {"A": [["mms_id", "title"], ["991", Raw('t="inlineStr"', f"<is><t>x{text}y</t></is>")]]},
+    )
+    (row,) = read_rows(path)
+    assert row.title == 'x<c r="A1" s="3"/>y'
