@@ -29,6 +29,7 @@ __all__ = [
     "date",
     "flag",
     "found_id",
+    "found_url",
     "full_url",
     "note",
     "numbering",
@@ -215,6 +216,14 @@ def full_url(text: str) -> str:
     if single and _URL.fullmatch(joined) and "%20" not in _HOST.sub("", joined):
         return _one(joined)
     return url(text)
+
+
+def found_url(text: str) -> str:
+    """The same, or the text as it is where it is none."""
+    try:
+        return full_url(text)
+    except ValueError:
+        return text
 
 
 def availability(text: str) -> str:

@@ -38,14 +38,20 @@ _NAMED: Final = re.compile(
 )
 _DECIMAL: Final = re.compile("([0-9]{4})(?:[.,]0*)?")
 _ABOUT: Final = re.compile(
-    r"\[?(?:c|ca|circa|©|spring|summer|autumn|fall|winter)?[. ]{0,2}([0-9]{4})[]?]{0,2}"
+    r"[\[(]?(?:c|ca|circa|©|spring|summer|autumn|fall|winter)?[. ]{0,2}([0-9]{4})[])?]{0,2}"
 )
 _SPAN: Final = re.compile("([0-9]{4})([/-])([0-9]{4}|(?<=/)(?:1[3-9]|[2-9][0-9]|00))")
-_OPEN: Final = re.compile("[0-9]{4} ?-")
+_OPEN: Final = re.compile(
+    r"(?:since |from )([0-9]{4})|([0-9]{4}) ?(?:[-+]|onwards?|(?:-|to) ?(?:present|current|date|today|now))",
+    re.IGNORECASE,
+)
+_NAMED_LAST: Final = re.compile(r"([0-9]{4})[-/., ]{1,2}([^\W\d_]{3,10})\.?(?:[-/. ]([0-9]{1,2}))?")
+_SPACED: Final = re.compile("[0-9]{1,4}(?: ?[-/.] ?[0-9]{1,4}){1,2}")
 _ZERO: Final = re.compile(
     r"0|(?:1900|1904)-0?1-0?0|1900-0?0-0?0|0/1/1900|1/0/1900|00[./]01[./]1900|01/00/1900|1899-12-30|30[./]12[./]1899|12/30/1899"
 )
 _SERIAL: Final = re.compile(r"([1-6][0-9]{4}|7[0-2][0-9]{3})(?:\.[0-9]+)?")
+_CENTURIES: Final = ("18", "19", "20")
 _OF_ZERO: Final = frozenset(("1899", "1900", "1904"))
 _MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _FULL: Final = (
@@ -90,12 +96,14 @@ def read(text: str, *, last: bool = False, day_first: bool | None = None) -> Dat
     if _PLAIN.fullmatch(text) and "0999" < text[:4] < "2099" and text[:4] not in _OF_ZERO:
         return _checked(tuple(text.split("-")))
     found = _plain(text)
-    if found.casefold().strip("().") in _PRESENT or _OPEN.fullmatch(found):
+    since = _OPEN.fullmatch(found)
+    if since or found.casefold().strip("().") in _PRESENT:
         if last:
             return Dated((), f"{found} is read as the present: no last date is written")
-        if not _OPEN.fullmatch(found):
+        if not since:
             raise ValueError("is the present, where a beginning is wanted")
-        return Dated((found[:4],), f"{text} is read as {found[:4]}")
+        year = since[1] or since[2]
+        return Dated((year,), f"{text} is read as {year}")
     if _ZERO.fullmatch(found):
         return Dated((), f"{text} is how Excel shows that there is nothing: it is read as blank")
     if years := _SPAN.fullmatch(found):
@@ -114,7 +122,8 @@ def _plain(text: str) -> str:
     if not text.isascii():
         text = normalize("NFKC", text).translate(_DASHES)
         text = _EAST_ASIAN.sub(lambda found: "-".join(filter(None, found.groups())), text)
-    return text.strip().lstrip("'").strip()
+    text = text.strip().lstrip("'").strip()
+    return text.replace(" ", "") if _SPACED.fullmatch(text) else text
 
 
 _DASHES: Final = dict.fromkeys(range(0x2010, 0x2016), "-") | {0x2212: "-"}
@@ -153,7 +162,11 @@ def _read(text: str, day_first: bool | None) -> Dated:  # one form after the oth
         return _year_last(found, day_first)
     if (found := _NAMED.fullmatch(text.casefold())) and (month := _month(found[2])):
         return _checked((found[4], month, found[1] or found[3] or ""))
+    if (found := _NAMED_LAST.fullmatch(text.casefold())) and (month := _month(found[2])):
+        return _checked((found[1], month, found[3] or ""))
     if found := _SERIAL.fullmatch(text):
+        if found[1][:2] in _CENTURIES:
+            raise ValueError("is a year with a digit too many, or a day number of Excel")
         day = date(1899, 12, 30) + timedelta(days=int(found[1]))
         return Dated(tuple(str(day).split("-")), f"{text} is read as a day number of Excel, {day}")
     if found := _DECIMAL.fullmatch(text):

@@ -114,7 +114,7 @@ def _rows(file: Table, *, clears: bool) -> Iterator[Row | BadRow | Skipped | Non
 
 def address(row: Row | BadRow, text: str) -> str:
     """The URL that tells a row's portfolio from others of its record, "" where it has none; of a refused one as it stands."""
-    found = row.values.get("url", "") if isinstance(row, Row) else text
+    found = row.values.get("url", "") if isinstance(row, Row) else kinds.found_url(text)
     return "" if isinstance(found, Clear) or found.casefold() == _CLEAR else found.removeprefix("jkey=")
 
 

@@ -448,7 +448,7 @@ _UNDER_ANOTHER: Final = "stands under another header, that of line {}: make a li
 
 
 def _normal(name: str) -> str:
-    return name.lower().replace(" ", "_").replace("-", "_")
+    return name.lower().replace(" ", "").replace("_", "").replace("-", "")
 
 
 class _Shape:

@@ -304,6 +304,9 @@ def test_a_second_header(opened: Opened) -> None:
         | {"mms_id": f"99{n}", "title_id": f"t{n}", "title_url": f"https://x.example/{n}", FIRST: "1999"}
         for n in range(4)
     ]
+    camel = "\t".join(name.title().replace("_", "") for name in WITH_ID)
+    again = kbart(lines[1]).replace("\t".join(WITH_ID), camel)
+    assert [row.line for row in opened(kbart(lines[0]) + again)] == [2, 4]
     first = kbart(lines[0])
     again, other, back = kbart(lines[1]), kbart(lines[2], header=swapped), kbart(lines[3])
     source = opened(first + again + other + back)
@@ -431,3 +434,33 @@ def test_a_row_shifted_among_texts(opened: Opened) -> None:
     assert "shifts the row" in refused(opened(kbart(line))).reason
     row = only(opened(kbart(line | {"mms_id": "991234567890199"})))
     assert row.values["internal_description"] == "991234567890123"
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "last"),
+    [
+        ("1999+", ("1999",), ()),
+        ("1999 -", ("1999",), ()),
+        ("since 1999", ("1999",), ()),
+        ("1999-present", ("1999",), ()),
+        ("1999 to date", ("1999",), ()),
+        ("(1999)", ("1999",), ("1999",)),
+        ("1999 Jan", ("1999", "01"), ("1999", "01")),
+        ("1999-M\u00e4rz", ("1999", "03"), ("1999", "03")),
+        ("1999 Jan. 3", ("1999", "01", "03"), ("1999", "01", "03")),
+        ("1999 / 01", ("1999", "01"), ("1999", "01")),
+        ("3 / 14 / 1999", ("1999", "03", "14"), ("1999", "03", "14")),
+    ],
+)
+def test_dates_in_more_words(text: str, first: tuple[str, ...], last: tuple[str, ...]) -> None:
+    """What lists write around a year is read, of a beginning and of an end."""
+    assert (dates.read(text).parts, dates.read(text, last=True).parts) == (first, last)
+
+
+@pytest.mark.parametrize(
+    "text", ["19999", "20011", "18855", "1999-2001", "1999 - 2001", "Jan-99", "1999 xyz", "from 99"]
+)
+def test_dates_that_may_be_others(text: str) -> None:
+    """A year with a digit too many is no day number; spans and years of two digits stay refused."""
+    with pytest.raises(ValueError, match="is "):
+        dates.read(text)

@@ -32,6 +32,11 @@ KINDS: dict[str, tuple[str, list[str], list[object]]] = {
     ),
     "another URL to be emptied": (NATIVE, [f"991,{A},,,,", "991,<clear>,,,x,"], ["refused"]),
     "a bad range": (NATIVE, [f"991,{A},2001,,,", f"991,{A},soon,,,"], ["refused"]),
+    "a bad range, its URL in another spelling": (
+        NATIVE,
+        ["991,https://e.example/a b,2001,,,", "991,https://e.example/a%20b,soon,,,"],
+        ["refused"],
+    ),
     "an embargo on one range": (NATIVE, [f"991,{A},2001,,,P1Y", "991,,1990,1994,,"], ["refused"]),
     "coverage to be emptied": (NATIVE, [f"991,{A},2001,,,", "991,,<clear>,<clear>,,"], ["refused"]),
     "other records": (NATIVE, [f"991,{A},2001,,,", "992,,1990,1994,,"], [(A, RANGES[1:], None), (None, RANGES[:1], None)]),
