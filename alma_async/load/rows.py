@@ -216,7 +216,10 @@ class Problem:
 
 @attrs.frozen(kw_only=True)
 class BadRow:
-    """A row that is refused and never sent, kept for the report with all that a person needs to correct it."""
+    """A row that is refused and never sent, kept for the report with all that a person needs to correct it.
+
+    ``texts`` are the cells of a row of which nobody can say to which columns they belong: they may name a title of other rows.
+    """
 
     line: int
     lines: tuple[int, ...]
@@ -224,6 +227,7 @@ class BadRow:
     title: str | None = None
     identifiers: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    texts: tuple[str, ...] = attrs.field(default=(), eq=False, repr=False)
 
     @property
     def reason(self) -> str:

@@ -28,7 +28,7 @@ from alma_async.load.readers.cells import Cells
 from alma_async.load.readers.identifiers import isbn, issn, normalised
 from alma_async.load.readers.table import Table
 from alma_async.load.readers.text import Layout, Record, Skipped, Tally, shown
-from alma_async.load.readers.together import Line, Lines, joined
+from alma_async.load.readers.together import Line, Lines, joined, known
 from alma_async.load.rows import BadRow, Clear, Coverage, Embargo, InputError, Period, Row, later
 
 __all__ = ["KEYS", "NAMES", "columns", "ignored", "read"]
@@ -118,20 +118,23 @@ def _rows(file: Table) -> Iterator[Row | BadRow | Skipped | None]:
             elif isinstance(row := _row(record, identifiers), Skipped):
                 yield row
             else:
-                yield Line(row, _means(record, identifiers), native.address(row, record.cells.get("url", "")))
+                yield Line(
+                    row, _means(record, identifiers) or "", native.address(row, record.cells.get("url", ""))
+                )
 
     records = attrs.evolve(file, tally=Tally()).records(layout)
-    names = (name for one in records if isinstance(one, Record) and (name := _means(one, identifiers)))
-    return joined(names, lines(), file.tally)
+    return joined(known(records, lambda record: _means(record, identifiers)), lines(), file.tally)
 
 
-def _means(record: Record, identifiers: Iterable[str]) -> str:
-    """The record by which a row means its portfolio, or the identifiers; "" where it names that itself or asks for nothing."""
+def _means(record: Record, identifiers: Iterable[str]) -> str | None:
+    """The record by which a row means its portfolio, or the identifiers; "" where it names that itself or asks for nothing, None
+    where it names nothing.
+    """
     texts = record.cells
-    if texts.get("portfolio_pid") or texts.get("localized", "").upper() == "N":
+    if kinds.found_id(texts.get("portfolio_pid", "")) or texts.get("localized", "").upper() == "N":
         return ""
     named = (normalised(text) for name in identifiers if (text := texts.get(name)))
-    return kinds.found_id(texts.get("mms", "")) or " ".join(sorted(filter(None, named)))
+    return kinds.found_id(texts.get("mms", "")) or " ".join(sorted(filter(None, named))) or None
 
 
 def _row(record: Record, identifiers: Mapping[str, Callable[[str], str]]) -> Row | BadRow | Skipped:

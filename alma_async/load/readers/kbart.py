@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from difflib import get_close_matches
 from functools import partial
+from itertools import chain
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 import attrs
@@ -24,13 +25,13 @@ import attrs
 from alma_async.load.readers import cells as kinds
 from alma_async.load.readers import dates
 from alma_async.load.readers.cells import Cells, CoverageColumns
-from alma_async.load.readers.identifiers import compact, hyphened, identifier, sought
+from alma_async.load.readers.identifiers import compact, every, hyphened, identifier, sought
 from alma_async.load.readers.mms_map import MmsMap
 from alma_async.load.readers.table import Table
 from alma_async.load.readers.text import Layout, Record, Seen, Skipped, Tally, shown
 from alma_async.load.readers.titles import Part, one_row, parted
-from alma_async.load.readers.together import JOINED
-from alma_async.load.rows import BadRow, Embargo, InputError, Row, later
+from alma_async.load.readers.together import JOINED, OF_ANOTHER, ids_in
+from alma_async.load.rows import BadRow, Embargo, InputError, Problem, Row, later
 
 __all__ = ["Notes", "Reading", "columns", "ignored", "read"]
 
@@ -130,6 +131,8 @@ _LAYOUT: Final = Layout(
             beside=(
                 "notes",
                 "coverage_notes",
+                "coverage_depth",
+                "embargo_info",
                 "publisher_name",
                 "first_author",
                 "first_editor",
@@ -242,7 +245,7 @@ def _titles(file: Table, reading: Reading) -> Titles:
     The first pass sees which lines have the same identifiers or record; the second holds back only those whose number is
     not yet complete.
     """
-    groups, day_first = _counted(file, reading)
+    groups, day_first, torn = _counted(file, reading)
     held: dict[int, list[Part]] = {}
     for record in file.records(_LAYOUT):
         if not isinstance(record, Record):
@@ -253,7 +256,8 @@ def _titles(file: Table, reading: Reading) -> Titles:
         groups.missing[key] -= 1
         held.setdefault(key, []).append(part)
         if not groups.missing[key]:
-            for parts in parted(held.pop(key)):
+            for one in parted(held.pop(key)):
+                parts = _whole(one, torn)
                 for more in parts[1:]:
                     file.tally.add(JOINED, more.line)
                 yield one_row(
@@ -263,26 +267,48 @@ def _titles(file: Table, reading: Reading) -> Titles:
         raise InputError(f"{file.path} changed while it was read.")
 
 
-def _counted(file: Table, reading: Reading) -> tuple[_Groups, bool | None]:
-    """Which lines belong together, and whether the list writes the day before the month."""
-    groups, orders = _Groups(), dict[bool | None, int]()
+def _whole(parts: list[Part], torn: Mapping[str, int]) -> list[Part]:
+    """The lines of a title, refused where a line that was torn names it too: what it said of the title is lost."""
+    names = (
+        {name for part in parts for name in (*part.mms_ids, *part.identifiers, part.url or "")}
+        if torn
+        else ()
+    )
+    if lines := sorted({torn[name] for name in names if name in torn}):
+        problem = Problem(parts[0].line, "", OF_ANOTHER.format(lines[0]))
+        return [attrs.evolve(parts[0], problems=(*parts[0].problems, problem)), *parts[1:]]
+    return parts
+
+
+def _named_in(texts: Iterable[str]) -> set[str]:
+    """What may name the title of a row whose cells cannot be told apart: its MMS id; else its identifiers; else its address."""
+    texts = [text for text in texts if text]
+    ids = {found for text in texts for found in ids_in(text)}
+    return ids or set(chain.from_iterable(map(every, texts))) or {text for text in texts if "://" in text}
+
+
+def _counted(file: Table, reading: Reading) -> tuple[_Groups, bool | None, dict[str, int]]:
+    """Which lines belong together, whether the list writes the day before the month, and what lines name that were torn."""
+    groups, orders, torn = _Groups(), dict[bool | None, int](), dict[str, int]()
     for record in attrs.evolve(file, tally=Tally()).records(_LAYOUT):
         if isinstance(record, Record):
             line = _Line.of(record, reading)
             groups.add(hash(line.identity), hash(line.record) if line.record else None)
             for order in dates.day_first(record.cells.get(name, "") for name in _DATES):
                 orders.setdefault(order, record.lines[0])
+        elif isinstance(record, BadRow):
+            torn |= dict.fromkeys(_named_in(record.texts), record.line)
     groups.close()
     unclear = orders.pop(None, 0)
     if len(orders) != 1:
-        return groups, None
+        return groups, None, torn
     ((day_first, shown_in),) = orders.items()
     if unclear:
         way = "the day before the month" if day_first else "the month before the day"
         file.tally.add(
             f"writes {way}: so all such dates of the list are read (the first is in line {unclear})", shown_in
         )
-    return groups, day_first
+    return groups, day_first, torn
 
 
 _DATES: Final = (_COVERAGE.begins, _COVERAGE.ends)

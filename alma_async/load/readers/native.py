@@ -16,7 +16,7 @@ from alma_async.load.readers import cells as kinds
 from alma_async.load.readers.cells import Cells, Check, CoverageColumns
 from alma_async.load.readers.table import Table
 from alma_async.load.readers.text import Layout, Record, Skipped, Tally, shown
-from alma_async.load.readers.together import Line, Lines, joined
+from alma_async.load.readers.together import Line, Lines, joined, known
 from alma_async.load.rows import CLEAR, BadRow, Clear, Coverage, Embargo, InputError, Row
 
 __all__ = ["COLUMNS", "KEYS", "VALUES", "address", "completed", "read", "says_nothing"]
@@ -103,13 +103,12 @@ def _rows(file: Table, *, clears: bool) -> Iterator[Row | BadRow | Skipped | Non
         for record in file.records(_LAYOUT):
             if isinstance(record, Record):
                 row = _row(_cleared(record, checks) if clears else record, ids, checks)
-                yield Line(row, _record(record), address(row, record.cells.get("url", "")))
+                yield Line(row, _record(record) or "", address(row, record.cells.get("url", "")))
             else:
                 yield record
 
     records = attrs.evolve(file, tally=Tally()).records(_LAYOUT)
-    names = (name for one in records if isinstance(one, Record) and (name := _record(one)))
-    return joined(names, lines(), file.tally)
+    return joined(known(records, _record), lines(), file.tally)
 
 
 def address(row: Row | BadRow, text: str) -> str:
@@ -127,10 +126,14 @@ def completed(cells: Cells, values: Mapping[str, str | Clear]) -> None:
         )
 
 
-def _record(record: Record) -> str:
-    """The record by which a row means its portfolio, "" where it names that itself."""
+def _record(record: Record) -> str | None:
+    """The record by which a row means its portfolio, "" where it names that itself, None where it names nothing."""
     texts = record.cells
-    return "" if texts.get("portfolio_id") else kinds.found_id(texts.get("mms_id", ""))
+    return (
+        ""
+        if kinds.found_id(texts.get("portfolio_id", ""))
+        else kinds.found_id(texts.get("mms_id", "")) or None
+    )
 
 
 def _cleared(record: Record, checks: Mapping[str, object]) -> Record:

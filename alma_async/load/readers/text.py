@@ -18,7 +18,7 @@ from __future__ import annotations
 import codecs
 import csv
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple, TextIO
@@ -255,7 +255,10 @@ def _names(line: str, delimiter: str) -> tuple[str, ...]:
     line = line.rstrip(delimiter + " \r\n")
     quoted = delimiter != "\t" and '"' in line
     cells = next(csv.reader([line], delimiter=delimiter)) if quoted else map(unquoted, line.split(delimiter))
-    return tuple(clean(cell).casefold() for cell in cells)
+    names = [clean(cell).casefold() for cell in cells]
+    while len(names) > 1 and not names[-1]:
+        names.pop()
+    return tuple(names)
 
 
 def unquoted(cell: str) -> str:
@@ -360,14 +363,14 @@ def _by_line(
 ) -> Records:
     """The rows of lines whose quotes do not close, each line by itself; refused together where none of them is a row."""
     if len(lines) == 1 or not any(cells for cells, _ in rows):
-        yield _refused(lines, why)
+        yield _refused(lines, why, texts=_torn(shape.delimiter, *taken))
         return
     follows = [cells for cells, _ in rows[1:]]
     last = rows[-1][0]
     follows.append(None if last and last[-1].startswith('"') else [])
     for number, line, (cells, odd), after in zip(lines, taken, rows, follows, strict=False):
         if cells is None or (odd and after is None):  # a cell of several lines may begin here
-            yield _refused((number,), why, shown(line.strip()))
+            yield _refused((number,), why, shown(line.strip()), texts=_torn(shape.delimiter, line))
         elif any(cells):
             yield shape.record((number,), cells, (_LONE,) if odd else (), ended=True)
         else:
@@ -402,11 +405,26 @@ def _swallowed(file: TextFile, cells: list[str], places: list[int]) -> bool:
     return sum(any(_LIKE_AN_ID.fullmatch(row[place].strip()) for place in places) for row in whole) > 1
 
 
-def _refused(lines: tuple[int, ...], reason: str, text: str = "", title: str | None = None) -> BadRow:
+def _torn(delimiter: str, *lines: str) -> Iterator[str]:
+    """The cells of lines whose quotes do not tell where each ends."""
+    return (cell.strip('" \r\n') for line in lines for cell in line.split(delimiter))
+
+
+def _refused(
+    lines: tuple[int, ...],
+    reason: str,
+    text: str = "",
+    title: str | None = None,
+    *,
+    texts: Iterable[str] = (),
+) -> BadRow:
     """A row that is none, with all lines that it took: the first alone would not tell what is lost."""
     if len(lines) > 1:
         reason = f"takes in lines {lines[0]} to {lines[-1]} and {reason}"
-    return BadRow(line=lines[0], lines=lines, problems=(Problem(lines[0], "", reason, text),), title=title)
+    problem = Problem(lines[0], "", reason, text)
+    return BadRow(
+        line=lines[0], lines=lines, problems=(problem,), title=title, texts=tuple(filter(None, texts))
+    )
 
 
 class Headers:
@@ -427,7 +445,9 @@ class Headers:
             names := [_normal(cell) for cell in cells]
         ):
             return (
-                _refused(lines, _UNDER_ANOTHER.format(self._other), shown(cells[0])) if self._other else None
+                _refused(lines, _UNDER_ANOTHER.format(self._other), shown(cells[0]), texts=cells)
+                if self._other
+                else None
             )
         pairs = zip(names, self._header, strict=False)
         if all(name == own or name not in self._names for name, own in pairs):
@@ -457,6 +477,7 @@ class _Shape:
     def __init__(self, file: TextFile, layout: Layout) -> None:
         """Where the columns are that are known by their look."""
         self._file, self._width, self._narrowest = file, len(file.header), len(file.header) + 1
+        self.delimiter = file.delimiter
         places = {name: place for place, name in enumerate(file.header)}
         self._seen = [
             (
@@ -502,7 +523,7 @@ class _Shape:
     def _bad(self, lines: tuple[int, ...], cells: list[str], why: str) -> BadRow:
         text = shown(self._file.delimiter.join(cells))
         reason = f"has {len(cells)} cells under a header of {self._width}: {why}"
-        return _refused(lines, reason, text, shown(cells[0]) or None)
+        return _refused(lines, reason, text, shown(cells[0]) or None, texts=cells)
 
     def _is_shifted(self, cells: list[str]) -> bool:
         """Whether cells stand out of place: a URL proves it, or two others; in a row that has not a cell for each column, one whose

@@ -7,17 +7,19 @@ puts up for review what says different things of one portfolio; what it could no
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final, NamedTuple
 
 import attrs
 
-from alma_async.load.readers.text import Skipped, Tally
+from alma_async.load.readers.cells import found_id
+from alma_async.load.readers.text import Record, Records, Skipped, Tally
 from alma_async.load.rows import BadRow, Clear, Coverage, InputError, Problem, Row
 
-__all__ = ["JOINED", "Line", "Lines", "joined"]
+__all__ = ["JOINED", "OF_ANOTHER", "Line", "Lines", "ids_in", "joined", "known"]
 
 JOINED: Final = "joined with other lines of the same title or portfolio to one row"
 
@@ -33,13 +35,22 @@ class Line(NamedTuple):
 Lines = Iterator[Line | BadRow | Skipped | None]
 
 
-def joined(records: Iterable[str], lines: Lines, tally: Tally) -> Iterator[Row | BadRow | Skipped | None]:
-    """The rows, each as soon as all lines of its record are read. ``records``: those of all lines, from an earlier reading."""
-    missing = {record: count for record, count in Counter(map(hash, records)).items() if count > 1}
+def joined(
+    records: Iterable[str | BadRow], lines: Lines, tally: Tally
+) -> Iterator[Row | BadRow | Skipped | None]:
+    """The rows, each as soon as all lines of its record are read. ``records``: those of all lines, from an earlier reading, and the
+    lines that cannot be read: a row of a record that one of these names is refused, since the other is lost.
+    """
+    torn: dict[str, int] = {}
+    counts = Counter(hash(record) for record in _sound(records, torn))
+    missing = {record: count for record, count in counts.items() if count > 1}
     held: dict[int, list[Line]] = {}
     for line in lines:
         if not isinstance(line, Line):
             yield line
+            continue
+        if line.record in torn:
+            yield _refused([line.row], [Problem(line.row.line, "", OF_ANOTHER.format(torn[line.record]))])
             continue
         key = hash(line.record)
         if not line.record or key not in missing:
@@ -51,6 +62,42 @@ def joined(records: Iterable[str], lines: Lines, tally: Tally) -> Iterator[Row |
             yield from _rows(held.pop(key), tally)
     if held:
         raise InputError("The file changed while it was read.")
+
+
+def known(records: Records, means: Callable[[Record], str | None]) -> Iterator[str | BadRow]:
+    """The records that lines mean, and the lines that cannot be read or name nothing."""
+    for one in records:
+        if isinstance(one, BadRow):
+            yield one
+        elif isinstance(one, Record):
+            name = means(one)
+            if name is None:
+                texts = tuple(filter(None, one.cells.values()))
+                yield BadRow(line=one.lines[0], lines=one.lines, problems=(), texts=texts)
+            elif name:
+                yield name
+
+
+OF_ANOTHER: Final = (
+    "is of the same title or portfolio as line {}, which is refused: what that said would be lost"
+)
+
+
+def _sound(records: Iterable[str | BadRow], torn: dict[str, int]) -> Iterator[str]:
+    for record in records:
+        if isinstance(record, str):
+            yield record
+        else:
+            ids = (found for text in record.texts for found in (found_id(text), *ids_in(text)))
+            torn |= dict.fromkeys(filter(None, ids), record.line)
+
+
+def ids_in(text: str) -> list[str]:
+    """What looks like an MMS id in a text."""
+    return _MMS_ID.findall(text)
+
+
+_MMS_ID: Final = re.compile("(?<![0-9])99[0-9]{7,17}(?![0-9])")
 
 
 def _rows(lines: Sequence[Line], tally: Tally) -> Iterator[Row | BadRow]:

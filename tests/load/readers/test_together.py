@@ -94,3 +94,68 @@ def test_kbart_lines_without_url(opened: Opened, share: str) -> None:
         assert {row.values["url"] for row in rows if isinstance(row, Row)} == {A, B}
         (bad,) = [row for row in rows if isinstance(row, BadRow)]
         assert "several" in bad.reason
+
+
+KBART = (
+    "publication_title",
+    "online_identifier",
+    "date_first_issue_online",
+    "date_last_issue_online",
+    "title_url",
+    "coverage_depth",
+)
+RANGE = {
+    "title": "Annals",
+    "issn": "2049-3630",
+    "url": A,
+    "depth": "fulltext",
+    "mms": "991234567890",
+    "y": "Y",
+}
+FORMS = {
+    "kbart": ((*KBART, "mms_id"), "\t", ("title", "issn", "first", "last", "url", "depth", "mms")),
+    "kbart by ISSN": (KBART, "\t", ("title", "issn", "first", "last", "url", "depth")),
+    "csv": (
+        ("title", "coverage_from", "coverage_until", "url", "mms_id"),
+        ",",
+        ("title", "first", "last", "url", "mms"),
+    ),
+    "alma-loader": (
+        ("LOCALIZED", "TITLE", "FROM_YEAR", "TO_YEAR", "URL", "MMS"),
+        ",",
+        ("y", "title", "first", "last", "url", "mms"),
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("torn", [0, 1])
+def test_a_title_of_which_a_line_is_torn(opened: Opened, form: str, torn: int) -> None:
+    """Where a missing delimiter shifts one line of a title, the others are not written as if they were all of it."""
+    header, delimiter, names = FORMS[form]
+    ranges = [RANGE | {"first": "1990", "last": "1994"}, RANGE | {"first": "2001", "last": "2004"}]
+    other = ranges[0] | {"issn": "0028-0836", "url": B, "mms": "991234567999"}
+    for place in range(len(names) - 1):
+        lines = [[said[name] for name in names] for said in (*ranges, other)]
+        del lines[torn][place]
+        rows = list(opened("".join(delimiter.join(line) + "\n" for line in (header, *lines))))
+        (good,) = [row for row in rows if isinstance(row, Row)]
+        assert good.values["url"] == B
+        assert sorted(line for row in rows for line in row.lines) == [2, 3, 4]
+
+
+def test_one_torn_line_costs_no_other_title(opened: Opened) -> None:
+    """Titles at the same address as a line that is torn are written: what names a title is its record, then its ISSN."""
+    lines = [
+        TIDES
+        | {
+            "mms_id": f"99123456789{n}",
+            "title_id": f"t{n}",
+            "online_identifier": issn,
+            "print_identifier": "",
+        }
+        for n, issn in enumerate(("2049-3630", "0028-0836", "1234-5679"))
+    ]
+    text = kbart(*lines).replace("fulltext\t", "fulltext", 1)
+    rows = list(opened(text))
+    assert [isinstance(row, Row) for row in rows] == [False, True, True]
