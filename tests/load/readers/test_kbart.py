@@ -150,7 +150,11 @@ def test_quoted_fields(opened: Opened) -> None:
 
 def test_missing_tab(opened: Opened) -> None:
     """A missing tab refuses its row alone, by line."""
-    text = kbart(TIDES, TIDES | {"title_id": "next", "title_url": "", "print_identifier": ""})
+    text = kbart(
+        TIDES,
+        TIDES
+        | {"title_id": "next", "online_identifier": "0028-0836", "print_identifier": "", "mms_id": "992"},
+    )
     bad, good = opened(text.replace("Tide Letters\t2434", "Tide Letters 2434", 1))
     assert isinstance(bad, BadRow)
     assert (bad.line, bad.title) == (2, "Tide Letters 2434-561X")

@@ -301,7 +301,12 @@ def test_a_second_header(opened: Opened) -> None:
     swapped = [{FIRST: LAST, LAST: FIRST}.get(name, name) for name in WITH_ID]
     lines = [
         TIDES
-        | {"mms_id": f"99{n}", "title_id": f"t{n}", "title_url": f"https://x.example/{n}", FIRST: "1999"}
+        | {
+            "mms_id": f"99123456700{n}",
+            "title_id": f"t{n}",
+            "title_url": f"https://x.example/{n}",
+            FIRST: "1999",
+        }
         for n in range(4)
     ]
     camel = "\t".join(name.title().replace("_", "") for name in WITH_ID)
