@@ -8,8 +8,9 @@ import anyio
 import pytest
 
 from alma_async.load import read_rows
+from alma_async.load.audit import Mark
 from tests.conftest import institution
-from tests.load.test_actions import C, S, hold, loading, url
+from tests.load.test_actions import C, S, hold, loading, told, url
 
 
 async def test_one_deleted_and_one_added_while_the_service_is_listed(tmp_path):
@@ -61,3 +62,38 @@ def another(server):
     server.world.add_bib("98000001", "Another")
     sent = {"resource_metadata": {"mms_id": {"value": "98000001"}}, "availability": {"value": "11"}}
     server.world.portfolios.create(C, S, sent, now=0.0)
+
+
+@pytest.mark.parametrize("held", [350, 0], ids=["asked title by title", "listed"])
+async def test_what_stands_in_another_service_is_none_of_ours(tmp_path, held):
+    """The same titles with the same URLs in another service are neither matched, nor doubles, nor strays, nor take the place of
+    one of ours that is gone.
+    """
+    file = tmp_path / "rows.csv"
+    file.write_text(f"mms_id,url\n99000900,{url(900)}\n99000901,{url(901)}\n")
+    async with institution() as (server, alma):
+        hold(server, held)
+        service = await alma.electronic.services.get(C, S)
+        service.id = ""
+        other = await alma.electronic.services.create(C, service)
+
+        def elsewhere():
+            for n in (900, 901):
+                server.world.add_bib(f"99{n:06}", "A title")
+                sent = {
+                    "resource_metadata": {"mms_id": {"value": f"99{n:06}"}},
+                    "availability": {"value": "11"},
+                    "linking_details": {"url_type": {"value": "static"}, "static_url": f"jkey={url(n)}"},
+                }
+                server.world.portfolios.create(C, str(other.id), sent, now=0.0)
+
+        elsewhere()
+        load = loading(alma, tmp_path, "upsert")
+        assert (await load.run(read_rows(file))).created == 2
+        elsewhere()
+        audit = await load.verify(read_rows(file))
+        assert (audit.exit_code, audit.once, audit.findings) == (0, 2, ())
+        gone = told(tmp_path / "a.load")[2].portfolio_id
+        server.world.portfolios.delete(C, S, gone)
+        (found,) = (await load.verify(read_rows(file))).findings
+        assert (found.mark, found.portfolio_id) == (Mark.MISSING, gone)

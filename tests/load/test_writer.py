@@ -6,11 +6,14 @@ import threading
 from functools import partial
 
 import anyio
+import attrs
 import pytest
 
 from alma_async.clock import Clock
-from alma_async.load.entries import Entry, State
+from alma_async.load.entries import Entry, Moment, State
 from alma_async.load.journal import Journal, JournalError
+from alma_async.load.rows import Row
+from alma_async.load.witness import Steps, Witnessed
 from alma_async.load.writer import Writer
 
 
@@ -108,3 +111,30 @@ async def test_after_a_failure_nothing_is_written(journal):
     with pytest.raises(JournalError):
         await writer.do(partial(journal.write, done(2)))
     assert {entry.state for entry in journal.entries()} == {State.PENDING}
+
+
+@pytest.mark.parametrize("how", ["the disk fails", "cancelled"])
+async def test_an_intent_that_failed_leaves_the_row_as_it_was(journal, how):
+    """Where an intent could not be made durable nothing is sent, and the row stands where it stood, in memory too."""
+    disk = Slow()
+    writer = Writer(journal, disk.aside)
+    before = journal.get(1)
+    needless = dict.fromkeys(field.name for field in attrs.fields(Steps))
+    steps = Steps(**needless | {"writer": writer, "moment": lambda: Moment(wall=1.0, mono=1.0, boot="b")})
+    row = Witnessed(steps=steps, row=Row(line=1, lines=(1,)), entry=before)
+    if how == "the disk fails":
+        journal._db.execute("PRAGMA query_only = ON")
+        disk.free.set()
+        with pytest.raises(JournalError):
+            await row.intend(60.0)
+    else:
+        async with anyio.create_task_group() as group:
+            group.start_soon(writer.do, lambda: None)  # whose commit is under way
+            await anyio.sleep(0.05)
+            with anyio.move_on_after(0.05) as waiting:
+                await row.intend(60.0)
+            disk.free.set()
+        await writer.drain()
+        assert waiting.cancelled_caught
+        assert journal.get(1) == before
+    assert row.entry == before
