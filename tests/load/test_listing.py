@@ -97,3 +97,20 @@ async def test_what_stands_in_another_service_is_none_of_ours(tmp_path, held):
         server.world.portfolios.delete(C, S, gone)
         (found,) = (await load.verify(read_rows(file))).findings
         assert (found.mark, found.portfolio_id) == (Mark.MISSING, gone)
+
+
+@pytest.mark.parametrize(("held", "pages"), [(100, 1), (199, 2), (200, 3)])
+async def test_the_price_of_the_listing_is_what_it_costs(tmp_path, held, pages):
+    """Around the ends of pages a dry run says exactly what the load then costs, and 99 more take a call more."""
+    file = tmp_path / "rows.csv"
+    file.write_text("\n".join(["mms_id,url", *(f"99{n:06},{url(n)}" for n in range(5)), ""]))
+    async with institution() as (server, alma):
+        hold(server, held)
+        load = loading(alma, tmp_path, "upsert")
+        with await load.plan(read_rows(file)) as plan:
+            price = plan.price.calls
+        before = len(server.world.tally.received)
+        await load.run(read_rows(file))
+        assert (
+            len(server.world.tally.received) - before == price == 2 + pages + 5
+        )  # two totals, and each portfolio
