@@ -121,16 +121,6 @@ def _what_a_list_lacks_was_never_started() -> list[Any]:
     return [patch.object(Book, "merge", merge)]
 
 
-def _a_list_is_as_new_as_its_request() -> list[Any]:
-    """What was started while it was on its way is taken for older."""
-
-    def merge(self: Book, *args: Any, now: Any, asked: Any, **more: Any) -> None:
-        real(self, *args, now=asked, asked=asked, **more)
-
-    real = Book.merge
-    return [patch.object(Book, "merge", merge)]
-
-
 MUTANTS: Final[dict[str, Patches]] = {name: OF_LOADS[name] for name in _SHARED} | {
     "recorded after the submission": _recorded_after_the_submission,
     "a lost start is free again": _a_lost_start_is_free_again,
@@ -140,5 +130,4 @@ MUTANTS: Final[dict[str, Patches]] = {name: OF_LOADS[name] for name in _SHARED} 
     "one of the two thresholds is not known": _one_of_the_two_thresholds_is_not_known,
     "a list is read by Alma's clock alone": _a_list_is_read_by_almas_clock_alone,
     "what a list lacks was never started": _what_a_list_lacks_was_never_started,
-    "a list is as new as its request": _a_list_is_as_new_as_its_request,
 }

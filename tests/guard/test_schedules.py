@@ -14,7 +14,14 @@ from tests.load.mutants import planted
 BLOCK = 15
 
 # Some that are found early. All of them: python -m benchmarks.guard_schedules --mutants
-QUICKLY_FOUND = ("recorded after the submission", "a lost start is free again", "no route is a refusal")
+QUICKLY_FOUND = (
+    "recorded after the submission",
+    "a lost start is free again",
+    "no route is a refusal",
+    "a fault is over as soon as a refusal",
+    "one of the two thresholds is not known",
+    "a list is read by Alma's clock alone",
+)
 
 
 @pytest.mark.slow

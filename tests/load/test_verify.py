@@ -33,14 +33,14 @@ def marks(audit):
     return {mark.value: count for mark in Mark if (count := audit.count(mark))}
 
 
-def again(server, n, *, at=None):
+def again(server, n, *, at=None, within=(C, S)):
     """Somebody makes a portfolio of title ``n``, as the load did or leading elsewhere."""
     sent = {
         "resource_metadata": {"mms_id": {"value": f"99{n:06}"}},
         "availability": {"value": "11"},
         "linking_details": {"url_type": {"value": "static"}, "static_url": f"jkey={at or url(n)}"},
     }
-    return server.world.portfolios.create(C, S, sent, now=0.0)["id"]
+    return server.world.portfolios.create(*within, sent, now=0.0)["id"]
 
 
 @pytest.mark.parametrize("others", [0, 3000])
@@ -73,6 +73,26 @@ async def test_each_fault_has_its_mark(file, tmp_path, others):
         assert "'Other', not 'Fresh'" in found[Mark.DIFFERS].message
         assert double in found[Mark.DOUBLE].message
         assert found[Mark.EXTRA].portfolio_id == extra
+
+
+async def test_portfolios_of_other_collections_are_no_fault(file, tmp_path):
+    """Asked title by title, Alma tells of all collections: the same titles elsewhere are neither extra nor double."""
+    async with institution() as (server, alma):
+        for n in range(3000):
+            hold_more(server, n)
+        load = loading(alma, tmp_path, "upsert")
+        await load.run(file(*ROWS))
+        electronic = server.world.electronic
+        other = electronic.create_collection(
+            {"public_name": "Another", "type": {"value": "0"}, "is_local": True}
+        )["id"]
+        service = electronic.create_service(
+            other, {"type": {"value": "getFullTxt"}, "activation_status": {"value": "11"}, "is_local": True}
+        )["id"]
+        for n in (3, 4):
+            again(server, n, within=(other, service))
+        audit = await load.verify(file(*ROWS))
+        assert (marks(audit), audit.exit_code) == ({"=": 10}, 0)
 
 
 async def test_without_the_file_ids_are_compared(file, tmp_path):
