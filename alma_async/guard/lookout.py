@@ -135,34 +135,39 @@ class Lookout:
 
     async def ask_time(self) -> ServerTime:
         """Read the server's clock; where it does not agree with ours, so often that a jump is told from an error."""
-        for _ in range(AGREE):
+        for left in reversed(range(AGREE)):
             date = await self.port.server_time()
             self._all.heard = True
             if date is None and self._all.clock is not None:
                 break  # an answer without a Date: the clock goes on without
-            told = date or ServerTime(at=self._clock.wall(), error=1.0)
-            kept = await self._ledger.update(self._reading(told, self._clock.now()), since=math.inf)
+            if date is None and left:
+                continue  # another one may have it
+            kept = await self._ledger.update(self._reading(date, self._clock.now()), since=math.inf)
             if kept:
                 break
         self._all.read_at = self._clock.now()
         return self.now()
 
-    def _reading(self, date: ServerTime, client: float) -> Callable[[Book], bool]:
-        """Take a ``Date`` into the ledger's clock. False: it does not agree, and is not believed yet."""
+    def _reading(self, date: ServerTime | None, client: float) -> Callable[[Book], bool]:
+        """Take a ``Date`` into the ledger's clock; where there is none, begin by the wall clock, or go on from where it stood.
+
+        False: it does not agree, and is not believed yet.
+        """
 
         def read(book: Book) -> bool:
             boot, wall = self._all.boot, self._clock.wall()
+            told = date or ServerTime(at=wall, error=1.0)
             kept = book.clocks.get("") or self._all.clock
             if kept is None:
-                kept = ServerClock(boot=boot, client=client, wall=wall, at=date.at, error=date.error)
+                kept = ServerClock(boot=boot, client=client, wall=wall, at=told.at, error=told.error)
                 agrees: ServerClock | None = kept
             elif not kept.counts_for(boot, client):
                 mine = self._all.clock
                 agrees = kept = mine or kept.resumed(date, boot=boot, client=client, wall=wall)
             else:
-                agrees = kept.read(date, client=client, wall=wall)
+                agrees = kept.read(told, client=client, wall=wall)
             if agrees is None:
-                agrees = self._jumped(kept, date, client)
+                agrees = self._jumped(kept, told, client)
             else:
                 self._all.offsets.clear()
             self._all.clock = book.clocks[""] = agrees or kept

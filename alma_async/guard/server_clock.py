@@ -7,7 +7,7 @@ does not agree is believed when three answers in a row agree with each other, an
 between Alma's clock and this one. It may be wrong all the same. So where times in Alma's lists are read by it, the wall
 clock and the first ``Date`` are heard too, and whichever makes a start the youngest and a list the longest is followed.
 
-After a boot the monotonic clock says nothing: as much time has passed as both ``Date`` and the wall clock admit.
+After a boot the monotonic clock says nothing: as much time has passed as both ``Date`` and the wall clock admit, or none.
 """
 
 from __future__ import annotations
@@ -63,14 +63,14 @@ class ServerClock:
             return None
         return attrs.evolve(self, client=client, wall=wall, at=(low + high) / 2, error=(high - low) / 2)
 
-    def resumed(self, date: ServerTime, *, boot: str, client: float, wall: float) -> Self:
+    def resumed(self, date: ServerTime | None, *, boot: str, client: float, wall: float) -> Self:
         """The clock after a boot, or on another machine that has the same file."""
-        passed = min(date.at - self.offset - self.at, wall - self.wall)
+        passed = 0.0 if date is None else min(date.at - self.offset - self.at, wall - self.wall)
         return attrs.evolve(
             self,
             boot=boot,
             client=client,
             wall=wall,
             at=self.at + max(passed, 0.0),
-            error=max(self.error, date.error),
+            error=max(self.error, date.error if date else 0.0),
         )

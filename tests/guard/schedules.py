@@ -99,6 +99,20 @@ class MortalLedger:
         return self.ledger.version()
 
 
+class Machine(Clock):
+    """The clock of the machine that both processes run on; its wall clock may come back from a reboot as another."""
+
+    def __init__(self, wrong: float) -> None:
+        super().__init__(epoch=EPOCH)
+        self.wrong, self.boots = wrong, 0
+
+    def wall(self) -> float:
+        return EPOCH + self.wrong + self.now()
+
+    def boot(self) -> str:
+        return f"boot {self.boots}"
+
+
 @attrs.define
 class Institution:
     """One schedule's world: the server, its users, and chance."""
@@ -113,7 +127,9 @@ class Institution:
     """Who stands in line, and since when a start was free for it."""
     crash: float = attrs.field(init=False)
     remote: JobRuns = attrs.field(init=False)
-    clock: Clock = attrs.field(init=False)
+    clock: Machine = attrs.field(init=False)
+    alive: dict[int, Callable[[], None]] = attrs.field(factory=dict)
+    """How each process that lives is ended."""
     work: list[dict[str, str]] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -131,7 +147,7 @@ class Institution:
         chances = {name: rng.uniform(0.0, _MOST[name]) for name in kinds if rng.random() < 0.3}
         self.crash = rng.choice((0.0, rng.uniform(0.0, 0.1)))
         wrong = rng.choice((0.0, rng.uniform(-600.0, 600.0), rng.uniform(-2 * DAY, 2 * DAY)))
-        self.clock = Clock(epoch=EPOCH + wrong)
+        self.clock = Machine(wrong)
         self.remote = JobRuns(
             rng=rng,
             chances=chances,
@@ -175,6 +191,19 @@ class Institution:
             if settled:
                 runs.purge(self.rng.choice(settled))
 
+    async def reboots(self) -> None:
+        """The monotonic clock counts anew, and the wall clock may have been set; not where Dates lie, for one of them tells."""
+        for _ in range(self.rng.choice((0, 0, 1, 2))):
+            await anyio.sleep(self.rng.expovariate(1 / 1800))
+            self.clock.boots += 1
+            dates = self.remote.world.config.date
+            if isinstance(dates, sim.Dates) and not dates.off:
+                self.clock.wrong = self.rng.choice(
+                    (0.0, self.clock.wrong, self.rng.uniform(-2 * DAY, 2 * DAY))
+                )
+            for end in list(self.alive.values()):
+                end()
+
     async def watch(self) -> None:
         """Look whether somebody stands in line though a start is free."""
         while True:
@@ -193,7 +222,9 @@ class Institution:
         while intents:
             ledger = MortalLedger(SqliteLedger(self.path))
             with anyio.CancelScope() as life:
+                self.alive[number] = partial(self._die, ledger, intents, life)
                 await self._live(ledger, intents, life)
+            del self.alive[number]
             for key in intents:
                 self.waiting.pop(key, None)
             ledger.ledger.close()
@@ -202,10 +233,7 @@ class Institution:
     async def _live(self, ledger: MortalLedger, intents: dict[str, str], life: anyio.CancelScope) -> None:
         def point(_where: str, request: Request) -> None:
             if request.method == "POST" and self.rng.random() < self.crash:
-                self.story.crashes += 1
-                self.remote.unclear.update(list(intents))  # any of them may have been on its way
-                ledger.dead = True
-                life.cancel()
+                self._die(ledger, intents, life)
 
         guard = JobGuard(ledger, self._port(point), clock=self.clock, patience=PATIENCE)
         while True:
@@ -216,6 +244,12 @@ class Institution:
         async with anyio.create_task_group() as tasks:
             for key, job_id in list(intents.items()):
                 tasks.start_soon(self._submit, guard, key, job_id, intents)
+
+    def _die(self, ledger: MortalLedger, intents: dict[str, str], life: anyio.CancelScope) -> None:
+        self.story.crashes += 1
+        self.remote.unclear.update(list(intents))  # any of them may have been on its way
+        ledger.dead = True
+        life.cancel()
 
     def _port(self, point: Callable[[str, Request], None]) -> AlmaJobPort:
         alma = AlmaClient(
@@ -256,7 +290,7 @@ class Institution:
     async def live(self) -> Story:
         with anyio.move_on_after(2 * DAY):
             async with anyio.create_task_group() as world:
-                for each in (self.others, self.suspensions, self.purges, self.watch):
+                for each in (self.others, self.suspensions, self.purges, self.reboots, self.watch):
                     world.start_soon(each)
                 async with anyio.create_task_group() as tasks:
                     for number in range(PROCESSES):

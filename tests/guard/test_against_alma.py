@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import random
 from contextlib import asynccontextmanager
@@ -711,11 +712,16 @@ async def test_no_date_brings_a_sixth_start_or_a_block_without_end(date, restart
         assert 0 < caught.value.retry_at.timestamp() - alma.clock.wall() <= HOUR + 60
 
 
-# Not both clocks are wrong from the beginning on: then nothing tells when it is.
 @pytest.mark.parametrize(
-    "date", [Turning(0.0, 30 * DAY, after=2), Turning(0.0, LATEST, after=2), lambda _: 0.0]
+    ("date", "wall"),
+    [
+        *itertools.product(
+            (Turning(0.0, 30 * DAY, after=2), Turning(0.0, LATEST, after=2), lambda _: 0.0),
+            (2 * DAY, -2 * DAY, 400 * DAY),
+        ),
+        (lambda _: 30 * DAY, 2 * DAY),  # neither ever tells when it is
+    ],
 )
-@pytest.mark.parametrize("wall", [2 * DAY, -2 * DAY, 400 * DAY])
 async def test_no_clock_hides_a_run_that_was_started(date, wall):
     """Whatever Date and wall clock come to say, the list is read from so far back that a lost start is found in it."""
     lost = sim.Rule(sim.Fault("cut_after"), method="POST", times=1)
@@ -728,6 +734,41 @@ async def test_no_clock_hides_a_run_that_was_started(date, wall):
         server.faults.plan = sim.FaultPlan(rules=[lost])
         await alma.jobs.submit("M77", key="a")
         assert len(runs(server)) == posts(server) == 3
+
+
+class Rebooted(Clock):
+    """The clock of a machine after a reboot, by which its wall clock was set."""
+
+    def __init__(self, wrong: float) -> None:
+        super().__init__(epoch=EPOCH + wrong)
+
+    def boot(self) -> str:
+        return "another"
+
+
+@pytest.mark.parametrize(
+    ("off", "wrong"),
+    [(0.0, 0.0), (2 * HOUR, 0.0), (LATEST, 0.0), (FIRST, 0.0), (0.0, 2 * HOUR), (0.0, -DAY), (None, 2 * DAY)],
+)
+async def test_a_reboot_makes_no_start_older(off, wrong):
+    """Where only Date and wall clock tell how long a reboot took, and one of them is wrong or missing: never six in an hour, and
+    no longer than an hour more is waited.
+    """
+    dates = Turning(0.0, off, after=50)
+    async with institution(date=dates) as (server, alma):
+        job(server, duration=5.0)
+        for _ in range(5):
+            await alma.jobs.submit("M77")
+            await anyio.sleep(300)
+        dates.told.clear()
+        async with AlmaClient(
+            KEY, base_url=server.base_url, budget=LocalBudget(), clock=Rebooted(wrong)
+        ) as again:
+            await again.jobs.submit("M77")
+        summary = server.world.jobs.summary()
+        assert (max(summary["most_starts"].values()), summary["refused_starts"]) == (5, {})
+        begun = runs(server)[-1].submitted_at - runs(server)[0].submitted_at
+        assert HOUR <= begun < (HOUR if (off, wrong) == (0.0, 0.0) else 2 * HOUR) + 60
 
 
 @pytest.mark.parametrize("off", [20.0, -20.0, 2 * HOUR, -2 * HOUR, 30 * DAY, LATEST, FIRST])
