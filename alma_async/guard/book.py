@@ -157,6 +157,12 @@ class Book:
         for block in list(self.blocks.values()):
             if now.latest + longest < block.until < math.inf:
                 self.blocks[block.job_id] = attrs.evolve(block, until=now.latest + longest)
+        for waiter in list(self.waiters.values()):
+            if waiter.until > now.latest + 2 * longest:
+                self.waiters[waiter.key] = attrs.evolve(waiter, until=now.latest + longest)
+        for looks in list(self.looks.values()):
+            if looks.at > now.latest:
+                self.looks[looks.key] = attrs.evolve(looks, at=now.at)
 
     def leave(self, key: str) -> None:
         """Out of the line; no trace is left."""

@@ -30,6 +30,9 @@ from alma_async import (
     sim,
 )
 from alma_async.clock import Clock
+from alma_async.guard.allowance import Looks
+from alma_async.guard.book import Block, Waiter, Why
+from alma_async.guard.lifecycle import State
 from tests.conftest import EPOCH, KEY, institution
 
 HOUR, DAY = 3600.0, 86_400.0
@@ -734,6 +737,36 @@ async def test_no_clock_hides_a_run_that_was_started(date, wall):
         server.faults.plan = sim.FaultPlan(rules=[lost])
         await alma.jobs.submit("M77", key="a")
         assert len(runs(server)) == posts(server) == 3
+
+
+@pytest.mark.parametrize("held", ["starts", "block", "line", "looks"])
+async def test_stored_times_that_cannot_be_hold_up_nobody_for_long(held):
+    """Times of the year 9999 in the ledger (a damaged one, a clock that was wrong) hold a start up for an hour at most, and no look
+    for longer than the allowance does.
+    """
+    async with institution() as (server, alma):
+        job(server, duration=200.0)
+        first = await alma.jobs.submit("M77")
+        late = EPOCH + LATEST
+
+        def poison(book):
+            run = book.of_instance(first.instance_id)
+            for n in range(5 if held == "starts" else 0):
+                ended = {"key": f"{n}", "instance_id": f"{n}", "state": State.ENDED, "latest_start": late}
+                book.runs[f"{n}"] = attrs.evolve(run, **ended)
+            if held == "block":
+                book.blocks["M77"] = Block(job_id="M77", until=late, why=Why.LOST)
+            for n in range(5 if held == "line" else 0):
+                book.waiters[f"{n}"] = Waiter(key=f"{n}", job_id="M77", since=0.0, until=late)
+            if held == "looks":
+                book.looks[""] = Looks(hour=0.0, at=late)
+
+        await alma._own_ledger.update(poison, since=0.0)
+        with anyio.fail_after(HOUR + 500):
+            if held == "looks":
+                await first.wait()
+            else:
+                await alma.jobs.submit("M77")
 
 
 class Rebooted(Clock):
