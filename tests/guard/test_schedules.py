@@ -19,8 +19,6 @@ QUICKLY_FOUND = (
     "a lost start is free again",
     "no route is a refusal",
     "a fault is over as soon as a refusal",
-    "one of the two thresholds is not known",
-    "a list is read by Alma's clock alone",
 )
 
 
