@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 import attrs
@@ -168,12 +169,13 @@ def _joined(rows: Sequence[Row]) -> Row:
     """The rows as one; they are in the order of what they say."""
     coverage = [row.coverage for row in rows if row.coverage is not None]
     ranges = chain.from_iterable(() if isinstance(one, Clear) else one for one in coverage)
+    said = chain.from_iterable(row.values.items() for row in rows)
     return attrs.evolve(
         rows[-1],
         line=min(row.line for row in rows),
         lines=_lines(rows),
-        identifiers=_all(row.identifiers for row in rows),
-        values={name: value for row in rows for name, value in row.values.items()},
+        identifiers=tuple(sorted(_all(row.identifiers for row in rows))),
+        values=dict(sorted(said, key=itemgetter(0))),
         coverage=tuple(dict.fromkeys(ranges)) or next(iter(coverage), None),
         embargo=next((row.embargo for row in rows if row.embargo is not None), None),
         collection_id=next((row.collection_id for row in rows if row.collection_id), None),
