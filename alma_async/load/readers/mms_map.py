@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -21,7 +21,7 @@ from alma_async.load.readers.cells import found_id, record_id
 from alma_async.load.readers.files import kind_of
 from alma_async.load.readers.identifiers import is_like_one, match_key, normalised, sought
 from alma_async.load.readers.sheets import Cell
-from alma_async.load.readers.text import Tally, TextFile, clean, shown
+from alma_async.load.readers.text import DELIMITERS, Tally, TextFile, clean, shown
 from alma_async.load.readers.workbook import WHOLE, sheet_rows
 from alma_async.load.rows import InputError
 
@@ -61,8 +61,8 @@ class MmsMap:
             raise InputError(
                 f"{told[0]}.", advice="Nothing was sent; a map has two columns: identifier, MMS id."
             )
-        alike = sum(map(is_like_one, mms_ids))
-        return cls(path, mms_ids, alike * 2 < len(mms_ids), (*warnings, *told))
+        proved = sum(normalised(key) is not None for key in mms_ids)
+        return cls(path, mms_ids, proved * 2 < len(mms_ids), (*warnings, *told))
 
     def find(self, texts: Iterable[str]) -> set[str]:
         """The MMS ids that these texts stand for."""
@@ -142,7 +142,7 @@ def _rows(path: Path) -> Iterator[Line]:
         yield from sheet_rows(path, kind)
         return
     file = TextFile.inspect(path)
-    reader = csv.reader(file.lines(after=0), delimiter=file.delimiter)
+    reader = csv.reader(file.lines(after=0), delimiter=_delimiter(file))
     try:
         for row in reader:
             cells: list[Cell] = list(map(clean, row))
@@ -150,6 +150,22 @@ def _rows(path: Path) -> Iterator[Line]:
                 yield reader.line_num, cells
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num}: {error}.") from None
+
+
+def _delimiter(file: TextFile) -> str:
+    """What leaves an MMS id alone in most of the first lines: identifiers may be told apart by other signs."""
+    lines = [line for line in islice(file.lines(after=0), _SAMPLE) if line.strip()]
+
+    def fits(delimiter: str) -> int:
+        return sum(
+            any(found_id(clean(cell).strip('"')) for cell in line.split(delimiter)[-2:]) for line in lines
+        )
+
+    found: str = max((file.delimiter, *DELIMITERS), key=fits)
+    return found
+
+
+_SAMPLE: Final = 100
 
 
 def _entry(line: int, cells: Iterable[Cell], named: Cell, wrong: Tally) -> Iterator[tuple[int, str, str]]:

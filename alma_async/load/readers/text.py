@@ -29,6 +29,7 @@ from alma_async.load.readers.files import kind_of, readable, without_mark
 from alma_async.load.rows import BadRow, InputError, Problem
 
 __all__ = [
+    "DELIMITERS",
     "Headers",
     "Layout",
     "Record",
@@ -52,7 +53,7 @@ _GUARDED: Final = re.compile(r'="{1,2}([^"]*)"{1,2}')
 _UNSEEN: Final = (
     "\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff\x1a"
 )
-_DELIMITERS: Final = "\t,;|"
+DELIMITERS: Final = "\t,;|"
 _TITLE_LINES: Final = 200  # how far down a header is looked for under a preamble
 _MOST_LINES: Final = 50  # of one cell, where a list is not CSV
 _SHOWN: Final = 200
@@ -174,7 +175,7 @@ class TextFile:
             raise InputError(f"{path} is empty: there is no header.")
         for number, raw in lines:
             line = _unwrapped(raw)
-            delimiter = max(_DELIMITERS, key=line.count)
+            delimiter = max(DELIMITERS, key=line.count)
             first = lines[0][0]
             above = f"the header was found in line {number}; what stands above it ({number - first} lines) is not read"
             yield cls(
@@ -211,7 +212,7 @@ class TextFile:
         return plain_records(self, layout)
 
 
-_BLANK: Final = "".join(_DELIMITERS) + " \r\n\xa0" + _UNSEEN
+_BLANK: Final = "".join(DELIMITERS) + " \r\n\xa0" + _UNSEEN
 
 
 def _cp1252(found: re.Match[str]) -> str:

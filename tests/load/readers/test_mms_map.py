@@ -85,6 +85,23 @@ def test_a_wrong_line_costs_its_title(tmp_path: Path) -> None:
     assert [warning.split(":")[0] for warning in found.warnings] == [f"map, line {n}" for n in (3, 4, 5)]
 
 
+@pytest.mark.parametrize(
+    ("delimiter", "between"),
+    [(one, other) for one in "\t,;|" for other in ("; ", ", ", " | ", ";") if one not in other],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_other_signs_than_the_delimiter(tmp_path: Path, delimiter: str, between: str, turned: bool) -> None:
+    """What stands between the identifiers of a cell is not taken for what stands between the columns."""
+    rows = [
+        [f"2434-561X{between}2049-3630", "991000000000001"],
+        [f"0028-0836{between}0306-4522", "991000000000002"],
+    ]
+    lines = [delimiter.join(reversed(row) if turned else row) for row in rows]
+    found = read(tmp_path / "map", "\n".join(lines))
+    assert found.find(["2049-3630"]) == {"991000000000001"}
+    assert found.find(["0028-0836"]) == {"991000000000002"}
+
+
 ROWS = [["2434-561X", "991000000000001"], ["2049-3630", "991000000000002"], ["title7", "991000000000003"]]
 
 
