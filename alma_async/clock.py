@@ -12,14 +12,14 @@ import contextvars
 import time
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
 
+from alma_async._storage.files import boot_id
 from alma_async.errors import ConfigurationError
 
-__all__ = ["Clock", "Limit", "Timer", "boot_id", "shielded"]
+__all__ = ["Clock", "Limit", "Timer", "shielded"]
 
 T = TypeVar("T")
 
@@ -127,11 +127,3 @@ def _running() -> asyncio.AbstractEventLoop:
             "(uvloop is fine, trio is not)."
         )
     raise ConfigurationError(message)
-
-
-def boot_id() -> str:
-    """What tells this boot of the machine from others, so that monotonic times can be compared; "" where unknown."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""

@@ -20,6 +20,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 import attrs
 
+from alma_async._storage.files import user_state_dir
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.plain import holds_secret, keep_from_print
 
@@ -531,7 +532,7 @@ def origin_of(base_url: str) -> str:
 
 @secretive
 def state_dir(environ: Mapping[str, str] | None = None) -> Path:
-    """Where ledger, journals and the machine's budget live: ``ALMA_STATE_DIR``, else the user's state directory."""
+    """Where ledger, journals and the machine's budget live: ``ALMA_STATE_DIR``, else the user's state directory of this system."""
     env = os.environ if environ is None else environ
     if named := env.get("ALMA_STATE_DIR"):
         try:
@@ -542,8 +543,7 @@ def state_dir(environ: Mapping[str, str] | None = None) -> Path:
             raise ConfigurationError(
                 f"ALMA_STATE_DIR begins with a user's home that is not known: {shown(named)}."
             )
-    base = env.get("XDG_STATE_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "alma-async"
+    return user_state_dir(env)
 
 
 @secretive

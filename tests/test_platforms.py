@@ -58,9 +58,6 @@ def test_what_is_hidden_is_hidden():
     assert run(WINDOWS, program).stdout.split("\n")[:2] == ["False", "no fcntl"]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the house rebuilt: _storage/files.py is the one place of the platform"
-)
 @pytest.mark.parametrize("platform", [MACOS, WINDOWS], ids=["macOS", "Windows"])
 def test_a_client_works_on_every_platform(platform):
     """A client is made and reads from a simulated Alma without POSIX."""
@@ -68,9 +65,6 @@ def test_a_client_works_on_every_platform(platform):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the house rebuilt: _storage/files.py is the one place of the platform"
-)
 @pytest.mark.parametrize("platform", [MACOS, WINDOWS], ids=["macOS", "Windows"])
 def test_a_command_is_no_defect_on_any_platform(platform):
     """A command that reaches nobody says that, and not that it has a defect."""

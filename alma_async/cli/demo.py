@@ -26,9 +26,9 @@ from alma_async import sim as simulator
 from alma_async.alma.client import AlmaClient
 from alma_async.alma.models.common import Coded
 from alma_async.alma.models.sets import AlmaSet
-from alma_async.cli.attending import attend
 from alma_async.cli.both_sides import PROCESSED, Worked, load_differences, work_differences
 from alma_async.cli.console import say, show
+from alma_async.cli.signals import attend
 from alma_async.cli.sim import KEY
 from alma_async.cli.summary import closing, refusals
 from alma_async.cli.view import View

@@ -15,10 +15,10 @@ import attrs
 from cyclopts import Parameter
 
 from alma_async.alma.client import AlmaClient
-from alma_async.cli.attending import finish
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import json_line, show
 from alma_async.cli.journals import directory
+from alma_async.cli.signals import finish
 from alma_async.errors import AlmaError, Unauthorized
 from alma_async.settings import Priority, state_dir
 from alma_async.wire.reading import server_time

@@ -12,9 +12,9 @@ from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
 
-from alma_async.cli.attending import finish
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import json_line, show
+from alma_async.cli.signals import finish
 from alma_async.errors import ConfigurationError
 from alma_async.guard import GuardView, JobView
 from alma_async.guard.attempt import utc

@@ -13,9 +13,9 @@ from typing import Annotated, Final, Literal
 from cyclopts import Parameter
 
 from alma_async.alma.jobs import DownloadFormat, Population
-from alma_async.cli.attending import finish
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import say
+from alma_async.cli.signals import finish
 from alma_async.cli.tables import Columns, Json, list_all, show_answer
 from alma_async.errors import ConfigurationError
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,7 @@ from typing import Final
 
 import attrs
 
-from alma_async._storage.files import own_directory
+from alma_async._storage.files import make_file, own_directory
 from alma_async.clock import Clock
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load.journal import Journal, JournalError, JournalInUse
@@ -61,20 +60,11 @@ def new_path(file: Path, *, of: str = "load") -> Path:
         own_directory(directory())
         for number in count(1):
             path = directory() / f"{name}{f'-{number}' if number > 1 else ''}{_SUFFIX}"
-            if _claimed(path):
+            if make_file(path):  # free until now
                 return path
     except OSError as error:
         failure = f"No journal can be made in {str(directory())!r}: {error.strerror or error}."
     raise JournalError(failure, advice="Name a place that can be written to: --journal, or ALMA_STATE_DIR.")
-
-
-def _claimed(path: Path) -> bool:
-    """Whether the path was free and is ours now."""
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_RDWR, 0o600))
-    except FileExistsError:
-        return False
-    return True
 
 
 def discard(path: Path) -> None:

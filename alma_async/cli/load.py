@@ -19,11 +19,11 @@ from cyclopts import Parameter
 from alma_async.alma.client import AlmaClient
 from alma_async.alma.electronic import BibHandling
 from alma_async.cli import journals
-from alma_async.cli.attending import GRACE, Ended, attend
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import json_line, say, show
 from alma_async.cli.loading import AS_USUAL, Input, Manner
 from alma_async.cli.planned import show_part, show_plan
+from alma_async.cli.signals import GRACE, Ended, attend
 from alma_async.cli.summary import closing, refusals
 from alma_async.cli.view import View
 from alma_async.errors import AlmaError, ConfigurationError, InvalidRequest

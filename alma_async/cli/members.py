@@ -13,10 +13,10 @@ from cyclopts import Group, Parameter
 
 from alma_async.alma.client import AlmaClient
 from alma_async.alma.members import MembersChange, RefusedIds
-from alma_async.cli.attending import finish
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import json_line, say, show
 from alma_async.cli.ids import read_ids
+from alma_async.cli.signals import finish
 from alma_async.cli.tables import Columns, DryRun, Json, list_all, show_requests
 from alma_async.errors import AlmaError, InvalidRequest
 from alma_async.wire.messages import Request

@@ -13,9 +13,9 @@ from typing import Annotated, Any, Final, Literal
 import attrs
 from cyclopts import Group, Parameter
 
-from alma_async.cli.attending import finish
 from alma_async.cli.console import json_line, say, show
 from alma_async.cli.ids import read_ids
+from alma_async.cli.signals import finish
 from alma_async.cli.tables import Json, in_a_line, show_object
 from alma_async.polaris import ObjectType, PolarisClient, RecordSetChange
 from alma_async.polaris.environment import from_environment

@@ -18,10 +18,10 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from alma_async.alma.client import AlmaClient
-from alma_async.cli.attending import attend, finish
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import json_line, say, show
 from alma_async.cli.quota_view import Drawn, as_json, line, lines, screen
+from alma_async.cli.signals import attend, finish
 from alma_async.errors import (
     BadAnswer,
     ConfigurationError,

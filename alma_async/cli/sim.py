@@ -13,8 +13,8 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from alma_async import sim as simulator
-from alma_async.cli.attending import attend
 from alma_async.cli.console import show
+from alma_async.cli.signals import attend
 from alma_async.errors import ConfigurationError
 
 __all__ = ["KEY", "sim"]

@@ -19,9 +19,9 @@ from cyclopts.validators import Number
 from alma_async.alma.client import AlmaClient
 from alma_async.alma.jobs import JobRun
 from alma_async.alma.models.jobs import JobInstance
-from alma_async.cli.attending import finish
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import json_line, say, show
+from alma_async.cli.signals import finish
 from alma_async.cli.tables import Json, show_model, show_requests
 from alma_async.errors import (
     AlmaError,

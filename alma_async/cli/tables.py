@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 
 from cyclopts import Parameter
 
-from alma_async.cli.attending import finish
 from alma_async.cli.console import json_line, say, show
+from alma_async.cli.signals import finish
 from alma_async.wire.codec import Model, unstructure
 from alma_async.wording import counted
 

@@ -11,10 +11,10 @@ import attrs
 from cyclopts import Parameter
 
 from alma_async.cli import journals
-from alma_async.cli.attending import Ended, attend
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import json_line, say, show
 from alma_async.cli.loading import AS_USUAL, Input, Manner, Patience, UntilDone
+from alma_async.cli.signals import Ended, attend
 from alma_async.cli.summary import stopped_line
 from alma_async.cli.view import View
 from alma_async.errors import QuotaExhausted

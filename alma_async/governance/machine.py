@@ -22,7 +22,6 @@ writes some 250 bytes.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import math
 import os
@@ -34,8 +33,7 @@ from typing import Final
 import anyio
 import attrs
 
-from alma_async._storage.files import own_file, private_directory
-from alma_async.clock import boot_id
+from alma_async._storage.files import OwnFile, boot_id, private_directory
 from alma_async.errors import ConfigurationError
 from alma_async.governance.budget import Budget, Figures, LocalBudget, Report
 from alma_async.governance.pacing import Pace, Slot, Terms
@@ -71,7 +69,7 @@ class MachineBudget:
         a(Path, "a Path").of("path", path)
         self._path = path
         self._boot = hashlib.sha256((boot_id() if boot is None else boot).encode()).digest()[:16]
-        self._fd = -1
+        self._file: OwnFile | None = None
         self._pid = -1
         self._looked_at = -math.inf
         self._pace: Pace | None = None
@@ -126,7 +124,7 @@ class MachineBudget:
                 slot = pace.reserve(terms, now=now, cost=cost)
                 self._write_pace(pace)
             finally:
-                fcntl.flock(self._fd, fcntl.LOCK_UN)
+                self._open_file().unlock()
         except (OSError, ConfigurationError) as error:
             self._warn(error)
             alone = attrs.evolve(terms, interval=_SHARERS * terms.interval)
@@ -187,7 +185,7 @@ class MachineBudget:
                 if (pace := self._catch_up()) is not None:
                     self._write_pace(pace)
             finally:
-                fcntl.flock(self._fd, fcntl.LOCK_UN)
+                self._open_file().unlock()
         except (OSError, ConfigurationError) as error:
             self._owed.clear()
             self._warn(error)
@@ -200,18 +198,18 @@ class MachineBudget:
 
     def _write_pace(self, pace: Pace) -> None:
         self._pace_raw = dump_pace(self._boot, pace)
-        os.pwrite(self._fd, self._pace_raw, 0)
+        self._open_file().write(self._pace_raw)
 
     def _write_day(self, quota: Quota) -> None:
         self._quota, self._quota_raw = quota, dump_day(quota)
-        os.pwrite(self._fd, self._quota_raw, DAY_AT)
+        self._open_file().write(self._quota_raw, DAY_AT)
 
     # --- reading ---
 
     def _glance(self, read: Callable[[], bool]) -> None:
         """Without the lock a part may be half written; then it fails its checksum, and what was read last still stands."""
         try:
-            if self._fd < 0:
+            if self._file is None:
                 self._use_file(-math.inf)
             read()
         except (OSError, ConfigurationError) as error:
@@ -219,7 +217,7 @@ class MachineBudget:
 
     def _read_pace(self) -> bool:
         """Read the pace if it changed; False if there is no record of one."""
-        raw = os.pread(self._fd, DAY_AT, 0)
+        raw = self._open_file().read(DAY_AT)
         if self._pace_raw and raw.startswith(self._pace_raw):
             return True
         record = parse_pace(raw, self._boot)
@@ -229,7 +227,7 @@ class MachineBudget:
         return record is not None
 
     def _read_day(self) -> bool:
-        raw = os.pread(self._fd, SIZE - DAY_AT, DAY_AT)
+        raw = self._open_file().read(SIZE - DAY_AT, DAY_AT)
         if raw == self._quota_raw:
             return True
         quota = parse_day(raw)
@@ -242,31 +240,29 @@ class MachineBudget:
     def _lock(self, now: float) -> bool:
         """Lock the file; False if another process holds it for long."""
         self._use_file(now)
-        for _ in range(_TRIES):
-            try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.sched_yield()
-            else:
-                return True
-        return False
+        return self._open_file().lock(_TRIES)
 
     def _use_file(self, now: float) -> None:
         """See that the file is open: anew after a fork, and when the name was deleted under us."""
-        if self._pid == os.getpid():
+        if self._file is not None and self._pid == os.getpid():
             if 0 <= now - self._looked_at < _LOOK:
                 return
             self._looked_at = now
-            if os.fstat(self._fd).st_nlink:
+            if self._file.has_name:
                 return
         self._close()
-        self._fd = _open(self._path)
+        private_directory(self._path.parent)
+        self._file = OwnFile(self._path, size=SIZE)
         self._pid = os.getpid()
 
+    def _open_file(self) -> OwnFile:
+        assert self._file is not None, "not opened yet"  # noqa: S101 - _use_file comes first
+        return self._file
+
     def _close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._fd, self._pid, self._pace_raw, self._quota_raw = -1, -1, b"", b""
+        if self._file is not None:
+            self._file.close()
+        self._file, self._pid, self._pace_raw, self._quota_raw = None, -1, b"", b""
 
     def _warn(self, error: Exception) -> None:
         if not self._warned:
@@ -292,19 +288,3 @@ def machine_budget(institution: str, *, directory: Path) -> Budget:
             error,
         )
         return LocalBudget()
-
-
-def _open(path: Path) -> int:
-    """Open or make the file for us alone, in a directory for us alone; full length, so that no later write
-    needs room.
-    """
-    private_directory(path.parent)
-    fd = own_file(path)
-    try:
-        about = os.fstat(fd)
-        if about.st_size < SIZE:
-            os.posix_fallocate(fd, 0, SIZE)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd

@@ -4,15 +4,14 @@ Decides nothing about jobs: in one transaction it reads what can matter, lets a 
 what was changed. So reading, deciding and reserving cannot come apart, in whatever process. It fills in ``book.Ledger``, as a
 store for many machines can.
 
-* Rollback journal (``TRUNCATE``) and ``synchronous=EXTRA``: what ``update`` returned from is on the disk, and several
-  writing processes are safe with every SQLite in use. Each pragma is believed only by what it answers.
+* What ``update`` returned from is on the disk, and several writing processes are safe (``_storage.sqlite``).
 * The file is the owner's alone (0600, in a directory 0700), made by a descriptor that is closed before SQLite opens
   the file: closing one later would drop SQLite's locks. What keeps processes apart while the file is made or replaced
   is a lock on another file.
 * Nothing waits here for a lock: where another process holds it, ``update`` sleeps and asks again, so the event loop goes
   on.
-* Every record carries a checksum, since SQLite does not see a flipped byte inside a value. A file that is damaged is put
-  aside, and a new one begins with a block on every job: what the lost one had under way may still be started. Then
+* A file that is damaged is put aside, and a new one begins with a block on every job: what the lost one had under way may still
+  be started. Then
   Alma's own lists, which are read before each start, fill it again.
 * A disk that fails stops the submission; a failed commit is never tried again in place.
 """
@@ -21,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -29,10 +29,12 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import anyio
 
+from alma_async._storage.files import identity, make_file
+from alma_async._storage.sqlite import Busy, Damaged, Failed, Format, Row, Seal, Stranger, connect, failures
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.guard.book import EVERY_JOB, Block, Book, Why
-from alma_async.guard.place import Busy, LedgerBusy, LedgerError, create, identity, making, put_aside
-from alma_async.guard.records import Damaged, Record, Row, load, save
+from alma_async.guard.place import LedgerBusy, LedgerError, making, put_aside
+from alma_async.guard.records import Record, load, save
 from alma_async.plain import logger
 
 __all__ = ["LedgerError", "SqliteLedger", "job_ledger"]
@@ -41,37 +43,36 @@ _log = logger("alma_async.guard")
 
 T = TypeVar("T")
 
-_FORMAT: Final = 3
-_TRY: Final = 0.005  # chosen: seconds in which SQLite itself asks for a lock again
 _PAUSE: Final = 0.05  # chosen: between two tries
 _TRIES: Final = 200  # chosen: some ten seconds in all
 
 _SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS run (
+CREATE TABLE run (
     key TEXT PRIMARY KEY, job_id TEXT NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL, instance_id TEXT,
     ours INTEGER NOT NULL, by_api INTEGER NOT NULL, reserved_at REAL NOT NULL, latest_start REAL NOT NULL,
     look_at REAL NOT NULL, usual REAL NOT NULL, parameters TEXT NOT NULL, reported INTEGER NOT NULL, told REAL,
     seal BLOB NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS run_recent ON run (latest_start);
-CREATE INDEX IF NOT EXISTS run_open ON run (state) WHERE state IN ('reserved', 'running', 'unknown');
-CREATE TABLE IF NOT EXISTS waiter (
+CREATE INDEX run_recent ON run (latest_start);
+CREATE INDEX run_open ON run (state) WHERE state IN ('reserved', 'running', 'unknown');
+CREATE TABLE waiter (
     key TEXT PRIMARY KEY, job_id TEXT NOT NULL, since REAL NOT NULL, until REAL NOT NULL, watches INTEGER NOT NULL,
     seal BLOB NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS block (
+CREATE TABLE block (
     job_id TEXT PRIMARY KEY, until REAL NOT NULL, why TEXT NOT NULL, seal BLOB NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS serverclock (
+CREATE TABLE serverclock (
     key TEXT PRIMARY KEY, boot TEXT NOT NULL, client REAL NOT NULL, wall REAL NOT NULL, at REAL NOT NULL,
     error REAL NOT NULL, offset REAL NOT NULL, seal BLOB NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS looks (
+CREATE TABLE looks (
     key TEXT PRIMARY KEY, hour REAL NOT NULL, day REAL NOT NULL, at REAL NOT NULL, seal BLOB NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS news (count INTEGER NOT NULL);
-INSERT INTO news VALUES (0);
+CREATE TABLE news (count INTEGER NOT NULL);
+INSERT INTO news VALUES (0)
 """
+_FORMAT: Final = Format(4, tuple(_SCHEMA.split(";")), wait=0.005)
 
 
 _Change: TypeAlias = tuple[Callable[[Book], Any], float, str | None]
@@ -83,7 +84,8 @@ class SqliteLedger:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._db: sqlite3.Connection | None = None
-        self._is: tuple[int, int, int] | None = None
+        self._is: tuple[int, tuple[int, int] | None] | None = None  # the process, and its file
+        self._seal: Seal | None = None
         self._owed: list[_Change] = []
         self._read: dict[Row, Record] = {}
         self._keep_open = True
@@ -168,10 +170,10 @@ class SqliteLedger:
             db = self._open()
             db.execute("BEGIN IMMEDIATE")
             try:
-                book, self._read = load(db, since, key, self._read)
+                book, self._read = load(db, self._sealing(), since, key, self._read)
                 before = book.copy()
                 result = act(book)
-                save(db, before, book)
+                save(db, self._sealing(), before, book)
                 if book.news:
                     db.execute("UPDATE news SET count = count + 1")
                 db.execute("COMMIT")
@@ -185,13 +187,18 @@ class SqliteLedger:
 
     def _open(self) -> sqlite3.Connection:
         """The connection: made anew after a fork, and where the file was deleted or replaced under us."""
-        if self._db is not None and self._is == identity(self.path):
+        if self._db is not None and self._is == (os.getpid(), identity(self.path)):
             return self._db
         self._let_go()
         with making(self.path):
             self._db = _connect(self.path)
-            self._is = identity(self.path)
+            self._is = os.getpid(), identity(self.path)
         return self._db
+
+    def _sealing(self) -> Seal:
+        if self._seal is None:
+            self._seal = Seal.of(self.path.parent)
+        return self._seal
 
     def _replace(self, why: str, key: str | None) -> None:
         """Put the damaged file aside, unless another process did so, and begin a new one that lets nobody go yet."""
@@ -204,13 +211,13 @@ class SqliteLedger:
         with making(self.path):
             try:
                 with _mapped(), closing(_connect(self.path)) as db:
-                    load(db, -math.inf, key, {})
+                    load(db, self._sealing(), -math.inf, key, {})
             except Damaged:
                 put_aside(self.path)
                 lost = Book(blocks={EVERY_JOB: Block(job_id=EVERY_JOB, until=math.inf, why=Why.LOST)})
                 with _mapped(), closing(_connect(self.path)) as db:
                     db.execute("BEGIN IMMEDIATE")
-                    save(db, Book(), lost)
+                    save(db, self._sealing(), Book(), lost)
                     db.execute("COMMIT")
 
 
@@ -224,50 +231,28 @@ def job_ledger(institution: str, *, directory: Path) -> SqliteLedger:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """One connection with rollback journal and full synchronisation, the tables made where they are missing."""
-    create(path)
-    db = sqlite3.connect(path, isolation_level=None, timeout=_TRY)
-    try:
-        with _mapped():
-            _prepare(db, path)
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _prepare(db: sqlite3.Connection, path: Path) -> None:
-    for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "synchronous = EXTRA", "fullfsync = 1"):
-        db.execute(f"PRAGMA {pragma}")
-    mode = db.execute("PRAGMA journal_mode = TRUNCATE").fetchone()[0]
-    extra = db.execute("PRAGMA synchronous").fetchone()[0]
-    if (mode, extra) != ("truncate", 3):
-        raise LedgerError(f"The ledger's file system does not allow safe writing (got {mode}, {extra}).")
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version not in (0, _FORMAT):
-        raise ConfigurationError(f"{path.name} is not a ledger of this version.")
-    if db.execute("PRAGMA quick_check").fetchone()[0] != "ok":
-        raise Damaged("its structure is broken")
-    if version == 0:
-        db.execute("BEGIN IMMEDIATE")
-        for statement in _SCHEMA.split(";"):
-            db.execute(statement)
-        db.execute(f"PRAGMA user_version = {_FORMAT}")
-        db.execute("COMMIT")
+    make_file(path)
+    with _mapped():
+        db = connect(path, _FORMAT)
+        try:
+            if db.execute("PRAGMA quick_check").fetchone()[0] != "ok":
+                raise Damaged("its structure is broken")
+        except BaseException:
+            db.close()
+            raise
+        return db
 
 
 @contextmanager
 def _mapped() -> Iterator[None]:
-    """SQLite's failures become the ledger's, once, here."""
+    """The disk's failures become the ledger's, once, here. ``Busy`` and ``Damaged`` are mended."""
     try:
-        yield
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        failure = f"{type(error).__name__}: {error}"
+        with failures():
+            yield
+    except Failed as error:
+        failure: AlmaError = LedgerError(f"The job ledger failed: {error}.")
+    except Stranger as error:
+        failure = ConfigurationError(f"{error}.")
     else:
         return
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        raise Busy
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        raise Damaged(failure)
-    raise LedgerError(f"The job ledger failed ({failure}).")
+    raise failure

@@ -6,16 +6,15 @@ SQLite's locks.
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
-from alma_async._storage.files import UnsafeFile, check_beside, own_file, private_directory
+from alma_async._storage.files import OwnFile, UnsafeFile, check_beside, private_directory
+from alma_async._storage.sqlite import Busy
 from alma_async.errors import AlmaError
 
-__all__ = ["Busy", "LedgerBusy", "LedgerError", "create", "identity", "making", "put_aside"]
+__all__ = ["LedgerBusy", "LedgerError", "making", "put_aside"]
 
 
 class LedgerError(AlmaError):
@@ -30,26 +29,13 @@ class LedgerBusy(LedgerError):
     advice = "Try again; if it stays, see which process holds the ledger and whether its disk is slow."
 
 
-class Busy(Exception):
-    """Another process holds the lock."""
-
-
-def identity(path: Path) -> tuple[int, int, int] | None:
-    """Which file this is, as this process sees it: another one after a fork, or once it was replaced."""
-    try:
-        about = path.stat()
-    except OSError:
-        return None
-    return os.getpid(), about.st_dev, about.st_ino
-
-
 @contextmanager
 def making(path: Path) -> Iterator[None]:
     """One process at a time makes, opens or replaces the file; the kernel lets go when it dies."""
     try:
         private_directory(path.parent)
         check_beside(path)
-        lock = own_file(path.with_name(f"{path.name}.lock"))
+        lock = OwnFile(path.with_name(f"{path.name}.lock"))
     except OSError as error:
         failure = f"The ledger {path.name} cannot be opened: {error.strerror}."
         advice = error.advice if isinstance(error, UnsafeFile) else None
@@ -57,24 +43,16 @@ def making(path: Path) -> Iterator[None]:
         failure = ""
     if failure:
         raise LedgerError(failure, advice=advice)
-    try:
+    with closing(lock):
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Busy from None
+            is_free = lock.lock()
         except OSError as error:
             raise LedgerError(
                 f"The ledger {path.name} cannot be locked, as on some network file systems: {error.strerror}."
             ) from None
+        if not is_free:
+            raise Busy
         yield
-    finally:
-        os.close(lock)
-
-
-def create(path: Path) -> None:
-    """Make the empty file, unless it is there."""
-    if not path.exists():
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_RDWR, 0o600))
 
 
 def put_aside(path: Path) -> None:

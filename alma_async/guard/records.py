@@ -1,11 +1,7 @@
-"""The records of a ledger as rows of tables, each with a checksum. Knows SQL, but no driver.
-
-The checksum is there because SQLite does not see a byte that flips inside a value.
-"""
+"""The records of a ledger as rows of tables, each with a seal (``_storage.sqlite``). Knows SQL, but no driver."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from types import NoneType
@@ -13,19 +9,15 @@ from typing import Any, Final, Protocol, TypeAlias
 
 import attrs
 
+from alma_async._storage.sqlite import Damaged, Row, Seal
 from alma_async.guard.allowance import Looks
 from alma_async.guard.book import Block, Book, Run, Waiter
 from alma_async.guard.lifecycle import COUNTS, OCCUPIES
 from alma_async.guard.server_clock import ServerClock
 
-__all__ = ["Damaged", "Record", "Row", "load", "save"]
+__all__ = ["Record", "load", "save"]
 
 Record: TypeAlias = Run | Waiter | Block | ServerClock | Looks
-Row: TypeAlias = tuple[Any, ...]
-
-
-class Damaged(Exception):
-    """The file is no ledger, or not the one that was written."""
 
 
 class _Connection(Protocol):
@@ -74,45 +66,47 @@ _PARTS: Final = {
 
 
 def load(
-    db: _Connection, since: float, key: str | None, known: Mapping[Row, Record]
+    db: _Connection, seal: Seal, since: float, key: str | None, known: Mapping[Row, Record]
 ) -> tuple[Book, dict[Row, Record]]:
     """The book, and its records by row: a row that was read before is a record that was checked before."""
     book, read = Book(), {}
     for name, part in _PARTS.items():
         records = getattr(book, name)
         for row in db.execute(part.select, {"since": since, "key": key} if part.where else {}):
-            record = known.get(row) or _record(part, row)
+            record = known.get(row) or _record(part, row, seal)
             read[row] = records[getattr(record, part.key)] = record
     return book, read
 
 
-def _record(part: _Part, row: Row) -> Record:
-    *values, seal = row
-    if seal != _seal(values):
-        raise Damaged("a record does not fit its checksum")
+def _record(part: _Part, row: Row, seal: Seal) -> Record:
+    *values, sealed = row
+    if sealed != seal(map(_number, values)):
+        raise Damaged("a record does not fit its seal")
     try:
         record = part.kind(**dict(zip(part.columns, values, strict=True)))
         written = [_plain(getattr(record, column)) for column in part.columns]
         if written == values and all(map(isinstance, values, part.kinds)):
             return record
-    except (TypeError, ValueError):  # a checksum that fits proves no origin
+    except (TypeError, ValueError):
         pass
     raise Damaged("a record is none that was ever written")
 
 
-def save(db: _Connection, before: Book, after: Book) -> None:
+def save(db: _Connection, seal: Seal, before: Book, after: Book) -> None:
     """Write what was changed."""
     for name, part in _PARTS.items():
-        _save(db, part, getattr(before, name), getattr(after, name))
+        _save(db, part, seal, getattr(before, name), getattr(after, name))
 
 
-def _save(db: _Connection, part: _Part, before: Mapping[str, Record], after: Mapping[str, Record]) -> None:
+def _save(
+    db: _Connection, part: _Part, seal: Seal, before: Mapping[str, Record], after: Mapping[str, Record]
+) -> None:
     for key in before.keys() - after.keys():
         db.execute(part.delete, (key,))
     for key, record in after.items():
         if before.get(key) is not record and before.get(key) != record:
             values = [_plain(getattr(record, column)) for column in part.columns]
-            db.execute(part.insert, [*values, _seal(values)])
+            db.execute(part.insert, [*values, seal(map(_number, values))])
 
 
 def _plain(value: Any) -> Any:
@@ -121,6 +115,6 @@ def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, bool) else value
 
 
-def _seal(values: list[Any]) -> bytes:
-    plain = [float(value) if isinstance(value, (int, float)) else value for value in values]
-    return hashlib.blake2b(repr(plain).encode(), digest_size=8).digest()
+def _number(value: Any) -> Any:
+    """A number as any column may give it back."""
+    return float(value) if isinstance(value, (int, float)) else value

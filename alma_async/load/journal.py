@@ -20,7 +20,7 @@ finished create leaves its row PENDING in step ``update`` with the new portfolio
 
 One process owns the journal at a time: by a lock beside it, which the kernel lets go of when the process dies, and by its
 signature in each commit, should the lock have failed. A disk may give back other than was written, and people copy files
-back: each record carries a digest, the records of each table are counted, and the number of the last commit stands beside
+back: each record carries a seal, the records of each table are counted, and the number of the last commit stands beside
 the journal (``ownership``). What was not kept whole is refused, for a row that is taken for open though it was sent is sent
 again. The journal holds ids and hashes, titles and warnings for the report, the former
 state of what was changed, what was sent only if asked to, and no key.
@@ -29,6 +29,7 @@ state of what was changed, what was sent only if asked to, and no key.
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,19 +37,37 @@ from typing import Any, Final, Literal, Self, get_args
 
 import attrs
 
-from alma_async.clock import boot_id
+from alma_async._storage.files import boot_id, identity
+from alma_async._storage.sqlite import (
+    Busy,
+    Damaged,
+    Empty,
+    Failed,
+    Format,
+    Row,
+    Seal,
+    Stranger,
+    connect,
+    failures,
+)
 from alma_async.errors import ConfigurationError
 from alma_async.load import changed, records
-from alma_async.load.database import ANEW, check, connect, is_ours, mapped
 from alma_async.load.entries import Entry, Moment, State
 from alma_async.load.match import Carrier, Title
 from alma_async.load.ownership import JournalError, JournalInUse, Ownership
+from alma_async.settings import state_dir
 
 __all__ = ["Journal", "JournalError", "JournalInUse"]
 
 # Rows of the file as it is now; those before are of an earlier state of it, and gone.
 _HERE: Final = "n > (SELECT COALESCE(MAX(CAST(value AS INTEGER)), 0) FROM meta WHERE name = 'after')"
 Kept = Literal["former", "sent"]
+_FORMAT: Final = Format(records.FORMAT, tuple(records.schema()))
+ANEW: Final = (
+    "A journal that was moved needs the files that end in .lock and, where there is one, in -wal beside it; an older copy is of no "
+    "use, since what was sent since would be sent again. Wait ten minutes and begin with a new journal: it looks first what Alma "
+    "holds, and makes nothing twice."
+)
 _MADE: Final = f"SELECT 1 FROM entry WHERE portfolio_id = ? AND action = 'created' AND {_HERE}"  # noqa: S608 - our own words
 _CREATING: Final = "SELECT 1 FROM entry WHERE step = 'create' AND mms_id = "
 
@@ -68,11 +87,12 @@ class Journal:
         self._nonce = os.urandom(8)
         self._commits = 0
         try:
-            self._has_log = _identity(_log_of(path)) is not None
-            with mapped():
-                self._db = connect(path)
+            self._has_log = identity(_log_of(path)) is not None
+            with self._mapped():
+                self._seal = Seal.of(state_dir())
+                self._db = self._connect()
             try:
-                self._identity = _identity(path)
+                self._identity = identity(path)
                 self._own()
             except BaseException:
                 self._db.close()
@@ -81,32 +101,40 @@ class Journal:
             self._ownership.close()
             raise
 
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            return connect(self.path, _FORMAT, new=not self._ownership.noted)
+        except Empty as error:
+            raise self._cut_off(str(error)) from None
+
     def _own(self) -> None:
-        with mapped():
+        with self._mapped():
+            secret, self._commits = self._db.execute("SELECT secret, commits FROM owner").fetchone()
             noted = self._ownership.noted
-            if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
-                if noted:
-                    raise self._cut_off("the whole file, which is empty,")
-                self._create()
-            if not is_ours(self._db):
-                raise ConfigurationError(f"{self.path.name} is not a journal of this version.")
-            if self._db.execute("SELECT value FROM meta WHERE name = 'format'").fetchone() != (
-                records.FORMAT,
-            ):
-                raise ConfigurationError(f"{self.path.name} is not a journal of this version.")
-            (self._commits,) = self._db.execute("SELECT commits FROM owner").fetchone()
             if noted is None:
-                raise records.DamageError(f"the number of its last commit beside it ({self.path.name}.lock)")
+                raise Damaged(f"the number of its last commit beside it ({self.path.name}.lock)")
             if self._commits < noted:
                 raise self._cut_off(f"its end (it had {noted} commits and has {self._commits}), or the file,")
+            if secret not in (None, self._seal.name):
+                raise self._of_another()
         with self.together():
-            mine = (boot_id(), os.getpid(), self._nonce)
-            self._db.execute("UPDATE owner SET boot = ?, pid = ?, nonce = ?", mine)
+            mine = (self._seal.name, boot_id(), os.getpid(), self._nonce)
+            self._db.execute("UPDATE owner SET secret = ?, boot = ?, pid = ?, nonce = ?", mine)
+
+    def _of_another(self) -> Exception:
+        return JournalError(
+            f"The journal {self.path.name} was written by another installation: its records are sealed with a secret that is "
+            f"not the one in {str(state_dir())!r}.",
+            advice=(
+                "Name the state directory that it was written with (ALMA_STATE_DIR). Where that is lost, wait ten minutes and "
+                "begin with a new journal: it looks first what Alma holds, and makes nothing twice."
+            ),
+        )
 
     def _cut_off(self, what: str) -> Exception:
         """Why it holds less than it was told: the file that is missing, where one is."""
         if self._has_log:
-            return records.DamageError(what)
+            return Damaged(what)
         missing = _log_of(self.path).name
         return JournalError(
             f"Of the journal {self.path.name} the file {missing} is missing, or it is an older copy: {what} is not what was "
@@ -115,13 +143,6 @@ class Journal:
                 f"A journal whose process was killed holds its last rows in {missing}: put it back beside it. {ANEW}"
             ),
         )
-
-    def _create(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-        for statement in records.schema():
-            self._db.execute(statement)
-        self._db.execute(records.INSERT["meta"], records.signed("format", records.FORMAT))
-        self._db.execute("COMMIT")
 
     def __enter__(self) -> Self:
         return self
@@ -139,8 +160,42 @@ class Journal:
 
         :raises JournalError: at the first that is not.
         """
-        with mapped():
-            check(self._db)
+        with self._mapped():
+            (answer,) = self._db.execute("PRAGMA integrity_check(1)").fetchone()
+            if answer != "ok":
+                raise Damaged(answer)
+            for table in records.TABLES:
+                found = sum(1 for _ in self._read(table))
+                (written,) = self._db.execute(f"SELECT {table} FROM owner").fetchone()  # noqa: S608 - our own names
+                if found != written:
+                    raise Damaged(f"the number of its records of {table} ({found}, not {written})")
+
+    @contextmanager
+    def _mapped(self) -> Iterator[None]:
+        """The disk's failures become the journal's, once, here."""
+        advice = None
+        try:
+            with failures():
+                yield
+        except Stranger:
+            failure = None
+        except (Busy, Failed) as error:
+            failure = f"The journal failed ({str(error) or 'another process holds it'})."
+        except (Damaged, UnicodeDecodeError) as error:
+            failure, advice = f"The journal is damaged: {error} is not what was written.", ANEW
+        else:
+            return
+        if failure is None:
+            raise ConfigurationError(f"{self.path.name} is not a journal of this version.")
+        raise JournalError(failure, advice=advice)
+
+    def _read(self, table: str, where: str = "", values: Row = ()) -> Iterator[Row]:
+        """Columns of a table's records, each seen to be what was written."""
+        for record in self._db.execute(f"SELECT * FROM {table} {where}", values):  # noqa: S608 - our own words
+            *columns, seal = record
+            if self._seal(columns) != seal:
+                raise Damaged(f"a record of {table} ({str(record[0])[:40]})")
+            yield tuple(columns)
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -148,7 +203,7 @@ class Journal:
         if self._db.in_transaction:
             yield
             return
-        with mapped():
+        with self._mapped():
             self._db.execute("BEGIN IMMEDIATE")
             before, commits = self._db.total_changes, self._commits
             try:
@@ -166,7 +221,7 @@ class Journal:
 
     def _see_in_place(self) -> None:
         """What is committed into a file that has no name any more is lost with the process."""
-        if _identity(self.path) != self._identity:
+        if identity(self.path) != self._identity:
             raise JournalError(
                 f"The journal {self.path.name} was removed or replaced while it was in use.",
                 advice="Nothing more was sent. Put it back, or begin with a new journal after ten minutes.",
@@ -181,15 +236,15 @@ class Journal:
 
     def _put(self, table: str, *values: Any) -> None:
         with self.together():
-            self._db.execute(records.INSERT[table], records.signed(*map(records.storable, values)))
+            stored = tuple(map(records.storable, values))
+            self._db.execute(records.INSERT[table], (*stored, self._seal(stored)))
 
     # --- what the load is about, and its rows
 
     def meta(self) -> dict[str, str]:
         """The load's own facts: where to, which file, which options."""
-        with mapped():
-            found = self._db.execute("SELECT * FROM meta").fetchall()
-            return dict(records.verified("meta", record) for record in found)
+        with self._mapped():
+            return dict(self._read("meta"))
 
     def note(self, facts: Mapping[str, str]) -> None:
         """Write facts down, over older ones of the same name."""
@@ -242,7 +297,7 @@ class Journal:
 
     def last(self) -> int:
         """The number of the last row."""
-        with mapped():
+        with self._mapped():
             return int(self._db.execute("SELECT COALESCE(MAX(n), 0) FROM entry").fetchone()[0])
 
     def let_go(self, after: int) -> None:
@@ -262,9 +317,9 @@ class Journal:
 
     def kept(self, n: int, *, of: Kept = "former") -> bytes | None:
         """What was kept of a row's object."""
-        with mapped():
-            found = self._db.execute(f"SELECT * FROM {of} WHERE n = ?", (n,)).fetchone()  # noqa: S608 - our own names
-            return None if found is None else records.unpacked(records.verified(of, found)[1])
+        with self._mapped():
+            found = list(self._read(of, "WHERE n = ?", (n,)))
+            return records.unpacked(found[0][1]) if found else None
 
     def add_existing(self, portfolios: Iterable[tuple[str, str | None]]) -> None:
         """Take up what the service held before the load: portfolio id and MMS id. What a row of this load has made, or may have
@@ -313,13 +368,12 @@ class Journal:
         return self._select("WHERE n = ?", (n,))[0]
 
     def _select(self, where: str, values: tuple[Any, ...]) -> list[Entry]:
-        query = f"SELECT * FROM entry {where}"  # noqa: S608 - our own words
-        with mapped():
-            return [records.entry_of(row) for row in self._db.execute(query, values)]
+        with self._mapped():
+            return [records.entry_of(columns) for columns in self._read("entry", where, values)]
 
     def of_title(self, mms_id: str, *, n: int) -> Title:
         """What the journal knows of row ``n``'s title."""
-        with mapped():
+        with self._mapped():
             query = "SELECT portfolio_id FROM existing WHERE mms_id = ? ORDER BY portfolio_id"
             existing = [row[0] for row in self._db.execute(query, (mms_id,))]
             query = f"SELECT COUNT(*) FROM entry WHERE mms_id = ? AND state <> 'duplicate' AND {_HERE}"  # noqa: S608
@@ -329,7 +383,7 @@ class Journal:
 
     def last_sent(self) -> float | None:
         """When the last of the rows of unknown outcome may have been sent, in civil seconds; None where there is none."""
-        with mapped():
+        with self._mapped():
             query = "SELECT MAX(wall) FROM entry WHERE state IN ('intent', 'unknown')"
             found: float | None = self._db.execute(query).fetchone()[0]
             return found
@@ -348,7 +402,7 @@ class Journal:
             "SELECT portfolio_id FROM existing UNION SELECT portfolio_id FROM entry WHERE portfolio_id IS NOT NULL "
             "EXCEPT SELECT portfolio_id FROM identifier"
         )
-        with mapped():
+        with self._mapped():
             return [row[0] for row in self._db.execute(query)]
 
     def add_carrier(self, carrier: Carrier, identifiers: Iterable[str]) -> None:
@@ -360,10 +414,10 @@ class Journal:
 
     def carriers(self, identifiers: Iterable[str]) -> list[Carrier]:
         """Portfolios that carry one of these."""
-        query = "SELECT * FROM identifier WHERE value = ? ORDER BY pair"
-        with mapped():
-            found = [record for value in identifiers for record in self._db.execute(query, (value,))]
-            return list(dict.fromkeys(Carrier(*records.verified("identifier", one)[2:]) for one in found))
+        where = "WHERE value = ? ORDER BY pair"
+        with self._mapped():
+            found = [each for value in identifiers for each in self._read("identifier", where, (value,))]
+            return list(dict.fromkeys(Carrier(*columns[2:]) for columns in found))
 
     def was_there(self, portfolio_id: str) -> bool:
         """Whether the service held this portfolio before the load."""
@@ -379,12 +433,12 @@ class Journal:
         return self._holds(f"SELECT 1 FROM entry WHERE key = ? AND n <> ? AND {_HERE}", (key, but))  # noqa: S608
 
     def _holds(self, query: str, values: tuple[Any, ...]) -> bool:
-        with mapped():
+        with self._mapped():
             return self._db.execute(query, values).fetchone() is not None
 
     def counts(self) -> dict[tuple[State, str | None], int]:
         """How many rows stand where, by state and action."""
-        with mapped():
+        with self._mapped():
             rows = self._db.execute("SELECT state, action, COUNT(*) FROM entry GROUP BY state, action")
             return {(State(state), action): count for state, action, count in rows}
 
@@ -392,12 +446,3 @@ class Journal:
 def _log_of(path: Path) -> Path:
     """SQLite's write-ahead log of a journal: there while it is open, and after its process was killed."""
     return path.with_name(f"{path.name}-wal")
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file stands there; None where there is none."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino

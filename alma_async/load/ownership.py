@@ -8,14 +8,13 @@ cut off, restored from a backup, or lost its write-ahead log.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 from typing import Final
 
 import attrs
 
-from alma_async._storage.files import UnsafeFile, check_beside, own_directory, own_file
+from alma_async._storage.files import OwnFile, UnsafeFile, check_beside, own_directory
 from alma_async.errors import AlmaError, ConfigurationError
 
 __all__ = ["JournalError", "JournalInUse", "Ownership"]
@@ -39,7 +38,7 @@ class JournalInUse(ConfigurationError):
 class Ownership:
     """The lock on one journal, held until it is closed."""
 
-    _file: int
+    _file: OwnFile
 
     @classmethod
     def of(cls, path: Path) -> Ownership:
@@ -52,7 +51,7 @@ class Ownership:
             own_directory(path.parent)
             check_beside(path)
             size = path.lstat().st_size if os.path.lexists(path) else None
-            file = own_file(path.with_name(f"{path.name}.lock"))
+            file = OwnFile(path.with_name(f"{path.name}.lock"))
         except OSError as error:
             failure, advice = f"The journal {path.name} cannot be opened: {error.strerror}.", _advice(error)
         else:
@@ -63,37 +62,36 @@ class Ownership:
 
     def _take(self, path: Path, size: int | None) -> None:
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if size is None or (size == 0 and self.noted is None):
-                self.note(0)
-                os.fsync(self._file)
-            os.close(own_file(path))  # before SQLite opens it: closing later would drop SQLite's own locks
-        except BlockingIOError:
-            self.close()
-            in_use = True
+            if in_use := not self._file.lock():
+                self.close()
+            else:
+                if size is None or (size == 0 and self.noted is None):
+                    self.note(0)
+                    self._file.sync()
+                OwnFile(path).close()  # before SQLite opens it: closing later would drop SQLite's own locks
         except OSError as error:
             self.close()
-            in_use, advice = False, _advice(error)
-            failure = f"The journal {path.name} cannot be opened: {error.strerror}."
+            in_use, failure = False, f"The journal {path.name} cannot be opened: {error.strerror}."
         else:
-            return
+            failure = ""
         if in_use:
             raise JournalInUse(f"The journal {path.name} is in use by another process.")
-        raise JournalError(failure, advice=advice)
+        if failure:
+            raise JournalError(failure)
 
     def note(self, commits: int) -> None:
         """So many commits are on the disk."""
-        os.pwrite(self._file, commits.to_bytes(_WIDTH, "big"), 0)
+        self._file.write(commits.to_bytes(_WIDTH, "big"))
 
     @property
     def noted(self) -> int | None:
         """How many commits were on the disk, at least; None where nothing ever was beside this journal, which is a copy then."""
-        number = os.pread(self._file, _WIDTH, 0)
+        number = self._file.read(_WIDTH)
         return int.from_bytes(number, "big") if len(number) == _WIDTH else None
 
     def close(self) -> None:
         """Let go of the lock."""
-        os.close(self._file)
+        self._file.close()
 
 
 def _advice(error: OSError) -> str | None:

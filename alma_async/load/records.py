@@ -1,7 +1,7 @@
 """What a journal's records look like on the disk: tables, columns, checksums, packing. Pure.
 
-Each record carries a digest of its other columns, since SQLite's own check does not see a flipped byte inside a value
-(measured), and each table's number of records is kept, so that one that is gone is missed. ``journal`` reads and writes them.
+Each record ends in a seal (``_storage.sqlite``), and each table's number of records is kept, so that one that is gone is missed.
+``journal`` reads and writes them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import attrs
 
+from alma_async._storage.sqlite import Damaged
 from alma_async.errors import AlmaError
 from alma_async.load.entries import Difference, Entry, Moment, Source, State, Step
 from alma_async.wire.codec import LARGEST, dumps, loads
@@ -22,20 +23,17 @@ __all__ = [
     "FORMAT",
     "INSERT",
     "TABLES",
-    "DamageError",
     "entry_of",
     "next_key",
     "packed",
     "schema",
-    "signed",
     "unpacked",
     "values_of",
-    "verified",
 ]
 
-FORMAT: Final = "6"
+FORMAT: Final = 7
 
-# Table → its first column, which is its key, and its other columns; a checksum follows in each.
+# Table → its first column, which is its key, and its other columns; a seal follows in each.
 TABLES: Final[dict[str, tuple[str, ...]]] = {
     "meta": ("name TEXT PRIMARY KEY", "value TEXT NOT NULL"),
     "entry": (
@@ -91,18 +89,14 @@ _USUAL: Final = (
 )
 
 
-class DamageError(Exception):
-    """Something is not what was written."""
-
-
 def schema() -> Iterator[str]:
     """The statements that make an empty journal.
 
-    ``owner`` has one record: whose the journal is, the number of its last commit, and how many records each table has, which
-    its triggers keep.
+    ``owner`` has one record: which secret seals the others, whose the journal is, the number of its last commit, and how many
+    records each table has, which its triggers keep.
     """
     yield (
-        "CREATE TABLE owner (one INTEGER PRIMARY KEY CHECK (one = 1), boot TEXT, pid INTEGER, nonce BLOB, "
+        "CREATE TABLE owner (one INTEGER PRIMARY KEY CHECK (one = 1), secret TEXT, boot TEXT, pid INTEGER, nonce BLOB, "
         "commits INTEGER NOT NULL DEFAULT 0, "
         + ", ".join(f"{name} INTEGER NOT NULL DEFAULT 0" for name in TABLES)
         + ")"
@@ -110,7 +104,7 @@ def schema() -> Iterator[str]:
     yield "INSERT INTO owner (one) VALUES (1)"
     for table, columns in TABLES.items():
         rowid = "" if columns[0].startswith("n ") else " WITHOUT ROWID"
-        yield f"CREATE TABLE {table} ({', '.join(columns)}, checksum BLOB NOT NULL){rowid}"
+        yield f"CREATE TABLE {table} ({', '.join(columns)}, seal BLOB NOT NULL){rowid}"
         for event, by in (("INSERT", "+ 1"), ("DELETE", "- 1")):
             body = f"UPDATE owner SET {table} = {table} {by};"  # noqa: S608 - our own names
             yield f"CREATE TRIGGER {table}_{event} AFTER {event} ON {table} BEGIN {body} END"
@@ -118,7 +112,7 @@ def schema() -> Iterator[str]:
 
 
 def _insert(table: str) -> str:
-    key, *others = (column.split()[0] for column in (*TABLES[table], "checksum"))
+    key, *others = (column.split()[0] for column in (*TABLES[table], "seal"))
     changes = ", ".join(f"{name} = excluded.{name}" for name in others)
     marks = ", ".join("?" * (len(others) + 1))
     return f"INSERT INTO {table} VALUES ({marks}) ON CONFLICT ({key}) DO UPDATE SET {changes}"  # noqa: S608 - our own names
@@ -134,21 +128,6 @@ def storable(value: Any) -> Any:
     if isinstance(value, str) and not value.isascii():
         return value.encode(errors="backslashreplace").decode()
     return value
-
-
-def signed(*values: Any) -> tuple[Any, ...]:
-    """A record: its columns and their digest."""
-    return (*values, blake2b(repr(values).encode(), digest_size=8).digest())
-
-
-def verified(what: str, record: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The columns of a record of ``what``.
-
-    :raises DamageError: where they are not what was written.
-    """
-    if signed(*record[:-1]) != record:
-        raise DamageError(f"a record of {what} ({str(record[0])[:40]})")
-    return record[:-1]
 
 
 def values_of(entry: Entry) -> tuple[Any, ...]:
@@ -174,17 +153,17 @@ def values_of(entry: Entry) -> tuple[Any, ...]:
     )
 
 
-def entry_of(record: tuple[Any, ...]) -> Entry:
-    """The entry that a record holds.
+def entry_of(columns: tuple[Any, ...]) -> Entry:
+    """The entry that a record's columns hold.
 
-    :raises DamageError: where it is not what was written.
+    :raises Damaged: where they hold none.
     """
-    values = dict(zip(_COLUMNS, verified("entry", record), strict=True))
+    values = dict(zip(_COLUMNS, columns, strict=True))
     try:
         return _entry(values)
-    except (ValueError, TypeError, LookupError, AlmaError):  # a digest that fits proves no origin
+    except (ValueError, TypeError, LookupError, AlmaError):
         pass
-    raise DamageError(f"a record of entry ({str(record[0])[:40]})")
+    raise Damaged(f"a record of entry ({str(columns[0])[:40]})")
 
 
 def _entry(values: dict[str, Any]) -> Entry:
@@ -214,7 +193,7 @@ def next_key(key: bytes | None) -> bytes:
 
 
 def packed(body: bytes) -> bytes:
-    """A former state or differences, small. What a checksum of its own would tell is told by the record's."""
+    """A former state or differences, small. The record's seal covers it."""
     packer = zlib.compressobj(9, wbits=_RAW, zdict=_USUAL)
     return packer.compress(body) + packer.flush()
 
@@ -222,7 +201,7 @@ def packed(body: bytes) -> bytes:
 def unpacked(small: bytes) -> bytes:
     """What was packed.
 
-    :raises DamageError: where it is not, or would become larger than any object.
+    :raises Damaged: where it is not, or would become larger than any object.
     """
     unpacker = zlib.decompressobj(wbits=_RAW, zdict=_USUAL)
     try:
@@ -230,5 +209,5 @@ def unpacked(small: bytes) -> bytes:
     except (zlib.error, TypeError):
         body = b""
     if not unpacker.eof:
-        raise DamageError("a packed value")
+        raise Damaged("a packed value")
     return body

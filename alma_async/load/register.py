@@ -8,11 +8,10 @@ to do. Where no file can be written, that is said in the log, and nothing is gua
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from hashlib import sha256
 from math import ceil
@@ -21,6 +20,7 @@ from typing import Final
 
 import attrs
 
+from alma_async._storage.files import OwnFile
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load.entries import Moment
 from alma_async.load.journal import Journal, JournalInUse
@@ -58,7 +58,7 @@ class Registered:
     """One load that is under way. Close it when it ends; remove it before, where nothing is left to do."""
 
     path: Path
-    file: int
+    file: OwnFile
 
     @classmethod
     def enter(
@@ -95,7 +95,7 @@ class Registered:
 
     def close(self) -> None:
         """It ended, for now or for good."""
-        os.close(self.file)
+        self.file.close()
 
 
 def unfinished(service: Service) -> list[Path]:
@@ -142,8 +142,8 @@ def _last_sent(path: Path, now: Moment) -> float | None:
 def _entries(folder: Path) -> Iterator[tuple[Path, Path, bool]]:
     """All that is registered: its file, its journal, and whether it is under way. What has no journal any more is removed."""
     for path in sorted(folder.glob(f"*{_SUFFIX}")):
-        with _opened(path, os.O_RDWR) as file:
-            running = not _lock(file)
+        with closing(OwnFile(path)) as file:
+            running = not file.lock()
             journal = _journal_of(file)
         if running or (journal is not None and journal.is_file()):
             yield path, journal or path, running
@@ -151,56 +151,36 @@ def _entries(folder: Path) -> Iterator[tuple[Path, Path, bool]]:
             path.unlink()
 
 
-def _entered(path: Path, journal: Path, wall: float) -> int:
+def _entered(path: Path, journal: Path, wall: float) -> OwnFile:
     """The open file of a load, locked."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    file = OwnFile(path)
     try:
-        if not _lock(file):
+        if not file.lock():
             raise JournalInUse(f"The journal {journal.name} is in use by another process.")
         entry = {
             "journal": str(journal),
             "pid": os.getpid(),
             "since": datetime.fromtimestamp(wall, UTC).isoformat(),
         }
-        os.ftruncate(file, 0)
-        os.pwrite(file, json.dumps(entry).encode(), 0)
+        file.replace(json.dumps(entry).encode())
     except BaseException:
-        os.close(file)
+        file.close()
         raise
     return file
 
 
-def _journal_of(file: int) -> Path | None:
+def _journal_of(file: OwnFile) -> Path | None:
     try:
-        return Path(json.loads(os.pread(file, _MOST, 0))["journal"])
+        return Path(json.loads(file.read(_MOST))["journal"])
     except (ValueError, TypeError, KeyError):
         return None  # cut off while it was written
-
-
-def _lock(file: int) -> bool:
-    """Lock it, unless another has."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 @contextmanager
 def _gate(folder: Path) -> Iterator[None]:
     """One process at a time looks at what is registered and enters."""
-    with _opened(folder / "gate", os.O_RDWR | os.O_CREAT) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with closing(OwnFile(folder / "gate")) as file, file.locked():
         yield
-
-
-@contextmanager
-def _opened(path: Path, flags: int) -> Iterator[int]:
-    file = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        yield file
-    finally:
-        os.close(file)
 
 
 def _folder(service: Service) -> Path:

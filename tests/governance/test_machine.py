@@ -192,7 +192,7 @@ async def test_a_fork_opens_its_own_file(path: Path) -> None:
     """Parent and child of a fork exclude each other: the child's lock is its own."""
     budget = MachineBudget(path)
     await take(budget)
-    parent_fd = budget._fd
+    parent_fd = budget._open_file()._file
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:

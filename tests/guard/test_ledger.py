@@ -14,6 +14,7 @@ import anyio
 import attrs
 import pytest
 
+from alma_async._storage.sqlite import Seal
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.guard import records
 from alma_async.guard.book import EVERY_JOB, Block, Book, Run, Waiter, Why
@@ -301,8 +302,8 @@ FORGED = {
 
 
 @pytest.mark.parametrize("column", FORGED)
-async def test_a_forged_record_with_a_fitting_checksum_is_damage(path, ledger, column, caplog):
-    """A record that nothing here can have written is taken for damage, whatever its checksum says: the file is put aside."""
+async def test_a_forged_record_with_a_fitting_seal_is_damage(path, ledger, column, caplog):
+    """A record that nothing here can have written is taken for damage, whatever its seal says: the file is put aside."""
     await ledger.update(lambda book: put(book, RUN), since=0.0)
     ledger.close()
     values = {name: records._plain(getattr(RUN, name)) for name in attrs.asdict(RUN)} | {
@@ -312,7 +313,7 @@ async def test_a_forged_record_with_a_fitting_checksum_is_damage(path, ledger, c
         db.execute("DELETE FROM run")
         db.execute(
             f"INSERT INTO run VALUES ({','.join('?' * (len(values) + 1))})",
-            [*values.values(), records._seal(list(values.values()))],
+            [*values.values(), Seal.of(path.parent)(map(records._number, values.values()))],
         )
         (affine,) = db.execute(f"SELECT {column} FROM run").fetchone()
     if type(affine) is not type(FORGED[column]):  # SQLite made another value of it: the seal does not fit

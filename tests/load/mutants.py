@@ -13,12 +13,12 @@ from unittest.mock import patch
 import attrs
 
 from alma_async import session
+from alma_async._storage import sqlite
 from alma_async.alma import dialect, problems, resource
 from alma_async.alma.models.common import Updatable
 from alma_async.alma.resource import Resource
 from alma_async.errors import BadAnswer
 from alma_async.load import (
-    database,
     entries,
     fields,
     journal,
@@ -121,12 +121,12 @@ def _writes_in_reverse() -> list[Any]:
 
 @_mutant
 def _commits_are_not_synchronous() -> list[Any]:
-    def connect(path: Any) -> Any:
-        db = real(path)
+    def connect(*args: Any, **kwargs: Any) -> Any:
+        db = real(*args, **kwargs)
         db.execute("PRAGMA synchronous = NORMAL")
         return db
 
-    real = database.connect
+    real = sqlite.connect
     return [patch.object(journal, "connect", connect)]
 
 

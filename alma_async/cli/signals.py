@@ -6,18 +6,22 @@ either ends in it or its outcome is written down as unknown.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractContextManager
-from signal import SIGINT, SIGTERM, Signals
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from signal import SIGINT, SIGTERM, Signals, signal
+from types import FrameType
 from typing import Final, Generic, TypeVar
 
 import anyio
 import attrs
 from anyio.abc import TaskStatus
 
+from alma_async.clock import Clock
+
 __all__ = ["GRACE", "Ended", "attend", "finish"]
 
 GRACE: Final = 30.0
+_ENDING: Final = (SIGINT, SIGTERM)
 
 T = TypeVar("T")
 
@@ -88,8 +92,30 @@ async def attend(
     return Ended(results[0] if results else None, came[0] if came else None)
 
 
-def _signals() -> AbstractContextManager[AsyncIterator[Signals]]:
-    return anyio.open_signal_receiver(SIGINT, SIGTERM)
+@contextmanager
+def _signals() -> Iterator[AsyncIterator[Signals]]:
+    """Those that come from now on. By Python's own handlers, since loops have none on Windows."""
+    wake, came = anyio.Event(), list[Signals]()
+    loop = Clock().loop()
+
+    def handle(number: int, _: FrameType | None) -> None:
+        came.append(Signals(number))
+        loop.call_soon_threadsafe(wake.set)
+
+    async def arrivals() -> AsyncIterator[Signals]:
+        nonlocal wake
+        while True:
+            while came:
+                yield came.pop(0)
+            await wake.wait()
+            wake = anyio.Event()
+
+    before = [(each, signal(each, handle)) for each in _ENDING]
+    try:
+        yield arrivals()
+    finally:
+        for each, handler in before:
+            signal(each, handler)
 
 
 def finish(work: Callable[[], Awaitable[int]]) -> int:

@@ -8,7 +8,7 @@ import signal
 import anyio
 import pytest
 
-from alma_async.cli.attending import Ended, attend
+from alma_async.cli.signals import Ended, attend
 
 
 async def kill(which: signal.Signals) -> None:
