@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
+import anyio
 import pytest
+from anyio.from_thread import start_blocking_portal
+
+from alma_async import sim
 
 # Run first in the child: takes away what the platform lacks, then does as the command line does.
 HIDE = """
-import builtins, os, signal, sys
+import asyncio, builtins, io, os, pathlib, signal, sys
+def no_handlers(*_):
+    raise NotImplementedError
+asyncio.unix_events._UnixSelectorEventLoop.add_signal_handler = no_handlers
+really_open = io.open
+def without_proc(path, *args, **kwargs):
+    if str(path).startswith("/proc/"):
+        raise FileNotFoundError(path)
+    return really_open(path, *args, **kwargs)
+io.open = without_proc
 real = builtins.__import__
 def without(name, *args, **kwargs):
     if name.partition(".")[0] in {modules!r}:
@@ -23,10 +37,13 @@ for name in {functions!r}:
     if hasattr(os, name):
         delattr(os, name)
 """
-MACOS = ((), ("posix_fallocate",))
+MACOS = ((), ("posix_fallocate", "sched_getaffinity"))
 WINDOWS = (
     ("fcntl", "pwd", "grp", "resource"),
-    ("posix_fallocate", "geteuid", "getuid", "fchmod", "fork", "register_at_fork"),
+    (
+        *("posix_fallocate", "geteuid", "getuid", "fchmod", "fork", "register_at_fork", "pread", "pwrite"),
+        *("O_NOFOLLOW", "O_CLOEXEC", "sched_yield", "getpgid", "killpg", "sched_getaffinity"),
+    ),
 )
 CLIENT = """
 import asyncio
@@ -36,20 +53,39 @@ async def main():
         print(await alma.electronic.collections.list().total())
 asyncio.run(main())
 """
-COMMAND = "import sys; sys.argv = ['alma-async', 'quota']; from alma_async.cli import main; sys.exit(main())"
+COMMAND = (
+    "import sys; sys.argv = ['alma-async', {arguments}]; from alma_async.cli import main; sys.exit(main())"
+)
 
 
-def run(platform: tuple[tuple[str, ...], tuple[str, ...]], program: str) -> subprocess.CompletedProcess[str]:
+on_each = pytest.mark.parametrize("platform", [MACOS, WINDOWS], ids=["macOS", "Windows"])
+
+
+def start(platform, program, **env):
     """A program in a process of its own, on what is left of the platform."""
     modules, functions = platform
-    return subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-c", HIDE.format(modules=modules, functions=functions) + program],
-        env={**os.environ, "ALMA_API_KEY": "sim-key", "ALMA_BASE_URL": "http://127.0.0.1:9"},
-        capture_output=True,
+        env={**os.environ, "ALMA_API_KEY": "sim-key", "ALMA_BASE_URL": "http://127.0.0.1:9", **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=60,
-        check=False,
     )
+
+
+def run(platform, program, **env):
+    """The same to its end."""
+    process = start(platform, program, **env)
+    try:
+        out, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def command(platform, *arguments, **env):
+    """A command of the shell there."""
+    return run(platform, COMMAND.format(arguments=", ".join(map(repr, arguments))), **env)
 
 
 def test_what_is_hidden_is_hidden():
@@ -58,16 +94,55 @@ def test_what_is_hidden_is_hidden():
     assert run(WINDOWS, program).stdout.split("\n")[:2] == ["False", "no fcntl"]
 
 
-@pytest.mark.parametrize("platform", [MACOS, WINDOWS], ids=["macOS", "Windows"])
+@on_each
 def test_a_client_works_on_every_platform(platform):
     """A client is made and reads from a simulated Alma without POSIX."""
     done = run(platform, CLIENT)
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("platform", [MACOS, WINDOWS], ids=["macOS", "Windows"])
+@on_each
 def test_a_command_is_no_defect_on_any_platform(platform):
     """A command that reaches nobody says that, and not that it has a defect."""
-    done = run(platform, COMMAND)
+    done = command(platform, "quota")
     assert "defect" not in done.stderr, done.stderr
     assert done.returncode in (1, 2, 3), done.stderr
+
+
+@on_each
+def test_the_demo_runs_on_every_platform(platform):
+    """The demo, which loads, makes a set and runs guarded jobs, ends as promised."""
+    done = command(platform, "demo", "--rows", "20", "--rate", "100")
+    assert done.returncode == 0, done.stderr
+    assert "never more than 3 running" in done.stdout
+
+
+@on_each
+def test_a_load_is_interrupted_and_ends_on_every_platform(platform, tmp_path):
+    """A load is cut off by a signal, resumed, verified and undone; quota and the guard are asked in between."""
+    journal, titles = str(tmp_path / "a.load"), tmp_path / "titles.csv"
+    titles.write_text("mms_id,url\n" + "".join(f"99{n:08},https://x.example/{n}\n" for n in range(60)))
+    world = sim.World.demo(sim.Config(rate=25))
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(sim.serve(world)) as server:
+        url = server.base_url
+
+        def there(*arguments):
+            return command(platform, *arguments, ALMA_BASE_URL=url, ALMA_PER_SECOND="25")
+
+        into = ("--collection", sim.DEMO_COLLECTION, "--service", sim.DEMO_SERVICE, "--journal", journal)
+        cut_off = start(
+            platform,
+            COMMAND.format(arguments=", ".join(map(repr, ("load", str(titles), *into)))),
+            ALMA_BASE_URL=url,
+            ALMA_PER_SECOND="10",
+        )
+        while len(world.portfolios.all) < 10 and cut_off.poll() is None:
+            portal.call(anyio.sleep, 0.05)
+        cut_off.send_signal(signal.SIGINT)
+        assert cut_off.communicate(timeout=60) is not None
+        assert cut_off.returncode == 130
+        for arguments in (
+            ("resume", journal), ("verify", journal), ("quota",), ("jobs", "guard"), ("undo", journal),
+        ):  # fmt: skip
+            done = there(*arguments)
+            assert done.returncode == 0, (arguments, done.stdout, done.stderr)
