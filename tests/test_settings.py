@@ -197,7 +197,7 @@ LOAD = {
     "workers": (0, -1, 1.5, "4", True),
     "keep_payload": (1, None, "yes"),
     "until_done": (1, None),
-    "accept_changed": ("no",),
+    "since": ("", 5),
     "allow_duplicates": (0,),
     "circuit": (None,),
     "rules": ("x",),

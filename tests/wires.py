@@ -284,6 +284,8 @@ class Wire:
         with anyio.move_on_after(timeout - (remote.now() - started)):
             await self._go("sent", request)
             return await self._answer(request, fault, answers, started)
+        if not fault:
+            remote.note(request, "timeout")  # it took so long to connect
         return SendFailure(sent=True, reason="timeout")
 
     async def _go(self, where: str, request: Request) -> None:

@@ -27,9 +27,20 @@ import attrs
 
 from alma_async._storage.files import OwnFile, own_directory
 
-__all__ = ["Busy", "Damaged", "Empty", "Failed", "Format", "Row", "Seal", "Stranger", "connect", "failures"]
+__all__ = [
+    "Busy",
+    "Columns",
+    "Damaged",
+    "Empty",
+    "Failed",
+    "Format",
+    "Seal",
+    "Stranger",
+    "connect",
+    "failures",
+]
 
-Row: TypeAlias = tuple[Any, ...]
+Columns: TypeAlias = tuple[Any, ...]
 
 _SIZE: Final = 32  # bytes of the secret
 _OFTEN: Final = 10_000  # SQLite's steps between two chances for signals: some tenths of a millisecond

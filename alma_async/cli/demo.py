@@ -7,7 +7,7 @@ back. What is claimed at the end is checked in ``alma_async.cli.both_sides``.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from importlib.resources import as_file, files
@@ -37,8 +37,8 @@ from alma_async.guard import SqliteLedger
 from alma_async.load.journal import Journal
 from alma_async.load.loader import Load
 from alma_async.load.progress import Report
-from alma_async.load.readers import RowSource, read_rows
-from alma_async.load.rows import BadRow, Fingerprint, Row
+from alma_async.load.readers import read_rows
+from alma_async.load.rows import BadRow, Row
 from alma_async.settings import Limits
 from alma_async.wording import counted
 
@@ -50,20 +50,6 @@ LATENCY: Final = simulator.Latency(base=0.1, jitter=0.2)
 MARGIN: Final = 0.05
 RUNS: Final = 4
 SECONDS_OF_A_RUN: Final = 1.5
-
-
-@attrs.frozen
-class First:
-    """The first rows of a file."""
-
-    source: RowSource
-    rows: int | None
-
-    def __iter__(self) -> Iterator[Row | BadRow]:
-        return islice(iter(self.source), self.rows)
-
-    def fingerprint(self) -> Fingerprint:
-        return self.source.fingerprint()
 
 
 def demo(
@@ -85,7 +71,7 @@ def demo(
     ):
         os.environ["ALMA_STATE_DIR"] = directory  # all that is written goes away with it
         show(f"A simulated Alma at {base_url} allows {rate} calls a second. Loading {SAMPLE} into it ...")
-        story = partial(_story, First(read_rows(path), rows), base_url, rate, Path(directory), world)
+        story = partial(_story, islice(read_rows(path), rows), base_url, rate, Path(directory), world)
         ended = anyio.run(attend, story)
         return ended.interrupted if ended.result is None else ended.result
 
@@ -100,7 +86,9 @@ def _served(world: simulator.World) -> Iterator[str]:
         yield server.base_url
 
 
-async def _story(rows: First, base_url: str, rate: int, directory: Path, world: simulator.World) -> int:
+async def _story(
+    rows: Iterable[Row | BadRow], base_url: str, rate: int, directory: Path, world: simulator.World
+) -> int:
     """Load, gather, run; each part is compared when it has ended, and nothing goes on from a difference."""
     limits, ledger = Limits(per_second=rate, margin=MARGIN), SqliteLedger(directory / "demo.ledger")
     journal = directory / "demo.load"
@@ -129,7 +117,7 @@ async def _story(rows: First, base_url: str, rate: int, directory: Path, world: 
     return 0
 
 
-async def _load(alma: AlmaClient, rows: First, journal: Path) -> Report:
+async def _load(alma: AlmaClient, rows: Iterable[Row | BadRow], journal: Path) -> Report:
     load = Load(
         alma,
         collection_id=simulator.DEMO_COLLECTION,

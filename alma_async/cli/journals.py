@@ -16,6 +16,7 @@ from alma_async._storage.files import make_file, own_directory
 from alma_async.clock import Clock
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load.journal import Journal, JournalError, JournalInUse
+from alma_async.load.order import SUPERSEDED
 from alma_async.load.progress import row_counts
 from alma_async.settings import state_dir
 
@@ -141,7 +142,12 @@ def standing(path: Path) -> Standing:
         return Standing(journal=name, state="in use")
     except AlmaError:
         return Standing(journal=name, state="unreadable")
-    state = "not begun" if not meta.get("planned") else "unfinished" if rows["pending"] else "complete"
+    if meta.get(SUPERSEDED):
+        state = "superseded"
+    elif not meta.get("rows"):
+        state = "not begun"
+    else:
+        state = "unfinished" if rows["pending"] else "complete"
     return Standing(
         journal=name,
         state=state,

@@ -7,7 +7,6 @@ takes a name alone.
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -32,15 +31,16 @@ from alma_async.load.journal import Journal, JournalInUse
 from alma_async.load.order import OtherLoad
 from alma_async.load.planned import Plan
 from alma_async.load.progress import Meter, Progress, Report
-from alma_async.load.readers import Blanks, RowSource
+from alma_async.load.readers import Blanks, RowSource, read_rows
 from alma_async.load.register import ServiceInUse, UnfinishedLoad, unfinished
 from alma_async.load.report import check_path, write_report
 from alma_async.load.rows import InputError
-from alma_async.load.undo import UndoRows
+from alma_async.load.undo import UndoRows, undo_rows
 from alma_async.wording import counted, duration
 
 __all__ = ["load", "resume", "undo"]
 
+Source = RowSource | UndoRows | None  # of a load that has its rows
 DryRun = Annotated[
     bool, Parameter(negative="", help="say what would be done and what it costs; change nothing")
 ]
@@ -63,6 +63,7 @@ def load(
     strict: Annotated[bool, Parameter(negative="")] = False,
     ignore_embargo: Annotated[bool, Parameter(negative="")] = False,
     allow_duplicates: Annotated[bool, Parameter(negative="")] = False,
+    since: str | None = None,
     dry_run: DryRun = False,
     manner: Manner = AS_USUAL,
     connection: Connection = FROM_ENVIRONMENT,
@@ -86,25 +87,30 @@ def load(
     :param strict: refuse a KBART line for anything uncertain in it, instead of loading what is sure with a warning
     :param ignore_embargo: load titles of a KBART list whose embargo no portfolio can hold (days, two walls) without it
     :param allow_duplicates: load each of several rows that say the same; by default the first
+    :param since: an earlier load's journal, a path or a name as listed by resume: rows that it has done and that still say the
+        same are not sent; what it had not finished goes on here
     """
     given = Input(
         file=str(file.absolute()),
-        file_format=format,
-        sheet=sheet or "",
-        map_file=str(mms_map.absolute()) if mms_map else "",
-        ignore_unknown="1" if ignore_unknown else "",
-        blanks=blanks,
-        strict="1" if strict else "",
-        ignore_embargo="1" if ignore_embargo else "",
-        read_on=str(date.today()),  # noqa: DTZ011 - the day where the list is read
         collection=collection,
         service=service,
         action=action,
         bib=bib,
         duplicates="allowed" if allow_duplicates else "refused",
+        since=str(journals.find(since).absolute()) if since else "",
         dry="1" if dry_run else "",
     )
-    return _load(given, journal, manner, connection)
+    rows = read_rows(
+        file,
+        format=format,
+        mms_map=mms_map,
+        ignore_unknown=ignore_unknown,
+        sheet=sheet,
+        blanks=blanks,
+        strict=strict,
+        ignore_embargo=ignore_embargo,
+    )
+    return _load(given, rows, journal, manner, connection)
 
 
 def resume(
@@ -121,7 +127,7 @@ def resume(
     if journal is None:
         return _list(as_json=manner.json)
     path = journals.find(journal)
-    return _load(Input.of(path), path, manner, connection)
+    return _load(Input.of(path), None, path, manner, connection)
 
 
 def undo(
@@ -140,8 +146,8 @@ def undo(
     :param of: the load's journal: a path, or a name as listed by resume
     :param journal: where the undo is written down; by default in the state directory
     """
-    given = Input.undoing(journals.find(of), dry=dry_run)
-    return _load(given, journal, manner, connection)
+    path = journals.find(of)
+    return _load(Input.undoing(path, dry=dry_run), undo_rows(path), journal, manner, connection)
 
 
 def _list(*, as_json: bool) -> int:
@@ -157,10 +163,12 @@ def _list(*, as_json: bool) -> int:
     return 0
 
 
-def _load(given: Input, journal: Path | None, manner: Manner, connection: Connection) -> int:
+def _load(given: Input, rows: Source, journal: Path | None, manner: Manner, connection: Connection) -> int:
     if manner.report is not None:
         check_path(manner.report)
-    rows, alma = given.rows(), connection.client()
+    alma = connection.client()
+    if isinstance(rows, UndoRows) and (there := rows.meta["origin"]) != alma.origin:
+        raise InputError(f"{Path(given.file).name} is of a load into {there}, not {alma.origin}.")
     path = journals.checked(journal) if journal else journals.new_path(Path(given.file), of=given.kind)
     if isinstance(rows, RowSource):
         say(rows.reason)
@@ -181,7 +189,7 @@ def _load(given: Input, journal: Path | None, manner: Manner, connection: Connec
         if seen and not isinstance(error, OtherLoad):
             with suppress(AlmaError):  # a journal that cannot be read any more; the first failure is raised
                 _tell(_cut_short(path, seen, error.message), given, path, manner)
-        _note_way_on(error, path, begun=bool(seen))
+        _note_way_on(error, path)
         raise
     return _end(ended, seen, given, path, manner)
 
@@ -190,22 +198,21 @@ def _name_unfinished(service: tuple[str, str, str], own: Path) -> None:
     """Say which loads of the same service are not finished, before anything is sent."""
     for path in unfinished(service):
         standing = journals.standing(path)
-        if path != own.absolute() and standing.pending:
+        if path != own.absolute() and standing.state == "unfinished":
             say(
                 f"A load of the same service is not finished: {standing.file or path.name}, {standing.pending:,} of "
                 f"{counted(standing.rows, 'row')} pending. Resume it with: {journals.resuming(path)}"
             )
 
 
-def _note_way_on(error: AlmaError, path: Path, *, begun: bool) -> None:
+def _note_way_on(error: AlmaError, path: Path) -> None:
     """Say with the error how to go on, where the load can."""
     resuming = journals.resuming(path)
     if isinstance(error, OtherLoad):
         return
     if isinstance(error, InputError):
-        if begun:
-            error.add_note(f"With the file as it was, go on with: {resuming}")
-    elif not isinstance(error, (InvalidRequest, JournalInUse, ServiceInUse, UnfinishedLoad)):
+        return
+    if not isinstance(error, (InvalidRequest, JournalInUse, ServiceInUse, UnfinishedLoad)):
         known = Input.is_in(path)
         error.add_note(f"Go on with: {resuming}" if known else "Then give the same command again.")
 
@@ -213,13 +220,13 @@ def _note_way_on(error: AlmaError, path: Path, *, begun: bool) -> None:
 class _Warnings:
     """What is to be known about the file, each said once: as soon as it is known, and at the latest when the load ends."""
 
-    def __init__(self, rows: RowSource | UndoRows, most: int) -> None:
+    def __init__(self, rows: Source, most: int) -> None:
         """Of these rows, so many."""
         self._rows, self._most, self._said = rows, most, 0
 
     def say(self) -> None:
         """Say what is new; of what reading the rows has shown, the first."""
-        known = self._rows.warnings
+        known = () if self._rows is None else self._rows.warnings
         for warning in known[self._said : self._most]:
             say(f"warning: {warning}")
         if self._said < len(known) > self._most:
@@ -238,7 +245,7 @@ class _Warnings:
 async def _run(
     alma: AlmaClient,
     given: Input,
-    rows: RowSource | UndoRows,
+    rows: Source,
     path: Path,
     *,
     manner: Manner,
@@ -274,7 +281,10 @@ def _end(ended: Ended[Report | Plan], seen: list[Progress], given: Input, path: 
     written = _tell(result, given, path, manner)
     report = result.report if isinstance(result, Plan) else result
     code = report.exit_code
-    if report.pending or not report.read:
+    if not report.read:
+        say("Not all rows were read in, and nothing was sent. Give the same command again.")
+        code = ended.interrupted if ended.signal is not None else code
+    elif report.pending:
         with Journal(path) as journal:
             unknown = sum(n for (state, _), n in journal.counts().items() if state is State.UNKNOWN)
         if unknown:

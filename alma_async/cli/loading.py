@@ -7,7 +7,6 @@ from one run to the next.
 from __future__ import annotations
 
 import shlex
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, cast, get_args
 
@@ -21,17 +20,14 @@ from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load.entries import Action
 from alma_async.load.journal import Journal, JournalError
 from alma_async.load.loader import PATIENCE, QUARANTINE, Load
-from alma_async.load.readers import RowSource, read_rows
 from alma_async.load.reconcile import OnUnknown
-from alma_async.load.rows import InputError
-from alma_async.load.undo import UndoRows, undo_rows
+from alma_async.load.undo import undo_rows
 
 if TYPE_CHECKING:
     from alma_async.alma.client import AlmaClient
 
 __all__ = ["AS_USUAL", "Input", "Manner", "Patience", "UntilDone"]
 
-_JOURNAL: Final = "journal"  # the format of a file that is a load's journal, to be taken back
 UntilDone = Annotated[
     bool, Parameter(negative="", help="wait for the quota's reset instead of stopping at the reserve")
 ]
@@ -71,13 +67,6 @@ class Manner:
             help="keep the whole object that is sent in the journal, for reports in .jsonl, not only the fields that it changes",
         ),
     ] = False
-    accept_changed: Annotated[
-        bool,
-        Parameter(
-            negative="",
-            help="go on though the file has changed: rows are known again by what they load, and nothing is taken back",
-        ),
-    ] = False
     circuit: Annotated[
         bool, Parameter(help="stop where so many rows are rejected that the load must be wrong")
     ] = True
@@ -107,35 +96,20 @@ class Manner:
 AS_USUAL: Final = Manner()
 
 
-def _day(text: str) -> date:
-    """The day that a journal says.
-
-    :raises ConfigurationError: where it is none.
-    """
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise ConfigurationError(f"The journal says {text!r}, where a day is wanted.") from None
-
-
 @attrs.frozen(kw_only=True)
 class Input:
-    """Which rows, into which service, and what to do with them: the same for all runs of one load. All texts, as in a journal."""
+    """What a load is called, its service, and what to do there: the same for all its runs. All texts, as in a journal.
+
+    ``file`` is the one that its rows were read from, or the journal of the load that it takes back.
+    """
 
     file: str
-    file_format: str
-    sheet: str
-    map_file: str
-    ignore_unknown: str
-    blanks: str
-    strict: str
-    ignore_embargo: str
-    read_on: str
     collection: str
     service: str
     action: str
     bib: str
     duplicates: str
+    since: str
     dry: str
 
     @classmethod
@@ -146,7 +120,7 @@ class Input:
         """
         with Journal(journal) as opened:
             meta = opened.meta()
-        if meta.keys() <= {"format"}:
+        if not meta:
             raise ConfigurationError(
                 f"Nothing was written into {journal.name} yet: its load was cut off while it began, and sent nothing.",
                 advice=f"Give the command that began it again, with --journal {shlex.quote(str(journal))}.",
@@ -178,19 +152,12 @@ class Input:
         meta = undo_rows(journal).meta
         return cls(
             file=str(journal.absolute()),
-            file_format=_JOURNAL,
-            sheet="",
-            map_file="",
-            ignore_unknown="",
-            blanks="keep",
-            strict="",
-            ignore_embargo="",
-            read_on="",
             collection=meta["collection"],
             service=meta["service"],
             action="undo",
             bib="retain",
             duplicates="refused",
+            since="",
             dry="1" if dry else "",
         )
 
@@ -205,33 +172,11 @@ class Input:
         name = Path(self.file).name
         return name if self.kind == "load" else f"{self.kind} of {name}"
 
-    def rows(self) -> RowSource | UndoRows:
-        """The rows to read.
-
-        :raises InputError: where the file is not one that can be read.
-        """
-        if self.file_format == _JOURNAL:
-            return undo_rows(self.file)
-        return read_rows(
-            self.file,
-            format=self.file_format,
-            mms_map=self.map_file or None,
-            ignore_unknown=bool(self.ignore_unknown),
-            sheet=self.sheet or None,
-            blanks="clear" if self.blanks == "clear" else "keep",
-            strict=bool(self.strict),
-            ignore_embargo=bool(self.ignore_embargo),
-            today=_day(self.read_on),
-        )
-
     def load(self, alma: AlmaClient, journal: Path, manner: Manner) -> Load:
         """The load itself.
 
         :raises ConfigurationError: where a journal says what cannot be.
-        :raises InputError: where another load is to be taken back elsewhere.
         """
-        if self.file_format == _JOURNAL and (there := undo_rows(self.file).meta["origin"]) != alma.origin:
-            raise InputError(f"{Path(self.file).name} is of a load into {there}, not {alma.origin}.")
         for name, value, kind in (("action", self.action, Action), ("bib", self.bib, BibHandling)):
             if value not in get_args(kind):
                 raise ConfigurationError(f"{value!r} is no {name}.")
@@ -247,8 +192,8 @@ class Input:
             keep_payload=manner.keep_payload,
             until_done=manner.until_done,
             patience=manner.patience,
-            accept_changed=manner.accept_changed,
             allow_duplicates=self.duplicates == "allowed",
+            since=self.since or None,
             circuit=manner.circuit,
             beside=manner.beside,
             facts=attrs.asdict(self),

@@ -57,6 +57,7 @@ def _counts(report: Report, lines: int) -> str:
         "to be updated": report.updated,
         "to be deleted": report.deleted,
         "unchanged": report.unchanged,
+        "known from the earlier load": report.known,
         "rejected": report.rejected,
         "duplicate": report.duplicates,
         "for review": report.review,

@@ -26,6 +26,7 @@ def closing(report: Report, *, lines: int = 0) -> list[str]:
         "created": report.created,
         "updated": report.updated,
         "unchanged": report.unchanged,
+        "known from the earlier load": report.known,
         "deleted": report.deleted,
         "rejected": report.rejected,
         "duplicate": report.duplicates,

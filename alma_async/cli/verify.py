@@ -21,7 +21,6 @@ from alma_async.errors import QuotaExhausted
 from alma_async.load.audit import Audit, Finding, Mark
 from alma_async.load.loader import PATIENCE
 from alma_async.load.patience import PASSING
-from alma_async.load.rows import InputError
 from alma_async.wording import counted
 
 __all__ = ["verify"]
@@ -60,9 +59,6 @@ def verify(
     """
     path = journals.find(journal)
     given = Input.of(path)
-    if not ids_only and not Path(given.file).is_file():
-        say(f"{given.file} is not there any more: only ids are compared.")
-        ids_only = True
     manner = attrs.evolve(AS_USUAL, until_done=until_done, patience=patience)
     ended = anyio.run(partial(_verify, connection, given, path, manner, ids_only=ids_only))
     if ended.result is None:
@@ -75,15 +71,10 @@ async def _verify(
     connection: Connection, given: Input, path: Path, manner: Manner, *, ids_only: bool
 ) -> Ended[Audit]:
     async with connection.client() as alma:
-        rows = None if ids_only else given.rows()
         load = given.load(alma, path, manner)
         with View(f"verify {Path(given.file).name}", fresh=load.progress) as view:
-            work = partial(load.verify, rows, on_progress=view)
-            try:
-                return await attend(work, stop=load.stop, tick=view.tick)
-            except InputError as error:
-                error.add_note("Without the file: --ids-only.")
-                raise
+            work = partial(load.verify, ids_only=ids_only, on_progress=view)
+            return await attend(work, stop=load.stop, tick=view.tick)
 
 
 def _tell(audit: Audit, path: Path, *, json: bool) -> None:

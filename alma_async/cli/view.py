@@ -39,6 +39,7 @@ def lines(now: Progress) -> list[str]:
         ("updated", now.updated),
         *([("deleted", now.deleted)] if now.deleted else []),
         ("unchanged", now.unchanged),
+        *([("known", now.known)] if now.known else []),
         ("rejected", now.rejected),
         ("duplicate", now.duplicates),
         ("for review", now.review),

@@ -30,7 +30,17 @@ from typing import Any, Final, TypeAlias, TypeVar
 import anyio
 
 from alma_async._storage.files import identity, make_file
-from alma_async._storage.sqlite import Busy, Damaged, Failed, Format, Row, Seal, Stranger, connect, failures
+from alma_async._storage.sqlite import (
+    Busy,
+    Columns,
+    Damaged,
+    Failed,
+    Format,
+    Seal,
+    Stranger,
+    connect,
+    failures,
+)
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.guard.book import EVERY_JOB, Block, Book, Why
 from alma_async.guard.place import LedgerBusy, LedgerError, making, put_aside
@@ -87,7 +97,7 @@ class SqliteLedger:
         self._is: tuple[int, tuple[int, int] | None] | None = None  # the process, and its file
         self._seal: Seal | None = None
         self._owed: list[_Change] = []
-        self._read: dict[Row, Record] = {}
+        self._read: dict[Columns, Record] = {}
         self._keep_open = True
 
     def __repr__(self) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 import attrs
 
-from alma_async._storage.sqlite import Damaged, Row, Seal
+from alma_async._storage.sqlite import Columns, Damaged, Seal
 from alma_async.guard.allowance import Looks
 from alma_async.guard.book import Block, Book, Run, Waiter
 from alma_async.guard.lifecycle import COUNTS, OCCUPIES
@@ -21,7 +21,7 @@ Record: TypeAlias = Run | Waiter | Block | ServerClock | Looks
 
 
 class _Connection(Protocol):
-    def execute(self, sql: str, parameters: Any = ..., /) -> Iterable[Row]: ...
+    def execute(self, sql: str, parameters: Any = ..., /) -> Iterable[Columns]: ...
 
 
 # What a column holds by the field's annotation; enums and booleans are judged by their converters.
@@ -66,8 +66,8 @@ _PARTS: Final = {
 
 
 def load(
-    db: _Connection, seal: Seal, since: float, key: str | None, known: Mapping[Row, Record]
-) -> tuple[Book, dict[Row, Record]]:
+    db: _Connection, seal: Seal, since: float, key: str | None, known: Mapping[Columns, Record]
+) -> tuple[Book, dict[Columns, Record]]:
     """The book, and its records by row: a row that was read before is a record that was checked before."""
     book, read = Book(), {}
     for name, part in _PARTS.items():
@@ -78,7 +78,7 @@ def load(
     return book, read
 
 
-def _record(part: _Part, row: Row, seal: Seal) -> Record:
+def _record(part: _Part, row: Columns, seal: Seal) -> Record:
     *values, sealed = row
     if sealed != seal(map(_number, values)):
         raise Damaged("a record does not fit its seal")

@@ -18,6 +18,7 @@ import attrs
 from alma_async.errors import AlmaError
 from alma_async.load.entries import Difference, Entry
 from alma_async.load.progress import Report
+from alma_async.load.since import KNOWN
 
 __all__ = ["Audit", "Finding", "Mark", "claims_absence", "compare", "unread"]
 
@@ -114,7 +115,7 @@ class Audit:
 
 def claims_absence(entry: Entry, action: str) -> bool:
     """Whether a finished row says that its portfolio is not there."""
-    return entry.action == "deleted" or (action == "delete" and entry.action == "unchanged")
+    return entry.action == "deleted" or (action == "delete" and entry.action in ("unchanged", KNOWN))
 
 
 def compare(

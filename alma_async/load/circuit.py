@@ -27,7 +27,7 @@ class MassRefusalError(AlmaError):
 
     advice = (
         "Look at the first refusals. If they are as they should be, resume with --no-circuit (circuit=False); if the file is "
-        "wrong, correct it and resume with --accept-changed (accept_changed=True)."
+        "wrong, correct it and load it with --since and this journal (since=)."
     )
 
 

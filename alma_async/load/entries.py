@@ -71,11 +71,12 @@ class Source:
 
 @attrs.frozen(kw_only=True)
 class Former:
-    """What a portfolio was before another load touched it, and how that load left it.
+    """What a portfolio was before another load touched it, in its row ``n``, and how that load left it.
 
     ``body`` is None where it was not there; ``differences`` are empty where it is there no more; ``left`` is ``former.digest``.
     """
 
+    n: int
     portfolio_id: str
     body: bytes | None = None
     differences: tuple[Difference, ...] = ()

@@ -30,8 +30,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal, Self, get_args
 
@@ -40,35 +40,36 @@ import attrs
 from alma_async._storage.files import boot_id, identity
 from alma_async._storage.sqlite import (
     Busy,
+    Columns,
     Damaged,
     Empty,
     Failed,
     Format,
-    Row,
     Seal,
     Stranger,
     connect,
     failures,
 )
+from alma_async.clock import Clock
 from alma_async.errors import ConfigurationError
-from alma_async.load import changed, records
+from alma_async.load import records
 from alma_async.load.entries import Entry, Moment, State
 from alma_async.load.match import Carrier, Title
 from alma_async.load.ownership import JournalError, JournalInUse, Ownership
+from alma_async.load.rows import Row
+from alma_async.load.since import KNOWN
 from alma_async.settings import state_dir
 
-__all__ = ["Journal", "JournalError", "JournalInUse"]
+__all__ = ["Journal", "JournalError", "JournalInUse", "opened"]
 
-# Rows of the file as it is now; those before are of an earlier state of it, and gone.
-_HERE: Final = "n > (SELECT COALESCE(MAX(CAST(value AS INTEGER)), 0) FROM meta WHERE name = 'after')"
-Kept = Literal["former", "sent"]
+Kept = Literal["asked", "former", "sent"]
 _FORMAT: Final = Format(records.FORMAT, tuple(records.schema()))
 ANEW: Final = (
     "A journal that was moved needs the files that end in .lock and, where there is one, in -wal beside it; an older copy is of no "
     "use, since what was sent since would be sent again. Wait ten minutes and begin with a new journal: it looks first what Alma "
     "holds, and makes nothing twice."
 )
-_MADE: Final = f"SELECT 1 FROM entry WHERE portfolio_id = ? AND action = 'created' AND {_HERE}"  # noqa: S608 - our own words
+_MADE: Final = "SELECT 1 FROM entry WHERE portfolio_id = ? AND action = 'created'"
 _CREATING: Final = "SELECT 1 FROM entry WHERE step = 'create' AND mms_id = "
 
 
@@ -189,7 +190,7 @@ class Journal:
             raise ConfigurationError(f"{self.path.name} is not a journal of this version.")
         raise JournalError(failure, advice=advice)
 
-    def _read(self, table: str, where: str = "", values: Row = ()) -> Iterator[Row]:
+    def _read(self, table: str, where: str = "", values: Columns = ()) -> Iterator[Columns]:
         """Columns of a table's records, each seen to be what was written."""
         for record in self._db.execute(f"SELECT * FROM {table} {where}", values):  # noqa: S608 - our own words
             *columns, seal = record
@@ -252,26 +253,29 @@ class Journal:
             for name, value in facts.items():
                 self._put("meta", name, value)
 
-    def add(self, entries: Iterable[Entry], *, after: int = 0, repeats: bool = False) -> None:
-        """Take up rows of a file, in one transaction; those that were taken up before stay as they are.
+    def clear(self) -> None:
+        """Forget all rows, since not all were taken in; nothing was sent for them."""
+        with self.together():
+            for table in ("entry", *get_args(Kept)):
+                self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
+
+    def add(self, entries: Iterable[Entry], *, repeats: bool = False) -> None:
+        """Take rows in, in one transaction.
 
         A key that another row has makes a row DUPLICATE, naming that row's line, or with ``repeats`` gets it a key of its own.
         Two rows with one key that say different things end in REVIEW, both: none is chosen by its place in the file.
-        Rows up to ``after`` are of an earlier state of the file: one with the same key is taken over.
         """
         with self.together():
             for entry in entries:
-                self._take_up(entry, after, repeats=repeats)
+                self._add(entry, repeats=repeats)
 
-    def _take_up(self, entry: Entry, after: int, *, repeats: bool) -> None:
-        old = self._of_key(entry.key)
-        while repeats and old is not None and after < old.n != entry.n and entry.portfolio_id is None:
+    def _add(self, entry: Entry, *, repeats: bool) -> None:
+        old = self.of_key(entry.key)
+        while repeats and old is not None and old.n != entry.n and entry.portfolio_id is None:
             entry = attrs.evolve(entry, key=records.next_key(old.key))
-            old = self._of_key(entry.key)
+            old = self.of_key(entry.key)
         if old is None:
             self.write(entry)
-        elif old.n <= after:
-            self._move(old, changed.resumed(old, entry))
         elif old.n != entry.n:
             what = f"The same {'portfolio' if entry.portfolio_id else 'title'} as line"
             if old.payload == entry.payload:
@@ -283,29 +287,10 @@ class Journal:
                     self.write(attrs.evolve(old, state=state, message=message))
             self.write(attrs.evolve(entry, state=state, key=None, message=told))
 
-    def _of_key(self, key: bytes | None) -> Entry | None:
+    def of_key(self, key: bytes | None) -> Entry | None:
+        """The row of this natural key."""
         found = self._select("WHERE key = ?", (key,)) if key is not None else []
         return found[0] if found else None
-
-    def _move(self, old: Entry, new: Entry) -> None:
-        self._db.execute("DELETE FROM entry WHERE n = ?", (old.n,))
-        self.write(new)
-        for of in get_args(Kept):
-            if (body := self.kept(old.n, of=of)) is not None:
-                self._db.execute(f"DELETE FROM {of} WHERE n = ?", (old.n,))  # noqa: S608 - our own names
-                self.keep(new.n, body, of=of)
-
-    def last(self) -> int:
-        """The number of the last row."""
-        with self._mapped():
-            return int(self._db.execute("SELECT COALESCE(MAX(n), 0) FROM entry").fetchone()[0])
-
-    def let_go(self, after: int) -> None:
-        """Rows up to ``after`` that were not taken over are in the file no more."""
-        with self.together():
-            self._db.execute("DELETE FROM entry WHERE n <= ? AND key IS NULL", (after,))  # never sent
-            for entry in self._select("WHERE n <= ? AND state IN ('pending', 'unknown')", (after,)):
-                self.write(changed.gone(entry))
 
     def write(self, entry: Entry) -> None:
         """Write down where one row stands now, in place of what was there."""
@@ -336,6 +321,14 @@ class Journal:
             query = f"DELETE FROM existing WHERE NOT EXISTS ({_CREATING} existing.mms_id)"  # noqa: S608 - our own words
             self._db.execute(query)
 
+    def forget_gone(self) -> None:
+        """Rows that an earlier load had done and whose portfolios the service does not hold any more are to be done again."""
+        gone = "action = ? AND portfolio_id NOT IN (SELECT portfolio_id FROM existing)"
+        with self.together():
+            for entry, row in self.rows(self._select(f"WHERE {gone}", (KNOWN,))):
+                again = attrs.evolve(entry, state=State.PENDING, action=None, portfolio_id=row.portfolio_id)
+                self.write(again)
+
     # --- the work
 
     def orphaned(self, now: Moment) -> int:
@@ -363,6 +356,12 @@ class Journal:
         """All rows, in the order of the file, a slice at a time."""
         return self._select("WHERE n > ? ORDER BY n LIMIT ?", (after, limit))
 
+    def rows(self, entries: Iterable[Entry]) -> list[tuple[Entry, Row]]:
+        """What these ask for; those that were rejected when they were taken in are left out."""
+        found = [(entry, self.kept(entry.n, of="asked")) for entry in entries]
+        with self._mapped():
+            return [(entry, records.row_of(asked, entry)) for entry, asked in found if asked is not None]
+
     def get(self, n: int) -> Entry:
         """One row."""
         return self._select("WHERE n = ?", (n,))[0]
@@ -376,7 +375,7 @@ class Journal:
         with self._mapped():
             query = "SELECT portfolio_id FROM existing WHERE mms_id = ? ORDER BY portfolio_id"
             existing = [row[0] for row in self._db.execute(query, (mms_id,))]
-            query = f"SELECT COUNT(*) FROM entry WHERE mms_id = ? AND state <> 'duplicate' AND {_HERE}"  # noqa: S608
+            query = "SELECT COUNT(*) FROM entry WHERE mms_id = ? AND state <> 'duplicate'"
             count = self._db.execute(query, (mms_id,)).fetchone()[0]
         free = [found for found in existing if not self.bound(found, but=n)]
         return Title(rows=count, existing=tuple(free), taken=tuple(f for f in existing if f not in free))
@@ -392,9 +391,9 @@ class Journal:
         """Whether no row was ever about to be sent, nor found to be done already."""
         return not self._holds("SELECT 1 FROM entry WHERE differences IS NOT NULL OR action IS NOT NULL", ())
 
-    def is_nameless(self, *, after: int) -> bool:
-        """Whether rows after this one wait for a record to be found for them."""
-        return self._holds("SELECT 1 FROM entry WHERE state = 'pending' AND key IS NULL AND n > ?", (after,))
+    def nameless(self, *, limit: int) -> list[Entry]:
+        """The first rows for which a record has yet to be found."""
+        return self._select("WHERE state = 'pending' AND key IS NULL ORDER BY n LIMIT ?", (limit,))
 
     def unread(self) -> list[str]:
         """Portfolios of which it is not known what they carry: those the service held, and those that rows stand for."""
@@ -423,14 +422,13 @@ class Journal:
         """Whether the service held this portfolio before the load."""
         return self._holds("SELECT 1 FROM existing WHERE portfolio_id = ?", (portfolio_id,))
 
-    def bound(self, portfolio_id: str, *, but: int = 0, gone: bool = False) -> bool:
-        """Whether another row than ``but`` stands for this portfolio, or with ``gone`` one that is in the file no more."""
-        query = f"SELECT 1 FROM entry WHERE portfolio_id = ? AND n <> ? AND (? OR {_HERE})"  # noqa: S608 - our own words
-        return self._holds(query, (portfolio_id, but, gone))
+    def bound(self, portfolio_id: str, *, but: int = 0) -> bool:
+        """Whether another row than ``but`` stands for this portfolio."""
+        return self._holds("SELECT 1 FROM entry WHERE portfolio_id = ? AND n <> ?", (portfolio_id, but))
 
     def claimed(self, key: bytes, *, but: int) -> bool:
         """Whether another row than ``but`` has this natural key."""
-        return self._holds(f"SELECT 1 FROM entry WHERE key = ? AND n <> ? AND {_HERE}", (key, but))  # noqa: S608
+        return self._holds("SELECT 1 FROM entry WHERE key = ? AND n <> ?", (key, but))
 
     def _holds(self, query: str, values: tuple[Any, ...]) -> bool:
         with self._mapped():
@@ -441,6 +439,20 @@ class Journal:
         with self._mapped():
             rows = self._db.execute("SELECT state, action, COUNT(*) FROM entry GROUP BY state, action")
             return {(State(state), action): count for state, action, count in rows}
+
+
+@asynccontextmanager
+async def opened(clock: Clock, path: Path) -> AsyncIterator[Journal]:
+    """A journal, opened and closed beside the loop, which a slow disk would hold up; closed also where this is cancelled while it
+    is being opened.
+    """
+    found = list[Journal]()
+    try:
+        await clock.aside(lambda: found.append(Journal(path)))
+        yield found[0]
+    finally:
+        if found:
+            await clock.aside(found[0].close)
 
 
 def _log_of(path: Path) -> Path:

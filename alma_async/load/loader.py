@@ -17,10 +17,12 @@ from alma_async.alma.client import AlmaClient
 from alma_async.alma.electronic import BibHandling
 from alma_async.clock import Clock
 from alma_async.errors import AlmaError, ConfigurationError
+from alma_async.load import undo
 from alma_async.load.audit import Audit
 from alma_async.load.entries import Action, Moment
-from alma_async.load.journal import Journal, JournalError
-from alma_async.load.order import RESERVED, Order, Rows
+from alma_async.load.ingest import Rows
+from alma_async.load.journal import Journal, JournalError, opened
+from alma_async.load.order import RESERVED, TAKES_BACK, Order
 from alma_async.load.pace import quote
 from alma_async.load.passes import Run
 from alma_async.load.plan import Rules
@@ -29,7 +31,6 @@ from alma_async.load.progress import Meter, Progress, Report
 from alma_async.load.reconcile import OnUnknown
 from alma_async.load.register import Registered
 from alma_async.load.rows import InputError
-from alma_async.load.undo import UndoRows
 from alma_async.load.verify import Verification
 from alma_async.load.writer import Writer
 from alma_async.settings import FLAG, NOT_NEGATIVE, WHOLE, Check, Priority, a, check_all, one_of, secretive
@@ -48,13 +49,12 @@ _SECONDS: Final = Check("a number of seconds, 0 or more", NOT_NEGATIVE.allows)
 _ID: Final = Check(
     "an id of digits", lambda value: re.fullmatch(NUMERIC_ID, str(value), re.ASCII) is not None
 )
+_PATH: Final = Check("a path", lambda value: isinstance(value, (str, os.PathLike)) and bool(os.fspath(value)))
 _OPTIONS: Final = {
     "alma": a(AlmaClient, "an AlmaClient"),
     "collection_id": _ID,
     "service_id": _ID,
-    "journal": Check(
-        "a path", lambda value: isinstance(value, (str, os.PathLike)) and bool(os.fspath(value))
-    ),
+    "journal": _PATH,
     "action": one_of(get_args(Action)),
     "bib": one_of(get_args(BibHandling)),
     "quarantine": _SECONDS,
@@ -63,9 +63,9 @@ _OPTIONS: Final = {
     "until_done": FLAG,
     "patience": _SECONDS,
     "workers": WHOLE.or_none(),
-    "accept_changed": FLAG,
     "allow_duplicates": FLAG,
     "circuit": FLAG,
+    "since": _PATH.or_none(),
     "rules": a(Rules, "Rules(...)").or_none(),
     "facts": a(Mapping, "a mapping of texts").or_none(),
 }
@@ -74,7 +74,7 @@ _OPTIONS: Final = {
 class Load:
     """Loads rows into one electronic service, with every row accounted for in a journal.
 
-    ``journal`` is a path: a new one begins a load, one that exists is resumed (with the same file and the same service).
+    ``journal`` is a path: a new one begins a load, one that exists is resumed. It keeps the rows, which are read once.
     ``action``: ``upsert`` creates or updates, ``create`` leaves alone what is there, ``update`` refuses what is not, as do
     ``activate`` and ``deactivate``, which set the availability alone; ``delete`` deletes, and ``bib`` says what becomes of a
     title left without inventory; ``undo`` is for the rows of ``undo_rows``. ``quarantine``: seconds an unknown outcome rests
@@ -84,7 +84,9 @@ class Load:
     ``until_done``: wait for the quota's reset instead of
     stopping at the reserve. ``patience``: seconds of nothing but failures after which the load stops, resumable. ``workers``:
     the most rows under way at once. ``beside``: go on though another load of the service is under way on this machine, or was
-    cut off a moment ago. ``facts`` are written into the journal for whoever resumes the load.
+    cut off a moment ago. ``since``: the journal of an earlier load of the service; rows that it has done and that still say the
+    same are ``known`` and not sent, and what it had not finished goes on here. ``facts`` are written into the journal for whoever
+    resumes the load.
     """
 
     @secretive
@@ -103,16 +105,18 @@ class Load:
         until_done: bool = False,
         patience: float = PATIENCE,
         workers: int | None = None,
-        accept_changed: bool = False,
         allow_duplicates: bool = False,
         circuit: bool = True,
         beside: bool = False,
+        since: str | os.PathLike[str] | None = None,
         rules: Rules | None = None,
         facts: Mapping[str, str] | None = None,
     ) -> None:
         check_all(_OPTIONS, locals())
         if taken := RESERVED & set(facts or {}):
             raise ConfigurationError(f"Facts of a load cannot be named {', '.join(sorted(taken))}.")
+        if since is not None and (allow_duplicates or action == "undo"):
+            raise ConfigurationError("since cannot go with allow_duplicates, nor with an undo.")
         self._alma = alma.with_options(priority=Priority.BULK, wait_for_quota=until_done)
         self._journal_path = Path(journal)
         self._run: Run | Verification | None = None
@@ -127,10 +131,10 @@ class Load:
             keep_payload=keep_payload,
             patience=patience,
             workers=workers or _workers(alma.quota().limit),
-            accept_changed=accept_changed,
             allow_duplicates=allow_duplicates,
             circuit=circuit,
             beside=beside,
+            since=None if since is None else Path(since),
             rules=rules or Rules(),
             facts=dict(facts or {}),
         )
@@ -148,20 +152,24 @@ class Load:
         """How far what runs is now, to be asked at any time; None before anything is known."""
         return None if self._run is None else self._run.progress()
 
-    async def run(self, rows: Rows, *, on_progress: Callable[[Progress], None] | None = None) -> Report:
+    async def run(
+        self, rows: Rows | None = None, *, on_progress: Callable[[Progress], None] | None = None
+    ) -> Report:
         """Carry every row to its end, or as far as it goes.
 
+        :param rows: a path, what ``read_rows`` gives, or any (async) iterable of rows or mappings; it is read once. Without it,
+            those that the journal has. Rows that are given again must be the same.
         :raises JournalError: where the journal cannot be written; nothing more is sent then.
         :raises JournalInUse: where another process works on it.
         :raises ServiceInUse, UnfinishedLoad: where another load of the service is under way, or was cut off a moment ago.
-        :raises InputError: where the file is another one than the journal was begun with.
+        :raises InputError: where the rows cannot be read, or the journal has others.
         :raises Unauthorized, ConfigurationError: where going on makes no sense; the load can be resumed.
         """
         return await self._carry_out(self._order, self._journal_path, rows, on_progress)
 
     async def plan(
         self,
-        rows: Rows,
+        rows: Rows | None = None,
         *,
         journal: str | os.PathLike[str] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
@@ -184,23 +192,23 @@ class Load:
             raise
 
     async def verify(
-        self, rows: Rows | None = None, *, on_progress: Callable[[Progress], None] | None = None
+        self, *, ids_only: bool = False, on_progress: Callable[[Progress], None] | None = None
     ) -> Audit:
         """Compare what the load's journal says with what Alma holds now, or as much of it as can be read.
 
         Waits for what passes by itself as ``run`` does; of what stops it then, ``stopped`` tells beside what was found.
 
-        :param rows: the file that was loaded; without it, only ids are compared
+        :param ids_only: do not compare fields, which costs a call for each row
         :raises JournalError: where the journal is not what was written.
-        :raises InputError: where the journal is of another load or another file, or the file cannot be read
+        :raises InputError: where there is no journal, or it is of another load
         """
         if not self._journal_path.is_file():
             raise InputError(f"There is no journal {str(self._journal_path)!r}.")
-        async with self._running(), self._opened(self._journal_path) as journal:
+        async with self._running(), opened(self._alma.clock, self._journal_path) as journal:
             self._run = Verification(
                 order=self._order,
                 writer=Writer(journal, self._alma.clock.aside),
-                rows=rows,
+                fields=not ids_only,
                 meter=Meter(self._alma.clock.now()),
                 on_progress=on_progress,
             )
@@ -209,20 +217,20 @@ class Load:
             return await self._run.audit()
 
     async def _carry_out(
-        self, order: Order, path: Path, rows: Rows, on_progress: Callable[[Progress], None] | None
+        self, order: Order, path: Path, rows: Rows | None, on_progress: Callable[[Progress], None] | None
     ) -> Report:
         async with (
             self._running(),
             self._registered(order, path) as registered,
-            self._opened(path) as journal,
+            opened(self._alma.clock, path) as journal,
         ):
             run = self._begin(order, journal, rows, on_progress)
-            undo = rows if isinstance(rows, UndoRows) and order.action == "undo" and not order.dry else None
+            undoes = await self._undoes(order, journal, rows)
             try:
                 try:
+                    if undoes is not None:
+                        await self._alma.clock.aside(partial(undo.begin, undoes, path))
                     await run.prepare()
-                    if undo is not None and not run.stopping:
-                        await self._alma.clock.aside(partial(undo.begun, journal))
                     await run.passes()
                 finally:
                     run.tell(force=True)
@@ -231,8 +239,8 @@ class Load:
                     await run.writer.drain()
             except AlmaError as error:
                 run.halt(error)
-            if undo is not None and not isinstance(run.stopped, JournalError):
-                await run.writer.do(partial(_note_undone, undo, journal))
+            if undoes is not None and not isinstance(run.stopped, JournalError):
+                await run.writer.do(partial(undo.end, undoes, journal))
             if run.stopped is not None and not run.resumable:
                 for line in run.unwritten():
                     run.stopped.add_note(line)
@@ -241,6 +249,14 @@ class Load:
             if registered is not None and report.exit_code != 3:
                 await self._alma.clock.aside(registered.remove)
             return report
+
+    async def _undoes(self, order: Order, journal: Journal, rows: Rows | None) -> Path | None:
+        """The journal of the load that this one takes back."""
+        if order.action != "undo" or order.dry:
+            return None
+        known = await self._alma.clock.aside(journal.meta)
+        found = known.get(TAKES_BACK) or getattr(rows, "facts", {}).get(TAKES_BACK)
+        return Path(found) if found else None
 
     @asynccontextmanager
     async def _running(self) -> AsyncIterator[None]:
@@ -267,21 +283,12 @@ class Load:
             if found and found[0] is not None:
                 found[0].close()
 
-    @asynccontextmanager
-    async def _opened(self, path: Path) -> AsyncIterator[Journal]:
-        """The journal, opened and closed beside the loop, which a slow disk would hold up; closed also where this is cancelled
-        while it is being opened.
-        """
-        aside, found = self._alma.clock.aside, list[Journal]()
-        try:
-            await aside(lambda: found.append(Journal(path)))
-            yield found[0]
-        finally:
-            if found:
-                await aside(found[0].close)
-
     def _begin(
-        self, order: Order, journal: Journal, rows: Rows, on_progress: Callable[[Progress], None] | None
+        self,
+        order: Order,
+        journal: Journal,
+        rows: Rows | None,
+        on_progress: Callable[[Progress], None] | None,
     ) -> Run:
         """A run whose calls are counted."""
         run = Run(
@@ -300,15 +307,6 @@ class Load:
 
 def _moment(clock: Clock) -> Moment:
     return Moment(wall=clock.wall(), mono=clock.now(), boot=clock.boot() or "")
-
-
-def _note_undone(undo: UndoRows, journal: Journal) -> None:
-    """Have the journal of the load that was taken back say so, once all is; or that nothing was sent."""
-    meta = journal.meta()
-    if journal.is_untouched():
-        undo.not_begun()
-    elif meta.get("planned") and not journal.open_entries(after=0, limit=1):
-        undo.ended(journal, after=int(meta.get("after", "0")))
 
 
 def _workers(per_second: float) -> int:

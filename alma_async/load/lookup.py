@@ -86,9 +86,7 @@ class Lookup:
 
     def _unbound(self, found: Iterable[str], n: int) -> list[str]:
         journal: Final[Journal] = self.writer.journal
-        return [
-            one for one in found if not journal.was_there(one) and not journal.bound(one, but=n, gone=True)
-        ]
+        return [one for one in found if not journal.was_there(one) and not journal.bound(one, but=n)]
 
     async def _of_title(self, mms_id: str) -> list[str]:
         """Portfolios of the title that are in our service now."""

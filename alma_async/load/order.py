@@ -1,9 +1,10 @@
-"""What a load is to do: its settings, its rows, and the facts by which a journal knows whether it is the same load. Pure."""
+"""What a load is to do: its settings, and the facts by which a journal knows whether it is the same load. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Final, Protocol
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
 
 import attrs
 
@@ -12,55 +13,31 @@ from alma_async.alma.electronic import BibHandling
 from alma_async.load.entries import Action
 from alma_async.load.plan import Rules
 from alma_async.load.reconcile import OnUnknown
-from alma_async.load.rows import BadRow, Fingerprint, InputError, Row
+from alma_async.load.rows import InputError
 
 __all__ = [
     "BEING_UNDONE",
     "HALFWAY",
-    "READING",
     "RESERVED",
+    "SUPERSEDED",
     "TAKES_BACK",
     "Order",
     "OtherLoad",
-    "Rows",
     "compared",
-    "see_not_undone",
+    "see_its_turn",
 ]
 
-READING: Final = (
-    "3"  # to be raised whenever the same bytes of a file come to mean another row, key or payload
-)
 BEING_UNDONE: Final = "undo"  # the fact that names the journal of an undo that has not ended
 TAKES_BACK: Final = "takes_back"  # and, in an undo's own, the journal of the load that it takes back
 HALFWAY: Final = "halfway"  # the rows that were not at their end when they were taken back
+SUPERSEDED: Final = "superseded"  # the fact that names the journal of a later load, which knows this one
 RESERVED: Final = frozenset(
-    {
-        "format",
-        "planned",
-        "seen",
-        "after",
-        "rows",
-        "lines",
-        "warnings",
-        "calls",
-        BEING_UNDONE,
-        TAKES_BACK,
-        HALFWAY,
-    }
+    {"planned", "seen", "rows", "lines", "warnings", "calls", BEING_UNDONE, TAKES_BACK, HALFWAY, SUPERSEDED}
 )  # what a journal writes down of itself
 
 
 class OtherLoad(InputError):
     """The journal is of another load, or its load is being taken back."""
-
-
-class Rows(Protocol):
-    """What a load reads: rows that can be read again, and what tells whether the file is still the same."""
-
-    def __iter__(self) -> Iterator[Row | BadRow]: ...
-
-    def fingerprint(self) -> Fingerprint:
-        """What the file holds now."""
 
 
 @attrs.frozen(kw_only=True)
@@ -78,16 +55,14 @@ class Order:
     workers: int
     rules: Rules
     facts: Mapping[str, str]
-    accept_changed: bool
     allow_duplicates: bool
     circuit: bool
     beside: bool
+    since: Path | None = None
     dry: bool = False
 
-    def known_by(self, rows: Rows) -> dict[str, str]:
+    def known_by(self) -> dict[str, str]:
         """The facts that are the same for all runs of one load."""
-        fingerprint = rows.fingerprint()
-        mms_map = fingerprint.mms_map
         return {
             "origin": self.alma.origin,
             "collection": self.place[0],
@@ -96,38 +71,35 @@ class Order:
             "bib": self.bib,
             "dry": "1" if self.dry else "",
             "duplicates": "allowed" if self.allow_duplicates else "refused",
-            "sha256": fingerprint.sha256,
-            "size": str(fingerprint.size),
-            "mms_map": mms_map.sha256 if mms_map else "",
-            "reading": READING,
+            "since": str(self.since.absolute()) if self.since else "",
         }
 
 
-def see_not_undone(known: Mapping[str, str]) -> None:
-    """See that no undo of the load has begun and not ended.
+def see_its_turn(known: Mapping[str, str]) -> None:
+    """See that no later load has taken this one's place, and no undo of it has begun and not ended.
 
     :raises OtherLoad: where one has; it is named.
     """
+    if later := known.get(SUPERSEDED):
+        raise OtherLoad(_LATER.format(later), advice=_GO_ON_WITH_IT)
     if undo := known.get(BEING_UNDONE):
         raise OtherLoad(_UNDO.format(undo), advice=_END_IT)
 
 
-def compared(known: Mapping[str, str], facts: Mapping[str, str], *, accept_changed: bool) -> bool:
-    """Whether the file has changed since the journal came to know these facts.
+def compared(known: Mapping[str, str], facts: Mapping[str, str]) -> None:
+    """See that a journal that knows these facts is this load's.
 
-    :raises InputError: where it may not have.
-    :raises OtherLoad: where anything else is another.
+    :raises OtherLoad: naming the first that is another.
     """
-    other = [name for name, value in facts.items() if known.get(name, value) != value]
-    for name in other:
-        if not (accept_changed and name in _CHANGED):
-            how = (_OTHER | _CHANGED)[name].format(old=known[name], new=facts[name])
-            if name in _CHANGED:
-                raise InputError(how, advice=_ACCEPT)
-            raise OtherLoad(how, advice=_ANOTHER)
-    return bool(other)
+    for name, value in facts.items():
+        if (old := known.get(name, value)) != value:
+            raise OtherLoad(_OTHER[name].format(old=old, new=value), advice=_ANOTHER)
 
 
+_LATER: Final = (
+    "A later load, with the journal {!r}, has taken this one's place, and what it had not finished."
+)
+_GO_ON_WITH_IT: Final = "Nothing was sent. Go on with that one."
 _UNDO: Final = "An undo of this load, with the journal {!r}, has begun and not ended: what it has taken back is not known here yet."
 _END_IT: Final = (
     "Nothing was sent. Resume the undo first, or, if its journal is gone, begin the load with a new one."
@@ -140,15 +112,6 @@ _OTHER: Final = {
     "bib": "This journal belongs to a load with bib={old}, not {new}.",
     "dry": "This journal is a dry run's, or the load's that a dry run was asked with.",
     "duplicates": "This journal belongs to a load with duplicates {old}, not {new}.",
-}
-_CHANGED: Final = {
-    "sha256": "The file is not the one the load was begun with (its content changed).",
-    "size": "The file is not the one the load was begun with (it had {old} bytes and has {new}).",
-    "mms_map": "The map of MMS ids is not the one the load was begun with (its content changed).",
-    "reading": "The load was begun by a version that reads files otherwise ({old}, this is {new}).",
+    "since": "This journal belongs to a load since {old!r}, not {new!r}.",
 }
 _ANOTHER: Final = "Nothing was sent. Name another journal, or none: then a new one is made."
-_ACCEPT: Final = (
-    "Nothing was sent. Give it the file of then, or go on with the file as it is now: --accept-changed (accept_changed=True) knows "
-    "rows again by what they load and not by their lines, and takes nothing back."
-)

@@ -1,14 +1,13 @@
-"""One run of a load over its journal: pass over the file until nothing is open, say how far it is, stop in good order.
+"""One run of a load over its journal: pass over its rows until none is open, say how far it is, stop in good order.
 
-The file is read again on every pass (rows are not kept): the first carries every open row as far as it goes, and further ones
-come back for rows whose outcome had to rest. Workers do not pace themselves; the governor does. Where to stop is decided here:
+The first pass carries every open row as far as it goes, and further ones come back for rows whose outcome had to rest. Workers
+do not pace themselves; the governor does. Where to stop is decided here:
 on request, at what waiting cannot help (``patience``), and when so many rows are refused that the load must be wrong
 (``circuit``). Whoever then waits for his turn is sent home, and whoever has sent something is let end.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
@@ -21,23 +20,21 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from alma_async.errors import AlmaError, ClientClosed, QuotaExhausted
 from alma_async.load.circuit import Circuit, MassRefusalError
 from alma_async.load.entries import Entry, Moment, State
-from alma_async.load.order import Order, Rows
+from alma_async.load.ingest import Ingest, Rows
+from alma_async.load.order import Order
 from alma_async.load.pace import how_far
 from alma_async.load.patience import PASSING, CalledBack, OwnFailure, Patience
-from alma_async.load.plan import payload_of
 from alma_async.load.progress import Meter, Progress, Report
 from alma_async.load.room import Room
-from alma_async.load.rows import BadRow, InputError, Row
-from alma_async.load.slices import SLICE, Slices
+from alma_async.load.rows import Row
+from alma_async.load.slices import SLICE
 from alma_async.load.steps import Steps, Way
-from alma_async.load.takeup import TakeUp
 from alma_async.load.writer import Writer
 from alma_async.wire.outcome import Outcome
 from alma_async.wording import counted, duration
 
 __all__ = ["Run"]
 
-_MIDWAY: Final = "Resume with the file as it was, or go on with the file as it is now: --accept-changed (accept_changed=True)."
 _RESUMABLE: Final = (ClientClosed, QuotaExhausted, MassRefusalError, *PASSING)
 
 Item = tuple[Row, Entry]
@@ -49,14 +46,13 @@ class Run:
 
     order: Order
     writer: Writer
-    rows: Rows
+    rows: Rows | None
     meter: Meter
     on_progress: Callable[[Progress], None] | None
     stopping: bool = False
     stopped: AlmaError | None = None
     _told: float = float("-inf")
     _boot: str = attrs.field(init=False)
-    _after: int = 0  # the rows of the file begin after this one of the journal
     _circuit: Circuit = attrs.field(factory=Circuit)
     _patience: Patience = attrs.field(init=False)
     _room: Room = attrs.field(init=False)
@@ -98,10 +94,10 @@ class Run:
 
     async def prepare(self) -> None:
         """Have the rows in the journal, and see what the service holds."""
-        begin = TakeUp(order=self.order, writer=self.writer, rows=self.rows, reading=self._reading)
+        begin = Ingest(order=self.order, writer=self.writer, rows=self.rows, reading=self._reading)
         self._reading(0)
         await begin.compare()
-        self._after = await begin.take_up(self.moment())
+        await begin.read(self.moment())
         self._is_reading = False
         self._waits(None)
         self.meter.begin(await self.writer.do(self.writer.journal.counts))
@@ -112,7 +108,7 @@ class Run:
         try:
             if not (await self.writer.do(self.writer.journal.meta)).get("seen"):
                 await self._patience.persist(begin.see_service)
-            await begin.find_records(patience=self._patience, tell=self._waits)
+            await begin.find_records(self.moment(), patience=self._patience, tell=self._waits)
         except OwnFailure as own:
             raise own.failure from None
         except CalledBack:
@@ -180,7 +176,7 @@ class Run:
                 await self._feed(send)
 
     async def _feed(self, send: MemoryObjectSendStream[Item]) -> None:
-        """Give out the rows; what is wrong with the file or the journal ends the run as itself, not as a group."""
+        """Give out the rows; what is wrong with the journal ends the run as itself, not as a group."""
         try:
             await self._give_out(send)
         except anyio.BrokenResourceError:
@@ -189,28 +185,16 @@ class Run:
             self.halt(error)
 
     async def _give_out(self, send: MemoryObjectSendStream[Item]) -> None:
-        """Open rows whose turn it is, read from the file again in step with the journal, as soon as there is room for each."""
-        waiting: deque[Entry] = deque()
-        after = self._after
-        slices = Slices(self.order.alma.clock, enumerate(self.rows, self._after + 1))
-        while part := await slices.next():
-            for n, row in part:
-                if not waiting:
-                    waiting.extend(await self._open(after))
-                    if not waiting:
-                        return
-                    after = waiting[-1].n
-                if waiting[0].n != n:
-                    continue
-                entry = waiting.popleft()
-                item = _same(row, entry), entry
-                if self._rest_of(entry) == 0:
-                    await self._room.enter()
-                    if self.stopping:
-                        return
-                    await send.send(item)
-        if waiting or await self._open(after):
-            raise InputError("The file has fewer rows than when the load began.", advice=_MIDWAY)
+        """Open rows whose turn it is, as soon as there is room for each."""
+        after = 0
+        while entries := await self._open(after):
+            turn = [entry for entry in entries if self._rest_of(entry) == 0]
+            for entry, row in await self.writer.do(partial(self.writer.journal.rows, turn)):
+                await self._room.enter()
+                if self.stopping:
+                    return
+                await send.send((row, entry))
+            after = entries[-1].n
 
     async def _work(self, steps: Steps, items: MemoryObjectReceiveStream[Item]) -> None:
         with items:
@@ -293,13 +277,6 @@ class Run:
         read = bool((await self.writer.do(self.writer.journal.meta)).get("rows"))
         now, remaining = alma.clock.now(), alma.quota().remaining
         return self.meter.report(now, remaining, counts=counts, stopped=stopped, read=read)
-
-
-def _same(row: Row | BadRow, entry: Entry) -> Row:
-    """The row, where the file still says what it said."""
-    if isinstance(row, BadRow) or payload_of(row) != entry.payload:
-        raise InputError(f"Line {row.line} is not what it was when the load began.", advice=_MIDWAY)
-    return row
 
 
 def _has_sent(way: Way) -> bool:

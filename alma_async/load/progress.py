@@ -33,6 +33,7 @@ class Progress:
     created: int = 0
     updated: int = 0
     unchanged: int = 0
+    known: int = 0
     deleted: int = 0
     rejected: int = 0
     duplicates: int = 0
@@ -64,13 +65,15 @@ class Progress:
 @attrs.frozen(kw_only=True)
 class Report:
     """How a load ended. ``pending`` rows go on when the load is resumed; ``stopped`` says why there are any. ``undone`` rows were
-    taken back by an undo of the load. ``read`` tells whether all rows of the file are in the journal, and so in ``rows``.
+    taken back by an undo of the load; ``known`` ones an earlier load had done (``since``). ``read`` tells whether all rows are in
+    the journal, and so in ``rows``.
     """
 
     rows: int
     created: int
     updated: int
     unchanged: int
+    known: int = 0
     deleted: int
     rejected: int
     duplicates: int
@@ -102,6 +105,7 @@ def row_counts(counts: Mapping[tuple[State, str | None], int]) -> dict[str, int]
         "created",
         "updated",
         "unchanged",
+        "known",
         "deleted",
         "rejected",
         "duplicates",

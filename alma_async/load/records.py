@@ -16,16 +16,19 @@ import attrs
 
 from alma_async._storage.sqlite import Damaged
 from alma_async.errors import AlmaError
-from alma_async.load.entries import Difference, Entry, Moment, Source, State, Step
+from alma_async.load.entries import Difference, Entry, Former, Moment, Source, State, Step
+from alma_async.load.rows import CLEAR, Clear, Coverage, Embargo, Period, Row
 from alma_async.wire.codec import LARGEST, dumps, loads
 
 __all__ = [
     "FORMAT",
     "INSERT",
     "TABLES",
+    "dump_row",
     "entry_of",
     "next_key",
     "packed",
+    "row_of",
     "schema",
     "unpacked",
     "values_of",
@@ -42,6 +45,7 @@ TABLES: Final[dict[str, tuple[str, ...]]] = {
         *("message TEXT", "tracking_id TEXT", "differences BLOB", "left BLOB", "source BLOB"),
         *("wall REAL", "mono REAL", "boot TEXT"),
     ),
+    "asked": ("n INTEGER PRIMARY KEY", "body BLOB NOT NULL"),
     "former": ("n INTEGER PRIMARY KEY", "body BLOB NOT NULL"),
     "sent": ("n INTEGER PRIMARY KEY", "body BLOB NOT NULL"),
     "existing": ("portfolio_id TEXT PRIMARY KEY", "mms_id TEXT"),
@@ -61,6 +65,7 @@ CREATE INDEX identifier_value ON identifier (value);
 """
 
 _MOMENT: Final = ("wall", "mono", "boot")
+_NAMED: Final = ("mms_id", "portfolio_id", "blank", "action")  # fields of a row that are plain
 _COLUMNS: Final = tuple(column.split()[0] for column in TABLES["entry"])
 _PLAIN: Final = attrgetter(*(name for name in _COLUMNS if name not in _MOMENT))
 
@@ -185,6 +190,67 @@ def _source(parts: list[Any]) -> Source:
     return Source(
         tuple(map(int, lines)), title and str(title), tuple(map(str, identifiers)), tuple(map(str, warnings))
     )
+
+
+def dump_row(row: Row) -> bytes:
+    """What a row asks for, as JSON of the fields that it names; what a person knows it by is in its entry. ``null`` empties one."""
+    asked: dict[str, Any] = {name: value for name in _NAMED if (value := getattr(row, name))}
+    if row.values:
+        asked["values"] = {name: None if value is CLEAR else value for name, value in row.values.items()}
+    if row.coverage is not None:
+        asked["coverage"] = None if isinstance(row.coverage, Clear) else [_given(one) for one in row.coverage]
+    if row.embargo is not None:
+        walls = () if isinstance(row.embargo, Clear) else (row.embargo.last, row.embargo.except_last)
+        asked["embargo"] = [wall and attrs.astuple(wall) for wall in walls] or None
+    if row.former is not None:
+        former = attrs.asdict(row.former, recurse=False)
+        left, body = row.former.left, row.former.body
+        former |= {"left": left and left.hex(), "body": body and body.decode()}
+        asked["former"] = former | {"differences": [attrs.astuple(one) for one in row.former.differences]}
+    return dumps(asked, lone_surrogates=True)
+
+
+def _given(parts: Coverage) -> dict[str, str]:
+    return {name: part for name, part in attrs.asdict(parts).items() if part is not None}
+
+
+def row_of(asked: bytes, entry: Entry) -> Row:
+    """The row that was dumped, of this entry.
+
+    :raises Damaged: where it is none.
+    """
+    try:
+        return _row_of(loads(asked), entry)
+    except (ValueError, TypeError, LookupError, AttributeError, AlmaError):
+        pass
+    raise Damaged(f"what row {entry.n} asks for")
+
+
+def _row_of(asked: dict[str, Any], entry: Entry) -> Row:
+    source = entry.source or Source(lines=(entry.line,))
+    more: dict[str, Any] = {name: asked[name] for name in _NAMED if name in asked}
+    if "values" in asked:
+        more["values"] = {
+            name: CLEAR if value is None else str(value) for name, value in asked["values"].items()
+        }
+    if "coverage" in asked:
+        coverage = asked["coverage"]
+        more["coverage"] = CLEAR if coverage is None else tuple(Coverage(**one) for one in coverage)
+    if "embargo" in asked:
+        walls = asked["embargo"]
+        last, but = [wall and Period(*wall) for wall in walls or (None, None)]
+        more["embargo"] = CLEAR if walls is None else Embargo(last=last, except_last=but)
+    if "former" in asked:
+        former = asked["former"]
+        left, body = former["left"], former["body"]
+        former |= {"left": left and bytes.fromhex(left), "body": body and body.encode()}
+        more["former"] = Former(
+            **former | {"differences": tuple(Difference(*one) for one in former["differences"])}
+        )
+    return Row(
+        line=entry.line, lines=source.lines, title=source.title, identifiers=source.identifiers, warnings=source.warnings,
+        **more | {"blank": tuple(more.get("blank", ()))},
+    )  # fmt: skip
 
 
 def next_key(key: bytes | None) -> bytes:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from enum import Enum
 from functools import lru_cache
-from typing import Final, Literal, TypeAlias, TypeVar, cast
+from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 
 import attrs
 
@@ -25,7 +25,6 @@ __all__ = [
     "Clear",
     "Coverage",
     "Embargo",
-    "Fingerprint",
     "InputError",
     "Period",
     "Problem",
@@ -181,6 +180,17 @@ class Row:
     action: Action | None = None
     former: Former | None = None
 
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], *, line: int = 1) -> Row | BadRow:
+        """A row of native column names, as ``csv`` files have them: None and blanks leave a field alone, ``<clear>`` empties it.
+
+        :param line: what the report calls it by
+        :return: a ``BadRow``, which says what is wrong, where it can never be sent
+        """
+        from alma_async.load.readers.native import from_mapping
+
+        return from_mapping(values, line)
+
     @property
     def says_nothing(self) -> bool:
         """Whether the row names a portfolio and no more."""
@@ -233,12 +243,3 @@ class BadRow:
     def reason(self) -> str:
         """All that is wrong, in a line; other lines than the row's first are named."""
         return "; ".join(one.sentence if one.line == self.line else str(one) for one in self.problems)
-
-
-@attrs.frozen(kw_only=True)
-class Fingerprint:
-    """What a file held when it was read, and the map of MMS ids that was read with it."""
-
-    sha256: str
-    size: int
-    mms_map: Fingerprint | None = None

@@ -4,16 +4,14 @@ Decides what is taken back: what was created is deleted, what was updated is put
 when a person must look instead, ``former`` says. They are rows like any others: the load that carries them out has a journal of its
 own and all that this brings.
 
-The journal is opened for a slice of rows at a time, so nobody is kept from it, and must not change meanwhile: its fingerprint and
-each row's payload tell.
+The journal is opened for a slice of rows at a time, so nobody is kept from it. While it is being taken back it says so, and its
+load does not go on.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from hashlib import sha256
-from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,9 +22,9 @@ from alma_async.load.fields import url_of
 from alma_async.load.former import anew
 from alma_async.load.journal import Journal
 from alma_async.load.order import BEING_UNDONE, HALFWAY, TAKES_BACK
-from alma_async.load.rows import BadRow, Fingerprint, InputError, Problem, Row
+from alma_async.load.rows import BadRow, InputError, Problem, Row
 
-__all__ = ["UndoRows", "undo_rows"]
+__all__ = ["UndoRows", "begin", "end", "undo_rows"]
 
 _SLICE: Final = 500  # rows in memory at once
 _TAKEN_BACK: Final = (State.PENDING, State.DONE, State.UNDONE)  # where a row stands that can be, and was
@@ -48,60 +46,10 @@ class UndoRows:
                 if row is not None:
                     yield row
 
-    def fingerprint(self) -> Fingerprint:
-        """What the load has done up to now, whether or not it has been taken back since."""
-        digest, rows = sha256(), 0
-        for found in self._slices():
-            for entry, _ in found:
-                state = "known" if entry.state in _TAKEN_BACK else entry.state.value
-                told = (entry.n, state, entry.action, entry.portfolio_id, entry.left)
-                digest.update(repr(told).encode())
-                rows += 1
-        return Fingerprint(sha256=digest.hexdigest(), size=rows)
-
-    def begun(self, by: Journal) -> None:
-        """Write into the journal of the load that it is being taken back, by the undo of this journal; and into that, what."""
-        by.note({TAKES_BACK: str(self.path.absolute())})
-        with Journal(self.path) as load:
-            load.note({BEING_UNDONE: str(by.path.absolute())})
-
-    def not_begun(self) -> None:
-        """Write there that no undo is under way."""
-        with Journal(self.path) as load:
-            load.note({BEING_UNDONE: ""})
-
-    def ended(self, by: Journal, *, after: int) -> None:
-        """Write there which rows were taken back, as the journal of the undo says; its rows begin after ``after``."""
-        taken = {entry.n: n for entry, n in self._numbered(after) if by.get(n).state is State.DONE}
-        self._say(State.UNDONE, taken, by)
-        self.not_begun()
-
-    def _say(self, state: State, taken: Mapping[int, int], by: Journal) -> None:
-        """Write down where these rows stand now, each by the row of the undo; first, in the journal of the load that this one had
-        taken back, the opposite: where its undo is undone, it stands again.
-        """
-        below = Path(self.meta.get(TAKES_BACK, ""))
-        if below.is_file():
-            with Journal(below) as opened:
-                undone = UndoRows(below, opened.meta())
-            pairs = undone._numbered(int(self.meta.get("after", "0")))
-            other = State.DONE if state is State.UNDONE else State.UNDONE
-            undone._say(other, {entry.n: taken[n] for entry, n in pairs if n in taken}, by)
-        for found in self._slices():
-            with Journal(self.path) as load, load.together():
-                halfway = set(load.meta().get(HALFWAY, "").split())
-                for entry, _ in found:
-                    if entry.n in taken and entry.state in _TAKEN_BACK:
-                        load.write(_standing(entry, state, by.get(taken[entry.n]), halfway))
-                load.note({HALFWAY: " ".join(sorted(halfway))})
-
-    def _numbered(self, after: int) -> Iterator[tuple[Entry, int]]:
-        """The rows that can be taken back, each with the number that it has in the undo, whose rows begin after ``after``."""
-        numbers, place = count(after + 1), (self.meta["collection"], self.meta["service"])
-        for found in self._slices():
-            yield from (
-                (entry, next(numbers)) for entry, body in found if _row(entry, body, place) is not None
-            )
+    @property
+    def facts(self) -> dict[str, str]:
+        """What the journal of the undo says of it."""
+        return {TAKES_BACK: str(self.path.absolute())}
 
     def _slices(self) -> Iterator[list[tuple[Entry, bytes | None]]]:
         after = 0
@@ -113,6 +61,49 @@ class UndoRows:
                 return
             yield found
             after = found[-1][0].n
+
+
+def begin(load: Path, journal: Path) -> None:
+    """Write into the journal of the load that it is being taken back, by the undo of this journal."""
+    with Journal(load) as opened:
+        opened.note({BEING_UNDONE: str(journal.absolute())})
+
+
+def end(load: Path, by: Journal) -> None:
+    """Write there which rows were taken back, as the journal of the undo says, once all were; or that nothing was sent."""
+    if not by.is_untouched():
+        if not by.meta().get("planned") or by.open_entries(after=0, limit=1):
+            return
+        after = 0
+        while entries := by.entries(after=after, limit=_SLICE):
+            done = by.rows(entry for entry in entries if entry.state is State.DONE)
+            _say(State.UNDONE, load, {row.former.n: entry for entry, row in done if row.former is not None})
+            after = entries[-1].n
+    with Journal(load) as opened:
+        opened.note({BEING_UNDONE: ""})
+
+
+def _say(state: State, path: Path, taken: Mapping[int, Entry]) -> None:
+    """Write down where these rows stand now, each by the row that took it back; first, in the journal of the load that this one had
+    taken back, the opposite: where its undo is undone, it stands again.
+    """
+    with Journal(path) as load:
+        below = load.meta().get(TAKES_BACK)
+        known = [load.get(n) for n in taken]
+        rows = load.rows(known)
+    if below and Path(below).is_file():
+        other = State.DONE if state is State.UNDONE else State.UNDONE
+        _say(
+            other,
+            Path(below),
+            {row.former.n: taken[entry.n] for entry, row in rows if row.former is not None},
+        )
+    with Journal(path) as load, load.together():
+        halfway = set(load.meta().get(HALFWAY, "").split())
+        for entry in known:
+            if entry.state in _TAKEN_BACK:
+                load.write(_standing(entry, state, taken[entry.n], halfway))
+        load.note({HALFWAY: " ".join(sorted(halfway))})
 
 
 def undo_rows(journal: str | os.PathLike[str]) -> UndoRows:
@@ -170,13 +161,13 @@ def _row(entry: Entry, body: bytes | None, place: tuple[str, str]) -> Row | BadR
         service_id=place[1],
     )
     if entry.action == "created":
-        former = Former(portfolio_id=entry.portfolio_id, left=entry.left)
+        former = Former(n=entry.n, portfolio_id=entry.portfolio_id, left=entry.left)
         return attrs.evolve(row, action="delete", former=former)
     if updates and body is not None and entry.differences:
-        former = Former(portfolio_id=entry.portfolio_id, body=body, differences=entry.differences)
+        former = Former(n=entry.n, portfolio_id=entry.portfolio_id, body=body, differences=entry.differences)
         return attrs.evolve(row, action="update", former=former)
     if entry.action == "deleted" and body is not None and entry.state in (State.DONE, State.UNDONE):
-        return _anew(row, Former(portfolio_id=entry.portfolio_id, body=body))
+        return _anew(row, Former(n=entry.n, portfolio_id=entry.portfolio_id, body=body))
     return None
 
 

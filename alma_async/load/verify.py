@@ -23,30 +23,30 @@ from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import AlmaError, NotFound
 from alma_async.load.audit import Audit, Finding, Mark, claims_absence, compare, unread
 from alma_async.load.entries import Entry, State
-from alma_async.load.order import Order, Rows, compared
+from alma_async.load.order import Order, compared
 from alma_async.load.pace import how_far
 from alma_async.load.patience import CalledBack, OwnFailure, Patience
-from alma_async.load.plan import asked, merged, payload_of, stays, url_of
+from alma_async.load.plan import asked, merged, stays, url_of
 from alma_async.load.progress import Meter, Progress
-from alma_async.load.rows import BadRow, InputError, Row
-from alma_async.load.slices import SLICE, Slices
+from alma_async.load.rows import InputError, Row
+from alma_async.load.slices import SLICE
 from alma_async.load.writer import Writer
 from alma_async.wire.outcome import Outcome
 
 __all__ = ["Verification"]
 
-_NOT_COMPARED: Final = ("dry", "bib", "duplicates")  # facts that an audit need not share
+_NOT_COMPARED: Final = ("dry", "bib", "duplicates", "since")  # facts that an audit need not share
 
 Item = tuple[Entry, Row | None]
 
 
 @attrs.define(kw_only=True)
 class Verification:
-    """One audit of one load. Without ``rows`` only ids are compared."""
+    """One audit of one load. Without ``fields`` only ids are compared."""
 
     order: Order
     writer: Writer  # it only reads
-    rows: Rows | None
+    fields: bool
     meter: Meter
     on_progress: Callable[[Progress], None] | None
     _by_title: bool = False
@@ -57,7 +57,7 @@ class Verification:
     _findings: list[Finding] = attrs.field(factory=list)
     _once: int = 0
     _stopped: AlmaError | None = None  # what the service answers
-    _broken: AlmaError | None = None  # file or journal
+    _broken: AlmaError | None = None  # the journal
     _why: str | None = None  # what everybody waits for
     _patience: Patience = attrs.field(init=False)
 
@@ -74,21 +74,21 @@ class Verification:
         """Compare all, or as much as can be.
 
         :raises JournalError: where the journal is not what was written.
-        :raises InputError: where the file is another one than was loaded, or the load another one than is asked for.
+        :raises InputError: where the load is another one than is asked for.
         """
         journal = self.writer.journal
         self.meter.begin({})
         self._waits("the journal is being read")
         await self.writer.do(journal.check)
         meta = await self.writer.do(journal.meta)
-        await self.order.alma.clock.aside(partial(self._check, meta))
+        self._check(meta)
         self._by_title = meta.get("seen") == "title"
         counts = await self.writer.do(journal.counts)
         claims = sum(count for (state, _), count in counts.items() if state is State.DONE)
         self.meter.begin({(State.PENDING, None): claims})
         self._waits(None)
         if self._by_title or await self._see_service():
-            await self._compare_all(int(meta.get("after", "0")))
+            await self._compare_all()
         if self._broken is not None:
             raise self._broken
         why = str(self._stopped) if self._stopped is not None else "stopped on request"
@@ -108,7 +108,7 @@ class Verification:
             ),
             not_compared=claims - self._once - wrong,
             stopped=self._stopped,
-            fields=self.rows is not None,
+            fields=self.fields,
             seen=seen,
         )
 
@@ -137,13 +137,8 @@ class Verification:
     def _check(self, meta: Mapping[str, str]) -> None:
         if not meta.get("planned") or meta.get("dry"):
             raise InputError(f"{self.writer.journal.path.name} is of no load that was begun.")
-        facts = dict(zip(("collection", "service"), self.order.place, strict=True))
-        facts |= self.order.known_by(self.rows) if self.rows is not None else {}
-        compared(
-            meta,
-            {name: fact for name, fact in facts.items() if name not in _NOT_COMPARED},
-            accept_changed=False,
-        )
+        facts = self.order.known_by()
+        compared(meta, {name: fact for name, fact in facts.items() if name not in _NOT_COMPARED})
 
     # --- what is there
 
@@ -185,42 +180,39 @@ class Verification:
     def _new(self, ids: Iterable[str]) -> set[str]:
         """Those that stand for no row and were not there before the load."""
         journal = self.writer.journal
-        return {one for one in ids if not journal.bound(one, gone=True) and not journal.was_there(one)}
+        return {one for one in ids if not journal.bound(one) and not journal.was_there(one)}
 
     # --- row by row
 
-    async def _give_out(self, send: MemoryObjectSendStream[Item], after: int) -> None:
-        """Rows that are done, each beside what the file says; rows of an earlier state of the file have nothing beside."""
-        rows: Iterator[Row | BadRow] = iter(())
-        slices, last = Slices(self.order.alma.clock, iter(self.rows or ())), 0
+    async def _give_out(self, send: MemoryObjectSendStream[Item]) -> None:
+        """Rows that are done, each with what it asks for."""
+        last = 0
         while entries := await self._entries(last):
-            for entry in entries:
-                row = None
-                if entry.n > after and (row := next(rows, None)) is None:
-                    rows = iter(await slices.next())
-                    row = next(rows, None)
-                if entry.state is State.DONE:
-                    if row is not None and (isinstance(row, BadRow) or payload_of(row) != entry.payload):
-                        raise InputError(f"Line {entry.line} is not what it was when it was loaded.")
-                    await send.send((entry, row))
+            done = [entry for entry in entries if entry.state is State.DONE]
+            rows = dict[int, Row]()
+            if self.fields:
+                found = await self.writer.do(partial(self.writer.journal.rows, done))
+                rows = {entry.n: row for entry, row in found}
+            for entry in done:
+                await send.send((entry, rows.get(entry.n)))
             last = entries[-1].n
 
     async def _entries(self, after: int) -> list[Entry]:
         return await self.writer.do(partial(self.writer.journal.entries, after=after, limit=SLICE))
 
-    async def _compare_all(self, after: int) -> None:
+    async def _compare_all(self) -> None:
         send, receive = anyio.create_memory_object_stream[Item]()
         async with anyio.create_task_group() as group:
             for _ in range(self.order.workers):
                 group.start_soon(self._work, receive.clone())
             receive.close()
             async with send:
-                await self._feed(send, after)
+                await self._feed(send)
 
-    async def _feed(self, send: MemoryObjectSendStream[Item], after: int) -> None:
-        """Give out the rows; what is wrong with the file or the journal ends all as itself, not as a group."""
+    async def _feed(self, send: MemoryObjectSendStream[Item]) -> None:
+        """Give out the rows; what is wrong with the journal ends all as itself, not as a group."""
         try:
-            await self._give_out(send, after)
+            await self._give_out(send)
         except anyio.BrokenResourceError:
             pass  # every worker halted
         except AlmaError as error:

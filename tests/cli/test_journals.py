@@ -69,7 +69,7 @@ def test_standing(tmp_path: Path) -> None:
     """Each state is told: unfinished with its counts, complete, in use, unreadable."""
     path = journals.new_path(Path("list.csv"))
     with Journal(path) as journal:
-        journal.note({"planned": "1", "file": "/data/list.csv"})
+        journal.note({"planned": "1", "rows": "2", "file": "/data/list.csv"})
         journal.add([Entry(n=1, line=2, state=State.PENDING), Entry(n=2, line=3, state=State.REJECTED)])
         assert journals.standing(path).state == "in use"
     assert journals.standing(path) == journals.Standing(

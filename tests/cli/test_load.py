@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import os
 import re
@@ -165,11 +164,10 @@ def test_resume_of_nothing_is_2(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("fact", "value", "told"),
     [
-        ("sha256", "0", "its content changed"),
         ("origin", "https://api-eu.hosted.exlibrisgroup.com", "belongs to a load into"),
         ("action", "destroy", "'destroy' is no action"),
-        ("file", "/no/such/file", "cannot be read"),
-        ("file_format", "evil", "is no format"),
+        ("since", "/no/such/file", "no journal"),
+        ("rows", "", "Give the rows again"),
     ],
 )
 def test_a_journal_is_checked_like_any_input(
@@ -185,16 +183,9 @@ def test_a_journal_is_checked_like_any_input(
                     "collection": sim.DEMO_COLLECTION,
                     "service": sim.DEMO_SERVICE,
                     "action": "upsert",
-                    "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
                     "file": str(file),
-                    "file_format": "csv",
-                    "sheet": "",
-                    "map_file": "",
-                    "ignore_unknown": "",
-                    "blanks": "keep",
-                    "strict": "",
-                    "ignore_embargo": "",
-                    "read_on": "2026-11-01",
+                    "rows": "1",
+                    "since": "",
                     "bib": "retain",
                     "duplicates": "refused",
                     "dry": "",
@@ -298,18 +289,21 @@ def test_a_load_in_which_everything_is_refused_is_3(shell: Shell, served: Served
         assert shell(*command[1].split(), "--no-circuit").code == 1
 
 
-def test_a_changed_file_is_gone_on_with_where_that_is_accepted(
+def test_a_changed_file_is_a_load_of_its_own(
     shell: Shell, served: Served, titles: Titles, tmp_path: Path
 ) -> None:
-    """A file that was changed ends with 2 and says how to go on; --accept-changed then loads what is new, and that alone."""
+    """A file that was changed ends with 2 and says how to go on; --since then loads what is new, and that alone."""
     journal = tmp_path / "mine.load"
     with served() as world:
         assert shell("load", titles(3), *TO, "--journal", journal).code == 0
         ran = shell("load", titles(5), *TO, "--journal", journal)
         assert ran.code == 2
-        assert "--accept-changed" in ran.err
-        assert shell("load", titles(5), *TO, "--journal", journal, "--accept-changed").code == 0
+        assert "--since" in ran.err
+        ran = shell("load", titles(5), *TO, "--since", journal, "--json")
+        assert (ran.code, json.loads(ran.out)["known"], json.loads(ran.out)["created"]) == (0, 3, 2)
         assert (len(world.portfolios.all), world.portfolios.duplicates()) == (5, 0)
+        assert "has taken this one's place" in shell("resume", journal).err
+        assert "superseded" in shell("resume").out or journal.parent != tmp_path
 
 
 def test_a_journal_in_use_is_75(shell: Shell, served: Served, titles: Titles, tmp_path: Path) -> None:

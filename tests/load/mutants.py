@@ -21,14 +21,13 @@ from alma_async.errors import BadAnswer
 from alma_async.load import (
     entries,
     fields,
+    ingest,
     journal,
     loader,
     lookup,
-    order,
     passes,
     plan,
     steps,
-    takeup,
     writer,
 )
 from alma_async.load.entries import State
@@ -317,19 +316,19 @@ def _what_others_mean_is_taken_for_ours() -> list[Any]:
 
 @_mutant
 def _what_is_there_is_not_looked_at() -> list[Any]:
-    async def see_service(self: takeup.TakeUp) -> None:
+    async def see_service(self: ingest.Ingest) -> None:
         await self.writer.do(lambda: self.writer.journal.note({"seen": "list"}))
 
-    return [patch.object(takeup.TakeUp, "see_service", see_service)]
+    return [patch.object(ingest.Ingest, "see_service", see_service)]
 
 
 @_mutant
 def _repeated_rows_are_sent() -> list[Any]:
-    def take_up(self: journal.Journal, entry: entries.Entry, after: int, *, repeats: bool) -> None:
-        real(self, entry, after, repeats=True)
+    def add(self: journal.Journal, entry: entries.Entry, *, repeats: bool) -> None:
+        real(self, entry, repeats=True)
 
-    real = journal.Journal._take_up
-    return [patch.object(journal.Journal, "_take_up", take_up)]
+    real = journal.Journal._add
+    return [patch.object(journal.Journal, "_add", add)]
 
 
 @_mutant
@@ -338,20 +337,15 @@ def _the_url_is_no_part_of_the_key() -> list[Any]:
         return real(attrs.evolve(row, values={}), *place)
 
     real = plan.key_of
-    return [patch.object(takeup, "key_of", key_of)]
+    return [patch.object(ingest, "key_of", key_of)]
 
 
 @_mutant
 def _another_file_is_not_noticed() -> list[Any]:
-    def known_by(self: order.Order, rows: Any) -> Any:
-        return real(self, rows) | {"sha256": "", "size": ""}
+    async def see_same(_self: ingest.Ingest, _rows: Any) -> None:
+        pass
 
-    real = order.Order.known_by
-    return [
-        patch.object(order.Order, "known_by", known_by),
-        patch.object(passes, "payload_of", lambda _row: b""),
-        patch.object(takeup, "payload_of", lambda _row: b""),
-    ]
+    return [patch.object(ingest.Ingest, "_see_same", see_same)]
 
 
 # --- the object
@@ -501,8 +495,8 @@ def _an_odd_field_fails_its_object() -> list[Any]:
 def _a_list_that_moves_is_read_once() -> list[Any]:
     """Page after page to the end that was told last, by the pager and by the load, whether they follow or not."""
 
-    async def list_service(self: takeup.TakeUp, total: int) -> bool:
-        with patch.object(takeup, "_LISTINGS", 1):
+    async def list_service(self: ingest.Ingest, total: int) -> bool:
+        with patch.object(ingest, "_LISTINGS", 1):
             await real_listing(self, total)
         return True
 
@@ -511,9 +505,9 @@ def _a_list_that_moves_is_read_once() -> list[Any]:
         self._least = 0
         return new
 
-    real_listing, real_took = takeup.TakeUp._list_service, paging.Cursor.took
+    real_listing, real_took = ingest.Ingest._list_service, paging.Cursor.took
     return [
-        patch.object(takeup.TakeUp, "_list_service", list_service),
+        patch.object(ingest.Ingest, "_list_service", list_service),
         patch.object(paging.Cursor, "took", took),
         patch.object(paging.Cursor, "_follows", lambda *_: True),
     ]

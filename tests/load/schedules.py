@@ -12,7 +12,7 @@ import os
 import random
 import sqlite3
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
@@ -24,12 +24,12 @@ import orjson
 
 from alma_async import AlmaClient, Limits, LocalBudget, Timeouts, sim
 from alma_async.clock import Clock
-from alma_async.load import Load, loader, takeup
+from alma_async.load import Load, ingest, journal
 from alma_async.load.audit import Audit, Mark
 from alma_async.load.entries import Action, Entry, State
 from alma_async.load.journal import Journal
 from alma_async.load.patience import OWN_FAILURES
-from alma_async.load.rows import BadRow, Clear, Coverage, Fingerprint, InputError, Problem, Row
+from alma_async.load.rows import BadRow, Clear, Coverage, InputError, Problem, Row
 from alma_async.load.steps import MOST_ATTEMPTS
 from alma_async.pager import Pager
 from alma_async.wire.messages import Request
@@ -160,23 +160,6 @@ class Machine(Clock):
         return done
 
 
-@attrs.define
-class File:
-    """Rows in memory, read again on every pass."""
-
-    rows: tuple[Row | BadRow, ...]
-    sha256: str = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.sha256 = hashlib.sha256(repr(self.rows).encode()).hexdigest()
-
-    def __iter__(self) -> Iterator[Row | BadRow]:
-        return iter(self.rows)
-
-    def fingerprint(self) -> Fingerprint:
-        return Fingerprint(sha256=self.sha256, size=len(self.rows))
-
-
 def _row(line: int, title: str, url: str, note: str, month: str | None = None) -> Row:
     values, since = {"url": url, "public_note": note}, Coverage(from_year="1999", from_month=month)
     return Row(line=line, lines=(line,), mms_id=title, values=values, coverage=(since,))
@@ -244,7 +227,7 @@ class Tale:
     later: float
     story: Story = attrs.field(factory=lambda: Story(schedules=1))
     remote: Service = attrs.field(init=False)
-    file: File = attrs.field(init=False)
+    file: tuple[Row | BadRow, ...] = attrs.field(init=False)
     disk: Disk = attrs.field(init=False)
     action: Action = attrs.field(init=False)
     planted: set[tuple[str, str]] = attrs.field(factory=set)
@@ -254,7 +237,7 @@ class Tale:
         rng = self.rng
         # Each seed has some faults only: together they hide each other.
         chances = {name: rng.uniform(0.0, most) for name, most in FAULTS.items() if rng.random() < 0.4}
-        self.file, self.disk = File(_file(rng, self.rows)), Disk(self.path)
+        self.file, self.disk = _file(rng, self.rows), Disk(self.path)
         titles = {str(row.mms_id) for row in self._wanted()}
         of_kind = lambda start: frozenset(title for title in titles if title.startswith(start))  # noqa: E731
         cursed = {title: rng.choice(CURSES) for title in sorted(of_kind(CURSED))}
@@ -286,7 +269,7 @@ class Tale:
         }
 
     def _wanted(self) -> list[Row]:
-        return [row for row in self.file.rows if isinstance(row, Row)]
+        return [row for row in self.file if isinstance(row, Row)]
 
     def _plant(self, title: str, url: str) -> None:
         """The service holds this title before the load, with an old note."""
@@ -321,19 +304,20 @@ class Tale:
         self._judge()
         self.remote.calm = True
         if self.story.broken or self.rng.random() < 0.25:  # it costs as much as the rest
-            self._compare(
-                await self._loader(Machine(self.rng, self.disk, 0.0, skew, boots)).verify(self.file)
-            )
+            self._compare(await self._loader(Machine(self.rng, self.disk, 0.0, skew, boots)).verify())
         return self.story
 
     async def _load(self, machine: Machine, *, calm: bool) -> bool:
         """One life of the process; whether nothing is left to do."""
         load = self._loader(machine)
-        file, refused = self.file, False
-        if not calm and self.remote.sends and self.rng.random() < 0.03:
-            rows = list(self.file.rows)
+        file: tuple[Row | BadRow, ...] | None = self.file
+        refused = False
+        if self.remote.sends and self.rng.random() < 0.5:
+            file = None  # it has its rows
+        elif not calm and self.remote.sends and self.rng.random() < 0.06:
+            rows = list(self.file)
             self.rng.shuffle(rows)
-            file = File(tuple(rows))
+            file = tuple(rows)
         report = None
         with machine.scope:
             try:
@@ -354,7 +338,7 @@ class Tale:
             self.story.died[machine.died] += 1
             return False
         if refused or report is not None:  # another file must be refused, and this one never
-            self.story.wrong += refused == (file == self.file)
+            self.story.wrong += refused == (file in (None, self.file))
         return report is not None and not report.pending
 
     def _loader(self, machine: Machine) -> Load:
@@ -401,18 +385,18 @@ class Tale:
 
     def _judge(self) -> None:
         story, remote = self.story, self.remote
-        story.rows, story.sends, story.fired = len(self.file.rows), remote.sends, remote.fired
+        story.rows, story.sends, story.fired = len(self.file), remote.sends, remote.fired
         story.hasty = remote.hasty
         story.trace = hashlib.sha256(repr(remote.log).encode()).hexdigest()
         for key, count in remote.creates.items():
             story.doubled += count - (0 if key[0].startswith(HELD) and key in self.planted else 1)
         with Journal(self.path) as journal:
             entries = journal.entries()
-        if len(entries) != len(self.file.rows):
-            story.lost += abs(len(self.file.rows) - len(entries))
+        if len(entries) != len(self.file):
+            story.lost += abs(len(self.file) - len(entries))
         held = {str(one["id"]): one for one in remote.world.portfolios.all.values()}
         seen: set[tuple[str, str]] = set()
-        for row, entry in zip(self.file.rows, entries, strict=False):
+        for row, entry in zip(self.file, entries, strict=False):
             self._judge_row(row, entry, held, seen)
 
     def _judge_row(
@@ -513,5 +497,5 @@ def schedule(seed: int, path: Path, *, rows: int = 10, later: float = 1.0) -> St
     options: dict[str, Any] = {"loop_factory": sim.VirtualTimeLoop}
     apart = patch.dict(os.environ, ALMA_STATE_DIR=str(path.parent / "state"))
     paged = patch.dict(Pager.__init__.__kwdefaults__ or {}, page=tale.page)
-    with apart, paged, patch.object(loader, "Journal", Watched), patch.object(takeup, "PAGE", tale.page):
+    with apart, paged, patch.object(journal, "Journal", Watched), patch.object(ingest, "PAGE", tale.page):
         return anyio.run(tale.live, backend="asyncio", backend_options=options)

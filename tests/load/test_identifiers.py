@@ -271,28 +271,6 @@ async def test_troubles_while_reading(kbart, tmp_path, trouble):
     assert "ISSN and ISBN of 12 portfolios are yet to be read" in why
 
 
-async def test_a_changed_file_that_begins_to_need_it(kbart, tmp_path):
-    """What the load itself has made is found, too, and a service that was not listed in the beginning is listed now."""
-    async with institution() as (server, alma):
-        ids = [hold(server.world, n) for n in range(2)]
-        server.world.add_bib("99000002", "Title 2", issn=issn(2))
-        named = tmp_path / "list.txt"
-        named.write_text(
-            "\n".join([f"{KBART}\tmms_id", f"A\t{issn(2)}\t\t{url(2)}\tfulltext\t99000002", ""]),
-            encoding="utf-8",
-        )
-        assert (await loading(alma, tmp_path).run(read_rows(named))).created == 1
-        changed = kbart((issn(2), "", url(2)), (issn(1), "", url(7)))
-        report = await loading(alma, tmp_path, accept_changed=True).run(changed)
-        assert (report.created, report.updated, report.rejected, report.pending) == (1, 1, 0, 0)
-        assert sorted(urls(server).values()) == [url(0), url(2), url(7)]
-        assert ids[1] == told(tmp_path)[3].portfolio_id
-        with Journal(tmp_path / "a.load") as journal:
-            journal.note({"seen": "title"})
-        report = await loading(alma, tmp_path, accept_changed=True).run(kbart((issn(0), "", url(9))))
-        assert sorted(urls(server).values()) == [url(2), url(7), url(9)]
-
-
 async def test_a_file_for_another_place_is_refused_unsent(tmp_path):
     """Rows that say they stand in another collection or service are refused with the reason, and cost no call."""
     path = tmp_path / "rows.csv"

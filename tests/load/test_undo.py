@@ -125,23 +125,6 @@ async def test_fields_that_were_empty_are_empty_again_under_either_reading_of_pu
             assert said(server) == states[-1]
 
 
-async def test_a_load_whose_file_changed_is_taken_back_to_before_its_first_write(file, tmp_path):
-    """Rows changed by the file and again by its next state tell the first old value and the last new one, and go back."""
-    async with institution() as (server, alma):
-        hold(server, 4)
-        before = world_of(server)
-        await loading(alma, tmp_path, "upsert").run(file(*(f"99{n:06},,,One,2001,,," for n in range(6))))
-        second = file(*(f"99{n:06},,10,Two,2001,,," for n in range(6)))
-        report = await loading(alma, tmp_path, "upsert", accept_changed=True).run(second)
-        assert (report.created, report.updated) == (2, 4)
-        with Journal(tmp_path / "a.load") as journal:
-            notes = {d.new for e in journal.entries() for d in e.differences if d.field == "public_note"}
-        assert notes == {"Two"}
-        back = await undo(alma, tmp_path)
-        assert (back.deleted, back.updated, back.exit_code) == (2, 4, 0)
-        assert world_of(server) == before
-
-
 async def test_deletes_are_taken_back_but_for_their_ids(file, tmp_path):
     """What was deleted is made anew with all it had, coverage and unheard-of members included, and its former id is told."""
     async with institution() as (server, alma):
@@ -379,7 +362,7 @@ async def test_a_load_that_was_undone_says_so(file, tmp_path, steps):
         assert (report.exit_code, report.created) == (1 if back.rows else 0, len(server.world.portfolios.all))
         states = [entry.state for entry in told(tmp_path / "a.load").values()]
         assert states.count(State.UNDONE) == back.rows
-        assert (await loading(alma, tmp_path, "upsert").verify(rows)).once == report.created
+        assert (await loading(alma, tmp_path, "upsert").verify()).once == report.created
         again = await undo(alma, tmp_path, name="again.load")
         assert (again.deleted, again.exit_code, server.world.portfolios.all) == (report.created, 0, {})
 
@@ -504,46 +487,6 @@ def lists(tmp_path, notes):
     lines = [f"99{n:06},{url(n)},{note}" for n, note in notes.items()]
     (tmp_path / "list.csv").write_text("\n".join(["mms_id,url,public_note", *lines, ""]), encoding="utf-8")
     return read_rows(tmp_path / "list.csv")
-
-
-@pytest.mark.parametrize("was", ["created", "updated", "unchanged"])
-async def test_a_changed_row_is_reported_and_taken_back_to_what_was_first(tmp_path, was):
-    """Whatever a row had done under the first state of its file, under the second it is told as what it did, and undo brings back
-    what was there before both.
-    """
-    async with institution() as (server, alma):
-        if was != "created":
-            first = "One" if was == "unchanged" else "Before"
-            await loading(alma, tmp_path, "upsert", name="old.load").run(
-                lists(tmp_path, dict.fromkeys(range(5), first))
-            )
-        before = world_of(server)
-        load = loading(alma, tmp_path, "upsert")
-        assert getattr(await load.run(lists(tmp_path, dict.fromkeys(range(5), "One"))), was) == 5
-        seen = []
-        again = loading(alma, tmp_path, "upsert", accept_changed=True)
-        changed = lists(tmp_path, {0: "One", 1: "Two", 2: "Two", 3: "One", 5: "New"})
-        report = await again.run(changed, on_progress=seen.append)
-        assert all(0 <= one.done <= one.rows and one.begun <= one.pending for one in seen)
-        assert (report.pending, report.review, report.rejected) == (0, 0, 0)
-        told = {"created": (6, 0, 0), "updated": (1, 5, 0), "unchanged": (1, 2, 3)}[was]
-        assert (report.created, report.updated, report.unchanged) == told
-        notes = [one["public_note"] for one in server.world.portfolios.all.values()]
-        assert sorted(notes) == ["New", "One", "One", "One", "Two", "Two"]
-        back = await undo(alma, tmp_path)
-        assert (back.pending, back.review, back.rejected) == (0, 0, 0)
-        assert world_of(server) == before
-
-
-async def test_what_a_create_leaves_alone_it_leaves_alone_again(tmp_path):
-    """A load that only creates does not update a title that was there, though the corrected file says something else of it."""
-    async with institution() as (server, alma):
-        await loading(alma, tmp_path, "upsert", name="old.load").run(lists(tmp_path, {0: "Before"}))
-        before = world_of(server)
-        assert (await loading(alma, tmp_path, "create").run(lists(tmp_path, {0: "One"}))).unchanged == 1
-        again = await loading(alma, tmp_path, "create", accept_changed=True).run(lists(tmp_path, {0: "Two"}))
-        assert (again.unchanged, again.updated) == (1, 0)
-        assert world_of(server) == before
 
 
 # --- a disk that gives back something else

@@ -1,7 +1,6 @@
 """Tests of the core that take no time worth the name, in real time: what holds in virtual time holds under uvloop."""
 
 from tests.load.test_loader import (  # noqa: F401
-    test_a_file_that_changes_while_it_is_loaded,
     test_a_load_that_cannot_even_begin_is_resumable,
     test_a_refusal_that_no_table_lists_ends_its_row,
     test_a_refused_key_stops_the_load,

@@ -8,7 +8,7 @@ Whether an action needs ``mms_id`` or ``portfolio_id`` is left to the loader; on
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import attrs
 
@@ -17,9 +17,9 @@ from alma_async.load.readers.cells import Cells, Check, CoverageColumns
 from alma_async.load.readers.table import Table
 from alma_async.load.readers.text import Layout, Record, Skipped, Tally, shown
 from alma_async.load.readers.together import Line, Lines, joined, known
-from alma_async.load.rows import CLEAR, BadRow, Clear, Coverage, Embargo, InputError, Row
+from alma_async.load.rows import CLEAR, BadRow, Clear, Coverage, Embargo, InputError, Problem, Row
 
-__all__ = ["COLUMNS", "KEYS", "VALUES", "address", "completed", "read", "says_nothing"]
+__all__ = ["COLUMNS", "KEYS", "VALUES", "address", "completed", "from_mapping", "read", "says_nothing"]
 
 T = TypeVar("T")
 
@@ -93,6 +93,26 @@ def read(
     if twice := sorted({name for name in file.header if name in COLUMNS and file.header.count(name) > 1}):
         raise InputError(f"{file.path} names columns twice: {', '.join(twice)}.")
     return _rows(file, clears=clears)
+
+
+def from_mapping(values: Mapping[str, Any], line: int) -> Row | BadRow:
+    """See ``Row.from_mapping``."""
+    texts = {str(name).strip().casefold(): _text(value) for name, value in values.items()}
+    wrong = [Problem(line, shown(name), "is no column of a row") for name in texts if name not in COLUMNS]
+    ids = {column: check for column, check in _IDS.items() if column in texts}
+    checks = {column: VALUES[column] for column in texts if column in VALUES}
+    return _row(
+        Record((line,), {name: text for name, text in texts.items() if name in COLUMNS}, tuple(wrong)),
+        ids,
+        checks,
+    )
+
+
+def _text(value: Any) -> str:
+    """A cell: what programs have for blank and for flags, else its text."""
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value).strip()
 
 
 def _rows(file: Table, *, clears: bool) -> Iterator[Row | BadRow | Skipped | None]:

@@ -5,7 +5,6 @@ Decides by the header alone; file names and content are not asked. A further for
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
@@ -16,13 +15,12 @@ from typing import Final, Literal, TypeAlias
 import attrs
 
 from alma_async.load.readers import alma_loader, analytics, kbart, native
-from alma_async.load.readers.files import readable
 from alma_async.load.readers.kbart import IDENTIFIERS, Notes
 from alma_async.load.readers.mms_map import MmsMap
 from alma_async.load.readers.table import Table, headers
 from alma_async.load.readers.text import Skipped, Tally, shown
 from alma_async.load.readers.workbook import Sheet
-from alma_async.load.rows import BadRow, Fingerprint, InputError, Row
+from alma_async.load.rows import BadRow, InputError, Row
 
 __all__ = ["FORMATS", "Blanks", "Format", "Options", "RowSource", "read_rows"]
 
@@ -159,11 +157,6 @@ class RowSource:
         about_map = mms_map.warnings if mms_map else ()
         return (*self._file.warnings, *about_map, *FORMATS[self.format].ignored(self._file), *self._of_file)
 
-    def fingerprint(self) -> Fingerprint:
-        """What the file and the map hold now."""
-        mms_map = self._options.kbart.mms_map
-        return attrs.evolve(_fingerprint(self.path), mms_map=_fingerprint(mms_map.path) if mms_map else None)
-
 
 def read_rows(
     path: str | PathLike[str],
@@ -238,9 +231,3 @@ def _is_rather_kbart(file: Table) -> bool:
 
 
 _SURELY: Final = 3
-
-
-def _fingerprint(path: Path) -> Fingerprint:
-    with readable(path), path.open("rb") as raw:
-        digest = hashlib.file_digest(raw, "sha256")
-        return Fingerprint(sha256=digest.hexdigest(), size=raw.tell())

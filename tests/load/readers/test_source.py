@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -99,22 +98,6 @@ def test_read_again(opened: Opened) -> None:
     first = list(source)
     assert first == list(source)
     assert source.warnings == ("blank rows skipped: 1",)
-
-
-def test_fingerprint(opened: Opened, tmp_path: Path) -> None:
-    """The fingerprint is SHA-256 and size of the file and of its map, as they are now."""
-    mms_map = tmp_path / "map"
-    mms_map.write_text("a,991\n")
-    source = opened(f"{KBART}\n", mms_map=mms_map)
-    found = source.fingerprint()
-    assert (found.sha256, found.size) == (hashlib.sha256(f"{KBART}\n".encode()).hexdigest(), len(KBART) + 1)
-    assert found.mms_map
-    assert found.mms_map.size == 6
-    mms_map.write_text("a,992\n")
-    assert source.fingerprint() != found
-    source.path.unlink()
-    with pytest.raises(InputError, match="cannot be read"):
-        source.fingerprint()
 
 
 def peak(rows: Iterable[Row | BadRow]) -> int:

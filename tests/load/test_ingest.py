@@ -1,4 +1,4 @@
-"""A load's beginning: the file it was begun with or a changed one, repeated rows, a lost journal, being cut short."""
+"""A load's beginning: rows from anywhere, read once; repeated rows, a lost journal, being cut short."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import pytest
 
 from alma_async import sim
 from alma_async.load import InputError, Load, read_rows
-from alma_async.load.entries import State
 from alma_async.load.journal import Journal
 from tests.conftest import institution
 
@@ -46,72 +45,101 @@ def held(server):
     return found
 
 
-async def test_a_changed_file_is_refused_unless_that_is_accepted(file, journal):
-    """A row that changed, one that is new, one that moved and one that is gone: nothing is made twice or taken back."""
+async def test_nothing_reads_the_source_again(file, journal):
+    """Once its rows are in, a load needs no file: it is resumed, compared and planned by its journal alone."""
+    async with institution(latency=0.5) as (server, alma):
+        rows = file([(n, "old") for n in range(60)])
+        with anyio.move_on_after(1.5):
+            await load(alma, journal, workers=2).run(rows)
+        assert 0 < len(server.world.portfolios.all) < 60
+        rows.path.unlink()
+        assert (await load(alma, journal).run()).created == 60
+        assert (await load(alma, journal).verify()).once == 60
+        assert held(server) == {n: ["old"] for n in range(60)}
+
+
+@pytest.mark.parametrize("change", ["another", "fewer", "more", "shuffled", "same"])
+async def test_rows_that_are_given_again_must_be_the_same(file, journal, change):
+    """Nothing is taken from rows that are given to a journal which has its own; others are refused before a call is made."""
+    old = [(n, "old") for n in range(5)]
+    changed = {
+        "another": [*old[:4], (4, "new")],
+        "fewer": old[:4],
+        "more": [*old, (5, "old")],
+        "shuffled": old[::-1],
+        "same": old,
+    }
     async with institution() as (server, alma):
-        await load(alma, journal).run(file([(n, "old") for n in range(5)]))
-        changed = file([(4, "old"), (3, "new"), (7, "old"), (0, "old"), (1, "new")])
-        with pytest.raises(InputError, match="accept_changed"):
-            await load(alma, journal).run(changed)
-        report = await load(alma, journal, accept_changed=True).run(changed)
-        assert (report.rows, report.created, report.pending) == (6, 6, 0)
-        assert held(server) == {0: ["old"], 1: ["new"], 2: ["old"], 3: ["new"], 4: ["old"], 7: ["old"]}
+        await load(alma, journal).run(file(old))
         calls = len(server.world.tally.received)
-        again = await load(alma, journal).run(changed)
-        assert (again.pending, len(server.world.tally.received)) == (0, calls)
-        with Journal(journal) as opened:
-            opened.check()
-            lines = {entry.mms_id: entry.line for entry in opened.entries(after=5)}
-        assert lines == {"99000004": 2, "99000003": 3, "99000007": 4, "99000000": 5, "99000001": 6}
-
-
-async def test_a_file_that_changed_while_rows_were_open(file, journal):
-    """Rows of unknown outcome are read back as ever, open rows that are gone end refused, and open rows that stay go on."""
-    plan = sim.FaultPlan(rules=[sim.Rule("cut_after", method="POST", nth=1, times=3)])
-    async with institution(latency=0.5, faults=plan) as (server, alma):
-        with anyio.move_on_after(1.2):
-            await load(alma, journal, workers=2).run(file([(n, "old") for n in range(6)]))
-        with Journal(journal) as opened:
-            states = {entry.state for entry in opened.entries()}
-        assert {State.UNKNOWN, State.PENDING} <= states
-        changed = file([(0, "new"), (5, "old"), (4, "old")])
-        report = await load(alma, journal, accept_changed=True).run(changed)
-        assert report.pending == 0
-        assert held(server)[0] == ["new"]
-        assert all(len(notes) == 1 for notes in held(server).values())
-        assert {0, 4, 5} <= set(held(server))
-        assert report.rejected + report.review + report.created == 6
-
-
-async def test_a_change_that_was_cut_short_is_taken_up_again(file, journal):
-    """Killed between taking a changed file for new and having its rows, the load goes on as if nothing had been."""
-    async with institution() as (server, alma):
-        await load(alma, journal).run(file([(n, "old") for n in range(5)]))
-        changed = file([(n, "new") for n in range(3, 8)])
-        half = load(alma, journal, accept_changed=True)
-        with pytest.raises(Cut):
-            await half.run(Cutting(changed, after=3))
-        report = await load(alma, journal).run(changed)
-        assert (report.created, report.pending) == (8, 0)
-        assert held(server) == {n: ["new" if n >= 3 else "old"] for n in range(8)}
+        if change == "same":
+            assert (await load(alma, journal).run(file(changed[change]))).created == 5
+        else:
+            with pytest.raises(InputError, match="--since"):
+                await load(alma, journal).run(file(changed[change]))
+        assert len(server.world.tally.received) == calls
 
 
 class Cut(Exception):
     """The process dies."""
 
 
-class Cutting:
-    """Rows that end in the middle, as a file does under a process that dies."""
+async def test_a_reading_that_was_cut_off_begins_anew(file, journal):
+    """Rows of which not all were read in are none: nothing was sent for them, and others may be given."""
 
-    def __init__(self, rows, *, after):
-        self.rows, self.after = rows, after
-        self.fingerprint = rows.fingerprint
+    def dying():
+        yield from list(file([(n, "old") for n in range(700)]))
+        raise Cut
 
-    def __iter__(self):
-        for n, row in enumerate(self.rows):
-            if n == self.after:
-                raise Cut
+    async with institution() as (server, alma):
+        with pytest.raises(Cut):
+            await load(alma, journal).run(dying())
+        with pytest.raises(InputError, match="Not all rows"):
+            await load(alma, journal).run()
+        assert not server.world.tally.received
+        assert (await load(alma, journal).run(file([(1, "new")]))).rows == 1
+        assert held(server) == {1: ["new"]}
+
+
+@pytest.mark.parametrize("source", ["list", "generator", "coroutine", "path", "mappings"])
+async def test_rows_come_from_anywhere(file, journal, source):
+    """A path, rows or mappings, from a list or as they come, are read once; a mapping that is wrong ends as a rejected row."""
+    rows = file([(n, "old") for n in range(1200)])
+
+    async def coming():
+        for row in rows:
             yield row
+
+    def mappings():
+        for n in range(1200):
+            yield {
+                "mms_id": 99000000 + n,
+                "url": f"https://journals.example/{n}",
+                "public_note": "old",
+                "embargo": None,
+            }
+        yield {"mms_id": "991", "url": "https://journals.example/1", "colour": "red"}
+        yield {"mms_id": "992", "availability": "perhaps"}
+
+    given = {
+        "list": list(rows), "generator": iter(rows), "coroutine": coming(), "path": rows.path, "mappings": mappings(),
+    }  # fmt: skip
+    async with institution() as (server, alma):
+        report = await load(alma, journal).run(given[source])
+        assert (report.created, report.rejected) == (1200, 2 if source == "mappings" else 0)
+        assert held(server) == {n: ["old"] for n in range(1200)}
+    if source == "mappings":
+        with Journal(journal) as opened:
+            told = [entry.message for entry in opened.entries(after=1200)]
+        assert "colour is no column" in told[0]
+        assert "availability" in told[1]
+
+
+async def test_what_is_no_row_is_said(journal):
+    """Whatever else is given as rows is an error of our own."""
+    async with institution() as (_, alma):
+        with pytest.raises(InputError, match="iterable"):
+            await load(alma, journal).run(7)
 
 
 async def test_repeated_rows_are_loaded_each_where_that_is_allowed(file, journal, tmp_path):
@@ -193,42 +221,6 @@ async def test_a_service_that_changes_while_it_is_listed(journal, tmp_path):
         assert seen == [2]  # in the middle of the listing
         assert (report.created, report.unchanged) == (0, 249)
         assert len(server.world.portfolios.all) == 249
-
-
-async def test_what_came_since_the_load_began_is_seen_when_its_file_changes(file, journal, tmp_path):
-    """A title that somebody else has added by then is not added again."""
-    async with institution() as (server, alma):
-        await load(alma, journal).run(file([(1, "old")]))
-        await load(alma, tmp_path / "other.load").run(file([(2, "theirs")]))
-        report = await load(alma, journal, accept_changed=True).run(file([(1, "old"), (2, "theirs")]))
-        assert (report.created, report.unchanged) == (1, 1)
-        assert held(server) == {1: ["old"], 2: ["theirs"]}
-
-
-async def test_a_row_in_doubt_is_looked_for_when_its_file_changes(file, journal):
-    """A create that ended in review though it was applied is found before anything is made anew."""
-    rules = [
-        sim.Rule("cut_after", method="POST"),
-        sim.Rule(sim.Fault("error", code="999999"), method="GET", path="/bibs/"),
-    ]
-    async with institution(faults=sim.FaultPlan(rules=rules)) as (server, alma):
-        assert (await load(alma, journal).run(file([(1, "old")]))).review == 1
-        report = await load(alma, journal, accept_changed=True).run(file([(1, "new")]))
-        assert (report.created, report.review) == (1, 0)
-        assert held(server) == {1: ["new"]}
-
-
-async def test_a_corrected_url_changes_the_one_portfolio(file, journal, tmp_path):
-    """The only row of a title whose URL was corrected changes what the row of then has made, and makes nothing beside it."""
-    async with institution() as (server, alma):
-        await load(alma, journal).run(file([(1, "old")]))
-        path = tmp_path / "titles.csv"
-        path.write_text("mms_id,url,public_note\n99000001,https://journals.example/7,old\n", encoding="utf-8")
-        again = load(alma, journal, accept_changed=True)
-        report = await again.run(read_rows(path))
-        assert (report.created, report.updated) == (1, 1)
-        assert held(server) == {7: ["old"]}
-        assert (await again.verify(read_rows(path))).exit_code == 0
 
 
 async def test_rows_that_say_different_things_of_one_title(file, journal):

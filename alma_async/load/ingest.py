@@ -1,0 +1,291 @@
+"""How a load begins: its rows go into the journal, and beside them what the service holds already.
+
+Rows are read once, from a file or any iterable, as they come; from then on the journal alone is read. As nothing is sent before
+all are in, a reading that was cut off is simply done again. Also decides whether the service is listed or asked title by title, and
+which record a row means that names none: that of the portfolios which carry its ISSN or ISBN. So such a row has a natural key like
+any other. Sends nothing that changes anything.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from itertools import count
+from typing import Any, Final, TypeAlias
+
+import attrs
+
+from alma_async.load import match
+from alma_async.load.carriers import read_carriers
+from alma_async.load.entries import Entry, Moment, Source, State
+from alma_async.load.journal import Journal, opened
+from alma_async.load.order import SUPERSEDED, Order, compared, see_its_turn
+from alma_async.load.patience import Patience
+from alma_async.load.plan import key_of, payload_of, refused, wanted_url
+from alma_async.load.readers import read_rows
+from alma_async.load.records import dump_row
+from alma_async.load.rows import BadRow, InputError, Row
+from alma_async.load.since import KNOWN, after
+from alma_async.load.slices import SLICE, Slices
+from alma_async.load.writer import Writer
+from alma_async.wire.codec import dumps
+from alma_async.wire.paging import PAGE, pages_of
+
+__all__ = ["Ingest", "Rows"]
+
+Given: TypeAlias = Row | BadRow | Mapping[str, Any]
+Rows: TypeAlias = str | os.PathLike[str] | Iterable[Given] | AsyncIterable[Given]
+"""What a load takes: a path, what ``read_rows`` gives, or rows and mappings (``Row.from_mapping``) as they come."""
+
+_LISTINGS: Final = 3  # of a service that changes meanwhile, before each title is asked for
+
+
+@attrs.define(eq=False)
+class _Coming:
+    """Slices of what comes by itself."""
+
+    items: AsyncIterator[Given]
+
+    async def next(self) -> list[Given]:
+        part: list[Given] = []
+        while len(part) < SLICE:
+            try:
+                part.append(await anext(self.items))
+            except StopAsyncIteration:
+                break
+        return part
+
+
+@attrs.frozen(kw_only=True)
+class Ingest:
+    """The beginning of one run. ``reading`` is told how many rows were read so far, and says whether to go on."""
+
+    order: Order
+    writer: Writer
+    rows: Rows | None
+    reading: Callable[[int], bool]
+
+    async def compare(self) -> None:
+        """See that the journal is whole, and that it is this load's.
+
+        :raises JournalError: where it is not what was written.
+        :raises OtherLoad: where it is another load's, or an undo of this one has begun and not ended.
+        """
+        journal = self.writer.journal
+        await self.writer.do(journal.check)
+        known = await self.writer.do(journal.meta)
+        see_its_turn(known)
+        facts = self.order.known_by()
+        compared(known, facts)
+        await self.writer.do(partial(journal.note, {**self.order.facts, **facts}))
+
+    async def read(self, now: Moment) -> None:
+        """Have all rows in the journal, unless it is to stop before. Rows that are given to a journal which has its own must be
+        the same.
+
+        :raises InputError: where none are given and the journal lacks some, or others than its own are given.
+        """
+        journal = self.writer.journal
+        await self.writer.do(partial(journal.orphaned, now))
+        known = await self.writer.do(journal.meta)
+        if self.rows is None:
+            if not known.get("rows"):
+                raise InputError(
+                    _CUT_OFF, advice="Nothing was sent. Give the rows again, or the command that began it."
+                )
+        elif known.get("rows"):
+            await self._see_same(self.rows)
+        else:
+            async with self._earlier(now) as earlier:
+                if not await self._take_in(self.rows, earlier):
+                    return
+        if not known.get("planned") and not await self.writer.do(partial(journal.nameless, limit=1)):
+            await self._end()
+
+    async def _end(self) -> None:
+        """All rows are in. The earlier load, which this one knows, goes on here from now on."""
+        if self.order.since is not None and not self.order.dry:
+            journal = str(self.writer.journal.path.absolute())
+            async with opened(self.order.alma.clock, self.order.since) as earlier:
+                await self.order.alma.clock.aside(partial(earlier.note, {SUPERSEDED: journal}))
+        await self.writer.do(partial(self.writer.journal.note, {"planned": "1"}))
+
+    @asynccontextmanager
+    async def _earlier(self, now: Moment) -> AsyncIterator[Journal | None]:
+        """The journal of the earlier load that this one knows.
+
+        :raises InputError: where there is none.
+        :raises OtherLoad: where it is of a load of another kind, or is being taken back.
+        """
+        if self.order.since is None:
+            yield None
+            return
+        if not self.order.since.is_file():
+            raise InputError(f"There is no journal {str(self.order.since)!r}.")
+        aside = self.order.alma.clock.aside
+        async with opened(self.order.alma.clock, self.order.since) as earlier:
+            await aside(earlier.check)
+            known = await aside(earlier.meta)
+            if known.get(SUPERSEDED) != str(self.writer.journal.path.absolute()):
+                see_its_turn(known)
+            facts = self.order.known_by()
+            compared(
+                known, {name: facts[name] for name in ("origin", "collection", "service", "action", "bib")}
+            )
+            if known.get("dry") or not known.get("planned"):
+                raise InputError(f"{self.order.since.name} is of no load that was begun.")
+            await aside(partial(earlier.orphaned, now))
+            yield earlier
+
+    def _slices(self, rows: Rows) -> tuple[Any, Slices[Given] | _Coming]:
+        """What tells of the source as a whole, and its rows."""
+        source = read_rows(rows) if isinstance(rows, (str, os.PathLike)) else rows
+        if isinstance(source, AsyncIterable):
+            return source, _Coming(aiter(source))
+        if not isinstance(source, Iterable):
+            raise InputError(f"Rows are a path, or come from an iterable; this is {type(source).__name__}.")
+        return source, Slices(self.order.alma.clock, iter(source))
+
+    async def _take_in(self, rows: Rows, earlier: Journal | None) -> bool:
+        """Whether the rows were read to their end."""
+        await self.writer.do(self.writer.journal.clear)
+        source, slices = self._slices(rows)
+        numbers, n, lines = count(1), 0, 0
+        while self.reading(n):
+            if not (part := await slices.next()):
+                about = dumps(getattr(source, "about_file", ()), lone_surrogates=True).decode()
+                facts = {
+                    "rows": str(n),
+                    "lines": str(lines),
+                    "warnings": about,
+                    **getattr(source, "facts", {}),
+                }
+                await self.writer.do(partial(self.writer.journal.note, facts))
+                return True
+            added = [self._entry(next(numbers), given) for given in part]
+            await self.writer.do(partial(self._add, added, earlier))
+            n += len(part)
+            lines += sum(len(entry.source.lines) if entry.source else 1 for entry, _ in added)
+        return False
+
+    async def _see_same(self, rows: Rows) -> None:
+        """Rows are given again: nothing is taken from them, and they must say what the journal's say."""
+        _, slices = self._slices(rows)
+        n = 0
+        while self.reading(n) and (part := await slices.next()):
+            known = await self.writer.do(partial(self.writer.journal.entries, after=n, limit=len(part)))
+            for number, given in enumerate(part, n + 1):
+                entry, _ = self._entry(number, given)
+                old = known[number - n - 1] if number - n <= len(known) else None
+                if old is None or (old.line, old.payload) != (entry.line, entry.payload):
+                    raise InputError(_OTHERS.format(entry.line), advice=_SINCE)
+            n += len(part)
+        rest = await self.writer.do(partial(self.writer.journal.entries, after=n, limit=1))
+        if rest and self.reading(n):
+            raise InputError(_OTHERS.format(rest[0].line), advice=_SINCE)
+
+    def _add(self, rows: Iterable[tuple[Entry, Row | None]], earlier: Journal | None) -> None:
+        journal = self.writer.journal
+        for entry, row in rows:
+            old = earlier.of_key(entry.key) if earlier is not None else None
+            journal.add([after(old, entry) if old else entry], repeats=self.order.allow_duplicates)
+            if row is not None:
+                journal.keep(entry.n, dump_row(row), of="asked")
+            if earlier is not None and old is not None and old.is_begun and (body := earlier.kept(old.n)):
+                journal.keep(entry.n, body)
+
+    def _entry(self, n: int, given: Given) -> tuple[Entry, Row | None]:
+        """Where a row stands at first; and the row, where it can be carried out."""
+        row = Row.from_mapping(given, line=n) if isinstance(given, Mapping) else given
+        entry = Entry(n=n, line=row.line, state=State.REJECTED, source=_source(row))
+        if isinstance(row, BadRow):
+            return attrs.evolve(entry, message=row.reason), None
+        entry = attrs.evolve(entry, mms_id=row.mms_id)
+        if wrong := refused(row, action=self.order.action, place=self.order.place):
+            return attrs.evolve(entry, message=f"{wrong[0]}: {wrong[1]}"), None
+        key = None if row.is_nameless else key_of(row, *self.order.place)
+        ids = attrs.evolve(entry, portfolio_id=row.portfolio_id, key=key, payload=payload_of(row))
+        return attrs.evolve(ids, state=State.PENDING), row
+
+    async def see_service(self) -> None:
+        """List the service once, where that costs fewer calls than asking title by title."""
+        journal = self.writer.journal
+        total = await self.order.alma.electronic.portfolios.list(*self.order.place).total()
+        rows = sum((await self.writer.do(journal.counts)).values())
+        nameless = await self.writer.do(partial(journal.nameless, limit=1))
+        known = (State.DONE, KNOWN) in await self.writer.do(journal.counts)
+        by_title = pages_of(total, PAGE) > rows and not nameless and not known
+        if total and not by_title:
+            by_title = not await self._list_service(total)
+        if known and not by_title and self.order.action != "delete":
+            await self.writer.do(journal.forget_gone)
+        await self.writer.do(partial(journal.note, {"seen": "title" if by_title else "list"}))
+
+    async def _list_service(self, total: int) -> bool:
+        """Whether it held still for once: what is deleted while it is listed shifts another portfolio off the next page."""
+        journal, portfolios = self.writer.journal, self.order.alma.electronic.portfolios
+        await self.writer.do(journal.forget_existing)
+        for _ in range(_LISTINGS):
+            before, listed = total, set()
+            async for page in portfolios.list(*self.order.place).pages():
+                found = [(p.id, p.resource_metadata.mms_id.value) for p in page if p.id]
+                listed |= {one for one, _ in found}
+                await self.writer.do(partial(journal.add_existing, found))
+            total = await portfolios.list(*self.order.place).total()
+            if before == total == len(listed):
+                return True
+        return False
+
+    # --- rows that name no record
+
+    async def find_records(
+        self, now: Moment, *, patience: Patience, tell: Callable[[str | None], None]
+    ) -> None:
+        """Have a record for each row that names none, and so the last rows in the journal."""
+        if (await self.writer.do(self.writer.journal.meta)).get("planned"):
+            return
+        await read_carriers(self.order, self.writer, patience=patience, tell=tell)
+        async with self._earlier(now) as earlier:
+            while await self.writer.do(partial(self._name_some, earlier)):
+                pass
+        await self._end()
+
+    def _name_some(self, earlier: Journal | None) -> bool:
+        """Whether there were any left."""
+        journal = self.writer.journal
+        rows = journal.rows(journal.nameless(limit=SLICE))
+        self._add(((self._named(entry, row), None) for entry, row in rows), earlier)
+        return bool(rows)
+
+    def _named(self, entry: Entry, row: Row) -> Entry:
+        """The entry of a row that names no record."""
+        told = ", ".join(row.identifiers)
+        found = match.record_of(wanted_url(row), self.writer.journal.carriers(row.identifiers))
+        if isinstance(found, str):
+            key = key_of(attrs.evolve(row, mms_id=found), *self.order.place)
+            return attrs.evolve(entry, mms_id=found, key=key)
+        if found is None:
+            return attrs.evolve(entry, state=State.REJECTED, message=_NO_CARRIER.format(told))
+        ids = ", ".join(found.portfolio_ids[:5])
+        return attrs.evolve(entry, state=State.REVIEW, message=_SEVERAL.format(told, ids))
+
+
+def _source(row: Row | BadRow) -> Source | None:
+    """What the report says of it beside its line; None where that is nothing."""
+    if len(row.lines) < 2 and not (row.title or row.identifiers or row.warnings):
+        return None
+    return Source(row.lines, row.title, row.identifiers, row.warnings)
+
+
+_NO_CARRIER: Final = (
+    "No portfolio of the service carries {}; a new one needs an MMS id (a column mms_id, or --mms-map)."
+)
+_SEVERAL: Final = "Portfolios of several titles carry {} ({}); name one by its id."
+_CUT_OFF: Final = "Not all rows of this load were read in before it was cut off."
+_OTHERS: Final = "The journal has its rows already, and line {} is not among them as it is now."
+_SINCE: Final = (
+    "Nothing was sent. Go on with the rows of then, which the journal keeps: resume, or run() without rows. "
+    "Corrected rows are a load of their own, which can know this one: --since JOURNAL (since=)."
+)

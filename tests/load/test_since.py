@@ -1,0 +1,205 @@
+"""A load that knows an earlier one: what that did is not sent again, what it had begun goes on, and each says what it wrote."""
+
+from __future__ import annotations
+
+import anyio
+import attrs
+import pytest
+
+from alma_async import ConfigurationError, sim
+from alma_async.load import InputError, Load, read_rows, undo_rows
+from alma_async.load.entries import Difference, Entry, Moment, State, Step
+from alma_async.load.journal import Journal
+from alma_async.load.since import KNOWN, after
+from tests.conftest import institution
+from tests.load.test_ingest import held
+
+C, S = sim.DEMO_COLLECTION, sim.DEMO_SERVICE
+NOW = Moment(wall=1.0, mono=1.0, boot="b")
+OLD = Entry(
+    n=3,
+    line=4,
+    state=State.DONE,
+    step=Step.UPDATE,
+    key=b"k",
+    payload=b"p",
+    portfolio_id="53",
+    action="created",
+)
+SAME = Entry(n=9, line=7, state=State.PENDING, key=b"k", payload=b"p")
+OTHER = attrs.evolve(SAME, payload=b"q")
+MADE = (Difference("url", "", "x"),)
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Writes rows given as ``number: note`` into the one file."""
+
+    def write(rows):
+        path = tmp_path / "titles.csv"
+        lines = [f"99{n:06},https://journals.example/{n},{note}" for n, note in rows]
+        path.write_text("\n".join(["mms_id,url,public_note", *lines, ""]), encoding="utf-8")
+        return read_rows(path)
+
+    return write
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Makes loads of the demo service, each of a journal by name."""
+
+    def make(alma, name, **how):
+        since = how.pop("since", None)
+        known = {} if since is None else {"since": tmp_path / since}
+        return Load(
+            alma, collection_id=C, service_id=S, journal=tmp_path / name, quarantine=30.0, **known, **how
+        )
+
+    return make
+
+
+def test_what_was_done_and_is_asked_for_again_is_known():
+    """A row that was done and says the same is done, with its portfolio; one that says something else begins anew."""
+    assert after(OLD, SAME) == attrs.evolve(SAME, state=State.DONE, action=KNOWN, portfolio_id="53")
+    assert after(OLD, OTHER) == OTHER
+
+
+@pytest.mark.parametrize("new", [SAME, OTHER], ids=["same", "other"])
+@pytest.mark.parametrize("state", [State.INTENT, State.UNKNOWN])
+def test_what_was_sent_without_an_answer_is_read_back(state, new):
+    """A row whose outcome is unknown rests on as it did, whatever it asks for now: a send again would double it."""
+    old = attrs.evolve(
+        OLD, state=state, step=Step.CREATE, portfolio_id=None, action=None, since=NOW, attempts=2
+    )
+    expected = attrs.evolve(old, n=9, line=7, payload=new.payload, state=State.UNKNOWN, attempts=0)
+    assert after(old, new) == expected
+
+
+def test_what_was_begun_goes_on():
+    """A portfolio that was made and not filled yet is filled with what the row says now."""
+    old = attrs.evolve(OLD, state=State.PENDING)
+    assert after(old, OTHER) == attrs.evolve(old, n=9, line=7, payload=b"q")
+
+
+def test_a_create_that_ended_in_doubt_is_looked_for():
+    """A create that was given to a person because its outcome stayed unknown is looked for before anything is made."""
+    old = attrs.evolve(
+        OLD, state=State.REVIEW, step=Step.CREATE, portfolio_id=None, action=None, differences=MADE
+    )
+    assert after(old, SAME).state is State.UNKNOWN
+
+
+@pytest.mark.parametrize("state", [State.REJECTED, State.REVIEW, State.UNDONE, State.DUPLICATE])
+def test_what_came_to_nothing_is_a_row_like_any_other(state):
+    """What was rejected, taken back, or is a person's to decide, is looked at anew."""
+    assert after(attrs.evolve(OLD, state=state), SAME) == SAME
+
+
+async def test_a_corrected_file_sends_what_changed(file, load, tmp_path):
+    """A row that changed, one that is new, one that moved and one that is gone: only the first two cost calls."""
+    async with institution() as (server, alma):
+        await load(alma, "a.load").run(file([(n, "old") for n in range(50)]))
+        changed = file(
+            [(4, "old"), (3, "new"), (70, "old"), *((n, "old") for n in range(10, 50)), (1, "new")]
+        )
+        before = len(server.world.tally.received)
+        report = await load(alma, "b.load", since="a.load").run(changed)
+        sent = len(server.world.tally.received) - before
+        assert (report.rows, report.known, report.created, report.updated, report.pending) == (
+            44,
+            41,
+            1,
+            2,
+            0,
+        )
+        assert sent < 15
+        expected = {n: ["old"] for n in [*range(50), 70]} | {1: ["new"], 3: ["new"]}
+        assert held(server) == expected
+        with pytest.raises(InputError, match="later load"):
+            await load(alma, "a.load").run()
+        assert (await load(alma, "b.load", since="a.load").verify()).exit_code == 0
+        again = await load(alma, "c.load", since="b.load").run(changed)
+        assert (again.known, again.exit_code) == (44, 0)
+
+
+@pytest.mark.parametrize("times", [1, 3, 30])
+async def test_what_was_of_unknown_outcome_is_made_once(file, load, times):
+    """A load that was cut off with rows of unknown outcome is followed by one of a corrected file: no title is there twice."""
+    plan = sim.FaultPlan(rules=[sim.Rule("cut_after", method="POST", nth=1, times=times)])
+    async with institution(latency=0.5, faults=plan) as (server, alma):
+        with anyio.move_on_after(1.4):
+            await load(alma, "a.load", workers=4).run(file([(n, "old") for n in range(30)]))
+        assert server.world.portfolios.all
+        changed = file([(n, "new" if n % 2 else "old") for n in range(29, -1, -1)])
+        report = await load(alma, "b.load", since="a.load", beside=True).run(changed)
+        assert (report.pending, report.review, report.rejected) == (0, 0, 0)
+        assert held(server) == {n: ["new" if n % 2 else "old"] for n in range(30)}
+
+
+async def test_what_is_gone_from_the_service_is_made_again(file, load):
+    """A title that somebody deleted since the earlier load is not taken for known."""
+    async with institution() as (server, alma):
+        rows = file([(n, "old") for n in range(20)])
+        await load(alma, "a.load").run(rows)
+        gone = next(iter(server.world.portfolios.all))
+        await alma.electronic.portfolios.delete(C, S, gone)
+        report = await load(alma, "b.load", since="a.load").run(rows)
+        assert (report.known, report.created) == (19, 1)
+        assert held(server) == {n: ["old"] for n in range(20)}
+
+
+async def test_each_load_takes_back_what_it_wrote(file, load, tmp_path):
+    """The undo of the later load brings back what the earlier one left, and its undo what was there before both."""
+    async with institution() as (server, alma):
+        await load(alma, "a.load").run(file([(n, "old") for n in range(6)]))
+        await load(alma, "b.load", since="a.load").run(
+            file([(n, "new" if n < 3 else "old") for n in range(8)])
+        )
+        back = await load(alma, "undo-b.load", action="undo").run(undo_rows(tmp_path / "b.load"))
+        assert (back.deleted, back.updated, back.exit_code) == (2, 3, 0)
+        assert held(server) == {n: ["old"] for n in range(6)}
+        back = await load(alma, "undo-a.load", action="undo").run(undo_rows(tmp_path / "a.load"))
+        assert (back.deleted, back.exit_code, held(server)) == (6, 0, {})
+
+
+async def test_a_dry_run_leaves_the_earlier_load_its_place(file, load):
+    """What a load would do since an earlier one can be asked, and the earlier one goes on as if nothing had been."""
+    async with institution() as (server, alma):
+        await load(alma, "a.load").run(file([(n, "old") for n in range(6)]))
+        changed = file([(n, "new" if n < 3 else "old") for n in range(8)])
+        with await load(alma, "b.load", since="a.load").plan(changed) as plan:
+            assert (plan.report.known, plan.report.updated, plan.report.created) == (3, 3, 2)
+        assert held(server) == {n: ["old"] for n in range(6)}
+        assert (await load(alma, "a.load").run()).created == 6
+
+
+@pytest.mark.parametrize("other", [{"action": "delete"}, {"bib": "suppress"}])
+async def test_only_a_load_of_the_same_kind_can_be_known(file, load, other):
+    """Another action, another service or a dry run says nothing of what is asked for here; it is refused before a call is made."""
+    async with institution() as (server, alma):
+        rows = file([(n, "old") for n in range(3)])
+        await load(alma, "a.load").run(rows)
+        calls = len(server.world.tally.received)
+        with pytest.raises(InputError, match="belongs to a load"):
+            await load(alma, "b.load", since="a.load", **other).run(rows)
+        with pytest.raises(InputError, match="no journal"):
+            await load(alma, "c.load", since="nowhere.load").run(rows)
+        with pytest.raises(ConfigurationError, match="allow_duplicates"):
+            load(alma, "d.load", since="a.load", allow_duplicates=True)
+        assert len(server.world.tally.received) == calls
+
+
+async def test_a_later_load_that_is_cut_off_while_it_reads_leaves_the_earlier_one(file, load, tmp_path):
+    """Until all its rows are in, the later load has taken nothing over."""
+
+    def dying():
+        yield from file([(n, "new") for n in range(600)])
+        raise OSError("gone")
+
+    async with institution() as (_, alma):
+        await load(alma, "a.load").run(file([(n, "old") for n in range(3)]))
+        with pytest.raises(OSError, match="gone"):
+            await load(alma, "b.load", since="a.load").run(dying())
+        assert (await load(alma, "a.load").run()).created == 3
+        with Journal(tmp_path / "a.load") as journal:
+            journal.check()
