@@ -220,7 +220,7 @@ def row_of(asked: bytes, entry: Entry) -> Row:
     :raises Damaged: where it is none.
     """
     try:
-        return _row_of(loads(asked), entry)
+        return _row_of(loads(asked, lone_surrogates=True), entry)
     except (ValueError, TypeError, LookupError, AttributeError, AlmaError):
         pass
     raise Damaged(f"what row {entry.n} asks for")
