@@ -130,7 +130,7 @@ async def _load(alma: AlmaClient, rows: Iterable[Row | BadRow], journal: Path) -
 
 def _tell_load(report: Report, path: Path) -> list[str]:
     """The summary and the rows that were refused; the ids of the portfolios that the journal names."""
-    with Journal(path) as journal:
+    with Journal(path, reading=True) as journal:
         for line in refusals(journal, most=report.rows):
             show(line)
         made = [entry.portfolio_id for entry in journal.entries(limit=report.rows) if entry.portfolio_id]

@@ -78,7 +78,7 @@ def discard(path: Path) -> None:
 def untouched(path: Path) -> bool:
     """Whether this journal's load sent nothing that changes anything."""
     try:
-        with Journal(path) as journal:
+        with Journal(path, reading=True) as journal:
             return journal.is_untouched()
     except AlmaError:
         return False
@@ -136,7 +136,7 @@ def standing(path: Path) -> Standing:
     """What a journal says of itself, also where it cannot be read now."""
     name = path.name.removesuffix(_SUFFIX)
     try:
-        with Journal(path) as journal:
+        with Journal(path, reading=True) as journal:
             meta, rows = journal.meta(), row_counts(journal.counts())
     except JournalInUse:
         return Standing(journal=name, state="in use")

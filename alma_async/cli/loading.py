@@ -118,7 +118,7 @@ class Input:
 
         :raises ConfigurationError: where it does not say enough.
         """
-        with Journal(journal) as opened:
+        with Journal(journal, reading=True) as opened:
             meta = opened.meta()
         if not meta:
             raise ConfigurationError(

@@ -12,7 +12,7 @@ import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from itertools import count
+from itertools import zip_longest
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -152,7 +152,7 @@ class Ingest:
         """Whether the rows were read to their end."""
         await self.writer.do(self.writer.journal.clear)
         source, slices = self._slices(rows)
-        numbers, n, lines = count(1), 0, 0
+        n = lines = 0
         while self.reading(n):
             if not (part := await slices.next()):
                 about = dumps(getattr(source, "about_file", ()), lone_surrogates=True).decode()
@@ -164,27 +164,36 @@ class Ingest:
                 }
                 await self.writer.do(partial(self.writer.journal.note, facts))
                 return True
-            added = [self._entry(next(numbers), given) for given in part]
-            await self.writer.do(partial(self._add, added, earlier))
+            lines += await self.writer.do(partial(self._take, part, n, earlier))
             n += len(part)
-            lines += sum(len(entry.source.lines) if entry.source else 1 for entry, _ in added)
         return False
+
+    def _take(self, part: list[Given], after: int, earlier: Journal | None) -> int:
+        """Take these rows in, whose numbers follow; on how many lines they stand."""
+        rows = [self._entry(n, given) for n, given in enumerate(part, after + 1)]
+        self._add(rows, earlier)
+        return sum(len(entry.source.lines) if entry.source else 1 for entry, _ in rows)
 
     async def _see_same(self, rows: Rows) -> None:
         """Rows are given again: nothing is taken from them, and they must say what the journal's say."""
         _, slices = self._slices(rows)
         n = 0
-        while self.reading(n) and (part := await slices.next()):
-            known = await self.writer.do(partial(self.writer.journal.entries, after=n, limit=len(part)))
-            for number, given in enumerate(part, n + 1):
-                entry, _ = self._entry(number, given)
-                old = known[number - n - 1] if number - n <= len(known) else None
-                if old is None or (old.line, old.payload) != (entry.line, entry.payload):
-                    raise InputError(_OTHERS.format(entry.line), advice=_SINCE)
+        while self.reading(n):
+            part = await slices.next()
+            if (line := await self.writer.do(partial(self._other, part, n))) is not None:
+                raise InputError(_OTHERS.format(line), advice=_SINCE)
+            if not part:
+                return
             n += len(part)
-        rest = await self.writer.do(partial(self.writer.journal.entries, after=n, limit=1))
-        if rest and self.reading(n):
-            raise InputError(_OTHERS.format(rest[0].line), advice=_SINCE)
+
+    def _other(self, part: list[Given], after: int) -> int | None:
+        """The line of the first row that is another than the journal's, or that is missing on either side."""
+        known = self.writer.journal.entries(after=after, limit=max(len(part), 1))
+        for n, (given, old) in enumerate(zip_longest(part, known), after + 1):
+            entry = old if given is None else self._entry(n, given)[0]
+            if given is None or old is None or (old.line, old.payload) != (entry.line, entry.payload):
+                return int(entry.line)
+        return None
 
     def _add(self, rows: Iterable[tuple[Entry, Row | None]], earlier: Journal | None) -> None:
         journal = self.writer.journal
@@ -199,15 +208,19 @@ class Ingest:
     def _entry(self, n: int, given: Given) -> tuple[Entry, Row | None]:
         """Where a row stands at first; and the row, where it can be carried out."""
         row = Row.from_mapping(given, line=n) if isinstance(given, Mapping) else given
-        entry = Entry(n=n, line=row.line, state=State.REJECTED, source=_source(row))
+        stands = partial(Entry, n=n, line=row.line, source=_source(row))
         if isinstance(row, BadRow):
-            return attrs.evolve(entry, message=row.reason), None
-        entry = attrs.evolve(entry, mms_id=row.mms_id)
+            return stands(state=State.REJECTED, message=row.reason), None
         if wrong := refused(row, action=self.order.action, place=self.order.place):
-            return attrs.evolve(entry, message=f"{wrong[0]}: {wrong[1]}"), None
-        key = None if row.is_nameless else key_of(row, *self.order.place)
-        ids = attrs.evolve(entry, portfolio_id=row.portfolio_id, key=key, payload=payload_of(row))
-        return attrs.evolve(ids, state=State.PENDING), row
+            return stands(state=State.REJECTED, mms_id=row.mms_id, message=f"{wrong[0]}: {wrong[1]}"), None
+        entry = stands(
+            state=State.PENDING,
+            mms_id=row.mms_id,
+            portfolio_id=row.portfolio_id,
+            key=None if row.is_nameless else key_of(row, *self.order.place),
+            payload=payload_of(row),
+        )
+        return entry, row
 
     async def see_service(self) -> None:
         """List the service once, where that costs fewer calls than asking title by title."""

@@ -76,9 +76,10 @@ _CREATING: Final = "SELECT 1 FROM entry WHERE step = 'create' AND mms_id = "
 class Journal:
     """One open journal. All methods are synchronous and short; what they return is on the disk."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, reading: bool = False) -> None:
         """Open or create, and own it from now on.
 
+        :param reading: nothing is written into it.
         :raises JournalInUse: where another process owns it.
         :raises JournalError: where it cannot be opened, or is older than it was.
         :raises ConfigurationError: where it is of another version.
@@ -94,7 +95,7 @@ class Journal:
                 self._db = self._connect()
             try:
                 self._identity = identity(path)
-                self._own()
+                self._own(reading=reading)
             except BaseException:
                 self._db.close()
                 raise
@@ -108,7 +109,7 @@ class Journal:
         except Empty as error:
             raise self._cut_off(str(error)) from None
 
-    def _own(self) -> None:
+    def _own(self, *, reading: bool) -> None:
         with self._mapped():
             secret, self._commits = self._db.execute("SELECT secret, commits FROM owner").fetchone()
             noted = self._ownership.noted
@@ -118,6 +119,8 @@ class Journal:
                 raise self._cut_off(f"its end (it had {noted} commits and has {self._commits}), or the file,")
             if secret not in (None, self._seal.name):
                 raise self._of_another()
+        if reading:
+            return
         with self.together():
             mine = (self._seal.name, boot_id(), os.getpid(), self._nonce)
             self._db.execute("UPDATE owner SET secret = ?, boot = ?, pid = ?, nonce = ?", mine)
@@ -442,13 +445,13 @@ class Journal:
 
 
 @asynccontextmanager
-async def opened(clock: Clock, path: Path) -> AsyncIterator[Journal]:
+async def opened(clock: Clock, path: Path, *, reading: bool = False) -> AsyncIterator[Journal]:
     """A journal, opened and closed beside the loop, which a slow disk would hold up; closed also where this is cancelled while it
     is being opened.
     """
     found = list[Journal]()
     try:
-        await clock.aside(lambda: found.append(Journal(path)))
+        await clock.aside(lambda: found.append(Journal(path, reading=reading)))
         yield found[0]
     finally:
         if found:

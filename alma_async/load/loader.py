@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from math import ceil
 from pathlib import Path
-from typing import Final, get_args
+from typing import Any, Final, Self, cast, get_args
 
 import attrs
 
@@ -117,6 +117,7 @@ class Load:
             raise ConfigurationError(f"Facts of a load cannot be named {', '.join(sorted(taken))}.")
         if since is not None and (allow_duplicates or action == "undo"):
             raise ConfigurationError("since cannot go with allow_duplicates, nor with an undo.")
+        self._client, self._owned, self._spent = alma, False, False
         self._alma = alma.with_options(priority=Priority.BULK, wait_for_quota=until_done)
         self._journal_path = Path(journal)
         self._run: Run | Verification | None = None
@@ -138,6 +139,36 @@ class Load:
             rules=rules or Rules(),
             facts=dict(facts or {}),
         )
+
+    @classmethod
+    def open(cls, journal: str | os.PathLike[str], alma: AlmaClient | None = None, **options: Any) -> Self:
+        """The load of a journal that is there, which says all but how to go on.
+
+        :param alma: the client; without one, each call makes its own from the environment, and closes it.
+        :param options: those of ``Load`` that may differ from one run to the next, such as ``until_done`` and ``patience``
+        :raises InputError: where there is no journal, or nothing was written into it.
+        :raises JournalError, JournalInUse: where it cannot be read now.
+        """
+        path = Path(journal)
+        if not path.is_file():
+            raise InputError(f"There is no journal {str(path)!r}.")
+        with Journal(path, reading=True) as opened:
+            known = opened.meta()
+        if "collection" not in known:
+            raise InputError(f"Nothing was written into {path.name} yet.", advice="Begin the load again.")
+        load = cls(
+            alma or AlmaClient.from_env(),
+            collection_id=known["collection"],
+            service_id=known["service"],
+            journal=path,
+            action=cast("Action", known["action"]),
+            bib=cast("BibHandling", known["bib"]),
+            allow_duplicates=known["duplicates"] == "allowed",
+            since=known["since"] or None,
+            **options,
+        )
+        load._owned = alma is None
+        return load
 
     def stop(self) -> None:
         """Take no further row, and let those under way end their present call; what runs then returns, resumable.
@@ -165,6 +196,7 @@ class Load:
         :raises InputError: where the rows cannot be read, or the journal has others.
         :raises Unauthorized, ConfigurationError: where going on makes no sense; the load can be resumed.
         """
+        self._renew()
         return await self._carry_out(self._order, self._journal_path, rows, on_progress)
 
     async def plan(
@@ -180,6 +212,7 @@ class Load:
             Without one, a file that goes away with the plan.
         :raises: what ``run`` raises
         """
+        self._renew()
         order = attrs.evolve(self._order, dry=True)
         path, scratch = (Path(journal), None) if journal is not None else scratch_path()
         try:
@@ -204,7 +237,8 @@ class Load:
         """
         if not self._journal_path.is_file():
             raise InputError(f"There is no journal {str(self._journal_path)!r}.")
-        async with self._running(), opened(self._alma.clock, self._journal_path) as journal:
+        self._renew()
+        async with self._running(), opened(self._alma.clock, self._journal_path, reading=True) as journal:
             self._run = Verification(
                 order=self._order,
                 writer=Writer(journal, self._alma.clock.aside),
@@ -215,6 +249,28 @@ class Load:
             if self._stop:
                 self._run.stop()
             return await self._run.audit()
+
+    async def undo(
+        self,
+        *,
+        journal: str | os.PathLike[str] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Report:
+        """Take back what the load did: delete what it created, put back what it changed, create anew what it deleted.
+
+        What somebody else changed since is left alone and ends in review. What is created anew gets a new id.
+
+        :param journal: where the undo is written down; by default beside the load's own. One that did not end is gone on with.
+        :raises: what ``run`` raises
+        """
+        self._renew()
+        aside = self._alma.clock.aside
+        rows = await aside(partial(undo.undo_rows, self._journal_path))
+        path = Path(journal) if journal else await aside(partial(undo.beside, self._journal_path))
+        order = attrs.evolve(
+            self._order, action="undo", bib="retain", allow_duplicates=False, since=None, facts={}
+        )
+        return await self._carry_out(order, path, rows, on_progress)
 
     async def _carry_out(
         self, order: Order, path: Path, rows: Rows | None, on_progress: Callable[[Progress], None] | None
@@ -260,11 +316,23 @@ class Load:
 
     @asynccontextmanager
     async def _running(self) -> AsyncIterator[None]:
-        """What a stop is for: it ends with it."""
+        """What a stop is for: it ends with it, and so does a client of our own."""
         try:
-            yield
+            async with AsyncExitStack() as stack:
+                if self._owned:
+                    await stack.enter_async_context(self._client)
+                yield
         finally:
             self._stop = False
+            self._spent = self._owned
+
+    def _renew(self) -> None:
+        """A client of our own serves one call."""
+        if self._spent:
+            self._spent, self._client = False, AlmaClient.from_env()
+            until_done = self._alma.options.wait_for_quota
+            self._alma = self._client.with_options(priority=Priority.BULK, wait_for_quota=until_done)
+            self._order = attrs.evolve(self._order, alma=self._alma)
 
     @asynccontextmanager
     async def _registered(self, order: Order, path: Path) -> AsyncIterator[Registered | None]:

@@ -42,7 +42,7 @@ class Plan:
     def read(cls, journal: Path, report: Report, quote: Quote, *, scratch: Scratch | None = None) -> Self:
         """From the journal of a dry run that has ended."""
         writes, after = Writes(), 0
-        with Journal(journal) as opened:
+        with Journal(journal, reading=True) as opened:
             calls = int(opened.meta().get(_CALLS, "0"))
             while entries := opened.entries(after=after, limit=_SLICE):
                 writes, after = writes + Writes.of(entries), entries[-1].n
@@ -52,7 +52,7 @@ class Plan:
     def __iter__(self) -> Iterator[Entry]:
         after = 0
         while True:
-            with Journal(self.journal) as opened:
+            with Journal(self.journal, reading=True) as opened:
                 entries = opened.entries(after=after, limit=_SLICE)
             if not entries:
                 return

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ from alma_async.load.journal import Journal
 from alma_async.load.order import BEING_UNDONE, HALFWAY, TAKES_BACK
 from alma_async.load.rows import BadRow, InputError, Problem, Row
 
-__all__ = ["UndoRows", "begin", "end", "undo_rows"]
+__all__ = ["UndoRows", "begin", "beside", "end", "undo_rows"]
 
 _SLICE: Final = 500  # rows in memory at once
 _TAKEN_BACK: Final = (State.PENDING, State.DONE, State.UNDONE)  # where a row stands that can be, and was
@@ -54,13 +55,25 @@ class UndoRows:
     def _slices(self) -> Iterator[list[tuple[Entry, bytes | None]]]:
         after = 0
         while True:
-            with Journal(self.path) as journal:
+            with Journal(self.path, reading=True) as journal:
                 entries = journal.entries(after=after, limit=_SLICE)
                 found = [(entry, journal.kept(entry.n)) for entry in entries]
             if not found:
                 return
             yield found
             after = found[-1][0].n
+
+
+def beside(load: Path) -> Path:
+    """Where the undo of a load is written down, beside the load's journal: an undo that did not end, or a new one."""
+    for n in count(1):
+        path = load.with_name(f"{load.stem}-undo{f'-{n}' if n > 1 else ''}{load.suffix}")
+        if not path.exists():
+            return path
+        with Journal(path, reading=True) as opened:
+            if not opened.meta().get("planned") or opened.open_entries(after=0, limit=1):
+                return path
+    raise AssertionError("unreachable")
 
 
 def begin(load: Path, journal: Path) -> None:
@@ -87,7 +100,7 @@ def _say(state: State, path: Path, taken: Mapping[int, Entry]) -> None:
     """Write down where these rows stand now, each by the row that took it back; first, in the journal of the load that this one had
     taken back, the opposite: where its undo is undone, it stands again.
     """
-    with Journal(path) as load:
+    with Journal(path, reading=True) as load:
         below = load.meta().get(TAKES_BACK)
         known = [load.get(n) for n in taken]
         rows = load.rows(known)
@@ -116,7 +129,7 @@ def undo_rows(journal: str | os.PathLike[str]) -> UndoRows:
     path = Path(journal)
     if not path.is_file():
         raise InputError(f"There is no journal {str(path)!r}.")
-    with Journal(path) as opened:
+    with Journal(path, reading=True) as opened:
         opened.check()
         meta = opened.meta()
     if "planned" not in meta:

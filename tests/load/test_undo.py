@@ -8,7 +8,7 @@ from copy import deepcopy
 import anyio
 import pytest
 
-from alma_async import AlmaError, sim
+from alma_async import AlmaClient, AlmaError, sim
 from alma_async.load import InputError, Load, read_rows, undo_rows
 from alma_async.load.entries import State
 from alma_async.load.former import digest
@@ -517,3 +517,36 @@ async def test_one_flipped_bit_never_leaves_a_row_behind_in_silence(file, tmp_pa
                 with pytest.raises(AlmaError):
                     await loading(alma, tmp_path, "upsert").verify()
         assert told
+
+
+async def test_a_load_is_opened_by_its_journal_and_taken_back(file, tmp_path):
+    """``Load.open`` needs a journal alone: it goes on, compares and takes back, twice too, by a client of its own or a lent one."""
+    async with institution() as (server, alma):
+        await loading(alma, tmp_path, "upsert").run(file(*MIXED[:4]))
+        made = set(server.world.portfolios.all)
+        load = Load.open(tmp_path / "a.load", alma)
+        assert (await load.run()).rows == (await load.verify()).report.rows == 4
+        assert (await load.undo()).exit_code == 0
+        assert not made & set(server.world.portfolios.all)
+        assert (await load.undo(journal=tmp_path / "again.load")).exit_code == 0
+        with pytest.raises(InputError, match="no journal"):
+            Load.open(tmp_path / "none.load", alma)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_load_is_opened_without_a_client(file, tmp_path, monkeypatch, anyio_backend):
+    """Without a client each call makes one from the environment and closes it."""
+    async with sim.serve(sim.World.demo(sim.Config(rate=None))) as server:
+        for name, value in {
+            "ALMA_API_KEY": "sim-key",
+            "ALMA_BASE_URL": server.base_url,
+            "ALMA_PER_SECOND": "100",
+        }.items():
+            monkeypatch.setenv(name, value)
+        async with AlmaClient.from_env() as alma:
+            await loading(alma, tmp_path, "upsert").run(file(*MIXED[:2]))
+        load = Load.open(tmp_path / "a.load")
+        assert (await load.run()).rows == (await load.verify()).report.rows == 2
+        assert (await load.undo()).exit_code == 0
+        assert not server.world.portfolios.all
