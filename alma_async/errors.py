@@ -6,7 +6,9 @@ the library but cancellation. No exception here ever holds a request header, so 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 import attrs
@@ -53,6 +55,10 @@ class AlmaError(Exception):
     """
 
     advice: ClassVar[str] = ""
+    call_id: str | None = None
+    """The id of the call that failed, as in its log line and its ``CallFinished``; None where none was begun."""
+    waited: Mapping[str, float] = MappingProxyType({})
+    """For what the call waited, in seconds by reason; see ``CallFinished``."""
     done: Any = None  # what was done before it, where one call makes several requests: a MembersChange, say
     _retryable: ClassVar[bool] = False
     _effect: Effect = "none"

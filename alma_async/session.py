@@ -8,7 +8,9 @@ no effect.
 
 from __future__ import annotations
 
+import itertools
 import random
+import secrets
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
@@ -34,7 +36,7 @@ from alma_async.settings import (
     priority_of,
     secret_forms,
 )
-from alma_async.telemetry.events import contained
+from alma_async.telemetry.events import CallFinished, Hook, TriedAgain, contained
 from alma_async.transport import Transport
 from alma_async.wire.dialect import Dialect, Login
 from alma_async.wire.messages import Gate, Request, Response, Safety, SendFailure
@@ -101,13 +103,20 @@ _AGAIN: Final = {
 }
 
 
-@attrs.define
-class _Tried:
-    """What one call has been through."""
+@attrs.define(eq=False)
+class _Call:
+    """One call, and what it has been through."""
 
+    number: int
+    began: float
+    deadline: float | None
+    waits: dict[str, float] = attrs.field(factory=dict)
+    attempts: int = 0
     failures: int = 0
     throttled: int = 0
     renewed: bool = False
+    remaining: int | None = None
+    outcome: str | None = None
 
 
 class _Held(NotSent):
@@ -150,6 +159,7 @@ class Session:
         timeouts: Timeouts,
         jitter: random.Random | None = None,
         login: Login | None = None,
+        emit: Hook | None = None,
     ) -> None:
         self._dialect = dialect
         self._login = login
@@ -161,6 +171,9 @@ class Session:
         )  # made once for a credential, and kept where no walk shows them
         self.governor = governor
         self.clock = clock
+        self._emit = emit
+        self._name = secrets.token_hex(3)
+        self._numbers = itertools.count(1)
         self.told: set[tuple[str, str]] = set()  # oddities of answers that were warned of
 
     async def call(self, request: Request, options: Options) -> Done:
@@ -168,19 +181,71 @@ class Session:
 
         :raises AlmaError: one of its classes, mapped from the last attempt; see ``wire.outcome``.
         """
-        deadline = None if options.deadline is None else self.clock.now() + options.deadline
-        tried = _Tried()
-        while True:
-            if self._login is not None:
-                self.governor.adopt()
-                request = await self._ready(self._login, request, deadline)
-            outcome = await self._attempt(request, options, deadline)
-            if isinstance(outcome, Done):
-                return outcome
-            pause = self._next_try(request, outcome, options, tried, deadline)
-            if isinstance(pause, Failed):
-                raise error_of(request, pause, retry_at=self._retry_at(pause))
+        now = self.clock.now()
+        deadline = None if options.deadline is None else now + options.deadline
+        call = _Call(next(self._numbers), now, deadline)
+        last: Outcome | None = None
+        try:
+            while True:
+                if self._login is not None:
+                    self.governor.adopt()
+                    request = await self._ready(self._login, request, deadline)
+                last = await self._attempt(request, options, call)
+                if isinstance(last, Done):
+                    call.outcome = "ok"
+                    return last
+                pause = self._next_try(request, last, options, call)
+                if isinstance(pause, Failed):
+                    last, call.outcome = pause, pause.outcome.value
+                    raise error_of(request, pause, retry_at=self._retry_at(pause))
+                await self._back_off(call, last, pause)
+        except AlmaError as error:
+            error.call_id, error.waited = self._id(call), dict(call.waits)
+            if call.outcome is None:  # its turn did not come
+                call.outcome = OutcomeClass.NOT_SENT.value
+            raise
+        finally:
+            if self._emit is not None:
+                self._emit(self._finished(request, options, call, last))
+
+    def _id(self, call: _Call) -> str:
+        return f"{self._name}-{call.number}"
+
+    async def _back_off(self, call: _Call, outcome: Failed, pause: float) -> None:
+        began = self.clock.now()
+        if self._emit is not None:
+            why = outcome.reason.value
+            self._emit(
+                TriedAgain(began, call_id=self._id(call), attempt=call.attempts, why=why, seconds=pause)
+            )
+        try:
             await self.governor.sleep(pause)
+        finally:
+            call.waits["back-off"] = call.waits.get("back-off", 0.0) + self.clock.now() - began
+
+    def _finished(
+        self, request: Request, options: Options, call: _Call, outcome: Outcome | None
+    ) -> CallFinished:
+        now, status, tracking = self.clock.now(), None, None
+        if isinstance(outcome, Done):
+            status = outcome.response.status
+        elif outcome is not None:
+            status = outcome.status
+            tracking = next((one.tracking_id for one in outcome.problems if one.tracking_id), None)
+        return CallFinished(
+            now,
+            call_id=self._id(call),
+            method=request.method,
+            route=request.kind or request.path,
+            priority=options.priority,
+            attempts=call.attempts,
+            seconds=now - call.began,
+            waits=dict(call.waits),
+            outcome=call.outcome or "cancelled",
+            status=status,
+            tracking_id=tracking,
+            remaining=call.remaining,
+        )
 
     async def _ready(self, login: Login, request: Request, deadline: float | None) -> Request:
         with anyio.move_on_after(None if deadline is None else deadline - self.clock.now()):
@@ -189,14 +254,16 @@ class Session:
             "The deadline passed before the login was answered.", method=request.method, path=request.path
         )
 
-    async def _attempt(self, request: Request, options: Options, deadline: float | None) -> Outcome:
+    async def _attempt(self, request: Request, options: Options, call: _Call) -> Outcome:
+        call.attempts += 1
         try:
             permit = await self.governor.acquire(
                 priority=options.priority,
                 kind=request.kind,
                 cost=request.cost,
-                deadline=deadline,
+                deadline=call.deadline,
                 wait_for_quota=options.wait_for_quota,
+                waits=call.waits,
             )
         except AlmaError as error:
             error.method, error.path = request.method, request.path
@@ -204,20 +271,22 @@ class Session:
         with permit:
             timeout = self._timeout(request, options)
             if options.witness is None:
-                outcome = await self._send(request, permit, permit, timeout)
+                outcome = await self._send(request, call, permit, permit, timeout)
             else:
-                outcome = await self._witnessed(request, permit, timeout, options.witness)
+                outcome = await self._witnessed(request, call, permit, timeout, options.witness)
         if options.on_outcome is not None:
             options.on_outcome(outcome)
         return outcome
 
-    async def _witnessed(self, request: Request, permit: Permit, timeout: float, witness: Witness) -> Outcome:
+    async def _witnessed(
+        self, request: Request, call: _Call, permit: Permit, timeout: float, witness: Witness
+    ) -> Outcome:
         begin_by = self.clock.now() + min(timeout, _TO_BEGIN)
         await witness.intend(begin_by + timeout)
         try:
             if self.clock.now() < begin_by:
                 gate = _Punctual(permit, self.clock, begin_by)
-                outcome = await self._send(request, permit, gate, timeout)
+                outcome = await self._send(request, call, permit, gate, timeout)
             else:
                 outcome = Failed(outcome=OutcomeClass.NOT_SENT, reason=Reason.NETWORK, **_SLOW_DISK)
         except BaseException:
@@ -227,7 +296,9 @@ class Session:
         witness.settle(outcome)
         return outcome
 
-    async def _send(self, request: Request, permit: Permit, gate: Gate, timeout: float) -> Outcome:
+    async def _send(
+        self, request: Request, call: _Call, permit: Permit, gate: Gate, timeout: float
+    ) -> Outcome:
         """Send once, within what is left until the caller's deadline."""
         headers = self._dialect.headers(request)
         left = None if permit.deadline is None else permit.deadline - self.clock.now()
@@ -248,18 +319,20 @@ class Session:
             return Failed(outcome=OutcomeClass.NOT_SENT, reason=Reason.NETWORK, detail=error.message)
         except QuotaExhausted as error:  # everything was stopped between seat and slot
             return Failed(outcome=OutcomeClass.NOT_SENT, reason=Reason.QUOTA, detail=error.message)
-        return await self._judged(request, permit, answer)
+        return await self._judged(request, call, permit, answer)
 
-    async def _judged(self, request: Request, permit: Permit, answer: Response | SendFailure) -> Outcome:
+    async def _judged(
+        self, request: Request, call: _Call, permit: Permit, answer: Response | SendFailure
+    ) -> Outcome:
         """What the answer means; a large one is read in a thread, since it would hold up the loop."""
         if isinstance(answer, Response):
             if len(answer.body) <= _LARGE:
                 shown, outcome = self._read(request, answer)
             else:
                 shown, outcome = await self.clock.aside(partial(self._read, request, answer))
-            permit.settle(
-                self._dialect.signals(shown, outcome), latency=shown.elapsed, ok=isinstance(outcome, Done)
-            )
+            signals = self._dialect.signals(shown, outcome)
+            call.remaining = signals.remaining
+            permit.settle(signals, latency=shown.elapsed, ok=isinstance(outcome, Done))
         else:
             outcome = unanswered(answer)
             permit.settle(None, ok=False)
@@ -270,9 +343,7 @@ class Session:
         shown = without(answer, self._forms(tuple(authorise().values())))
         return shown, self._dialect.judge(request, shown)
 
-    def _next_try(
-        self, request: Request, outcome: Failed, options: Options, tried: _Tried, deadline: float | None
-    ) -> float | Failed:
+    def _next_try(self, request: Request, outcome: Failed, options: Options, tried: _Call) -> float | Failed:
         """Seconds until another attempt, or the failure that is the caller's to know."""
         if outcome.reason is Reason.QUOTA:
             return 0.0 if options.wait_for_quota else outcome  # the governor holds it until the reset
@@ -295,7 +366,7 @@ class Session:
             jitter=self._jitter.random(),
             affordable=self.governor.retries.draw(why, now=now),
             retry_after=outcome.retry_after,
-            remaining=None if deadline is None else deadline - now,
+            remaining=None if tried.deadline is None else tried.deadline - now,
         )
         if isinstance(decision, retry.Wait):
             return decision.seconds
@@ -304,7 +375,7 @@ class Session:
         told = f"The deadline comes before another attempt; the last one ended with: {outcome.said}"
         return attrs.evolve(outcome, reason=Reason.DEADLINE, detail=told)
 
-    def _renewed(self, request: Request, tried: _Tried) -> bool:
+    def _renewed(self, request: Request, tried: _Call) -> bool:
         """Once more under another credential, be it a write: what was refused for its credential was not processed."""
         if self._login is None or tried.renewed:
             return False

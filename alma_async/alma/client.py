@@ -182,8 +182,9 @@ class AlmaClient:
         scope = _scope(self._origin, key, institution)
         if budget is None:
             budget = machine_budget(scope, directory=state_dir())
-        governor = Governor(limits, budget=budget, clock=clock, emit=fan_out((log_event, *hooks)))
-        self._session = Session(dialect, self._transport, governor, clock=clock, timeouts=timeouts)
+        emit = fan_out((log_event, *hooks))
+        governor = Governor(limits, budget=budget, clock=clock, emit=emit)
+        self._session = Session(dialect, self._transport, governor, clock=clock, timeouts=timeouts, emit=emit)
         per_attempt = None if timeout is None or isinstance(timeout, Timeouts) else float(timeout)
         options = Options(retry=retry or RetryPolicy(), language=language, timeout=per_attempt)
 

@@ -18,7 +18,7 @@ from alma_async.governance.allowance import Allowance
 from alma_async.governance.pacing import CATCH_UP, LONGEST_HOLD, Slot
 from alma_async.governance.permit import GRANTED, READY, SEATED, WAITING, Permit
 from alma_async.governance.queue import Line, Queue
-from alma_async.telemetry.events import Admitted, Hook, Waited
+from alma_async.telemetry.events import Admitted, Hook
 
 __all__ = ["Admission"]
 
@@ -28,9 +28,6 @@ _LEAD: Final = 0.15
 
 # Chosen: how often a line that must stop looks whether the forecast has freed something, or the day is over.
 _RECHECK: Final = 60.0
-
-# Chosen: a wait is worth an event of its own from one second on.
-_LONG: Final = 1.0
 
 
 class Admission:
@@ -188,18 +185,25 @@ class Admission:
         permit.given, permit.state = slot, GRANTED
         permit.poke()
         if self._emit is not None:
-            self._announce(self._emit, permit, now)
+            self._emit(Admitted(now, permit.priority, now - permit.asked_at))
         return True
+
+    def why(self, permit: Permit, now: float) -> str:
+        """What a permit waits for that may not go yet."""
+        line = permit.line
+        if line.not_before > now + _LEAD:
+            return "quota"
+        if self._budget.held_until > now:
+            return "hold"
+        if permit.state is WAITING:
+            full = not self._room(permit.kind) or self.queue.totals.outstanding >= self._most
+            return "concurrency" if full else "queue"
+        is_next = self.queue.next(now) is line and line.head() is permit
+        return "pace" if is_next or permit.state is GRANTED else "queue"
 
     def _fits(self, slot: Slot, cost: float, now: float) -> bool:
         """Is it for this cost, and neither held back since nor passed while the program was frozen?"""
         return slot.cost == cost and self._budget.held_until <= slot.at and now - slot.at <= CATCH_UP
-
-    def _announce(self, emit: Hook, permit: Permit, now: float) -> None:
-        waited = now - permit.asked_at
-        emit(Admitted(now, permit.priority, waited))
-        if waited > _LONG:
-            emit(Waited(now, permit.priority, waited, "its turn"))
 
     def _drop_slot(self) -> None:
         if self.slot is not None:

@@ -105,12 +105,14 @@ class Governor:
         cost: float = 1.0,
         deadline: float | None = None,
         wait_for_quota: bool = False,
+        waits: dict[str, float] | None = None,
     ) -> Permit:
         """Wait until this call is among the few that are next.
 
         :param kind: calls of like latency share a cap on how many are in flight.
         :param deadline: absolute, on the clock's ``now``.
         :param wait_for_quota: where nothing is left today for this priority, wait for the reset.
+        :param waits: to which seconds of waiting are added, by their reason (``CallFinished``).
         :raises DeadlineExceeded: at once if the place in the queue cannot make the deadline, else when it
             passes.
         :raises QuotaExhausted: if nothing is left today for this priority, or the day's threshold was hit.
@@ -131,6 +133,7 @@ class Governor:
             cost,
             deadline,
             wait_for_quota,
+            {} if waits is None else waits,
         )
         if admission.seat_at_once(permit, now):
             return permit
@@ -140,7 +143,8 @@ class Governor:
             while permit.state is WAITING:
                 if permit.error is not None:
                     permit.refuse()
-                await permit.change()
+                await self._changed(permit, admission.why(permit, now))
+                now = permit.since
         except BaseException:
             permit.settle(None)
             raise
@@ -189,13 +193,17 @@ class Governor:
                 raise admission.exhausted(self._clock.wall())
             admission.line_up(permit)
             now = self._now()
+            if now > permit.since:
+                permit.waited("connect", now)
             self._turn(now)
             while not admission.may_write(permit, now):
                 if (head := admission.lacking(now)) is not None:
                     await self._fetch(head.cost, now)
+                    now = self._now()
+                    permit.waited("pace", now)
                 else:
-                    await permit.change()
-                now = self._now()
+                    await self._changed(permit, admission.why(permit, now))
+                    now = permit.since
         except BaseException:
             permit.settle(None)
             raise
@@ -222,6 +230,13 @@ class Governor:
         self._turn(now)
 
     # --- waiting ---
+
+    async def _changed(self, permit: Permit, why: str) -> None:
+        """Wait for news of it, and write down for how long."""
+        try:
+            await permit.change()
+        finally:
+            permit.waited(why, self._now())
 
     async def _fetch(self, cost: float, now: float) -> None:
         """Wait for the budget's next slot, on behalf of all who are ready."""

@@ -64,7 +64,9 @@ class Permit:
         "line",
         "number",
         "patient",
+        "since",
         "state",
+        "waits",
         "was_sent",
     )
 
@@ -78,6 +80,7 @@ class Permit:
         cost: float,
         deadline: float | None,
         patient: bool,
+        waits: dict[str, float],
     ) -> None:
         self._issuer = issuer
         self._event: anyio.Event | None = None
@@ -92,6 +95,8 @@ class Permit:
         self.state: State = WAITING
         self.given: Slot | None = None
         self.was_sent: bool = False
+        self.waits: dict[str, float] = waits
+        self.since: float = asked_at
         self.error: AlmaError | None = None
 
     def __repr__(self) -> str:
@@ -135,6 +140,11 @@ class Permit:
         if state is not ENDED:
             self.state = ENDED
             self._issuer.settle(self, state, signals, latency if ok else None)
+
+    def waited(self, why: str, now: float) -> None:
+        """It waited for this, since it last said so."""
+        self.waits[why] = self.waits.get(why, 0.0) + now - self.since
+        self.since = now
 
     async def change(self) -> None:
         """Wait until the governor has news for this permit; what it said while nobody waited is news too."""

@@ -177,10 +177,11 @@ class PolarisClient:
         )
         if budget is None:
             budget = machine_budget(f"{self._origin}#polaris", directory=state_dir())
-        self._governor = Governor(limits, budget=budget, clock=clock, emit=fan_out((log_event, *hooks)))
+        emit = fan_out((log_event, *hooks))
+        self._governor = Governor(limits, budget=budget, clock=clock, emit=emit)
         options = Options(retry=retry or RetryPolicy())
         session_of = partial(
-            Session, dialect, self._transport, self._governor, clock=clock, timeouts=timeouts
+            Session, dialect, self._transport, self._governor, clock=clock, timeouts=timeouts, emit=emit
         )
         self._open = session_of()
         first = options.changed(priority=Priority.INTERACTIVE)

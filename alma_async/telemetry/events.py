@@ -6,7 +6,7 @@ that fails is logged once and touches no call.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Generic, TypeAlias, TypeVar
 
 import attrs
@@ -17,13 +17,14 @@ from alma_async.settings import Priority
 __all__ = [
     "Adapted",
     "Admitted",
+    "CallFinished",
     "Event",
     "Hook",
     "Paused",
     "QuotaLow",
     "Refused",
     "ResetSeen",
-    "Waited",
+    "TriedAgain",
     "contained",
     "fan_out",
 ]
@@ -42,19 +43,42 @@ class Event:
 
 @attrs.frozen
 class Admitted(Event):
-    """A call was given its slot."""
+    """An attempt was given its slot, ``waited`` seconds after it asked."""
 
     priority: Priority
     waited: float
 
 
-@attrs.frozen
-class Waited(Event):
-    """A call waited longer than a second before it was admitted; ``why`` says for what."""
+@attrs.frozen(kw_only=True)
+class CallFinished(Event):
+    """A call ended, with all its attempts.
 
+    ``waits`` are its seconds of waiting by reason: ``quota`` (of the day), ``hold`` (after a refusal), ``concurrency`` (calls in
+    flight), ``queue`` (calls before it), ``pace`` (its own slot), ``connect``, ``back-off`` (between attempts); ``seconds`` all
+    that it took. ``outcome`` is ``ok``, ``rejected``, ``not sent``, ``not processed``, ``unknown``, or ``cancelled``.
+    """
+
+    call_id: str
+    method: str
+    route: str
     priority: Priority
-    waited: float
+    attempts: int
+    seconds: float
+    waits: Mapping[str, float]
+    outcome: str
+    status: int | None = None
+    tracking_id: str | None = None
+    remaining: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class TriedAgain(Event):
+    """An attempt of a call failed for ``why``, and another one follows after ``seconds``."""
+
+    call_id: str
+    attempt: int
     why: str
+    seconds: float
 
 
 @attrs.frozen

@@ -1,37 +1,42 @@
 """The library's log: what is seen of the governor as lines of ``alma_async.governance``, and what ``ALMA_LOG`` sets up.
 
-What is seldom is logged at ``INFO``, each call's slot at ``DEBUG``. The level is asked for at each event, and may change.
+A decision is logged at ``INFO``, each call at ``DEBUG``, in one line. The level is asked for at each event, and may change.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
+from enum import Enum
 from typing import Final
 
 import attrs
 
 from alma_async.errors import ConfigurationError
 from alma_async.plain import logger, plain
-from alma_async.telemetry.events import Admitted, Event, Waited
+from alma_async.telemetry.events import Admitted, CallFinished, Event
 
 __all__ = ["LOGGER", "log_event", "log_from", "set_level", "stderr_handler"]
 
 LOGGER: Final = logging.getLogger("alma_async")
 _log = logger("alma_async.governance")
-_OF_EACH_CALL: Final = (Admitted, Waited)
 _LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 
 
 def log_event(event: Event) -> None:
-    """A hook that logs."""
-    level = logging.DEBUG if isinstance(event, _OF_EACH_CALL) else logging.INFO
-    if _log.isEnabledFor(level):
+    """A hook that logs: one line a call, which has what is to be known of its attempts."""
+    level = logging.DEBUG if isinstance(event, CallFinished) else logging.INFO
+    if not isinstance(event, Admitted) and _log.isEnabledFor(level):
         facts = attrs.asdict(event, filter=lambda field, _: field.name != "at")
         _log.log(level, "%s %s", type(event).__name__, " ".join(f"{k}={_said(v)}" for k, v in facts.items()))
 
 
 def _said(value: object) -> object:
+    if isinstance(value, Mapping):
+        return ",".join(f"{name}:{_said(part)}" for name, part in value.items()) or "none"
+    if isinstance(value, Enum):
+        return value.value
     return f"{value:.3f}" if isinstance(value, float) else repr(value) if isinstance(value, str) else value
 
 

@@ -45,7 +45,7 @@ class Client:
     async def answer(self, signals: Signals, *, now: float, priority: Priority = Priority.NORMAL) -> Slot:
         slot = await self.budget.reserve(self.allowance.terms(now), now=now, cost=1.0, waiting=0)
         line = self.queue.lines[priority]
-        permit = Permit(None, line, 1, now, "", 1.0, None, False)  # type: ignore[arg-type]
+        permit = Permit(None, line, 1, now, "", 1.0, None, False, {})  # type: ignore[arg-type]
         line.totals.out[""] = 0
         self.allowance.learn(permit, slot, signals, latency=0.2, now=now + 0.2, wall=WALL + now + 0.2)
         return slot

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from alma_async.settings import Priority
-from alma_async.telemetry.events import Adapted, Admitted, Refused
+from alma_async.telemetry.events import Adapted, Admitted, CallFinished, Refused
 from alma_async.telemetry.log import log_event
 from tests.conftest import institution
 
@@ -24,7 +24,10 @@ LOG = "alma_async.governance"
         (
             "DEBUG",
             [
-                "Admitted priority=Priority.BULK waited=0.040",
+                (
+                    "CallFinished call_id='a-1' method='GET' route='sets' priority=bulk attempts=2 seconds=3.500 "
+                    "waits=hold:3.000,back-off:0.250 outcome='ok' status=200 tracking_id=None remaining=99"
+                ),
                 "Refused threshold='second'",
                 "Adapted per_second=10.000 margin=0.010 foreign=0.000 why='a 429'",
             ],
@@ -32,10 +35,23 @@ LOG = "alma_async.governance"
     ],
 )  # fmt: skip
 def test_what_is_seldom_is_info(level: str, lines: list[str], caplog: pytest.LogCaptureFixture) -> None:
-    """Each call's slot is told at DEBUG alone, all else from INFO on, each with its facts."""
+    """Each call is one line at DEBUG alone, decisions are lines from INFO on, each with its facts."""
     caplog.set_level(level, LOG)
     for event in (
         Admitted(at=1.0, priority=Priority.BULK, waited=0.04),
+        CallFinished(
+            at=1.0,
+            call_id="a-1",
+            method="GET",
+            route="sets",
+            priority=Priority.BULK,
+            attempts=2,
+            seconds=3.5,
+            waits={"hold": 3.0, "back-off": 0.25},
+            outcome="ok",
+            status=200,
+            remaining=99,
+        ),
         Refused(at=2.0, threshold="second"),
         Adapted(at=3.0, per_second=10.0, margin=0.01, foreign=0.0, why="a 429"),
     ):
@@ -50,7 +66,7 @@ async def test_a_client_follows_the_level(caplog: pytest.LogCaptureFixture) -> N
         for level in ("WARNING", "DEBUG", "WARNING"):
             caplog.set_level(level, LOG)
             await alma.sets.list().total()
-            assert any(line.startswith("Admitted") for line in caplog.messages) is (level == "DEBUG")
+            assert any(line.startswith("CallFinished") for line in caplog.messages) is (level == "DEBUG")
             caplog.clear()
 
 
