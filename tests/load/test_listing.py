@@ -91,11 +91,11 @@ async def test_what_stands_in_another_service_is_none_of_ours(tmp_path, held):
         load = loading(alma, tmp_path, "upsert")
         assert (await load.run(read_rows(file))).created == 2
         elsewhere()
-        audit = await load.verify(read_rows(file))
+        audit = await load.verify()
         assert (audit.exit_code, audit.once, audit.findings) == (0, 2, ())
         gone = told(tmp_path / "a.load")[2].portfolio_id
         server.world.portfolios.delete(C, S, gone)
-        (found,) = (await load.verify(read_rows(file))).findings
+        (found,) = (await load.verify()).findings
         assert (found.mark, found.portfolio_id) == (Mark.MISSING, gone)
 
 
