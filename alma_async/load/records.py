@@ -65,7 +65,7 @@ CREATE INDEX identifier_value ON identifier (value);
 """
 
 _MOMENT: Final = ("wall", "mono", "boot")
-_NAMED: Final = ("mms_id", "portfolio_id", "blank", "action")  # fields of a row that are plain
+_NAMED: Final = ("mms_id", "portfolio_id", "partial", "blank", "action")  # fields of a row that are plain
 _COLUMNS: Final = tuple(column.split()[0] for column in TABLES["entry"])
 _PLAIN: Final = attrgetter(*(name for name in _COLUMNS if name not in _MOMENT))
 

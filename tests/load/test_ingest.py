@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import anyio
+import attrs
 import pytest
 
 from alma_async import sim
 from alma_async.load import InputError, Load, read_rows
+from alma_async.load.entries import Difference, Entry, Former, State
+from alma_async.load.ingest import _source
 from alma_async.load.journal import Journal
+from alma_async.load.records import dump_row, row_of
+from alma_async.load.rows import CLEAR, Coverage, Embargo, Period, Row
 from tests.conftest import institution
 
 C, S = sim.DEMO_COLLECTION, sim.DEMO_SERVICE
@@ -228,3 +233,48 @@ async def test_rows_that_say_different_things_of_one_title(file, journal):
     async with institution() as (_, alma):
         report = await load(alma, journal).run(file([(1, "a"), (1, "a"), (1, "b")]))
         assert (report.created, report.duplicates, report.review, report.exit_code) == (0, 1, 2, 1)
+
+
+ROWS = [
+    Row(line=2, lines=(2,), mms_id="991"),
+    Row(
+        line=3,
+        lines=(3, 4),
+        mms_id="991",
+        portfolio_id="53",
+        identifiers=("1234-5679", "9780306406157"),
+        title="A \ud800 title",
+        values={"url": "https://x.example/<clear>", "public_note": CLEAR, "library": "MAIN"},
+        coverage=(Coverage(from_year="1999", from_month="02", until_volume="S7"), Coverage(from_year="2001")),
+        embargo=Embargo(last=Period(1, "Y", 6), except_last=Period(3, "M")),
+        blank=("coverage", "embargo"),
+        partial=True,
+        warnings=("doubtful",),
+        action="update",
+        former=Former(
+            n=7,
+            portfolio_id="53",
+            body=b'{"id":"53"}',
+            differences=(Difference("url", "a", "b"),),
+            left=b"\x00\xff",
+        ),
+    ),
+    Row(line=4, lines=(4,), identifiers=("1234-5679",), coverage=CLEAR, embargo=CLEAR),
+    Row(line=5, lines=(5,), mms_id="992", coverage=(), embargo=Embargo(except_last=Period(30, "D"))),
+    Row(line=6, lines=(6,), mms_id="992", former=Former(n=1, portfolio_id="53")),
+]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[str(row.line) for row in ROWS])
+def test_a_row_comes_back_as_it_was_read(row):
+    """All that a row says is in the journal, but for where it stands, which is compared when it is read."""
+    entry = Entry(n=1, line=row.line, state=State.PENDING, source=_source(row))
+    assert row_of(dump_row(row), entry) == row
+
+
+def test_every_field_of_a_row_is_tried():
+    """A field that is added to a row cannot be forgotten: the rows above give each of them a value of its own."""
+    plain = ROWS[0]
+    kept = {field.name for field in attrs.fields(Row)} - {"collection_id", "service_id"}
+    tried = {name for name in kept for row in ROWS[1:] if getattr(row, name) != getattr(plain, name)}
+    assert tried | {"mms_id"} == kept
