@@ -86,7 +86,8 @@ class Former:
 @attrs.frozen(kw_only=True)
 class Entry:
     """One row as the journal knows it. ``n`` counts rows of the file, bad ones included, from 1. ``left`` is ``former.digest`` of
-    what the row made of its object. ``source`` is None where the file has no more to say than the line.
+    what the row made of its object. ``reason`` is the code of an ``EndReason``, ``code`` Alma's own. ``source`` is None where the
+    file has no more to say than the line.
     """
 
     n: int
@@ -101,6 +102,7 @@ class Entry:
     attempts: int = 0
     since: Moment | None = None
     code: str | None = None
+    reason: str | None = None
     message: str | None = None
     tracking_id: str | None = None
     differences: tuple[Difference, ...] = ()

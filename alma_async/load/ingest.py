@@ -25,6 +25,7 @@ from alma_async.load.order import SUPERSEDED, Order, compared, see_its_turn
 from alma_async.load.patience import Patience
 from alma_async.load.plan import key_of, payload_of, refused, wanted_url
 from alma_async.load.readers import read_rows
+from alma_async.load.reasons import EndReason
 from alma_async.load.records import dump_row
 from alma_async.load.rows import BadRow, InputError, Row
 from alma_async.load.since import KNOWN, after
@@ -210,9 +211,11 @@ class Ingest:
         row = Row.from_mapping(given, line=n) if isinstance(given, Mapping) else given
         stands = partial(Entry, n=n, line=row.line, source=_source(row))
         if isinstance(row, BadRow):
-            return stands(state=State.REJECTED, message=row.reason), None
+            return stands(state=State.REJECTED, reason=EndReason.INPUT.code, message=row.reason), None
         if wrong := refused(row, action=self.order.action, place=self.order.place):
-            return stands(state=State.REJECTED, mms_id=row.mms_id, message=f"{wrong[0]}: {wrong[1]}"), None
+            reason, *said = wrong
+            message = reason.says(*said)
+            return stands(state=State.REJECTED, mms_id=row.mms_id, reason=reason.code, message=message), None
         entry = stands(
             state=State.PENDING,
             mms_id=row.mms_id,
@@ -280,9 +283,11 @@ class Ingest:
             key = key_of(attrs.evolve(row, mms_id=found), *self.order.place)
             return attrs.evolve(entry, mms_id=found, key=key)
         if found is None:
-            return attrs.evolve(entry, state=State.REJECTED, message=_NO_CARRIER.format(told))
+            why = EndReason.NO_RECORD
+            return attrs.evolve(entry, state=State.REJECTED, reason=why.code, message=why.says(told))
         ids = ", ".join(found.portfolio_ids[:5])
-        return attrs.evolve(entry, state=State.REVIEW, message=_SEVERAL.format(told, ids))
+        why = EndReason.SEVERAL_RECORDS
+        return attrs.evolve(entry, state=State.REVIEW, reason=why.code, message=why.says(told, ids))
 
 
 def _source(row: Row | BadRow) -> Source | None:
@@ -292,10 +297,6 @@ def _source(row: Row | BadRow) -> Source | None:
     return Source(row.lines, row.title, row.identifiers, row.warnings)
 
 
-_NO_CARRIER: Final = (
-    "No portfolio of the service carries {}; a new one needs an MMS id (a column mms_id, or --mms-map)."
-)
-_SEVERAL: Final = "Portfolios of several titles carry {} ({}); name one by its id."
 _CUT_OFF: Final = "Not all rows of this load were read in before it was cut off."
 _OTHERS: Final = "The journal has its rows already, and line {} is not among them as it is now."
 _SINCE: Final = (

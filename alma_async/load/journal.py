@@ -56,6 +56,7 @@ from alma_async.load import records
 from alma_async.load.entries import Entry, Moment, State
 from alma_async.load.match import Carrier, Title
 from alma_async.load.ownership import JournalError, JournalInUse, Ownership
+from alma_async.load.reasons import EndReason
 from alma_async.load.rows import Row
 from alma_async.load.since import KNOWN
 from alma_async.settings import state_dir
@@ -280,15 +281,18 @@ class Journal:
         if old is None:
             self.write(entry)
         elif old.n != entry.n:
-            what = f"The same {'portfolio' if entry.portfolio_id else 'title'} as line"
-            if old.payload == entry.payload:
-                state, told = State.DUPLICATE, f"{what} {old.line}."
-            else:
-                state, told = State.REVIEW, f"{what} {old.line}, which says something else."
-                if old.state is State.PENDING:  # which of the two is right is not for their order to say
-                    message = f"{what} {entry.line}, which says something else."
-                    self.write(attrs.evolve(old, state=state, message=message))
-            self.write(attrs.evolve(entry, state=state, key=None, message=told))
+            what = "portfolio" if entry.portfolio_id else "title"
+            same = old.payload == entry.payload
+            state, why = (
+                (State.DUPLICATE, EndReason.DUPLICATE) if same else (State.REVIEW, EndReason.CONTRADICTS)
+            )
+            if (
+                not same and old.state is State.PENDING
+            ):  # which of the two is right is not for their order to say
+                told = why.says(what, entry.line)
+                self.write(attrs.evolve(old, state=state, reason=why.code, message=told))
+            told = why.says(what, old.line)
+            self.write(attrs.evolve(entry, state=state, key=None, reason=why.code, message=told))
 
     def of_key(self, key: bytes | None) -> Entry | None:
         """The row of this natural key."""

@@ -17,6 +17,7 @@ from alma_async.alma.models.electronic import CollectionAndService, Portfolio
 from alma_async.load.entries import Action, Difference
 from alma_async.load.fields import FIELDS, Wall, put, url_of
 from alma_async.load.former import anew, put_back
+from alma_async.load.reasons import EndReason
 from alma_async.load.rows import Clear, Embargo, Period, Row
 
 __all__ = [
@@ -82,21 +83,33 @@ def _digest(*parts: object) -> bytes:
     return blake2b(repr(parts).encode(), digest_size=16, person=b"alma_async.row").digest()
 
 
-def unsupported(row: Row) -> tuple[str, str] | None:
-    """Column and reason where Alma has no field for what the row asks; None where it has."""
+def unsupported(row: Row) -> tuple[EndReason, str, str] | None:
+    """Why, column and particulars where Alma has no field for what the row asks; None where it has."""
     why = row.embargo.unwritable if isinstance(row.embargo, Embargo) else None
-    return ("embargo", f"{why}; load the rest without it: --ignore-embargo") if why else None
+    return (
+        (EndReason.UNWRITABLE, "embargo", f"{why}; load the rest without it: --ignore-embargo")
+        if why
+        else None
+    )
 
 
-def refused(row: Row, *, action: Action, place: tuple[str, str]) -> tuple[str, str] | None:
-    """Column and reason where a row can never be carried out here; None where it can."""
+def refused(row: Row, *, action: Action, place: tuple[str, str]) -> tuple[EndReason, str, str] | None:
+    """The same where a row can never be carried out here, for whatever reason."""
     if action == "undo" and row.former is None:
-        return "row", "takes nothing back; undo reads what a load did, from its journal"
+        return (
+            EndReason.OTHER_PLACE,
+            "row",
+            "takes nothing back; undo reads what a load did, from its journal",
+        )
     for column, says, here in zip(
         ("collection_id", "service_id"), (row.collection_id, row.service_id), place, strict=True
     ):
         if says is not None and says != here:
-            return column, f"says that the portfolio stands in {says}; this load is into {here}"
+            return (
+                EndReason.OTHER_PLACE,
+                column,
+                f"says that the portfolio stands in {says}; this load is into {here}",
+            )
     return unsupported(row)
 
 

@@ -34,7 +34,7 @@ __all__ = [
     "values_of",
 ]
 
-FORMAT: Final = 7
+FORMAT: Final = 8
 
 # Table → its first column, which is its key, and its other columns; a seal follows in each.
 TABLES: Final[dict[str, tuple[str, ...]]] = {
@@ -42,7 +42,7 @@ TABLES: Final[dict[str, tuple[str, ...]]] = {
     "entry": (
         *("n INTEGER PRIMARY KEY", "line INTEGER NOT NULL", "state TEXT NOT NULL", "step TEXT NOT NULL", "mms_id TEXT"),
         *("key BLOB", "payload BLOB", "portfolio_id TEXT", "action TEXT", "attempts INTEGER NOT NULL", "code TEXT"),
-        *("message TEXT", "tracking_id TEXT", "differences BLOB", "left BLOB", "source BLOB"),
+        *("reason TEXT", "message TEXT", "tracking_id TEXT", "differences BLOB", "left BLOB", "source BLOB"),
         *("wall REAL", "mono REAL", "boot TEXT"),
     ),
     "asked": ("n INTEGER PRIMARY KEY", "body BLOB NOT NULL"),

@@ -26,6 +26,7 @@ from typing import IO, Any, Final, TypeAlias
 from alma_async.errors import ConfigurationError
 from alma_async.load.entries import Entry, Source, State
 from alma_async.load.journal import Journal
+from alma_async.load.reasons import EndReason
 from alma_async.wire.codec import dumps, loads
 
 __all__ = ["COLUMNS", "cell", "check_path", "record", "write_report"]
@@ -41,8 +42,10 @@ COLUMNS: Final = (
     "action",
     "before",
     "after",
-    "code",
+    "reason",
     "message",
+    "advice",
+    "code",
     "warnings",
     "tracking_id",
 )
@@ -67,6 +70,7 @@ def record(entry: Entry, *, planned: bool = False) -> Record:
         "warnings": list(source.warnings),
         "state": "planned" if planned and entry.state is State.DONE else entry.state.value,
         "before": {difference.field: difference.old for difference in entry.differences},
+        "advice": EndReason.of(entry.reason).advice if entry.reason else None,
         "after": {difference.field: difference.new for difference in entry.differences},
     }
     return {name: told[name] if name in told else getattr(entry, name) for name in COLUMNS}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import attrs
 
 from alma_async.load.entries import Entry, State, Step
+from alma_async.load.reasons import EndReason
 
 __all__ = ["KNOWN", "after"]
 
@@ -19,7 +20,8 @@ KNOWN = "known"
 def after(old: Entry, new: Entry) -> Entry:
     """Where a row stands at first, whose natural key an earlier load had too."""
     if old.state is State.DONE and old.payload == new.payload:
-        return attrs.evolve(new, state=State.DONE, action=KNOWN, portfolio_id=old.portfolio_id)
+        why = EndReason.KNOWN.code
+        return attrs.evolve(new, state=State.DONE, action=KNOWN, reason=why, portfolio_id=old.portfolio_id)
     sent = old.state in (State.INTENT, State.UNKNOWN) or (
         old.state is State.REVIEW and old.step is Step.CREATE and old.action is None and bool(old.differences)
     )

@@ -19,6 +19,7 @@ from alma_async.load.entries import Action, Difference, Entry, State, Step
 from alma_async.load.fields import differences
 from alma_async.load.former import changed, digest
 from alma_async.load.plan import asked, merged, new_portfolio, stays, wanted_url
+from alma_async.load.reasons import EndReason
 from alma_async.load.witness import Steps, Witnessed
 from alma_async.wire.codec import unstructure
 
@@ -28,13 +29,10 @@ MOST_ATTEMPTS: Final = 3  # lost answers per step of a row; a code missing from 
 
 
 _UNCLEAR: Final = {
-    match.Ambiguous: "Several portfolios of this title could be meant ({}); name one in portfolio_id.",
-    match.Alike: "One like it is there already ({}); nothing was made anew.",
-    match.Named: "Another row names the portfolio of this title by its id ({}); if this row means the same, make them one.",
+    match.Ambiguous: EndReason.AMBIGUOUS,
+    match.Alike: EndReason.ALIKE,
+    match.Named: EndReason.NAMED_BY_ANOTHER,
 }
-
-
-_NOT_TAKEN: Final = "Alma answered well but did not take: {}."
 
 
 def _told(missing: Iterable[Difference]) -> str:
@@ -75,15 +73,15 @@ class Way(Witnessed):
             pass  # its witness wrote UNKNOWN, or DONE where only the answer was unreadable
         except InvalidRequest as error:
             if self.entry.state is State.PENDING:
-                self._end(self.refused, error)
+                self._fail(self.refused, EndReason.REFUSED, error)
             elif (
                 self.entry.state is State.UNKNOWN
             ):  # it cannot be read back; what was sent may have been applied
-                self._end(State.REVIEW, error)
+                self._fail(State.REVIEW, EndReason.REFUSED, error)
 
     def give_up(self, error: AlmaError) -> Entry:
         """A person must look: it fails again and again, though the service is well."""
-        self._end(State.REVIEW, error)
+        self._fail(State.REVIEW, EndReason.FAILS, error)
         return self.entry
 
     @property
@@ -98,42 +96,37 @@ class Way(Witnessed):
     async def _match(self) -> None:
         found = await self.steps.lookup.meant(self.row, self.entry)
         if isinstance(found, (match.Ambiguous, match.Alike, match.Named)):
-            self._end(State.REVIEW, message=_UNCLEAR[type(found)].format(", ".join(found.portfolio_ids[:5])))
+            self._end(State.REVIEW, _UNCLEAR[type(found)], ", ".join(found.portfolio_ids[:5]))
         elif isinstance(found, match.One):
             await self._found(found.portfolio_id)
         elif self.row.is_nameless:
-            self._end(
-                State.REJECTED,
-                message="Other rows mean the portfolios of this title; a new one needs an MMS id.",
-            )
+            self._end(State.REJECTED, EndReason.TAKEN)
         elif self._action == "delete":
-            self._end(State.DONE, message="It was not there.", action="unchanged")
+            self._end(State.DONE, EndReason.NOT_THERE, action="unchanged")
         elif self._action in ("upsert", "create"):
             self._note(step=Step.CREATE)
         else:
-            self._end(State.REJECTED, message="There is no portfolio of this title in the service to update.")
+            self._end(State.REJECTED, EndReason.NOTHING_TO_UPDATE)
 
     async def _found(self, portfolio_id: str) -> None:
         self.entry: Entry = attrs.evolve(self.entry, portfolio_id=portfolio_id)
         if self._action != "create":
             self._note(step=Step.DELETE if self._action == "delete" else Step.UPDATE)
         elif self.row.portfolio_id is None or await self._meant() is not None:
-            self._end(State.DONE, message="It was there already.", action="unchanged")
+            self._end(State.DONE, EndReason.WAS_THERE, action="unchanged")
 
     async def _meant(self) -> Portfolio | None:
         """The row's portfolio as it is; None, and the row's end, where it is not what the row says or what another load left."""
         present = await self.steps.lookup.get(self._portfolio_id)
         title, former = present.resource_metadata.mms_id.value, self.row.former
-        why = None
         if self.row.portfolio_id and self.row.mms_id and title and self.row.mms_id != title:
-            why = f"Portfolio {self.row.portfolio_id} is of the record {title}, not of {self.row.mms_id}."
-        elif (
-            former is not None and self._action != "create"
-        ):  # what somebody else changed since is not taken back
-            why = changed(present, former)
-        if why is not None:
-            self._end(State.REVIEW, message=why)
-        return present if why is None else None
+            self._end(State.REVIEW, EndReason.OTHER_RECORD, self.row.portfolio_id, title, self.row.mms_id)
+            return None
+        # What somebody else changed since is not taken back.
+        if former is not None and self._action != "create" and (why := changed(present, former)):
+            self._end(State.REVIEW, EndReason.CHANGED_SINCE, why)
+            return None
+        return present
 
     # --- create, update, delete
 
@@ -165,10 +158,10 @@ class Way(Witnessed):
         action = _action(self.entry.action, fields)
         if not fields:
             left = digest(unstructure(present)) if self.entry.action else None
-            self._end(State.DONE, action=action, left=left, message=self._remark(present))
+            self._end(State.DONE, *self._remark(present), action=action, left=left)
             return
         if self.steps.dry:
-            self._end(State.DONE, action=action, differences=fields, message=self._remark(present))
+            self._end(State.DONE, *self._remark(present), action=action, differences=fields)
             return
         if action == "updated":
             self._keep(present)
@@ -176,24 +169,27 @@ class Way(Witnessed):
         if not answer.is_whole:
             await self._read_back(present)
         elif missing := self._merged(answer)[1]:
-            self._end(State.REVIEW, message=_NOT_TAKEN.format(_told(missing)))
+            self._end(State.REVIEW, EndReason.NOT_TAKEN, _told(missing))
         else:
-            self._end(State.DONE, left=self.entry.left, message=self._remark(present))
+            self._end(State.DONE, *self._remark(present), left=self.entry.left)
 
     async def _read_back(self, present: Portfolio) -> None:
         """The answer did not show what was written. A read may lag, so one that lacks it is repeated after the quarantine."""
         shown = await self.steps.lookup.get(self._portfolio_id)
         if missing := self._merged(shown)[1]:
-            why, since = _NOT_TAKEN.format(_told(missing)), self.steps.moment()
-            self._note(state=State.UNKNOWN, since=since, attempts=MOST_ATTEMPTS, message=why)
+            why, since = EndReason.NOT_TAKEN, self.steps.moment()
+            told = {"reason": why.code, "message": why.says(_told(missing))}
+            self._note(state=State.UNKNOWN, since=since, attempts=MOST_ATTEMPTS, **told)
         else:
-            self._end(State.DONE, left=digest(unstructure(shown)), message=self._remark(present))
+            self._end(State.DONE, *self._remark(present), left=digest(unstructure(shown)))
 
-    def _remark(self, present: Portfolio) -> str:
+    def _remark(self, present: Portfolio) -> tuple[EndReason, str] | tuple[()]:
+        """What is to be told of a row that is done."""
         former = self.row.former
         if former is not None:
-            return f"It was {former.portfolio_id} before." if self._action == "create" else ""
-        return stays(present, asked(self.row, self._action, self.steps.rules))
+            return (EndReason.NEW_ID, former.portfolio_id) if self._action == "create" else ()
+        said = stays(present, asked(self.row, self._action, self.steps.rules))
+        return (EndReason.STAYS, said) if said else ()
 
     async def _delete(self) -> None:
         try:
@@ -241,8 +237,7 @@ class Way(Witnessed):
             action = self.entry.action or "updated"  # should it say all by now, we made it so
             self._note(state=State.PENDING, since=None, action=action)
         else:
-            why = f"The update was sent, and the portfolio does not show: {_told(missing)}."
-            self._end(self._given_up, message=why)
+            self._end(self._given_up, EndReason.UPDATE_UNCLEAR, _told(missing))
 
     async def _reconcile_delete(self) -> None:
         try:
@@ -253,9 +248,7 @@ class Way(Witnessed):
         if self._may_resend:
             self._note(state=State.PENDING, since=None, action="deleted")
         else:
-            self._end(
-                self._given_up, message="The deletion's outcome stayed unknown; the portfolio is there."
-            )
+            self._end(self._given_up, EndReason.DELETE_UNCLEAR)
 
     async def _reconcile_create(self) -> None:
         candidates = await self.steps.lookup.left(self.row, self.entry)
@@ -272,13 +265,10 @@ class Way(Witnessed):
         elif decided is reconcile.Verdict.RESEND:
             self._note(state=State.PENDING, step=Step.CREATE, since=None)
         elif decided is reconcile.Verdict.REFUSE:
-            self._end(
-                State.REJECTED, message="The answer was lost, nothing was made, and it is not sent again."
-            )
+            self._end(State.REJECTED, EndReason.CREATE_LOST)
         else:
             seen = ", ".join(c.portfolio_id for c in candidates) or "none found"
-            why = f"It is unknown whether the create was applied (portfolios that may be it: {seen})."
-            self._end(State.REVIEW, message=why)
+            self._end(State.REVIEW, EndReason.CREATE_UNCLEAR, seen)
 
 
 def _action(before: str | None, fields: tuple[Difference, ...]) -> str:

@@ -22,6 +22,7 @@ from alma_async.load.fields import together
 from alma_async.load.former import WARNED, digest
 from alma_async.load.lookup import Lookup
 from alma_async.load.plan import Rules
+from alma_async.load.reasons import EndReason
 from alma_async.load.rows import Row
 from alma_async.load.writer import Writer
 from alma_async.wire.codec import dumps, structure, unstructure
@@ -86,15 +87,16 @@ class Witnessed:
         self.entry = attrs.evolve(self.entry, **changes)
         self.steps.writer.note(self.entry)
 
-    def _end(
-        self, state: State, error: AlmaError | None = None, *, message: str = "", **changes: Any
-    ) -> None:
-        if error is not None:
-            changes |= {"code": error.code, "tracking_id": error.tracking_id}
-            message = error.message
-        elif state is State.DONE:
+    def _end(self, state: State, why: EndReason | None = None, *particulars: Any, **changes: Any) -> None:
+        """It ends here, for this reason, where there is one to be told."""
+        if state is State.DONE:
             changes |= _SETTLED  # what an earlier answer said is over
-        self._note(state=state, since=None, message=message or None, **changes)
+        told = {"reason": why and why.code, "message": why and why.says(*particulars)}
+        self._note(state=state, since=None, **told, **changes)
+
+    def _fail(self, state: State, why: EndReason, error: AlmaError) -> None:
+        """It ends here, with what was said of it."""
+        self._end(state, why, error.message, code=error.code, tracking_id=error.tracking_id)
 
     @property
     def refused(self) -> State:
@@ -106,7 +108,7 @@ class Witnessed:
         if self.entry.action == "deleted":
             self._end(State.DONE)
         else:
-            self._end(State.DONE, action="unchanged", message="It was not there.", differences=())
+            self._end(State.DONE, EndReason.NOT_THERE, action="unchanged", differences=())
 
     def _keep(self, present: Portfolio) -> None:
         """Written before the intent that follows. Once a send may have been applied, what was kept before it stands."""
@@ -149,7 +151,7 @@ class Witnessed:
         elif outcome.reason is Reason.NOT_FOUND and self.entry.step is Step.DELETE:
             self._gone()
         elif outcome.reason in _REFUSED:
-            self._note(state=self.refused, since=None, **_told(outcome))
+            self._note(state=self.refused, since=None, reason=EndReason.REFUSED.code, **_told(outcome))
         else:  # not sent, or not processed: it is as if nothing had been tried
             self._note(**attrs.asdict(self._before or self.entry, recurse=False))
 
@@ -157,7 +159,7 @@ class Witnessed:
         """What a send that was answered well made of the row."""
         action = self._doing[0]
         if self.entry.step is Step.DELETE:
-            return {"state": State.DONE, "action": action, "message": None, **_SETTLED}
+            return {"state": State.DONE, "action": action, "message": None, "reason": None, **_SETTLED}
         answer = data if isinstance(data, dict) else {}
         portfolio = self.entry.portfolio_id or answer.get("id")
         return {

@@ -60,7 +60,8 @@ def load(tmp_path):
 
 def test_what_was_done_and_is_asked_for_again_is_known():
     """A row that was done and says the same is done, with its portfolio; one that says something else begins anew."""
-    assert after(OLD, SAME) == attrs.evolve(SAME, state=State.DONE, action=KNOWN, portfolio_id="53")
+    known = attrs.evolve(SAME, state=State.DONE, action=KNOWN, reason="known", portfolio_id="53")
+    assert after(OLD, SAME) == known
     assert after(OLD, OTHER) == OTHER
 
 

@@ -1,0 +1,142 @@
+"""Every reason that a row can end with: a code to filter by, a sentence, and what to do about it. Pure.
+
+The code stands in the journal, in reports and in JSON beside the sentence. What Alma itself said stands there as it was said.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, Self
+
+__all__ = ["EndReason"]
+
+
+class EndReason(Enum):
+    """Why a row ended as it did. ``sentence`` has a place for each particular; ``advice`` says what a person can do."""
+
+    code: str
+    sentence: str
+    advice: str
+
+    def __new__(cls, code: str, sentence: str, advice: str) -> Self:
+        """Known by its code."""
+        made = object.__new__(cls)
+        made._value_ = made.code = code
+        made.sentence, made.advice = sentence, advice
+        return made
+
+    @classmethod
+    def of(cls, code: str) -> EndReason:
+        """The one with this code."""
+        return next(one for one in cls if one.code == code)
+
+    def says(self, *particulars: Any) -> str:
+        """The sentence of one row."""
+        return self.sentence.format(*particulars)
+
+    # --- what is read
+
+    INPUT = "input", "{}", "Correct the row, and load the corrected list with --since and this journal."
+    OTHER_PLACE = (
+        "other-place",
+        "{}: {}",
+        "Load the row into the service that it names, or leave the column out.",
+    )
+    UNWRITABLE = "unwritable", "{}: {}", "Leave out what Alma has no field for, or load the rest without it."
+    DUPLICATE = (
+        "duplicate",
+        "The same {} as line {}.",
+        "Nothing: it is loaded once. --allow-duplicates loads each.",
+    )
+    CONTRADICTS = (
+        "contradicts",
+        "The same {} as line {}, which says something else.",
+        "Decide which line is right, and load the corrected list with --since and this journal.",
+    )
+
+    # --- which record and which portfolio it means
+
+    NO_RECORD = (
+        "no-record",
+        "No portfolio of the service carries {}; a new one needs an MMS id (a column mms_id, or --mms-map).",
+        "Give the row an MMS id.",
+    )
+    SEVERAL_RECORDS = (
+        "several-records",
+        "Portfolios of several titles carry {} ({}); name one by its id.",
+        "Give the row an MMS id or a portfolio id.",
+    )
+    AMBIGUOUS = (
+        "ambiguous",
+        "Several portfolios of this title could be meant ({}); name one in portfolio_id.",
+        "Give the row a portfolio id, or the URL that one of them has.",
+    )
+    ALIKE = (
+        "alike",
+        "One like it is there already ({}); nothing was made anew.",
+        "Compare the two in Alma; delete what is not wanted.",
+    )
+    NAMED_BY_ANOTHER = (
+        "named-by-another",
+        "Another row names the portfolio of this title by its id ({}); if this row means the same, make them one.",
+        "Make the two rows one, or give this one a portfolio id of its own.",
+    )
+    TAKEN = (
+        "taken",
+        "Other rows mean the portfolios of this title; a new one needs an MMS id.",
+        "Give the row an MMS id.",
+    )
+    NOTHING_TO_UPDATE = (
+        "nothing-to-update",
+        "There is no portfolio of this title in the service to update.",
+        "Load the row with --action upsert or create, if it is to be made.",
+    )
+    OTHER_RECORD = (
+        "other-record",
+        "Portfolio {} is of the record {}, not of {}.",
+        "Correct the portfolio id or the MMS id.",
+    )
+    CHANGED_SINCE = (
+        "changed-since",
+        "{}",
+        "Look at the portfolio in Alma, and put it back by hand if it should be.",
+    )
+
+    # --- what became of it
+
+    NOT_THERE = "not-there", "It was not there.", "Nothing."
+    WAS_THERE = "was-there", "It was there already.", "Nothing; --action upsert would update it."
+    STAYS = "stays", "{}", "Nothing; --blanks clear empties what the list leaves blank."
+    NEW_ID = "new-id", "It was {} before.", "Nothing; Alma gives what is made anew another id."
+    KNOWN = "known", "An earlier load has done it.", "Nothing."
+    REFUSED = "refused", "{}", "See Alma's code and message, correct the row, and load it again."
+    FAILS = (
+        "fails",
+        "{}",
+        "It failed again and again though the service is well: look at the title in Alma, then load the row again.",
+    )
+    NOT_TAKEN = (
+        "not-taken",
+        "Alma answered well but did not take: {}.",
+        "Look at the portfolio in Alma; load the row again, or correct the value.",
+    )
+    UPDATE_UNCLEAR = (
+        "update-unclear",
+        "The update was sent, and the portfolio does not show: {}.",
+        "Look at the portfolio in Alma; load the row again if it is not as it should be.",
+    )
+    DELETE_UNCLEAR = (
+        "delete-unclear",
+        "The deletion's outcome stayed unknown; the portfolio is there.",
+        "Look at the portfolio in Alma; somebody may have made it anew. Delete it if it is not wanted.",
+    )
+    CREATE_LOST = (
+        "create-lost",
+        "The answer was lost, nothing was made, and it is not sent again.",
+        "Load the row again.",
+    )
+    CREATE_UNCLEAR = (
+        "create-unclear",
+        "It is unknown whether the create was applied (portfolios that may be it: {}).",
+        "Look at the title's portfolios in Alma; load the row again with --since and this journal, which looks for it first.",
+    )
