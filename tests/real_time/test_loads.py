@@ -183,8 +183,8 @@ def only_in_threads(monkeypatch):
     loops, found = threading.get_ident(), []
     opened = Journal.__init__
 
-    def init(journal, path):
-        opened(journal, path)
+    def init(journal, path, **how):
+        opened(journal, path, **how)
         if threading.get_ident() == loops:
             found.append("opened")
         journal._db.set_trace_callback(
