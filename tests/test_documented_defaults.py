@@ -1,4 +1,4 @@
-"""The numbers that the README gives for settings are those of the code."""
+"""The numbers that the documentation gives for settings are those of the code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from alma_async import JobLimits, Limits
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
 DEFAULTS = {
     "ALMA_PER_SECOND": Limits().per_second,
     "ALMA_IN_FLIGHT": Limits().in_flight,
@@ -22,7 +22,7 @@ DEFAULTS = {
 def documented() -> dict[str, float]:
     """Each variable of the table of the environment beside the default that its line gives, in the same order."""
     found: dict[str, float] = {}
-    for line in README.read_text(encoding="utf-8").splitlines():
+    for line in PAGE.read_text(encoding="utf-8").splitlines():
         if line.startswith("| `ALMA_"):
             _, variables, meaning, *_ = line.split("|")
             numbers = re.findall(r"\((\d+(?:\.\d+)?)\)|default (\d+)", meaning)
