@@ -40,7 +40,7 @@ TALLEST: Final = 30  # calls a second at the top
 
 # Colours that stand out on white and on black; text and lines follow the reader's scheme.
 STYLE: Final = """
-text{font:12px system-ui,sans-serif;fill:#57606a}.axis{stroke:#8c959f;stroke-width:1}
+text{font:12px system-ui,sans-serif;fill:#6e7781}.axis{stroke:#8c959f;stroke-width:1}
 .limit{stroke:#8c959f;stroke-width:1.5;stroke-dasharray:5 4}.ours{fill:#2da44e;fill-opacity:.75}
 .others{fill:#8c959f;fill-opacity:.18}.rows{fill:none;stroke:#388bfd;stroke-width:2.5}.refused{fill:#e5534b}
 .rows-text{fill:#388bfd}.ours-text{fill:#2da44e}.refused-text{fill:#e5534b}
@@ -147,7 +147,7 @@ def drawing(told: Story) -> str:
         _text(x((since + until) / 2), y(1) - 8, f"others draw {rate:.0f} a second", anchor="middle"),
         f'<polygon class="ours" points="{x(0)},{y(0)} {hill} {x(steps[-1])},{y(0)}"/>',
         f'<line class="limit" x1="{x(0)}" x2="{x(last)}" y1="{y(LIMIT / TALLEST)}" y2="{y(LIMIT / TALLEST)}"/>',
-        _text(x(last) - 4, y(LIMIT / TALLEST) - 6, f"limit: {LIMIT} a second", anchor="end"),
+        _text(x(0.6 * last), y(LIMIT / TALLEST) - 6, f"limit: {LIMIT} a second", anchor="middle"),
         f'<polyline class="rows" points="{way}"/>',
         *(f'<circle class="refused" cx="{x(at)}" cy="{y(1.5 / TALLEST)}" r="4"/>' for at in told.refused),
         f'<path class="axis" fill="none" d="M{x(0)} {y(1)}V{y(0)}H{x(last)}V{y(1)}"/>',
