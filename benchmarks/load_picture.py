@@ -8,6 +8,7 @@ other one until that is done. What is drawn is what the simulated Alma counted, 
 from __future__ import annotations
 
 import os
+import random
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ __all__ = ["Story", "drawing", "story"]
 
 ROWS: Final = 1000
 LIMIT: Final = 25
+SEED: Final = 13
 EPOCH: Final = 1_790_000_000.0  # 2026-09-21, 14:13:20 UTC
 OTHERS: Final = (15.0, 23.0, 10.0)  # another integration: from, until (seconds of the run), calls a second
 STEP: Final = 0.5  # seconds between two points of a curve
@@ -63,6 +65,7 @@ class Story:
 
 async def story(rows: int = ROWS) -> Story:
     """Load so many titles, and say how it went."""
+    random.seed(SEED)  # the governor's jitter
     since, until, rate = OTHERS
     config = sim.Config(
         rate=LIMIT,
@@ -70,7 +73,7 @@ async def story(rows: int = ROWS) -> Story:
         epoch=EPOCH,
         latency=sim.Latency(base=0.25, jitter=0.2),
         foreign=lambda wall: rate if since <= wall - EPOCH < until else 0.0,
-        seed=13,
+        seed=SEED,
     )
     world, clock, events = sim.World.demo(config), Clock(epoch=EPOCH), list[Event]()
     refused, done = list[float](), [(0.0, 0)]
