@@ -20,11 +20,14 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from alma_async import AlmaClient, LocalBudget, Portfolio, sim
+import alma_async
+from alma_async import AlmaClient, AlmaError, LocalBudget, Portfolio, sim
 from alma_async.clock import Clock
-from alma_async.load import Load
+from alma_async.load import Load, Mark, report
+from alma_async.load.readers import native
 from alma_async.load.reasons import EndReason
 from alma_async.polaris import PolarisClient, StaffPassword
+from alma_async.telemetry import events
 from tests.conftest import EPOCH, KEY, institution
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -350,7 +353,7 @@ def test_options_and_variables_exist(path):
         name = option[2:].removeprefix("no-").replace("-", "_")
         assert re.search(rf"\b{name}\b\s*[:=]|\"{option}\"", SOURCE + benchmarks), option
     for variable in re.findall(r"\b(?:ALMA|POLARIS)_[A-Z_]+[A-Z]\b", text):
-        assert variable in SOURCE or variable.removesuffix("_FILE") in SOURCE, variable
+        assert re.search(rf"\b{variable.removesuffix('_FILE')}(_FILE)?\b", SOURCE), variable
 
 
 # --- tables
@@ -371,6 +374,41 @@ def test_every_argument_is_in_its_table(page, what):
     cells = re.findall(r"^\| (`.+?`) \|", table, re.MULTILINE)
     told = [name for cell in cells for name in re.findall(r"`(\w+)`", cell) if name != "Load"]
     assert sorted(told) == sorted(inspect.signature(what).parameters)
+
+
+def first_cells(page, heading):
+    """The names in the first cells of the table under a heading."""
+    text = "\n" + prose(ROOT / "docs" / page)
+    section = text.partition(f"\n{heading}\n")[2].partition("\n#")[0]
+    cells = re.findall(r"^\| (`.+?) \|", section, re.MULTILINE)
+    return {name for cell in cells for name in re.findall(r"`([\w-]+)`", cell)}
+
+
+def test_every_error_is_in_the_table():
+    """The table of errors names each exception that the package exports, and no other."""
+    exported = {name: getattr(alma_async, name) for name in alma_async.__all__}
+    there = {name for name, one in exported.items() if inspect.isclass(one) and issubclass(one, AlmaError)}
+    assert first_cells("errors.md", "# Errors") == there - {"AlmaError"}
+
+
+def test_every_event_and_reason_of_waiting_is_in_its_table():
+    """The tables of events and of what a call waits for are those of the code."""
+    page = "how-to/logging-and-metrics.md"
+    there = {one.__name__ for one in events.Event.__subclasses__()}
+    assert first_cells(page, "## Events and metrics") == there
+    said = re.findall(r"``([\w-]+)``", str(events.CallFinished.__doc__).partition("``outcome``")[0])
+    assert first_cells(page, "## Why a call waited") == {*said} - {"waits", "seconds"}
+
+
+def test_marks_and_columns_are_those_of_the_code():
+    """The marks of verify, the columns of reports and those of the native table stand in the pages as in the code."""
+    loads, lists = (" ".join(prose(ROOT / "docs" / page).split()) for page in ("loads.md", "lists.md"))
+    marks = re.findall(r"\| `(\W|2)` \|", loads)
+    assert marks == sorted((one.value for one in Mark), key="=+*2-?~".index)
+    assert ", ".join(report.COLUMNS) in loads
+    named_there = re.search(r"All else is optional: `([\w, ]+)`", lists)
+    assert named_there is not None
+    assert {*named_there[1].split(", "), "mms_id"} == native.COLUMNS
 
 
 def test_architecture_names_what_is_there():
