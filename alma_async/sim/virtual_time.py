@@ -11,6 +11,7 @@ import asyncio
 import math
 import os
 import selectors
+from collections.abc import Callable
 
 __all__ = ["VirtualTimeLoop"]
 
@@ -18,6 +19,7 @@ __all__ = ["VirtualTimeLoop"]
 # between two looks lets it finish; a real wait would cost a millisecond for every jump.
 _LOOKS = 3
 
+_give_way: Callable[[], None] = getattr(os, "sched_yield", lambda: None)  # Windows has none
 _Ready = list[tuple[selectors.SelectorKey, int]]
 
 
@@ -42,7 +44,7 @@ class _JumpingSelector(selectors.DefaultSelector):
     def _look_again(self) -> _Ready:
         if len(self.get_map()) > 1:  # more than the loop's own self-pipe
             for _ in range(_LOOKS):
-                os.sched_yield()
+                _give_way()
                 if ready := super().select(0):
                     return ready
         return []
