@@ -39,6 +39,9 @@ __all__ = [
 # What SQLite and we ourselves put beside a database.
 _BESIDE: Final = ("", "-wal", "-shm", "-journal", ".lock")
 _CLOSE: Final = "Close it to others (chmod go-w), or choose another directory."
+_THEIRS: Final = (
+    "Run under the account that it belongs to, or choose a directory of your own (ALMA_STATE_DIR)."
+)
 _FOREIGN: Final = "Others may have written what is in it. Remove it if you do not know where it comes from."
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
@@ -113,7 +116,7 @@ def own_directory(directory: Path, *, private: bool = False) -> None:
     if not stat.S_ISDIR(about.st_mode):
         raise UnsafeFile(name, "is no directory", "Remove it.")
     if about.st_uid != _user():
-        raise UnsafeFile(name, "belongs to another user", "Choose a directory of your own.")
+        raise UnsafeFile(name, "belongs to another user", _THEIRS)
     if _by_others(about):
         raise UnsafeFile(name, "can be written by other users", _CLOSE)
     if private and stat.S_IMODE(about.st_mode) & 0o077:
