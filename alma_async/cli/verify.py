@@ -108,6 +108,7 @@ def _lines(audit: Audit) -> list[str]:
         "pending": audit.pending,
         "for review": audit.review,
         "rejected": audit.report.rejected,
+        "undone": audit.report.undone,
         "duplicate": audit.report.duplicates,
         "not compared": audit.not_compared,
     }

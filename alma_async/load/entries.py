@@ -73,7 +73,8 @@ class Source:
 class Former:
     """What a portfolio was before another load touched it, in its row ``n``, and how that load left it.
 
-    ``body`` is None where it was not there; ``differences`` are empty where it is there no more; ``left`` is ``former.digest``.
+    ``body`` is None where it was not there, and of ``differences`` then only the URL is kept; they are empty where it is there no
+    more; ``left`` is ``former.digest``.
     """
 
     n: int

@@ -94,6 +94,16 @@ def _shown(value: Any) -> str:
     return "" if value is None else str(value)
 
 
+def _switch(place: str) -> Field:
+    """The same where nothing means ``false``, as which Alma tells it (recorded)."""
+    plain = _simple(place, _coded)
+    return attrs.evolve(
+        plain,
+        show=lambda portfolio: plain.show(portfolio) or "false",
+        spell=lambda value: plain.spell(value) or "false",
+    )
+
+
 def _coded(text: str) -> Coded:
     return Coded(text or None)
 
@@ -212,7 +222,7 @@ FIELDS: Final[Mapping[str, Field]] = {
     "library": _simple("library", _linked),
     "po_line": _simple("po_line", _linked),
     "license": _simple("license", _linked),
-    "proxy_enabled": _simple("linking_details.proxy_enabled", _coded),
+    "proxy_enabled": _switch("linking_details.proxy_enabled"),
     "proxy": _simple("linking_details.proxy", str),
     "public_note": _simple("public_note", str),
     "authentication_note": _simple("authentication_note", str),

@@ -22,7 +22,7 @@ import attrs
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.load.entries import Difference, Former
 from alma_async.load.fields import FIELDS, differences
-from alma_async.wire.codec import Model, loads, structure, unstructure
+from alma_async.wire.codec import Model, loads, structure, take, unstructure
 
 __all__ = ["WARNED", "anew", "changed", "digest", "put_back"]
 
@@ -94,7 +94,7 @@ def _take(before: Model, wanted: Model, path: Sequence[str]) -> None:
     if inner:
         _take(getattr(before, name), getattr(wanted, name), inner)
     else:
-        setattr(wanted, name, deepcopy(getattr(before, name)))
+        take(wanted, before, name)
 
 
 def anew(former: Former) -> Portfolio:

@@ -299,6 +299,10 @@ class Journal:
         found = self._select("WHERE key = ?", (key,)) if key is not None else []
         return found[0] if found else None
 
+    def of_portfolio(self, portfolio_id: str | None) -> list[Entry]:
+        """The rows that stand for this portfolio."""
+        return self._select("WHERE portfolio_id = ?", (portfolio_id,))
+
     def write(self, entry: Entry) -> None:
         """Write down where one row stands now, in place of what was there."""
         self._put("entry", *records.values_of(entry))

@@ -15,7 +15,7 @@ from alma_async.alma.electronic import Portfolios
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import NotFound
 from alma_async.load import match
-from alma_async.load.entries import Entry
+from alma_async.load.entries import Entry, Former
 from alma_async.load.journal import Journal
 from alma_async.load.plan import key_of, url_of, wanted_url
 from alma_async.load.rows import Row
@@ -69,6 +69,13 @@ class Lookup:
         return await self._candidates(
             row, entry, await self.writer.do(partial(self._unbound, found, entry.n))
         )
+
+    async def anew(self, row: Row, former: Former, n: int) -> list[str]:
+        """The title's portfolios with the URL that this one had, but for those that other rows stand for."""
+        bound, url = self.writer.journal.bound, "".join(one.new for one in former.differences)
+        found = await self._of_title(row.mms_id) if row.mms_id else []
+        free = await self.writer.do(lambda: [one for one in found if not bound(one, but=n)])
+        return [one for one in free if url_of(await self.get(one)) == url]
 
     async def get(self, portfolio_id: str) -> Portfolio:
         """One portfolio of the service, whole."""

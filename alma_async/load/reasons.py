@@ -105,6 +105,11 @@ class EndReason(Enum):
     # --- what became of it
 
     NOT_THERE = "not-there", "It was not there.", "Nothing."
+    MADE_ANEW = (
+        "made-anew",
+        "It is not there any more, but the title has one with its URL under another id ({}).",
+        "An undo of its deletion made it anew: undo that undo, or delete it in Alma if it is not wanted.",
+    )
     WAS_THERE = "was-there", "It was there already.", "Nothing; --action upsert would update it."
     STAYS = "stays", "{}", "Nothing; --blanks clear empties what the list leaves blank."
     NEW_ID = "new-id", "It was {} before.", "Nothing; Alma gives what is made anew another id."

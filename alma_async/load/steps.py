@@ -195,7 +195,10 @@ class Way(Witnessed):
         try:
             present = await self._meant()
         except NotFound:
-            self._gone()
+            if anew := await self._anew():
+                self._end(State.REVIEW, EndReason.MADE_ANEW, ", ".join(anew))
+            else:
+                self._gone()
             return
         if present is None:
             return
@@ -206,6 +209,12 @@ class Way(Witnessed):
         self._keep(present)
         portfolios = self._witnessed("deleted", fields)
         await portfolios.delete(*self.steps.place, self._portfolio_id, bib=self.steps.bib)
+
+    async def _anew(self) -> list[str]:
+        """Where what another load created is gone: the ids under which the title has it again, as after an undo of its deletion."""
+        if self.row.former is None or self.entry.action == "deleted":
+            return []
+        return await self.steps.lookup.anew(self.row, self.row.former, self.entry.n)
 
     # --- reconcile
 

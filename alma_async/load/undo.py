@@ -5,13 +5,14 @@ when a person must look instead, ``former`` says. They are rows like any others:
 own and all that this brings.
 
 The journal is opened for a slice of rows at a time, so nobody is kept from it. While it is being taken back it says so, and its
-load does not go on.
+load does not go on; nor do the loads that know its rows (``since``), which are taken back from them too.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -22,8 +23,9 @@ from alma_async.load.entries import OPEN, Entry, Former, Source, State, Step
 from alma_async.load.fields import url_of
 from alma_async.load.former import anew
 from alma_async.load.journal import Journal
-from alma_async.load.order import BEING_UNDONE, HALFWAY, TAKES_BACK
+from alma_async.load.order import BEING_UNDONE, HALFWAY, SUPERSEDED, TAKES_BACK
 from alma_async.load.rows import BadRow, InputError, Problem, Row
+from alma_async.load.since import KNOWN
 
 __all__ = ["UndoRows", "begin", "beside", "end", "undo_rows"]
 
@@ -77,9 +79,26 @@ def beside(load: Path) -> Path:
 
 
 def begin(load: Path, journal: Path) -> None:
-    """Write into the journal of the load that it is being taken back, by the undo of this journal."""
-    with Journal(load) as opened:
-        opened.note({BEING_UNDONE: str(journal.absolute())})
+    """Write into the journals of the load, and of all that say something of its rows, that it is being taken back, by the undo of
+    this journal.
+    """
+    for path in _concerned(load):
+        with Journal(path) as opened:
+            opened.note({BEING_UNDONE: str(journal.absolute())})
+
+
+def _concerned(load: Path) -> list[Path]:
+    """The load's journal, those of the later loads that know it, and the same of the load that it takes back."""
+    found, ahead = list[Path](), [load]
+    while ahead:
+        path = ahead.pop()
+        if path in found or not path.is_file():
+            continue
+        found.append(path)
+        with Journal(path, reading=True) as opened:
+            meta = opened.meta()
+        ahead += [Path(name) for fact in (TAKES_BACK, SUPERSEDED) if (name := meta.get(fact))]
+    return found
 
 
 def end(load: Path, by: Journal) -> None:
@@ -92,16 +111,19 @@ def end(load: Path, by: Journal) -> None:
             done = by.rows(entry for entry in entries if entry.state is State.DONE)
             _say(State.UNDONE, load, {row.former.n: entry for entry, row in done if row.former is not None})
             after = entries[-1].n
-    with Journal(load) as opened:
-        opened.note({BEING_UNDONE: ""})
+    own = str(by.path.absolute())
+    for path in _concerned(load):
+        with Journal(path) as opened:
+            if opened.meta().get(BEING_UNDONE) == own:
+                opened.note({BEING_UNDONE: ""})
 
 
 def _say(state: State, path: Path, taken: Mapping[int, Entry]) -> None:
     """Write down where these rows stand now, each by the row that took it back; first, in the journal of the load that this one had
-    taken back, the opposite: where its undo is undone, it stands again.
+    taken back, the opposite: where its undo is undone, it stands again. Last, in those of the later loads that know its rows.
     """
     with Journal(path, reading=True) as load:
-        below = load.meta().get(TAKES_BACK)
+        below, later = (load.meta().get(fact, "") for fact in (TAKES_BACK, SUPERSEDED))
         known = [load.get(n) for n in taken]
         rows = load.rows(known)
     if below and Path(below).is_file():
@@ -113,10 +135,41 @@ def _say(state: State, path: Path, taken: Mapping[int, Entry]) -> None:
         )
     with Journal(path) as load, load.together():
         halfway = set(load.meta().get(HALFWAY, "").split())
+        touched = dict[str | None, Entry]()
         for entry in known:
             if entry.state in _TAKEN_BACK:
-                load.write(_standing(entry, state, taken[entry.n], halfway))
+                now = taken[entry.n]
+                load.write(stands := _standing(entry, state, now, halfway))
+                touched[entry.portfolio_id] = attrs.evolve(now, portfolio_id=stands.portfolio_id)
+                if (
+                    now.portfolio_id and now.portfolio_id != stands.portfolio_id
+                ):  # made anew: none of the load's own
+                    load.add_existing([(now.portfolio_id, now.mms_id)])
         load.note({HALFWAY: " ".join(sorted(halfway))})
+    _say_later(state, Path(later), touched, {path})
+
+
+def _say_later(
+    state: State, path: Path, touched: Mapping[str | None, Entry], told: AbstractSet[Path]
+) -> None:
+    """Write into the journal of a later load where its rows of these portfolios stand now; and of those after it."""
+    if path in told or not path.is_file():
+        return
+    with Journal(path) as load, load.together():
+        for portfolio_id, now in touched.items():
+            for entry in load.of_portfolio(portfolio_id):
+                load.write(_vouched(entry, state, now))
+        later = load.meta().get(SUPERSEDED, "")
+    _say_later(state, Path(later), touched, {*told, path})
+
+
+def _vouched(entry: Entry, state: State, now: Entry) -> Entry:
+    """A row of a later load, whose portfolio was taken back from under it; what it only knew stands again with what it knew."""
+    stands = attrs.evolve(entry, state=state, portfolio_id=now.portfolio_id)
+    if state is State.UNDONE:
+        gone = entry.action == KNOWN or now.action != "unchanged"
+        return stands if gone and entry.state is State.DONE else entry
+    return stands if entry.action == KNOWN and entry.state is State.UNDONE else entry
 
 
 def undo_rows(journal: str | os.PathLike[str]) -> UndoRows:
@@ -174,7 +227,8 @@ def _row(entry: Entry, body: bytes | None, place: tuple[str, str]) -> Row | BadR
         service_id=place[1],
     )
     if entry.action == "created":
-        former = Former(n=entry.n, portfolio_id=entry.portfolio_id, left=entry.left)
+        url = tuple(one for one in entry.differences if one.field == "url")
+        former = Former(n=entry.n, portfolio_id=entry.portfolio_id, left=entry.left, differences=url)
         return attrs.evolve(row, action="delete", former=former)
     if updates and body is not None and entry.differences:
         former = Former(n=entry.n, portfolio_id=entry.portfolio_id, body=body, differences=entry.differences)

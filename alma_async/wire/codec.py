@@ -60,6 +60,7 @@ __all__ = [
     "loads",
     "structure",
     "structure_each",
+    "take",
     "unstructure",
     "written",
 ]
@@ -234,6 +235,19 @@ def unstructure(model: Model) -> dict[str, Any]:
     :raises InvalidRequest: for a field of the wrong kind, or a moment without a time zone.
     """
     return _CONVERTER.unstructure(model) or {}
+
+
+def take(wanted: Model, before: Model, name: str) -> None:
+    """Have a member as another object of the same class has it; one that could not be read there is written as it came."""
+    kind, raw = _kinds(type(before))[name], _sent(before).get(name, _ABSENT)
+    value = deepcopy(getattr(before, name))
+    try:
+        if raw is not _ABSENT and not _is_model(kind):
+            _member_reader(type(before), name, kind, _STRICT)(raw, kind)
+        setattr(wanted, name, value)
+    except ValueError:
+        wanted._source = {**_sent(wanted), name: deepcopy(raw)}
+        object.__setattr__(wanted, name, value)
 
 
 @contextmanager

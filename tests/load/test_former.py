@@ -25,7 +25,7 @@ BARE = {"id": "53999", "linking_details": None, "coverage_details": None, "publi
 def after(before, row):
     """What a load makes of it, and how it would be known afterwards."""
     made, differences = merged(structure(before, Portfolio), row, RULES)
-    former = Former(portfolio_id="53999", body=dumps(before), differences=differences)
+    former = Former(n=1, portfolio_id="53999", body=dumps(before), differences=differences)
     return structure(unstructure(made), Portfolio), former
 
 
@@ -136,7 +136,7 @@ def test_the_digest_tells_changes_from_forms(change, same):
 
 def test_what_was_created_goes_only_as_it_was_left():
     """The digest decides; where it is not known, nothing is deleted."""
-    left = Former(portfolio_id="53", left=digest(HELD))
+    left = Former(n=1, portfolio_id="53", left=digest(HELD))
     assert changed(held(), left) is None
     assert changed(structure({**HELD, "public_note": "x"}, Portfolio), left) is not None
     assert changed(held(), attrs.evolve(left, left=None)) is not None
@@ -144,7 +144,7 @@ def test_what_was_created_goes_only_as_it_was_left():
 
 def test_anew_has_all_but_its_identity():
     """What was deleted is created with every member it had, but for id and link; what the create did not take follows."""
-    former = Former(portfolio_id="53999", body=dumps({**HELD, "link": "/x"}))
+    former = Former(n=1, portfolio_id="53999", body=dumps({**HELD, "link": "/x"}))
     assert unstructure(anew(former)) == {name: said for name, said in HELD.items() if name != "id"}
     created = {**deepcopy(HELD), "id": "53111", "coverage_details": None, "public_note": "kept"}
     wanted, told = put_back(structure(created, Portfolio), former)
@@ -174,5 +174,5 @@ def test_every_field_of_a_row_has_its_places():
     row = Row(line=2, lines=(2,), values=values, coverage=CLEAR, embargo=CLEAR)
     made, differences = merged(structure(full, Portfolio), row, Rules())
     assert {d.field for d in differences} == set(FIELDS) - {"coverage_in_use"}
-    former = Former(portfolio_id="53", body=dumps(full), differences=differences)
+    former = Former(n=1, portfolio_id="53", body=dumps(full), differences=differences)
     assert unstructure(put_back(made, former)[0]) == full

@@ -204,3 +204,64 @@ async def test_a_later_load_that_is_cut_off_while_it_reads_leaves_the_earlier_on
         assert (await load(alma, "a.load").run()).created == 3
         with Journal(tmp_path / "a.load") as journal:
             journal.check()
+
+
+@pytest.mark.parametrize("links", [1, 2])
+async def test_what_was_taken_back_is_known_no_more(file, load, tmp_path, links):
+    """Rows that a load only knows are taken back with the load that did them: its journals say so, and a load since it sends them;
+    where that undo is undone, they stand again. While the undo is not at its end, none of them goes on.
+    """
+    async with institution() as (server, alma):
+        await load(alma, "base.load").run(file([(n, "old") for n in range(4)]))
+        rows = file([(n, "new") for n in range(6)])  # four updated, two created
+        await load(alma, "0.load").run(rows)
+        chain = [f"{n}.load" for n in range(1, links + 1)]
+        for before, name in zip(["0.load", *chain], chain, strict=False):
+            assert (await load(alma, name, since=before).run(rows)).known == 6
+        await load(alma, "0.load").undo(journal=tmp_path / "undo.load")
+        assert held(server) == {n: ["old"] for n in range(4)}
+        for name, before in zip(chain, ["0.load", *chain], strict=False):
+            assert (await load(alma, "0.load").undo(journal=tmp_path / "undo.load")).exit_code == 0
+            with Journal(tmp_path / name, reading=True) as journal:
+                assert {entry.state for entry in journal.entries()} == {State.UNDONE}
+            audit = await load(alma, name, since=before).verify()
+            assert (audit.once, audit.report.undone, audit.findings) == (0, 6, ())
+        await Load.open(tmp_path / "undo.load", alma).undo(journal=tmp_path / "redo.load")
+        assert held(server) == {n: ["new"] for n in range(6)}
+        audit = await Load.open(tmp_path / chain[-1], alma).verify()
+        assert (audit.once, audit.report.known, audit.findings) == (6, 6, ())
+        await Load.open(tmp_path / "redo.load", alma).undo(journal=tmp_path / "again.load")
+        report = await load(alma, "last.load", since=chain[-1]).run(rows)
+        assert (report.known, report.updated, report.created) == (0, 4, 2)
+        assert held(server) == {n: ["new"] for n in range(6)}
+
+
+async def test_an_undo_that_did_not_end_holds_up_what_knows_its_load(file, load, tmp_path):
+    """While it is not told which rows are taken back, no load goes on with them, however many journals lie between."""
+    async with institution(latency=0.5) as (server, alma):
+        rows = file([(n, "new") for n in range(30)])
+        await load(alma, "a.load").run(rows)
+        await load(alma, "b.load", since="a.load").run(rows)
+        with anyio.move_on_after(8.0):
+            await load(alma, "a.load", workers=2).undo(journal=tmp_path / "undo.load")
+        assert 0 < len(held(server)) < 30
+        with pytest.raises(InputError, match="undo"):
+            await load(alma, "c.load", since="b.load", beside=True).run(rows)
+        await load(alma, "undo.load", action="undo", beside=True).run()
+        report = await load(alma, "c.load", since="b.load").run(rows)
+        assert (report.known, report.created) == (0, 30)
+
+
+async def test_what_a_later_load_wrote_itself_is_vouched_for_by_it_alone(file, load, tmp_path):
+    """The undo of the earlier load takes what it changed from the later one's rows too; what only the later wrote stands."""
+    async with institution() as (server, alma):
+        await load(alma, "base.load").run(file([(n, "old") for n in range(3)]))
+        await load(alma, "a.load").run(file([(0, "new"), (1, "new")]))
+        changed = file([(0, "new"), (1, "newer"), (2, "new")])
+        report = await load(alma, "b.load", since="a.load").run(changed)
+        assert (report.known, report.updated) == (1, 2)
+        await load(alma, "a.load").undo(journal=tmp_path / "undo.load")
+        assert held(server) == {0: ["old"], 1: ["newer"], 2: ["new"]}
+        report = await load(alma, "c.load", since="b.load").run(changed)
+        assert (report.known, report.updated) == (2, 1)
+        assert held(server) == {0: ["new"], 1: ["newer"], 2: ["new"]}

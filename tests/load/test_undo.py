@@ -9,10 +9,12 @@ import anyio
 import pytest
 
 from alma_async import AlmaClient, AlmaError, sim
+from alma_async.alma.models.electronic import Portfolio
 from alma_async.load import InputError, Load, read_rows, undo_rows
-from alma_async.load.entries import State
-from alma_async.load.former import digest
+from alma_async.load.entries import Difference, Former, State
+from alma_async.load.former import digest, put_back
 from alma_async.load.journal import Journal
+from alma_async.wire.codec import dumps, structure, unstructure
 from tests.conftest import institution
 from tests.load.test_actions import C, S, hold, loading, told, url
 
@@ -550,3 +552,89 @@ async def test_a_load_is_opened_without_a_client(file, tmp_path, monkeypatch, an
         assert (await load.run()).rows == (await load.verify()).report.rows == 2
         assert (await load.undo()).exit_code == 0
         assert not server.world.portfolios.all
+
+
+async def test_what_was_made_anew_under_another_id_is_not_passed_over(file, tmp_path):
+    """Created, deleted by another load, made anew by the undo of that: its undo says for review that it is there under another id,
+    and who compares the deletion knows what its undo made.
+    """
+    async with institution() as (server, alma):
+        hold(server, 3)
+        lines = [f"99{n:06},{url(n)},11,Note,,,," for n in range(10, 14)]
+        await loading(alma, tmp_path, "upsert", name="c.load").run(file(*lines))
+        made = set(server.world.portfolios.all)
+        await loading(alma, tmp_path, "delete", name="d.load").run(file(*lines))
+        await undo(alma, tmp_path, of="d.load", name="undo-d.load")
+        anew = set(server.world.portfolios.all) - made
+        assert len(anew) == 4
+        audit = await loading(alma, tmp_path, "delete", name="d.load").verify()
+        assert (audit.report.undone, audit.findings, audit.exit_code) == (4, (), 0)
+        gone = next(iter(anew))
+        await alma.electronic.portfolios.delete(C, S, gone)  # by somebody: nothing is left of this one
+        back = await undo(alma, tmp_path, of="c.load", name="undo-c.load")
+        assert (back.review, back.unchanged, back.exit_code) == (3, 1, 1), told(tmp_path / "undo-c.load")
+        said = " ".join(str(entry.message) for entry in told(tmp_path / "undo-c.load").values())
+        assert all(one in said for one in anew - {gone}), said
+
+
+ODD = {
+    "is_local": "True",
+    "availability": 11,
+    "public_note": {"odd": 1},
+    "activation_date": "soon",
+    "notes": "a lone text",
+    "unheard_of": ["x"],
+}
+
+
+@pytest.mark.parametrize("member", sorted(ODD))
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_cannot_be_read_is_put_back_as_it_was(member, whole):
+    """A member that came in a form of its own is written so again, over whatever stands there by now: of the whole object, or of
+    the one field that is put back.
+    """
+    before = {"is_local": False, "public_note": "old", "authentication_note": "a"} | {member: ODD[member]}
+    present = {"is_local": True, "public_note": "new", "notes": [], "activation_date": "2010-09-17Z"}
+    fields = (Difference(field="public_note", old="", new="new"),)
+    former = Former(n=1, portfolio_id="53", body=dumps(before), differences=() if whole else fields)
+    wanted = unstructure(put_back(structure(present, Portfolio), former)[0])
+    for name in before if whole else ("public_note",):
+        assert wanted[name] == before[name]
+
+
+async def test_odd_portfolios_are_made_anew_whole(file, tmp_path):
+    """Portfolios that Alma tells in forms of its own are deleted and made anew with their coverage, none of them for review."""
+    async with institution(rate=None, odd_fields=0.3, seed=2) as (server, alma):
+        lines = [f"99{n:06},{url(n)},11,Note,1999,,,true" for n in range(30)]
+        await loading(alma, tmp_path, "upsert").run(file(*lines))
+        before = world_of(server)
+        await loading(alma, tmp_path, "delete", name="d.load").run(file(*lines))
+        back = await undo(alma, tmp_path, of="d.load")
+        assert (back.created, back.review, back.rejected) == (30, 0, 0), told(tmp_path / "undo.load")
+        said = [
+            sorted(digest({**one, "id": ""}) for one in world.values())
+            for world in (before, world_of(server))
+        ]
+        assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("shape", [{}, {"write_answers": "without_coverage"}, {"put": "keeps"}], ids=str)
+async def test_a_cleared_proxy_is_off(file, tmp_path, shape):
+    """``<clear>`` turns the proxy off, told as ``false``: it takes at once, again changes nothing, undoes exactly."""
+    async with institution(rate=None, **shape) as (server, alma):
+        for n, one in enumerate(hold(server, 2)):
+            said = {"value": ("true", "false")[n]}
+            server.world.portfolios.all[one]["linking_details"]["proxy_enabled"] = said
+        before = world_of(server)
+        lines = [f"99{n:06},{url(n)},<clear>" for n in range(4)]
+        for name, done in (("a.load", (2, 1, 1)), ("again.load", (0, 0, 4))):
+            report = await loading(alma, tmp_path, "upsert", name=name).run(
+                file(*lines, header="mms_id,url,proxy_enabled")
+            )
+            assert (report.created, report.updated, report.unchanged) == done, told(tmp_path / name)
+        assert report.seconds < 30
+        back = await undo(alma, tmp_path)
+        assert (back.deleted, back.updated, back.exit_code) == (2, 1, 0)
+        assert {n: digest(one) for n, one in world_of(server).items()} == {
+            n: digest(one) for n, one in before.items()
+        }
