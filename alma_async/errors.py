@@ -96,8 +96,8 @@ class AlmaError(Exception):
 
     @property
     def code(self) -> str | None:
-        """The server's code of the first problem, as text; None where the failure is not the server's."""
-        return self.errors[0].code if self.errors else None
+        """The server's first code, as text; None where it named none, or the failure is not the server's."""
+        return next((p.code for p in self.errors if p.code), None)
 
     @property
     def tracking_id(self) -> str | None:
@@ -137,6 +137,10 @@ def _as_it_was(kind: type[AlmaError], args: tuple[Any, ...], state: dict[str, An
     return error
 
 
+def _when(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
 class _Until(AlmaError):
     """A limit that frees itself. ``retry_at``: when to try again, with its time zone; never None.
 
@@ -152,7 +156,7 @@ class _Until(AlmaError):
 
     def __str__(self) -> str:
         told = "Free again at" if self.firm else "Ask again at"
-        return f"{super().__str__()} {told} {self.retry_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC."
+        return f"{super().__str__()} {told} {_when(self.retry_at)}."
 
 
 class InvalidRequest(AlmaError):
@@ -266,7 +270,15 @@ class ConfigurationError(AlmaError):
 
 
 class DeadlineExceeded(AlmaError):
-    """The deadline passed, or the wait for a slot would have outlasted it. Nothing is in flight for this call."""
+    """The deadline passed, or the wait for a slot would have outlasted it. Nothing is in flight for this call.
+
+    ``retry_at``: where what it waited for is known to be free at a moment, that moment, with its time zone; else None.
+    """
 
     _retryable = True
+    retry_at: datetime | None = None
     advice = "Allow more time, raise the priority, or try when less is waiting."
+
+    def __str__(self) -> str:
+        said = super().__str__()
+        return said if self.retry_at is None else f"{said} Free again at {_when(self.retry_at)}."

@@ -11,7 +11,8 @@ from __future__ import annotations
 import itertools
 import random
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from typing import Any, Final, Protocol, Self
@@ -19,7 +20,7 @@ from typing import Any, Final, Protocol, Self
 import anyio
 import attrs
 
-from alma_async.clock import Clock
+from alma_async.clock import Clock, Timer
 from alma_async.errors import AlmaError, DeadlineExceeded, NotSent, QuotaExhausted
 from alma_async.governance import retry
 from alma_async.governance.governor import Governor, Permit
@@ -65,6 +66,7 @@ class Options:
 
     ``deadline`` is seconds for one whole call, retries and waiting included; ``timeout`` is seconds for one attempt to
     connect, and as many for its answer (None: by kind). Waiting for its turn counts towards the deadline alone.
+    ``longest_hold``: of a call that does not wait: while all calls are held for more seconds, it raises ``RateLimited``.
     """
 
     priority: Priority = attrs.field(default=Priority.NORMAL, converter=priority_of, validator=PRIORITY)
@@ -74,6 +76,7 @@ class Options:
     language: str | None = attrs.field(default=None, validator=LANGUAGE.or_none())
     wait_for_quota: bool = attrs.field(default=False, validator=FLAG)
     witness: Witness | None = attrs.field(default=None, eq=False)
+    longest_hold: float | None = attrs.field(default=None, eq=False)
     on_outcome: Callable[[Outcome], None] | None = attrs.field(
         default=None, eq=False, converter=attrs.converters.optional(contained)
     )
@@ -86,6 +89,8 @@ class Options:
 # Chosen: seconds that an attempt with a witness has to be connected and given its slot. An intent that grew older than that would
 # be measured from the wrong end; it is made anew.
 _TO_BEGIN: Final = 30.0
+
+_GLANCE: Final = 1.0  # chosen: seconds after which a call that does not wait looks for a hold again
 
 _LARGE: Final = 2**18  # chosen: bytes of an answer that are read on the loop, some milliseconds' work
 
@@ -127,19 +132,36 @@ class _Held(NotSent):
 class _Punctual:
     """The gate of a send whose witness was told a deadline: it lets nothing begin after ``begin_by``."""
 
-    permit: Permit
+    gate: Gate
     clock: Clock
     begin_by: float
 
     async def slot(self) -> None:
         with anyio.move_on_after(self.begin_by - self.clock.now()):
-            await self.permit.slot()
+            await self.gate.slot()
             if self.clock.now() < self.begin_by:
                 return
         raise _Held("Its turn did not come in time.")
 
     def sent(self) -> None:
-        self.permit.sent()
+        self.gate.sent()
+
+
+@attrs.frozen
+class _Unheld:
+    """The gate of a call that does not wait out a hold: it gives up its turn once there is one."""
+
+    gate: Gate
+    free: Callable[[], AbstractContextManager[anyio.CancelScope]]
+
+    async def slot(self) -> None:
+        with self.free() as scope:
+            await self.gate.slot()
+        if scope.cancelled_caught:
+            raise _Held("Its turn did not come in time.")
+
+    def sent(self) -> None:
+        self.gate.sent()
 
 
 class Session:
@@ -201,6 +223,9 @@ class Session:
                 await self._back_off(call, last, pause)
         except AlmaError as error:
             error.call_id, error.waited = self._id(call), dict(call.waits)
+            if isinstance(error, DeadlineExceeded) and error.retry_at is None:
+                seen = self.governor.snapshot()
+                error.retry_at = seen.held_until or (seen.stopped_until if options.wait_for_quota else None)
             if call.outcome is None:  # its turn did not come
                 call.outcome = OutcomeClass.NOT_SENT.value
             raise
@@ -255,37 +280,43 @@ class Session:
         )
 
     async def _attempt(self, request: Request, options: Options, call: _Call) -> Outcome:
-        call.attempts += 1
+        free = partial(self._while_free, options.longest_hold)
+        permit: Permit | None = None
         try:
-            permit = await self.governor.acquire(
-                priority=options.priority,
-                kind=request.kind,
-                cost=request.cost,
-                deadline=call.deadline,
-                wait_for_quota=options.wait_for_quota,
-                waits=call.waits,
-            )
+            with free() as scope:
+                if not scope.cancel_called:
+                    permit = await self.governor.acquire(
+                        priority=options.priority,
+                        kind=request.kind,
+                        cost=request.cost,
+                        deadline=call.deadline,
+                        wait_for_quota=options.wait_for_quota,
+                        waits=call.waits,
+                    )
         except AlmaError as error:
             error.method, error.path = request.method, request.path
             raise
+        if permit is None:
+            return Failed(outcome=OutcomeClass.NOT_SENT, reason=Reason.HELD)
         with permit:
             timeout = self._timeout(request, options)
+            gate: Gate = permit if options.longest_hold is None else _Unheld(permit, free)
             if options.witness is None:
-                outcome = await self._send(request, call, permit, permit, timeout)
+                outcome = await self._send(request, call, permit, gate, timeout)
             else:
-                outcome = await self._witnessed(request, call, permit, timeout, options.witness)
+                outcome = await self._witnessed(request, call, permit, gate, timeout, options.witness)
         if options.on_outcome is not None:
             options.on_outcome(outcome)
         return outcome
 
     async def _witnessed(
-        self, request: Request, call: _Call, permit: Permit, timeout: float, witness: Witness
+        self, request: Request, call: _Call, permit: Permit, gate: Gate, timeout: float, witness: Witness
     ) -> Outcome:
         begin_by = self.clock.now() + min(timeout, _TO_BEGIN)
         await witness.intend(begin_by + timeout)
         try:
             if self.clock.now() < begin_by:
-                gate = _Punctual(permit, self.clock, begin_by)
+                gate = _Punctual(gate, self.clock, begin_by)
                 outcome = await self._send(request, call, permit, gate, timeout)
             else:
                 outcome = Failed(outcome=OutcomeClass.NOT_SENT, reason=Reason.NETWORK, **_SLOW_DISK)
@@ -347,6 +378,11 @@ class Session:
         """Seconds until another attempt, or the failure that is the caller's to know."""
         if outcome.reason is Reason.QUOTA:
             return 0.0 if options.wait_for_quota else outcome  # the governor holds it until the reset
+        if options.longest_hold is not None and self._holds() > options.longest_hold:
+            if outcome.reason is Reason.HELD:
+                outcome = attrs.evolve(outcome, detail="All calls are held, and this one does not wait.")
+            if outcome.reason in (Reason.HELD, Reason.THROTTLED):
+                return attrs.evolve(outcome, reason=Reason.THROTTLED)
         if outcome.reason is Reason.HELD:
             return 0.0  # it goes on waiting
         if outcome.reason is Reason.LOGIN and outcome.harmless:
@@ -382,6 +418,34 @@ class Session:
         tried.renewed = True
         self._login.refused(request)
         return True
+
+    def _holds(self) -> float:
+        """For how many seconds all calls are held from now on."""
+        until = self.governor.snapshot().held_until
+        return 0.0 if until is None else (until - self.clock.utc()).total_seconds()
+
+    @contextmanager
+    def _while_free(self, longest: float | None) -> Iterator[anyio.CancelScope]:
+        """What is done here is cancelled once all calls are held for longer; None: never."""
+        with anyio.CancelScope() as scope:
+            if longest is None:
+                yield scope
+                return
+            timer: Timer | None = None
+
+            def look() -> None:
+                nonlocal timer
+                if self._holds() > longest:
+                    scope.cancel()
+                else:
+                    timer = self.clock.call_at(self.clock.now() + _GLANCE, look)
+
+            look()
+            try:
+                yield scope
+            finally:
+                if timer is not None:
+                    timer.cancel()
 
     def _timeout(self, request: Request, options: Options) -> float:
         """Seconds to connect, and seconds again to be answered; waiting for the slot in between is the deadline's to bound."""

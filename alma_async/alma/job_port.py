@@ -7,6 +7,7 @@ instance in it, not those of the request.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -14,21 +15,45 @@ from typing import Any, Final
 from alma_async.alma import routes
 from alma_async.alma.models.common import Coded, run_in
 from alma_async.alma.models.jobs import Job, JobInstance, JobParameter
-from alma_async.alma.resource import Resource
-from alma_async.errors import InvalidRequest, OutcomeUnknown
+from alma_async.alma.resource import Resource, localised
+from alma_async.errors import AlmaError, InvalidRequest, OutcomeUnknown, Unauthorized
 from alma_async.guard.port import Instance, ServerTime, Spare
-from alma_async.session import Witness
+from alma_async.session import Options, Session, Witness
 from alma_async.wire.codec import dumps, unstructure
 from alma_async.wire.messages import Request
+from alma_async.wire.outcome import Done
 from alma_async.wire.reading import server_time
 
 __all__ = ["AlmaJobPort", "submission", "texts"]
 
 JOB_NAME: Final = "job_name"
+_LEAST: Final = 0.001  # seconds: what is over by then was not sent
 
 
 class AlmaJobPort(Resource):
-    """Fills in ``guard.port.JobPort``."""
+    """Fills in ``guard.port.JobPort``. No call outlasts ``until`` (the client's clock).
+
+    ``answered``: whether Alma ever answered; ``failure``: what the last call failed with.
+    """
+
+    def __init__(self, session: Session, options: Options, *, until: float = math.inf) -> None:
+        super().__init__(session, options)
+        self._until = until
+        self.answered: bool = False
+        self.failure: str = ""
+
+    async def _call(self, request: Request) -> Done:
+        options, left = self._options, self._until - self._session.clock.now()
+        if left < math.inf:
+            options = options.changed(deadline=min(max(left, _LEAST), options.deadline or math.inf))
+        try:
+            done = await self._session.call(localised(request, options.language), options)
+        except AlmaError as error:
+            self.failure = error.message
+            self.answered |= error.status is not None and isinstance(error, InvalidRequest | Unauthorized)
+            raise
+        self.answered = True
+        return done
 
     def spare(self) -> Spare | None:
         """By what the governor knows of the day, for this caller's priority."""
@@ -74,7 +99,7 @@ class AlmaJobPort(Resource):
         :raises OutcomeUnknown: where the answer is good and names no run.
         """
         request = submission(job_id, parameters, job_name=job_name)
-        witnessed = AlmaJobPort(self._session, self._options.changed(witness=witness))
+        witnessed = AlmaJobPort(self._session, self._options.changed(witness=witness), until=self._until)
         job = await witnessed._done(request, Job)
         if found := run_in(job.additional_info.link):
             return found

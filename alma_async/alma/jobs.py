@@ -6,6 +6,7 @@ A run that ended with success may have done nothing (recorded): read its ``count
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import date, datetime
@@ -33,6 +34,8 @@ __all__ = ["JobRun", "Jobs", "SharedRuns"]
 
 Population = Literal["SINGLE_MATCHES", "MULTI_MATCHES"]
 DownloadFormat = Literal["XML", "BINARY"]
+
+_MOMENT: Final = 2.0  # chosen: seconds that all calls may be held for one that does not wait
 
 _OFFSET: Final = Check(
     "a whole number, 0 or more",
@@ -231,11 +234,12 @@ class Jobs(Resource):
         :raises OutcomeUnknown: the answer was lost, and Alma does not list the run. It is never sent again.
         """
         check_all(_SUBMITTED, locals(), InvalidRequest)
-        given, port = texts(parameters or {}), AlmaJobPort(self._session, self._options)
+        given = texts(parameters or {})
+        limits = [limit for limit in (deadline, self._options.deadline) if limit is not None]
+        port = self._port(min(limits, default=math.inf), wait=wait)
         if dry_run:
             name = run_name(given, mark(job_id, key)) if named and port.names(job_id) else None
             return submission(job_id, given, job_name=name)
-        limits = [limit for limit in (deadline, self._options.deadline) if limit is not None]
         started = await self.guard.submit(
             job_id,
             given,
@@ -253,6 +257,17 @@ class Jobs(Resource):
             adopted=started.adopted,
             jobs=self,
         )
+
+    def _port(self, seconds: float, *, wait: bool) -> AlmaJobPort:
+        """To ask Alma by, for so many seconds; with none to wait, what holds calls is told at once."""
+        options = self._options.changed(deadline=None)
+        if not wait or not seconds:
+            return AlmaJobPort(
+                self._session,
+                options.changed(longest_hold=_MOMENT, wait_for_quota=False),
+                until=self._session.clock.now() + (seconds or math.inf),
+            )
+        return AlmaJobPort(self._session, options, until=self._session.clock.now() + seconds)
 
     async def resume(self, job_id: str, instance_id: str) -> JobRun:
         """A run that was started before, by whomever and in whatever process, to be waited for; ``ALL`` may stand for the job.

@@ -66,6 +66,10 @@ class Admission:
             raise self.exhausted(wall)
         if deadline is not None:
             start = max(now, min(self._budget.held_until, now + LONGEST_HOLD))
+            if start > deadline:
+                raise DeadlineExceeded(
+                    "All calls are held for longer than until the deadline.", advice="Try again then."
+                )
             if start + self.queue.ahead(line) * self._allowance.terms(now).interval > deadline:
                 raise DeadlineExceeded("The calls that wait already would outlast the deadline.")
             if len(self._deadlines) > 64 + 2 * self.queue.totals.waiting:

@@ -116,9 +116,20 @@ class Lookout:
 
     # --- the clock and the ledger
 
-    async def open(self) -> None:
-        """Have a clock at all: the ledger's, or else one that begins now. Callers go on in the order they came."""
+    async def open(self, until: float = math.inf, *, wait: bool = True) -> None:
+        """Have a clock at all: the ledger's, or else one that begins now. Callers go on in the order they came, but for one that
+        does not wait for those before it.
+
+        :raises DeadlineExceeded: where there is none by ``until`` (the client's clock).
+        """
         self._all.adopt(self._clock.loop())
+        if self._all.clock is None and self._all.opening.locked() and not wait:
+            await self.ask_time()
+        with anyio.move_on_after(until - self._clock.now()):
+            return await self._open()
+        raise DeadlineExceeded("The deadline passed before Alma was heard.")
+
+    async def _open(self) -> None:
         async with self._all.opening:
             if self._all.clock is None:
                 self._all.boot = self._clock.boot() or secrets.token_hex(8)

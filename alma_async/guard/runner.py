@@ -49,7 +49,7 @@ from alma_async.errors import (
     OutcomeUnknown,
 )
 from alma_async.guard import rules
-from alma_async.guard.attempt import Attempt, NotYet, Started, refusal, unknown
+from alma_async.guard.attempt import Attempt, NotYet, Started, refusal, unknown, utc
 from alma_async.guard.book import EVERY_JOB, Book, Ledger, Run, Why
 from alma_async.guard.lifecycle import OCCUPIES, UNRESOLVED, Event, State
 from alma_async.guard.lookout import PASSING, Lookout
@@ -139,7 +139,8 @@ class JobGuard:
         alma = self._alma.asking(port)
         alma.check_open()
         until = math.inf if deadline is None else self._clock.now() + deadline
-        await self._outlasting(alma, alma.open, until, wait=wait)
+        opening = partial(alma.open, until if deadline else math.inf, wait=wait and deadline != 0)
+        await self._outlasting(alma, opening, until, wait=wait)
         attempt = Attempt(alma, job_id, parameters or {}, key, named=named)
         unheard = True
         try:
@@ -260,16 +261,20 @@ class JobGuard:
     ) -> T:
         """Do it, and wait out what passes by itself, unless there is no waiting or the address never answered as Alma does."""
         failures, began = 0, self._clock.now()
+        last: AlmaError | None = None
         while True:
             alma.check_open()
             try:
                 return await act()
             except PASSING as error:
                 now = self._clock.now()
+                last = error if last is None or not isinstance(error, DeadlineExceeded) else last
                 nobody = isinstance(error, NotSent) and not failures
                 stranger = isinstance(error, BadAnswer) and now - began >= _STRANGER
-                if not wait or now >= until or (not alma.heard and (nobody or stranger)):
+                if not wait or (not alma.heard and (nobody or stranger)):
                     raise
+                if now >= until:
+                    raise _late(last) from None
                 failures += 1
                 if failures == 1:
                     _log.warning("A submission waits for what passes by itself: %s", error)
@@ -355,10 +360,12 @@ class JobGuard:
             if not isinstance(decision, WaitUntil):
                 return
             if self._clock.now() >= until or (decision.firm and alma.client_time(decision.moment) > until):
-                raise DeadlineExceeded(
+                late = DeadlineExceeded(
                     f"No start of job {attempt.job_id} is free before the deadline ({decision.why.value}).",
                     advice="Allow more time, or submit it again when fewer jobs run.",
                 )
+                late.retry_at = utc(alma.civil(decision.moment)) if decision.firm else None
+                raise late
             glance = not decision.firm or decision.why is Why.LOST  # which an operator may lift
             await alma.pause(min(alma.client_time(asked.again), until), seen, glance=glance)
 
@@ -400,6 +407,23 @@ class JobGuard:
             again = await alma.look(key=run.key)
             await alma.pause(alma.client_time(again), seen, glance=True)
         return instance
+
+
+def _late(last: AlmaError) -> DeadlineExceeded:
+    """What a submission is told whose deadline passed while it waited for what passes by itself."""
+    if isinstance(last, DeadlineExceeded):
+        return last
+    late = DeadlineExceeded(
+        f"The deadline passed before the job could be submitted; the last call ended with: {last.message}",
+        errors=last.errors,
+        status=last.status,
+        method=last.method,
+        path=last.path,
+        request_id=last.request_id,
+        advice="Nothing was started. Allow more time, or try later.",
+    )
+    late.retry_at = getattr(last, "retry_at", None)
+    return late
 
 
 def forgotten(job_id: str, instance_id: str, error: NotFound) -> NotFound:

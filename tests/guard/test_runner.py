@@ -340,10 +340,11 @@ async def test_an_overlap_is_raised_or_waited_for(house):
 
 
 async def test_what_was_not_sent_is_the_callers_to_know(house):
-    """A request that never left raises NotSent, at once or at the deadline, and the reservation is back."""
+    """A request that never left raises NotSent at once, or DeadlineExceeded with its words; the reservation is back."""
     guard = house.guard(faults=Faults(not_sent=1.0))
-    for n, how in enumerate(({"wait": False}, {"deadline": 300}), 1):
-        with pytest.raises(NotSent):
+    ways = (NotSent, {"wait": False}), (DeadlineExceeded, {"deadline": 300})
+    for n, (kind, how) in enumerate(ways, 1):
+        with pytest.raises(kind, match="refused"):
             await guard.submit("M1", key=f"{n}", **how)
         assert house.states() == [State.RETURNED] * n
 
@@ -448,8 +449,8 @@ async def test_without_almas_list_nothing_is_started(house):
         async def instances(self, job_id, *, since):
             raise ServerFault("down")
 
-    for how in ({"wait": False}, {"deadline": 600}):
-        with pytest.raises(ServerFault):
+    for kind, how in ((ServerFault, {"wait": False}), (DeadlineExceeded, {"deadline": 600})):
+        with pytest.raises(kind, match="down"):
             await house.guard(port=Blind).submit("M1", **how)
     assert house.model.rows == []
 
