@@ -304,13 +304,13 @@ class Session:
             if options.witness is None:
                 outcome = await self._send(request, call, permit, gate, timeout)
             else:
-                outcome = await self._witnessed(request, call, permit, gate, timeout, options.witness)
+                outcome = await self._witnessed(request, call, permit, gate, timeout, witness=options.witness)
         if options.on_outcome is not None:
             options.on_outcome(outcome)
         return outcome
 
     async def _witnessed(
-        self, request: Request, call: _Call, permit: Permit, gate: Gate, timeout: float, witness: Witness
+        self, request: Request, call: _Call, permit: Permit, gate: Gate, timeout: float, *, witness: Witness
     ) -> Outcome:
         begin_by = self.clock.now() + min(timeout, _TO_BEGIN)
         await witness.intend(begin_by + timeout)

@@ -16,7 +16,7 @@ from alma_async.alma import routes
 from alma_async.alma.models.common import Coded, run_in
 from alma_async.alma.models.jobs import Job, JobInstance, JobParameter
 from alma_async.alma.resource import Resource, localised
-from alma_async.errors import AlmaError, InvalidRequest, OutcomeUnknown, Unauthorized
+from alma_async.errors import AlmaError, InvalidRequest, NotFound, OutcomeUnknown, Unauthorized
 from alma_async.guard.port import Instance, ServerTime, Spare
 from alma_async.session import Options, Session, Witness
 from alma_async.wire.codec import dumps, unstructure
@@ -27,6 +27,7 @@ from alma_async.wire.reading import server_time
 __all__ = ["AlmaJobPort", "submission", "texts"]
 
 JOB_NAME: Final = "job_name"
+_NO_JOB: Final = "402216"
 _LEAST: Final = 0.001  # seconds: what is over by then was not sent
 
 
@@ -87,7 +88,17 @@ class AlmaJobPort(Resource):
         return [_instance(run, job_id) async for run in runs]
 
     async def instance(self, job_id: str, instance_id: str) -> Instance:
-        """One run."""
+        """One run. Where Alma does not know the job, the run may still be there, under another: a link may name one that its
+        paths do not take (recorded).
+        """
+        try:
+            return await self._look(job_id, instance_id)
+        except NotFound as error:
+            if error.code != _NO_JOB or job_id == "ALL":
+                raise
+        return await self._look("ALL", instance_id)
+
+    async def _look(self, job_id: str, instance_id: str) -> Instance:
         request = routes.JOB_INSTANCE.bind(job_id, instance_id, expects=instance_id)
         return _instance(await self._read(request, JobInstance), job_id)
 

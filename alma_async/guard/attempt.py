@@ -199,8 +199,13 @@ def refusal(decision: WaitUntil, attempt: Attempt, alma: Lookout) -> AlmaError:
     return JobThresholdReached(message, **facts)
 
 
-def unknown(run: Run, strangers: Iterable[Run], alma: Lookout, told: AlmaError | None) -> OutcomeUnknown:
-    """A run whose fate is unknown. Scheduled jobs take no name (seen): then it may be one of the ``strangers``."""
+def unknown(
+    run: Run, strangers: Iterable[Run], alma: Lookout, told: AlmaError | None, *, sought: bool
+) -> OutcomeUnknown:
+    """A run whose fate is unknown. Scheduled jobs take no name (seen): then it may be one of the ``strangers``.
+
+    ``sought``: whether a list was read since, which lacks it.
+    """
     listed = ", ".join(f"{each.instance_id} ({_clock(alma, each.latest_start)} UTC)" for each in strangers)
     named = f" named {run.name!r}" if run.name else ""
     since = f" since {utc(alma.civil(run.reserved_at)):%Y-%m-%d %H:%M:%S} UTC"
@@ -209,9 +214,11 @@ def unknown(run: Run, strangers: Iterable[Run], alma: Lookout, told: AlmaError |
     if told is not None and told.effect == "done":
         why = "Alma accepted it, in an answer that names no run"
     elif told is not None and told.errors:
-        why = f"Alma answered {told.message!r}"
+        why = f"Alma answered {told.errors[0].message or told.code!r}"
     advice = "Look among the job's runs; only if it is not there, submit the job anew (under a new key)."
-    still = ""
+    still, seen = "", f"Alma lists no run{named}{since}{others}"
+    if not sought:
+        seen = f"the deadline passed before it was looked for (its run would be{named or ' one'}{since})"
     if run.state in UNRESOLVED:
         until = _clock(alma, run.latest_start)
         still = f" It may still appear until {until} UTC."
@@ -220,7 +227,7 @@ def unknown(run: Run, strangers: Iterable[Run], alma: Lookout, told: AlmaError |
             "one, waits for this run and does not start another."
         )
     return OutcomeUnknown(
-        f"It is unknown whether job {run.job_id} was started: {why}, and Alma lists no run{named}{since}{others}.{still}",
+        f"It is unknown whether job {run.job_id} was started: {why}, and {seen}.{still}",
         advice=advice,
         errors=() if told is None else told.errors,
         status=None if told is None else told.status,

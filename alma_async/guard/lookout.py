@@ -32,7 +32,7 @@ from alma_async.guard import rules
 from alma_async.guard.book import Book, Dating, Ledger, Run, usual_duration
 from alma_async.guard.lifecycle import OCCUPIES, Event, State
 from alma_async.guard.place import LedgerBusy, LedgerError
-from alma_async.guard.port import Instance, JobPort, ServerTime
+from alma_async.guard.port import FORGOTTEN, Instance, JobPort, ServerTime
 from alma_async.guard.rules import Claimed, Patience
 from alma_async.guard.server_clock import AGREE, DRIFT, ServerClock
 from alma_async.plain import logger
@@ -77,6 +77,7 @@ class _Shared:
     glancing: bool = False
     alarmed: set[str] = attrs.field(factory=set)
     usual: dict[str, float] = attrs.field(factory=dict)
+    listed: dict[str, float] = attrs.field(factory=dict)  # when a job's list that came was asked for
     closed: bool = False
     heard: bool = False
     loop: Any = None
@@ -320,14 +321,16 @@ class Lookout:
             _log.warning("The job guard could not look at %s: %s", what, error)
 
     async def look_at(self, job_id: str, instance_id: str) -> Instance:
-        """Look at one run now. One that Alma does not know any more holds nothing any more.
+        """Look at one run now. One that Alma does not know any more holds nothing any more; an error about the job's id, or of a
+        proxy, says nothing of the run.
 
         :raises NotFound: where Alma does not know it.
         """
         try:
             instance = await self.port.instance(job_id, instance_id)
-        except NotFound:
-            await self.mark(instance_id, Event.VANISH)
+        except NotFound as error:
+            if error.code == FORGOTTEN:
+                await self.mark(instance_id, Event.VANISH)
             raise
         look = self.patience.look
 
@@ -379,6 +382,11 @@ class Lookout:
 
         await self.update(merge, key=key)
         self._all.usual[job_id] = usual_duration(instances)
+        self._all.listed[job_id] = asked.at
+
+    def listed(self, job_id: str, *, since: float) -> bool:
+        """Whether the job's list was read here that was asked for after a moment."""
+        return self._all.listed.get(job_id, -math.inf) > since
 
     def _alarm(self, run: Run) -> None:
         if self.now().at - run.latest_start > self.patience.alarm and run.key not in self._all.alarmed:

@@ -13,7 +13,11 @@ import attrs
 
 from alma_async.session import Witness
 
-__all__ = ["Instance", "JobPort", "ServerTime", "Spare"]
+__all__ = ["FORGOTTEN", "Instance", "JobPort", "ServerTime", "Spare"]
+
+FORGOTTEN: Final = (
+    "402218"  # Alma's code for a run that it does not know (any more); its others speak of something else
+)
 
 # ``submitted_by`` of a run that the API started: documented as "API", recorded as "exl_api".
 _API: Final = ("api", "exl_api")

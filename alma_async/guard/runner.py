@@ -54,7 +54,7 @@ from alma_async.guard.book import EVERY_JOB, Book, Ledger, Run, Why
 from alma_async.guard.lifecycle import OCCUPIES, UNRESOLVED, Event, State
 from alma_async.guard.lookout import PASSING, Lookout
 from alma_async.guard.place import LedgerBusy, LedgerError
-from alma_async.guard.port import Instance, JobPort, ServerTime
+from alma_async.guard.port import FORGOTTEN, Instance, JobPort, ServerTime
 from alma_async.guard.rules import Asked, Decision, Go, Patience, Taken, WaitUntil
 from alma_async.guard.view import GuardView, view_of
 from alma_async.plain import logger
@@ -65,6 +65,9 @@ __all__ = ["GIVEN", "NAME", "JobGuard"]
 # Alma's answers that a wait can cure.
 _CURABLE: Final = (JobThresholdReached, JobOverlap)
 _STRANGER: Final = 300.0  # chosen: seconds in which what answers at a new address may turn out to be Alma
+_LAST_LOOK: Final = (
+    2.0  # chosen: seconds before a deadline, where a start of unknown fate was not looked for by then
+)
 _LEDGER_FAILURES: Final = (
     8  # chosen: after so many in a row, some minutes, a ledger is not waited for any more
 )
@@ -179,6 +182,8 @@ class JobGuard:
             try:
                 return await self._watch(alma, job_id, instance_id)
             except NotFound as error:
+                if error.code != FORGOTTEN:
+                    raise
                 if not known and (await alma.read()).of_instance(instance_id) is None:
                     raise
                 gone = forgotten(job_id, instance_id, error)
@@ -377,6 +382,7 @@ class JobGuard:
         :raises OutcomeUnknown: where Alma does not list it in time.
         """
         key, ours = run.key, told is not None
+        since = alma.now().at if ours else run.reserved_at
         while True:
             seen = alma.watermark()
             book = await alma.read(key=key)
@@ -385,13 +391,18 @@ class JobGuard:
                 return _started(alma, run, adopted=not ours)
             if run.state in (State.RETURNED, State.REFUSED):
                 return None
+            sought = run.state is State.GIVEN_UP or alma.listed(run.job_id, since=since)
             if run.state is State.GIVEN_UP or self._clock.now() >= until:
-                raise unknown(run, book.strangers(run), alma, told)
+                raise unknown(run, book.strangers(run) if sought else (), alma, told, sought=sought)
             again = await alma.look(key=key)
             book = await alma.read(key=key)
             if book.runs.get(key, run).state is run.state:
-                again = min(again, alma.now().at + alma.patience.rest)
-                await alma.pause(min(alma.client_time(again), until), seen, glance=True)
+                again = alma.client_time(min(again, alma.now().at + alma.patience.rest))
+                last = until if alma.listed(run.job_id, since=since) else until - _LAST_LOOK
+                await alma.pause(min(again, max(last, self._clock.now() + 0.001), until), seen, glance=True)
+                if last <= self._clock.now() < until and again > self._clock.now():
+                    with suppress(*PASSING):  # else the deadline passes, and nobody looked
+                        await alma.refresh(run.job_id, key=key)
 
     async def _watch(self, alma: Lookout, job_id: str, instance_id: str) -> Instance:
         await alma.open()

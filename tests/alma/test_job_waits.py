@@ -7,6 +7,7 @@ import orjson
 import pytest
 
 from alma_async import DeadlineExceeded, JobThresholdReached, RateLimited
+from alma_async.guard.attempt import mark
 from tests.hostile import answer, hostile
 
 
@@ -23,7 +24,7 @@ def held(_):
 async def timed(work, *, most):
     """What it raised, after how many seconds; it must end by itself within ``most``."""
     began = anyio.current_time()
-    with anyio.fail_after(most), pytest.raises(Exception) as caught:  # noqa: PT011 - looked at by the caller
+    with anyio.fail_after(most), pytest.raises(Exception) as caught:
         await work
     assert not isinstance(caught.value, TimeoutError), "it did not end by itself"
     return caught.value, anyio.current_time() - began
@@ -48,7 +49,7 @@ async def test_a_hold_does_not_outlast_the_deadline_of_a_submission(how, before)
 
 @pytest.mark.parametrize("given", [{"wait": False}, {"deadline": 0}, {"wait": False, "deadline": 20}])
 async def test_a_submission_that_does_not_wait_does_not_wait_out_a_hold(given):
-    """With nothing to wait, a hold raises at once with its moment, also while another submission waits it out in the same client."""
+    """With nothing to wait, a hold raises at once with its moment, also while another submission waits it out."""
     async with hostile(held) as (_, alma), anyio.create_task_group() as group:
         for waiter in (None, "another"):
             if waiter:
@@ -87,3 +88,87 @@ async def test_a_deadline_that_passes_in_an_outage_is_told_as_a_deadline(told):
         assert type(error) is DeadlineExceeded
         assert took < 31
         assert error.status is None or "last" in str(error)
+
+
+def page(*runs):
+    return answer(orjson.dumps({"job_instance": list(runs), "total_record_count": len(runs)}))
+
+
+def shown(run_id, *, status="RUNNING", **more):
+    return {"id": run_id, "status": {"value": status}, "job_info": {"id": "M50"}, **more}
+
+
+@pytest.mark.parametrize("known_under_all", [True, False])
+async def test_a_wrong_job_id_says_nothing_of_the_run(known_under_all):
+    """Of a run under a job that Alma does not know, ALL is asked; only 402218 says that a run is over, and frees its slot."""
+    ends = iter(["RUNNING", "RUNNING", "COMPLETED_SUCCESS"])
+    link = {"id": "M50", "additional_info": {"link": "/almaws/v1/conf/jobs/M0/instances/71"}}
+
+    def respond(line):
+        path = line.partition("/conf")[2]
+        if line.startswith("POST"):
+            return answer(orjson.dumps(link))
+        if path.startswith("/jobs/M0/") or ("instances/" in path and not known_under_all):
+            return refusal("402216", status=400)
+        if path.startswith("/jobs/ALL/instances/71"):
+            return answer(orjson.dumps(shown("71", status=next(ends))))
+        return page()
+
+    async with hostile(respond) as (server, alma):
+        run = await alma.jobs.submit("M50", {"set_id": "1"})
+        if known_under_all:
+            assert (await run.wait()).succeeded
+            assert (await alma.jobs.guard.view()).running == ()
+        else:
+            error, _ = await timed(run.wait(), most=60)
+            assert (error.code, "is over" in str(error)) == ("402216", False)
+            assert [one.instance_id for one in (await alma.jobs.guard.view()).running] == ["71"]
+        assert any("/jobs/ALL/instances/71" in line for line in server.lines)
+
+
+@pytest.mark.parametrize("deadline", [0.5, 1, 4, 20])
+async def test_that_alma_lists_no_run_is_said_only_by_who_read_the_list_since(deadline):
+    """After a lost answer the list is read once more before the deadline; without one since, nobody says what it lacks."""
+
+    def respond(line):
+        return answer(b"x", 500) if line.startswith("POST") else page()
+
+    async with hostile(respond) as (server, alma):
+        error, took = await timed(alma.jobs.submit("M50", {"set_id": "1"}, deadline=deadline), most=60)
+        assert took <= deadline + 0.2
+        after = server.lines[[line[:4] for line in server.lines].index("POST") :]
+        looked = any("/instances?" in line for line in after)
+        assert ("Alma lists no run" in str(error), "before it was looked for" in str(error)) == (
+            looked,
+            not looked,
+        )
+        assert looked
+
+
+async def test_who_could_not_read_the_list_says_so():
+    """Where the answer of a start is lost and every look at the list fails, the error does not speak for Alma's list."""
+    sent = []
+
+    def respond(line):
+        sent.append(line[:4])
+        return page() if "POST" not in sent else answer(b"x", 500)
+
+    async with hostile(respond) as (_, alma):
+        error, _ = await timed(alma.jobs.submit("M50", {"set_id": "1"}, deadline=20), most=60)
+        assert "before it was looked for" in str(error)
+        assert "lists no run" not in str(error)
+
+
+async def test_a_run_that_is_listed_at_once_is_found_within_a_short_deadline():
+    """A run whose answer was lost and that is in the list is adopted, however short the deadline."""
+    name = []
+
+    def respond(line):
+        if line.startswith("POST"):
+            name.append(f"alma-async {mark('M50', 'a')}")
+            return answer(b"x", 500)
+        return page(*(shown("50", name=one) for one in name))
+
+    async with hostile(respond) as (_, alma):
+        run = await alma.jobs.submit("M50", {"set_id": "1"}, key="a", deadline=1)
+        assert (run.instance_id, len(name)) == ("50", 1)
