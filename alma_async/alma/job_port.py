@@ -16,7 +16,7 @@ from alma_async.alma import routes
 from alma_async.alma.models.common import Coded, run_in
 from alma_async.alma.models.jobs import Job, JobInstance, JobParameter
 from alma_async.alma.resource import Resource, localised
-from alma_async.errors import AlmaError, InvalidRequest, NotFound, OutcomeUnknown, Unauthorized
+from alma_async.errors import AlmaError, InvalidRequest, NotFound, OutcomeUnknown
 from alma_async.guard.port import Instance, ServerTime, Spare
 from alma_async.session import Options, Session, Witness
 from alma_async.wire.codec import dumps, unstructure
@@ -34,7 +34,8 @@ _LEAST: Final = 0.001  # seconds: what is over by then was not sent
 class AlmaJobPort(Resource):
     """Fills in ``guard.port.JobPort``. No call outlasts ``until`` (the client's clock).
 
-    ``answered``: whether Alma ever answered; ``failure``: what the last call failed with.
+    ``answered``: whether Alma ever showed a run that was looked at. ``failure``: what the last call failed with, which will
+    be so until ``retry_at`` where that is known.
     """
 
     def __init__(self, session: Session, options: Options, *, until: float = math.inf) -> None:
@@ -42,6 +43,7 @@ class AlmaJobPort(Resource):
         self._until = until
         self.answered: bool = False
         self.failure: str = ""
+        self.retry_at: datetime | None = None
 
     async def _call(self, request: Request) -> Done:
         options, left = self._options, self._until - self._session.clock.now()
@@ -50,10 +52,9 @@ class AlmaJobPort(Resource):
         try:
             done = await self._session.call(localised(request, options.language), options)
         except AlmaError as error:
-            self.failure = error.message
-            self.answered |= error.status is not None and isinstance(error, InvalidRequest | Unauthorized)
+            self.failure, self.retry_at = error.message, getattr(error, "retry_at", None)
             raise
-        self.answered = True
+        self.failure, self.retry_at = "", None
         return done
 
     def spare(self) -> Spare | None:
@@ -100,7 +101,9 @@ class AlmaJobPort(Resource):
 
     async def _look(self, job_id: str, instance_id: str) -> Instance:
         request = routes.JOB_INSTANCE.bind(job_id, instance_id, expects=instance_id)
-        return _instance(await self._read(request, JobInstance), job_id)
+        found = _instance(await self._read(request, JobInstance), job_id)
+        self.answered = True
+        return found
 
     async def start(
         self, job_id: str, parameters: Mapping[str, str], *, job_name: str, witness: Witness

@@ -23,10 +23,21 @@ from alma_async.alma.resource import Resource
 from alma_async.errors import DeadlineExceeded, InvalidRequest, NotFound
 from alma_async.guard import JobGuard, LedgerError
 from alma_async.guard.attempt import mark, run_name, utc
+from alma_async.guard.lookout import PASSING
 from alma_async.guard.runner import GIVEN, NAME
 from alma_async.pager import Pager
 from alma_async.session import Options, Session
-from alma_async.settings import FLAG, NOT_NEGATIVE, Check, Priority, a, check_all, discreet, one_of
+from alma_async.settings import (
+    FLAG,
+    NOT_NEGATIVE,
+    Check,
+    Priority,
+    RetryPolicy,
+    a,
+    check_all,
+    discreet,
+    one_of,
+)
 from alma_async.wire.messages import Request
 from alma_async.wording import duration
 
@@ -36,6 +47,10 @@ Population = Literal["SINGLE_MATCHES", "MULTI_MATCHES"]
 DownloadFormat = Literal["XML", "BINARY"]
 
 _MOMENT: Final = 2.0  # chosen: seconds that all calls may be held for one that does not wait
+
+_LOOK: Final = (
+    5.0  # chosen: seconds that the first look at a run may take, though the wait for its end be shorter
+)
 
 _OFFSET: Final = Check(
     "a whole number, 0 or more",
@@ -291,7 +306,9 @@ class Jobs(Resource):
         An outage, or a quota that is spent, is waited out. ``ended`` cuts the waiting short, in whatever process of this
         ledger it is called. The run's slot is then free for the guard.
 
-        :raises DeadlineExceeded: where it takes longer than ``timeout`` seconds.
+        :raises DeadlineExceeded: where it takes longer than ``timeout`` seconds (of 0: after one look); it says where the run
+            could not be looked at.
+        :raises NotSent: where nobody listens, and Alma was never heard.
         :raises NotFound: where Alma does not know the run, or does not know it any more; what this client saw end is
             returned all the same.
         """
@@ -302,22 +319,24 @@ class Jobs(Resource):
     ) -> JobInstance:
         check_all(_WAITED, locals(), InvalidRequest)
         endings = self._shared.endings
+        sparing = self._options.changed(priority=Priority.BULK, wait_for_quota=True, deadline=None)
+        port = AlmaJobPort(self._session, sparing)
         with (
             endings.expect(instance_id) as ending,
             anyio.move_on_after(timeout),
             ending.scope,
         ):
             try:
-                ending.instance = await self._watch(job_id, instance_id, known=known)
+                ending.instance = (await self.guard.watch(job_id, instance_id, port=port, known=known)).shown
             except NotFound:
                 ending.instance = endings.seen(instance_id)
                 if ending.instance is None:
                     raise
+        if ending.instance is None and not (port.answered or port.failure) and (timeout or 0.0) < _LOOK:
+            port = AlmaJobPort(self._session, self._options.changed(retry=RetryPolicy(attempts=1)))
+            ending.instance = await self._look(job_id, instance_id, port)
         if ending.instance is None:
-            raise DeadlineExceeded(
-                f"Run {instance_id} of job {job_id} has not ended within {duration(timeout or 0.0)}; it goes on.",
-                advice="Wait for it again, or look at it later.",
-            )
+            raise self._not_ended(job_id, instance_id, timeout or 0.0, port)
         endings.keep(instance_id, ending.instance)
         return ending.instance
 
@@ -335,11 +354,35 @@ class Jobs(Resource):
             await self.guard.ended(instance.job_id, instance.id)
         return found
 
-    async def _watch(self, job_id: str, instance_id: str, *, known: bool) -> JobInstance:
-        sparing = self._options.changed(priority=Priority.BULK, wait_for_quota=True, deadline=None)
-        port = AlmaJobPort(self._session, sparing)
-        shown: JobInstance = (await self.guard.watch(job_id, instance_id, port=port, known=known)).shown
-        return shown
+    async def _look(self, job_id: str, instance_id: str, port: AlmaJobPort) -> JobInstance | None:
+        """One look for who had no time for any; the run if it has ended."""
+        with anyio.move_on_after(_LOOK), suppress(*PASSING):
+            shown: JobInstance = (await port.instance(job_id, instance_id)).shown
+            if shown.ended:
+                await self.ended(shown)
+                return shown
+        return None
+
+    def _not_ended(
+        self, job_id: str, instance_id: str, timeout: float, port: AlmaJobPort
+    ) -> DeadlineExceeded:
+        """What a wait is told that was over before the run's end was seen: what is known of the run, and what is not."""
+        seen, run = self._session.governor.snapshot(), f"Run {instance_id} of job {job_id}"
+        held = seen.held_until or seen.stopped_until
+        failure = port.failure or ("all calls are held" if held else "no look was answered")
+        if not port.answered:
+            late = DeadlineExceeded(
+                f"{run} could not be looked at within {duration(timeout)}: {failure}",
+                advice="Whether it has ended is not known; wait for it again when Alma answers.",
+            )
+        else:
+            last = f" The last look at it failed: {port.failure}" if port.failure else ""
+            late = DeadlineExceeded(
+                f"{run} has not ended within {duration(timeout)}; it goes on.{last}",
+                advice="Wait for it again, or look at it later.",
+            )
+        late.retry_at = port.retry_at or (held if not port.answered else None)
+        return late
 
 
 def _day(day: date | None) -> str | None:

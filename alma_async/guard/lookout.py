@@ -332,7 +332,7 @@ class Lookout:
             if error.code == FORGOTTEN:
                 await self.mark(instance_id, Event.VANISH)
             raise
-        look = self.patience.look
+        self._all.heard, look = True, self.patience.look
 
         def observe(book: Book, now: ServerTime) -> None:
             dating = Dating(now=now, offset=min(self._offsets()))

@@ -188,6 +188,8 @@ class JobGuard:
                     raise
                 gone = forgotten(job_id, instance_id, error)
             except (*PASSING, LedgerError) as error:
+                if isinstance(error, NotSent) and not (alma.heard or failures):
+                    raise
                 failures = 1 if self._clock.now() - began > alma.patience.rest else failures + 1
                 if not isinstance(error, PASSING) and failures >= _LEDGER_FAILURES:
                     raise

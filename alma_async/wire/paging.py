@@ -6,12 +6,15 @@ As long as the items that stay keep their order among each other, this alone pro
 pages, in whatever order these were answered: what stays and did not come yet stands behind all that came. Where a page begins
 with another item, the list has moved up; the reading goes back, further each time, and keeps so much overlap for a while.
 
+A total that is less than what came with it is no total: such a list is read on until a page brings nothing new.
+
 Not proven: an item that goes and comes again elsewhere, a list whose order changes, and items without an id. For these the
 number counts: at its end as many items came as the lowest total says, or all of it is read again, and at last refused.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Final, Generic, TypeVar
 
@@ -93,7 +96,10 @@ class Cursor(Generic[T]):
         new: list[list[T]] = []
         self._pages += len(pages)
         self._ahead = min(self._ahead * 2, MOST_AHEAD)
-        for offset, items, total in pages:
+        for offset, items, told in pages:
+            # Fewer than came: a total that its own page disproves is none.
+            odd = told is not None and bool(items) and told < offset + len(items) and self.page < sys.maxsize
+            total = None if odd else told
             fell = self._tell(total)
             if not self._follows(offset, items):
                 self._ahead = 1
@@ -101,7 +107,7 @@ class Cursor(Generic[T]):
                     further = max(self._overlap * _FURTHER, self._overlap + fell)
                     self._overlap = max(min(further, self._reached - self.start), 1)
                 return new
-            new.append(self._take(offset, items, total))
+            new.append(self._take(offset, items, total, odd=odd))
         self._overlap = 0 if self._nameless else max(self._overlap // 2, 1)
         return new
 
@@ -128,13 +134,18 @@ class Cursor(Generic[T]):
             return offset >= self._reached
         return bool(items) and self.key(items[0]) in self._seen
 
-    def _take(self, offset: int, items: list[T], total: int | None) -> list[T]:
+    def _take(self, offset: int, items: list[T], total: int | None, *, odd: bool) -> list[T]:
         new = [item for item in items if self._is_new(self.key(item))]
         self._given += len(new)
         self._reached, full = offset + len(items), len(items) >= self.page
-        self._end = total if total is not None else self._reached + full  # a full page promises another
+        self._end = (
+            total if total is not None else self._reached + (full or odd)
+        )  # a full page promises another
         if self._reached < self._end:
-            if not new and not full:  # there is no use in asking for what follows
+            repeats = (
+                total is None and self._overlap <= 1
+            )  # a server that gives one page whatever is asked for
+            if not new and (not full or repeats):  # there is no use in asking for what follows
                 self._end = self._reached
             else:
                 self._width = self.page if full else len(items)

@@ -6,8 +6,10 @@ import anyio
 import orjson
 import pytest
 
-from alma_async import DeadlineExceeded, JobThresholdReached, RateLimited
+from alma_async import AlmaClient, DeadlineExceeded, JobThresholdReached, LocalBudget, NotSent, RateLimited
+from alma_async.clock import Clock
 from alma_async.guard.attempt import mark
+from tests.conftest import EPOCH, KEY
 from tests.hostile import answer, hostile
 
 
@@ -101,7 +103,7 @@ def shown(run_id, *, status="RUNNING", **more):
 @pytest.mark.parametrize("known_under_all", [True, False])
 async def test_a_wrong_job_id_says_nothing_of_the_run(known_under_all):
     """Of a run under a job that Alma does not know, ALL is asked; only 402218 says that a run is over, and frees its slot."""
-    ends = iter(["RUNNING", "RUNNING", "COMPLETED_SUCCESS"])
+    began = anyio.current_time()
     link = {"id": "M50", "additional_info": {"link": "/almaws/v1/conf/jobs/M0/instances/71"}}
 
     def respond(line):
@@ -110,14 +112,15 @@ async def test_a_wrong_job_id_says_nothing_of_the_run(known_under_all):
             return answer(orjson.dumps(link))
         if path.startswith("/jobs/M0/") or ("instances/" in path and not known_under_all):
             return refusal("402216", status=400)
-        if path.startswith("/jobs/ALL/instances/71"):
-            return answer(orjson.dumps(shown("71", status=next(ends))))
+        if "/instances/71" in path:
+            ended = anyio.current_time() > began + 100
+            return answer(orjson.dumps(shown("71", status="COMPLETED_SUCCESS" if ended else "RUNNING")))
         return page()
 
     async with hostile(respond) as (server, alma):
         run = await alma.jobs.submit("M50", {"set_id": "1"})
         if known_under_all:
-            assert (await run.wait()).succeeded
+            assert (await run.wait(timeout=1000)).succeeded
             assert (await alma.jobs.guard.view()).running == ()
         else:
             error, _ = await timed(run.wait(), most=60)
@@ -172,3 +175,44 @@ async def test_a_run_that_is_listed_at_once_is_found_within_a_short_deadline():
     async with hostile(respond) as (_, alma):
         run = await alma.jobs.submit("M50", {"set_id": "1"}, key="a", deadline=1)
         assert (run.instance_id, len(name)) == ("50", 1)
+
+
+@pytest.mark.parametrize("timeout", [0, 0.5, 30])
+@pytest.mark.parametrize(
+    "told",
+    [answer(b"x", 503), answer(b"<html>", 200), held(""), refusal("DAILY_THRESHOLD", status=400)],
+    ids=["outage", "page of a proxy", "hold", "quota"],
+)
+async def test_a_wait_that_never_reached_alma_says_so(told, timeout):
+    """Where no look was answered, the error does not speak of the run but of what kept the looks from Alma, and ends in time."""
+    async with hostile(lambda line: told) as (server, alma):
+        error, took = await timed(alma.jobs.wait("M50", "1", timeout=timeout), most=100)
+        assert type(error) is DeadlineExceeded
+        assert "could not be looked at" in str(error)
+        assert "goes on" not in str(error)
+        assert took < max(timeout, 5) + 0.6
+        assert server.lines
+
+
+@pytest.mark.parametrize("timeout", [0, 0.001, 0.1])
+@pytest.mark.parametrize("status", ["COMPLETED_SUCCESS", "RUNNING"])
+async def test_a_wait_without_time_looks_once(timeout, status):
+    """A run that has ended is returned however short the wait; of one that runs, it is said."""
+    async with hostile(lambda line: answer(orjson.dumps(shown("71", status=status)))) as (server, alma):
+        if status == "RUNNING":
+            error, _ = await timed(alma.jobs.wait("M50", "71", timeout=timeout), most=60)
+            assert "it goes on" in str(error)
+        else:
+            assert (await alma.jobs.wait("M50", "71", timeout=timeout)).succeeded
+        assert any("/instances/71" in line for line in server.lines)
+
+
+async def test_a_wait_at_an_address_where_nobody_listens_is_an_error_at_once():
+    """An address that never answered is not waited for, with or without a timeout."""
+    async with AlmaClient(
+        KEY, base_url="http://127.0.0.1:9", budget=LocalBudget(), clock=Clock(epoch=EPOCH)
+    ) as alma:
+        for timeout in (None, 600):
+            error, took = await timed(alma.jobs.wait("M50", "1", timeout=timeout), most=100)
+            assert type(error) is NotSent
+            assert took < 60

@@ -248,3 +248,37 @@ def test_repeated_ids_are_old():
     """An id counts once; items without an id are never taken for repeats."""
     cursor = cursor_of()
     assert cursor.took([(0, ["a", "b", "a", None, None, "", ""], 7)]) == [["a", "b", None, None, "", ""]]
+
+
+@pytest.mark.parametrize("said", [0, 1, 50, 99])
+@pytest.mark.parametrize("most", [PAGE, 40])
+@pytest.mark.parametrize("count", [2, 100, 101, 199, 350, 1200])
+@pytest.mark.parametrize("since", [0, 150])
+@pytest.mark.parametrize("named", [True, False])
+def test_a_total_that_its_own_page_disproves_ends_no_list(said, most, count, since, named):
+    """Pages that come with a total of less than they hold, from the first on or later, are read on until nothing new comes."""
+    ids, asked = [str(n) for n in range(count)], []
+
+    def answer(at):
+        asked.append(at)
+        items = ids[at : at + most]
+        disproved = at >= since and items and said < at + len(items)
+        return items, (said if disproved else count)
+
+    cursor = Cursor((lambda item: item) if named else (lambda item: None))
+    assert read(cursor, answer) == ids
+    assert len(asked) <= 2 * (pages_of(count, most) + MOST_AHEAD)
+
+
+@pytest.mark.parametrize("total", [None, 0, 50])
+@pytest.mark.parametrize("count", [99, 100])
+def test_a_server_that_gives_one_page_whatever_is_asked_for_ends(total, count):
+    """The same items under any offset, without a total that holds, are given once, after two calls."""
+    ids, asked = [str(n) for n in range(count)], []
+
+    def answer(at):
+        asked.append(at)
+        assert len(asked) < 5
+        return ids, total
+
+    assert read(cursor_of(), answer) == ids
