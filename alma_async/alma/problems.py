@@ -154,10 +154,16 @@ def _true(value: object) -> bool:
 def _problem(entry: Mapping[str, Any]) -> Problem:
     tracking = entry.get("trackingId")
     return Problem(
-        code=str(entry.get("errorCode", "")).strip(),
-        message=str(entry.get("errorMessage", "")).strip()[:2000],
-        tracking_id=str(tracking).strip() if tracking else None,
+        code=_text(entry.get("errorCode")),
+        message=_text(entry.get("errorMessage"))[:2000],
+        tracking_id=_text(tracking) or None,
     )
+
+
+def _text(value: object) -> str:
+    """A text or a number as text; null, lists and objects are none."""
+    told = isinstance(value, (str, int, float)) and not isinstance(value, bool)
+    return str(value).strip() if told else ""
 
 
 def _xml_problems(body: bytes) -> tuple[Problem, ...]:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from weakref import WeakSet
 
 import attrs
 from cyclopts import Group, Parameter
 
+from alma_async.cli.console import say
 from alma_async.errors import ConfigurationError
 from alma_async.settings import from_environment
 
 if TYPE_CHECKING:
     from alma_async.alma.client import AlmaClient
 
-__all__ = ["FROM_ENVIRONMENT", "Connection"]
+__all__ = ["FROM_ENVIRONMENT", "Connection", "tell_holds"]
+
+CLIENTS: Final[WeakSet[AlmaClient]] = WeakSet()  # of this process
+_LONG: Final = 2.0  # chosen: seconds of a hold of which the person who waits is told
 
 _VARIABLES: Final[Mapping[str, str]] = {
     "region": "ALMA_REGION",
@@ -99,7 +105,27 @@ class Connection:
         """
         from alma_async.alma.client import AlmaClient
 
-        return AlmaClient(**from_environment(self.environment(os.environ), overrides))
+        client = AlmaClient(**from_environment(self.environment(os.environ), overrides))
+        CLIENTS.add(client)
+        return client
 
 
 FROM_ENVIRONMENT: Final = Connection()
+
+
+def tell_holds() -> Callable[[], None]:
+    """To be called each second: says once of each long hold until when no call goes, and why."""
+    told: datetime | None = None
+
+    def look() -> None:
+        nonlocal told
+        for client in list(CLIENTS):
+            seen = client.quota()
+            until = seen.held_until
+            if until is None or (until - client.clock.utc()).total_seconds() < _LONG:
+                continue
+            if told is None or (until - told).total_seconds() > _LONG:
+                told = until
+                say(f"All calls are held until {until:%H:%M:%S} UTC: {seen.why}.")
+
+    return look

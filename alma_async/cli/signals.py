@@ -16,6 +16,7 @@ import anyio
 import attrs
 from anyio.abc import TaskStatus
 
+from alma_async.cli.connection import tell_holds
 from alma_async.clock import Clock
 
 __all__ = ["GRACE", "Ended", "attend", "finish"]
@@ -122,7 +123,7 @@ def finish(work: Callable[[], Awaitable[int]]) -> int:
     """Run a command that leaves nothing behind: to its end, or to the first signal."""
 
     async def attended() -> Ended[int]:
-        return await attend(work)
+        return await attend(work, tick=tell_holds())
 
     ended = anyio.run(attended)
     return ended.interrupted if ended.result is None else ended.result

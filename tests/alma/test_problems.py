@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from alma_async.alma.problems import verdict
-from alma_async.errors import Problem
+from alma_async.alma.problems import json_problems, verdict
+from alma_async.errors import InvalidRequest, Problem
 from alma_async.wire.outcome import OutcomeClass, Reason
 from tests.conftest import SHARED
 
@@ -122,3 +122,13 @@ def test_an_unlisted_error_under_a_good_status_proves_nothing(code):
     """A 2xx that lists an error may have been done in part, unless the code is known to be a refusal."""
     assert verdict([Problem(code, "")], 200) == (OutcomeClass.UNKNOWN, Reason.UNLISTED)
     assert verdict([Problem("60159", "")], 200) == (OutcomeClass.REJECTED, Reason.INVALID)
+
+
+@pytest.mark.parametrize("value", [None, {"a": 1}, ["x"], True])
+def test_what_is_no_text_is_no_code(value):
+    """A code, message or tracking id of null, an object or a list is none, and no Python text of it is shown."""
+    listed = {"errorCode": value, "errorMessage": value, "trackingId": value}
+    (found,) = json_problems({"errorsExist": True, "errorList": {"error": [listed]}})
+    assert (found.code, found.message, found.tracking_id) == ("", "", None)
+    error = InvalidRequest("x", errors=(found,), status=400)
+    assert (error.code, "code" in str(error)) == (None, False)

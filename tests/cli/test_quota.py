@@ -6,6 +6,8 @@ import json
 import os
 import pty
 import signal
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -108,3 +110,35 @@ def test_on_a_terminal_it_is_a_picture(shell: Shell, served: Served) -> None:
     assert b"stops at" in drawn
     assert b"\x1b[2K" in drawn
     assert b"\x1b[?25h" in drawn
+
+
+class Holding(BaseHTTPRequestHandler):
+    """Refuses every call for an hour."""
+
+    def do_GET(self) -> None:
+        body = b'{"errorsExist":true,"errorList":{"error":[{"errorCode":"PER_SECOND_THRESHOLD","errorMessage":"m"}]}}'
+        self.send_response(429)
+        for name, value in (("Retry-After", "3600"), ("Content-Length", str(len(body)))):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Not on stderr."""
+
+
+def test_the_shell_says_what_it_waits_for(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where calls are held for long, a command says once on stderr until when; so does the next, to which another's hold came."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Holding) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("ALMA_BASE_URL", f"http://127.0.0.1:{server.server_port}")
+        for _ in range(2):
+            process = shell.start("sets", "list")
+            said = ""
+            while "held until" not in said:
+                said = process.stderr.readline() if process.stderr else ""
+                assert said, "it ended without a word"
+            process.send_signal(signal.SIGTERM)
+            ran = shell.wait(process)
+            assert (ran.code, ran.out, "held until" in ran.err) == (143, "", False)
+        server.shutdown()
