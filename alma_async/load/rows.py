@@ -137,6 +137,9 @@ class Embargo:
         return ";".join(f"{sign}{wall}" for sign, wall in (("R", self.last), ("P", self.except_last)) if wall)
 
 
+_NO_WALL: Final = "is no embargo such as P1Y, P6M or R2Y"
+
+
 @lru_cache(1024)
 def _embargo(text: str) -> Embargo:
     found = "".join(text.upper().split())
@@ -145,9 +148,15 @@ def _embargo(text: str) -> Embargo:
     walls: dict[str, Period] = {}
     for part in re.split("[;,]", found):
         wall = _WALL.fullmatch(part)
-        if not wall or wall[1] in walls or (wall[4] and wall[3] != "Y") or not int(wall[2]):
-            raise ValueError("is no embargo such as P1Y, P6M or R2Y")
-        walls[wall[1]] = Period(int(wall[2]), cast("Unit", wall[3]), int(wall[4] or 0))
+        if not wall or wall[1] in walls or (wall[4] and wall[3] != "Y"):
+            raise ValueError(_NO_WALL)
+        number, months = int(wall[2]), int(wall[4] or 0)
+        if number:
+            walls[wall[1]] = Period(number, cast("Unit", wall[3]), months)
+        elif months:
+            walls[wall[1]] = Period(months, "M")
+    if not walls:
+        raise ValueError(_NO_WALL)
     return Embargo(last=walls.get("R"), except_last=walls.get("P"))
 
 

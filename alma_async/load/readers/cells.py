@@ -58,6 +58,7 @@ _SPOILT: Final = re.compile(
 )
 _MOST_DIGITS: Final = 32
 _WHOLE: Final = 15  # digits that a number of a spreadsheet keeps
+_DAY_ZERO: Final = ("1899", "12", "31")
 _BEGINS: Final = ("from_year", "from_month", "from_day")
 _ENDS: Final = ("until_year", "until_month", "until_day")
 _PARTS: Final = (None, None, "from_volume", "until_volume", "from_issue", "until_issue")
@@ -75,7 +76,7 @@ _FILE: Final = re.compile(
 )
 _DOI: Final = re.compile(r"(?:doi: ?)?(10\.[0-9]{4,9}/\S+)", re.IGNORECASE)
 NOTHING: Final = (
-    *("n/a", "#n/a", "na", "n.a.", "n.a", "none", "null", "nil", "-", "--", "\u2013", "\u2014"),
+    *("n/a", "na", "n.a.", "n.a", "none", "null", "nil", "-", "--", "\u2013", "\u2014"),
     *("\u7121", "\u65e0", "\u306a\u3057"),
 )
 """How lists write that there is nothing."""
@@ -293,7 +294,7 @@ class Cells:
         """The values of the cells of these columns by column; those that are blank or wrong are not among them."""
         found = {}
         for column, check in checks.items():
-            if text := self.texts[column]:
+            if text := self.texts.get(column):
                 try:
                     found[column] = check(text)
                 except ValueError as error:
@@ -335,6 +336,9 @@ def coverage(cells: Cells, columns: CoverageColumns, *, day_first: bool | None =
     begins = date(cells, columns.begins, day_first=day_first)
     ends = date(cells, columns.ends, day_first=day_first, last=True)
     texts = {part: cells.read(column, numbering) for column, part in given if part}
+    if ends == _DAY_ZERO and not (begins and begins <= ends):
+        cells.doubt(columns.ends, dates.NOTHING.strip())
+        ends = ()
     if later(begins, than=ends):
         cells.refuse(columns.begins, f"is later than {columns.ends}, {'-'.join(ends)}")
     if not (begins or ends or any(texts.values())):

@@ -16,7 +16,9 @@ from itertools import takewhile
 from typing import Final, NamedTuple
 from unicodedata import normalize
 
-__all__ = ["Dated", "day_first", "read"]
+__all__ = ["NOTHING", "Dated", "day_first", "read"]
+
+NOTHING: Final = " is how Excel shows that there is nothing: it is read as blank"
 
 
 class Dated(NamedTuple):
@@ -48,8 +50,11 @@ _OPEN: Final = re.compile(
 _NAMED_LAST: Final = re.compile(r"([0-9]{4})[-/., ]{1,2}([^\W\d_]{3,10})\.?(?:[-/. ]([0-9]{1,2}))?")
 _SPACED: Final = re.compile("[0-9]{1,4}(?: ?[-/.] ?[0-9]{1,4}){1,2}")
 _ZERO: Final = re.compile(
-    r"0|(?:1900|1904)-0?1-0?0|1900-0?0-0?0|0/1/1900|1/0/1900|00[./]01[./]1900|01/00/1900|1899-12-30|30[./]12[./]1899|12/30/1899"
+    r"0|(?:1900|1904)-0?1-0?0|1900-0?0-0?0|0/1/1900|1/0/1900|00[./]01[./]1900|01/00/1900|1899-12-3[01]|3[01][./]12[./]1899|12/3[01]/1899"
 )
+_CLOCK: Final = re.compile(r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?(?: ?[AaPp][Mm])?")
+_LAST_DAY: Final = re.compile(r"1899-12-31|31[./]12[./]1899|12/31/1899")
+"""A day number of 0, which may also be the last day of the century: another date beside it tells."""
 _SERIAL: Final = re.compile(r"([1-6][0-9]{4}|7[0-2][0-9]{3})(?:\.[0-9]+)?")
 _CENTURIES: Final = ("18", "19", "20")
 _OF_ZERO: Final = frozenset(("1899", "1900", "1904"))
@@ -104,11 +109,12 @@ def read(text: str, *, last: bool = False, day_first: bool | None = None) -> Dat
             raise ValueError("is the present, where a beginning is wanted")
         year = since[1] or since[2]
         return Dated((year,), f"{text} is read as {year}")
-    if _ZERO.fullmatch(found):
-        return Dated((), f"{text} is how Excel shows that there is nothing: it is read as blank")
+    whole = _TIME.sub("", found)
+    if _CLOCK.fullmatch(found) or (_ZERO.fullmatch(whole) and not (last and _LAST_DAY.fullmatch(whole))):
+        return Dated((), f"{text}{NOTHING}")
     if years := _SPAN.fullmatch(found):
         return _span(years, last=last)
-    dated = _read(_TIME.sub("", found), day_first)
+    dated = _read(whole, day_first)
     year = int(dated.parts[0]) if dated.parts else 0
     if last and year >= _NO_END:
         return Dated((), f"{text} is read as the present: no last date is written")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from datetime import date
 from difflib import get_close_matches
 from functools import partial
@@ -98,6 +98,10 @@ _NOT_CURRENT: Final = frozenset(
 _ACCESS: Final = ("status", "access_start_date", "access_end_date")
 _INACTIVE: Final = "10"
 
+_ONLY_DEPTHS: Final = frozenset({"fulltext", "volltext", "selectedarticles"})
+_PEOPLE: Final = ("first_author", "publisher_name", "first_editor")
+_OF_BOOKS: Final = ("date_monograph_published_print", "date_monograph_published_online")
+
 _LAYOUT: Final = Layout(
     quoted=False,
     read=_READ,
@@ -112,8 +116,7 @@ _LAYOUT: Final = Layout(
         Seen(
             column="title_url",
             fits=re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE).fullmatch,
-            beside=("date_last_issue_online", "num_last_vol_online", "num_last_issue_online", "first_author"),
-            surely=True,
+            never=("date_last_issue_online", "num_last_vol_online", "num_last_issue_online", "first_author"),
         ),
         Seen(
             column="coverage_depth",
@@ -121,14 +124,25 @@ _LAYOUT: Final = Layout(
             beside=("title_id", "embargo_info", "notes", "coverage_notes", "publisher_name"),
         ),
         Seen(
+            column="coverage_depth",
+            fits=lambda cell: "".join(cell.casefold().split()) in _ONLY_DEPTHS,
+            never=(*_PEOPLE, "title_id", "embargo_info", "publication_type", "access_type"),
+        ),
+        Seen(
+            column="embargo_info",
+            fits=re.compile(r"[PR][0-9]{1,3}[DMY](?:[;, ]+[PR][0-9]{1,3}[DMY])?").fullmatch,
+            never=(*_PEOPLE, "title_id", "coverage_depth", "publication_type", "access_type"),
+        ),
+        Seen(
             column="publication_type",
             fits=lambda cell: cell.casefold() in _MATERIALS,
-            beside=("notes", "coverage_notes", "publisher_name", "date_monograph_published_print"),
+            beside=("notes", "coverage_notes"),
+            never=(*_PEOPLE, *_OF_BOOKS, "title_id", "embargo_info", "coverage_depth", "access_type"),
         ),
         Seen(
             column="mms_id",
             fits=re.compile("99[0-9]{9,17}").fullmatch,
-            beside=(
+            never=(
                 "notes",
                 "coverage_notes",
                 "coverage_depth",
@@ -139,12 +153,12 @@ _LAYOUT: Final = Layout(
                 "publication_type",
                 "access_type",
             ),
-            surely=True,
         ),
         Seen(
             column="access_type",
             fits=frozenset("FPfp").__contains__,
-            beside=("first_editor", "parent_publication_title_id", "preceding_publication_title_id"),
+            beside=("parent_publication_title_id", "preceding_publication_title_id"),
+            never=("publisher_name", "first_editor", "publication_type", *_OF_BOOKS),
         ),
     ),
 )
@@ -251,7 +265,7 @@ def _titles(file: Table, reading: Reading) -> Titles:
         if not isinstance(record, Record):
             yield record
             continue
-        part = _part(_Line.of(record, reading), reading, day_first=day_first)
+        part = _part(_Line.of(record, reading), reading, day_first=day_first, columns=file.header)
         key = groups.of(hash(part.identity))
         groups.missing[key] -= 1
         held.setdefault(key, []).append(part)
@@ -325,7 +339,7 @@ class _Line(NamedTuple):
 
     @classmethod
     def of(cls, record: Record, reading: Reading) -> _Line:
-        cells = _opened(record, strict=reading.strict)
+        cells = _opened(record, reading)
         texts, found, wrong = cells.texts, list[str](), list[str]()
         for column in IDENTIFIERS:
             if text := texts.get(column):
@@ -353,16 +367,23 @@ class _Line(NamedTuple):
 _NAMES: Final = (*IDENTIFIERS, "title_id", "title_url")
 
 
-def _opened(record: Record, *, strict: bool) -> Cells:
+def _opened(record: Record, reading: Reading) -> Cells:
     """The cells, those blank where a publisher writes that there is nothing."""
     texts = record.cells
     if not _NOTHING.isdisjoint(texts.values()):
         absent = {column: "" for column in _MAY_BE_NOTHING if texts.get(column) in _NOTHING}
         texts = {**texts, **absent}
-    cells = Cells(record.lines, texts, list(record.problems), list(record.warnings), strict=strict)
-    if cells.problems and not strict:  # what a spreadsheet spoilt
-        spared = [problem for problem in cells.problems if problem.column in _SIDE]
-        cells.problems = [problem for problem in cells.problems if problem.column not in _SIDE]
+    cells = Cells(record.lines, texts, list(record.problems), list(record.warnings), strict=reading.strict)
+    if cells.problems and not reading.strict:  # what a spreadsheet spoilt
+        side = _SIDE | {"embargo_info"} if reading.ignore_embargo else _SIDE
+        spared = [problem for problem in cells.problems if problem.column in side]
+        cells.problems = [
+            attrs.evolve(problem, reason=f"{problem.reason}{_OPENED}")
+            if problem.column == "embargo_info"
+            else problem
+            for problem in cells.problems
+            if problem.column not in side
+        ]
         cells.warnings += [problem.sentence for problem in spared]
     return cells
 
@@ -374,7 +395,6 @@ _SIDE: Final = frozenset(
     {
         *IDENTIFIERS,
         "publication_title",
-        "embargo_info",
         "notes",
         "coverage_depth",
         "publication_type",
@@ -402,7 +422,7 @@ def _url(cells: Cells) -> str | None:
     return found
 
 
-def _part(line: _Line, reading: Reading, *, day_first: bool | None) -> Part:
+def _part(line: _Line, reading: Reading, *, day_first: bool | None, columns: Container[str]) -> Part:
     cells, texts = line.cells, line.cells.texts
     if not texts.get("publication_title") and not any(
         "publication_title" in told for told in (*cells.warnings, *(p.column for p in cells.problems))
@@ -414,7 +434,9 @@ def _part(line: _Line, reading: Reading, *, day_first: bool | None) -> Part:
     _remark(cells)
     embargo, release = _embargo(cells, ignore=reading.ignore_embargo)
     coverage = kinds.coverage(cells, _COVERAGE, day_first=day_first) if material != "BOOK" else None
-    absent = [name for name in _DATES if name not in texts]
+    notes = cells.try_read("notes", kinds.note)
+    blank = frozenset(_blank(texts, dated=bool(coverage) or material == "BOOK"))
+    absent = [name for name in _DATES if name not in columns]
     if coverage and absent:
         cells.warnings.append(_NO_DATES.format(" and ".join(absent)))
     return Part(
@@ -430,8 +452,13 @@ def _part(line: _Line, reading: Reading, *, day_first: bool | None) -> Part:
         coverage=coverage,
         partial=bool(absent),
         embargo=embargo,
-        notes=cells.try_read("notes", kinds.note),
-        blank=frozenset(_blank(texts, dated=coverage is not None or material == "BOOK")),
+        notes=notes,
+        blank=blank,
+        unread=frozenset(
+            field
+            for field, column, value in (("embargo", "embargo_info", embargo), ("notes", "notes", notes))
+            if value is None and field not in blank and column in columns
+        ),
         mms_ids=line.mms_ids,
         identifiers=tuple(map(hyphened, line.identifiers)),
         warnings=tuple(cells.warnings),
@@ -489,7 +516,7 @@ def _wall(text: str, *, otherwise: str = _OPENED) -> Embargo:
     if several := re.findall(r"[PR][0-9]+[DMY](?:[0-9]+M)?", found.upper()):
         found = ";".join(several) if _SEVERAL.fullmatch(found) else found
     elif words := _IN_WORDS.fullmatch(found):
-        found = f"P{words[1]}{_UNITS[words[2][0].lower()]}"
+        found = f"P{words[1]}{_unit(words[2].lower())}"
     try:
         return Embargo.parse(found)
     except ValueError as error:
@@ -500,11 +527,18 @@ _SEVERAL: Final = re.compile(
     r"[PR][0-9]+[DMY](?:[0-9]+M)?(?:[;,/+& ]+[PR][0-9]+[DMY](?:[0-9]+M)?)*", re.IGNORECASE
 )
 _IN_WORDS: Final = re.compile(
-    r"([0-9]{1,4})[ -]?(d|m|y|days?|tage?n?|jours?|d[i\u00ed]as?|months?|monate?n?|mois|mes|meses|mesi|"
-    r"years?|yrs?|jahre?n?|ann?\u00e9es?|ans?|a\u00f1os?|anni|anos?)(?: embargo| delay)?",
+    r"([0-9]{1,4})[ -]?(d|m|y|days?|tage?n?|dagen|jours?|d[i\u00ed]as?|months?|mos?|monat(?:en?|s)?|mois|mes|meses|mesi|"
+    r"maand(?:en)?|m[e\u00ea]s(?:es)?|years?|yrs?|jahr(?:en?|s)?|jaar|jaren|ann?\u00e9es?|ans?|a\u00f1os?|ann[io]|anos?)\.?"
+    r"(?: embargo| delay)?",
     re.IGNORECASE,
 )
-_UNITS: Final = dict.fromkeys("dtj", "D") | dict.fromkeys("m", "M") | dict.fromkeys("ya", "Y")
+
+
+def _unit(word: str) -> str:
+    """The unit by its first letter; of j, a jour is a day and a Jahr a year."""
+    return "Y" if word.startswith(("y", "a", "ja")) else "M" if word.startswith("m") else "D"
+
+
 _NO_EMBARGO: Final = re.compile(
     r"|(?:[PR]?0+(?!0) ?(?:[DMY]|days?|months?|years?)?[;,/ ]*)+"
     r"|(?:no|none|without|keine?|ohne|aucun|sans|ning\u00fan|sin|nessuno?)(?: embargo)?",

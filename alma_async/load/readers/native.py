@@ -15,7 +15,7 @@ import attrs
 from alma_async.load.readers import cells as kinds
 from alma_async.load.readers.cells import Cells, Check, CoverageColumns
 from alma_async.load.readers.table import Table
-from alma_async.load.readers.text import Layout, Record, Skipped, Tally, shown
+from alma_async.load.readers.text import Layout, Record, Skipped, Tally, shown, spoilt
 from alma_async.load.readers.together import Line, Lines, joined, known
 from alma_async.load.rows import CLEAR, BadRow, Clear, Coverage, Embargo, InputError, Problem, Row
 
@@ -101,11 +101,8 @@ def from_mapping(values: Mapping[str, Any], line: int) -> Row | BadRow:
     wrong = [Problem(line, shown(name), "is no column of a row") for name in texts if name not in COLUMNS]
     ids = {column: check for column, check in _IDS.items() if column in texts}
     checks = {column: VALUES[column] for column in texts if column in VALUES}
-    return _row(
-        Record((line,), {name: text for name, text in texts.items() if name in COLUMNS}, tuple(wrong)),
-        ids,
-        checks,
-    )
+    known = {name: text for name, text in texts.items() if name in COLUMNS}
+    return _row(spoilt(Record((line,), known, tuple(wrong)), COLUMNS), ids, checks)
 
 
 def _text(value: Any) -> str:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import codecs
 import csv
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple, TextIO
@@ -30,6 +30,7 @@ from alma_async.load.rows import BadRow, InputError, Problem
 
 __all__ = [
     "DELIMITERS",
+    "ERROR",
     "Headers",
     "Layout",
     "Record",
@@ -42,6 +43,7 @@ __all__ = [
     "plain_records",
     "quoted_records",
     "shown",
+    "spoilt",
 ]
 
 _LIKE_AN_ID: Final = re.compile(
@@ -66,6 +68,32 @@ class Record(NamedTuple):
     cells: Mapping[str, str]
     problems: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+_ERROR: Final = re.compile(
+    r"#(?:N/[A-Z]|NV|[\u00a1\u00bf]?[A-Z\u00c0-\u00dd/0_]{3,14}[!?])|#{3,}|Err:[0-9]{3}", re.IGNORECASE
+)
+ERROR: Final = "is the error of a formula"
+
+
+def spoilt(record: Record, read: Container[str]) -> Record:
+    """The record without the cells that hold the error of a formula: they are not blank, and are no text either.
+
+    A cell that cannot be read is not among the cells of its record, and is a problem of it, whatever the file.
+    """
+    found = [
+        name
+        for name, text in record.cells.items()
+        if text[:1] in _MARKS and name in read and _ERROR.fullmatch(text)
+    ]
+    if not found:
+        return record
+    problems = (Problem(record.lines[0], name, ERROR, shown(record.cells[name])) for name in found)
+    cells = {name: text for name, text in record.cells.items() if name not in found}
+    return record._replace(cells=cells, problems=(*record.problems, *problems))
+
+
+_MARKS: Final = ("#", "E", "e")
 
 
 class Skipped(NamedTuple):
@@ -98,13 +126,13 @@ class Layout:
 class Seen:
     """A column whose cells are known by their look, and the columns beside it in which such a cell is out of place.
 
-    ``surely``: one such cell proves the row shifted, whatever stands in the column itself.
+    ``never`` are columns in which one such cell proves the row shifted; of the others it takes two.
     """
 
     column: str
     fits: Callable[[str], object]
-    beside: tuple[str, ...]
-    surely: bool = False
+    beside: tuple[str, ...] = ()
+    never: tuple[str, ...] = ()
 
 
 def shown(text: str) -> str:
@@ -485,13 +513,14 @@ class _Shape:
                 places[one.column],
                 one.fits,
                 [places[name] for name in one.beside if name in places],
-                one.surely,
+                [places[name] for name in one.never if name in places],
             )
             for one in layout.seen
             if one.column in places
         ]
         self._last = max((place for place, *_ in self._seen), default=-1)
         self._headers = Headers(file.header, layout)
+        self._read = layout.read
 
     def record(
         self, lines: tuple[int, ...], cells: list[str], warnings: tuple[str, ...], *, ended: bool
@@ -519,7 +548,7 @@ class _Shape:
         elif found > width:
             file.tally.add("has more cells than the header; those beyond it are not read", lines[0])
         self._narrowest = min(self._narrowest, found)
-        return Record(lines, dict(zip(file.header, cells, strict=False)), (), warnings)
+        return spoilt(Record(lines, dict(zip(file.header, cells, strict=False)), (), warnings), self._read)
 
     def _bad(self, lines: tuple[int, ...], cells: list[str], why: str) -> BadRow:
         text = shown(self._file.delimiter.join(cells))
@@ -527,17 +556,17 @@ class _Shape:
         return _refused(lines, reason, text, shown(cells[0]) or None, texts=cells)
 
     def _is_shifted(self, cells: list[str]) -> bool:
-        """Whether cells stand out of place: a URL proves it, or two others; in a row that has not a cell for each column, one whose
+        """Whether cells stand out of place: one proves it where it can never stand, or two others; in a row that has not a cell for each column, one whose
         own place is taken.
         """
         there, found = len(cells), 0
-        for place, fits, beside, surely in self._seen:
+        for place, fits, beside, never in self._seen:
             own = cells[place] if place < there else ""
             if own and fits(own):
                 continue
+            if any(near < there and cells[near] and fits(cells[near]) for near in never):
+                return True
             if any(near < there and cells[near] and fits(cells[near]) for near in beside):
-                if surely:
-                    return True
                 found += 2 if own and there != self._width else 1
         return found > 1
 

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @attrs.frozen(kw_only=True)
 class Part:
-    """What one line says."""
+    """What one line says. ``unread``: fields of which it says what is not written; they are not blank, and stay as they are."""
 
     line: int
     lines: tuple[int, ...] = ()
@@ -40,6 +40,7 @@ class Part:
     embargo: Embargo | None
     notes: str | None
     blank: frozenset[str] = frozenset()
+    unread: frozenset[str] = frozenset()
     mms_ids: frozenset[str]
     identifiers: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -149,7 +150,7 @@ def one_row(
         warnings=tuple(_warnings(parts)),
     )
     row = attrs.evolve(row, warnings=(*row.warnings, _EMPTY)) if row.says_nothing else row
-    return _cleared(row) if clears else row
+    return _cleared(row, _named(frozenset().union(*(part.unread for part in parts)), notes)) if clears else row
 
 
 def _without_dates(parts: list[Part]) -> list[Part]:
@@ -172,21 +173,25 @@ def _place(part: Part) -> tuple[object, ...]:
 
 
 def _blank(parts: Sequence[Part], notes: str | None) -> tuple[str, ...]:
-    names = frozenset.intersection(*(part.blank for part in parts))
-    if "notes" in names:
-        names = (names - {"notes"}) | ({notes} if notes else frozenset())
-    return tuple(sorted(names))
+    names = frozenset.intersection(*(part.blank | part.unread for part in parts))
+    return tuple(sorted(_named(names, notes)))
 
 
-def _cleared(row: Row) -> Row:
-    """The row with what it leaves blank to be emptied."""
-    values = {name: CLEAR for name in row.blank if name not in ("coverage", "embargo")}
+def _named(names: frozenset[str], notes: str | None) -> frozenset[str]:
+    """The fields, by the name of the one that takes the notes."""
+    return (names - {"notes"}) | ({notes} if notes else frozenset()) if "notes" in names else names
+
+
+def _cleared(row: Row, unread: frozenset[str]) -> Row:
+    """The row with what it leaves blank to be emptied; not what it says and is not written."""
+    blank = [name for name in row.blank if name not in unread]
+    values = {name: CLEAR for name in blank if name not in ("coverage", "embargo")}
     return attrs.evolve(
         row,
         values={**row.values, **values},
-        coverage=CLEAR if "coverage" in row.blank else row.coverage,
-        embargo=CLEAR if "embargo" in row.blank else row.embargo,
-        blank=(),
+        coverage=CLEAR if "coverage" in blank else row.coverage,
+        embargo=CLEAR if "embargo" in blank else row.embargo,
+        blank=tuple(name for name in row.blank if name in unread),
     )
 
 

@@ -18,7 +18,7 @@ import attrs
 
 from alma_async.load.readers import child
 from alma_async.load.readers.sheets import Cell, Entry, Odd, SheetRow
-from alma_async.load.readers.text import Headers, Layout, Record, Records, Tally, clean, shown
+from alma_async.load.readers.text import ERROR, Headers, Layout, Record, Records, Tally, clean, shown, spoilt
 from alma_async.load.rows import InputError, Problem
 
 __all__ = ["WHOLE", "Sheet", "sheet_rows"]
@@ -187,17 +187,18 @@ def _record(row: SheetRow, header: Sequence[str], layout: Layout, *, old: bool) 
         elif name in layout.read:
             if reason := _spoilt(cell, name, layout):
                 problems.append(Problem(row.number, name, reason, shown(cell.text)))
+                del texts[name]  # it is not blank
             else:
                 texts[name] = cell.text
                 if cell.kind == "date" and old and len(cell.text) < len("1999-03-01"):
                     warnings.append(f"{name}: {_FIRST_DAY} {cell.text}")
-    return Record((row.number,), texts, tuple(problems), tuple(warnings))
+    return spoilt(Record((row.number,), texts, tuple(problems), tuple(warnings)), layout.read)
 
 
 def _spoilt(cell: Odd, column: str, layout: Layout) -> str | None:
     """Why a cell that is no text cannot be taken for its text."""
     if cell.kind == "error":
-        return "is the error of a formula"
+        return ERROR
     if cell.kind == "formula":
         return "is a formula whose result is not in the file: open it in Excel, calculate, and save it"
     if cell.kind == "date" and column not in layout.dates:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["entries", "rows"]
 
 _FIRST_DAYS: Final = re.compile("(?:-01)?-01$")
+_FIRST_YEAR: Final = 1900
 _ERRORS: Final = frozenset({"#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"})
 
 
@@ -65,6 +66,6 @@ def _cell(value: object) -> Cell:
         return Odd("number", str(value).lower())
     if isinstance(value, (int, float)):
         return Odd("number", plain_number(float(value)))
-    if isinstance(value, (date, datetime)):
+    if isinstance(value, (date, datetime)) and value.year >= _FIRST_YEAR:
         return Odd("date", _FIRST_DAYS.sub("", str(value).removesuffix(" 00:00:00")))
-    return Odd("date", str(value))
+    return Odd("date", "0")  # no day; at most a time

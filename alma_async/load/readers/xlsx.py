@@ -418,6 +418,8 @@ class _Sheet:
 
     def _shown(self, days: float, length: int) -> str:
         """The date as far as the cell shows it; a year that was typed into it is a day of 1905, and stays whole to be seen."""
+        if 0 <= days < 1:
+            return "0"  # no day; at most a time
         found = self._date(days)
         return found if length == len("1999-03-01") or days in _YEARS else found[:length]
 

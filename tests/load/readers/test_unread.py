@@ -1,0 +1,171 @@
+"""Cells that cannot be read, in all kinds of files: they are not blank, and nothing is emptied or opened for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alma_async.load.readers import read_rows
+from alma_async.load.rows import BadRow, Row
+from tests.load.readers.test_kbart import TIDES, WITH_ID, Opened, kbart, only, refused
+from tests.load.readers.workbooks import DAY, Raw, xlsx
+
+ERRORS = ["#N/A", "#n/a", "#REF!", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#VALUE!", "#NV", "#BEZUG!", "Err:502"]
+SPOILT = {
+    "formula": Raw("", "<f>A1</f>"),
+    "formula without result": Raw("", "<f>A1</f><v/>"),
+    "error": Raw('t="e"', "<v>#REF!</v>"),
+    "error without formula": Raw('t="e"', "<v>#N/A</v>"),
+    "text of an error": "#N/A",
+    "date": Raw(f's="{DAY}"', "<v>35490</v>"),
+}
+DATED = TIDES | {"date_first_issue_online": "1999", "embargo_info": "P1Y", "notes": "a"}
+
+
+def in_workbook(path: Path, column: str, cell: Any, **options: Any) -> Row | BadRow:
+    """The one title of a workbook of which one cell is spoilt."""
+    line = [cell if name == column else DATED.get(name, "") for name in WITH_ID]
+    (row,) = read_rows(xlsx(path / "a.xlsx", {"Data": [WITH_ID, line]}), **options)
+    return row
+
+
+@pytest.mark.parametrize("blanks", ["keep", "clear"])
+@pytest.mark.parametrize("kind", SPOILT)
+def test_an_embargo_that_cannot_be_read(tmp_path: Path, kind: str, blanks: Any) -> None:
+    """The row is refused, as for a text that is no embargo; loaded without it, what Alma has stays, and that is told."""
+    bad = in_workbook(tmp_path, "embargo_info", SPOILT[kind], blanks=blanks)
+    assert isinstance(bad, BadRow)
+    assert bad.problems[0].column == "embargo_info"
+    assert "--ignore-embargo" in bad.reason
+    row = in_workbook(tmp_path, "embargo_info", SPOILT[kind], blanks=blanks, ignore_embargo=True)
+    assert isinstance(row, Row)
+    assert row.embargo is None
+    assert "embargo" in row.blank
+    assert any(told.startswith("embargo_info") for told in row.warnings)
+
+
+@pytest.mark.parametrize("blanks", ["keep", "clear"])
+@pytest.mark.parametrize("kind", SPOILT)
+def test_notes_that_cannot_be_read(tmp_path: Path, kind: str, blanks: Any) -> None:
+    """Notes are left alone, with a warning of the row, whatever blanks mean."""
+    row = in_workbook(tmp_path, "notes", SPOILT[kind], blanks=blanks)
+    assert isinstance(row, Row)
+    assert "internal_description" not in row.values
+    assert "internal_description" in row.blank
+    assert any(told.startswith("notes") for told in row.warnings)
+
+
+@pytest.mark.parametrize("blanks", ["keep", "clear"])
+@pytest.mark.parametrize("column", ["date_first_issue_online", "date_last_issue_online", "title_url", "mms_id"])
+@pytest.mark.parametrize("kind", [kind for kind in SPOILT if kind != "date"])
+def test_dates_that_cannot_be_read(tmp_path: Path, kind: str, column: str, blanks: Any) -> None:
+    """What names the title, or is written whole, refuses the row."""
+    bad = in_workbook(tmp_path, column, SPOILT[kind], blanks=blanks)
+    assert isinstance(bad, BadRow)
+    assert column in {problem.column for problem in bad.problems}
+
+
+@pytest.mark.parametrize("blanks", ["keep", "clear"])
+@pytest.mark.parametrize("text", ERRORS)
+def test_errors_in_text(opened: Opened, text: str, blanks: Any) -> None:
+    """The error of a formula in a text file is what it is in a workbook: no blank, no text."""
+    for column in ("embargo_info", "date_last_issue_online", "date_first_issue_online"):
+        bad = refused(opened(kbart(DATED | {column: text}), blanks=blanks))
+        assert [problem.column for problem in bad.problems] == [column]
+    row = only(opened(kbart(DATED | {"notes": text}), blanks=blanks))
+    assert "internal_description" not in row.values
+    assert "internal_description" in row.blank
+    (bad,) = opened(f"mms_id,public_note,embargo\n99100000000123,{text},\n")
+    assert isinstance(bad, BadRow)
+    assert isinstance(Row.from_mapping({"mms_id": "99100000000123", "public_note": text}), BadRow)
+
+
+@pytest.mark.parametrize("text", ["P30D", "R5Y;P1Y", "after the war", "2030-01-31", "P1Y or so"])
+@pytest.mark.parametrize("blanks", ["keep", "clear"])
+def test_an_embargo_that_is_ignored_stays(opened: Opened, text: str, blanks: Any) -> None:
+    """An embargo of the list that is not written leaves Alma's alone, and the row says so."""
+    row = only(opened(kbart(DATED | {"embargo_info": text}), ignore_embargo=True, blanks=blanks))
+    assert row.embargo is None
+    assert "embargo" in row.blank
+
+
+MOVED = [
+    ("title_id", "embargo_info", "P1Y"),
+    ("publisher_name", "embargo_info", "R5Y;P1Y"),
+    ("first_author", "embargo_info", "R10Y"),
+    ("coverage_depth", "embargo_info", "P6M"),
+    ("title_id", "coverage_depth", "fulltext"),
+    ("publisher_name", "coverage_depth", "Full text"),
+    ("embargo_info", "coverage_depth", "fulltext"),
+    ("publisher_name", "publication_type", "serial"),
+    ("date_monograph_published_print", "publication_type", "Monograph"),
+    ("title_id", "publication_type", "serial"),
+    ("first_editor", "access_type", "P"),
+    ("date_monograph_published_online", "access_type", "F"),
+]
+
+
+@pytest.mark.parametrize(("column", "own", "text"), MOVED)
+def test_a_cell_out_of_place(opened: Opened, column: str, own: str, text: str) -> None:
+    """One cell that cannot stand where it does, and is missing in its own place, refuses the row as shifted."""
+    line = TIDES | {"publication_type": "serial", "access_type": "P", "mms_id": "9912345678901421"}
+    content = kbart(line | {own: "", column: text})
+    assert "shifts the row" in refused(opened(content)).reason
+    assert only(opened(kbart(line)))
+
+
+ZERO = ["1899-12-31", "31.12.1899", "31/12/1899", "12/31/1899", "1899-12-31 00:00:00", "00:00:00", "0:00", "12:30", "0"]
+
+
+@pytest.mark.parametrize("text", ZERO)
+def test_a_date_of_day_zero(opened: Opened, text: str) -> None:
+    """The day number 0, and a time without a day, are blank dates, and that is told."""
+    for cells in ({"date_first_issue_online": text}, {"date_last_issue_online": text}):
+        row = only(opened(kbart(TIDES | {"date_first_issue_online": "1999"} | cells)))
+        first, last = cells.get("date_first_issue_online"), cells.get("date_last_issue_online")
+        assert bool(row.coverage) == (first is None)
+        assert not (last and isinstance(row.coverage, tuple) and row.coverage[0].until_year)
+        assert any("nothing" in told for told in row.warnings)
+
+
+def test_the_last_day_of_a_century(opened: Opened) -> None:
+    """A journal that began before may have ended on the 31st of December 1899."""
+    line = {"date_first_issue_online": "1850", "date_last_issue_online": "1899-12-31"}
+    row = only(opened(kbart(TIDES | line)))
+    assert isinstance(row.coverage, tuple)
+    assert row.coverage[0].ends == (1899, 12, 31)
+
+
+@pytest.mark.parametrize("value", ["0", "0.5", "0.999"])
+def test_day_zero_in_a_workbook(tmp_path: Path, value: str) -> None:
+    """0 in a cell that is shown as a date is what Excel makes of a blank one, in either column."""
+    cell = Raw(f's="{DAY}"', f"<v>{value}</v>")
+    row = in_workbook(tmp_path, "date_first_issue_online", cell)
+    assert isinstance(row, Row)
+    assert row.coverage is None
+    row = in_workbook(tmp_path, "date_last_issue_online", cell)
+    assert isinstance(row, Row)
+    assert isinstance(row.coverage, tuple)
+    assert not row.coverage[0].ends
+    assert any("nothing" in told for told in row.warnings)
+
+
+UNITS = {
+    **dict.fromkeys(["1 Jahr", "1 Jahre", "1 Jahren", "1 jaar", "1 year", "1 yr.", "1 an", "1 año", "1 anno", "P1Y;R0D"], "P1Y"),
+    **dict.fromkeys(["6 Monat", "6 Monate", "6 Monaten", "6 mos", "6 mois", "6 mesi", "6 maanden", "P0Y6M"], "P6M"),
+}
+
+
+@pytest.mark.parametrize("text", UNITS)
+def test_embargoes_in_words(opened: Opened, text: str) -> None:
+    """Years are years and months are months, in whatever language."""
+    assert str(only(opened(kbart(TIDES | {"embargo_info": text}))).embargo) == UNITS[text]
+
+
+@pytest.mark.parametrize("text", ["1 Tag", "6 Tage", "30 Tagen", "1 jour", "30 jours", "30 dagen", "30 days"])
+def test_days_in_words(opened: Opened, text: str) -> None:
+    """Days are days, which a portfolio cannot hold."""
+    embargo = only(opened(kbart(TIDES | {"embargo_info": text}))).embargo
+    assert "D" in str(embargo)
