@@ -109,6 +109,7 @@ def load(
         blanks=blanks,
         strict=strict,
         ignore_embargo=ignore_embargo,
+        action=action,
     )
     return _load(given, rows, journal, manner, connection)
 

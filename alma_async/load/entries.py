@@ -7,9 +7,23 @@ from typing import Final, Literal, TypeAlias
 
 import attrs
 
-__all__ = ["OPEN", "Action", "Difference", "Entry", "Former", "Moment", "Source", "State", "Step", "begun"]
+__all__ = [
+    "OF_WHOLE",
+    "OPEN",
+    "Action",
+    "Difference",
+    "Entry",
+    "Former",
+    "Moment",
+    "Source",
+    "State",
+    "Step",
+    "begun",
+]
 
 Action: TypeAlias = Literal["upsert", "create", "update", "delete", "activate", "deactivate", "undo"]
+OF_WHOLE: Final = ("activate", "deactivate", "delete")
+"""Actions that ask nothing of a portfolio's fields but, at most, its availability."""
 
 
 class State(Enum):

@@ -14,7 +14,7 @@ import attrs
 
 from alma_async.alma.models.common import Coded, Linked, ResourceMetadata
 from alma_async.alma.models.electronic import CollectionAndService, Portfolio
-from alma_async.load.entries import Action, Difference
+from alma_async.load.entries import OF_WHOLE, Action, Difference
 from alma_async.load.fields import FIELDS, Wall, put, url_of
 from alma_async.load.former import anew, put_back
 from alma_async.load.reasons import EndReason
@@ -110,7 +110,7 @@ def refused(row: Row, *, action: Action, place: tuple[str, str]) -> tuple[EndRea
                 column,
                 f"says that the portfolio stands in {says}; this load is into {here}",
             )
-    return unsupported(row)
+    return unsupported(row) if action not in OF_WHOLE else None
 
 
 def new_portfolio(row: Row, collection_id: str, service_id: str, rules: Rules) -> Portfolio:

@@ -3,8 +3,8 @@
 Decides what each column asks of a portfolio. The vendor's table of columns is not public; names, order and values are those that a
 public converter and libraries' guides rely on (inferred), as is what they mean for the REST API. So only what is sure is written:
 
-* ``LOCALIZED`` N means that the institution has no portfolio of the title: the row asks for nothing and is skipped. Y activates,
-  unless ``AVAILABILITY`` says otherwise.
+* ``LOCALIZED`` N means that the institution has no portfolio of the title: the row asks for nothing and is skipped. Y activates
+  where there is no column ``AVAILABILITY``; one that is blank leaves it alone, and the row tells of all that stays so.
 * ``GLOBAL_…`` is the Community Zone's, and bibliographic columns are the record's: neither is written by anyone here.
 * Local dates are written where ``COVERAGE_STATEMENT`` is blank or ``Only local``; a load cannot set another statement.
 * ``>`` is an embargo, ``<`` a moving wall. ``>=`` and ``<=`` have no code that is known, and refuse their row.
@@ -66,6 +66,8 @@ _NOT_WRITTEN: Final = (
 )  # fmt: skip
 _DATES: Final = frozenset({"activation_date", "expected_activation_date", "date_of_publication"})
 _PARTS: Final = ("year", "month", "day", "volume", "issue")
+_COVERAGE: Final = tuple(f"{side}_{part}" for side in ("from", "to") for part in _PARTS)
+_EMBARGO: Final = tuple(f"publication_date_{part}" for part in ("operator", "year", "month"))
 
 
 def columns(file: Table) -> tuple[str, ...]:
@@ -94,8 +96,13 @@ def ignored(file: Table) -> tuple[str, ...]:
     return (f"columns not read: {', '.join(names)}",) if names else ()
 
 
-def read(file: Table) -> Iterator[Row | BadRow | Skipped | None]:
+def read(file: Table, *, clears: bool = False) -> Iterator[Row | BadRow | Skipped | None]:
     """Check the header, and return the rows."""
+    if clears:
+        raise InputError(
+            f"{file.path} is a file of Alma's loader, whose blank cells say nothing: they empty no field.",
+            advice="Nothing was sent. Load it without --blanks clear; the rows tell what stays in Alma.",
+        )
     file = attrs.evolve(file, header=columns(file))
     if twice := sorted({name for name in file.header if name in NAMES and file.header.count(name) > 1}):
         raise InputError(f"{file.path} names columns twice: {', '.join(twice)}.")
@@ -116,6 +123,7 @@ def _rows(file: Table) -> Iterator[Row | BadRow | Skipped | None]:
             if not isinstance(record, Record):
                 yield record
             elif isinstance(row := _row(record, identifiers), Skipped):
+                file.tally.add("has LOCALIZED N and is not loaded", record.lines[0])
                 yield row
             else:
                 yield Line(
@@ -164,8 +172,18 @@ def _row(record: Record, identifiers: Mapping[str, Callable[[str], str]]) -> Row
         values=values,
         coverage=(coverage,) if coverage else None,
         embargo=embargo,
+        blank=tuple(sorted(_blank(record.cells))),
         warnings=tuple(cells.warnings),
     )
+
+
+def _blank(texts: Mapping[str, str]) -> Iterator[str]:
+    """The fields that the file has columns for and leaves blank here."""
+    yield from (name for column, name in _VALUES.items() if texts.get(column) == "")
+    for field, columns in (("embargo", _EMBARGO), ("coverage", _COVERAGE)):
+        found = [text for column in columns if (text := texts.get(column)) is not None]
+        if found and not any(found):
+            yield field
 
 
 def _identifiers(
@@ -197,8 +215,8 @@ def _values(cells: Cells, *, localized: str) -> dict[str, str | Clear]:
         if (value := cells.read(column, native.VALUES[name])) is not None
     }
     native.completed(cells, found)
-    if localized == "Y":
-        found.setdefault("availability", "11")
+    if localized == "Y" and "availability" not in cells.texts:
+        found["availability"] = "11"
     return found | _proxy(cells)
 
 
@@ -220,7 +238,7 @@ def _proxy(cells: Cells) -> dict[str, str | Clear]:
 def _coverage(cells: Cells) -> Coverage | None:
     sides = (("from", "from"), ("to", "until"))
     parts = {f"{ours}_{part}": f"{side}_{part}" for side, ours in sides for part in _PARTS}
-    if not any(cells.texts.get(column) for column in parts.values()):
+    if not any(map(cells.texts.get, _COVERAGE)):
         return None
     statement = cells.texts.get("coverage_statement", "")
     if statement and " ".join(statement.casefold().split()) != "only local":
@@ -283,7 +301,7 @@ _NUMBER: Final = re.compile(r"0*([0-9]{1,5})(?:[.,]0*)?")
 
 
 def _embargo(cells: Cells) -> Embargo | None:
-    names = [f"publication_date_{part}" for part in ("operator", "year", "month")]
+    names = _EMBARGO
     operator, *texts = (cells.texts.get(name, "") for name in names)
     numbers = []
     for name, text in zip(names[1:], texts, strict=True):

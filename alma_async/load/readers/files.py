@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mmap
 import re
-from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,7 +81,7 @@ def kind_of(path: Path) -> Kind:
     header = re.split(rb"[\r\n]", start, maxsplit=1)[0]  # further down, a damaged row is named by its line
     if (
         without_mark(start) is None
-        and not start.startswith((BOM_UTF16_LE, BOM_UTF16_BE))
+        and not start.startswith((BOM_UTF16_LE, BOM_UTF16_BE, BOM_UTF32_BE))
         and not _NO_TEXT.isdisjoint(header)
     ):
         raise refused(path, "no text and no whole workbook")

@@ -43,6 +43,7 @@ IDENTIFIERS: Final = ("print_identifier", "online_identifier")
 # coverage_notes: phase I, and GOKb to this day; publicaton_title: lists of one large vendor.
 _ALIASES: Final = {
     "coverage_notes": "notes",
+    **dict.fromkeys(("embargo", "embargo_information", "embargo_period"), "embargo_info"),
     "publicaton_title": "publication_title",
     "mmsid": "mms_id",
     "mms": "mms_id",
@@ -167,7 +168,8 @@ _LAYOUT: Final = Layout(
 @attrs.frozen(kw_only=True)
 class Reading:
     """How a list is read: with which map, where its notes go, whether what is uncertain is refused, whether blank cells empty a
-    field, whether an embargo that no portfolio can hold is left out, and on which day.
+    field, whether an embargo that no portfolio can hold is left out, and on which day. ``whole``: the rows ask nothing
+    of a portfolio's fields, and their cells for these are passed over.
     """
 
     mms_map: MmsMap | None = None
@@ -175,6 +177,7 @@ class Reading:
     strict: bool = False
     clears: bool = False
     ignore_embargo: bool = False
+    whole: bool = False
     today: date = attrs.field(factory=date.today)
 
 
@@ -220,6 +223,12 @@ def read(file: Table, reading: Reading) -> Titles:
     file = attrs.evolve(file, header=columns(file))
     if twice := sorted({name for name in file.header if name in _READ and file.header.count(name) > 1}):
         raise InputError(f"{file.path} names columns twice: {', '.join(twice)}.")
+    odd = [shown(name) for name in file.header if "embargo" in name and name not in _READ]
+    if odd and "embargo_info" not in file.header and not (reading.ignore_embargo or reading.whole):
+        raise InputError(
+            f"{file.path} has no column embargo_info, and {', '.join(odd)} is not read: titles under an embargo would be open.",
+            advice="Nothing was sent. Name the column embargo_info, or load without it: --ignore-embargo.",
+        )
     return _titles(file, reading)
 
 
@@ -369,6 +378,11 @@ _NAMES: Final = (*IDENTIFIERS, "title_id", "title_url")
 
 def _opened(record: Record, reading: Reading) -> Cells:
     """The cells, those blank where a publisher writes that there is nothing."""
+    if reading.whole:
+        record = record._replace(
+            cells={column: text for column, text in record.cells.items() if column not in _FIELDS},
+            problems=tuple(problem for problem in record.problems if problem.column not in _FIELDS),
+        )
     texts = record.cells
     if not _NOTHING.isdisjoint(texts.values()):
         absent = {column: "" for column in _MAY_BE_NOTHING if texts.get(column) in _NOTHING}
@@ -391,6 +405,7 @@ def _opened(record: Record, reading: Reading) -> Cells:
 _NOTHING: Final = frozenset(
     ("0000-0000", *(form for word in kinds.NOTHING for form in (word, word.upper(), word.title())))
 )
+_FIELDS: Final = frozenset({*_COVERAGE, *_ACCESS, "embargo_info", "notes", "publication_type", "access_type"})
 _SIDE: Final = frozenset(
     {
         *IDENTIFIERS,

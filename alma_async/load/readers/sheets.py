@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
+from itertools import repeat
 from typing import Literal, NamedTuple, TypeAlias
 
-__all__ = ["Cell", "Entry", "Odd", "SheetRow", "plain_number"]
+__all__ = ["Cell", "Entry", "Merged", "Odd", "SheetRow", "plain_number"]
 
 
 class Entry(NamedTuple):
@@ -18,9 +20,11 @@ class Entry(NamedTuple):
 
 
 class Odd(NamedTuple):
-    """A cell that is no text, as it would read: a number (or true, false), a date, an error, a formula without its result."""
+    """A cell that is no text, as it would read: a number (or true, false), a date, an error, a formula without its result, a cell
+    that is covered by a merged one of a row above (the range).
+    """
 
-    kind: Literal["number", "date", "error", "formula"]
+    kind: Literal["number", "date", "error", "formula", "covered"]
     text: str
 
 
@@ -34,6 +38,32 @@ class SheetRow(NamedTuple):
     hidden: bool
     cells: list[Cell]
     struck: bool = False
+
+
+class Merged:
+    """The merged ranges of a sheet that go over several rows: first row and column, last row and column, from 0."""
+
+    def __init__(self, ranges: Iterable[tuple[int, ...]]) -> None:
+        """These ranges, in any order."""
+        self._waiting = sorted((one for one in ranges if one[2] > one[0]), reverse=True)
+        self._open: list[tuple[int, ...]] = []
+
+    def covering(self, number: int, cells: list[Cell]) -> list[Cell]:
+        """The cells of a row, those marked that a merged one above covers; a row that is blank otherwise stays so."""
+        while self._waiting and self._waiting[-1][0] < number - 1:
+            self._open.append(self._waiting.pop())
+        if self._open:
+            self._open = [one for one in self._open if one[2] >= number - 1]
+            if any(cells):
+                for top, left, bottom, right in self._open:
+                    name = f"{_letters(left)}{top + 1}:{_letters(right)}{bottom + 1}"
+                    cells += repeat("", right + 1 - len(cells))
+                    cells[left : right + 1] = [Odd("covered", name)] * (right + 1 - left)
+        return cells
+
+
+def _letters(place: int) -> str:
+    return ("" if place < 26 else _letters(place // 26 - 1)) + chr(ord("A") + place % 26)
 
 
 def plain_number(value: float) -> str:

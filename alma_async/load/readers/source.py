@@ -14,6 +14,7 @@ from typing import Final, Literal, TypeAlias
 
 import attrs
 
+from alma_async.load.entries import OF_WHOLE, Action
 from alma_async.load.readers import alma_loader, analytics, kbart, native
 from alma_async.load.readers.kbart import IDENTIFIERS, Notes
 from alma_async.load.readers.mms_map import MmsMap
@@ -97,7 +98,7 @@ FORMATS: Final[Mapping[str, Format]] = {
     "alma-loader": Format(
         wants="PORTFOLIO_PID, or LOCALIZED and one of MMS, ISSN, ISBN",
         fits=_fits_alma_loader,
-        read=lambda file, _: alma_loader.read(file),
+        read=lambda file, options: alma_loader.read(file, clears=options.clears),
         ignored=alma_loader.ignored,
     ),
     "analytics": Format(
@@ -169,6 +170,7 @@ def read_rows(
     blanks: Blanks = "keep",
     strict: bool = False,
     ignore_embargo: bool = False,
+    action: Action = "upsert",
     today: date | None = None,
 ) -> RowSource:
     """Open a file of rows for a load: text, or a sheet of a workbook.
@@ -181,6 +183,8 @@ def read_rows(
     :param blanks: ``keep`` leaves alone what a blank cell stands for (its row says what stays), ``clear`` empties it
     :param strict: refuse a KBART line for anything uncertain in it, instead of loading what is sure with a warning
     :param ignore_embargo: load titles of a KBART list whose embargo no portfolio can hold (days, two walls) without it
+    :param action: what the load does; where it asks nothing of a portfolio's fields (activate, deactivate, delete), a KBART list's
+        cells for these refuse no title
     :param today: the day by which a KBART list's dates of access are judged; by default the day of reading
     :raises InputError: where the file is not of that format, or of none that is known
     """
@@ -194,6 +198,7 @@ def read_rows(
             strict=strict,
             clears=blanks == "clear",
             ignore_embargo=ignore_embargo,
+            whole=action in OF_WHOLE,
             today=today or date.today(),  # noqa: DTZ011 - the day where the list is read
         ),
         ignore_unknown=ignore_unknown,

@@ -40,6 +40,7 @@ __all__ = [
     "Tally",
     "TextFile",
     "clean",
+    "name_of",
     "plain_records",
     "quoted_records",
     "shown",
@@ -144,10 +145,22 @@ def shown(text: str) -> str:
 
 
 def clean(cell: str) -> str:
-    """The cell without blanks and unseen marks around it, and without the guard that keeps it a text (``="0012-3456"``)."""
+    """The cell without blanks and unseen marks around it, and without the guard that keeps it a text (``="0012-3456"``,
+    ``'3-4``; an apostrophe that has a second one is a quotation mark).
+    """
     cell = cell.strip().strip(_UNSEEN).strip()
+    if cell.startswith("'") and "'" not in cell[1:]:
+        return cell[1:].strip()
     found = _GUARDED.fullmatch(cell) if cell.startswith("=") else None
     return found[1].strip() if found else cell
+
+
+def name_of(cell: str) -> str:
+    """The name of a column, whatever blanks and marks that are not seen stand in it."""
+    return " ".join(clean(cell).translate(_NOT_SEEN).split()).casefold()
+
+
+_NOT_SEEN: Final = dict.fromkeys(map(ord, f"{_UNSEEN}\u00ad"))
 
 
 class Tally:
@@ -257,6 +270,8 @@ def _opened(path: Path, encoding: str) -> TextIO:
 def _encoding(path: Path) -> str:
     with path.open("rb") as raw:
         start = raw.read(64)
+    if start[:4] in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE):
+        return "utf-32"
     if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return "utf-16"
     return without_mark(start) or "utf-8-sig"
@@ -284,7 +299,7 @@ def _names(line: str, delimiter: str) -> tuple[str, ...]:
     line = line.rstrip(delimiter + " \r\n")
     quoted = delimiter != "\t" and '"' in line
     cells = next(csv.reader([line], delimiter=delimiter)) if quoted else map(unquoted, line.split(delimiter))
-    names = [clean(cell).casefold() for cell in cells]
+    names = [name_of(cell) for cell in cells]
     while len(names) > 1 and not names[-1]:
         names.pop()
     return tuple(names)
@@ -304,11 +319,14 @@ def _cleaned(cell: str) -> str:
     return clean(unquoted(cell))
 
 
+_ODD_MARKS: Final = frozenset("\"'\x1a")
+
+
 def plain_records(file: TextFile, layout: Layout) -> Records:
     """One record per line, split without CSV quoting, as KBART is written."""
     shape, odd = _Shape(file, layout), set[int]()
     for numbers, line in _joined(file, odd):
-        clean_cell = str.strip if line.isascii() and '"' not in line and "\x1a" not in line else _cleaned
+        clean_cell = str.strip if line.isascii() and _ODD_MARKS.isdisjoint(line) else _cleaned
         cells = list(map(clean_cell, line.split(file.delimiter)))
         if not any(cells):
             yield None
@@ -556,8 +574,8 @@ class _Shape:
         return _refused(lines, reason, text, shown(cells[0]) or None, texts=cells)
 
     def _is_shifted(self, cells: list[str]) -> bool:
-        """Whether cells stand out of place: one proves it where it can never stand, or two others; in a row that has not a cell for each column, one whose
-        own place is taken.
+        """Whether cells stand out of place: one proves it where it can never stand, or two others; in a row that has not a cell
+        for each column, one whose own place is taken.
         """
         there, found = len(cells), 0
         for place, fits, beside, never in self._seen:

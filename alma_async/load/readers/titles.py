@@ -150,7 +150,9 @@ def one_row(
         warnings=tuple(_warnings(parts)),
     )
     row = attrs.evolve(row, warnings=(*row.warnings, _EMPTY)) if row.says_nothing else row
-    return _cleared(row, _named(frozenset().union(*(part.unread for part in parts)), notes)) if clears else row
+    return (
+        _cleared(row, _named(frozenset().union(*(part.unread for part in parts)), notes)) if clears else row
+    )
 
 
 def _without_dates(parts: list[Part]) -> list[Part]:

@@ -142,7 +142,7 @@ def _one(lines: Sequence[Line], tally: Tally) -> Iterator[Row | BadRow]:
 
 
 def _content(row: Row) -> Row:
-    return attrs.evolve(row, line=0, lines=(), title=None, warnings=())
+    return attrs.evolve(row, line=0, lines=(), title=None, blank=(), warnings=())
 
 
 def _contradictions(rows: Sequence[Row]) -> Iterator[Problem]:
@@ -180,6 +180,7 @@ def _joined(rows: Sequence[Row]) -> Row:
         embargo=next((row.embargo for row in rows if row.embargo is not None), None),
         collection_id=next((row.collection_id for row in rows if row.collection_id), None),
         service_id=next((row.service_id for row in rows if row.service_id), None),
+        blank=tuple(sorted(frozenset.intersection(*(frozenset(row.blank) for row in rows)))),
         warnings=_all(row.warnings for row in rows),
     )
 

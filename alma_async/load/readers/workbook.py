@@ -18,7 +18,18 @@ import attrs
 
 from alma_async.load.readers import child
 from alma_async.load.readers.sheets import Cell, Entry, Odd, SheetRow
-from alma_async.load.readers.text import ERROR, Headers, Layout, Record, Records, Tally, clean, shown, spoilt
+from alma_async.load.readers.text import (
+    ERROR,
+    Headers,
+    Layout,
+    Record,
+    Records,
+    Tally,
+    clean,
+    name_of,
+    shown,
+    spoilt,
+)
 from alma_async.load.rows import InputError, Problem
 
 __all__ = ["WHOLE", "Sheet", "sheet_rows"]
@@ -60,15 +71,25 @@ class Sheet:
             chosen += [one for one in entries if not one.hidden and one != chosen[0]]
         empty = []
         begun = perf_counter()
-        for entry in chosen[:_MOST_SHEETS]:
+        looked = 0
+        for place, entry in enumerate(chosen[:_MOST_SHEETS]):
+            looked = place
             if perf_counter() - begun > _LONG_ENOUGH:
-                return
+                break
             with child.opened(path, kind) as book:
                 filled = [row for row in islice(book.rows(entry), _TITLE_ROWS) if any(row.cells)]
             if filled:
                 yield from cls._of(path, kind, entries, entry, filled)
             else:
                 empty.append(entry)
+        else:
+            looked = len(chosen[:_MOST_SHEETS])
+        if later := [one for one in chosen[looked:] if one not in empty]:
+            raise InputError(
+                f"{path} has no header that fits in the first {looked} of its {len(chosen)} sheets; the others were not looked at: "
+                f"{_names(later)}.",
+                advice="Nothing was sent; name the sheet: --sheet.",
+            )
         if len(empty) == len(chosen):
             others = _names([one for one in entries if one not in empty])
             more = f" Others, to be named by --sheet: {others}." if others else ""
@@ -111,7 +132,7 @@ class Sheet:
                 if row.number > last:
                     yield from repeat(None, row.number - last - 1)
                     last = row.number
-                    if any(row.cells[len(self.header) :]):
+                    if any(isinstance(cell, Odd) or cell for cell in row.cells[len(self.header) :]):
                         self.tally.add(
                             "has more cells than the header; those beyond it are not read", row.number
                         )
@@ -148,7 +169,7 @@ def _names(entries: Sequence[Entry]) -> str:
 
 
 def _name(cell: Cell) -> str:
-    return (cell.text if isinstance(cell, Odd) else " ".join(clean(cell).split())).casefold()
+    return cell.text.casefold() if isinstance(cell, Odd) else name_of(cell)
 
 
 def _about_sheet(entries: Sequence[Entry], entry: Entry) -> Iterator[str]:
@@ -199,6 +220,8 @@ def _spoilt(cell: Odd, column: str, layout: Layout) -> str | None:
     """Why a cell that is no text cannot be taken for its text."""
     if cell.kind == "error":
         return ERROR
+    if cell.kind == "covered":
+        return "is a range of merged cells that covers it: unmerge them, and enter the value in each row"
     if cell.kind == "formula":
         return "is a formula whose result is not in the file: open it in Excel, calculate, and save it"
     if cell.kind == "date" and column not in layout.dates:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from alma_async.load.readers.files import readable
-from alma_async.load.readers.sheets import Cell, Entry, Odd, SheetRow, plain_number
+from alma_async.load.readers.sheets import Cell, Entry, Merged, Odd, SheetRow, plain_number
 from alma_async.load.rows import InputError
 
 if TYPE_CHECKING:
@@ -44,8 +44,9 @@ def rows(path: Path, entry: Entry) -> Iterator[SheetRow]:
     """The rows of a worksheet."""
     with _opened(path) as book:
         sheet = book.get_sheet_by_name(entry.name)
+        merged = Merged((*one[0], *one[1]) for one in sheet.merged_cell_ranges or ())
         for number, cells in enumerate(sheet.iter_rows(), 1):
-            yield SheetRow(number, hidden=False, cells=list(map(_cell, cells)))
+            yield SheetRow(number, hidden=False, cells=merged.covering(number, list(map(_cell, cells))))
 
 
 @contextmanager

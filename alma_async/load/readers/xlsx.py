@@ -26,7 +26,7 @@ from zipfile import BadZipFile, ZipFile
 import attrs
 
 from alma_async.load.readers.files import check_parts, readable, refused
-from alma_async.load.readers.sheets import Cell, Entry, Odd, SheetRow, plain_number
+from alma_async.load.readers.sheets import Cell, Entry, Merged, Odd, SheetRow, plain_number
 from alma_async.load.rows import InputError
 
 __all__ = ["entries", "rows"]
@@ -81,9 +81,40 @@ def rows(path: Path, entry: Entry) -> Iterator[SheetRow]:
     """The rows of a worksheet that the file names; others are blank."""
     with _opened(path) as package, _strings(package) as strings:
         styles = package.styles()
+        merged = Merged(_merged(package.archive, entry.part))
         sheet = _Sheet(strings, _dates(styles), _struck(styles), since_1904=package.since_1904())
         with package.archive.open(entry.part) as stream:
-            yield from sheet.rows(stream)
+            for row in sheet.rows(stream):
+                yield row._replace(cells=merged.covering(row.number, row.cells))
+
+
+def _merged(archive: ZipFile, part: str) -> Iterator[tuple[int, ...]]:
+    """The merged ranges of a sheet, which stand behind its rows: it is unpacked once for them alone."""
+    found, kept = 0, b""
+    with archive.open(part) as stream:
+        while chunk := stream.read(_STEP * _STEP):
+            kept += chunk
+            for one in _MERGED.finditer(kept) if b"mergeCell" in kept else ():
+                found += 1
+                if found > _MOST_PARTS:
+                    raise ValueError(f"it has more than {_MOST_PARTS:,} merged ranges")
+                left, top, right, bottom = one.groups()
+                if right:
+                    yield int(top) - 1, _place(left.decode()), int(bottom) - 1, _place(right.decode())
+            end = kept.rfind(b">") + 1
+            kept = kept[max(end, len(kept) - _STEP) :]
+
+
+_MERGED: Final = re.compile(
+    rb'<(?:[a-z0-9]{1,9}:)?mergeCell ref="([A-Z]{1,3})([0-9]{1,7})(?::([A-Z]{1,3})([0-9]{1,7}))?"'
+)
+
+
+def _place(letters: str) -> int:
+    place = 0
+    for letter in letters:
+        place = place * 26 + ord(letter) - 64
+    return place - 1
 
 
 @contextmanager
@@ -383,10 +414,7 @@ class _Sheet:
         if letters not in self._places:
             if not _LETTERS.fullmatch(letters):
                 raise ValueError(f"{reference} is no cell")
-            place = 0
-            for letter in letters:
-                place = place * 26 + ord(letter) - 64
-            self._places[letters] = place - 1
+            self._places[letters] = _place(letters)
         return self._places[letters]
 
     def _cell(self, cell: Element) -> Cell:

@@ -131,14 +131,15 @@ def test_repeated_headers(opened: Opened, names: list[str]) -> None:
 @pytest.mark.parametrize(
     ("cells", "expected"),
     [
-        ({}, {"availability": "11"}),
+        ({}, {}),
+        ({"AVAILABILITY": "ACTIVE"}, {"availability": "11"}),
         ({"AVAILABILITY": "INACTIVE"}, {"availability": "10"}),
         ({"LOCALIZED": ""}, {}),
         ({"LOCALIZED": "", "AVAILABILITY": "ACTIVE"}, {"availability": "11"}),
     ],
 )
 def test_activation(opened: Opened, cells: dict[str, str], expected: dict[str, str]) -> None:
-    """LOCALIZED Y activates unless AVAILABILITY says otherwise."""
+    """A blank AVAILABILITY leaves it alone, also where LOCALIZED is Y."""
     row = good(opened, cells)
     assert (row.values, row.warnings) == (expected, ())
 
@@ -147,7 +148,10 @@ def test_not_localized(opened: Opened) -> None:
     """Rows that the institution has not activated ask for nothing: they are counted and not read further."""
     source = opened(text(TIDES | {"LOCALIZED": "N", "URL": "no URL"}, TIDES, TIDES | {"LOCALIZED": "n"}))
     assert len(list(source)) == 1
-    assert source.warnings == ("rows with LOCALIZED N skipped: 2",)
+    assert source.warnings == (
+        "rows with LOCALIZED N skipped: 2",
+        "lines 2, 4: has LOCALIZED N and is not loaded",
+    )
 
 
 @pytest.mark.parametrize(
@@ -198,7 +202,7 @@ def test_told_and_not_written(opened: Opened, cells: dict[str, Any], warning: st
     """What has no sure place in the REST API is told by line, and changes nothing."""
     row, source = read(opened, cells)
     assert isinstance(row, Row)
-    assert (row.warnings, row.coverage, row.values) == ((warning,), None, {"availability": "11"})
+    assert (row.warnings, row.coverage, row.values) == ((warning,), None, {})
     assert source.warnings == (f"line 2: {warning}",)
 
 

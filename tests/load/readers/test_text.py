@@ -126,8 +126,7 @@ SEEN = Layout(
         Seen(
             column="url",
             fits=lambda cell: cell.startswith("https:"),
-            beside=("author", "volume"),
-            surely=True,
+            never=("author", "volume"),
         ),
         Seen(column="kind", fits=lambda cell: cell == "serial", beside=("depth", "note")),
         Seen(column="depth", fits=lambda cell: cell == "fulltext", beside=("author", "kind")),

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 
+from alma_async.load.plan import refused as refusal
 from alma_async.load.readers import read_rows
-from alma_async.load.rows import BadRow, Row
+from alma_async.load.rows import BadRow, InputError, Row
 from tests.load.readers.test_kbart import TIDES, WITH_ID, Opened, kbart, only, refused
 from tests.load.readers.workbooks import DAY, Raw, xlsx
 
-ERRORS = ["#N/A", "#n/a", "#REF!", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#VALUE!", "#NV", "#BEZUG!", "Err:502"]
+ERRORS = [
+    "#N/A",
+    "#n/a",
+    "#REF!",
+    "#DIV/0!",
+    "#NAME?",
+    "#NULL!",
+    "#NUM!",
+    "#VALUE!",
+    "#NV",
+    "#BEZUG!",
+    "Err:502",
+]
 SPOILT = {
     "formula": Raw("", "<f>A1</f>"),
     "formula without result": Raw("", "<f>A1</f><v/>"),
@@ -58,7 +72,9 @@ def test_notes_that_cannot_be_read(tmp_path: Path, kind: str, blanks: Any) -> No
 
 
 @pytest.mark.parametrize("blanks", ["keep", "clear"])
-@pytest.mark.parametrize("column", ["date_first_issue_online", "date_last_issue_online", "title_url", "mms_id"])
+@pytest.mark.parametrize(
+    "column", ["date_first_issue_online", "date_last_issue_online", "title_url", "mms_id"]
+)
 @pytest.mark.parametrize("kind", [kind for kind in SPOILT if kind != "date"])
 def test_dates_that_cannot_be_read(tmp_path: Path, kind: str, column: str, blanks: Any) -> None:
     """What names the title, or is written whole, refuses the row."""
@@ -116,7 +132,17 @@ def test_a_cell_out_of_place(opened: Opened, column: str, own: str, text: str) -
     assert only(opened(kbart(line)))
 
 
-ZERO = ["1899-12-31", "31.12.1899", "31/12/1899", "12/31/1899", "1899-12-31 00:00:00", "00:00:00", "0:00", "12:30", "0"]
+ZERO = [
+    "1899-12-31",
+    "31.12.1899",
+    "31/12/1899",
+    "12/31/1899",
+    "1899-12-31 00:00:00",
+    "00:00:00",
+    "0:00",
+    "12:30",
+    "0",
+]
 
 
 @pytest.mark.parametrize("text", ZERO)
@@ -153,8 +179,13 @@ def test_day_zero_in_a_workbook(tmp_path: Path, value: str) -> None:
 
 
 UNITS = {
-    **dict.fromkeys(["1 Jahr", "1 Jahre", "1 Jahren", "1 jaar", "1 year", "1 yr.", "1 an", "1 año", "1 anno", "P1Y;R0D"], "P1Y"),
-    **dict.fromkeys(["6 Monat", "6 Monate", "6 Monaten", "6 mos", "6 mois", "6 mesi", "6 maanden", "P0Y6M"], "P6M"),
+    **dict.fromkeys(
+        ["1 Jahr", "1 Jahre", "1 Jahren", "1 jaar", "1 year", "1 yr.", "1 an", "1 año", "1 anno", "P1Y;R0D"],
+        "P1Y",
+    ),
+    **dict.fromkeys(
+        ["6 Monat", "6 Monate", "6 Monaten", "6 mos", "6 mois", "6 mesi", "6 maanden", "P0Y6M"], "P6M"
+    ),
 }
 
 
@@ -169,3 +200,138 @@ def test_days_in_words(opened: Opened, text: str) -> None:
     """Days are days, which a portfolio cannot hold."""
     embargo = only(opened(kbart(TIDES | {"embargo_info": text}))).embargo
     assert "D" in str(embargo)
+
+
+def merged(path: Path, ranges: str, rows: list[list[Any]]) -> Path:
+    """A workbook of one sheet with merged ranges."""
+    plain = xlsx(path / "plain.xlsx", {"Data": rows})
+    with ZipFile(plain) as old, ZipFile(path / "merged.xlsx", "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name.endswith("sheet1.xml"):
+                cells = "".join(f'<mergeCell ref="{one}"/>' for one in ranges.split())
+                end = f"<mergeCells>{cells}</mergeCells></worksheet>".encode()
+                content = content.replace(b"</worksheet>", end)
+            new.writestr(name, content)
+    return path / "merged.xlsx"
+
+
+def test_merged_cells(tmp_path: Path) -> None:
+    """A cell that a merged one above covers is not blank: the row is refused, or warned, with the range."""
+    header = [
+        "mms_id",
+        "publication_title",
+        "print_identifier",
+        "title_id",
+        "date_first_issue_online",
+        "embargo_info",
+        "notes",
+    ]
+    lines = [
+        ["9912345678901421", "A", "2434-561X", "a", "1999", "P1Y", "n"],
+        ["9912345678902421", "B", "2049-3630", "b", "1999", "", "n"],
+        ["9912345678903421", "C", "1234-5679", "c", "1999", "P1Y", ""],
+    ]
+    path = merged(tmp_path, "F2:F3 G3:G4 A1:A1 B9:C12", [header, *lines])
+    one, other, third = read_rows(path, blanks="clear")
+    assert isinstance(one, Row)
+    assert isinstance(other, BadRow)
+    assert "F2:F3" in other.reason
+    assert isinstance(third, Row)
+    assert third.blank == ("internal_description",)
+    assert any("G3:G4" in told for told in third.warnings)
+
+
+def test_a_list_behind_many_sheets(tmp_path: Path) -> None:
+    """A header that may stand in a later sheet than those looked at: that is said; by its name it is read."""
+    whole = [["mms_id", "url"], ["9912345678901421", "https://e.example/a"]]
+    for rows in ([], [["text"]]):
+        sheets: dict[str, list[list[Any]]] = {f"S{n}": rows for n in range(24)}
+        path = xlsx(tmp_path / "a.xlsx", sheets | {"Titles": whole})
+        with pytest.raises(InputError, match="not looked at: .*Titles"):
+            read_rows(path)
+        assert len(list(read_rows(path, sheet="Titles"))) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["embargo", "Embargo", "embargo_information", "Embargo Information", "embargo period"]
+)
+def test_names_of_the_embargo(opened: Opened, name: str) -> None:
+    """A column of embargoes is read, whatever it is called."""
+    header = [name if one == "embargo_info" else one for one in WITH_ID]
+    row = only(opened(kbart(TIDES | {name: "P1Y"}, header=header)))
+    assert str(row.embargo) == "P1Y"
+
+
+def test_a_column_of_embargoes_that_is_not_read(opened: Opened) -> None:
+    """A column that may hold the embargoes, and is not read, refuses the list: its titles would be open."""
+    header = ["embargo months" if one == "embargo_info" else one for one in WITH_ID]
+    content = kbart(TIDES | {"embargo months": "12"}, header=header)
+    with pytest.raises(InputError, match="embargo_months is not read"):
+        opened(content)
+    assert only(opened(content, ignore_embargo=True)).embargo is None
+
+
+@pytest.mark.parametrize(
+    "column", ["notes", "num_first_vol_online", "embargo_info", "publication_type", "title_url"]
+)
+def test_the_guard_of_a_text(opened: Opened, column: str) -> None:
+    """An apostrophe that keeps a cell a text is no part of it; a pair of them quotes."""
+    texts = {
+        "notes": "a note",
+        "num_first_vol_online": "3-4",
+        "embargo_info": "P1Y",
+        "publication_type": "serial",
+        "title_url": "https://e.example/a",
+        "date_first_issue_online": "1999",
+    }
+    line = TIDES | texts
+    guarded = only(opened(kbart(line | {column: f"'{texts[column]}"})))
+    assert guarded == only(opened(kbart(line)))
+    assert only(opened(kbart(TIDES | {"notes": "'A' and B"}))).values["internal_description"] == "'A' and B"
+
+
+@pytest.mark.parametrize("action", ["activate", "deactivate", "delete"])
+@pytest.mark.parametrize("text", ["P30D", "R5Y;P1Y", "xx", "#REF!"])
+def test_what_an_action_does_not_ask(opened: Opened, action: Any, text: str) -> None:
+    """An action that leaves the fields alone is not refused for what a list says of them."""
+    lines = [
+        DATED | {"embargo_info": text, "notes": "#N/A"},
+        DATED | {"embargo_info": "P1Y", "date_first_issue_online": "x"},
+    ]
+    row = only(opened(kbart(*lines), action=action))
+    assert (row.embargo, row.coverage) == (None, None)
+    wall = only(opened(kbart(DATED | {"embargo_info": "P30D"})))
+    assert refusal(wall, action="upsert", place=("1", "2"))
+    assert not refusal(wall, action=action, place=("1", "2"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["publication\xa0title", "publi\xadcation_title", "publication\u200b_title", " Publication  Title"],
+)
+def test_blanks_and_marks_in_names(opened: Opened, name: str) -> None:
+    """A column keeps its name whatever blanks and unseen marks stand in it."""
+    header = [name if one == "publication_title" else one for one in WITH_ID]
+    assert only(opened(kbart(TIDES | {name: "A"}, header=header))).title == "A"
+
+
+@pytest.mark.parametrize("encoding", ["utf-32", "utf-32-le", "utf-32-be"])
+def test_utf_32(opened: Opened, encoding: str) -> None:
+    """A list in UTF-32 is read as such where its mark says so."""
+    mark = "" if encoding == "utf-32" else "\ufeff"
+    assert only(opened((mark + kbart(TIDES)).encode(encoding))).title == "Tide Letters"
+
+
+LOADER = "LOCALIZED,MMS,URL,AVAILABILITY,PUBLIC_NOTES,LICENSE,PUBLICATION_DATE_OPERATOR,PUBLICATION_DATE_YEAR,FROM_YEAR\n"
+
+
+def test_what_a_loader_file_leaves_blank(opened: Opened) -> None:
+    """What stays in Alma is told by row; nothing is activated or emptied for a blank cell; rows without a portfolio are named."""
+    source = opened(LOADER + "Y,99100000000123,https://e.example/a,,,,,,\nN,99100000000124,,,,,,,\n")
+    row = only(source)
+    assert row.values == {"url": "https://e.example/a"}
+    assert row.blank == ("availability", "coverage", "embargo", "license", "public_note")
+    assert "line 3: has LOCALIZED N and is not loaded" in source.warnings
+    with pytest.raises(InputError, match="empty no field"):
+        opened(LOADER + "Y,99100000000123,,,,,,,\n", blanks="clear")
