@@ -24,6 +24,7 @@ __all__ = [
     "Cells",
     "Check",
     "CoverageColumns",
+    "Rounded",
     "availability",
     "coverage",
     "date",
@@ -98,12 +99,49 @@ def record_id(text: str) -> str:
     """
     if not _ID.fullmatch(text):
         text = _digits(_plain(text))
+    if not text.strip("0"):
+        raise ValueError("is no id")
     lost = text[15:]
     if len(lost) >= 3 and not lost.strip("0"):
         raise ValueError(
             "has only zeros after its 15th digit: Excel cut it off; format the column as text and export again"
         )
     return text
+
+
+class Rounded:
+    """Whether a column of MMS ids was one of numbers: most end in zeros after their 15th digit, and yet in different digits.
+
+    All ids of an institution end in the same four digits, so that zeros alone prove nothing.
+    """
+
+    def __init__(self) -> None:
+        """No id yet."""
+        self._others = 0
+        self._zeros: dict[str, int] = {}
+
+    def add(self, text: str) -> None:
+        """One cell of the column."""
+        if text.isdigit() and len(text) in _ROUNDED:
+            if text[_WHOLE:].strip("0"):
+                self._others += 1
+            else:
+                self._zeros[text[-4:]] = self._zeros.get(text[-4:], 0) + 1
+
+    def judge(self, record: Record, column: str) -> Record:
+        """The record, refused where its id is one of those."""
+        text = record.cells.get(column, "")
+        rounded = text.isdigit() and len(text) in _ROUNDED and not text[_WHOLE:].strip("0")
+        if not rounded or len(self._zeros) < 2 or sum(self._zeros.values()) <= self._others:
+            return record
+        return record._replace(problems=(*record.problems, Problem(record.lines[0], column, _LOST, text)))
+
+
+_ROUNDED: Final = (16, 17)
+_LOST: Final = (
+    "ends in zeros after its 15th digit, as most ids of this list do: Excel cut them off; "
+    "format the column as text and export again"
+)
 
 
 def found_id(text: str) -> str:

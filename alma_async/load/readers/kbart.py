@@ -268,13 +268,15 @@ def _titles(file: Table, reading: Reading) -> Titles:
     The first pass sees which lines have the same identifiers or record; the second holds back only those whose number is
     not yet complete.
     """
-    groups, day_first, torn = _counted(file, reading)
+    rounded = kinds.Rounded()
+    groups, day_first, torn = _counted(file, reading, rounded)
     held: dict[int, list[Part]] = {}
     for record in file.records(_LAYOUT):
         if not isinstance(record, Record):
             yield record
             continue
-        part = _part(_Line.of(record, reading), reading, day_first=day_first, columns=file.header)
+        line = _Line.of(rounded.judge(record, "mms_id"), reading)
+        part = _part(line, reading, day_first=day_first, columns=file.header)
         key = groups.of(hash(part.identity))
         groups.missing[key] -= 1
         held.setdefault(key, []).append(part)
@@ -310,12 +312,15 @@ def _named_in(texts: Iterable[str]) -> set[str]:
     return ids or set(chain.from_iterable(map(every, texts))) or {text for text in texts if "://" in text}
 
 
-def _counted(file: Table, reading: Reading) -> tuple[_Groups, bool | None, dict[str, int]]:
+def _counted(
+    file: Table, reading: Reading, rounded: kinds.Rounded
+) -> tuple[_Groups, bool | None, dict[str, int]]:
     """Which lines belong together, whether the list writes the day before the month, and what lines name that were torn."""
     groups, orders, torn = _Groups(), dict[bool | None, int](), dict[str, int]()
     for record in attrs.evolve(file, tally=Tally()).records(_LAYOUT):
         if isinstance(record, Record):
             line = _Line.of(record, reading)
+            rounded.add(record.cells.get("mms_id", ""))
             groups.add(hash(line.identity), hash(line.record) if line.record else None)
             for order in dates.day_first(record.cells.get(name, "") for name in _DATES):
                 orders.setdefault(order, record.lines[0])

@@ -97,7 +97,11 @@ def _entries(rows: Iterator[Line], wrong: Tally) -> Iterator[tuple[int, str, str
             key, mms_id = reversed(found) if turned else found
             yield from _entry(line, [key], mms_id, wrong)
         else:
-            told = f"two cells were expected (identifier, MMS id), not {len(found)}: the line is not read"
+            told = (
+                "its identifier or its MMS id is blank: the line is not read"
+                if len(found) == 1
+                else f"two cells were expected (identifier, MMS id), not {len(found)}: the line is not read"
+            )
             wrong.add(told, line)
 
 
@@ -187,4 +191,6 @@ def _spoilt(cell: Cell) -> str | None:
         return "is missing"
     if isinstance(cell, str) or (cell.kind == "number" and len(cell.text) <= WHOLE):
         return None
+    if cell.kind in ("formula", "error", "covered"):
+        return "is a formula without its result, an error, or covered by merged cells: enter the id itself"
     return "was no text in its workbook, and has lost digits: format the column as text and enter it again"

@@ -116,16 +116,23 @@ def _rows(file: Table, *, clears: bool) -> Iterator[Row | BadRow | Skipped | Non
     ids = {column: check for column, check in _IDS.items() if column in file.header}
     checks = {column: VALUES[column] for column in file.header if column in VALUES}
 
+    rounded = kinds.Rounded()
+
+    def means(record: Record) -> str | None:
+        rounded.add(record.cells.get("mms_id", ""))
+        return _record(record)
+
     def lines() -> Lines:
         for record in file.records(_LAYOUT):
             if isinstance(record, Record):
+                record = rounded.judge(record, "mms_id")  # noqa: PLW2901 - the same with what is wrong
                 row = _row(_cleared(record, checks) if clears else record, ids, checks)
                 yield Line(row, _record(record) or "", address(row, record.cells.get("url", "")))
             else:
                 yield record
 
     records = attrs.evolve(file, tally=Tally()).records(_LAYOUT)
-    return joined(known(records, _record), lines(), file.tally)
+    return joined(known(records, means), lines(), file.tally)
 
 
 def address(row: Row | BadRow, text: str) -> str:

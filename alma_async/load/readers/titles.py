@@ -149,10 +149,9 @@ def one_row(
         blank=_blank(parts, notes),
         warnings=tuple(_warnings(parts)),
     )
-    row = attrs.evolve(row, warnings=(*row.warnings, _EMPTY)) if row.says_nothing else row
-    return (
-        _cleared(row, _named(frozenset().union(*(part.unread for part in parts)), notes)) if clears else row
-    )
+    if clears:
+        row = _cleared(row, _named(frozenset().union(*(part.unread for part in parts)), notes))
+    return attrs.evolve(row, warnings=(*row.warnings, _EMPTY)) if row.says_nothing else row
 
 
 def _without_dates(parts: list[Part]) -> list[Part]:
