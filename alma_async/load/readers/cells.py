@@ -16,7 +16,7 @@ from unicodedata import normalize
 import attrs
 
 from alma_async.load.readers import dates
-from alma_async.load.readers.text import Record, shown
+from alma_async.load.readers.text import Record, shown, unguarded
 from alma_async.load.rows import BadRow, Coverage, Problem, later
 
 __all__ = [
@@ -297,7 +297,7 @@ class Cells:
     @classmethod
     def of(cls, record: Record) -> Cells:
         """The cells of a record, with what reading it has shown already."""
-        return cls(record.lines, record.cells, list(record.problems), list(record.warnings))
+        return cls(record.lines, unguarded(record.cells), list(record.problems), list(record.warnings))
 
     def read(self, column: str, check: Check[T]) -> T | None:
         """The value of a cell; None where the cell is blank, missing or wrong."""

@@ -28,7 +28,7 @@ from alma_async.load.readers.cells import Cells, CoverageColumns
 from alma_async.load.readers.identifiers import compact, every, hyphened, identifier, sought
 from alma_async.load.readers.mms_map import MmsMap
 from alma_async.load.readers.table import Table
-from alma_async.load.readers.text import Layout, Record, Seen, Skipped, Tally, shown
+from alma_async.load.readers.text import Layout, Record, Seen, Skipped, Tally, shown, unguarded
 from alma_async.load.readers.titles import Part, one_row, parted
 from alma_async.load.readers.together import JOINED, OF_ANOTHER, ids_in
 from alma_async.load.rows import BadRow, Embargo, InputError, Problem, Row, later
@@ -388,7 +388,7 @@ def _opened(record: Record, reading: Reading) -> Cells:
             cells={column: text for column, text in record.cells.items() if column not in _FIELDS},
             problems=tuple(problem for problem in record.problems if problem.column not in _FIELDS),
         )
-    texts = record.cells
+    texts = unguarded(record.cells)
     if not _NOTHING.isdisjoint(texts.values()):
         absent = {column: "" for column in _MAY_BE_NOTHING if texts.get(column) in _NOTHING}
         texts = {**texts, **absent}

@@ -98,7 +98,7 @@ def _entries(rows: Iterator[Line], wrong: Tally) -> Iterator[tuple[int, str, str
             yield from _entry(line, [key], mms_id, wrong)
         else:
             told = (
-                "its identifier or its MMS id is blank: the line is not read"
+                "two cells were expected (identifier, MMS id), and one of them is blank: the line is not read"
                 if len(found) == 1
                 else f"two cells were expected (identifier, MMS id), not {len(found)}: the line is not read"
             )

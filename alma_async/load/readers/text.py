@@ -45,6 +45,7 @@ __all__ = [
     "quoted_records",
     "shown",
     "spoilt",
+    "unguarded",
 ]
 
 _LIKE_AN_ID: Final = re.compile(
@@ -145,12 +146,8 @@ def shown(text: str) -> str:
 
 
 def clean(cell: str) -> str:
-    """The cell without blanks and unseen marks around it, and without the guard that keeps it a text (``="0012-3456"``,
-    ``'3-4``; an apostrophe that has a second one is a quotation mark).
-    """
+    """The cell without blanks and unseen marks around it, and without the guard that keeps it a text (``="0012-3456"``)."""
     cell = cell.strip().strip(_UNSEEN).strip()
-    if cell.startswith("'") and "'" not in cell[1:]:
-        return cell[1:].strip()
     found = _GUARDED.fullmatch(cell) if cell.startswith("=") else None
     return found[1].strip() if found else cell
 
@@ -161,6 +158,14 @@ def name_of(cell: str) -> str:
 
 
 _NOT_SEEN: Final = dict.fromkeys(map(ord, f"{_UNSEEN}\u00ad"))
+
+
+def unguarded(texts: Mapping[str, str]) -> Mapping[str, str]:
+    """The cells without the apostrophe that keeps one a text in a spreadsheet; one that has a second is a quotation mark."""
+    found = {
+        name: text[1:].strip() for name, text in texts.items() if text[:1] == "'" and "'" not in text[1:]
+    }
+    return {**texts, **found} if found else texts
 
 
 class Tally:
@@ -319,7 +324,7 @@ def _cleaned(cell: str) -> str:
     return clean(unquoted(cell))
 
 
-_ODD_MARKS: Final = frozenset("\"'\x1a")
+_ODD_MARKS: Final = frozenset('"\x1a')
 
 
 def plain_records(file: TextFile, layout: Layout) -> Records:
