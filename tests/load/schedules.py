@@ -485,8 +485,8 @@ def schedule(seed: int, path: Path, *, rows: int = 10, later: float = 1.0) -> St
     class Watched(Journal):
         """The real journal, whose connection the disk may look at."""
 
-        def __init__(self, path: Path) -> None:
-            super().__init__(path)
+        def __init__(self, path: Path, *, reading: bool = False) -> None:
+            super().__init__(path, reading=reading)
             tale.disk.opened(self._db, self.close)
 
         def close(self) -> None:
