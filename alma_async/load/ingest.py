@@ -145,6 +145,10 @@ class Ingest:
         source = read_rows(rows) if isinstance(rows, (str, os.PathLike)) else rows
         if isinstance(source, AsyncIterable):
             return source, _Coming(aiter(source))
+        if isinstance(source, (Mapping, bytes, bytearray)):
+            raise InputError(
+                f"This is one {type(source).__name__}; rows are a path, or a list of rows or mappings."
+            )
         if not isinstance(source, Iterable):
             raise InputError(f"Rows are a path, or come from an iterable; this is {type(source).__name__}.")
         return source, Slices(self.order.alma.clock, iter(source))
@@ -208,6 +212,10 @@ class Ingest:
 
     def _entry(self, n: int, given: Given) -> tuple[Entry, Row | None]:
         """Where a row stands at first; and the row, where it can be carried out."""
+        if not isinstance(given, (Row, BadRow, Mapping)):
+            raise InputError(
+                f"Row {n} is {type(given).__name__}, neither a Row nor a mapping of names and values."
+            )
         row = Row.from_mapping(given, line=n) if isinstance(given, Mapping) else given
         stands = partial(Entry, n=n, line=row.line, source=_source(row))
         if isinstance(row, BadRow):

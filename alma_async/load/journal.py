@@ -70,6 +70,7 @@ ANEW: Final = (
     "use, since what was sent since would be sent again. Wait ten minutes and begin with a new journal: it looks first what Alma "
     "holds, and makes nothing twice."
 )
+_ACTIONS: Final = (None, "created", "updated", "unchanged", "deleted", KNOWN)  # what a row may have done
 _MADE: Final = "SELECT 1 FROM entry WHERE portfolio_id = ? AND action = 'created'"
 _CREATING: Final = "SELECT 1 FROM entry WHERE step = 'create' AND mms_id = "
 
@@ -449,7 +450,7 @@ class Journal:
         """How many rows stand where, by state and action."""
         with self._mapped():
             rows = self._db.execute("SELECT state, action, COUNT(*) FROM entry GROUP BY state, action")
-            return {(State(state), action): count for state, action, count in rows}
+            return {(_state(state, action), action): count for state, action, count in rows}
 
 
 @asynccontextmanager
@@ -464,6 +465,13 @@ async def opened(clock: Clock, path: Path, *, reading: bool = False) -> AsyncIte
     finally:
         if found:
             await clock.aside(found[0].close)
+
+
+def _state(state: str, action: str | None) -> State:
+    """The state of rows that are counted, which no seal is compared for: what cannot be is damage."""
+    if action in _ACTIONS and (found := next((one for one in State if one.value == state), None)):
+        return found
+    raise Damaged(f"where its rows stand ({state}, {action})")
 
 
 def _log_of(path: Path) -> Path:

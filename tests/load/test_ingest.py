@@ -278,3 +278,13 @@ def test_every_field_of_a_row_is_tried():
     kept = {field.name for field in attrs.fields(Row)} - {"collection_id", "service_id"}
     tried = {name for name in kept for row in ROWS[1:] if getattr(row, name) != getattr(plain, name)}
     assert tried | {"mms_id"} == kept
+
+
+@pytest.mark.parametrize("rows", [{"mms_id": "991"}, b"mms_id", ["991"], [None], [b"x"], 5], ids=repr)
+async def test_what_is_no_row_is_named(tmp_path, rows):
+    """Whatever else is given for rows is refused, naming what it is, before anything is sent."""
+    kind = type(rows[0] if isinstance(rows, list) else rows).__name__
+    async with institution() as (_, alma):
+        place = {"collection_id": sim.DEMO_COLLECTION, "service_id": sim.DEMO_SERVICE}
+        with pytest.raises(InputError, match=kind):
+            await Load(alma, **place, journal=tmp_path / "a").run(rows)

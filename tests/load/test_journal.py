@@ -503,3 +503,13 @@ def test_the_log_stays_small(path):
         for n in range(1, 401):
             journal.add([entry(n)])
         assert path.with_name(f"{path.name}-wal").stat().st_size < 2**20
+
+
+@pytest.mark.parametrize(("column", "value"), [("state", "dona"), ("action", "cpeated")])
+def test_counts_of_what_cannot_be_are_damage(tmp_path, column, value):
+    """Rows are counted without their seals; a state or action that there is not is damage, for whoever asks."""
+    with Journal(tmp_path / "a.load") as journal:
+        journal.add([Entry(n=1, line=2, state=State.DONE, action="created")])
+        journal._db.execute(f"UPDATE entry SET {column} = ?", (value,))
+        with pytest.raises(JournalError, match="damaged"):
+            journal.counts()
