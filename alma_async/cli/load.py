@@ -111,7 +111,7 @@ def load(
         ignore_embargo=ignore_embargo,
         action=action,
     )
-    return _load(given, rows, journal, manner, connection)
+    return _load(given, rows, journal, manner, connection, reads=(file, mms_map))
 
 
 def resume(
@@ -148,7 +148,13 @@ def undo(
     :param journal: where the undo is written down; by default in the state directory
     """
     path = journals.find(of)
-    return _load(Input.undoing(path, dry=dry_run), undo_rows(path), journal, manner, connection)
+    if journal is not None and _are_one(journal, path):
+        raise ConfigurationError(
+            f"{str(journal)!r} is the journal of the load itself; its undo needs another one."
+        )
+    return _load(
+        Input.undoing(path, dry=dry_run), undo_rows(path), journal, manner, connection, reads=(path,)
+    )
 
 
 def _list(*, as_json: bool) -> int:
@@ -164,9 +170,18 @@ def _list(*, as_json: bool) -> int:
     return 0
 
 
-def _load(given: Input, rows: Source, journal: Path | None, manner: Manner, connection: Connection) -> int:
+def _load(
+    given: Input,
+    rows: Source,
+    journal: Path | None,
+    manner: Manner,
+    connection: Connection,
+    *,
+    reads: tuple[Path | None, ...] = (),
+) -> int:
     if manner.report is not None:
         check_path(manner.report)
+        _see_apart(manner.report, journal, Path(given.since) if given.since else None, *reads)
     alma = connection.client()
     if isinstance(rows, UndoRows) and (there := rows.meta["origin"]) != alma.origin:
         raise InputError(f"{Path(given.file).name} is of a load into {there}, not {alma.origin}.")
@@ -193,6 +208,21 @@ def _load(given: Input, rows: Source, journal: Path | None, manner: Manner, conn
         _note_way_on(error, path)
         raise
     return _end(ended, seen, given, path, manner)
+
+
+def _see_apart(report: Path, *others: Path | None) -> None:
+    """See that the report overwrites nothing that the load reads or writes.
+
+    :raises ConfigurationError: naming what it would.
+    """
+    for other in filter(None, others):
+        if _are_one(report, other):
+            raise ConfigurationError(f"The report would overwrite {str(other)!r}. Name another file.")
+
+
+def _are_one(one: Path, other: Path) -> bool:
+    same = one.absolute() == other.absolute()
+    return same or (one.exists() and other.exists() and one.samefile(other))
 
 
 def _name_unfinished(service: tuple[str, str, str], own: Path) -> None:

@@ -126,7 +126,8 @@ class Input:
                 advice=f"Give the command that began it again, with --journal {shlex.quote(str(journal))}.",
             )
         try:
-            return cls(**{field.name: meta[field.name] for field in attrs.fields(cls)})
+            told = {"file": journal.name, **meta}  # a program's load has none
+            return cls(**{field.name: told[field.name] for field in attrs.fields(cls)})
         except KeyError:
             raise ConfigurationError(
                 f"{journal.name} was not begun by 'alma-async load'.",

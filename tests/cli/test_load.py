@@ -14,9 +14,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import anyio
 import pytest
 
-from alma_async import sim
+from alma_async import AlmaClient, sim
+from alma_async.load import Load
 from alma_async.load.journal import Journal
 from alma_async.load.readers.alma_loader import NAMES
 from tests.cli.conftest import KEY, TO, Served, Shell
@@ -614,3 +616,59 @@ def test_a_killed_load_is_named_before_anything_is_sent(shell: Shell, served: Se
             resumed.err
         )
         assert shell("load", file, *TO).code == 0
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_a_report_overwrites_nothing_that_the_load_reads(
+    shell: Shell, served: Served, titles: Titles, tmp_path: Path, dry: tuple[str, ...]
+) -> None:
+    """A report named as the journal, the list, the map or the earlier journal is refused with 2 before anything is sent."""
+    file, map_, link = titles(2), tmp_path / "map.csv", tmp_path / "link.csv"
+    map_.write_text("issn,mms_id\n1234-5679,991\n")
+    link.symlink_to(file)
+    texts = {one: one.read_bytes() for one in (file, map_)}
+    with served() as world:
+        for report, more in (
+            (file, ()),
+            (link, ()),
+            (tmp_path / "." / "titles.csv", ()),
+            (tmp_path / "j.csv", ("--journal", tmp_path / "j.csv")),
+            (map_, ("--mms-map", map_)),
+        ):
+            ran = shell("load", file, *TO, *more, *dry, "--report", report)
+            assert (ran.code, "overwrite" in ran.err) == (2, True), ran.err
+        assert not world.portfolios.all
+        assert shell("load", file, *TO, "--journal", tmp_path / "a.csv").code == 0
+        for command in ("resume", "undo"):
+            assert shell(command, tmp_path / "a.csv", "--report", tmp_path / "a.csv").code == 2
+        ran = shell("undo", tmp_path / "a.csv", *dry, "--journal", tmp_path / "a.csv")
+        assert (ran.code, "load itself" in ran.err) == (2, True), ran.err
+        assert len(world.portfolios.all) == 2
+    assert {one: one.read_bytes() for one in texts} == texts
+    with Journal(tmp_path / "a.csv", reading=True) as journal:
+        journal.check()
+
+
+def test_a_load_of_python_is_told_by_the_shell(
+    shell: Shell, served: Served, titles: Titles, tmp_path: Path
+) -> None:
+    """The journal of a load that was begun in Python is resumed, verified and reported by name."""
+
+    async def begun() -> None:
+        async with AlmaClient.from_env() as alma:
+            load = Load(
+                alma,
+                collection_id=sim.DEMO_COLLECTION,
+                service_id=sim.DEMO_SERVICE,
+                journal=tmp_path / "p.load",
+            )
+            await load.run(titles(3, "991000099990421,ftp://no"))
+
+    with served():
+        anyio.run(begun)
+        report = tmp_path / "r.csv"
+        ran = shell("resume", tmp_path / "p.load", "--report", report)
+        assert (ran.code, ran.out.splitlines()[0]) == (1, "4 rows: 3 created, 1 rejected."), ran.err
+        assert "url" in report.read_text()
+        ran = shell("verify", tmp_path / "p.load")
+        assert (ran.code, "3 as they should be" in ran.out) == (0, True), ran.err
