@@ -92,8 +92,8 @@ class Journal:
         self._commits = 0
         try:
             self._has_log = identity(_log_of(path)) is not None
+            self._seal = _sealing()
             with self._mapped():
-                self._seal = Seal.of(state_dir())
                 self._db = self._connect()
             try:
                 self._identity = identity(path)
@@ -472,6 +472,21 @@ def _state(state: str, action: str | None) -> State:
     if action in _ACTIONS and (found := next((one for one in State if one.value == state), None)):
         return found
     raise Damaged(f"where its rows stand ({state}, {action})")
+
+
+def _sealing() -> Seal:
+    """What seals the journals of this installation.
+
+    :raises JournalError: where its secret cannot be kept.
+    """
+    directory = state_dir()
+    try:
+        return Seal.of(directory)
+    except OSError as error:
+        failure = (
+            f"The secret that seals journals cannot be kept in {str(directory)!r}: {error.strerror or error}."
+        )
+    raise JournalError(failure, advice="Name a directory of your own that can be written: ALMA_STATE_DIR.")
 
 
 def _log_of(path: Path) -> Path:

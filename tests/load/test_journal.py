@@ -513,3 +513,12 @@ def test_counts_of_what_cannot_be_are_damage(tmp_path, column, value):
         journal._db.execute(f"UPDATE entry SET {column} = ?", (value,))
         with pytest.raises(JournalError, match="damaged"):
             journal.counts()
+
+
+def test_where_no_secret_can_be_kept_the_error_names_the_state_directory(path, tmp_path, monkeypatch):
+    """A journal is sealed with a secret of the state directory: where that cannot be written, it is that which is named."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ALMA_STATE_DIR", str(tmp_path / "file" / "state"))
+    with pytest.raises(JournalError, match="The secret that seals journals cannot be kept") as caught:
+        Journal(path)
+    assert "ALMA_STATE_DIR" in str(caught.value)
