@@ -218,7 +218,7 @@ class Session:
                     return last
                 pause = self._next_try(request, last, options, call)
                 if isinstance(pause, Failed):
-                    last, call.outcome = pause, pause.outcome.value
+                    last, call.outcome = pause, _ended(request, pause)
                     raise error_of(request, pause, retry_at=self._retry_at(pause))
                 await self._back_off(call, last, pause)
         except AlmaError as error:
@@ -301,10 +301,15 @@ class Session:
         with permit:
             timeout = self._timeout(request, options)
             gate: Gate = permit if options.longest_hold is None else _Unheld(permit, free)
-            if options.witness is None:
-                outcome = await self._send(request, call, permit, gate, timeout)
-            else:
-                outcome = await self._witnessed(request, call, permit, gate, timeout, witness=options.witness)
+            try:
+                if options.witness is None:
+                    outcome = await self._send(request, call, permit, gate, timeout)
+                else:
+                    outcome = await self._witnessed(
+                        request, call, permit, gate, timeout, witness=options.witness
+                    )
+            finally:
+                call.attempts += permit.was_sent
         if options.on_outcome is not None:
             options.on_outcome(outcome)
         return outcome
@@ -459,6 +464,12 @@ class Session:
             return quota.stopped_until or quota.resets_at
         asked = now + timedelta(seconds=_RETRY_IN.get(outcome.reason, outcome.retry_after or 1.0))
         return max(asked, quota.held_until or now)
+
+
+def _ended(request: Request, failed: Failed) -> str:
+    """The class of a failure, as it concerns the caller: a read has changed nothing, whatever became of it."""
+    unknown = failed.outcome is OutcomeClass.UNKNOWN and request.safety is Safety.READ
+    return (OutcomeClass.NOT_PROCESSED if unknown else failed.outcome).value
 
 
 def _too_late(*, sent: bool) -> Failed:

@@ -7,10 +7,12 @@ that fails is logged once and touches no call.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from inspect import iscoroutinefunction
 from typing import Generic, TypeAlias, TypeVar
 
 import attrs
 
+from alma_async.errors import ConfigurationError
 from alma_async.plain import logger
 from alma_async.settings import Priority
 
@@ -51,7 +53,7 @@ class Admitted(Event):
 
 @attrs.frozen(kw_only=True)
 class CallFinished(Event):
-    """A call ended, with all its attempts.
+    """A call ended, with all its attempts that were sent.
 
     ``waits`` are its seconds of waiting by reason: ``quota`` (of the day), ``hold`` (after a refusal), ``concurrency`` (calls in
     flight), ``queue`` (calls before it), ``pace`` (its own slot), ``connect``, ``back-off`` (between attempts); ``seconds`` all
@@ -158,5 +160,12 @@ class Contained(Generic[T]):
 
 
 def contained(hook: Callable[[T], object]) -> Contained[T]:
-    """The hook, contained."""
+    """The hook, contained.
+
+    :raises ConfigurationError: for one that would have to be awaited, which nobody does.
+    """
+    if iscoroutinefunction(hook):
+        raise ConfigurationError(
+            f"A hook is a plain function that returns at once; {hook.__name__} is async."
+        )
     return hook if isinstance(hook, Contained) else Contained(hook)

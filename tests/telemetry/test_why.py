@@ -7,8 +7,9 @@ import importlib
 import anyio
 import pytest
 
-from alma_async import Limits, sim
-from alma_async.telemetry.events import CallFinished
+from alma_async import AlmaError, ConfigurationError, Limits, ServerFault, sim
+from alma_async.events import CallFinished
+from alma_async.telemetry.events import fan_out
 from tests.conftest import institution
 
 
@@ -90,3 +91,29 @@ def test_every_reason_of_a_row_has_code_sentence_and_advice():
     reasons = importlib.import_module("alma_async.load.reasons").EndReason
     assert len(list(reasons)) > 16
     assert all(one.code and one.sentence and one.advice for one in reasons)
+
+
+@pytest.mark.anyio
+async def test_a_read_that_failed_has_changed_nothing():
+    """A read whose answers were server faults was not processed, whatever Alma did; a call that was never sent made no attempt."""
+    seen = []
+    plan = sim.FaultPlan(rules=[sim.Rule("server_error", method="GET", times=10)])
+    async with institution(client={"hooks": [seen.append]}, faults=plan) as (_, alma):
+        with pytest.raises(ServerFault) as caught:
+            await alma.electronic.collections.list().total()
+        with pytest.raises(AlmaError):
+            await alma.with_options(deadline=1e-9).electronic.collections.list().total()
+    failed, never = [one for one in seen if isinstance(one, CallFinished)]
+    assert (failed.outcome, failed.status, caught.value.effect) == ("not processed", 500, "none")
+    assert failed.attempts > 1
+    assert (never.outcome, never.attempts) == ("not sent", 0)
+
+
+def test_a_hook_that_would_have_to_be_awaited_is_refused():
+    """Nobody awaits a hook: an ``async def`` is an error when the client is made, and not silence."""
+
+    async def hook(_):
+        pass
+
+    with pytest.raises(ConfigurationError, match="hook is async"):
+        fan_out([hook])
