@@ -280,19 +280,24 @@ class Session:
         )
 
     async def _attempt(self, request: Request, options: Options, call: _Call) -> Outcome:
-        free = partial(self._while_free, options.longest_hold)
+        free = None if options.longest_hold is None else partial(self._while_free, options.longest_hold)
+        acquire = partial(
+            self.governor.acquire,
+            priority=options.priority,
+            kind=request.kind,
+            cost=request.cost,
+            deadline=call.deadline,
+            wait_for_quota=options.wait_for_quota,
+            waits=call.waits,
+        )
         permit: Permit | None = None
         try:
-            with free() as scope:
-                if not scope.cancel_called:
-                    permit = await self.governor.acquire(
-                        priority=options.priority,
-                        kind=request.kind,
-                        cost=request.cost,
-                        deadline=call.deadline,
-                        wait_for_quota=options.wait_for_quota,
-                        waits=call.waits,
-                    )
+            if free is None:
+                permit = await acquire()
+            else:
+                with free() as scope:
+                    if not scope.cancel_called:
+                        permit = await acquire()
         except AlmaError as error:
             error.method, error.path = request.method, request.path
             raise
@@ -300,7 +305,7 @@ class Session:
             return Failed(outcome=OutcomeClass.NOT_SENT, reason=Reason.HELD)
         with permit:
             timeout = self._timeout(request, options)
-            gate: Gate = permit if options.longest_hold is None else _Unheld(permit, free)
+            gate: Gate = permit if free is None else _Unheld(permit, free)
             try:
                 if options.witness is None:
                     outcome = await self._send(request, call, permit, gate, timeout)
@@ -430,12 +435,9 @@ class Session:
         return 0.0 if until is None else (until - self.clock.utc()).total_seconds()
 
     @contextmanager
-    def _while_free(self, longest: float | None) -> Iterator[anyio.CancelScope]:
-        """What is done here is cancelled once all calls are held for longer; None: never."""
+    def _while_free(self, longest: float) -> Iterator[anyio.CancelScope]:
+        """What is done here is cancelled once all calls are held for longer."""
         with anyio.CancelScope() as scope:
-            if longest is None:
-                yield scope
-                return
             timer: Timer | None = None
 
             def look() -> None:

@@ -30,7 +30,13 @@ class Desk:
     def permit(self, priority: Priority = Priority.NORMAL, **asked: Any) -> Permit:
         self.number += 1
         line = self.admission.queue.lines[priority]
-        given: dict[str, Any] = {"kind": "", "cost": 1.0, "deadline": None, "patient": False} | asked
+        given: dict[str, Any] = {
+            "kind": "",
+            "cost": 1.0,
+            "deadline": None,
+            "patient": False,
+            "waits": {},
+        } | asked
         return Permit(_Nobody(), line, self.number, 0.0, **given)
 
     def seated(self, priority: Priority = Priority.NORMAL) -> Permit:

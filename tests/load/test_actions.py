@@ -83,7 +83,7 @@ async def test_delete_by_title_and_by_id(rows, tmp_path):
             kept = json.loads(journal.kept(n))
             assert {**kept, **LINKS} == {**before[ids[n - 1]], **LINKS}
     assert {d.field: d.old for d in found[2].differences} == {
-        "url": url(0), "availability": "11", "public_note": "Note 0", "proxy_enabled": "false", "coverage_in_use": "0",
+        "url": url(0), "availability": "11", "public_note": "Note 0", "coverage_in_use": "0",
     }  # fmt: skip
 
 

@@ -199,7 +199,7 @@ def test_xlsx_needs_no_memory(tmp_path: Path) -> None:
                 tracemalloc.stop()
 
     peak(10)  # imports what it needs
-    assert peak(6000) < peak(2000) * 1.2
+    assert peak(6000) < peak(2000) + 400_000  # a tenth of what 4,000 rows are
 
 
 @pytest.mark.parametrize("name", ["report.txt", "report", "csv", "nowhere/report.csv"])

@@ -237,7 +237,7 @@ async def test_keys_and_bearer_tokens(account, auth, tokens):
         assert server.polaris.tally.routes[oauth] == 1
 
 
-@pytest.mark.parametrize("auth", [ApiKey("no-such"), BearerToken("no-such")])
+@pytest.mark.parametrize("auth", [ApiKey("a-key-of-nobody"), BearerToken("a-key-of-nobody")])
 async def test_a_key_that_is_refused(auth):
     """A wrong key is told at the login, and no call goes out under it."""
     async with library(client={"auth": auth}) as (server, polaris):

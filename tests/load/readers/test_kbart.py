@@ -336,7 +336,6 @@ def test_columns_that_are_not_read(opened: Opened) -> None:
     """What is not read of a header is told before a row is, with the column that may be meant; the standard's own is not."""
     misspelt = {
         "title_url": "url",
-        "embargo_info": "embargo",
         "date_first_issue_online": "date_first_issue",
         "notes": "subject",
     }
@@ -344,7 +343,6 @@ def test_columns_that_are_not_read(opened: Opened) -> None:
     assert source.warnings == (
         "column date_first_issue is not read; perhaps date_first_issue_online is meant",
         "column url is not read; perhaps title_url is meant",
-        "column embargo is not read; perhaps embargo_info is meant",
         "columns not read: subject",
     )
     assert not opened(kbart(TIDES)).warnings
