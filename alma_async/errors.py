@@ -104,6 +104,16 @@ class AlmaError(Exception):
         """The first tracking id of the list. Gateway refusals carry none."""
         return next((p.tracking_id for p in self.errors if p.tracking_id), None)
 
+    def facts(self) -> dict[str, Any]:
+        """The server's problems and the request they belong to, as arguments of another error that replaces this one."""
+        return {
+            "errors": self.errors,
+            "status": self.status,
+            "method": self.method,
+            "path": self.path,
+            "request_id": self.request_id,
+        }
+
     def __str__(self) -> str:
         where = f"{self.method} {self.path}: " if self.method else ""
         facts = [

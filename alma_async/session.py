@@ -22,6 +22,7 @@ import attrs
 
 from alma_async.clock import Clock, Timer
 from alma_async.errors import AlmaError, DeadlineExceeded, NotSent, QuotaExhausted
+from alma_async.events import CallFinished, Hook, TriedAgain, contained
 from alma_async.governance import retry
 from alma_async.governance.governor import Governor, Permit
 from alma_async.settings import (
@@ -37,7 +38,6 @@ from alma_async.settings import (
     priority_of,
     secret_forms,
 )
-from alma_async.telemetry.events import CallFinished, Hook, TriedAgain, contained
 from alma_async.transport import Transport
 from alma_async.wire.dialect import Dialect, Login
 from alma_async.wire.messages import Gate, Request, Response, Safety, SendFailure

@@ -20,8 +20,8 @@ import attrs
 
 from alma_async import AlmaClient, LocalBudget, sim
 from alma_async.clock import Clock
+from alma_async.events import Event, Paused
 from alma_async.load import Load
-from alma_async.telemetry.events import Event, Paused
 
 __all__ = ["Story", "drawing", "story"]
 

@@ -9,7 +9,7 @@ import pytest
 
 from alma_async import AlmaError, Limits, Priority, QuotaExhausted, sim
 from alma_async.clock import Clock
-from alma_async.telemetry.events import Admitted, ResetSeen
+from alma_async.events import Admitted, ResetSeen
 from tests.conftest import institution
 
 C = sim.DEMO_COLLECTION

@@ -21,13 +21,12 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 import alma_async
-from alma_async import AlmaClient, AlmaError, LocalBudget, Portfolio, sim
+from alma_async import AlmaClient, AlmaError, LocalBudget, Portfolio, events, sim
 from alma_async.clock import Clock
 from alma_async.load import Load, Mark, report
 from alma_async.load.readers import native
 from alma_async.load.reasons import EndReason
 from alma_async.polaris import PolarisClient, StaffPassword
-from alma_async.telemetry import events
 from tests.conftest import EPOCH, KEY, institution
 
 ROOT = Path(__file__).resolve().parents[1]

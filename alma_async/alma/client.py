@@ -21,6 +21,7 @@ from alma_async.alma.routes import ROOT
 from alma_async.alma.sets import Sets
 from alma_async.clock import Clock
 from alma_async.errors import AlmaError, ConfigurationError, InvalidRequest
+from alma_async.events import Hook, fan_out
 from alma_async.governance.budget import Budget
 from alma_async.governance.governor import Governor
 from alma_async.governance.machine import machine_budget
@@ -51,7 +52,6 @@ from alma_async.settings import (
     secretive,
     state_dir,
 )
-from alma_async.telemetry.events import Hook, fan_out
 from alma_async.telemetry.log import log_event, log_from
 from alma_async.transport import Transport
 from alma_async.version import __version__

@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from typing import Final
 
 from alma_async.errors import AlmaError, ClientClosed, DeadlineExceeded, QuotaExhausted
+from alma_async.events import Admitted, Hook
 from alma_async.governance.allowance import Allowance
 from alma_async.governance.pacing import CATCH_UP, LONGEST_HOLD, Slot
 from alma_async.governance.permit import GRANTED, READY, SEATED, WAITING, Permit
 from alma_async.governance.queue import Line, Queue
-from alma_async.telemetry.events import Admitted, Hook
 
 __all__ = ["Admission"]
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from alma_async.events import Adapted, Hook, Paused, QuotaLow, Refused, ResetSeen
 from alma_async.governance.adapt import Adaptation
 from alma_async.governance.budget import Budget, Report
 from alma_async.governance.concurrency import Concurrency
@@ -18,7 +19,6 @@ from alma_async.governance.pacing import Slot, Terms, terms
 from alma_async.governance.permit import Permit
 from alma_async.governance.quota import Rule
 from alma_async.settings import Limits, Priority
-from alma_async.telemetry.events import Adapted, Hook, Paused, QuotaLow, Refused, ResetSeen
 from alma_async.wire.messages import Signals
 
 __all__ = ["Allowance"]

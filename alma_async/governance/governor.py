@@ -49,6 +49,7 @@ import anyio
 
 from alma_async.clock import Clock, Timer
 from alma_async.errors import ClientClosed, ConfigurationError
+from alma_async.events import Hook
 from alma_async.governance.admission import Admission
 from alma_async.governance.allowance import Allowance
 from alma_async.governance.budget import Budget
@@ -57,7 +58,6 @@ from alma_async.governance.permit import GRANTED, WAITING, Permit, State
 from alma_async.governance.retry import RetryBudget
 from alma_async.governance.snapshot import QuotaSnapshot, take
 from alma_async.settings import Limits, Priority
-from alma_async.telemetry.events import Hook
 from alma_async.wire.messages import Signals
 
 __all__ = ["Governor", "Permit", "QuotaSnapshot"]

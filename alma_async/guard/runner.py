@@ -428,11 +428,7 @@ def _late(last: AlmaError) -> DeadlineExceeded:
         return last
     late = DeadlineExceeded(
         f"The deadline passed before the job could be submitted; the last call ended with: {last.message}",
-        errors=last.errors,
-        status=last.status,
-        method=last.method,
-        path=last.path,
-        request_id=last.request_id,
+        **last.facts(),
         advice="Nothing was started. Allow more time, or try later.",
     )
     late.retry_at = getattr(last, "retry_at", None)
@@ -443,11 +439,7 @@ def forgotten(job_id: str, instance_id: str, error: NotFound) -> NotFound:
     """A run that was there, and that Alma does not know any more."""
     return NotFound(
         f"Run {instance_id} of job {job_id} is over: Alma does not know it any more, and how it ended is not known.",
-        errors=error.errors,
-        status=error.status,
-        method=error.method,
-        path=error.path,
-        request_id=error.request_id,
+        **error.facts(),
         advice="Look at what the job was to change; a run is forgotten some time after its end.",
     )
 

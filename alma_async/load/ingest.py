@@ -237,9 +237,9 @@ class Ingest:
         """List the service once, where that costs fewer calls than asking title by title."""
         journal = self.writer.journal
         total = await self.order.alma.electronic.portfolios.list(*self.order.place).total()
-        rows = sum((await self.writer.do(journal.counts)).values())
+        counts = await self.writer.do(journal.counts)
+        rows, known = sum(counts.values()), (State.DONE, KNOWN) in counts
         nameless = await self.writer.do(partial(journal.nameless, limit=1))
-        known = (State.DONE, KNOWN) in await self.writer.do(journal.counts)
         by_title = pages_of(total, PAGE) > rows and not nameless and not known
         if total and not by_title:
             by_title = not await self._list_service(total)

@@ -141,9 +141,8 @@ def _say(state: State, path: Path, taken: Mapping[int, Entry]) -> None:
                 now = taken[entry.n]
                 load.write(stands := _standing(entry, state, now, halfway))
                 touched[entry.portfolio_id] = attrs.evolve(now, portfolio_id=stands.portfolio_id)
-                if (
-                    now.portfolio_id and now.portfolio_id != stands.portfolio_id
-                ):  # made anew: none of the load's own
+                # Made anew under another id, it is none of the load's own.
+                if now.portfolio_id and now.portfolio_id != stands.portfolio_id:
                     load.add_existing([(now.portfolio_id, now.mms_id)])
         load.note({HALFWAY: " ".join(sorted(halfway))})
     _say_later(state, Path(later), touched, {path})

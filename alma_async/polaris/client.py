@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TypedDict, Unpack
 
 from alma_async.clock import Clock
+from alma_async.events import Hook, fan_out
 from alma_async.governance.budget import Budget
 from alma_async.governance.governor import Governor
 from alma_async.governance.machine import machine_budget
@@ -43,7 +44,6 @@ from alma_async.settings import (
     secretive,
     state_dir,
 )
-from alma_async.telemetry.events import Hook, fan_out
 from alma_async.telemetry.log import log_event, log_from
 from alma_async.transport import Transport
 

@@ -195,10 +195,7 @@ class StaffLogin:
         self._session.governor.adopt()  # where the client was closed meanwhile, that is what ended it
         raise ServerFault(
             f"The login failed, so nothing else was sent: {lost.message.partition(': ')[2]}",
-            errors=lost.errors,
-            status=lost.status,
-            method=request.method,
-            path=request.path,
+            **lost.facts(),
         )
 
     def _read(self, done: Done) -> _Held | None:

@@ -158,11 +158,7 @@ class RecordSets:
             return _change(done, request, what)
         raise OutcomeUnknown(
             f"It is unknown whether {what} was made: {lost.message.partition(': ')[2]}",
-            errors=lost.errors,
-            status=lost.status,
-            method=request.method,
-            path=request.path,
-            request_id=lost.request_id,
+            **lost.facts(),
             advice="Look for it in Polaris before you send it again: a repeat could make a second set.",
         )
 

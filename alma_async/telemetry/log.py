@@ -14,8 +14,8 @@ from typing import Final
 import attrs
 
 from alma_async.errors import ConfigurationError
+from alma_async.events import Admitted, CallFinished, Event
 from alma_async.plain import logger, plain
-from alma_async.telemetry.events import Admitted, CallFinished, Event
 
 __all__ = ["LOGGER", "log_event", "log_from", "set_level", "stderr_handler"]
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from alma_async.events import Adapted, Event, Paused, QuotaLow, Refused, ResetSeen
 from alma_async.governance.allowance import Allowance
 from alma_async.governance.budget import LocalBudget, Report
 from alma_async.governance.pacing import Slot
 from alma_async.governance.permit import Permit
 from alma_async.governance.queue import Queue
 from alma_async.settings import Limits, Priority
-from alma_async.telemetry.events import Adapted, Event, Paused, QuotaLow, Refused, ResetSeen
 from alma_async.wire.messages import Signals
 
 WALL = 20_000 * 86400 + 43_200.0

@@ -17,13 +17,13 @@ from anyio.lowlevel import checkpoint
 
 from alma_async.clock import Clock
 from alma_async.errors import ClientClosed, DeadlineExceeded, QuotaExhausted
+from alma_async.events import Event
 from alma_async.governance.budget import LocalBudget
 from alma_async.governance.governor import Governor
 from alma_async.governance.pacing import Slot, Terms
 from alma_async.governance.permit import Permit, State
 from alma_async.settings import Limits, Priority
 from alma_async.sim import VirtualTimeLoop
-from alma_async.telemetry.events import Event
 from alma_async.wire.messages import Signals
 from tests.governance.servers import busiest
 

@@ -12,7 +12,7 @@ from alma_async.load.entries import Difference, Entry, Former, State
 from alma_async.load.ingest import _source
 from alma_async.load.journal import Journal
 from alma_async.load.records import dump_row, row_of
-from alma_async.load.rows import CLEAR, Coverage, Embargo, Period, Row
+from alma_async.load.rows import CLEAR, BadRow, Coverage, Embargo, Period, Row
 from tests.conftest import institution
 
 C, S = sim.DEMO_COLLECTION, sim.DEMO_SERVICE
@@ -288,3 +288,12 @@ async def test_what_is_no_row_is_named(tmp_path, rows):
         place = {"collection_id": sim.DEMO_COLLECTION, "service_id": sim.DEMO_SERVICE}
         with pytest.raises(InputError, match=kind):
             await Load(alma, **place, journal=tmp_path / "a").run(rows)
+
+
+def test_a_mapping_that_names_a_column_twice_is_refused():
+    """Two names that are one column are not decided by their order: the row is bad, and says which."""
+    bad = Row.from_mapping(
+        {"mms_id": "99000001", "URL": "https://x.example/1", "url ": "https://x.example/2"}
+    )
+    assert isinstance(bad, BadRow)
+    assert "url is named twice" in bad.reason

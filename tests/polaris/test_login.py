@@ -17,8 +17,8 @@ from alma_async import (
     Unauthorized,
     sim,
 )
+from alma_async.events import Admitted
 from alma_async.polaris import ApiKey, BearerToken, ObjectType, StaffPassword
-from alma_async.telemetry.events import Admitted
 from tests.polaris.conftest import PASSWORD, library, posts, rule, sets_of, staff
 
 BIB = ObjectType.BIBLIOGRAPHIC

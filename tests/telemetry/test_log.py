@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
+from alma_async.events import Adapted, Admitted, CallFinished, Refused
 from alma_async.settings import Priority
-from alma_async.telemetry.events import Adapted, Admitted, CallFinished, Refused
 from alma_async.telemetry.log import log_event
 from tests.conftest import institution
 

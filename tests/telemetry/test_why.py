@@ -8,8 +8,7 @@ import anyio
 import pytest
 
 from alma_async import AlmaError, ConfigurationError, Limits, ServerFault, sim
-from alma_async.events import CallFinished
-from alma_async.telemetry.events import fan_out
+from alma_async.events import CallFinished, fan_out
 from tests.conftest import institution
 
 

@@ -97,8 +97,10 @@ def read(
 
 def from_mapping(values: Mapping[str, Any], line: int) -> Row | BadRow:
     """See ``Row.from_mapping``."""
-    texts = {str(name).strip().casefold(): _text(value) for name, value in values.items()}
+    names = [str(name).strip().casefold() for name in values]
+    texts = dict(zip(names, map(_text, values.values()), strict=True))
     wrong = [Problem(line, shown(name), "is no column of a row") for name in texts if name not in COLUMNS]
+    wrong += [Problem(line, shown(name), "is named twice") for name in texts if names.count(name) > 1]
     ids = {column: check for column, check in _IDS.items() if column in texts}
     checks = {column: VALUES[column] for column in texts if column in VALUES}
     known = {name: text for name, text in texts.items() if name in COLUMNS}
