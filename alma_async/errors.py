@@ -215,8 +215,12 @@ class ServerFault(AlmaError):
     """The server failed. Where this is raised for a write, the write is known to have had no effect."""
 
     _retryable = True
+    advice = "Try again later."
 
-    advice = "Try again later; if it stays, give the tracking id to support."
+    def __init__(self, message: str, *, advice: str | None = None, **facts: object) -> None:
+        super().__init__(message, advice=advice, **facts)  # type: ignore[arg-type]
+        if advice is None and self.tracking_id:
+            self._advice = f"{self.advice[:-1]}; if it stays, give the tracking id to support."
 
 
 class NotSent(AlmaError):
@@ -266,7 +270,12 @@ class BadAnswer(AlmaError):
     """A read was answered by something that is not the documented shape (HTML of a proxy, broken JSON, a redirect)."""
 
     _retryable = True
-    advice = "Check the base URL and any proxy between; if it stays, report it with the request id."
+    advice = "Check the base URL and any proxy between."
+
+    def __init__(self, message: str, *, advice: str | None = None, **facts: object) -> None:
+        super().__init__(message, advice=advice, **facts)  # type: ignore[arg-type]
+        if advice is None and self.request_id:
+            self._advice = f"{self.advice[:-1]}; if it stays, report it with the request id."
 
 
 class ClientClosed(AlmaError):

@@ -9,6 +9,7 @@ this module, as a value or hanging on an exception, since some hold the key.
 from __future__ import annotations
 
 import math
+import re
 import ssl
 import traceback
 import zlib
@@ -203,7 +204,7 @@ class Transport:
             raise
         if body is None:
             detail = f"The answer is larger than {request.largest // 2**20} MiB."
-            return SendFailure(sent=True, reason="too large", detail=detail)
+            return SendFailure(sent=True, reason="too large", detail=detail, status=answer.status)
         return Response(
             status=answer.status,
             headers={name.lower(): value for name, value in answer.headers.items()},
@@ -338,13 +339,16 @@ async def _read(answer: aiohttp.ClientResponse, most: int) -> bytes | None:
     while not answer.content.at_eof():
         chunk = await answer.content.readany()
         on_the_wire += len(chunk)
-        piece = chunk if unpacker is None else unpacker.decompress(chunk, most + 1 - size)
+        try:
+            piece = chunk if unpacker is None else unpacker.decompress(chunk, most + 1 - size)
+        except zlib.error as error:
+            raise aiohttp.ClientPayloadError(str(error)) from None
         size += len(piece)
         if size > most or (size > 2**20 and size > MOST_RATIO * on_the_wire):
             return None
         chunks.append(piece)
     if unpacker is not None and on_the_wire and not unpacker.eof:
-        raise aiohttp.ClientPayloadError  # cut on its way
+        raise aiohttp.ClientPayloadError("The packed data ends early")
     return b"".join(chunks)
 
 
@@ -420,7 +424,7 @@ def _closed(attempt: _Attempt) -> SendFailure:
 
 def _failure(attempt: _Attempt, error: BaseException) -> SendFailure:
     """An aiohttp failure as a value. Its text is ours, since aiohttp's own could quote a URL or a header; what the operating
-    system or TLS says of the cause is added.
+    system or TLS says of the cause is added, and of an answer that is not HTTP what is wrong with it.
     """
     name, why, sent = type(error).__name__, _cause(error), attempt.sent
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
@@ -439,8 +443,19 @@ def _failure(attempt: _Attempt, error: BaseException) -> SendFailure:
         whose = "proxy " if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
         detail = f"The connection to {whose}{error.host}:{error.port} was refused or failed ({why or name})."
         return SendFailure(sent=sent, reason="connect", detail=detail)
+    if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError) and not why:
+        detail = f"The answer cannot be read as HTTP, or was cut ({_unquoted(error) or name})."
+        return SendFailure(sent=sent, reason="cut", detail=detail)
     what = "The connection was cut" if sent else "The connection failed before anything was sent"
     return SendFailure(sent=sent, reason="cut" if sent else "reset", detail=f"{what} ({why or name}).")
+
+
+def _unquoted(error: BaseException) -> str:
+    """What aiohttp says is wrong with an answer, without the part of it that it quotes: that may repeat a key."""
+    inner = error.__cause__ or error
+    said = str(getattr(inner, "message", "") or next(iter(inner.args), ""))
+    words = re.split(r"(?:^|\s)\W?b?['\"]", said, maxsplit=1)[0]
+    return " ".join("".join(c if c.isprintable() else " " for c in words).split()).rstrip(":. ")[:200]
 
 
 def _cause(error: BaseException | None) -> str:

@@ -84,6 +84,7 @@ class OptionChanges(TypedDict, total=False):
     retry: RetryPolicy
     language: str | None
     wait_for_quota: bool
+    longest_hold: float | None
     witness: Witness | None
     on_outcome: Callable[[Outcome], None] | None
 

@@ -2,7 +2,7 @@
 
 Decides which command a line means; each is imported when it is called. Exit codes: 0 all done; 1 done, but something was refused,
 failed or needs review; 2 wrong use, configuration, key or file; 3 stopped, resumable, or not now; 4 a job that may have been
-started (look before repeating); 74 journal or ledger I/O error;
+started (look before repeating); 74 journal, ledger or output cannot be read or written;
 75 journal in use; 130 and 143 interrupted. Beyond these: 70 for a defect of our own, 141 where the reader of our output went away.
 """
 
@@ -11,12 +11,13 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from typing import Final
+from contextlib import redirect_stdout
+from typing import Final, TextIO, cast
 
 from cyclopts import App, ArgumentCollection, CycloptsError
 from cyclopts.config import Env
 
-from alma_async.cli.console import log_at, say
+from alma_async.cli.console import Output, Unwritten, drop, log_at, open_streams, say
 from alma_async.errors import (
     AlmaError,
     DeadlineExceeded,
@@ -185,6 +186,12 @@ def _tell_in_full(tokens: list[str]) -> None:
 
 def run(tokens: list[str]) -> int:
     """Run one command line; the exit code. What goes wrong is told in one message on stderr."""
+    open_streams()
+    with redirect_stdout(cast("TextIO", Output(sys.stdout))):
+        return _run(tokens)
+
+
+def _run(tokens: list[str]) -> int:
     try:
         log_at(os.environ.get("ALMA_LOG") or "warning")
         _tell_in_full(tokens)
@@ -197,9 +204,12 @@ def run(tokens: list[str]) -> int:
         for line in (str(error), *getattr(error, "__notes__", ())):
             say(line)
         return _code_of(error)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush into
-        return 141
+    except Unwritten as error:
+        drop(sys.stdout)
+        if error.gone:
+            return 141
+        say(f"The result cannot be written to standard output ({error}). What was done in Alma stays done.")
+        return 74
     except KeyboardInterrupt:
         return 130
     except Exception as error:  # noqa: BLE001 - the last word of the process

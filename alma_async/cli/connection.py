@@ -18,10 +18,10 @@ from alma_async.settings import from_environment
 if TYPE_CHECKING:
     from alma_async.alma.client import AlmaClient
 
-__all__ = ["FROM_ENVIRONMENT", "Connection", "tell_holds"]
+__all__ = ["FROM_ENVIRONMENT", "LONG", "Connection", "hold_of", "tell_holds"]
 
 CLIENTS: Final[WeakSet[AlmaClient]] = WeakSet()  # of this process
-_LONG: Final = 2.0  # chosen: seconds of a hold of which the person who waits is told
+LONG: Final = 2.0  # chosen: seconds of a hold of which the person who waits is told
 
 _VARIABLES: Final[Mapping[str, str]] = {
     "region": "ALMA_REGION",
@@ -121,11 +121,19 @@ def tell_holds() -> Callable[[], None]:
         nonlocal told
         for client in list(CLIENTS):
             seen = client.quota()
-            until = seen.held_until
-            if until is None or (until - client.clock.utc()).total_seconds() < _LONG:
+            until, hold = seen.held_until, hold_of(client)
+            if until is None or hold is None:
                 continue
-            if told is None or (until - told).total_seconds() > _LONG:
+            if told is None or (until - told).total_seconds() > LONG:
                 told = until
-                say(f"All calls are held until {until:%H:%M:%S} UTC: {seen.why}.")
+                say(hold)
 
     return look
+
+
+def hold_of(client: AlmaClient) -> str | None:
+    """Until when no call goes, and why; None where they go, or will in a moment."""
+    seen = client.quota()
+    if seen.held_until is None or (seen.held_until - client.clock.utc()).total_seconds() < LONG:
+        return None
+    return f"All calls are held until {seen.held_until:%H:%M:%S} UTC: {seen.why}."

@@ -15,7 +15,7 @@ import attrs
 from cyclopts import Parameter
 
 from alma_async.alma.client import AlmaClient
-from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
+from alma_async.cli.connection import FROM_ENVIRONMENT, LONG, Connection, hold_of
 from alma_async.cli.console import json_line, show
 from alma_async.cli.journals import directory
 from alma_async.cli.signals import finish
@@ -113,7 +113,7 @@ class Check:
                 told = f"{error.code or error.status} {error.message}"
                 self.tell(area, f"not for this key, so no {serves}: {told}", ok=False)
             except AlmaError as error:
-                self.tell(area, str(error), ok=False)
+                self.tell(area, hold_of(self.alma) or str(error), ok=False)
                 return
             else:
                 self.tell(area, f"the key may read it ({serves}){_whose(data)}")
@@ -126,7 +126,8 @@ class Check:
 
     async def _ask(self, path: str, params: dict[str, int]) -> Any:
         before = self.alma.clock.utc().timestamp()
-        answer = await self.alma.request("GET", path, params=params, priority=Priority.INTERACTIVE)
+        asking = self.alma.with_options(longest_hold=LONG, priority=Priority.INTERACTIVE)
+        answer = await asking.request("GET", path, params=params)
         after, date = self.alma.clock.utc().timestamp(), server_time(answer.headers)
         if date is not None:
             self._least = max(self._least, before - date - 1)

@@ -18,7 +18,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from alma_async.alma.client import AlmaClient
-from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
+from alma_async.cli.connection import FROM_ENVIRONMENT, LONG, Connection, hold_of
 from alma_async.cli.console import json_line, say, show
 from alma_async.cli.quota_view import Drawn, as_json, line, lines, screen
 from alma_async.cli.signals import attend, finish
@@ -54,6 +54,8 @@ def quota(
 ) -> int:
     """Show the remaining calls and what this installation reserves. Costs one call; --watch [SECONDS] keeps looking.
 
+    Where all calls are held, it says until when and ends with 3.
+
     :param every: with --watch, seconds between two looks; 1 by default. Looking costs no call
     :param watch: look again and again, until Ctrl-C: a view on a terminal, else a line for each look
     :param ask: with --watch, seconds between two calls; what other processes here learn is seen between them
@@ -72,8 +74,8 @@ async def _once(connection: Connection, *, json: bool) -> int:
     async with connection.client() as alma:
         try:
             await _ask(alma)
-        except QuotaExhausted as error:
-            say(str(error))
+        except (QuotaExhausted, RateLimited) as error:
+            say(hold_of(alma) or str(error))
             code = 3
         snapshot = alma.quota()
     if json:
@@ -85,7 +87,9 @@ async def _once(connection: Connection, *, json: bool) -> int:
 
 
 async def _ask(alma: AlmaClient) -> None:
-    await alma.request("GET", "/almaws/v1/conf/test", priority=Priority.INTERACTIVE)
+    await alma.with_options(longest_hold=LONG).request(
+        "GET", "/almaws/v1/conf/test", priority=Priority.INTERACTIVE
+    )
 
 
 async def _watch(connection: Connection, *, every: float, ask: float, json: bool) -> None:

@@ -81,7 +81,10 @@ class Response:
 
 @attrs.frozen(kw_only=True)
 class SendFailure:
-    """No answer. ``sent`` is False only where no byte of the request can have left; then a repeat is safe."""
+    """No answer. ``sent`` is False only where no byte of the request can have left; then a repeat is safe.
+
+    ``status``: of an answer of which no more was read.
+    """
 
     sent: bool
     reason: Literal[
@@ -98,6 +101,7 @@ class SendFailure:
         "closed",
     ]
     detail: str = ""
+    status: int | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -94,7 +94,9 @@ def unanswered(failure: SendFailure) -> Failed:
     """What a send without an answer means: lost, once a byte may have left; not sent before that."""
     if failure.sent:
         reason = {"too large": Reason.BAD_ANSWER, "closed": Reason.CLOSED}.get(failure.reason, Reason.LOST)
-        return Failed(outcome=OutcomeClass.UNKNOWN, reason=reason, detail=failure.detail)
+        return Failed(
+            outcome=OutcomeClass.UNKNOWN, reason=reason, detail=failure.detail, status=failure.status
+        )
     reason = {"tls": Reason.TLS, "cancelled": Reason.CANCELLED, "closed": Reason.CLOSED}.get(
         failure.reason, Reason.NETWORK
     )

@@ -86,11 +86,14 @@ def wrong_id(found: object, expected: str | None) -> str:
 
 def first_words(response: Response) -> str:
     """What an unreadable answer begins with, safe to print. A redirect's target is not shown: it may repeat a key."""
-    if 300 <= response.status < 400:
+    if response.status in _REDIRECTS:
         return f"a redirect ({response.status}), which is never followed"
     text = response.body[:400].decode("utf-8", "replace")
     shown = "".join(c if c.isprintable() else " " for c in text)
     return " ".join(shown.split())[:200] or f"status {response.status} without a body"
+
+
+_REDIRECTS: Final = (301, 302, 303, 307, 308)
 
 
 def retry_after(response: Response) -> float | None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 from email.utils import formatdate
 
 import orjson
 import pytest
 
-from alma_async import BadAnswer, OutcomeUnknown, RateLimited, RetryPolicy
+from alma_async import BadAnswer, OutcomeUnknown, RateLimited, RetryPolicy, ServerFault
 from alma_async.alma.models.electronic import ElectronicCollection
-from tests.conftest import EPOCH
+from alma_async.errors import Problem
+from tests.conftest import EPOCH, KEY
 from tests.hostile import answer, hostile
 
 WHOLE = {
@@ -66,9 +68,9 @@ async def test_no_typed_call_takes_in_what_no_page_can_hold():
             alma.jobs.instance("S1", "61"),
         ):
             held.seen.clear()
-            with pytest.raises(BadAnswer, match="larger than 2 MiB"):
+            with pytest.raises(BadAnswer, match="larger than 2 MiB") as caught:
                 await call
-            assert len(held.lines) == 1
+            assert (len(held.lines), caught.value.status) == (1, 200)
         assert await alma.electronic.services.list("61").total() == 1500
         assert (await alma.request("GET", "/almaws/v1/x")).data["total_record_count"] == 1500
         assert await alma.jobs.download("S1", "61") == body
@@ -150,3 +152,57 @@ async def test_a_change_of_members_that_was_lost_says_what_was_done_and_what_to_
     assert "second time" not in str(caught.value)
     assert f"{caught.value.done.added:,} were added" in str(caught.value)
     assert caught.value.done.added + caught.value.done.removed in (500, 1000)
+
+
+NO_HTTP = {
+    "garbage": (b"\x00\xff\xfeKEY\r\n\r\n", "Bad status line"),
+    "status": (b"HTTP/1.1 abc KEY\r\n\r\n", "Bad status line"),
+    "long header": (b"HTTP/1.1 200 x\r\nA: " + b"KEY" * 5000 + b"\r\n\r\n", "more than"),
+    "header": (b"HTTP/1.1 200 x\r\nA KEY: 1\r\n\r\n", "Invalid header"),
+    "header of the key": (b"HTTP/1.1 200 x\r\nKEY \x00: 1\r\n\r\n", "Invalid header"),
+    "chunk": (b"HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\nzKEY\r\n", "chunk size"),
+    "length": (b"HTTP/1.1 200 x\r\nContent-Length: KEY\r\n\r\n{}", "Content-Length"),
+    "gzip": (answer(KEY.encode(), headers={"Content-Encoding": "gzip"}), "decompress"),
+    "half a gzip": (
+        answer(gzip.compress(b"x" * 99)[:-9], headers={"Content-Encoding": "gzip"}),
+        "ends early",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NO_HTTP)
+async def test_an_answer_that_is_no_http_says_what_is_wrong_with_it(name):
+    """In short, without what it holds, which may be the key; and no tracking or request id is spoken of, since there is none."""
+    raw, why = NO_HTTP[name]
+    async with hostile(lambda line: raw.replace(b"KEY", KEY.encode()), retry=RetryPolicy(attempts=1)) as (
+        _,
+        alma,
+    ):
+        with pytest.raises(ServerFault, match=f"cannot be read as HTTP.*{why}") as caught:
+            await alma.request("GET", "/almaws/v1/x")
+        with pytest.raises(OutcomeUnknown, match=why) as unknown:
+            await alma.request("POST", "/almaws/v1/x", json={})
+    for told in (str(caught.value), repr(caught.value.__dict__), str(unknown.value)):
+        assert KEY not in told
+        assert len(told) < 500
+        assert "tracking id" not in told
+        assert "request id" not in told
+
+
+@pytest.mark.parametrize(("status", "redirect"), [(302, True), (308, True), (304, False), (300, False)])
+async def test_only_what_leads_elsewhere_is_called_a_redirect(status, redirect):
+    """Not modified, say, leads nowhere."""
+    async with hostile(lambda line: answer(b"", status)) as (_, alma):
+        with pytest.raises(BadAnswer) as caught:
+            await alma.request("GET", "/almaws/v1/x")
+    assert ("a redirect" in str(caught.value), str(status) in str(caught.value)) == (redirect, True)
+
+
+def test_an_id_for_support_is_spoken_of_where_there_is_one():
+    """And only there; advice that is given stays as it is."""
+    problem = Problem("1", "m", "E01-4711")
+    assert "give the tracking id to support" in str(ServerFault("m", errors=(problem,)))
+    assert "report it with the request id" in str(BadAnswer("m", request_id="4711"))
+    for error in (ServerFault("m", errors=(Problem("1", "m"),)), BadAnswer("m"), ServerFault("m")):
+        assert "id " not in str(error)
+    assert str(ServerFault("m.", errors=(problem,), advice="Wait.")).endswith("Wait.")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -163,3 +166,41 @@ def test_every_registered_command_is_there() -> None:
         *commands._COMMANDS,
         *commands._AREAS,
     }
+
+
+def closing(number: int) -> Callable[[], None]:
+    """Before a process begins: one of its streams is closed."""
+    return lambda: os.close(number)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here that is always full")
+@pytest.mark.parametrize(
+    "command", ["quota", "doctor", "sets list", "--help", "quota --help", "jobs guard --json"]
+)
+def test_a_result_that_cannot_be_written_is_74(shell: Shell, served: Served, command: str) -> None:
+    """A full disk or a closed output is told in a sentence, and is no defect of ours; so for each kind of writer."""
+    with served(), Path("/dev/full").open("w", encoding="utf-8") as full:
+        ran = shell.wait(shell.start(*command.split(), stdout=full))
+        assert (ran.code, ran.err) == (74, f"{UNWRITTEN.format('No space left on device')}\n")
+        ran = shell.wait(shell.start(*command.split(), stdout=None, preexec_fn=closing(1)))
+        assert (ran.code, ran.err) == (74, f"{UNWRITTEN.format('Bad file descriptor')}\n")
+
+
+UNWRITTEN = "The result cannot be written to standard output ({}). What was done in Alma stays done."
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here that is always full")
+def test_who_cannot_be_told_stops_no_work(shell: Shell, served: Served) -> None:
+    """Standard error that is full, closed or without a reader changes neither result nor exit code."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with served(quota=0), Path("/dev/full").open("w", encoding="utf-8") as full:
+        for ran in (
+            shell.wait(shell.start("quota", "--json", stderr=full)),
+            shell.wait(shell.start("quota", "--json", stderr=writing)),
+            shell.wait(shell.start("quota", "--json", stderr=None, preexec_fn=closing(2))),
+        ):
+            assert (ran.code, json.loads(ran.out)["why"]) == (3, "the day's calls are spent")
+    os.close(writing)

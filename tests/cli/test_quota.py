@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -141,4 +142,21 @@ def test_the_shell_says_what_it_waits_for(shell: Shell, monkeypatch: pytest.Monk
             process.send_signal(signal.SIGTERM)
             ran = shell.wait(process)
             assert (ran.code, ran.out, "held until" in ran.err) == (143, "", False)
+        server.shutdown()
+
+
+@pytest.mark.parametrize("command", [("quota", "--json"), ("doctor", "--json")])
+def test_who_looks_does_not_wait_out_a_hold(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    """Held for an hour, be it by this call or by another's before: until when and why is told, and the command ends."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Holding) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("ALMA_BASE_URL", f"http://127.0.0.1:{server.server_port}")
+        for _ in range(2):
+            ran = shell.wait(shell.start(*command))
+            told = ran.err if command[0] == "quota" else ran.out
+            assert ran.code == (3 if command[0] == "quota" else 1)
+            assert re.search(r"All calls are held until \d\d:\d\d:\d\d UTC: refused", told)
+            assert all(json.loads(line) for line in ran.out.splitlines())
         server.shutdown()
