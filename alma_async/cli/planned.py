@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from alma_async.cli.console import json_line, show
 from alma_async.cli.summary import rows_on_lines, stopped_line
 from alma_async.load.entries import Entry, State
+from alma_async.load.reasons import EndReason
 from alma_async.load.report import record
 from alma_async.plain import plain
 from alma_async.wording import counted, duration
@@ -68,7 +69,7 @@ def _counts(report: Report, lines: int) -> str:
 
 
 def _says(entry: Entry) -> bool:
-    return entry.state is State.DONE and entry.action in _DOES
+    return entry.state is State.DONE and (entry.action in _DOES or entry.reason == EndReason.STAYS.code)
 
 
 def _show_rows(entries: Iterable[Entry]) -> None:
@@ -90,11 +91,14 @@ def _show_rows(entries: Iterable[Entry]) -> None:
 
 
 def _lines(entry: Entry) -> Iterator[list[str]]:
-    """One line for each field that changes, the first with what the row is about."""
-    head = [str(entry.line), entry.portfolio_id or entry.mms_id or "-", _DOES[entry.action or ""]]
+    """One line for each field that changes, the first with what the row is about; the last is of fields that stay."""
+    does = _DOES.get(entry.action or "", "nothing")
+    head = [str(entry.line), entry.portfolio_id or entry.mms_id or "-", does]
     for difference in entry.differences:
         yield [*head, difference.field, *(plain(_short(text)) for text in (difference.old, difference.new))]
         head = ["", "", ""]
+    if entry.reason == EndReason.STAYS.code:
+        yield [*head, "-", plain(entry.message or ""), ""]
 
 
 def _short(text: str) -> str:

@@ -151,9 +151,9 @@ def merged(portfolio: Portfolio, row: Row, rules: Rules) -> tuple[Portfolio, tup
 
 
 def stays(portfolio: Portfolio, row: Row) -> str:
-    """What a portfolio goes on to say that the file leaves blank; "" where there is nothing of the kind."""
+    """What a portfolio goes on to say that the file leaves blank or does not get written; "" where there is none."""
     told = ((name, FIELDS[name].show(portfolio)) for name in row.blank)
-    return "; ".join(f"{name} stays, the list has none: {text}" for name, text in told if text)
+    return "; ".join(f"{name} stays, the list sets none: {text}" for name, text in told if text)
 
 
 def _named(row: Row, rules: Rules) -> dict[str, Any]:

@@ -131,3 +131,28 @@ def test_the_price_in_words(quote: dict[str, float | None], told: list[str]) -> 
     assert "goes on beyond midnight" not in text
     waiting = "\n".join(price_lines(price, until_done=True))
     assert ("goes on beyond midnight" in waiting) == (not price.before_reset)
+
+
+def test_a_dry_run_tells_what_stays(shell: Shell, served: Served, tmp_path: Path) -> None:
+    """What the list leaves blank, or says and is not written, stands in the row's lines, also of a row that changes nothing."""
+    file = tmp_path / "list.txt"
+    with served() as world:
+        for n, cells in enumerate(
+            (
+                "https://e.example/a\tP1Y\tA note",
+                "https://e.example/b\t\t",
+                "https://e.example/a\tP30D\tA note",
+            )
+        ):
+            if n == 1:
+                (portfolio,) = world.portfolios.all
+            head = "publication_title\tprint_identifier\tmms_id\tportfolio\ttitle_url\tembargo_info\tnotes"
+            file.write_text(f"{head}\nTide Letters\t2434-561X\t9910000000000421\t\t{cells}\n")
+            ran = shell("load", file, *TO, *("--dry-run", "--ignore-embargo") * (n > 0))
+            assert ran.code == 0, ran.err
+            if n:
+                told = " ".join(ran.out.split())
+                assert portfolio in told
+                assert "embargo stays, the list sets none: > 1 years 0 months" in told
+                assert ("internal_description stays, the list sets none: A note" in told) is (n == 1)
+                assert ("1 unchanged" in told) is (n == 2)

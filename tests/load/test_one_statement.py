@@ -134,7 +134,7 @@ async def test_what_a_list_leaves_blank(blanks, tmp_path):
         (portfolio,) = server.world.portfolios.all.values()
     (_, (planned,)) = found
     kept = blanks == "keep"
-    for field in ("embargo stays, the list has none", "coverage stays", "internal_description stays"):
+    for field in ("embargo stays, the list sets none", "coverage stays", "internal_description stays"):
         assert (field in planned) is kept
     assert [finding.mark.value for finding in audit.findings] == ["~"] * kept
     assert audit.exit_code == 0

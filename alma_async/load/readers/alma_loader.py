@@ -27,7 +27,7 @@ from alma_async.load.readers import native
 from alma_async.load.readers.cells import Cells
 from alma_async.load.readers.identifiers import isbn, issn, normalised
 from alma_async.load.readers.table import Table
-from alma_async.load.readers.text import Layout, Record, Skipped, Tally, shown
+from alma_async.load.readers.text import Layout, Record, Skipped, Tally, shown, without
 from alma_async.load.readers.together import Line, Lines, joined, known
 from alma_async.load.rows import BadRow, Clear, Coverage, Embargo, InputError, Period, Row, later
 
@@ -65,6 +65,15 @@ _NOT_WRITTEN: Final = (
     "pda", "notes", "access_type", "other_system_number",
 )  # fmt: skip
 _DATES: Final = frozenset({"activation_date", "expected_activation_date", "date_of_publication"})
+_FIELDS: Final = frozenset(NAMES) - {
+    "localized",
+    "issn",
+    "isbn",
+    "portfolio_pid",
+    "mms",
+    "title",
+    "url",
+}  # what an action on the whole portfolio does not ask
 _PARTS: Final = ("year", "month", "day", "volume", "issue")
 _COVERAGE: Final = tuple(f"{side}_{part}" for side in ("from", "to") for part in _PARTS)
 _EMBARGO: Final = tuple(f"publication_date_{part}" for part in ("operator", "year", "month"))
@@ -96,8 +105,10 @@ def ignored(file: Table) -> tuple[str, ...]:
     return (f"columns not read: {', '.join(names)}",) if names else ()
 
 
-def read(file: Table, *, clears: bool = False) -> Iterator[Row | BadRow | Skipped | None]:
-    """Check the header, and return the rows."""
+def read(
+    file: Table, *, clears: bool = False, whole: bool = False
+) -> Iterator[Row | BadRow | Skipped | None]:
+    """Check the header, and return the rows. ``whole``: see ``native.read``."""
     if clears:
         raise InputError(
             f"{file.path} is a file of Alma's loader, whose blank cells say nothing: they empty no field.",
@@ -106,11 +117,12 @@ def read(file: Table, *, clears: bool = False) -> Iterator[Row | BadRow | Skippe
     file = attrs.evolve(file, header=columns(file))
     if twice := sorted({name for name in file.header if name in NAMES and file.header.count(name) > 1}):
         raise InputError(f"{file.path} names columns twice: {', '.join(twice)}.")
-    return _rows(file)
+    return _rows(file, passed=_FIELDS if whole else frozenset())
 
 
-def _rows(file: Table) -> Iterator[Row | BadRow | Skipped | None]:
+def _rows(file: Table, *, passed: frozenset[str]) -> Iterator[Row | BadRow | Skipped | None]:
     identifiers = _identifier_columns(file.header)
+    rounded = kinds.Rounded("mms", "portfolio_pid")
     layout = Layout(
         quoted=True,
         read=frozenset({*NAMES, *identifiers}),
@@ -122,7 +134,9 @@ def _rows(file: Table) -> Iterator[Row | BadRow | Skipped | None]:
         for record in file.records(layout):
             if not isinstance(record, Record):
                 yield record
-            elif isinstance(row := _row(record, identifiers), Skipped):
+                continue
+            record = rounded.judge(without(record, passed))  # noqa: PLW2901 - the same with what is wrong
+            if isinstance(row := _row(record, identifiers), Skipped):
                 file.tally.add("has LOCALIZED N and is not loaded", record.lines[0])
                 yield row
             else:
@@ -130,8 +144,12 @@ def _rows(file: Table) -> Iterator[Row | BadRow | Skipped | None]:
                     row, _means(record, identifiers) or "", native.address(row, record.cells.get("url", ""))
                 )
 
+    def means(record: Record) -> str | None:
+        rounded.add(record)
+        return _means(record, identifiers)
+
     records = attrs.evolve(file, tally=Tally()).records(layout)
-    return joined(known(records, lambda record: _means(record, identifiers)), lines(), file.tally)
+    return joined(known(records, means), lines(), file.tally)
 
 
 def _means(record: Record, identifiers: Iterable[str]) -> str | None:

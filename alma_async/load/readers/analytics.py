@@ -27,10 +27,12 @@ _NAMES_NOT_CODES: Final = frozenset({"material_type", "library", "license", "po_
 _READ: Final = native.COLUMNS - _NAMES_NOT_CODES
 
 
-def read(file: Table, *, clears: bool = False) -> Iterator[Row | BadRow | Skipped | None]:
+def read(
+    file: Table, *, clears: bool = False, whole: bool = False
+) -> Iterator[Row | BadRow | Skipped | None]:
     """Check the header, and return the rows."""
     header = tuple(_native(name) or f"({name})" for name in file.header)
-    return native.read(attrs.evolve(file, header=header), ignore_unknown=True, clears=clears)
+    return native.read(attrs.evolve(file, header=header), ignore_unknown=True, clears=clears, whole=whole)
 
 
 def ignored(file: Table) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ availability ``11`` is recorded from Alma and ``10`` inferred.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, NamedTuple, TypeAlias, TypeVar
@@ -20,6 +21,7 @@ from alma_async.load.readers.text import Record, shown, unguarded
 from alma_async.load.rows import BadRow, Coverage, Problem, later
 
 __all__ = [
+    "LOST",
     "NOTHING",
     "Cells",
     "Check",
@@ -110,36 +112,56 @@ def record_id(text: str) -> str:
 
 
 class Rounded:
-    """Whether a column of MMS ids was one of numbers: most end in zeros after their 15th digit, and yet in different digits.
+    """Whether a column of ids was one of numbers: most end in zeros after their 15th digit, and yet in different digits.
 
-    All ids of an institution end in the same four digits, so that zeros alone prove nothing.
+    All ids of an institution end in the same four digits, so that zeros alone prove nothing. Where all end in the same zeros,
+    the ids of another column prove it, when these end otherwise. Ids of 18 digits and more show it by themselves (``record_id``).
     """
 
-    def __init__(self) -> None:
-        """No id yet."""
-        self._others = 0
-        self._zeros: dict[str, int] = {}
+    def __init__(self, *columns: str) -> None:
+        """No id yet of these columns."""
+        self._whole = {column: Counter[str]() for column in columns}
+        self._zeros = {column: Counter[str]() for column in columns}
 
-    def add(self, text: str) -> None:
-        """One cell of the column."""
-        if text.isdigit() and len(text) in _ROUNDED:
-            if text[_WHOLE:].strip("0"):
-                self._others += 1
-            else:
-                self._zeros[text[-4:]] = self._zeros.get(text[-4:], 0) + 1
+    def add(self, record: Record) -> None:
+        """One record."""
+        for column in self._whole:
+            if text := record.cells.get(column):
+                self.add_id(column, text)
 
-    def judge(self, record: Record, column: str) -> Record:
-        """The record, refused where its id is one of those."""
-        text = record.cells.get(column, "")
-        rounded = text.isdigit() and len(text) in _ROUNDED and not text[_WHOLE:].strip("0")
-        if not rounded or len(self._zeros) < 2 or sum(self._zeros.values()) <= self._others:
-            return record
-        return record._replace(problems=(*record.problems, Problem(record.lines[0], column, _LOST, text)))
+    def add_id(self, column: str, text: str) -> None:
+        """One cell of a column."""
+        if text.isdigit() and len(text) > _WHOLE:
+            kind = self._zeros if _may_be_cut(text) else self._whole
+            kind[column][text[-4:]] += 1
+
+    def judge(self, record: Record) -> Record:
+        """The record, refused where an id of it is one of those."""
+        found = [
+            Problem(record.lines[0], column, LOST, record.cells[column])
+            for column in self._zeros
+            if self.is_cut(column, record.cells.get(column, ""))
+        ]
+        return record._replace(problems=(*record.problems, *found)) if found else record
+
+    def is_cut(self, column: str, text: str) -> bool:
+        """Whether an id of this column has lost its last digits."""
+        if not _may_be_cut(text):
+            return False
+        zeros, whole = self._zeros[column], self._whole[column]
+        if len(zeros) > 1:
+            return zeros.total() > whole.total()
+        elsewhere = {end for name, ends in self._whole.items() if name != column for end in ends}
+        return zeros.total() > 1 and not whole and len(elsewhere) == 1 and elsewhere.isdisjoint(zeros)
+
+
+def _may_be_cut(text: str) -> bool:
+    return text.isdigit() and len(text) in _ROUNDED and not text[_WHOLE:].strip("0")
 
 
 _ROUNDED: Final = (16, 17)
-_LOST: Final = (
-    "ends in zeros after its 15th digit, as most ids of this list do: Excel cut them off; "
+LOST: Final = (
+    "ends in zeros after its 15th digit, as most ids of its column do: Excel cut them off; "
     "format the column as text and export again"
 )
 

@@ -14,7 +14,7 @@ from datetime import date, timedelta
 from functools import lru_cache
 from itertools import takewhile
 from typing import Final, NamedTuple
-from unicodedata import normalize
+from unicodedata import decimal, normalize
 
 __all__ = ["NOTHING", "Dated", "day_first", "read"]
 
@@ -39,8 +39,18 @@ _NAMED: Final = re.compile(
     r"(?:([0-9]{1,2})(?:st|nd|rd|th)?[-/. ]{1,2})?([^\W\d_]{3,10})[-/., ]{1,2}(?:([0-9]{1,2})(?:st|nd|rd|th)?,? )?([0-9]{4})"
 )
 _DECIMAL: Final = re.compile("([0-9]{4})(?:[.,]0*)?")
-_ABOUT: Final = re.compile(
-    r"[\[(]?(?:c|ca|circa|©|spring|summer|autumn|fall|winter)?[. ]{0,2}([0-9]{4})[])?]{0,2}"
+_ABOUT: Final = re.compile(r"[\[(]?(?:c|ca|circa|©)?[. ]{0,2}([0-9]{4})[])?]{0,2}")
+_SEASON: Final = (
+    "(?:spring|summer|autumn|fall|winter|fr\u00fchjahr|fr\u00fchling|sommer|herbst|printemps|\u00e9t\u00e9|automne|hiver|primavera"
+    "|verano|oto\u00f1o|invierno|estate|autunno|inverno|ver\u00e3o|outono|lente|voorjaar|zomer|herfst|najaar"
+    "|q ?[1-4]|[1-4](?:st|nd|rd|th|\\.)? ?(?:q(?:uarter|uartal)?|trimestre|kwartaal)|(?:quarter|quartal|trimestre) [1-4])"
+)
+_PART_OF_YEAR: Final = re.compile(
+    rf"{_SEASON}[-,/ ]{{0,2}}([0-9]{{4}}(?:[/-][0-9]{{2,4}})?)|([0-9]{{4}})[-,/ ]{{0,2}}{_SEASON}",
+    re.IGNORECASE,
+)
+_TWO_DIGITS: Final = re.compile(
+    r"[0-9]{1,2}[-/.][0-9]{1,2}[-/.][0-9]{2}|(?:[0-9]{1,2}[-/. ])?[^\W\d_]{3,10}\.?[-/. ]'?[0-9]{2}"
 )
 _SPAN: Final = re.compile("([0-9]{4})([/-])([0-9]{4}|(?<=/)(?:1[3-9]|[2-9][0-9]|00))")
 _OPEN: Final = re.compile(
@@ -114,6 +124,8 @@ def read(text: str, *, last: bool = False, day_first: bool | None = None) -> Dat
         return Dated((), f"{text}{NOTHING}")
     if years := _SPAN.fullmatch(found):
         return _span(years, last=last)
+    if part := _PART_OF_YEAR.fullmatch(found):
+        return _of_year(text, part[1] or part[2], last=last)
     dated = _read(whole, day_first)
     year = int(dated.parts[0]) if dated.parts else 0
     if last and year >= _NO_END:
@@ -123,15 +135,34 @@ def read(text: str, *, last: bool = False, day_first: bool | None = None) -> Dat
     return dated
 
 
+def _of_year(text: str, year: str, *, last: bool) -> Dated:
+    """A season or a quarter of a year, or of two; which months these are depends on who writes them."""
+    dated = _span(years, last=last) if (years := _SPAN.fullmatch(year)) else _checked((year,))
+    return Dated(dated.parts, f"{text} is read as {dated.parts[0]}: the year alone is written")
+
+
 def _plain(text: str) -> str:
-    """The cell in plain digits, hyphens and Latin letters, as far as it has others for the same."""
+    """The cell in plain digits, hyphens and Latin letters, as far as it has others for the same.
+
+    :raises ValueError: where its digits are of another script and its year is none of our time.
+    """
     if not text.isascii():
         text = normalize("NFKC", text).translate(_DASHES)
+        if not text.isascii() and (plain := "".join(map(_digit, text))) != text:
+            if not (year := _ANY_YEAR.search(plain)) or not _OURS[0] <= year[0] <= _OURS[1]:
+                raise ValueError("may be of another calendar: write the year of the common era, such as 1999")
+            text = plain
         text = _EAST_ASIAN.sub(lambda found: "-".join(filter(None, found.groups())), text)
     text = text.strip().lstrip("'").strip()
     return text.replace(" ", "") if _SPACED.fullmatch(text) else text
 
 
+def _digit(char: str) -> str:
+    return str(decimal(char)) if char.isdecimal() else char
+
+
+_ANY_YEAR: Final = re.compile("[0-9]{4}")
+_OURS: Final = ("1600", "2098")
 _DASHES: Final = dict.fromkeys(range(0x2010, 0x2016), "-") | {0x2212: "-"}
 _EAST_ASIAN: Final = re.compile(
     "([0-9]{4}) ?[\u5e74\ub144] ?(?:([0-9]{1,2}) ?[\u6708\uc6d4] ?(?:([0-9]{1,2}) ?[\u65e5\uc77c])?)?"
@@ -179,6 +210,8 @@ def _read(text: str, day_first: bool | None) -> Dated:  # one form after the oth
         return _checked((found[1],))
     if found := _ABOUT.fullmatch(text.casefold()):
         return _checked((found[1],), f"{text} is read as {found[1]}")
+    if _TWO_DIGITS.fullmatch(text):
+        raise ValueError("has a year of two digits, and its century is unsure: write all four")
     raise ValueError(_NONE)
 
 

@@ -28,7 +28,7 @@ from alma_async.load.readers.cells import Cells, CoverageColumns
 from alma_async.load.readers.identifiers import compact, every, hyphened, identifier, sought
 from alma_async.load.readers.mms_map import MmsMap
 from alma_async.load.readers.table import Table
-from alma_async.load.readers.text import Layout, Record, Seen, Skipped, Tally, shown, unguarded
+from alma_async.load.readers.text import Layout, Record, Seen, Skipped, Tally, shown, unguarded, without
 from alma_async.load.readers.titles import Part, one_row, parted
 from alma_async.load.readers.together import JOINED, OF_ANOTHER, ids_in
 from alma_async.load.rows import BadRow, Embargo, InputError, Problem, Row, later
@@ -158,7 +158,7 @@ _LAYOUT: Final = Layout(
         Seen(
             column="access_type",
             fits=frozenset("FPfp").__contains__,
-            beside=("parent_publication_title_id", "preceding_publication_title_id"),
+            beside=("title_id", "parent_publication_title_id", "preceding_publication_title_id"),
             never=("publisher_name", "first_editor", "publication_type", *_OF_BOOKS),
         ),
     ),
@@ -194,12 +194,17 @@ def columns(file: Table) -> tuple[str, ...]:
 def ignored(file: Table) -> tuple[str, ...]:
     """What is not read of this header, told as warnings, with the column that is missing and may be meant."""
     found = columns(file)
-    unread = [name for name in found if name not in _READ and name not in _READ_OVER]
+    unread = [name for name in found if name not in _READ and name not in (*_READ_OVER, _PORTFOLIO)]
     missing = sorted(_MEANT.difference(found) - {"mms_id"})
     near = {name: meant for name in unread if (meant := _near(name, missing))}
     told = [f"column {shown(name)} is not read; perhaps {meant} is meant" for name, meant in near.items()]
     if rest := [shown(name) for name in unread if name not in near]:
         told.append(f"columns not read: {', '.join(rest)}")
+    if _PORTFOLIO in found:
+        told.append(
+            "column portfolio_id is not read: a KBART list means its portfolios by record, identifiers and URL; "
+            "in a native table (mms_id, portfolio_id, url) it names them"
+        )
     if not _SAYING.intersection(found):
         told.append(
             "no column says anything of a portfolio: each row that makes one makes it empty, and active"
@@ -207,6 +212,7 @@ def ignored(file: Table) -> tuple[str, ...]:
     return tuple(told)
 
 
+_PORTFOLIO: Final = "portfolio_id"
 _SAYING: Final = frozenset(
     {*_COVERAGE, "title_url", "embargo_info", "notes", "publication_type", "coverage_notes"}
 )
@@ -268,14 +274,14 @@ def _titles(file: Table, reading: Reading) -> Titles:
     The first pass sees which lines have the same identifiers or record; the second holds back only those whose number is
     not yet complete.
     """
-    rounded = kinds.Rounded()
+    rounded = kinds.Rounded("mms_id")
     groups, day_first, torn = _counted(file, reading, rounded)
     held: dict[int, list[Part]] = {}
     for record in file.records(_LAYOUT):
         if not isinstance(record, Record):
             yield record
             continue
-        line = _Line.of(rounded.judge(record, "mms_id"), reading)
+        line = _Line.of(rounded.judge(record), reading)
         part = _part(line, reading, day_first=day_first, columns=file.header)
         key = groups.of(hash(part.identity))
         groups.missing[key] -= 1
@@ -320,7 +326,7 @@ def _counted(
     for record in attrs.evolve(file, tally=Tally()).records(_LAYOUT):
         if isinstance(record, Record):
             line = _Line.of(record, reading)
-            rounded.add(record.cells.get("mms_id", ""))
+            rounded.add(record)
             groups.add(hash(line.identity), hash(line.record) if line.record else None)
             for order in dates.day_first(record.cells.get(name, "") for name in _DATES):
                 orders.setdefault(order, record.lines[0])
@@ -384,10 +390,7 @@ _NAMES: Final = (*IDENTIFIERS, "title_id", "title_url")
 def _opened(record: Record, reading: Reading) -> Cells:
     """The cells, those blank where a publisher writes that there is nothing."""
     if reading.whole:
-        record = record._replace(
-            cells={column: text for column, text in record.cells.items() if column not in _FIELDS},
-            problems=tuple(problem for problem in record.problems if problem.column not in _FIELDS),
-        )
+        record = without(record, _FIELDS)
     texts = unguarded(record.cells)
     if not _NOTHING.isdisjoint(texts.values()):
         absent = {column: "" for column in _MAY_BE_NOTHING if texts.get(column) in _NOTHING}
@@ -532,7 +535,9 @@ def _wall(text: str, *, otherwise: str = _OPENED) -> Embargo:
 
     :raises ValueError: where it cannot be read: the title would be open if it were left out.
     """
-    found = text.strip(" ;,.")
+    found = _ROLLING.sub("", text.strip(" ;,."))
+    if number := _NUMBER.match(found):
+        found = f"{_NUMBERS[number[1].casefold()]} {found[number.end() :]}"
     if several := re.findall(r"[PR][0-9]+[DMY](?:[0-9]+M)?", found.upper()):
         found = ";".join(several) if _SEVERAL.fullmatch(found) else found
     elif words := _IN_WORDS.fullmatch(found):
@@ -543,6 +548,24 @@ def _wall(text: str, *, otherwise: str = _OPENED) -> Embargo:
         raise ValueError(f"{error}{otherwise}") from None
 
 
+_ROLLING: Final = re.compile(
+    r" *(?:\( *(?:rolling|moving)(?: wall| embargo)? *\)|\b(?:rolling|moving wall))$", re.IGNORECASE
+)
+_NUMBERS: Final = {
+    word: number
+    for number, words in enumerate(
+        (
+            "one a an ein eine einem einen un une uno una um uma een", "two zwei deux dos due dois twee",
+            "three drei trois tres tre tr\u00eas drie", "four vier quatre cuatro quattro quatro",
+            "five f\u00fcnf cinq cinco cinque vijf", "six sechs seis sei zes", "seven sieben sept siete sette sete zeven",
+            "eight acht huit ocho otto oito", "nine neun neuf nueve nove negen", "ten zehn dix diez dieci dez tien",
+            "eleven elf onze once undici", "twelve zw\u00f6lf douze doce dodici doze twaalf",
+        ),
+        1,
+    )
+    for word in words.split()
+} | {"eighteen": 18, "achtzehn": 18}  # fmt: skip
+_NUMBER: Final = re.compile(f"({'|'.join(_NUMBERS)})[ -]+(?=[^ ])", re.IGNORECASE)
 _SEVERAL: Final = re.compile(
     r"[PR][0-9]+[DMY](?:[0-9]+M)?(?:[;,/+& ]+[PR][0-9]+[DMY](?:[0-9]+M)?)*", re.IGNORECASE
 )

@@ -17,7 +17,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from alma_async.load.readers.cells import found_id, record_id
+from alma_async.load.readers.cells import LOST, Rounded, found_id, record_id
 from alma_async.load.readers.files import kind_of
 from alma_async.load.readers.identifiers import is_like_one, match_key, normalised, sought
 from alma_async.load.readers.sheets import Cell
@@ -45,7 +45,7 @@ class MmsMap:
         mms_ids: dict[str, tuple[str, ...]] = {}
         named: dict[str, list[int]] = {}
         wrong = Tally()
-        for line, key, mms_id in _entries(_rows(path), wrong):
+        for line, key, mms_id in _sound(list(_entries(_rows(path), wrong)), wrong):
             known = mms_ids.get(key, ())
             if mms_id not in known:
                 mms_ids[key] = (*known, mms_id)
@@ -74,6 +74,23 @@ class MmsMap:
         if self.of_titles or not is_like_one(title_id) or match_key(title_id) in map(match_key, own):
             return self.find([title_id])
         return set()
+
+
+def _sound(entries: list[tuple[int, str, str]], wrong: Tally) -> Iterator[tuple[int, str, str]]:
+    """The entries whose MMS ids are whole, by all of them together."""
+    rounded = Rounded(_MMS)
+    for _, _, mms_id in entries:
+        rounded.add_id(_MMS, mms_id)
+    told = 0
+    for line, key, mms_id in entries:
+        if not rounded.is_cut(_MMS, mms_id):
+            yield line, key, mms_id
+        elif line != told:
+            told = line
+            wrong.add(f"{mms_id} {LOST}: the line is not read", line)
+
+
+_MMS: Final = "mms_id"
 
 
 def _entries(rows: Iterator[Line], wrong: Tally) -> Iterator[tuple[int, str, str]]:

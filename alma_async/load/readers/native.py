@@ -15,7 +15,7 @@ import attrs
 from alma_async.load.readers import cells as kinds
 from alma_async.load.readers.cells import Cells, Check, CoverageColumns
 from alma_async.load.readers.table import Table
-from alma_async.load.readers.text import Layout, Record, Skipped, Tally, shown, spoilt
+from alma_async.load.readers.text import Layout, Record, Skipped, Tally, shown, spoilt, without
 from alma_async.load.readers.together import Line, Lines, joined, known
 from alma_async.load.rows import CLEAR, BadRow, Clear, Coverage, Embargo, InputError, Problem, Row
 
@@ -64,6 +64,9 @@ COVERAGE: Final = CoverageColumns(
 )
 
 COLUMNS: Final = frozenset({*KEYS, *PLACE, *VALUES, *COVERAGE, "embargo", "title"})
+_FIELDS: Final = frozenset({*VALUES, *COVERAGE, "embargo"}) - {
+    "url"
+}  # the URL may tell which portfolio is meant
 _SAYING: Final = COLUMNS - {*KEYS, *PLACE, "title"}
 _LAYOUT: Final = Layout(
     quoted=True,
@@ -80,9 +83,9 @@ def says_nothing(header: Iterable[str]) -> tuple[str, ...]:
 
 
 def read(
-    file: Table, *, ignore_unknown: bool = False, clears: bool = False
+    file: Table, *, ignore_unknown: bool = False, clears: bool = False, whole: bool = False
 ) -> Iterator[Row | BadRow | Skipped | None]:
-    """Check the header, and return the rows."""
+    """Check the header, and return the rows. ``whole``: they ask nothing of a portfolio's fields, whose cells are passed over."""
     unknown = [name for name in file.header if name not in COLUMNS]
     if unknown and not ignore_unknown:
         named = ", ".join(shown(name) or "(no name)" for name in unknown)
@@ -92,7 +95,7 @@ def read(
         )
     if twice := sorted({name for name in file.header if name in COLUMNS and file.header.count(name) > 1}):
         raise InputError(f"{file.path} names columns twice: {', '.join(twice)}.")
-    return _rows(file, clears=clears)
+    return _rows(file, clears=clears, passed=_FIELDS if whole else frozenset())
 
 
 def from_mapping(values: Mapping[str, Any], line: int) -> Row | BadRow:
@@ -114,20 +117,20 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value).strip()
 
 
-def _rows(file: Table, *, clears: bool) -> Iterator[Row | BadRow | Skipped | None]:
+def _rows(file: Table, *, clears: bool, passed: frozenset[str]) -> Iterator[Row | BadRow | Skipped | None]:
     ids = {column: check for column, check in _IDS.items() if column in file.header}
     checks = {column: VALUES[column] for column in file.header if column in VALUES}
 
-    rounded = kinds.Rounded()
+    rounded = kinds.Rounded(*_IDS)
 
     def means(record: Record) -> str | None:
-        rounded.add(record.cells.get("mms_id", ""))
+        rounded.add(record)
         return _record(record)
 
     def lines() -> Lines:
         for record in file.records(_LAYOUT):
             if isinstance(record, Record):
-                record = rounded.judge(record, "mms_id")  # noqa: PLW2901 - the same with what is wrong
+                record = rounded.judge(without(record, passed))  # noqa: PLW2901 - the same with what is wrong
                 row = _row(_cleared(record, checks) if clears else record, ids, checks)
                 yield Line(row, _record(record) or "", address(row, record.cells.get("url", "")))
             else:

@@ -84,7 +84,9 @@ def _read_kbart(file: Table, options: Options) -> Reading:
 
 
 def _read_native(file: Table, options: Options) -> Reading:
-    return native.read(file, ignore_unknown=options.ignore_unknown, clears=options.clears)
+    return native.read(
+        file, ignore_unknown=options.ignore_unknown, clears=options.clears, whole=options.kbart.whole
+    )
 
 
 # In the order of asking: a KBART list may have a column mms_id, a native file has no publication_title.
@@ -98,13 +100,13 @@ FORMATS: Final[Mapping[str, Format]] = {
     "alma-loader": Format(
         wants="PORTFOLIO_PID, or LOCALIZED and one of MMS, ISSN, ISBN",
         fits=_fits_alma_loader,
-        read=lambda file, options: alma_loader.read(file, clears=options.clears),
+        read=lambda file, options: alma_loader.read(file, clears=options.clears, whole=options.kbart.whole),
         ignored=alma_loader.ignored,
     ),
     "analytics": Format(
         wants="Portfolio Id or MMS Id",
         fits=_fits_analytics,
-        read=lambda file, options: analytics.read(file, clears=options.clears),
+        read=lambda file, options: analytics.read(file, clears=options.clears, whole=options.kbart.whole),
         ignored=analytics.ignored,
     ),
     "csv": Format(
@@ -183,8 +185,8 @@ def read_rows(
     :param blanks: ``keep`` leaves alone what a blank cell stands for (its row says what stays), ``clear`` empties it
     :param strict: refuse a KBART line for anything uncertain in it, instead of loading what is sure with a warning
     :param ignore_embargo: load titles of a KBART list whose embargo no portfolio can hold (days, two walls) without it
-    :param action: what the load does; where it asks nothing of a portfolio's fields (activate, deactivate, delete), a KBART list's
-        cells for these refuse no title
+    :param action: what the load does; where it asks nothing of a portfolio's fields (activate, deactivate, delete), the cells
+        for these refuse no row
     :param today: the day by which a KBART list's dates of access are judged; by default the day of reading
     :raises InputError: where the file is not of that format, or of none that is known
     """

@@ -33,6 +33,7 @@ __all__ = [
     "ERROR",
     "Headers",
     "Layout",
+    "Places",
     "Record",
     "Records",
     "Seen",
@@ -43,9 +44,11 @@ __all__ = [
     "name_of",
     "plain_records",
     "quoted_records",
+    "refused",
     "shown",
     "spoilt",
     "unguarded",
+    "without",
 ]
 
 _LIKE_AN_ID: Final = re.compile(
@@ -96,6 +99,15 @@ def spoilt(record: Record, read: Container[str]) -> Record:
 
 
 _MARKS: Final = ("#", "E", "e")
+
+
+def without(record: Record, columns: frozenset[str]) -> Record:
+    """The record without these columns, and without what is wrong with them."""
+    if not columns:
+        return record
+    cells = {column: text for column, text in record.cells.items() if column not in columns}
+    problems = tuple(problem for problem in record.problems if problem.column not in columns)
+    return record._replace(cells=cells, problems=problems)
 
 
 class Skipped(NamedTuple):
@@ -382,7 +394,8 @@ def quoted_records(file: TextFile, layout: Layout) -> Records:
     while True:
         taken.clear()
         try:
-            cells = list(map(clean, next(reader, ())))
+            raw = next(reader, [])
+            cells = list(map(clean, raw))
             broken = None
         except csv.Error as error:
             broken = error
@@ -396,8 +409,23 @@ def quoted_records(file: TextFile, layout: Layout) -> Records:
         if broken or (len(lines) > 1 and _swallowed(file, cells, places)):
             rows = [_of_line(line, file, places) for line in taken]
             yield from _by_line(shape, lines, rows, taken, f"{why}: {_QUOTING}")
+        elif len(cells) < len(file.header) and file.delimiter == "," and _is_torn(raw):
+            yield refused(lines, _TORN, shown(",".join(raw)), texts=cells)
         else:
             yield shape.record(lines, cells, warnings, ended=True) if any(cells) else None
+
+
+def _is_torn(raw: Sequence[str]) -> bool:
+    """Whether a cell begins with the blank that follows the comma of a text, in a row that writes none after its other commas."""
+    places = [place for place in range(1, len(raw)) if raw[place].strip()]
+    spaced = [place for place in places if raw[place][0] == " "]
+    return len(spaced) < len(places) and any(raw[place - 1].strip() for place in spaced)
+
+
+_TORN: Final = (
+    "has fewer cells than the header, and a cell that begins with a blank, as the rest of a text behind its comma: "
+    "a text with commas must be quoted"
+)
 
 
 def _kept(numbered: Iterator[tuple[int, str]], taken: list[str]) -> Iterator[str]:
@@ -415,14 +443,14 @@ def _by_line(
 ) -> Records:
     """The rows of lines whose quotes do not close, each line by itself; refused together where none of them is a row."""
     if len(lines) == 1 or not any(cells for cells, _ in rows):
-        yield _refused(lines, why, texts=_torn(shape.delimiter, *taken))
+        yield refused(lines, why, texts=_torn(shape.delimiter, *taken))
         return
     follows = [cells for cells, _ in rows[1:]]
     last = rows[-1][0]
     follows.append(None if last and last[-1].startswith('"') else [])
     for number, line, (cells, odd), after in zip(lines, taken, rows, follows, strict=False):
         if cells is None or (odd and after is None):  # a cell of several lines may begin here
-            yield _refused((number,), why, shown(line.strip()), texts=_torn(shape.delimiter, line))
+            yield refused((number,), why, shown(line.strip()), texts=_torn(shape.delimiter, line))
         elif any(cells):
             yield shape.record((number,), cells, (_LONE,) if odd else (), ended=True)
         else:
@@ -462,7 +490,7 @@ def _torn(delimiter: str, *lines: str) -> Iterator[str]:
     return (cell.strip('" \r\n') for line in lines for cell in line.split(delimiter))
 
 
-def _refused(
+def refused(
     lines: tuple[int, ...],
     reason: str,
     text: str = "",
@@ -497,7 +525,7 @@ class Headers:
             names := [_normal(cell) for cell in cells]
         ):
             return (
-                _refused(lines, _UNDER_ANOTHER.format(self._other), shown(cells[0]), texts=cells)
+                refused(lines, _UNDER_ANOTHER.format(self._other), shown(cells[0]), texts=cells)
                 if self._other
                 else None
             )
@@ -506,7 +534,7 @@ class Headers:
             self._other = 0
             return Skipped("further header lines")
         self._other = lines[0]
-        return _refused(
+        return refused(
             lines, "is another header, whose columns stand in another order", shown(", ".join(cells))
         )
 
@@ -523,14 +551,13 @@ def _normal(name: str) -> str:
     return name.lower().replace(" ", "").replace("_", "").replace("-", "")
 
 
-class _Shape:
-    """Whether the cells of a row stand under their header."""
+class Places:
+    """Where a header has the columns whose cells are known by their look."""
 
-    def __init__(self, file: TextFile, layout: Layout) -> None:
-        """Where the columns are that are known by their look."""
-        self._file, self._width, self._narrowest = file, len(file.header), len(file.header) + 1
-        self.delimiter = file.delimiter
-        places = {name: place for place, name in enumerate(file.header)}
+    def __init__(self, header: tuple[str, ...], layout: Layout) -> None:
+        """The header that the file is read by."""
+        self._header = header
+        places = {name: place for place, name in enumerate(header)}
         self._seen = [
             (
                 places[one.column],
@@ -542,6 +569,44 @@ class _Shape:
             if one.column in places
         ]
         self._last = max((place for place, *_ in self._seen), default=-1)
+
+    def shifted(self, cells: Sequence[str]) -> str:
+        """Which cells stand out of place: one proves it where it can never stand, or two others; in a row that has not a cell
+        for each column, one whose own place is taken. "" where the row is as it should be.
+        """
+        there, found = len(cells), 0
+        for place, fits, beside, never in self._seen:
+            own = cells[place] if place < there else ""
+            if own and fits(own):
+                continue
+            surely = next((at for at in never if at < there and cells[at] and fits(cells[at])), None)
+            if surely is not None:
+                return self._told(surely, place)
+            near = next((at for at in beside if at < there and cells[at] and fits(cells[at])), None)
+            if near is not None:
+                found += 2 if own and there != len(self._header) else 1
+                if found > 1:
+                    return self._told(near, place)
+        return ""
+
+    def _told(self, at: int, place: int) -> str:
+        return f"what stands in {self._header[at]} is of {self._header[place]}"
+
+    def sits(self, cells: Sequence[str]) -> bool:
+        """Whether the last column that is known by its look holds what it should."""
+        return any(
+            place == self._last and cells[place] and fits(cells[place]) for place, fits, *_ in self._seen
+        )
+
+
+class _Shape:
+    """Whether the cells of a row stand under their header."""
+
+    def __init__(self, file: TextFile, layout: Layout) -> None:
+        """The header, and what is known of it."""
+        self._file, self._width, self._narrowest = file, len(file.header), len(file.header) + 1
+        self.delimiter = file.delimiter
+        self._places = Places(file.header, layout)
         self._headers = Headers(file.header, layout)
         self._read = layout.read
 
@@ -555,10 +620,10 @@ class _Shape:
         while len(cells) > width and not cells[-1]:
             cells.pop()
         found = len(cells)
-        if self._seen and self._is_shifted(cells):
-            return self._bad(lines, cells, "a missing or surplus delimiter shifts the row")
-        if found > width and not self._sits(cells):
-            return self._bad(lines, cells, "a missing or surplus delimiter shifts the row")
+        if why := self._places.shifted(cells):
+            return self._bad(lines, cells, f"{_SHIFTED} ({why})")
+        if found > width and not self._places.sits(cells):
+            return self._bad(lines, cells, _SHIFTED)
         if found < width:
             if not ended and found < self._narrowest <= width:
                 return self._bad(
@@ -576,25 +641,7 @@ class _Shape:
     def _bad(self, lines: tuple[int, ...], cells: list[str], why: str) -> BadRow:
         text = shown(self._file.delimiter.join(cells))
         reason = f"has {len(cells)} cells under a header of {self._width}: {why}"
-        return _refused(lines, reason, text, shown(cells[0]) or None, texts=cells)
+        return refused(lines, reason, text, shown(cells[0]) or None, texts=cells)
 
-    def _is_shifted(self, cells: list[str]) -> bool:
-        """Whether cells stand out of place: one proves it where it can never stand, or two others; in a row that has not a cell
-        for each column, one whose own place is taken.
-        """
-        there, found = len(cells), 0
-        for place, fits, beside, never in self._seen:
-            own = cells[place] if place < there else ""
-            if own and fits(own):
-                continue
-            if any(near < there and cells[near] and fits(cells[near]) for near in never):
-                return True
-            if any(near < there and cells[near] and fits(cells[near]) for near in beside):
-                found += 2 if own and there != self._width else 1
-        return found > 1
 
-    def _sits(self, cells: list[str]) -> bool:
-        """Whether the last column that is known by its look holds what it should."""
-        return any(
-            place == self._last and cells[place] and fits(cells[place]) for place, fits, *_ in self._seen
-        )
+_SHIFTED: Final = "a missing or surplus delimiter shifts the row"

@@ -22,15 +22,18 @@ from alma_async.load.readers.text import (
     ERROR,
     Headers,
     Layout,
+    Places,
     Record,
     Records,
+    Skipped,
     Tally,
     clean,
     name_of,
+    refused,
     shown,
     spoilt,
 )
-from alma_async.load.rows import InputError, Problem
+from alma_async.load.rows import BadRow, InputError, Problem
 
 __all__ = ["WHOLE", "Sheet", "sheet_rows"]
 
@@ -124,7 +127,7 @@ class Sheet:
     def records(self, layout: Layout) -> Records:
         """The rows under the header."""
         last = self.header_line
-        headers = Headers(self.header, layout)
+        headers, places = Headers(self.header, layout), Places(self.header, layout)
         with child.opened(self.path, self.kind) as book:
             if self.entry not in book.entries:
                 raise InputError(f"{self.path} has no sheet {shown(self.entry.name)} any more.")
@@ -136,11 +139,24 @@ class Sheet:
                         self.tally.add(
                             "has more cells than the header; those beyond it are not read", row.number
                         )
-                    texts = [cell if isinstance(cell, str) else "" for cell in row.cells] or [""]
-                    judged = headers.judge((row.number,), texts) if any(row.cells) else None
-                    yield judged or (
-                        _record(row, self.header, layout, old=self.kind == "xls") if any(row.cells) else None
-                    )
+                    yield self._judged(row, headers, places, layout) if any(row.cells) else None
+
+    def _judged(
+        self, row: SheetRow, headers: Headers, places: Places, layout: Layout
+    ) -> Record | BadRow | Skipped:
+        """The row, unless it is a further header or its cells stand under other columns."""
+        texts = [cell if isinstance(cell, str) else "" for cell in row.cells]
+        if judged := headers.judge((row.number,), texts):
+            return judged
+        if why := places.shifted(texts + [""] * (len(self.header) - len(texts))):
+            return refused(
+                (row.number,),
+                f"is shifted: {why}",
+                shown(", ".join(filter(None, texts))),
+                shown(texts[0]),
+                texts=texts,
+            )
+        return _record(row, self.header, layout, old=self.kind == "xls")
 
 
 def _chosen(path: Path, entries: Sequence[Entry], name: str | None) -> Entry:

@@ -11,8 +11,8 @@ import pytest
 from alma_async.load.plan import refused as refusal
 from alma_async.load.readers import read_rows
 from alma_async.load.rows import BadRow, InputError, Row
-from tests.load.readers.test_kbart import TIDES, WITH_ID, Opened, kbart, only, refused
-from tests.load.readers.workbooks import DAY, Raw, xlsx
+from tests.load.readers.test_kbart import PHASE_TWO, TIDES, WITH_ID, Opened, kbart, only, refused
+from tests.load.readers.workbooks import DAY, Formula, Raw, xls, xlsx
 
 ERRORS = [
     "#N/A",
@@ -132,6 +132,45 @@ def test_a_cell_out_of_place(opened: Opened, column: str, own: str, text: str) -
     assert only(opened(kbart(line))).mms_id == line["mms_id"]
 
 
+@pytest.mark.parametrize(("column", "own", "text"), MOVED)
+def test_a_cell_out_of_place_in_a_workbook(tmp_path: Path, column: str, own: str, text: str) -> None:
+    """A workbook's row is refused for the same cells, with the column that they stand in and their own."""
+    line = TIDES | {"publication_type": "serial", "access_type": "P", "mms_id": "9912345678901421"}
+    rows = [[(line | {own: "", column: text}).get(name, "") for name in WITH_ID]]
+    (bad,) = read_rows(xlsx(tmp_path / "a.xlsx", {"Data": [WITH_ID, *rows]}))
+    assert isinstance(bad, BadRow)
+    assert f"what stands in {column} is of {own}" in bad.reason
+    rows = [[line.get(name, "") for name in WITH_ID]]
+    (row,) = read_rows(xlsx(tmp_path / "a.xlsx", {"Data": [WITH_ID, *rows]}))
+    assert isinstance(row, Row)
+
+
+def test_a_letter_out_of_place(opened: Opened, tmp_path: Path) -> None:
+    """F or P as a title's id is an id by itself; beside another cell out of place it is part of a shift."""
+    line = TIDES | {"publication_type": "", "access_type": "", "mms_id": "9912345678901421", "title_id": "F"}
+    assert only(opened(kbart(line))).mms_id == line["mms_id"]
+    for content in (line | {"notes": "serial"},):
+        assert "shifts the row" in refused(opened(kbart(content))).reason
+        cells = [content.get(name, "") for name in WITH_ID]
+        (bad,) = read_rows(xlsx(tmp_path / "a.xlsx", {"Data": [WITH_ID, cells]}))
+        assert isinstance(bad, BadRow)
+
+
+@pytest.mark.parametrize(
+    "torn", ["https://e.org/1,note, with comma,b", ",note, with, commas", "https://e.org/1,,note, end"]
+)
+def test_a_comma_that_tears_a_short_row(opened: Opened, torn: str) -> None:
+    """A blank behind one comma of a row that has too few cells is that of a text; behind all commas it is a habit."""
+    header = "mms_id,url,public_note,internal_description,coverage_from,coverage_until\n"
+    assert "must be quoted" in refused(opened(f"{header}99000000000002421,{torn}\n")).reason
+    for sound in (
+        "https://e.org/1,note",
+        " https://e.org/1, note",
+        "https://e.org/1,note, b,1999,2000",
+    ):
+        assert isinstance(next(iter(opened(f"{header}99000000000002421,{sound}\n"))), Row), sound
+
+
 ZERO = [
     "1899-12-31",
     "31.12.1899",
@@ -179,6 +218,11 @@ def test_day_zero_in_a_workbook(tmp_path: Path, value: str) -> None:
 
 
 UNITS = {
+    **dict.fromkeys(
+        ["one year", "P1Y (rolling)", "P1Y rolling", "1 year (moving wall)", "a year", "ein Jahr", "un an"],
+        "P1Y",
+    ),
+    **dict.fromkeys(["six months", "six-month embargo", "sechs Monate", "P6M (Moving Wall)"], "P6M"),
     **dict.fromkeys(
         ["1 Jahr", "1 Jahre", "1 Jahren", "1 jaar", "1 year", "1 yr.", "1 an", "1 año", "1 anno", "P1Y;R0D"],
         "P1Y",
@@ -362,3 +406,145 @@ def test_ids_that_were_rounded(opened: Opened) -> None:
             assert len(rows) == len(ids)
             assert all(isinstance(row, wanted) for row in rows)
     assert isinstance(next(iter(opened("mms_id,url\n0,https://e.example/a\n"))), BadRow)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Winter 2019",
+        "Q3 2019",
+        "2019 Q3",
+        "2019-Q3",
+        "3rd quarter 2019",
+        "Herbst 2019",
+        "2019 Fall",
+        "3. Quartal 2019",
+        "\u0662\u0660\u0661\u0669",
+    ],
+)
+def test_a_part_of_a_year(opened: Opened, text: str) -> None:
+    """A season or a quarter is the year that it names, and that is told; digits of another script are digits."""
+    row = only(opened(kbart(TIDES | {"date_first_issue_online": text, "date_last_issue_online": text})))
+    assert isinstance(row.coverage, tuple)
+    assert (row.coverage[0].begins, row.coverage[0].ends) == ((2019,), (2019,))
+    assert text[-1] == "\u0669" or sum("the year alone" in told for told in row.warnings) == 2
+
+
+def test_a_season_of_two_years(opened: Opened) -> None:
+    """It begins in the one and ends in the other."""
+    text = "Winter 2019/20"
+    row = only(opened(kbart(TIDES | {"date_first_issue_online": text, "date_last_issue_online": text})))
+    assert isinstance(row.coverage, tuple)
+    assert (row.coverage[0].begins, row.coverage[0].ends) == ((2019,), (2020,))
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("31/12/99", "century is unsure"),
+        ("1.5.03", "century is unsure"),
+        ("Dec-99", "century is unsure"),
+        ("Winter 2019-2020", "span of years"),
+        ("Q5 2019", "is no date"),
+        ("summer", "is no date"),
+        ("\u0661\u0664\u0662\u0660", "another calendar"),
+        ("\u06f1\u06f3\u06f7\u06f8", "another calendar"),
+        ("\u0e52\u0e55\u0e54\u0e53", "another calendar"),
+    ],
+)
+@pytest.mark.parametrize("column", ["date_first_issue_online", "date_last_issue_online"])
+def test_dates_that_may_be_several(opened: Opened, text: str, why: str, column: str) -> None:
+    """What may be meant in two ways refuses the row, with its line, column and reason; it is never left out."""
+    (problem,) = refused(opened(kbart(TIDES | {column: text}))).problems
+    assert (problem.line, problem.column) == (2, column)
+    assert why in problem.reason
+
+
+def test_a_column_of_portfolios(opened: Opened) -> None:
+    """A KBART list's column portfolio_id is not read, and that is told with the table that is."""
+    source = opened(kbart(TIDES | {"portfolio_id": "5312345678901421"}, header=[*WITH_ID, "portfolio_id"]))
+    assert only(source).portfolio_id is None
+    assert any("portfolio_id is not read" in told and "native" in told for told in source.warnings)
+
+
+ROUNDED = ["99123456789011000", "99123456789011100", "99123456789011200", "9912345678901120"]
+ONE_ENDING = ["99123456789012400", "99123456789022400", "99123456789032400"]
+
+
+def test_rounded_ids_of_loader_files(opened: Opened) -> None:
+    """The ids of a loader file are judged by their column, as those of other lists."""
+    for ids, wanted in ((ROUNDED, BadRow), (ONE_ENDING, Row)):
+        lines = "".join(f"Y,{one},https://e.example/{one},,,,,,\n" for one in ids)
+        assert all(isinstance(row, wanted) for row in opened(LOADER + lines))
+
+
+def test_rounded_ids_of_a_map(opened: Opened, tmp_path: Path) -> None:
+    """The ids of a map, too: its lines are not read, and their titles are refused."""
+    titles = [
+        TIDES
+        | {
+            "title_id": f"t{n}",
+            "print_identifier": "",
+            "online_identifier": "",
+            "title_url": f"https://e.example/{n}",
+        }
+        for n in range(4)
+    ]
+    for ids, wanted in ((ROUNDED, 0), (ONE_ENDING, 3)):
+        table = tmp_path / "map.csv"
+        table.write_text(
+            "title_id,mms_id\n9,9912345678901421\n" + "".join(f"t{n},{one}\n" for n, one in enumerate(ids))
+        )
+        source = opened(kbart(*titles, header=PHASE_TWO), mms_map=table)
+        assert sum(isinstance(row, Row) for row in source) == wanted
+        assert any("Excel cut them off" in told for told in source.warnings) == (not wanted)
+
+
+@pytest.mark.parametrize("other", ["portfolio_id", "collection_id", "service_id"])
+def test_ids_of_one_ending(opened: Opened, other: str) -> None:
+    """Where all ids of a column end in the same zeros, another column's ids prove that they are cut, or that they are not."""
+    for ending, wanted in (("2421", BadRow), ("2400", Row)):
+        lines = "".join(
+            f"{one},531234567890{n}{ending},https://e.example/{n}\n" for n, one in enumerate(ONE_ENDING)
+        )
+        assert all(isinstance(row, wanted) for row in opened(f"mms_id,{other},url\n{lines}"))
+
+
+def test_an_empty_result(tmp_path: Path) -> None:
+    """A formula whose result is a text of no characters is blank in workbooks of either kind, as the sheet shows it."""
+    header = ["mms_id", "url", "public_note"]
+    new, old = Raw('t="str"', '<f>IF(1,"","")</f><v></v>'), Formula()
+    rows = [
+        next(
+            iter(
+                read_rows(
+                    make(
+                        tmp_path / f"a.{kind}",
+                        {"S": [header, ["9912345678901421", "https://e.example", cell]]},
+                    )
+                )
+            )
+        )
+        for kind, make, cell in (("xlsx", xlsx, new), ("xls", xls, old))
+    ]
+    assert rows[0] == rows[1]
+    assert isinstance(rows[0], Row)
+    assert "public_note" not in rows[0].values
+
+
+ASKED = {
+    "native": "mms_id,url,availability,embargo,coverage_from,public_note,proxy_enabled\n99100000000123,https://e.example/a,maybe,xx,19x,#N/A,perhaps\n",
+    "analytics": "MMS Id,URL,Availability,Embargo,Coverage From\n99100000000123,https://e.example/a,maybe,xx,19x\n",
+    "loader": "LOCALIZED,MMS,URL,AVAILABILITY,PUBLIC_NOTES,PUBLICATION_DATE_OPERATOR,FROM_YEAR,PROXY_LEVEL\n"
+    "Y,99100000000123,https://e.example/a,maybe,#N/A,>=,19x,here\n",
+}
+
+
+@pytest.mark.parametrize("action", ["activate", "deactivate", "delete"])
+@pytest.mark.parametrize("kind", ASKED)
+def test_what_an_action_does_not_ask_of_tables(opened: Opened, kind: str, action: Any) -> None:
+    """An action on the whole portfolio refuses no row of any table for cells that it does not ask."""
+    refused(opened(ASKED[kind]))
+    row = only(opened(ASKED[kind], action=action))
+    assert (row.mms_id, row.values["url"]) == ("99100000000123", "https://e.example/a")
+    assert (row.embargo, row.coverage) == (None, None)

@@ -131,6 +131,17 @@ class Dated:
     value: float
 
 
+NO_TEXT = b"\x03" + bytes(5) + b"\xff\xff"
+"""The result of a formula of an old workbook that is a text of no characters."""
+
+
+@attrs.frozen
+class Formula:
+    """A cell of an old workbook that holds the formula 1, with this result."""
+
+    result: bytes = NO_TEXT
+
+
 def xls(path: Path, sheets: Mapping[str, Sequence[Sequence[Any]]]) -> Path:
     """A workbook of Excel 97 to 2003: records (BIFF8) in a compound file. A cell is a text, a number or None."""
     bodies = [_biff_sheet(rows) for rows in sheets.values()]
@@ -161,6 +172,8 @@ def _biff_sheet(rows: Sequence[Sequence[Any]]) -> bytes:
                 found.append(_biff(0x204, place + struct.pack("<HB", len(text) // 2, 1) + text))
             elif isinstance(cell, Dated):
                 found.append(_biff(0x203, struct.pack("<HHHd", row, column, 1, cell.value)))
+            elif isinstance(cell, Formula):
+                found.append(_biff(0x6, place + cell.result + struct.pack("<HIHBH", 0, 0, 3, 0x1E, 1)))
             elif cell is not None:
                 found.append(_biff(0x203, place + struct.pack("<d", cell)))
     return b"".join(found) + _biff(0x0A)
