@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 import ssl
+import sys
 import traceback
 import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
@@ -21,6 +22,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import anyio
+import anyio.lowlevel
 from aiohttp import hdrs
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
@@ -238,8 +240,18 @@ class Transport:
             )
             made.headers.update(authorise())
             attempt.sent, attempt.sent_at = True, self._clock.now()
-            gate.sent()
-            return await made.send(connection)
+            try:
+                answer = await made.send(connection)
+                if made.body and sys.version_info < (
+                    3,
+                    12,
+                ):  # what has a body goes out in a task of aiohttp's
+                    await anyio.lowlevel.checkpoint()
+            finally:
+                # Here, not before: on a busy machine the bytes leave late, and the calls behind them are spaced from then.
+                attempt.sent_at = self._clock.now()
+                gate.sent()
+            return answer
         except BaseException:
             connection.close()
             raise

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import gzip
+import itertools
+import random
 import shutil
 import socket
 import ssl
@@ -12,6 +14,7 @@ import struct
 import subprocess
 import tracemalloc
 from contextlib import asynccontextmanager
+from functools import partial
 
 import aiohttp
 import anyio
@@ -22,6 +25,8 @@ from alma_async.clock import Clock
 from alma_async.errors import DeadlineExceeded
 from alma_async.transport import Transport
 from alma_async.wire.messages import MOST_BYTES, Request, Response, Safety, SendFailure
+from tests.governance.servers import busiest
+from tests.hostile import answer, hostile
 
 METHODS = ["GET", "PUT", "DELETE", "POST"]
 KEY = "sim-canary-7f3a"
@@ -555,3 +560,25 @@ async def test_a_packed_answer_that_was_cut_is_no_answer():
         failure = await send(transport)
     assert isinstance(failure, SendFailure)
     assert (failure.sent, failure.reason) == (True, "cut")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("seed", range(3))
+async def test_what_goes_out_late_pushes_the_calls_behind_it(method, seed):
+    """However late the bytes leave after the slot (a busy machine, a user's trace): no second sees more than 25 arrive."""
+    chance = random.Random(seed)
+    late = {number: chance.choice([0.02, 0.1, 0.3]) for number in range(0, 150, chance.randint(3, 30))}
+    numbers = itertools.count()
+
+    async def dawdle(session, context, params):
+        await anyio.sleep(late.get(next(numbers), 0))
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_headers_sent.append(dawdle)
+    async with hostile(lambda line: answer(b"{}"), trace_configs=[trace]) as (held, alma):
+        async with anyio.create_task_group() as group:
+            for _ in range(150):
+                group.start_soon(partial(alma.request, method, "/almaws/v1/x"))
+        arrivals = [at for at, _ in held.seen]
+    assert len(arrivals) == 150
+    assert busiest(arrivals) <= 25

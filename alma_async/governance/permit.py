@@ -124,7 +124,7 @@ class Permit:
         return self._issuer.slot_for(self)
 
     def sent(self) -> None:
-        """The headers went out just now: the slot is stamped with the true moment."""
+        """The bytes went out just now: the slot is stamped with the true moment."""
         if self.given is not None and self.state is GRANTED and not self.was_sent:
             self.was_sent = True
             self._issuer.sent(self.given)

@@ -121,4 +121,4 @@ class Gate(Protocol):
         """Wait for the moment to write. Called once connected, right before the bytes go out."""
 
     def sent(self) -> None:
-        """The bytes went out now."""
+        """The bytes went out just now, or may have."""

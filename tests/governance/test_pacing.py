@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import math
+import random
 from array import array
 from itertools import pairwise
 
@@ -12,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from alma_async.governance.pacing import CATCH_UP, LONGEST_HOLD, Pace, Slot, terms
 from tests.governance.examples import stories
+from tests.governance.servers import busiest
 
 T25 = terms(25, per_second=25, margin=0.01)
 
@@ -85,6 +88,28 @@ def test_restamp_spaces_from_the_truth() -> None:
     pace.restamp(slot, now=0.4)
     assert list(pace.ring) == [0.4]
     assert pace.reserve(T25, now=0.4).at == pytest.approx(0.4 + T25.interval)
+
+
+@pytest.mark.parametrize(("sharers", "latest"), [(1, 0.9), (3, 0.7), (12, 0.3), (100, CATCH_UP)])
+@pytest.mark.parametrize("seed", range(5))
+def test_late_sends_of_many_make_no_second_of_26(sharers: int, latest: float, seed: int) -> None:
+    """Each holds a slot ahead and sends late by chance, by most where few share: what was really sent is what is counted."""
+    chance, pace, sent = random.Random(seed), Pace(), list[float]()
+    due: list[tuple[float, int, Slot]] = []
+
+    def reserve(number: int, now: float) -> None:
+        slot = pace.reserve(T25, now=now)
+        late = chance.choice([0.0, 0.0, 0.001, latest, chance.uniform(0, latest)])
+        heapq.heappush(due, (slot.at + late, number, slot))
+
+    for number in range(sharers):
+        reserve(number, 0.0)
+    while len(sent) < 1000:
+        now, number, slot = heapq.heappop(due)
+        pace.restamp(slot, now=now)
+        sent.append(now)
+        reserve(number, now)
+    assert busiest(sent) <= 25
 
 
 def test_hold_is_kept_and_bounded() -> None:
