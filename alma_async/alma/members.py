@@ -69,7 +69,8 @@ class RefusedIds:
 class MembersChange:
     """What became of the ids.
 
-    ``added`` and ``removed`` count the ids of accepted requests; with ``fail_on_invalid_id=False`` Alma leaves out what
+    ``added`` and ``removed`` count the ids of accepted requests; ``replaced`` says that a replacement took out what was in the
+    set before, which nobody counts. With ``fail_on_invalid_id=False`` Alma leaves out what
     it does not know and does not say which: compare ``number_of_members`` of the set. ``unchanged`` were not sent, having
     been given before, or being so already (``reconcile``). ``refused`` holds the ids that Alma refused. Of a call that was
     raised, the error's ``done`` is this.
@@ -79,6 +80,7 @@ class MembersChange:
     removed: int = 0
     unchanged: int = 0
     refused: tuple[RefusedIds, ...] = ()
+    replaced: bool = False
 
 
 class Terms(TypedDict, total=False):
@@ -97,18 +99,22 @@ class _Outcome:
     removed: int = 0
     unchanged: int = 0
     splits: int = 0
+    replaced: bool = False
     refused: list[RefusedIds] = attrs.field(factory=list)
     failure: AlmaError | None = None
 
     def took(self, step: Step) -> None:
         op, ids = step
+        self.replaced |= op == "replace_members"
         self.removed += len(ids) if op == "delete_members" else 0
         self.added += len(ids) if op != "delete_members" else 0
 
     def failed(self, step: Step, error: AlmaError) -> tuple[Step, ...]:
         """What to send instead. Not where a replacement is refused: what follows would be added to the old members."""
         op, ids = step
-        if not isinstance(error, InvalidRequest) or error.code not in _OF_IDS or op == "replace_members":
+        refusal = isinstance(error, InvalidRequest) and error.code in _OF_IDS
+        if not refusal or op == "replace_members":
+            self.refused += [RefusedIds(ids=ids, error=error)] if refusal else []
             self.failure = self.failure or error
             return ()
         refused = RefusedIds(ids=ids, error=error)
@@ -124,7 +130,11 @@ class _Outcome:
 
     def told(self) -> MembersChange:
         change = MembersChange(
-            added=self.added, removed=self.removed, unchanged=self.unchanged, refused=tuple(self.refused)
+            added=self.added,
+            removed=self.removed,
+            unchanged=self.unchanged,
+            refused=tuple(self.refused),
+            replaced=self.replaced,
         )
         if self.failure is None:
             return change
@@ -132,7 +142,7 @@ class _Outcome:
         if self.failure.effect == "none" and (change.added or change.removed):
             self.failure._effect = "done"
         counts = (
-            f"Until then {change.added:,} were added, {change.removed:,} removed, "
+            f"Until then {change.added:,} were added, {'those before' if change.replaced else f'{change.removed:,}'} removed, "
             f"{sum(len(one.ids) for one in change.refused):,} refused."
         )
         self.failure.add_note(counts)

@@ -12,10 +12,10 @@ names the job's run that fills the set (seen), ``wait_until_filled`` waits for t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import count
-from typing import Final, Literal, TypeAlias, get_args, overload
+from typing import Final, Literal, TypeAlias, TypeVar, get_args, overload
 
 import anyio
 
@@ -30,9 +30,11 @@ from alma_async.errors import (
     DeadlineExceeded,
     InvalidRequest,
     NotFound,
+    NotSent,
     OutcomeUnknown,
     ServerFault,
 )
+from alma_async.guard.lookout import PASSING
 from alma_async.pager import Pager
 from alma_async.settings import COUNT, FLAG, NOT_NEGATIVE, Check, Priority, discreet, one_of
 from alma_async.wire.codec import structure
@@ -41,6 +43,8 @@ from alma_async.wire.reading import server_time
 from alma_async.wording import counted, duration
 
 __all__ = ["Sets"]
+
+T = TypeVar("T")
 
 Operator = Literal["AND", "OR", "NOT"]
 _OPERATOR: Final = one_of(get_args(Operator))
@@ -245,28 +249,50 @@ class Sets(Members):
         Where Alma names no such job, or knows its run no more, until the set seems full: see ``alma_async.alma.filling``.
 
         :param expected: full is so many members; without it, a number that stays the same.
+        An outage, or a quota that is spent, is waited out.
+
         :raises DeadlineExceeded: where that takes longer than ``timeout`` seconds.
+        :raises NotSent: where nobody listens, and Alma was never heard.
         :raises ServerFault: where the job ended without success.
         """
         _SECONDS.of("timeout", timeout, InvalidRequest)
         _EXPECTED.of("expected", expected, InvalidRequest)
-        patient = self._options.changed(priority=Priority.BULK, wait_for_quota=True)
+        patient = self._options.changed(priority=Priority.BULK, wait_for_quota=True, deadline=None)
         looker = type(self)(self._session, patient)
         seen: Looks = []
+        failed: list[AlmaError] = []
         with anyio.move_on_after(timeout):
-            seen.append(await looker.get(set_id))
-            if (run := seen[0].run) is not None and await looker._ended(set_id, *run):
-                return await looker.get(set_id)
-            return await looker._full(seen, expected)
-        told = counted(_members(seen[-1]), "member") if seen else "not answered"
-        raise DeadlineExceeded(f"Set {set_id} had {told} after {duration(timeout or 0.0)}.")
+            seen.append(await looker._answered(lambda: looker.get(set_id), failed, heard=False))
+            if (run := seen[0].run) is not None and await looker._ended(set_id, *run, failed):
+                return await looker._answered(lambda: looker.get(set_id), failed)
+            return await looker._full(seen, expected, failed)
+        told = f"had {counted(_members(seen[-1]), 'member')}" if seen else "was not answered for"
+        last = f"; the last look failed: {failed[-1]}" if failed else "."
+        raise DeadlineExceeded(f"Set {set_id} {told} after {duration(timeout or 0.0)}{last}")
 
-    async def _ended(self, set_id: str, job_id: str, instance_id: str) -> bool:
+    async def _answered(
+        self, read: Callable[[], Awaitable[T]], failed: list[AlmaError], *, heard: bool = True
+    ) -> T:
+        """What a look shows, at last: what may pass by itself is waited out. ``failed`` gets the failures since the last answer."""
+        for looks in count(1):
+            try:
+                answer = await read()
+            except PASSING as error:
+                if isinstance(error, NotSent) and not (heard or failed):
+                    raise
+                failed.append(error)
+            else:
+                failed.clear()
+                break
+            await self._session.governor.sleep(pause(looks))
+        return answer
+
+    async def _ended(self, set_id: str, job_id: str, instance_id: str, failed: list[AlmaError]) -> bool:
         """Wait for the end of the run that fills a set; False where Alma does not know the run."""
         request = routes.JOB_INSTANCE.bind(job_id, instance_id, expects=instance_id)
         for looks in count(1):
             try:
-                run = await self._read(request, JobInstance)
+                run = await self._answered(lambda: self._read(request, JobInstance), failed)
             except NotFound:
                 break
             if run.ended and not run.succeeded:
@@ -279,13 +305,13 @@ class Sets(Members):
             await self._session.governor.sleep(pause(looks))
         return False
 
-    async def _full(self, seen: Looks, expected: int | None) -> AlmaSet:
+    async def _full(self, seen: Looks, expected: int | None, failed: list[AlmaError]) -> AlmaSet:
         """Look until the set seems full; ``seen`` has the first look, and gets the others."""
         clock = self._session.clock
         state = Filling(_members(seen[0]), clock.now())
         while not state.is_full(now=clock.now(), expected=expected):
             await self._session.governor.sleep(pause(len(seen)))
-            seen.append(await self.get(seen[0].id))
+            seen.append(await self._answered(lambda: self.get(seen[0].id), failed))
             state = state.seen(_members(seen[-1]), now=clock.now())
         return seen[-1]
 

@@ -174,10 +174,15 @@ def _change(
 def _tell(change: MembersChange, *, json: bool) -> None:
     counts = {"added": change.added, "removed": change.removed, "unchanged": change.unchanged}
     if json:
-        json_line(counts | {"refused": [_refusal(refused) for refused in change.refused]})
+        json_line(
+            counts
+            | {"replaced": change.replaced, "refused": [_refusal(refused) for refused in change.refused]}
+        )
         return
     counts["refused"] = sum(len(refused.ids) for refused in change.refused)
-    show(", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "Nothing to do.")
+    told = [f"{count:,} {name}" for name, count in counts.items() if count]
+    told += ["those before removed"] if change.replaced else []
+    show(", ".join(told) or "Nothing to do.")
     for refused in change.refused[:_TOLD]:
         ids = refused.ids if len(refused.ids) <= _TOLD else (*refused.ids[:_TOLD], "...")
         say(f"Refused: {', '.join(ids)}: {refused.error}")

@@ -225,7 +225,7 @@ def structure_each(raws: Iterable[Any], cls: type[T], *, told: set[Kind] | None 
             try:
                 read.append(_identified(raw, cls, unread))
             except BadAnswer as error:
-                unread.append((None, f"{error.message} (left out)"))
+                unread.append(((cls.__name__, error.message), f"{error.message} (left out)"))
     return read
 
 

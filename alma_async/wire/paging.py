@@ -9,7 +9,8 @@ with another item, the list has moved up; the reading goes back, further each ti
 A total that is less than what came with it is no total: such a list is read on until a page brings nothing new.
 
 Not proven: an item that goes and comes again elsewhere, a list whose order changes, and items without an id. For these the
-number counts: at its end as many items came as the lowest total says, or all of it is read again, and at last refused.
+number counts: at its end as many items came as the lowest total says, or all of it is read again, and at last refused. Without
+ids and without a total the same page again is the sign of a server that does not heed offsets; such a list is refused.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import attrs
 
 from alma_async.errors import BadAnswer
 
-__all__ = ["MOST_AHEAD", "MOST_ITEMS", "PAGE", "READINGS", "Cursor", "pages_of"]
+__all__ = ["MOST_AHEAD", "MOST_ITEMS", "MOST_PAGES", "PAGE", "READINGS", "Cursor", "pages_of"]
 
 PAGE: Final = (
     100  # documented: limit is 0-100, default 10 - a list read without asking for 100 loses rows silently
@@ -30,6 +31,8 @@ PAGE: Final = (
 MOST_AHEAD: Final = 8  # pages asked for side by side; the governor paces them anyway
 MOST_ITEMS: Final = 10  # chosen: times as many items as were asked for, above which an answer is not read
 READINGS: Final = 3  # chosen: of a list whose items do not come to its total
+MOST_PAGES: Final = 10_000  # chosen: of a list without ids and without a total, which may have no end
+_SAME: Final = 3  # chosen: such pages that are alike, one after the other
 _FURTHER: Final = 10  # chosen: times as far back, where a page does not begin with what came before
 
 T = TypeVar("T")
@@ -60,6 +63,10 @@ class Cursor(Generic[T]):
     _given: int = attrs.field(default=0, init=False)
     _nameless: bool = attrs.field(default=False, init=False)  # no repeats can be told: nothing is read again
     _fell: bool = attrs.field(default=False, init=False)
+    _before: list[T] = attrs.field(
+        factory=list, init=False, repr=False
+    )  # the page before, where nothing else ends a list
+    _alike: int = attrs.field(default=1, init=False)
     _readings: int = attrs.field(default=1, init=False)
     _pages: int = attrs.field(default=0, init=False)
     _most: int = attrs.field(default=0, init=False)  # pages that a list takes which does not move
@@ -75,13 +82,19 @@ class Cursor(Generic[T]):
         if self._end is None:
             return [self.start]
         if self._reached < self._end:
+            if self._alike >= _SAME or (self._nameless and self._total is None and self._pages >= MOST_PAGES):
+                raise self._short("The list has neither ids nor a total, and no end is seen")
             if self._pages > (READINGS + 1) * (self._most + MOST_AHEAD):
                 raise self._short("It keeps changing while it is read")
             first, over = max(self._reached - self._overlap, self.start), self._over
             return list(range(first, max(self._end - over, first + 1), self._width - over)[: self._ahead])
         wanted = max((self._least or 0) - self.start, 0)
-        if self._given >= wanted and not (self._nameless and self._fell):
-            return []
+        if self._given >= wanted:
+            if not (self._nameless and self._fell):
+                return []
+            raise self._short(
+                "The list grew shorter while it was read, and has no ids by which to see whether all came"
+            )
         if self._nameless or self._readings == READINGS:
             raise self._short("The list did not come whole")
         self._readings += 1
@@ -151,6 +164,8 @@ class Cursor(Generic[T]):
                 self._width = self.page if full else len(items)
         if self._nameless:
             self._overlap = 0
+            self._alike = self._alike + 1 if full and total is None and items == self._before else 1
+            self._before = items
         self._most = max(self._most, self._end // max(self._width - 1, 1))
         return new
 

@@ -259,11 +259,11 @@ async def test_a_replacement():
         assert posts(server) - before == 1
         assert holds(server, set_id) == set(ids(10))
         change = await alma.sets.replace_members(set_id, ids(2500, 2000))
-        assert (change.added, change.refused) == (2500, ())
+        assert change == MembersChange(added=2500, replaced=True)
         assert holds(server, set_id) == set(ids(2500, 2000))
         before = posts(server)
         change = await alma.sets.replace_members(set_id, ids(2500, 2001), reconcile=True)
-        assert (change.added, change.removed, change.unchanged) == (1, 1, 2499)
+        assert change == MembersChange(added=1, removed=1, unchanged=2499)
         assert posts(server) - before == 2
         assert holds(server, set_id) == set(ids(2500, 2001))
 
@@ -278,6 +278,9 @@ async def test_a_refused_replacement_adds_nothing():
         with pytest.raises(InvalidRequest) as caught:
             await alma.sets.replace_members(set_id, [*ids(1000, 10**6), "991"])
         assert caught.value.code == "60116"
+        (refused,) = caught.value.done.refused
+        assert (len(refused.ids), refused.error, caught.value.done.replaced) == (1000, caught.value, False)
+        assert "1,000 refused" in str(caught.value)
         with pytest.raises(InvalidRequest) as caught:
             await alma.sets.replace_members(set_id, [])
         assert caught.value.code == "60113"

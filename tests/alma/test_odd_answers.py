@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 from email.utils import formatdate
 
 import orjson
@@ -206,3 +207,17 @@ def test_an_id_for_support_is_spoken_of_where_there_is_one():
     for error in (ServerFault("m", errors=(Problem("1", "m"),)), BadAnswer("m"), ServerFault("m")):
         assert "id " not in str(error)
     assert str(ServerFault("m.", errors=(problem,), advice="Wait.")).endswith("Wait.")
+
+
+async def test_an_item_that_cannot_be_read_is_warned_of_once(caplog):
+    """However often its list is read; another one is warned of all the same."""
+    items = b"null"
+    async with hostile(
+        lambda line: answer(b'{"electronic_collection": [{"id": "61"}, %s], "total_record_count": 2}' % items)
+    ) as (_, alma):
+        for items in (b"null", b"null", b'"x"', b"null", b'"x"'):  # noqa: B007 - the server's
+            assert [one.id for one in (await alma.electronic.collections.list().pages().__anext__())] == [
+                "61"
+            ]
+    warned = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
+    assert [what for text in warned for what in ("None", "'x'") if what in text] == ["None", "'x'"]

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import anyio
 import orjson
 import pytest
 
-from alma_async import DeadlineExceeded, InvalidRequest, NotFound, OutcomeUnknown, ServerFault, sim
+from alma_async import (
+    AlmaClient,
+    DeadlineExceeded,
+    InvalidRequest,
+    LocalBudget,
+    NotFound,
+    NotSent,
+    OutcomeUnknown,
+    ServerFault,
+    sim,
+)
 from alma_async.alma.filling import Filling, pause
 from alma_async.alma.models.common import Coded
 from alma_async.alma.models.sets import AlmaSet
 from alma_async.wire.codec import unstructure
 from alma_async.wire.messages import Request
-from tests.conftest import EPOCH, institution
+from tests.conftest import EPOCH, KEY, institution
+from tests.hostile import hostile
 
 C, S = sim.DEMO_COLLECTION, sim.DEMO_SERVICE
 
@@ -406,3 +418,49 @@ def test_when_a_set_is_full():
     pauses = [pause(looks) for looks in range(1, 20)]
     assert pauses == sorted(pauses)
     assert pauses[-1] == 60.0
+
+
+OUTAGES = {
+    "503": sim.Fault("server_error", status=503),
+    "page": sim.Fault("html_200"),
+    "refused": sim.Fault("refuse"),
+}
+
+
+@pytest.mark.parametrize("kind", OUTAGES.values(), ids=OUTAGES)
+@pytest.mark.parametrize("jobs", [False, True])
+async def test_waiting_for_a_set_lasts_through_an_outage(kind, jobs):
+    """At its first look, or at any later one, as waits for jobs do; and a timeout ends it, with the last failure."""
+    async with institution(set_jobs=jobs, set_fill_delay=300.0) as (server, alma):
+        source = server.world.jobs.start_by_others(sim.DEMO_IMPORT, now=EPOCH - 9000, duration=1.0)
+        made = await alma.sets.create_from_import(a_set("x", "IEE"), source.id, "TOTAL_RECORDS_IMPORTED")
+        down = sim.FaultPlan(rules=[sim.Rule(kind, method="GET", times=None)])
+        server.faults.plan = down
+        before = alma.clock.now()
+        with pytest.raises(DeadlineExceeded, match="the last look failed"):
+            await alma.sets.wait_until_filled(made.id, timeout=100)
+        assert alma.clock.now() - before == pytest.approx(100, abs=1)
+        async with anyio.create_task_group() as group:
+            done = []
+
+            async def wait():
+                done.append(await alma.sets.wait_until_filled(made.id))
+
+            group.start_soon(wait)
+            await alma.clock.sleep(120)
+            server.faults.plan = sim.FaultPlan()
+            await alma.clock.sleep(30)
+            server.faults.plan = down
+            await alma.clock.sleep(400)
+            assert not (jobs and done)  # else the number stays the same, and is believed
+            server.faults.plan = sim.FaultPlan()
+        assert done[0].number_of_members.value == 3
+
+
+async def test_waiting_for_a_set_where_nobody_listens_is_an_error_at_once():
+    """Alma was never heard, and the address may well be wrong."""
+    async with hostile(lambda line: b"") as (held, _):
+        url = held.base_url
+    async with AlmaClient(KEY, base_url=url, budget=LocalBudget()) as alma:
+        with pytest.raises(NotSent):
+            await alma.sets.wait_until_filled("1")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alma_async.errors import BadAnswer
-from alma_async.wire.paging import MOST_AHEAD, PAGE, READINGS, Cursor, pages_of
+from alma_async.wire.paging import MOST_AHEAD, MOST_PAGES, PAGE, READINGS, Cursor, pages_of
 
 
 def cursor_of(start=0):
@@ -221,6 +221,34 @@ def test_items_without_ids_are_never_read_again(total):
     cursor = nameless((0, 100, 200), (100, max(total - 100, 0), total))
     with pytest.raises(BadAnswer):
         cursor.upcoming()
+
+
+def test_a_list_without_ids_that_grew_shorter_says_so():
+    """As many came as the total says at last: that is not what is wrong, and it is not told as if it were."""
+    cursor = nameless((0, 100, 350), (100, 100, 200))
+    with pytest.raises(BadAnswer, match="grew shorter while it was read"):
+        cursor.upcoming()
+
+
+@pytest.mark.parametrize("total", [None, 0, 50])
+@pytest.mark.parametrize("differ", [False, True])
+def test_a_list_without_ids_and_total_is_read_to_some_end(total, differ):
+    """One page whatever is asked for, or ever new ones: neither is read for ever, and both are a bad answer."""
+    asked = []
+
+    def answer(at):
+        asked.append(at)
+        assert len(asked) <= MOST_PAGES
+        return [len(asked) if differ else 0] * PAGE, total
+
+    with pytest.raises(BadAnswer, match="neither ids nor a total"):
+        read(Cursor(lambda _: None), answer)
+    assert differ or len(asked) < 5
+
+
+def test_alike_pages_of_a_list_that_has_a_total_are_no_fault():
+    """Items without ids may well be alike, and a total says how many there are."""
+    assert read(Cursor(lambda _: None), lambda at: ([0] * PAGE, 1000)) == [0] * 1000
 
 
 def test_where_ids_end_the_overlap_ends():
