@@ -112,12 +112,14 @@ class _Outcome:
     def failed(self, step: Step, error: AlmaError) -> tuple[Step, ...]:
         """What to send instead. Not where a replacement is refused: what follows would be added to the old members."""
         op, ids = step
-        refusal = isinstance(error, InvalidRequest) and error.code in _OF_IDS
-        if not refusal or op == "replace_members":
-            self.refused += [RefusedIds(ids=ids, error=error)] if refusal else []
+        if not isinstance(error, InvalidRequest) or error.code not in _OF_IDS:
             self.failure = self.failure or error
             return ()
         refused = RefusedIds(ids=ids, error=error)
+        if op == "replace_members":
+            self.refused.append(refused)
+            self.failure = self.failure or error
+            return ()
         named = refused.named
         if len(ids) == 1 or self.splits >= MOST_SPLITS:
             self.refused.append(refused)

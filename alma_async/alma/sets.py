@@ -54,7 +54,8 @@ _GIVEN: Final = Check(
 )
 _SECONDS: Final = NOT_NEGATIVE.or_none()
 _EXPECTED: Final = COUNT.or_none()
-Looks: TypeAlias = list[AlmaSet]  # here, since a class with a method of this name cannot say it
+Failures: TypeAlias = list[AlmaError]
+Looks: TypeAlias = list[AlmaSet]  # here, since a class with a method of this name cannot say them
 
 NAME_TAKEN: Final = "402263"
 RESOLUTION: Final = 2.0  # seconds; the Date of an answer has whole ones
@@ -260,7 +261,7 @@ class Sets(Members):
         patient = self._options.changed(priority=Priority.BULK, wait_for_quota=True, deadline=None)
         looker = type(self)(self._session, patient)
         seen: Looks = []
-        failed: list[AlmaError] = []
+        failed: Failures = []
         with anyio.move_on_after(timeout):
             seen.append(await looker._answered(lambda: looker.get(set_id), failed, heard=False))
             if (run := seen[0].run) is not None and await looker._ended(set_id, *run, failed):
@@ -270,9 +271,7 @@ class Sets(Members):
         last = f"; the last look failed: {failed[-1]}" if failed else "."
         raise DeadlineExceeded(f"Set {set_id} {told} after {duration(timeout or 0.0)}{last}")
 
-    async def _answered(
-        self, read: Callable[[], Awaitable[T]], failed: list[AlmaError], *, heard: bool = True
-    ) -> T:
+    async def _answered(self, read: Callable[[], Awaitable[T]], failed: Failures, *, heard: bool = True) -> T:
         """What a look shows, at last: what may pass by itself is waited out. ``failed`` gets the failures since the last answer."""
         for looks in count(1):
             try:
@@ -287,7 +286,7 @@ class Sets(Members):
             await self._session.governor.sleep(pause(looks))
         return answer
 
-    async def _ended(self, set_id: str, job_id: str, instance_id: str, failed: list[AlmaError]) -> bool:
+    async def _ended(self, set_id: str, job_id: str, instance_id: str, failed: Failures) -> bool:
         """Wait for the end of the run that fills a set; False where Alma does not know the run."""
         request = routes.JOB_INSTANCE.bind(job_id, instance_id, expects=instance_id)
         for looks in count(1):
@@ -305,7 +304,7 @@ class Sets(Members):
             await self._session.governor.sleep(pause(looks))
         return False
 
-    async def _full(self, seen: Looks, expected: int | None, failed: list[AlmaError]) -> AlmaSet:
+    async def _full(self, seen: Looks, expected: int | None, failed: Failures) -> AlmaSet:
         """Look until the set seems full; ``seen`` has the first look, and gets the others."""
         clock = self._session.clock
         state = Filling(_members(seen[0]), clock.now())
