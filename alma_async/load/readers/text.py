@@ -159,6 +159,8 @@ def shown(text: str) -> str:
 
 def clean(cell: str) -> str:
     """The cell without blanks and unseen marks around it, and without the guard that keeps it a text (``="0012-3456"``)."""
+    if cell.isalnum() or not cell:
+        return cell
     cell = cell.strip().strip(_UNSEEN).strip()
     found = _GUARDED.fullmatch(cell) if cell.startswith("=") else None
     return found[1].strip() if found else cell

@@ -11,10 +11,10 @@ import mmap
 import re
 import zlib
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import date, timedelta
-from itertools import repeat
+from itertools import islice, repeat
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
 from typing import IO, Final
@@ -62,6 +62,7 @@ _BLANK: Final = re.compile(
 )
 _CHUNK: Final = 16 * 1024  # bytes at a time; as elements some twenty times that
 _ESCAPED: Final = re.compile("_x([0-9A-Fa-f]{4})_")
+_DIGITS: Final = "0123456789"
 _LETTERS: Final = re.compile("[A-Z]{1,3}")
 # Number formats that show a date: built-in ones by number (18.8.30), others by a letter outside quotes and brackets.
 _BUILTIN_DATES: Final = frozenset({*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)})
@@ -180,33 +181,27 @@ def _check_prolog(start: bytes) -> None:
 def _members(stream: IO[bytes], name: str) -> Iterator[Element]:
     """What stands in the first element of this name, each as soon as it is whole; the tree does not keep it.
 
-    An event for each element, as ElementTree would give them, costs more than to read it.
+    A function for each element, or an event as ElementTree would give them, costs more than to read it.
     """
+    tree = ET.TreeBuilder()  # whose close gives what is there so far
+    parser = ET.XMLParser(target=tree)  # noqa: S314 - as checked
     holder: list[Element] = []
-    made_since = 0
-
-    def element(tag: str, attributes: dict[str, str]) -> Element:
-        nonlocal made_since
-        made_since += 1
-        made = Element(tag, attributes)
-        if not holder and tag.rpartition("}")[2] == name:
-            holder.append(made)
-        return made
-
-    parser = ET.XMLParser(target=ET.TreeBuilder(element_factory=element))  # noqa: S314 - as checked
     chunk = stream.read(_PROLOG)
     _check_prolog(chunk)
-    read_since, plain = 0, True
+    read_since, tags_since, plain = 0, 0, True
     while chunk:
         plain = plain and b"<![" not in chunk  # a text may hold what looks like a cell
-        parser.feed(_BLANK.sub(b"", chunk) if plain else chunk)
+        fed = _BLANK.sub(b"", chunk) if plain else chunk
+        parser.feed(fed)
         read_since += len(chunk)
+        tags_since += fed.count(b"<")
+        holder = holder or _holder(tree, name)
         for found in holder:
             if len(found) > 1:
                 yield from found[:-1]  # the last may not have ended
                 del found[:-1]
-                made_since = read_since = 0
-        if made_since > _MOST_PARTS:
+                tags_since = read_since = 0
+        if tags_since > 2 * _MOST_PARTS:
             raise ValueError(f"one row or text has more than {_MOST_PARTS:,} parts")
         if read_since > _LONGEST and holder:
             raise ValueError(f"one row or text has more than {_LONGEST // 2**20} MiB")
@@ -214,6 +209,13 @@ def _members(stream: IO[bytes], name: str) -> Iterator[Element]:
     parser.close()
     for found in holder:
         yield from found
+
+
+def _holder(tree: ET.TreeBuilder, name: str) -> list[Element]:
+    """The element of this name, as soon as it has begun: the outermost, or one within it."""
+    root: Element | None = tree.close()
+    found = (root, *root) if root is not None else ()
+    return [one for one in found if one.tag.rpartition("}")[2] == name][:1]
 
 
 class _Package:
@@ -327,21 +329,55 @@ def _links(archive: ZipFile, part: PurePosixPath) -> dict[str, tuple[str, str]]:
 
 
 @contextmanager
-def _strings(package: _Package) -> Iterator[Callable[[int], str]]:
-    """The shared strings by their number, from a temporary file: there may be a million of them."""
+def _strings(package: _Package) -> Iterator[_Strings]:
+    """The shared strings by their number."""
     with TemporaryFile() as file:
-        ends = array("Q", [file.write(b"\n")])  # one byte, since nothing cannot be mapped
-        for text in _shared_texts(package):
-            ends.append(ends[-1] + file.write(text.encode()))
-        file.flush()
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            yield lambda place: content[ends[_natural(place)] : ends[place + 1]].decode()
+        strings = _Strings(file, _shared_texts(package))
+        yield strings
+        strings.close()
 
 
-def _natural(place: int) -> int:
-    if place < 0:
-        raise ValueError(f"it has no text number {place}")
-    return place
+class _Strings(dict[str, str]):
+    """Texts by their number, read as far as they are asked for, in a temporary file: there may be a million of them.
+
+    Itself it holds the first ones, which are those that come again and again.
+    """
+
+    def __init__(self, file: IO[bytes], texts: Iterator[str]) -> None:
+        self._file, self._texts = file, texts
+        self._ends = array("Q", [0])
+        self._content: mmap.mmap | None = None
+
+    def __missing__(self, number: str) -> str:
+        place = int(number)
+        if place < 0:
+            raise ValueError(f"it has no text number {place}")
+        if place >= len(self._ends) - 1:
+            self._read_on(place)
+        begin, end = self._ends[place], self._ends[place + 1]
+        found = self._content[begin:end].decode() if self._content and end > begin else ""
+        if place < _KNOWN and end - begin < _SHORT and len(number) < len(str(_KNOWN)):
+            self[number] = found
+        return found
+
+    def _read_on(self, place: int) -> None:
+        wanted = place + 2 + _AHEAD - len(self._ends)
+        for text in islice(self._texts, wanted):
+            self._ends.append(self._ends[-1] + self._file.write(text.encode()))
+        self._file.flush()
+        self.close()
+        if self._ends[-1]:  # nothing cannot be mapped
+            self._content = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._content:
+            self._content.close()
+
+
+_AHEAD: Final = 20_000
+_KNOWN: Final = 10_000
+_SHORT: Final = 1000
 
 
 def _shared_texts(package: _Package) -> Iterator[str]:
@@ -366,7 +402,7 @@ def _text(element: Element) -> str:
 class _Sheet:
     """One reading of a worksheet."""
 
-    strings: Callable[[int], str]
+    strings: _Strings
     date_styles: dict[str, int]
     struck_styles: frozenset[str]
     since_1904: bool = attrs.field(kw_only=True)
@@ -397,28 +433,35 @@ class _Sheet:
         self._spare += filled * (_MOST_BLANK_A_CELL + 1) - len(row)
         if self._spare < 0:
             raise ValueError(f"it has over {_MOST_BLANK:,} cells that hold nothing, far more than others")
+        places = self._places
         for cell in row:
             reference = cell.get("r")
-            place = self._place(reference) if reference else place + 1
+            if reference is None:
+                place += 1
+            elif (known := places.get(reference.rstrip(_DIGITS))) is not None:
+                place = known
+            else:
+                place = self._place(reference)
             if len(cell):
                 if place >= _MOST_COLUMNS:
                     raise ValueError(f"it has more than {_MOST_COLUMNS:,} columns")
-                if place < len(found):
+                if place > len(found):
+                    found += repeat("", place - len(found))
+                elif place < len(found):
                     raise ValueError(f"cell {reference} comes too late")
-                found += repeat("", place - len(found))
                 found.append(self._cell(cell))
         return found
 
     def _place(self, reference: str) -> int:
-        letters = reference.rstrip("0123456789")
-        if letters not in self._places:
-            if not _LETTERS.fullmatch(letters):
-                raise ValueError(f"{reference} is no cell")
-            self._places[letters] = _place(letters)
-        return self._places[letters]
+        letters = reference.rstrip(_DIGITS)
+        if not _LETTERS.fullmatch(letters):
+            raise ValueError(f"{reference} is no cell")
+        return self._places.setdefault(letters, _place(letters))
 
     def _cell(self, cell: Element) -> Cell:
         kind = cell.get("t", "n")
+        if kind == "s" and len(cell) == 1 and cell[0].tag[-2:] == "}v" and (value := cell[0].text):
+            return self.strings[value]  # nearly always, and faster
         if kind == "inlineStr":
             return "".join(_text(part) for part in cell if part.tag.rpartition("}")[2] == "is")
         parts = {part.tag.rpartition("}")[2]: part.text or "" for part in cell}
@@ -426,7 +469,7 @@ class _Sheet:
         if value is None:
             return Odd("formula", "") if "f" in parts else ""
         if kind == "s":
-            return self.strings(int(value))
+            return self.strings[value]
         if not value and "f" in parts and kind != "str":
             return Odd("formula", "")  # as libraries write it that do not calculate
         if kind == "str" or not value:

@@ -217,3 +217,19 @@ def test_a_text_that_looks_like_a_cell(tmp_path: Path) -> None:
     )
     (row,) = read_rows(path)
     assert row.title == 'x<c r="A1" s="3"/>y'
+
+
+def test_texts_are_read_as_far_as_they_are_asked_for(tmp_path: Path) -> None:
+    """Each text is found wherever it stands; the first rows cost, and need, no later ones."""
+    count = 50_000
+    rows = [["mms_id", "title"], *([f"99{n:08}", f"Łąki {n}"] for n in (*range(count), 3, count - 1))]
+    path = xlsx(tmp_path / "a.xlsx", {"S": rows})
+    assert cells(path) == rows
+    with ZipFile(path) as sound, ZipFile(tmp_path / "b.xlsx", "w", ZIP_DEFLATED) as damaged:
+        for name in sound.namelist():
+            content = sound.read(name)
+            damaged.writestr(name, content.removesuffix(b"</sst>") + b"<" if "Strings" in name else content)
+    read = reader.rows(tmp_path / "b.xlsx", reader.entries(path)[0])
+    assert [next(read).cells for _ in range(10)] == rows[:10]
+    with pytest.raises(InputError, match="is damaged"):
+        list(read)
