@@ -73,8 +73,11 @@ class UnsafeFile(PermissionError):
     """Somebody else can write, or has written, what only this user may; ``advice`` is what to do about it."""
 
     def __init__(self, name: str, why: str, advice: str) -> None:
-        super().__init__(0, f"{name!r} {why}")
+        super().__init__(errno.EPERM, f"{name!r} {why}")
         self.advice = advice
+
+    def __str__(self) -> str:
+        return f"{self.strerror}. {self.advice}"
 
 
 # --- directories

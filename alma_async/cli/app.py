@@ -3,7 +3,8 @@
 Decides which command a line means; each is imported when it is called. Exit codes: 0 all done; 1 done, but something was refused,
 failed or needs review; 2 wrong use, configuration, key or file; 3 stopped, resumable, or not now; 4 a job that may have been
 started (look before repeating); 74 journal, ledger or output cannot be read or written;
-75 journal in use; 130 and 143 interrupted. Beyond these: 70 for a defect of our own, 141 where the reader of our output went away.
+75 journal or ledger in use; 130 and 143 interrupted. Beyond these: 70 for a defect of our own, 141 where the reader of our
+output went away.
 """
 
 from __future__ import annotations
@@ -221,12 +222,12 @@ def _run(tokens: list[str]) -> int:
 
 
 def _code_of(error: AlmaError) -> int:
-    from alma_async.guard import LedgerError
+    from alma_async.guard import LedgerBusy, LedgerError
     from alma_async.load.journal import JournalError, JournalInUse
     from alma_async.load.register import ServiceInUse
 
+    if isinstance(error, (JournalInUse, LedgerBusy, ServiceInUse)):
+        return 75
     if isinstance(error, (JournalError, LedgerError)):
         return 74
-    if isinstance(error, (JournalInUse, ServiceInUse)):
-        return 75
     return 3 if isinstance(error, _PASSING) else 2

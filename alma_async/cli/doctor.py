@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Annotated, Any, Final
 
 import attrs
 from cyclopts import Parameter
 
+from alma_async._storage.files import UnsafeFile, private_directory
 from alma_async.alma.client import AlmaClient
 from alma_async.cli.connection import FROM_ENVIRONMENT, LONG, Connection, hold_of
 from alma_async.cli.console import json_line, show
@@ -98,9 +100,8 @@ class Check:
         if self.alma.quota().shared:
             self.tell("state", f"{root}, shared by all processes of this machine")
         else:
-            self.tell(
-                "state", f"{root}: the budget is not shared with other processes; the log says why", ok=False
-            )
+            told = f"the budget is not shared with other processes: {_unshared(root)}"
+            self.tell("state", f"{root}: {told}", ok=False)
 
     async def areas(self) -> None:
         """What the key may read. What keeps one call from being answered would keep the others, too."""
@@ -165,3 +166,12 @@ def _whose(data: Any) -> str:
         case {"institution": {"value": str(code)}, "environment_type": str(kind)}:
             return f"; institution {code}, {kind.lower()}"
     return ""
+
+
+def _unshared(root: Path) -> str:
+    """Why a budget cannot be kept there for this user alone."""
+    try:
+        private_directory(root / "budgets")
+    except OSError as error:
+        return str(error) if isinstance(error, UnsafeFile) else f"{error.strerror}."
+    return "the log says why."

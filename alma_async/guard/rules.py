@@ -40,6 +40,7 @@ __all__ = [
     "ask",
     "claim",
     "decide",
+    "end_losses",
     "forecast",
     "reserve",
     "settle",
@@ -388,12 +389,18 @@ def _ahead(book: Book, waiter: Waiter) -> list[Waiter]:
     return [each for each in first_come if (each.since, each.key) < (me.since, me.key)]
 
 
-def _tidy(book: Book, now: ServerTime, patience: Patience) -> None:
-    """Pass over waiters without a sign of life, drop blocks that are over, and set an end to a loss that has none."""
-    for waiter in [each for each in book.waiters.values() if each.until < now.earliest]:
-        del book.waiters[waiter.key]
+def end_losses(book: Book, now: ServerTime, patience: Patience) -> None:
+    """Set an end to a loss that has none yet: whoever sees it first, it is the same for all."""
     for block in list(book.blocks.values()):
         if block.until == math.inf:
             _block(book, block.job_id, now.latest + patience.quarantine, block.why)
-        elif _lasts(block, book.runs.values()) < now.earliest:
+
+
+def _tidy(book: Book, now: ServerTime, patience: Patience) -> None:
+    """Pass over waiters without a sign of life, drop blocks that are over, and set an end to a loss that has none."""
+    end_losses(book, now, patience)
+    for waiter in [each for each in book.waiters.values() if each.until < now.earliest]:
+        del book.waiters[waiter.key]
+    for block in list(book.blocks.values()):
+        if _lasts(block, book.runs.values()) < now.earliest:
             del book.blocks[block.job_id]

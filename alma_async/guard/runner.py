@@ -55,7 +55,7 @@ from alma_async.guard.lifecycle import OCCUPIES, UNRESOLVED, Event, State
 from alma_async.guard.lookout import PASSING, Lookout
 from alma_async.guard.place import LedgerBusy, LedgerError
 from alma_async.guard.port import FORGOTTEN, Instance, JobPort, ServerTime
-from alma_async.guard.rules import Asked, Decision, Go, Patience, Taken, WaitUntil
+from alma_async.guard.rules import Asked, Decision, Go, Patience, Taken, WaitUntil, end_losses
 from alma_async.guard.view import GuardView, view_of
 from alma_async.plain import logger
 from alma_async.settings import FLAG, NOT_NEGATIVE, Check, JobLimits, a, check_all, discreet
@@ -232,7 +232,12 @@ class JobGuard:
         """What runs, what was started within the window, and when each job may start again; by the caller's wall clock."""
         alma = self._alma
         await alma.open()
-        book = await alma.read()
+
+        def settled(book: Book, now: ServerTime) -> Book:
+            end_losses(book, now, alma.patience)
+            return book.copy()
+
+        book = await alma.update(settled)
         return view_of(book, now=alma.now(), limits=alma.limits, patience=alma.patience, civil=alma.civil)
 
     async def review(self) -> GuardView:

@@ -13,7 +13,7 @@ import pytest
 
 from alma_async import errors
 from alma_async.cli import app as commands
-from alma_async.guard import LedgerError
+from alma_async.guard import LedgerBusy, LedgerError
 from alma_async.load.journal import JournalError, JournalInUse
 from alma_async.load.rows import InputError
 from alma_async.version import __version__
@@ -140,6 +140,7 @@ def test_a_defect_is_70_and_traced_on_request(
         (errors.JobThresholdReached, 3),
         (errors.JobOverlap, 3),
         (LedgerError, 74),
+        (LedgerBusy, 75),
         (JournalError, 74),
         (JournalInUse, 75),
     ],

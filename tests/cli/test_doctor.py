@@ -135,3 +135,25 @@ def test_without_a_key_nothing_is_looked_at(shell: Shell, monkeypatch: pytest.Mo
     ran = shell("doctor", "--region", "eu")
     assert (ran.code, ran.out) == (2, "")
     assert "ALMA_API_KEY" in ran.err
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770])
+def test_a_state_directory_that_others_write_to_is_told_by_every_command(
+    shell: Shell, served: Served, tmp_path: Path, mode: int
+) -> None:
+    """Doctor finds it wrong and says what to do; quota says that the budget is not shared; the guard starts nothing there."""
+    state = tmp_path / "state"
+    with served():
+        state.chmod(mode)
+        why = f"'{state}' can be written by other users. Close it to others (chmod go-w), or choose"
+        ran = shell("doctor", "--json")
+        assert (ran.code, wrong(ran)) == (1, {"state"})
+        assert f"not shared with other processes: {why}" in findings(ran)["state"][1]
+        ran = shell("quota", "--json")
+        assert (ran.code, json.loads(ran.out)["shared"]) == (0, False)
+        assert (f"does not share its rate with others here: {why}" in ran.err, "Errno" in ran.err) == (
+            True,
+            False,
+        )
+        ran = shell("jobs", "guard")
+        assert (ran.code, why in ran.err, "Errno" in ran.err) == (74, True, False)

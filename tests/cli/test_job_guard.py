@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import math
 import re
+from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from alma_async import sim
+from alma_async._storage.files import OwnFile
 from alma_async.cli.job_guard import as_json, lines
 from alma_async.guard import GuardView, JobLimits, JobView
 from alma_async.guard.book import Run, Why
@@ -147,6 +150,29 @@ def test_a_lost_ledger_is_shown(shell: Shell, served: Served, tmp_path: Path) ->
         ledger.write_bytes(b"damaged" * 1000)
         ran = shell("jobs", "guard")
         assert re.search(r"No job starts before [\d:]{8} UTC: the ledger was lost", ran.out)
-        assert json.loads(shell("jobs", "guard", "--json").out)["blocks"][0]["job_id"] == "ALL"
+        looks = [json.loads(shell("jobs", "guard", "--json").out)["blocks"][0]]
+        assert shell(*SUBMIT, on, "--no-queue").code == 3  # a start that is held up moves nothing
+        looks.append(json.loads(shell("jobs", "guard", "--json").out)["blocks"][0])
+        assert [look["job_id"] for look in looks] == ["ALL", "ALL"]
+        ends = [datetime.fromisoformat(look["until"]).timestamp() for look in looks]
+        ends += [
+            ends[0] // 86400 * 86400
+            + sum(int(part) * unit for part, unit in zip(told, (3600, 60, 1), strict=True))
+            for told in re.findall(r"before (\d\d):(\d\d):(\d\d)", ran.out)
+        ]
+        assert (max(ends) - min(ends)) % 86400 <= 2  # to the second of the server's clock
         assert "No job" not in shell("jobs", "guard", "--lift", "ALL").out
         assert shell(*SUBMIT, on, "--no-queue").code == 0
+
+
+@pytest.mark.slow
+def test_a_ledger_that_another_process_holds_is_in_use(shell: Shell, served: Served, tmp_path: Path) -> None:
+    """Be it its lock or its database that is held for longer than is waited for: try again, and no failure of the disk."""
+    with served():
+        assert shell("jobs", "guard").code == 0
+        (ledger,) = (tmp_path / "state" / "ledgers").glob("*.ledger")
+        lock = OwnFile(ledger.with_name(f"{ledger.name}.lock"))
+        with closing(lock):
+            assert lock.lock()
+            ran = shell("jobs", "guard")
+        assert (ran.code, "in use by another process" in ran.err, "Try again" in ran.err) == (75, True, True)
