@@ -27,6 +27,7 @@ from typing import Any, Final, Self
 __all__ = [
     "OwnFile",
     "UnsafeFile",
+    "are_one",
     "boot_id",
     "check_beside",
     "identity",
@@ -149,6 +150,12 @@ def make_file(path: Path) -> bool:
     except FileExistsError:
         return False
     return True
+
+
+def are_one(one: Path, other: Path) -> bool:
+    """Whether both name the same file, there or not."""
+    same = one.absolute() == other.absolute()
+    return same or (one.exists() and other.exists() and one.samefile(other))
 
 
 def identity(path: Path) -> tuple[int, int] | None:

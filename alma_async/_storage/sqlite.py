@@ -195,6 +195,8 @@ def failures() -> Iterator[None]:
         raise KeyboardInterrupt
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         raise Busy
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    if (
+        code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or "decode" in failure
+    ):  # a text that is no UTF-8
         raise Damaged(failure)
     raise Failed(failure)

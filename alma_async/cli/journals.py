@@ -26,12 +26,14 @@ __all__ = [
     "directory",
     "discard",
     "find",
+    "has_rows",
     "kind_of",
     "new_path",
     "resuming",
     "standing",
     "standings",
     "untouched",
+    "verifying",
 ]
 
 _SUFFIX: Final = ".load"
@@ -76,12 +78,22 @@ def discard(path: Path) -> None:
 
 
 def untouched(path: Path) -> bool:
-    """Whether this journal's load sent nothing that changes anything."""
+    """Whether this journal's load sent nothing that changes anything, nor has it taken the place of an earlier one."""
     try:
         with Journal(path, reading=True) as journal:
-            return journal.is_untouched()
+            meta = journal.meta()
+            return journal.is_untouched() and not (meta.get("since") and meta.get("rows"))
     except AlmaError:
         return False
+
+
+def has_rows(path: Path) -> bool | None:
+    """Whether this journal has all rows of its load, and so can be gone on with; None where it cannot be read now."""
+    try:
+        with Journal(path, reading=True) as journal:
+            return bool(journal.meta().get("rows"))
+    except AlmaError:
+        return None
 
 
 def find(name: str) -> Path:
@@ -118,6 +130,11 @@ def resuming(path: Path) -> str:
     """The command line that goes on with this journal's load."""
     name = path.stem if path.parent == directory() and path.suffix == _SUFFIX else str(path)
     return f"alma-async resume {shlex.quote(name)}"
+
+
+def verifying(path: Path) -> str:
+    """The command line that compares this journal with Alma, or says what is wrong with it."""
+    return resuming(path).replace(" resume ", " verify ", 1)
 
 
 @attrs.frozen(kw_only=True)

@@ -9,12 +9,13 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 import anyio
 import attrs
 from cyclopts import Parameter
 
+from alma_async._storage.files import are_one
 from alma_async.alma.client import AlmaClient
 from alma_async.alma.electronic import BibHandling
 from alma_async.cli import journals
@@ -27,8 +28,7 @@ from alma_async.cli.summary import closing, refusals
 from alma_async.cli.view import View
 from alma_async.errors import AlmaError, ConfigurationError, InvalidRequest
 from alma_async.load.entries import State
-from alma_async.load.journal import Journal, JournalInUse
-from alma_async.load.order import OtherLoad
+from alma_async.load.journal import Journal, JournalDamaged, JournalInUse
 from alma_async.load.planned import Plan
 from alma_async.load.progress import Meter, Progress, Report
 from alma_async.load.readers import Blanks, RowSource, read_rows
@@ -148,7 +148,7 @@ def undo(
     :param journal: where the undo is written down; by default in the state directory
     """
     path = journals.find(of)
-    if journal is not None and _are_one(journal, path):
+    if journal is not None and are_one(journal, path):
         raise ConfigurationError(
             f"{str(journal)!r} is the journal of the load itself; its undo needs another one."
         )
@@ -202,10 +202,10 @@ def _load(
         ):  # a wrong key or id, say: there is nothing to go on with
             journals.discard(path)
             raise
-        if seen and not isinstance(error, OtherLoad):
+        if seen and not isinstance(error, InputError):  # of what is there nothing was done
             with suppress(AlmaError):  # a journal that cannot be read any more; the first failure is raised
                 _tell(_cut_short(path, seen, error.message), given, path, manner)
-        _note_way_on(error, path)
+        _note_way_on(error, path, seen)
         raise
     return _end(ended, seen, given, path, manner)
 
@@ -216,36 +216,38 @@ def _see_apart(report: Path, *others: Path | None) -> None:
     :raises ConfigurationError: naming what it would.
     """
     for other in filter(None, others):
-        if _are_one(report, other):
+        if are_one(report, other):
             raise ConfigurationError(f"The report would overwrite {str(other)!r}. Name another file.")
-
-
-def _are_one(one: Path, other: Path) -> bool:
-    same = one.absolute() == other.absolute()
-    return same or (one.exists() and other.exists() and one.samefile(other))
 
 
 def _name_unfinished(service: tuple[str, str, str], own: Path) -> None:
     """Say which loads of the same service are not finished, before anything is sent."""
     for path in unfinished(service):
         standing = journals.standing(path)
-        if path != own.absolute() and standing.state == "unfinished":
+        if path != own.absolute() and standing.state == "unreadable":
+            say(
+                f"The journal of another load of the same service cannot be read, and is passed over: {path}. "
+                f"Why, says: {journals.verifying(path)}"
+            )
+        elif path != own.absolute() and standing.state == "unfinished":
             say(
                 f"A load of the same service is not finished: {standing.file or path.name}, {standing.pending:,} of "
                 f"{counted(standing.rows, 'row')} pending. Resume it with: {journals.resuming(path)}"
             )
 
 
-def _note_way_on(error: AlmaError, path: Path) -> None:
-    """Say with the error how to go on, where the load can."""
-    resuming = journals.resuming(path)
-    if isinstance(error, OtherLoad):
-        return
-    if isinstance(error, InputError):
-        return
-    if not isinstance(error, (InvalidRequest, JournalInUse, ServiceInUse, UnfinishedLoad)):
-        known = Input.is_in(path)
-        error.add_note(f"Go on with: {resuming}" if known else "Then give the same command again.")
+def _note_way_on(error: AlmaError, path: Path, seen: list[Progress]) -> None:
+    """Say with the error how to go on, where the load can: by its journal, once that has all rows."""
+    if not isinstance(error, _NO_WAY_ON):
+        known = journals.has_rows(path)
+        if known is None:
+            known = bool(seen) and not seen[0].reading
+        error.add_note(
+            f"Go on with: {journals.resuming(path)}" if known else "Then give the same command again."
+        )
+
+
+_NO_WAY_ON: Final = (InputError, InvalidRequest, JournalDamaged, JournalInUse, ServiceInUse, UnfinishedLoad)
 
 
 class _Warnings:

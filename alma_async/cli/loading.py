@@ -16,9 +16,9 @@ from cyclopts.validators import Number
 
 from alma_async.alma.electronic import BibHandling
 from alma_async.cli.journals import kind_of
-from alma_async.errors import AlmaError, ConfigurationError
+from alma_async.errors import ConfigurationError
 from alma_async.load.entries import Action
-from alma_async.load.journal import Journal, JournalError
+from alma_async.load.journal import Journal
 from alma_async.load.loader import PATIENCE, QUARANTINE, Load
 from alma_async.load.reconcile import OnUnknown
 from alma_async.load.undo import undo_rows
@@ -133,16 +133,6 @@ class Input:
                 f"{journal.name} was not begun by 'alma-async load'.",
                 advice="Go on with it in Python, where it was begun: Load(..., journal=...) with run or verify.",
             ) from None
-
-    @classmethod
-    def is_in(cls, journal: Path) -> bool:
-        """Whether a journal says it, as far as can be seen: one that cannot be read now may."""
-        try:
-            return journal.is_file() and bool(cls.of(journal))
-        except JournalError:
-            return True
-        except AlmaError:
-            return False
 
     @classmethod
     def undoing(cls, journal: Path, *, dry: bool) -> Input:

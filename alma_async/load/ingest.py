@@ -77,10 +77,14 @@ class Ingest:
         journal = self.writer.journal
         await self.writer.do(journal.check)
         known = await self.writer.do(journal.meta)
-        see_its_turn(known)
+        is_open = await self.writer.do(partial(journal.open_entries, after=0, limit=1))
+        see_its_turn(known, ended=bool(known.get("seen")) and not is_open)
         facts = self.order.known_by()
-        compared(known, facts)
-        await self.writer.do(partial(journal.note, {**self.order.facts, **facts}))
+        if known.get("rows"):
+            compared(known, facts)
+        else:  # nothing was begun, nor any earlier load known
+            compared(known, {name: fact for name, fact in facts.items() if name != "since"})
+            await self.writer.do(partial(journal.note, {**self.order.facts, **facts}))
 
     async def read(self, now: Moment) -> None:
         """Have all rows in the journal, unless it is to stop before. Rows that are given to a journal which has its own must be
@@ -93,9 +97,7 @@ class Ingest:
         known = await self.writer.do(journal.meta)
         if self.rows is None:
             if not known.get("rows"):
-                raise InputError(
-                    _CUT_OFF, advice="Nothing was sent. Give the rows again, or the command that began it."
-                )
+                raise InputError(_NO_ROWS.format(journal.path.name), advice=_GIVE_ROWS)
         elif known.get("rows"):
             await self._see_same(self.rows)
         else:
@@ -124,19 +126,22 @@ class Ingest:
             yield None
             return
         if not self.order.since.is_file():
-            raise InputError(f"There is no journal {str(self.order.since)!r}.")
+            raise InputError(f"There is no journal {str(self.order.since)!r}.", advice=_BEGUN)
         aside = self.order.alma.clock.aside
         async with opened(self.order.alma.clock, self.order.since) as earlier:
             await aside(earlier.check)
             known = await aside(earlier.meta)
             if known.get(SUPERSEDED) != str(self.writer.journal.path.absolute()):
-                see_its_turn(known)
+                see_its_turn(known, earlier=True)
             facts = self.order.known_by()
-            compared(
-                known, {name: facts[name] for name in ("origin", "collection", "service", "action", "bib")}
-            )
+            compared(known, {name: facts[name] for name in _ALIKE}, journal=self.order.since.name)
             if known.get("dry") or not known.get("planned"):
-                raise InputError(f"{self.order.since.name} is of no load that was begun.")
+                what = (
+                    "a dry run"
+                    if known.get("dry")
+                    else "a load that was never begun: it has not all its rows"
+                )
+                raise InputError(_NOT_BEGUN.format(self.order.since.name, what), advice=_BEGUN)
             await aside(partial(earlier.orphaned, now))
             yield earlier
 
@@ -305,8 +310,18 @@ def _source(row: Row | BadRow) -> Source | None:
     return Source(row.lines, row.title, row.identifiers, row.warnings)
 
 
-_CUT_OFF: Final = "Not all rows of this load were read in before it was cut off."
+_NO_ROWS: Final = "The journal {} does not have its rows: none were given yet, or their reading did not end."
+_GIVE_ROWS: Final = "Nothing was sent. Give the rows: run(rows), or the command that began it."
+_NOT_BEGUN: Final = "{}, given as since, is the journal of {}."
 _OTHERS: Final = "The journal has its rows already, and line {} is not among them as it is now."
+_ALIKE: Final = (
+    "origin",
+    "collection",
+    "service",
+    "action",
+    "bib",
+)  # what a load and the earlier one have in common
+_BEGUN: Final = "Nothing was sent. Name the journal of a load that was begun, or leave out --since (since=)."
 _SINCE: Final = (
     "Nothing was sent. Go on with the rows of then, which the journal keeps: resume, or run() without rows. "
     "Corrected rows are a load of their own, which can know this one: --since JOURNAL (since=)."

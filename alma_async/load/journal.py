@@ -51,25 +51,20 @@ from alma_async._storage.sqlite import (
     failures,
 )
 from alma_async.clock import Clock
-from alma_async.errors import ConfigurationError
+from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load import records
 from alma_async.load.entries import Entry, Moment, State
 from alma_async.load.match import Carrier, Title
-from alma_async.load.ownership import JournalError, JournalInUse, Ownership
+from alma_async.load.ownership import JournalDamaged, JournalError, JournalInUse, Ownership
 from alma_async.load.reasons import EndReason
 from alma_async.load.rows import Row
 from alma_async.load.since import KNOWN
 from alma_async.settings import state_dir
 
-__all__ = ["Journal", "JournalError", "JournalInUse", "opened"]
+__all__ = ["Journal", "JournalDamaged", "JournalError", "JournalInUse", "opened"]
 
 Kept = Literal["asked", "former", "sent"]
 _FORMAT: Final = Format(records.FORMAT, tuple(records.schema()))
-ANEW: Final = (
-    "A journal that was moved needs the files that end in .lock and, where there is one, in -wal beside it; an older copy is of no "
-    "use, since what was sent since would be sent again. Wait ten minutes and begin with a new journal: it looks first what Alma "
-    "holds, and makes nothing twice."
-)
 _ACTIONS: Final = (None, "created", "updated", "unchanged", "deleted", KNOWN)  # what a row may have done
 _MADE: Final = "SELECT 1 FROM entry WHERE portfolio_id = ? AND action = 'created'"
 _CREATING: Final = "SELECT 1 FROM entry WHERE step = 'create' AND mms_id = "
@@ -113,8 +108,10 @@ class Journal:
 
     def _own(self, *, reading: bool) -> None:
         with self._mapped():
-            secret, self._commits = self._db.execute("SELECT secret, commits FROM owner").fetchone()
-            noted = self._ownership.noted
+            owner = self._db.execute("SELECT secret, commits FROM owner").fetchall()
+            if len(owner) != 1 or not isinstance(owner[0][1], int):  # no seal holds it
+                raise Damaged("its owner's record")
+            (secret, self._commits), noted = owner[0], self._ownership.noted
             if noted is None:
                 raise Damaged(f"the number of its last commit beside it ({self.path.name}.lock)")
             if self._commits < noted:
@@ -145,9 +142,8 @@ class Journal:
         return JournalError(
             f"Of the journal {self.path.name} the file {missing} is missing, or it is an older copy: {what} is not what was "
             "written.",
-            advice=(
-                f"A journal whose process was killed holds its last rows in {missing}: put it back beside it. {ANEW}"
-            ),
+            advice=f"A journal whose process was killed holds its last rows in {missing}: put it back beside it. "
+            f"{JournalDamaged.advice}",
         )
 
     def __enter__(self) -> Self:
@@ -179,21 +175,23 @@ class Journal:
     @contextmanager
     def _mapped(self) -> Iterator[None]:
         """The disk's failures become the journal's, once, here."""
-        advice = None
+        name = self.path.name
+        kind: type[AlmaError]
         try:
             with failures():
                 yield
         except Stranger:
-            failure = None
+            kind, told = ConfigurationError, f"{name} is not a journal of this version."
         except (Busy, Failed) as error:
-            failure = f"The journal failed ({str(error) or 'another process holds it'})."
+            kind, told = (
+                JournalError,
+                f"The journal {name} failed ({str(error) or 'another process holds it'}).",
+            )
         except (Damaged, UnicodeDecodeError) as error:
-            failure, advice = f"The journal is damaged: {error} is not what was written.", ANEW
+            kind, told = JournalDamaged, f"The journal {name} is damaged: {error} is not what was written."
         else:
             return
-        if failure is None:
-            raise ConfigurationError(f"{self.path.name} is not a journal of this version.")
-        raise JournalError(failure, advice=advice)
+        raise kind(told)
 
     def _read(self, table: str, where: str = "", values: Columns = ()) -> Iterator[Columns]:
         """Columns of a table's records, each seen to be what was written."""

@@ -13,6 +13,7 @@ from typing import Any, Final, Self, cast, get_args
 
 import attrs
 
+from alma_async._storage.files import are_one
 from alma_async.alma.client import AlmaClient
 from alma_async.alma.electronic import BibHandling
 from alma_async.clock import Clock
@@ -23,7 +24,7 @@ from alma_async.load.entries import Action, Moment
 from alma_async.load.ingest import Rows
 from alma_async.load.journal import Journal, JournalError, opened
 from alma_async.load.order import RESERVED, TAKES_BACK, Order
-from alma_async.load.pace import quote
+from alma_async.load.pace import quote, telling
 from alma_async.load.passes import Run
 from alma_async.load.plan import Rules
 from alma_async.load.planned import Plan, note_calls, scratch_path
@@ -117,6 +118,8 @@ class Load:
             raise ConfigurationError(f"Facts of a load cannot be named {', '.join(sorted(taken))}.")
         if since is not None and (allow_duplicates or action == "undo"):
             raise ConfigurationError("since cannot go with allow_duplicates, nor with an undo.")
+        if since is not None and are_one(Path(since), Path(journal)):
+            raise ConfigurationError("since names the load's own journal; name that of an earlier load.")
         self._client, self._owned, self._spent = alma, False, False
         self._alma = alma.with_options(priority=Priority.BULK, wait_for_quota=until_done)
         self._journal_path = Path(journal)
@@ -151,7 +154,7 @@ class Load:
         """
         path = Path(journal)
         if not path.is_file():
-            raise InputError(f"There is no journal {str(path)!r}.")
+            raise InputError(f"There is no journal {str(path)!r}.", advice="Check its path.")
         with Journal(path, reading=True) as opened:
             known = opened.meta()
         if "collection" not in known:
@@ -236,7 +239,7 @@ class Load:
         :raises InputError: where there is no journal, or it is of another load
         """
         if not self._journal_path.is_file():
-            raise InputError(f"There is no journal {str(self._journal_path)!r}.")
+            raise InputError(f"There is no journal {str(self._journal_path)!r}.", advice="Check its path.")
         self._renew()
         async with self._running(), opened(self._alma.clock, self._journal_path, reading=True) as journal:
             self._run = Verification(
@@ -248,7 +251,7 @@ class Load:
             )
             if self._stop:
                 self._run.stop()
-            return await self._run.audit()
+            return await telling(self._run.audit, self._run.tell if on_progress else None)
 
     async def undo(
         self,
@@ -265,6 +268,10 @@ class Load:
         """
         self._renew()
         aside = self._alma.clock.aside
+        if journal is not None and are_one(Path(journal), self._journal_path):
+            raise ConfigurationError(
+                f"{os.fspath(journal)!r} is the journal of the load itself; its undo needs another one."
+            )
         rows = await aside(partial(undo.undo_rows, self._journal_path))
         path = Path(journal) if journal else await aside(partial(undo.beside, self._journal_path))
         order = attrs.evolve(
@@ -286,8 +293,7 @@ class Load:
                 try:
                     if undoes is not None:
                         await self._alma.clock.aside(partial(undo.begin, undoes, path))
-                    await run.prepare()
-                    await run.passes()
+                    await telling(run.work, run.tell if on_progress else None)
                 finally:
                     run.tell(force=True)
                     if order.dry:

@@ -75,43 +75,57 @@ class Order:
         }
 
 
-def see_its_turn(known: Mapping[str, str]) -> None:
+def see_its_turn(known: Mapping[str, str], *, ended: bool = False, earlier: bool = False) -> None:
     """See that no later load has taken this one's place, and no undo of it has begun and not ended.
 
-    :raises OtherLoad: where one has; it is named.
+    :param ended: it has nothing left to do, and so no place to take
+    :param earlier: it is asked for another load, which is to know it
+    :raises OtherLoad: where one has; it is named, and the way on, also where its journal is not there any more.
     """
-    if later := known.get(SUPERSEDED):
-        raise OtherLoad(_LATER.format(later), advice=_GO_ON_WITH_IT)
+    if (later := known.get(SUPERSEDED)) and not ended:
+        there = _NAME_IT if earlier else _GO_ON_WITH_IT
+        raise OtherLoad(_LATER.format(later), advice=there if Path(later).is_file() else _LOST)
     if undo := known.get(BEING_UNDONE):
         raise OtherLoad(_UNDO.format(undo), advice=_END_IT)
 
 
-def compared(known: Mapping[str, str], facts: Mapping[str, str]) -> None:
+def compared(known: Mapping[str, str], facts: Mapping[str, str], *, journal: str | None = None) -> None:
     """See that a journal that knows these facts is this load's.
+
+    :param journal: what to call the journal of an earlier load, which this one is to know
 
     :raises OtherLoad: naming the first that is another.
     """
     for name, value in facts.items():
         if (old := known.get(name, value)) != value:
-            raise OtherLoad(_OTHER[name].format(old=old, new=value), advice=_ANOTHER)
+            said = _OTHER[name].format(journal=journal or "This journal", old=old, new=value)
+            raise OtherLoad(said, advice=_ANOTHER if journal is None else _ANOTHER_SINCE)
 
 
 _LATER: Final = (
     "A later load, with the journal {!r}, has taken this one's place, and what it had not finished."
 )
 _GO_ON_WITH_IT: Final = "Nothing was sent. Go on with that one."
+_NAME_IT: Final = "Nothing was sent. Name that one in its place: --since (since=)."
+_LOST: Final = (
+    "That journal is not there. Nothing was sent. Put it back and go on with it, or wait ten minutes and begin with a new journal, "
+    "without --since (since=): it looks first what Alma holds, and makes nothing twice."
+)
 _UNDO: Final = "An undo of this load, with the journal {!r}, has begun and not ended: what it has taken back is not known here yet."
 _END_IT: Final = (
-    "Nothing was sent. Resume the undo first, or, if its journal is gone, begin the load with a new one."
+    "Nothing was sent. Resume the undo first, or, if its journal is gone, undo the load once more."
 )
 _OTHER: Final = {
-    "origin": "This journal belongs to a load into {old}, not {new}.",
-    "collection": "This journal belongs to a load into collection {old}, not {new}.",
-    "service": "This journal belongs to a load into service {old}, not {new}.",
-    "action": "This journal belongs to a load with the action {old}, not {new}.",
-    "bib": "This journal belongs to a load with bib={old}, not {new}.",
-    "dry": "This journal is a dry run's, or the load's that a dry run was asked with.",
-    "duplicates": "This journal belongs to a load with duplicates {old}, not {new}.",
-    "since": "This journal belongs to a load since {old!r}, not {new!r}.",
+    "origin": "{journal} belongs to a load into {old}, not {new}.",
+    "collection": "{journal} belongs to a load into collection {old}, not {new}.",
+    "service": "{journal} belongs to a load into service {old}, not {new}.",
+    "action": "{journal} belongs to a load with the action {old}, not {new}.",
+    "bib": "{journal} belongs to a load with bib={old}, not {new}.",
+    "dry": "{journal} is a dry run's, or the load's that a dry run was asked with.",
+    "duplicates": "{journal} belongs to a load with duplicates {old}, not {new}.",
+    "since": "{journal} belongs to a load since {old!r}, not {new!r}.",
 }
 _ANOTHER: Final = "Nothing was sent. Name another journal, or none: then a new one is made."
+_ANOTHER_SINCE: Final = (
+    "Nothing was sent. Name the journal of an earlier load that was alike, or leave out --since (since=)."
+)

@@ -9,6 +9,7 @@ cut off, restored from a backup, or lost its write-ahead log.
 from __future__ import annotations
 
 import os
+from errno import EACCES, EPERM, EROFS
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +18,7 @@ import attrs
 from alma_async._storage.files import OwnFile, UnsafeFile, check_beside, own_directory
 from alma_async.errors import AlmaError, ConfigurationError
 
-__all__ = ["JournalError", "JournalInUse", "Ownership"]
+__all__ = ["JournalDamaged", "JournalError", "JournalInUse", "Ownership"]
 
 _WIDTH: Final = 8  # bytes of the number, in one sector, so that it is written whole or not at all
 
@@ -28,8 +29,18 @@ class JournalError(AlmaError):
     advice = "Free the disk or move the journal to a local file system, then resume."
 
 
+class JournalDamaged(JournalError):
+    """The journal is not what was written."""
+
+    advice = (
+        "A journal that was moved needs the files that end in .lock and, where there is one, in -wal beside it; an older copy "
+        "is of no use, since what was sent since would be sent again. Wait ten minutes and begin with a new journal: it looks "
+        "first what Alma holds, and makes nothing twice."
+    )
+
+
 class JournalInUse(ConfigurationError):
-    """Another process works on this journal."""
+    """Another process, or another load of this one, works on this journal."""
 
     advice = "Wait for it to end; two loads must never share a journal."
 
@@ -72,12 +83,13 @@ class Ownership:
         except OSError as error:
             self.close()
             in_use, failure = False, f"The journal {path.name} cannot be opened: {error.strerror}."
+            advice = _advice(error)
         else:
-            failure = ""
+            failure, advice = "", None
         if in_use:
-            raise JournalInUse(f"The journal {path.name} is in use by another process.")
+            raise JournalInUse(f"The journal {path.name} is in use by another load, or by another process.")
         if failure:
-            raise JournalError(failure)
+            raise JournalError(failure, advice=advice)
 
     def note(self, commits: int) -> None:
         """So many commits are on the disk."""
@@ -95,4 +107,12 @@ class Ownership:
 
 
 def _advice(error: OSError) -> str | None:
-    return error.advice if isinstance(error, UnsafeFile) else None
+    if isinstance(error, UnsafeFile):
+        return error.advice
+    return _READ_ONLY if error.errno in (EROFS, EACCES, EPERM) else None
+
+
+_READ_ONLY: Final = (
+    "A journal lies where it can be written, also to be read: its lock is beside it. Copy it to such a place with the files "
+    "that end in .lock and, where there is one, in -wal, and name that one."
+)

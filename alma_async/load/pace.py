@@ -1,9 +1,14 @@
-"""What the governor allows bulk work now, as a load tells it: what holds it back and until when, and how long calls take."""
+"""What the governor allows bulk work now, as a load tells it: what holds it back and until when, and how long calls take; and
+that it is told also while nothing happens.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import anyio
 
 from alma_async.load.price import Quote
 from alma_async.settings import Priority
@@ -14,7 +19,9 @@ if TYPE_CHECKING:
     from alma_async.governance.snapshot import QuotaSnapshot
     from alma_async.load.progress import Meter, Progress
 
-__all__ = ["hold", "how_far", "quote"]
+__all__ = ["hold", "how_far", "quote", "telling"]
+
+T = TypeVar("T")
 
 _SLOW: Final = 2.0  # chosen: seconds until the next call from which on a person wonders
 _SPREAD: Final = "bulk work is spread evenly over the rest of the day (pacing greedy does not)"
@@ -62,3 +69,35 @@ def how_far(
     quota, now, wall = alma.quota(), alma.clock.now(), alma.clock.wall()
     meter.waits(why or hold(quota, wall), now)
     return meter.progress(now, quote(quota, wall), under_way=under_way, reading=reading)
+
+
+async def telling(work: Callable[[], Awaitable[T]], tell: Callable[[], None] | None) -> T:
+    """Do the work, and tell each second how far it is, however long it waits. What either raises is raised as itself."""
+    if tell is None:
+        return await work()
+    results, failures = list[T](), list[Exception]()
+
+    async def whole(part: Callable[[], Awaitable[Any]]) -> None:
+        try:
+            await part()
+        except Exception as error:  # noqa: BLE001 - raised below, and not as a group
+            failures.append(error)
+        group.cancel_scope.cancel()
+
+    async def working() -> None:
+        results.append(await work())
+
+    async def ticking() -> None:
+        while True:
+            await anyio.sleep(_EVERY)
+            tell()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(whole, ticking)
+        await whole(working)
+    if failures:
+        raise failures[0]
+    return results[0]
+
+
+_EVERY: Final = 1.0

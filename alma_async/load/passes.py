@@ -92,6 +92,11 @@ class Run:
         """Whether it ended by itself, or by what passes by itself or is a person's to decide."""
         return self.stopped is None or isinstance(self.stopped, _RESUMABLE)
 
+    async def work(self) -> None:
+        """All of it."""
+        await self.prepare()
+        await self.passes()
+
     async def prepare(self) -> None:
         """Have the rows in the journal, and see what the service holds."""
         begin = Ingest(order=self.order, writer=self.writer, rows=self.rows, reading=self._reading)

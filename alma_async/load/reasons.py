@@ -133,7 +133,7 @@ class EndReason(Enum):
     DELETE_UNCLEAR = (
         "delete-unclear",
         "The deletion's outcome stayed unknown; the portfolio is there.",
-        "Look at the portfolio in Alma; somebody may have made it anew. Delete it if it is not wanted.",
+        "If it is not wanted, delete it once more: another undo of the load, or --action delete. Somebody may have made it anew.",
     )
     CREATE_LOST = (
         "create-lost",

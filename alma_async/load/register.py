@@ -156,7 +156,9 @@ def _entered(path: Path, journal: Path, wall: float) -> OwnFile:
     file = OwnFile(path)
     try:
         if not file.lock():
-            raise JournalInUse(f"The journal {journal.name} is in use by another process.")
+            raise JournalInUse(
+                f"The journal {journal.name} is in use by another load, or by another process."
+            )
         entry = {
             "journal": str(journal),
             "pid": os.getpid(),

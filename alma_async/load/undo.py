@@ -41,6 +41,11 @@ class UndoRows:
     meta: dict[str, str]
     warnings: tuple[str, ...] = ()
 
+    @property
+    def about_file(self) -> tuple[str, ...]:
+        """The same, for its report."""
+        return self.warnings
+
     def __iter__(self) -> Iterator[Row | BadRow]:
         place = self.meta["collection"], self.meta["service"]
         for found in self._slices():
@@ -82,19 +87,21 @@ def begin(load: Path, journal: Path) -> None:
     """Write into the journals of the load, and of all that say something of its rows, that it is being taken back, by the undo of
     this journal.
     """
-    for path in _concerned(load):
+    for path in filter(Path.is_file, _concerned(load)):
         with Journal(path) as opened:
             opened.note({BEING_UNDONE: str(journal.absolute())})
 
 
 def _concerned(load: Path) -> list[Path]:
-    """The load's journal, those of the later loads that know it, and the same of the load that it takes back."""
+    """The load's journal, those of the later loads that know it, and the same of the load that it takes back; there or not."""
     found, ahead = list[Path](), [load]
     while ahead:
         path = ahead.pop()
-        if path in found or not path.is_file():
+        if path in found:
             continue
         found.append(path)
+        if not path.is_file():
+            continue
         with Journal(path, reading=True) as opened:
             meta = opened.meta()
         ahead += [Path(name) for fact in (TAKES_BACK, SUPERSEDED) if (name := meta.get(fact))]
@@ -112,7 +119,7 @@ def end(load: Path, by: Journal) -> None:
             _say(State.UNDONE, load, {row.former.n: entry for entry, row in done if row.former is not None})
             after = entries[-1].n
     own = str(by.path.absolute())
-    for path in _concerned(load):
+    for path in filter(Path.is_file, _concerned(load)):
         with Journal(path) as opened:
             if opened.meta().get(BEING_UNDONE) == own:
                 opened.note({BEING_UNDONE: ""})
@@ -180,7 +187,7 @@ def undo_rows(journal: str | os.PathLike[str]) -> UndoRows:
     """
     path = Path(journal)
     if not path.is_file():
-        raise InputError(f"There is no journal {str(path)!r}.")
+        raise InputError(f"There is no journal {str(path)!r}.", advice="Check its path.")
     with Journal(path, reading=True) as opened:
         opened.check()
         meta = opened.meta()
@@ -188,7 +195,14 @@ def undo_rows(journal: str | os.PathLike[str]) -> UndoRows:
         raise InputError(f"The load of {path.name} was never begun; there is nothing to take back.")
     if meta.get("dry"):
         raise InputError(f"{path.name} is of a dry run; there is nothing to take back.")
-    return UndoRows(path, meta)
+    untold = (_UNTOLD.format(str(one)) for one in _concerned(path) if not one.is_file())
+    return UndoRows(path, meta, tuple(untold))
+
+
+_UNTOLD: Final = (
+    "the journal {!r} tells of the same rows and is not there: what is taken back stays done in it. Put it back before the undo, "
+    "or do not name it with --since (since=) any more"
+)
 
 
 def _standing(entry: Entry, state: State, now: Entry, halfway: set[str]) -> Entry:

@@ -124,9 +124,10 @@ class Verification:
 
     def _waits(self, why: str | None) -> None:
         self._why = why
-        self._tell()
+        self.tell()
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Say how far it is."""
         if self.on_progress is not None:
             self.on_progress(self.progress())
 
@@ -239,7 +240,7 @@ class Verification:
         else:
             self._findings.append(finding)
         self.meter.pass_over()
-        self._tell()
+        self.tell()
 
     async def _compare(self, entry: Entry, row: Row | None) -> Finding | None:
         """One row. Its fields are compared where it saw to them, not where it left alone what was there."""

@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 
@@ -19,7 +20,7 @@ from alma_async._storage.sqlite import Seal
 from alma_async.errors import ConfigurationError
 from alma_async.load import records
 from alma_async.load.entries import Entry, Moment, State, Step
-from alma_async.load.journal import Journal, JournalError, JournalInUse
+from alma_async.load.journal import Journal, JournalDamaged, JournalError, JournalInUse
 from alma_async.load.match import Carrier
 from alma_async.load.records import schema
 from alma_async.settings import state_dir
@@ -522,3 +523,35 @@ def test_where_no_secret_can_be_kept_the_error_names_the_state_directory(path, t
     with pytest.raises(JournalError, match="The secret that seals journals cannot be kept") as caught:
         Journal(path)
     assert "ALMA_STATE_DIR" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE owner SET commits = 'x'",
+        "UPDATE owner SET commits = x'00'",
+        "DELETE FROM owner",
+        "UPDATE entry SET message = CAST(x'ff' AS TEXT)",
+        "UPDATE entry SET wall = 'soon', state = 'unknown'",
+        "UPDATE meta SET value = CAST(x'fe' AS TEXT)",
+    ],
+)
+def test_what_no_seal_holds_is_damage_too(path, damage):
+    """Records of other types than were written, and texts that are none, are damage, by name, wherever they are read first."""
+    path.parent.mkdir()
+    with Journal(path) as journal:
+        journal.note({"rows": "1"})
+        journal.add([entry(1)])
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(damage)
+        db.commit()
+    with (
+        pytest.raises(JournalDamaged, match=r"a\.load is damaged"),
+        Journal(path, reading=True) as journal,
+    ):
+        journal.check()
+    with pytest.raises(JournalDamaged), Journal(path) as journal:
+        journal.orphaned(NOW)
+        journal.last_sent()
+        journal.meta()
+        journal.entries()

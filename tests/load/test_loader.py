@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from itertools import pairwise
 
 import anyio
 import attrs
@@ -440,3 +441,35 @@ async def test_rows_from_anywhere(tmp_path):
             )
             assert (await load.run(given)).created == 1
             assert len(server.world.portfolios.all) == 1
+
+
+@pytest.mark.parametrize("call", ["GET", "POST", "PUT"])
+async def test_progress_comes_while_nothing_goes(titles, tmp_path, call):
+    """However long a load waits, whatever is refused, it says each second how far it is, and what holds it back."""
+    refusing = sim.FaultPlan(rules=[sim.Rule("refuse", method=call, times=30)])
+    told = []
+    async with institution(faults=refusing, latency=0.1) as (_, alma):
+        report = await load_into(alma, tmp_path).run(titles(4), on_progress=told.append)
+        assert (report.created, report.throttled) == (4, 30)
+    assert told[-1].seconds > 20
+    assert max(later.seconds - now.seconds for now, later in pairwise(told)) < 1.2
+    assert any(now.waiting for now in told)
+
+
+@pytest.mark.parametrize("call", ["load", "verify"])
+async def test_a_progress_that_raises_while_nothing_goes(titles, tmp_path, call):
+    """What a hook raises ends the work as itself, also where it was told of a wait; the load then goes on."""
+
+    def tell(now):
+        if now.seconds > 3:
+            raise ZeroDivisionError
+
+    refusing = sim.FaultPlan(rules=[sim.Rule("refuse", times=30)])
+    async with institution() as (server, alma):
+        if call == "verify":
+            await load_into(alma, tmp_path).run(titles(4))
+        server.world.configure(attrs.evolve(server.world.config, faults=refusing))
+        load = load_into(alma, tmp_path)
+        with pytest.raises(ZeroDivisionError):
+            await (load.run(titles(4), on_progress=tell) if call == "load" else load.verify(on_progress=tell))
+        assert (await load.run() if call == "verify" else await load.run(titles(4))).created == 4

@@ -117,7 +117,7 @@ async def test_a_corrected_file_sends_what_changed(file, load, tmp_path):
         expected = {n: ["old"] for n in [*range(50), 70]} | {1: ["new"], 3: ["new"]}
         assert held(server) == expected
         with pytest.raises(InputError, match="later load"):
-            await load(alma, "a.load").run()
+            await load(alma, "c.load", since="a.load").run(changed)
         assert (await load(alma, "b.load", since="a.load").verify()).exit_code == 0
         again = await load(alma, "c.load", since="b.load").run(changed)
         assert (again.known, again.exit_code) == (44, 0)
@@ -265,3 +265,120 @@ async def test_what_a_later_load_wrote_itself_is_vouched_for_by_it_alone(file, l
         report = await load(alma, "c.load", since="b.load").run(changed)
         assert (report.known, report.updated) == (2, 1)
         assert held(server) == {0: ["new"], 1: ["newer"], 2: ["new"]}
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["there", "lost"])
+async def test_a_superseded_load_is_no_dead_end(file, load, tmp_path, lost):
+    """One that had ended still gives its report and sends nothing; as an earlier load it names the later one, and where that one's
+    journal is lost, a way that leads on.
+    """
+    async with institution() as (server, alma):
+        rows = file([(n, "old") for n in range(3)])
+        await load(alma, "a.load").run(rows)
+        await load(alma, "b.load", since="a.load").run(rows)
+        if lost:
+            (tmp_path / "b.load").unlink()
+        calls = len(server.world.tally.received)
+        for again in (None, rows):
+            report = await load(alma, "a.load").run(again)
+            assert (report.created, report.calls, report.exit_code) == (3, 0, 0)
+        with pytest.raises(InputError, match="not among them"):
+            await load(alma, "a.load").run(file([(n, "new") for n in range(3)]))
+        assert len(server.world.tally.received) == calls
+        with pytest.raises(
+            InputError, match="begin with a new journal" if lost else "Name that one"
+        ) as refused:
+            await load(alma, "c.load", since="a.load").run(rows)
+        assert str(tmp_path / "b.load") in str(refused.value)
+        rows = file([(n, "new") for n in range(4)])
+        report = await load(alma, "c.load", **({} if lost else {"since": "b.load"})).run(rows)
+        assert (report.updated, report.created) == (3, 1)
+
+
+async def test_a_superseded_load_with_open_rows_stays_where_it_is(file, load, tmp_path):
+    """What the later load took over is not sent beside it, also where its journal is lost: a new journal looks first."""
+    async with institution() as (server, alma):
+        rows = file([(n, "old") for n in range(40)])
+        first = load(alma, "a.load", workers=2)
+        await first.run(rows, on_progress=lambda now: first.stop() if now.created >= 5 else None)
+        assert (await load(alma, "b.load", since="a.load").run(rows)).exit_code == 0
+        for match in ("Go on with that one", "is not there"):
+            with pytest.raises(InputError, match=match):
+                await load(alma, "a.load").run()
+            (tmp_path / "b.load").unlink(missing_ok=True)
+        report = await load(alma, "c.load").run(rows)
+        assert (report.unchanged, report.created) == (40, 0)
+        assert held(server) == {n: ["old"] for n in range(40)}
+
+
+@pytest.mark.parametrize("kind", ["dry", "unread", "other-place", "itself", "nowhere"])
+async def test_what_cannot_be_known_is_named_and_binds_nothing(file, load, tmp_path, kind):
+    """An earlier journal that is of no use is named with what it is of and what to do; without it, the load then goes on."""
+
+    def dying():
+        yield from file([(1, "old")])
+        raise OSError("gone")
+
+    async with institution() as (server, alma):
+        rows = file([(n, "old") for n in range(3)])
+        if kind == "dry":
+            with await load(alma, "a.load").plan(rows, journal=tmp_path / "a.load"):
+                pass
+        elif kind == "unread":
+            with pytest.raises(OSError, match="gone"):
+                await load(alma, "a.load").run(dying())
+        elif kind == "other-place":
+            await load(alma, "a.load", action="create").run(rows)
+        calls = len(server.world.tally.received)
+        with pytest.raises(ConfigurationError) as refused:
+            await load(alma, "b.load", since="b.load" if kind == "itself" else "a.load").run(rows)
+        said = str(refused.value)
+        assert "a.load" in said or kind == "itself"
+        assert "since" in said
+        assert "correct the file" not in said
+        assert "This journal" not in said
+        assert len(server.world.tally.received) == calls
+        assert (await load(alma, "b.load").run(rows)).exit_code == 0
+
+
+async def test_a_journal_without_rows_is_no_load_that_was_cut_off(load):
+    """To go on with a journal that never had rows asks for them, and says nothing of an end that there never was."""
+    async with institution() as (_, alma):
+        with pytest.raises(InputError, match=r"a\.load does not have its rows.*Give the rows"):
+            await load(alma, "a.load").run()
+
+
+async def test_rows_that_are_refused_leave_the_journal_as_it_was(file, load, tmp_path):
+    """A journal that is given other rows than its own goes on telling of the file that its own came from."""
+    async with institution() as (_, alma):
+        await load(alma, "a.load", facts={"file": "a.csv"}).run(file([(1, "old")]))
+        with pytest.raises(InputError, match="not among them"):
+            await load(alma, "a.load", facts={"file": "b.csv"}).run(file([(1, "new")]))
+        with Journal(tmp_path / "a.load") as journal:
+            assert journal.meta()["file"] == "a.csv"
+
+
+async def test_an_undo_says_what_it_cannot_tell(file, load, tmp_path):
+    """The journal of a later load that is not where it was is named before the undo and in its report: its rows stay done."""
+    async with institution() as (_, alma):
+        rows = file([(n, "old") for n in range(3)])
+        await load(alma, "a.load").run(rows)
+        assert not undo_rows(tmp_path / "a.load").warnings
+        await load(alma, "b.load", since="a.load").run(rows)
+        assert not undo_rows(tmp_path / "a.load").warnings
+        (tmp_path / "b.load").rename(tmp_path / "moved.load")
+        (warning,) = undo_rows(tmp_path / "a.load").warnings
+        assert str(tmp_path / "b.load") in warning
+        assert (await load(alma, "a.load").undo(journal=tmp_path / "u.load")).deleted == 3
+        with Journal(tmp_path / "u.load") as journal:
+            assert warning in journal.meta()["warnings"]
+
+
+async def test_an_undo_has_a_journal_of_its_own(file, load, tmp_path):
+    """An undo into the journal that it takes back is refused as that, however the path is spelled."""
+    (tmp_path / "link.load").symlink_to(tmp_path / "a.load")
+    async with institution() as (_, alma):
+        await load(alma, "a.load").run(file([(1, "old")]))
+        for name in ("a.load", "link.load"):
+            with pytest.raises(ConfigurationError, match="journal of the load itself"):
+                await load(alma, "a.load").undo(journal=tmp_path / name)

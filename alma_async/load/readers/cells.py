@@ -65,8 +65,8 @@ _DAY_ZERO: Final = ("1899", "12", "31")
 _BEGINS: Final = ("from_year", "from_month", "from_day")
 _ENDS: Final = ("until_year", "until_month", "until_day")
 _PARTS: Final = (None, None, "from_volume", "until_volume", "from_issue", "until_issue")
-_UNSOUND: Final = re.compile("[\x00-\x1f\x7f-\x9f\ufffd]")
-_UNSOUND_IN_NOTE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]")
+_UNSOUND: Final = re.compile("[\x00-\x1f\x7f-\x9f\ufffd\ud800-\udfff]")
+_UNSOUND_IN_NOTE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd\ud800-\udfff]")
 _URL: Final = re.compile(r"jkey=\S+|(?i:https?)://[^\s/?#:]\S*")
 _NO_SCHEME: Final = re.compile(
     r"(?://)?((?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,24}(?::[0-9]{1,5})?(?:[/?#]\S*)?)", re.IGNORECASE
@@ -243,9 +243,14 @@ def _sound(text: str, *, forbidden: re.Pattern[str]) -> str:
     if len(text) > _LONGEST:
         raise ValueError(f"has {len(text)} characters, more than {_LONGEST}")
     if found := forbidden.search(text):
-        kind = "a character lost in an earlier conversion" if found[0] == "\ufffd" else "a control character"
-        raise ValueError(f"holds {kind} (U+{ord(found[0]):04X})")
+        raise ValueError(f"holds {_kind(found[0])} (U+{ord(found[0]):04X})")
     return text
+
+
+def _kind(unsound: str) -> str:
+    if unsound == "\ufffd":
+        return "a character lost in an earlier conversion"
+    return "half a character" if unsound >= "\ud800" else "a control character"
 
 
 def url(text: str) -> str:

@@ -8,6 +8,9 @@ Whether an action needs ``mms_id`` or ``portfolio_id`` is left to the loader; on
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import date
+from enum import Enum
+from numbers import Number
 from typing import Any, Final, Literal, TypeVar
 
 import attrs
@@ -101,19 +104,36 @@ def read(
 def from_mapping(values: Mapping[str, Any], line: int) -> Row | BadRow:
     """See ``Row.from_mapping``."""
     names = [str(name).strip().casefold() for name in values]
-    texts = dict(zip(names, map(_text, values.values()), strict=True))
-    wrong = [Problem(line, shown(name), "is no column of a row") for name in texts if name not in COLUMNS]
-    wrong += [Problem(line, shown(name), "is named twice") for name in texts if names.count(name) > 1]
+    given = dict(zip(names, values.values(), strict=True))
+    wrong = [Problem(line, shown(name), "is no column of a row") for name in given if name not in COLUMNS]
+    wrong += [Problem(line, shown(name), "is named twice") for name in given if names.count(name) > 1]
+    texts = dict[str, str]()
+    for name, value in given.items():
+        try:
+            texts[name] = _text(value)
+        except (TypeError, ValueError) as error:
+            wrong.append(Problem(line, shown(name), str(error)))
     ids = {column: check for column, check in _IDS.items() if column in texts}
     checks = {column: VALUES[column] for column in texts if column in VALUES}
     known = {name: text for name, text in texts.items() if name in COLUMNS}
     return _row(spoilt(Record((line,), known, tuple(wrong)), COLUMNS), ids, checks)
 
 
+_PLAIN: Final[tuple[type, ...]] = (str, Number, date)
+
+
 def _text(value: Any) -> str:
-    """A cell: what programs have for blank and for flags, else its text."""
+    """A cell: what programs have for blank and for flags, else its text.
+
+    :raises TypeError, ValueError: where it is no value of a cell; the text continues the column's name.
+    """
+    value = value.value if isinstance(value, Enum) else value
     if value is None:
         return ""
+    if not isinstance(value, _PLAIN):
+        raise TypeError(f"is of the type {type(value).__name__}, and no text, number or date")
+    if value != value:  # noqa: PLR0124 - so is no number
+        raise ValueError("is not a number (NaN); None leaves a field as it is")
     return str(value).lower() if isinstance(value, bool) else str(value).strip()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -10,7 +11,7 @@ import pytest
 
 from alma_async.load.plan import refused as refusal
 from alma_async.load.readers import read_rows
-from alma_async.load.rows import BadRow, InputError, Row
+from alma_async.load.rows import CLEAR, BadRow, InputError, Row
 from tests.load.readers.test_kbart import PHASE_TWO, TIDES, WITH_ID, Opened, kbart, only, refused
 from tests.load.readers.workbooks import DAY, Formula, Raw, xls, xlsx
 
@@ -96,6 +97,46 @@ def test_errors_in_text(opened: Opened, text: str, blanks: Any) -> None:
     native = list(opened(f"mms_id,public_note,embargo\n99100000000123,{text},\n"))
     assert isinstance(native[0], BadRow)
     assert isinstance(Row.from_mapping({"mms_id": "99100000000123", "public_note": text}), BadRow)
+
+
+@pytest.mark.parametrize(
+    "column", ["mms_id", "url", "public_note", "library", "coverage_from_volume", "title"]
+)
+@pytest.mark.parametrize(
+    "value", [{"a": 1}, ["a"], b"a", object(), float("nan"), "a\ud800b", "\udfff"], ids=ascii
+)
+def test_what_is_no_cell(column: str, value: Any) -> None:
+    """A value of a mapping that is no text, number or date, or half a character, refuses its row by line, column and reason."""
+    given = {"mms_id": "99100000000123", "url": "https://a.example", column: value}
+    found = Row.from_mapping(given, line=7)
+    if column == "title" and isinstance(value, str):
+        assert isinstance(found, Row)  # told, and not written
+        return
+    assert isinstance(found, BadRow)
+    assert {(problem.line, problem.column) for problem in found.problems} == {(7, column)}
+    assert " at 0x" not in found.reason
+    found.reason.encode()
+
+
+def test_what_is_a_cell() -> None:
+    """Numbers, flags, dates, choices and what empties a field say the same as their texts."""
+    given = {
+        "mms_id": 99100000000123,
+        "proxy_enabled": True,
+        "coverage_from": date(2001, 2, 3),
+        "coverage_from_volume": 7,
+        "public_note": CLEAR,
+        "library": None,
+    }
+    texts = {
+        "mms_id": "99100000000123",
+        "proxy_enabled": "true",
+        "coverage_from": "2001-02-03",
+        "coverage_from_volume": "7",
+        "public_note": "<clear>",
+        "library": "",
+    }
+    assert Row.from_mapping(given) == Row.from_mapping(texts)
 
 
 @pytest.mark.parametrize("text", ["P30D", "R5Y;P1Y", "after the war", "2030-01-31", "P1Y or so"])
