@@ -310,7 +310,9 @@ def _source(row: Row | BadRow) -> Source | None:
     return Source(row.lines, row.title, row.identifiers, row.warnings)
 
 
-_NO_ROWS: Final = "The journal {} does not have its rows: none were given yet, or their reading did not end."
+_NO_ROWS: Final = (
+    "Not all rows of this load are in the journal {}: none were given yet, or their reading did not end."
+)
 _GIVE_ROWS: Final = "Nothing was sent. Give the rows: run(rows), or the command that began it."
 _NOT_BEGUN: Final = "{}, given as since, is the journal of {}."
 _OTHERS: Final = "The journal has its rows already, and line {} is not among them as it is now."

@@ -18,6 +18,7 @@ from alma_async.load.rows import InputError
 __all__ = [
     "BEING_UNDONE",
     "HALFWAY",
+    "NOT_BEGUN",
     "RESERVED",
     "SUPERSEDED",
     "TAKES_BACK",
@@ -34,6 +35,9 @@ SUPERSEDED: Final = "superseded"  # the fact that names the journal of a later l
 RESERVED: Final = frozenset(
     {"planned", "seen", "rows", "lines", "warnings", "calls", BEING_UNDONE, TAKES_BACK, HALFWAY, SUPERSEDED}
 )  # what a journal writes down of itself
+
+
+NOT_BEGUN: Final = "Nothing was sent. Name the journal of a load that was begun."
 
 
 class OtherLoad(InputError):

@@ -23,7 +23,7 @@ from alma_async.load.entries import OPEN, Entry, Former, Source, State, Step
 from alma_async.load.fields import url_of
 from alma_async.load.former import anew
 from alma_async.load.journal import Journal
-from alma_async.load.order import BEING_UNDONE, HALFWAY, SUPERSEDED, TAKES_BACK
+from alma_async.load.order import BEING_UNDONE, HALFWAY, NOT_BEGUN, SUPERSEDED, TAKES_BACK
 from alma_async.load.rows import BadRow, InputError, Problem, Row
 from alma_async.load.since import KNOWN
 
@@ -192,9 +192,11 @@ def undo_rows(journal: str | os.PathLike[str]) -> UndoRows:
         opened.check()
         meta = opened.meta()
     if "planned" not in meta:
-        raise InputError(f"The load of {path.name} was never begun; there is nothing to take back.")
+        raise InputError(
+            f"The load of {path.name} was never begun; there is nothing to take back.", advice=NOT_BEGUN
+        )
     if meta.get("dry"):
-        raise InputError(f"{path.name} is of a dry run; there is nothing to take back.")
+        raise InputError(f"{path.name} is of a dry run; there is nothing to take back.", advice=NOT_BEGUN)
     untold = (_UNTOLD.format(str(one)) for one in _concerned(path) if not one.is_file())
     return UndoRows(path, meta, tuple(untold))
 

@@ -23,7 +23,7 @@ from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import AlmaError, NotFound
 from alma_async.load.audit import Audit, Finding, Mark, claims_absence, compare, unread
 from alma_async.load.entries import Entry, State
-from alma_async.load.order import Order, compared
+from alma_async.load.order import NOT_BEGUN, Order, compared
 from alma_async.load.pace import how_far
 from alma_async.load.patience import CalledBack, OwnFailure, Patience
 from alma_async.load.plan import asked, merged, stays, url_of
@@ -137,7 +137,9 @@ class Verification:
 
     def _check(self, meta: Mapping[str, str]) -> None:
         if not meta.get("planned") or meta.get("dry"):
-            raise InputError(f"{self.writer.journal.path.name} is of no load that was begun.")
+            raise InputError(
+                f"{self.writer.journal.path.name} is of no load that was begun.", advice=NOT_BEGUN
+            )
         facts = self.order.known_by()
         compared(meta, {name: fact for name, fact in facts.items() if name not in _NOT_COMPARED})
 

@@ -170,7 +170,7 @@ def test_resume_of_nothing_is_2(shell: Shell) -> None:
     [
         ("origin", "https://api-eu.hosted.exlibrisgroup.com", "belongs to a load into"),
         ("action", "destroy", "'destroy' is no action"),
-        ("rows", "", "Give the rows again"),
+        ("rows", "", "Give the rows: "),
     ],
 )
 def test_a_journal_is_checked_like_any_input(

@@ -344,7 +344,7 @@ async def test_what_cannot_be_known_is_named_and_binds_nothing(file, load, tmp_p
 async def test_a_journal_without_rows_is_no_load_that_was_cut_off(load):
     """To go on with a journal that never had rows asks for them, and says nothing of an end that there never was."""
     async with institution() as (_, alma):
-        with pytest.raises(InputError, match=r"a\.load does not have its rows.*Give the rows"):
+        with pytest.raises(InputError, match=r"a\.load: none were given yet.*Give the rows"):
             await load(alma, "a.load").run()
 
 
