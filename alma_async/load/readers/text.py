@@ -19,7 +19,7 @@ import codecs
 import csv
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Final, NamedTuple, TextIO
 
@@ -348,7 +348,7 @@ def plain_records(file: TextFile, layout: Layout) -> Records:
         clean_cell = str.strip if line.isascii() and _ODD_MARKS.isdisjoint(line) else _cleaned
         cells = list(map(clean_cell, line.split(file.delimiter)))
         if not any(cells):
-            yield None
+            yield from repeat(None, len(numbers))
             continue
         warnings = _odd(odd) if odd else ()
         yield shape.record(numbers, cells, warnings, ended=line[-1] in "\r\n")
@@ -413,8 +413,10 @@ def quoted_records(file: TextFile, layout: Layout) -> Records:
             yield from _by_line(shape, lines, rows, taken, f"{why}: {_QUOTING}")
         elif len(cells) < len(file.header) and file.delimiter == "," and _is_torn(raw):
             yield refused(lines, _TORN, shown(",".join(raw)), texts=cells)
+        elif any(cells):
+            yield shape.record(lines, cells, warnings, ended=True)
         else:
-            yield shape.record(lines, cells, warnings, ended=True) if any(cells) else None
+            yield from repeat(None, len(lines))
 
 
 def _is_torn(raw: Sequence[str]) -> bool:

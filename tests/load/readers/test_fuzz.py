@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from alma_async.load.readers import FORMATS, RowSource
@@ -65,6 +65,7 @@ def test_any_file(opened: Opened, name: str, table: list[list[str]], data: st.Da
 
 
 @given(table=st.lists(rows, max_size=8), end=ends)
+@example(table=[['"'], ['"']], end="\n")
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=120)
 def test_no_line_is_lost(opened: Opened, table: list[list[str]], end: str) -> None:
     """Every line of a KBART list is in one title, refused, or counted as blank."""
