@@ -76,7 +76,7 @@ class Options:
     language: str | None = attrs.field(default=None, validator=LANGUAGE.or_none())
     wait_for_quota: bool = attrs.field(default=False, validator=FLAG)
     witness: Witness | None = attrs.field(default=None, eq=False)
-    longest_hold: float | None = attrs.field(default=None, eq=False)
+    longest_hold: float | None = attrs.field(default=None, validator=_SECONDS, eq=False)
     on_outcome: Callable[[Outcome], None] | None = attrs.field(
         default=None, eq=False, converter=attrs.converters.optional(contained)
     )

@@ -6,7 +6,15 @@ import anyio
 import orjson
 import pytest
 
-from alma_async import AlmaClient, DeadlineExceeded, JobThresholdReached, LocalBudget, NotSent, RateLimited
+from alma_async import (
+    AlmaClient,
+    ConfigurationError,
+    DeadlineExceeded,
+    JobThresholdReached,
+    LocalBudget,
+    NotSent,
+    RateLimited,
+)
 from alma_async.clock import Clock
 from alma_async.guard.attempt import mark
 from tests.conftest import EPOCH, KEY
@@ -216,3 +224,27 @@ async def test_a_wait_at_an_address_where_nobody_listens_is_an_error_at_once():
             error, took = await timed(alma.jobs.wait("M50", "1", timeout=timeout), most=100)
             assert type(error) is NotSent
             assert took < 60
+
+
+async def test_any_call_may_say_how_long_a_hold_it_waits_out():
+    """Reads, lists, writes and raw calls alike raise with the moment, whether the hold comes to them or they to it."""
+    async with hostile(held) as (_, alma):
+        asking = alma.with_options(longest_hold=2)
+        for act in (
+            lambda: asking.request("GET", "/almaws/v1/x"),
+            lambda: asking.request("POST", "/almaws/v1/x"),
+            lambda: asking.sets.get("1"),
+            lambda: asking.sets.list().all(),
+        ):
+            error, took = await timed(act(), most=60)
+            assert type(error) is RateLimited
+            assert took < 2.1
+            assert (error.retry_at - alma.clock.utc()).total_seconds() > 3000
+
+
+@pytest.mark.parametrize("wrong", [0, -1, float("nan"), "2", True])
+async def test_a_hold_that_is_waited_out_is_a_number_of_seconds(wrong):
+    """It is refused where it is given."""
+    async with hostile(held) as (_, alma):
+        with pytest.raises(ConfigurationError):
+            alma.with_options(longest_hold=wrong)
