@@ -9,9 +9,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from alma_async.version import __version__
+from alma_async._version import __version__
 
 if TYPE_CHECKING:
+    from alma_async._core.pager import Pager
+    from alma_async._governance.budget import LocalBudget
+    from alma_async._governance.file_budget import MachineBudget
+    from alma_async._governance.snapshot import QuotaSnapshot
     from alma_async.alma.client import AlmaClient, RawAnswer
     from alma_async.alma.jobs import JobRun
     from alma_async.alma.members import MembersChange
@@ -36,10 +40,6 @@ if TYPE_CHECKING:
         ServerFault,
         Unauthorized,
     )
-    from alma_async.governance.budget import LocalBudget
-    from alma_async.governance.machine import MachineBudget
-    from alma_async.governance.snapshot import QuotaSnapshot
-    from alma_async.pager import Pager
     from alma_async.settings import JobLimits, Limits, Priority, RetryPolicy, Secret, Timeouts
 
 __all__ = [
@@ -98,10 +98,10 @@ _HOMES = {
     "Job": "alma.models.jobs",
     "JobInstance": "alma.models.jobs",
     "JobRun": "alma.jobs",
-    "LocalBudget": "governance.budget",
-    "MachineBudget": "governance.machine",
-    "QuotaSnapshot": "governance.snapshot",
-    "Pager": "pager",
+    "LocalBudget": "_governance.budget",
+    "MachineBudget": "_governance.file_budget",
+    "QuotaSnapshot": "_governance.snapshot",
+    "Pager": "_core.pager",
     **dict.fromkeys(("JobLimits", "Limits", "Priority", "RetryPolicy", "Secret", "Timeouts"), "settings"),
 }
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 import attrs
 
-from alma_async.plain import masked
+from alma_async._text import masked
 
 __all__ = [
     "AlmaError",

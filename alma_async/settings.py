@@ -21,8 +21,8 @@ from urllib.parse import SplitResult, quote, urlsplit
 import attrs
 
 from alma_async._storage.files import user_state_dir
+from alma_async._text import holds_secret, keep_from_print
 from alma_async.errors import AlmaError, ConfigurationError
-from alma_async.plain import holds_secret, keep_from_print
 
 __all__ = [
     "REGIONS",

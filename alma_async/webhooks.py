@@ -24,11 +24,11 @@ from urllib.parse import parse_qs
 
 import attrs
 
+from alma_async._http.codec import Model, dumps, loads, structure
 from alma_async.alma.models.common import Coded
 from alma_async.alma.models.jobs import JobInstance
 from alma_async.errors import AlmaError, BadAnswer, ConfigurationError
 from alma_async.settings import Check, Secret, a, secretive
-from alma_async.wire.codec import Model, dumps, loads, structure
 
 __all__ = [
     "JOB_END",

@@ -18,7 +18,7 @@ def main() -> None:
     """Measure the pieces asked for, and write each down as soon as it is there."""
     asked = _arguments()
     enter()
-    from alma_async.clock import Clock
+    from alma_async._clock import Clock
     from benchmarks import plots, report
 
     plan = report.Plan(runs=asked.runs, goal_runs=asked.goal_runs, lanes=asked.lanes, quick=asked.quick)

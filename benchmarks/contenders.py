@@ -24,7 +24,7 @@ import attrs
 import orjson
 
 from alma_async import AlmaClient, LocalBudget
-from alma_async.clock import Clock
+from alma_async._clock import Clock
 from alma_async.settings import Limits
 from benchmarks.scene import KEY, LIMIT
 

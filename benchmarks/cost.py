@@ -19,10 +19,10 @@ import anyio.lowlevel
 import attrs
 
 from alma_async import LocalBudget
-from alma_async.clock import Clock
-from alma_async.governance.governor import Governor
+from alma_async._clock import Clock
+from alma_async._governance.governor import Governor
+from alma_async._http.messages import Signals
 from alma_async.settings import Limits, Priority
-from alma_async.wire.messages import Signals
 from benchmarks import governor_cost
 from benchmarks.report import Goal, Plan, Section, Table, percent
 from benchmarks.scene import LIMIT, Scene, Work

@@ -16,7 +16,7 @@ import attrs
 import cattrs
 import orjson
 
-from alma_async.clock import Clock
+from alma_async._clock import Clock
 from benchmarks.contenders import CONTENDERS, UNLIMITED, Contender, Get
 from benchmarks.scene import PATHS, Work
 

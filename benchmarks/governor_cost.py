@@ -11,12 +11,12 @@ import time
 
 import anyio
 
-from alma_async.clock import Clock
-from alma_async.governance.budget import LocalBudget
-from alma_async.governance.governor import Governor
-from alma_async.governance.pacing import Pace, terms
+from alma_async._clock import Clock
+from alma_async._governance.budget import LocalBudget
+from alma_async._governance.governor import Governor
+from alma_async._governance.rate import Pace, terms
+from alma_async._http.messages import Signals
 from alma_async.settings import Limits, Priority
-from alma_async.wire.messages import Signals
 
 CALLS, REPEATS = 10_000, 7
 NO_LIMIT = Limits(per_second=1e9)

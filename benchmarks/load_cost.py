@@ -31,7 +31,7 @@ from alma_async import AlmaClient, Limits, LocalBudget, sim
 from alma_async.load import read_rows
 from alma_async.load.entries import Action
 from alma_async.load.plan import Rules, merged, new_portfolio
-from alma_async.load.rows import Row
+from alma_async.load.row import Row
 from tests.conftest import institution
 from tests.load.line import into
 from tests.load.readers.workbooks import xlsx

@@ -19,7 +19,7 @@ import anyio
 import attrs
 
 from alma_async import AlmaClient, LocalBudget, sim
-from alma_async.clock import Clock
+from alma_async._clock import Clock
 from alma_async.events import Event, Paused
 from alma_async.load import Load
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import attrs
 
-from alma_async.clock import Clock
+from alma_async._clock import Clock
 from tests.guard.schedules import fast_folder
 from tests.load.mutants import MUTANTS, planted
 from tests.load.schedules import Story, schedule

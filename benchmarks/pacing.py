@@ -15,10 +15,10 @@ from typing import Any, Final
 import anyio
 
 from alma_async import LocalBudget, sim
-from alma_async.clock import Clock
-from alma_async.governance.governor import Governor
+from alma_async._clock import Clock
+from alma_async._governance.governor import Governor
+from alma_async._http.messages import Signals
 from alma_async.settings import Limits, Priority
-from alma_async.wire.messages import Signals
 from benchmarks.report import Plan, Section, Table, percent
 from benchmarks.scene import LIMIT
 

@@ -28,7 +28,7 @@ from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from alma_async import sim
-from alma_async.clock import Clock
+from alma_async._clock import Clock
 from benchmarks.contenders import CONTENDERS, UNLIMITED
 from benchmarks.drive import Driven, drive
 from benchmarks.gateway import Counted, gateway

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from alma_async import AlmaClient, LocalBudget, sim
-from alma_async.clock import Clock
+from alma_async._clock import Clock
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 EPOCH = 1_790_000_000.0  # 2026-09-21, 14:13:20 UTC: far from midnight

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from alma_async import AlmaClient, LocalBudget
-from alma_async.clock import Clock
+from alma_async._clock import Clock
 from tests.conftest import EPOCH, KEY
 
 __all__ = ["Hostile", "answer", "hostile"]

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from alma_async.clock import Clock
+from alma_async._clock import Clock
 from tests.conftest import EPOCH
 
 

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from alma_async import AlmaError, Limits, Priority, QuotaExhausted, sim
-from alma_async.clock import Clock
+from alma_async._clock import Clock
 from alma_async.events import Admitted, ResetSeen
 from tests.conftest import institution
 

@@ -43,18 +43,18 @@ def test_the_floors_hold():
 @pytest.mark.parametrize(
     ("where", "line", "broken"),
     [
-        ("wire/paging.py", "import alma_async.session", "Floors"),
+        ("_http/codec.py", "import alma_async._core.session", "Floors"),
         ("alma/dialect.py", "from alma_async.load import rows", "Floors"),
         ("alma/routes.py", "import alma_async.polaris.routes", "Floors"),
         ("polaris/routes.py", "import alma_async.alma.routes", "Floors"),
         ("polaris/models.py", "import time", "Pure modules"),
         ("polaris/login.py", "import aiohttp", "aiohttp"),
         ("sim/world.py", "import alma_async.errors", "simulator shares no code"),
-        ("governance/pacing.py", "import time", "Pure modules"),
-        ("load/steps.py", "import sqlite3", "sqlite3"),
-        ("session.py", "import aiohttp", "aiohttp"),
+        ("_governance/rate.py", "import time", "Pure modules"),
+        ("load/row_task.py", "import sqlite3", "sqlite3"),
+        ("_core/session.py", "import aiohttp", "aiohttp"),
         ("load/readers/workbook.py", "import python_calamine", "python-calamine"),
-        ("governance/governor.py", "import asyncio", "asyncio by name"),
+        ("_governance/governor.py", "import asyncio", "asyncio by name"),
     ],
 )
 def test_a_planted_breach_is_found(tmp_path, where, line, broken):
@@ -75,7 +75,7 @@ def test_a_new_folder_must_declare_its_floor(tmp_path):
     assert lint(folder).returncode != 0
 
 
-CORE = ("session.py", "transport.py", "pager.py", "wire", "governance", "telemetry", "clock.py")
+CORE = ("_core", "_http", "_governance", "events.py", "_clock.py")
 OF_ONE_SYSTEM = re.compile(r"exl|polaris|leap", re.IGNORECASE)
 
 
@@ -96,8 +96,8 @@ def words_of_one_system(package: Path) -> list[str]:
 
 
 def test_the_core_knows_no_system_by_name(tmp_path):
-    """Session, transport, wire and governance name neither Alma's header (``Exl``) nor Polaris; a planted word is found."""
+    """The core, its transport and the governance name neither Alma's header (``Exl``) nor Polaris; a planted word is found."""
     assert words_of_one_system(ROOT / "alma_async") == []
     package = copied(tmp_path) / "alma_async"
-    (package / "wire" / "paging.py").write_text("HEADER = 'x-exl-api-remaining'\n")
+    (package / "_core" / "pager.py").write_text("HEADER = 'x-exl-api-remaining'\n")
     assert len(words_of_one_system(package)) == 1

@@ -13,8 +13,8 @@ import orjson
 import pytest
 
 from alma_async import errors
+from alma_async._text import logger, plain
 from alma_async.errors import AlmaError, Problem
-from alma_async.plain import logger, plain
 from tests.hostile import answer, hostile
 
 PACKAGE = Path(__file__).resolve().parents[1] / "alma_async"
@@ -68,7 +68,7 @@ def test_every_logger_is_a_plain_one():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute) and node.attr in ("getLogger", "LoggerAdapter", "warn")
     }
-    assert makers - {"sim/server.py"} == {"plain.py", "telemetry/log.py"}
+    assert makers - {"sim/server.py"} == {"_text.py", "events.py"}
 
 
 @pytest.mark.parametrize("text", SENT, ids=ascii)

@@ -22,7 +22,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 import alma_async
 from alma_async import AlmaClient, AlmaError, LocalBudget, Portfolio, events, sim
-from alma_async.clock import Clock
+from alma_async._clock import Clock
 from alma_async.load import Load, Mark, report
 from alma_async.load.readers import native
 from alma_async.load.reasons import EndReason

@@ -18,11 +18,11 @@ import pytest
 
 import alma_async
 from alma_async import AlmaClient, AlmaError, ConfigurationError, RetryPolicy, Secret, sim
+from alma_async._http.messages import Response
+from alma_async._http.outcome import without
+from alma_async._text import logger
 from alma_async.load import Load, read_rows
-from alma_async.plain import logger
 from alma_async.settings import secret_forms
-from alma_async.wire.messages import Response
-from alma_async.wire.reading import without
 from tests.alma.test_sets import a_set
 from tests.conftest import KEY, institution
 
@@ -252,7 +252,7 @@ def test_a_variable_that_holds_the_key_is_refused_without_it(variable, text, mon
 def test_a_log_repeats_no_secret_in_use(caplog):
     """What is logged of a value that holds the key has three stars in its place."""
     key = Secret(KEY)
-    logger("alma_async.wire").warning("It has %s.", f"a {KEY} in it")
+    logger("alma_async._http").warning("It has %s.", f"a {KEY} in it")
     assert key.reveal() == KEY
     assert caplog.messages == ["It has a *** in it."]
 

@@ -37,9 +37,9 @@ from alma_async import (
     Secret,
     webhooks,
 )
+from alma_async._core.session import Options
 from alma_async.load import Load
 from alma_async.polaris import ApiKey, BearerToken, ObjectType, PolarisClient, StaffPassword
-from alma_async.session import Options
 from tests.conftest import institution
 from tests.test_secrets import chain
 

@@ -20,7 +20,7 @@ from alma_async import (
     Unauthorized,
     sim,
 )
-from alma_async.wire.outcome import Done, OutcomeClass
+from alma_async._http.outcome import Done, OutcomeClass
 from tests.conftest import institution
 
 C, S = sim.DEMO_COLLECTION, sim.DEMO_SERVICE

@@ -21,10 +21,10 @@ import anyio
 import pytest
 
 from alma_async import sim
-from alma_async.clock import Clock
+from alma_async._clock import Clock
+from alma_async._http.messages import MOST_BYTES, Request, Response, Safety, SendFailure
+from alma_async._http.transport import Transport
 from alma_async.errors import DeadlineExceeded
-from alma_async.transport import Transport
-from alma_async.wire.messages import MOST_BYTES, Request, Response, Safety, SendFailure
 from tests.governance.servers import busiest
 from tests.hostile import answer, hostile
 
@@ -264,7 +264,7 @@ async def test_a_trace_hook_that_fails_touches_no_call(place, caplog):
             await send(transport, Gate(error=DeadlineExceeded("too late")))
         for _ in range(3):
             assert isinstance(await send(transport), Response)
-    told = [record for record in caplog.records if record.name == "alma_async.transport"]
+    told = [record for record in caplog.records if record.name == "alma_async._http.transport"]
     assert len(told) <= 1
     assert all("LookupError" in one.getMessage() and one.exc_info is None for one in told)
     if place in (

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alma_async.wording import counted, duration
+from alma_async._text import counted, duration
 
 
 @pytest.mark.parametrize(

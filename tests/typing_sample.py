@@ -11,9 +11,9 @@ import alma_async
 from alma_async import AlmaClient, AlmaSet, Portfolio
 
 from alma_async import AlmaCliemt  # type: ignore[attr-defined]  # isort: skip
+from alma_async._http.messages import Request
 from alma_async.load import Lode  # type: ignore[attr-defined]
 from alma_async.polaris import PolarisClient, PolarisKlient  # type: ignore[attr-defined]
-from alma_async.wire.messages import Request
 
 alma_async.Portfolioo  # type: ignore[attr-defined]  # noqa: B018
 AlmaCliemt, Lode, PolarisKlient  # noqa: B018

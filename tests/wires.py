@@ -19,13 +19,13 @@ import attrs
 import orjson
 
 from alma_async import sim
-from alma_async.clock import Clock
+from alma_async._clock import Clock
+from alma_async._http.messages import Gate, Request, Response, SendFailure
 from alma_async.sim.answers import Answer, done, page, problem
 from alma_async.sim.codes import Refusal
 from alma_async.sim.faults import NAMED
 from alma_async.sim.routes import ROUTES, Call, Route, shifted
 from alma_async.sim.shapes import shaped
-from alma_async.wire.messages import Gate, Request, Response, SendFailure
 
 __all__ = ["BASE", "EPOCH", "FAULTS", "REFUSALS", "Remote", "Wire"]
 

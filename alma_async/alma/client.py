@@ -12,6 +12,19 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, Unpack
 
 import attrs
 
+from alma_async._clock import Clock
+from alma_async._core.session import Options, Session, Witness
+from alma_async._governance.budget import Budget
+from alma_async._governance.file_budget import machine_budget
+from alma_async._governance.governor import Governor
+from alma_async._governance.snapshot import QuotaSnapshot
+from alma_async._guard import JobGuard, Ledger, job_ledger
+from alma_async._http.codec import dumps
+from alma_async._http.messages import Request, Response, Safety
+from alma_async._http.outcome import Outcome
+from alma_async._http.routes import IN_URL, query_of, raw_path
+from alma_async._http.transport import Transport
+from alma_async._version import __version__
 from alma_async.alma.dialect import AlmaDialect
 from alma_async.alma.electronic import Electronic
 from alma_async.alma.job_port import AlmaJobPort
@@ -19,15 +32,8 @@ from alma_async.alma.jobs import Jobs, SharedRuns
 from alma_async.alma.resource import localised
 from alma_async.alma.routes import ROOT
 from alma_async.alma.sets import Sets
-from alma_async.clock import Clock
 from alma_async.errors import AlmaError, ConfigurationError, InvalidRequest
-from alma_async.events import Hook, fan_out
-from alma_async.governance.budget import Budget
-from alma_async.governance.governor import Governor
-from alma_async.governance.machine import machine_budget
-from alma_async.governance.snapshot import QuotaSnapshot
-from alma_async.guard import JobGuard, Ledger, job_ledger
-from alma_async.session import Options, Session, Witness
+from alma_async.events import Hook, fan_out, log_event, log_from
 from alma_async.settings import (
     CLIENT,
     LABEL,
@@ -52,13 +58,6 @@ from alma_async.settings import (
     secretive,
     state_dir,
 )
-from alma_async.telemetry.log import log_event, log_from
-from alma_async.transport import Transport
-from alma_async.version import __version__
-from alma_async.wire.codec import dumps
-from alma_async.wire.messages import Request, Response, Safety
-from alma_async.wire.outcome import Outcome
-from alma_async.wire.routes import IN_URL, query_of, raw_path
 
 if TYPE_CHECKING:
     import aiohttp

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from alma_async.alma.problems import read_body, verdict
-from alma_async.errors import BadAnswer
-from alma_async.settings import Secret
-from alma_async.wire.messages import Request, Response, Signals
-from alma_async.wire.outcome import Done, Failed, Outcome, OutcomeClass, Reason
-from alma_async.wire.reading import (
+from alma_async._http.messages import Request, Response, Signals
+from alma_async._http.outcome import (
+    Done,
+    Failed,
+    Outcome,
+    OutcomeClass,
+    Reason,
     failed,
     first_words,
     is_server_fault,
@@ -23,6 +24,9 @@ from alma_async.wire.reading import (
     unreadable,
     wrong_id,
 )
+from alma_async.alma.problems import read_body, verdict
+from alma_async.errors import BadAnswer
+from alma_async.settings import Secret
 
 __all__ = ["AlmaDialect"]
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from typing import Final, Literal, get_args, overload
 
+from alma_async._core.pager import Pager
+from alma_async._core.session import Options, Session
+from alma_async._http.messages import Request
 from alma_async.alma import routes
 from alma_async.alma.models.electronic import ElectronicCollection, ElectronicService, Portfolio
 from alma_async.alma.resource import Resource, id_to_update, named
 from alma_async.errors import InvalidRequest
-from alma_async.pager import Pager
-from alma_async.session import Options, Session
 from alma_async.settings import discreet, one_of
-from alma_async.wire.messages import Request
 
 __all__ = ["Collections", "Electronic", "Portfolios", "Services"]
 

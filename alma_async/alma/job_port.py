@@ -12,17 +12,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from alma_async._core.session import Options, Session, Witness
+from alma_async._guard.port import Instance, ServerTime, Spare
+from alma_async._http.codec import dumps, unstructure
+from alma_async._http.messages import Request
+from alma_async._http.outcome import Done, server_time
 from alma_async.alma import routes
 from alma_async.alma.models.common import Coded, run_in
 from alma_async.alma.models.jobs import Job, JobInstance, JobParameter
 from alma_async.alma.resource import Resource, localised
 from alma_async.errors import AlmaError, InvalidRequest, NotFound, OutcomeUnknown
-from alma_async.guard.port import Instance, ServerTime, Spare
-from alma_async.session import Options, Session, Witness
-from alma_async.wire.codec import dumps, unstructure
-from alma_async.wire.messages import Request
-from alma_async.wire.outcome import Done
-from alma_async.wire.reading import server_time
 
 __all__ = ["AlmaJobPort", "submission", "texts"]
 

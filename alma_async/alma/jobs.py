@@ -1,32 +1,37 @@
 """``alma.jobs``: jobs, their runs, and starting one under the job guard.
 
-Whether a job may start now, and when a run is looked at, is decided in ``alma_async.guard``.
+Whether a job may start now, and when a run is looked at, is decided in ``alma_async._guard``.
 A run that ended with success may have done nothing (recorded): read its ``counters``.
+
+Who waits in this client for the end of which run.
+
+A JOB_END webhook that was reported ends the waiting without another call; what else ends it is the guard's to see.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import date, datetime
 from typing import Final, Literal, get_args, overload
 
 import anyio
 import attrs
 
+from alma_async._core.pager import Pager
+from alma_async._core.session import Options, Session
+from alma_async._guard import JobGuard, LedgerError
+from alma_async._guard.guard import GIVEN, NAME
+from alma_async._guard.monitor import PASSING
+from alma_async._guard.submission import mark, run_name, utc
+from alma_async._http.messages import Request
+from alma_async._text import duration
 from alma_async.alma import routes
-from alma_async.alma.endings import Endings
 from alma_async.alma.job_port import AlmaJobPort, submission, texts
 from alma_async.alma.models.jobs import Job, JobEvent, JobInstance, JobMatch
 from alma_async.alma.resource import Resource
 from alma_async.errors import DeadlineExceeded, InvalidRequest, NotFound
-from alma_async.guard import JobGuard, LedgerError
-from alma_async.guard.attempt import mark, run_name, utc
-from alma_async.guard.lookout import PASSING
-from alma_async.guard.runner import GIVEN, NAME
-from alma_async.pager import Pager
-from alma_async.session import Options, Session
 from alma_async.settings import (
     FLAG,
     NOT_NEGATIVE,
@@ -38,10 +43,60 @@ from alma_async.settings import (
     discreet,
     one_of,
 )
-from alma_async.wire.messages import Request
-from alma_async.wording import duration
 
-__all__ = ["JobRun", "Jobs", "SharedRuns"]
+__all__ = ["Ending", "Endings", "JobRun", "Jobs", "SharedRuns"]
+
+MOST_KEPT: Final = 1000  # chosen: runs that ended, of which the last are kept
+
+
+@attrs.define(eq=False)
+class Ending:
+    """One wait: what it waits in, and the instance it came to."""
+
+    scope: anyio.CancelScope = attrs.field(factory=anyio.CancelScope)
+    instance: JobInstance | None = None
+
+
+@attrs.define
+class Endings:
+    """All waits of one client and its copies."""
+
+    _waits: dict[str, list[Ending]] = attrs.field(factory=dict)
+    _kept: dict[str, JobInstance] = attrs.field(factory=dict)
+
+    def keep(self, instance_id: str, instance: JobInstance) -> None:
+        """A run was seen to have ended, which it stays, though Alma may forget it."""
+        self._kept.pop(instance_id, None)
+        self._kept[instance_id] = instance
+        if len(self._kept) > MOST_KEPT:
+            del self._kept[next(iter(self._kept))]
+
+    def seen(self, instance_id: str) -> JobInstance | None:
+        """A run that was seen to have ended, if it was lately."""
+        return self._kept.get(instance_id)
+
+    @contextmanager
+    def expect(self, instance_id: str) -> Iterator[Ending]:
+        """Wait for a run inside the block."""
+        ending = Ending()
+        self._waits.setdefault(instance_id, []).append(ending)
+        try:
+            yield ending
+        finally:
+            waits = self._waits[instance_id]
+            waits.remove(ending)
+            if not waits:
+                del self._waits[instance_id]
+
+    def tell(self, instance: JobInstance) -> bool:
+        """A run has ended: let go of those who wait for it; whether there were any."""
+        self.keep(instance.id, instance)
+        waits = self._waits.get(instance.id, [])
+        for ending in waits:
+            ending.instance = instance
+            ending.scope.cancel()
+        return bool(waits)
+
 
 Population = Literal["SINGLE_MATCHES", "MULTI_MATCHES"]
 DownloadFormat = Literal["XML", "BINARY"]

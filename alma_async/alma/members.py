@@ -21,14 +21,14 @@ from typing import Final, Literal, TypeAlias, TypedDict, Unpack, overload
 import anyio
 import attrs
 
+from alma_async._core.pager import Pager
+from alma_async._http.codec import dumps, unstructure
+from alma_async._http.messages import Request
 from alma_async.alma import routes
 from alma_async.alma.models.sets import AlmaSet, SetMember, SetMembers
 from alma_async.alma.resource import Resource
 from alma_async.errors import AlmaError, InvalidRequest, OutcomeUnknown
-from alma_async.pager import Pager
 from alma_async.settings import FLAG, Check, discreet
-from alma_async.wire.codec import dumps, unstructure
-from alma_async.wire.messages import Request
 
 __all__ = ["Ids", "Members", "MembersChange", "RefusedIds"]
 

@@ -13,10 +13,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeAlias
 from xml.etree import ElementTree as ET
 
+from alma_async._http.codec import loads
+from alma_async._http.outcome import OutcomeClass, Reason, is_server_fault
 from alma_async.errors import BadAnswer, Problem
-from alma_async.wire.codec import loads
-from alma_async.wire.outcome import OutcomeClass, Reason
-from alma_async.wire.reading import is_server_fault
 
 __all__ = ["read_body", "verdict"]
 

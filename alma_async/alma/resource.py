@@ -8,16 +8,15 @@ from typing import Any, TypeVar
 
 import attrs
 
+from alma_async._core.pager import MOST_ITEMS, PAGE, Pager
+from alma_async._core.session import Options, Session
+from alma_async._http.codec import Model, structure, structure_each, written
+from alma_async._http.messages import Request
+from alma_async._http.outcome import Done
+from alma_async._http.routes import Route
 from alma_async.alma.models.common import Updatable
 from alma_async.errors import BadAnswer, InvalidRequest, OutcomeUnknown
-from alma_async.pager import Pager
-from alma_async.session import Options, Session
 from alma_async.settings import FLAG, a
-from alma_async.wire.codec import Model, structure, structure_each, written
-from alma_async.wire.messages import Request
-from alma_async.wire.outcome import Done
-from alma_async.wire.paging import MOST_ITEMS, PAGE
-from alma_async.wire.routes import Route
 
 __all__ = ["Resource", "id_to_update", "named", "of_kind"]
 

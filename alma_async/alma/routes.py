@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from alma_async.wire.messages import MOST_BYTES
-from alma_async.wire.routes import Route
+from alma_async._http.messages import MOST_BYTES
+from alma_async._http.routes import Route
 
 __all__ = [
     "BIB_COLLECTIONS",

@@ -8,6 +8,13 @@ gives up though the work goes on (reported): they are looked for as long.
 
 Sets made from a logical set, by combining or by filtering fill after the answer (seen). Where ``additional_info``
 names the job's run that fills the set (seen), ``wait_until_filled`` waits for that; else it infers when it is full.
+
+When a set that fills by itself is full, and when to look again.
+
+Decides by the number of members seen so far; asking and waiting are done in ``alma_async.alma.sets``. Alma fills sets made
+from logical ones, by combining or by filtering after its answer (seen). Where it does not name the job that does it, it never says
+when that is done, so all of this is inferred: full is a number that stays the same, and no members at all are believed only after
+much longer.
 """
 
 from __future__ import annotations
@@ -15,12 +22,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import count
-from typing import Final, Literal, TypeAlias, TypeVar, get_args, overload
+from typing import Final, Literal, Self, TypeAlias, TypeVar, get_args, overload
 
 import anyio
+import attrs
 
+from alma_async._core.pager import Pager
+from alma_async._guard.monitor import PASSING
+from alma_async._http.codec import structure
+from alma_async._http.messages import Request
+from alma_async._http.outcome import server_time
+from alma_async._text import counted, duration
 from alma_async.alma import routes
-from alma_async.alma.filling import Filling, pause
 from alma_async.alma.members import Members
 from alma_async.alma.models.jobs import JobInstance
 from alma_async.alma.models.sets import AlmaSet
@@ -34,15 +47,38 @@ from alma_async.errors import (
     OutcomeUnknown,
     ServerFault,
 )
-from alma_async.guard.lookout import PASSING
-from alma_async.pager import Pager
 from alma_async.settings import COUNT, FLAG, NOT_NEGATIVE, Check, Priority, discreet, one_of
-from alma_async.wire.codec import structure
-from alma_async.wire.messages import Request
-from alma_async.wire.reading import server_time
-from alma_async.wording import counted, duration
 
-__all__ = ["Sets"]
+__all__ = ["Filling", "Sets", "pause"]
+
+# Ours, in seconds. One client's tests wait 5 s for small sets (seen); nothing is known of large ones.
+STEADY: Final = 15.0
+EMPTY: Final = 300.0
+PAUSES: Final = (2.0, 3.0, 5.0, 10.0, 15.0, 30.0, 60.0)
+
+
+def pause(looks: int) -> float:
+    """Seconds to wait after so many looks: soon at first, then each minute."""
+    return PAUSES[min(looks, len(PAUSES)) - 1]
+
+
+@attrs.frozen
+class Filling:
+    """How many members there are, and since when."""
+
+    members: int
+    since: float
+
+    def seen(self, members: int, *, now: float) -> Self:
+        """The state after another look."""
+        return self if members == self.members else type(self)(members, now)
+
+    def is_full(self, *, now: float, expected: int | None = None) -> bool:
+        """Whether nothing more is to come; with ``expected``, whether so many are there."""
+        if expected is not None:
+            return self.members >= expected
+        return now - self.since >= (STEADY if self.members else EMPTY)
+
 
 T = TypeVar("T")
 
@@ -247,7 +283,7 @@ class Sets(Members):
     ) -> AlmaSet:
         """Look at a set, seldom and at the lowest priority, until the job that fills it has ended.
 
-        Where Alma names no such job, or knows its run no more, until the set seems full: see ``alma_async.alma.filling``.
+        Where Alma names no such job, or knows its run no more, until the set seems full: see ``alma_async.alma.sets``.
 
         :param expected: full is so many members; without it, a number that stays the same.
         An outage, or a quota that is spent, is waited out.

@@ -18,6 +18,7 @@ from typing import Final, TextIO, cast
 from cyclopts import App, ArgumentCollection, CycloptsError
 from cyclopts.config import Env
 
+from alma_async._version import __version__
 from alma_async.cli.console import Output, Unwritten, drop, log_at, open_streams, say
 from alma_async.errors import (
     AlmaError,
@@ -30,7 +31,6 @@ from alma_async.errors import (
     RateLimited,
     ServerFault,
 )
-from alma_async.version import __version__
 
 __all__ = ["app", "run"]
 
@@ -114,23 +114,23 @@ _AREAS: Final = {
             "list": ("sets:list_sets", "All or some, one line each."),
             "get": ("sets:get_set", "One, without its members."),
             "create": ("sets:create_set", "A new one: itemized and empty, or logical."),
-            "combine": ("set_sources:combine_sets", "A new one of two others."),
+            "combine": ("sets:combine_sets", "A new one of two others."),
             "filter": (
-                "set_sources:filter_set",
+                "sets:filter_set",
                 "A new one of those that an indication rule finds in another.",
             ),
-            "from-logical": ("set_sources:set_from_logical", "A new one of what a logical set finds now."),
-            "from-import": ("set_sources:set_from_import", "A new one of what an import brought."),
+            "from-logical": ("sets:set_from_logical", "A new one of what a logical set finds now."),
+            "from-import": ("sets:set_from_import", "A new one of what an import brought."),
             "in-network": (
-                "set_sources:set_in_network",
+                "sets:set_in_network",
                 "A new one in the Network Zone, of an institution's.",
             ),
             "update": ("sets:update_set", "Change its name or description."),
             "delete": ("sets:delete_set", "Delete it; what was in it stays."),
-            "members": ("members:list_members", "All members, one line each."),
-            "add": ("members:add_members", "Add members."),
-            "remove": ("members:remove_members", "Take members out."),
-            "replace": ("members:replace_members", "Make these the members."),
+            "members": ("sets:list_members", "All members, one line each."),
+            "add": ("sets:add_members", "Add members."),
+            "remove": ("sets:remove_members", "Take members out."),
+            "replace": ("sets:replace_members", "Make these the members."),
         },
     ),
     "jobs": (
@@ -138,14 +138,14 @@ _AREAS: Final = {
         {
             "list": ("jobs:list_jobs", "All or some, one line each."),
             "get": ("jobs:get_job", "One, whole."),
-            "submit": ("submit:submit_job", "Start one as soon as it may be; --wait waits for its end."),
+            "submit": ("jobs:submit_job", "Start one as soon as it may be; --wait waits for its end."),
             "guard": (
-                "job_guard:show_guard",
+                "jobs:show_guard",
                 "What runs, and when the next start of each is free; frees a slot.",
             ),
             "instances": ("jobs:list_instances", "The runs of one."),
             "instance": ("jobs:get_instance", "One run, with its counters."),
-            "wait": ("submit:await_run", "Wait for the end of one run; 1 where it failed."),
+            "wait": ("jobs:await_run", "Wait for the end of one run; 1 where it failed."),
             "events": ("jobs:list_events", "What a run rejected."),
             "matches": ("jobs:list_matches", "What an import matched."),
             "download": (
@@ -222,7 +222,7 @@ def _run(tokens: list[str]) -> int:
 
 
 def _code_of(error: AlmaError) -> int:
-    from alma_async.guard import LedgerBusy, LedgerError
+    from alma_async._guard import LedgerBusy, LedgerError
     from alma_async.load.journal import JournalError, JournalInUse
     from alma_async.load.register import ServiceInUse
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, TextIO
 
-from alma_async.plain import plain
+from alma_async._text import plain
 
 __all__ = ["Output", "Unwritten", "drop", "json_line", "log_at", "open_streams", "say", "show"]
 
@@ -91,7 +91,7 @@ def say(text: str) -> None:
 
 def json_line(value: Mapping[str, Any]) -> None:
     """One JSON object, on stdout. Its text reads back as it was, since what is spelled out stands inside strings only."""
-    from alma_async.wire.codec import dumps
+    from alma_async._http.codec import dumps
 
     show(dumps(value, lone_surrogates=True).decode())
 
@@ -101,7 +101,7 @@ def log_at(level: str) -> None:
 
     :raises ConfigurationError: for a level that logging does not know.
     """
-    from alma_async.telemetry.log import LOGGER, set_level, stderr_handler
+    from alma_async.events import LOGGER, set_level, stderr_handler
 
     set_level(level)
     LOGGER.handlers = [stderr_handler()]

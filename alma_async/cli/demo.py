@@ -1,13 +1,16 @@
 """``demo``: the sample title list into a simulated Alma, a set of what was loaded, a job on it, and both sides' counts compared.
 
 Decides how much is asked for: all rows, and one run of the job more than Alma runs at once, so that the guard has to hold one
-back. What is claimed at the end is checked in ``alma_async.cli.both_sides``.
+back. What is claimed at the end is checked in ``alma_async.cli.demo``.
+
+What the client says beside what the simulator counted. The simulator shares no code with the client, so where both say the
+same, it is so. Pure: each function names what differs, and nothing where all agrees.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib.resources import as_file, files
@@ -23,26 +26,87 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from alma_async import sim as simulator
+from alma_async._governance.budget import LocalBudget
+from alma_async._guard import SqliteLedger
+from alma_async._text import counted
 from alma_async.alma.client import AlmaClient
 from alma_async.alma.models.common import Coded
 from alma_async.alma.models.sets import AlmaSet
-from alma_async.cli.both_sides import PROCESSED, Worked, load_differences, work_differences
 from alma_async.cli.console import say, show
+from alma_async.cli.load_text import closing, refusals
 from alma_async.cli.signals import attend
 from alma_async.cli.sim import KEY
-from alma_async.cli.summary import closing, refusals
 from alma_async.cli.view import View
-from alma_async.governance.budget import LocalBudget
-from alma_async.guard import SqliteLedger
 from alma_async.load.journal import Journal
 from alma_async.load.loader import Load
 from alma_async.load.progress import Report
 from alma_async.load.readers import read_rows
-from alma_async.load.rows import BadRow, Row
+from alma_async.load.row import BadRow, Row
 from alma_async.settings import Limits
-from alma_async.wording import counted
 
-__all__ = ["demo"]
+__all__ = ["PROCESSED", "Worked", "demo", "load_differences", "work_differences"]
+
+PROCESSED: Final = "label.processed.records"
+
+
+@attrs.frozen(kw_only=True)
+class Worked:
+    """What was done with the titles after the load: the set they are in, and what each run of the job on it counted."""
+
+    set_id: str
+    members: int
+    counters: Sequence[Mapping[str, int]]
+
+
+def load_differences(report: Report, world: simulator.World, rate: int) -> list[str]:
+    """What the simulator saw of a load that the report does not say."""
+    tally = world.tally
+    once = set(tally.created.values()) <= {1} and not world.portfolios.duplicates()
+    ended = report.created + report.updated + report.unchanged + report.rejected + report.duplicates
+    return _wrong(
+        (
+            (ended == report.rows, f"only {ended} of {report.rows} rows came to an end"),
+            (
+                len(world.portfolios.all) == report.created,
+                f"{len(world.portfolios.all)} portfolios, not {report.created}",
+            ),
+            (once, "a portfolio was made twice"),
+            (len(tally.received) == report.calls, f"{len(tally.received)} calls, not {report.calls}"),
+            *_pace(world, rate),
+        )
+    )
+
+
+def work_differences(worked: Worked, world: simulator.World, rate: int) -> list[str]:
+    """What the simulator saw of the set and of the job's runs that the client does not say."""
+    kept = world.sets.all.get(worked.set_id)
+    inside = set(kept.members) if kept else set()
+    jobs = world.jobs.summary()
+    starts = len(jobs["starts"].get(simulator.DEMO_JOB, ()))
+    limit = world.config.jobs_running
+    counted = [counters.get(PROCESSED) for counters in worked.counters]
+    return _wrong(
+        (
+            (inside == set(world.portfolios.all), "the set does not hold the portfolios"),
+            (len(inside) == worked.members, f"{len(inside)} members, not {worked.members}"),
+            (starts == len(worked.counters), f"{starts} starts, not {len(worked.counters)}"),
+            (set(counted) == {worked.members}, f"runs that treated {counted} of {worked.members} records"),
+            (jobs["most_running"] <= limit, f"{jobs['most_running']} jobs at once, where {limit} may run"),
+            (not jobs["refused_starts"], f"refused starts: {jobs['refused_starts']}"),
+            *_pace(world, rate),
+        )
+    )
+
+
+def _pace(world: simulator.World, rate: int) -> Iterable[tuple[bool, str]]:
+    peak = simulator.busiest_second(world.tally.received)
+    yield not world.tally.refused, f"refused calls: {dict(world.tally.refused)}"
+    yield peak <= rate, f"{peak} calls in one second, where {rate} are allowed"
+
+
+def _wrong(claims: Iterable[tuple[bool, str]]) -> list[str]:
+    return [wrong for right, wrong in claims if not right]
+
 
 SAMPLE: Final = "sample_titles.txt"
 LATENCY: Final = simulator.Latency(base=0.1, jitter=0.2)

@@ -15,7 +15,9 @@ from typing import Annotated, Any, Final
 import attrs
 from cyclopts import Parameter
 
+from alma_async._http.outcome import server_time
 from alma_async._storage.files import UnsafeFile, private_directory
+from alma_async._text import counted, duration
 from alma_async.alma.client import AlmaClient
 from alma_async.cli.connection import FROM_ENVIRONMENT, LONG, Connection, hold_of
 from alma_async.cli.console import json_line, show
@@ -23,8 +25,6 @@ from alma_async.cli.journals import directory
 from alma_async.cli.signals import finish
 from alma_async.errors import AlmaError, Unauthorized
 from alma_async.settings import Priority, state_dir
-from alma_async.wire.reading import server_time
-from alma_async.wording import counted, duration
 
 __all__ = ["doctor"]
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
 
 from cyclopts import Parameter
 
+from alma_async._http.codec import Model, loads, structure
 from alma_async.alma.electronic import BibHandling
 from alma_async.alma.models.electronic import ElectronicCollection, ElectronicService, Portfolio
 from alma_async.alma.resource import id_to_update
@@ -19,7 +20,6 @@ from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.ids import STDIN, read_text
 from alma_async.cli.tables import Columns, Json, list_all, show_answer, tell_done
 from alma_async.errors import BadAnswer, ConfigurationError, InvalidRequest
-from alma_async.wire.codec import Model, loads, structure
 
 if TYPE_CHECKING:
     from alma_async.alma.client import AlmaClient

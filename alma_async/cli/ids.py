@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from alma_async._text import plain
 from alma_async.errors import ConfigurationError
-from alma_async.plain import plain
 
 __all__ = ["STDIN", "read_ids", "read_text"]
 

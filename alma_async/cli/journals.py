@@ -12,11 +12,11 @@ from typing import Final
 
 import attrs
 
+from alma_async._clock import Clock
 from alma_async._storage.files import make_file, own_directory
-from alma_async.clock import Clock
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load.journal import Journal, JournalError, JournalInUse
-from alma_async.load.order import SUPERSEDED
+from alma_async.load.options import SUPERSEDED
 from alma_async.load.progress import row_counts
 from alma_async.settings import state_dir
 

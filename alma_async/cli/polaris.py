@@ -13,16 +13,16 @@ from typing import Annotated, Any, Final, Literal
 import attrs
 from cyclopts import Group, Parameter
 
+from alma_async._http.codec import loads
+from alma_async._http.messages import Request
+from alma_async._text import counted
 from alma_async.cli.console import json_line, say, show
 from alma_async.cli.ids import read_ids
 from alma_async.cli.signals import finish
 from alma_async.cli.tables import Json, in_a_line, show_object
 from alma_async.polaris import ObjectType, PolarisClient, RecordSetChange
-from alma_async.polaris.environment import from_environment
+from alma_async.polaris.client import from_environment
 from alma_async.polaris.record_sets import MOST
-from alma_async.wire.codec import loads
-from alma_async.wire.messages import Request
-from alma_async.wording import counted
 
 __all__ = ["create_record_set", "get_record_set", "list_records", "show_status"]
 

@@ -2,13 +2,22 @@
 
 Decides when to call: once, and while watching once a minute. Between the calls a watch reads the machine's budget, where
 other processes of this machine write down what they learn, and costs nothing.
+
+A snapshot of the governor in JSON, as one line and as lines that stand still. Pure, but for the terminal.
+
+What remains, the floors and the hold come from the budget, which all processes of this machine share: they move with what the
+others spend and learn. Pace, waiting and in flight are those of the process that looks.
 """
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from enum import Enum
 from functools import partial
 from typing import Annotated, Any, Final
 
@@ -17,11 +26,13 @@ import attrs
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from alma_async._governance.snapshot import QuotaSnapshot
+from alma_async._text import plain
 from alma_async.alma.client import AlmaClient
 from alma_async.cli.connection import FROM_ENVIRONMENT, LONG, Connection, hold_of
 from alma_async.cli.console import json_line, say, show
-from alma_async.cli.quota_view import Drawn, as_json, line, lines, screen
 from alma_async.cli.signals import attend, finish
+from alma_async.cli.view import clock_time
 from alma_async.errors import (
     BadAnswer,
     ConfigurationError,
@@ -33,7 +44,116 @@ from alma_async.errors import (
 )
 from alma_async.settings import Priority
 
-__all__ = ["quota"]
+__all__ = ["Drawn", "as_json", "line", "lines", "quota", "screen"]
+
+_SPAN: Final = 60.0
+
+
+@attrs.define
+class Drawn:
+    """How fast everybody together draws on the day's calls: between the moments at which the server told what remains."""
+
+    _told: deque[tuple[float, int]] = attrs.field(factory=deque)
+    _seen_at: datetime | None = None
+
+    def seen(self, snapshot: QuotaSnapshot, *, now: float) -> float | None:
+        """Take in one look; calls a second over the last minute or two answers. None: not known yet, or a new day."""
+        told, remaining = self._told, snapshot.remaining
+        if remaining is not None and snapshot.remaining_seen_at != self._seen_at:
+            if told and remaining > told[-1][1]:
+                told.clear()
+            self._seen_at = snapshot.remaining_seen_at
+            told.append((now, remaining))
+            while len(told) > 2 and told[1][0] <= now - _SPAN:
+                told.popleft()
+        if remaining is None or not told:
+            return None
+        (since, before), (until, after) = told[0], told[-1]
+        return round((before - after) / (until - since), 3) if until > since else None
+
+
+def as_json(snapshot: QuotaSnapshot) -> dict[str, Any]:
+    """The snapshot as JSON holds it: priorities by name, moments in ISO 8601."""
+    return {name: _plain(value) for name, value in attrs.asdict(snapshot).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="seconds")
+    if isinstance(value, float):
+        return round(value, 3) if math.isfinite(value) else None
+    return value.value if isinstance(value, Enum) else value
+
+
+def line(seen: QuotaSnapshot, *, at: datetime, drawn: float | None) -> str:
+    """One look in one line."""
+    told = [
+        f"{at:%H:%M:%S}",
+        f"{_count(seen.remaining)} remaining",
+        f"drawn by all {_rate(drawn)}",
+        f"{seen.per_second:.2f} of {seen.limit:g} a second in force",
+        f"others {_rate(seen.foreign)}",
+        f"bulk stops at {_floor(seen.floors[Priority.BULK])}",
+        _held(seen),
+    ]
+    return plain("  ".join(part for part in told if part))
+
+
+def lines(seen: QuotaSnapshot, *, at: datetime, drawn: float | None, trouble: str = "") -> Iterator[str]:
+    """One look, for a terminal where the next one takes its place. ``trouble``: why the last call failed, if it did."""
+    told_at = "" if seen.remaining_seen_at is None else f", told at {seen.remaining_seen_at:%H:%M:%S}"
+    resets_in = clock_time(max(0.0, (seen.resets_at - at).total_seconds()))
+    yield f"{at:%Y-%m-%d %H:%M:%S} UTC"
+    yield ""
+    yield f"remaining today   {_count(seen.remaining)}{told_at}; anew in {resets_in}"
+    yield f"drawn by all      {_rate(drawn)}"
+    yield (
+        f"in force          {seen.per_second:.2f} a second of {seen.limit:g}, margin {seen.margin:.1%}, "
+        f"others {_rate(seen.foreign)}"
+    )
+    yield f"held              {_held(seen) or 'by nothing'}"
+    yield ""
+    yield f"{'':<12} {'stops at':>10} {'left':>10} {'waiting':>8} {'in flight':>10}"
+    for priority in Priority:
+        floor = seen.floors[priority]
+        left = "-" if seen.remaining is None else f"{max(0.0, seen.remaining - max(floor, 0.0)):,.0f}"
+        numbers = f"{seen.waiting[priority]:>8,} {seen.in_flight[priority]:>10,}"
+        yield f"{priority.value:<12} {_floor(floor):>10} {left:>10} {numbers}"
+    if trouble:
+        yield ""
+        yield plain(trouble)
+
+
+def _held(seen: QuotaSnapshot) -> str:
+    until = seen.stopped_until or seen.held_until
+    return "" if until is None else f"until {until:%H:%M:%S} UTC: {seen.why}"
+
+
+def _count(value: int | None) -> str:
+    return "unknown" if value is None else f"{value:,}"
+
+
+def _rate(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.1f} a second"
+
+
+def _floor(value: float) -> str:
+    return f"{value:,.0f}" if math.isfinite(value) else "all" if value > 0 else "-"
+
+
+@contextmanager
+def screen() -> Iterator[Callable[[Iterable[str]], None]]:
+    """The terminal at stdout, on which each picture takes the place of the one before."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    # No thread of its own: it is drawn when there is something to tell.
+    with Live(console=Console(file=sys.stdout), auto_refresh=False) as live:
+        yield lambda picture: live.update(Text("\n".join(picture)), refresh=True)
+
 
 EVERY: Final = 1.0
 # A watch goes on through these.

@@ -2,24 +2,56 @@
 
 Decides what a new set is where the command does not say: itemized, and seen by all staff, since Alma would show what an
 API key made to nobody else.
+
+``sets members``, ``add``, ``remove`` and ``replace``: what is in a set, and ids put in or taken out.
+
+Decides the exit code: 1 where Alma refused some of the ids; each is named with the reason, up to twenty of them (``--json``: all).
+
+``sets combine``, ``filter``, ``from-logical``, ``from-import`` and ``in-network``: new sets of what is there already.
+
+Decides the content of a new set where the command does not say: that of the set it is made of; bibs where it is made of an
+import, or of a set of another zone. All of them fill after the answer, so each can wait for that.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Final, Literal
 
 import attrs
 from cyclopts import Group, Parameter
+from cyclopts.validators import Number
 
+from alma_async._http.messages import Request
 from alma_async.alma.client import AlmaClient
+from alma_async.alma.members import MembersChange, RefusedIds
 from alma_async.alma.models.common import Coded
 from alma_async.alma.models.sets import AlmaSet
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
-from alma_async.cli.tables import Columns, DryRun, Json, list_all, show_answer, tell_done
-from alma_async.errors import ConfigurationError
-from alma_async.wire.messages import Request
+from alma_async.cli.console import json_line, say, show
+from alma_async.cli.ids import read_ids
+from alma_async.cli.signals import finish
+from alma_async.cli.tables import Columns, DryRun, Json, list_all, show_answer, show_requests, tell_done
+from alma_async.errors import AlmaError, ConfigurationError, InvalidRequest
 
-__all__ = ["UNDESCRIBED", "Described", "create_set", "delete_set", "get_set", "list_sets", "update_set"]
+__all__ = [
+    "UNDESCRIBED",
+    "Described",
+    "add_members",
+    "combine_sets",
+    "create_set",
+    "delete_set",
+    "filter_set",
+    "get_set",
+    "list_members",
+    "list_sets",
+    "remove_members",
+    "replace_members",
+    "set_from_import",
+    "set_from_logical",
+    "set_in_network",
+    "update_set",
+]
 
 _SET: Final[Columns] = (("id", 20), ("type.value", 10), ("content.value", 13), ("name", 0))
 _WHETHER: Final = {True: "true", False: "false"}
@@ -163,3 +195,343 @@ def delete_set(
     return tell_done(
         connection, lambda alma: alma.sets.delete(set_id, dry_run=dry_run), f"Set {set_id} is deleted."
     )
+
+
+_TOLD: Final = 20
+_MEMBER: Final[Columns] = (("id", 20), ("description", 0))
+
+File = Annotated[
+    str | None, Parameter(help="ids, one a line; - is stdin", allow_leading_hyphen=True, metavar="FILE")
+]
+
+Done = Annotated[bool, Parameter(negative="", help="what was done as one JSON object")]
+
+
+@Parameter(name="*", group=Group("Ids", sort_key=5))
+@attrs.frozen(kw_only=True)
+class Terms:
+    """How ids are read and compared."""
+
+    id_type: Annotated[
+        str | None, Parameter(help="BARCODE, SYSTEM_NUMBER, OCLC_NUMBER, ISBN, ISSN; Alma's own if not said")
+    ] = None
+    skip_unknown: Annotated[
+        bool, Parameter(negative="", help="leave out ids that Alma does not know (bibs, items, users)")
+    ] = False
+    reconcile: Annotated[
+        bool, Parameter(negative="", help="read the members first and send only what differs")
+    ] = False
+
+
+def list_members(set_id: str, /, *, json: Json = False, connection: Connection = FROM_ENVIRONMENT) -> int:
+    """All members of a set.
+
+    :param set_id: its id
+    """
+    return list_all(connection, lambda alma: alma.sets.members(set_id), _MEMBER, json=json)
+
+
+def add_members(
+    set_id: str,
+    /,
+    *ids: str,
+    file: File = None,
+    terms: Terms = Terms(),
+    dry_run: DryRun = False,
+    json: Done = False,
+    connection: Connection = FROM_ENVIRONMENT,
+) -> int:
+    """Add members to a set.
+
+    :param set_id: its id
+    :param ids: of the members
+    """
+    return _change(
+        lambda alma: alma.sets.add_members,
+        set_id,
+        read_ids(ids, file),
+        terms,
+        connection,
+        dry_run=dry_run,
+        json=json,
+    )
+
+
+def remove_members(
+    set_id: str,
+    /,
+    *ids: str,
+    file: File = None,
+    terms: Terms = Terms(),
+    dry_run: DryRun = False,
+    json: Done = False,
+    connection: Connection = FROM_ENVIRONMENT,
+) -> int:
+    """Take members out of a set; they themselves stay.
+
+    :param set_id: its id
+    :param ids: of the members
+    """
+    return _change(
+        lambda alma: alma.sets.remove_members,
+        set_id,
+        read_ids(ids, file),
+        terms,
+        connection,
+        dry_run=dry_run,
+        json=json,
+    )
+
+
+def replace_members(
+    set_id: str,
+    /,
+    *ids: str,
+    file: File = None,
+    terms: Terms = Terms(),
+    dry_run: DryRun = False,
+    json: Done = False,
+    connection: Connection = FROM_ENVIRONMENT,
+) -> int:
+    """Make these the members of a set.
+
+    :param set_id: its id
+    :param ids: of the members
+    """
+    return _change(
+        lambda alma: alma.sets.replace_members,
+        set_id,
+        read_ids(ids, file),
+        terms,
+        connection,
+        dry_run=dry_run,
+        json=json,
+    )
+
+
+def _change(
+    operation: Callable[[AlmaClient], Callable[..., Awaitable[MembersChange | tuple[Request, ...]]]],
+    set_id: str,
+    ids: list[str],
+    terms: Terms,
+    connection: Connection,
+    *,
+    dry_run: bool,
+    json: bool,
+) -> int:
+    async def changed() -> int:
+        async with connection.client() as alma:
+            try:
+                change = await operation(alma)(
+                    set_id,
+                    ids,
+                    id_type=terms.id_type,
+                    fail_on_invalid_id=not terms.skip_unknown,
+                    reconcile=terms.reconcile,
+                    dry_run=dry_run,
+                )
+            except AlmaError as error:
+                if not isinstance(error, InvalidRequest):
+                    error.add_note(
+                        "What was accepted stays; the same again with --reconcile does what is left."
+                    )
+                raise
+        if isinstance(change, tuple):
+            show_requests(change, json=json)
+            return 0
+        _tell(change, json=json)
+        return 1 if change.refused else 0
+
+    return finish(changed)
+
+
+def _tell(change: MembersChange, *, json: bool) -> None:
+    counts = {"added": change.added, "removed": change.removed, "unchanged": change.unchanged}
+    if json:
+        json_line(
+            counts
+            | {"replaced": change.replaced, "refused": [_refusal(refused) for refused in change.refused]}
+        )
+        return
+    counts["refused"] = sum(len(refused.ids) for refused in change.refused)
+    told = [f"{count:,} {name}" for name, count in counts.items() if count]
+    told += ["those before removed"] if change.replaced else []
+    show(", ".join(told) or "Nothing to do.")
+    for refused in change.refused[:_TOLD]:
+        ids = refused.ids if len(refused.ids) <= _TOLD else (*refused.ids[:_TOLD], "...")
+        say(f"Refused: {', '.join(ids)}: {refused.error}")
+    if len(change.refused) > _TOLD:
+        say(f"... and {len(change.refused) - _TOLD:,} more refusals: --json has all of them")
+
+
+def _refusal(refused: RefusedIds) -> dict[str, Any]:
+    error = refused.error
+    return {"ids": refused.ids, "named": refused.named, "code": error.code, "message": error.message}
+
+
+_BIBS: Final = "BIB_MMS"
+
+
+@Parameter(name="*", group=Group("Filling", sort_key=6))
+@attrs.frozen(kw_only=True)
+class Filling:
+    """Whether to stay until the set has filled."""
+
+    wait: Annotated[bool, Parameter(negative="", help="wait until it has filled, after it was made")] = False
+    timeout: Annotated[float | None, Parameter(validator=Number(gte=0), help="seconds to --wait at most")] = (
+        None
+    )
+
+    def made(
+        self,
+        connection: Connection,
+        make: Callable[[AlmaClient], Awaitable[AlmaSet | Request]],
+        *,
+        json: bool,
+    ) -> int:
+        """Run a command that makes a set.
+
+        :raises ConfigurationError: for a limit to a wait that was not asked for.
+        """
+        if self.timeout is not None and not self.wait:
+            raise ConfigurationError("--timeout is for --wait; nothing was sent.")
+
+        async def filled(alma: AlmaClient) -> AlmaSet | Request:
+            alma_set = await make(alma)
+            if not self.wait or not isinstance(alma_set, AlmaSet):
+                return alma_set
+            say(f"Set {alma_set.id} is made and fills.")
+            return await alma.sets.wait_until_filled(alma_set.id, timeout=self.timeout)
+
+        return show_answer(connection, filled, json=json)
+
+
+def combine_sets(
+    name: str,
+    operator: Literal["AND", "OR", "NOT"],
+    set1: str,
+    set2: str,
+    /,
+    *,
+    filling: Filling = Filling(),
+    described: Described = UNDESCRIBED,
+    dry_run: DryRun = False,
+    json: Json = False,
+    connection: Connection = FROM_ENVIRONMENT,
+) -> int:
+    """Make a set of two others. It fills after the answer.
+
+    :param name: no other set has it
+    :param operator: in both, in either, or in the first but not in the second
+    :param set1: the id of the first
+    :param set2: the id of the second
+    """
+
+    async def combined(alma: AlmaClient) -> AlmaSet | Request:
+        return await alma.sets.combine(
+            await described.like(name, alma, set1), operator, set1, set2, dry_run=dry_run
+        )
+
+    return filling.made(connection, combined, json=json)
+
+
+def filter_set(
+    name: str,
+    set_id: str,
+    rule: str,
+    /,
+    *,
+    filling: Filling = Filling(),
+    described: Described = UNDESCRIBED,
+    dry_run: DryRun = False,
+    json: Json = False,
+    connection: Connection = FROM_ENVIRONMENT,
+) -> int:
+    """Make a set of those members of another that an indication rule finds. It fills after the answer.
+
+    :param name: no other set has it
+    :param set_id: the id of the other set
+    :param rule: the name of the indication rule, as Alma's configuration shows it
+    """
+
+    async def filtered(alma: AlmaClient) -> AlmaSet | Request:
+        return await alma.sets.create_filtered(
+            await described.like(name, alma, set_id), set_id, rule, dry_run=dry_run
+        )
+
+    return filling.made(connection, filtered, json=json)
+
+
+def set_from_logical(
+    name: str,
+    set_id: str,
+    /,
+    *,
+    filling: Filling = Filling(),
+    described: Described = UNDESCRIBED,
+    dry_run: DryRun = False,
+    json: Json = False,
+    connection: Connection = FROM_ENVIRONMENT,
+) -> int:
+    """Make an itemized set of what a logical one finds now. It fills after the answer.
+
+    :param name: no other set has it
+    :param set_id: the id of the logical set
+    """
+
+    async def frozen(alma: AlmaClient) -> AlmaSet | Request:
+        return await alma.sets.create_from_logical(
+            await described.like(name, alma, set_id), set_id, dry_run=dry_run
+        )
+
+    return filling.made(connection, frozen, json=json)
+
+
+def set_from_import(
+    name: str,
+    instance: str,
+    population: str,
+    /,
+    *,
+    filling: Filling = Filling(),
+    described: Described = UNDESCRIBED,
+    dry_run: DryRun = False,
+    json: Json = False,
+    connection: Connection = FROM_ENVIRONMENT,
+) -> int:
+    """Make a set of records that one run of a metadata import brought.
+
+    :param name: no other set has it
+    :param instance: the id of the run
+    :param population: one that the run names in its actions, such as TOTAL_RECORDS_IMPORTED
+    """
+    alma_set = described.as_set(name, content=_BIBS)
+
+    def imported(alma: AlmaClient) -> Awaitable[AlmaSet | Request]:
+        return alma.sets.create_from_import(alma_set, instance, population, dry_run=dry_run)
+
+    return filling.made(connection, imported, json=json)
+
+
+def set_in_network(
+    name: str,
+    set_id: str,
+    /,
+    *,
+    filling: Filling = Filling(),
+    described: Described = UNDESCRIBED,
+    dry_run: DryRun = False,
+    json: Json = False,
+    connection: Connection = FROM_ENVIRONMENT,
+) -> int:
+    """Make a set in the Network Zone, of the records that those of a set of an institution are linked to.
+
+    :param name: no other set has it
+    :param set_id: the id of the itemized set of the Institution Zone; the key is one of the Network Zone
+    """
+    alma_set = described.as_set(name, content=_BIBS)
+
+    def linked(alma: AlmaClient) -> Awaitable[AlmaSet | Request]:
+        return alma.sets.create_in_network(alma_set, set_id, dry_run=dry_run)
+
+    return filling.made(connection, linked, json=json)

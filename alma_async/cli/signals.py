@@ -16,8 +16,8 @@ import anyio
 import attrs
 from anyio.abc import TaskStatus
 
+from alma_async._clock import Clock
 from alma_async.cli.connection import tell_holds
-from alma_async.clock import Clock
 
 __all__ = ["GRACE", "Ended", "attend", "finish"]
 

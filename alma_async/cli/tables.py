@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 
 from cyclopts import Parameter
 
+from alma_async._http.codec import Model, unstructure
+from alma_async._text import counted
 from alma_async.cli.console import json_line, say, show
 from alma_async.cli.signals import finish
-from alma_async.wire.codec import Model, unstructure
-from alma_async.wording import counted
 
 if TYPE_CHECKING:
+    from alma_async._core.pager import Pager
+    from alma_async._http.messages import Request
     from alma_async.alma.client import AlmaClient
     from alma_async.cli.connection import Connection
-    from alma_async.pager import Pager
-    from alma_async.wire.messages import Request
 
 __all__ = [
     "Columns",
@@ -91,7 +91,7 @@ def show_requests(requests: Sequence[Request], *, json: bool) -> None:
     """The requests of a dry run: method, path with its query, and body."""
     from urllib.parse import urlencode
 
-    from alma_async.wire.codec import loads
+    from alma_async._http.codec import loads
 
     for request in requests:
         path = f"{request.path}?{urlencode(request.query)}" if request.query else request.path

@@ -10,18 +10,18 @@ import anyio
 import attrs
 from cyclopts import Parameter
 
+from alma_async._text import counted
 from alma_async.cli import journals
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import json_line, say, show
-from alma_async.cli.loading import AS_USUAL, Input, Manner, Patience, UntilDone
+from alma_async.cli.load import AS_USUAL, Input, Manner, Patience, UntilDone
+from alma_async.cli.load_text import stopped_line
 from alma_async.cli.signals import Ended, attend
-from alma_async.cli.summary import stopped_line
 from alma_async.cli.view import View
 from alma_async.errors import QuotaExhausted
-from alma_async.load.audit import Audit, Finding, Mark
 from alma_async.load.loader import PATIENCE
-from alma_async.load.patience import PASSING
-from alma_async.wording import counted
+from alma_async.load.outage import PASSING
+from alma_async.load.verify import Audit, Finding, Mark
 
 __all__ = ["verify"]
 

@@ -11,10 +11,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
+from alma_async._text import counted, duration, plain
 from alma_async.cli.console import say
 from alma_async.load.progress import Progress
-from alma_async.plain import plain
-from alma_async.wording import counted, duration
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from alma_async.load.audit import Audit, Finding, Mark
+from alma_async.load.dry_run import Plan, Price
 from alma_async.load.entries import Difference
 from alma_async.load.journal import JournalError, JournalInUse
 from alma_async.load.loader import Load
 from alma_async.load.plan import Rules
-from alma_async.load.planned import Plan
-from alma_async.load.price import Price
 from alma_async.load.progress import Progress, Report
 from alma_async.load.readers import read_rows
 from alma_async.load.register import ServiceInUse, UnfinishedLoad
-from alma_async.load.rows import BadRow, Clear, Coverage, Embargo, InputError, Row
+from alma_async.load.row import BadRow, Clear, Coverage, Embargo, InputError, Row
 from alma_async.load.undo import undo_rows
+from alma_async.load.verify import Audit, Finding, Mark
 
 __all__ = [
     "Audit",

@@ -17,7 +17,7 @@ from alma_async.alma.models.common import Coded, Linked, code_of
 from alma_async.alma.models.electronic import DateCoverage, EmbargoInformation, Portfolio
 from alma_async.load.entries import Difference
 from alma_async.load.readers.identifiers import every
-from alma_async.load.rows import Coverage
+from alma_async.load.row import Coverage
 
 __all__ = [
     "COVERAGE",

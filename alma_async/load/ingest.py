@@ -17,22 +17,22 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from alma_async.load import match
-from alma_async.load.carriers import read_carriers
+from alma_async._core.pager import PAGE, pages_of
+from alma_async._http.codec import dumps
+from alma_async.load import matching
 from alma_async.load.entries import Entry, Moment, Source, State
 from alma_async.load.journal import Journal, opened
-from alma_async.load.order import SUPERSEDED, Order, compared, see_its_turn
-from alma_async.load.patience import Patience
+from alma_async.load.lookup import read_carriers
+from alma_async.load.options import SUPERSEDED, Order, compared, see_its_turn
+from alma_async.load.outage import Patience
 from alma_async.load.plan import key_of, payload_of, refused, wanted_url
 from alma_async.load.readers import read_rows
 from alma_async.load.reasons import EndReason
 from alma_async.load.records import dump_row
-from alma_async.load.rows import BadRow, InputError, Row
+from alma_async.load.row import BadRow, InputError, Row
 from alma_async.load.since import KNOWN, after
 from alma_async.load.slices import SLICE, Slices
 from alma_async.load.writer import Writer
-from alma_async.wire.codec import dumps
-from alma_async.wire.paging import PAGE, pages_of
 
 __all__ = ["Ingest", "Rows"]
 
@@ -291,7 +291,7 @@ class Ingest:
     def _named(self, entry: Entry, row: Row) -> Entry:
         """The entry of a row that names no record."""
         told = ", ".join(row.identifiers)
-        found = match.record_of(wanted_url(row), self.writer.journal.carriers(row.identifiers))
+        found = matching.record_of(wanted_url(row), self.writer.journal.carriers(row.identifiers))
         if isinstance(found, str):
             key = key_of(attrs.evolve(row, mms_id=found), *self.order.place)
             return attrs.evolve(entry, mms_id=found, key=key)

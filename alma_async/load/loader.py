@@ -13,29 +13,27 @@ from typing import Any, Final, Self, cast, get_args
 
 import attrs
 
+from alma_async._clock import Clock
+from alma_async._http.routes import NUMERIC_ID
 from alma_async._storage.files import are_one
 from alma_async.alma.client import AlmaClient
 from alma_async.alma.electronic import BibHandling
-from alma_async.clock import Clock
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load import undo
-from alma_async.load.audit import Audit
+from alma_async.load.dry_run import Plan, note_calls, scratch_path
 from alma_async.load.entries import Action, Moment
 from alma_async.load.ingest import Rows
 from alma_async.load.journal import Journal, JournalError, opened
-from alma_async.load.order import RESERVED, TAKES_BACK, Order
-from alma_async.load.pace import quote, telling
-from alma_async.load.passes import Run
+from alma_async.load.matching import OnUnknown
+from alma_async.load.options import RESERVED, TAKES_BACK, Order
 from alma_async.load.plan import Rules
-from alma_async.load.planned import Plan, note_calls, scratch_path
 from alma_async.load.progress import Meter, Progress, Report
-from alma_async.load.reconcile import OnUnknown
 from alma_async.load.register import Registered
-from alma_async.load.rows import InputError
-from alma_async.load.verify import Verification
+from alma_async.load.row import InputError
+from alma_async.load.run import Run, quote, telling
+from alma_async.load.verify import Audit, Verification
 from alma_async.load.writer import Writer
 from alma_async.settings import FLAG, NOT_NEGATIVE, WHOLE, Check, Priority, a, check_all, one_of, secretive
-from alma_async.wire.routes import NUMERIC_ID
 
 __all__ = ["PATIENCE", "QUARANTINE", "Load"]
 

@@ -1,27 +1,38 @@
 """Which portfolios a row could mean, and which could be what a lost answer left: reads only.
 
 Asks the journal and Alma; ``match`` and ``reconcile`` decide.
+
+Reads which ISSN and ISBN the portfolios of a service carry, into the journal; ``match`` decides with them.
+
+A list of portfolios lacks both (recorded), so each portfolio is read once: a call each, which only rows that have no other name are
+worth. Whom the journal knows already is not read again. The ids of the service are in memory meanwhile, some 70 bytes each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
 
+import anyio
 import attrs
 
+from alma_async._text import counted
 from alma_async.alma.electronic import Portfolios
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import NotFound
-from alma_async.load import match
+from alma_async.load import matching
 from alma_async.load.entries import Entry, Former
+from alma_async.load.fields import identifiers_of, url_of
 from alma_async.load.journal import Journal
-from alma_async.load.plan import key_of, url_of, wanted_url
-from alma_async.load.rows import Row
+from alma_async.load.matching import Carrier
+from alma_async.load.options import Order
+from alma_async.load.outage import Patience
+from alma_async.load.plan import key_of, wanted_url
+from alma_async.load.row import Row
 from alma_async.load.writer import Writer
 
-__all__ = ["Lookup"]
+__all__ = ["Lookup", "read_carriers"]
 
 
 @attrs.frozen(kw_only=True)
@@ -33,23 +44,23 @@ class Lookup:
     place: tuple[str, str]
     by_title: bool
 
-    async def meant(self, row: Row, entry: Entry) -> match.Match:
+    async def meant(self, row: Row, entry: Entry) -> matching.Match:
         """The portfolio that a row means."""
         if row.portfolio_id is not None:
-            return match.One(row.portfolio_id)
+            return matching.One(row.portfolio_id)
         if entry.mms_id is None:
-            return match.NoMatch()
+            return matching.NoMatch()
         row = attrs.evolve(row, mms_id=entry.mms_id)  # found by its identifiers, if it named none
         title = await self._title(entry.mms_id, entry.n)
         if row.former is not None:
-            return match.alike(wanted_url(row), await self._candidates(row, entry, title.existing))
+            return matching.alike(wanted_url(row), await self._candidates(row, entry, title.existing))
         if len(title.existing) == title.rows == 1:
-            return match.One(title.existing[0])  # the URL would not be asked for
+            return matching.One(title.existing[0])  # the URL would not be asked for
         candidates = await self._candidates(row, entry, title.existing)
-        found = match.decide(wanted_url(row), candidates, rows_of_title=title.rows)
-        if found == match.NoMatch() and title.taken:
+        found = matching.decide(wanted_url(row), candidates, rows_of_title=title.rows)
+        if found == matching.NoMatch() and title.taken:
             named = await self.writer.do(partial(self._named, title.taken, entry.n))
-            return match.Named(named) if named else found
+            return matching.Named(named) if named else found
         return found
 
     def _named(self, portfolio_ids: Iterable[str], n: int) -> tuple[str, ...]:
@@ -61,7 +72,7 @@ class Lookup:
             if claimed(key_of(Row(line=0, lines=(), portfolio_id=one), *self.place), but=n)
         )
 
-    async def left(self, row: Row, entry: Entry) -> list[match.Candidate]:
+    async def left(self, row: Row, entry: Entry) -> list[matching.Candidate]:
         """What a create of unknown outcome may have left: portfolios of the title that were not there before the load
         and stand for no other row.
         """
@@ -81,7 +92,7 @@ class Lookup:
         """One portfolio of the service, whole."""
         return await self.portfolios.get(*self.place, portfolio_id)
 
-    async def _title(self, mms_id: str, n: int) -> match.Title:
+    async def _title(self, mms_id: str, n: int) -> matching.Title:
         journal = self.writer.journal
         if self.by_title:
             now = await self._of_title(mms_id)
@@ -108,15 +119,49 @@ class Lookup:
             and (item.electronic_collection.id.value, item.electronic_collection.service.value) == self.place
         ]
 
-    async def _candidates(self, row: Row, entry: Entry, ids: Iterable[str]) -> list[match.Candidate]:
+    async def _candidates(self, row: Row, entry: Entry, ids: Iterable[str]) -> list[matching.Candidate]:
         """Those that are not, by title and URL, what another row of the file means."""
-        found = [match.Candidate(one, url_of(await self.get(one))) for one in ids]
+        found = [matching.Candidate(one, url_of(await self.get(one))) for one in ids]
         return await self.writer.do(partial(self._not_others, row, entry.n, found))
 
-    def _not_others(self, row: Row, n: int, found: Iterable[match.Candidate]) -> list[match.Candidate]:
+    def _not_others(self, row: Row, n: int, found: Iterable[matching.Candidate]) -> list[matching.Candidate]:
         claimed: Final = self.writer.journal.claimed
         return [one for one in found if not claimed(self._key(row, one), but=n)]
 
-    def _key(self, row: Row, one: match.Candidate) -> bytes:
+    def _key(self, row: Row, one: matching.Candidate) -> bytes:
         """The natural key of a row that would mean this portfolio."""
         return key_of(attrs.evolve(row, portfolio_id=None, values={"url": one.url}), *self.place)
+
+
+async def read_carriers(
+    order: Order, writer: Writer, *, patience: Patience, tell: Callable[[str | None], None]
+) -> None:
+    """Read all that the journal does not know yet. May be cut short anywhere and gone on with.
+
+    :raises AlmaError, OwnFailure: what ``patience`` gives up at; without one portfolio, two could look like one.
+    """
+    unread = await writer.do(writer.journal.unread)
+
+    async def work() -> None:
+        while unread:
+            tell(f"ISSN and ISBN of {counted(len(unread), 'portfolio')} are yet to be read")
+            carrier, identifiers = await patience.persist(partial(_read, order, unread.pop()))
+            await writer.do(partial(writer.journal.add_carrier, carrier, identifiers))
+
+    try:
+        async with anyio.create_task_group() as group:
+            for _ in range(min(order.workers, len(unread))):
+                group.start_soon(work)
+    except ExceptionGroup as failed:  # as itself and not as a group
+        raise failed.exceptions[0] from None
+    finally:
+        tell(None)
+
+
+async def _read(order: Order, portfolio_id: str) -> tuple[Carrier, tuple[str, ...]]:
+    try:
+        found = await order.alma.electronic.portfolios.get(*order.place, portfolio_id)
+    except NotFound:  # deleted since it was listed
+        return Carrier(portfolio_id, mms_id="", url=""), ()
+    mms_id = found.resource_metadata.mms_id.value or ""
+    return Carrier(portfolio_id, mms_id, url_of(found)), identifiers_of(found) if mms_id else ()

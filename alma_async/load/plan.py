@@ -18,7 +18,7 @@ from alma_async.load.entries import OF_WHOLE, Action, Difference
 from alma_async.load.fields import FIELDS, Wall, put, url_of
 from alma_async.load.former import anew, put_back
 from alma_async.load.reasons import EndReason
-from alma_async.load.rows import Clear, Embargo, Period, Row
+from alma_async.load.row import Clear, Embargo, Period, Row
 
 __all__ = [
     "Difference",

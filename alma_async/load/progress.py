@@ -8,9 +8,9 @@ from typing import Final
 
 import attrs
 
+from alma_async._http.outcome import Failed, Outcome, OutcomeClass, Reason
+from alma_async.load.dry_run import Quote
 from alma_async.load.entries import OPEN, Entry, State, begun
-from alma_async.load.price import Quote
-from alma_async.wire.outcome import Failed, Outcome, OutcomeClass, Reason
 
 __all__ = ["Meter", "Progress", "Report", "row_counts"]
 

@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import attrs
 
+from alma_async._http.codec import LARGEST, dumps, loads
 from alma_async._storage.sqlite import Damaged
 from alma_async.errors import AlmaError
 from alma_async.load.entries import Difference, Entry, Former, Moment, Source, State, Step
-from alma_async.load.rows import CLEAR, Clear, Coverage, Embargo, Period, Row
-from alma_async.wire.codec import LARGEST, dumps, loads
+from alma_async.load.row import CLEAR, Clear, Coverage, Embargo, Period, Row
 
 __all__ = [
     "FORMAT",

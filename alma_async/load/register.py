@@ -21,12 +21,11 @@ from typing import Final
 import attrs
 
 from alma_async._storage.files import OwnFile
+from alma_async._text import duration, logger
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load.entries import Moment
 from alma_async.load.journal import Journal, JournalInUse
-from alma_async.plain import logger
 from alma_async.settings import state_dir
-from alma_async.wording import duration
 
 __all__ = ["Registered", "ServiceInUse", "UnfinishedLoad", "unfinished"]
 

@@ -23,11 +23,11 @@ from pathlib import Path
 from tempfile import mkstemp
 from typing import IO, Any, Final, TypeAlias
 
+from alma_async._http.codec import dumps, loads
 from alma_async.errors import ConfigurationError
 from alma_async.load.entries import Entry, Source, State
 from alma_async.load.journal import Journal
 from alma_async.load.reasons import EndReason
-from alma_async.wire.codec import dumps, loads
 
 __all__ = ["COLUMNS", "cell", "check_path", "record", "write_report"]
 

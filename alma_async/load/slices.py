@@ -8,7 +8,7 @@ from typing import Final, Generic, TypeVar
 
 import attrs
 
-from alma_async.clock import Clock
+from alma_async._clock import Clock
 
 __all__ = ["SLICE", "Slices"]
 

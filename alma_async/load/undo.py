@@ -23,8 +23,8 @@ from alma_async.load.entries import OPEN, Entry, Former, Source, State, Step
 from alma_async.load.fields import url_of
 from alma_async.load.former import anew
 from alma_async.load.journal import Journal
-from alma_async.load.order import BEING_UNDONE, HALFWAY, NOT_BEGUN, SUPERSEDED, TAKES_BACK
-from alma_async.load.rows import BadRow, InputError, Problem, Row
+from alma_async.load.options import BEING_UNDONE, HALFWAY, NOT_BEGUN, SUPERSEDED, TAKES_BACK
+from alma_async.load.row import BadRow, InputError, Problem, Row
 from alma_async.load.since import KNOWN
 
 __all__ = ["UndoRows", "begin", "beside", "end", "undo_rows"]

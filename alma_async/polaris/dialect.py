@@ -16,13 +16,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from alma_async._http.codec import loads
+from alma_async._http.messages import Request, Response, Signals
+from alma_async._http.outcome import (
+    Done,
+    Failed,
+    Outcome,
+    OutcomeClass,
+    Reason,
+    failed,
+    first_words,
+    is_server_fault,
+    retry_after,
+    unreadable,
+    wrong_id,
+)
+from alma_async._version import __version__
 from alma_async.errors import BadAnswer, Problem
 from alma_async.polaris.routes import LOGIN
-from alma_async.version import __version__
-from alma_async.wire.codec import loads
-from alma_async.wire.messages import Request, Response, Signals
-from alma_async.wire.outcome import Done, Failed, Outcome, OutcomeClass, Reason
-from alma_async.wire.reading import failed, first_words, is_server_fault, retry_after, unreadable, wrong_id
 
 __all__ = ["PolarisDialect"]
 

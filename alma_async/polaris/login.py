@@ -20,7 +20,11 @@ from typing import Final, TypeAlias
 import anyio
 import attrs
 
-from alma_async.clock import Clock
+from alma_async._clock import Clock
+from alma_async._core.session import Options, Session
+from alma_async._http.messages import Authorise, Request
+from alma_async._http.outcome import Done, server_time
+from alma_async._http.routes import Route
 from alma_async.errors import (
     AlmaError,
     BadAnswer,
@@ -32,12 +36,7 @@ from alma_async.errors import (
 from alma_async.polaris import routes
 from alma_async.polaris.models import LoginAnswer, structure
 from alma_async.polaris.routes import Place, at_site
-from alma_async.session import Options, Session
 from alma_async.settings import Secret, secretive
-from alma_async.wire.messages import Authorise, Request
-from alma_async.wire.outcome import Done
-from alma_async.wire.reading import server_time
-from alma_async.wire.routes import Route
 
 __all__ = ["ApiKey", "Auth", "BearerToken", "StaffLogin", "StaffPassword"]
 

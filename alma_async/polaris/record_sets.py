@@ -17,8 +17,13 @@ from typing import Any, Final, Literal, overload
 
 import attrs
 
+from alma_async._core.pager import MOST_ITEMS, Pager
+from alma_async._core.session import Options, Session
+from alma_async._http.codec import dumps
+from alma_async._http.messages import Request
+from alma_async._http.outcome import Done
+from alma_async._text import counted
 from alma_async.errors import BadAnswer, InvalidRequest, OutcomeUnknown
-from alma_async.pager import Pager
 from alma_async.polaris import routes
 from alma_async.polaris.models import (
     ObjectType,
@@ -29,13 +34,7 @@ from alma_async.polaris.models import (
     structure,
 )
 from alma_async.polaris.routes import Place
-from alma_async.session import Options, Session
 from alma_async.settings import discreet
-from alma_async.wire.codec import dumps
-from alma_async.wire.messages import Request
-from alma_async.wire.outcome import Done
-from alma_async.wire.paging import MOST_ITEMS
-from alma_async.wording import counted
 
 __all__ = ["MOST", "PAGE", "RecordSets"]
 

@@ -10,8 +10,8 @@ from typing import Final
 
 import attrs
 
+from alma_async._http.routes import Route
 from alma_async.errors import ConfigurationError, InvalidRequest
-from alma_async.wire.routes import Route
 
 __all__ = [
     "LOGIN",

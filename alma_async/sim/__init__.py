@@ -14,7 +14,6 @@ from __future__ import annotations
 from alma_async.sim.config import Config, Dates, Latency
 from alma_async.sim.faults import Fault, FaultPlan, Faults, Fired, Rule
 from alma_async.sim.job_runs import Counter, Job, Run
-from alma_async.sim.polaris_staff import Door, Staff
 from alma_async.sim.polaris_world import (
     POLARIS_DOMAIN,
     POLARIS_KEY,
@@ -22,7 +21,9 @@ from alma_async.sim.polaris_world import (
     POLARIS_PASSWORD,
     POLARIS_USER,
     POLARIS_WORKSTATION,
+    Door,
     PolarisWorld,
+    Staff,
 )
 from alma_async.sim.server import Clock, Server, serve
 from alma_async.sim.tally import Tally, busiest_fixed_second, busiest_second

@@ -3,6 +3,17 @@
 Decides status, content type and bytes; leaves the code of a refusal to who refuses. Shapes are recorded, apart from
 the HTML page and the wrapped form, which public clients handle: list form with `"result": null`, XML with Alma's namespace,
 the gateway's `UNAUTHORIZED` as indented XML with CRLF whatever was asked. Thresholds and gateway carry no tracking id.
+
+One page of a list.
+
+Decides which items a page shows. Documented: `limit` 0 to 100, 10 when it is not given, `offset` from 0. Recorded: no
+array key in an empty page. A limit above 100 is clamped rather than refused (inferred): a client that asks for 1,000
+and counts on getting them must notice.
+
+How Alma writes a moment.
+
+Decides the three recorded forms: a date with `Z`, a moment to the millisecond in UTC, and the clock of the reading room.
+The layout of the last, in the names of job runs, is inferred.
 """
 
 from __future__ import annotations
@@ -10,15 +21,62 @@ from __future__ import annotations
 import json
 import random
 import string
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any, Literal
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta, timezone
+from itertools import islice
+from typing import Any, Literal, TypeVar
 from xml.sax.saxutils import escape
 
 import attrs
 import orjson
 
-from alma_async.sim.codes import message_of
+from alma_async.sim.codes import Refusal, message_of
+from alma_async.sim.fields import Json
+
+
+def day_of(now: float) -> str:
+    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dZ")
+
+
+def moment_of(now: float) -> str:
+    return datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def local_time_of(now: float, *, utc_offset: float) -> str:
+    """What the clocks of the institution show, `utc_offset` hours ahead of UTC."""
+    zone = timezone(timedelta(hours=utc_offset))
+    return datetime.fromtimestamp(now, zone).strftime("%d/%m/%Y %H:%M:%S")
+
+
+_Item = TypeVar("_Item")
+_MOST = 100
+
+
+@attrs.frozen(kw_only=True)
+class Page:
+    """Where a page starts and how much it holds."""
+
+    limit: int = 10
+    offset: int = 0
+
+    @classmethod
+    def asked(cls, query: Mapping[str, str]) -> Page:
+        return cls(limit=min(_number(query, "limit", 10), _MOST), offset=_number(query, "offset", 0))
+
+    def cut(self, items: Collection[_Item]) -> Iterator[_Item]:
+        return islice(items, self.offset, self.offset + self.limit)
+
+    def envelope(self, key: str, items: Iterable[Json], *, total: int) -> Json:
+        shown = list(items)
+        return ({key: shown} if shown else {}) | {"total_record_count": total}
+
+
+def _number(query: Mapping[str, str], name: str, default: int) -> int:
+    value = query.get(name) or str(default)
+    if not (value.isascii() and value.isdigit()):
+        raise Refusal("40166410", name)
+    return int(value)
+
 
 JSON = "application/json;charset=UTF-8"
 XML = "application/xml;charset=UTF-8"

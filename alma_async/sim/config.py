@@ -3,12 +3,15 @@
 Decides nothing. Documented numbers: 25 calls a second (slides of 2016), 100,000 a day (100 named users), 3 jobs running
 and 5 starts of one job an hour; they vary or may come to, so all are settings. What Alma leaves open (windows, statuses,
 coverage in POST, which code means which threshold of jobs) is a switch. 5 s to fill a set: a public client waits as long.
+
+The one address rule of the simulator: it speaks with this machine only.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection
+from ipaddress import ip_address
 from typing import Literal
 
 import attrs
@@ -16,6 +19,14 @@ import attrs
 from alma_async.sim.faults import FaultPlan
 
 __all__ = ["Config", "Dates", "Latency"]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this is a literal loopback address; a name is none, since it could be resolved to anything."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 @attrs.frozen(kw_only=True)

@@ -17,8 +17,8 @@ from typing import Any
 
 import attrs
 
+from alma_async.sim.answers import day_of, moment_of
 from alma_async.sim.codes import TABLES, Refusal
-from alma_async.sim.dates import day_of, moment_of
 from alma_async.sim.fields import ROOT, Json
 
 __all__ = ["BY_API", "Counter", "Job", "Run", "Runs", "submitter"]

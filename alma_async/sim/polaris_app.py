@@ -23,8 +23,7 @@ from aiohttp import web
 from alma_async.sim.answers import Answer
 from alma_async.sim.faults import Fault, Faults
 from alma_async.sim.mishaps import misbehave
-from alma_async.sim.polaris_staff import Denied, Json
-from alma_async.sim.polaris_world import PolarisWorld
+from alma_async.sim.polaris_world import Denied, Json, PolarisWorld
 from alma_async.sim.under_way import UnderWay
 
 _JSON = "application/json; charset=utf-8"

@@ -12,10 +12,9 @@ from typing import Any
 import attrs
 import orjson
 
-from alma_async.sim.answers import Answer, short_xml
+from alma_async.sim.answers import Answer, Page, short_xml
 from alma_async.sim.codes import Refusal
 from alma_async.sim.fields import ROOT, Json
-from alma_async.sim.paging import Page
 from alma_async.sim.world import INSTITUTION, World
 
 Result = Json | Answer | None

@@ -20,9 +20,8 @@ from aiohttp import web
 
 from alma_async.sim.alma_app import AlmaApp
 from alma_async.sim.answers import JSON
-from alma_async.sim.config import Config
+from alma_async.sim.config import Config, is_loopback
 from alma_async.sim.faults import Faults
-from alma_async.sim.loopback import is_loopback
 from alma_async.sim.polaris_app import PolarisApp
 from alma_async.sim.polaris_world import PolarisWorld
 from alma_async.sim.webhook_sender import Sender, challenge, sending

@@ -12,28 +12,28 @@ from math import inf
 
 import attrs
 
+from alma_async.sim.answers import Page, moment_of
 from alma_async.sim.codes import TABLES, Refusal
 from alma_async.sim.config import Config
-from alma_async.sim.dates import moment_of
+from alma_async.sim.electronic import Portfolios
 from alma_async.sim.fields import Json, plain, read, with_identity
 from alma_async.sim.job_runs import BY_API, Run, Runs, submitter
-from alma_async.sim.paging import Page
-from alma_async.sim.portfolios import Portfolios
-from alma_async.sim.queries import parse
+from alma_async.sim.queries import Indexes, choice, parse, search
 from alma_async.sim.records import Records
-from alma_async.sim.search import Indexes, choice, search
-from alma_async.sim.set_members import OPERATIONS, Holdings, sent_ids
-from alma_async.sim.set_objects import (
+from alma_async.sim.set_contents import (
     CHANGED_SET,
     MANDATORY,
     NEW_SET,
+    OPERATIONS,
     SETS,
+    Holdings,
     KeptSet,
+    Sources,
     check_query,
+    sent_ids,
     set_item,
     whole,
 )
-from alma_async.sim.set_sources import Sources
 
 __all__ = ["Sets"]
 

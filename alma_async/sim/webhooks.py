@@ -18,10 +18,10 @@ from urllib.parse import urlsplit
 import attrs
 import orjson
 
-from alma_async.sim.dates import moment_of
+from alma_async.sim.answers import moment_of
+from alma_async.sim.config import is_loopback
 from alma_async.sim.fields import ROOT, Json
 from alma_async.sim.job_runs import Run
-from alma_async.sim.loopback import is_loopback
 
 __all__ = ["Delivery", "Sent", "Webhook", "Webhooks", "sign"]
 

@@ -13,13 +13,12 @@ import attrs
 
 from alma_async.sim.bibs import Bib, Bibs
 from alma_async.sim.config import Config
-from alma_async.sim.electronic import Electronic
+from alma_async.sim.electronic import Electronic, Portfolios
 from alma_async.sim.fields import Json, Reading
 from alma_async.sim.job_runs import Counter, Job, Runs
 from alma_async.sim.jobs import Jobs
-from alma_async.sim.portfolios import Portfolios
 from alma_async.sim.records import Records, object_id
-from alma_async.sim.set_members import Holdings
+from alma_async.sim.set_contents import Holdings
 from alma_async.sim.sets import Sets
 from alma_async.sim.tally import Tally
 from alma_async.sim.thresholds import Thresholds

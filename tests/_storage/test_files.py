@@ -10,9 +10,9 @@ import sqlite3
 import pytest
 
 from alma_async import AlmaError, LocalBudget
-from alma_async.governance.machine import MachineBudget, machine_budget
-from alma_async.guard.book import Book
-from alma_async.guard.ledger import SqliteLedger
+from alma_async._governance.file_budget import MachineBudget, machine_budget
+from alma_async._guard.ledger import SqliteLedger
+from alma_async._guard.state import Book
 from alma_async.load.journal import Journal, JournalError
 
 NOBODY = 65534

@@ -10,7 +10,7 @@ import orjson
 from aiohttp import web
 
 from alma_async import AlmaClient, LocalBudget
-from alma_async.clock import Clock
+from alma_async._clock import Clock
 from tests.conftest import EPOCH, KEY
 
 Answer = Callable[[str, str, dict[str, str]], Any]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from alma_async import AlmaError, AlmaSet, ElectronicCollection, ElectronicService, InvalidRequest, Portfolio
-from alma_async.governance.machine import MachineBudget
+from alma_async._governance.file_budget import MachineBudget
 from alma_async.settings import shown
 from alma_async.webhooks import challenge_response, parse_event, verify_signature
 from tests.alma.test_sets import a_set

@@ -20,10 +20,10 @@ from alma_async import (
     OutcomeUnknown,
     ServerFault,
 )
+from alma_async._http.codec import structure
 from alma_async.alma.members import MembersChange
 from alma_async.alma.models.common import Coded
 from alma_async.alma.models.sets import AlmaSet
-from alma_async.wire.codec import structure
 from tests.alma.pages import QUERY, Place, described, documented, matching, members, place
 
 Scene = Callable[[Place], Awaitable[Any]]

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
+from alma_async._http.messages import Request, Response, Safety
+from alma_async._http.outcome import Done, Failed, OutcomeClass, Reason
 from alma_async.alma.dialect import AlmaDialect
 from alma_async.settings import Secret
-from alma_async.wire.messages import Request, Response, Safety
-from alma_async.wire.outcome import Done, Failed, OutcomeClass, Reason
 from tests.conftest import SHARED
 
 DIALECT = AlmaDialect(Secret("sim-key"), user_agent="test")

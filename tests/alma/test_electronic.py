@@ -6,9 +6,9 @@ import orjson
 import pytest
 
 from alma_async import ElectronicCollection, ElectronicService, InvalidRequest, NotFound, Portfolio, sim
+from alma_async._http.codec import unstructure
+from alma_async._http.messages import Request
 from alma_async.alma.models.common import Coded
-from alma_async.wire.codec import unstructure
-from alma_async.wire.messages import Request
 from tests.conftest import institution
 
 C, S = sim.DEMO_COLLECTION, sim.DEMO_SERVICE

@@ -15,8 +15,8 @@ from alma_async import (
     NotSent,
     RateLimited,
 )
-from alma_async.clock import Clock
-from alma_async.guard.attempt import mark
+from alma_async._clock import Clock
+from alma_async._guard.submission import mark
 from tests.conftest import EPOCH, KEY
 from tests.hostile import answer, hostile
 

@@ -21,9 +21,9 @@ from alma_async import (
     ServerFault,
     sim,
 )
+from alma_async._http.codec import structure
 from alma_async.alma.job_port import AlmaJobPort
 from alma_async.alma.models.jobs import JobInstance
-from alma_async.wire.codec import structure
 from tests.conftest import EPOCH, institution
 
 JOB, IMPORT = sim.DEMO_JOB, sim.DEMO_IMPORT

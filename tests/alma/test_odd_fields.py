@@ -62,7 +62,7 @@ async def test_an_odd_item_is_one_of_its_page(odd: dict[str, Any], caplog: Any) 
     async with hostile(lambda *_: page) as (_, alma):
         listed = await alma.electronic.portfolios.list(C, S).all()
     assert [one.to_dict() for one in listed] == items
-    (warned,) = [record for record in caplog.records if record.name == "alma_async.wire"]
+    (warned,) = [record for record in caplog.records if record.name == "alma_async._http"]
     assert "(id 50)" in warned.getMessage()
 
 

@@ -12,8 +12,8 @@ import orjson
 import pytest
 from yarl import URL
 
+from alma_async._http.codec import structure
 from alma_async.alma.models.sets import AlmaSet
-from alma_async.wire.codec import structure
 from tests.alma.pages import Place, described, documented, matching, place
 from tests.conftest import KEY
 

@@ -7,9 +7,9 @@ import re
 
 import pytest
 
+from alma_async._http.outcome import OutcomeClass, Reason
 from alma_async.alma.problems import json_problems, verdict
 from alma_async.errors import InvalidRequest, Problem
-from alma_async.wire.outcome import OutcomeClass, Reason
 from tests.conftest import SHARED
 
 OPENAPI = SHARED / "openapi"

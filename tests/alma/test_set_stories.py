@@ -10,10 +10,10 @@ import anyio
 import pytest
 
 from alma_async import AlmaError, OutcomeUnknown, sim
+from alma_async._http.codec import unstructure
 from alma_async.alma import sets
 from alma_async.alma.models.sets import AlmaSet
 from alma_async.alma.sets import Sets
-from alma_async.wire.codec import unstructure
 from tests.alma.test_sets import a_set
 from tests.conftest import EPOCH, institution
 from tests.load.mutants import planted

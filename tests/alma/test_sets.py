@@ -17,11 +17,11 @@ from alma_async import (
     ServerFault,
     sim,
 )
-from alma_async.alma.filling import Filling, pause
+from alma_async._http.codec import unstructure
+from alma_async._http.messages import Request
 from alma_async.alma.models.common import Coded
 from alma_async.alma.models.sets import AlmaSet
-from alma_async.wire.codec import unstructure
-from alma_async.wire.messages import Request
+from alma_async.alma.sets import Filling, pause
 from tests.conftest import EPOCH, KEY, institution
 from tests.hostile import hostile
 

@@ -11,9 +11,9 @@ import orjson
 import pytest
 
 from alma_async import AlmaSet, ElectronicCollection, ElectronicService, InvalidRequest, Portfolio, sim
+from alma_async._http.codec import loads
 from alma_async.alma.models.common import Coded, Linked
 from alma_async.alma.models.electronic import CoverageDetails, LinkingDetails
-from alma_async.wire.codec import loads
 from tests.conftest import EPOCH, SHARED, institution
 
 C, S = sim.DEMO_COLLECTION, sim.DEMO_SERVICE

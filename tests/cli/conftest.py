@@ -15,10 +15,10 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from alma_async import sim
+from alma_async._clock import Clock
+from alma_async._governance.file_budget import machine_budget
+from alma_async._governance.rate import terms
 from alma_async.cli import main
-from alma_async.clock import Clock
-from alma_async.governance.machine import machine_budget
-from alma_async.governance.pacing import terms
 from alma_async.settings import state_dir
 
 KEY = "sim-canary-4711"

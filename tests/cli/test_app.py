@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from alma_async import errors
+from alma_async._guard import LedgerBusy, LedgerError
+from alma_async._version import __version__
 from alma_async.cli import app as commands
-from alma_async.guard import LedgerBusy, LedgerError
 from alma_async.load.journal import JournalError, JournalInUse
-from alma_async.load.rows import InputError
-from alma_async.version import __version__
+from alma_async.load.row import InputError
 from tests.cli.conftest import Served, Shell
 
 

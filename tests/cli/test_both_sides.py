@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from alma_async import sim
-from alma_async.cli.both_sides import PROCESSED, Worked, load_differences, work_differences
+from alma_async.cli.demo import PROCESSED, Worked, load_differences, work_differences
 from alma_async.load.progress import Report
 
 REPORT = Report(

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alma_async._text import plain
 from alma_async.cli.console import json_line, log_at, say, show
 from alma_async.errors import ConfigurationError
-from alma_async.plain import plain
 
 HOSTILE = (
     "\x1b]0;evil\x07", "\x1b[2J", "\x9b31m", "a\u202eb", "\u2066x\u2069", "\r\nforged", "\x00", "\x7f", "\U000e0041",

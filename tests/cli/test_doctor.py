@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from alma_async.clock import Clock
+from alma_async._clock import Clock
 from tests.cli.conftest import KEY, Ran, Served, Shell
 
 AREAS = {"electronic", "conf", "bibs"}

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from alma_async import sim
+from alma_async._guard import GuardView, JobLimits, JobView
+from alma_async._guard.state import Run, Why
 from alma_async._storage.files import OwnFile
-from alma_async.cli.job_guard import as_json, lines
-from alma_async.guard import GuardView, JobLimits, JobView
-from alma_async.guard.book import Run, Why
+from alma_async.cli.jobs import as_json, lines
 from tests.cli.conftest import Served, Shell
 from tests.cli.test_submit import JOB, SUBMIT, quick
 

@@ -11,9 +11,9 @@ import pytest
 
 from alma_async import sim
 from alma_async.cli import journals
-from alma_async.cli.planned import price_lines
+from alma_async.cli.load_text import price_lines
+from alma_async.load.dry_run import Price, Quote, Writes
 from alma_async.load.journal import Journal
-from alma_async.load.price import Price, Quote, Writes
 from tests.cli.conftest import TO, Served, Shell
 
 Titles = Callable[..., Path]

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import attrs
 
-from alma_async.cli.quota_view import Drawn, as_json, line, lines
-from alma_async.governance.snapshot import QuotaSnapshot
+from alma_async._governance.snapshot import QuotaSnapshot
+from alma_async.cli.quota import Drawn, as_json, line, lines
 from alma_async.settings import Priority
 
 AT = datetime(2026, 9, 21, 14, 13, 20, tzinfo=UTC)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alma_async import sim
-from alma_async.cli.submit import parameters
+from alma_async.cli.jobs import parameters
 from alma_async.errors import ConfigurationError
 from tests.cli.conftest import Served, Shell
 from tests.cli.test_load import until

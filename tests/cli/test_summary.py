@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from alma_async.cli.summary import closing, refusals, stopped_line
+from alma_async.cli.load_text import closing, refusals, stopped_line
 from alma_async.load.entries import Entry, State
 from alma_async.load.journal import Journal
 from alma_async.load.progress import Report

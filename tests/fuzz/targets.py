@@ -28,30 +28,29 @@ from alma_async import (
     Portfolio,
     Secret,
 )
+from alma_async._governance.file_budget import MachineBudget
+from alma_async._governance.rate import Terms
+from alma_async._guard.ledger import SqliteLedger
+from alma_async._guard.state import Book
+from alma_async._http.codec import loads, structure
+from alma_async._http.messages import Request, Response, Safety
+from alma_async._http.outcome import Failed, error_of, retry_after, server_time
+from alma_async._http.routes import raw_path
 from alma_async.alma.dialect import AlmaDialect
 from alma_async.alma.models.jobs import Job
 from alma_async.alma.problems import read_body
-from alma_async.governance.machine import MachineBudget
-from alma_async.governance.pacing import Terms
-from alma_async.guard.book import Book
-from alma_async.guard.ledger import SqliteLedger
 from alma_async.load import read_rows
 from alma_async.load.entries import Difference, Entry, State
 from alma_async.load.journal import Journal
 from alma_async.load.readers import FORMATS, xlsx
 from alma_async.load.readers.alma_loader import NAMES
 from alma_async.load.readers.mms_map import MmsMap
+from alma_async.polaris.client import from_environment as polaris_environment
 from alma_async.polaris.dialect import PolarisDialect
-from alma_async.polaris.environment import from_environment as polaris_environment
 from alma_async.polaris.models import LoginAnswer
 from alma_async.polaris.models import structure as polaris_structure
 from alma_async.settings import from_environment, origin_of, state_dir
 from alma_async.webhooks import Replays, challenge_response, parse_event, verify_signature
-from alma_async.wire.codec import loads, structure
-from alma_async.wire.messages import Request, Response, Safety
-from alma_async.wire.outcome import Failed, error_of
-from alma_async.wire.reading import retry_after, server_time
-from alma_async.wire.routes import raw_path
 from tests.load.readers import workbooks
 
 TERMS: Final = Terms(interval=0.04, window=1.0, depth=25)

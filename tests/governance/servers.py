@@ -9,10 +9,10 @@ from typing import Any
 
 import anyio
 
-from alma_async.clock import Clock
-from alma_async.governance.governor import Governor
+from alma_async._clock import Clock
+from alma_async._governance.governor import Governor
+from alma_async._http.messages import Signals
 from alma_async.settings import Priority
-from alma_async.wire.messages import Signals
 
 
 class Fixed:

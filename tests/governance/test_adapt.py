@@ -9,7 +9,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from alma_async.governance.adapt import Adaptation, Sensor
+from alma_async._governance.rate import Adaptation, Sensor
 from alma_async.settings import Limits
 from tests.governance.examples import stories
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from alma_async._governance.admission import Admission
+from alma_async._governance.budget import LocalBudget
+from alma_async._governance.permit import Permit, State
+from alma_async._governance.policy import Allowance
+from alma_async._governance.rate import Terms
 from alma_async.errors import DeadlineExceeded, QuotaExhausted
-from alma_async.governance.admission import Admission
-from alma_async.governance.allowance import Allowance
-from alma_async.governance.budget import LocalBudget
-from alma_async.governance.pacing import Terms
-from alma_async.governance.permit import Permit, State
 from alma_async.settings import Limits, Priority
 
 WALL = 20_000 * 86400 + 43_200.0

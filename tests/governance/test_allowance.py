@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
+from alma_async._governance.budget import LocalBudget, Report
+from alma_async._governance.permit import Permit
+from alma_async._governance.policy import Allowance
+from alma_async._governance.queue import Queue
+from alma_async._governance.rate import Slot
+from alma_async._http.messages import Signals
 from alma_async.events import Adapted, Event, Paused, QuotaLow, Refused, ResetSeen
-from alma_async.governance.allowance import Allowance
-from alma_async.governance.budget import LocalBudget, Report
-from alma_async.governance.pacing import Slot
-from alma_async.governance.permit import Permit
-from alma_async.governance.queue import Queue
 from alma_async.settings import Limits, Priority
-from alma_async.wire.messages import Signals
 
 WALL = 20_000 * 86400 + 43_200.0
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from alma_async.governance.budget import LocalBudget, Report
-from alma_async.governance.pacing import terms
-from alma_async.governance.quota import Quota
+from alma_async._governance.budget import LocalBudget, Report
+from alma_async._governance.quota import Quota
+from alma_async._governance.rate import terms
 
 T25 = terms(25, per_second=25, margin=0.01)
 WALL = 20_000 * 86400 + 43_200.0

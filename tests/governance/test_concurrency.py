@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alma_async.governance.concurrency import Concurrency
+from alma_async._governance.concurrency import Concurrency
 
 
 def run(

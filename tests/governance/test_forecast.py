@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from alma_async.governance.forecast import DAY, HOUR, HOURS, UNLEARNED, learned, need
+from alma_async._governance.quota import DAY, HOUR, HOURS, UNLEARNED, learned, need
 
 MONDAY = 4 * DAY  # 1970-01-05
 BLANK = (UNLEARNED,) * HOURS

@@ -15,16 +15,16 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from alma_async.clock import Clock
+from alma_async._clock import Clock
+from alma_async._governance.budget import LocalBudget
+from alma_async._governance.governor import Governor
+from alma_async._governance.permit import Permit, State
+from alma_async._governance.rate import Slot, Terms
+from alma_async._http.messages import Signals
 from alma_async.errors import ClientClosed, DeadlineExceeded, QuotaExhausted
 from alma_async.events import Event
-from alma_async.governance.budget import LocalBudget
-from alma_async.governance.governor import Governor
-from alma_async.governance.pacing import Slot, Terms
-from alma_async.governance.permit import Permit, State
 from alma_async.settings import Limits, Priority
 from alma_async.sim import VirtualTimeLoop
-from alma_async.wire.messages import Signals
 from tests.governance.servers import busiest
 
 NOON = 20_000 * 86400 + 43_200.0

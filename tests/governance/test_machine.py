@@ -20,9 +20,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alma_async.governance.budget import LocalBudget, Report
-from alma_async.governance.machine import MachineBudget, machine_budget
-from alma_async.governance.pacing import LONGEST_HOLD, terms
+from alma_async._governance.budget import LocalBudget, Report
+from alma_async._governance.file_budget import MachineBudget, machine_budget
+from alma_async._governance.rate import LONGEST_HOLD, terms
 from tests.governance.examples import MANY
 from tests.governance.servers import busiest
 
@@ -266,9 +266,9 @@ WORKER = """
 import json, sys, time
 from pathlib import Path
 import anyio
-from alma_async.clock import Clock
-from alma_async.governance.governor import Governor
-from alma_async.governance.machine import MachineBudget
+from alma_async._clock import Clock
+from alma_async._governance.governor import Governor
+from alma_async._governance.file_budget import MachineBudget
 from alma_async.settings import Limits, Priority
 
 async def main(path, seconds):

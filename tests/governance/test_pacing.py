@@ -12,7 +12,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from alma_async.governance.pacing import CATCH_UP, LONGEST_HOLD, Pace, Slot, terms
+from alma_async._governance.rate import CATCH_UP, LONGEST_HOLD, Pace, Slot, terms
 from tests.governance.examples import stories
 from tests.governance.servers import busiest
 

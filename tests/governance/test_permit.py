@@ -5,12 +5,12 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from alma_async.clock import Clock
-from alma_async.governance.budget import LocalBudget
-from alma_async.governance.governor import Governor
-from alma_async.governance.permit import Permit, State
+from alma_async._clock import Clock
+from alma_async._governance.budget import LocalBudget
+from alma_async._governance.governor import Governor
+from alma_async._governance.permit import Permit, State
+from alma_async._http.messages import Gate, Signals
 from alma_async.settings import Limits, Priority
-from alma_async.wire.messages import Gate, Signals
 
 
 async def acquired() -> tuple[LocalBudget, Permit]:

@@ -6,7 +6,7 @@ import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alma_async.governance.queue import Line, Queue
+from alma_async._governance.queue import Line, Queue
 from alma_async.settings import Priority
 from tests.governance.examples import MANY
 

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from alma_async.governance.forecast import DAY, HOUR, learned
-from alma_async.governance.quota import Quota, Rule
+from alma_async._governance.quota import DAY, HOUR, Quota, Rule, learned
 from alma_async.settings import Limits, Priority
 from tests.governance.examples import MANY, stories
 

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alma_async.governance.forecast import HOURS
-from alma_async.governance.pacing import Pace
-from alma_async.governance.quota import Quota
-from alma_async.governance.record import DAY_AT, SIZE, dump_day, dump_pace, parse_day, parse_pace
+from alma_async._governance.file_budget import DAY_AT, SIZE, dump_day, dump_pace, parse_day, parse_pace
+from alma_async._governance.quota import HOURS, Quota
+from alma_async._governance.rate import Pace
 from tests.governance.examples import MANY
 
 BOOT = b"0123456789abcdef"

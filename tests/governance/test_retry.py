@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from alma_async.governance.retry import GiveUp, Reason, RetryBudget, Wait, decide
+from alma_async._governance.retry import GiveUp, Reason, RetryBudget, Wait, decide
 from alma_async.settings import RetryPolicy
 
 POLICY = RetryPolicy(attempts=4, throttled=8, first_wait=0.5, longest_wait=3.0)

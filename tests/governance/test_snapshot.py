@@ -8,11 +8,11 @@ import anyio
 import attrs
 import pytest
 
-from alma_async.clock import Clock
-from alma_async.governance.budget import LocalBudget
-from alma_async.governance.governor import Governor
+from alma_async._clock import Clock
+from alma_async._governance.budget import LocalBudget
+from alma_async._governance.governor import Governor
+from alma_async._http.messages import Signals
 from alma_async.settings import Limits, Priority
-from alma_async.wire.messages import Signals
 
 NOON = 20_000 * 86400 + 43_200.0
 

@@ -9,10 +9,10 @@ from statistics import mean, median
 import anyio
 import pytest
 
-from alma_async.clock import Clock
-from alma_async.governance.budget import LocalBudget
-from alma_async.governance.governor import Governor
-from alma_async.governance.machine import MachineBudget
+from alma_async._clock import Clock
+from alma_async._governance.budget import LocalBudget
+from alma_async._governance.file_budget import MachineBudget
+from alma_async._governance.governor import Governor
 from alma_async.settings import Limits, Priority
 from tests.governance.servers import Bucket, Fixed, Institution, Sliding, busiest, crowd
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import anyio
 
 from alma_async import Limits
+from alma_async._clock import Clock
+from alma_async._guard import JobGuard, JobLimits, Patience, job_ledger
 from alma_async.alma.job_port import AlmaJobPort
-from alma_async.clock import Clock
-from alma_async.guard import JobGuard, JobLimits, Patience, job_ledger
 from tests.guard.planner import client, submit_share
 
 HOUR = 3600.0

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import attrs
 
-from alma_async.guard.port import Instance
+from alma_async._guard.port import Instance
 
 
 class Threshold(Exception):

@@ -8,15 +8,14 @@ from unittest.mock import patch
 
 from attrs import evolve
 
+from alma_async._guard import rules
+from alma_async._guard.monitor import Lookout
+from alma_async._guard.port import ServerTime
+from alma_async._guard.server_clock import ServerClock
+from alma_async._guard.state import Book, Event
+from alma_async._guard.submission import Attempt
+from alma_async._http.outcome import OutcomeClass
 from alma_async.alma import problems
-from alma_async.guard import rules
-from alma_async.guard.attempt import Attempt
-from alma_async.guard.book import Book
-from alma_async.guard.lifecycle import Event
-from alma_async.guard.lookout import Lookout
-from alma_async.guard.port import ServerTime
-from alma_async.guard.server_clock import ServerClock
-from alma_async.wire.outcome import OutcomeClass
 from tests.load.mutants import MUTANTS as OF_LOADS
 from tests.load.mutants import Patches
 

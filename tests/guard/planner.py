@@ -19,9 +19,9 @@ import anyio
 import attrs
 
 from alma_async import AlmaClient, sim
-from alma_async.clock import Clock
-from alma_async.governance.machine import machine_budget
-from alma_async.guard import Ledger, job_ledger
+from alma_async._clock import Clock
+from alma_async._governance.file_budget import machine_budget
+from alma_async._guard import Ledger, job_ledger
 
 EPOCH = 1_790_000_000.0
 

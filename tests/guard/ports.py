@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 import anyio
 import attrs
 
-from alma_async.clock import Clock
+from alma_async._clock import Clock
+from alma_async._core.session import Witness
+from alma_async._guard.port import Instance, ServerTime, Spare
+from alma_async._http.messages import Response
+from alma_async._http.outcome import Done, Failed, OutcomeClass, Reason
 from alma_async.errors import JobThresholdReached, NotSent, OutcomeUnknown
-from alma_async.guard.port import Instance, ServerTime, Spare
-from alma_async.session import Witness
-from alma_async.wire.messages import Response
-from alma_async.wire.outcome import Done, Failed, OutcomeClass, Reason
 from tests.guard.model import ModelAlma, Threshold
 
 DONE = Done(Response(status=200))

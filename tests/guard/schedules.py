@@ -19,14 +19,14 @@ import anyio
 import attrs
 
 from alma_async import AlmaClient, Limits, LocalBudget, sim
+from alma_async._clock import Clock
+from alma_async._guard.guard import JobGuard
+from alma_async._guard.ledger import SqliteLedger
+from alma_async._guard.rules import Patience
+from alma_async._guard.state import Book
+from alma_async._http.messages import Request
 from alma_async.alma.job_port import AlmaJobPort
-from alma_async.clock import Clock
 from alma_async.errors import AlmaError, InvalidRequest, OutcomeUnknown
-from alma_async.guard.book import Book
-from alma_async.guard.ledger import SqliteLedger
-from alma_async.guard.rules import Patience
-from alma_async.guard.runner import JobGuard
-from alma_async.wire.messages import Request
 from tests.guard.wire import JobRuns
 from tests.wires import BASE, EPOCH, FAULTS, Wire
 

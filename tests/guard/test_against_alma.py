@@ -29,10 +29,8 @@ from alma_async import (
     ServerFault,
     sim,
 )
-from alma_async.clock import Clock
-from alma_async.guard.allowance import Looks
-from alma_async.guard.book import Block, Waiter, Why
-from alma_async.guard.lifecycle import State
+from alma_async._clock import Clock
+from alma_async._guard.state import Block, Looks, State, Waiter, Why
 from tests.conftest import EPOCH, KEY, institution
 
 HOUR, DAY = 3600.0, 86_400.0

@@ -13,8 +13,8 @@ import anyio
 import pytest
 from anyio.streams.text import TextReceiveStream
 
-from alma_async.guard import SqliteLedger
-from alma_async.guard.lifecycle import State
+from alma_async._guard import SqliteLedger
+from alma_async._guard.state import State
 
 # The first submission is carried out and never answered: whoever sees the run knows that the sender waits for its answer.
 SERVER = """

@@ -7,8 +7,18 @@ from itertools import product
 import attrs
 import pytest
 
-from alma_async.guard.book import Book, Run
-from alma_async.guard.lifecycle import COUNTS, OCCUPIES, TABLE, UNRESOLVED, Event, IllegalEvent, State, after
+from alma_async._guard.state import (
+    COUNTS,
+    OCCUPIES,
+    TABLE,
+    UNRESOLVED,
+    Book,
+    Event,
+    IllegalEvent,
+    Run,
+    State,
+    after,
+)
 
 RUN = Run(key="k", job_id="M1", name="n k", state=State.RESERVED, reserved_at=0.0, latest_start=0.0)
 

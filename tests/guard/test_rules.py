@@ -9,11 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alma_async.errors import ConfigurationError
-from alma_async.guard.book import EVERY_JOB, Block, Book, Run, Waiter, Why
-from alma_async.guard.lifecycle import Event, State
-from alma_async.guard.port import ServerTime, Spare
-from alma_async.guard.rules import (
+from alma_async._guard.port import ServerTime, Spare
+from alma_async._guard.rules import (
     Go,
     Patience,
     Taken,
@@ -25,6 +22,8 @@ from alma_async.guard.rules import (
     reserve,
     settle,
 )
+from alma_async._guard.state import EVERY_JOB, Block, Book, Event, Run, State, Waiter, Why
+from alma_async.errors import ConfigurationError
 from alma_async.settings import JobLimits
 from tests.guard.ports import FULL, LOST, NOT_SENT, OVERLAP
 

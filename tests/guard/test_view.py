@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
-from alma_async.guard.book import EVERY_JOB, Block, Book, Run, Waiter, Why
-from alma_async.guard.lifecycle import State
-from alma_async.guard.port import ServerTime
-from alma_async.guard.view import view_of
+from alma_async._guard.port import ServerTime
+from alma_async._guard.state import EVERY_JOB, Block, Book, Run, State, Waiter, Why
+from alma_async._guard.view import view_of
 from alma_async.settings import JobLimits
 
 NOW = ServerTime(at=10_000.0, error=1.0)

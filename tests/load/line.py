@@ -19,12 +19,12 @@ import attrs
 import orjson
 
 from alma_async import AlmaClient, LocalBudget, sim
-from alma_async.clock import Clock
+from alma_async._clock import Clock
+from alma_async._http.messages import Gate, Request, Response, SendFailure
 from alma_async.load import Load
 from alma_async.sim.answers import Answer, done, problem
 from alma_async.sim.codes import Refusal
 from alma_async.sim.routes import ROUTES, Call, Route
-from alma_async.wire.messages import Gate, Request, Response, SendFailure
 
 __all__ = ["BASE", "Line", "institution", "into", "titles"]
 

@@ -12,29 +12,18 @@ from unittest.mock import patch
 
 import attrs
 
-from alma_async import session
+from alma_async._core import pager, session
+from alma_async._http import codec, outcome
+from alma_async._http.outcome import OutcomeClass, Reason
 from alma_async._storage import sqlite
 from alma_async.alma import dialect, problems, resource
 from alma_async.alma.models.common import Updatable
 from alma_async.alma.resource import Resource
 from alma_async.errors import BadAnswer
-from alma_async.load import (
-    entries,
-    fields,
-    ingest,
-    journal,
-    loader,
-    lookup,
-    passes,
-    plan,
-    steps,
-    writer,
-)
+from alma_async.load import entries, fields, ingest, journal, loader, lookup, plan, row_task, run, writer
 from alma_async.load.entries import State
 from alma_async.load.plan import new_portfolio
-from alma_async.load.steps import Way
-from alma_async.wire import codec, outcome, paging
-from alma_async.wire.outcome import OutcomeClass, Reason
+from alma_async.load.row_task import Way
 
 __all__ = ["MUTANTS", "Patches", "planted"]
 
@@ -42,7 +31,7 @@ Patches = Callable[[], list[Any]]
 MUTANTS: Final[dict[str, Patches]] = {}
 
 _REAL_SETTLE = Way.settle
-_REAL_REST = passes.Run._rest_of
+_REAL_REST = run.Run._rest_of
 
 
 def _mutant(make: Patches) -> Patches:
@@ -133,7 +122,7 @@ def _commits_are_not_synchronous() -> list[Any]:
 
 
 def _rest(change: Callable[[float], float]) -> list[Any]:
-    def rest_of(self: passes.Run, entry: entries.Entry) -> float:
+    def rest_of(self: run.Run, entry: entries.Entry) -> float:
         known = self.order
         self.order = attrs.evolve(known, quarantine=change(known.quarantine))
         try:
@@ -141,7 +130,7 @@ def _rest(change: Callable[[float], float]) -> list[Any]:
         finally:
             self.order = known
 
-    return [patch.object(passes.Run, "_rest_of", rest_of)]
+    return [patch.object(run.Run, "_rest_of", rest_of)]
 
 
 @_mutant
@@ -283,7 +272,7 @@ def _a_cancelled_send_was_not_sent() -> list[Any]:
 
 @_mutant
 def _attempts_are_not_bounded() -> list[Any]:
-    return [patch.object(steps, "MOST_ATTEMPTS", 10**9)]
+    return [patch.object(row_task, "MOST_ATTEMPTS", 10**9)]
 
 
 # --- reading back, matching
@@ -500,16 +489,16 @@ def _a_list_that_moves_is_read_once() -> list[Any]:
             await real_listing(self, total)
         return True
 
-    def took(self: paging.Cursor[Any], pages: Any) -> Any:
+    def took(self: pager.Cursor[Any], pages: Any) -> Any:
         new = real_took(self, pages)
         self._least = 0
         return new
 
-    real_listing, real_took = ingest.Ingest._list_service, paging.Cursor.took
+    real_listing, real_took = ingest.Ingest._list_service, pager.Cursor.took
     return [
         patch.object(ingest.Ingest, "_list_service", list_service),
-        patch.object(paging.Cursor, "took", took),
-        patch.object(paging.Cursor, "_follows", lambda *_: True),
+        patch.object(pager.Cursor, "took", took),
+        patch.object(pager.Cursor, "_follows", lambda *_: True),
     ]
 
 
@@ -517,14 +506,14 @@ def _a_list_that_moves_is_read_once() -> list[Any]:
 def _pages_do_not_overlap() -> list[Any]:
     """A list that moves is known by its totals alone, by the pager and by the load."""
 
-    def upcoming(self: paging.Cursor[Any]) -> list[int]:
+    def upcoming(self: pager.Cursor[Any]) -> list[int]:
         self._overlap = 0
         return real(self)
 
-    real = paging.Cursor.upcoming
+    real = pager.Cursor.upcoming
     return [
-        patch.object(paging.Cursor, "upcoming", upcoming),
-        patch.object(paging.Cursor, "_follows", lambda *_: True),
+        patch.object(pager.Cursor, "upcoming", upcoming),
+        patch.object(pager.Cursor, "_follows", lambda *_: True),
     ]
 
 

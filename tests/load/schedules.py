@@ -23,17 +23,16 @@ import attrs
 import orjson
 
 from alma_async import AlmaClient, Limits, LocalBudget, Timeouts, sim
-from alma_async.clock import Clock
+from alma_async._clock import Clock
+from alma_async._core.pager import PAGE, Pager
+from alma_async._http.messages import Request
 from alma_async.load import Load, ingest, journal
-from alma_async.load.audit import Audit, Mark
 from alma_async.load.entries import Action, Entry, State
 from alma_async.load.journal import Journal
-from alma_async.load.patience import OWN_FAILURES
-from alma_async.load.rows import BadRow, Clear, Coverage, InputError, Problem, Row
-from alma_async.load.steps import MOST_ATTEMPTS
-from alma_async.pager import Pager
-from alma_async.wire.messages import Request
-from alma_async.wire.paging import PAGE
+from alma_async.load.outage import OWN_FAILURES
+from alma_async.load.row import BadRow, Clear, Coverage, InputError, Problem, Row
+from alma_async.load.row_task import MOST_ATTEMPTS
+from alma_async.load.verify import Audit, Mark
 from tests.load.wire import LATEST, STALEST, Service
 from tests.wires import BASE, EPOCH, FAULTS, Wire
 

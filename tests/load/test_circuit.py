@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from alma_async.load.circuit import Circuit
 from alma_async.load.entries import Entry, State
+from alma_async.load.outage import Circuit
 
 
 def ended(n, state=State.DONE, code=None):

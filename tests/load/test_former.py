@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alma_async._http.codec import dumps, structure, unstructure
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.load.entries import Former
 from alma_async.load.fields import FIELDS
 from alma_async.load.former import anew, changed, digest, put_back
 from alma_async.load.plan import Rules, merged
-from alma_async.load.rows import CLEAR, Row
-from alma_async.wire.codec import dumps, structure, unstructure
+from alma_async.load.row import CLEAR, Row
 from tests.load.test_plan import HELD, RULES, held, rows
 
 BARE = {"id": "53999", "linking_details": None, "coverage_details": None, "public_note": None}

@@ -10,11 +10,11 @@ import attrs
 import openpyxl
 import pytest
 
+from alma_async.events import LOGGER, stderr_handler
 from alma_async.load import read_rows, undo_rows
 from alma_async.load.journal import Journal
 from alma_async.load.report import write_report
-from alma_async.load.rows import BadRow, Problem, Row
-from alma_async.telemetry.log import LOGGER, stderr_handler
+from alma_async.load.row import BadRow, Problem, Row
 from tests.conftest import institution
 from tests.load.test_actions import hold, loading, told, url
 
@@ -106,5 +106,5 @@ async def test_what_a_list_holds(tmp_path, half):
 def test_the_log(half, capsys, monkeypatch):
     """A line of the log that has one is written."""
     monkeypatch.setattr(LOGGER, "handlers", [stderr_handler()])
-    logging.getLogger("alma_async.wire").warning("It says %s", half)
+    logging.getLogger("alma_async._http").warning("It says %s", half)
     capsys.readouterr().err.encode()

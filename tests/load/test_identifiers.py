@@ -8,7 +8,7 @@ import pytest
 from alma_async import sim
 from alma_async.load import Load, read_rows
 from alma_async.load.journal import Journal
-from alma_async.load.match import Ambiguous, Carrier, record_of
+from alma_async.load.matching import Ambiguous, Carrier, record_of
 from tests.conftest import institution
 
 C, S = sim.DEMO_COLLECTION, sim.DEMO_SERVICE

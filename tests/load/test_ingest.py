@@ -12,7 +12,7 @@ from alma_async.load.entries import Difference, Entry, Former, State
 from alma_async.load.ingest import _source
 from alma_async.load.journal import Journal
 from alma_async.load.records import dump_row, row_of
-from alma_async.load.rows import CLEAR, BadRow, Coverage, Embargo, Period, Row
+from alma_async.load.row import CLEAR, BadRow, Coverage, Embargo, Period, Row
 from tests.conftest import institution
 
 C, S = sim.DEMO_COLLECTION, sim.DEMO_SERVICE

@@ -21,7 +21,7 @@ from alma_async.errors import ConfigurationError
 from alma_async.load import records
 from alma_async.load.entries import Entry, Moment, State, Step
 from alma_async.load.journal import Journal, JournalDamaged, JournalError, JournalInUse
-from alma_async.load.match import Carrier
+from alma_async.load.matching import Carrier
 from alma_async.load.records import schema
 from alma_async.settings import state_dir
 

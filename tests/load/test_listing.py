@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from alma_async.load import read_rows
-from alma_async.load.audit import Mark
+from alma_async.load.verify import Mark
 from tests.conftest import institution
 from tests.load.test_actions import C, S, hold, loading, told, url
 

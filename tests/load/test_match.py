@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from alma_async.load.match import Ambiguous, Candidate, NoMatch, One, decide
-from alma_async.load.reconcile import Adopt, Verdict, verdict
+from alma_async.load.matching import Adopt, Ambiguous, Candidate, NoMatch, One, Verdict, decide, verdict
 
 A, B, C = Candidate("1", "u"), Candidate("2", "v"), Candidate("3", "u")
 

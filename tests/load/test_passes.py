@@ -10,11 +10,11 @@ import anyio
 import pytest
 
 from alma_async import Limits, Unauthorized
-from alma_async.clock import Clock
+from alma_async._clock import Clock
+from alma_async._http.messages import Response, SendFailure
 from alma_async.load import JournalError, read_rows
 from alma_async.load.entries import State
 from alma_async.load.journal import Journal
-from alma_async.wire.messages import Response, SendFailure
 from tests.conftest import EPOCH
 from tests.conftest import institution as served
 from tests.load.line import institution, into, refusal, titles

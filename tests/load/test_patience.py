@@ -5,11 +5,11 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from alma_async.clock import Clock
+from alma_async._clock import Clock
+from alma_async._http.messages import Response
+from alma_async._http.outcome import Done, Failed, OutcomeClass, Reason
 from alma_async.errors import InvalidRequest, NotSent, ServerFault
-from alma_async.load.patience import CalledBack, OwnFailure, Patience
-from alma_async.wire.messages import Response
-from alma_async.wire.outcome import Done, Failed, OutcomeClass, Reason
+from alma_async.load.outage import CalledBack, OwnFailure, Patience
 
 HOUR = 3600.0
 WELL = Done(response=Response(status=200, headers={}, body=b"", elapsed=0.1))

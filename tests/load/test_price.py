@@ -6,8 +6,8 @@ from math import inf
 
 import pytest
 
+from alma_async.load.dry_run import Price, Quote, Writes
 from alma_async.load.entries import Difference, Entry, State
-from alma_async.load.price import Price, Quote, Writes
 
 NOTE, COVERAGE = Difference("public_note", "", "x"), Difference("coverage", "", "from_year=2001")
 

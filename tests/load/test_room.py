@@ -10,11 +10,10 @@ import anyio
 import pytest
 
 from alma_async import Limits
+from alma_async._http.messages import SendFailure
 from alma_async.load import read_rows
 from alma_async.load.journal import Journal
-from alma_async.load.pace import hold
-from alma_async.load.room import most
-from alma_async.wire.messages import SendFailure
+from alma_async.load.run import hold, most
 from tests.conftest import EPOCH
 from tests.conftest import institution as served
 from tests.guard.schedules import fast_folder

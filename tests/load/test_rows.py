@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alma_async.load.rows import BadRow, Coverage, Embargo, Period, Problem, later
+from alma_async.load.row import BadRow, Coverage, Embargo, Period, Problem, later
 
 periods = st.builds(Period, st.integers(1, 99_999), st.sampled_from(["D", "M", "Y"])) | st.builds(
     Period, st.integers(1, 99), st.just("Y"), st.integers(1, 99)

@@ -9,12 +9,12 @@ import anyio
 import pytest
 
 from alma_async import AlmaClient, AlmaError, sim
+from alma_async._http.codec import dumps, structure, unstructure
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.load import InputError, Load, read_rows, undo_rows
 from alma_async.load.entries import Difference, Former, State
 from alma_async.load.former import digest, put_back
 from alma_async.load.journal import Journal
-from alma_async.wire.codec import dumps, structure, unstructure
 from tests.conftest import institution
 from tests.load.test_actions import C, S, hold, loading, told, url
 

@@ -8,8 +8,8 @@ import pytest
 from alma_async import sim
 from alma_async.errors import QuotaExhausted, ServerFault, Unauthorized
 from alma_async.load import InputError, Mark, read_rows, undo_rows
-from alma_async.load.audit import claims_absence, compare
 from alma_async.load.entries import Difference, Entry, State
+from alma_async.load.verify import claims_absence, compare
 from tests.conftest import institution
 from tests.load.test_actions import C, S, hold, loading, url
 from tests.load.test_planned import hold_more

@@ -9,11 +9,11 @@ import anyio
 import attrs
 import pytest
 
-from alma_async.clock import Clock
+from alma_async._clock import Clock
 from alma_async.load.entries import Entry, Moment, State
 from alma_async.load.journal import Journal, JournalError
-from alma_async.load.rows import Row
-from alma_async.load.witness import Steps, Witnessed
+from alma_async.load.row import Row
+from alma_async.load.row_task import Steps, Witnessed
 from alma_async.load.writer import Writer
 
 

@@ -11,9 +11,9 @@ import attrs
 import orjson
 
 from alma_async import sim
+from alma_async._http.messages import Request
 from alma_async.sim.codes import Refusal
 from alma_async.sim.routes import Call
-from alma_async.wire.messages import Request
 from tests.wires import REFUSALS, Remote
 
 __all__ = ["LATEST", "STALEST", "Service"]

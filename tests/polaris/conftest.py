@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from alma_async import LocalBudget, sim
-from alma_async.clock import Clock
+from alma_async._clock import Clock
 from alma_async.polaris import PolarisClient, StaffPassword
 from tests.conftest import EPOCH
 

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from alma_async import AlmaClient, ConfigurationError, Limits, LocalBudget, Priority, sim
-from alma_async.clock import Clock
+from alma_async._clock import Clock
 from alma_async.polaris import ApiKey, ObjectType, PolarisClient
 from tests.conftest import EPOCH, KEY
 from tests.polaris.conftest import library, sets_of

@@ -5,9 +5,9 @@ from __future__ import annotations
 import orjson
 import pytest
 
+from alma_async._http.messages import Request, Response, Safety
+from alma_async._http.outcome import Done, OutcomeClass, Reason
 from alma_async.polaris.dialect import PolarisDialect
-from alma_async.wire.messages import Request, Response, Safety
-from alma_async.wire.outcome import Done, OutcomeClass, Reason
 
 DIALECT = PolarisDialect()
 MAKE = Request(method="POST", path="/x", safety=Safety.WRITE, expects="*", body=b"{}")

@@ -6,7 +6,7 @@ import pytest
 
 from alma_async import ConfigurationError
 from alma_async.polaris import ApiKey, BearerToken, PolarisClient, StaffPassword
-from alma_async.polaris.environment import LIMITS, from_environment
+from alma_async.polaris.client import LIMITS, from_environment
 
 WHERE = {
     "POLARIS_BASE_URL": "https://polaris.example.org",

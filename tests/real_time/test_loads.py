@@ -18,7 +18,7 @@ import anyio
 import pytest
 
 from alma_async import Limits
-from alma_async.clock import Clock
+from alma_async._clock import Clock
 from alma_async.load import Row, read_rows, undo_rows
 from alma_async.load.journal import Journal
 from tests.load.line import institution, into, titles

@@ -19,10 +19,10 @@ from alma_async import (
     Priority,
     sim,
 )
+from alma_async._clock import Clock
+from alma_async._governance.file_budget import MachineBudget
+from alma_async._governance.governor import Governor
 from alma_async.alma.models.common import Linked, ResourceMetadata
-from alma_async.clock import Clock
-from alma_async.governance.governor import Governor
-from alma_async.governance.machine import MachineBudget
 from alma_async.settings import state_dir
 from tests.conftest import KEY
 from tests.real_time.conftest import real_institution

@@ -11,7 +11,7 @@ from functools import partial
 import anyio
 import pytest
 
-from alma_async.clock import Clock, shielded
+from alma_async._clock import Clock, shielded
 
 HELD = 0.05  # seconds that the work takes; who does not wait for it goes on long before
 

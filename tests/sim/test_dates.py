@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alma_async.sim.dates import day_of, local_time_of, moment_of
+from alma_async.sim.answers import day_of, local_time_of, moment_of
 
 NOON = 1_790_000_000.25  # 2026-09-21, 14:13:20 UTC
 

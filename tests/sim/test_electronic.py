@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from alma_async.sim import DEMO_COLLECTION, DEMO_SERVICE, Config, World
+from alma_async.sim.answers import Page
 from alma_async.sim.codes import Refusal
 from alma_async.sim.fields import Json
-from alma_async.sim.paging import Page
 
 COLLECTION: dict[str, Any] = {"public_name": "Journals", "type": {"value": "0"}}
 SERVICE: dict[str, Any] = {"type": {"value": "getFullTxt"}}

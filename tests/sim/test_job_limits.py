@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from alma_async.sim import Config, Job, Run, World
 from alma_async.sim.codes import Refusal
-from alma_async.sim.job_limits import most_running, most_starts, starts, threshold
+from alma_async.sim.jobs import most_running, most_starts, starts, threshold
 
 JOBS = [
     Job(id=f"M{number}", name=f"Job {number}", category="PORTFOLIO", duration=length)

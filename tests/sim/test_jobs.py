@@ -9,7 +9,7 @@ import pytest
 
 from alma_async import sim
 from alma_async.sim import DEMO_IMPORT, DEMO_JOB, Config, Job, World
-from alma_async.sim.paging import Page
+from alma_async.sim.answers import Page
 
 from .calling import MIDNIGHT
 from .refusing import refusal

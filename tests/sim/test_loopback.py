@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alma_async.sim.loopback import is_loopback
+from alma_async.sim.config import is_loopback
 
 
 def test_only_literal_loopback_addresses_count() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from alma_async.sim.answers import Page
 from alma_async.sim.codes import Refusal
-from alma_async.sim.paging import Page
 
 
 def test_a_page_is_asked_for() -> None:

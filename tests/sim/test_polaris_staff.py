@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from alma_async.sim.polaris_staff import Denied, Door, Staff
+from alma_async.sim.polaris_world import Denied, Door, Staff
 
 
 def door(**switches: Any) -> Door:

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from alma_async.sim.polaris_staff import Denied, Staff
-from alma_async.sim.polaris_world import PolarisWorld
+from alma_async.sim.polaris_world import Denied, PolarisWorld, Staff
 
 # The page's own example, both ways.
 ASKED = {

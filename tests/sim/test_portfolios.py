@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from alma_async.sim import DEMO_COLLECTION, DEMO_SERVICE, Config, World
+from alma_async.sim.answers import Page
 from alma_async.sim.codes import Refusal
 from alma_async.sim.objects import natural_key
-from alma_async.sim.paging import Page
 
 MMS = "991000000000001"
 SENT: dict[str, Any] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from alma_async.sim.search import choice, search
+from alma_async.sim.queries import choice, search
 
 from .refusing import refusal
 

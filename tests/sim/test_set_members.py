@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from alma_async.sim import DEMO_COLLECTION, DEMO_SERVICE, World
 from alma_async.sim.codes import Refusal
-from alma_async.sim.set_members import MOST, OPERATIONS, sent_ids
+from alma_async.sim.set_contents import MOST, OPERATIONS, sent_ids
 
 from .refusing import refusal
 

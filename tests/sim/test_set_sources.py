@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from alma_async.sim import DEMO_IMPORT, DEMO_JOB, Config, World
-from alma_async.sim.paging import Page
+from alma_async.sim.answers import Page
 
 from .refusing import refusal
 from .test_sets import add_portfolios, body, logical, sent

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from alma_async.sim import DEMO_COLLECTION, DEMO_SERVICE, World
-from alma_async.sim.paging import Page
+from alma_async.sim.answers import Page
 
 from .calling import MIDNIGHT, portfolio
 from .refusing import refusal

@@ -8,12 +8,11 @@ import sys
 
 import pytest
 
-from alma_async.events import Adapted, Admitted, CallFinished, Refused
+from alma_async.events import Adapted, Admitted, CallFinished, Refused, log_event
 from alma_async.settings import Priority
-from alma_async.telemetry.log import log_event
 from tests.conftest import institution
 
-LOG = "alma_async.governance"
+LOG = "alma_async._governance"
 
 
 @pytest.mark.parametrize(
@@ -91,7 +90,7 @@ def ran(client: str, level: str, setup: str = "") -> tuple[int, str]:
         f"import logging, sys\n{setup}\n{CLIENTS[client]}\n"
         "try:\n    Client.from_env()\n    Client.from_env()\n"
         "except Exception as error:\n    sys.exit(f'{type(error).__name__}: {error}')\n"
-        "log = logging.getLogger('alma_async.governance')\nlog.info('seldom\\x1b')\nlog.debug('often')\n"
+        "log = logging.getLogger('alma_async._governance')\nlog.info('seldom\\x1b')\nlog.debug('often')\n"
     )
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ALMA_", "POLARIS_"))}
     environment = kept | ENVIRONMENT | {"ALMA_LOG": level}

@@ -2,7 +2,7 @@
 
 Decides only names and kinds. Field names are Alma's own. Grades: *recorded* in an answer of a live Alma (2018-19, 2025-26),
 *documented* by Ex Libris, *seen* in other clients' models only (2022). How a model keeps and writes what was sent, and why objects
-and lists are never None, is told in ``alma_async.wire.codec``.
+and lists are never None, is told in ``alma_async._http.codec``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import ClassVar, Final
 
 from attrs import define, field
 
-from alma_async.wire.codec import Model, checked
+from alma_async._http.codec import Model, checked
 
 __all__ = [
     "Coded",

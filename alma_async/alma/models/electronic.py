@@ -15,6 +15,7 @@ from datetime import date
 
 from attrs import define, field
 
+from alma_async._http.codec import Model, checked
 from alma_async.alma.models.common import (
     Coded,
     Counted,
@@ -25,7 +26,6 @@ from alma_async.alma.models.common import (
     ResourceMetadata,
     Updatable,
 )
-from alma_async.wire.codec import Model, checked
 
 __all__ = [
     "CdiInfo",

@@ -1,6 +1,6 @@
 """Jobs, their runs (Alma says instances), and what a run counted.
 
-Decides names and kinds, and which status ends a run; how models are kept and written is told in ``alma_async.wire.codec``. Fields
+Decides names and kinds, and which status ends a run; how models are kept and written is told in ``alma_async._http.codec``. Fields
 as documented for ``rest_job_instance.xsd``, recorded in 2020 and 2025, or seen in other clients' models; grades as in ``common``.
 """
 
@@ -14,8 +14,8 @@ from typing import Final
 
 from attrs import define, field
 
+from alma_async._http.codec import Model, checked
 from alma_async.alma.models.common import Coded, Counted, Linked
-from alma_async.wire.codec import Model, checked
 
 __all__ = [
     "ALL",

@@ -1,6 +1,6 @@
 """Sets and their members, with every member known by name.
 
-Decides only names and kinds; how they are kept and written is told in ``alma_async.wire.codec``. Fields as documented for
+Decides only names and kinds; how they are kept and written is told in ``alma_async._http.codec``. Fields as documented for
 ``rest_set.xsd`` and recorded in 2025; grades as in ``common``. Answers never hold members (documented): ``members`` is for what
 is sent, and what is in a set is listed by ``alma.sets.members``.
 """
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from attrs import define, field
 
+from alma_async._http.codec import Model, checked
 from alma_async.alma.models.common import Coded, Counted, Linked, Updatable, run_in
-from alma_async.wire.codec import Model, checked
 
 __all__ = ["AlmaSet", "SetMember", "SetMembers"]
 

@@ -1,4 +1,4 @@
-"""The readers of input files: each turns one format into the rows of ``alma_async.load.rows``."""
+"""The readers of input files: each turns one format into the rows of ``alma_async.load.row``."""
 
 from __future__ import annotations
 

@@ -26,10 +26,10 @@ from alma_async.load.readers import cells as kinds
 from alma_async.load.readers import native
 from alma_async.load.readers.cells import Cells
 from alma_async.load.readers.identifiers import isbn, issn, normalised
-from alma_async.load.readers.table import Table
 from alma_async.load.readers.text import Layout, Record, Skipped, Tally, shown, without
 from alma_async.load.readers.together import Line, Lines, joined, known
-from alma_async.load.rows import BadRow, Clear, Coverage, Embargo, InputError, Period, Row, later
+from alma_async.load.readers.workbook import Table
+from alma_async.load.row import BadRow, Clear, Coverage, Embargo, InputError, Period, Row, later
 
 __all__ = ["KEYS", "NAMES", "columns", "ignored", "read"]
 

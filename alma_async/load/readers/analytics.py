@@ -14,9 +14,9 @@ from typing import Final
 import attrs
 
 from alma_async.load.readers import native
-from alma_async.load.readers.table import Table
 from alma_async.load.readers.text import Skipped, shown
-from alma_async.load.rows import BadRow, Row
+from alma_async.load.readers.workbook import Table
+from alma_async.load.row import BadRow, Row
 
 __all__ = ["KEYS", "ignored", "read"]
 

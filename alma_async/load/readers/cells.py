@@ -18,7 +18,7 @@ import attrs
 
 from alma_async.load.readers import dates
 from alma_async.load.readers.text import Record, shown, unguarded
-from alma_async.load.rows import BadRow, Coverage, Problem, later
+from alma_async.load.row import BadRow, Coverage, Problem, later
 
 __all__ = [
     "LOST",

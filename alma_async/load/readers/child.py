@@ -34,7 +34,7 @@ from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load.readers import xls, xlsx
 from alma_async.load.readers.files import readable
 from alma_async.load.readers.sheets import Entry, Odd, SheetRow
-from alma_async.load.rows import InputError
+from alma_async.load.row import InputError
 
 __all__ = ["Book", "opened", "serve"]
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal
 
-from alma_async.load.rows import InputError
+from alma_async.load.row import InputError
 
 __all__ = ["Kind", "check_parts", "kind_of", "readable", "refused", "without_mark"]
 

@@ -27,11 +27,11 @@ from alma_async.load.readers import dates
 from alma_async.load.readers.cells import Cells, CoverageColumns
 from alma_async.load.readers.identifiers import compact, every, hyphened, identifier, sought
 from alma_async.load.readers.mms_map import MmsMap
-from alma_async.load.readers.table import Table
 from alma_async.load.readers.text import Layout, Record, Seen, Skipped, Tally, shown, unguarded, without
 from alma_async.load.readers.titles import Part, one_row, parted
 from alma_async.load.readers.together import JOINED, OF_ANOTHER, ids_in
-from alma_async.load.rows import BadRow, Embargo, InputError, Problem, Row, later
+from alma_async.load.readers.workbook import Table
+from alma_async.load.row import BadRow, Embargo, InputError, Problem, Row, later
 
 __all__ = ["Notes", "Reading", "columns", "ignored", "read"]
 

@@ -23,7 +23,7 @@ from alma_async.load.readers.identifiers import is_like_one, match_key, normalis
 from alma_async.load.readers.sheets import Cell
 from alma_async.load.readers.text import DELIMITERS, Tally, TextFile, clean, shown
 from alma_async.load.readers.workbook import WHOLE, sheet_rows
-from alma_async.load.rows import InputError
+from alma_async.load.row import InputError
 
 __all__ = ["MmsMap"]
 

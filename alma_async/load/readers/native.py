@@ -17,10 +17,10 @@ import attrs
 
 from alma_async.load.readers import cells as kinds
 from alma_async.load.readers.cells import Cells, Check, CoverageColumns
-from alma_async.load.readers.table import Table
 from alma_async.load.readers.text import Layout, Record, Skipped, Tally, shown, spoilt, without
 from alma_async.load.readers.together import Line, Lines, joined, known
-from alma_async.load.rows import CLEAR, BadRow, Clear, Coverage, Embargo, InputError, Problem, Row
+from alma_async.load.readers.workbook import Table
+from alma_async.load.row import CLEAR, BadRow, Clear, Coverage, Embargo, InputError, Problem, Row
 
 __all__ = ["COLUMNS", "KEYS", "VALUES", "address", "completed", "from_mapping", "read", "says_nothing"]
 

@@ -18,10 +18,9 @@ from alma_async.load.entries import OF_WHOLE, Action
 from alma_async.load.readers import alma_loader, analytics, kbart, native
 from alma_async.load.readers.kbart import IDENTIFIERS, Notes
 from alma_async.load.readers.mms_map import MmsMap
-from alma_async.load.readers.table import Table, headers
 from alma_async.load.readers.text import Skipped, Tally, shown
-from alma_async.load.readers.workbook import Sheet
-from alma_async.load.rows import BadRow, InputError, Row
+from alma_async.load.readers.workbook import Sheet, Table, headers
+from alma_async.load.row import BadRow, InputError, Row
 
 __all__ = ["FORMATS", "Blanks", "Format", "Options", "RowSource", "read_rows"]
 

@@ -26,7 +26,7 @@ from typing import Final, NamedTuple, TextIO
 import attrs
 
 from alma_async.load.readers.files import kind_of, readable, without_mark
-from alma_async.load.rows import BadRow, InputError, Problem
+from alma_async.load.row import BadRow, InputError, Problem
 
 __all__ = [
     "DELIMITERS",

@@ -15,7 +15,7 @@ from typing import Final, Literal, TypeVar
 import attrs
 
 from alma_async.load.readers.text import shown
-from alma_async.load.rows import CLEAR, BadRow, Coverage, Embargo, Problem, Row
+from alma_async.load.row import CLEAR, BadRow, Coverage, Embargo, Problem, Row
 
 __all__ = ["Part", "one_row", "parted"]
 

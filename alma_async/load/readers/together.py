@@ -18,7 +18,7 @@ import attrs
 
 from alma_async.load.readers.cells import found_id
 from alma_async.load.readers.text import Record, Records, Skipped, Tally
-from alma_async.load.rows import BadRow, Clear, Coverage, InputError, Problem, Row
+from alma_async.load.row import BadRow, Clear, Coverage, InputError, Problem, Row
 
 __all__ = ["JOINED", "OF_ANOTHER", "Line", "Lines", "ids_in", "joined", "known"]
 

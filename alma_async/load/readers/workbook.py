@@ -4,6 +4,8 @@ Decides which sheet and which of its rows is the header, and what a spreadsheet 
 has lost leading zeros and every digit after the fifteenth, and a date elsewhere than in a column of dates was a text such as 3-4.
 Such cells refuse their row; nothing is repaired. A cell of a column that no format reads is never judged. Reading the two kinds of
 workbook is left to ``xlsx`` and ``xls``, in a process of their own (``child``).
+
+Any input file as one table: text or a sheet of a workbook.
 """
 
 from __future__ import annotations
@@ -12,11 +14,12 @@ from collections.abc import Iterator, Sequence
 from itertools import islice, repeat
 from pathlib import Path
 from time import perf_counter
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 import attrs
 
 from alma_async.load.readers import child
+from alma_async.load.readers.files import kind_of
 from alma_async.load.readers.sheets import Cell, Entry, Odd, SheetRow
 from alma_async.load.readers.text import (
     ERROR,
@@ -27,15 +30,16 @@ from alma_async.load.readers.text import (
     Records,
     Skipped,
     Tally,
+    TextFile,
     clean,
     name_of,
     refused,
     shown,
     spoilt,
 )
-from alma_async.load.rows import BadRow, InputError, Problem
+from alma_async.load.row import BadRow, InputError, Problem
 
-__all__ = ["WHOLE", "Sheet", "sheet_rows"]
+__all__ = ["WHOLE", "Sheet", "Table", "headers", "sheet_rows"]
 
 _TITLE_ROWS: Final = 200  # how far down a header is looked for under a report's title
 _MOST_SHEETS: Final = 20  # in which it is looked for
@@ -250,3 +254,17 @@ def _spoilt(cell: Odd, column: str, layout: Layout) -> str | None:
     if cell.kind == "number" and column in layout.ids and len(cell.text) > WHOLE:
         return "is a number here: Excel keeps 15 digits and no leading zeros; format the column as text and enter it again"
     return None
+
+
+Table: TypeAlias = TextFile | Sheet
+
+
+def headers(path: Path, *, sheet: str | None = None) -> Iterator[Table]:
+    """The file, opened as what its first bytes say it is, under each row that may be its header, the likeliest first."""
+    kind = kind_of(path)
+    if kind != "text":
+        yield from Sheet.headers(path, kind=kind, name=sheet)
+    elif sheet is not None:
+        raise InputError(f"{path} is no workbook and has no sheets.")
+    else:
+        yield from TextFile.headers(path)

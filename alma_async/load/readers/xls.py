@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from alma_async.load.readers.files import readable
 from alma_async.load.readers.sheets import Cell, Entry, Merged, Odd, SheetRow, plain_number
-from alma_async.load.rows import InputError
+from alma_async.load.row import InputError
 
 if TYPE_CHECKING:
     from python_calamine import CalamineWorkbook

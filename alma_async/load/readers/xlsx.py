@@ -27,7 +27,7 @@ import attrs
 
 from alma_async.load.readers.files import check_parts, readable, refused
 from alma_async.load.readers.sheets import Cell, Entry, Merged, Odd, SheetRow, plain_number
-from alma_async.load.rows import InputError
+from alma_async.load.row import InputError
 
 __all__ = ["entries", "rows"]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from alma_async._http.codec import Model, structure, unstructure
 from alma_async.alma.models import (
     Coded,
     Counted,
@@ -17,7 +18,6 @@ from alma_async.alma.models import (
     ResourceMetadata,
     code_of,
 )
-from alma_async.wire.codec import Model, structure, unstructure
 
 
 def test_codes_and_ids_are_made_by_position_and_written_without_what_alma_ignores() -> None:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from alma_async._http.codec import Model, dumps, loads, structure, unstructure
 from alma_async.alma.models import (
     Coded,
     CollectionAndService,
@@ -27,7 +28,6 @@ from alma_async.alma.models import (
     Portfolios,
     ResourceMetadata,
 )
-from alma_async.wire.codec import Model, dumps, loads, structure, unstructure
 
 RECORDED = Path(__file__).resolve().parents[3] / ".." / "shared" / "recorded"
 seeded = settings(derandomize=True, database=None, deadline=None, max_examples=60)

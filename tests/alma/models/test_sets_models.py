@@ -7,8 +7,8 @@ from typing import Any
 import attrs
 import pytest
 
+from alma_async._http.codec import loads, structure, unstructure
 from alma_async.alma.models import AlmaSet, Coded, SetMember, SetMembers
-from alma_async.wire.codec import loads, structure, unstructure
 from tests.conftest import SHARED
 
 # Made up, with the traits of answers of several ages.

@@ -7,6 +7,7 @@ from typing import Any, assert_type
 
 import attrs
 
+from alma_async._http.codec import Extra, structure, unstructure
 from alma_async.alma.models import (
     Coded,
     DateCoverage,
@@ -16,7 +17,6 @@ from alma_async.alma.models import (
     Portfolio,
     Portfolios,
 )
-from alma_async.wire.codec import Extra, structure, unstructure
 
 
 def reads_without_guards(

@@ -13,7 +13,7 @@ import pytest
 
 from alma_async.load.readers import RowSource, read_rows
 from alma_async.load.readers.alma_loader import NAMES
-from alma_async.load.rows import BadRow, Coverage, Embargo, InputError, Period, Row
+from alma_async.load.row import BadRow, Coverage, Embargo, InputError, Period, Row
 from tests.load.readers import workbooks
 
 Opened = Callable[..., RowSource]

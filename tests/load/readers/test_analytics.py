@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from alma_async.load.readers import RowSource, read_rows
-from alma_async.load.rows import CLEAR, BadRow, InputError, Row
+from alma_async.load.row import CLEAR, BadRow, InputError, Row
 from tests.load.readers.workbooks import xlsx
 
 Opened = Callable[..., RowSource]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from alma_async.load.readers import child, read_rows
-from alma_async.load.rows import InputError
+from alma_async.load.row import InputError
 from tests.load.readers import hostile
 from tests.load.readers.workbooks import xls, xlsx
 

@@ -9,7 +9,7 @@ import pytest
 
 from alma_async.load.readers import read_rows
 from alma_async.load.readers.files import kind_of
-from alma_async.load.rows import InputError
+from alma_async.load.row import InputError
 from tests.load.readers.workbooks import compound, xls, xlsx
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from alma_async.load.readers import FORMATS, RowSource
 from alma_async.load.readers.alma_loader import NAMES
 from alma_async.load.readers.native import COLUMNS
-from alma_async.load.rows import BadRow, InputError, Row
+from alma_async.load.row import BadRow, InputError, Row
 
 Opened = Callable[..., RowSource]
 

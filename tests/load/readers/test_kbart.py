@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from alma_async.load.readers import RowSource
-from alma_async.load.rows import BadRow, Coverage, Embargo, InputError, Period, Row
+from alma_async.load.row import BadRow, Coverage, Embargo, InputError, Period, Row
 
 Opened = Callable[..., RowSource]
 

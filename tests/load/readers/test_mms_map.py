@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from alma_async.load.readers.mms_map import MmsMap
-from alma_async.load.rows import InputError
+from alma_async.load.row import InputError
 from tests.load.readers.workbooks import xlsx
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from alma_async.load.readers import RowSource
 from alma_async.load.readers.native import COLUMNS, COVERAGE
-from alma_async.load.rows import CLEAR, BadRow, Clear, Coverage, Embargo, InputError, Period, Row
+from alma_async.load.row import CLEAR, BadRow, Clear, Coverage, Embargo, InputError, Period, Row
 
 Opened = Callable[..., RowSource]
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from alma_async.load.readers import read_rows
-from alma_async.load.rows import BadRow, InputError, Row
+from alma_async.load.row import BadRow, InputError, Row
 from tests.load.readers import workbooks
 from tests.load.readers.test_kbart import PHASE_TWO, TIDES, WITH_ID, Opened, kbart, only
 from tests.load.readers.workbooks import Raw, xls, xlsx

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from alma_async.load.readers import dates, read_rows
-from alma_async.load.rows import CLEAR, Row
+from alma_async.load.row import CLEAR, Row
 from tests.load.readers.test_kbart import PHASE_TWO, TIDES, WITH_ID, Opened, kbart, only, refused
 from tests.load.readers.workbooks import Raw, xlsx
 

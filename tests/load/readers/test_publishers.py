@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from alma_async.load.readers import read_rows
-from alma_async.load.rows import BadRow, Coverage, Row
+from alma_async.load.row import BadRow, Coverage, Row
 from tests.load.readers.publishers import Date, Habits, Said, titles, written
 
 LISTS = 60

@@ -11,7 +11,7 @@ import pytest
 
 from alma_async.load.readers import RowSource, read_rows
 from alma_async.load.readers.identifiers import match_key
-from alma_async.load.rows import BadRow, InputError, Row
+from alma_async.load.row import BadRow, InputError, Row
 from tests.load.readers.workbooks import xlsx
 
 Opened = Callable[..., RowSource]

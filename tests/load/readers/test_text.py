@@ -16,7 +16,7 @@ from alma_async.load.readers.text import (
     shown,
     unquoted,
 )
-from alma_async.load.rows import BadRow, InputError
+from alma_async.load.row import BadRow, InputError
 
 LAYOUT = Layout(quoted=True, read=frozenset(), ids=frozenset({"id"}), dates=frozenset())
 

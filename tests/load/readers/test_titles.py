@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alma_async.load.readers.titles import Part, one_row, parted
-from alma_async.load.rows import BadRow, Coverage, Embargo, Row
+from alma_async.load.row import BadRow, Coverage, Embargo, Row
 
 TIDES = Part(
     line=2,

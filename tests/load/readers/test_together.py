@@ -8,7 +8,7 @@ from itertools import permutations
 import attrs
 import pytest
 
-from alma_async.load.rows import BadRow, Coverage, Row
+from alma_async.load.row import BadRow, Coverage, Row
 from tests.load.readers.test_kbart import TIDES, Opened, kbart
 
 NATIVE = "mms_id,url,coverage_from,coverage_until,public_note,embargo\n"

@@ -11,7 +11,7 @@ import pytest
 
 from alma_async.load.plan import refused as refusal
 from alma_async.load.readers import read_rows
-from alma_async.load.rows import CLEAR, BadRow, InputError, Row
+from alma_async.load.row import CLEAR, BadRow, InputError, Row
 from tests.load.readers.test_kbart import PHASE_TWO, TIDES, WITH_ID, Opened, kbart, only, refused
 from tests.load.readers.workbooks import DAY, Formula, Raw, xls, xlsx
 

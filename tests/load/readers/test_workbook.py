@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from alma_async.load.readers import RowSource, read_rows
-from alma_async.load.rows import BadRow, Coverage, InputError, Row
+from alma_async.load.row import BadRow, Coverage, InputError, Row
 from tests.load.readers.workbooks import DAY, Raw, xls, xlsx
 
 DATE = Raw(f's="{DAY}"', "<v>35490</v>")

@@ -10,7 +10,7 @@ import pytest
 from alma_async.errors import ConfigurationError
 from alma_async.load.readers import read_rows, xls
 from alma_async.load.readers.sheets import Odd
-from alma_async.load.rows import InputError, Row
+from alma_async.load.row import InputError, Row
 from tests.load.readers import workbooks
 
 

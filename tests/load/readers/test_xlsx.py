@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from alma_async.load.readers import read_rows
 from alma_async.load.readers import xlsx as reader
 from alma_async.load.readers.sheets import Cell, Odd
-from alma_async.load.rows import InputError, Row
+from alma_async.load.row import InputError, Row
 from tests.load.readers.workbooks import DAY, Raw, xlsx
 
 TEXTS = st.text(

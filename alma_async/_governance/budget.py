@@ -1,0 +1,162 @@
+"""Where a budget is kept: the protocol, and the store of one client.
+
+A budget is our share of an institution's allowance. Stores differ in reach (one client, one machine, many
+machines), not in what they decide: all of them run ``Pace`` and ``Quota``, under their own lock. The protocol
+has one rule: **reserve stamped slots, never poll.** A store is asked once and answers with the moment to go;
+the waiting is done here. So it can be far away (one round trip for each call, or less if it leases a few
+slots ahead for the ``waiting`` ones), there is no herd and nothing to notify. What it has at hand it gives at
+once (``reserve_now``), with no task woken for it.
+
+Whatever a store does not know counts as spent: a missing or damaged record is an *empty* budget, whose first
+slot is one window away.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import attrs
+
+from alma_async._governance.quota import Quota
+from alma_async._governance.rate import Pace, Slot, Terms
+
+__all__ = ["Budget", "Figures", "LocalBudget", "Report"]
+
+
+@attrs.define(eq=False)
+class Report:
+    """What one answer taught about the day's calls. Times are wall-clock seconds.
+
+    ``bulk`` counts our bulk calls since the last report; ``stopped`` means that the day's threshold was hit.
+    """
+
+    wall: float
+    sent_at: float
+    per_second: float
+    ordinal: int
+    bulk: int
+    remaining: int | None = None
+    date: float | None = None
+    stopped: bool = False
+    jitter: float = 0.0
+
+    def tell(self, quota: Quota, *, spent: int) -> None:
+        """Write it into the day's figures."""
+        quota.bulk += self.bulk
+        if self.stopped:
+            quota.stop(wall=self.wall, jitter=self.jitter)
+        if self.remaining is not None:
+            quota.observe(
+                self.remaining,
+                ordinal=self.ordinal,
+                sent_at=self.sent_at,
+                date=self.date,
+                spent=spent,
+                wall=self.wall,
+                per_second=self.per_second,
+            )
+
+
+@attrs.frozen
+class Figures:
+    """What a budget shows: see ``Budget``."""
+
+    held_until: float
+    spent: int
+    quota: Quota
+
+
+class Budget(Protocol):
+    """A store of slots and of the day's figures. ``now`` and stamps are seconds on the client's monotonic
+    clock.
+
+    Only ``reserve`` and ``aclose`` may wait; a store with a round trip keeps what the other methods say and takes it along.
+    Being cancelled inside ``reserve``, or a lost answer, counts as spent. No method may fail because the
+    store is out of order: it then serves from what it may safely assume (a static share), never more.
+    """
+
+    @property
+    def held_until(self) -> float:
+        """No slot before this, as far as known without waiting."""
+
+    @property
+    def spent(self) -> int:
+        """Calls of the whole budget so far, as far as known without waiting."""
+
+    @property
+    def quota(self) -> Quota:
+        """The day's figures, as far as known without waiting. To be read only."""
+
+    def look(self) -> Figures:
+        """All of this as far as known, read without changing anything: any thread may ask."""
+
+    def reserve_now(self, terms: Terms, *, now: float, cost: float) -> Slot | None:
+        """Take the next slot if that needs no waiting; None where ``reserve`` has to be asked."""
+
+    async def reserve(self, terms: Terms, *, now: float, cost: float, waiting: int) -> Slot:
+        """Take the next slot. ``waiting`` says how many more are wanted right after it."""
+
+    def refund(self, slot: Slot) -> None:
+        """The slot was not used."""
+
+    def restamp(self, slot: Slot, *, now: float) -> None:
+        """The call went out at ``now``, not when the slot said."""
+
+    def hold(self, until: float) -> None:
+        """No slot for anybody before ``until``."""
+
+    def report(self, report: Report) -> None:
+        """What an answer taught about the day's calls."""
+
+    async def aclose(self) -> None:
+        """Let go of what is held open. A budget may be shared, so it opens again when it is used again."""
+
+
+class LocalBudget:
+    """The budget of one client, in memory.
+
+    Starts without credit: the first call goes at once, the next are evenly spaced.
+    """
+
+    def __init__(self) -> None:
+        self._pace = Pace()
+        self._quota = Quota()
+
+    def __repr__(self) -> str:
+        return f"<LocalBudget spent={self._pace.spent}>"
+
+    @property
+    def held_until(self) -> float:
+        return self._pace.held_until
+
+    @property
+    def spent(self) -> int:
+        return self._pace.spent
+
+    @property
+    def quota(self) -> Quota:
+        return self._quota
+
+    def look(self) -> Figures:
+        return Figures(self._pace.held_until, self._pace.spent, self._quota)
+
+    def reserve_now(self, terms: Terms, *, now: float, cost: float) -> Slot | None:
+        return self._pace.reserve(terms, now=now, cost=cost)
+
+    async def reserve(self, terms: Terms, *, now: float, cost: float, waiting: int) -> Slot:  # noqa: ARG002 - no lease needed
+        return self._pace.reserve(terms, now=now, cost=cost)
+
+    def refund(self, slot: Slot) -> None:
+        self._pace.refund(slot)
+
+    def restamp(self, slot: Slot, *, now: float) -> None:
+        self._pace.restamp(slot, now=now)
+
+    def hold(self, until: float) -> None:
+        self._pace.hold(until)
+
+    def report(self, report: Report) -> None:
+        report.tell(self._quota, spent=self._pace.spent)
+
+    async def aclose(self) -> None:
+        """Nothing is held open."""

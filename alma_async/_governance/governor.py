@@ -1,0 +1,307 @@
+"""The governor: lets calls go when they may, and learns from what comes back.
+
+Theory of operation
+===================
+
+A remote system lets an institution make so many calls a second and so many a day, and refuses what is above.
+Whoever sends as fast as possible is refused, and so are all others who share the allowance. So every call
+asks here first. It gets a **permit**, an object that it holds while it is sent and answered, and that passes
+three gates:
+
+1. **A seat** (``acquire``). Calls wait in lines, one for each priority. Only the few that will be next are
+   seated; they open their connection now, so that connecting costs no time later. All others hold nothing.
+2. **A slot** (``slot``, called when the connection stands). A slot is a moment in time, stamped by the
+   **budget**, and the moments are evenly spaced. Between two slots nothing goes. Who gets a slot is decided
+   when its time has come, not when it was reserved: a call of high priority that arrives in the last
+   millisecond takes it, and a call that was cancelled leaves no hole.
+3. **The settlement** (``settle``). The answer tells how many calls the day still holds, whether we were too
+   fast, and how long it took. From that follow the next calls' pace (``adapt``), the number in flight
+   (``concurrency``), and who must stop (``quota``).
+
+A permit that was never used gives its slot back. One whose call was cancelled after it was sent counts as
+spent.
+
+How it waits. All decisions are made by ``admission``, which never waits: whenever something changed it lets
+go whom it can and says when time alone will change something next. The governor sets one timer for that
+moment, however many calls wait; if it fires early or late, admission just looks again. A slot that the budget
+has at hand is taken in the same step. Only one that is a round trip away has to be waited for: the first ready
+call fetches it for all, and if that one is cancelled, the next does. There is no background task, hence nothing
+to start, stop or lose.
+
+What goes wrong, and what then happens. *Refused for speed*: everything is held for a moment, longer if it
+happens again; the pace adapts, the call comes back and pays again. *The day's threshold*: everything stops
+until midnight UTC, then starts slowly. *A frozen program*: slots that passed are given back and new ones
+taken, nothing is caught up in a burst. *A second event loop*: when the first has ended, the governor forgets
+who waited on it and goes on with what it learned; while the first still runs, in another thread, the second
+is refused. *A client that is closed*: everything that waits, here or in ``sleep``, ends at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+import anyio
+
+from alma_async._clock import Clock, Timer
+from alma_async._governance.admission import Admission
+from alma_async._governance.budget import Budget
+from alma_async._governance.permit import GRANTED, WAITING, Permit, State
+from alma_async._governance.policy import Allowance
+from alma_async._governance.rate import Slot
+from alma_async._governance.retry import RetryBudget
+from alma_async._governance.snapshot import QuotaSnapshot, take
+from alma_async._http.messages import Signals
+from alma_async.errors import ClientClosed, ConfigurationError
+from alma_async.events import Hook
+from alma_async.settings import Limits, Priority
+
+__all__ = ["Governor", "Permit", "QuotaSnapshot"]
+
+
+class Governor:
+    """Admits calls to one institution's allowance; see the theory of operation above.
+
+    ``retries`` is the budget that all calls share for being sent again.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        budget: Budget,
+        clock: Clock,
+        emit: Hook | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """:param jitter: random numbers in [0, 1), to spread what would otherwise come back at once."""
+        self.retries: RetryBudget = RetryBudget()
+        self._budget = budget
+        self._clock = clock
+        self._allowance = Allowance(limits, budget=budget, emit=emit, jitter=jitter)
+        self._admission = Admission(self._allowance, emit=emit)
+        self._emit = emit
+        self._numbers = itertools.count()
+        self._now = clock.now
+        self._loop: Any = None
+        self._moving = threading.Lock()
+        self._timer: Timer | None = None
+        self._due = math.inf
+        self._closed = False
+        self._closing: anyio.Event | None = None
+
+    def __repr__(self) -> str:
+        return f"<Governor {self._allowance.limits.per_second:g}/s {self._admission.queue}>"
+
+    async def acquire(
+        self,
+        *,
+        priority: Priority,
+        kind: str = "",
+        cost: float = 1.0,
+        deadline: float | None = None,
+        wait_for_quota: bool = False,
+        waits: dict[str, float] | None = None,
+    ) -> Permit:
+        """Wait until this call is among the few that are next.
+
+        :param kind: calls of like latency share a cap on how many are in flight.
+        :param deadline: absolute, on the clock's ``now``.
+        :param wait_for_quota: where nothing is left today for this priority, wait for the reset.
+        :param waits: to which seconds of waiting are added, by their reason (``CallFinished``).
+        :raises DeadlineExceeded: at once if the place in the queue cannot make the deadline, else when it
+            passes.
+        :raises QuotaExhausted: if nothing is left today for this priority, or the day's threshold was hit.
+        :raises ClientClosed: if the governor was closed, or is while this waits.
+        :raises ConfigurationError: where another event loop uses it, or none runs.
+        """
+        now = self.adopt()
+        if now >= self._allowance.rules_until:
+            self._admission.review(now, self._clock.wall())
+        self.retries.count(now)
+        admission = self._admission
+        permit = Permit(
+            self,
+            admission.queue.lines[priority],
+            next(self._numbers),
+            now,
+            kind,
+            cost,
+            deadline,
+            wait_for_quota,
+            {} if waits is None else waits,
+        )
+        if admission.seat_at_once(permit, now):
+            return permit
+        admission.enter(permit, now, self._clock.wall())
+        self._turn(now)
+        try:
+            while permit.state is WAITING:
+                if permit.error is not None:
+                    permit.refuse()
+                await self._changed(permit, admission.why(permit, now))
+                now = permit.since
+        except BaseException:
+            permit.settle(None)
+            raise
+        return permit
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait; closing ends it at once.
+
+        :raises ClientClosed: then.
+        """
+        self.adopt()
+        if self._closing is None:
+            self._closing = anyio.Event()
+        with anyio.move_on_after(max(seconds, 0.0)):
+            await self._closing.wait()
+            raise ClientClosed("The client was closed during a wait.")
+
+    def snapshot(self) -> QuotaSnapshot:
+        """Everything the governor knows, frozen. It changes nothing, so any thread may ask, also where no loop runs."""
+        now, wall = self._clock.now(), self._clock.wall()
+        return take(self._allowance, self._admission.queue, self.retries, now=now, wall=wall)
+
+    async def aclose(self) -> None:
+        """Let nobody in any more, send those who wait away, and let go of the budget.
+
+        :raises ConfigurationError: where another event loop uses it, or none runs.
+        """
+        if not self._closed:
+            self.adopt()
+        self._closed = True
+        self._admission.close()
+        if self._closing is not None:
+            self._closing.set()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        await self._budget.aclose()
+
+    # --- what permits ask for ---
+
+    async def slot_for(self, permit: Permit) -> None:
+        """Wait until the permit has a slot that is due; fetch slots for everybody while nobody else does."""
+        admission = self._admission
+        try:
+            if permit.line.not_before == math.inf:
+                raise admission.exhausted(self._clock.wall())
+            admission.line_up(permit)
+            now = self._now()
+            if now > permit.since:
+                permit.waited("connect", now)
+            self._turn(now)
+            while not admission.may_write(permit, now):
+                if (head := admission.lacking(now)) is not None:
+                    await self._fetch(head.cost, now)
+                    now = self._now()
+                    permit.waited("pace", now)
+                else:
+                    await self._changed(permit, admission.why(permit, now))
+                    now = permit.since
+        except BaseException:
+            permit.settle(None)
+            raise
+
+    def sent(self, slot: Slot) -> None:
+        """The call of this slot went out now."""
+        now = self._now()
+        self._budget.restamp(slot, now=now)
+        self._allowance.adapt.sent(slot.ordinal, at=now)
+
+    def settle(self, permit: Permit, state: State, signals: Signals | None, latency: float | None) -> None:
+        """A permit ended in ``state``: take it out of wherever it stood, learn, and let others go."""
+        now = self._now()
+        permit.line.end(permit, seated=state is not WAITING, granted=state is GRANTED)
+        slot = permit.given
+        if slot is not None and signals is None and not permit.was_sent:
+            self._budget.refund(slot)
+        elif slot is not None:
+            if not permit.was_sent:
+                self._allowance.adapt.sent(slot.ordinal, at=slot.at)
+            self._allowance.learn(
+                permit, slot, signals or _SILENCE, latency=latency, now=now, wall=self._clock.wall()
+            )
+        self._turn(now)
+
+    # --- waiting ---
+
+    async def _changed(self, permit: Permit, why: str) -> None:
+        """Wait for news of it, and write down for how long."""
+        try:
+            await permit.change()
+        finally:
+            permit.waited(why, self._now())
+
+    async def _fetch(self, cost: float, now: float) -> None:
+        """Wait for the budget's next slot, on behalf of all who are ready."""
+        admission = self._admission
+        admission.fetching = True
+        try:
+            slot = await self._budget.reserve(
+                self._allowance.terms(now), now=now, cost=cost, waiting=admission.queue.totals.ready - 1
+            )
+        finally:
+            admission.fetching = False
+        admission.slot = slot
+        self._turn(self._now())
+
+    def _turn(self, now: float) -> None:
+        """Let admission decide, see that somebody fetches a slot that has to be waited for, and set the timer."""
+        admission = self._admission
+        if now >= self._allowance.rules_until:
+            admission.review(now, self._clock.wall())
+        wake = admission.turn(now)
+        if wake is None:
+            return
+        if (head := admission.lacking(now)) is not None:
+            head.poke()
+        self._arm(wake)
+
+    def _arm(self, wake: float) -> None:
+        timer = self._timer
+        if wake == math.inf or (timer is not None and self._due <= wake):
+            return
+        if timer is not None:
+            timer.cancel()
+        self._timer, self._due = self._clock.call_at(wake, self._on_timer), wake
+
+    def _on_timer(self) -> None:
+        if (
+            self._clock.loop() is self._loop
+        ):  # else it was left on a loop that is used again, and this is in use elsewhere
+            self._timer = None
+            self._turn(self._now())
+
+    def adopt(self) -> float:
+        """See that the running loop is ours; the time on it.
+
+        :raises ClientClosed: if the governor was closed.
+        :raises ConfigurationError: where another event loop uses it, or none runs.
+        """
+        if self._closed:
+            raise ClientClosed("The client is closed.")
+        loop = self._clock.loop()
+        if loop is not self._loop:
+            self._move_to(loop)
+        return self._now()
+
+    def _move_to(self, loop: Any) -> None:
+        """Who waited on a loop that has ended is forgotten with it."""
+        with self._moving:
+            if self._loop is not None and self._loop.is_running():
+                raise ConfigurationError(
+                    "This client is in use by another event loop, which is running in another thread. Make one client for "
+                    "each loop; they share the institution's budget all the same."
+                )
+            self._loop, self._now = loop, self._clock.reader()
+            self._timer = self._closing = None
+            self._admission.forget()
+
+
+_SILENCE: Final = Signals()

@@ -1,0 +1,30 @@
+"""May this job start now, and did it end? ``JobGuard`` over a ``Ledger``, asking Alma through a ``JobPort``."""
+
+from __future__ import annotations
+
+from alma_async._guard.guard import JobGuard
+from alma_async._guard.ledger import LedgerBusy, LedgerError, SqliteLedger, job_ledger
+from alma_async._guard.port import Instance, JobPort, ServerTime, Spare
+from alma_async._guard.rules import Patience
+from alma_async._guard.state import Ledger
+from alma_async._guard.submission import Started
+from alma_async._guard.view import GuardView, JobView
+from alma_async.settings import JobLimits
+
+__all__ = [
+    "GuardView",
+    "Instance",
+    "JobGuard",
+    "JobLimits",
+    "JobPort",
+    "JobView",
+    "Ledger",
+    "LedgerBusy",
+    "LedgerError",
+    "Patience",
+    "ServerTime",
+    "Spare",
+    "SqliteLedger",
+    "Started",
+    "job_ledger",
+]

@@ -1,0 +1,445 @@
+"""The job ledger of one institution: an SQLite file that all processes of a machine share. Jobs stay in it for ever.
+
+Decides nothing about jobs: in one transaction it reads what can matter, lets a pure function change it, and writes back
+what was changed. So reading, deciding and reserving cannot come apart, in whatever process. It fills in ``book.Ledger``, as a
+store for many machines can.
+
+* What ``update`` returned from is on the disk, and several writing processes are safe (``_storage.sqlite``).
+* The file is the owner's alone (0600, in a directory 0700), made by a descriptor that is closed before SQLite opens
+  the file: closing one later would drop SQLite's locks. What keeps processes apart while the file is made or replaced
+  is a lock on another file.
+* Nothing waits here for a lock: where another process holds it, ``update`` sleeps and asks again, so the event loop goes
+  on.
+* A file that is damaged is put aside, and a new one begins with a block on every job: what the lost one had under way may still
+  be started. Then
+  Alma's own lists, which are read before each start, fill it again.
+* A disk that fails stops the submission; a failed commit is never tried again in place.
+
+Where a ledger's file lies: the owner's alone, and made, opened or replaced by one process at a time.
+
+Nothing here opens the file itself but to create it: a descriptor that is closed while SQLite has the file open would drop
+SQLite's locks.
+
+The records of a ledger as rows of tables, each with a seal (``_storage.sqlite``). Knows SQL, but no driver.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from enum import Enum
+from pathlib import Path
+from types import NoneType
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
+
+import anyio
+import attrs
+
+from alma_async._guard.server_clock import ServerClock
+from alma_async._guard.state import COUNTS, EVERY_JOB, OCCUPIES, Block, Book, Looks, Run, Waiter, Why
+from alma_async._storage.files import (
+    OwnFile,
+    UnsafeFile,
+    check_beside,
+    identity,
+    make_file,
+    private_directory,
+)
+from alma_async._storage.sqlite import (
+    Busy,
+    Columns,
+    Damaged,
+    Failed,
+    Format,
+    Seal,
+    Stranger,
+    connect,
+    failures,
+)
+from alma_async._text import logger
+from alma_async.errors import AlmaError, ConfigurationError
+
+__all__ = [
+    "LedgerBusy",
+    "LedgerError",
+    "Record",
+    "SqliteLedger",
+    "job_ledger",
+    "load",
+    "making",
+    "put_aside",
+    "save",
+]
+
+
+class LedgerError(AlmaError):
+    """The job ledger could not be written or read; nothing was submitted that is not written down."""
+
+    advice = "Free the disk, or move the state directory (ALMA_STATE_DIR) to a local file system that can be written."
+
+
+class LedgerBusy(LedgerError):
+    """The ledger is in use by another process for longer than it should be; nothing was submitted."""
+
+    advice = "Try again; if it stays, see which process holds the ledger and whether its disk is slow."
+
+
+@contextmanager
+def making(path: Path) -> Iterator[None]:
+    """One process at a time makes, opens or replaces the file; the kernel lets go when it dies."""
+    try:
+        private_directory(path.parent)
+        check_beside(path)
+        lock = OwnFile(path.with_name(f"{path.name}.lock"))
+    except OSError as error:
+        failure = f"The ledger {path.name} cannot be opened: {error.strerror}."
+        advice = error.advice if isinstance(error, UnsafeFile) else None
+    else:
+        failure = ""
+    if failure:
+        raise LedgerError(failure, advice=advice)
+    with closing(lock):
+        try:
+            is_free = lock.lock()
+        except OSError as error:
+            raise LedgerError(
+                f"The ledger {path.name} cannot be locked, as on some network file systems: {error.strerror}."
+            ) from None
+        if not is_free:
+            raise Busy
+        yield
+
+
+def put_aside(path: Path) -> None:
+    """Rename a damaged file, so that a person can look at it."""
+    aside = next(
+        each for n in range(1, 1000) if not (each := path.with_name(f"{path.name}.damaged-{n}")).exists()
+    )
+    path.rename(aside)
+    path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
+
+
+Record: TypeAlias = Run | Waiter | Block | ServerClock | Looks
+
+
+class _Connection(Protocol):
+    def execute(self, sql: str, parameters: Any = ..., /) -> Iterable[Columns]: ...
+
+
+# What a column holds by the field's annotation; enums and booleans are judged by their converters.
+_KINDS: Final[Mapping[str, Any]] = {
+    "str": str,
+    "str | None": (str, NoneType),
+    "float": float,
+    "float | None": (float, NoneType),
+}
+
+
+class _Part:
+    """One table: the class of its records, their key, which rows can matter, and the statements for them."""
+
+    def __init__(self, kind: type[Record], key: str, where: str = "") -> None:
+        table = kind.__name__.lower()
+        self.kind, self.key, self.where = kind, key, where
+        self.columns = tuple(field.name for field in attrs.fields(kind))
+        self.kinds = tuple(_KINDS.get(str(field.type), object) for field in attrs.fields(kind))
+        names = f"{', '.join(self.columns)}, seal"
+        places = ", ".join("?" * (len(self.columns) + 1))
+        self.select = f"SELECT {names} FROM {table} {where}"  # noqa: S608 - these are all our own names
+        self.insert = f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({places})"  # noqa: S608
+        self.delete = f"DELETE FROM {table} WHERE {key} = ?"  # noqa: S608
+
+
+_OPEN: Final = ", ".join(f"'{state.value}'" for state in sorted(OCCUPIES, key=lambda state: state.value))
+_OVER: Final = ", ".join(
+    f"'{state.value}'" for state in sorted(COUNTS - OCCUPIES, key=lambda state: state.value)
+)
+_PARTS: Final = {
+    "runs": _Part(
+        Run,
+        "key",
+        f"WHERE state IN ({_OPEN}) OR key = :key OR (latest_start > :since AND state IN ({_OVER}))",
+    ),
+    "waiters": _Part(Waiter, "key"),
+    "blocks": _Part(Block, "job_id"),
+    "clocks": _Part(ServerClock, "key"),
+    "looks": _Part(Looks, "key"),
+}
+
+
+def load(
+    db: _Connection, seal: Seal, since: float, key: str | None, known: Mapping[Columns, Record]
+) -> tuple[Book, dict[Columns, Record]]:
+    """The book, and its records by row: a row that was read before is a record that was checked before."""
+    book, read = Book(), {}
+    for name, part in _PARTS.items():
+        records = getattr(book, name)
+        for row in db.execute(part.select, {"since": since, "key": key} if part.where else {}):
+            record = known.get(row) or _record(part, row, seal)
+            read[row] = records[getattr(record, part.key)] = record
+    return book, read
+
+
+def _record(part: _Part, row: Columns, seal: Seal) -> Record:
+    *values, sealed = row
+    if sealed != seal(map(_number, values)):
+        raise Damaged("a record does not fit its seal")
+    try:
+        record = part.kind(**dict(zip(part.columns, values, strict=True)))
+        written = [_plain(getattr(record, column)) for column in part.columns]
+        if written == values and all(map(isinstance, values, part.kinds)):
+            return record
+    except (TypeError, ValueError):
+        pass
+    raise Damaged("a record is none that was ever written")
+
+
+def save(db: _Connection, seal: Seal, before: Book, after: Book) -> None:
+    """Write what was changed."""
+    for name, part in _PARTS.items():
+        _save(db, part, seal, getattr(before, name), getattr(after, name))
+
+
+def _save(
+    db: _Connection, part: _Part, seal: Seal, before: Mapping[str, Record], after: Mapping[str, Record]
+) -> None:
+    for key in before.keys() - after.keys():
+        db.execute(part.delete, (key,))
+    for key, record in after.items():
+        if before.get(key) is not record and before.get(key) != record:
+            values = [_plain(getattr(record, column)) for column in part.columns]
+            db.execute(part.insert, [*values, seal(map(_number, values))])
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    return int(value) if isinstance(value, bool) else value
+
+
+def _number(value: Any) -> Any:
+    """A number as any column may give it back."""
+    return float(value) if isinstance(value, (int, float)) else value
+
+
+_log = logger("alma_async._guard")
+
+T = TypeVar("T")
+
+_PAUSE: Final = 0.05  # chosen: between two tries
+_TRIES: Final = 200  # chosen: some ten seconds in all
+
+_SCHEMA: Final = """
+CREATE TABLE run (
+    key TEXT PRIMARY KEY, job_id TEXT NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL, instance_id TEXT,
+    ours INTEGER NOT NULL, by_api INTEGER NOT NULL, reserved_at REAL NOT NULL, latest_start REAL NOT NULL,
+    look_at REAL NOT NULL, usual REAL NOT NULL, parameters TEXT NOT NULL, reported INTEGER NOT NULL, told REAL,
+    seal BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX run_recent ON run (latest_start);
+CREATE INDEX run_open ON run (state) WHERE state IN ('reserved', 'running', 'unknown');
+CREATE TABLE waiter (
+    key TEXT PRIMARY KEY, job_id TEXT NOT NULL, since REAL NOT NULL, until REAL NOT NULL, watches INTEGER NOT NULL,
+    seal BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE block (
+    job_id TEXT PRIMARY KEY, until REAL NOT NULL, why TEXT NOT NULL, seal BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE serverclock (
+    key TEXT PRIMARY KEY, boot TEXT NOT NULL, client REAL NOT NULL, wall REAL NOT NULL, at REAL NOT NULL,
+    error REAL NOT NULL, offset REAL NOT NULL, seal BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE looks (
+    key TEXT PRIMARY KEY, hour REAL NOT NULL, day REAL NOT NULL, at REAL NOT NULL, seal BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE news (count INTEGER NOT NULL);
+INSERT INTO news VALUES (0)
+"""
+_FORMAT: Final = Format(4, tuple(_SCHEMA.split(";")), wait=0.005)
+
+
+_Change: TypeAlias = tuple[Callable[[Book], Any], float, str | None]
+
+
+class SqliteLedger:
+    """The ledger in the file ``path``; opened at the first use."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._db: sqlite3.Connection | None = None
+        self._is: tuple[int, tuple[int, int] | None] | None = None  # the process, and its file
+        self._seal: Seal | None = None
+        self._owed: list[_Change] = []
+        self._read: dict[Columns, Record] = {}
+        self._keep_open = True
+
+    def __repr__(self) -> str:
+        return f"<SqliteLedger {self.path.name}>"
+
+    async def update(self, act: Callable[[Book], T], *, since: float, key: str | None = None) -> T:
+        """See ``book.Ledger``."""
+        for _ in range(_TRIES):
+            try:
+                self._settle_debts()
+                result: T = self._carry_out(act, since, key)
+            except Busy:
+                await anyio.sleep(_PAUSE)
+            else:
+                return result
+        raise LedgerBusy(f"The ledger {self.path.name} has been in use by another process for too long.")
+
+    def tell(self, act: Callable[[Book], None], *, since: float, key: str | None = None) -> None:
+        """See ``book.Ledger``. A disk that fails is logged: what could not be told is found again in Alma's lists."""
+        self._owed.append((act, since, key))
+        try:
+            self._settle_debts()
+        except Busy:
+            pass
+        except AlmaError as error:
+            _log.error("What became of a job could not be written down: %s", error)
+
+    def version(self) -> int:
+        """See ``book.Ledger``."""
+        try:
+            with _mapped():
+                return int(self._open().execute("SELECT count FROM news").fetchone()[0])
+        except (Busy, Damaged, AlmaError, TypeError, ValueError):
+            return -1  # look again; whoever then asks learns why
+        finally:
+            self._done()
+
+    def close(self) -> None:
+        """Let go of the file. Whatever comes after that, such as the outcome of a start, opens it for as long as it takes."""
+        self._keep_open = False
+        self._done()
+
+    def _done(self) -> None:
+        if not self._keep_open:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        db, self._db, self._is = self._db, None, None
+        if db is not None:
+            db.close()
+
+    # --- transactions
+
+    def _settle_debts(self) -> None:
+        while self._owed:
+            try:
+                self._carry_out(*self._owed[0])
+            except Busy:
+                raise
+            except BaseException:
+                del self._owed[0]
+                raise
+            del self._owed[0]
+
+    def _carry_out(self, act: Callable[[Book], T], since: float, key: str | None) -> T:
+        try:
+            return self._transact(act, since, key)
+        except Damaged as error:
+            self._replace(str(error), key)
+            try:
+                return self._transact(act, since, key)
+            except Damaged as again:
+                failure = f"The job ledger {self.path.name} is damaged ({again}), and so is the new one."
+        finally:
+            self._done()
+        raise LedgerError(failure)
+
+    def _transact(self, act: Callable[[Book], T], since: float, key: str | None) -> T:
+        with _mapped():
+            db = self._open()
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                book, self._read = load(db, self._sealing(), since, key, self._read)
+                before = book.copy()
+                result = act(book)
+                save(db, self._sealing(), before, book)
+                if book.news:
+                    db.execute("UPDATE news SET count = count + 1")
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+            return result
+
+    # --- the file
+
+    def _open(self) -> sqlite3.Connection:
+        """The connection: made anew after a fork, and where the file was deleted or replaced under us."""
+        if self._db is not None and self._is == (os.getpid(), identity(self.path)):
+            return self._db
+        self._let_go()
+        with making(self.path):
+            self._db = _connect(self.path)
+            self._is = os.getpid(), identity(self.path)
+        return self._db
+
+    def _sealing(self) -> Seal:
+        if self._seal is None:
+            self._seal = Seal.of(self.path.parent)
+        return self._seal
+
+    def _replace(self, why: str, key: str | None) -> None:
+        """Put the damaged file aside, unless another process did so, and begin a new one that lets nobody go yet."""
+        _log.error(
+            "The job ledger %s is damaged (%s) and was put aside; no job starts for a while.",
+            self.path.name,
+            why,
+        )
+        self._let_go()
+        with making(self.path):
+            try:
+                with _mapped(), closing(_connect(self.path)) as db:
+                    load(db, self._sealing(), -math.inf, key, {})
+            except Damaged:
+                put_aside(self.path)
+                lost = Book(blocks={EVERY_JOB: Block(job_id=EVERY_JOB, until=math.inf, why=Why.LOST)})
+                with _mapped(), closing(_connect(self.path)) as db:
+                    db.execute("BEGIN IMMEDIATE")
+                    save(db, self._sealing(), Book(), lost)
+                    db.execute("COMMIT")
+
+
+def job_ledger(institution: str, *, directory: Path) -> SqliteLedger:
+    """The machine's ledger of an institution's jobs.
+
+    :param institution: what tells this institution from others, such as a label or host and key. Only its hash is written.
+    """
+    name = hashlib.sha256(institution.encode()).hexdigest()[:32]
+    return SqliteLedger(directory / "ledgers" / f"{name}.ledger")
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    make_file(path)
+    with _mapped():
+        db = connect(path, _FORMAT)
+        try:
+            if db.execute("PRAGMA quick_check").fetchone()[0] != "ok":
+                raise Damaged("its structure is broken")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+
+@contextmanager
+def _mapped() -> Iterator[None]:
+    """The disk's failures become the ledger's, once, here. ``Busy`` and ``Damaged`` are mended."""
+    try:
+        with failures():
+            yield
+    except Failed as error:
+        failure: AlmaError = LedgerError(f"The job ledger failed: {error}.")
+    except Stranger as error:
+        failure = ConfigurationError(f"{error}.")
+    else:
+        return
+    raise failure

@@ -1,0 +1,446 @@
+"""What the guard sees: the ledger's clock, the job runs that Alma shows, and news in the ledger. It decides nothing.
+
+What is seen of runs is merged into the ledger at once, for all processes. A run that is due is looked at by one of
+them: whoever claims the look in the ledger. What goes wrong with one run's look is that run's affair and nobody else's.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any, Final, Self, TypeAlias, TypeVar
+
+import anyio
+import attrs
+
+from alma_async._clock import Clock
+from alma_async._guard import rules
+from alma_async._guard.ledger import LedgerBusy, LedgerError
+from alma_async._guard.port import FORGOTTEN, Instance, JobPort, ServerTime
+from alma_async._guard.rules import Claimed, Patience
+from alma_async._guard.server_clock import AGREE, DRIFT, ServerClock
+from alma_async._guard.state import OCCUPIES, Book, Dating, Event, Ledger, Run, State, usual_duration
+from alma_async._text import logger
+from alma_async.errors import (
+    AlmaError,
+    BadAnswer,
+    ClientClosed,
+    DeadlineExceeded,
+    NotFound,
+    NotSent,
+    QuotaExhausted,
+    RateLimited,
+    ServerFault,
+)
+from alma_async.settings import JobLimits
+
+__all__ = ["PASSING", "Lookout", "Seen"]
+
+T = TypeVar("T")
+
+_log = logger("alma_async._guard")
+
+# What passes by itself. Whoever waits waits it out.
+PASSING: Final = (
+    BadAnswer,
+    DeadlineExceeded,
+    LedgerBusy,
+    NotSent,
+    QuotaExhausted,
+    RateLimited,
+    ServerFault,
+)
+
+_READ_AGAIN: Final = 60.0  # chosen: seconds after which the server's clock is read again before a start
+_HISTORY: Final = 30 * 86400.0  # chosen: how far back a list goes where the ledger, or the time, is not known
+_NEAR: Final = 6 * 3600.0  # chosen: clocks that are as near agree; a list goes back one day more in any case
+
+Act: TypeAlias = Callable[[Book, ServerTime], T]
+Seen: TypeAlias = tuple[anyio.Event, int]
+
+
+@attrs.define
+class _Shared:
+    """What all callers of one guard have in common."""
+
+    clock: ServerClock | None = None
+    boot: str = ""
+    read_at: float = -math.inf
+    offsets: list[float] = attrs.field(factory=list)
+    opening: anyio.Lock = attrs.field(factory=anyio.Lock)
+    arrived: float = -math.inf
+    news: anyio.Event = attrs.field(factory=anyio.Event)
+    glancing: bool = False
+    alarmed: set[str] = attrs.field(factory=set)
+    usual: dict[str, float] = attrs.field(factory=dict)
+    listed: dict[str, float] = attrs.field(factory=dict)  # when a job's list that came was asked for
+    closed: bool = False
+    heard: bool = False
+    loop: Any = None
+
+    def adopt(self, loop: Any) -> None:
+        """Who waited on a loop that has ended is forgotten with it; nothing that waits outlives its loop."""
+        if loop is not self.loop:
+            self.loop, self.glancing = loop, False
+            self.opening, self.news = anyio.Lock(), anyio.Event()
+
+
+class Lookout:
+    """One guard's eyes on Alma and on the ledger."""
+
+    def __init__(
+        self, ledger: Ledger, port: JobPort, *, clock: Clock, limits: JobLimits, patience: Patience
+    ) -> None:
+        self.limits = limits
+        self.patience = patience
+        self.port = port
+        self._ledger = ledger
+        self._clock = clock
+        self._all = _Shared()
+
+    def asking(self, port: JobPort | None) -> Self:
+        """The same eyes, asking in another caller's name: with its priority and its deadline."""
+        if port is None:
+            return self
+        twin = copy.copy(self)
+        twin.port = port
+        return twin
+
+    @property
+    def heard(self) -> bool:
+        """Whether the server ever answered."""
+        return self._all.heard
+
+    # --- the clock and the ledger
+
+    async def open(self, until: float = math.inf, *, wait: bool = True) -> None:
+        """Have a clock at all: the ledger's, or else one that begins now. Callers go on in the order they came, but for one that
+        does not wait for those before it.
+
+        :raises DeadlineExceeded: where there is none by ``until`` (the client's clock).
+        """
+        self._all.adopt(self._clock.loop())
+        if self._all.clock is None and self._all.opening.locked() and not wait:
+            await self.ask_time()
+        with anyio.move_on_after(until - self._clock.now()):
+            return await self._open()
+        raise DeadlineExceeded("The deadline passed before Alma was heard.")
+
+    async def _open(self) -> None:
+        async with self._all.opening:
+            if self._all.clock is None:
+                self._all.boot = self._clock.boot() or secrets.token_hex(8)
+                kept = await self._ledger.update(lambda book: book.clocks.get(""), since=math.inf)
+                if kept is not None and kept.counts_for(self._all.boot, self._clock.now()):
+                    self._all.clock = kept
+                else:
+                    await self.ask_time()
+
+    def arrival(self) -> float:
+        """The time, later for each who asks."""
+        self._all.arrived = max(self.now().at, self._all.arrived + 1e-6)
+        return self._all.arrived
+
+    async def ask_time(self) -> ServerTime:
+        """Read the server's clock; where it does not agree with ours, so often that a jump is told from an error."""
+        for left in reversed(range(AGREE)):
+            date = await self.port.server_time()
+            self._all.heard = True
+            if date is None and self._all.clock is not None:
+                break  # an answer without a Date: the clock goes on without
+            if date is None and left:
+                continue  # another one may have it
+            kept = await self._ledger.update(self._reading(date, self._clock.now()), since=math.inf)
+            if kept:
+                break
+        self._all.read_at = self._clock.now()
+        return self.now()
+
+    def _reading(self, date: ServerTime | None, client: float) -> Callable[[Book], bool]:
+        """Take a ``Date`` into the ledger's clock; where there is none, begin by the wall clock, or go on from where it stood.
+
+        False: it does not agree, and is not believed yet.
+        """
+
+        def read(book: Book) -> bool:
+            boot, wall = self._all.boot, self._clock.wall()
+            told = date or ServerTime(at=wall, error=1.0)
+            kept = book.clocks.get("") or self._all.clock
+            if kept is None:
+                kept = ServerClock(boot=boot, client=client, wall=wall, at=told.at, error=told.error)
+                agrees: ServerClock | None = kept
+            elif not kept.counts_for(boot, client):
+                mine = self._all.clock
+                agrees = kept = mine or kept.resumed(date, boot=boot, client=client, wall=wall)
+            else:
+                agrees = kept.read(told, client=client, wall=wall)
+            if agrees is None:
+                agrees = self._jumped(kept, told, client)
+            else:
+                self._all.offsets.clear()
+            self._all.clock = book.clocks[""] = agrees or kept
+            return agrees is not None
+
+        return read
+
+    def _jumped(self, kept: ServerClock, date: ServerTime, client: float) -> ServerClock | None:
+        """The clock with another offset, once as many answers in a row as are asked for agree on one."""
+        mine = kept.now(client)
+        self._all.offsets.append(date.at - mine.at)
+        last = self._all.offsets[-AGREE:]
+        if len(last) < AGREE or max(last) - min(last) > 2 * (date.error + mine.error):
+            return None
+        self._all.offsets.clear()
+        _log.warning(
+            "Alma's clock is %+.0f s from what it was; starts go on being counted in real time.", last[-1]
+        )
+        return attrs.evolve(kept, offset=last[-1])
+
+    def now(self) -> ServerTime:
+        """The time now."""
+        assert self._all.clock is not None, "the guard has no clock yet"  # noqa: S101 - every way in opens it first
+        return self._all.clock.now(self._clock.now())
+
+    def at(self, client: float) -> ServerTime:
+        """The time at a moment of the client's clock."""
+        return self.now().later(client - self._clock.now())
+
+    def client_time(self, moment: float) -> float:
+        """When ``moment`` has come for certain, on the client's clock (a hair later, for rounding)."""
+        return self._clock.now() + (moment - self.now().earliest) / (1 - DRIFT) + 0.001
+
+    def civil(self, moment: float) -> float:
+        """A moment as the caller's own wall clock will show it, in seconds since 1970: what a person can act on."""
+        return self._clock.wall() + (moment - self.now().at)
+
+    def alma_time(self, moment: float) -> float:
+        """A moment as Alma's clock shows it."""
+        return moment + (self._all.clock.offset if self._all.clock is not None else 0.0)
+
+    def _offsets(self) -> tuple[float, ...]:
+        assert self._all.clock is not None, "the guard has no clock yet"  # noqa: S101 - every way in opens it first
+        return self._all.clock.offsets(self._clock.now(), self._clock.wall())
+
+    def _first_day(self, since: float) -> float:
+        """From when on Alma's clock a list is asked for that has all since then for certain.
+
+        What a list lacks is taken to be nowhere; one that begins too late would say so of what there is.
+        """
+        offsets = self._offsets()
+        agree = max(offsets) - min(offsets) <= _NEAR
+        return since + min(offsets) - (0.0 if agree else _HISTORY)
+
+    async def update(self, act: Act[T], *, key: str | None = None) -> T:
+        """One transaction of the ledger, over all that can matter now."""
+        return await self._ledger.update(self._noting(act), since=self._since(), key=key)
+
+    def tell(self, act: Act[None], *, key: str) -> None:
+        """The same where nothing may wait."""
+        self._ledger.tell(self._noting(act), since=self._since(), key=key)
+
+    def _noting(self, act: Act[T]) -> Callable[[Book], T]:
+        """Give it the time as the ledger tells it, and wake all of this process who wait, where there is news."""
+
+        def noting(book: Book) -> T:
+            kept = book.clocks.get("")
+            if kept is None and self._all.clock is not None:
+                book.clocks[""] = self._all.clock  # a ledger that was lost under us
+            elif kept is not None and kept.counts_for(self._all.boot, self._clock.now()):
+                self._all.clock = kept
+            now = self.now()
+            book.clamp(now, longest=self.limits.span)
+            result = act(book, now)
+            if book.news:
+                self.wake()
+            return result
+
+        return noting
+
+    def wake(self) -> None:
+        """Let all of this process go on who wait. They do when the transaction is over."""
+        news, self._all.news = self._all.news, anyio.Event()
+        news.set()
+
+    def close(self) -> None:
+        """Nobody waits any more: who does, and who comes, is told so."""
+        self._all.closed = True
+        self.wake()
+
+    def check_open(self) -> None:
+        """:raises ClientClosed: where it was closed."""
+        if self._all.closed:
+            raise ClientClosed("The client was closed while a job was waited for.")
+
+    def _since(self) -> float:
+        return self.now().earliest - 2 * self.limits.span
+
+    async def read(self, *, key: str | None = None) -> Book:
+        """The book as it is now."""
+        return await self.update(lambda book, _: book.copy(), key=key)
+
+    def usual(self, job_id: str) -> float:
+        """How long runs of the job took at the least, by its list as last read."""
+        return self._all.usual.get(job_id, 0.0)
+
+    # --- looking at Alma
+
+    async def look(self, *, key: str) -> float:
+        """Look at one run if it is due, and can be afforded, unless another process does; when to come again."""
+        claimed = await self.update(self._claiming(key))
+        await self.see(claimed.due)
+        return claimed.again
+
+    def _claiming(self, key: str | None) -> Act[Claimed]:
+        spare, patience = self.port.spare(), self.patience
+        return lambda book, now: rules.claim(book, key, now=now, patience=patience, spare=spare)
+
+    async def see(self, due: list[Run]) -> None:
+        """Look at runs that were claimed."""
+        unlisted = {run.job_id: None for run in due if run.instance_id is None}
+        for job_id in unlisted:
+            await self._seeing(job_id, None)
+        for run in due:
+            self._alarm(run)
+            if run.instance_id is not None and run.state is State.RUNNING:
+                await self._seeing(run.job_id, run.instance_id)
+
+    async def _seeing(self, job_id: str, instance_id: str | None) -> None:
+        try:
+            await (self.refresh(job_id) if instance_id is None else self.look_at(job_id, instance_id))
+        except PASSING:
+            self.check_open()
+        except (ClientClosed, LedgerError):
+            raise
+        except AlmaError as error:
+            self.check_open()
+            what = f"run {instance_id} of job {job_id}" if instance_id else f"the runs of job {job_id}"
+            _log.warning("The job guard could not look at %s: %s", what, error)
+
+    async def look_at(self, job_id: str, instance_id: str) -> Instance:
+        """Look at one run now. One that Alma does not know any more holds nothing any more; an error about the job's id, or of a
+        proxy, says nothing of the run.
+
+        :raises NotFound: where Alma does not know it.
+        """
+        try:
+            instance = await self.port.instance(job_id, instance_id)
+        except NotFound as error:
+            if error.code == FORGOTTEN:
+                await self.mark(instance_id, Event.VANISH)
+            raise
+        self._all.heard, look = True, self.patience.look
+
+        def observe(book: Book, now: ServerTime) -> None:
+            dating = Dating(now=now, offset=min(self._offsets()))
+            book.observe(instance, job_id=instance.job_id or job_id, dating=dating, look=look)
+
+        await self.update(observe)
+        return instance
+
+    async def mark(self, instance_id: str, event: Event) -> None:
+        """Take in that a run ended, or is not known any more."""
+
+        def end(book: Book) -> None:
+            run = book.of_instance(instance_id)
+            if run is not None and run.state in OCCUPIES | {State.VANISHED}:
+                book.end(run, event)
+            if book.news:
+                self.wake()
+
+        await self._ledger.update(end, since=math.inf)
+
+    async def refresh(self, job_id: str, *, key: str | None = None) -> None:
+        """Read the job's list and merge it: what the list lacks was not there when it was asked for.
+
+        :param key: an intent's: a run that carries it is taken for that intent's.
+        """
+        if self._clock.now() - self._all.read_at >= _READ_AGAIN:
+            await self.ask_time()
+        asked = self.now()
+        book = await self.read(key=key)
+        horizon, patience = asked.earliest - self.limits.span, self.patience
+        oldest = min((run.reserved_at for run in book.unresolved(job_id)), default=horizon)
+        unknown_key = key is not None and key not in book.runs
+        since = min(horizon, oldest) - (_HISTORY if unknown_key else 0.0)
+        instances = await self.port.instances(job_id, since=self._first_day(since))
+
+        def merge(book: Book, now: ServerTime) -> None:
+            book.merge(
+                job_id,
+                instances,
+                now=now,
+                asked=asked,
+                horizon=horizon,
+                look=patience.look,
+                offset=min(self._offsets()),
+                key=key,
+            )
+
+        await self.update(merge, key=key)
+        self._all.usual[job_id] = usual_duration(instances)
+        self._all.listed[job_id] = asked.at
+
+    def listed(self, job_id: str, *, since: float) -> bool:
+        """Whether the job's list was read here that was asked for after a moment."""
+        return self._all.listed.get(job_id, -math.inf) > since
+
+    def _alarm(self, run: Run) -> None:
+        if self.now().at - run.latest_start > self.patience.alarm and run.key not in self._all.alarmed:
+            self._all.alarmed.add(run.key)
+            _log.warning(
+                "Run %s of job %s holds its slot since more than %.0f hours; tell the guard if it has ended.",
+                run.instance_id or run.name,
+                run.job_id,
+                self.patience.alarm / 3600,
+            )
+
+    def warn_of(self, run: Run) -> None:
+        """Tell the log of a start that its caller turned from, so that nobody makes it twice."""
+        until = time.gmtime(min(max(self.civil(run.latest_start), 0.0), 2.5e11))
+        _log.warning(
+            "Job %s may have been started%s: its answer was not heard. It may appear among the job's runs until %s UTC; "
+            "the same submission, made again, waits for it and does not start another.",
+            run.job_id,
+            f" as {run.name!r}" if run.name else "",
+            time.strftime("%H:%M:%S", until),
+        )
+
+    # --- waiting
+
+    async def pause(self, until: float, seen: Seen, *, glance: bool) -> None:
+        """Wait until a moment of the client's clock, or for news. One of those who may, glances into the ledger for all."""
+        shared, (news, version) = self._all, seen
+        self.check_open()
+        glances = glance and not shared.glancing
+        shared.glancing |= glances
+        try:
+            while (left := until - self._clock.now()) > 0:
+                with anyio.move_on_after(min(left, self.patience.glance) if glances else left):
+                    await news.wait()
+                    break
+                if glances and self._ledger.version() != version:
+                    self.wake()
+                    break
+        except BaseException:
+            if glances:
+                self.wake()  # another one has to take over
+            raise
+        finally:
+            shared.glancing &= not glances
+        self.check_open()
+
+    async def pause_for(self, seconds: float) -> None:
+        """Wait so long, whatever the news, unless the guard is closed."""
+        until = self._clock.now() + seconds
+        while (left := until - self._clock.now()) > 0:
+            self.check_open()
+            with anyio.move_on_after(left):
+                await self._all.news.wait()
+        self.check_open()
+
+    def watermark(self) -> Seen:
+        """What was known; taken before the ledger is asked, so that nothing in between is missed."""
+        return self._all.news, self._ledger.version()

@@ -1,0 +1,417 @@
+"""May this job start now? Pure: (what the ledger holds, the job, the server's clock) → go | wait until.
+
+Alma's rule (documented): a job runs only if not more than 3 jobs started by the API are running, and not more than 5 of
+this job were started in the previous hour. Both are one rule here: of ``n`` things held until known moments, the next
+is free when the n-th latest of them is. A running job is held until its end, which nobody knows (infinity); a start,
+until it is older than the window. A block that Alma's refusals taught is a thing held, of which there is one.
+
+A refusal by a threshold never names its rule. Since nothing is sent that the list's starts forbid, it must be the running
+jobs that fill the limit, some of them unseen: the job waits for any end that is seen, or a quarter of an hour.
+
+Counting is on the safe side of every doubt: a start from the latest moment at which it can have happened, its age by
+the earliest that the server's clock can show, a run of unknown outcome as started. Those who wait go in the order they
+came in, but nobody waits for one who could not go anyway: whoever is ahead and may go is counted as gone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, Final, TypeAlias
+
+import attrs
+
+from alma_async._guard.port import ServerTime, Spare
+from alma_async._guard.state import (
+    COUNTS,
+    EVERY_JOB,
+    OCCUPIES,
+    UNRESOLVED,
+    Block,
+    Book,
+    Event,
+    Looks,
+    Run,
+    State,
+    Waiter,
+    Why,
+)
+from alma_async._http.outcome import Failed, OutcomeClass, Reason
+from alma_async.errors import ConfigurationError
+from alma_async.settings import JobLimits
+
+__all__ = [
+    "Asked",
+    "Claimed",
+    "Decision",
+    "Go",
+    "Patience",
+    "Taken",
+    "WaitUntil",
+    "ask",
+    "claim",
+    "decide",
+    "end_losses",
+    "forecast",
+    "reserve",
+    "settle",
+]
+
+
+def _positive(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
+    if not 0 < value < math.inf:
+        raise ConfigurationError(f"{attribute.name} must be a positive number, not {value!r}.")
+
+
+@attrs.frozen(kw_only=True)
+class Patience:
+    """How long the guard waits for what; seconds, all chosen.
+
+    ``quarantine``: how long after its deadline a submission may still be carried out; ``answered``: the same where Alma
+    answered, and a run that it started only has to be listed. ``refused`` and ``overlap``: how long a refusal blocks the job
+    where nothing better is known. ``line``: how long a waiter that shows no sign of life keeps its place. A running job is
+    looked at after ``look_first`` seconds, and again whenever it has grown older by the share ``look_share`` (so much longer
+    a slot may seem taken), at least each ``look_longest``; before earlier runs of the job had ended, half way to there. One
+    older than ``alarm`` is told in the log. ``glance``: between two looks into the ledger for what other processes wrote.
+    ``rest``: the longest pause after a failure that passes by itself.
+    """
+
+    quarantine: float = attrs.field(default=300.0, validator=_positive)
+    answered: float = attrs.field(default=60.0, validator=_positive)
+    refused: float = attrs.field(default=900.0, validator=_positive)
+    overlap: float = attrs.field(default=300.0, validator=_positive)
+    line: float = attrs.field(default=120.0, validator=_positive)
+    look_first: float = attrs.field(default=5.0, validator=_positive)
+    look_share: float = attrs.field(default=0.02, validator=_positive)
+    look_longest: float = attrs.field(default=300.0, validator=_positive)
+    alarm: float = attrs.field(default=86400.0, validator=_positive)
+    glance: float = attrs.field(default=1.0, validator=_positive)
+    rest: float = attrs.field(default=60.0, validator=_positive)
+
+    def look(self, age: float, usual: float = 0.0) -> float:
+        """Seconds until a run of this age is looked at again; ``usual`` is how long earlier runs took at the least."""
+        ahead = usual - age
+        if ahead > self.look_share * usual:
+            return max(self.look_first, ahead / 2)
+        step = self.look_share * age
+        return min(max(self.look_first, step / 2 if age < 1.25 * usual else step), self.look_longest)
+
+    def search(self, age: float) -> float:
+        """Seconds until a start of unknown fate that was reserved so long ago is looked for again."""
+        return min(max(self.look_first, age), self.look_longest)
+
+
+@attrs.frozen
+class Go:
+    """A start is free."""
+
+
+@attrs.frozen(kw_only=True)
+class WaitUntil:
+    """None is free before ``moment`` (infinity: nobody knows), because of ``why``.
+
+    ``firm`` says that the moment cannot come nearer; until then there is nothing to look at. ``again``: when to ask again who
+    does not wait; always a moment, reckoned with all who are ahead.
+    """
+
+    moment: float
+    why: Why
+    firm: bool = True
+    again: float = math.inf
+
+
+@attrs.frozen
+class Taken:
+    """The very intent was carried out or is under way: never a second time."""
+
+    run: Run
+
+
+Decision: TypeAlias = Go | WaitUntil | Taken
+
+
+@attrs.frozen(kw_only=True)
+class Asked:
+    """A decision, when to ask again (server's clock), and the running jobs that the asker is to look at before."""
+
+    decision: Decision
+    again: float
+    due: list[Run] = attrs.field(factory=list)
+
+
+@attrs.frozen(kw_only=True)
+class Claimed:
+    """The running jobs that the claimer is to look at, and when another look comes due or can be afforded."""
+
+    due: list[Run]
+    again: float
+
+
+_AGAIN: Final = (State.RETURNED, State.REFUSED)
+
+
+def decide(
+    book: Book, job_id: str, *, now: ServerTime, limits: JobLimits, ahead: Iterable[Waiter] = ()
+) -> Go | WaitUntil:
+    """Whether the job may start at ``now``, after all ``ahead`` that may."""
+    runs = list(book.runs.values())
+    for waiter in ahead:
+        if isinstance(_alone(runs, book, waiter.job_id, now, limits), Go):
+            runs.append(_started_by(waiter, now))
+    return _alone(runs, book, job_id, now, limits)
+
+
+def _alone(runs: list[Run], book: Book, job_id: str, now: ServerTime, limits: JobLimits) -> Go | WaitUntil:
+    slots = [math.inf for run in runs if run.by_api and run.state in OCCUPIES]
+    counted = [run for run in runs if run.job_id == job_id and run.state in COUNTS]
+    open_ends = any(run.state in UNRESOLVED for run in counted)
+    bounds = [
+        WaitUntil(moment=_free(slots, limits.running), why=Why.RUNNING, firm=False),
+        WaitUntil(
+            moment=_free([run.latest_start + limits.span for run in counted], limits.starts),
+            why=Why.STARTS,
+            firm=not open_ends,
+        ),
+    ]
+    bounds += [
+        WaitUntil(moment=_lasts(block, runs), why=block.why, firm=block.why is Why.LOST)
+        for block in (book.blocks.get(job_id), book.blocks.get(EVERY_JOB))
+        if block is not None
+    ]
+    last = max(bounds, key=lambda bound: bound.moment)
+    return Go() if last.moment <= now.earliest else last
+
+
+def _lasts(block: Block, runs: Iterable[Run]) -> float:
+    """What overlaps with a run that is known waits for its end."""
+    overlaps = block.why is Why.OVERLAP and any(
+        run.job_id == block.job_id and run.state in OCCUPIES for run in runs
+    )
+    return math.inf if overlaps else block.until
+
+
+def _free(held_until: Iterable[float], limit: int) -> float:
+    """When fewer than ``limit`` are held."""
+    latest_first = sorted(held_until, reverse=True)
+    return latest_first[limit - 1] if len(latest_first) >= limit else -math.inf
+
+
+def _started_by(waiter: Waiter, now: ServerTime) -> Run:
+    return Run(
+        key=waiter.key,
+        job_id=waiter.job_id,
+        name="",
+        state=State.RESERVED,
+        reserved_at=now.at,
+        latest_start=now.latest,
+    )
+
+
+def forecast(
+    book: Book,
+    job_id: str,
+    *,
+    now: ServerTime,
+    limits: JobLimits,
+    patience: Patience,
+    ahead: Iterable[Waiter] = (),
+) -> float:
+    """When it is worth to ask again for a start of the job, after all who are ahead: never infinite.
+
+    A running job is taken to end when earlier ones of its kind did; where none is known, it is when a look may be worth it.
+    """
+    ends = [_end(run, now, patience) for run in book.runs.values() if run.by_api and run.state in OCCUPIES]
+    counted = [run for run in book.runs.values() if run.state in COUNTS]
+    leaves = {
+        job: [run.latest_start + limits.span for run in counted if run.job_id == job]
+        for job in {job_id, *(waiter.job_id for waiter in ahead)}
+    }
+
+    def free(job: str) -> float:
+        blocks = [
+            _unblocked(block, book, now, patience)
+            for block in (book.blocks.get(job), book.blocks.get(EVERY_JOB))
+            if block is not None
+        ]
+        return max(_free(ends, limits.running), _free(leaves[job], limits.starts), now.latest, *blocks)
+
+    for waiter in ahead:
+        begun = free(waiter.job_id)
+        ends.append(begun + patience.rest)
+        leaves[waiter.job_id].append(begun + limits.span)
+    return max(free(job_id), now.at + 1.0)
+
+
+def _end(run: Run, now: ServerTime, patience: Patience) -> float:
+    """When a running job may have ended, or the fate of a start is known."""
+    if run.state in UNRESOLVED:
+        return max(run.latest_start, now.at + patience.look_first)
+    if run.usual and run.latest_start + run.usual > now.at + patience.look_first:
+        return run.latest_start + run.usual
+    age = now.at - run.latest_start
+    return now.at + min(max(3 * patience.look_first, patience.look_share * age), patience.look_longest)
+
+
+def _unblocked(block: Block, book: Book, now: ServerTime, patience: Patience) -> float:
+    """When what a block waits for may have happened."""
+    until = now.latest + patience.quarantine if block.until == math.inf else block.until
+    if block.why is Why.LOST:
+        return until
+    same = block.why is Why.OVERLAP and any(run.job_id == block.job_id for run in _running(book))
+    runs = [run for run in _running(book) if not same or run.job_id == block.job_id]
+    ends = [_end(run, now, patience) for run in runs if run.by_api or same]
+    return min(ends, default=until) if same else min([until, *ends])
+
+
+def _running(book: Book) -> list[Run]:
+    return [run for run in book.runs.values() if run.state in OCCUPIES]
+
+
+# --- what happens to the book; each of these is one transaction of the ledger
+
+
+def ask(
+    book: Book,
+    waiter: Waiter,
+    *,
+    now: ServerTime,
+    limits: JobLimits,
+    patience: Patience,
+    spare: Spare | None = None,
+) -> Asked:
+    """May this waiter go? If not, it is written into the line, and the first who waits for an end watches for all."""
+    _tidy(book, now, patience)
+    ahead = _ahead(book, waiter)
+    decision = _taken(book, waiter.key) or decide(book, waiter.job_id, now=now, limits=limits, ahead=ahead)
+    if not isinstance(decision, WaitUntil):
+        return Asked(decision=decision, again=now.at)
+    again, watches, due = decision.moment, False, list[Run]()
+    if not decision.firm:
+        again = min(again, now.at + patience.line)
+        watches = not any(each.watches for each in ahead)
+    if watches:
+        claimed = claim(book, None, now=now, patience=patience, spare=spare)
+        due, again = claimed.due, min(again, claimed.again)
+    known = book.waiters.get(waiter.key)
+    # Not written at every look: a commit costs a few flushes of the disk.
+    if known is None or known.until < again + patience.line / 2 or known.watches != watches:
+        until = min(again, now.at + limits.span) + patience.line
+        book.waiters[waiter.key] = attrs.evolve(waiter, until=until, watches=watches)
+    worth = forecast(book, waiter.job_id, now=now, limits=limits, patience=patience, ahead=ahead)
+    return Asked(decision=attrs.evolve(decision, again=worth), again=again, due=due)
+
+
+def claim(
+    book: Book, key: str | None, *, now: ServerTime, patience: Patience, spare: Spare | None = None
+) -> Claimed:
+    """The runs (or the one run) that are due to be looked at, taken on by the caller: nobody else will at this time.
+
+    No more of them than the allowance of all who wait affords, the longest due first. What is rare is not held to it: the
+    search for a start of unknown fate, and a look at runs that started together with one that has ended.
+    """
+    watched = [run for run in book.runs.values() if run.state in OCCUPIES and key in (None, run.key)]
+    before = book.looks.get("") or Looks(at=now.at)
+    looks = before.refilled(now.at, spare)
+    due, put_off = list[Run](), False
+    for run in sorted(watched, key=lambda run: run.look_at):
+        if run.look_at > now.at:
+            break
+        at_once = run.look_at <= run.latest_start  # one that started with it has ended: see ``Book.end``
+        if run.state is State.RUNNING and not (looks.affordable or at_once):
+            put_off = True
+            continue
+        looks = looks.spend(1 if run.state is State.RUNNING else 2)
+        due.append(run)
+        book.runs[run.key] = attrs.evolve(run, look_at=now.at + _pause(run, now, patience))
+    if due:
+        book.looks[""] = looks
+    moments = [book.runs[run.key].look_at for run in watched if book.runs[run.key].look_at > now.at]
+    again = min(moments, default=math.inf)
+    return Claimed(due=due, again=min(again, now.at + looks.wait(spare)) if put_off else again)
+
+
+def _pause(run: Run, now: ServerTime, patience: Patience) -> float:
+    if run.state is State.RUNNING:
+        return patience.look(now.at - run.latest_start, run.usual)
+    over = (
+        run.latest_start - now.earliest + 0.1
+    )  # from then on a list that lacks it proves that it was not started
+    pause = patience.search(now.at - run.reserved_at)
+    return min(pause, over) if over > 0 else pause
+
+
+def reserve(
+    book: Book, run: Run, waiter: Waiter, *, now: ServerTime, limits: JobLimits, patience: Patience
+) -> Decision:
+    """Write the run down as about to be sent, if it may go now, and take its waiter out of the line."""
+    taken = _taken(book, run.key)
+    if taken is not None:
+        return taken
+    ahead = _ahead(book, waiter)
+    decision = decide(book, run.job_id, now=now, limits=limits, ahead=ahead)
+    if isinstance(decision, WaitUntil):
+        worth = forecast(book, run.job_id, now=now, limits=limits, patience=patience, ahead=ahead)
+        return attrs.evolve(decision, again=worth)
+    if run.key in book.runs:
+        book.move(
+            run,
+            Event.RESERVE,
+            reserved_at=run.reserved_at,
+            latest_start=run.latest_start,
+            look_at=run.look_at,
+            usual=run.usual,
+            parameters=run.parameters,
+            reported=False,
+        )
+    else:
+        book.runs[run.key] = run
+    book.leave(waiter.key)
+    return decision
+
+
+def settle(book: Book, run: Run, failed: Failed, *, now: ServerTime, patience: Patience) -> None:
+    """Take in what became of an attempt that was not answered well."""
+    if failed.outcome is OutcomeClass.UNKNOWN:
+        answered = failed.problems and failed.status is not None and 400 <= failed.status < 500
+        at = now.latest + (patience.answered if answered else patience.quarantine)
+        book.move(run, Event.LOSE, latest_start=at, look_at=now.at + patience.look_first)
+    elif failed.outcome is OutcomeClass.NOT_SENT:
+        book.move(run, Event.RETURN)
+    else:
+        book.move(run, Event.REFUSE)
+        if failed.reason is Reason.JOB_THRESHOLD:
+            _block(book, run.job_id, now.latest + patience.refused, Why.REFUSED)
+        elif failed.reason is Reason.JOB_OVERLAP:
+            _block(book, run.job_id, now.latest + patience.overlap, Why.OVERLAP)
+
+
+def _block(book: Book, job_id: str, until: float, why: Why) -> None:
+    book.blocks[job_id] = Block(job_id=job_id, until=until, why=why)
+
+
+def _taken(book: Book, key: str) -> Taken | None:
+    run = book.runs.get(key)
+    return None if run is None or run.state in _AGAIN else Taken(run)
+
+
+def _ahead(book: Book, waiter: Waiter) -> list[Waiter]:
+    me = book.waiters.get(waiter.key, waiter)
+    first_come = sorted(book.waiters.values(), key=lambda each: (each.since, each.key))
+    return [each for each in first_come if (each.since, each.key) < (me.since, me.key)]
+
+
+def end_losses(book: Book, now: ServerTime, patience: Patience) -> None:
+    """Set an end to a loss that has none yet: whoever sees it first, it is the same for all."""
+    for block in list(book.blocks.values()):
+        if block.until == math.inf:
+            _block(book, block.job_id, now.latest + patience.quarantine, block.why)
+
+
+def _tidy(book: Book, now: ServerTime, patience: Patience) -> None:
+    """Pass over waiters without a sign of life, drop blocks that are over, and set an end to a loss that has none."""
+    end_losses(book, now, patience)
+    for waiter in [each for each in book.waiters.values() if each.until < now.earliest]:
+        del book.waiters[waiter.key]
+    for block in list(book.blocks.values()):
+        if _lasts(block, book.runs.values()) < now.earliest:
+            del book.blocks[block.job_id]

@@ -1,0 +1,76 @@
+"""The guard's own time: one clock for all who share a ledger. Pure.
+
+It starts with the first ``Date`` that was read and then runs at the speed of real time, carried on by the monotonic
+clock, whatever later answers say. So no start ages faster than time passes, and no ``Date``, be it of 1970 or of 9999,
+moves what is written down. A ``Date`` that agrees makes the clock more exact, within what it left open before. One that
+does not agree is believed when three answers in a row agree with each other, and then only as the difference (``offset``)
+between Alma's clock and this one. It may be wrong all the same. So where times in Alma's lists are read by it, the wall
+clock and the first ``Date`` are heard too, and whichever makes a start the youngest and a list the longest is followed.
+
+After a boot the monotonic clock says nothing: as much time has passed as both ``Date`` and the wall clock admit, or none.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Self
+
+import attrs
+
+from alma_async._guard.port import ServerTime
+
+__all__ = ["AGREE", "DRIFT", "ServerClock"]
+
+AGREE: Final = 3  # chosen: answers in a row
+DRIFT: Final = 1e-4  # chosen: how much the two clocks may drift apart; crystals are ten times better
+_LOOSE: Final = 1.0  # seconds by which an offset, which is an estimate, may be off
+
+
+@attrs.frozen(kw_only=True)
+class ServerClock:
+    """A record of the ledger: at ``client`` on the monotonic clock of ``boot`` it was ``at``, give or take ``error``."""
+
+    key: str = ""
+    boot: str
+    client: float
+    wall: float
+    at: float
+    error: float
+    offset: float = 0.0
+
+    def counts_for(self, boot: str, client: float) -> bool:
+        """Whether this boot's monotonic clock carries it on."""
+        return self.boot == boot and client >= self.client
+
+    def now(self, client: float) -> ServerTime:
+        """The time at a moment of the monotonic clock."""
+        passed = client - self.client
+        return ServerTime(at=self.at + passed, error=self.error + DRIFT * max(passed, 0.0))
+
+    def offsets(self, client: float, wall: float) -> tuple[float, float, float]:
+        """How much Alma's clock may be ahead of this one: by the first ``Date``, by the last ones, by the wall clock.
+
+        None of the three is certain: each may be a lie.
+        """
+        return 0.0, self.offset, wall - self.now(client).at
+
+    def read(self, date: ServerTime, *, client: float, wall: float) -> Self | None:
+        """The clock after another ``Date``, or None where they do not agree."""
+        mine, told = self.now(client), date.later(-self.offset)
+        if self.offset:
+            return self if abs(told.at - mine.at) <= told.error + mine.error + _LOOSE else None
+        low, high = max(mine.earliest, told.earliest), min(mine.latest, told.latest)
+        if low > high:
+            return None
+        return attrs.evolve(self, client=client, wall=wall, at=(low + high) / 2, error=(high - low) / 2)
+
+    def resumed(self, date: ServerTime | None, *, boot: str, client: float, wall: float) -> Self:
+        """The clock after a boot, or on another machine that has the same file."""
+        passed = 0.0 if date is None else min(date.at - self.offset - self.at, wall - self.wall)
+        return attrs.evolve(
+            self,
+            boot=boot,
+            client=client,
+            wall=wall,
+            at=self.at + max(passed, 0.0),
+            error=max(self.error, date.error if date else 0.0),
+        )

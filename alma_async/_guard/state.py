@@ -1,0 +1,516 @@
+"""What a ledger holds, as plain values, and how it takes in what is learned. Pure; ``ledger`` keeps it, ``rules`` reads it.
+
+Alma's lists are merged into the book by instance id, others' runs included, so that the rules have one place to count
+in. What the book knows and a list lacks stays: a list may lag behind. A run of the list that carries the mark of a key of
+ours is ours, whether this ledger ever heard of it or not.
+
+All times are those of the ledger's clock (``server_clock``). ``latest_start`` of a run is the latest moment at which it can
+have started; the window is counted from there. A list's times are Alma's: ``Dating`` reads them.
+
+The life of a run, as a table of states and events. Pure. An event that the table lacks raises and changes nothing.
+
+::
+
+    (new) ── RESERVE ──▶ RESERVED ── ACCEPT ──▶ RUNNING ── END ──▶ ENDED
+                            │ RETURN: not a byte was sent ──▶ RETURNED ─┐ RESERVE: the same intent again
+                            │ REFUSE: Alma said no ─────────▶ REFUSED ──┘
+                            └ LOSE: the answer is lost ─────▶ UNKNOWN
+
+    RESERVED, UNKNOWN ── FIND: Alma lists its name ──▶ RUNNING
+                      └─ MISS: not listed after the quarantine ──▶ GIVEN_UP
+
+    RUNNING ── VANISH: Alma does not know it any more ──▶ VANISHED ── FIND: it does, after all ──▶ RUNNING
+
+A reservation found at start-up means that its process died somewhere around the send: it is looked for just like an
+unknown one. Several processes learn of one run independently, so news may come twice or late: whoever finds a run in
+the list before its sender has the answer moves it on, and the sender's ACCEPT or LOSE then changes nothing.
+
+How often all who wait may look at running jobs: one allowance in the ledger, for every process that shares it. Pure.
+
+Waiting must not spend the day (our own figures): some 400 calls an hour, and 2 % of the calls that remain, of which half may
+be used at once and half is spread to the reset; never beyond the floor of the caller's priority.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import Enum
+from typing import Any, Final, Protocol, Self, TypeVar
+
+import attrs
+
+from alma_async._guard.port import Instance, ServerTime, Spare
+from alma_async._guard.server_clock import ServerClock
+
+__all__ = [
+    "COUNTS",
+    "EVERY_JOB",
+    "OCCUPIES",
+    "TABLE",
+    "UNRESOLVED",
+    "Block",
+    "Book",
+    "Dating",
+    "Event",
+    "IllegalEvent",
+    "Ledger",
+    "Looks",
+    "Run",
+    "State",
+    "Waiter",
+    "Why",
+    "after",
+    "usual_duration",
+]
+
+
+class State(Enum):
+    """Where a run stands; ledgers store the values."""
+
+    RESERVED = "reserved"  # written down before the send: it may have been sent, or is about to be
+    RUNNING = "running"
+    ENDED = "ended"
+    RETURNED = "returned"  # provably not sent
+    REFUSED = "refused"  # Alma said no, and nothing was started
+    UNKNOWN = "unknown"  # sent, and the answer was lost
+    GIVEN_UP = "given up"  # not listed after the quarantine
+    VANISHED = (
+        "not known any more"  # Alma said so of its instance id: purged, or a sandbox that was refreshed
+    )
+
+
+class Event(Enum):
+    """What can be learned of a run."""
+
+    RESERVE = "reserve"
+    RETURN = "return"
+    REFUSE = "refuse"
+    ACCEPT = "accept"
+    LOSE = "lose"
+    FIND = "find"
+    MISS = "miss"
+    END = "end"
+    VANISH = "vanish"
+
+
+UNRESOLVED: Final = frozenset({State.RESERVED, State.UNKNOWN})
+OCCUPIES: Final = UNRESOLVED | {State.RUNNING}  # one of the slots of running jobs
+COUNTS: Final = OCCUPIES | {State.ENDED, State.GIVEN_UP, State.VANISHED}  # one of the starts of its window
+
+_ANSWERS: Final = {
+    Event.ACCEPT: State.RUNNING,
+    Event.RETURN: State.RETURNED,
+    Event.REFUSE: State.REFUSED,
+}
+
+TABLE: Final[Mapping[State, Mapping[Event, State]]] = {
+    State.RESERVED: {
+        **_ANSWERS,
+        Event.LOSE: State.UNKNOWN,
+        Event.FIND: State.RUNNING,
+        Event.MISS: State.GIVEN_UP,
+    },
+    State.UNKNOWN: {Event.FIND: State.RUNNING, Event.MISS: State.GIVEN_UP},
+    State.RUNNING: {
+        Event.END: State.ENDED,
+        Event.VANISH: State.VANISHED,
+        **dict.fromkeys((Event.ACCEPT, Event.LOSE, Event.FIND), State.RUNNING),
+    },
+    State.ENDED: dict.fromkeys((Event.ACCEPT, Event.LOSE, Event.FIND, Event.END, Event.VANISH), State.ENDED),
+    State.VANISHED: {
+        Event.END: State.ENDED,
+        Event.FIND: State.RUNNING,
+        **dict.fromkeys((Event.ACCEPT, Event.LOSE, Event.VANISH), State.VANISHED),
+    },
+    # The sender may have slept through the quarantine (a suspended machine); what it then learns still holds.
+    State.GIVEN_UP: {**_ANSWERS, Event.LOSE: State.GIVEN_UP, Event.FIND: State.RUNNING},
+    State.RETURNED: {Event.RESERVE: State.RESERVED},
+    State.REFUSED: {Event.RESERVE: State.RESERVED},
+}
+
+
+class IllegalEvent(Exception):
+    """A run was told something that cannot happen to it where it stands: a fault of this library, or of the ledger."""
+
+
+def after(state: State, event: Event) -> State:
+    """The state that follows.
+
+    :raises IllegalEvent: where the table has none.
+    """
+    try:
+        return TABLE[state][event]
+    except KeyError:
+        raise IllegalEvent(f"{event.value} cannot happen to a run that is {state.value}") from None
+
+
+SHARE: Final = 0.02
+RATE: Final = 360 / 3600  # calls a second; starts come on top
+BURST: Final = 30.0  # calls at once, so that short jobs are looked at soon
+
+
+@attrs.frozen(kw_only=True)
+class Looks:
+    """A record of the ledger: the calls that may be made ``at`` a time, by the hour's rate and by the day's share."""
+
+    key: str = ""
+    hour: float = BURST
+    day: float = math.inf
+    at: float
+
+    def refilled(self, now: float, spare: Spare | None) -> Self:
+        """The same at ``now``."""
+        passed = max(now - self.at, 0.0)
+        most, refill = _day(spare)
+        day = most if spare is None else min(self.day + refill * passed, most)
+        return attrs.evolve(self, hour=min(self.hour + RATE * passed, BURST), day=day, at=now)
+
+    def spend(self, calls: float) -> Self:
+        """After so many calls. What has to be asked anyway may make debts."""
+        return attrs.evolve(self, hour=self.hour - calls, day=self.day - calls)
+
+    @property
+    def affordable(self) -> bool:
+        """Whether another call may be made now."""
+        return self.hour >= 1 and self.day >= 1
+
+    def wait(self, spare: Spare | None) -> float:
+        """Seconds until another call may be made."""
+        most, refill = _day(spare)
+        reset = math.inf if spare is None else spare.until_reset
+        later = min((1 - self.day) / refill, reset) if refill > 0 and most >= 1 else reset
+        return max((1 - self.hour) / RATE, 0.0 if self.day >= 1 else later, 0.0) + 0.001
+
+
+def _day(spare: Spare | None) -> tuple[float, float]:
+    """The most that may be used at once, and how much comes a second."""
+    if spare is None:
+        return math.inf, math.inf
+    share = max(0.0, min(SHARE * spare.remaining, spare.remaining - spare.floor))
+    return share / 2, share / 2 / max(spare.until_reset, 60.0)
+
+
+T = TypeVar("T")
+
+EVERY_JOB: Final = ""
+_TOGETHER: Final = 30.0  # chosen: runs that started within so many seconds may well end together
+
+
+class Why(Enum):
+    """What a start waits for."""
+
+    RUNNING = "running"  # a running job has to end
+    STARTS = "starts"  # a start has to grow older than the window
+    REFUSED = "refused"  # Alma refused this job by its thresholds
+    OVERLAP = "overlap"  # Alma says that this job overlaps with a running one
+    LOST = "ledger lost"  # what the lost ledger had under way may still be started
+
+
+@attrs.frozen(kw_only=True)
+class Run:
+    """One start of a job, ours or another's. ``key`` is the intent's own for ours, the instance id for others'.
+
+    ``usual``: how long earlier runs of the job took at the least, in seconds; 0 where that is not known. ``parameters``: a
+    digest of each, empty where they are not known. ``reported``: whoever submitted it was told that its fate is unknown.
+    ``told``: when it started by Alma's own clock, as ``latest_start`` was read from.
+    """
+
+    key: str
+    job_id: str
+    name: str
+    state: State = attrs.field(converter=State)
+    instance_id: str | None = None
+    ours: bool = attrs.field(default=True, converter=bool)
+    by_api: bool = attrs.field(default=True, converter=bool)
+    reserved_at: float
+    latest_start: float
+    look_at: float = math.inf
+    usual: float = 0.0
+    parameters: str = ""
+    reported: bool = attrs.field(default=False, converter=bool)
+    told: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Waiter:
+    """Somebody's place in the line: first come by ``since``. After ``until`` without a sign of life it is passed over.
+
+    ``watches``: it looks at running jobs, on behalf of all who wait for one to end.
+    """
+
+    key: str
+    job_id: str
+    since: float
+    until: float
+    watches: bool = attrs.field(default=False, converter=bool)
+
+
+@attrs.frozen(kw_only=True)
+class Block:
+    """No start of this job (or ``EVERY_JOB``) before ``until``."""
+
+    job_id: str
+    until: float
+    why: Why = attrs.field(converter=Why)
+
+
+@attrs.frozen(kw_only=True)
+class Dating:
+    """How the times that Alma shows are read on the ledger's clock: none as longer ago than it was.
+
+    ``offset``: how much Alma's clock is ahead of ours at the least.
+    """
+
+    now: ServerTime
+    offset: float = 0.0
+
+    def first_seen(self, instance: Instance) -> float:
+        """The latest moment at which a run that is seen for the first time can have started."""
+        told = instance.submitted
+        return self.now.latest if told is None else min(told - self.offset, self.now.latest)
+
+    def seen_again(self, instance: Instance, run: Run) -> float:
+        """The same of a run that is known: what Alma has shown of it before moves only by what it says by itself."""
+        told, latest = instance.submitted, run.latest_start
+        if told is not None:
+            latest = told - self.of(instance, run) if run.told is None else latest + told - run.told
+        return min(max(latest, run.reserved_at), self.now.latest)
+
+    def of(self, instance: Instance, run: Run) -> float:
+        """The offset as a run of ours shows it, since it was submitted while we looked on."""
+        if run.told is not None:
+            return run.told - run.latest_start
+        told = instance.submit_time or instance.submitted or 0.0
+        least = told - run.latest_start
+        return self.offset if least <= self.offset <= told - run.reserved_at else least
+
+
+@attrs.define
+class Book:
+    """The part of the ledger that can matter now; whoever changes it does so inside the ledger's transaction.
+
+    ``news`` says that something happened to a run or in the line, for which others may be waiting.
+    """
+
+    runs: dict[str, Run] = attrs.field(factory=dict)
+    waiters: dict[str, Waiter] = attrs.field(factory=dict)
+    blocks: dict[str, Block] = attrs.field(factory=dict)
+    clocks: dict[str, ServerClock] = attrs.field(factory=dict)
+    looks: dict[str, Looks] = attrs.field(factory=dict)
+    news: bool = False
+
+    def copy(self) -> Book:
+        """The same, to be read outside the transaction."""
+        return Book(
+            runs=dict(self.runs),
+            waiters=dict(self.waiters),
+            blocks=dict(self.blocks),
+            clocks=dict(self.clocks),
+            looks=dict(self.looks),
+        )
+
+    def clamp(self, now: ServerTime, *, longest: float) -> None:
+        """Believe no stored time that lies further ahead than it can: that is a damaged one, or of a clock that was wrong."""
+        for run in list(self.runs.values()):
+            most = now.latest + (longest if run.state in UNRESOLVED else 0.0)
+            if run.latest_start > most or run.reserved_at > now.latest:
+                self.runs[run.key] = attrs.evolve(
+                    run,
+                    latest_start=min(run.latest_start, most),
+                    reserved_at=min(run.reserved_at, now.latest),
+                    look_at=min(run.look_at, now.at + longest),
+                )
+        for block in list(self.blocks.values()):
+            if now.latest + longest < block.until < math.inf:
+                self.blocks[block.job_id] = attrs.evolve(block, until=now.latest + longest)
+        for waiter in list(self.waiters.values()):
+            if waiter.until > now.latest + 2 * longest:
+                self.waiters[waiter.key] = attrs.evolve(waiter, until=now.latest + longest)
+        for looks in list(self.looks.values()):
+            if looks.at > now.latest:
+                self.looks[looks.key] = attrs.evolve(looks, at=now.at)
+
+    def leave(self, key: str) -> None:
+        """Out of the line; no trace is left."""
+        self.news |= self.waiters.pop(key, None) is not None
+
+    def move(self, run: Run, event: Event, **changes: Any) -> Run:
+        """Let an event happen to a run. Where the ledger was lost under it, the run as its sender knew it is taken up again."""
+        known = self.runs.get(run.key, run)
+        if known.told is not None and event in (Event.ACCEPT, Event.LOSE):
+            changes.pop("latest_start", None)  # the list told it sooner and better than a late answer
+        moved = attrs.evolve(known, state=after(known.state, event), **changes)
+        self.runs[run.key] = moved
+        self.news |= moved.state is not known.state
+        return moved
+
+    def of_instance(self, instance_id: str) -> Run | None:
+        """The run that has this instance id."""
+        return next((run for run in self.runs.values() if run.instance_id == instance_id), None)
+
+    def unresolved(self, job_id: str) -> list[Run]:
+        """Runs of the job of which nobody knows whether they were started."""
+        return [run for run in self.runs.values() if run.job_id == job_id and run.state in UNRESOLVED]
+
+    def strangers(self, run: Run) -> list[Run]:
+        """Runs of the API that Alma lists since this one was reserved, and that nobody here is known to have started."""
+        return sorted(
+            (
+                each
+                for each in self.runs.values()
+                if each.job_id == run.job_id
+                and each.by_api
+                and not each.ours
+                and each.latest_start >= run.reserved_at
+            ),
+            key=lambda each: each.latest_start,
+        )
+
+    def abandoned(self, job_id: str, parameters: str, now: ServerTime) -> Run | None:
+        """A start of unknown fate that its caller has turned from, or died of, and that a repeat of it would double."""
+        return next(
+            (
+                run
+                for run in self.unresolved(job_id)
+                if run.ours
+                and run.parameters == parameters
+                and (run.reported or (run.state is State.RESERVED and run.look_at < now.earliest))
+            ),
+            None,
+        )
+
+    def end(self, run: Run, event: Event = Event.END) -> None:
+        """The run ended, or Alma does not know it any more. What was refused because of running jobs may try again."""
+        self.move(run, event)
+        open_jobs = {each.job_id for each in self.runs.values() if each.state in OCCUPIES}
+        for block in list(self.blocks.values()):
+            overlaps = block.why is Why.OVERLAP and block.job_id not in open_jobs
+            if overlaps or (block.why is Why.REFUSED and run.by_api):
+                del self.blocks[block.job_id]
+        for each in list(self.runs.values()):
+            if each.state is State.RUNNING and abs(each.latest_start - run.latest_start) <= _TOGETHER:
+                self.runs[each.key] = attrs.evolve(each, look_at=min(each.look_at, each.latest_start))
+
+    def observe(
+        self, instance: Instance, *, job_id: str, dating: Dating, look: Callable[[float, float], float]
+    ) -> Run:
+        """Take in one run as Alma shows it. ``look`` tells how long after its age to look again."""
+        known = self.of_instance(instance.id) or self._named(instance)
+        if known is None:
+            started = dating.first_seen(instance)
+            run = self.runs[instance.id] = Run(
+                key=instance.id,
+                job_id=job_id,
+                name=instance.name,
+                instance_id=instance.id,
+                state=State.RUNNING,
+                ours=False,
+                by_api=instance.by_api,
+                reserved_at=started,
+                latest_start=started,
+                look_at=dating.now.at + look(dating.now.at - started, 0.0),
+                told=instance.submitted,
+            )
+        else:
+            started = dating.seen_again(instance, known)
+            again = dating.now.at + look(dating.now.at - started, known.usual)
+            due = known.look_at if known.state is State.RUNNING else again
+            run = self.move(
+                known,
+                Event.FIND,
+                instance_id=instance.id,
+                latest_start=started,
+                look_at=due,
+                told=known.told if instance.submitted is None else instance.submitted,
+            )
+        if instance.ended and run.state is not State.ENDED:
+            self.end(run)
+        return self.runs[run.key]
+
+    def _named(self, instance: Instance) -> Run | None:
+        """Our run of this name, if it still is to be found: Alma appends the time to the ``job_name`` it was given."""
+        sought = UNRESOLVED | {State.GIVEN_UP}
+        found = (
+            run
+            for run in self.runs.values()
+            if run.state in sought and run.name and instance.name.startswith(run.name)
+        )
+        return next(found, None)
+
+    def merge(
+        self,
+        job_id: str,
+        instances: Sequence[Instance],
+        *,
+        now: ServerTime,
+        asked: ServerTime,
+        horizon: float,
+        look: Callable[[float, float], float],
+        offset: float = 0.0,
+        key: str | None = None,
+    ) -> None:
+        """Take in the job's list. What ended before ``horizon`` and is not in the book matters no more.
+
+        An unresolved run that the list lacks, though it could not have started later than ``asked``, was never started.
+        :param asked: when the list was asked for: what it has may have started until ``now``.
+        :param offset: how much Alma's clock is ahead of the ledger's at the least, where no run of ours tells better.
+        :param key: an intent's; a run that carries it is that intent's, carried out by whatever process or machine.
+        """
+        dating = self._dating(instances, now, offset)
+        for instance in instances:
+            old = instance.ended and dating.first_seen(instance) < horizon
+            if not old or self.of_instance(instance.id) or self._named(instance):
+                self.observe(instance, job_id=job_id, dating=dating, look=look)
+            if key is not None and key in instance.name.split():
+                self._adopt(instance, key, job_id=job_id, dating=dating, look=look)
+        for run in self.unresolved(job_id):
+            if run.latest_start < asked.earliest:
+                self.move(run, Event.MISS)
+        usual = usual_duration(instances)
+        for run in list(self.runs.values()):
+            if run.job_id == job_id and run.state in OCCUPIES and usual:
+                self.runs[run.key] = attrs.evolve(run, usual=usual)
+
+    def _dating(self, instances: Iterable[Instance], now: ServerTime, offset: float) -> Dating:
+        """The latest run of ours tells better how far Alma's clock is ahead; so does what would lie in the future."""
+        shown = [each for each in instances if each.submitted is not None]
+        ours = [(run, each) for each in shown if (run := self.of_instance(each.id)) is not None and run.ours]
+        if ours:
+            run, instance = max(ours, key=lambda pair: pair[0].reserved_at)
+            offset = Dating(now=now, offset=offset).of(instance, run)
+        newest = max((each.submitted or -math.inf for each in shown), default=-math.inf)
+        return Dating(now=now, offset=max(offset, newest - now.latest))
+
+    def _adopt(self, instance: Instance, key: str, **how: Any) -> None:
+        """What carries the key is ours, however it came about."""
+        known = self.runs.get(key)
+        if known is None or known.state in (State.RETURNED, State.REFUSED):
+            run = self.observe(instance, **how)
+            del self.runs[run.key]
+            given = f"{run.name.partition(key)[0]}{key}"  # without the time that Alma appends
+            self.runs[key] = attrs.evolve(run, key=key, ours=True, name=given)
+            self.news = True
+
+
+def usual_duration(instances: Iterable[Instance]) -> float:
+    """How long the last ten runs that ended took at the least; 0 where none has ended."""
+    ended = sorted((each.end_time or 0.0, each.duration) for each in instances if each.duration is not None)
+    return min((duration for _, duration in ended[-10:]), default=0.0)
+
+
+class Ledger(Protocol):
+    """What the guard needs of a store. ``since``: ended runs that started before it are of no interest."""
+
+    async def update(self, act: Callable[[Book], T], *, since: float, key: str | None = None) -> T:
+        """Let ``act`` read and change the book in one transaction; when this returns, the change is durable.
+
+        :param key: a run to be read whatever its age.
+        :raises LedgerError: nothing was changed, or nobody knows.
+        """
+
+    def tell(self, act: Callable[[Book], None], *, since: float, key: str | None = None) -> None:
+        """Change the book now or, where it is in use, with the next ``update``. Never waits."""
+
+    def version(self) -> int:
+        """Another number whenever there was news in the book. Cheap."""

@@ -1,0 +1,245 @@
+"""One intent to start a job: its unique name, and what the session tells of each send of it.
+
+The reservation is made at the last moment, when the governor has granted the send and before its first byte, so none
+grows old in a queue. What became of it is written down in the same step of the event loop in which it is learned;
+where that fails, the reservation stays and the run is looked for by its name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import attrs
+
+from alma_async._guard import rules
+from alma_async._guard.monitor import Lookout
+from alma_async._guard.port import ServerTime
+from alma_async._guard.rules import Decision, Go, WaitUntil
+from alma_async._guard.state import UNRESOLVED, Book, Event, Run, State, Waiter, Why
+from alma_async._http.outcome import Done, Outcome
+from alma_async.errors import AlmaError, InvalidRequest, JobOverlap, JobThresholdReached, OutcomeUnknown
+
+__all__ = ["JOB_NAME", "Attempt", "NotYet", "Started", "refusal", "unknown", "utc"]
+
+JOB_NAME: Final = "job_name"  # the parameter by which manual jobs take the name of a run (recorded)
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
+
+
+@attrs.frozen(kw_only=True)
+class Started:
+    """A run that Alma accepted. ``submitted_at`` is the server's time in seconds since 1970.
+
+    ``adopted``: it was not this submission that started it, but an earlier one under the same key, or an earlier one of the
+    same whose fate was not known. ``name`` is empty where the job takes none.
+    """
+
+    job_id: str
+    instance_id: str
+    name: str
+    submitted_at: float
+    adopted: bool = False
+
+
+class NotYet(Exception):
+    """The reservation was not granted, and nothing was sent."""
+
+    def __init__(self, decision: Decision) -> None:
+        super().__init__()
+        self.decision = decision
+
+
+class Attempt:
+    """An intent, and the witness of its sends. ``key`` is the caller's own name for it; without one it is drawn.
+
+    ``named``: whether the run is given a name that occurs once, by which it is found again.
+    """
+
+    def __init__(
+        self,
+        alma: Lookout,
+        job_id: str,
+        parameters: Mapping[str, str],
+        key: str | None,
+        *,
+        named: bool = True,
+    ) -> None:
+        self.job_id = job_id
+        self.keyed: bool = key is not None
+        self.key: str = mark(job_id, key)
+        self.name: str = run_name(parameters, self.key) if named and alma.port.names(job_id) else ""
+        self.parameters: dict[str, str] = dict(parameters)
+        if self.name or not alma.port.names(job_id):
+            self.parameters.pop(JOB_NAME, None)
+        self.digest: str = _digest(parameters)
+        self._alma = alma
+        self._run: Run | None = None
+        self.told: AlmaError | None = None  # Alma's own refusal, for a caller who does not wait
+        self.waiter: Waiter = Waiter(key=self.key, job_id=job_id, since=alma.arrival(), until=0.0)
+
+    async def intend(self, deadline: float) -> None:
+        """Reserve: read, decide and write in one transaction.
+
+        :raises NotYet: where no start is free any more.
+        """
+        alma = self._alma
+
+        def reserve(book: Book, now: ServerTime) -> tuple[Decision, Run]:
+            latest = alma.at(deadline).latest
+            run = Run(
+                key=self.key,
+                job_id=self.job_id,
+                name=self.name,
+                state=State.RESERVED,
+                reserved_at=now.earliest,
+                latest_start=latest + alma.patience.quarantine,
+                look_at=latest,
+                usual=alma.usual(self.job_id),
+                parameters=self.digest,
+            )
+            limits, patience = alma.limits, alma.patience
+            decision = rules.reserve(book, run, self.waiter, now=now, limits=limits, patience=patience)
+            return decision, run
+
+        decision, run = await alma.update(reserve, key=self.key)
+        if not isinstance(decision, Go):
+            raise NotYet(decision)
+        self._run = run
+
+    def settle(self, outcome: Outcome) -> None:
+        """Record what became of the send. A good answer waits for the ids in it, which come in the next step."""
+        run, alma = self._run, self._alma
+        if run is None or isinstance(outcome, Done):
+            return
+        alma.tell(
+            lambda book, now: rules.settle(book, run, outcome, now=now, patience=alma.patience), key=self.key
+        )
+
+    def accepted(self, job_id: str, instance_id: str) -> Started:
+        """Record the run that the answer names."""
+        run, alma = self._run, self._alma
+        assert run is not None, "started without a reservation"  # noqa: S101 - the port must tell its witness
+
+        def accept(book: Book, now: ServerTime) -> None:
+            look_at = now.at + alma.patience.look(0.0, run.usual)
+            book.move(run, Event.ACCEPT, instance_id=instance_id, latest_start=now.latest, look_at=look_at)
+
+        alma.tell(accept, key=self.key)
+        submitted = alma.alma_time(alma.now().at)
+        return Started(job_id=job_id, instance_id=instance_id, name=self.name, submitted_at=submitted)
+
+    def leave(self, *, warn: bool) -> None:
+        """Out of the line; a start whose fate is not known is marked, for whoever submits the same again."""
+        left: list[Run] = []
+
+        def leave(book: Book, _: ServerTime) -> None:
+            book.leave(self.key)
+            run = book.runs.get(self.key)
+            if self._run is not None and run is not None and run.state in UNRESOLVED:
+                book.runs[self.key] = attrs.evolve(run, reported=True)
+                left.append(run)
+
+        self._alma.tell(leave, key=self.key)
+        if left and warn:
+            self._alma.warn_of(left[0])
+
+    def check(self, run: Run) -> None:
+        """:raises InvalidRequest: where the run under this key was given other parameters."""
+        if run.parameters and run.parameters != self.digest:
+            raise InvalidRequest(
+                f"The key was used before, for run {run.instance_id or run.name!r} of job {run.job_id}, with other "
+                f"parameters: {', '.join(_differences(run.parameters, self.digest))}.",
+                advice="Give another key for another run; nothing was sent.",
+            )
+
+
+def mark(job_id: str, key: str | None) -> str:
+    """What tells an intent from all others: the same for the same key on every machine."""
+    if key is None:
+        return secrets.token_hex(8)
+    return hashlib.blake2b(f"{job_id}\0{key}".encode(), digest_size=8).hexdigest()
+
+
+def run_name(parameters: Mapping[str, str], mark: str) -> str:
+    """The mark comes last and has a fixed length, so no such name is the beginning of another."""
+    return f"{parameters.get(JOB_NAME) or 'alma-async'} {mark}"
+
+
+def _digest(parameters: Mapping[str, str]) -> str:
+    """Enough to tell which parameter differs, and not what it says. The name of a run is no difference."""
+    digests = {
+        name: hashlib.blake2b(value.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+        for name, value in parameters.items()
+        if name != JOB_NAME
+    }
+    return json.dumps(digests, sort_keys=True)
+
+
+def _differences(then: str, now: str) -> list[str]:
+    before, after = json.loads(then), json.loads(now)
+    said = {(True, True): "another value", (True, False): "only then", (False, True): "only now"}
+    names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    return [f"{name} ({said[name in before, name in after]})" for name in names]
+
+
+def refusal(decision: WaitUntil, attempt: Attempt, alma: Lookout) -> AlmaError:
+    """Why a start that may not wait is not made: with Alma's own words, where it was Alma that refused."""
+    told = attempt.told
+    facts: dict[str, Any] = {} if told is None else {"errors": told.errors, "status": told.status}
+    facts |= {"retry_at": utc(alma.civil(decision.again)), "firm": decision.firm}
+    facts["advice"] = "Let the submission wait for it, or submit it again then."
+    if decision.why is Why.OVERLAP:
+        return JobOverlap(f"Job {attempt.job_id} overlaps with a running job.", **facts)
+    message = f"No start of job {attempt.job_id} is free ({decision.why.value})."
+    return JobThresholdReached(message, **facts)
+
+
+def unknown(
+    run: Run, strangers: Iterable[Run], alma: Lookout, told: AlmaError | None, *, sought: bool
+) -> OutcomeUnknown:
+    """A run whose fate is unknown. Scheduled jobs take no name (seen): then it may be one of the ``strangers``.
+
+    ``sought``: whether a list was read since, which lacks it.
+    """
+    listed = ", ".join(f"{each.instance_id} ({_clock(alma, each.latest_start)} UTC)" for each in strangers)
+    named = f" named {run.name!r}" if run.name else ""
+    since = f" since {utc(alma.civil(run.reserved_at)):%Y-%m-%d %H:%M:%S} UTC"
+    others = f", but these of the API under other names: {listed}" if listed else ""
+    why = "its answer was lost"
+    if told is not None and told.effect == "done":
+        why = "Alma accepted it, in an answer that names no run"
+    elif told is not None and told.errors:
+        why = f"Alma answered {told.errors[0].message or told.code!r}"
+    advice = "Look among the job's runs; only if it is not there, submit the job anew (under a new key)."
+    still, seen = "", f"Alma lists no run{named}{since}{others}"
+    if not sought:
+        seen = f"the deadline passed before it was looked for (its run would be{named or ' one'}{since})"
+    if run.state in UNRESOLVED:
+        until = _clock(alma, run.latest_start)
+        still = f" It may still appear until {until} UTC."
+        advice = (
+            f"Look among the job's runs after {until} UTC. The same submission, made again without a key or under the same "
+            "one, waits for this run and does not start another."
+        )
+    return OutcomeUnknown(
+        f"It is unknown whether job {run.job_id} was started: {why}, and {seen}.{still}",
+        advice=advice,
+        errors=() if told is None else told.errors,
+        status=None if told is None else told.status,
+    )
+
+
+def _clock(alma: Lookout, moment: float) -> str:
+    return f"{utc(alma.civil(moment)):%H:%M:%S}"
+
+
+def utc(moment: float) -> datetime:
+    """A moment as a datetime, within what one can hold."""
+    try:
+        return datetime.fromtimestamp(max(moment, 0.0), UTC)
+    except (ValueError, OverflowError, OSError):
+        return _LAST

@@ -1,0 +1,219 @@
+"""The end of a load in words.
+
+A dry run of a load in words: the first rows with what changes, the counts, and the price.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from io import StringIO
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from alma_async._text import counted, duration, plain
+from alma_async.cli.console import json_line, show
+from alma_async.load.entries import Entry, State
+from alma_async.load.journal import Journal
+from alma_async.load.progress import Report
+from alma_async.load.reasons import EndReason
+from alma_async.load.report import record
+
+if TYPE_CHECKING:
+    from alma_async.load.dry_run import Plan, Price
+    from alma_async.load.progress import Report
+
+__all__ = ["closing", "price_lines", "refusals", "rows_on_lines", "show_part", "show_plan", "stopped_line"]
+
+_TOLD: Final = {State.REJECTED: "rejected", State.REVIEW: "for review"}
+
+
+def rows_on_lines(rows: int, lines: int) -> str:
+    """How many rows there are, and on how many lines of the file where several lines are one row."""
+    return f"{counted(rows, 'row')} on {counted(lines, 'line')}" if lines > rows else counted(rows, "row")
+
+
+def closing(report: Report, *, lines: int = 0) -> list[str]:
+    """What a load did, in two or three lines. ``lines``: how many of the file it stands on."""
+    rows = {
+        "created": report.created,
+        "updated": report.updated,
+        "unchanged": report.unchanged,
+        "known from the earlier load": report.known,
+        "deleted": report.deleted,
+        "rejected": report.rejected,
+        "duplicate": report.duplicates,
+        "for review": report.review,
+        "undone": report.undone,
+        "pending": report.pending,
+    }
+    told = ", ".join(f"{count:,} {name}" for name, count in rows.items() if count)
+    pace = f" ({report.calls / report.seconds:.1f} a second)" if report.seconds else ""
+    left = "" if report.remaining is None else f"; {counted(report.remaining, 'call')} left today"
+    found = [
+        f"{rows_on_lines(report.rows, lines)}: {told or 'none'}.",
+        f"{counted(report.calls, 'call')} in {duration(report.seconds)}{pace}, {report.throttled:,} throttled{left}.",
+    ]
+    if report.rows and report.exit_code != 3 and not report.calls:
+        found.append("Nothing was left to do: the load had ended before.")
+    if report.undone:
+        found.append(
+            "Rows that an undo took back are not loaded again; to load them, begin with a new journal."
+        )
+    if not report.read:
+        found.append("The file was not read to its end: it may have more rows.")
+    return [*found, stopped_line(report.stopped)] if report.exit_code == 3 and report.stopped else found
+
+
+def stopped_line(why: str) -> str:
+    """Why rows are left."""
+    return f"Stopped: {why.removeprefix('stopped ')}"
+
+
+def refusals(journal: Journal, *, most: int) -> Iterator[str]:
+    """Rows that were rejected or need review, each with its line and why; at most so many, and how many more there are."""
+    found = 0
+    for entry in _told(journal):
+        found += 1
+        if found <= most:
+            yield _sentence(entry)
+    if found > most:
+        yield f"... and {found - most:,} more; --report lists all."
+
+
+def _told(journal: Journal) -> Iterator[Entry]:
+    after = 0
+    while entries := journal.entries(after=after):
+        yield from (entry for entry in entries if entry.state in _TOLD)
+        after = entries[-1].n
+
+
+def _sentence(entry: Entry) -> str:
+    why = entry.message or "no reason was given"
+    facts = [
+        f"{name} {value}"
+        for name, value in (("code", entry.code), ("tracking id", entry.tracking_id))
+        if value
+    ]
+    title = f' "{entry.source.title}"' if entry.source and entry.source.title else ""
+    return f"line {entry.line}{title}: {_TOLD[entry.state]}: {why}" + (
+        f" ({', '.join(facts)})" if facts else ""
+    )
+
+
+_WIDE: Final = 250  # columns where there is no terminal
+_DOES: Final = {"created": "create", "updated": "update", "deleted": "delete"}
+
+
+def show_plan(plan: Plan, *, rows: int, lines: int, until_done: bool, json: bool) -> None:
+    """All of it, on stdout: the first ``rows`` of those that stand on so many ``lines`` of the file."""
+    if json:
+        for entry in plan:
+            json_line(record(entry, planned=True))
+        json_line({**plan.report.summary(), "dry_run": True, "price": plan.price.summary()})
+        return
+    _show_rows(islice((entry for entry in plan if _says(entry)), rows))
+    show(_counts(plan.report, lines))
+    for line in price_lines(plan.price, until_done=until_done):
+        show(line)
+    if plan.report.pending and plan.report.stopped:
+        show(stopped_line(plan.report.stopped))
+
+
+def show_part(report: Report, *, lines: int, json: bool) -> None:
+    """What is known of a dry run that came to no end: the counts, since a part has no price."""
+    if json:
+        json_line({**report.summary(), "dry_run": True})
+        return
+    show(_counts(report, lines))
+    if report.stopped:
+        show(stopped_line(report.stopped))
+
+
+def _counts(report: Report, lines: int) -> str:
+    counts = {
+        "to be created": report.created,
+        "to be updated": report.updated,
+        "to be deleted": report.deleted,
+        "unchanged": report.unchanged,
+        "known from the earlier load": report.known,
+        "rejected": report.rejected,
+        "duplicate": report.duplicates,
+        "for review": report.review,
+        "not looked at yet": report.pending,
+    }
+    told = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    return f"{rows_on_lines(report.rows, lines)}: {told or 'none'}. Nothing was changed."
+
+
+def _says(entry: Entry) -> bool:
+    return entry.state is State.DONE and (entry.action in _DOES or entry.reason == EndReason.STAYS.code)
+
+
+def _show_rows(entries: Iterable[Entry]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False)
+    for name in ("line", "portfolio or title", "does", "field", "now", "then"):
+        table.add_column(name, overflow="fold")
+    for entry in entries:
+        for cells in _lines(entry):
+            table.add_row(*cells)
+    if table.row_count:
+        drawn = StringIO()
+        Console(file=drawn, width=None if sys.stdout.isatty() else _WIDE, markup=False).print(table)
+        for line in drawn.getvalue().splitlines():
+            show(line.rstrip())
+
+
+def _lines(entry: Entry) -> Iterator[list[str]]:
+    """One line for each field that changes, the first with what the row is about; the last is of fields that stay."""
+    does = _DOES.get(entry.action or "", "nothing")
+    head = [str(entry.line), entry.portfolio_id or entry.mms_id or "-", does]
+    for difference in entry.differences:
+        yield [*head, difference.field, *(plain(_short(text)) for text in (difference.old, difference.new))]
+        head = ["", "", ""]
+    if entry.reason == EndReason.STAYS.code:
+        yield [*head, "-", plain(entry.message or ""), ""]
+
+
+def _short(text: str) -> str:
+    return "-" if not text else text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def price_lines(price: Price, *, until_done: bool = False) -> list[str]:
+    """What it costs, and whether the day has room for it; ``until_done``: whether it would wait for the next."""
+    writes = {"POST": price.writes.posts, "PUT": price.writes.puts, "DELETE": price.writes.deletes}
+    told = ", ".join(
+        [f"{price.reads:,} GET", *(f"{count:,} {name}" for name, count in writes.items() if count)]
+    )
+    pace = f"{duration(price.seconds)} at {price.quote.per_second:.1f} a second"
+    if price.calls > price.quote.brisk:
+        pace += f", from call {price.quote.brisk + 1:,.0f} on spread over the rest of the day (not so with ALMA_PACING=greedy)"
+    calls = counted(price.calls, "call")
+    lines = [f"Price: {calls} ({told}), {pace}; the dry run itself took {price.planned:,}."]
+    if price.least != price.most:
+        lines.append(
+            f"At least {price.least:,} and at most {price.most:,}, as the first answers will show: whether creates take "
+            f"coverage, and whether writes are answered with the whole object."
+        )
+    if price.share is None:
+        lines.append("How many calls remain today is not known.")
+    else:
+        fits = "leaves" if price.above_reserve else "does not leave"
+        lines.append(
+            f"That is {price.share:.2%} of the {price.quote.remaining:,} that remain today, and {fits} the reserve of "
+            f"{price.quote.reserve:,.0f}."
+        )
+    if not price.before_reset:
+        lines.append(_BEYOND[until_done])
+    return lines
+
+
+_BEYOND: Final = {
+    True: "It goes on beyond midnight UTC, when the day's calls begin anew.",
+    False: "Today's calls do not suffice: the load stops at the reserve, and goes on when it is resumed after midnight UTC "
+    "(with --until-done it waits and goes on by itself).",
+}

@@ -1,0 +1,226 @@
+"""What a dry run found: ``Plan``, its rows read from the dry run's journal as they are asked for.
+
+What a load would cost, from its dry run: calls, time, and whether the day's calls suffice. Pure.
+
+The dry run makes each read that the load will make (the look at the service, those for matching, one for each portfolio that would
+be touched), so its own calls are counted, not guessed; the load makes them once more, and the writes besides. A row that creates
+costs a POST, and a PUT where it names what a create does not take (coverage: seen by other clients); the rest costs one write.
+Which of this is so in an institution the first answers of the load tell, so there is a least and a most.
+Not counted: what is throttled or answered badly and asked again, and reading back after a lost answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self
+
+import attrs
+
+from alma_async.load.entries import Entry, State
+from alma_async.load.fields import COVERAGE
+from alma_async.load.journal import Journal
+
+if TYPE_CHECKING:
+    from alma_async.load.entries import Entry
+    from alma_async.load.progress import Meter, Report
+
+__all__ = ["Plan", "Price", "Quote", "Writes", "note_calls", "scratch_path"]
+
+
+@attrs.frozen(kw_only=True)
+class Writes:
+    """How many calls of each kind that change something; of the PUTs ``spared`` are not needed where a create takes coverage.
+    ``reads_back`` counts the GETs that are needed besides where Alma answers writes with less than the whole object.
+    """
+
+    posts: int = 0
+    puts: int = 0
+    deletes: int = 0
+    spared: int = 0
+    reads_back: int = 0
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry]) -> Self:
+        """What the rows of a dry run would send."""
+        return sum((cls._of(entry) for entry in entries if entry.state is State.DONE), cls())
+
+    @classmethod
+    def _of(cls, entry: Entry) -> Self:
+        if entry.action == "created":
+            covered = any(d.field in COVERAGE for d in entry.differences)
+            return cls(posts=1, puts=covered, spared=covered, reads_back=1 + covered)
+        if entry.action == "updated":
+            return cls(puts=1, reads_back=1)
+        return cls(deletes=entry.action == "deleted")
+
+    def __add__(self, other: Writes) -> Self:
+        pairs = zip(attrs.astuple(self), attrs.astuple(other), strict=True)
+        names = (field.name for field in attrs.fields(Writes))
+        return type(self)(**{name: one + two for name, (one, two) in zip(names, pairs, strict=True)})
+
+
+@attrs.frozen(kw_only=True)
+class Quote:
+    """What the institution allows now: the pace in force, what remains today (None: unknown), what bulk work leaves to others of
+    it, how many calls go at that pace before the rest is spread over the day, and the seconds until the day's calls begin anew.
+    ``opens_in`` is how many seconds bulk work has to wait before its next call.
+    """
+
+    per_second: float
+    remaining: int | None
+    reserve: float
+    brisk: float
+    resets_in: float
+    opens_in: float = 0.0
+
+    def seconds(self, calls: float) -> float:
+        """How long so many calls take, if nobody else draws more than now; what the day has no room for goes after midnight."""
+        if self.opens_in:
+            return self.opens_in + calls / self.per_second
+        brisk = min(calls, self.brisk)
+        seconds, rest = brisk / self.per_second, calls - brisk
+        if rest and self.remaining is not None:
+            spare = max(self.remaining - self.reserve - brisk, 0.0)
+            spread = min(rest, spare)
+            if spread:
+                seconds += spread * max((self.resets_in - seconds) / spare, 1 / self.per_second)
+            rest -= spread
+            seconds = max(seconds, self.resets_in) if rest else seconds
+        return seconds + rest / self.per_second
+
+
+@attrs.frozen(kw_only=True)
+class Price:
+    """The price of a load. ``planned`` is what the dry run itself has cost, and is spent."""
+
+    reads: int
+    writes: Writes
+    planned: int
+    quote: Quote
+
+    @property
+    def calls(self) -> int:
+        """All calls of the load, where a create does not take coverage and answers are whole (seen)."""
+        return self.reads + self.writes.posts + self.writes.puts + self.writes.deletes
+
+    @property
+    def least(self) -> int:
+        """All calls, where a create takes all that it is given."""
+        return self.calls - self.writes.spared
+
+    @property
+    def most(self) -> int:
+        """All calls, where it does not, and each write has to be read back."""
+        return self.calls + self.writes.reads_back
+
+    @property
+    def seconds(self) -> float:
+        """At the pace in force, if nobody else draws more than now."""
+        return self.quote.seconds(self.calls)
+
+    @property
+    def share(self) -> float | None:
+        """Of the calls that remain today; None where that is unknown, above 1 where they do not suffice."""
+        left = self.quote.remaining
+        return None if left is None else self.calls / left if left else float("inf") if self.calls else 0.0
+
+    @property
+    def above_reserve(self) -> bool | None:
+        """Whether it leaves the reserve to others; None where it is unknown what remains."""
+        left = self.quote.remaining
+        return None if left is None else left - self.calls >= self.quote.reserve
+
+    @property
+    def before_reset(self) -> bool:
+        """Whether it is done before the day's calls begin anew, at midnight UTC."""
+        return self.seconds <= self.quote.resets_in + 1e-6
+
+    def summary(self) -> dict[str, float | int | bool | None]:
+        """All of it, flat."""
+        share = self.share
+        return {
+            "calls": self.calls,
+            "least": self.least,
+            "most": self.most,
+            "reads": self.reads,
+            "posts": self.writes.posts,
+            "puts": self.writes.puts,
+            "deletes": self.writes.deletes,
+            "planning_calls": self.planned,
+            "seconds": round(self.seconds, 1),
+            "per_second": round(self.quote.per_second, 2),
+            "remaining": self.quote.remaining,
+            "reserve": round(self.quote.reserve),
+            "share": None if share is None else round(share, 4),
+            "above_reserve": self.above_reserve,
+            "before_reset": self.before_reset,
+        }
+
+
+_CALLS: Final = "calls"  # the fact that holds what a dry run has cost so far, over all its runs
+_SLICE: Final = 200  # rows in memory at once
+
+Scratch = TemporaryDirectory[str]
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """What a load would do, and its price.
+
+    Iterate over it for its rows, in the order of the file: ``action`` is what would be done, ``differences`` say it field by field.
+    ``report`` counts them as ``Load.run`` would. Close it, or use it in a ``with``, where it was made without a journal of its own.
+    """
+
+    report: Report
+    price: Price
+    journal: Path
+    _scratch: Scratch | None = None
+
+    @classmethod
+    def read(cls, journal: Path, report: Report, quote: Quote, *, scratch: Scratch | None = None) -> Self:
+        """From the journal of a dry run that has ended."""
+        writes, after = Writes(), 0
+        with Journal(journal, reading=True) as opened:
+            calls = int(opened.meta().get(_CALLS, "0"))
+            while entries := opened.entries(after=after, limit=_SLICE):
+                writes, after = writes + Writes.of(entries), entries[-1].n
+        price = Price(reads=calls, writes=writes, planned=calls, quote=quote)
+        return cls(report=report, price=price, journal=journal, scratch=scratch)
+
+    def __iter__(self) -> Iterator[Entry]:
+        after = 0
+        while True:
+            with Journal(self.journal, reading=True) as opened:
+                entries = opened.entries(after=after, limit=_SLICE)
+            if not entries:
+                return
+            yield from entries
+            after = entries[-1].n
+
+    def close(self) -> None:
+        """Let go of the dry run's journal, where nobody else wants it."""
+        if self._scratch is not None:
+            self._scratch.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def scratch_path() -> tuple[Path, Scratch]:
+    """Where a dry run without a journal of its own is written down."""
+    scratch = TemporaryDirectory(prefix="alma-async-plan-")
+    return Path(scratch.name) / "plan.load", scratch
+
+
+def note_calls(journal: Journal, meter: Meter) -> None:
+    """Add what this run of a dry run has cost; what was throttled is not asked again by the load."""
+    before = int(journal.meta().get(_CALLS, "0"))
+    journal.note({_CALLS: str(before + meter.calls - meter.throttled)})

@@ -1,0 +1,162 @@
+"""Which portfolio a row means: one, none, or nobody can say. Pure.
+
+By portfolio id, then by MMS id with the URL deciding between several; never by title. A row that has neither id gets the MMS id of
+the portfolios that carry its ISSN or ISBN. On ambiguity nothing is written.
+
+What a create of unknown outcome turned out to be, from what Alma holds after the quarantine. Pure.
+
+Only portfolios that were not there before the load and stand for no other row are looked at. One that carries the
+row's URL is ours. One that does not may be a colleague's, or ours as Alma rewrote it: a person must look. None means
+that the send was never applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Literal, TypeAlias
+
+import attrs
+
+__all__ = [
+    "Adopt",
+    "Alike",
+    "Ambiguous",
+    "Candidate",
+    "Carrier",
+    "Match",
+    "Named",
+    "NoMatch",
+    "OnUnknown",
+    "One",
+    "Title",
+    "Verdict",
+    "alike",
+    "decide",
+    "record_of",
+    "verdict",
+]
+
+
+@attrs.frozen
+class Candidate:
+    """A portfolio of the row's title in the row's service."""
+
+    portfolio_id: str
+    url: str
+
+
+@attrs.frozen
+class Carrier:
+    """A portfolio of the service that carries an ISSN or ISBN, which it has from its record; "" where it has none."""
+
+    portfolio_id: str
+    mms_id: str
+    url: str
+
+
+@attrs.frozen(kw_only=True)
+class Title:
+    """How many rows of the file name a title (repeats not counted), and which portfolios of it were in the service before
+    the load and stand for no other row (``existing``), or for one (``taken``).
+    """
+
+    rows: int
+    existing: tuple[str, ...]
+    taken: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class One:
+    """Exactly one portfolio is meant."""
+
+    portfolio_id: str
+
+
+@attrs.frozen
+class NoMatch:
+    """No portfolio of this title is there."""
+
+
+@attrs.frozen
+class Ambiguous:
+    """Several could be meant; nothing may be written."""
+
+    portfolio_ids: tuple[str, ...]
+
+
+@attrs.frozen
+class Alike:
+    """One that was deleted is to be made anew, but one like it is there; nothing may be written."""
+
+    portfolio_ids: tuple[str, ...]
+
+
+@attrs.frozen
+class Named:
+    """All that are there of the title are named by other rows, by their ids; nothing may be written."""
+
+    portfolio_ids: tuple[str, ...]
+
+
+Match: TypeAlias = One | NoMatch | Ambiguous | Alike | Named
+
+
+def decide(url: str, candidates: Sequence[Candidate], *, rows_of_title: int) -> Match:
+    """Choose among the portfolios of one title. ``rows_of_title`` is how many rows of the file name the same title.
+
+    A single portfolio and a single row mean each other, whatever their URLs. Otherwise the URL must be the same.
+    """
+    if not candidates:
+        return NoMatch()
+    if len(candidates) == 1 and rows_of_title == 1:
+        return One(candidates[0].portfolio_id)
+    same = [candidate for candidate in candidates if candidate.url == url]
+    if len(same) == 1:
+        return One(same[0].portfolio_id)
+    return Ambiguous(tuple(candidate.portfolio_id for candidate in same or candidates))
+
+
+def alike(url: str, candidates: Sequence[Candidate]) -> Alike | NoMatch:
+    """Whether one that is to be made anew has come back already."""
+    same = tuple(candidate.portfolio_id for candidate in candidates if candidate.url == url)
+    return Alike(same) if same else NoMatch()
+
+
+def record_of(url: str, carriers: Sequence[Carrier]) -> str | Ambiguous | None:
+    """The MMS id of the record that identifiers mean. Where portfolios of several carry them, the URL must be the same."""
+    for found in (carriers, [carrier for carrier in carriers if carrier.url == url != ""]):
+        mms_ids = {carrier.mms_id for carrier in found}
+        if len(mms_ids) == 1:
+            return mms_ids.pop()
+    return Ambiguous(tuple(carrier.portfolio_id for carrier in carriers)) if carriers else None
+
+
+OnUnknown: TypeAlias = Literal["resend", "review", "never"]
+
+
+@attrs.frozen
+class Adopt:
+    """It was applied: this is the portfolio."""
+
+    portfolio_id: str
+
+
+class Verdict(Enum):
+    """Where nothing can be adopted."""
+
+    RESEND = "it was never applied and may be sent again"
+    REVIEW = "a person must decide"
+    REFUSE = "it was never applied and is not sent again"
+
+
+def verdict(
+    url: str, candidates: Sequence[Candidate], *, attempts: int, most: int, policy: OnUnknown
+) -> Adopt | Verdict:
+    """Decide one row. ``attempts`` counts lost answers so far; a row that would need more than ``most`` goes to review."""
+    ours = [candidate for candidate in candidates if candidate.url == url]
+    if len(ours) == 1:
+        return Adopt(ours[0].portfolio_id)
+    if candidates or policy == "review" or (policy == "resend" and attempts >= most):
+        return Verdict.REVIEW
+    return Verdict.RESEND if policy == "resend" else Verdict.REFUSE

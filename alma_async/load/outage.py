@@ -1,0 +1,240 @@
+"""Failures that pass by themselves are waited out, for hours if need be, without wearing down who is ill.
+
+Decides what passes by itself, and tells a row that fails on its own from an outage, in which nothing goes well: then all who
+have nothing on its way are called back, and wait while one asks, at growing intervals up to a minute, until it is answered. So
+an outage costs a call a minute, however many rows are under way. What was documented lasted 50 min (2025) and 2 h 13 min (2026).
+
+When so many rows are refused that something is wrong with the load and not with its rows. Pure.
+
+A wrong collection, a right that is missing or a column that means something else has every row refused, and fifty thousand
+equal refusals would burn the day's calls for nothing. What the reader refused was never sent and does not count; a code that
+names a failure inside Alma leaves its row unknown, and counts. A server fault has no code here: it is an outage's to wait out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from itertools import count
+from typing import TYPE_CHECKING, Final, Self, TypeVar
+
+import anyio
+import attrs
+
+from alma_async._clock import Clock
+from alma_async._http.outcome import Done, Failed, Outcome, Reason
+from alma_async.errors import AlmaError, BadAnswer, NotSent, RateLimited, ServerFault
+from alma_async.load.entries import Entry, State
+
+if TYPE_CHECKING:
+    from alma_async.alma.client import AlmaClient
+
+__all__ = ["OWN_FAILURES", "PASSING", "CalledBack", "Circuit", "MassRefusalError", "OwnFailure", "Patience"]
+
+_FIRST: Final = 200  # chosen: rows after which the share of refused ones says nothing new
+_SHARE: Final = 0.2  # chosen
+_FEWEST: Final = 20  # chosen: refusals below which no share is telling
+_ROW: Final = 20  # chosen: equal refusals one after the other
+
+
+class MassRefusalError(AlmaError):
+    """So many rows were refused that the load stopped before it used up the day's calls."""
+
+    advice = (
+        "Look at the first refusals. If they are as they should be, resume with --no-circuit (circuit=False); if the file is "
+        "wrong, correct it and load it with --since and this journal (since=)."
+    )
+
+
+@attrs.define
+class Circuit:
+    """Watches how rows end, in one run."""
+
+    ended: int = 0
+    refused: int = 0
+    code: str | None = None
+    in_a_row: int = 0
+
+    def judge(self, entry: Entry) -> MassRefusalError | None:
+        """A row went as far as it goes now; why the load should stop, if it should."""
+        if entry.state is State.UNKNOWN and entry.code is None:
+            return None  # an answer that was lost says nothing of the row
+        self.ended += entry.state is not State.UNKNOWN
+        refused = entry.state in (State.REJECTED, State.REVIEW)
+        self.refused += refused
+        if not refused and entry.state is not State.UNKNOWN:
+            self.in_a_row = 0
+            return None
+        why = entry.code or entry.message
+        self.in_a_row = self.in_a_row + 1 if why == self.code else 1
+        self.code = why
+        told = f"the last with: {' '.join(filter(None, (entry.code, entry.message)))}"
+        if self.in_a_row >= _ROW:
+            return MassRefusalError(f"{self.in_a_row} rows in a row were refused alike, {told}.")
+        if (
+            self.refused >= _FEWEST
+            and self.refused > _SHARE * max(self.ended, _FIRST / 2)
+            and self.ended <= _FIRST
+        ):
+            return MassRefusalError(f"{self.refused} of the first {self.ended} rows were refused, {told}.")
+        return None
+
+
+PASSING: Final = (
+    NotSent,
+    ServerFault,
+    RateLimited,
+    BadAnswer,
+)  # a proxy's page instead of an answer passes too
+_ILL: Final = (Reason.NETWORK, Reason.SERVER, Reason.LOST, Reason.CUT, Reason.BAD_ANSWER)
+_OUTAGE: Final = 5  # failures of anybody, one after the other, that make an outage
+OWN_FAILURES: Final = 6  # failures of one row while others go well
+_LONGEST: Final = 60.0
+
+T = TypeVar("T")
+
+
+class OwnFailure(Exception):
+    """What failed is the row's own: the service is well."""
+
+    def __init__(self, failure: AlmaError) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class CalledBack(Exception):
+    """Nothing is waited for any more, and nothing was on its way."""
+
+
+def _never() -> bool:
+    return False
+
+
+@attrs.define(kw_only=True)
+class Patience:
+    """What all work of one run shares about how the service does.
+
+    ``sleep`` ends where the client is closed; ``ask`` is one cheap read; ``waiting`` is told why everybody waits, or None when
+    it is over.
+    """
+
+    clock: Clock
+    sleep: Callable[[float], Awaitable[None]]
+    lasts: float
+    ask: Callable[[], Awaitable[object]]
+    waiting: Callable[[str | None], None]
+    over: bool = False  # nothing is waited for any more
+    resting: int = 0  # works that wait after a failure of their own
+    _failures: int = 0
+    _ill_since: float | None = None  # the first failure since anything went well
+    _asking: anyio.Event | None = None
+    _at_work: dict[anyio.CancelScope, Callable[[], bool]] = attrs.field(factory=dict)
+
+    @classmethod
+    def of(
+        cls, alma: AlmaClient, place: tuple[str, str], *, lasts: float, waiting: Callable[[str | None], None]
+    ) -> Self:
+        """That of work on one service, which is asked for the number of its portfolios, once at a time."""
+        once = alma.with_options(retry=attrs.evolve(alma.options.retry, attempts=1))
+        ask = lambda: once.electronic.portfolios.list(*place).total()  # noqa: E731
+        return cls(clock=alma.clock, sleep=alma.sleep, lasts=lasts, ask=ask, waiting=waiting)
+
+    def saw(self, outcome: Outcome) -> None:
+        """One call ended, of whomever: the service did well, or ill, or nothing was learned of it."""
+        if isinstance(outcome, Failed) and outcome.reason in _ILL:
+            self._failures += 1
+            self._ill_for()
+        elif isinstance(outcome, Done):
+            self._ill_since, self._failures = None, 0
+
+    async def persist(self, work: Callable[[], Awaitable[T]], *, sent: Callable[[], bool] = _never) -> T:
+        """Do it, again and again where need be.
+
+        :param sent: whether something is on its way, which must not be called back.
+        :raises AlmaError: the last failure, once nothing at all went well for so long, or at once where waiting cannot help.
+        :raises OwnFailure: where it failed again and again though the service is well.
+        :raises CalledBack: where nothing is waited for any more.
+        """
+        while not self.over:
+            with anyio.CancelScope() as scope:
+                self._at_work[scope] = sent
+                try:
+                    return await self._persist(work, scope)
+                finally:
+                    del self._at_work[scope]
+        raise CalledBack
+
+    def end(self) -> None:
+        """Wait for nothing any more; who has sent something may end."""
+        self.over = True
+        self._call_back(None)
+
+    def _call_back(self, but: anyio.CancelScope | None) -> None:
+        for scope, sent in self._at_work.items():
+            if scope is not but and not sent():
+                scope.cancel()
+
+    async def _persist(self, work: Callable[[], Awaitable[T]], scope: anyio.CancelScope) -> T:
+        own = 0  # failures that may be this work's own
+        for tries in count():
+            if await self._was_ill(scope):
+                own = 0
+            try:
+                return await work()
+            except PASSING as error:
+                failure = error
+            if self.over or self._ill_for() > self.lasts:
+                raise failure
+            own += not isinstance(failure, (NotSent, RateLimited))
+            if own >= OWN_FAILURES and not await self._was_ill(scope):
+                raise OwnFailure(failure)
+            self.resting += 1
+            try:
+                await self.sleep(_pause(tries))
+            finally:
+                self.resting -= 1
+        raise AssertionError("unreachable")
+
+    def _ill_for(self) -> float:
+        """Seconds since the first of the failures, one of which was now."""
+        now = self.clock.now()
+        if self._ill_since is None:
+            self._ill_since = now
+        return now - self._ill_since
+
+    async def _was_ill(self, scope: anyio.CancelScope) -> bool:
+        """Wait until the service is well; whether that took longer than to ask."""
+        ill = False
+        while self._failures >= _OUTAGE:
+            if self._asking is not None:
+                await self._asking.wait()
+                ill = True
+            else:
+                self._call_back(scope)
+                ill = await self._sit_out()
+        return ill
+
+    async def _sit_out(self) -> bool:
+        """Ask until there is an answer, on behalf of all; whether the service was ill indeed."""
+        self._asking = anyio.Event()
+        try:
+            for tries in count():
+                try:
+                    await self.ask()
+                except PASSING as error:
+                    failure = error
+                else:
+                    self._ill_since, self._failures = None, 0
+                    return tries > 0
+                if self._ill_for() > self.lasts:
+                    raise failure
+                self.waiting(failure.message)
+                await self.sleep(_pause(tries))
+        finally:
+            self._asking.set()
+            self._asking = None
+            self.waiting(None)
+        raise AssertionError("unreachable")
+
+
+def _pause(tries: int) -> float:
+    return min(2.0 ** min(tries, 10), _LONGEST)

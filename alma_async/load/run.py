@@ -1,0 +1,441 @@
+"""One run of a load over its journal: pass over its rows until none is open, say how far it is, stop in good order.
+
+The first pass carries every open row as far as it goes, and further ones come back for rows whose outcome had to rest. Workers
+do not pace themselves; the governor does. Where to stop is decided here:
+on request, at what waiting cannot help (``patience``), and when so many rows are refused that the load must be wrong
+(``circuit``). Whoever then waits for his turn is sent home, and whoever has sent something is let end.
+
+How many rows may be under way at once: what was begun is finished before something new begins.
+
+A row takes several calls. Rows that are begun all at once wait behind each other between their calls, and whatever interrupts
+the load then leaves them half done. Rows that are begun too late leave the pace unused. So as many rows may be under way as twice
+the calls that are in flight, which is twice the pace times the latency, and a few more: one half is in flight, the other stands
+ready.
+
+What the governor allows bulk work now, as a load tells it: what holds it back and until when, and how long calls take; and
+that it is told also while nothing happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from uuid import uuid4
+
+import anyio
+import attrs
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from alma_async._http.outcome import Outcome
+from alma_async._text import counted, duration
+from alma_async.alma.client import AlmaClient
+from alma_async.errors import AlmaError, ClientClosed, QuotaExhausted
+from alma_async.load.dry_run import Quote
+from alma_async.load.entries import Entry, Moment, State
+from alma_async.load.ingest import Ingest, Rows
+from alma_async.load.options import Order
+from alma_async.load.outage import PASSING, CalledBack, Circuit, MassRefusalError, OwnFailure, Patience
+from alma_async.load.progress import Meter, Progress, Report
+from alma_async.load.row import Row
+from alma_async.load.row_task import Steps, Way
+from alma_async.load.slices import SLICE
+from alma_async.load.writer import Writer
+from alma_async.settings import Priority
+
+if TYPE_CHECKING:
+    from alma_async._governance.snapshot import QuotaSnapshot
+    from alma_async.alma.client import AlmaClient
+    from alma_async.load.progress import Meter, Progress
+
+__all__ = ["Room", "Run", "hold", "how_far", "most", "quote", "telling"]
+
+_FEWEST: Final = 4  # chosen: rows beyond those, at least
+_READY: Final = (
+    0.2  # chosen: seconds of the pace for which more rows stand ready, while they wait for the disk
+)
+_LONGEST: Final = 30.0  # seconds between two looks where no call ends meanwhile
+
+
+def most(per_second: float, in_flight: int) -> int:
+    """Rows that may be under way at this pace, with so many calls in flight."""
+    return max(_FEWEST, round(per_second * _READY)) + 2 * in_flight
+
+
+@attrs.define(eq=False)
+class Room:
+    """Lets rows begin one by one. ``resting`` tells how many of them wait for a failure of their own to pass."""
+
+    alma: AlmaClient
+    resting: Callable[[], int]
+    under_way: int = 0
+    closed: bool = False
+    _news: anyio.Event = attrs.field(factory=anyio.Event)
+
+    async def enter(self) -> None:
+        """Wait until another row may begin, or none may any more."""
+        pause = 0.0
+        while not self.closed:
+            quota = self.alma.quota()
+            in_flight = quota.in_flight[Priority.BULK]
+            if self.under_way - self.resting() < most(quota.per_second, in_flight):
+                break
+            slot = 1 / quota.per_second
+            pause = min(slot if in_flight else max(2 * pause, slot), _LONGEST)
+            await self._wait(pause)
+        self.under_way += 1
+
+    def leave(self) -> None:
+        """A row went as far as it goes now."""
+        self.under_way -= 1
+        self.look()
+
+    def look(self) -> None:
+        """Something changed that may make room."""
+        self._news.set()
+
+    def close(self) -> None:
+        """Nobody is waited for any more."""
+        self.closed = True
+        self.look()
+
+    async def _wait(self, seconds: float) -> None:
+        self._news = anyio.Event()
+        with anyio.move_on_after(seconds):
+            await self._news.wait()
+
+
+T = TypeVar("T")
+
+_SLOW: Final = 2.0  # chosen: seconds until the next call from which on a person wonders
+_SPREAD: Final = "bulk work is spread evenly over the rest of the day (pacing greedy does not)"
+
+
+def hold(quota: QuotaSnapshot, wall: float) -> str | None:
+    """What holds bulk work back now; None where nothing does."""
+    if quota.stopped_until is not None:
+        return f"the day's calls are spent; calls go again at {_when(quota.stopped_until)}"
+    if quota.held_until is not None:
+        return f"refused for too many calls a second; calls go again at {_when(quota.held_until)}"
+    if not quota.open[Priority.BULK]:
+        return f"what remains of the day's calls is the reserve; calls go again at {_when(quota.resets_at)}"
+    upcoming = quota.next_at.get(Priority.BULK)
+    if upcoming is not None and upcoming.timestamp() - wall > _SLOW:
+        return f"{quota.why or _SPREAD}; the next call goes at {_when(upcoming)}"
+    if quota.per_second < 1 / _SLOW:
+        return f"the pace is down to one call in {duration(1 / quota.per_second)}"
+    return None
+
+
+def _when(moment: datetime) -> str:
+    return f"{moment:%H:%M:%S} UTC"
+
+
+def quote(quota: QuotaSnapshot, wall: float) -> Quote:
+    """What the institution allows now."""
+    resets, opens = quota.resets_at, quota.stopped_until or quota.held_until
+    if opens is None and not quota.open[Priority.BULK]:
+        opens = resets
+    return Quote(
+        per_second=quota.per_second,
+        remaining=quota.remaining,
+        reserve=quota.reserve,
+        brisk=quota.brisk,
+        resets_in=resets.timestamp() - wall,
+        opens_in=max(opens.timestamp() - wall, 0.0) if opens is not None else 0.0,
+    )
+
+
+def how_far(
+    alma: AlmaClient, meter: Meter, why: str | None, *, under_way: int = 0, reading: bool = False
+) -> Progress:
+    """How far work is that waits for ``why``, or for what the governor says. ``under_way``: rows begun beyond those counted."""
+    quota, now, wall = alma.quota(), alma.clock.now(), alma.clock.wall()
+    meter.waits(why or hold(quota, wall), now)
+    return meter.progress(now, quote(quota, wall), under_way=under_way, reading=reading)
+
+
+async def telling(work: Callable[[], Awaitable[T]], tell: Callable[[], None] | None) -> T:
+    """Do the work, and tell each second how far it is, however long it waits. What either raises is raised as itself."""
+    if tell is None:
+        return await work()
+    results, failures = list[T](), list[Exception]()
+
+    async def whole(part: Callable[[], Awaitable[Any]]) -> None:
+        try:
+            await part()
+        except Exception as error:  # noqa: BLE001 - raised below, and not as a group
+            failures.append(error)
+        group.cancel_scope.cancel()
+
+    async def working() -> None:
+        results.append(await work())
+
+    async def ticking() -> None:
+        while True:
+            await anyio.sleep(_EVERY)
+            tell()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(whole, ticking)
+        await whole(working)
+    if failures:
+        raise failures[0]
+    return results[0]
+
+
+_EVERY: Final = 1.0
+
+
+_RESUMABLE: Final = (ClientClosed, QuotaExhausted, MassRefusalError, *PASSING)
+
+Item = tuple[Row, Entry]
+
+
+@attrs.define(kw_only=True)
+class Run:
+    """One run over an open journal."""
+
+    order: Order
+    writer: Writer
+    rows: Rows | None
+    meter: Meter
+    on_progress: Callable[[Progress], None] | None
+    stopping: bool = False
+    stopped: AlmaError | None = None
+    _told: float = float("-inf")
+    _boot: str = attrs.field(init=False)
+    _circuit: Circuit = attrs.field(factory=Circuit)
+    _patience: Patience = attrs.field(init=False)
+    _room: Room = attrs.field(init=False)
+    _ways: dict[int, tuple[Way, Entry]] = attrs.field(factory=dict)  # rows under way, and where they stood
+    _why: str | None = None  # what everybody waits for
+    _is_reading: bool = True  # the file, for the first time
+
+    def __attrs_post_init__(self) -> None:
+        alma = self.order.alma
+        self._boot = alma.clock.boot() or uuid4().hex  # where it is unknown, each run is taken for one
+        counted = alma.with_options(on_outcome=self.called)
+        self._patience = Patience.of(
+            counted, self.order.place, lasts=self.order.patience, waiting=self._waits
+        )
+        self._room = Room(alma, resting=lambda: self._patience.resting)
+
+    def stop(self) -> None:
+        """Take no further row, and wait for nothing; who has sent something may end."""
+        self.stopping = True
+        self._patience.end()
+        self._room.close()
+
+    def halt(self, error: AlmaError) -> None:
+        """Stop, for this reason. The first one stands, unless a later one is worse."""
+        if self.resumable and not (self.stopping and isinstance(error, _RESUMABLE)):
+            self.stopped = error
+        self.stop()
+
+    def called(self, outcome: Outcome) -> None:
+        """One attempt ended."""
+        self.meter.called(outcome, self.order.alma.clock.now())
+        self._patience.saw(outcome)
+        self._room.look()
+
+    @property
+    def resumable(self) -> bool:
+        """Whether it ended by itself, or by what passes by itself or is a person's to decide."""
+        return self.stopped is None or isinstance(self.stopped, _RESUMABLE)
+
+    async def work(self) -> None:
+        """All of it."""
+        await self.prepare()
+        await self.passes()
+
+    async def prepare(self) -> None:
+        """Have the rows in the journal, and see what the service holds."""
+        begin = Ingest(order=self.order, writer=self.writer, rows=self.rows, reading=self._reading)
+        self._reading(0)
+        await begin.compare()
+        await begin.read(self.moment())
+        self._is_reading = False
+        self._waits(None)
+        self.meter.begin(await self.writer.do(self.writer.journal.counts))
+        self.tell(force=True)  # all rows are read: what was found in them is known before anything is sent
+        self._told = float("-inf")
+        if self.stopping:
+            return
+        try:
+            if not (await self.writer.do(self.writer.journal.meta)).get("seen"):
+                await self._patience.persist(begin.see_service)
+            await begin.find_records(self.moment(), patience=self._patience, tell=self._waits)
+        except OwnFailure as own:
+            raise own.failure from None
+        except CalledBack:
+            return
+        self.meter.begin(await self.writer.do(self.writer.journal.counts))
+
+    def _reading(self, count: int) -> bool:
+        """So many rows of the file were read; whether to read on."""
+        self.meter.begin({(State.PENDING, None): count})
+        self._waits(f"the file is being read ({counted(count, 'row')} so far)")
+        return not self.stopping
+
+    async def passes(self) -> None:
+        """Pass over the file until nothing is open, resting between passes for rows whose outcome is unknown."""
+        meta = await self.writer.do(self.writer.journal.meta)
+        steps = Steps(
+            alma=self.order.alma,
+            writer=self.writer,
+            place=self.order.place,
+            action=self.order.action,
+            bib=self.order.bib,
+            rules=self.order.rules,
+            on_unknown=self.order.on_unknown,
+            keep_payload=self.order.keep_payload,
+            by_title=meta.get("seen") == "title",
+            dry=self.order.dry,
+            moment=self.moment,
+            stopping=lambda: self.stopping,
+        )
+        while not self.stopping and (rest := await self._rest()) is not None:
+            if rest > 0:
+                await self._wait(rest)
+            else:
+                await self._pass(steps)
+
+    async def _rest(self) -> float | None:
+        """Seconds until some row can go on: 0 now, None when none is open."""
+        soonest: float | None = None
+        after = 0
+        while entries := await self._open(after):
+            for entry in entries:
+                rest = self._rest_of(entry)
+                soonest = rest if soonest is None else min(soonest, rest)
+            if soonest == 0:
+                break
+            after = entries[-1].n
+        return soonest
+
+    async def _open(self, after: int) -> list[Entry]:
+        return await self.writer.do(partial(self.writer.journal.open_entries, after=after, limit=SLICE))
+
+    def _rest_of(self, entry: Entry) -> float:
+        if entry.state is not State.UNKNOWN or entry.since is None:
+            return 0.0
+        return max(self.order.quarantine - entry.since.elapsed(self.moment()), 0.0)
+
+    async def _pass(self, steps: Steps) -> None:
+        self._room.under_way = 0
+        send, receive = anyio.create_memory_object_stream[Item]()
+        async with anyio.create_task_group() as group:
+            for _ in range(min(self.order.workers, self.meter.rows["pending"])):
+                group.start_soon(self._work, steps, receive.clone())
+            receive.close()
+            async with send:
+                await self._feed(send)
+
+    async def _feed(self, send: MemoryObjectSendStream[Item]) -> None:
+        """Give out the rows; what is wrong with the journal ends the run as itself, not as a group."""
+        try:
+            await self._give_out(send)
+        except anyio.BrokenResourceError:
+            pass  # every worker halted
+        except AlmaError as error:
+            self.halt(error)
+
+    async def _give_out(self, send: MemoryObjectSendStream[Item]) -> None:
+        """Open rows whose turn it is, as soon as there is room for each."""
+        after = 0
+        while entries := await self._open(after):
+            turn = [entry for entry in entries if self._rest_of(entry) == 0]
+            for entry, row in await self.writer.do(partial(self.writer.journal.rows, turn)):
+                await self._room.enter()
+                if self.stopping:
+                    return
+                await send.send((row, entry))
+            after = entries[-1].n
+
+    async def _work(self, steps: Steps, items: MemoryObjectReceiveStream[Item]) -> None:
+        with items:
+            async for row, entry in items:
+                way = Way(steps=steps, row=row, entry=entry)
+                self._ways[entry.n] = way, entry
+                try:
+                    ended = await self._carry(way)
+                finally:
+                    del self._ways[entry.n]
+                    self._room.leave()
+                if ended is None:
+                    return
+                self._ended(entry, ended)
+
+    async def _carry(self, way: Way) -> Entry | None:
+        """One row as far as it goes now; None where the run stops."""
+        try:
+            return await self._patience.persist(way.go, sent=partial(_has_sent, way))
+        except OwnFailure as own:
+            return way.give_up(own.failure)
+        except CalledBack:
+            return None
+        except AlmaError as error:
+            self.halt(error)
+            return None
+
+    def _ended(self, before: Entry, entry: Entry) -> None:
+        self.meter.settled(before, entry)
+        if self.order.circuit and (rejected := self._circuit.judge(entry)):
+            self.halt(rejected)
+        self.tell()
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait for rows to have rested; a stop ends it."""
+        clock = self.order.alma.clock
+        until = clock.now() + seconds
+        while not self.stopping and (left := until - clock.now()) > 0:
+            self._waits(f"an unknown outcome rests for {duration(round(left))} more before it is read back")
+            await self.order.alma.sleep(min(left, 1.0))
+        self._waits(None)
+
+    def _waits(self, why: str | None) -> None:
+        begins_or_ends = (why is None) != (self._why is None)
+        self._why = why
+        self.tell(force=begins_or_ends)
+
+    def moment(self) -> Moment:
+        """Now, as it is written down."""
+        clock = self.order.alma.clock
+        return Moment(wall=clock.wall(), mono=clock.now(), boot=self._boot)
+
+    def tell(self, *, force: bool = False) -> None:
+        """Say how far it is, at most ten times a second."""
+        now = self.order.alma.clock.now()
+        if self.on_progress is None or (now - self._told < 0.1 and not force):
+            return
+        if (progress := self.progress()) is not None:
+            self._told = now
+            self.on_progress(progress)
+
+    def progress(self) -> Progress | None:
+        """How far it is; None before anything is known."""
+        if not self.meter.rows:
+            return None
+        begun = sum(way.entry.is_begun - before.is_begun for way, before in self._ways.values())
+        return how_far(self.order.alma, self.meter, self._why, under_way=begun, reading=self._is_reading)
+
+    def unwritten(self) -> Iterator[str]:
+        """What the disk would not take any more, for whoever has to go on by hand."""
+        for entry in self.writer.unwritten:
+            told = " ".join(filter(None, (entry.action or entry.state.value, entry.portfolio_id)))
+            yield f"not written down: line {entry.line}: {told}"
+
+    async def report(self) -> Report:
+        """How it ended, by the journal's own count."""
+        counts = await self.writer.do(self.writer.journal.counts)
+        why = str(self.stopped) if self.stopped is not None else "stopped on request"
+        alma, stopped = self.order.alma, why if self.stopping else None
+        read = bool((await self.writer.do(self.writer.journal.meta)).get("rows"))
+        now, remaining = alma.clock.now(), alma.quota().remaining
+        return self.meter.report(now, remaining, counts=counts, stopped=stopped, read=read)
+
+
+def _has_sent(way: Way) -> bool:
+    return way.entry.state is State.INTENT
