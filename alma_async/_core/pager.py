@@ -60,7 +60,11 @@ class Cursor(Generic[T]):
     start: int = 0
     page: int = PAGE
     _reached: int = attrs.field(init=False)  # where the page ended that was taken last
+    _furthest: int = attrs.field(default=0, init=False)  # where one ended, at most
     _end: int | None = attrs.field(default=None, init=False)  # by that page's total; None: none came yet
+    _unproven: bool = attrs.field(
+        default=False, init=False
+    )  # that page brought nothing, though its total says that more is there
     _width: int = attrs.field(
         init=False
     )  # how many items the server gives at once, though it is asked for more
@@ -98,7 +102,7 @@ class Cursor(Generic[T]):
             first, over = max(self._reached - self._overlap, self.start), self._over
             return list(range(first, max(self._end - over, first + 1), self._width - over)[: self._ahead])
         wanted = max((self._least or 0) - self.start, 0)
-        if self._given >= wanted:
+        if self._given >= wanted and not self._unproven:
             if not (self._nameless and self._fell):
                 return []
             raise self._short(
@@ -107,7 +111,7 @@ class Cursor(Generic[T]):
         if self._nameless or self._readings == READINGS:
             raise self._short("The list did not come whole")
         self._readings += 1
-        self._reached, self._end, self._least = self.start, None, None
+        self._reached, self._end, self._least, self._unproven = self.start, None, None, False
         self._ahead, self._overlap, self._width = 1, 1, self.page
         return [self.start]
 
@@ -167,10 +171,12 @@ class Cursor(Generic[T]):
             repeats = (
                 total is None and self._overlap <= 1
             )  # a server that gives one page whatever is asked for
-            if not new and (not full or repeats):  # there is no use in asking for what follows
-                self._end = self._reached
+            # There is no use in asking for what follows a page without news, unless it was read again.
+            if not new and (not full or repeats) and (not items or self._reached >= self._furthest):
+                self._end, self._unproven = self._reached, total is not None
             else:
                 self._width = self.page if full else len(items)
+        self._furthest = max(self._furthest, self._reached)
         if self._nameless:
             self._overlap = 0
             self._alike = self._alike + 1 if full and total is None and items == self._before else 1

@@ -200,6 +200,36 @@ def test_a_total_that_never_rests_ends():
     assert len(asked) < 2100
 
 
+@pytest.mark.parametrize("size", [2, 3, 5])
+@pytest.mark.parametrize("seed", range(100))
+def test_glitches_of_pages_never_end_a_list_early(seed, size):
+    """Pages may be shifted with their total, empty under a total, or cut short: a list at rest comes whole, or is refused."""
+    rng = random.Random(seed)
+    items, chance = [f"{n}" for n in range(rng.randint(0, 3 * size))], rng.choice((0.2, 0.5, 0.8))
+    cursor = Cursor(str, page=size)
+
+    def page(offset):
+        glitch = rng.choice(("first gone", "one before", "null", "short")) if rng.random() < chance else ""
+        held = {"first gone": items[1:] if offset else items, "one before": ["other", *items]}.get(
+            glitch, items
+        )
+        there = held[offset : offset + size]
+        there = {"null": [], "short": there[: rng.randint(1, size)]}.get(glitch, there)
+        return offset, there, len(held)
+
+    came = set()
+    try:
+        for _ in range(300):
+            if not (offsets := cursor.upcoming()):
+                break
+            came.update(*cursor.took([page(offset) for offset in offsets]))
+        else:
+            pytest.fail("no end")
+    except BadAnswer:
+        return
+    assert came >= {*items}
+
+
 def nameless(*pages):
     """A cursor that took these pages of items without ids."""
     cursor = Cursor(lambda _: None)
