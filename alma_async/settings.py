@@ -459,20 +459,6 @@ TIMEOUT: Final = Check(
 LABEL: Final = Check(
     "a label that can be printed", lambda value: isinstance(value, str) and value.isprintable()
 )
-_LIST: Final = "a list, or another collection that is no text"
-CLIENT: Final = {  # what every client takes
-    "budget": Check("a budget", lambda value: callable(value.reserve)).or_none(),
-    "retry": RETRY.or_none(),
-    "session": Check("a ClientSession", lambda value: hasattr(value, "connector")).or_none(),
-    "trace_configs": Check(
-        _LIST, lambda value: isinstance(value, Iterable) and not isinstance(value, (str, bytes))
-    ),
-    "hooks": Check(_LIST, lambda value: isinstance(value, Iterable) and not isinstance(value, (str, bytes))),
-    "ssl_context": SSL.or_none(),
-    "trust_env": FLAG,
-    "clock": Check("a Clock", lambda value: callable(value.now)).or_none(),
-}
-
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import ssl
-from collections.abc import Callable, Iterable, Mapping
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, Unpack
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 
 import attrs
 
 from alma_async._clock import Clock
-from alma_async._core.session import Options, Session, Witness
+from alma_async._core.client import Client, OptionChanges, SharedOptions
+from alma_async._core.session import Options
 from alma_async._governance.budget import Budget
-from alma_async._governance.file_budget import machine_budget
-from alma_async._governance.governor import Governor
-from alma_async._governance.snapshot import QuotaSnapshot
 from alma_async._guard import JobGuard, Ledger, job_ledger
 from alma_async._http.codec import dumps
 from alma_async._http.messages import Request, Response, Safety
-from alma_async._http.outcome import Outcome
 from alma_async._http.routes import IN_URL, query_of, raw_path
-from alma_async._http.transport import Transport
 from alma_async._version import __version__
 from alma_async.alma.dialect import AlmaDialect
 from alma_async.alma.electronic import Electronic
@@ -33,15 +27,13 @@ from alma_async.alma.resource import localised
 from alma_async.alma.routes import ROOT
 from alma_async.alma.sets import Sets
 from alma_async.errors import AlmaError, ConfigurationError, InvalidRequest
-from alma_async.events import Hook, fan_out, log_event, log_from
+from alma_async.events import Hook
 from alma_async.settings import (
-    CLIENT,
     LABEL,
     LANGUAGE,
     POSITIVE,
     REGIONS,
     TEXT,
-    TIMEOUT,
     Check,
     JobLimits,
     Limits,
@@ -74,21 +66,14 @@ class RawAnswer:
     headers: Mapping[str, str]
 
 
-class OptionChanges(TypedDict, total=False):
+class AlmaOptionChanges(OptionChanges, total=False):
     """What ``with_options`` takes; see ``session.Options``."""
 
-    priority: Priority
-    timeout: float | None
-    deadline: float | None
-    retry: RetryPolicy
     language: str | None
     wait_for_quota: bool
-    longest_hold: float | None
-    witness: Witness | None
-    on_outcome: Callable[[Outcome], None] | None
 
 
-class ClientOptions(TypedDict, total=False):
+class ClientOptions(SharedOptions, total=False):
     """What ``AlmaClient`` takes, for ``from_env``."""
 
     api_key: str | Secret
@@ -96,24 +81,15 @@ class ClientOptions(TypedDict, total=False):
     base_url: str | None
     limits: Limits | None
     job_limits: JobLimits | None
-    budget: Budget | None
     ledger: Ledger | None
     timeout: float | Timeouts | None
-    retry: RetryPolicy | None
-    session: aiohttp.ClientSession | None
-    trace_configs: Iterable[aiohttp.TraceConfig]
-    hooks: Iterable[Hook]
     application: str | None
     language: str | None
     institution: str | None
-    ssl_context: ssl.SSLContext | None
-    proxy: str | Secret | None
-    trust_env: bool
-    clock: Clock | None
 
 
 @discreet
-class AlmaClient:
+class AlmaClient(Client):
     """An asyncio client of the Ex Libris Alma REST API, governed so that one institution's allowance is shared.
 
     Use it as an async context manager, or call ``aclose()``. It may be used by any number of tasks at once. Its areas:
@@ -160,41 +136,36 @@ class AlmaClient:
         trust_env: bool = False,
         clock: Clock | None = None,
     ) -> None:
-        proxy = None if proxy is None else Secret.of(proxy)
         key = api_key if isinstance(api_key, Secret) else Secret(api_key)
         check_all(_OPTIONS, locals())
-        limits, clock = limits or Limits(), clock or Clock()
-        timeouts = timeout if isinstance(timeout, Timeouts) else Timeouts()
-        dialect = AlmaDialect(key, user_agent=_user_agent(application))
-        self._origin = _origin(region, base_url)
-        self._transport = Transport(
-            self._origin,
-            dialect.authorise,
-            clock=clock,
-            connections=limits.in_flight,
-            connect_timeout=timeouts.connect,
+        origin = _origin(region, base_url)
+        scope = _scope(origin, key, institution)
+        super().__init__(
+            origin,
+            AlmaDialect(key, user_agent=_user_agent(application)),
+            scope=scope,
+            limits=Limits() if limits is None else limits,
+            timeout=Timeouts() if timeout is None else timeout,
+            usual=Timeouts(),
+            retry=retry,
+            budget=budget,
             session=session,
             trace_configs=trace_configs,
+            hooks=hooks,
             ssl_context=ssl_context,
             proxy=proxy,
             trust_env=trust_env,
+            clock=clock,
+            language=language,
         )
-        scope = _scope(self._origin, key, institution)
-        if budget is None:
-            budget = machine_budget(scope, directory=state_dir())
-        emit = fan_out((log_event, *hooks))
-        governor = Governor(limits, budget=budget, clock=clock, emit=emit)
-        self._session = Session(dialect, self._transport, governor, clock=clock, timeouts=timeouts, emit=emit)
-        per_attempt = None if timeout is None or isinstance(timeout, Timeouts) else float(timeout)
-        options = Options(retry=retry or RetryPolicy(), language=language, timeout=per_attempt)
-
         self._own_ledger = job_ledger(scope, directory=state_dir())  # a name; opened at its first use
-        port = AlmaJobPort(self._session, options)
-        self._runs = SharedRuns(JobGuard(ledger or self._own_ledger, port, clock=clock, limits=job_limits))
-        self._bind(options)
+        port = AlmaJobPort(self._session, self._options)
+        guard = JobGuard(ledger or self._own_ledger, port, clock=self.clock, limits=job_limits)
+        self._runs = SharedRuns(guard)
+        self._bind(self._options)
 
     def _bind(self, options: Options) -> None:
-        self._options = options
+        super()._bind(options)
         self._electronic = Electronic(self._session, options)
         self._sets = Sets(self._session, options)
         self._jobs = Jobs(self._session, options, self._runs)
@@ -223,31 +194,11 @@ class AlmaClient:
 
         :raises ConfigurationError: where a variable is missing or wrong; it names the variable.
         """
-        options = from_environment(os.environ, overrides)
-        log_from(os.environ.get("ALMA_LOG"))
-        return cls(**options)
+        return cls._from_env(from_environment, overrides)
 
-    @property
-    def origin(self) -> str:
-        """``scheme://host[:port]`` that all calls go to."""
-        return self._origin
-
-    @property
-    def options(self) -> Options:
-        """The options in force."""
-        return self._options
-
-    @property
-    def clock(self) -> Clock:
-        """The clock that all of this client's waiting goes by."""
-        return self._session.clock
-
-    def with_options(self, **changes: Unpack[OptionChanges]) -> Self:
+    def with_options(self, **changes: Unpack[AlmaOptionChanges]) -> Self:
         """A cheap copy that shares session, governor and guard, with other options."""
-        copy = object.__new__(type(self))
-        copy.__dict__.update(self.__dict__)
-        copy._bind(self._options.changed(**changes))
-        return copy
+        return self._with(changes)
 
     async def request(
         self,
@@ -277,50 +228,26 @@ class AlmaClient:
         done = await self._session.call(localised(call, options.language), options)
         return RawAnswer(data=done.data, status=done.response.status, headers=_public(done.response))
 
-    def quota(self) -> QuotaSnapshot:
-        """What the governor knows now: limit in force, remaining today, reserve, others' use, waiting and in flight."""
-        return self._session.governor.snapshot()
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait on the client's clock, as its own work does: closing the client ends it at once.
-
-        :raises ClientClosed: then.
-        """
-        await self._session.governor.sleep(seconds)
+    def _end_waits(self) -> None:
+        self._runs.guard.close()
 
     async def aclose(self) -> None:
-        """Close the connections and the ledger that are the client's own, and let go of the budget.
+        """Close the connections and the ledger that are the client's own, and release the budget.
 
         Whatever still waits ends with ``ClientClosed``; a write under way ends with ``OutcomeUnknown``.
 
         :raises ConfigurationError: in another event loop than the one that uses the client.
         """
-        await self._session.governor.aclose()
-        self._runs.guard.close()
-        await self._transport.aclose()
+        await super().aclose()
         self._own_ledger.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    def __repr__(self) -> str:
-        return f"<AlmaClient {getattr(self, '_origin', 'not made')}>"
 
 
 _REGION: Final = Check(
     f"one of {' '.join(REGIONS)}", lambda value: isinstance(value, str) and value.lower() in REGIONS
 )
 _OPTIONS: Final = {
-    **CLIENT,
-    "limits": a(Limits, "Limits(...)").or_none(),
     "job_limits": a(JobLimits, "JobLimits(...)").or_none(),
     "ledger": Check("a ledger", lambda value: callable(value.update)).or_none(),
-    "timeout": TIMEOUT.or_none(),
     "application": TEXT.or_none(),
     "language": LANGUAGE.or_none(),
     "institution": LABEL.or_none(),

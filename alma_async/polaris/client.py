@@ -1,35 +1,29 @@
 """``PolarisClient``: one library's Polaris, over the same session, governor and transport as Alma's client.
 
-Decides only what they are put together of. The machine's budget is kept by host, so that all processes of this machine
-that speak with one Polaris server share our politeness towards it.
-
-What the environment says of Polaris: ``POLARIS_BASE_URL``, who we are, where we are logged on, and our own politeness.
-
-Decides how each variable is read. One way to log in is taken: a staff user where ``POLARIS_USER`` is set, else a key, else a
-bearer token; a secret comes from its variable or from a file (``…_FILE``).
+Decides what the client is put together of, and how each environment variable is read. The machine's budget is kept by host,
+so all processes of this machine that call one Polaris server share its rate. Of the ways to log in, the first that the
+environment has is used: a staff user (``POLARIS_USER``), a key, a bearer token; a secret comes from its variable or from a
+file (``…_FILE``).
 """
 
 from __future__ import annotations
 
-import os
 import re
 import ssl
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 
 import attrs
 
 from alma_async._clock import Clock
+from alma_async._core.client import Client, SharedOptions
 from alma_async._core.session import Options, Session
 from alma_async._governance.budget import Budget
-from alma_async._governance.file_budget import machine_budget
-from alma_async._governance.governor import Governor
-from alma_async._http.transport import Transport
+from alma_async._http.dialect import Login
 from alma_async.errors import ConfigurationError
-from alma_async.events import Hook, fan_out, log_event, log_from
+from alma_async.events import Hook
 from alma_async.polaris import routes
 from alma_async.polaris.dialect import PolarisDialect
 from alma_async.polaris.login import ApiKey, Auth, BearerToken, StaffLogin, StaffPassword
@@ -37,21 +31,16 @@ from alma_async.polaris.models import ServerStatus, structure
 from alma_async.polaris.record_sets import RecordSets
 from alma_async.polaris.routes import Place
 from alma_async.settings import (
-    CLIENT,
     TEXT,
-    TIMEOUT,
     Check,
     Limits,
     Priority,
     RetryPolicy,
     Secret,
     Timeouts,
-    a,
-    check_all,
     discreet,
     origin_of,
     secretive,
-    state_dir,
 )
 
 if TYPE_CHECKING:
@@ -61,6 +50,129 @@ __all__ = ["LIMITS", "PolarisClient", "from_environment"]
 
 # Ours, not the vendor's: Polaris states no limits at all. It often is one server in a library's own rooms.
 LIMITS: Final = Limits(per_second=10.0, in_flight=4)
+
+# Another client of ApplicationServices notes "particular problems with read timeouts" and waits as long, for reads too.
+TIMEOUTS: Final = Timeouts(read=120.0, write=120.0)
+
+_SERVICE: Final = re.compile(r"/polaris\.applicationservices(/api)?/?$", re.IGNORECASE)
+
+
+_AUTH: Final = Check("a StaffPassword, an ApiKey or a BearerToken", lambda value: callable(value.authorise))
+
+
+class ClientOptions(SharedOptions, total=False):
+    """What ``PolarisClient`` takes, for ``from_env``."""
+
+    base_url: str
+    organization_id: int
+    workstation_id: int
+    auth: Auth
+    language: str
+    product_id: int
+    site_domain: str
+    limits: Limits
+    timeout: float | Timeouts
+
+
+@discreet
+class PolarisClient(Client):
+    """An asyncio client of Polaris.ApplicationServices, the staff API of Innovative Polaris.
+
+    Use it as an async context manager, or call ``aclose()``. It may be used by any number of tasks at once, and logs in at
+    the first call that needs it.
+
+    ``base_url`` is the server (https; http on loopback only), with or without ``/Polaris.ApplicationServices``.
+    ``organization_id`` and ``workstation_id`` are where one is logged on; the workstation must be enabled for Leap. ``auth``
+    is a ``StaffPassword``, an ``ApiKey`` or a ``BearerToken``. ``limits``: 10 calls a second and 4 at once unless told otherwise;
+    these figures are ours, since Polaris states none. ``budget``: None shares that rate with all processes of this
+    machine that call the same server. ``timeout`` is seconds for one attempt, or ``Timeouts``; 120 unless told otherwise. A
+    ``session`` that is handed in lends its connector and is not closed. ``proxy`` and ``trust_env`` are those of ``AlmaClient``.
+
+    :raises ConfigurationError: for a base URL that is none, or a part of the URL that cannot be.
+    """
+
+    @secretive
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        organization_id: int,
+        workstation_id: int,
+        auth: Auth,
+        language: str = "eng",
+        product_id: int = 20,
+        site_domain: str = "polaris",
+        limits: Limits = LIMITS,
+        budget: Budget | None = None,
+        timeout: float | Timeouts = TIMEOUTS,
+        retry: RetryPolicy | None = None,
+        session: aiohttp.ClientSession | None = None,
+        trace_configs: Iterable[aiohttp.TraceConfig] = (),
+        hooks: Iterable[Hook] = (),
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: str | Secret | None = None,
+        trust_env: bool = False,
+        clock: Clock | None = None,
+    ) -> None:
+        TEXT.of("base_url", base_url)
+        _AUTH.of("auth", auth)
+        origin = origin_of(_SERVICE.sub("", base_url.strip()))
+        self._place = Place(
+            organization_id=organization_id,
+            workstation_id=workstation_id,
+            language=language,
+            product_id=product_id,
+            site_domain=site_domain,
+        )
+        super().__init__(
+            origin,
+            PolarisDialect(),
+            scope=f"{origin}#polaris",
+            limits=limits,
+            timeout=timeout,
+            usual=TIMEOUTS,
+            retry=retry,
+            budget=budget,
+            session=session,
+            trace_configs=trace_configs,
+            hooks=hooks,
+            ssl_context=ssl_context,
+            proxy=proxy,
+            trust_env=trust_env,
+            clock=clock,
+            login=partial(_login, auth, self._place),
+        )
+        self._bind(self._options)
+
+    def _bind(self, options: Options) -> None:
+        super()._bind(options)
+        self._record_sets = RecordSets(self._session, options, self._place)
+
+    @property
+    def record_sets(self) -> RecordSets:
+        """Record sets and their contents."""
+        return self._record_sets
+
+    @classmethod
+    @secretive
+    def from_env(cls, **overrides: Unpack[ClientOptions]) -> Self:
+        """A client set up by the environment (``POLARIS_BASE_URL``, ``POLARIS_ORGANIZATION_ID``, ``POLARIS_WORKSTATION_ID``,
+        ``POLARIS_DOMAIN``, ``POLARIS_USER``, ``POLARIS_PASSWORD_FILE`` …); an argument given here wins. ``ALMA_LOG``
+        sets the level of the logger ``alma_async``, which goes to stderr where the program has set up no handler.
+
+        :raises ConfigurationError: where a variable is missing or wrong; it names the variable.
+        """
+        return cls._from_env(from_environment, overrides)
+
+    async def status(self) -> ServerStatus:
+        """What the server says of itself; needs no login. Tells whether it is there, and which version it is."""
+        done = await self._without_login.call(routes.STATUS.bind(), self._options)
+        return structure(done.data, ServerStatus)
+
+
+def _login(auth: Auth, place: Place, session: Session, options: Options) -> Login:
+    return StaffLogin(session, auth, place, options=options.changed(priority=Priority.INTERACTIVE))
+
 
 # Each variable: the argument it gives, and how its text is read.
 _ARGUMENTS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
@@ -147,199 +259,3 @@ def _secret(environ: Mapping[str, str], variable: str) -> str | None:
         pass
     # What it says is not quoted: it may be the secret itself.
     raise ConfigurationError(f"{variable}_FILE must be the path of a file that can be read.")
-
-
-# Another client of ApplicationServices notes "particular problems with read timeouts" and waits as long, for reads too.
-TIMEOUTS: Final = Timeouts(read=120.0, write=120.0)
-
-_SERVICE: Final = re.compile(r"/polaris\.applicationservices(/api)?/?$", re.IGNORECASE)
-
-
-_OPTIONS: Final = {
-    **{
-        name: CLIENT[name]
-        for name in (
-            "budget",
-            "retry",
-            "session",
-            "trace_configs",
-            "hooks",
-            "ssl_context",
-            "trust_env",
-            "clock",
-        )
-    },
-    "auth": Check("a StaffPassword, an ApiKey or a BearerToken", lambda value: callable(value.authorise)),
-    "limits": a(Limits, "Limits(...)"),
-    "timeout": TIMEOUT,
-}
-
-
-class ClientOptions(TypedDict, total=False):
-    """What ``PolarisClient`` takes, for ``from_env``."""
-
-    base_url: str
-    organization_id: int
-    workstation_id: int
-    auth: Auth
-    language: str
-    product_id: int
-    site_domain: str
-    limits: Limits
-    budget: Budget | None
-    timeout: float | Timeouts
-    retry: RetryPolicy | None
-    session: aiohttp.ClientSession | None
-    trace_configs: Iterable[aiohttp.TraceConfig]
-    hooks: Iterable[Hook]
-    ssl_context: ssl.SSLContext | None
-    proxy: str | Secret | None
-    trust_env: bool
-    clock: Clock | None
-
-
-class OptionChanges(TypedDict, total=False):
-    """What ``with_options`` takes; see ``session.Options``."""
-
-    priority: Priority
-    timeout: float | None
-    deadline: float | None
-    retry: RetryPolicy
-
-
-@discreet
-class PolarisClient:
-    """An asyncio client of Polaris.ApplicationServices, the staff API of Innovative Polaris.
-
-    Use it as an async context manager, or call ``aclose()``. It may be used by any number of tasks at once, and logs in at
-    the first call that needs it.
-
-    ``base_url`` is the server (https; http on loopback only), with or without ``/Polaris.ApplicationServices``.
-    ``organization_id`` and ``workstation_id`` are where one is logged on; the workstation must be enabled for Leap. ``auth``
-    is a ``StaffPassword``, an ``ApiKey`` or a ``BearerToken``. ``limits``: 10 calls a second and 4 at once unless told otherwise;
-    these figures are ours, since Polaris states none. ``budget``: None shares that rate with all processes of this
-    machine that call the same server. ``timeout`` is seconds for one attempt, or ``Timeouts``; 120 unless told otherwise. A
-    ``session`` that is handed in lends its connector and is not closed. ``proxy`` and ``trust_env`` are those of ``AlmaClient``.
-
-    :raises ConfigurationError: for a base URL that is none, or a part of the URL that cannot be.
-    """
-
-    @secretive
-    def __init__(
-        self,
-        base_url: str,
-        *,
-        organization_id: int,
-        workstation_id: int,
-        auth: Auth,
-        language: str = "eng",
-        product_id: int = 20,
-        site_domain: str = "polaris",
-        limits: Limits = LIMITS,
-        budget: Budget | None = None,
-        timeout: float | Timeouts = TIMEOUTS,
-        retry: RetryPolicy | None = None,
-        session: aiohttp.ClientSession | None = None,
-        trace_configs: Iterable[aiohttp.TraceConfig] = (),
-        hooks: Iterable[Hook] = (),
-        ssl_context: ssl.SSLContext | None = None,
-        proxy: str | Secret | None = None,
-        trust_env: bool = False,
-        clock: Clock | None = None,
-    ) -> None:
-        proxy = None if proxy is None else Secret.of(proxy)
-        TEXT.of("base_url", base_url)
-        check_all(_OPTIONS, locals())
-        self._origin = origin_of(_SERVICE.sub("", base_url.strip()))
-        self._place = Place(
-            organization_id=organization_id,
-            workstation_id=workstation_id,
-            language=language,
-            product_id=product_id,
-            site_domain=site_domain,
-        )
-        timeouts = timeout if isinstance(timeout, Timeouts) else Timeouts(read=timeout, write=timeout)
-        clock, dialect = clock or Clock(), PolarisDialect()
-        self._transport = Transport(
-            self._origin,
-            dialect.authorise,
-            clock=clock,
-            connections=limits.in_flight,
-            connect_timeout=timeouts.connect,
-            session=session,
-            trace_configs=trace_configs,
-            ssl_context=ssl_context,
-            proxy=proxy,
-            trust_env=trust_env,
-        )
-        if budget is None:
-            budget = machine_budget(f"{self._origin}#polaris", directory=state_dir())
-        emit = fan_out((log_event, *hooks))
-        self._governor = Governor(limits, budget=budget, clock=clock, emit=emit)
-        options = Options(retry=retry or RetryPolicy())
-        session_of = partial(
-            Session, dialect, self._transport, self._governor, clock=clock, timeouts=timeouts, emit=emit
-        )
-        self._open = session_of()
-        first = options.changed(priority=Priority.INTERACTIVE)
-        self._session = session_of(login=StaffLogin(self._open, auth, self._place, options=first))
-        self._bind(options)
-
-    def _bind(self, options: Options) -> None:
-        self._options = options
-        self._record_sets = RecordSets(self._session, options, self._place)
-
-    @property
-    def record_sets(self) -> RecordSets:
-        """Record sets and their contents."""
-        return self._record_sets
-
-    @classmethod
-    @secretive
-    def from_env(cls, **overrides: Unpack[ClientOptions]) -> Self:
-        """A client set up by the environment (``POLARIS_BASE_URL``, ``POLARIS_ORGANIZATION_ID``, ``POLARIS_WORKSTATION_ID``,
-        ``POLARIS_DOMAIN``, ``POLARIS_USER``, ``POLARIS_PASSWORD_FILE`` …); an argument given here wins. ``ALMA_LOG``
-        sets the level of the logger ``alma_async``, which goes to stderr where the program has set up no handler.
-
-        :raises ConfigurationError: where a variable is missing or wrong; it names the variable.
-        """
-        log_from(os.environ.get("ALMA_LOG"))
-        return cls(**from_environment(os.environ, overrides))
-
-    @property
-    def origin(self) -> str:
-        """``scheme://host[:port]`` that all calls go to."""
-        return self._origin
-
-    @property
-    def options(self) -> Options:
-        """The options in force."""
-        return self._options
-
-    def with_options(self, **changes: Unpack[OptionChanges]) -> Self:
-        """A cheap copy that shares session, login and governor, with other options."""
-        copy = object.__new__(type(self))
-        copy.__dict__.update(self.__dict__)
-        copy._bind(self._options.changed(**changes))
-        return copy
-
-    async def status(self) -> ServerStatus:
-        """What the server says of itself; needs no login. Tells whether it is there, and which version it is."""
-        done = await self._open.call(routes.STATUS.bind(), self._options)
-        return structure(done.data, ServerStatus)
-
-    async def aclose(self) -> None:
-        """Close the connections that are the client's own, and let go of the budget."""
-        await self._governor.aclose()
-        await self._transport.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    def __repr__(self) -> str:
-        return f"<PolarisClient {getattr(self, '_origin', 'not made')}>"

@@ -1,0 +1,228 @@
+"""What every client shares: one session over one transport and one governor, its options, and its end.
+
+Decides how the parts of a client are put together, and checks the options that all clients take. Which system is called
+(dialect, origin, areas, environment variables) is the subclass's part.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, Unpack
+
+from alma_async._clock import Clock
+from alma_async._core.session import Options, Session, Witness
+from alma_async._governance.budget import Budget
+from alma_async._governance.file_budget import machine_budget
+from alma_async._governance.governor import Governor, QuotaSnapshot
+from alma_async._http.dialect import Dialect, Login
+from alma_async._http.outcome import Outcome
+from alma_async._http.transport import Transport
+from alma_async.events import Hook, fan_out, log_event, log_from
+from alma_async.settings import (
+    FLAG,
+    RETRY,
+    SSL,
+    TIMEOUT,
+    Check,
+    Limits,
+    Priority,
+    RetryPolicy,
+    Secret,
+    Timeouts,
+    a,
+    check_all,
+    discreet,
+    state_dir,
+)
+
+if TYPE_CHECKING:
+    import aiohttp
+
+__all__ = ["Client", "OptionChanges", "SharedOptions"]
+
+
+class SharedOptions(TypedDict, total=False):
+    """What the constructor of every client takes."""
+
+    budget: Budget | None
+    retry: RetryPolicy | None
+    session: aiohttp.ClientSession | None
+    trace_configs: Iterable[aiohttp.TraceConfig]
+    hooks: Iterable[Hook]
+    ssl_context: ssl.SSLContext | None
+    proxy: str | Secret | None
+    trust_env: bool
+    clock: Clock | None
+
+
+class OptionChanges(TypedDict, total=False):
+    """What ``with_options`` of every client takes; see ``session.Options``."""
+
+    priority: Priority
+    timeout: float | None
+    deadline: float | None
+    retry: RetryPolicy
+    longest_hold: float | None
+    witness: Witness | None
+    on_outcome: Callable[[Outcome], None] | None
+
+
+_LIST: Final = Check(
+    "a list, or another collection that is no text",
+    lambda value: isinstance(value, Iterable) and not isinstance(value, (str, bytes)),
+)
+_CHECKS: Final = {
+    "limits": a(Limits, "Limits(...)"),
+    "timeout": TIMEOUT,
+    "budget": Check("a budget", lambda value: callable(value.reserve)).or_none(),
+    "retry": RETRY.or_none(),
+    "session": Check("a ClientSession", lambda value: hasattr(value, "connector")).or_none(),
+    "trace_configs": _LIST,
+    "hooks": _LIST,
+    "ssl_context": SSL.or_none(),
+    "trust_env": FLAG,
+    "clock": Check("a Clock", lambda value: callable(value.now)).or_none(),
+}
+
+
+@discreet
+class Client:
+    """One remote system under one set of options. A subclass makes its areas in ``_bind``, which it calls once itself."""
+
+    def __init__(
+        self,
+        origin: str,
+        dialect: Dialect,
+        *,
+        scope: str,
+        limits: Limits,
+        timeout: float | Timeouts,
+        usual: Timeouts,
+        retry: RetryPolicy | None,
+        budget: Budget | None,
+        session: aiohttp.ClientSession | None,
+        trace_configs: Iterable[aiohttp.TraceConfig],
+        hooks: Iterable[Hook],
+        ssl_context: ssl.SSLContext | None,
+        proxy: str | Secret | None,
+        trust_env: bool,
+        clock: Clock | None,
+        language: str | None = None,
+        login: Callable[[Session, Options], Login] | None = None,
+    ) -> None:
+        """Check the options and put the parts together.
+
+        :param scope: names the machine's budget, which is used where ``budget`` is None
+        :param timeout: seconds for one attempt, or ``Timeouts`` in place of the ``usual`` ones
+        :param login: makes the login of all sessions but the one that it is given
+        :raises ConfigurationError: for an option that cannot be.
+        """
+        proxy = None if proxy is None else Secret.of(proxy)
+        check_all(_CHECKS, locals())
+        clock = clock or Clock()
+        timeouts = timeout if isinstance(timeout, Timeouts) else usual
+        self._origin = origin
+        self._transport = Transport(
+            origin,
+            dialect.authorise,
+            clock=clock,
+            connections=limits.in_flight,
+            connect_timeout=timeouts.connect,
+            session=session,
+            trace_configs=trace_configs,
+            ssl_context=ssl_context,
+            proxy=proxy,
+            trust_env=trust_env,
+        )
+        if budget is None:
+            budget = machine_budget(scope, directory=state_dir())
+        emit = fan_out((log_event, *hooks))
+        governor = Governor(limits, budget=budget, clock=clock, emit=emit)
+        session_of = partial(
+            Session, dialect, self._transport, governor, clock=clock, timeouts=timeouts, emit=emit
+        )
+        per_attempt = None if isinstance(timeout, Timeouts) else float(timeout)
+        options = Options(retry=retry or RetryPolicy(), language=language, timeout=per_attempt)
+        self._without_login = self._session = session_of()
+        if login is not None:
+            self._session = session_of(login=login(self._without_login, options))
+        self._options = options
+
+    def _bind(self, options: Options) -> None:
+        """Make the areas that a subclass has, under these options."""
+        self._options = options
+
+    @classmethod
+    def _from_env(
+        cls,
+        read: Callable[[Mapping[str, str], Mapping[str, Any]], Mapping[str, Any]],
+        overrides: Mapping[str, Any],
+    ) -> Self:
+        options = read(os.environ, overrides)
+        log_from(os.environ.get("ALMA_LOG"))
+        return cls(**options)
+
+    @property
+    def origin(self) -> str:
+        """``scheme://host[:port]`` that all calls go to."""
+        return self._origin
+
+    @property
+    def options(self) -> Options:
+        """The options in force."""
+        return self._options
+
+    @property
+    def clock(self) -> Clock:
+        """The clock that all of this client's waiting goes by."""
+        return self._session.clock
+
+    def with_options(self, **changes: Unpack[OptionChanges]) -> Self:
+        """A cheap copy that shares everything with this client but the options."""
+        return self._with(changes)
+
+    def _with(self, changes: Mapping[str, Any]) -> Self:
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__)
+        copy._bind(self._options.changed(**changes))
+        return copy
+
+    def quota(self) -> QuotaSnapshot:
+        """What the governor knows now: limit in force, remaining today, reserve, others' use, waiting and in flight."""
+        return self._session.governor.snapshot()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait on the client's clock, as its own work does: closing the client ends it at once.
+
+        :raises ClientClosed: then.
+        """
+        await self._session.governor.sleep(seconds)
+
+    async def aclose(self) -> None:
+        """Close what is the client's own, and release the budget.
+
+        Whatever still waits ends with ``ClientClosed``; a write under way ends with ``OutcomeUnknown``.
+
+        :raises ConfigurationError: in another event loop than the one that uses the client.
+        """
+        await self._session.governor.aclose()
+        self._end_waits()
+        await self._transport.aclose()
+
+    def _end_waits(self) -> None:
+        """End what waits elsewhere than at the governor."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {getattr(self, '_origin', 'not made')}>"
