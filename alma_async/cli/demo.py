@@ -37,7 +37,7 @@ from alma_async.cli.load_text import closing, refusals
 from alma_async.cli.signals import attend
 from alma_async.cli.sim import KEY
 from alma_async.cli.view import View
-from alma_async.load.journal import Journal
+from alma_async.load.journal_file import JournalFile
 from alma_async.load.loader import Load
 from alma_async.load.progress import Report
 from alma_async.load.readers import read_rows
@@ -194,7 +194,7 @@ async def _load(alma: AlmaClient, rows: Iterable[Row | BadRow], journal: Path) -
 
 def _tell_load(report: Report, path: Path) -> list[str]:
     """The summary and the rows that were refused; the ids of the portfolios that the journal names."""
-    with Journal(path, reading=True) as journal:
+    with JournalFile(path, reading=True) as journal:
         for line in refusals(journal, most=report.rows):
             show(line)
         made = [entry.portfolio_id for entry in journal.entries(limit=report.rows) if entry.portfolio_id]

@@ -15,7 +15,8 @@ import attrs
 from alma_async._clock import Clock
 from alma_async._storage.files import make_file, own_directory
 from alma_async.errors import AlmaError, ConfigurationError
-from alma_async.load.journal import Journal, JournalError, JournalInUse
+from alma_async.load.journal import JournalError, JournalInUse
+from alma_async.load.journal_file import JournalFile
 from alma_async.load.options import SUPERSEDED
 from alma_async.load.progress import row_counts
 from alma_async.settings import state_dir
@@ -80,7 +81,7 @@ def discard(path: Path) -> None:
 def untouched(path: Path) -> bool:
     """Whether this journal's load sent nothing that changes anything, nor has it taken the place of an earlier one."""
     try:
-        with Journal(path, reading=True) as journal:
+        with JournalFile(path, reading=True) as journal:
             meta = journal.meta()
             return journal.is_untouched() and not (meta.get("since") and meta.get("rows"))
     except AlmaError:
@@ -90,7 +91,7 @@ def untouched(path: Path) -> bool:
 def has_rows(path: Path) -> bool | None:
     """Whether this journal has all rows of its load, and so can be gone on with; None where it cannot be read now."""
     try:
-        with Journal(path, reading=True) as journal:
+        with JournalFile(path, reading=True) as journal:
             return bool(journal.meta().get("rows"))
     except AlmaError:
         return None
@@ -153,7 +154,7 @@ def standing(path: Path) -> Standing:
     """What a journal says of itself, also where it cannot be read now."""
     name = path.name.removesuffix(_SUFFIX)
     try:
-        with Journal(path, reading=True) as journal:
+        with JournalFile(path, reading=True) as journal:
             meta, rows = journal.meta(), row_counts(journal.counts())
     except JournalInUse:
         return Standing(journal=name, state="in use")

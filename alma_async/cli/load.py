@@ -36,7 +36,8 @@ from alma_async.cli.view import View
 from alma_async.errors import AlmaError, ConfigurationError, InvalidRequest
 from alma_async.load.dry_run import Plan
 from alma_async.load.entries import Action, State
-from alma_async.load.journal import Journal, JournalDamaged, JournalInUse
+from alma_async.load.journal import JournalDamaged, JournalInUse
+from alma_async.load.journal_file import JournalFile
 from alma_async.load.loader import PATIENCE, QUARANTINE, Load
 from alma_async.load.matching import OnUnknown
 from alma_async.load.progress import Meter, Progress, Report
@@ -141,7 +142,7 @@ class Input:
 
         :raises ConfigurationError: where it does not say enough.
         """
-        with Journal(journal, reading=True) as opened:
+        with JournalFile(journal, reading=True) as opened:
             meta = opened.meta()
         if not meta:
             raise ConfigurationError(
@@ -492,7 +493,7 @@ def _end(ended: Ended[Report | Plan], seen: list[Progress], given: Input, path: 
         say("Not all rows were read in, and nothing was sent. Give the same command again.")
         code = ended.interrupted if ended.signal is not None else code
     elif report.pending:
-        with Journal(path, reading=True) as journal:
+        with JournalFile(path, reading=True) as journal:
             unknown = sum(n for (state, _), n in journal.counts().items() if state is State.UNKNOWN)
         if unknown:
             say(
@@ -507,7 +508,7 @@ def _end(ended: Ended[Report | Plan], seen: list[Progress], given: Input, path: 
 
 def _tell(result: Report | Plan, given: Input, path: Path, manner: Manner) -> bool:
     """Say what became of the rows, and then write the report; whether that could be done."""
-    with Journal(path, reading=True) as journal:
+    with JournalFile(path, reading=True) as journal:
         for line in refusals(journal, most=20):
             say(line)
         lines = int(journal.meta().get("lines") or 0)
@@ -525,7 +526,7 @@ def _tell(result: Report | Plan, given: Input, path: Path, manner: Manner) -> bo
 
 def _wrote(path: Path, report: Path) -> bool:
     try:
-        with Journal(path, reading=True) as journal:
+        with JournalFile(path, reading=True) as journal:
             write_report(journal, report)
     except ConfigurationError as error:
         say(str(error))
@@ -537,7 +538,7 @@ def _wrote(path: Path, report: Path) -> bool:
 def _cut_short(path: Path, seen: list[Progress], why: str) -> Report:
     """The report of a run that gave none: rows by the journal, calls as last seen."""
     last = seen[0] if seen else Progress(rows=0)
-    with Journal(path, reading=True) as journal:
+    with JournalFile(path, reading=True) as journal:
         counts, read = journal.counts(), bool(journal.meta().get("rows"))
     meter = Meter(0.0, calls=last.calls, throttled=last.throttled)
     return meter.report(last.seconds, last.remaining, counts=counts, stopped=why, read=read)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from alma_async._text import counted, duration, plain
 from alma_async.cli.console import json_line, show
 from alma_async.load.entries import Entry, State
-from alma_async.load.journal import Journal
+from alma_async.load.journal_file import JournalFile
 from alma_async.load.progress import Report
 from alma_async.load.reasons import EndReason
 from alma_async.load.report import record
@@ -70,7 +70,7 @@ def stopped_line(why: str) -> str:
     return f"Stopped: {why.removeprefix('stopped ')}"
 
 
-def refusals(journal: Journal, *, most: int) -> Iterator[str]:
+def refusals(journal: JournalFile, *, most: int) -> Iterator[str]:
     """Rows that were rejected or need review, each with its line and why; at most so many, and how many more there are."""
     found = 0
     for entry in _told(journal):
@@ -81,7 +81,7 @@ def refusals(journal: Journal, *, most: int) -> Iterator[str]:
         yield f"... and {found - most:,} more; --report lists all."
 
 
-def _told(journal: Journal) -> Iterator[Entry]:
+def _told(journal: JournalFile) -> Iterator[Entry]:
     after = 0
     while entries := journal.entries(after=after):
         yield from (entry for entry in entries if entry.state in _TOLD)

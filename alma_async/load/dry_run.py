@@ -22,6 +22,7 @@ import attrs
 from alma_async.load.entries import Entry, State
 from alma_async.load.fields import COVERAGE
 from alma_async.load.journal import Journal
+from alma_async.load.journal_file import JournalFile
 
 if TYPE_CHECKING:
     from alma_async.load.entries import Entry
@@ -183,7 +184,7 @@ class Plan:
     def read(cls, journal: Path, report: Report, quote: Quote, *, scratch: Scratch | None = None) -> Self:
         """From the journal of a dry run that has ended."""
         writes, after = Writes(), 0
-        with Journal(journal, reading=True) as opened:
+        with JournalFile(journal, reading=True) as opened:
             calls = int(opened.meta().get(_CALLS, "0"))
             while entries := opened.entries(after=after, limit=_SLICE):
                 writes, after = writes + Writes.of(entries), entries[-1].n
@@ -193,7 +194,7 @@ class Plan:
     def __iter__(self) -> Iterator[Entry]:
         after = 0
         while True:
-            with Journal(self.journal, reading=True) as opened:
+            with JournalFile(self.journal, reading=True) as opened:
                 entries = opened.entries(after=after, limit=_SLICE)
             if not entries:
                 return
@@ -220,7 +221,7 @@ def scratch_path() -> tuple[Path, Scratch]:
     return Path(scratch.name) / "plan.load", scratch
 
 
-def note_calls(journal: Journal, meter: Meter) -> None:
+async def note_calls(journal: Journal, meter: Meter) -> None:
     """Add what this run of a dry run has cost; what was throttled is not asked again by the load."""
-    before = int(journal.meta().get(_CALLS, "0"))
-    journal.note({_CALLS: str(before + meter.calls - meter.throttled)})
+    before = int((await journal.meta()).get(_CALLS, "0"))
+    await journal.note({_CALLS: str(before + meter.calls - meter.throttled)})

@@ -21,18 +21,17 @@ from alma_async._core.pager import PAGE, pages_of
 from alma_async._http.codec import dumps
 from alma_async.load import matching
 from alma_async.load.entries import Entry, Moment, Source, State
-from alma_async.load.journal import Journal, opened
+from alma_async.load.journal import Ingested, Journal
 from alma_async.load.lookup import read_carriers
 from alma_async.load.options import SUPERSEDED, Order, compared, see_its_turn
 from alma_async.load.outage import Patience
 from alma_async.load.plan import key_of, payload_of, refused, wanted_url
 from alma_async.load.readers import read_rows
 from alma_async.load.reasons import EndReason
-from alma_async.load.records import dump_row
 from alma_async.load.row import BadRow, InputError, Row
 from alma_async.load.since import KNOWN, after
 from alma_async.load.slices import SLICE, Slices
-from alma_async.load.writer import Writer
+from alma_async.load.sqlite_journal import opened
 
 __all__ = ["Ingest", "Rows"]
 
@@ -64,7 +63,7 @@ class Ingest:
     """The beginning of one run. ``reading`` is told how many rows were read so far, and says whether to go on."""
 
     order: Order
-    writer: Writer
+    journal: Journal
     rows: Rows | None
     reading: Callable[[int], bool]
 
@@ -74,17 +73,16 @@ class Ingest:
         :raises JournalError: where it is not what was written.
         :raises OtherLoad: where it is another load's, or an undo of this one has begun and not ended.
         """
-        journal = self.writer.journal
-        await self.writer.do(journal.check)
-        known = await self.writer.do(journal.meta)
-        is_open = await self.writer.do(partial(journal.open_entries, after=0, limit=1))
+        await self.journal.check()
+        known = await self.journal.meta()
+        is_open = await self.journal.open_entries(after=0, limit=1)
         see_its_turn(known, ended=bool(known.get("seen")) and not is_open)
         facts = self.order.known_by()
         if known.get("rows"):
             compared(known, facts)
         else:  # nothing was begun, nor any earlier load known
             compared(known, {name: fact for name, fact in facts.items() if name != "since"})
-            await self.writer.do(partial(journal.note, {**self.order.facts, **facts}))
+            await self.journal.note({**self.order.facts, **facts})
 
     async def read(self, now: Moment) -> None:
         """Have all rows in the journal, unless it is to stop before. Rows that are given to a journal which has its own must be
@@ -92,28 +90,26 @@ class Ingest:
 
         :raises InputError: where none are given and the journal lacks some, or others than its own are given.
         """
-        journal = self.writer.journal
-        await self.writer.do(partial(journal.orphaned, now))
-        known = await self.writer.do(journal.meta)
+        await self.journal.orphaned(now)
+        known = await self.journal.meta()
         if self.rows is None:
             if not known.get("rows"):
-                raise InputError(_NO_ROWS.format(journal.path.name), advice=_GIVE_ROWS)
+                raise InputError(_NO_ROWS.format(self.journal.name), advice=_GIVE_ROWS)
         elif known.get("rows"):
             await self._see_same(self.rows)
         else:
             async with self._earlier(now) as earlier:
                 if not await self._take_in(self.rows, earlier):
                     return
-        if not known.get("planned") and not await self.writer.do(partial(journal.nameless, limit=1)):
+        if not known.get("planned") and not await self.journal.nameless(limit=1):
             await self._end()
 
     async def _end(self) -> None:
         """All rows are in. The earlier load, which this one knows, goes on here from now on."""
         if self.order.since is not None and not self.order.dry:
-            journal = str(self.writer.journal.path.absolute())
             async with opened(self.order.alma.clock, self.order.since) as earlier:
-                await self.order.alma.clock.aside(partial(earlier.note, {SUPERSEDED: journal}))
-        await self.writer.do(partial(self.writer.journal.note, {"planned": "1"}))
+                await earlier.note({SUPERSEDED: self.journal.address})
+        await self.journal.note({"planned": "1"})
 
     @asynccontextmanager
     async def _earlier(self, now: Moment) -> AsyncIterator[Journal | None]:
@@ -127,11 +123,10 @@ class Ingest:
             return
         if not self.order.since.is_file():
             raise InputError(f"There is no journal {str(self.order.since)!r}.", advice=_BEGUN)
-        aside = self.order.alma.clock.aside
         async with opened(self.order.alma.clock, self.order.since) as earlier:
-            await aside(earlier.check)
-            known = await aside(earlier.meta)
-            if known.get(SUPERSEDED) != str(self.writer.journal.path.absolute()):
+            await earlier.check()
+            known = await earlier.meta()
+            if known.get(SUPERSEDED) != self.journal.address:
                 see_its_turn(known, earlier=True)
             facts = self.order.known_by()
             compared(known, {name: facts[name] for name in _ALIKE}, journal=self.order.since.name)
@@ -142,7 +137,7 @@ class Ingest:
                     else "a load that was never begun: it has not all its rows"
                 )
                 raise InputError(_NOT_BEGUN.format(self.order.since.name, what), advice=_BEGUN)
-            await aside(partial(earlier.orphaned, now))
+            await earlier.orphaned(now)
             yield earlier
 
     def _slices(self, rows: Rows) -> tuple[Any, Slices[Given] | _Coming]:
@@ -160,7 +155,7 @@ class Ingest:
 
     async def _take_in(self, rows: Rows, earlier: Journal | None) -> bool:
         """Whether the rows were read to their end."""
-        await self.writer.do(self.writer.journal.clear)
+        await self.journal.clear()
         source, slices = self._slices(rows)
         n = lines = 0
         while self.reading(n):
@@ -172,17 +167,13 @@ class Ingest:
                     "warnings": about,
                     **getattr(source, "facts", {}),
                 }
-                await self.writer.do(partial(self.writer.journal.note, facts))
+                await self.journal.note(facts)
                 return True
-            lines += await self.writer.do(partial(self._take, part, n, earlier))
+            entries = await self.order.alma.clock.aside(partial(self._entries, part, n))
+            await self._add(entries, earlier)
+            lines += sum(len(entry.source.lines) if entry.source else 1 for entry, _ in entries)
             n += len(part)
         return False
-
-    def _take(self, part: list[Given], after: int, earlier: Journal | None) -> int:
-        """Take these rows in, whose numbers follow; on how many lines they stand."""
-        rows = [self._entry(n, given) for n, given in enumerate(part, after + 1)]
-        self._add(rows, earlier)
-        return sum(len(entry.source.lines) if entry.source else 1 for entry, _ in rows)
 
     async def _see_same(self, rows: Rows) -> None:
         """Rows are given again: nothing is taken from them, and they must say what the journal's say."""
@@ -190,30 +181,35 @@ class Ingest:
         n = 0
         while self.reading(n):
             part = await slices.next()
-            if (line := await self.writer.do(partial(self._other, part, n))) is not None:
+            known = await self.journal.entries(after=n, limit=max(len(part), 1))
+            line = await self.order.alma.clock.aside(partial(self._other, part, known, n))
+            if line is not None:
                 raise InputError(_OTHERS.format(line), advice=_SINCE)
             if not part:
                 return
             n += len(part)
 
-    def _other(self, part: list[Given], after: int) -> int | None:
+    def _other(self, part: list[Given], known: list[Entry], after: int) -> int | None:
         """The line of the first row that is another than the journal's, or that is missing on either side."""
-        known = self.writer.journal.entries(after=after, limit=max(len(part), 1))
         for n, (given, old) in enumerate(zip_longest(part, known), after + 1):
             entry = old if given is None else self._entry(n, given)[0]
             if given is None or old is None or (old.line, old.payload) != (entry.line, entry.payload):
                 return int(entry.line)
         return None
 
-    def _add(self, rows: Iterable[tuple[Entry, Row | None]], earlier: Journal | None) -> None:
-        journal = self.writer.journal
+    async def _add(self, rows: list[tuple[Entry, Row | None]], earlier: Journal | None) -> None:
+        """Ingest these rows, which the earlier load may know by their natural keys."""
+        found = list[Ingested]()
+        olds = await earlier.of_keys({entry.key for entry, _ in rows if entry.key}) if earlier else {}
         for entry, row in rows:
-            old = earlier.of_key(entry.key) if earlier is not None else None
-            journal.add([after(old, entry) if old else entry], repeats=self.order.allow_duplicates)
-            if row is not None:
-                journal.keep(entry.n, dump_row(row), of="asked")
-            if earlier is not None and old is not None and old.is_begun and (body := earlier.kept(old.n)):
-                journal.keep(entry.n, body)
+            old = olds.get(entry.key) if entry.key else None
+            before = await earlier.kept(old.n) if earlier and old and old.is_begun else None
+            found.append(Ingested(after(old, entry) if old else entry, row, before))
+        await self.journal.ingest(found, repeats=self.order.allow_duplicates)
+
+    def _entries(self, part: list[Given], after: int) -> list[tuple[Entry, Row | None]]:
+        """These rows, whose numbers follow."""
+        return [self._entry(n, given) for n, given in enumerate(part, after + 1)]
 
     def _entry(self, n: int, given: Given) -> tuple[Entry, Row | None]:
         """Where a row stands at first; and the row, where it can be carried out."""
@@ -240,28 +236,27 @@ class Ingest:
 
     async def see_service(self) -> None:
         """List the service once, where that costs fewer calls than asking title by title."""
-        journal = self.writer.journal
         total = await self.order.alma.electronic.portfolios.list(*self.order.place).total()
-        counts = await self.writer.do(journal.counts)
+        counts = await self.journal.counts()
         rows, known = sum(counts.values()), (State.DONE, KNOWN) in counts
-        nameless = await self.writer.do(partial(journal.nameless, limit=1))
+        nameless = await self.journal.nameless(limit=1)
         by_title = pages_of(total, PAGE) > rows and not nameless and not known
         if total and not by_title:
             by_title = not await self._list_service(total)
         if known and not by_title and self.order.action != "delete":
-            await self.writer.do(journal.forget_gone)
-        await self.writer.do(partial(journal.note, {"seen": "title" if by_title else "list"}))
+            await self.journal.forget_gone()
+        await self.journal.note({"seen": "title" if by_title else "list"})
 
     async def _list_service(self, total: int) -> bool:
         """Whether it held still for once: what is deleted while it is listed shifts another portfolio off the next page."""
-        journal, portfolios = self.writer.journal, self.order.alma.electronic.portfolios
-        await self.writer.do(journal.forget_existing)
+        portfolios = self.order.alma.electronic.portfolios
+        await self.journal.forget_existing()
         for _ in range(_LISTINGS):
             before, listed = total, set()
             async for page in portfolios.list(*self.order.place).pages():
                 found = [(p.id, p.resource_metadata.mms_id.value) for p in page if p.id]
                 listed |= {one for one, _ in found}
-                await self.writer.do(partial(journal.add_existing, found))
+                await self.journal.add_existing(found)
             total = await portfolios.list(*self.order.place).total()
             if before == total == len(listed):
                 return True
@@ -273,25 +268,26 @@ class Ingest:
         self, now: Moment, *, patience: Patience, tell: Callable[[str | None], None]
     ) -> None:
         """Have a record for each row that names none, and so the last rows in the journal."""
-        if (await self.writer.do(self.writer.journal.meta)).get("planned"):
+        if (await self.journal.meta()).get("planned"):
             return
-        await read_carriers(self.order, self.writer, patience=patience, tell=tell)
+        await read_carriers(self.order, self.journal, patience=patience, tell=tell)
         async with self._earlier(now) as earlier:
-            while await self.writer.do(partial(self._name_some, earlier)):
+            while await self._name_some(earlier):
                 pass
         await self._end()
 
-    def _name_some(self, earlier: Journal | None) -> bool:
+    async def _name_some(self, earlier: Journal | None) -> bool:
         """Whether there were any left."""
-        journal = self.writer.journal
-        rows = journal.rows(journal.nameless(limit=SLICE))
-        self._add(((self._named(entry, row), None) for entry, row in rows), earlier)
+        rows = await self.journal.rows(await self.journal.nameless(limit=SLICE))
+        carriers = await self.journal.carriers({one for _, row in rows for one in row.identifiers})
+        await self._add([(self._named(entry, row, carriers), None) for entry, row in rows], earlier)
         return bool(rows)
 
-    def _named(self, entry: Entry, row: Row) -> Entry:
+    def _named(self, entry: Entry, row: Row, carriers: Mapping[str, list[matching.Carrier]]) -> Entry:
         """The entry of a row that names no record."""
         told = ", ".join(row.identifiers)
-        found = matching.record_of(wanted_url(row), self.writer.journal.carriers(row.identifiers))
+        its = dict.fromkeys(carrier for one in row.identifiers for carrier in carriers[one])
+        found = matching.record_of(wanted_url(row), list(its))
         if isinstance(found, str):
             key = key_of(attrs.evolve(row, mms_id=found), *self.order.place)
             return attrs.evolve(entry, mms_id=found, key=key)

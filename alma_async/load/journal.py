@@ -1,76 +1,47 @@
-"""What became of every row of one load, on disk, in one SQLite file.
+"""The journal: one load and all its rows, durable. What a load needs of it, whichever store keeps it.
 
 Theory of operation
 -------------------
 Alma has no idempotency keys: a create that is sent twice makes two records. So a row is written down *before* it is
-sent (its intent), and again when its outcome is known. An intent is on the disk (``synchronous=FULL``) before a byte is
-sent; an outcome follows soon, with whatever else waits to be written (``writer``). Whatever moment the process dies at, one
-of these is true of each row, and the file says which::
+sent (its intent), and again when its outcome is known. An intent is durable before a byte is sent; an outcome is
+written soon after, in order. Whatever moment the process dies at, one of these is true of each row, and the journal
+says which::
 
-    PENDING ── intend ──▶ INTENT ── settle ──▶ DONE | REJECTED | UNKNOWN | back to PENDING
+    PENDING ── intent ──▶ INTENT ── outcome ──▶ DONE | REJECTED | UNKNOWN | back to PENDING
     UNKNOWN ── after the quarantine, read back ──▶ PENDING (adopted, or to be sent again) | REVIEW
 
-* PENDING: nothing of this step is under way; sending is safe.
+* PENDING: no call of this step is under way; sending is safe.
 * INTENT: it was about to be sent. Found at start-up, the process died there: nobody knows whether it was applied.
-* UNKNOWN: it was sent and the answer was lost. It rests for the quarantine (longer than Alma may take to apply what it
-  holds), is then read back, and only then decided. Reading back too early makes duplicates, as does an intent not durable.
+* UNKNOWN: it was sent and the answer was lost. It waits for the quarantine (longer than Alma may take to apply what it
+  holds), is then read back, and only then decided. Reading back too early makes duplicates, as does an intent that is
+  not durable.
 
 A row's work has two steps, since coverage given on create was ignored in practice: ``create``, then ``update``. A
 finished create leaves its row PENDING in step ``update`` with the new portfolio's id.
 
-One process owns the journal at a time: by a lock beside it, which the kernel lets go of when the process dies, and by its
-signature in each commit, should the lock have failed. A disk may give back other than was written, and people copy files
-back: each record carries a seal, the records of each table are counted, and the number of the last commit stands beside
-the journal (``ownership``). What was not kept whole is refused, for a row that is taken for open though it was sent is sent
-again. The journal holds ids and hashes, titles and warnings for the report, the former
-state of what was changed, what was sent only if asked to, and no key.
+One process owns a journal at a time, and each commit proves that it is still the owner's. The journal holds ids and
+hashes, titles and warnings for the report, the before-images of what was changed, what was sent only if asked to, and
+no key.
 
-Who owns a journal, and how far its owner had come: one small file beside it, locked while the journal is open.
-
-Decides who may open; leaves what is in the journal to ``journal``. The kernel lets go of the lock when the process dies,
-however it dies. The file also holds the number of the journal's last commit, noted after that commit was on the disk and not
-itself waited for: after a crash it is never ahead of a journal that kept what it was told. Where it is ahead, the journal was
-cut off, restored from a backup, or lost its write-ahead log.
+Decides nothing but this protocol. ``sqlite_journal`` keeps a journal in one SQLite file.
 """
 
 from __future__ import annotations
 
-import os
-import sqlite3
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from errno import EACCES, EPERM, EROFS
-from pathlib import Path
-from typing import Any, Final, Literal, Self, get_args
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Literal, Protocol, TypeAlias
 
 import attrs
 
-from alma_async._clock import Clock
-from alma_async._storage.files import OwnFile, UnsafeFile, boot_id, check_beside, identity, own_directory
-from alma_async._storage.sqlite import (
-    Busy,
-    Columns,
-    Damaged,
-    Empty,
-    Failed,
-    Format,
-    Seal,
-    Stranger,
-    connect,
-    failures,
-)
 from alma_async.errors import AlmaError, ConfigurationError
-from alma_async.load import records
 from alma_async.load.entries import Entry, Moment, State
 from alma_async.load.matching import Carrier, Title
-from alma_async.load.reasons import EndReason
 from alma_async.load.row import Row
-from alma_async.load.since import KNOWN
-from alma_async.settings import state_dir
 
-__all__ = ["Journal", "JournalDamaged", "JournalError", "JournalInUse", "Ownership", "opened"]
+__all__ = ["Ingested", "Journal", "JournalDamaged", "JournalError", "JournalInUse", "Kept"]
 
-_WIDTH: Final = 8  # bytes of the number, in one sector, so that it is written whole or not at all
+Kept: TypeAlias = Literal["asked", "former", "sent"]
+"""What is kept of a row beside its entry: what it asks for, its before-image, the object as it was sent."""
 
 
 class JournalError(AlmaError):
@@ -96,502 +67,152 @@ class JournalInUse(ConfigurationError):
 
 
 @attrs.frozen
-class Ownership:
-    """The lock on one journal, held until it is closed."""
+class Ingested:
+    """A row on its way into the journal: where it stands, what it asks for (None where it was rejected, or is kept already),
+    and the before-image that an earlier load kept of it.
+    """
 
-    _file: OwnFile
+    entry: Entry
+    row: Row | None = None
+    before: bytes | None = None
 
-    @classmethod
-    def of(cls, path: Path) -> Ownership:
-        """Lock the journal at ``path``, or make an empty one, once it, its directory and what lies beside it are seen to be ours.
 
-        :raises JournalInUse: where another process holds it.
-        :raises JournalError: where there can be none.
-        """
-        try:
-            own_directory(path.parent)
-            check_beside(path)
-            size = path.lstat().st_size if os.path.lexists(path) else None
-            file = OwnFile(path.with_name(f"{path.name}.lock"))
-        except OSError as error:
-            failure, advice = f"The journal {path.name} cannot be opened: {error.strerror}.", _advice(error)
-        else:
-            owned = cls(file)
-            owned._take(path, size)
-            return owned
-        raise JournalError(failure, advice=advice)
+class Journal(Protocol):
+    """One open journal, owned by this process.
 
-    def _take(self, path: Path, size: int | None) -> None:
-        try:
-            if in_use := not self._file.lock():
-                self.close()
-            else:
-                if size is None or (size == 0 and self.noted is None):
-                    self.note(0)
-                    self._file.sync()
-                OwnFile(path).close()  # before SQLite opens it: closing later would drop SQLite's own locks
-        except OSError as error:
-            self.close()
-            in_use, failure = False, f"The journal {path.name} cannot be opened: {error.strerror}."
-            advice = _advice(error)
-        else:
-            failure, advice = "", None
-        if in_use:
-            raise JournalInUse(f"The journal {path.name} is in use by another load, or by another process.")
-        if failure:
-            raise JournalError(failure, advice=advice)
+    A method that is awaited is done after all that was asked for before it, and what it changed is durable when it
+    returns. ``record_soon`` and ``keep`` return at once: what they write follows in order, before whatever is asked for
+    after them. Being cancelled undoes nothing: what was to be written is written.
 
-    def note(self, commits: int) -> None:
-        """So many commits are on the disk."""
-        self._file.write(commits.to_bytes(_WIDTH, "big"))
+    After one failure nothing more is written.
+
+    :raises JournalError: from every method that is awaited, where the journal cannot be read or written, now or earlier.
+    :raises JournalInUse: where it is not ours any more.
+    """
 
     @property
-    def noted(self) -> int | None:
-        """How many commits were on the disk, at least; None where nothing ever was beside this journal, which is a copy then."""
-        number = self._file.read(_WIDTH)
-        return int.from_bytes(number, "big") if len(number) == _WIDTH else None
+    def name(self) -> str:
+        """What people know it by."""
 
-    def close(self) -> None:
-        """Let go of the lock."""
-        self._file.close()
+    @property
+    def address(self) -> str:
+        """By which another journal can name it and find it."""
 
+    # --- the load's own facts
 
-def _advice(error: OSError) -> str | None:
-    if isinstance(error, UnsafeFile):
-        return error.advice
-    return _READ_ONLY if error.errno in (EROFS, EACCES, EPERM) else None
+    async def check(self) -> None:
+        """See that all records are there and are what was written.
 
-
-_READ_ONLY: Final = (
-    "A journal lies where it can be written, also to be read: its lock is beside it. Copy it to such a place with the files "
-    "that end in .lock and, where there is one, in -wal, and name that one."
-)
-
-
-Kept = Literal["asked", "former", "sent"]
-_FORMAT: Final = Format(records.FORMAT, tuple(records.schema()))
-_ACTIONS: Final = (None, "created", "updated", "unchanged", "deleted", KNOWN)  # what a row may have done
-_MADE: Final = "SELECT 1 FROM entry WHERE portfolio_id = ? AND action = 'created'"
-_CREATING: Final = "SELECT 1 FROM entry WHERE step = 'create' AND mms_id = "
-
-
-class Journal:
-    """One open journal. All methods are synchronous and short; what they return is on the disk."""
-
-    def __init__(self, path: Path, *, reading: bool = False) -> None:
-        """Open or create, and own it from now on.
-
-        :param reading: nothing is written into it.
-        :raises JournalInUse: where another process owns it.
-        :raises JournalError: where it cannot be opened, or is older than it was.
-        :raises ConfigurationError: where it is of another version.
+        :raises JournalDamaged: at the first that is not.
         """
-        self.path = path
-        self._ownership = Ownership.of(path)
-        self._nonce = os.urandom(8)
-        self._commits = 0
-        try:
-            self._has_log = identity(_log_of(path)) is not None
-            self._seal = _sealing()
-            with self._mapped():
-                self._db = self._connect()
-            try:
-                self._identity = identity(path)
-                self._own(reading=reading)
-            except BaseException:
-                self._db.close()
-                raise
-        except BaseException:
-            self._ownership.close()
-            raise
 
-    def _connect(self) -> sqlite3.Connection:
-        try:
-            return connect(self.path, _FORMAT, new=not self._ownership.noted)
-        except Empty as error:
-            raise self._cut_off(str(error)) from None
+    async def meta(self) -> dict[str, str]:
+        """Where the load goes to, its options, how far its preparation came."""
 
-    def _own(self, *, reading: bool) -> None:
-        with self._mapped():
-            owner = self._db.execute("SELECT secret, commits FROM owner").fetchall()
-            if len(owner) != 1 or not isinstance(owner[0][1], int):  # no seal holds it
-                raise Damaged("its owner's record")
-            (secret, self._commits), noted = owner[0], self._ownership.noted
-            if noted is None:
-                raise Damaged(f"the number of its last commit beside it ({self.path.name}.lock)")
-            if self._commits < noted:
-                raise self._cut_off(f"its end (it had {noted} commits and has {self._commits}), or the file,")
-            if secret not in (None, self._seal.name):
-                raise self._of_another()
-        if reading:
-            return
-        with self.together():
-            mine = (self._seal.name, boot_id(), os.getpid(), self._nonce)
-            self._db.execute("UPDATE owner SET secret = ?, boot = ?, pid = ?, nonce = ?", mine)
-
-    def _of_another(self) -> Exception:
-        return JournalError(
-            f"The journal {self.path.name} was written by another installation: its records are sealed with a secret that is "
-            f"not the one in {str(state_dir())!r}.",
-            advice=(
-                "Name the state directory that it was written with (ALMA_STATE_DIR). Where that is lost, wait ten minutes and "
-                "begin with a new journal: it looks first what Alma holds, and makes nothing twice."
-            ),
-        )
-
-    def _cut_off(self, what: str) -> Exception:
-        """Why it holds less than it was told: the file that is missing, where one is."""
-        if self._has_log:
-            return Damaged(what)
-        missing = _log_of(self.path).name
-        return JournalError(
-            f"Of the journal {self.path.name} the file {missing} is missing, or it is an older copy: {what} is not what was "
-            "written.",
-            advice=f"A journal whose process was killed holds its last rows in {missing}: put it back beside it. "
-            f"{JournalDamaged.advice}",
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the file and of the lock."""
-        self._db.close()
-        self._ownership.close()
-
-    def check(self) -> None:
-        """Read every record, and see that it is what was written and that none is missing.
-
-        :raises JournalError: at the first that is not.
-        """
-        with self._mapped():
-            (answer,) = self._db.execute("PRAGMA integrity_check(1)").fetchone()
-            if answer != "ok":
-                raise Damaged(answer)
-            for table in records.TABLES:
-                found = sum(1 for _ in self._read(table))
-                (written,) = self._db.execute(f"SELECT {table} FROM owner").fetchone()  # noqa: S608 - our own names
-                if found != written:
-                    raise Damaged(f"the number of its records of {table} ({found}, not {written})")
-
-    @contextmanager
-    def _mapped(self) -> Iterator[None]:
-        """The disk's failures become the journal's, once, here."""
-        name = self.path.name
-        kind: type[AlmaError]
-        try:
-            with failures():
-                yield
-        except Stranger:
-            kind, told = ConfigurationError, f"{name} is not a journal of this version."
-        except (Busy, Failed) as error:
-            kind, told = (
-                JournalError,
-                f"The journal {name} failed ({str(error) or 'another process holds it'}).",
-            )
-        except (Damaged, UnicodeDecodeError) as error:
-            kind, told = JournalDamaged, f"The journal {name} is damaged: {error} is not what was written."
-        else:
-            return
-        raise kind(told)
-
-    def _read(self, table: str, where: str = "", values: Columns = ()) -> Iterator[Columns]:
-        """Columns of a table's records, each seen to be what was written."""
-        for record in self._db.execute(f"SELECT * FROM {table} {where}", values):  # noqa: S608 - our own words
-            *columns, seal = record
-            if self._seal(columns) != seal:
-                raise Damaged(f"a record of {table} ({str(record[0])[:40]})")
-            yield tuple(columns)
-
-    @contextmanager
-    def together(self) -> Iterator[None]:
-        """All or nothing, and on the disk when it ends. A failed commit is never tried again in place."""
-        if self._db.in_transaction:
-            yield
-            return
-        with self._mapped():
-            self._db.execute("BEGIN IMMEDIATE")
-            before, commits = self._db.total_changes, self._commits
-            try:
-                yield
-                if self._db.total_changes != before:
-                    self._see_in_place()
-                    commits = self._sign()
-                self._db.execute("COMMIT")
-            except BaseException:
-                self._db.rollback()
-                raise
-            if commits != self._commits:
-                self._commits = commits
-                self._ownership.note(commits)
-
-    def _see_in_place(self) -> None:
-        """What is committed into a file that has no name any more is lost with the process."""
-        if identity(self.path) != self._identity:
-            raise JournalError(
-                f"The journal {self.path.name} was removed or replaced while it was in use.",
-                advice="Nothing more was sent. Put it back, or begin with a new journal after ten minutes.",
-            )
-
-    def _sign(self) -> int:
-        """Have the commit be the owner's; its number. A lock that failed us is noticed here at the latest."""
-        query = "UPDATE owner SET commits = commits + 1 WHERE nonce = ? AND commits = ?"
-        if self._db.execute(query, (self._nonce, self._commits)).rowcount != 1:
-            raise JournalInUse(f"The journal {self.path.name} was taken over by another process.")
-        return self._commits + 1
-
-    def _put(self, table: str, *values: Any) -> None:
-        with self.together():
-            stored = tuple(map(records.storable, values))
-            self._db.execute(records.INSERT[table], (*stored, self._seal(stored)))
-
-    # --- what the load is about, and its rows
-
-    def meta(self) -> dict[str, str]:
-        """The load's own facts: where to, which file, which options."""
-        with self._mapped():
-            return dict(self._read("meta"))
-
-    def note(self, facts: Mapping[str, str]) -> None:
+    async def note(self, facts: Mapping[str, str]) -> None:
         """Write facts down, over older ones of the same name."""
-        with self.together():
-            for name, value in facts.items():
-                self._put("meta", name, value)
 
-    def clear(self) -> None:
-        """Forget all rows, since not all were taken in; nothing was sent for them."""
-        with self.together():
-            for table in ("entry", *get_args(Kept)):
-                self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
+    # --- ingest
 
-    def add(self, entries: Iterable[Entry], *, repeats: bool = False) -> None:
-        """Take rows in, in one transaction.
+    async def clear(self) -> None:
+        """Forget all rows, since not all were ingested; nothing was sent for them."""
 
-        A key that another row has makes a row DUPLICATE, naming that row's line, or with ``repeats`` gets it a key of its own.
-        Two rows with one key that say different things end in REVIEW, both: none is chosen by its place in the file.
+    async def ingest(self, rows: Sequence[Ingested], *, repeats: bool) -> None:
+        """Add rows, or replace those of the same number.
+
+        A key that another row has makes a row DUPLICATE, naming that row's line, or with ``repeats`` gets it a key of its
+        own. Two rows with one key that say different things end in REVIEW, both: none is chosen by its place.
         """
-        with self.together():
-            for entry in entries:
-                self._add(entry, repeats=repeats)
 
-    def _add(self, entry: Entry, *, repeats: bool) -> None:
-        old = self.of_key(entry.key)
-        while repeats and old is not None and old.n != entry.n and entry.portfolio_id is None:
-            entry = attrs.evolve(entry, key=records.next_key(old.key))
-            old = self.of_key(entry.key)
-        if old is None:
-            self.write(entry)
-        elif old.n != entry.n:
-            what = "portfolio" if entry.portfolio_id else "title"
-            same = old.payload == entry.payload
-            state, why = (
-                (State.DUPLICATE, EndReason.DUPLICATE) if same else (State.REVIEW, EndReason.CONTRADICTS)
-            )
-            if (
-                not same and old.state is State.PENDING
-            ):  # which of the two is right is not for their order to say
-                told = why.says(what, entry.line)
-                self.write(attrs.evolve(old, state=state, reason=why.code, message=told))
-            told = why.says(what, old.line)
-            self.write(attrs.evolve(entry, state=state, key=None, reason=why.code, message=told))
+    async def nameless(self, *, limit: int) -> list[Entry]:
+        """The first pending rows for which a record has yet to be found."""
 
-    def of_key(self, key: bytes | None) -> Entry | None:
-        """The row of this natural key."""
-        found = self._select("WHERE key = ?", (key,)) if key is not None else []
-        return found[0] if found else None
+    # --- rows
 
-    def of_portfolio(self, portfolio_id: str | None) -> list[Entry]:
-        """The rows that stand for this portfolio."""
-        return self._select("WHERE portfolio_id = ?", (portfolio_id,))
+    async def entries(self, *, after: int, limit: int) -> list[Entry]:
+        """The next rows, in order."""
 
-    def write(self, entry: Entry) -> None:
-        """Write down where one row stands now, in place of what was there."""
-        self._put("entry", *records.values_of(entry))
+    async def entries_of(self, ns: Collection[int]) -> list[Entry]:
+        """The rows of these numbers."""
+
+    async def open_entries(self, *, after: int, limit: int) -> list[Entry]:
+        """The next rows that have not ended, in order."""
+
+    async def rows(self, entries: Sequence[Entry]) -> list[tuple[Entry, Row]]:
+        """What these ask for; those that were rejected when they were ingested are left out."""
+
+    async def of_keys(self, keys: Collection[bytes]) -> dict[bytes, Entry]:
+        """The rows that have these natural keys."""
+
+    async def of_portfolios(self, portfolio_ids: Collection[str]) -> list[Entry]:
+        """The rows that stand for these portfolios."""
+
+    async def counts(self) -> dict[tuple[State, str | None], int]:
+        """How many rows stand where, by state and action."""
+
+    async def is_untouched(self) -> bool:
+        """Whether no row was ever about to be sent, nor found to be done already."""
+
+    async def kept(self, n: int, *, of: Kept = "former") -> bytes | None:
+        """What was kept of row ``n``."""
+
+    # --- what a row's work writes
+
+    async def record(self, entry: Entry) -> None:
+        """Write down where a row stands, durable before this returns: an intent."""
+
+    def record_soon(self, entry: Entry) -> None:
+        """Write down where a row stands: an outcome. Lost with the process, the row is found with its intent."""
 
     def keep(self, n: int, body: bytes, *, of: Kept = "former") -> None:
-        """Keep a row's object as it was before the load touched it, or as it was sent, in place of what was kept."""
-        self._put(of, n, records.packed(body))
+        """Keep an object of row ``n``, before the intent that follows."""
 
-    def kept(self, n: int, *, of: Kept = "former") -> bytes | None:
-        """What was kept of a row's object."""
-        with self._mapped():
-            found = list(self._read(of, "WHERE n = ?", (n,)))
-            return records.unpacked(found[0][1]) if found else None
+    @property
+    def unwritten(self) -> list[Entry]:
+        """After a failure: the outcomes that are known and could not be written."""
 
-    def add_existing(self, portfolios: Iterable[tuple[str, str | None]]) -> None:
-        """Take up what the service held before the load: portfolio id and MMS id. What a row of this load has made, or may have
-        made without our knowing, is left out.
-        """
-        with self.together():
-            for portfolio_id, mms_id in portfolios:
-                if not self._holds(_MADE, (portfolio_id,)) and not self._holds(f"{_CREATING} ?", (mms_id,)):
-                    self._put("existing", portfolio_id, mms_id)
+    async def flush(self) -> None:
+        """Have written what was to be written soon, unless writing has failed. For who closes it."""
 
-    def forget_existing(self) -> None:
-        """Drop what was taken up of the service, which is looked at again; but for titles whose portfolios may be ours by now."""
-        with self.together():
-            query = f"DELETE FROM existing WHERE NOT EXISTS ({_CREATING} existing.mms_id)"  # noqa: S608 - our own words
-            self._db.execute(query)
+    async def orphaned(self, now: Moment) -> int:
+        """Rows whose sender died between intent and outcome become UNKNOWN; how many."""
 
-    def forget_gone(self) -> None:
-        """Rows that an earlier load had done and whose portfolios the service does not hold any more are to be done again."""
-        gone = "action = ? AND portfolio_id NOT IN (SELECT portfolio_id FROM existing)"
-        with self.together():
-            for entry, row in self.rows(self._select(f"WHERE {gone}", (KNOWN,))):
-                again = attrs.evolve(entry, state=State.PENDING, action=None, portfolio_id=row.portfolio_id)
-                self.write(again)
+    async def amend(
+        self, entries: Iterable[Entry], *, existing: Listed = (), facts: Mapping[str, str]
+    ) -> None:
+        """Write where these rows stand, portfolios that are not the load's own, and facts: all or nothing."""
 
-    # --- the work
+    # --- what the service holds
 
-    def orphaned(self, now: Moment) -> int:
-        """Rows whose sender died between intent and outcome become UNKNOWN; how many. The lock proves that it is dead.
+    async def add_existing(self, portfolios: Listed) -> None:
+        """Add what the service held before the load. What a row of this load made, or may have made, is left out."""
 
-        Its last byte left before the send's deadline and before now, so the quarantine counts from the earlier of the two.
-        After a reboot no clock can be believed to say how long ago that was, so the quarantine begins anew.
-        """
-        found = self._select("WHERE state IN ('intent', 'unknown')", ())
-        with self.together():
-            for entry in found:
-                since = entry.since
-                if since is None or since.boot != now.boot or since.mono > now.mono:
-                    since = now
-                self.write(attrs.evolve(entry, state=State.UNKNOWN, since=since))
-        return sum(entry.state is State.INTENT for entry in found)
+    async def forget_existing(self) -> None:
+        """Drop what is known of the service, but for titles whose portfolios may be ours by now."""
 
-    def open_entries(self, *, after: int, limit: int) -> list[Entry]:
-        """The next rows that are not finished, in the order of the file."""
-        return self._select(
-            "WHERE state IN ('pending', 'intent', 'unknown') AND n > ? ORDER BY n LIMIT ?", (after, limit)
-        )
+    async def forget_gone(self) -> None:
+        """Rows that an earlier load had done and whose portfolios the service does not hold any more become PENDING."""
 
-    def entries(self, *, after: int = 0, limit: int = 1000) -> list[Entry]:
-        """All rows, in the order of the file, a slice at a time."""
-        return self._select("WHERE n > ? ORDER BY n LIMIT ?", (after, limit))
+    async def of_title(self, mms_id: str, *, n: int) -> Title:
+        """What is known of row ``n``'s title."""
 
-    def rows(self, entries: Iterable[Entry]) -> list[tuple[Entry, Row]]:
-        """What these ask for; those that were rejected when they were taken in are left out."""
-        found = [(entry, self.kept(entry.n, of="asked")) for entry in entries]
-        with self._mapped():
-            return [(entry, records.row_of(asked, entry)) for entry, asked in found if asked is not None]
+    async def unbound(self, portfolio_ids: Iterable[str], *, but: int = 0, is_new: bool) -> list[str]:
+        """Those that stand for no other row than ``but``; with ``is_new`` only those that came since the load began."""
 
-    def get(self, n: int) -> Entry:
-        """One row."""
-        return self._select("WHERE n = ?", (n,))[0]
+    async def claimed(self, keys: Iterable[bytes], *, but: int) -> list[bytes]:
+        """Those of these natural keys that another row than ``but`` has."""
 
-    def _select(self, where: str, values: tuple[Any, ...]) -> list[Entry]:
-        with self._mapped():
-            return [records.entry_of(columns) for columns in self._read("entry", where, values)]
+    # --- the index of identifiers
 
-    def of_title(self, mms_id: str, *, n: int) -> Title:
-        """What the journal knows of row ``n``'s title."""
-        with self._mapped():
-            query = "SELECT portfolio_id FROM existing WHERE mms_id = ? ORDER BY portfolio_id"
-            existing = [row[0] for row in self._db.execute(query, (mms_id,))]
-            query = "SELECT COUNT(*) FROM entry WHERE mms_id = ? AND state <> 'duplicate'"
-            count = self._db.execute(query, (mms_id,)).fetchone()[0]
-        free = [found for found in existing if not self.bound(found, but=n)]
-        return Title(rows=count, existing=tuple(free), taken=tuple(f for f in existing if f not in free))
+    async def unread(self) -> list[str]:
+        """Portfolios whose identifiers are not known yet: those the service held, and those that rows stand for."""
 
-    def last_sent(self) -> float | None:
-        """When the last of the rows of unknown outcome may have been sent, in civil seconds; None where there is none."""
-        with self._mapped():
-            query = "SELECT MAX(wall) FROM entry WHERE state IN ('intent', 'unknown')"
-            found: float | None = self._db.execute(query).fetchone()[0]
-            return found
+    async def add_carrier(self, carrier: Carrier, identifiers: Sequence[str]) -> None:
+        """Add the identifiers of a portfolio; that it has none is worth knowing too."""
 
-    def is_untouched(self) -> bool:
-        """Whether no row was ever about to be sent, nor found to be done already."""
-        return not self._holds("SELECT 1 FROM entry WHERE differences IS NOT NULL OR action IS NOT NULL", ())
-
-    def nameless(self, *, limit: int) -> list[Entry]:
-        """The first rows for which a record has yet to be found."""
-        return self._select("WHERE state = 'pending' AND key IS NULL ORDER BY n LIMIT ?", (limit,))
-
-    def unread(self) -> list[str]:
-        """Portfolios of which it is not known what they carry: those the service held, and those that rows stand for."""
-        query = (
-            "SELECT portfolio_id FROM existing UNION SELECT portfolio_id FROM entry WHERE portfolio_id IS NOT NULL "
-            "EXCEPT SELECT portfolio_id FROM identifier"
-        )
-        with self._mapped():
-            return [row[0] for row in self._db.execute(query)]
-
-    def add_carrier(self, carrier: Carrier, identifiers: Iterable[str]) -> None:
-        """Take up what a portfolio carries; that it carries nothing is worth knowing too."""
-        with self.together():
-            for value in identifiers or ("",):
-                pair = f"{carrier.portfolio_id} {value}"
-                self._put("identifier", pair, value, *attrs.astuple(carrier))
-
-    def carriers(self, identifiers: Iterable[str]) -> list[Carrier]:
-        """Portfolios that carry one of these."""
-        where = "WHERE value = ? ORDER BY pair"
-        with self._mapped():
-            found = [each for value in identifiers for each in self._read("identifier", where, (value,))]
-            return list(dict.fromkeys(Carrier(*columns[2:]) for columns in found))
-
-    def was_there(self, portfolio_id: str) -> bool:
-        """Whether the service held this portfolio before the load."""
-        return self._holds("SELECT 1 FROM existing WHERE portfolio_id = ?", (portfolio_id,))
-
-    def bound(self, portfolio_id: str, *, but: int = 0) -> bool:
-        """Whether another row than ``but`` stands for this portfolio."""
-        return self._holds("SELECT 1 FROM entry WHERE portfolio_id = ? AND n <> ?", (portfolio_id, but))
-
-    def claimed(self, key: bytes, *, but: int) -> bool:
-        """Whether another row than ``but`` has this natural key."""
-        return self._holds("SELECT 1 FROM entry WHERE key = ? AND n <> ?", (key, but))
-
-    def _holds(self, query: str, values: tuple[Any, ...]) -> bool:
-        with self._mapped():
-            return self._db.execute(query, values).fetchone() is not None
-
-    def counts(self) -> dict[tuple[State, str | None], int]:
-        """How many rows stand where, by state and action."""
-        with self._mapped():
-            rows = self._db.execute("SELECT state, action, COUNT(*) FROM entry GROUP BY state, action")
-            return {(_state(state, action), action): count for state, action, count in rows}
+    async def carriers(self, identifiers: Iterable[str]) -> dict[str, list[Carrier]]:
+        """The portfolios that carry each of these."""
 
 
-@asynccontextmanager
-async def opened(clock: Clock, path: Path, *, reading: bool = False) -> AsyncIterator[Journal]:
-    """A journal, opened and closed beside the loop, which a slow disk would hold up; closed also where this is cancelled while it
-    is being opened.
-    """
-    found = list[Journal]()
-    try:
-        await clock.aside(lambda: found.append(Journal(path, reading=reading)))
-        yield found[0]
-    finally:
-        if found:
-            await clock.aside(found[0].close)
-
-
-def _state(state: str, action: str | None) -> State:
-    """The state of rows that are counted, which no seal is compared for: what cannot be is damage."""
-    if action in _ACTIONS and (found := next((one for one in State if one.value == state), None)):
-        return found
-    raise Damaged(f"where its rows stand ({state}, {action})")
-
-
-def _sealing() -> Seal:
-    """What seals the journals of this installation.
-
-    :raises JournalError: where its secret cannot be kept.
-    """
-    directory = state_dir()
-    try:
-        return Seal.of(directory)
-    except OSError as error:
-        failure = (
-            f"The secret that seals journals cannot be kept in {str(directory)!r}: {error.strerror or error}."
-        )
-    raise JournalError(failure, advice="Name a directory of your own that can be written: ALMA_STATE_DIR.")
-
-
-def _log_of(path: Path) -> Path:
-    """SQLite's write-ahead log of a journal: there while it is open, and after its process was killed."""
-    return path.with_name(f"{path.name}-wal")
+Listed: TypeAlias = Iterable[tuple[str, str | None]]
+"""Portfolio ids, each with its MMS id."""

@@ -13,7 +13,7 @@ from typing import Any, Final, Self, cast, get_args
 
 import attrs
 
-from alma_async._clock import Clock
+from alma_async._clock import Clock, shielded
 from alma_async._http.routes import NUMERIC_ID
 from alma_async._storage.files import are_one
 from alma_async.alma.client import AlmaClient
@@ -23,7 +23,8 @@ from alma_async.load import undo
 from alma_async.load.dry_run import Plan, note_calls, scratch_path
 from alma_async.load.entries import Action, Moment
 from alma_async.load.ingest import Rows
-from alma_async.load.journal import Journal, JournalError, opened
+from alma_async.load.journal import Journal, JournalError
+from alma_async.load.journal_file import JournalFile
 from alma_async.load.matching import OnUnknown
 from alma_async.load.options import RESERVED, TAKES_BACK, Order
 from alma_async.load.plan import Rules
@@ -31,8 +32,8 @@ from alma_async.load.progress import Meter, Progress, Report
 from alma_async.load.register import Registered
 from alma_async.load.row import InputError
 from alma_async.load.run import Run, quote, telling
+from alma_async.load.sqlite_journal import opened
 from alma_async.load.verify import Audit, Verification
-from alma_async.load.writer import Writer
 from alma_async.settings import FLAG, NOT_NEGATIVE, WHOLE, Check, Priority, a, check_all, one_of, secretive
 
 __all__ = ["PATIENCE", "QUARANTINE", "Load"]
@@ -153,7 +154,7 @@ class Load:
         path = Path(journal)
         if not path.is_file():
             raise InputError(f"There is no journal {str(path)!r}.", advice="Check its path.")
-        with Journal(path, reading=True) as opened:
+        with JournalFile(path, reading=True) as opened:
             known = opened.meta()
         if "collection" not in known:
             raise InputError(f"Nothing was written into {path.name} yet.", advice="Begin the load again.")
@@ -242,7 +243,7 @@ class Load:
         async with self._running(), opened(self._alma.clock, self._journal_path, reading=True) as journal:
             self._run = Verification(
                 order=self._order,
-                writer=Writer(journal, self._alma.clock.aside),
+                journal=journal,
                 fields=not ids_only,
                 meter=Meter(self._alma.clock.now()),
                 on_progress=on_progress,
@@ -290,17 +291,15 @@ class Load:
             try:
                 try:
                     if undoes is not None:
-                        await self._alma.clock.aside(partial(undo.begin, undoes, path))
+                        await shielded(undo.begin(self._alma.clock, undoes, journal))
                     await telling(run.work, run.tell if on_progress else None)
                 finally:
                     run.tell(force=True)
-                    if order.dry:
-                        run.writer.post(partial(note_calls, journal, run.meter))
-                    await run.writer.drain()
+                    await shielded(_wind_up(run))
             except AlmaError as error:
                 run.halt(error)
             if undoes is not None and not isinstance(run.stopped, JournalError):
-                await run.writer.do(partial(undo.end, undoes, journal))
+                await shielded(undo.end(self._alma.clock, undoes, journal))
             if run.stopped is not None and not run.resumable:
                 for line in run.unwritten():
                     run.stopped.add_note(line)
@@ -314,7 +313,7 @@ class Load:
         """The journal of the load that this one takes back."""
         if order.action != "undo" or order.dry:
             return None
-        known = await self._alma.clock.aside(journal.meta)
+        known = await journal.meta()
         found = known.get(TAKES_BACK) or getattr(rows, "facts", {}).get(TAKES_BACK)
         return Path(found) if found else None
 
@@ -365,7 +364,7 @@ class Load:
         """A run whose calls are counted."""
         run = Run(
             order=order,
-            writer=Writer(journal, self._alma.clock.aside),
+            journal=journal,
             rows=rows,
             meter=Meter(self._alma.clock.now()),
             on_progress=on_progress,
@@ -375,6 +374,13 @@ class Load:
         if self._stop:
             run.stop()
         return run
+
+
+async def _wind_up(run: Run) -> None:
+    """Have written what a run knows, however it ended."""
+    await run.journal.flush()
+    if run.order.dry:
+        await note_calls(run.journal, run.meter)
 
 
 def _moment(clock: Clock) -> Moment:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Final
 
 import anyio
 import attrs
@@ -30,7 +29,6 @@ from alma_async.load.options import Order
 from alma_async.load.outage import Patience
 from alma_async.load.plan import key_of, wanted_url
 from alma_async.load.row import Row
-from alma_async.load.writer import Writer
 
 __all__ = ["Lookup", "read_carriers"]
 
@@ -40,7 +38,7 @@ class Lookup:
     """The reading half of a load. ``by_title``: the service was not listed when the load began, so each title is asked for."""
 
     portfolios: Portfolios
-    writer: Writer
+    journal: Journal
     place: tuple[str, str]
     by_title: bool
 
@@ -59,33 +57,28 @@ class Lookup:
         candidates = await self._candidates(row, entry, title.existing)
         found = matching.decide(wanted_url(row), candidates, rows_of_title=title.rows)
         if found == matching.NoMatch() and title.taken:
-            named = await self.writer.do(partial(self._named, title.taken, entry.n))
+            named = await self._named(title.taken, entry.n)
             return matching.Named(named) if named else found
         return found
 
-    def _named(self, portfolio_ids: Iterable[str], n: int) -> tuple[str, ...]:
+    async def _named(self, portfolio_ids: Iterable[str], n: int) -> tuple[str, ...]:
         """Which of these another row of the file names by its id: whether row ``n`` means the same, nobody can say."""
-        claimed: Final = self.writer.journal.claimed
-        return tuple(
-            one
-            for one in portfolio_ids
-            if claimed(key_of(Row(line=0, lines=(), portfolio_id=one), *self.place), but=n)
-        )
+        keys = {key_of(Row(line=0, lines=(), portfolio_id=one), *self.place): one for one in portfolio_ids}
+        return tuple(keys[key] for key in await self.journal.claimed(keys, but=n))
 
     async def left(self, row: Row, entry: Entry) -> list[matching.Candidate]:
         """What a create of unknown outcome may have left: portfolios of the title that were not there before the load
         and stand for no other row.
         """
         found = await self._of_title(str(row.mms_id))
-        return await self._candidates(
-            row, entry, await self.writer.do(partial(self._unbound, found, entry.n))
-        )
+        new = await self.journal.unbound(found, but=entry.n, is_new=True)
+        return await self._candidates(row, entry, new)
 
     async def anew(self, row: Row, former: Former, n: int) -> list[str]:
         """The title's portfolios with the URL that this one had, but for those that other rows stand for."""
-        bound, url = self.writer.journal.bound, "".join(one.new for one in former.differences)
+        url = "".join(one.new for one in former.differences)
         found = await self._of_title(row.mms_id) if row.mms_id else []
-        free = await self.writer.do(lambda: [one for one in found if not bound(one, but=n)])
+        free = await self.journal.unbound(found, but=n, is_new=False)
         return [one for one in free if url_of(await self.get(one)) == url]
 
     async def get(self, portfolio_id: str) -> Portfolio:
@@ -93,18 +86,9 @@ class Lookup:
         return await self.portfolios.get(*self.place, portfolio_id)
 
     async def _title(self, mms_id: str, n: int) -> matching.Title:
-        journal = self.writer.journal
         if self.by_title:
-            now = await self._of_title(mms_id)
-            self.writer.post(partial(self._take_up, now, mms_id))
-        return await self.writer.do(partial(journal.of_title, mms_id, n=n))
-
-    def _take_up(self, now: Iterable[str], mms_id: str) -> None:
-        self.writer.journal.add_existing((found, mms_id) for found in now)
-
-    def _unbound(self, found: Iterable[str], n: int) -> list[str]:
-        journal: Final[Journal] = self.writer.journal
-        return [one for one in found if not journal.was_there(one) and not journal.bound(one, but=n)]
+            await self.journal.add_existing([(found, mms_id) for found in await self._of_title(mms_id)])
+        return await self.journal.of_title(mms_id, n=n)
 
     async def _of_title(self, mms_id: str) -> list[str]:
         """Portfolios of the title that are in our service now."""
@@ -122,11 +106,14 @@ class Lookup:
     async def _candidates(self, row: Row, entry: Entry, ids: Iterable[str]) -> list[matching.Candidate]:
         """Those that are not, by title and URL, what another row of the file means."""
         found = [matching.Candidate(one, url_of(await self.get(one))) for one in ids]
-        return await self.writer.do(partial(self._not_others, row, entry.n, found))
+        return await self._not_others(row, entry.n, found)
 
-    def _not_others(self, row: Row, n: int, found: Iterable[matching.Candidate]) -> list[matching.Candidate]:
-        claimed: Final = self.writer.journal.claimed
-        return [one for one in found if not claimed(self._key(row, one), but=n)]
+    async def _not_others(
+        self, row: Row, n: int, found: Iterable[matching.Candidate]
+    ) -> list[matching.Candidate]:
+        keys = {one: self._key(row, one) for one in found}
+        claimed = await self.journal.claimed(keys.values(), but=n)
+        return [one for one, key in keys.items() if key not in claimed]
 
     def _key(self, row: Row, one: matching.Candidate) -> bytes:
         """The natural key of a row that would mean this portfolio."""
@@ -134,19 +121,19 @@ class Lookup:
 
 
 async def read_carriers(
-    order: Order, writer: Writer, *, patience: Patience, tell: Callable[[str | None], None]
+    order: Order, journal: Journal, *, patience: Patience, tell: Callable[[str | None], None]
 ) -> None:
     """Read all that the journal does not know yet. May be cut short anywhere and gone on with.
 
     :raises AlmaError, OwnFailure: what ``patience`` gives up at; without one portfolio, two could look like one.
     """
-    unread = await writer.do(writer.journal.unread)
+    unread = await journal.unread()
 
     async def work() -> None:
         while unread:
             tell(f"ISSN and ISBN of {counted(len(unread), 'portfolio')} are yet to be read")
             carrier, identifiers = await patience.persist(partial(_read, order, unread.pop()))
-            await writer.do(partial(writer.journal.add_carrier, carrier, identifiers))
+            await journal.add_carrier(carrier, identifiers)
 
     try:
         async with anyio.create_task_group() as group:

@@ -24,7 +24,8 @@ from alma_async._storage.files import OwnFile
 from alma_async._text import duration, logger
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load.entries import Moment
-from alma_async.load.journal import Journal, JournalInUse
+from alma_async.load.journal import JournalInUse
+from alma_async.load.journal_file import JournalFile
 from alma_async.settings import state_dir
 
 __all__ = ["Registered", "ServiceInUse", "UnfinishedLoad", "unfinished"]
@@ -131,7 +132,7 @@ def _last_sent(path: Path, now: Moment) -> float | None:
     seen here that it is dead, which its journal then says.
     """
     try:
-        with Journal(path) as journal:
+        with JournalFile(path) as journal:
             journal.orphaned(now)
             return journal.last_sent()
     except AlmaError:  # in use or damaged: nothing can be said of it

@@ -26,7 +26,7 @@ from typing import IO, Any, Final, TypeAlias
 from alma_async._http.codec import dumps, loads
 from alma_async.errors import ConfigurationError
 from alma_async.load.entries import Entry, Source, State
-from alma_async.load.journal import Journal
+from alma_async.load.journal_file import JournalFile
 from alma_async.load.reasons import EndReason
 
 __all__ = ["COLUMNS", "cell", "check_path", "record", "write_report"]
@@ -148,7 +148,7 @@ def check_path(path: Path) -> None:
         raise ConfigurationError("A report in .xlsx needs openpyxl: pip install 'alma-async[cli]'.")
 
 
-def write_report(journal: Journal, path: Path) -> int:
+def write_report(journal: JournalFile, path: Path) -> int:
     """Write the report of all rows over whatever was there, for its owner's eyes only; how many records it holds.
 
     :raises ConfigurationError: where the path is not one, or cannot be written. The old file is then as it was.
@@ -162,7 +162,7 @@ def write_report(journal: Journal, path: Path) -> int:
     raise ConfigurationError(failure)
 
 
-def _records(journal: Journal, *, payloads: bool) -> Iterator[Record]:
+def _records(journal: JournalFile, *, payloads: bool) -> Iterator[Record]:
     after, planned = 0, bool(journal.meta().get("dry"))
     while entries := journal.entries(after=after, limit=_SLICE):
         for entry in entries:

@@ -13,7 +13,6 @@ Each write's intent is durable before it is sent, and so is what the object was 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -28,11 +27,11 @@ from alma_async.load import matching
 from alma_async.load.entries import Action, Difference, Entry, Moment, State, Step
 from alma_async.load.fields import differences, together
 from alma_async.load.former import WARNED, changed, digest
+from alma_async.load.journal import Journal
 from alma_async.load.lookup import Lookup
 from alma_async.load.plan import Rules, asked, merged, new_portfolio, stays, wanted_url
 from alma_async.load.reasons import EndReason
 from alma_async.load.row import Row
-from alma_async.load.writer import Writer
 
 __all__ = ["MOST_ATTEMPTS", "Steps", "Way", "Witnessed"]
 
@@ -54,7 +53,7 @@ class Steps:
     """
 
     alma: AlmaClient
-    writer: Writer
+    journal: Journal
     place: tuple[str, str]
     action: Action
     bib: BibHandling
@@ -71,7 +70,7 @@ class Steps:
         """The reads of this load."""
         return Lookup(
             portfolios=self.alma.electronic.portfolios,
-            writer=self.writer,
+            journal=self.journal,
             place=self.place,
             by_title=self.by_title,
         )
@@ -90,7 +89,7 @@ class Witnessed:
     def _note(self, **changes: Any) -> None:
         """The row stands somewhere else now; the journal follows in order."""
         self.entry = attrs.evolve(self.entry, **changes)
-        self.steps.writer.note(self.entry)
+        self.steps.journal.record_soon(self.entry)
 
     def _end(self, state: State, why: EndReason | None = None, *particulars: Any, **changes: Any) -> None:
         """It ends here, for this reason, where there is one to be told."""
@@ -119,7 +118,7 @@ class Witnessed:
         """Written before the intent that follows. Once a send may have been applied, what was kept before it stands."""
         if not self.entry.differences:
             former = dumps(unstructure(present), lone_surrogates=True)
-            self.steps.writer.post(partial(self.steps.writer.journal.keep, self.entry.n, former))
+            self.steps.journal.keep(self.entry.n, former)
 
     def _witnessed(
         self, action: str, fields: tuple[Difference, ...], sent: Portfolio | None = None
@@ -127,8 +126,8 @@ class Witnessed:
         """The portfolios API with this row as the witness of every send."""
         self._doing = action, fields
         if self.steps.keep_payload and sent is not None:
-            journal, body = self.steps.writer.journal, dumps(unstructure(sent), lone_surrogates=True)
-            self.steps.writer.post(partial(journal.keep, self.entry.n, body, of="sent"))
+            body = dumps(unstructure(sent), lone_surrogates=True)
+            self.steps.journal.keep(self.entry.n, body, of="sent")
         return self.steps.alma.with_options(witness=self).electronic.portfolios
 
     async def intend(self, deadline: float) -> None:
@@ -139,10 +138,10 @@ class Witnessed:
         fields = together(before.differences, self._doing[1])
         self.entry = attrs.evolve(before, state=State.INTENT, since=until, differences=fields)
         try:
-            await self.steps.writer.write(self.entry)
+            await self.steps.journal.record(self.entry)
         except BaseException:  # nothing will be sent
             self.entry = before
-            self.steps.writer.note(before)
+            self.steps.journal.record_soon(before)
             raise
 
     def settle(self, outcome: Outcome) -> None:

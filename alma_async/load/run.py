@@ -35,13 +35,13 @@ from alma_async.errors import AlmaError, ClientClosed, QuotaExhausted
 from alma_async.load.dry_run import Quote
 from alma_async.load.entries import Entry, Moment, State
 from alma_async.load.ingest import Ingest, Rows
+from alma_async.load.journal import Journal
 from alma_async.load.options import Order
 from alma_async.load.outage import PASSING, CalledBack, Circuit, MassRefusalError, OwnFailure, Patience
 from alma_async.load.progress import Meter, Progress, Report
 from alma_async.load.row import Row
 from alma_async.load.row_task import Steps, Way
 from alma_async.load.slices import SLICE
-from alma_async.load.writer import Writer
 from alma_async.settings import Priority
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ class Run:
     """One run over an open journal."""
 
     order: Order
-    writer: Writer
+    journal: Journal
     rows: Rows | None
     meter: Meter
     on_progress: Callable[[Progress], None] | None
@@ -252,26 +252,26 @@ class Run:
 
     async def prepare(self) -> None:
         """Have the rows in the journal, and see what the service holds."""
-        begin = Ingest(order=self.order, writer=self.writer, rows=self.rows, reading=self._reading)
+        begin = Ingest(order=self.order, journal=self.journal, rows=self.rows, reading=self._reading)
         self._reading(0)
         await begin.compare()
         await begin.read(self.moment())
         self._is_reading = False
         self._waits(None)
-        self.meter.begin(await self.writer.do(self.writer.journal.counts))
+        self.meter.begin(await self.journal.counts())
         self.tell(force=True)  # all rows are read: what was found in them is known before anything is sent
         self._told = float("-inf")
         if self.stopping:
             return
         try:
-            if not (await self.writer.do(self.writer.journal.meta)).get("seen"):
+            if not (await self.journal.meta()).get("seen"):
                 await self._patience.persist(begin.see_service)
             await begin.find_records(self.moment(), patience=self._patience, tell=self._waits)
         except OwnFailure as own:
             raise own.failure from None
         except CalledBack:
             return
-        self.meter.begin(await self.writer.do(self.writer.journal.counts))
+        self.meter.begin(await self.journal.counts())
 
     def _reading(self, count: int) -> bool:
         """So many rows of the file were read; whether to read on."""
@@ -281,10 +281,10 @@ class Run:
 
     async def passes(self) -> None:
         """Pass over the file until nothing is open, resting between passes for rows whose outcome is unknown."""
-        meta = await self.writer.do(self.writer.journal.meta)
+        meta = await self.journal.meta()
         steps = Steps(
             alma=self.order.alma,
-            writer=self.writer,
+            journal=self.journal,
             place=self.order.place,
             action=self.order.action,
             bib=self.order.bib,
@@ -316,7 +316,7 @@ class Run:
         return soonest
 
     async def _open(self, after: int) -> list[Entry]:
-        return await self.writer.do(partial(self.writer.journal.open_entries, after=after, limit=SLICE))
+        return await self.journal.open_entries(after=after, limit=SLICE)
 
     def _rest_of(self, entry: Entry) -> float:
         if entry.state is not State.UNKNOWN or entry.since is None:
@@ -347,7 +347,7 @@ class Run:
         after = 0
         while entries := await self._open(after):
             turn = [entry for entry in entries if self._rest_of(entry) == 0]
-            for entry, row in await self.writer.do(partial(self.writer.journal.rows, turn)):
+            for entry, row in await self.journal.rows(turn):
                 await self._room.enter()
                 if self.stopping:
                     return
@@ -423,16 +423,16 @@ class Run:
 
     def unwritten(self) -> Iterator[str]:
         """What the disk would not take any more, for whoever has to go on by hand."""
-        for entry in self.writer.unwritten:
+        for entry in self.journal.unwritten:
             told = " ".join(filter(None, (entry.action or entry.state.value, entry.portfolio_id)))
             yield f"not written down: line {entry.line}: {told}"
 
     async def report(self) -> Report:
         """How it ended, by the journal's own count."""
-        counts = await self.writer.do(self.writer.journal.counts)
+        counts = await self.journal.counts()
         why = str(self.stopped) if self.stopped is not None else "stopped on request"
         alma, stopped = self.order.alma, why if self.stopping else None
-        read = bool((await self.writer.do(self.writer.journal.meta)).get("rows"))
+        read = bool((await self.journal.meta()).get("rows"))
         now, remaining = alma.clock.now(), alma.quota().remaining
         return self.meter.report(now, remaining, counts=counts, stopped=stopped, read=read)
 

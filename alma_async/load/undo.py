@@ -19,13 +19,16 @@ from typing import Any, Final
 
 import attrs
 
+from alma_async._clock import Clock
 from alma_async.load.entries import OPEN, Entry, Former, Source, State, Step
 from alma_async.load.fields import url_of
 from alma_async.load.former import anew
 from alma_async.load.journal import Journal
+from alma_async.load.journal_file import JournalFile
 from alma_async.load.options import BEING_UNDONE, HALFWAY, NOT_BEGUN, SUPERSEDED, TAKES_BACK
 from alma_async.load.row import BadRow, InputError, Problem, Row
 from alma_async.load.since import KNOWN
+from alma_async.load.sqlite_journal import opened
 
 __all__ = ["UndoRows", "begin", "beside", "end", "undo_rows"]
 
@@ -62,7 +65,7 @@ class UndoRows:
     def _slices(self) -> Iterator[list[tuple[Entry, bytes | None]]]:
         after = 0
         while True:
-            with Journal(self.path, reading=True) as journal:
+            with JournalFile(self.path, reading=True) as journal:
                 entries = journal.entries(after=after, limit=_SLICE)
                 found = [(entry, journal.kept(entry.n)) for entry in entries]
             if not found:
@@ -77,19 +80,19 @@ def beside(load: Path) -> Path:
         path = load.with_name(f"{load.stem}-undo{f'-{n}' if n > 1 else ''}{load.suffix}")
         if not path.exists():
             return path
-        with Journal(path, reading=True) as opened:
-            if not opened.meta().get("planned") or opened.open_entries(after=0, limit=1):
+        with JournalFile(path, reading=True) as undo:
+            if not undo.meta().get("planned") or undo.open_entries(after=0, limit=1):
                 return path
     raise AssertionError("unreachable")
 
 
-def begin(load: Path, journal: Path) -> None:
+async def begin(clock: Clock, load: Path, journal: Journal) -> None:
     """Write into the journals of the load, and of all that say something of its rows, that it is being taken back, by the undo of
     this journal.
     """
-    for path in filter(Path.is_file, _concerned(load)):
-        with Journal(path) as opened:
-            opened.note({BEING_UNDONE: str(journal.absolute())})
+    for path in await clock.aside(lambda: list(filter(Path.is_file, _concerned(load)))):
+        async with opened(clock, path) as concerned:
+            await concerned.note({BEING_UNDONE: journal.address})
 
 
 def _concerned(load: Path) -> list[Path]:
@@ -102,71 +105,74 @@ def _concerned(load: Path) -> list[Path]:
         found.append(path)
         if not path.is_file():
             continue
-        with Journal(path, reading=True) as opened:
-            meta = opened.meta()
+        with JournalFile(path, reading=True) as concerned:
+            meta = concerned.meta()
         ahead += [Path(name) for fact in (TAKES_BACK, SUPERSEDED) if (name := meta.get(fact))]
     return found
 
 
-def end(load: Path, by: Journal) -> None:
+async def end(clock: Clock, load: Path, by: Journal) -> None:
     """Write there which rows were taken back, as the journal of the undo says, once all were; or that nothing was sent."""
-    if not by.is_untouched():
-        if not by.meta().get("planned") or by.open_entries(after=0, limit=1):
+    if not await by.is_untouched():
+        if not (await by.meta()).get("planned") or await by.open_entries(after=0, limit=1):
             return
         after = 0
-        while entries := by.entries(after=after, limit=_SLICE):
-            done = by.rows(entry for entry in entries if entry.state is State.DONE)
-            _say(State.UNDONE, load, {row.former.n: entry for entry, row in done if row.former is not None})
+        while entries := await by.entries(after=after, limit=_SLICE):
+            done = await by.rows([entry for entry in entries if entry.state is State.DONE])
+            taken = {row.former.n: entry for entry, row in done if row.former is not None}
+            await _say(clock, State.UNDONE, load, taken)
             after = entries[-1].n
-    own = str(by.path.absolute())
-    for path in filter(Path.is_file, _concerned(load)):
-        with Journal(path) as opened:
-            if opened.meta().get(BEING_UNDONE) == own:
-                opened.note({BEING_UNDONE: ""})
+    for path in await clock.aside(lambda: list(filter(Path.is_file, _concerned(load)))):
+        async with opened(clock, path) as concerned:
+            if (await concerned.meta()).get(BEING_UNDONE) == by.address:
+                await concerned.note({BEING_UNDONE: ""})
 
 
-def _say(state: State, path: Path, taken: Mapping[int, Entry]) -> None:
+async def _say(clock: Clock, state: State, path: Path, taken: Mapping[int, Entry]) -> None:
     """Write down where these rows stand now, each by the row that took it back; first, in the journal of the load that this one had
     taken back, the opposite: where its undo is undone, it stands again. Last, in those of the later loads that know its rows.
     """
-    with Journal(path, reading=True) as load:
-        below, later = (load.meta().get(fact, "") for fact in (TAKES_BACK, SUPERSEDED))
-        known = [load.get(n) for n in taken]
-        rows = load.rows(known)
-    if below and Path(below).is_file():
+    async with opened(clock, path, reading=True) as load:
+        meta = await load.meta()
+        known = await load.entries_of(taken)
+        rows = await load.rows(known)
+    below, later = (meta.get(fact, "") for fact in (TAKES_BACK, SUPERSEDED))
+    if await _is_there(clock, below):
         other = State.DONE if state is State.UNDONE else State.UNDONE
-        _say(
-            other,
-            Path(below),
-            {row.former.n: taken[entry.n] for entry, row in rows if row.former is not None},
-        )
-    with Journal(path) as load, load.together():
-        halfway = set(load.meta().get(HALFWAY, "").split())
-        touched = dict[str | None, Entry]()
-        for entry in known:
-            if entry.state in _TAKEN_BACK:
-                now = taken[entry.n]
-                load.write(stands := _standing(entry, state, now, halfway))
+        under = {row.former.n: taken[entry.n] for entry, row in rows if row.former is not None}
+        await _say(clock, other, Path(below), under)
+    halfway = set(meta.get(HALFWAY, "").split())
+    written, touched, remade = list[Entry](), dict[str, Entry](), list[tuple[str, str | None]]()
+    for entry in known:
+        if entry.state in _TAKEN_BACK:
+            now = taken[entry.n]
+            written.append(stands := _standing(entry, state, now, halfway))
+            if entry.portfolio_id is not None:
                 touched[entry.portfolio_id] = attrs.evolve(now, portfolio_id=stands.portfolio_id)
-                # Made anew under another id, it is none of the load's own.
-                if now.portfolio_id and now.portfolio_id != stands.portfolio_id:
-                    load.add_existing([(now.portfolio_id, now.mms_id)])
-        load.note({HALFWAY: " ".join(sorted(halfway))})
-    _say_later(state, Path(later), touched, {path})
+            # Made anew under another id, it is none of the load's own.
+            if now.portfolio_id and now.portfolio_id != stands.portfolio_id:
+                remade.append((now.portfolio_id, now.mms_id))
+    async with opened(clock, path) as load:
+        await load.amend(written, existing=remade, facts={HALFWAY: " ".join(sorted(halfway))})
+    await _say_later(clock, state, Path(later), touched, {path})
 
 
-def _say_later(
-    state: State, path: Path, touched: Mapping[str | None, Entry], told: AbstractSet[Path]
+async def _say_later(
+    clock: Clock, state: State, path: Path, touched: Mapping[str, Entry], told: AbstractSet[Path]
 ) -> None:
     """Write into the journal of a later load where its rows of these portfolios stand now; and of those after it."""
-    if path in told or not path.is_file():
+    if path in told or not await _is_there(clock, path):
         return
-    with Journal(path) as load, load.together():
-        for portfolio_id, now in touched.items():
-            for entry in load.of_portfolio(portfolio_id):
-                load.write(_vouched(entry, state, now))
-        later = load.meta().get(SUPERSEDED, "")
-    _say_later(state, Path(later), touched, {*told, path})
+    async with opened(clock, path) as load:
+        entries = await load.of_portfolios(touched)
+        vouched = [_vouched(one, state, touched[str(one.portfolio_id)]) for one in entries]
+        await load.amend(vouched, facts={})
+        later = (await load.meta()).get(SUPERSEDED, "")
+    await _say_later(clock, state, Path(later), touched, {*told, path})
+
+
+async def _is_there(clock: Clock, journal: str | Path) -> bool:
+    return await clock.aside(Path(journal).is_file)
 
 
 def _vouched(entry: Entry, state: State, now: Entry) -> Entry:
@@ -188,9 +194,9 @@ def undo_rows(journal: str | os.PathLike[str]) -> UndoRows:
     path = Path(journal)
     if not path.is_file():
         raise InputError(f"There is no journal {str(path)!r}.", advice="Check its path.")
-    with Journal(path, reading=True) as opened:
-        opened.check()
-        meta = opened.meta()
+    with JournalFile(path, reading=True) as load:
+        load.check()
+        meta = load.meta()
     if "planned" not in meta:
         raise InputError(
             f"The load of {path.name} was never begun; there is nothing to take back.", advice=NOT_BEGUN

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from functools import partial
 from typing import Any, Final
@@ -31,6 +31,7 @@ from alma_async.alma.models.common import Coded
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import AlmaError, NotFound
 from alma_async.load.entries import Difference, Entry, State
+from alma_async.load.journal import Journal
 from alma_async.load.options import NOT_BEGUN, Order, compared
 from alma_async.load.outage import CalledBack, OwnFailure, Patience
 from alma_async.load.plan import asked, merged, stays, url_of
@@ -39,7 +40,6 @@ from alma_async.load.row import InputError, Row
 from alma_async.load.run import how_far
 from alma_async.load.since import KNOWN
 from alma_async.load.slices import SLICE
-from alma_async.load.writer import Writer
 
 __all__ = ["Audit", "Finding", "Mark", "Verification", "claims_absence", "compare", "unread"]
 
@@ -184,7 +184,7 @@ class Verification:
     """One audit of one load. Without ``fields`` only ids are compared."""
 
     order: Order
-    writer: Writer  # it only reads
+    journal: Journal  # it only reads
     fields: bool
     meter: Meter
     on_progress: Callable[[Progress], None] | None
@@ -215,14 +215,13 @@ class Verification:
         :raises JournalError: where the journal is not what was written.
         :raises InputError: where the load is another one than is asked for.
         """
-        journal = self.writer.journal
         self.meter.begin({})
         self._waits("the journal is being read")
-        await self.writer.do(journal.check)
-        meta = await self.writer.do(journal.meta)
+        await self.journal.check()
+        meta = await self.journal.meta()
         self._check(meta)
         self._by_title = meta.get("seen") == "title"
-        counts = await self.writer.do(journal.counts)
+        counts = await self.journal.counts()
         claims = sum(count for (state, _), count in counts.items() if state is State.DONE)
         self.meter.begin({(State.PENDING, None): claims})
         self._waits(None)
@@ -276,9 +275,7 @@ class Verification:
 
     def _check(self, meta: Mapping[str, str]) -> None:
         if not meta.get("planned") or meta.get("dry"):
-            raise InputError(
-                f"{self.writer.journal.path.name} is of no load that was begun.", advice=NOT_BEGUN
-            )
+            raise InputError(f"{self.journal.name} is of no load that was begun.", advice=NOT_BEGUN)
         facts = self.order.known_by()
         compared(meta, {name: fact for name, fact in facts.items() if name not in _NOT_COMPARED})
 
@@ -313,34 +310,25 @@ class Verification:
 
     async def _take_up(self, found: list[Portfolio]) -> None:
         here = [one for one in found if one.id and _place(one) == self.order.place]
-        new = await self.writer.do(partial(self._new, [one.id for one in here]))
+        new = set(await self.journal.unbound([one.id for one in here], is_new=True))
         for one in here:
             self._listed[one.id] = sys.intern(one.availability.value or "")
             if one.id in new:
                 self._extras[one.resource_metadata.mms_id.value or ""].setdefault(one.id, None)
-
-    def _new(self, ids: Iterable[str]) -> set[str]:
-        """Those that stand for no row and were not there before the load."""
-        journal = self.writer.journal
-        return {one for one in ids if not journal.bound(one) and not journal.was_there(one)}
 
     # --- row by row
 
     async def _give_out(self, send: MemoryObjectSendStream[Item]) -> None:
         """Rows that are done, each with what it asks for."""
         last = 0
-        while entries := await self._entries(last):
+        while entries := await self.journal.entries(after=last, limit=SLICE):
             done = [entry for entry in entries if entry.state is State.DONE]
             rows = dict[int, Row]()
             if self.fields:
-                found = await self.writer.do(partial(self.writer.journal.rows, done))
-                rows = {entry.n: row for entry, row in found}
+                rows = {entry.n: row for entry, row in await self.journal.rows(done)}
             for entry in done:
                 await send.send((entry, rows.get(entry.n)))
             last = entries[-1].n
-
-    async def _entries(self, after: int) -> list[Entry]:
-        return await self.writer.do(partial(self.writer.journal.entries, after=after, limit=SLICE))
 
     async def _compare_all(self) -> None:
         send, receive = anyio.create_memory_object_stream[Item]()

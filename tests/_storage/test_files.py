@@ -13,7 +13,8 @@ from alma_async import AlmaError, LocalBudget
 from alma_async._governance.file_budget import MachineBudget, machine_budget
 from alma_async._guard.ledger import SqliteLedger
 from alma_async._guard.state import Book
-from alma_async.load.journal import Journal, JournalError
+from alma_async.load.journal import JournalError
+from alma_async.load.journal_file import JournalFile
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of another user")
@@ -98,13 +99,13 @@ def files_of(directory):
 def test_a_journal_reads_nothing_beside_it_that_is_not_ours(tmp_path, suffix, spoil):
     """A file beside a journal that others could have written, or that is none, refuses the journal by its name, unread."""
     path = tmp_path / "a.load"
-    Journal(path).close()
+    JournalFile(path).close()
     beside = path.with_name(f"a.load{suffix}")
     beside.touch()
     spoil(beside)
     before = files_of(tmp_path)
     with pytest.raises(JournalError, match=f"'a.load{suffix}'"):
-        Journal(path)
+        JournalFile(path)
     assert files_of(tmp_path) == before
 
 
@@ -112,11 +113,11 @@ def test_a_journal_reads_nothing_beside_it_that_is_not_ours(tmp_path, suffix, sp
 def test_a_journal_lies_in_a_directory_of_ours(tmp_path, spoil):
     """Where others may add a file beside a journal, sticky bit or not, it is neither made nor opened."""
     directory = tmp_path / "journals"
-    Journal(directory / "a.load").close()
+    JournalFile(directory / "a.load").close()
     spoil(directory)
     for name in ("a.load", "new.load"):
         with pytest.raises(JournalError, match="journals"):
-            Journal(directory / name)
+            JournalFile(directory / name)
     assert not (directory / "new.load").exists()
 
 
@@ -124,7 +125,7 @@ def test_a_journal_lies_in_a_directory_of_ours(tmp_path, spoil):
 def test_a_planted_write_ahead_log_changes_nothing(tmp_path):
     """A whole and valid log that somebody else made of the same journal, with another state of a row, is not believed."""
     path = tmp_path / "a.load"
-    with Journal(path) as journal:
+    with JournalFile(path) as journal:
         journal.note({"action": "upsert"})
     twin = tmp_path / "twin" / "a.load"
     twin.parent.mkdir()
@@ -137,9 +138,9 @@ def test_a_planted_write_ahead_log_changes_nothing(tmp_path):
     db.close()
     foreign(planted)
     with pytest.raises(JournalError, match="file of another user"):
-        Journal(path)
+        JournalFile(path)
     planted.unlink()
-    with Journal(path) as journal:
+    with JournalFile(path) as journal:
         assert journal.meta()["action"] == "upsert"
 
 
@@ -197,8 +198,8 @@ async def test_a_sticky_directory_above_keeps_ours_in_its_place(tmp_path):
 def test_what_only_others_may_read_is_closed(tmp_path):
     """A readable file or directory of ours is no danger; it is closed to others and used."""
     path = tmp_path / "a.load"
-    Journal(path).close()
+    JournalFile(path).close()
     path.chmod(0o644)
     tmp_path.chmod(0o755)
-    Journal(path).close()
+    JournalFile(path).close()
     assert path.stat().st_mode & 0o777 == 0o600

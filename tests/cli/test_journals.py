@@ -9,7 +9,8 @@ import pytest
 from alma_async.cli import journals
 from alma_async.errors import ConfigurationError
 from alma_async.load.entries import Entry, State
-from alma_async.load.journal import Journal, JournalError
+from alma_async.load.journal import Ingested, JournalError
+from alma_async.load.journal_file import JournalFile
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +37,7 @@ def test_names_are_tame(name: str) -> None:
 def test_a_claimed_path_becomes_a_journal() -> None:
     """The empty file that claims the name is opened as a new journal."""
     path = journals.new_path(Path("list.csv"))
-    with Journal(path) as journal:
+    with JournalFile(path) as journal:
         assert not journal.counts()
     assert journals.standing(path).state == "not begun"
 
@@ -68,14 +69,16 @@ def test_elsewhere_the_path_is_the_name(tmp_path: Path) -> None:
 def test_standing(tmp_path: Path) -> None:
     """Each state is told: unfinished with its counts, complete, in use, unreadable."""
     path = journals.new_path(Path("list.csv"))
-    with Journal(path) as journal:
+    with JournalFile(path) as journal:
         journal.note({"planned": "1", "rows": "2", "file": "/data/list.csv"})
-        journal.add([Entry(n=1, line=2, state=State.PENDING), Entry(n=2, line=3, state=State.REJECTED)])
+        journal.ingest(
+            map(Ingested, [Entry(n=1, line=2, state=State.PENDING), Entry(n=2, line=3, state=State.REJECTED)])
+        )
         assert journals.standing(path).state == "in use"
     assert journals.standing(path) == journals.Standing(
         journal=path.stem, state="unfinished", kind="load", file="/data/list.csv", rows=2, pending=1
     )
-    with Journal(path) as journal:
+    with JournalFile(path) as journal:
         journal.write(Entry(n=1, line=2, state=State.DONE, action="created"))
     path.with_name("a.load").write_bytes(b"nothing of the kind" * 50)
     assert [one.state for one in journals.standings()] == ["unreadable", "complete"]

@@ -21,7 +21,7 @@ import pytest
 
 from alma_async import AlmaClient, sim
 from alma_async.load import Load
-from alma_async.load.journal import Journal
+from alma_async.load.journal_file import JournalFile
 from alma_async.load.readers.alma_loader import NAMES
 from tests.cli.conftest import KEY, TO, Served, Shell
 from tests.load.readers.workbooks import xlsx
@@ -179,7 +179,7 @@ def test_a_journal_is_checked_like_any_input(
     """A journal of another file, place or action is not gone on with: 2, and nothing is sent."""
     file = titles(1)
     with served() as world:
-        with Journal(tmp_path / "mine.load") as journal:
+        with JournalFile(tmp_path / "mine.load") as journal:
             journal.note(
                 {
                     "origin": os.environ["ALMA_BASE_URL"],
@@ -203,7 +203,7 @@ def test_a_journal_is_checked_like_any_input(
 
 def test_a_journal_of_no_command_is_2(shell: Shell, served: Served, tmp_path: Path) -> None:
     """A journal that does not say which file it is about cannot be gone on with."""
-    with Journal(tmp_path / "mine.load") as journal:
+    with JournalFile(tmp_path / "mine.load") as journal:
         journal.note({"action": "upsert"})
     with served():
         ran = shell("resume", tmp_path / "mine.load")
@@ -312,7 +312,7 @@ def test_a_changed_file_is_a_load_of_its_own(
 def test_a_journal_in_use_is_75(shell: Shell, served: Served, titles: Titles, tmp_path: Path) -> None:
     """Two loads never share a journal: the second ends with 75 and is not told to go on."""
     path = tmp_path / "mine.load"
-    with served() as world, Journal(path):
+    with served() as world, JournalFile(path):
         ran = shell("load", titles(1), *TO, "--journal", path)
         assert not world.tally.received
     assert ran.code == 75
@@ -648,7 +648,7 @@ def test_a_report_overwrites_nothing_that_the_load_reads(
         assert (ran.code, "load itself" in ran.err) == (2, True), ran.err
         assert len(world.portfolios.all) == 2
     assert {one: one.read_bytes() for one in texts} == texts
-    with Journal(tmp_path / "a.csv", reading=True) as journal:
+    with JournalFile(tmp_path / "a.csv", reading=True) as journal:
         journal.check()
 
 
@@ -689,7 +689,7 @@ def test_a_damaged_journal_stands_in_no_others_way(
         bad, good = tmp_path / "bad.load", tmp_path / "good.load"
         assert shell("load", titles(90), *TO, "--journal", bad).code == 3
         world.configure(sim.Config(rate=None))
-        with Journal(bad) as journal:
+        with JournalFile(bad) as journal:
             journal._db.execute(f"UPDATE entry SET {column} = ? WHERE n = 1", (value,))
         before = len(world.portfolios.all)
         for command in ("resume", "verify", "undo"):

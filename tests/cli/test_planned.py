@@ -13,7 +13,7 @@ from alma_async import sim
 from alma_async.cli import journals
 from alma_async.cli.load_text import price_lines
 from alma_async.load.dry_run import Price, Quote, Writes
-from alma_async.load.journal import Journal
+from alma_async.load.journal_file import JournalFile
 from tests.cli.conftest import TO, Served, Shell
 
 Titles = Callable[..., Path]
@@ -97,7 +97,7 @@ def test_a_plan_that_somebody_named_stays(
     path = tmp_path / "mine.plan"
     with served() as world:
         assert shell("load", titles(2), *TO, "--dry-run", "--journal", path).code == 0
-        with Journal(path) as journal:
+        with JournalFile(path) as journal:
             assert journal.meta()["dry"] == "1"
         ran = shell("load", titles(2), *TO, "--journal", path)
         assert (ran.code, len(world.portfolios.all)) == (2, 0)

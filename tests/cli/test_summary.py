@@ -6,7 +6,8 @@ from pathlib import Path
 
 from alma_async.cli.load_text import closing, refusals, stopped_line
 from alma_async.load.entries import Entry, State
-from alma_async.load.journal import Journal
+from alma_async.load.journal import Ingested
+from alma_async.load.journal_file import JournalFile
 from alma_async.load.progress import Report
 
 NOTHING = Report(
@@ -22,15 +23,18 @@ def test_nothing_to_do() -> None:
 
 def test_refusals_are_bounded_and_say_all_they_know(tmp_path: Path) -> None:
     """Refused and doubtful rows are told with line, reason, code and tracking id; of many only how many more there are."""
-    with Journal(tmp_path / "x.load") as journal:
-        journal.add(
-            [
-                Entry(n=1, line=2, state=State.DONE, action="created"),
-                Entry(n=2, line=3, state=State.REJECTED, message="url is none"),
-                Entry(n=3, line=4, state=State.REVIEW, message="Unclear.", code="401", tracking_id="E01"),
-                Entry(n=4, line=5, state=State.REJECTED, message="no date; no url; line 6: no"),
-                *(Entry(n=n, line=n + 1, state=State.REJECTED, message="no") for n in range(5, 1500)),
-            ]
+    with JournalFile(tmp_path / "x.load") as journal:
+        journal.ingest(
+            map(
+                Ingested,
+                [
+                    Entry(n=1, line=2, state=State.DONE, action="created"),
+                    Entry(n=2, line=3, state=State.REJECTED, message="url is none"),
+                    Entry(n=3, line=4, state=State.REVIEW, message="Unclear.", code="401", tracking_id="E01"),
+                    Entry(n=4, line=5, state=State.REJECTED, message="no date; no url; line 6: no"),
+                    *(Entry(n=n, line=n + 1, state=State.REJECTED, message="no") for n in range(5, 1500)),
+                ],
+            )
         )
         told = list(refusals(journal, most=3))
     assert told == [

@@ -11,7 +11,7 @@ import pytest
 
 from alma_async import sim
 from alma_async.cli import journals
-from alma_async.load.journal import Journal
+from alma_async.load.journal_file import JournalFile
 from tests.cli.conftest import TO, Served, Shell
 
 Titles = Callable[..., Path]
@@ -94,7 +94,7 @@ def test_what_cannot_be_undone_is_2(
     """No journal, none that was begun, a dry run's, or one of another institution: 2, and nothing is sent."""
     path = tmp_path / "mine.load"
     if facts is not None:
-        with Journal(path) as journal:
+        with JournalFile(path) as journal:
             journal.note({"collection": sim.DEMO_COLLECTION, "service": sim.DEMO_SERVICE} | facts)
     with served() as world:
         ran = shell("undo", path)

@@ -13,7 +13,8 @@ import pytest
 from alma_async import sim
 from alma_async.cli import journals
 from alma_async.load.entries import Entry, State
-from alma_async.load.journal import Journal
+from alma_async.load.journal import Ingested
+from alma_async.load.journal_file import JournalFile
 from tests.cli.conftest import TO, Served, Shell
 
 Titles = Callable[..., Path]
@@ -124,8 +125,8 @@ def test_of_a_load_that_is_not_complete(shell: Shell, served: Served, titles: Ti
     with served():
         name = loaded(shell, titles(3))
         path = journals.directory() / f"{name}.load"
-        with Journal(path) as journal:
-            journal.add([Entry(n=4, line=5, state=State.PENDING)])
+        with JournalFile(path) as journal:
+            journal.ingest(map(Ingested, [Entry(n=4, line=5, state=State.PENDING)]))
         ran = shell("verify", name, "--ids-only")
     assert ran.code == 1
     assert "1 pending" in ran.out
@@ -134,7 +135,7 @@ def test_of_a_load_that_is_not_complete(shell: Shell, served: Served, titles: Ti
 
 def test_a_journal_of_a_program_is_2(shell: Shell, tmp_path: Path) -> None:
     """One that Python began says where to go on with it."""
-    with Journal(tmp_path / "python.load") as journal:
+    with JournalFile(tmp_path / "python.load") as journal:
         journal.note({"planned": "1"})
     ran = shell("verify", tmp_path / "python.load")
     assert ran.code == 2

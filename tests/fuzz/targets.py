@@ -41,7 +41,8 @@ from alma_async.alma.models.jobs import Job
 from alma_async.alma.problems import read_body
 from alma_async.load import read_rows
 from alma_async.load.entries import Difference, Entry, State
-from alma_async.load.journal import Journal
+from alma_async.load.journal import Ingested
+from alma_async.load.journal_file import JournalFile
 from alma_async.load.readers import FORMATS, xlsx
 from alma_async.load.readers.alma_loader import NAMES
 from alma_async.load.readers.mms_map import MmsMap
@@ -109,20 +110,23 @@ def sound_journal() -> tuple[bytes, bytes]:
     """A journal of some rows and its lock, as bytes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.load"
-        with Journal(path) as journal:
+        with JournalFile(path) as journal:
             changed = (Difference("url", "https://a.example", "https://b.example"),)
-            journal.add(
-                [
-                    Entry(
-                        n=n,
-                        line=n + 1,
-                        state=State.PENDING,
-                        mms_id=f"99{n}",
-                        key=bytes([n]) * 16,
-                        differences=changed,
-                    )
-                    for n in range(1, 30)
-                ]
+            journal.ingest(
+                map(
+                    Ingested,
+                    [
+                        Entry(
+                            n=n,
+                            line=n + 1,
+                            state=State.PENDING,
+                            mms_id=f"99{n}",
+                            key=bytes([n]) * 16,
+                            differences=changed,
+                        )
+                        for n in range(1, 30)
+                    ],
+                )
             )
             journal.note({"action": "upsert", "sha256": "0" * 64})
         return path.read_bytes(), path.with_name("x.load.lock").read_bytes()
@@ -131,11 +135,11 @@ def sound_journal() -> tuple[bytes, bytes]:
 def journal(content: bytes) -> None:
     with file_of(content, "x.load") as path:
         path.with_name("x.load.lock").write_bytes(sound_journal()[1])
-        with suppress(AlmaError), Journal(path) as opened:
+        with suppress(AlmaError), JournalFile(path) as opened:
             opened.check()
             opened.meta()
             opened.entries(after=0, limit=100)
-            opened.add([Entry(n=40, line=41, state=State.PENDING, mms_id="1")])
+            opened.ingest(map(Ingested, [Entry(n=40, line=41, state=State.PENDING, mms_id="1")]))
 
 
 def write_ahead_log(content: bytes) -> None:
@@ -144,7 +148,7 @@ def write_ahead_log(content: bytes) -> None:
         path.with_name("x.load.lock").write_bytes(sound_journal()[1])
         path.with_name("x.load-wal").write_bytes(content)
         path.with_name("x.load-wal").chmod(0o600)
-        with suppress(AlmaError), Journal(path) as opened:
+        with suppress(AlmaError), JournalFile(path) as opened:
             opened.check()
 
 

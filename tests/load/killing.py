@@ -22,7 +22,7 @@ import attrs
 
 from alma_async import sim
 from alma_async.load.entries import State
-from alma_async.load.journal import Journal
+from alma_async.load.journal_file import JournalFile
 
 __all__ = ["EFFECTS", "JOURNAL_FAILED", "Loading", "Points", "cannot_trace", "serving", "traced", "unsynced"]
 
@@ -78,7 +78,7 @@ class Loading:
         """What the institution and the journal lack or have too much of, once the load has ended."""
         portfolios = self.server.world.portfolios.all.values()
         held = Counter(one["linking_details"]["static_url"].removeprefix("jkey=") for one in portfolios)
-        with Journal(self.journal) as journal:
+        with JournalFile(self.journal) as journal:
             entries = journal.entries()
         wanted = {f"https://journals.example/{n}" for n in range(self.rows)}
         bare = sum(not one["coverage_details"]["local_date_coverage_parameters"] for one in portfolios)

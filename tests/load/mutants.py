@@ -20,7 +20,18 @@ from alma_async.alma import dialect, problems, resource
 from alma_async.alma.models.common import Updatable
 from alma_async.alma.resource import Resource
 from alma_async.errors import BadAnswer
-from alma_async.load import entries, fields, ingest, journal, loader, lookup, plan, row_task, run, writer
+from alma_async.load import (
+    entries,
+    fields,
+    ingest,
+    journal_file,
+    loader,
+    lookup,
+    plan,
+    row_task,
+    run,
+    sqlite_journal,
+)
 from alma_async.load.entries import State
 from alma_async.load.plan import new_portfolio
 from alma_async.load.row_task import Way
@@ -65,10 +76,10 @@ def _no_intent() -> list[Any]:
 
 @_mutant
 def _intent_is_not_waited_for() -> list[Any]:
-    async def write(self: writer.Writer, entry: entries.Entry) -> None:
-        self.note(entry)
+    async def record(self: sqlite_journal.SqliteJournal, entry: entries.Entry) -> None:
+        self.record_soon(entry)
 
-    return [patch.object(writer.Writer, "write", write)]
+    return [patch.object(sqlite_journal.SqliteJournal, "record", record)]
 
 
 @_mutant
@@ -81,30 +92,30 @@ def _outcome_before_the_send() -> list[Any]:
 
 @_mutant
 def _orphaned_intents_are_sent_again() -> list[Any]:
-    def orphaned(self: journal.Journal, now: entries.Moment) -> int:
+    def orphaned(self: journal_file.JournalFile, now: entries.Moment) -> int:
         for entry in self.entries():
             if entry.state is State.INTENT:
                 self.write(attrs.evolve(entry, state=State.PENDING))
         return 0
 
-    return [patch.object(journal.Journal, "orphaned", orphaned)]
+    return [patch.object(journal_file.JournalFile, "orphaned", orphaned)]
 
 
 @_mutant
 def _outcomes_are_not_written() -> list[Any]:
-    def note(self: writer.Writer, entry: entries.Entry) -> None:
+    def record_soon(self: sqlite_journal.SqliteJournal, entry: entries.Entry) -> None:
         """Only what is waited for is written."""
 
-    return [patch.object(writer.Writer, "note", note)]
+    return [patch.object(sqlite_journal.SqliteJournal, "record_soon", record_soon)]
 
 
 @_mutant
 def _writes_in_reverse() -> list[Any]:
-    def carry_out(self: writer.Writer, batch: list[Any]) -> None:
+    def carry_out(self: sqlite_journal.SqliteJournal, batch: list[Any]) -> None:
         real(self, batch[::-1])
 
-    real = writer.Writer._carry_out
-    return [patch.object(writer.Writer, "_carry_out", carry_out)]
+    real = sqlite_journal.SqliteJournal._carry_out
+    return [patch.object(sqlite_journal.SqliteJournal, "_carry_out", carry_out)]
 
 
 @_mutant
@@ -115,7 +126,7 @@ def _commits_are_not_synchronous() -> list[Any]:
         return db
 
     real = sqlite.connect
-    return [patch.object(journal, "connect", connect)]
+    return [patch.object(journal_file, "connect", connect)]
 
 
 # --- the quarantine
@@ -172,7 +183,7 @@ def _the_civil_clock_counts_across_boots() -> list[Any]:
         same = self.boot == now.boot
         return max(now.mono - self.mono if same else now.wall - self.wall, 0.0)
 
-    def orphaned(self: journal.Journal, now: entries.Moment) -> int:
+    def orphaned(self: journal_file.JournalFile, now: entries.Moment) -> int:
         for entry in self.entries():
             if entry.state is State.INTENT:
                 self.write(attrs.evolve(entry, state=State.UNKNOWN))
@@ -180,7 +191,7 @@ def _the_civil_clock_counts_across_boots() -> list[Any]:
 
     return [
         patch.object(entries.Moment, "elapsed", elapsed),
-        patch.object(journal.Journal, "orphaned", orphaned),
+        patch.object(journal_file.JournalFile, "orphaned", orphaned),
     ]
 
 
@@ -300,24 +311,27 @@ def _an_update_of_unknown_outcome_is_done() -> list[Any]:
 
 @_mutant
 def _what_others_mean_is_taken_for_ours() -> list[Any]:
-    return [patch.object(lookup.Lookup, "_not_others", lambda _self, _row, _n, found: list(found))]
+    async def not_others(_self: lookup.Lookup, _row: Any, _n: int, found: Any) -> list[Any]:
+        return list(found)
+
+    return [patch.object(lookup.Lookup, "_not_others", not_others)]
 
 
 @_mutant
 def _what_is_there_is_not_looked_at() -> list[Any]:
     async def see_service(self: ingest.Ingest) -> None:
-        await self.writer.do(lambda: self.writer.journal.note({"seen": "list"}))
+        await self.journal.note({"seen": "list"})
 
     return [patch.object(ingest.Ingest, "see_service", see_service)]
 
 
 @_mutant
 def _repeated_rows_are_sent() -> list[Any]:
-    def add(self: journal.Journal, entry: entries.Entry, *, repeats: bool) -> None:
+    def add(self: journal_file.JournalFile, entry: entries.Entry, *, repeats: bool) -> None:
         real(self, entry, repeats=True)
 
-    real = journal.Journal._add
-    return [patch.object(journal.Journal, "_add", add)]
+    real = journal_file.JournalFile._add
+    return [patch.object(journal_file.JournalFile, "_add", add)]
 
 
 @_mutant
@@ -378,13 +392,13 @@ def _stopped_rows_are_done() -> list[Any]:
 def _a_later_look_is_taken_for_an_earlier() -> list[Any]:
     """A title is asked for by each of its rows, and what is there then is taken for what was there before the load."""
 
-    def add(self: journal.Journal, portfolios: Any) -> None:
+    def add(self: journal_file.JournalFile, portfolios: Any) -> None:
         with self.together():
             for portfolio_id, mms_id in portfolios:
                 if not self.bound(portfolio_id):
                     self._put("existing", portfolio_id, mms_id)
 
-    return [patch.object(journal.Journal, "add_existing", add)]
+    return [patch.object(journal_file.JournalFile, "add_existing", add)]
 
 
 @_mutant

@@ -26,9 +26,9 @@ from alma_async import AlmaClient, Limits, LocalBudget, Timeouts, sim
 from alma_async._clock import Clock
 from alma_async._core.pager import PAGE, Pager
 from alma_async._http.messages import Request
-from alma_async.load import Load, ingest, journal
+from alma_async.load import Load, ingest, sqlite_journal
 from alma_async.load.entries import Action, Entry, State
-from alma_async.load.journal import Journal
+from alma_async.load.journal_file import JournalFile
 from alma_async.load.outage import OWN_FAILURES
 from alma_async.load.row import BadRow, Clear, Coverage, InputError, Problem, Row
 from alma_async.load.row_task import MOST_ATTEMPTS
@@ -389,7 +389,7 @@ class Tale:
         story.trace = hashlib.sha256(repr(remote.log).encode()).hexdigest()
         for key, count in remote.creates.items():
             story.doubled += count - (0 if key[0].startswith(HELD) and key in self.planted else 1)
-        with Journal(self.path) as journal:
+        with JournalFile(self.path) as journal:
             entries = journal.entries()
         if len(entries) != len(self.file):
             story.lost += abs(len(self.file) - len(entries))
@@ -481,7 +481,7 @@ def schedule(seed: int, path: Path, *, rows: int = 10, later: float = 1.0) -> St
     """
     tale = Tale(random.Random(seed), path, rows, later)
 
-    class Watched(Journal):
+    class Watched(JournalFile):
         """The real journal, whose connection the disk may look at."""
 
         def __init__(self, path: Path, *, reading: bool = False) -> None:
@@ -496,5 +496,10 @@ def schedule(seed: int, path: Path, *, rows: int = 10, later: float = 1.0) -> St
     options: dict[str, Any] = {"loop_factory": sim.VirtualTimeLoop}
     apart = patch.dict(os.environ, ALMA_STATE_DIR=str(path.parent / "state"))
     paged = patch.dict(Pager.__init__.__kwdefaults__ or {}, page=tale.page)
-    with apart, paged, patch.object(journal, "Journal", Watched), patch.object(ingest, "PAGE", tale.page):
+    with (
+        apart,
+        paged,
+        patch.object(sqlite_journal, "JournalFile", Watched),
+        patch.object(ingest, "PAGE", tale.page),
+    ):
         return anyio.run(tale.live, backend="asyncio", backend_options=options)

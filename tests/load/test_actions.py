@@ -9,7 +9,7 @@ import pytest
 from alma_async import sim
 from alma_async.load import Load, read_rows
 from alma_async.load.entries import State
-from alma_async.load.journal import Journal
+from alma_async.load.journal_file import JournalFile
 from tests.conftest import institution
 
 C, S = sim.DEMO_COLLECTION, sim.DEMO_SERVICE
@@ -63,7 +63,7 @@ def loading(alma, tmp_path, action, name="a.load", **how):
 
 
 def told(path):
-    with Journal(path) as journal:
+    with JournalFile(path) as journal:
         return {entry.line: entry for entry in journal.entries()}
 
 
@@ -78,7 +78,7 @@ async def test_delete_by_title_and_by_id(rows, tmp_path):
         assert set(server.world.portfolios.all) == set(ids[2:])
     found = told(tmp_path / "a.load")
     assert [found[line].message for line in (4, 5)] == ["It was not there."] * 2
-    with Journal(tmp_path / "a.load") as journal:
+    with JournalFile(tmp_path / "a.load") as journal:
         for n in (1, 2):
             kept = json.loads(journal.kept(n))
             assert {**kept, **LINKS} == {**before[ids[n - 1]], **LINKS}
@@ -161,7 +161,7 @@ async def test_the_former_state_is_of_just_before_the_write(rows, tmp_path):
         assert told(tmp_path / "a.load")[2].state is State.PENDING
         server.world.portfolios.all[ids[0]]["public_note"] = "A colleague's"
         assert (await loading(alma, tmp_path, "upsert", until_done=True).run(asked)).updated == 1
-    with Journal(tmp_path / "a.load") as journal:
+    with JournalFile(tmp_path / "a.load") as journal:
         assert json.loads(journal.kept(1))["public_note"] == "A colleague's"
     assert [(d.old, d.new) for d in told(tmp_path / "a.load")[2].differences] == [("A colleague's", "New")]
 
@@ -179,7 +179,7 @@ async def test_what_is_kept_first_stands_once_it_may_have_been_replaced(rows, tm
         asked = rows("mms_id,url,public_note", "99000000,https://new.example,New")
         assert (await loading(alma, tmp_path, "upsert").run(asked, on_progress=edit)).updated == 1
         assert server.world.portfolios.all[ids[0]]["public_note"] == "New"
-    with Journal(tmp_path / "a.load") as journal:
+    with JournalFile(tmp_path / "a.load") as journal:
         former = json.loads(journal.kept(1))
     assert (former["public_note"], former["linking_details"]["static_url"]) == ("Note 0", f"jkey={url(0)}")
 

@@ -12,7 +12,7 @@ import pytest
 
 from alma_async.events import LOGGER, stderr_handler
 from alma_async.load import read_rows, undo_rows
-from alma_async.load.journal import Journal
+from alma_async.load.journal_file import JournalFile
 from alma_async.load.report import write_report
 from alma_async.load.row import BadRow, Problem, Row
 from tests.conftest import institution
@@ -23,7 +23,7 @@ HALVES = ["a\ud800b", "\udfff", "\ud83d and é", "x\udc00\ud800"]
 
 def reports(tmp_path, journal):
     """All forms of the report, as texts that can be read."""
-    with Journal(tmp_path / journal) as opened:
+    with JournalFile(tmp_path / journal) as opened:
         for end in ("csv", "jsonl", "xlsx"):
             write_report(opened, tmp_path / f"report.{end}")
     rows = openpyxl.load_workbook(tmp_path / "report.xlsx").active.iter_rows(values_only=True)

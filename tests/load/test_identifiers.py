@@ -7,7 +7,7 @@ import pytest
 
 from alma_async import sim
 from alma_async.load import Load, read_rows
-from alma_async.load.journal import Journal
+from alma_async.load.journal_file import JournalFile
 from alma_async.load.matching import Ambiguous, Carrier, record_of
 from tests.conftest import institution
 
@@ -56,7 +56,7 @@ def loading(alma, tmp_path, name="a.load", **how):
 
 
 def told(tmp_path, name="a.load"):
-    with Journal(tmp_path / name) as journal:
+    with JournalFile(tmp_path / name) as journal:
         return {entry.line: entry for entry in journal.entries()}
 
 
@@ -231,7 +231,7 @@ async def test_cut_off_while_reading(kbart, tmp_path, how):
         assert scope.cancelled_caught == (how == "killed")
         if how == "stopped":
             assert (report.rows, report.pending, report.exit_code) == (60, 60, 3)
-        with Journal(tmp_path / "a.load") as journal:
+        with JournalFile(tmp_path / "a.load") as journal:
             left = len(journal.unread())
             assert 10 < left < 50
         before = len(server.world.tally.received)

@@ -10,7 +10,7 @@ from alma_async import sim
 from alma_async.load import InputError, Load, read_rows
 from alma_async.load.entries import Difference, Entry, Former, State
 from alma_async.load.ingest import _source
-from alma_async.load.journal import Journal
+from alma_async.load.journal_file import JournalFile
 from alma_async.load.records import dump_row, row_of
 from alma_async.load.row import CLEAR, BadRow, Coverage, Embargo, Period, Row
 from tests.conftest import institution
@@ -134,7 +134,7 @@ async def test_rows_come_from_anywhere(file, journal, source):
         assert (report.created, report.rejected) == (1200, 2 if source == "mappings" else 0)
         assert held(server) == {n: ["old"] for n in range(1200)}
     if source == "mappings":
-        with Journal(journal) as opened:
+        with JournalFile(journal) as opened:
             told = [entry.message for entry in opened.entries(after=1200)]
         assert "colour is no column" in told[0]
         assert "availability" in told[1]

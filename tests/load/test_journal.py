@@ -20,7 +20,8 @@ from alma_async._storage.sqlite import Seal
 from alma_async.errors import ConfigurationError
 from alma_async.load import records
 from alma_async.load.entries import Entry, Moment, State, Step
-from alma_async.load.journal import Journal, JournalDamaged, JournalError, JournalInUse
+from alma_async.load.journal import Ingested, JournalDamaged, JournalError, JournalInUse
+from alma_async.load.journal_file import JournalFile
 from alma_async.load.matching import Carrier
 from alma_async.load.records import schema
 from alma_async.settings import state_dir
@@ -58,18 +59,18 @@ def test_rows_survive_closing(path):
         message="m",
         tracking_id="T",
     )
-    with Journal(path) as journal:
-        journal.add([whole])
+    with JournalFile(path) as journal:
+        journal.ingest(map(Ingested, [whole]))
         journal.note({"file": "x"})
-    with Journal(path) as journal:
+    with JournalFile(path) as journal:
         assert journal.entries() == [whole]
         assert journal.meta()["file"] == "x"
 
 
 def test_a_repeated_key_is_a_duplicate_and_names_the_first(path):
     """A second row with the same key is not to be sent, and says which line it repeats."""
-    with Journal(path) as journal:
-        journal.add([entry(1), entry(2, key=b"k1"), entry(3)])
+    with JournalFile(path) as journal:
+        journal.ingest(map(Ingested, [entry(1), entry(2, key=b"k1"), entry(3)]))
         states = [(e.state, e.message) for e in journal.entries()]
     assert states == [
         (State.PENDING, None),
@@ -80,11 +81,11 @@ def test_a_repeated_key_is_a_duplicate_and_names_the_first(path):
 
 def test_an_intent_found_at_start_up_is_of_unknown_outcome(path):
     """A row that was about to be sent when the process died rests from its deadline or from now, whichever is earlier."""
-    with Journal(path) as journal:
-        journal.add([entry(1), entry(2), entry(3)])
+    with JournalFile(path) as journal:
+        journal.ingest(map(Ingested, [entry(1), entry(2), entry(3)]))
         change(journal, 1, state=State.INTENT, since=Moment(wall=900.0, mono=20.0, boot="b"))
         change(journal, 2, state=State.INTENT, since=Moment(wall=1100.0, mono=170.0, boot="b"))
-    with Journal(path) as journal:
+    with JournalFile(path) as journal:
         assert journal.orphaned(NOW) == 2
         first, second, third = journal.entries()
     assert (first.state, second.state, third.state) == (State.UNKNOWN, State.UNKNOWN, State.PENDING)
@@ -95,8 +96,8 @@ def test_an_intent_found_at_start_up_is_of_unknown_outcome(path):
 
 def test_a_reboot_begins_the_quarantine_anew(path):
     """What rested before a reboot rests again in full, whatever the civil clock says by then."""
-    with Journal(path) as journal:
-        journal.add([entry(1), entry(2)])
+    with JournalFile(path) as journal:
+        journal.ingest(map(Ingested, [entry(1), entry(2)]))
         change(journal, 1, state=State.INTENT, since=Moment(wall=900.0, mono=20.0, boot="a"))
         change(journal, 2, state=State.UNKNOWN, since=Moment(wall=900.0, mono=20.0, boot="a"))
         assert journal.orphaned(NOW) == 1
@@ -124,8 +125,8 @@ def test_elapsed_time_is_never_overstated_by_a_clock(then, now, expected):
 def test_a_second_process_is_kept_out(path):
     """While one process owns a journal, another gets a clear error, and takes over once the first is gone - also by kill -9."""
     program = (
-        "import sys, pathlib, time; from alma_async.load.journal import Journal;"
-        "journal = Journal(pathlib.Path(sys.argv[1])); print('open', flush=True); sys.stdin.read()"
+        "import sys, pathlib, time; from alma_async.load.journal_file import JournalFile;"
+        "journal = JournalFile(pathlib.Path(sys.argv[1])); print('open', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -133,18 +134,18 @@ def test_a_second_process_is_kept_out(path):
         assert owner.stdout is not None
         owner.stdout.readline()
         with pytest.raises(JournalInUse):
-            Journal(path)
+            JournalFile(path)
         owner.kill()
         owner.wait()
-        Journal(path).close()
+        JournalFile(path).close()
 
 
 def test_files_are_the_owners_alone(path):
     """Journal and lock are 0600 and the directory 0700, whatever the umask."""
     before = os.umask(0)
     try:
-        with Journal(path) as journal:
-            journal.add([entry(1)])
+        with JournalFile(path) as journal:
+            journal.ingest(map(Ingested, [entry(1)]))
             modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in path.parent.iterdir()}
             assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     finally:
@@ -154,7 +155,7 @@ def test_files_are_the_owners_alone(path):
 
 def test_writes_are_fully_synchronous(path):
     """Each change is committed with synchronous=FULL in WAL mode, on one exclusive connection."""
-    with Journal(path) as journal:
+    with JournalFile(path) as journal:
         ask = lambda pragma: journal._db.execute(f"PRAGMA {pragma}").fetchone()[0]  # noqa: E731
         assert (ask("journal_mode"), ask("locking_mode"), ask("synchronous")) == ("wal", "exclusive", 2)
         with pytest.raises(sqlite3.OperationalError, match="locked"):
@@ -163,8 +164,8 @@ def test_writes_are_fully_synchronous(path):
 
 def test_a_failed_write_is_the_journals_error(path):
     """SQLite's failure comes out as JournalError, and the row is as it was."""
-    with Journal(path) as journal:
-        journal.add([entry(1)])
+    with JournalFile(path) as journal:
+        journal.ingest(map(Ingested, [entry(1)]))
         journal._db.execute("PRAGMA query_only = ON")
         with pytest.raises(JournalError) as caught:
             change(journal, 1, state=State.INTENT)
@@ -174,14 +175,14 @@ def test_a_failed_write_is_the_journals_error(path):
 
 def test_a_changed_byte_is_noticed(path):
     """A value that was changed under the journal's checksum is refused, also where SQLite sees nothing wrong."""
-    with Journal(path) as journal:
-        journal.add([entry(1, portfolio_id="53")])
+    with JournalFile(path) as journal:
+        journal.ingest(map(Ingested, [entry(1, portfolio_id="53")]))
         journal.keep(1, b'{"id":"53"}')
     with sqlite3.connect(path) as db:
         db.execute("UPDATE entry SET portfolio_id = '54'")
         db.execute("UPDATE former SET n = 2")
     db.close()
-    with Journal(path) as journal:
+    with JournalFile(path) as journal:
         with pytest.raises(JournalError, match="damaged"):
             journal.get(1)
         with pytest.raises(JournalError, match="damaged"):
@@ -194,7 +195,7 @@ def test_a_former_state_comes_back(path):
         b'{"id":"53","public_note":"a","notes":[],"linking_details":{"static_url":"jkey=https://www.x.example"}}'
         * 20
     )
-    with Journal(path) as journal:
+    with JournalFile(path) as journal:
         journal.keep(7, b"earlier")
         journal.keep(7, body)
         assert journal.kept(7) == body
@@ -207,7 +208,7 @@ def test_a_former_state_comes_back(path):
 @pytest.mark.parametrize("table", ["meta", "entry", "former", "existing", "identifier"])
 def test_a_missing_record_is_noticed(path, table):
     """A record that is gone is missed, whichever it is, though every other one be well."""
-    with Journal(path) as journal:
+    with JournalFile(path) as journal:
         fill(journal)
         journal.check()
     with sqlite3.connect(path) as db:
@@ -215,7 +216,7 @@ def test_a_missing_record_is_noticed(path, table):
         db.execute(f"DELETE FROM {table} WHERE rowid = 3" if table in ("entry", "former") else DELETE[table])
         db.execute(next(one for one in schema() if f"TRIGGER {table}_DELETE" in one))
     db.close()
-    with Journal(path) as journal, pytest.raises(JournalError, match="the number of its records"):
+    with JournalFile(path) as journal, pytest.raises(JournalError, match="the number of its records"):
         journal.check()
 
 
@@ -230,7 +231,7 @@ DELETE = {
 def fill(journal):
     """Some of everything that a journal holds."""
     journal.note({"action": "upsert", "planned": "1"})
-    journal.add(entry(n, payload=b"p%d" % n) for n in range(1, 41))
+    journal.ingest(map(Ingested, (entry(n, payload=b"p%d" % n) for n in range(1, 41))))
     journal.add_existing((f"53{n}", f"99{n}") for n in range(40))
     for n in range(40):
         journal.add_carrier(Carrier(f"53{n}", f"99{n}", f"https://journals.example/{n}"), CARRIED[n : n + 1])
@@ -241,18 +242,18 @@ def fill(journal):
 
 def told(path):
     """All that a load believes of a journal, once it has checked it."""
-    with Journal(path) as journal:
+    with JournalFile(path) as journal:
         journal.check()
         entries = journal.entries()
         meta = {name: value for name, value in journal.meta().items() if name != "seen"}
         held = [journal.was_there(f"53{n}") for n in range(45)], [journal.kept(n) for n in range(45)]
-        return entries, meta, held, [journal.carriers([one]) for one in CARRIED], sorted(journal.unread())
+        return entries, meta, held, [journal.carriers(one) for one in CARRIED], sorted(journal.unread())
 
 
 @pytest.fixture(params=["closed", "killed"])
 def damageable(path, request):
     """The files of a journal that was closed, or whose process was killed: bytes by name, and a place to damage them."""
-    with Journal(path) as journal:
+    with JournalFile(path) as journal:
         fill(journal)
         if request.param == "killed":
             change(journal, 30, state=State.INTENT, since=NOW)
@@ -318,20 +319,20 @@ def test_a_cut_is_noticed_or_harmless(damageable):
 
 def test_an_older_copy_is_refused(path):
     """A journal restored from a backup in the place of the newer one would send again what was sent since."""
-    with Journal(path) as journal:
+    with JournalFile(path) as journal:
         fill(journal)
     older = path.read_bytes()
-    with Journal(path) as journal:
+    with JournalFile(path) as journal:
         change(journal, 30, state=State.DONE, portfolio_id="99")
     path.write_bytes(older)
     with pytest.raises(JournalError, match="its end"):
-        Journal(path)
+        JournalFile(path)
 
 
 def test_an_owner_who_was_replaced_writes_nothing(path):
     """Where the lock failed and another process signed the journal, the first one's next commit is refused."""
-    with Journal(path) as journal:
-        journal.add([entry(1)])
+    with JournalFile(path) as journal:
+        journal.ingest(map(Ingested, [entry(1)]))
         journal._db.execute("UPDATE owner SET nonce = x'00'")
         with pytest.raises(JournalInUse, match="taken over"):
             change(journal, 1, state=State.INTENT)
@@ -344,11 +345,11 @@ def test_links_and_open_directories_are_refused(path, tmp_path):
     (tmp_path / "elsewhere").touch()
     path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(JournalError, match="cannot be opened"):
-        Journal(path)
+        JournalFile(path)
     path.unlink()
     path.parent.chmod(0o777)
     with pytest.raises(JournalError, match="can be written by other users"):
-        Journal(path)
+        JournalFile(path)
 
 
 def test_other_files_are_refused(path):
@@ -356,21 +357,21 @@ def test_other_files_are_refused(path):
     path.parent.mkdir()
     path.write_bytes(b"mms_id,url\n" * 200)
     with pytest.raises(JournalError):
-        Journal(path)
+        JournalFile(path)
     path.unlink()
-    Journal(path).close()
+    JournalFile(path).close()
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("PRAGMA user_version = 99")
     db.close()
     with pytest.raises(ConfigurationError, match="version"):
-        Journal(path)
+        JournalFile(path)
 
 
 def test_unwritable_places_are_named(tmp_path):
     """A path that cannot be a journal gives one clear error."""
     (tmp_path / "file").write_text("x")
     with pytest.raises(JournalError, match="cannot be opened"):
-        Journal(tmp_path / "file" / "a.load")
+        JournalFile(tmp_path / "file" / "a.load")
 
 
 @pytest.mark.parametrize(
@@ -391,12 +392,12 @@ def test_unwritable_places_are_named(tmp_path):
 )
 def test_a_journal_holds_no_program(path, planted):
     """A view, a trigger, a table more or less: what is not our schema is refused before anything of it is read."""
-    Journal(path).close()
+    JournalFile(path).close()
     db = sqlite3.connect(path)
     db.executescript(planted)
     db.close()
     with pytest.raises(ConfigurationError, match="not a journal of this version"):
-        Journal(path)
+        JournalFile(path)
 
 
 @pytest.mark.parametrize(
@@ -414,8 +415,8 @@ def test_a_journal_holds_no_program(path, planted):
 )
 def test_a_record_that_fits_its_seal_is_still_checked(path, column, value):
     """A record that is sealed as ours and cannot be is damage all the same, and nothing grows without bound."""
-    with Journal(path) as journal:
-        journal.add([entry(1)])
+    with JournalFile(path) as journal:
+        journal.ingest(map(Ingested, [entry(1)]))
     db = sqlite3.connect(path, isolation_level=None)
     names = [one[1] for one in db.execute("PRAGMA table_info(entry)")]
     (found,) = db.execute("SELECT * FROM entry").fetchall()
@@ -424,7 +425,7 @@ def test_a_record_that_fits_its_seal_is_still_checked(path, column, value):
     db.execute(f"REPLACE INTO entry VALUES ({', '.join('?' * len(names))})", forged)
     db.execute("UPDATE owner SET entry = 1")
     db.close()
-    with Journal(path) as journal, pytest.raises(JournalError, match="damaged"):
+    with JournalFile(path) as journal, pytest.raises(JournalError, match="damaged"):
         journal.get(1)
 
 
@@ -459,8 +460,8 @@ def test_whatever_sqlite_is_doing_an_interrupt_ends_it(path):
 @pytest.mark.parametrize("table", ["entry", "former", "meta"])
 def test_a_forged_record_with_a_seal_of_another_secret_is_refused(path, table, tmp_path):
     """Who can write the file cannot write what we would have written: another portfolio's id under a seal of their own."""
-    with Journal(path) as journal:
-        journal.add([entry(1, portfolio_id="53", action="updated", state=State.DONE)])
+    with JournalFile(path) as journal:
+        journal.ingest(map(Ingested, [entry(1, portfolio_id="53", action="updated", state=State.DONE)]))
         journal.keep(1, b"{}")
         journal.note({"action": "upsert"})
     db = sqlite3.connect(path, isolation_level=None)
@@ -475,7 +476,7 @@ def test_a_forged_record_with_a_seal_of_another_secret_is_refused(path, table, t
         f"UPDATE {table} SET ({', '.join(names)}) = ({places}) WHERE {names[0]} = ?", (*forged, found[0])
     )
     db.close()
-    with Journal(path) as journal, pytest.raises(JournalError, match="damaged"):
+    with JournalFile(path) as journal, pytest.raises(JournalError, match="damaged"):
         journal.check()
 
 
@@ -484,33 +485,33 @@ def test_a_log_that_was_left_behind_is_named(path, tmp_path, commits):
     """A journal of a killed process that is moved without its write-ahead log is refused, naming that file; with it, it goes on."""
     there = tmp_path / "there"
     there.mkdir(mode=0o700)
-    with Journal(path) as journal:
+    with JournalFile(path) as journal:
         for n in range(1, commits + 1):
-            journal.add([entry(n)])
+            journal.ingest(map(Ingested, [entry(n)]))
         files = {file.name: file.read_bytes() for file in path.parent.iterdir() if file.is_file()}
     for name in (path.name, f"{path.name}.lock"):
         (there / name).write_bytes(files[name])
     with pytest.raises(JournalError, match=rf"{path.name}-wal is missing"):
-        Journal(there / path.name)
+        JournalFile(there / path.name)
     for name, content in files.items():
         (there / name).write_bytes(content)
-    with Journal(there / path.name) as journal:
+    with JournalFile(there / path.name) as journal:
         assert journal.entries()[-1].n == commits
 
 
 def test_the_log_stays_small(path):
     """However many commits there are while it is open, the write-ahead log takes less than a megabyte."""
-    with Journal(path) as journal:
+    with JournalFile(path) as journal:
         for n in range(1, 401):
-            journal.add([entry(n)])
+            journal.ingest(map(Ingested, [entry(n)]))
         assert path.with_name(f"{path.name}-wal").stat().st_size < 2**20
 
 
 @pytest.mark.parametrize(("column", "value"), [("state", "dona"), ("action", "cpeated")])
 def test_counts_of_what_cannot_be_are_damage(tmp_path, column, value):
     """Rows are counted without their seals; a state or action that there is not is damage, for whoever asks."""
-    with Journal(tmp_path / "a.load") as journal:
-        journal.add([Entry(n=1, line=2, state=State.DONE, action="created")])
+    with JournalFile(tmp_path / "a.load") as journal:
+        journal.ingest(map(Ingested, [Entry(n=1, line=2, state=State.DONE, action="created")]))
         journal._db.execute(f"UPDATE entry SET {column} = ?", (value,))
         with pytest.raises(JournalError, match="damaged"):
             journal.counts()
@@ -521,7 +522,7 @@ def test_where_no_secret_can_be_kept_the_error_names_the_state_directory(path, t
     (tmp_path / "file").touch()
     monkeypatch.setenv("ALMA_STATE_DIR", str(tmp_path / "file" / "state"))
     with pytest.raises(JournalError, match="The secret that seals journals cannot be kept") as caught:
-        Journal(path)
+        JournalFile(path)
     assert "ALMA_STATE_DIR" in str(caught.value)
 
 
@@ -539,18 +540,18 @@ def test_where_no_secret_can_be_kept_the_error_names_the_state_directory(path, t
 def test_what_no_seal_holds_is_damage_too(path, damage):
     """Records of other types than were written, and texts that are none, are damage, by name, wherever they are read first."""
     path.parent.mkdir()
-    with Journal(path) as journal:
+    with JournalFile(path) as journal:
         journal.note({"rows": "1"})
-        journal.add([entry(1)])
+        journal.ingest(map(Ingested, [entry(1)]))
     with closing(sqlite3.connect(path)) as db:
         db.execute(damage)
         db.commit()
     with (
         pytest.raises(JournalDamaged, match=r"a\.load is damaged"),
-        Journal(path, reading=True) as journal,
+        JournalFile(path, reading=True) as journal,
     ):
         journal.check()
-    with pytest.raises(JournalDamaged), Journal(path) as journal:
+    with pytest.raises(JournalDamaged), JournalFile(path) as journal:
         journal.orphaned(NOW)
         journal.last_sent()
         journal.meta()

@@ -15,7 +15,7 @@ import pytest
 
 from alma_async import sim
 from alma_async.load.entries import State
-from alma_async.load.journal import Journal
+from alma_async.load.journal_file import JournalFile
 from tests.load.killing import JOURNAL_FAILED, Loading, Points, cannot_trace, serving, traced, unsynced
 
 ROWS, KILLS = 500, 20
@@ -98,13 +98,13 @@ async def test_a_failing_disk_stops_the_load(tmp_path, call, error, at):
 _UNDO = f"""
 import os, signal, sys, anyio
 from alma_async import AlmaClient, Limits, LocalBudget
-from alma_async.load import Load, undo, undo_rows
-from alma_async.load.journal import Journal
+from alma_async.load import Load, sqlite_journal, undo, undo_rows
+from alma_async.load.journal_file import JournalFile
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
-class Dying(Journal):
+class Dying(JournalFile):
     def note(self, facts):
         die() if facts == {{"undo": ""}} else super().note(facts)
 
@@ -112,7 +112,7 @@ async def main(base_url, folder, where):
     if where == "before":
         undo.end = die
     elif where == "after":
-        undo.Journal = Dying
+        sqlite_journal.JournalFile = Dying
     async with AlmaClient("sim-kill", base_url=base_url, limits=Limits(reserve=0), budget=LocalBudget()) as alma:
         place = dict(collection_id={sim.DEMO_COLLECTION!r}, service_id={sim.DEMO_SERVICE!r})
         load = Load(alma, **place, journal=folder + "/undo.load", action="undo")
@@ -141,6 +141,6 @@ async def test_an_undo_killed_before_it_says_so_is_ended_by_a_resume(tmp_path, w
         changed = {route for route, calls in server.world.tally.routes.items() if calls != routes.get(route)}
         assert all(route.startswith("GET") for route in changed)
         assert (await anyio.run_process(loading.command(), check=False)).returncode == 1
-        with Journal(loading.journal) as journal:
+        with JournalFile(loading.journal) as journal:
             assert {entry.state for entry in journal.entries()} == {State.UNDONE}
         assert server.world.portfolios.all == {}

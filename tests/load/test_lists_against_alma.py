@@ -14,7 +14,7 @@ import pytest
 
 from alma_async import sim
 from alma_async.load import BadRow, Load, read_rows
-from alma_async.load.journal import Journal
+from alma_async.load.journal_file import JournalFile
 from tests.conftest import SHARED, institution
 
 # List → titles that are refused, each looked at: free and paid for dates that overlap; two embargoes at one portfolio.
@@ -136,7 +136,7 @@ async def test_each_line_is_what_alma_holds(name, tmp_path):
         load = Load(alma, **where, journal=tmp_path / "a.load", circuit=False)
         report = await load.run(source)
         assert (report.rejected, report.review, report.pending) == (len(refused), 0, 0)
-        with Journal(tmp_path / "a.load") as journal:
+        with JournalFile(tmp_path / "a.load") as journal:
             after, held = 0, {}
             while entries := journal.entries(after=after):
                 held |= {entry.line: entry.portfolio_id for entry in entries}

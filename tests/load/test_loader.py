@@ -13,7 +13,7 @@ import pytest
 from alma_async import AlmaClient, ConfigurationError, LocalBudget, Unauthorized, sim
 from alma_async.load import InputError, Load, Row, read_rows, undo_rows
 from alma_async.load.entries import State
-from alma_async.load.journal import Journal
+from alma_async.load.journal_file import JournalFile
 from alma_async.load.report import write_report
 from tests.conftest import EPOCH, institution
 
@@ -114,7 +114,7 @@ async def test_bad_and_repeated_rows_are_told(titles, tmp_path):
     async with institution() as (server, alma):
         report = await load_into(alma, tmp_path).run(titles(3, more=more))
         assert (report.created, report.rejected, report.duplicates, report.exit_code) == (3, 1, 1, 1)
-        with Journal(tmp_path / "j" / "a.load") as journal:
+        with JournalFile(tmp_path / "j" / "a.load") as journal:
             told = {e.line: (e.state, e.message) for e in journal.entries() if e.state is not State.DONE}
         assert told[5][0] is State.REJECTED
         assert "mms_id" in told[5][1]
@@ -128,7 +128,7 @@ async def test_what_alma_refuses_is_told_with_its_code(titles, tmp_path):
         server.world.add_bib("99000001", "Known")
         report = await load_into(alma, tmp_path).run(titles(3))
         assert (report.created, report.rejected) == (1, 2)
-        with Journal(tmp_path / "j" / "a.load") as journal:
+        with JournalFile(tmp_path / "j" / "a.load") as journal:
             refused = [e for e in journal.entries() if e.state is State.REJECTED]
         assert {e.code for e in refused} == {"60172"}
         assert all(e.tracking_id for e in refused)
@@ -159,7 +159,7 @@ async def test_faults_lose_nothing_and_double_nothing(titles, tmp_path, seed):
         assert report.rejected == 0
         once = held(server)
         assert set(once.values()) == {1}
-        with Journal(tmp_path / "j" / "a.load") as journal:
+        with JournalFile(tmp_path / "j" / "a.load") as journal:
             for entry in journal.entries():
                 if entry.state is State.DONE:
                     url = f"https://journals.example/{entry.n - 1}"
@@ -288,7 +288,7 @@ async def test_stop_ends_between_calls(titles, tmp_path):
 
         report = await load.run(titles(50), on_progress=tell)
         assert report.exit_code == 3
-        with Journal(tmp_path / "j" / "a.load") as journal:
+        with JournalFile(tmp_path / "j" / "a.load") as journal:
             assert not [e for e in journal.entries() if e.state in (State.INTENT, State.UNKNOWN)]
         report = await load_into(alma, tmp_path).run(titles(50))
         assert (report.created, report.pending) == (50, 0)
@@ -331,7 +331,7 @@ async def test_what_was_made_and_then_refused_is_for_a_person(titles, tmp_path):
     async with institution(faults=sim.FaultPlan(rules=[refusal])) as (server, alma):
         report = await load_into(alma, tmp_path).run(titles(3))
         assert (report.review, report.rejected, len(held(server))) == (3, 0, 3)
-        with Journal(tmp_path / "j" / "a.load") as journal:
+        with JournalFile(tmp_path / "j" / "a.load") as journal:
             entries = journal.entries()
         assert {entry.portfolio_id for entry in entries} == set(server.world.portfolios.all)
         assert {(entry.action, entry.code) for entry in entries} == {("created", "60110")}
@@ -371,7 +371,7 @@ async def test_a_refusal_that_no_table_lists_ends_its_row(titles, tmp_path, code
     async with institution(faults=sim.FaultPlan(rules=[refusal])) as (server, alma):
         report = await load_into(alma, tmp_path).run(titles(3))
         assert (report.rejected, report.review, report.exit_code) == (3, 0, 1)
-        with Journal(tmp_path / "j" / "a.load") as journal:
+        with JournalFile(tmp_path / "j" / "a.load") as journal:
             assert {(entry.state, entry.code) for entry in journal.entries()} == {(State.REJECTED, code)}
         assert sum(n for route, n in server.world.tally.routes.items() if route.startswith("POST")) == 3
 
@@ -381,7 +381,7 @@ async def test_codes_of_answers_that_were_overcome_are_not_kept(titles, tmp_path
     rules = [sim.Rule(sim.Fault("error", code="60163", commit=True), method="POST")]
     async with institution(faults=sim.FaultPlan(rules=rules)) as (_, alma):
         assert (await load_into(alma, tmp_path).run(titles(1))).created == 1
-        with Journal(tmp_path / "j" / "a.load") as journal:
+        with JournalFile(tmp_path / "j" / "a.load") as journal:
             (entry,) = journal.entries()
         assert (entry.state, entry.code, entry.tracking_id, entry.message) == (State.DONE, None, None, None)
 
@@ -393,7 +393,7 @@ async def test_what_was_sent_is_kept_only_if_asked_for(titles, tmp_path, keep):
         load = load_into(alma, tmp_path, keep_payload=keep)
         assert (await load.run(titles(2, note="Only here"))).created == 2
         report = tmp_path / "report.jsonl"
-        with Journal(tmp_path / "j" / "a.load") as journal:
+        with JournalFile(tmp_path / "j" / "a.load") as journal:
             journal.check()
             write_report(journal, report)
             assert (journal.kept(1, of="sent") is not None) is keep
@@ -418,7 +418,7 @@ async def test_what_becomes_of_a_create_that_was_not_applied(titles, tmp_path, p
     cut = sim.Rule("cut_before", method="POST")
     async with institution(faults=sim.FaultPlan(rules=[cut])) as (server, alma):
         await load_into(alma, tmp_path, on_unknown=policy).run(titles(1))
-        with Journal(tmp_path / "j" / "a.load") as journal:
+        with JournalFile(tmp_path / "j" / "a.load") as journal:
             assert journal.get(1).state.value == state
         assert len(held(server)) == (policy == "resend")
 

@@ -14,7 +14,7 @@ from alma_async._clock import Clock
 from alma_async._http.messages import Response, SendFailure
 from alma_async.load import JournalError, read_rows
 from alma_async.load.entries import State
-from alma_async.load.journal import Journal
+from alma_async.load.journal_file import JournalFile
 from tests.conftest import EPOCH
 from tests.conftest import institution as served
 from tests.load.line import institution, into, refusal, titles
@@ -38,7 +38,7 @@ def journal(tmp_path):
 
 
 def states(journal):
-    with Journal(journal) as opened:
+    with JournalFile(journal) as opened:
         return Counter(state for state, _ in opened.counts())
 
 
@@ -178,7 +178,7 @@ async def test_a_full_disk_loses_no_id(rows, journal):
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert line.arrivals[-1] <= 10.2  # who had their permits already
     made = {str(one["id"]) for one in line.world.portfolios.all.values()}
-    with Journal(journal) as opened:
+    with JournalFile(journal) as opened:
         unknown = made - {entry.portfolio_id for entry in opened.entries()}
     told = " ".join(caught.value.__notes__)
     assert len(unknown) > 10

@@ -8,7 +8,7 @@ import pytest
 
 from alma_async import Limits, sim
 from alma_async.load import InputError, read_rows, undo_rows
-from alma_async.load.journal import Journal
+from alma_async.load.journal_file import JournalFile
 from tests.conftest import institution
 from tests.load.test_actions import hold, loading, url
 
@@ -68,7 +68,7 @@ async def test_the_plan_is_what_the_load_does_and_costs(file, tmp_path, extra):
         assert plan.price.planned == plan.price.reads == planned
         assert plan.price.calls == loaded == report.calls
         assert (plan.price.writes.posts, plan.price.writes.puts) == (21, 8 + 10)
-        with Journal(tmp_path / "a.load") as journal:
+        with JournalFile(tmp_path / "a.load") as journal:
             done = journal.entries()
         assert [(e.state, e.action, e.differences) for e in seen] == [
             (e.state, e.action, e.differences) for e in done

@@ -9,7 +9,7 @@ import pytest
 from alma_async import sim
 from alma_async.load import BadRow, Load, read_rows
 from alma_async.load.entries import State
-from alma_async.load.journal import Journal
+from alma_async.load.journal_file import JournalFile
 from tests.conftest import SHARED, institution
 
 LISTS = {
@@ -55,7 +55,7 @@ async def test_a_real_list_is_loaded(name, tmp_path):
         report = await load.run(rows)
         assert (report.created, report.rejected, report.review, report.pending) == (good, refused, 0, 0)
         assert server.world.tally.refused.total() == 0
-        with Journal(tmp_path / "j" / "a.load") as journal:
+        with JournalFile(tmp_path / "j" / "a.load") as journal:
             entries = {entry.line: entry for entry in journal.entries()}
         assert all(entry.message for entry in entries.values() if entry.state is State.REJECTED)
         for row in wanted:

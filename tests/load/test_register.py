@@ -13,7 +13,7 @@ import pytest
 from alma_async import sim
 from alma_async.load import JournalInUse, ServiceInUse, UnfinishedLoad, read_rows
 from alma_async.load.entries import Moment, State
-from alma_async.load.journal import Journal
+from alma_async.load.journal_file import JournalFile
 from alma_async.load.register import Registered, unfinished
 from tests.conftest import EPOCH, institution
 from tests.load.line import into, titles
@@ -130,7 +130,7 @@ async def test_it_is_waited_for_as_long_as_the_quarantine(tmp_path, quarantine):
         with anyio.move_on_after(2.5):
             await into(alma, tmp_path / "one.load").run(rows)
         died, said = alma.clock.wall(), set()
-        with Journal(tmp_path / "one.load") as journal:
+        with JournalFile(tmp_path / "one.load") as journal:
             for (
                 entry
             ) in journal.entries():  # as after a kill: nobody was there to write that it was cancelled

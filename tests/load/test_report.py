@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from alma_async.errors import ConfigurationError
 from alma_async.load.entries import Difference, Entry, State
-from alma_async.load.journal import Journal, JournalError
+from alma_async.load.journal import Ingested, JournalError
+from alma_async.load.journal_file import JournalFile
 from alma_async.load.report import COLUMNS, _csv_line, cell, check_path, record, write_report
 
 HOSTILE = (
@@ -50,10 +51,10 @@ ENTRIES = [
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
+def journal(tmp_path: Path) -> Iterator[JournalFile]:
     """A journal of four rows that ended differently."""
-    with Journal(tmp_path / "x.load") as journal:
-        journal.add(ENTRIES)
+    with JournalFile(tmp_path / "x.load") as journal:
+        journal.ingest(map(Ingested, ENTRIES))
         yield journal
 
 
@@ -95,7 +96,7 @@ def test_a_harmless_cell_stays(value: str) -> None:
     assert (cell(None), cell(7)) == ("", "7")
 
 
-def test_csv_reads_back(journal: Journal, tmp_path: Path) -> None:
+def test_csv_reads_back(journal: JournalFile, tmp_path: Path) -> None:
     """One line a row under the promised columns, made harmless, with the mark that spreadsheets want."""
     path = tmp_path / "report.csv"
     assert write_report(journal, path) == 4
@@ -110,7 +111,7 @@ def test_csv_reads_back(journal: Journal, tmp_path: Path) -> None:
     assert rows[1]["message"] == '\'=cmd|"x", "y" z'
 
 
-def test_jsonl_is_exact(journal: Journal, tmp_path: Path) -> None:
+def test_jsonl_is_exact(journal: JournalFile, tmp_path: Path) -> None:
     """JSONL holds every value as the journal does, one object a line."""
     path = tmp_path / "report.JSONL"
     write_report(journal, path)
@@ -121,14 +122,14 @@ def test_jsonl_is_exact(journal: Journal, tmp_path: Path) -> None:
 
 def test_more_than_one_slice(tmp_path: Path) -> None:
     """Rows beyond the first slice are all there, in the order of the file."""
-    with Journal(tmp_path / "x.load") as journal:
-        journal.add(Entry(n=n, line=n + 1, state=State.PENDING) for n in range(1, 2502))
+    with JournalFile(tmp_path / "x.load") as journal:
+        journal.ingest(map(Ingested, (Entry(n=n, line=n + 1, state=State.PENDING) for n in range(1, 2502))))
         assert write_report(journal, tmp_path / "report.jsonl") == 2501
     lines = (tmp_path / "report.jsonl").read_text().splitlines()
     assert [json.loads(line)["line"] for line in lines] == list(range(2, 2503))
 
 
-def test_only_for_its_owner_and_in_place_of_the_old(journal: Journal, tmp_path: Path) -> None:
+def test_only_for_its_owner_and_in_place_of_the_old(journal: JournalFile, tmp_path: Path) -> None:
     """The file has mode 0600 under any umask, replaces an older one, and leaves nothing beside it."""
     path = tmp_path / "report.csv"
     path.write_text("old")
@@ -142,7 +143,7 @@ def test_only_for_its_owner_and_in_place_of_the_old(journal: Journal, tmp_path: 
     assert sorted(item.name for item in tmp_path.glob("*report*")) == ["report.csv"]
 
 
-def test_a_link_is_replaced_not_followed(journal: Journal, tmp_path: Path) -> None:
+def test_a_link_is_replaced_not_followed(journal: JournalFile, tmp_path: Path) -> None:
     """A link in the report's place is not written through."""
     other = tmp_path / "other.txt"
     other.write_text("mine")
@@ -155,8 +156,8 @@ def test_a_failure_keeps_the_old_file(tmp_path: Path) -> None:
     """Where writing fails in the middle, the old report stays and no half of a new one is left."""
     path = tmp_path / "report.csv"
     path.write_text("old")
-    with Journal(tmp_path / "x.load") as journal:
-        journal.add(ENTRIES)
+    with JournalFile(tmp_path / "x.load") as journal:
+        journal.ingest(map(Ingested, ENTRIES))
         journal._db.execute("UPDATE entry SET state = 'nonsense' WHERE n = 4")
         with pytest.raises(JournalError, match="damaged"):
             write_report(journal, path)
@@ -164,7 +165,7 @@ def test_a_failure_keeps_the_old_file(tmp_path: Path) -> None:
     assert sorted(item.name for item in tmp_path.glob("*report*")) == ["report.csv"]
 
 
-def test_xlsx_is_text_throughout(journal: Journal, tmp_path: Path) -> None:
+def test_xlsx_is_text_throughout(journal: JournalFile, tmp_path: Path) -> None:
     """Each cell is text: ids keep all their digits, nothing is a formula, no character breaks the file, long ones are cut."""
     journal.write(attrs.evolve(ENTRIES[3], message=f"=1+1 \x00\x1b{'x' * 40_000}"))
     path = tmp_path / "report.xlsx"
@@ -189,8 +190,10 @@ def test_xlsx_needs_no_memory(tmp_path: Path) -> None:
 
     def peak(rows: int) -> int:
         path = tmp_path / f"{rows}.load"
-        with Journal(path) as journal:
-            journal.add(Entry(n=n, line=n + 1, state=State.PENDING) for n in range(1, rows + 1))
+        with JournalFile(path) as journal:
+            journal.ingest(
+                map(Ingested, (Entry(n=n, line=n + 1, state=State.PENDING) for n in range(1, rows + 1)))
+            )
             tracemalloc.start()
             try:
                 write_report(journal, tmp_path / "report.xlsx")
@@ -203,7 +206,7 @@ def test_xlsx_needs_no_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["report.txt", "report", "csv", "nowhere/report.csv"])
-def test_other_paths_are_refused(journal: Journal, tmp_path: Path, name: str) -> None:
+def test_other_paths_are_refused(journal: JournalFile, tmp_path: Path, name: str) -> None:
     """Only .csv, .xlsx and .jsonl in a directory that exists; it can be asked beforehand."""
     with pytest.raises(ConfigurationError):
         check_path(tmp_path / name)
@@ -211,7 +214,7 @@ def test_other_paths_are_refused(journal: Journal, tmp_path: Path, name: str) ->
         write_report(journal, tmp_path / name)
 
 
-def test_a_directory_in_the_way_is_told(journal: Journal, tmp_path: Path) -> None:
+def test_a_directory_in_the_way_is_told(journal: JournalFile, tmp_path: Path) -> None:
     """What the file system refuses is one error of ours."""
     (tmp_path / "report.csv").mkdir()
     with pytest.raises(ConfigurationError, match="cannot be written"):

@@ -12,7 +12,7 @@ import pytest
 from alma_async import Limits
 from alma_async._http.messages import SendFailure
 from alma_async.load import read_rows
-from alma_async.load.journal import Journal
+from alma_async.load.journal_file import JournalFile
 from alma_async.load.run import hold, most
 from tests.conftest import EPOCH
 from tests.conftest import institution as served
@@ -74,7 +74,7 @@ async def test_an_interruption_leaves_few_half_made(tmp_path):
         )
     assert bare[False] > 200
     assert bare[True] <= 2 * RATE * 2.0
-    with Journal(tmp_path / "a.load") as journal:
+    with JournalFile(tmp_path / "a.load") as journal:
         assert sum(one.is_begun for one in journal.entries()) <= 2 * RATE * 2.0 + 5
 
 

@@ -9,7 +9,7 @@ import pytest
 from alma_async import ConfigurationError, sim
 from alma_async.load import InputError, Load, read_rows, undo_rows
 from alma_async.load.entries import Difference, Entry, Moment, State, Step
-from alma_async.load.journal import Journal
+from alma_async.load.journal_file import JournalFile
 from alma_async.load.since import KNOWN, after
 from tests.conftest import institution
 from tests.load.test_ingest import held
@@ -202,7 +202,7 @@ async def test_a_later_load_that_is_cut_off_while_it_reads_leaves_the_earlier_on
         with pytest.raises(OSError, match="gone"):
             await load(alma, "b.load", since="a.load").run(dying())
         assert (await load(alma, "a.load").run()).created == 3
-        with Journal(tmp_path / "a.load") as journal:
+        with JournalFile(tmp_path / "a.load") as journal:
             journal.check()
 
 
@@ -222,7 +222,7 @@ async def test_what_was_taken_back_is_known_no_more(file, load, tmp_path, links)
         assert held(server) == {n: ["old"] for n in range(4)}
         for name, before in zip(chain, ["0.load", *chain], strict=False):
             assert (await load(alma, "0.load").undo(journal=tmp_path / "undo.load")).exit_code == 0
-            with Journal(tmp_path / name, reading=True) as journal:
+            with JournalFile(tmp_path / name, reading=True) as journal:
                 assert {entry.state for entry in journal.entries()} == {State.UNDONE}
             audit = await load(alma, name, since=before).verify()
             assert (audit.once, audit.report.undone, audit.findings) == (0, 6, ())
@@ -354,7 +354,7 @@ async def test_rows_that_are_refused_leave_the_journal_as_it_was(file, load, tmp
         await load(alma, "a.load", facts={"file": "a.csv"}).run(file([(1, "old")]))
         with pytest.raises(InputError, match="not among them"):
             await load(alma, "a.load", facts={"file": "b.csv"}).run(file([(1, "new")]))
-        with Journal(tmp_path / "a.load") as journal:
+        with JournalFile(tmp_path / "a.load") as journal:
             assert journal.meta()["file"] == "a.csv"
 
 
@@ -370,7 +370,7 @@ async def test_an_undo_says_what_it_cannot_tell(file, load, tmp_path):
         (warning,) = undo_rows(tmp_path / "a.load").warnings
         assert str(tmp_path / "b.load") in warning
         assert (await load(alma, "a.load").undo(journal=tmp_path / "u.load")).deleted == 3
-        with Journal(tmp_path / "u.load") as journal:
+        with JournalFile(tmp_path / "u.load") as journal:
             assert warning in journal.meta()["warnings"]
 
 

@@ -14,7 +14,7 @@ from alma_async.alma.models.electronic import Portfolio
 from alma_async.load import InputError, Load, read_rows, undo_rows
 from alma_async.load.entries import Difference, Former, State
 from alma_async.load.former import digest, put_back
-from alma_async.load.journal import Journal
+from alma_async.load.journal_file import JournalFile
 from tests.conftest import institution
 from tests.load.test_actions import C, S, hold, loading, told, url
 
@@ -322,7 +322,7 @@ async def test_undo_under_faults(file, tmp_path, seed):
         back = await undo(alma, tmp_path, on_unknown="resend")
         assert (back.pending, back.rejected) == (0, 0)
         assert back.review <= 1  # whose every answer was cut, six times and more
-        with Journal(tmp_path / "undo.load") as journal:
+        with JournalFile(tmp_path / "undo.load") as journal:
             look = {e.portfolio_id for e in journal.entries() if e.state is State.REVIEW}
         now = world_of(server)
         assert {one for one in {*before, *now} if before.get(one) != now.get(one)} <= look
@@ -339,7 +339,7 @@ async def test_what_was_cut_off_is_taken_back_as_far_as_it_is_known(file, tmp_pa
                 load.stop()
 
         await load.run(file(*(f"99{n:06},{url(n)},,,,,," for n in range(8))), on_progress=stop)
-        with Journal(tmp_path / "a.load") as journal:
+        with JournalFile(tmp_path / "a.load") as journal:
             unknown = [e for e in journal.entries() if e.state is State.UNKNOWN]
         assert len(unknown) == 1
         back = await undo(alma, tmp_path)
@@ -423,7 +423,7 @@ async def test_undo_refuses_what_is_no_load(file, tmp_path):
     with pytest.raises(InputError, match="no journal"):
         undo_rows(tmp_path / "no.load")
     assert not (tmp_path / "no.load").exists()
-    with Journal(tmp_path / "new.load"):
+    with JournalFile(tmp_path / "new.load"):
         pass
     with pytest.raises(InputError, match="never begun"):
         undo_rows(tmp_path / "new.load")

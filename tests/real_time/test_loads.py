@@ -20,7 +20,7 @@ import pytest
 from alma_async import Limits
 from alma_async._clock import Clock
 from alma_async.load import Row, read_rows, undo_rows
-from alma_async.load.journal import Journal
+from alma_async.load.journal_file import JournalFile
 from tests.load.line import institution, into, titles
 
 INTERRUPTIONS = int(os.environ.get("ALMA_TEST_INTERRUPTIONS", "40"))
@@ -181,7 +181,7 @@ class Steps:
 def only_in_threads(monkeypatch):
     """Journals whose every statement is recorded where it is made in the loop's own thread."""
     loops, found = threading.get_ident(), []
-    opened = Journal.__init__
+    opened = JournalFile.__init__
 
     def init(journal, path, **how):
         opened(journal, path, **how)
@@ -191,7 +191,7 @@ def only_in_threads(monkeypatch):
             lambda sql: found.append(sql) if threading.get_ident() == loops else None
         )
 
-    monkeypatch.setattr(Journal, "__init__", init)
+    monkeypatch.setattr(JournalFile, "__init__", init)
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from functools import partial
 
 import anyio
 import attrs
@@ -11,10 +10,11 @@ import pytest
 
 from alma_async._clock import Clock
 from alma_async.load.entries import Entry, Moment, State
-from alma_async.load.journal import Journal, JournalError
+from alma_async.load.journal import Ingested, JournalError
+from alma_async.load.journal_file import JournalFile
 from alma_async.load.row import Row
 from alma_async.load.row_task import Steps, Witnessed
-from alma_async.load.writer import Writer
+from alma_async.load.sqlite_journal import SqliteJournal
 
 
 @pytest.fixture
@@ -24,16 +24,16 @@ def anyio_backend():
 
 
 @pytest.fixture
-def journal(tmp_path):
-    with Journal(tmp_path / "a.load") as opened:
-        opened.add(Entry(n=n, line=n, state=State.PENDING) for n in range(1, 101))
+def file(tmp_path):
+    with JournalFile(tmp_path / "a.load") as opened:
+        opened.ingest(map(Ingested, (Entry(n=n, line=n, state=State.PENDING) for n in range(1, 101))))
         yield opened
 
 
-def commits(journal):
+def commits(file):
     """Counts the commits that are made from now on."""
     found = []
-    journal._db.set_trace_callback(lambda sql: found.append(sql) if sql == "COMMIT" else None)
+    file._db.set_trace_callback(lambda sql: found.append(sql) if sql == "COMMIT" else None)
     return found
 
 
@@ -55,38 +55,38 @@ class Slow:
         await anyio.to_thread.run_sync(slowly)
 
 
-async def test_all_that_waits_is_committed_together(journal):
+async def test_all_that_waits_is_committed_together(file):
     """While one commit is under way, all further ones gather and need a single one, and the loop goes on meanwhile."""
-    disk, found = Slow(), commits(journal)
-    writer = Writer(journal, disk.aside)
+    disk, found = Slow(), commits(file)
+    journal = SqliteJournal(file, disk.aside)
     async with anyio.create_task_group() as group:
         for n in range(1, 101):
-            group.start_soon(writer.do, partial(journal.write, done(n)))
+            group.start_soon(journal.record, done(n))
         await anyio.sleep(0.05)
         assert not found
         disk.free.set()
     assert len(found) == 2
-    assert {entry.state for entry in journal.entries()} == {State.DONE}
+    assert {entry.state for entry in file.entries()} == {State.DONE}
 
 
-async def test_who_waits_knows_that_it_is_on_the_disk(journal):
-    """When ``do`` returns the transaction is over, and what was posted before it is in it."""
-    writer = Writer(journal, Clock().aside)
-    writer.post(partial(journal.write, done(1)))
-    assert (await writer.do(partial(journal.get, 1))).state is State.DONE
-    assert not journal._db.in_transaction
+async def test_who_waits_knows_that_it_is_on_the_disk(file):
+    """When a call returns the transaction is over, and what was to be recorded soon before it is in it."""
+    journal = SqliteJournal(file, Clock().aside)
+    journal.record_soon(done(1))
+    assert (await journal.entries_of([1]))[0].state is State.DONE
+    assert not file._db.in_transaction
 
 
-async def test_a_cancelled_leader_finishes_and_the_others_go_on(journal):
+async def test_a_cancelled_leader_finishes_and_the_others_go_on(file):
     """Whoever is cancelled while leading or waiting leaves its work to be done, and nobody hangs."""
     disk = Slow()
-    writer = Writer(journal, disk.aside)
+    journal = SqliteJournal(file, disk.aside)
     scopes = []
 
     async def write(n):
         with anyio.CancelScope() as scope:
             scopes.append(scope)
-            await writer.do(partial(journal.write, done(n)))
+            await journal.record(done(n))
 
     with anyio.fail_after(5):
         async with anyio.create_task_group() as group:
@@ -97,44 +97,44 @@ async def test_a_cancelled_leader_finishes_and_the_others_go_on(journal):
                 scope.cancel()
             await anyio.sleep(0.05)
             disk.free.set()
-        await writer.drain()
-    assert [entry.state for entry in journal.entries(limit=10)] == [State.DONE] * 10
+        await journal.flush()
+    assert [entry.state for entry in file.entries(limit=10)] == [State.DONE] * 10
 
 
-async def test_after_a_failure_nothing_is_written(journal):
+async def test_after_a_failure_nothing_is_written(file):
     """A failed commit fails all who were in it and all who come after, though the disk be well again."""
-    writer = Writer(journal, Clock().aside)
-    journal._db.execute("PRAGMA query_only = ON")
+    journal = SqliteJournal(file, Clock().aside)
+    file._db.execute("PRAGMA query_only = ON")
     with pytest.raises(JournalError):
-        await writer.do(partial(journal.write, done(1)))
-    journal._db.execute("PRAGMA query_only = OFF")
+        await journal.record(done(1))
+    file._db.execute("PRAGMA query_only = OFF")
     with pytest.raises(JournalError):
-        await writer.do(partial(journal.write, done(2)))
-    assert {entry.state for entry in journal.entries()} == {State.PENDING}
+        await journal.record(done(2))
+    assert {entry.state for entry in file.entries()} == {State.PENDING}
 
 
 @pytest.mark.parametrize("how", ["the disk fails", "cancelled"])
-async def test_an_intent_that_failed_leaves_the_row_as_it_was(journal, how):
+async def test_an_intent_that_failed_leaves_the_row_as_it_was(file, how):
     """Where an intent could not be made durable nothing is sent, and the row stands where it stood, in memory too."""
     disk = Slow()
-    writer = Writer(journal, disk.aside)
-    before = journal.get(1)
+    journal = SqliteJournal(file, disk.aside)
+    before = file.get(1)
     needless = dict.fromkeys(field.name for field in attrs.fields(Steps))
-    steps = Steps(**needless | {"writer": writer, "moment": lambda: Moment(wall=1.0, mono=1.0, boot="b")})
+    steps = Steps(**needless | {"journal": journal, "moment": lambda: Moment(wall=1.0, mono=1.0, boot="b")})
     row = Witnessed(steps=steps, row=Row(line=1, lines=(1,)), entry=before)
     if how == "the disk fails":
-        journal._db.execute("PRAGMA query_only = ON")
+        file._db.execute("PRAGMA query_only = ON")
         disk.free.set()
         with pytest.raises(JournalError):
             await row.intend(60.0)
     else:
         async with anyio.create_task_group() as group:
-            group.start_soon(writer.do, lambda: None)  # whose commit is under way
+            group.start_soon(journal.meta)  # whose commit is under way
             await anyio.sleep(0.05)
             with anyio.move_on_after(0.05) as waiting:
                 await row.intend(60.0)
             disk.free.set()
-        await writer.drain()
+        await journal.flush()
         assert waiting.cancelled_caught
-        assert journal.get(1) == before
+        assert file.get(1) == before
     assert row.entry == before

@@ -1,0 +1,550 @@
+"""The file of a journal in SQLite: its owner, its records, its transactions. Synchronous.
+
+Decides what one statement reads and writes and who may open the file; leaves the thread and the grouping of commits to
+``sqlite_journal``, what records look like to ``records``, and what they mean to ``journal``.
+
+A commit is on the disk when it returns (``synchronous=FULL``).
+
+One process owns the file at a time: by a lock on a small file beside it, which the kernel releases when the process
+dies, however it dies, and by its signature in each commit, should the lock have failed. The small file also holds the
+number of the journal's last commit, noted after that commit was on the disk and not itself waited for: after a crash it
+is never ahead of a journal that kept what it was given. Where it is ahead, the journal was cut off, restored from a
+backup, or lost its write-ahead log.
+
+A disk may give back other than was written, and people copy files back: each record carries a seal, and the records of
+each table are counted. What was not kept whole is refused, for a row that is taken for pending though it was sent is
+sent again.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from errno import EACCES, EPERM, EROFS
+from pathlib import Path
+from typing import Any, Final, Self, get_args
+
+import attrs
+
+from alma_async._storage.files import OwnFile, UnsafeFile, boot_id, check_beside, identity, own_directory
+from alma_async._storage.sqlite import (
+    Busy,
+    Columns,
+    Damaged,
+    Empty,
+    Failed,
+    Format,
+    Seal,
+    Stranger,
+    connect,
+    failures,
+)
+from alma_async.errors import AlmaError, ConfigurationError
+from alma_async.load import records
+from alma_async.load.entries import Entry, Moment, State
+from alma_async.load.journal import Ingested, JournalDamaged, JournalError, JournalInUse, Kept, Listed
+from alma_async.load.matching import Carrier, Title
+from alma_async.load.reasons import EndReason
+from alma_async.load.row import Row
+from alma_async.load.since import KNOWN
+from alma_async.settings import state_dir
+
+__all__ = ["JournalFile", "Ownership"]
+
+_WIDTH: Final = 8  # bytes of the number, in one sector, so that it is written whole or not at all
+
+
+@attrs.frozen
+class Ownership:
+    """The lock on one journal, held until it is closed."""
+
+    _file: OwnFile
+
+    @classmethod
+    def of(cls, path: Path) -> Ownership:
+        """Lock the journal at ``path``, or make an empty one, once it, its directory and what lies beside it are seen to be ours.
+
+        :raises JournalInUse: where another process holds it.
+        :raises JournalError: where there can be none.
+        """
+        try:
+            own_directory(path.parent)
+            check_beside(path)
+            size = path.lstat().st_size if os.path.lexists(path) else None
+            file = OwnFile(path.with_name(f"{path.name}.lock"))
+        except OSError as error:
+            failure, advice = f"The journal {path.name} cannot be opened: {error.strerror}.", _advice(error)
+        else:
+            owned = cls(file)
+            owned._take(path, size)
+            return owned
+        raise JournalError(failure, advice=advice)
+
+    def _take(self, path: Path, size: int | None) -> None:
+        try:
+            if in_use := not self._file.lock():
+                self.close()
+            else:
+                if size is None or (size == 0 and self.noted is None):
+                    self.note(0)
+                    self._file.sync()
+                OwnFile(path).close()  # before SQLite opens it: closing later would drop SQLite's own locks
+        except OSError as error:
+            self.close()
+            in_use, failure = False, f"The journal {path.name} cannot be opened: {error.strerror}."
+            advice = _advice(error)
+        else:
+            failure, advice = "", None
+        if in_use:
+            raise JournalInUse(f"The journal {path.name} is in use by another load, or by another process.")
+        if failure:
+            raise JournalError(failure, advice=advice)
+
+    def note(self, commits: int) -> None:
+        """So many commits are on the disk."""
+        self._file.write(commits.to_bytes(_WIDTH, "big"))
+
+    @property
+    def noted(self) -> int | None:
+        """How many commits were on the disk, at least; None where nothing ever was beside this journal, which is a copy then."""
+        number = self._file.read(_WIDTH)
+        return int.from_bytes(number, "big") if len(number) == _WIDTH else None
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        self._file.close()
+
+
+def _advice(error: OSError) -> str | None:
+    if isinstance(error, UnsafeFile):
+        return error.advice
+    return _READ_ONLY if error.errno in (EROFS, EACCES, EPERM) else None
+
+
+_READ_ONLY: Final = (
+    "A journal lies where it can be written, also to be read: its lock is beside it. Copy it to such a place with the files "
+    "that end in .lock and, where there is one, in -wal, and name that one."
+)
+
+
+_FORMAT: Final = Format(records.FORMAT, tuple(records.schema()))
+_ACTIONS: Final = (None, "created", "updated", "unchanged", "deleted", KNOWN)  # what a row may have done
+_MADE: Final = "SELECT 1 FROM entry WHERE portfolio_id = ? AND action = 'created'"
+_CREATING: Final = "SELECT 1 FROM entry WHERE step = 'create' AND mms_id = "
+
+
+class JournalFile:
+    """One open file. All methods are short; what they changed is on the disk when they return."""
+
+    def __init__(self, path: Path, *, reading: bool = False) -> None:
+        """Open or create, and own it from now on.
+
+        :param reading: nothing is written into it.
+        :raises JournalInUse: where another process owns it.
+        :raises JournalError: where it cannot be opened, or is older than it was.
+        :raises ConfigurationError: where it is of another version.
+        """
+        self.path = path
+        self._ownership = Ownership.of(path)
+        self._nonce = os.urandom(8)
+        self._commits = 0
+        try:
+            self._has_log = identity(_log_of(path)) is not None
+            self._seal = _sealing()
+            with self._mapped():
+                self._db = self._connect()
+            try:
+                self._identity = identity(path)
+                self._own(reading=reading)
+            except BaseException:
+                self._db.close()
+                raise
+        except BaseException:
+            self._ownership.close()
+            raise
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            return connect(self.path, _FORMAT, new=not self._ownership.noted)
+        except Empty as error:
+            raise self._cut_off(str(error)) from None
+
+    def _own(self, *, reading: bool) -> None:
+        with self._mapped():
+            owner = self._db.execute("SELECT secret, commits FROM owner").fetchall()
+            if len(owner) != 1 or not isinstance(owner[0][1], int):  # no seal holds it
+                raise Damaged("its owner's record")
+            (secret, self._commits), noted = owner[0], self._ownership.noted
+            if noted is None:
+                raise Damaged(f"the number of its last commit beside it ({self.path.name}.lock)")
+            if self._commits < noted:
+                raise self._cut_off(f"its end (it had {noted} commits and has {self._commits}), or the file,")
+            if secret not in (None, self._seal.name):
+                raise self._of_another()
+        if reading:
+            return
+        with self.together():
+            mine = (self._seal.name, boot_id(), os.getpid(), self._nonce)
+            self._db.execute("UPDATE owner SET secret = ?, boot = ?, pid = ?, nonce = ?", mine)
+
+    def _of_another(self) -> Exception:
+        return JournalError(
+            f"The journal {self.path.name} was written by another installation: its records are sealed with a secret that is "
+            f"not the one in {str(state_dir())!r}.",
+            advice=(
+                "Name the state directory that it was written with (ALMA_STATE_DIR). Where that is lost, wait ten minutes and "
+                "begin with a new journal: it looks first what Alma holds, and makes nothing twice."
+            ),
+        )
+
+    def _cut_off(self, what: str) -> Exception:
+        """Why it holds less than it was told: the file that is missing, where one is."""
+        if self._has_log:
+            return Damaged(what)
+        missing = _log_of(self.path).name
+        return JournalError(
+            f"Of the journal {self.path.name} the file {missing} is missing, or it is an older copy: {what} is not what was "
+            "written.",
+            advice=f"A journal whose process was killed holds its last rows in {missing}: put it back beside it. "
+            f"{JournalDamaged.advice}",
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file and of the lock."""
+        self._db.close()
+        self._ownership.close()
+
+    def check(self) -> None:
+        """Read every record, and see that it is what was written and that none is missing.
+
+        :raises JournalError: at the first that is not.
+        """
+        with self._mapped():
+            (answer,) = self._db.execute("PRAGMA integrity_check(1)").fetchone()
+            if answer != "ok":
+                raise Damaged(answer)
+            for table in records.TABLES:
+                found = sum(1 for _ in self._read(table))
+                (written,) = self._db.execute(f"SELECT {table} FROM owner").fetchone()  # noqa: S608 - our own names
+                if found != written:
+                    raise Damaged(f"the number of its records of {table} ({found}, not {written})")
+
+    @contextmanager
+    def _mapped(self) -> Iterator[None]:
+        """The disk's failures become the journal's, once, here."""
+        name = self.path.name
+        kind: type[AlmaError]
+        try:
+            with failures():
+                yield
+        except Stranger:
+            kind, told = ConfigurationError, f"{name} is not a journal of this version."
+        except (Busy, Failed) as error:
+            kind, told = (
+                JournalError,
+                f"The journal {name} failed ({str(error) or 'another process holds it'}).",
+            )
+        except (Damaged, UnicodeDecodeError) as error:
+            kind, told = JournalDamaged, f"The journal {name} is damaged: {error} is not what was written."
+        else:
+            return
+        raise kind(told)
+
+    def _read(self, table: str, where: str = "", values: Columns = ()) -> Iterator[Columns]:
+        """Columns of a table's records, each seen to be what was written."""
+        for record in self._db.execute(f"SELECT * FROM {table} {where}", values):  # noqa: S608 - our own words
+            *columns, seal = record
+            if self._seal(columns) != seal:
+                raise Damaged(f"a record of {table} ({str(record[0])[:40]})")
+            yield tuple(columns)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """All or nothing, and on the disk when it ends. A failed commit is never tried again in place."""
+        if self._db.in_transaction:
+            yield
+            return
+        with self._mapped():
+            self._db.execute("BEGIN IMMEDIATE")
+            before, commits = self._db.total_changes, self._commits
+            try:
+                yield
+                if self._db.total_changes != before:
+                    self._see_in_place()
+                    commits = self._sign()
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._db.rollback()
+                raise
+            if commits != self._commits:
+                self._commits = commits
+                self._ownership.note(commits)
+
+    def _see_in_place(self) -> None:
+        """What is committed into a file that has no name any more is lost with the process."""
+        if identity(self.path) != self._identity:
+            raise JournalError(
+                f"The journal {self.path.name} was removed or replaced while it was in use.",
+                advice="Nothing more was sent. Put it back, or begin with a new journal after ten minutes.",
+            )
+
+    def _sign(self) -> int:
+        """Have the commit be the owner's; its number. A lock that failed us is noticed here at the latest."""
+        query = "UPDATE owner SET commits = commits + 1 WHERE nonce = ? AND commits = ?"
+        if self._db.execute(query, (self._nonce, self._commits)).rowcount != 1:
+            raise JournalInUse(f"The journal {self.path.name} was taken over by another process.")
+        return self._commits + 1
+
+    def _put(self, table: str, *values: Any) -> None:
+        with self.together():
+            stored = tuple(map(records.storable, values))
+            self._db.execute(records.INSERT[table], (*stored, self._seal(stored)))
+
+    # --- what the load is about, and its rows
+
+    def meta(self) -> dict[str, str]:
+        """The load's own facts: where to, which file, which options."""
+        with self._mapped():
+            return dict(self._read("meta"))
+
+    def note(self, facts: Mapping[str, str]) -> None:
+        """Write facts down, over older ones of the same name."""
+        with self.together():
+            for name, value in facts.items():
+                self._put("meta", name, value)
+
+    def clear(self) -> None:
+        """Forget all rows, since not all were taken in; nothing was sent for them."""
+        with self.together():
+            for table in ("entry", *get_args(Kept)):
+                self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
+
+    def ingest(self, rows: Iterable[Ingested], *, repeats: bool = False) -> None:
+        """Add rows, in one transaction."""
+        with self.together():
+            for one in rows:
+                self._add(one.entry, repeats=repeats)
+                if one.row is not None:
+                    self.keep(one.entry.n, records.dump_row(one.row), of="asked")
+                if one.before is not None:
+                    self.keep(one.entry.n, one.before)
+
+    def amend(self, entries: Iterable[Entry], *, existing: Listed, facts: Mapping[str, str]) -> None:
+        """Write where these rows stand, portfolios that are not the load's own, and facts, in one transaction."""
+        with self.together():
+            for entry in entries:
+                self.write(entry)
+            self.add_existing(existing)
+            self.note(facts)
+
+    def _add(self, entry: Entry, *, repeats: bool) -> None:
+        old = self.of_key(entry.key)
+        while repeats and old is not None and old.n != entry.n and entry.portfolio_id is None:
+            entry = attrs.evolve(entry, key=records.next_key(old.key))
+            old = self.of_key(entry.key)
+        if old is None:
+            self.write(entry)
+        elif old.n != entry.n:
+            what = "portfolio" if entry.portfolio_id else "title"
+            same = old.payload == entry.payload
+            state, why = (
+                (State.DUPLICATE, EndReason.DUPLICATE) if same else (State.REVIEW, EndReason.CONTRADICTS)
+            )
+            if (
+                not same and old.state is State.PENDING
+            ):  # which of the two is right is not for their order to say
+                told = why.says(what, entry.line)
+                self.write(attrs.evolve(old, state=state, reason=why.code, message=told))
+            told = why.says(what, old.line)
+            self.write(attrs.evolve(entry, state=state, key=None, reason=why.code, message=told))
+
+    def of_key(self, key: bytes | None) -> Entry | None:
+        """The row of this natural key."""
+        found = self._select("WHERE key = ?", (key,)) if key is not None else []
+        return found[0] if found else None
+
+    def of_portfolio(self, portfolio_id: str | None) -> list[Entry]:
+        """The rows that stand for this portfolio."""
+        return self._select("WHERE portfolio_id = ?", (portfolio_id,))
+
+    def write(self, entry: Entry) -> None:
+        """Write down where one row stands now, in place of what was there."""
+        self._put("entry", *records.values_of(entry))
+
+    def keep(self, n: int, body: bytes, *, of: Kept = "former") -> None:
+        """Keep a row's object as it was before the load touched it, or as it was sent, in place of what was kept."""
+        self._put(of, n, records.packed(body))
+
+    def kept(self, n: int, *, of: Kept = "former") -> bytes | None:
+        """What was kept of a row's object."""
+        with self._mapped():
+            found = list(self._read(of, "WHERE n = ?", (n,)))
+            return records.unpacked(found[0][1]) if found else None
+
+    def add_existing(self, portfolios: Listed) -> None:
+        """Add what the service held before the load: portfolio id and MMS id. What a row of this load has made, or may have
+        made without our knowing, is left out.
+        """
+        with self.together():
+            for portfolio_id, mms_id in portfolios:
+                if not self._holds(_MADE, (portfolio_id,)) and not self._holds(f"{_CREATING} ?", (mms_id,)):
+                    self._put("existing", portfolio_id, mms_id)
+
+    def forget_existing(self) -> None:
+        """Drop what was taken up of the service, which is looked at again; but for titles whose portfolios may be ours by now."""
+        with self.together():
+            query = f"DELETE FROM existing WHERE NOT EXISTS ({_CREATING} existing.mms_id)"  # noqa: S608 - our own words
+            self._db.execute(query)
+
+    def forget_gone(self) -> None:
+        """Rows that an earlier load had done and whose portfolios the service does not hold any more are to be done again."""
+        gone = "action = ? AND portfolio_id NOT IN (SELECT portfolio_id FROM existing)"
+        with self.together():
+            for entry, row in self.rows(self._select(f"WHERE {gone}", (KNOWN,))):
+                again = attrs.evolve(entry, state=State.PENDING, action=None, portfolio_id=row.portfolio_id)
+                self.write(again)
+
+    # --- the work
+
+    def orphaned(self, now: Moment) -> int:
+        """Rows whose sender died between intent and outcome become UNKNOWN; how many. The lock proves that it is dead.
+
+        Its last byte left before the send's deadline and before now, so the quarantine counts from the earlier of the two.
+        After a reboot no clock can be believed to say how long ago that was, so the quarantine begins anew.
+        """
+        found = self._select("WHERE state IN ('intent', 'unknown')", ())
+        with self.together():
+            for entry in found:
+                since = entry.since
+                if since is None or since.boot != now.boot or since.mono > now.mono:
+                    since = now
+                self.write(attrs.evolve(entry, state=State.UNKNOWN, since=since))
+        return sum(entry.state is State.INTENT for entry in found)
+
+    def open_entries(self, *, after: int, limit: int) -> list[Entry]:
+        """The next rows that are not finished, in the order of the file."""
+        return self._select(
+            "WHERE state IN ('pending', 'intent', 'unknown') AND n > ? ORDER BY n LIMIT ?", (after, limit)
+        )
+
+    def entries(self, *, after: int = 0, limit: int = 1000) -> list[Entry]:
+        """All rows, in the order of the file, a slice at a time."""
+        return self._select("WHERE n > ? ORDER BY n LIMIT ?", (after, limit))
+
+    def rows(self, entries: Iterable[Entry]) -> list[tuple[Entry, Row]]:
+        """What these ask for; those that were rejected when they were taken in are left out."""
+        found = [(entry, self.kept(entry.n, of="asked")) for entry in entries]
+        with self._mapped():
+            return [(entry, records.row_of(asked, entry)) for entry, asked in found if asked is not None]
+
+    def get(self, n: int) -> Entry:
+        """One row."""
+        return self._select("WHERE n = ?", (n,))[0]
+
+    def _select(self, where: str, values: tuple[Any, ...]) -> list[Entry]:
+        with self._mapped():
+            return [records.entry_of(columns) for columns in self._read("entry", where, values)]
+
+    def of_title(self, mms_id: str, *, n: int) -> Title:
+        """What the journal knows of row ``n``'s title."""
+        with self._mapped():
+            query = "SELECT portfolio_id FROM existing WHERE mms_id = ? ORDER BY portfolio_id"
+            existing = [row[0] for row in self._db.execute(query, (mms_id,))]
+            query = "SELECT COUNT(*) FROM entry WHERE mms_id = ? AND state <> 'duplicate'"
+            count = self._db.execute(query, (mms_id,)).fetchone()[0]
+        free = [found for found in existing if not self.bound(found, but=n)]
+        return Title(rows=count, existing=tuple(free), taken=tuple(f for f in existing if f not in free))
+
+    def last_sent(self) -> float | None:
+        """When the last of the rows of unknown outcome may have been sent, in civil seconds; None where there is none."""
+        with self._mapped():
+            query = "SELECT MAX(wall) FROM entry WHERE state IN ('intent', 'unknown')"
+            found: float | None = self._db.execute(query).fetchone()[0]
+            return found
+
+    def is_untouched(self) -> bool:
+        """Whether no row was ever about to be sent, nor found to be done already."""
+        return not self._holds("SELECT 1 FROM entry WHERE differences IS NOT NULL OR action IS NOT NULL", ())
+
+    def nameless(self, *, limit: int) -> list[Entry]:
+        """The first rows for which a record has yet to be found."""
+        return self._select("WHERE state = 'pending' AND key IS NULL ORDER BY n LIMIT ?", (limit,))
+
+    def unread(self) -> list[str]:
+        """Portfolios of which it is not known what they carry: those the service held, and those that rows stand for."""
+        query = (
+            "SELECT portfolio_id FROM existing UNION SELECT portfolio_id FROM entry WHERE portfolio_id IS NOT NULL "
+            "EXCEPT SELECT portfolio_id FROM identifier"
+        )
+        with self._mapped():
+            return [row[0] for row in self._db.execute(query)]
+
+    def add_carrier(self, carrier: Carrier, identifiers: Iterable[str]) -> None:
+        """Take up what a portfolio carries; that it carries nothing is worth knowing too."""
+        with self.together():
+            for value in identifiers or ("",):
+                pair = f"{carrier.portfolio_id} {value}"
+                self._put("identifier", pair, value, *attrs.astuple(carrier))
+
+    def carriers(self, identifier: str) -> list[Carrier]:
+        """Portfolios that carry this one."""
+        with self._mapped():
+            found = self._read("identifier", "WHERE value = ? ORDER BY pair", (identifier,))
+            return [Carrier(*columns[2:]) for columns in found]
+
+    def was_there(self, portfolio_id: str) -> bool:
+        """Whether the service held this portfolio before the load."""
+        return self._holds("SELECT 1 FROM existing WHERE portfolio_id = ?", (portfolio_id,))
+
+    def bound(self, portfolio_id: str, *, but: int = 0) -> bool:
+        """Whether another row than ``but`` stands for this portfolio."""
+        return self._holds("SELECT 1 FROM entry WHERE portfolio_id = ? AND n <> ?", (portfolio_id, but))
+
+    def claimed(self, key: bytes, *, but: int) -> bool:
+        """Whether another row than ``but`` has this natural key."""
+        return self._holds("SELECT 1 FROM entry WHERE key = ? AND n <> ?", (key, but))
+
+    def _holds(self, query: str, values: tuple[Any, ...]) -> bool:
+        with self._mapped():
+            return self._db.execute(query, values).fetchone() is not None
+
+    def counts(self) -> dict[tuple[State, str | None], int]:
+        """How many rows stand where, by state and action."""
+        with self._mapped():
+            rows = self._db.execute("SELECT state, action, COUNT(*) FROM entry GROUP BY state, action")
+            return {(_state(state, action), action): count for state, action, count in rows}
+
+
+def _state(state: str, action: str | None) -> State:
+    """The state of rows that are counted, which no seal is compared for: what cannot be is damage."""
+    if action in _ACTIONS and (found := next((one for one in State if one.value == state), None)):
+        return found
+    raise Damaged(f"where its rows stand ({state}, {action})")
+
+
+def _sealing() -> Seal:
+    """What seals the journals of this installation.
+
+    :raises JournalError: where its secret cannot be kept.
+    """
+    directory = state_dir()
+    try:
+        return Seal.of(directory)
+    except OSError as error:
+        failure = (
+            f"The secret that seals journals cannot be kept in {str(directory)!r}: {error.strerror or error}."
+        )
+    raise JournalError(failure, advice="Name a directory of your own that can be written: ALMA_STATE_DIR.")
+
+
+def _log_of(path: Path) -> Path:
+    """SQLite's write-ahead log of a journal: there while it is open, and after its process was killed."""
+    return path.with_name(f"{path.name}-wal")
