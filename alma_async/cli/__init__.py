@@ -17,7 +17,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
         from alma_async.cli.app import run
 
         return run(sys.argv[1:] if tokens is None else list(tokens))
-    except KeyboardInterrupt:  # before a command is there that could take it
+    except KeyboardInterrupt:  # before any command handles signals
         return 130
     except ModuleNotFoundError as error:
         if error.name not in _EXTRA:

@@ -1,10 +1,9 @@
 """The commands by name, and the one place where errors become exit codes.
 
-Decides which command a line means; each is imported when it is called. Exit codes: 0 all done; 1 done, but something was refused,
-failed or needs review; 2 wrong use, configuration, key or file; 3 stopped, resumable, or not now; 4 a job that may have been
-started (look before repeating); 74 journal, ledger or output cannot be read or written;
-75 journal or ledger in use; 130 and 143 interrupted. Beyond these: 70 for a defect of our own, 141 where the reader of our
-output went away.
+Each command is imported when it is called. Exit codes: 0 all done; 1 done, but something was rejected, failed or needs review;
+2 wrong use, configuration, key or file; 3 stopped and resumable, or not possible now; 4 a job that may have been started (check
+before you repeat); 74 journal, ledger or output cannot be read or written; 75 journal or ledger in use; 130 and 143 interrupted.
+Beyond these: 70 for a defect of alma-async, 141 where the reader of the output has closed the pipe.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ _ENV: Final = Env("ALMA_", show=False)
 
 
 def _variables(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Options from variables; a hyphen in a command's name is an underscore in that of a variable, which can hold none."""
+    """Options from variables; a hyphen in the name of a command is an underscore in the name of its variable."""
     _ENV(app, tuple(command.replace("-", "_") for command in commands), arguments)
 
 
@@ -58,7 +57,7 @@ app: App = App(
     help="Alma's electronic resources, sets and jobs from the shell, within the institution's allowance.",
     help_epilogue=(
         "The key comes from ALMA_API_KEY or a file. Every option has a variable: "
-        "--until-done of load is ALMA_LOAD_UNTIL_DONE. ALMA_LOG=debug tells more."
+        "--until-done of load is ALMA_LOAD_UNTIL_DONE. ALMA_LOG=debug logs details."
     ),
     help_format="plaintext",
     version=__version__,
@@ -69,100 +68,100 @@ app: App = App(
 _COMMANDS: Final = {
     "demo": ("demo:demo", "Load the sample list into a simulated Alma; needs no account."),
     "load": ("load:load", "Load a file of rows into the portfolios of one service."),
-    "resume": ("load:resume", "Go on with an interrupted load; without a name, list the journals."),
-    "undo": ("load:undo", "Take a load back, from its journal."),
+    "resume": ("load:resume", "Continue an interrupted load; without a name, list the journals."),
+    "undo": ("load:undo", "Undo a load, from its journal."),
     "verify": ("verify:verify", "Compare a load's journal with what Alma holds now."),
     "quota": ("quota:quota", "Show the remaining calls and what this installation reserves."),
     "doctor": ("doctor:doctor", "Check key, address, rights in each area, clock and state directory."),
     "sim": ("sim:sim", "Serve a simulated Alma, and a Polaris beside it, on this machine."),
 }
-# Each area: what it is, and its commands with what they do.
+# Each area: its help, and its commands with theirs.
 _AREAS: Final = {
     "collections": (
         "Electronic collections.",
         {
-            "list": ("electronic:list_collections", "All, one line each."),
-            "get": ("electronic:get_collection", "One, whole."),
-            "create": ("electronic:create_collection", "A new one, from an object in JSON."),
-            "update": ("electronic:update_collection", "Replace it by an object in JSON."),
-            "delete": ("electronic:delete_collection", "Delete it; it has no services."),
+            "list": ("electronic:list_collections", "List all, one line each."),
+            "get": ("electronic:get_collection", "Get one, with all fields."),
+            "create": ("electronic:create_collection", "Create one from an object in JSON."),
+            "update": ("electronic:update_collection", "Replace one by an object in JSON."),
+            "delete": ("electronic:delete_collection", "Delete one that has no services."),
         },
     ),
     "services": (
         "Electronic services of a collection.",
         {
-            "list": ("electronic:list_services", "All, one line each."),
-            "get": ("electronic:get_service", "One, whole."),
-            "create": ("electronic:create_service", "A new one, from an object in JSON."),
-            "update": ("electronic:update_service", "Replace it by an object in JSON."),
-            "delete": ("electronic:delete_service", "Delete it; it has no portfolios."),
+            "list": ("electronic:list_services", "List all, one line each."),
+            "get": ("electronic:get_service", "Get one, with all fields."),
+            "create": ("electronic:create_service", "Create one from an object in JSON."),
+            "update": ("electronic:update_service", "Replace one by an object in JSON."),
+            "delete": ("electronic:delete_service", "Delete one that has no portfolios."),
         },
     ),
     "portfolios": (
         "Portfolios of a service.",
         {
-            "list": ("electronic:list_portfolios", "All, one line each."),
-            "get": ("electronic:get_portfolio", "One, whole."),
-            "create": ("electronic:create_portfolio", "A new one, from an object in JSON."),
-            "update": ("electronic:update_portfolio", "Replace it by an object in JSON."),
-            "delete": ("electronic:delete_portfolio", "Delete it."),
+            "list": ("electronic:list_portfolios", "List all, one line each."),
+            "get": ("electronic:get_portfolio", "Get one, with all fields."),
+            "create": ("electronic:create_portfolio", "Create one from an object in JSON."),
+            "update": ("electronic:update_portfolio", "Replace one by an object in JSON."),
+            "delete": ("electronic:delete_portfolio", "Delete one."),
         },
     ),
     "sets": (
         "Sets and their members.",
         {
-            "list": ("sets:list_sets", "All or some, one line each."),
-            "get": ("sets:get_set", "One, without its members."),
-            "create": ("sets:create_set", "A new one: itemized and empty, or logical."),
-            "combine": ("sets:combine_sets", "A new one of two others."),
+            "list": ("sets:list_sets", "List all or some, one line each."),
+            "get": ("sets:get_set", "Get one, without its members."),
+            "create": ("sets:create_set", "Create one: itemized and empty, or logical."),
+            "combine": ("sets:combine_sets", "Create one of two others."),
             "filter": (
                 "sets:filter_set",
-                "A new one of those that an indication rule finds in another.",
+                "Create one of those members of another that an indication rule finds.",
             ),
-            "from-logical": ("sets:set_from_logical", "A new one of what a logical set finds now."),
-            "from-import": ("sets:set_from_import", "A new one of what an import brought."),
+            "from-logical": ("sets:set_from_logical", "Create one of what a logical set finds now."),
+            "from-import": ("sets:set_from_import", "Create one of what an import loaded."),
             "in-network": (
                 "sets:set_in_network",
-                "A new one in the Network Zone, of an institution's.",
+                "Create one in the Network Zone, of a set of an institution.",
             ),
-            "update": ("sets:update_set", "Change its name or description."),
-            "delete": ("sets:delete_set", "Delete it; what was in it stays."),
-            "members": ("sets:list_members", "All members, one line each."),
+            "update": ("sets:update_set", "Change name, description, note or visibility of one."),
+            "delete": ("sets:delete_set", "Delete one; its members are not deleted."),
+            "members": ("sets:list_members", "List all members, one line each."),
             "add": ("sets:add_members", "Add members."),
-            "remove": ("sets:remove_members", "Take members out."),
+            "remove": ("sets:remove_members", "Remove members."),
             "replace": ("sets:replace_members", "Make these the members."),
         },
     ),
     "jobs": (
         "Jobs, their runs, and starting them within Alma's limits.",
         {
-            "list": ("jobs:list_jobs", "All or some, one line each."),
-            "get": ("jobs:get_job", "One, whole."),
-            "submit": ("jobs:submit_job", "Start one as soon as it may be; --wait waits for its end."),
+            "list": ("jobs:list_jobs", "List all or some, one line each."),
+            "get": ("jobs:get_job", "Get one, with all fields."),
+            "submit": ("jobs:submit_job", "Start one as soon as the limits allow; --wait waits for its end."),
             "guard": (
                 "jobs:show_guard",
-                "What runs, and when the next start of each is free; frees a slot.",
+                "Show what runs, and when each may start again; free a slot.",
             ),
-            "instances": ("jobs:list_instances", "The runs of one."),
-            "instance": ("jobs:get_instance", "One run, with its counters."),
-            "wait": ("jobs:await_run", "Wait for the end of one run; 1 where it failed."),
-            "events": ("jobs:list_events", "What a run rejected."),
-            "matches": ("jobs:list_matches", "What an import matched."),
+            "instances": ("jobs:list_instances", "List the runs of one."),
+            "instance": ("jobs:get_instance", "Get one run, with its counters."),
+            "wait": ("jobs:await_run", "Wait for the end of one run; ends with 1 where it failed."),
+            "events": ("jobs:list_events", "List what a run rejected."),
+            "matches": ("jobs:list_matches", "List what an import matched."),
             "download": (
                 "jobs:download_records",
-                "The records that an import loaded, as a file of 8 MiB at most.",
+                "Download the records that an import loaded, 8 MiB at most.",
             ),
         },
     ),
     "polaris": (
         "Innovative Polaris: record sets. The login comes from POLARIS_USER, POLARIS_PASSWORD and so on, or from files.",
         {
-            "create-record-set": ("polaris:create_record_set", "Make a record set of the ids in a file."),
-            "get": ("polaris:get_record_set", "One record set, without its contents."),
-            "records": ("polaris:list_records", "What is in a record set, one line each."),
+            "create-record-set": ("polaris:create_record_set", "Create a record set of the ids in a file."),
+            "get": ("polaris:get_record_set", "Get one record set, without its contents."),
+            "records": ("polaris:list_records", "List the records of a record set, one line each."),
             "status": (
                 "polaris:show_status",
-                "Whether the server is there, and its version.",
+                "Show the version of the server.",
             ),
         },
     ),
@@ -172,13 +171,13 @@ for _name, (_path, _help) in _COMMANDS.items():
     app.command(f"alma_async.cli.{_path}", name=_name, help=_help)
 for _name, (_help, _commands) in _AREAS.items():
     _area = App(name=_name, help=_help)
-    for _command, (_path, _told) in _commands.items():
-        _area.command(f"alma_async.cli.{_path}", name=_command, help=_told)
+    for _command, (_path, _help) in _commands.items():
+        _area.command(f"alma_async.cli.{_path}", name=_command, help=_help)
     app.command(_area)
 
 
-def _tell_in_full(tokens: list[str]) -> None:
-    """Have a command that is asked for help say all of it; in lists a line does, for which nothing is imported."""
+def _use_full_help(tokens: list[str]) -> None:
+    """Show the whole help of a command that is asked for it; lists show one line, for which nothing is imported."""
     if not {*app.help_flags}.isdisjoint(tokens):
         command = app.parse_commands([token for token in tokens if token not in app.help_flags])[1][-1]
         if command.default_command is not None:
@@ -186,7 +185,7 @@ def _tell_in_full(tokens: list[str]) -> None:
 
 
 def run(tokens: list[str]) -> int:
-    """Run one command line; the exit code. What goes wrong is told in one message on stderr."""
+    """Run one command line; its exit code. An error is one message on stderr."""
     open_streams()
     with redirect_stdout(cast("TextIO", Output(sys.stdout))):
         return _run(tokens)
@@ -195,12 +194,12 @@ def run(tokens: list[str]) -> int:
 def _run(tokens: list[str]) -> int:
     try:
         log_at(os.environ.get("ALMA_LOG") or "warning")
-        _tell_in_full(tokens)
+        _use_full_help(tokens)
         code = app(tokens, exit_on_error=False, result_action="return_value") or 0
-        sys.stdout.flush()  # here, where a reader that went away is still told apart
+        sys.stdout.flush()  # here, where a closed pipe can still be handled
         return int(code)
     except CycloptsError:
-        return 2  # told already
+        return 2  # already printed
     except AlmaError as error:
         for line in (str(error), *getattr(error, "__notes__", ())):
             say(line)
@@ -213,7 +212,7 @@ def _run(tokens: list[str]) -> int:
         return 74
     except KeyboardInterrupt:
         return 130
-    except Exception as error:  # noqa: BLE001 - the last word of the process
+    except Exception as error:  # noqa: BLE001 - the process ends here
         say(f"This is a defect of alma-async ({type(error).__name__}: {error}). ALMA_LOG=debug shows where.")
         if os.environ.get("ALMA_LOG", "").lower() == "debug":
             for line in "".join(traceback.format_exception(error)).splitlines():

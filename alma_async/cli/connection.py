@@ -1,27 +1,29 @@
-"""To which Alma, with which key and which share of its allowance: options that stand above their variables."""
+"""To which Alma, with which key and which share of its allowance; and how a command runs with such a client.
+
+An option of the command line goes before its environment variable.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
-from weakref import WeakSet
 
 import attrs
 from cyclopts import Group, Parameter
 
 from alma_async.cli.console import say
+from alma_async.cli.signals import finish
 from alma_async.errors import ConfigurationError
 from alma_async.settings import from_environment
 
 if TYPE_CHECKING:
     from alma_async.alma.client import AlmaClient
 
-__all__ = ["FROM_ENVIRONMENT", "LONG", "Connection", "hold_of", "tell_holds"]
+__all__ = ["FROM_ENVIRONMENT", "LONG", "Connection", "hold_of"]
 
-CLIENTS: Final[WeakSet[AlmaClient]] = WeakSet()  # of this process
-LONG: Final = 2.0  # chosen: seconds of a hold of which the person who waits is told
+LONG: Final = 2.0  # chosen: seconds; a longer hold is reported to the person who waits
 
 _VARIABLES: Final[Mapping[str, str]] = {
     "region": "ALMA_REGION",
@@ -44,7 +46,7 @@ _LIMITS: Final = Group("Limits", sort_key=20)
 @Parameter(name="*", group=Group("Connection", sort_key=10))
 @attrs.frozen(kw_only=True)
 class Connection:
-    """An option that is given takes the place of its variable. The key is never one: process lists show arguments."""
+    """Each option replaces its variable. The key is never an option: process lists show arguments."""
 
     region: Annotated[str | None, Parameter(help="na eu ap aps ca cn (ALMA_REGION)")] = None
     base_url: Annotated[str | None, Parameter(help="another origin (ALMA_BASE_URL)")] = None
@@ -55,15 +57,18 @@ class Connection:
         str | None, Parameter(help="file that holds the key (ALMA_API_KEY_FILE); else ALMA_API_KEY")
     ] = None
     per_second: Annotated[
-        float | None, Parameter(group=_LIMITS, help="calls a second, 25 if not said (ALMA_PER_SECOND)")
+        float | None, Parameter(group=_LIMITS, help="calls a second, 25 by default (ALMA_PER_SECOND)")
     ] = None
     reserve: Annotated[
         str | None,
-        Parameter(group=_LIMITS, help="left of the day's calls: forecast, 5000 or 10% (ALMA_DAILY_RESERVE)"),
+        Parameter(
+            group=_LIMITS,
+            help="calls of the day that are left to others: forecast, 5000 or 10% (ALMA_DAILY_RESERVE)",
+        ),
     ] = None
     pacing: Annotated[
         Literal["even", "greedy"] | None,
-        Parameter(group=_LIMITS, help="bulk work over the day: spread, or at once (ALMA_PACING)"),
+        Parameter(group=_LIMITS, help="bulk work: spread over the day, or as fast as allowed (ALMA_PACING)"),
     ] = None
     polite: Annotated[
         bool | None, Parameter(group=_LIMITS, help="keep further from what others use (ALMA_COURTESY)")
@@ -75,22 +80,22 @@ class Connection:
         float | None, Parameter(group=_LIMITS, help="share by which calls are spaced wider (ALMA_MARGIN)")
     ] = None
     jobs_running: Annotated[
-        int | None, Parameter(group=_LIMITS, help="jobs running at once, 3 if not said (ALMA_JOBS_RUNNING)")
+        int | None, Parameter(group=_LIMITS, help="jobs running at once, 3 by default (ALMA_JOBS_RUNNING)")
     ] = None
     job_starts: Annotated[
         int | None,
-        Parameter(group=_LIMITS, help="starts of one job an hour, 5 if not said (ALMA_JOB_STARTS)"),
+        Parameter(group=_LIMITS, help="starts of one job an hour, 5 by default (ALMA_JOB_STARTS)"),
     ] = None
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         """The environment as these options change it.
 
-        :raises ConfigurationError: where two of them say where to.
+        :raises ConfigurationError: for both a region and an address.
         """
         if self.region is not None and self.base_url is not None:
-            raise ConfigurationError("--region and --base-url both say where to; give one.")
-        told = attrs.asdict(self) | {"polite": None if self.polite is None else _COURTESY[self.polite]}
-        given = {_VARIABLES[name]: str(value) for name, value in told.items() if value is not None}
+            raise ConfigurationError("--region and --base-url exclude each other: give one of them.")
+        values = attrs.asdict(self) | {"polite": None if self.polite is None else _COURTESY[self.polite]}
+        given = {_VARIABLES[name]: str(value) for name, value in values.items() if value is not None}
         hidden: set[str] = set()
         if self.region is not None or self.base_url is not None:
             hidden |= {"ALMA_REGION", "ALMA_BASE_URL"}
@@ -105,34 +110,43 @@ class Connection:
         """
         from alma_async.alma.client import AlmaClient
 
-        client = AlmaClient(**from_environment(self.environment(os.environ), overrides))
-        CLIENTS.add(client)
-        return client
+        return AlmaClient(**from_environment(self.environment(os.environ), overrides))
+
+    def run(self, work: Callable[[AlmaClient], Awaitable[int]]) -> int:
+        """Run a command with a client, to its end or to the first signal; meanwhile each long hold is reported once.
+
+        :raises ConfigurationError: where something of the connection is missing or wrong.
+        """
+        client = self.client()
+
+        async def worked() -> int:
+            async with client:
+                return await work(client)
+
+        return finish(worked, tick=_Holds(client).report)
 
 
 FROM_ENVIRONMENT: Final = Connection()
 
 
-def tell_holds() -> Callable[[], None]:
-    """To be called each second: says once of each long hold until when no call goes, and why."""
-    told: datetime | None = None
+@attrs.define
+class _Holds:
+    """Reports the long holds of a client, each once."""
 
-    def look() -> None:
-        nonlocal told
-        for client in list(CLIENTS):
-            seen = client.quota()
-            until, hold = seen.held_until, hold_of(client)
-            if until is None or hold is None:
-                continue
-            if told is None or (until - told).total_seconds() > LONG:
-                told = until
-                say(hold)
+    client: AlmaClient
+    _until: datetime | None = None
 
-    return look
+    def report(self) -> None:
+        until, hold = self.client.quota().held_until, hold_of(self.client)
+        if until is None or hold is None:
+            return
+        if self._until is None or (until - self._until).total_seconds() > LONG:
+            self._until = until
+            say(hold)
 
 
 def hold_of(client: AlmaClient) -> str | None:
-    """Until when no call goes, and why; None where they go, or will in a moment."""
+    """Until when all calls are held, and why; None where they are not, or for less than ``LONG`` seconds."""
     seen = client.quota()
     if seen.held_until is None or (seen.held_until - client.clock.utc()).total_seconds() < LONG:
         return None

@@ -1,4 +1,4 @@
-"""What is printed and logged: results to stdout, everything said beside them to stderr, nothing that could steer a terminal."""
+"""What is printed and logged: results to stdout, messages to stderr, and no characters that could steer a terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Output", "Unwritten", "drop", "json_line", "log_at", "open_streams",
 
 
 class Unwritten(Exception):
-    """Standard output takes nothing more: the disk is full, it was closed, or (``gone``) its reader went away."""
+    """Standard output cannot be written: the disk is full, it was closed, or (``gone``) its reader has closed the pipe."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(error.strerror or str(error))
@@ -22,7 +22,7 @@ class Unwritten(Exception):
 
 
 class Output:
-    """Standard output, or its buffer: whoever writes there, a failure is told from any other that files may have."""
+    """Standard output, or its buffer; a failure to write it is ``Unwritten``, not any ``OSError``."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -57,8 +57,8 @@ class Output:
 
 
 def open_streams() -> None:
-    """What was closed before we began is opened again, so that no file of ours takes its place: to fail at a result, not at what
-    is said beside it.
+    """Open streams that were closed before the start, so that no other file gets their number. stdout fails when it is
+    written, stderr accepts everything.
     """
     if sys.stdout is None:
         nothing = os.open(os.devnull, os.O_RDONLY)
@@ -68,7 +68,7 @@ def open_streams() -> None:
 
 
 def drop(stream: TextIO) -> None:
-    """What a stream still holds goes nowhere: it cannot be written, and would fail once more at our end."""
+    """Discard what a stream still buffers: it cannot be written, and would fail again at the exit of the process."""
     with suppress(OSError, ValueError):
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, stream.fileno())
@@ -81,7 +81,7 @@ def show(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """One line for the person who waits, on stderr; work goes on where nobody can be told."""
+    """One message on stderr; where it cannot be written, work continues."""
     try:
         sys.stderr.write(plain(text) + "\n")
         sys.stderr.flush()
@@ -90,14 +90,14 @@ def say(text: str) -> None:
 
 
 def json_line(value: Mapping[str, Any]) -> None:
-    """One JSON object, on stdout. Its text reads back as it was, since what is spelled out stands inside strings only."""
+    """One JSON object, on stdout. Escaped characters are inside strings only, so it is read back unchanged."""
     from alma_async._http.codec import dumps
 
     show(dumps(value, lone_surrogates=True).decode())
 
 
 def log_at(level: str) -> None:
-    """Let the library's log go to stderr from this level on.
+    """Write the library's log to stderr, from this level on.
 
     :raises ConfigurationError: for a level that logging does not know.
     """

@@ -1,10 +1,8 @@
-"""``demo``: the sample title list into a simulated Alma, a set of what was loaded, a job on it, and both sides' counts compared.
+"""``demo``: loads the sample list into a simulated Alma, makes a set of the portfolios, runs a job on it, and compares the counts.
 
-Decides how much is asked for: all rows, and one run of the job more than Alma runs at once, so that the guard has to hold one
-back. What is claimed at the end is checked in ``alma_async.cli.demo``.
-
-What the client says beside what the simulator counted. The simulator shares no code with the client, so where both say the
-same, it is so. Pure: each function names what differs, and nothing where all agrees.
+Decides how much is requested: all rows, and one run of the job more than Alma runs at once, so that the guard has to hold one
+back. What the client reports is compared with what the simulator counted; the two share no code, so one mistake cannot hide in
+both.
 """
 
 from __future__ import annotations
@@ -47,73 +45,21 @@ from alma_async.settings import Limits
 __all__ = ["PROCESSED", "Worked", "demo", "load_differences", "work_differences"]
 
 PROCESSED: Final = "label.processed.records"
+SAMPLE: Final = "sample_titles.txt"
+LATENCY: Final = simulator.Latency(base=0.1, jitter=0.2)
+# Client and simulator share one process here and may be delayed at different moments; 5 % keep that out of the count.
+MARGIN: Final = 0.05
+RUNS: Final = 4
+SECONDS_OF_A_RUN: Final = 1.5
 
 
 @attrs.frozen(kw_only=True)
 class Worked:
-    """What was done with the titles after the load: the set they are in, and what each run of the job on it counted."""
+    """The set that the portfolios were put into, and the counters of each run of the job on it."""
 
     set_id: str
     members: int
     counters: Sequence[Mapping[str, int]]
-
-
-def load_differences(report: Report, world: simulator.World, rate: int) -> list[str]:
-    """What the simulator saw of a load that the report does not say."""
-    tally = world.tally
-    once = set(tally.created.values()) <= {1} and not world.portfolios.duplicates()
-    ended = report.created + report.updated + report.unchanged + report.rejected + report.duplicates
-    return _wrong(
-        (
-            (ended == report.rows, f"only {ended} of {report.rows} rows came to an end"),
-            (
-                len(world.portfolios.all) == report.created,
-                f"{len(world.portfolios.all)} portfolios, not {report.created}",
-            ),
-            (once, "a portfolio was made twice"),
-            (len(tally.received) == report.calls, f"{len(tally.received)} calls, not {report.calls}"),
-            *_pace(world, rate),
-        )
-    )
-
-
-def work_differences(worked: Worked, world: simulator.World, rate: int) -> list[str]:
-    """What the simulator saw of the set and of the job's runs that the client does not say."""
-    kept = world.sets.all.get(worked.set_id)
-    inside = set(kept.members) if kept else set()
-    jobs = world.jobs.summary()
-    starts = len(jobs["starts"].get(simulator.DEMO_JOB, ()))
-    limit = world.config.jobs_running
-    counted = [counters.get(PROCESSED) for counters in worked.counters]
-    return _wrong(
-        (
-            (inside == set(world.portfolios.all), "the set does not hold the portfolios"),
-            (len(inside) == worked.members, f"{len(inside)} members, not {worked.members}"),
-            (starts == len(worked.counters), f"{starts} starts, not {len(worked.counters)}"),
-            (set(counted) == {worked.members}, f"runs that treated {counted} of {worked.members} records"),
-            (jobs["most_running"] <= limit, f"{jobs['most_running']} jobs at once, where {limit} may run"),
-            (not jobs["refused_starts"], f"refused starts: {jobs['refused_starts']}"),
-            *_pace(world, rate),
-        )
-    )
-
-
-def _pace(world: simulator.World, rate: int) -> Iterable[tuple[bool, str]]:
-    peak = simulator.busiest_second(world.tally.received)
-    yield not world.tally.refused, f"refused calls: {dict(world.tally.refused)}"
-    yield peak <= rate, f"{peak} calls in one second, where {rate} are allowed"
-
-
-def _wrong(claims: Iterable[tuple[bool, str]]) -> list[str]:
-    return [wrong for right, wrong in claims if not right]
-
-
-SAMPLE: Final = "sample_titles.txt"
-LATENCY: Final = simulator.Latency(base=0.1, jitter=0.2)
-# Client and simulator share one process here and may be held up at different moments; 50 ms a second keep that out of the count.
-MARGIN: Final = 0.05
-RUNS: Final = 4
-SECONDS_OF_A_RUN: Final = 1.5
 
 
 def demo(
@@ -121,9 +67,9 @@ def demo(
     rows: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     rate: Annotated[int, Parameter(validator=Number(gte=1, lte=1000))] = 25,
 ) -> int:
-    """Load the sample list into a simulated Alma on this machine, and run a job on it. Needs no account and no network.
+    """Load the sample list into a simulated Alma on this machine, and run a job on it. Needs neither an account nor a network.
 
-    :param rows: so many rows of the list; all by default
+    :param rows: how many rows of the list; all by default
     :param rate: calls a second that the simulated Alma allows
     """
     world = simulator.World.demo(simulator.Config(rate=rate, latency=LATENCY, seed=1))
@@ -133,7 +79,7 @@ def demo(
         as_file(files(__package__) / SAMPLE) as path,
         _served(world) as base_url,
     ):
-        os.environ["ALMA_STATE_DIR"] = directory  # all that is written goes away with it
+        os.environ["ALMA_STATE_DIR"] = directory  # deleted with all that is written
         show(f"A simulated Alma at {base_url} allows {rate} calls a second. Loading {SAMPLE} into it ...")
         story = partial(_story, islice(read_rows(path), rows), base_url, rate, Path(directory), world)
         ended = anyio.run(attend, story)
@@ -142,7 +88,7 @@ def demo(
 
 @contextmanager
 def _served(world: simulator.World) -> Iterator[str]:
-    """Serve the world from a thread of its own: what holds the client up must not blur the times it counts by."""
+    """Serve the world from another thread, so that delays of the client do not change the times by which it counts."""
     with (
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(simulator.serve(world)) as server,
@@ -153,7 +99,7 @@ def _served(world: simulator.World) -> Iterator[str]:
 async def _story(
     rows: Iterable[Row | BadRow], base_url: str, rate: int, directory: Path, world: simulator.World
 ) -> int:
-    """Load, gather, run; each part is compared when it has ended, and nothing goes on from a difference."""
+    """Load, make the set, run the job; compare after each part, and stop at a difference."""
     limits, ledger = Limits(per_second=rate, margin=MARGIN), SqliteLedger(directory / "demo.ledger")
     journal = directory / "demo.load"
     try:
@@ -161,7 +107,7 @@ async def _story(
             KEY, base_url=base_url, budget=LocalBudget(), limits=limits, ledger=ledger
         ) as alma:
             report = await _load(alma, rows, journal)
-            made = _tell_load(report, journal)
+            made = _show_load(report, journal)
             if not _agree(load_differences(report, world, rate)):
                 return 1
             show(
@@ -192,8 +138,8 @@ async def _load(alma: AlmaClient, rows: Iterable[Row | BadRow], journal: Path) -
         return await load.run(rows, on_progress=view)
 
 
-def _tell_load(report: Report, path: Path) -> list[str]:
-    """The summary and the rows that were refused; the ids of the portfolios that the journal names."""
+def _show_load(report: Report, path: Path) -> list[str]:
+    """Print the summary and the rejected rows; the ids of the portfolios in the journal."""
     with JournalFile(path, reading=True) as journal:
         for line in refusals(journal, most=report.rows):
             show(line)
@@ -204,7 +150,7 @@ def _tell_load(report: Report, path: Path) -> list[str]:
 
 
 async def _work(alma: AlmaClient, portfolios: list[str]) -> Worked:
-    """A set of the portfolios, and the job on it: all runs are asked for at once."""
+    """Make a set of the portfolios and run the job on it; all runs are submitted at once."""
     wanted = AlmaSet(
         name="Loaded by the demo",
         type=Coded("ITEMIZED"),
@@ -237,9 +183,59 @@ async def _work(alma: AlmaClient, portfolios: list[str]) -> Worked:
 
 def _agree(differences: list[str]) -> bool:
     for difference in differences:
-        say(f"The simulator counted otherwise: {difference}.")
+        say(f"The simulator counted something else: {difference}.")
     return not differences
 
 
 def _calls(world: simulator.World) -> str:
     return counted(len(world.tally.received), "call")
+
+
+def load_differences(report: Report, world: simulator.World, rate: int) -> list[str]:
+    """What differs between the report of a load and the simulator's counts."""
+    tally = world.tally
+    once = set(tally.created.values()) <= {1} and not world.portfolios.duplicates()
+    ended = report.created + report.updated + report.unchanged + report.rejected + report.duplicates
+    return _wrong(
+        (
+            (ended == report.rows, f"only {ended} of {report.rows} rows have ended"),
+            (
+                len(world.portfolios.all) == report.created,
+                f"{len(world.portfolios.all)} portfolios, not {report.created}",
+            ),
+            (once, "a portfolio was created twice"),
+            (len(tally.received) == report.calls, f"{len(tally.received)} calls, not {report.calls}"),
+            *_pace(world, rate),
+        )
+    )
+
+
+def work_differences(worked: Worked, world: simulator.World, rate: int) -> list[str]:
+    """What differs between the client's counts and the simulator's, of the set and of the runs of the job."""
+    kept = world.sets.all.get(worked.set_id)
+    inside = set(kept.members) if kept else set()
+    jobs = world.jobs.summary()
+    starts = len(jobs["starts"].get(simulator.DEMO_JOB, ()))
+    limit = world.config.jobs_running
+    counted = [counters.get(PROCESSED) for counters in worked.counters]
+    return _wrong(
+        (
+            (inside == set(world.portfolios.all), "the set does not hold the portfolios"),
+            (len(inside) == worked.members, f"{len(inside)} members, not {worked.members}"),
+            (starts == len(worked.counters), f"{starts} starts, not {len(worked.counters)}"),
+            (set(counted) == {worked.members}, f"runs that processed {counted} of {worked.members} records"),
+            (jobs["most_running"] <= limit, f"{jobs['most_running']} jobs at once, where {limit} may run"),
+            (not jobs["refused_starts"], f"rejected starts: {jobs['refused_starts']}"),
+            *_pace(world, rate),
+        )
+    )
+
+
+def _pace(world: simulator.World, rate: int) -> Iterable[tuple[bool, str]]:
+    peak = simulator.busiest_second(world.tally.received)
+    yield not world.tally.refused, f"rejected calls: {dict(world.tally.refused)}"
+    yield peak <= rate, f"{peak} calls in one second, where {rate} are allowed"
+
+
+def _wrong(claims: Iterable[tuple[bool, str]]) -> list[str]:
+    return [wrong for right, wrong in claims if not right]

@@ -1,13 +1,12 @@
-"""``doctor``: whether the set-up is right, seen by three reading calls that change nothing.
+"""``doctor``: whether the set-up is right, found by three calls that only read.
 
-Decides what each finding means and what to do about it. A key has its rights by area, which is the first part of a path
-(documented), and only calls of an area show that it is missing. Whether it may write as well is not seen by reading.
+Decides what each finding means and what to do about it. The rights of a key are by area, which is the first part of a path
+(documented), and only a call in an area shows that the right is missing. Whether the key may write is not found by reading.
 """
 
 from __future__ import annotations
 
 import math
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Annotated, Any, Final
@@ -22,13 +21,12 @@ from alma_async.alma.client import AlmaClient
 from alma_async.cli.connection import FROM_ENVIRONMENT, LONG, Connection, hold_of
 from alma_async.cli.console import json_line, show
 from alma_async.cli.journals import directory
-from alma_async.cli.signals import finish
 from alma_async.errors import AlmaError, Unauthorized
 from alma_async.settings import Priority, state_dir
 
 __all__ = ["doctor"]
 
-# By area: a call that reads little, and what of ours needs the area.
+# By area: a call that reads little, and what needs the area.
 _AREAS: Final = {
     "electronic": (
         "/almaws/v1/electronic/e-collections",
@@ -38,8 +36,8 @@ _AREAS: Final = {
     "conf": ("/almaws/v1/conf/general", {}, "sets, jobs, quota"),
     "bibs": ("/almaws/v1/bibs/test", {}, "the portfolios of a title, by which loads match"),
 }
-# Chosen, in seconds: midnight, hours of jobs and quarantines go by the server's Date or a monotonic clock, so that a clock that is
-# off harms only what people read; a second of it is the resolution of that header.
+# Chosen, in seconds: midnight, hours of jobs and quarantines go by the server's Date or a monotonic clock, so a wrong clock harms
+# only times that people read; the resolution of the header is a second.
 _OFF: Final = 30.0
 
 
@@ -48,27 +46,26 @@ def doctor(
 ) -> int:
     """Check key, address, rights in each area, clock and state directory. Costs three calls that only read.
 
-    Ends with 1 where something is wrong. Whether the key may write is not seen by reading.
+    Ends with 1 where something is wrong. Whether the key may write is not found by reading.
 
     :param json: one JSON object for each finding
     """
-    return finish(partial(_examine, connection, json=json))
 
-
-async def _examine(connection: Connection, *, json: bool) -> int:
-    async with connection.client() as alma:
+    async def examine(alma: AlmaClient) -> int:
         check = Check(alma, json=json)
-        check.tell("address", alma.origin)
+        check.report("address", alma.origin)
         check.directory()
         await check.areas()
         check.clock()
         check.quota()
-    return check.code
+        return check.code
+
+    return connection.run(examine)
 
 
 @attrs.define
 class Check:
-    """The findings about one client, each told as it is made."""
+    """The findings about one client, each printed at once."""
 
     alma: AlmaClient
     json: bool = attrs.field(kw_only=True)
@@ -77,11 +74,11 @@ class Check:
     _least: float = attrs.field(default=-math.inf, init=False)
     _most: float = attrs.field(default=math.inf, init=False)
 
-    def tell(self, name: str, what: str, *, ok: bool = True) -> None:
+    def report(self, name: str, what: str, *, ok: bool = True) -> None:
         """One finding."""
         self.code = self.code if ok else 1
         if self.json:
-            json_line({"check": name, "ok": ok, "told": what})
+            json_line({"check": name, "ok": ok, "finding": what})
         else:
             show(f"{'ok' if ok else 'WRONG':<6} {name:<11} {what}")
 
@@ -93,35 +90,35 @@ class Check:
             with TemporaryFile(dir=place):
                 pass
         except OSError as error:
-            self.tell(
+            self.report(
                 "state", f"{root}: {error.strerror}. Name another directory in ALMA_STATE_DIR.", ok=False
             )
             return
         if self.alma.quota().shared:
-            self.tell("state", f"{root}, shared by all processes of this machine")
+            self.report("state", f"{root}, shared by all processes of this machine")
         else:
-            told = f"the budget is not shared with other processes: {_unshared(root)}"
-            self.tell("state", f"{root}: {told}", ok=False)
+            why = _unshared(root)
+            self.report("state", f"{root}: the budget is not shared with other processes: {why}", ok=False)
 
     async def areas(self) -> None:
-        """What the key may read. What keeps one call from being answered would keep the others, too."""
-        refused = 0
+        """What the key may read. Ends at the first call that fails otherwise, since the rest would fail as well."""
+        rejected = 0
         for area, (path, params, serves) in _AREAS.items():
             try:
                 data = await self._ask(path, params)
             except Unauthorized as error:
-                refused += 1
-                told = f"{error.code or error.status} {error.message}"
-                self.tell(area, f"not for this key, so no {serves}: {told}", ok=False)
+                rejected += 1
+                why = f"{error.code or error.status} {error.message}"
+                self.report(area, f"not for this key, so no {serves}: {why}", ok=False)
             except AlmaError as error:
-                self.tell(area, hold_of(self.alma) or str(error), ok=False)
+                self.report(area, hold_of(self.alma) or str(error), ok=False)
                 return
             else:
-                self.tell(area, f"the key may read it ({serves}){_whose(data)}")
-        if refused == len(_AREAS):
-            self.tell(
+                self.report(area, f"the key may read it ({serves}){_whose(data)}")
+        if rejected == len(_AREAS):
+            self.report(
                 "key",
-                f"refused everywhere: it is wrong, or not of the region of {self.alma.origin}",
+                f"rejected everywhere: it is wrong, or not of the region of {self.alma.origin}",
                 ok=False,
             )
 
@@ -137,31 +134,31 @@ class Check:
 
     def clock(self) -> None:
         """How far this machine's clock is from the server's."""
-        if math.isinf(self._most):  # no answer told
+        if math.isinf(self._most):  # no answer had a date
             return
         off = max(self._least, -self._most, 0.0)
-        told = (
+        text = (
             f"{duration(round(off))} {'ahead of' if self._least > 0 else 'behind'} Alma's"
             if off >= 1
             else "agrees with Alma's"
         )
         if off < _OFF:
-            self.tell("clock", told)
+            self.report("clock", text)
         else:
-            self.tell("clock", f"{told}: set it, since reports and logs go by it", ok=False)
+            self.report("clock", f"{text}: set it, since reports and logs go by it", ok=False)
 
     def quota(self) -> None:
-        """What remains of the day, if an answer told."""
+        """What remains of the day, if an answer said it."""
         seen = self.alma.quota()
         if seen.remaining is not None:
-            self.tell(
+            self.report(
                 "quota",
                 f"{counted(seen.remaining, 'call')} left today, of which bulk work leaves {seen.reserve:,.0f} to others",
             )
 
 
 def _whose(data: Any) -> str:
-    """The institution and the kind of its environment, where the answer names them (documented for /conf/general)."""
+    """Institution and kind of environment, where the answer names them (documented for /conf/general)."""
     match data:
         case {"institution": {"value": str(code)}, "environment_type": str(kind)}:
             return f"; institution {code}, {kind.lower()}"

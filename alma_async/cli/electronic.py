@@ -1,8 +1,7 @@
-"""``collections``, ``services`` and ``portfolios``: lists and single objects, and what becomes of them.
+"""``collections``, ``services`` and ``portfolios``: list, get, create, update, delete.
 
-Decides nothing of what an object must say: it is read as Alma takes it, written as it was read, and judged by Alma. Sent is an
-object or nothing; a file that holds none is refused before any call. An update looks at what is there first, and is refused
-where it leaves out what says something there, as a line of a list does.
+What an object must contain is Alma's to say: it is sent as it was read from the file. A file without an object is an error before
+any call. An update reads the present object first, and is not sent where it would empty fields, as an item of a list would.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from alma_async.alma.models.electronic import ElectronicCollection, ElectronicSe
 from alma_async.alma.resource import id_to_update
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.ids import STDIN, read_text
-from alma_async.cli.tables import Columns, Json, list_all, show_answer, tell_done
+from alma_async.cli.tables import Columns, Json, list_all, report_done, show_answer
 from alma_async.errors import BadAnswer, ConfigurationError, InvalidRequest
 
 if TYPE_CHECKING:
@@ -58,11 +57,12 @@ File: TypeAlias = Annotated[
 Replace: TypeAlias = Annotated[
     bool,
     Parameter(
-        negative="", help="also by an object that is not whole: what it lacks is emptied (one of a list, say)"
+        negative="",
+        help="also by an object that is not whole, such as an item of a list: fields that it lacks are emptied",
     ),
 ]
 
-_NOT_WRITTEN: Final = frozenset({"link", "desc", "portfolios"})  # said by Alma, whatever is sent
+_NOT_WRITTEN: Final = frozenset({"link", "desc", "portfolios"})  # set by Alma, whatever is sent
 
 _COLLECTION: Final[Columns] = (("id", 20), ("type.value", 10), ("portfolios.value", 17), ("public_name", 0))
 _SERVICE: Final[Columns] = (
@@ -166,7 +166,7 @@ def create_collection(
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """Create a collection. It must say public_name and type."""
+    """Create a collection. It must have public_name and type."""
     made = _object(file, ElectronicCollection)
     return show_answer(connection, lambda alma: alma.electronic.collections.create(made), json=json)
 
@@ -178,7 +178,7 @@ def update_collection(
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """Replace the collection whose id the object has. Take it from get: an item of a list is refused."""
+    """Replace the collection whose id the object has. Take it from get: an item of a list is not sent."""
     changed = _object(file, ElectronicCollection)
     own_id = id_to_update(changed, ElectronicCollection, "collection", replace=True)
 
@@ -198,7 +198,7 @@ def delete_collection(
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
     """Delete a collection. A collection with services is not deleted."""
-    return tell_done(
+    return report_done(
         connection,
         lambda alma: alma.electronic.collections.delete(collection),
         f"Collection {collection} is deleted.",
@@ -213,7 +213,7 @@ def create_service(
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """Create a service. It must say type."""
+    """Create a service. It must have type."""
     made = _object(file, ElectronicService)
     return show_answer(connection, lambda alma: alma.electronic.services.create(collection, made), json=json)
 
@@ -227,7 +227,7 @@ def update_service(
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """Replace the service whose id the object has. Take it from get: an item of a list is refused."""
+    """Replace the service whose id the object has. Take it from get: an item of a list is not sent."""
     changed = _object(file, ElectronicService)
     own_id = id_to_update(changed, ElectronicService, "service", replace=True)
 
@@ -248,7 +248,7 @@ def delete_service(
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
     """Delete a service. A service with portfolios is not deleted."""
-    return tell_done(
+    return report_done(
         connection,
         lambda alma: alma.electronic.services.delete(collection, service),
         f"Service {service} is deleted.",
@@ -264,7 +264,7 @@ def create_portfolio(
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """Create a portfolio. It must say resource_metadata.mms_id. Twice is two portfolios: load looks before it makes one."""
+    """Create a portfolio. It must have resource_metadata.mms_id. Run twice it makes two portfolios; load does not."""
     made = _object(file, Portfolio)
     return show_answer(
         connection, lambda alma: alma.electronic.portfolios.create(collection, service, made), json=json
@@ -281,7 +281,7 @@ def update_portfolio(
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """Replace the portfolio whose id the object has. Take it from get: an item of a list is refused."""
+    """Replace the portfolio whose id the object has. Take it from get: an item of a list is not sent."""
     changed = _object(file, Portfolio)
     own_id = id_to_update(changed, Portfolio, "portfolio", replace=True)
 
@@ -305,9 +305,9 @@ def delete_portfolio(
 ) -> int:
     """Delete a portfolio.
 
-    :param bib: what becomes of a record that is left without any inventory
+    :param bib: what happens to a record that has no inventory left
     """
-    return tell_done(
+    return report_done(
         connection,
         lambda alma: alma.electronic.portfolios.delete(collection, service, portfolio, bib=bib),
         f"Portfolio {portfolio} is deleted.",
@@ -315,22 +315,22 @@ def delete_portfolio(
 
 
 def _keeps_all(changed: Model, present: Model) -> None:
-    """Whether an update leaves nothing out by accident.
+    """Check that an update empties no field by accident.
 
-    :raises InvalidRequest: naming what it would empty.
+    :raises InvalidRequest: naming the fields.
     """
     lost = list(_lost(present.to_dict(), changed.to_dict()))
     if lost:
         more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
         raise InvalidRequest(
-            f"The object lacks what is there now and would be emptied: {', '.join(lost[:5])}{more}.",
+            f"The object lacks fields that are there now and would be emptied: {', '.join(lost[:5])}{more}.",
             advice='Get it first and change what get prints (a list shortens); "" clears a text. '
-            "To replace it by this object all the same: --replace.",
+            "To replace it by this object nevertheless: --replace.",
         )
 
 
 def _lost(present: Mapping[str, Any], sent: Mapping[str, Any], path: str = "") -> Iterator[str]:
-    """The members of an object that say something and are left out; null for an object is left out, too."""
+    """The paths of values that are not sent; null in place of an object counts as not sent."""
     for name, value in present.items():
         if name in _NOT_WRITTEN or not _says(value):
             continue
@@ -346,9 +346,9 @@ def _says(value: Any) -> bool:
 
 
 def _object(file: str, cls: type[M]) -> M:
-    """The object of a file.
+    """The object in a file.
 
-    :raises ConfigurationError: where it holds none, or one of another kind; it says where.
+    :raises ConfigurationError: where there is none, or one of another kind; it says where.
     """
     source = "stdin" if file == STDIN else file
     try:

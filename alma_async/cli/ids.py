@@ -1,7 +1,7 @@
-"""Ids of members from arguments, a file or stdin, all of them checked before anything is sent.
+"""Ids from arguments, a file or stdin, all checked before anything is sent.
 
-Decides what can be an id at all: one word, unless the caller knows more. What it names is the server's to say. The ids are
-held in memory, some 100 bytes each.
+Decides what can be an id: one word, or what the caller says. Whether it exists is the server's to say. The ids are kept in
+memory, some 100 bytes each.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ __all__ = ["STDIN", "read_ids", "read_text"]
 
 STDIN: Final = "-"
 
-# No separator, so that a line of a table is not taken for an id. Ids of users may hold almost anything else.
+# No separator, so that a line of a table is not read as an id. Ids of users may hold almost anything else.
 _ONE_WORD: Final = re.compile(r"[^\s,;\"]{1,255}")
-_TOLD: Final = 20
+_NAMED: Final = 20
 _HEADER: Final = re.compile(r"[a-z _]*\b(mms[ _]?)?(ids?|identifiers?|barcodes?)", re.IGNORECASE)
 _WHOLE: Final = re.compile(r"([0-9]{1,15})\.0*")
 _ROUNDED: Final = re.compile(r"[0-9]+([.,][0-9]+)?E\+?[0-9]+", re.IGNORECASE)
@@ -41,7 +41,7 @@ def read_ids(
     header, as Analytics exports it; ``-`` is stdin.
 
     :param fault: why a text can be no id; None where it can be one.
-    :raises ConfigurationError: where the file cannot be read, holds no id, or holds what is none; its notes name each such line.
+    :raises ConfigurationError: where the file cannot be read, or a line is no id, or there is none; its notes name the lines.
     """
     if words and file is not None:
         raise ConfigurationError("Give the ids as arguments or in --file, not both.")
@@ -56,10 +56,10 @@ def read_ids(
             found.append(text)
     if wrong:
         error = ConfigurationError(f"Not all of {source} are ids; nothing was sent.")
-        for note in wrong[:_TOLD]:
+        for note in wrong[:_NAMED]:
             error.add_note(note)
-        if len(wrong) > _TOLD:
-            error.add_note(f"... and {len(wrong) - _TOLD:,} more")
+        if len(wrong) > _NAMED:
+            error.add_note(f"... and {len(wrong) - _NAMED:,} more")
         raise error
     if not found:
         raise ConfigurationError(f"No id in {source}: give one a line.")
@@ -67,7 +67,7 @@ def read_ids(
 
 
 def read_text(file: str) -> str:
-    """What a file says; ``-`` is stdin.
+    """The text of a file; ``-`` is stdin.
 
     :raises ConfigurationError: where it cannot be read, or is not UTF-8.
     """
@@ -90,7 +90,7 @@ def _lines(file: str) -> Iterator[str]:
 
 
 def _cell(line: str) -> str:
-    """The one cell of a line, without quotes, a spreadsheet's guard, and the delimiters of blank cells beside it."""
+    """The one cell of a line, without quotes, a spreadsheet's leading ``=``, and the delimiters of blank cells."""
     text = line.strip().rstrip(",;\t ").removeprefix("=")
     if len(text) > 1 and text[0] == text[-1] == '"':
         text = text[1:-1].strip()

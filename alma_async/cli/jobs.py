@@ -1,17 +1,11 @@
-"""``jobs``: jobs, their runs, and what a run tells of itself. Starting one, and waiting for it, is in ``alma_async.cli.jobs``.
+"""``jobs``: jobs and their runs; ``submit`` and ``wait``: one guarded start and its end; ``guard``: what the job guard knows.
 
-Decides where a download goes: to a file or a pipe, as it came, and never to a terminal, which its bytes could steer.
+Decides where a download goes (a file or a pipe, never a terminal, which its bytes could steer) and the exit code of a run:
+0 where it succeeded or was only started; 1 where it ended otherwise or counted failures, since a run that ended with success
+may have failed on every record (recorded); 3 where nothing was started and a repeat is harmless; 4 where it was started or
+may have been, and a repeat could start a second run. ``wait`` starts nothing: 3 where the time was over before the end.
 
-``jobs submit`` and ``jobs wait``: one guarded start of a job, and the end of a run.
-
-Decides the exit code: 0 where the run succeeded or was only started; 1 where it ended otherwise or counted failures, since
-a run that ended with success may have failed on every record (recorded); 3 where nothing was started, and a repeat is harmless;
-4 where it was started or may have been, and a repeat could start a second run. ``jobs wait`` starts nothing: 3 where the
-time was over before the end.
-
-``jobs guard``: what runs, the starts of the last hour, and when each job may start again; and an operator's word on it.
-
-The ledger knows of an end only where somebody looked, so what it holds for running is looked at first: one call each.
+``guard`` polls each run that the ledger holds for running first, one call each: the ledger learns of an end only by polling.
 """
 
 from __future__ import annotations
@@ -32,14 +26,14 @@ from alma_async._guard import GuardView, JobView
 from alma_async._guard.monitor import PASSING
 from alma_async._guard.state import EVERY_JOB, UNRESOLVED, Run, Why
 from alma_async._guard.submission import utc
+from alma_async._http.codec import unstructure
 from alma_async._text import duration
 from alma_async.alma.client import AlmaClient
 from alma_async.alma.jobs import DownloadFormat, JobRun, Population
 from alma_async.alma.models.jobs import JobInstance
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import json_line, say, show
-from alma_async.cli.signals import finish
-from alma_async.cli.tables import Columns, Json, list_all, show_answer, show_model, show_requests
+from alma_async.cli.tables import Columns, Json, list_all, show_answer, show_object, show_requests
 from alma_async.errors import (
     AlmaError,
     ConfigurationError,
@@ -71,6 +65,14 @@ _INSTANCE: Final[Columns] = (
     ("submitted_by.value", 12),
     ("name", 0),
 )
+_MAY_HAVE_STARTED: Final = 4
+_BECAUSE: Final = {
+    Why.RUNNING: "a running job has to end",
+    Why.STARTS: "a start has to grow older than the window",
+    Why.REFUSED: "Alma rejected a start",
+    Why.OVERLAP: "it overlaps with a running job",
+    Why.LOST: "the ledger was lost, and starts that were in progress may still succeed",
+}
 
 
 def list_jobs(
@@ -131,7 +133,7 @@ def list_instances(
 def get_instance(
     job: str, instance: str, /, *, json: Json = False, connection: Connection = FROM_ENVIRONMENT
 ) -> int:
-    """One run of a job: where it stands, and what it counted.
+    """One run of a job: its state and its counters.
 
     :param job: its id, or ALL
     :param instance: the id of the run
@@ -178,26 +180,27 @@ def download_records(
     output: Annotated[Path | None, Parameter(metavar="FILE")] = None,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """The records that a run of an import of MARC loaded, as they were: 8 MiB at most.
+    """The records that an import of MARC loaded, as they were: 8 MiB at most.
 
     :param job: its id, or ALL
     :param instance: the id of the run
     :param format: MARCXML or binary MARC
-    :param line_type: which records: one of the run's counters, TOTAL_RECORDS_IMPORTED if not said
-    :param output: where to, over what is there; stdout if not said
+    :param line_type: which records: one of the run's counters, TOTAL_RECORDS_IMPORTED by default
+    :param output: a file, which is overwritten; stdout by default
     """
     if output is None and sys.stdout.isatty():
-        raise ConfigurationError("The records are no text for a terminal: say --output FILE, or use a pipe.")
+        raise ConfigurationError(
+            "The records are not text for a terminal: give --output FILE, or use a pipe."
+        )
     if output is not None and not output.absolute().parent.is_dir():
         raise ConfigurationError(f"The directory of --output {str(output)!r} does not exist.")
 
-    async def downloaded() -> int:
-        async with connection.client() as alma:
-            file = await alma.jobs.download(job, instance, download_format=format, line_type=line_type)
+    async def download(alma: AlmaClient) -> int:
+        file = await alma.jobs.download(job, instance, download_format=format, line_type=line_type)
         _write(file, output)
         return 0
 
-    return finish(downloaded)
+    return connection.run(download)
 
 
 def _write(file: bytes, output: Path | None) -> None:
@@ -214,23 +217,22 @@ def _write(file: bytes, output: Path | None) -> None:
     raise ConfigurationError(failure)
 
 
-STARTED_PERHAPS: Final = 4
-
-
-@Parameter(name="*", group=Group("Manner", sort_key=5))
+@Parameter(name="*", group=Group("Options", sort_key=5))
 @attrs.frozen(kw_only=True)
-class Manner:
-    """How long to stay with a job."""
+class SubmitOptions:
+    """How a job is started, and whether its end is waited for."""
 
     wait: Annotated[bool, Parameter(negative="", help="wait for the end of the run")] = False
-    queue: Annotated[bool, Parameter(help="wait for a free start, or end with 3 where none is free")] = True
+    queue: Annotated[
+        bool, Parameter(help="wait for a free start; --no-queue ends with 3 where none is free")
+    ] = True
     timeout: Annotated[float | None, Parameter(validator=Number(gte=0), help="seconds to wait in all")] = None
     key: Annotated[str | None, Parameter(help="names this intent: under it, the job starts once")] = None
     name: Annotated[
         bool,
         Parameter(
             help="give the run of a manual job a name that occurs once (job_name and a mark), by which it is found where its "
-            "answer is lost; --no-name is for jobs that refuse the parameter: then it cannot be told from others"
+            "answer is lost; --no-name is for jobs that reject the parameter: their runs cannot be identified"
         ),
     ] = True
     dry_run: Annotated[bool, Parameter(negative="", help="show the request, and send nothing")] = False
@@ -242,17 +244,18 @@ def submit_job(
     /,
     *,
     param: Annotated[Sequence[str], Parameter(negative="", show_default=False)] = (),
-    manner: Manner = Manner(),
+    options: SubmitOptions = SubmitOptions(),
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
     """Start a job as soon as Alma's limits allow: 3 running, 5 starts of one job in an hour.
 
-    Ends with 3 where nothing was started, and with 4 where it may have been: look before you repeat it.
+    Ends with 3 where nothing was started, and with 4 where it may have been: check the runs before you repeat it.
 
     :param job: its id
-    :param param: NAME=VALUE, as often as there are parameters, such as set_id=123
+    :param param: NAME=VALUE, once for each parameter, such as set_id=123
     """
-    return finish(partial(_submit, job, parameters(param), manner, connection))
+    given = parameters(param)
+    return connection.run(partial(_submit, job=job, given=given, options=options))
 
 
 def await_run(
@@ -264,26 +267,25 @@ def await_run(
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """Wait for the end of a run, whoever started it, and show it; ends with 1 where it failed, wholly or on some records.
+    """Wait for the end of a run, whoever started it, and show it. Ends with 1 where it failed, wholly or on some records.
 
     :param job: its id, or ALL
     :param instance: the id of the run
     :param timeout: seconds to wait at most
     """
 
-    async def awaited() -> int:
-        async with connection.client() as alma:
-            ended = await alma.jobs.wait(job, instance, timeout=timeout)
-        show_model(ended, json=json)
+    async def wait(alma: AlmaClient) -> int:
+        ended = await alma.jobs.wait(job, instance, timeout=timeout)
+        show_object(unstructure(ended), json=json)
         return _code(ended)
 
-    return finish(awaited)
+    return connection.run(wait)
 
 
 def parameters(given: Sequence[str]) -> dict[str, str]:
     """Parameters by name.
 
-    :raises ConfigurationError: for one without a name or a value, and for a name that is given twice.
+    :raises ConfigurationError: for one that is not NAME=VALUE, and for a name that is given twice.
     """
     found: dict[str, str] = {}
     for one in given:
@@ -295,31 +297,30 @@ def parameters(given: Sequence[str]) -> dict[str, str]:
     return found
 
 
-async def _submit(job: str, given: Mapping[str, str], manner: Manner, connection: Connection) -> int:
-    async with connection.client() as alma:
-        if manner.dry_run:
-            planned = await alma.jobs.submit(job, given, key=manner.key, named=manner.name, dry_run=True)
-            show_requests([planned], json=manner.json)
-            return 0
-        left = _timer(alma, manner.timeout)
-        try:
-            run = await _start(alma, job, given, manner, left)
-        except OutcomeUnknown as error:
-            say(str(error))
-            return STARTED_PERHAPS
-        if not manner.wait:
-            _tell(run, None, json=manner.json)
-            return 0
-        before = "was started before" if run.adopted else "has started"
-        say(f"Run {run.instance_id} of job {run.job_id} {before}{f' as {run.name!r}' if run.name else ''}.")
-        try:
-            instance = await run.wait(left())
-        except AlmaError as error:
-            say(str(error))
-            say(f"Look at it with: alma-async jobs instance {run.job_id} {run.instance_id}")
-            return STARTED_PERHAPS
-        _tell(run, instance, json=manner.json)
-        return _code(instance)
+async def _submit(alma: AlmaClient, *, job: str, given: Mapping[str, str], options: SubmitOptions) -> int:
+    if options.dry_run:
+        planned = await alma.jobs.submit(job, given, key=options.key, named=options.name, dry_run=True)
+        show_requests([planned], json=options.json)
+        return 0
+    left = _timer(alma, options.timeout)
+    try:
+        run = await _start(alma, job, given, options, left)
+    except OutcomeUnknown as error:
+        say(str(error))
+        return _MAY_HAVE_STARTED
+    if not options.wait:
+        _show_run(run, None, json=options.json)
+        return 0
+    before = "was started before" if run.adopted else "has started"
+    say(f"Run {run.instance_id} of job {run.job_id} {before}{f' as {run.name!r}' if run.name else ''}.")
+    try:
+        instance = await run.wait(left())
+    except AlmaError as error:
+        say(str(error))
+        say(f"See how it ends with: alma-async jobs instance {run.job_id} {run.instance_id}")
+        return _MAY_HAVE_STARTED
+    _show_run(run, instance, json=options.json)
+    return _code(instance)
 
 
 def _timer(alma: AlmaClient, seconds: float | None) -> Callable[[], float | None]:
@@ -336,27 +337,29 @@ async def _start(
     alma: AlmaClient,
     job: str,
     given: Mapping[str, str],
-    manner: Manner,
+    options: SubmitOptions,
     left: Callable[[], float | None],
 ) -> JobRun:
-    """Asked twice where it has to wait, so that whoever waits knows for what; the second time tells what passes by itself."""
-    submit = partial(alma.jobs.submit, job, given, key=manner.key, named=manner.name)
+    """Submit; where that has to wait, say for what, and submit again."""
+    submit = partial(alma.jobs.submit, job, given, key=options.key, named=options.name)
     try:
         return await submit(wait=False, deadline=left())
-    except (JobThresholdReached, JobOverlap) as refused:
-        if not manner.queue:
+    except (JobThresholdReached, JobOverlap) as held:
+        if not options.queue:
             raise
-        moment = f"{refused.retry_at:%H:%M:%S} UTC"
-        until = f"Waiting until {moment}." if refused.firm else f"Waiting. The next look is at {moment}."
-        say(f"{refused.message} {until}")
+        moment = f"{held.retry_at:%H:%M:%S} UTC"
+        say(
+            f"{held.message} "
+            + (f"Waiting until {moment}." if held.firm else f"Waiting. The next poll is at {moment}.")
+        )
     except PASSING:
-        if not manner.queue:
+        if not options.queue:
             raise
     return await submit(wait=True, deadline=left())
 
 
-def _tell(run: JobRun, instance: JobInstance | None, *, json: bool) -> None:
-    told: dict[str, Any] = {
+def _show_run(run: JobRun, instance: JobInstance | None, *, json: bool) -> None:
+    facts: dict[str, Any] = {
         "job_id": run.job_id,
         "instance_id": run.instance_id,
         "submitted_at": run.submitted_at.isoformat(timespec="seconds"),
@@ -364,29 +367,20 @@ def _tell(run: JobRun, instance: JobInstance | None, *, json: bool) -> None:
         "adopted": run.adopted,
     }
     if instance is not None:
-        told |= {
+        facts |= {
             "status": instance.status.value,
             "succeeded": instance.succeeded,
             "failed": instance.failed_count,
             "counters": instance.counters,
         }
     if json:
-        json_line(told)
+        json_line(facts)
         return
-    counters = told.pop("counters", {})
-    for name, value in (told | counters).items():
+    counters = facts.pop("counters", {})
+    for name, value in (facts | counters).items():
         show(
             f"{name:<28}  {f'{value:,}' if isinstance(value, int) and not isinstance(value, bool) else value}"
         )
-
-
-_BECAUSE: Final = {
-    Why.RUNNING: "a running job has to end",
-    Why.STARTS: "a start has to grow older than the window",
-    Why.REFUSED: "Alma refused a start",
-    Why.OVERLAP: "it overlaps with a running job",
-    Why.LOST: "the ledger was lost, and what was under way may still start",
-}
 
 
 def show_guard(
@@ -400,25 +394,24 @@ def show_guard(
 ) -> int:
     """What the job guard knows: runs, starts, and when the next start of each job is free.
 
-    It frees by itself what Alma shows as ended or does not know any more.
+    A slot whose run has ended in Alma, or is not known there any more, is freed without an option.
     """
-    return finish(partial(_show, connection, free, lift, json=json))
 
-
-async def _show(connection: Connection, free: str | None, lift: str | None, *, json: bool) -> int:
-    async with connection.client() as alma:
+    async def show_view(alma: AlmaClient) -> int:
         guard = alma.jobs.guard
         if free is not None and not await guard.free(free):
             raise ConfigurationError(f"No run {free!r} holds a slot; nothing was changed.")
         if lift is not None and not await guard.lift(lift):
             raise ConfigurationError(f"There is no block on job {lift!r}; nothing was changed.")
         view = await guard.review()
-    if json:
-        json_line(as_json(view))
-    else:
-        for line in lines(view):
-            show(line)
-    return 0
+        if json:
+            json_line(as_json(view))
+        else:
+            for line in lines(view):
+                show(line)
+        return 0
+
+    return connection.run(show_view)
 
 
 def lines(view: GuardView) -> Iterator[str]:
@@ -427,8 +420,9 @@ def lines(view: GuardView) -> Iterator[str]:
     taken = sum(run.by_api for run in view.running)
     yield f"{taken} of {limits.running} running" + (":" if view.running else "")
     for run in view.running:
-        told = "" if run.ours else ", started by others"
-        yield f"  {run.job_id} {run.instance_id or '-'} {run.state.value} since {_clock(_since(run))}{told}: {run.name}"
+        others = "" if run.ours else ", started by others"
+        since = _clock(_since(run))
+        yield f"  {run.job_id} {run.instance_id or '-'} {run.state.value} since {since}{others}: {run.name}"
     for block in view.blocks:
         if block.job_id == EVERY_JOB:
             yield f"No job starts before {_clock(block.until)} UTC: {_BECAUSE[block.why]} (--lift ALL lifts it)"
@@ -441,7 +435,7 @@ def lines(view: GuardView) -> Iterator[str]:
 
 
 def _since(run: Run) -> float:
-    """Of a run that nobody has seen yet, the latest possible start lies ahead: since when it may be running, then."""
+    """Since when it may be running: the latest possible start of a run that was not seen yet lies ahead."""
     return min(run.reserved_at, run.latest_start)
 
 
@@ -449,7 +443,7 @@ def _next(job: JobView) -> str:
     if job.why is None or job.free_at is None:
         return "free now"
     moment = "not known" if job.free_at == math.inf else f"free at {_clock(job.free_at)} UTC"
-    again = f" (ask again at {_clock(job.retry_at)} UTC)" if job.retry_at and job.free_at == math.inf else ""
+    again = f" (try again at {_clock(job.retry_at)} UTC)" if job.retry_at and job.free_at == math.inf else ""
     return f"{moment}: {_BECAUSE[job.why]}{again}"
 
 
@@ -458,7 +452,7 @@ def _clock(moment: float) -> str:
 
 
 def as_json(view: GuardView) -> dict[str, Any]:
-    """The view as JSON holds it. ``free_at`` of a job that must wait for an end is null; ``retry_at`` is when to ask again."""
+    """The view for JSON. ``free_at`` of a job that must wait for an end is null; ``retry_at`` is when to try again."""
     return {
         "at": _iso(view.at),
         "limits": {

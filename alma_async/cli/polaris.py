@@ -1,13 +1,13 @@
 """``polaris``: record sets of Innovative Polaris from the shell.
 
-Decides what a line of the file can be: an id of Polaris' own, a positive integer of 32 bits, which a barcode is not. Exit
-code 1 where Polaris added fewer records than were sent or warned of some; 3 where it is not known whether the set was made.
+Decides what a line of the file can be: an id of a Polaris record, a positive integer of 32 bits, which a barcode is not. Exit
+code 1 where Polaris added fewer records than were sent, or warned of some; 3 where it is unknown whether the set was created.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, Final, Literal
 
 import attrs
@@ -45,7 +45,7 @@ _VARIABLES: Final[Mapping[str, str]] = {
     "per_second": "POLARIS_PER_SECOND",
     "in_flight": "POLARIS_IN_FLIGHT",
 }
-# An option that names one secret takes the place of whatever the environment says of that secret, or of another login.
+# An option that names a secret hides the variables of that secret and of any other login.
 _HIDES: Final[Mapping[str, frozenset[str]]] = {
     "password_file": frozenset({"POLARIS_PASSWORD"}),
     "key_file": frozenset({"POLARIS_API_KEY", "POLARIS_USER"}),
@@ -55,7 +55,7 @@ _HIDES: Final[Mapping[str, frozenset[str]]] = {
 @Parameter(name="*", group=Group("Connection", sort_key=10))
 @attrs.frozen(kw_only=True)
 class PolarisConnection:
-    """An option that is given takes the place of its variable. Passwords and keys are never one: process lists show arguments."""
+    """Each option replaces its variable. Passwords and keys are never options: process lists show arguments."""
 
     base_url: Annotated[str | None, Parameter(help="the server, https (POLARIS_BASE_URL)")] = None
     organization_id: Annotated[int | None, Parameter(help="logged on at (POLARIS_ORGANIZATION_ID)")] = None
@@ -73,19 +73,20 @@ class PolarisConnection:
         Parameter(help="instead of a user: file that holds an API key (POLARIS_API_KEY_FILE)"),
     ] = None
     per_second: Annotated[
-        float | None, Parameter(help="calls a second; 10 if not said, which is ours (POLARIS_PER_SECOND)")
+        float | None,
+        Parameter(help="calls a second; 10 by default, which is our choice (POLARIS_PER_SECOND)"),
     ] = None
     in_flight: Annotated[
         int | None,
-        Parameter(help="calls under way at once; 4 if not said, which is ours (POLARIS_IN_FLIGHT)"),
+        Parameter(help="calls under way at once; 4 by default, which is our choice (POLARIS_IN_FLIGHT)"),
     ] = None
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         """The environment as these options change it."""
-        told = {name: value for name, value in attrs.asdict(self).items() if value is not None}
-        hidden = frozenset[str]().union(*(_HIDES.get(name, ()) for name in told))
+        given = {name: value for name, value in attrs.asdict(self).items() if value is not None}
+        hidden = frozenset[str]().union(*(_HIDES.get(name, ()) for name in given))
         kept = {name: value for name, value in environ.items() if name not in hidden}
-        return kept | {_VARIABLES[name]: str(value) for name, value in told.items()}
+        return kept | {_VARIABLES[name]: str(value) for name, value in given.items()}
 
     def client(self) -> PolarisClient:
         """A client for this connection.
@@ -93,6 +94,19 @@ class PolarisConnection:
         :raises ConfigurationError: where something is missing or wrong.
         """
         return PolarisClient(**from_environment(self.environment(os.environ), {}))
+
+    def run(self, work: Callable[[PolarisClient], Awaitable[int]]) -> int:
+        """Run a command with a client, to its end or to the first signal.
+
+        :raises ConfigurationError: where something of the connection is missing or wrong.
+        """
+        client = self.client()
+
+        async def worked() -> int:
+            async with client:
+                return await work(client)
+
+        return finish(worked)
 
 
 FROM_ENVIRONMENT: Final = PolarisConnection()
@@ -110,31 +124,30 @@ def create_record_set(
     json: Annotated[bool, Parameter(negative="", help="what was done as one JSON object")] = False,
     connection: PolarisConnection = FROM_ENVIRONMENT,
 ) -> int:
-    """Make one record set of the ids in a file.
+    """Create one record set of the ids in a file.
 
     :param name: of the new record set
     :param type: what it is of
     :param file: ids of records, one a line; - is stdin
-    :param owner: the organization that is to own it; its creator, if not said. Weeding sets need one
-    :param creator: id of a Polaris user, if not the one who logs in
+    :param owner: the organization that owns it, by default its creator; weeding sets need one
+    :param creator: id of a Polaris user, by default the one who logs in
     :param note: what it is for
     """
     ids = [int(text) for text in read_ids((), file, fault=_fault)]
 
-    async def created() -> int:
-        async with connection.client() as polaris:
-            done = await polaris.record_sets.create(
-                name,
-                _TYPES[type],
-                records=ids,
-                organization_owner_id=owner,
-                creator_id=creator,
-                note=note,
-                dry_run=dry_run,  # type: ignore[call-overload]
-            )
-        return _planned(done, json=json) if isinstance(done, Request) else _made(done, json=json)
+    async def create(polaris: PolarisClient) -> int:
+        done = await polaris.record_sets.create(
+            name,
+            _TYPES[type],
+            records=ids,
+            organization_owner_id=owner,
+            creator_id=creator,
+            note=note,
+            dry_run=dry_run,  # type: ignore[call-overload]
+        )
+        return _show_request(done, json=json) if isinstance(done, Request) else _show_change(done, json=json)
 
-    return finish(created)
+    return connection.run(create)
 
 
 def get_record_set(
@@ -145,12 +158,11 @@ def get_record_set(
     :param record_set_id: its id
     """
 
-    async def got() -> int:
-        async with connection.client() as polaris:
-            show_object((await polaris.record_sets.get(record_set_id)).raw, json=json)
+    async def get(polaris: PolarisClient) -> int:
+        show_object((await polaris.record_sets.get(record_set_id)).raw, json=json)
         return 0
 
-    return finish(got)
+    return connection.run(get)
 
 
 def list_records(
@@ -161,27 +173,25 @@ def list_records(
     :param record_set_id: its id
     """
 
-    async def listed() -> int:
-        async with connection.client() as polaris:
-            async for record in polaris.record_sets.records(record_set_id):
-                if json:
-                    json_line(record.raw)
-                else:
-                    show(in_a_line(record.raw))
+    async def print_all(polaris: PolarisClient) -> int:
+        async for record in polaris.record_sets.records(record_set_id):
+            if json:
+                json_line(record.raw)
+            else:
+                show(in_a_line(record.raw))
         return 0
 
-    return finish(listed)
+    return connection.run(print_all)
 
 
 def show_status(*, json: Json = False, connection: PolarisConnection = FROM_ENVIRONMENT) -> int:
-    """What the server says of itself."""
+    """The version of the server, and whether it answers."""
 
-    async def asked() -> int:
-        async with connection.client() as polaris:
-            show_object((await polaris.status()).raw, json=json)
+    async def get(polaris: PolarisClient) -> int:
+        show_object((await polaris.status()).raw, json=json)
         return 0
 
-    return finish(asked)
+    return connection.run(get)
 
 
 def _fault(text: str) -> str | None:
@@ -193,7 +203,7 @@ def _fault(text: str) -> str | None:
     return None
 
 
-def _planned(request: Request, *, json: bool) -> int:
+def _show_request(request: Request, *, json: bool) -> int:
     body: dict[str, Any] = loads(request.body or b"")
     if json:
         json_line({"method": request.method, "path": request.path, "body": body})
@@ -202,22 +212,21 @@ def _planned(request: Request, *, json: bool) -> int:
     return 0
 
 
-def _made(change: RecordSetChange, *, json: bool) -> int:
+def _show_change(change: RecordSetChange, *, json: bool) -> int:
     if json:
-        told = attrs.asdict(change, filter=lambda field, _: field.name != "raw")
-        json_line(told)
+        json_line(attrs.asdict(change, filter=lambda field, _: field.name != "raw"))
     else:
         show(
             f"Record set {change.record_set_id}: {change.added:,} of {counted(change.sent, 'record')} added."
         )
-        _beside(change)
+        _warn(change)
     return 1 if change.warnings or change.added < change.sent else 0
 
 
-def _beside(change: RecordSetChange) -> None:
+def _warn(change: RecordSetChange) -> None:
     if change.duplicates:
         named = ", ".join(map(str, change.duplicates[:_NAMED]))
         more = " ..." if len(change.duplicates) > _NAMED else ""
-        say(f"{counted(len(change.duplicates), 'id')} came more than once, sent once: {named}{more}")
+        say(f"{counted(len(change.duplicates), 'id')} more than once in the file, sent once: {named}{more}")
     for warning in change.warnings:
         say(f"Polaris warns: {warning}")

@@ -1,12 +1,10 @@
-"""``quota``: what remains of the day's calls, learned by one cheap call, and what the governor makes of it.
+"""``quota``: the remaining calls of the day, learned by one cheap call, and what the governor allows of them.
 
-Decides when to call: once, and while watching once a minute. Between the calls a watch reads the machine's budget, where
-other processes of this machine write down what they learn, and costs nothing.
+Decides when to call: once, and with ``--watch`` once a minute. Between its calls a watch reads the machine's budget, where other
+processes of this machine record what they learn, and costs nothing.
 
-A snapshot of the governor in JSON, as one line and as lines that stand still. Pure, but for the terminal.
-
-What remains, the floors and the hold come from the budget, which all processes of this machine share: they move with what the
-others spend and learn. Pace, waiting and in flight are those of the process that looks.
+What remains, the floors and the hold come from that budget, and change with what other processes spend and learn. Pace, waiting
+calls and calls in flight are those of this process.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ from alma_async._text import plain
 from alma_async.alma.client import AlmaClient
 from alma_async.cli.connection import FROM_ENVIRONMENT, LONG, Connection, hold_of
 from alma_async.cli.console import json_line, say, show
-from alma_async.cli.signals import attend, finish
+from alma_async.cli.signals import attend
 from alma_async.cli.view import clock_time
 from alma_async.errors import (
     BadAnswer,
@@ -46,34 +44,39 @@ from alma_async.settings import Priority
 
 __all__ = ["Drawn", "as_json", "line", "lines", "quota", "screen"]
 
-_SPAN: Final = 60.0
+_SPAN: Final = 60.0  # seconds
+_EVERY: Final = 1.0
+# A watch continues after these errors.
+_PASSING: Final = (BadAnswer, DeadlineExceeded, NotSent, QuotaExhausted, RateLimited, ServerFault)
+
+Seconds = Annotated[float, Parameter(validator=Number(gte=0.1, lte=86_400))]
 
 
 @attrs.define
 class Drawn:
-    """How fast everybody together draws on the day's calls: between the moments at which the server told what remains."""
+    """How fast all integrations together spend the day's calls, from what the server said of the remaining ones."""
 
-    _told: deque[tuple[float, int]] = attrs.field(factory=deque)
+    _remaining: deque[tuple[float, int]] = attrs.field(factory=deque)
     _seen_at: datetime | None = None
 
     def seen(self, snapshot: QuotaSnapshot, *, now: float) -> float | None:
-        """Take in one look; calls a second over the last minute or two answers. None: not known yet, or a new day."""
-        told, remaining = self._told, snapshot.remaining
+        """Add a snapshot; calls a second over the last minute, or over two answers. None: not known yet, or a new day."""
+        seen, remaining = self._remaining, snapshot.remaining
         if remaining is not None and snapshot.remaining_seen_at != self._seen_at:
-            if told and remaining > told[-1][1]:
-                told.clear()
+            if seen and remaining > seen[-1][1]:
+                seen.clear()
             self._seen_at = snapshot.remaining_seen_at
-            told.append((now, remaining))
-            while len(told) > 2 and told[1][0] <= now - _SPAN:
-                told.popleft()
-        if remaining is None or not told:
+            seen.append((now, remaining))
+            while len(seen) > 2 and seen[1][0] <= now - _SPAN:
+                seen.popleft()
+        if remaining is None or not seen:
             return None
-        (since, before), (until, after) = told[0], told[-1]
+        (since, before), (until, after) = seen[0], seen[-1]
         return round((before - after) / (until - since), 3) if until > since else None
 
 
 def as_json(snapshot: QuotaSnapshot) -> dict[str, Any]:
-    """The snapshot as JSON holds it: priorities by name, moments in ISO 8601."""
+    """The snapshot for JSON: priorities by name, moments in ISO 8601."""
     return {name: _plain(value) for name, value in attrs.asdict(snapshot).items()}
 
 
@@ -88,32 +91,32 @@ def _plain(value: Any) -> Any:
 
 
 def line(seen: QuotaSnapshot, *, at: datetime, drawn: float | None) -> str:
-    """One look in one line."""
-    told = [
+    """One snapshot in one line."""
+    parts = [
         f"{at:%H:%M:%S}",
         f"{_count(seen.remaining)} remaining",
-        f"drawn by all {_rate(drawn)}",
+        f"spent by all {_rate(drawn)}",
         f"{seen.per_second:.2f} of {seen.limit:g} a second in force",
         f"others {_rate(seen.foreign)}",
         f"bulk stops at {_floor(seen.floors[Priority.BULK])}",
         _held(seen),
     ]
-    return plain("  ".join(part for part in told if part))
+    return plain("  ".join(part for part in parts if part))
 
 
 def lines(seen: QuotaSnapshot, *, at: datetime, drawn: float | None, trouble: str = "") -> Iterator[str]:
-    """One look, for a terminal where the next one takes its place. ``trouble``: why the last call failed, if it did."""
-    told_at = "" if seen.remaining_seen_at is None else f", told at {seen.remaining_seen_at:%H:%M:%S}"
+    """One snapshot for a terminal, where the next one replaces it. ``trouble``: why the last call failed, if it did."""
+    seen_at = "" if seen.remaining_seen_at is None else f", seen at {seen.remaining_seen_at:%H:%M:%S}"
     resets_in = clock_time(max(0.0, (seen.resets_at - at).total_seconds()))
     yield f"{at:%Y-%m-%d %H:%M:%S} UTC"
     yield ""
-    yield f"remaining today   {_count(seen.remaining)}{told_at}; anew in {resets_in}"
-    yield f"drawn by all      {_rate(drawn)}"
+    yield f"remaining today   {_count(seen.remaining)}{seen_at}; reset in {resets_in}"
+    yield f"spent by all      {_rate(drawn)}"
     yield (
         f"in force          {seen.per_second:.2f} a second of {seen.limit:g}, margin {seen.margin:.1%}, "
         f"others {_rate(seen.foreign)}"
     )
-    yield f"held              {_held(seen) or 'by nothing'}"
+    yield f"held              {_held(seen) or 'no'}"
     yield ""
     yield f"{'':<12} {'stops at':>10} {'left':>10} {'waiting':>8} {'in flight':>10}"
     for priority in Priority:
@@ -145,26 +148,18 @@ def _floor(value: float) -> str:
 
 @contextmanager
 def screen() -> Iterator[Callable[[Iterable[str]], None]]:
-    """The terminal at stdout, on which each picture takes the place of the one before."""
+    """The terminal at stdout; each picture replaces the one before."""
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
-    # No thread of its own: it is drawn when there is something to tell.
+    # No refresh thread: it is drawn when something changes.
     with Live(console=Console(file=sys.stdout), auto_refresh=False) as live:
         yield lambda picture: live.update(Text("\n".join(picture)), refresh=True)
 
 
-EVERY: Final = 1.0
-# A watch goes on through these.
-_PASSING: Final = (BadAnswer, DeadlineExceeded, NotSent, QuotaExhausted, RateLimited, ServerFault)
-
-Seconds = Annotated[float, Parameter(validator=Number(gte=0.1, lte=86_400))]
-Looks = Annotated[float | None, Parameter(validator=Number(gte=0.1, lte=86_400))]
-
-
 def quota(
-    every: Looks = None,
+    every: Seconds | None = None,
     /,
     *,
     watch: Annotated[bool, Parameter(negative="")] = False,
@@ -172,32 +167,31 @@ def quota(
     json: Annotated[bool, Parameter(negative="")] = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """Show the remaining calls and what this installation reserves. Costs one call; --watch [SECONDS] keeps looking.
+    """Show the remaining calls and what this installation reserves. Costs one call; --watch [SECONDS] repeats it.
 
     Where all calls are held, it says until when and ends with 3.
 
-    :param every: with --watch, seconds between two looks; 1 by default. Looking costs no call
-    :param watch: look again and again, until Ctrl-C: a view on a terminal, else a line for each look
-    :param ask: with --watch, seconds between two calls; what other processes here learn is seen between them
-    :param json: one JSON object, of each look
+    :param every: with --watch, seconds between two snapshots, 1 by default; a snapshot costs no call
+    :param watch: repeat until Ctrl-C: a view on a terminal, elsewhere one line for each snapshot
+    :param ask: with --watch, seconds between two calls; what other processes of this machine learn is shown meanwhile
+    :param json: one JSON object for each snapshot
     """
     if every is not None and not watch:
-        raise ConfigurationError("A number of seconds goes with --watch.")
+        raise ConfigurationError("A number of seconds needs --watch.")
     if watch:
-        anyio.run(partial(_watch, connection, every=every or EVERY, ask=ask, json=json))
-        return 0  # to be interrupted is how a watch ends
-    return finish(partial(_once, connection, json=json))
+        anyio.run(partial(_watch, connection, every=every or _EVERY, ask=ask, json=json))
+        return 0  # a watch ends by an interrupt
+    return connection.run(partial(_once, json=json))
 
 
-async def _once(connection: Connection, *, json: bool) -> int:
+async def _once(alma: AlmaClient, *, json: bool) -> int:
     code = 0
-    async with connection.client() as alma:
-        try:
-            await _ask(alma)
-        except (QuotaExhausted, RateLimited) as error:
-            say(hold_of(alma) or str(error))
-            code = 3
-        snapshot = alma.quota()
+    try:
+        await _ask(alma)
+    except (QuotaExhausted, RateLimited) as error:
+        say(hold_of(alma) or str(error))
+        code = 3
+    snapshot = alma.quota()
     if json:
         json_line(as_json(snapshot))
     else:
@@ -217,12 +211,12 @@ async def _watch(connection: Connection, *, every: float, ask: float, json: bool
         draw = stack.enter_context(screen()) if sys.stdout.isatty() and not json else None
         async with connection.client() as alma:
             watch = Watch(alma, draw=draw, json=json)
-            await attend(partial(watch.keep_asking, ask), tick=watch.look, every=every)
+            await attend(partial(watch.keep_asking, ask), tick=watch.show, every=every)
 
 
 @attrs.define
 class Watch:
-    """Looks at what the client knows and tells it: on a terminal with ``draw``, else a line for each look."""
+    """Shows what the client knows: on a terminal with ``draw``, elsewhere one line for each snapshot."""
 
     alma: AlmaClient
     draw: Callable[[Iterable[str]], None] | None = attrs.field(kw_only=True)
@@ -231,7 +225,7 @@ class Watch:
     _trouble: str = attrs.field(default="", init=False)
 
     async def keep_asking(self, every: float) -> None:
-        """Call, now and then."""
+        """Make a call each ``every`` seconds."""
         while True:
             try:
                 await _ask(self.alma)
@@ -240,11 +234,11 @@ class Watch:
                 self._trouble = str(error)
                 if self.draw is None:
                     say(self._trouble)
-            self.look()
+            self.show()
             await self.alma.sleep(every)
 
-    def look(self) -> None:
-        """Look once. Costs no call."""
+    def show(self) -> None:
+        """Show one snapshot. Costs no call."""
         seen, at = self.alma.quota(), self.alma.clock.utc()
         drawn = self._drawn.seen(seen, now=self.alma.clock.now())
         if self.draw is not None:

@@ -1,16 +1,10 @@
-"""``sets``: lists and single sets, made, changed and deleted; members are in ``members``, sets of other things in ``set_sources``.
+"""``sets``: sets, their members, and new sets made of other sets or of an import.
 
-Decides what a new set is where the command does not say: itemized, and seen by all staff, since Alma would show what an
-API key made to nobody else.
+Decides what a new set is by default: itemized; visible to all staff, since Alma would show a set that an API key made to nobody
+else; and of the content of the set that it is made of, or of bibs where it is made of an import or of a set of another zone.
+Sets that are made of others fill after the answer, so each such command can wait for that.
 
-``sets members``, ``add``, ``remove`` and ``replace``: what is in a set, and ids put in or taken out.
-
-Decides the exit code: 1 where Alma refused some of the ids; each is named with the reason, up to twenty of them (``--json``: all).
-
-``sets combine``, ``filter``, ``from-logical``, ``from-import`` and ``in-network``: new sets of what is there already.
-
-Decides the content of a new set where the command does not say: that of the set it is made of; bibs where it is made of an
-import, or of a set of another zone. All of them fill after the answer, so each can wait for that.
+Exit code 1 where Alma rejected some of the ids; up to twenty are printed with the reason (``--json``: all).
 """
 
 from __future__ import annotations
@@ -30,13 +24,10 @@ from alma_async.alma.models.sets import AlmaSet
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import json_line, say, show
 from alma_async.cli.ids import read_ids
-from alma_async.cli.signals import finish
-from alma_async.cli.tables import Columns, DryRun, Json, list_all, show_answer, show_requests, tell_done
+from alma_async.cli.tables import Columns, DryRun, Json, list_all, report_done, show_answer, show_requests
 from alma_async.errors import AlmaError, ConfigurationError, InvalidRequest
 
 __all__ = [
-    "UNDESCRIBED",
-    "Described",
     "add_members",
     "combine_sets",
     "create_set",
@@ -55,25 +46,35 @@ __all__ = [
 
 _SET: Final[Columns] = (("id", 20), ("type.value", 10), ("content.value", 13), ("name", 0))
 _WHETHER: Final = {True: "true", False: "false"}
+_PRINTED: Final = 20  # rejections, and ids of each
+_MEMBER: Final[Columns] = (("id", 20), ("description", 0))
+_BIBS: Final = "BIB_MMS"
+File = Annotated[
+    str | None, Parameter(help="ids, one a line; - is stdin", allow_leading_hyphen=True, metavar="FILE")
+]
+
+Done = Annotated[bool, Parameter(negative="", help="what was done as one JSON object")]
 
 
 @Parameter(name="*", group=Group("Set", sort_key=5))
 @attrs.frozen(kw_only=True)
-class Described:
-    """What a new set is said to be."""
+class NewSet:
+    """The fields of a new set."""
 
     content: Annotated[
         str | None,
         Parameter(
-            help="PORTFOLIO, IEPA, BIB_MMS, ITEM, USER ...; a set that is made of another has its content"
+            help="PORTFOLIO, IEPA, BIB_MMS, ITEM, USER ...; of a set that is made of another: the content of that one"
         ),
     ] = None
     description: Annotated[str | None, Parameter(help="what it is for")] = None
     note: Annotated[str | None, Parameter(help="a note on it")] = None
-    private: Annotated[bool, Parameter(negative="", help="for its maker alone, which is the key")] = False
+    private: Annotated[
+        bool, Parameter(negative="", help="visible to its creator alone, which is the key")
+    ] = False
 
     def as_set(self, name: str, *, content: str | None = None, query: str | None = None) -> AlmaSet:
-        """The set to be made; ``content`` where none was said."""
+        """The set to create; ``content`` is the default."""
         return AlmaSet(
             name=name,
             description=self.description,
@@ -85,12 +86,9 @@ class Described:
         )
 
     async def like(self, name: str, alma: AlmaClient, set_id: str) -> AlmaSet:
-        """The set to be made, of the content of another where none was said."""
+        """The set to create; by default with the content of another."""
         content = None if self.content else (await alma.sets.get(set_id)).content.value
         return self.as_set(name, content=content)
-
-
-UNDESCRIBED: Final = Described()
 
 
 def list_sets(
@@ -106,8 +104,8 @@ def list_sets(
 
     :param q: field~words, such as name~springer or created_by~exl_api
     :param content: PORTFOLIO, BIB_MMS ...
-    :param type: itemized or logical ones only
-    :param origin: where they were made: UI if not said, or UI_CZ, in the Community Zone
+    :param type: itemized or logical sets only
+    :param origin: where they were created: UI by default, or UI_CZ, in the Community Zone
     """
     return list_all(
         connection,
@@ -130,19 +128,19 @@ def create_set(
     /,
     *,
     query: str | None = None,
-    described: Described = UNDESCRIBED,
+    fields: NewSet = NewSet(),
     dry_run: DryRun = False,
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
     """Create a set: itemized and empty, or logical with a query.
 
-    :param name: no other set has it
+    :param name: a name that no other set has
     :param query: makes it logical
     """
-    if described.content is None:
-        raise ConfigurationError("Say what the set is of: --content PORTFOLIO, BIB_MMS ...")
-    alma_set = described.as_set(name, query=query)
+    if fields.content is None:
+        raise ConfigurationError("The content of the set is missing: --content PORTFOLIO, BIB_MMS ...")
+    alma_set = fields.as_set(name, query=query)
     return show_answer(connection, lambda alma: alma.sets.create(alma_set, dry_run=dry_run), json=json)
 
 
@@ -158,18 +156,18 @@ def update_set(
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """Change what a set is called or said to be; all else, and its members, stay.
+    """Change the name, description, note or visibility of a set; nothing else, and not its members.
 
     :param set_id: its id
-    :param private: for its maker alone, or for all staff
+    :param private: visible to its creator alone, or to all staff
     """
-    told = {"name": name, "description": description, "note": note}
-    changes: dict[str, str | Coded] = {field: text for field, text in told.items() if text is not None}
+    texts = {"name": name, "description": description, "note": note}
+    changes: dict[str, str | Coded] = {field: text for field, text in texts.items() if text is not None}
     if private is not None:
         changes["private"] = Coded(_WHETHER[private])
     if not changes:
         raise ConfigurationError(
-            "Say what to change: --name, --description, --note, --private or --no-private."
+            "Nothing to change was given: --name, --description, --note, --private or --no-private."
         )
 
     async def updated(alma: AlmaClient) -> AlmaSet | Request:
@@ -188,38 +186,28 @@ def delete_set(
     dry_run: DryRun = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """Delete a set; what was in it stays.
+    """Delete a set; its members are not deleted.
 
     :param set_id: its id
     """
-    return tell_done(
+    return report_done(
         connection, lambda alma: alma.sets.delete(set_id, dry_run=dry_run), f"Set {set_id} is deleted."
     )
 
 
-_TOLD: Final = 20
-_MEMBER: Final[Columns] = (("id", 20), ("description", 0))
-
-File = Annotated[
-    str | None, Parameter(help="ids, one a line; - is stdin", allow_leading_hyphen=True, metavar="FILE")
-]
-
-Done = Annotated[bool, Parameter(negative="", help="what was done as one JSON object")]
-
-
 @Parameter(name="*", group=Group("Ids", sort_key=5))
 @attrs.frozen(kw_only=True)
-class Terms:
+class IdOptions:
     """How ids are read and compared."""
 
     id_type: Annotated[
-        str | None, Parameter(help="BARCODE, SYSTEM_NUMBER, OCLC_NUMBER, ISBN, ISSN; Alma's own if not said")
+        str | None, Parameter(help="BARCODE, SYSTEM_NUMBER, OCLC_NUMBER, ISBN, ISSN; by default Alma's ids")
     ] = None
     skip_unknown: Annotated[
         bool, Parameter(negative="", help="leave out ids that Alma does not know (bibs, items, users)")
     ] = False
     reconcile: Annotated[
-        bool, Parameter(negative="", help="read the members first and send only what differs")
+        bool, Parameter(negative="", help="read the members first; send only what differs")
     ] = False
 
 
@@ -236,7 +224,7 @@ def add_members(
     /,
     *ids: str,
     file: File = None,
-    terms: Terms = Terms(),
+    options: IdOptions = IdOptions(),
     dry_run: DryRun = False,
     json: Done = False,
     connection: Connection = FROM_ENVIRONMENT,
@@ -250,7 +238,7 @@ def add_members(
         lambda alma: alma.sets.add_members,
         set_id,
         read_ids(ids, file),
-        terms,
+        options,
         connection,
         dry_run=dry_run,
         json=json,
@@ -262,12 +250,12 @@ def remove_members(
     /,
     *ids: str,
     file: File = None,
-    terms: Terms = Terms(),
+    options: IdOptions = IdOptions(),
     dry_run: DryRun = False,
     json: Done = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """Take members out of a set; they themselves stay.
+    """Remove members from a set; the objects are not deleted.
 
     :param set_id: its id
     :param ids: of the members
@@ -276,7 +264,7 @@ def remove_members(
         lambda alma: alma.sets.remove_members,
         set_id,
         read_ids(ids, file),
-        terms,
+        options,
         connection,
         dry_run=dry_run,
         json=json,
@@ -288,7 +276,7 @@ def replace_members(
     /,
     *ids: str,
     file: File = None,
-    terms: Terms = Terms(),
+    options: IdOptions = IdOptions(),
     dry_run: DryRun = False,
     json: Done = False,
     connection: Connection = FROM_ENVIRONMENT,
@@ -302,7 +290,7 @@ def replace_members(
         lambda alma: alma.sets.replace_members,
         set_id,
         read_ids(ids, file),
-        terms,
+        options,
         connection,
         dry_run=dry_run,
         json=json,
@@ -313,85 +301,78 @@ def _change(
     operation: Callable[[AlmaClient], Callable[..., Awaitable[MembersChange | tuple[Request, ...]]]],
     set_id: str,
     ids: list[str],
-    terms: Terms,
+    options: IdOptions,
     connection: Connection,
     *,
     dry_run: bool,
     json: bool,
 ) -> int:
-    async def changed() -> int:
-        async with connection.client() as alma:
-            try:
-                change = await operation(alma)(
-                    set_id,
-                    ids,
-                    id_type=terms.id_type,
-                    fail_on_invalid_id=not terms.skip_unknown,
-                    reconcile=terms.reconcile,
-                    dry_run=dry_run,
-                )
-            except AlmaError as error:
-                if not isinstance(error, InvalidRequest):
-                    error.add_note(
-                        "What was accepted stays; the same again with --reconcile does what is left."
-                    )
-                raise
+    async def change_members(alma: AlmaClient) -> int:
+        try:
+            change = await operation(alma)(
+                set_id,
+                ids,
+                id_type=options.id_type,
+                fail_on_invalid_id=not options.skip_unknown,
+                reconcile=options.reconcile,
+                dry_run=dry_run,
+            )
+        except AlmaError as error:
+            if not isinstance(error, InvalidRequest):
+                error.add_note("What was accepted stays; the same command with --reconcile does the rest.")
+            raise
         if isinstance(change, tuple):
             show_requests(change, json=json)
             return 0
-        _tell(change, json=json)
+        _show_change(change, json=json)
         return 1 if change.refused else 0
 
-    return finish(changed)
+    return connection.run(change_members)
 
 
-def _tell(change: MembersChange, *, json: bool) -> None:
+def _show_change(change: MembersChange, *, json: bool) -> None:
     counts = {"added": change.added, "removed": change.removed, "unchanged": change.unchanged}
     if json:
         json_line(
-            counts
-            | {"replaced": change.replaced, "refused": [_refusal(refused) for refused in change.refused]}
+            counts | {"replaced": change.replaced, "rejected": [_rejection(ids) for ids in change.refused]}
         )
         return
-    counts["refused"] = sum(len(refused.ids) for refused in change.refused)
-    told = [f"{count:,} {name}" for name, count in counts.items() if count]
-    told += ["those before removed"] if change.replaced else []
-    show(", ".join(told) or "Nothing to do.")
-    for refused in change.refused[:_TOLD]:
-        ids = refused.ids if len(refused.ids) <= _TOLD else (*refused.ids[:_TOLD], "...")
-        say(f"Refused: {', '.join(ids)}: {refused.error}")
-    if len(change.refused) > _TOLD:
-        say(f"... and {len(change.refused) - _TOLD:,} more refusals: --json has all of them")
+    counts["rejected"] = sum(len(rejected.ids) for rejected in change.refused)
+    parts = [f"{count:,} {name}" for name, count in counts.items() if count]
+    parts += ["the earlier members removed"] if change.replaced else []
+    show(", ".join(parts) or "Nothing to do.")
+    for rejected in change.refused[:_PRINTED]:
+        ids = rejected.ids if len(rejected.ids) <= _PRINTED else (*rejected.ids[:_PRINTED], "...")
+        say(f"Rejected: {', '.join(ids)}: {rejected.error}")
+    if len(change.refused) > _PRINTED:
+        say(f"... and {len(change.refused) - _PRINTED:,} more rejections: --json has all of them")
 
 
-def _refusal(refused: RefusedIds) -> dict[str, Any]:
-    error = refused.error
-    return {"ids": refused.ids, "named": refused.named, "code": error.code, "message": error.message}
-
-
-_BIBS: Final = "BIB_MMS"
+def _rejection(rejected: RefusedIds) -> dict[str, Any]:
+    error = rejected.error
+    return {"ids": rejected.ids, "named": rejected.named, "code": error.code, "message": error.message}
 
 
 @Parameter(name="*", group=Group("Filling", sort_key=6))
 @attrs.frozen(kw_only=True)
 class Filling:
-    """Whether to stay until the set has filled."""
+    """Whether to wait until the set has filled."""
 
-    wait: Annotated[bool, Parameter(negative="", help="wait until it has filled, after it was made")] = False
-    timeout: Annotated[float | None, Parameter(validator=Number(gte=0), help="seconds to --wait at most")] = (
-        None
-    )
+    wait: Annotated[bool, Parameter(negative="", help="wait until the set has filled")] = False
+    timeout: Annotated[
+        float | None, Parameter(validator=Number(gte=0), help="with --wait, seconds at most")
+    ] = None
 
-    def made(
+    def run(
         self,
         connection: Connection,
         make: Callable[[AlmaClient], Awaitable[AlmaSet | Request]],
         *,
         json: bool,
     ) -> int:
-        """Run a command that makes a set.
+        """Run a command that creates a set, and wait for it if asked to.
 
-        :raises ConfigurationError: for a limit to a wait that was not asked for.
+        :raises ConfigurationError: for a timeout without a wait.
         """
         if self.timeout is not None and not self.wait:
             raise ConfigurationError("--timeout is for --wait; nothing was sent.")
@@ -400,7 +381,7 @@ class Filling:
             alma_set = await make(alma)
             if not self.wait or not isinstance(alma_set, AlmaSet):
                 return alma_set
-            say(f"Set {alma_set.id} is made and fills.")
+            say(f"Set {alma_set.id} is created and is filling.")
             return await alma.sets.wait_until_filled(alma_set.id, timeout=self.timeout)
 
         return show_answer(connection, filled, json=json)
@@ -414,25 +395,25 @@ def combine_sets(
     /,
     *,
     filling: Filling = Filling(),
-    described: Described = UNDESCRIBED,
+    fields: NewSet = NewSet(),
     dry_run: DryRun = False,
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """Make a set of two others. It fills after the answer.
+    """Create a set of two others. It fills after the answer.
 
-    :param name: no other set has it
-    :param operator: in both, in either, or in the first but not in the second
+    :param name: a name that no other set has
+    :param operator: members of both, of either, or of the first but not of the second
     :param set1: the id of the first
     :param set2: the id of the second
     """
 
     async def combined(alma: AlmaClient) -> AlmaSet | Request:
         return await alma.sets.combine(
-            await described.like(name, alma, set1), operator, set1, set2, dry_run=dry_run
+            await fields.like(name, alma, set1), operator, set1, set2, dry_run=dry_run
         )
 
-    return filling.made(connection, combined, json=json)
+    return filling.run(connection, combined, json=json)
 
 
 def filter_set(
@@ -442,24 +423,24 @@ def filter_set(
     /,
     *,
     filling: Filling = Filling(),
-    described: Described = UNDESCRIBED,
+    fields: NewSet = NewSet(),
     dry_run: DryRun = False,
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """Make a set of those members of another that an indication rule finds. It fills after the answer.
+    """Create a set of those members of another that an indication rule finds. It fills after the answer.
 
-    :param name: no other set has it
+    :param name: a name that no other set has
     :param set_id: the id of the other set
     :param rule: the name of the indication rule, as Alma's configuration shows it
     """
 
     async def filtered(alma: AlmaClient) -> AlmaSet | Request:
         return await alma.sets.create_filtered(
-            await described.like(name, alma, set_id), set_id, rule, dry_run=dry_run
+            await fields.like(name, alma, set_id), set_id, rule, dry_run=dry_run
         )
 
-    return filling.made(connection, filtered, json=json)
+    return filling.run(connection, filtered, json=json)
 
 
 def set_from_logical(
@@ -468,23 +449,23 @@ def set_from_logical(
     /,
     *,
     filling: Filling = Filling(),
-    described: Described = UNDESCRIBED,
+    fields: NewSet = NewSet(),
     dry_run: DryRun = False,
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """Make an itemized set of what a logical one finds now. It fills after the answer.
+    """Create an itemized set of what a logical one finds now. It fills after the answer.
 
-    :param name: no other set has it
+    :param name: a name that no other set has
     :param set_id: the id of the logical set
     """
 
     async def frozen(alma: AlmaClient) -> AlmaSet | Request:
         return await alma.sets.create_from_logical(
-            await described.like(name, alma, set_id), set_id, dry_run=dry_run
+            await fields.like(name, alma, set_id), set_id, dry_run=dry_run
         )
 
-    return filling.made(connection, frozen, json=json)
+    return filling.run(connection, frozen, json=json)
 
 
 def set_from_import(
@@ -494,23 +475,23 @@ def set_from_import(
     /,
     *,
     filling: Filling = Filling(),
-    described: Described = UNDESCRIBED,
+    fields: NewSet = NewSet(),
     dry_run: DryRun = False,
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """Make a set of records that one run of a metadata import brought.
+    """Create a set of the records that one run of a metadata import loaded.
 
-    :param name: no other set has it
+    :param name: a name that no other set has
     :param instance: the id of the run
     :param population: one that the run names in its actions, such as TOTAL_RECORDS_IMPORTED
     """
-    alma_set = described.as_set(name, content=_BIBS)
+    alma_set = fields.as_set(name, content=_BIBS)
 
     def imported(alma: AlmaClient) -> Awaitable[AlmaSet | Request]:
         return alma.sets.create_from_import(alma_set, instance, population, dry_run=dry_run)
 
-    return filling.made(connection, imported, json=json)
+    return filling.run(connection, imported, json=json)
 
 
 def set_in_network(
@@ -519,19 +500,19 @@ def set_in_network(
     /,
     *,
     filling: Filling = Filling(),
-    described: Described = UNDESCRIBED,
+    fields: NewSet = NewSet(),
     dry_run: DryRun = False,
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """Make a set in the Network Zone, of the records that those of a set of an institution are linked to.
+    """Create a set in the Network Zone, of the records that the records of a set of an institution are linked to.
 
-    :param name: no other set has it
+    :param name: a name that no other set has
     :param set_id: the id of the itemized set of the Institution Zone; the key is one of the Network Zone
     """
-    alma_set = described.as_set(name, content=_BIBS)
+    alma_set = fields.as_set(name, content=_BIBS)
 
     def linked(alma: AlmaClient) -> Awaitable[AlmaSet | Request]:
         return alma.sets.create_in_network(alma_set, set_id, dry_run=dry_run)
 
-    return filling.made(connection, linked, json=json)
+    return filling.run(connection, linked, json=json)

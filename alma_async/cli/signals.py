@@ -1,13 +1,14 @@
-"""Work under the eyes of signals: the first lets it end in good order, the second (or the end of the grace) cancels it.
+"""Work that signals may end: the first signal stops it, the second (or the end of the grace) cancels it.
 
-Decides no exit code but that of an interrupted command. The grace of 30 s is shorter than the deadline of a write: a row under way
-either ends in it or its outcome is written down as unknown.
+Decides the exit code of an interrupted command and no other. The grace of 30 s is shorter than the deadline of a write: a
+row in progress either ends within it, or the journal records its outcome as unknown.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from signal import SIGINT, SIGTERM, Signals, signal
 from types import FrameType
 from typing import Final, Generic, TypeVar
@@ -17,7 +18,6 @@ import attrs
 from anyio.abc import TaskStatus
 
 from alma_async._clock import Clock
-from alma_async.cli.connection import tell_holds
 
 __all__ = ["GRACE", "Ended", "attend", "finish"]
 
@@ -119,11 +119,7 @@ def _signals() -> Iterator[AsyncIterator[Signals]]:
             signal(each, handler)
 
 
-def finish(work: Callable[[], Awaitable[int]]) -> int:
-    """Run a command that leaves nothing behind: to its end, or to the first signal."""
-
-    async def attended() -> Ended[int]:
-        return await attend(work, tick=tell_holds())
-
-    ended = anyio.run(attended)
+def finish(work: Callable[[], Awaitable[int]], *, tick: Callable[[], None] | None = None) -> int:
+    """Run a command that leaves nothing behind, to its end or to the first signal; its exit code."""
+    ended = anyio.run(partial(attend, work, tick=tick))
     return ended.interrupted if ended.result is None else ended.result

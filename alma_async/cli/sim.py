@@ -1,4 +1,4 @@
-"""``sim``: the simulated Alma as a server of this machine."""
+"""``sim``: serves the simulated Alma on this machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["KEY", "sim"]
 
 KEY: Final = "sim-demo"
 
-# Ways to go wrong that every client meets one day; what would end the day is left out.
+# Faults that every client meets one day, without those that end the day.
 _KINDS: Final = ("refuse", "server_error", "html_200", "cut_before", "cut_after", "truncate")
 
 Flag = Annotated[bool, Parameter(negative="")]
@@ -50,7 +50,7 @@ def sim(
     combined_names: Literal["required", "optional", "given"] = "required",
     combine_seconds: Positive = 0.0,
     list_lag: Positive = 0.0,
-    gateway_patience: Positive | None = None,
+    gateway_timeout: Positive | None = None,
     job_seconds: Positive | None = None,
     running_code: Literal["402222", "402223", "either"] = "402222",
     runs_kept: Positive | None = None,
@@ -64,26 +64,26 @@ def sim(
     """Serve a simulated Alma, and a Polaris beside it, on this machine, until Ctrl-C.
 
     :param host: a loopback address
-    :param port: 0 takes a free one
+    :param port: 0 chooses a free one
     :param rate: calls a second, for all clients together; 0 sets no limit
     :param quota: calls a day
     :param foreign: calls a second that other integrations make
     :param latency: seconds that an answer takes
-    :param jitter: up to so many seconds more, at random
-    :param faults: share of the calls that go wrong: refused, failed, cut off before or after they had their effect
-    :param fault: NAME=SHARE, repeated: the share of the calls that meet one fault, such as routing_error=0.05; a wrong name
-        is answered with all names
+    :param jitter: seconds more at most, at random
+    :param faults: share of the calls that fail: rejected, an error, cut off before or after their effect
+    :param fault: NAME=SHARE, repeated: the share of the calls with one fault, such as routing_error=0.05; a wrong name
+        prints all names
     :param window: how calls a second are counted
     :param put: what an update does with the fields it leaves out: clears them, or keeps them (then an empty text clears)
-    :param coverage_in_post: take the coverage of a new portfolio; by default it is ignored
-    :param write_answers: what creates and updates answer of an object
-    :param leave_out_empty: answers without the fields that say nothing, as newer ones are
+    :param coverage_in_post: keep the coverage of a new portfolio; by default it is ignored
+    :param write_answers: which fields creates and updates answer
+    :param leave_out_empty: answers without empty fields, as newer ones are
     :param odd_fields: share of the optional fields in an unusual form: a date with a time, "True", 12.0, a code as plain text
-    :param set_jobs: a set made of others tells the run of the job that fills it
+    :param set_jobs: a set made of others names the run of the job that fills it
     :param combined_names: whether combined sets need a name, may have one, or are always named by Alma
-    :param combine_seconds: how long it takes to combine two sets
+    :param combine_seconds: how long combining two sets takes
     :param list_lag: seconds until lists show a new set or run
-    :param gateway_patience: seconds after which the gateway answers ROUTING_ERROR while the work goes on
+    :param gateway_timeout: seconds after which the gateway answers ROUTING_ERROR while the call is still processed
     :param job_seconds: how long each run of a job takes; by default minutes, at random
     :param running_code: the code for too many running jobs; the other one stands for too many starts
     :param runs_kept: seconds after its end for which a run is known
@@ -91,8 +91,8 @@ def sim(
     :param date_share: share of the answers whose Date is off; the others are right
     :param date_missing: share of the answers without a Date
     :param retry_after: seconds that Retry-After says with every 429 and 503
-    :param seed: of whatever is random
-    :param allow_any_key: take keys that do not begin with sim-
+    :param seed: of everything that is random
+    :param allow_any_key: accept keys that do not begin with sim-
     """
     config = simulator.Config(
         rate=rate or None,
@@ -114,7 +114,7 @@ def sim(
         combined_names=combined_names,
         combine_seconds=combine_seconds,
         list_lag=list_lag,
-        gateway_patience=gateway_patience,
+        gateway_timeout=gateway_timeout,
         seed=seed,
         allow_any_key=allow_any_key,
     )
@@ -122,13 +122,13 @@ def sim(
     if job_seconds is not None:
         world.jobs.all |= {job.id: attrs.evolve(job, duration=job_seconds) for job in world.jobs.all.values()}
     anyio.run(attend, partial(_serve, host, port, world))
-    return 0  # to be interrupted is how a server ends
+    return 0  # a server ends by an interrupt
 
 
 def _plan(faults: float, named: Sequence[str], seed: int) -> simulator.FaultPlan:
     """The usual faults in equal parts, and those that were named.
 
-    :raises ConfigurationError: for a name or a share that cannot be.
+    :raises ConfigurationError: for an unknown name, or what is no share.
     """
     shares = dict.fromkeys(_KINDS, faults / len(_KINDS)) if faults else {}
     try:

@@ -1,12 +1,11 @@
-"""Objects of Alma on stdout: a line each, one value a line, or the JSON that Alma sent.
+"""Objects of Alma on stdout: one line each, one value a line, or the JSON that Alma sent.
 
-Decides nothing of what is asked for. Lists are printed as they are read, so a long one begins at once and needs no memory.
+Lists are printed as they are read, so a long one begins at once and needs no memory. What is requested is the command's affair.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 
 from cyclopts import Parameter
@@ -14,7 +13,6 @@ from cyclopts import Parameter
 from alma_async._http.codec import Model, unstructure
 from alma_async._text import counted
 from alma_async.cli.console import json_line, say, show
-from alma_async.cli.signals import finish
 
 if TYPE_CHECKING:
     from alma_async._core.pager import Pager
@@ -28,63 +26,81 @@ __all__ = [
     "Json",
     "in_a_line",
     "list_all",
+    "report_done",
     "show_answer",
-    "show_model",
     "show_object",
     "show_requests",
-    "tell_done",
 ]
 
 M = TypeVar("M", bound=Model)
-DryRun: TypeAlias = Annotated[
-    bool, Parameter(negative="", help="show what would be sent, and change nothing")
-]
+DryRun: TypeAlias = Annotated[bool, Parameter(negative="", help="show what would be sent; change nothing")]
 Json: TypeAlias = Annotated[bool, Parameter(negative="", help="JSON as Alma sent it, one object a line")]
 
-# Each column: the place of its value in the object, and its width; the last one takes the rest of the line. Without any,
-# a line holds all that the object says.
+# Each column: the path of its value in the object, and its width; the last one fills the line. Without columns, a line holds
+# all values of the object.
 Columns: TypeAlias = tuple[tuple[str, int], ...]
 
 
 def list_all(
     connection: Connection, listed: Callable[[AlmaClient], Pager[M]], columns: Columns, *, json: bool
 ) -> int:
-    """Run a command that lists."""
-    return finish(partial(_list, connection, listed, columns, json=json))
+    """Run a command that lists objects."""
+    heading = "" if json else _row([name.removesuffix(".value") for name, _ in columns], columns)
+
+    async def print_all(alma: AlmaClient) -> int:
+        printed = False
+        async for item in listed(alma):
+            if heading and not printed:  # not before there is an answer, which may be an error
+                show(heading)
+            printed = True
+            _show_item(unstructure(item), columns, json=json)
+        if heading and not printed:
+            show(heading)
+        return 0
+
+    return connection.run(print_all)
+
+
+def _show_item(raw: Mapping[str, Any], columns: Columns, *, json: bool) -> None:
+    if json:
+        json_line(raw)
+    elif columns:
+        found = dict(_leaves(raw))
+        show(_row([found.get(name, "-") for name, _ in columns], columns))
+    else:
+        show(in_a_line(raw))
 
 
 def show_answer(
     connection: Connection, asked: Callable[[AlmaClient], Awaitable[Model | Request]], *, json: bool
 ) -> int:
-    """Run a command that is answered by one object, or in a dry run by the request that would be sent."""
+    """Run a command that prints one object, or in a dry run the request that would be sent."""
 
-    async def answered() -> int:
-        async with connection.client() as alma:
-            answer = await asked(alma)
+    async def print_answer(alma: AlmaClient) -> int:
+        answer = await asked(alma)
         if isinstance(answer, Model):
-            show_model(answer, json=json)
+            show_object(unstructure(answer), json=json)
         else:
             show_requests([answer], json=json)
         return 0
 
-    return finish(answered)
+    return connection.run(print_answer)
 
 
-def tell_done(
-    connection: Connection, asked: Callable[[AlmaClient], Awaitable[Request | None]], told: str
+def report_done(
+    connection: Connection, asked: Callable[[AlmaClient], Awaitable[Request | None]], message: str
 ) -> int:
-    """Run a command that has no answer but that it is done, or in a dry run the request that would be sent."""
+    """Run a command whose only result is a message, or in a dry run the request that would be sent."""
 
-    async def done() -> int:
-        async with connection.client() as alma:
-            planned = await asked(alma)
+    async def report(alma: AlmaClient) -> int:
+        planned = await asked(alma)
         if planned is None:
-            say(told)
+            say(message)
         else:
             show_requests([planned], json=False)
         return 0
 
-    return finish(done)
+    return connection.run(report)
 
 
 def show_requests(requests: Sequence[Request], *, json: bool) -> None:
@@ -106,11 +122,6 @@ def show_requests(requests: Sequence[Request], *, json: bool) -> None:
         say(f"This is a dry run: {counted(len(requests), 'request')} shown, none sent.")
 
 
-def show_model(model: Model, *, json: bool) -> None:
-    """One model, whole."""
-    show_object(unstructure(model), json=json)
-
-
 def show_object(raw: Mapping[str, Any], *, json: bool) -> None:
     """One object, one value a line."""
     if json:
@@ -122,30 +133,8 @@ def show_object(raw: Mapping[str, Any], *, json: bool) -> None:
         show(f"{name:<{width}}  {value}")
 
 
-async def _list(
-    connection: Connection, listed: Callable[[AlmaClient], Pager[M]], columns: Columns, *, json: bool
-) -> int:
-    heading = "" if json else _row([name.removesuffix(".value") for name, _ in columns], columns)
-    async with connection.client() as alma:
-        async for item in listed(alma):
-            if heading:  # not before there is an answer, which may be a refusal
-                show(heading)
-                heading = ""
-            raw = unstructure(item)
-            if json:
-                json_line(raw)
-            elif columns:
-                found = dict(_leaves(raw))
-                show(_row([found.get(name, "-") for name, _ in columns], columns))
-            else:
-                show(in_a_line(raw))
-    if heading:
-        show(heading)
-    return 0
-
-
 def in_a_line(raw: Mapping[str, Any]) -> str:
-    """All that an object says."""
+    """All values of an object, each after its path."""
     return ", ".join(f"{name} {value}" for name, value in _leaves(raw))
 
 
@@ -154,7 +143,7 @@ def _row(texts: list[str], columns: Columns) -> str:
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Every value that says something, under its place such as ``linking_details.url`` or ``notes[0].content``."""
+    """Every value that is not empty, with its path such as ``linking_details.url`` or ``notes[0].content``."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
             yield from _leaves(inner, f"{path}.{name}" if path else name)

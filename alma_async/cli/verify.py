@@ -1,4 +1,4 @@
-"""``verify``: what a load's journal says, compared with what Alma holds now."""
+"""``verify``: compares the journal of a load with what Alma holds now."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from alma_async.load.verify import Audit, Finding, Mark
 
 __all__ = ["verify"]
 
-_MOST: Final = 20  # portfolios that stand for no row: of a shared service there may be thousands
-_NOT_SEEN: Final = "Which portfolios came since the load began cannot be told: it stopped before it had seen what the service held."
+_MOST: Final = 20  # portfolios without a row: in a shared service there may be thousands
+_NOT_SEEN: Final = "Portfolios that were created since the load began are unknown: it stopped before it had listed the service."
 _WORDS: Final = {
     Mark.ONCE: "as they should be",
     Mark.MISSING: "missing",
@@ -52,8 +52,8 @@ def verify(
 ) -> int:
     """Compare a load's journal with what Alma holds now: = once, + missing, * differs, 2 double, - extra, ? could not be read.
 
-    Ends with 0 only where each row that is done is there once as the file says, none is pending or for review, and nothing came
-    besides; with 3 where not all rows were compared.
+    Ends with 0 only where each row that is done exists once as the file says, none is pending or for review, and nothing is
+    extra; with 3 where not all rows were compared.
 
     :param journal: a path, or a name as listed by resume
     """
@@ -63,7 +63,7 @@ def verify(
     ended = anyio.run(partial(_verify, connection, given, path, manner, ids_only=ids_only))
     if ended.result is None:
         return ended.interrupted
-    _tell(ended.result, path, json=json)
+    _report(ended.result, path, json=json)
     return _code(ended.result, ended)
 
 
@@ -77,7 +77,7 @@ async def _verify(
             return await attend(work, stop=load.stop, tick=view.tick)
 
 
-def _tell(audit: Audit, path: Path, *, json: bool) -> None:
+def _report(audit: Audit, path: Path, *, json: bool) -> None:
     if json:
         for finding in audit.findings:
             json_line(finding.summary())
@@ -90,21 +90,21 @@ def _tell(audit: Audit, path: Path, *, json: bool) -> None:
             f"The load is not complete, and what is extra may be its own. Go on with: {journals.resuming(path)}"
         )
     if audit.not_compared:
-        say("Not all was compared. Verify again: it begins anew, since Alma may have changed meanwhile.")
+        say("Not all was compared. Run verify again: it starts over, since Alma may have changed meanwhile.")
 
 
 def _code(audit: Audit, ended: Ended[Audit]) -> int:
-    """The exit code; what does not pass by itself is told as for any command."""
+    """The exit code; an error that does not pass by itself is raised."""
     if audit.stopped is not None and not isinstance(audit.stopped, (QuotaExhausted, *PASSING)):
         raise audit.stopped
     return ended.interrupted if ended.signal is not None and audit.exit_code == 3 else audit.exit_code
 
 
 def _lines(audit: Audit) -> list[str]:
-    words = _WORDS if audit.seen else {mark: said for mark, said in _WORDS.items() if mark is not Mark.EXTRA}
-    marks = [f"{audit.count(mark):,} {said}" for mark, said in words.items()]
+    words = _WORDS if audit.seen else {mark: word for mark, word in _WORDS.items() if mark is not Mark.EXTRA}
+    marks = [f"{audit.count(mark):,} {word}" for mark, word in words.items()]
     rest = {
-        "saying more than the list": audit.count(Mark.STAYS),
+        "with more than the list says": audit.count(Mark.STAYS),
         "pending": audit.pending,
         "for review": audit.review,
         "rejected": audit.report.rejected,
@@ -112,7 +112,7 @@ def _lines(audit: Audit) -> list[str]:
         "duplicate": audit.report.duplicates,
         "not compared": audit.not_compared,
     }
-    told = "".join(f"; {count:,} {name}" for name, count in rest.items() if count)
+    others = "".join(f"; {count:,} {name}" for name, count in rest.items() if count)
     what = "ids and fields" if audit.fields else "ids alone"
     extras = [found for found in audit.findings if found.mark is Mark.EXTRA]
     found = [
@@ -123,7 +123,7 @@ def _lines(audit: Audit) -> list[str]:
             if len(extras) > _MOST
             else []
         ),
-        f"{counted(audit.rows, 'row')}: {', '.join(marks)}{told}.",
+        f"{counted(audit.rows, 'row')}: {', '.join(marks)}{others}.",
         f"Compared {what} in {counted(audit.calls, 'call')}.",
         *([] if audit.seen else [_NOT_SEEN]),
     ]

@@ -1,7 +1,7 @@
-"""The live view of a load, on stderr and only where that is a terminal. What it says is a pure function of the progress.
+"""The live view of a load on stderr, where that is a terminal. Its text is a pure function of the progress.
 
-Elsewhere, in the log of a nightly job, one line is said where no row ends for a minute, and why: a host that is misspelt
-would otherwise pass hours in silence. Decides no wait and ends none.
+Elsewhere, such as in the log of a nightly job, one line says where no row has ended for a minute, and why: with a misspelt host
+a load would otherwise print nothing for hours. Decides no wait.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def clock_time(seconds: float) -> str:
 
 
 def lines(now: Progress) -> list[str]:
-    """What stands below the bar."""
+    """The lines below the bar."""
     rows = [
         ("created", now.created),
         ("updated", now.updated),
@@ -51,27 +51,27 @@ def lines(now: Progress) -> list[str]:
     if now.eta is not None and now.pending:
         calls.append(f"{clock_time(now.eta)} to go")
     counts = " · ".join(f"{count:,} {name}" for name, count in rows)
-    told = [counts + (f" ({now.begun:,} of them begun)" if now.begun else ""), " · ".join(calls)]
+    texts = [counts + (f" ({now.begun:,} of them begun)" if now.begun else ""), " · ".join(calls)]
     if now.waiting:
         held = "" if now.reading else f"held back, {clock_time(now.waited)} so far: "
-        told.append(held + now.waiting)
-    return [plain(line) for line in told]
+        texts.append(held + now.waiting)
+    return [plain(line) for line in texts]
 
 
 def _still(now: Progress) -> str:
-    """Why no row ends though nothing holds the load back."""
+    """Why no row ends although nothing holds the load."""
     if now.reading:
         return f"the file is being read ({counted(now.rows, 'row')} so far)"
     if now.rate:
-        return f"the rows under way need further calls ({now.rate:.1f} a second)"
-    return "Alma has not answered the calls under way; each is given up when its time is over"
+        return f"the rows in progress need further calls ({now.rate:.1f} a second)"
+    return "Alma has not answered the calls in flight; each ends at its timeout"
 
 
 class View:
-    """Shows the progress it is called with, and each second as it is then; where stderr is no terminal, why it stands still."""
+    """Shows the progress it is called with, and each second the present one; where stderr is no terminal, why no row ends."""
 
     def __init__(self, title: str, *, fresh: Callable[[], Progress | None]) -> None:
-        """``fresh`` says how far the work is now, or None where nothing is known yet."""
+        """``fresh`` gives the present progress, or None where nothing is known yet."""
         self._title = plain(title)
         self._fresh = fresh
         self._live: Live | None = None
@@ -83,7 +83,7 @@ class View:
             from rich.console import Console
             from rich.live import Live
 
-            # No thread of its own: it is drawn when there is something to tell.
+            # No refresh thread: it is drawn when something changes.
             self._live = Live(console=Console(stderr=True), auto_refresh=False)
             self._live.start()
         return self
@@ -95,19 +95,19 @@ class View:
             self._live.stop()
 
     def __call__(self, progress: Progress) -> None:
-        """How far the load is now."""
+        """Show this progress."""
         if self._live is not None:
             self._live.update(self._drawn(progress), refresh=True)
 
     def tick(self) -> None:
-        """Look again, once a second: the load may say nothing for hours while the day's calls are spent."""
+        """Show the present progress, each second: the load may report nothing for hours while no calls are left."""
         if (now := self._fresh()) is None:
             return
         if self._live is None:
-            self._tell(now)
+            self._report_still(now)
         self(now)
 
-    def _tell(self, now: Progress) -> None:
+    def _report_still(self, now: Progress) -> None:
         self._still = self._still + 1 if now.done == self._done else 0
         self._done = now.done
         if self._still == _STILL:

@@ -90,9 +90,9 @@ class AlmaApp:
         style = _style(request, fault)
         by = fault.by if fault is not None and fault.kind == "shifted" else 0
         process = partial(self._process, route, request, body, style, by=by)
-        pause, patience = self._pause(request), self.world.config.gateway_patience
-        if patience is not None and pause >= patience:
-            return await self._give_up(request, process, patience=patience, work=pause)
+        pause, timeout = self._pause(request), self.world.config.gateway_timeout
+        if timeout is not None and pause >= timeout:
+            return await self._time_out(request, process, after=timeout, work=pause)
         if pause > 0.0:
             await anyio.sleep(pause)
         if fault is None:
@@ -136,16 +136,16 @@ class AlmaApp:
         usual = config.latency(self._pauses) if callable(config.latency) else config.latency
         return usual + (config.combine_seconds if request.query.get("combine") else 0.0)
 
-    async def _give_up(
-        self, request: web.Request, process: Callable[[], Answer], *, patience: float, work: float
+    async def _time_out(
+        self, request: web.Request, process: Callable[[], Answer], *, after: float, work: float
     ) -> web.StreamResponse:
-        """The gateway's answer when it has waited long enough; what was asked for is done all the same."""
-        await anyio.sleep(patience)
+        """The answer of the gateway when its time is over; the call is still processed."""
+        await anyio.sleep(after)
         answered = self._respond(_no_answer())
         answered.force_close()
         await answered.prepare(request)
         await answered.write_eof()
-        await anyio.sleep(work - patience)
+        await anyio.sleep(work - after)
         process()
         return answered
 

@@ -104,7 +104,7 @@ class Config:
     """How long it takes to combine two sets; there is no set before."""
     list_lag: float = 0.0
     """Seconds until lists show a new set or a new run of a job."""
-    gateway_patience: float | None = None
+    gateway_timeout: float | None = None
     """Seconds after which the gateway answers ROUTING_ERROR, while the work goes on to its end."""
     odd_fields: float = 0.0
     """Share of the optional members that come in an unusual form, the same ones each time: a date with a time, ``"True"``,

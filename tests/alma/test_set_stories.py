@@ -44,7 +44,7 @@ class Story:
             "set_fill_delay": self.delay,
             "combined_names": self.names,
             "combine_seconds": rng.choice((0.0, 30.0, 90.0, 200.0)),
-            "gateway_patience": rng.choice((None, 20.0)),
+            "gateway_timeout": rng.choice((None, 20.0)),
             "list_lag": rng.choice((0.0, 0.0, 20.0, 50.0)),
             "members_order": rng.choice(("oldest", "newest", "unstable")),
             "latency": 0.2,

@@ -296,7 +296,7 @@ async def two_sets(alma):
 @pytest.mark.parametrize("lag", [0.0, 20.0])
 async def test_combining_takes_minutes_and_happens_once(seconds, lag):
     """Where the gateway gives up and the work goes on, the set is looked for until it is there: one POST, one set."""
-    switches = {"combine_seconds": seconds, "gateway_patience": 20.0, "list_lag": lag}
+    switches = {"combine_seconds": seconds, "gateway_timeout": 20.0, "list_lag": lag}
     async with institution(latency=0.1, **switches) as (server, alma):
         sources = await two_sets(alma)
         posts = server.world.tally.routes[POSTS]
@@ -310,7 +310,7 @@ async def test_combining_takes_minutes_and_happens_once(seconds, lag):
 @pytest.mark.parametrize("named", [a_set("both"), a_set(None), a_set("")], ids=["named", "None", "empty"])
 async def test_what_alma_names_itself_is_never_sent_again(named):
     """Where the name is Alma's to give, a lost combination is one POST and unknown, and nothing of a name is asked for."""
-    switches = {"combined_names": "given", "combine_seconds": 60.0, "gateway_patience": 20.0}
+    switches = {"combined_names": "given", "combine_seconds": 60.0, "gateway_timeout": 20.0}
     async with institution(latency=0.1, **switches) as (server, alma):
         sources = await two_sets(alma)
         posts, before = server.world.tally.routes[POSTS], server.world.tally.routes.total()
@@ -334,7 +334,7 @@ async def test_without_a_name_nothing_is_sent_again(name):
 
 async def test_the_deadline_of_the_caller_bounds_the_looking():
     """A client with a deadline looks for a lost combination no longer than that."""
-    async with institution(latency=0.1, combine_seconds=500.0, gateway_patience=20.0) as (_, alma):
+    async with institution(latency=0.1, combine_seconds=500.0, gateway_timeout=20.0) as (_, alma):
         sources = await two_sets(alma)
         before = alma.clock.now()
         with pytest.raises(OutcomeUnknown):

@@ -55,7 +55,7 @@ def test_too_fast_is_found_out() -> None:
     world.tally.refuse("PER_SECOND_THRESHOLD")
     found = load_differences(REPORT, world, 1)
     assert found == [
-        "refused calls: {'PER_SECOND_THRESHOLD': 1}",
+        "rejected calls: {'PER_SECOND_THRESHOLD': 1}",
         "2 calls in one second, where 1 are allowed",
     ]
 
@@ -65,7 +65,7 @@ def test_a_portfolio_made_twice_is_found_out() -> None:
     world = agreeing()
     first, second = world.portfolios.all.values()
     second["resource_metadata"] = first["resource_metadata"]
-    assert "a portfolio was made twice" in load_differences(REPORT, world, 25)
+    assert "a portfolio was created twice" in load_differences(REPORT, world, 25)
 
 
 def worked(world: sim.World, *, starts: int = 4) -> Worked:
@@ -93,7 +93,7 @@ def test_work_that_agrees() -> None:
         ({"members": 3}, "2 members, not 3"),
         ({"set_id": "95"}, "the set does not hold the portfolios"),
         ({"counters": [{PROCESSED: 2}] * 3}, "4 starts, not 3"),
-        ({"counters": [{PROCESSED: 2}] * 3 + [{}]}, "runs that treated [2, 2, 2, None] of 2 records"),
+        ({"counters": [{PROCESSED: 2}] * 3 + [{}]}, "runs that processed [2, 2, 2, None] of 2 records"),
     ],
 )
 def test_a_claim_about_work_that_is_wrong_is_found_out(changes: dict[str, Any], told: str) -> None:
@@ -111,5 +111,5 @@ def test_too_many_runs_at_once_are_found_out() -> None:
     world.jobs.refused["402222"] += 1
     assert work_differences(claimed, world, 25) == [
         "3 jobs at once, where 2 may run",
-        "refused starts: {'402222': 1}",
+        "rejected starts: {'402222': 1}",
     ]

@@ -17,7 +17,7 @@ AREAS = {"electronic", "conf", "bibs"}
 def findings(ran: Ran) -> dict[str, tuple[bool, str]]:
     """What was told, by name."""
     told: list[dict[str, Any]] = [json.loads(line) for line in ran.out.splitlines()]
-    return {one["check"]: (one["ok"], one["told"]) for one in told}
+    return {one["check"]: (one["ok"], one["finding"]) for one in told}
 
 
 def wrong(ran: Ran) -> set[str]:

@@ -56,12 +56,12 @@ def test_who_runs() -> None:
         (None, None, "free now"),
         (math.inf, Why.RUNNING, "not known: a running job has to end"),
         (AT + 60, Why.STARTS, "free at 14:14:20 UTC: a start has to grow older than the window"),
-        (AT + 60, Why.REFUSED, "free at 14:14:20 UTC: Alma refused a start"),
+        (AT + 60, Why.REFUSED, "free at 14:14:20 UTC: Alma rejected a start"),
         (AT + 60, Why.OVERLAP, "free at 14:14:20 UTC: it overlaps with a running job"),
         (
             AT + 60,
             Why.LOST,
-            "free at 14:14:20 UTC: the ledger was lost, and what was under way may still start",
+            "free at 14:14:20 UTC: the ledger was lost, and starts that were in progress may still succeed",
         ),
     ],
 )

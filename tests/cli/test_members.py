@@ -45,21 +45,21 @@ def test_from_a_file_and_from_stdin(
         assert {json.loads(line)["id"] for line in listed} == set(ids[:2])
 
 
-def test_a_refused_id_is_1_and_named(shell: Shell, served: Served) -> None:
-    """One wrong id is refused alone: 1, told by name with Alma's code; the others were added."""
+def test_a_rejected_id_is_1_and_named(shell: Shell, served: Served) -> None:
+    """One wrong id is rejected alone: 1, named with Alma's code; the others were added."""
     with served() as world:
         set_id, ids = a_set(world, 2)
         ran = shell("sets", "add", set_id, *ids, "53999")
-        assert (ran.code, ran.out) == (1, "2 added, 1 refused\n")
+        assert (ran.code, ran.out) == (1, "2 added, 1 rejected\n")
         assert "60116" in ran.err
-        assert "Refused: 53999: " in ran.err
+        assert "Rejected: 53999: " in ran.err
         told = json.loads(shell("sets", "remove", set_id, *ids, "53999", "--json").out)
-        assert told["refused"][0]["ids"] == ["53999"]
+        assert told["rejected"][0]["ids"] == ["53999"]
         assert (told["removed"], inside(world, set_id)) == (2, set())
 
 
 def test_reconcile_sends_what_is_missing(shell: Shell, served: Served) -> None:
-    """What is in the set already is refused; with --reconcile only the rest is sent."""
+    """What is in the set already is rejected; with --reconcile only the rest is sent."""
     with served() as world:
         set_id, ids = a_set(world, 3)
         assert shell("sets", "add", set_id, ids[0]).code == 0

@@ -67,7 +67,7 @@ def test_a_file_becomes_a_set(shell: Shell, library: PolarisServed, ids: Callabl
     with library() as polaris:
         ran = shell(*CREATE, "--owner", "3", "--note", "a note", "--file", ids(275071, "", 275072, 275071))
         assert (ran.code, ran.out) == (0, "Record set 36928: 2 of 2 records added.\n")
-        assert "1 id came more than once, sent once: 275071" in ran.err
+        assert "1 id more than once in the file, sent once: 275071" in ran.err
         kept = polaris.record_sets[36928]
         assert (kept.name, kept.object_type, kept.owner, kept.note) == ("My record set", 2, 3, "a note")
         assert kept.records == [275071, 275072]

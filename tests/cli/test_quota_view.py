@@ -31,10 +31,10 @@ def test_all_that_is_promised_is_there() -> None:
     assert [*lines(SEEN, at=AT, drawn=3.21)] == [
         "2026-09-21 14:13:20 UTC",
         "",
-        "remaining today   50,000, told at 14:13:15; anew in 9:00:00",
-        "drawn by all      3.2 a second",
+        "remaining today   50,000, seen at 14:13:15; reset in 9:00:00",
+        "spent by all      3.2 a second",
         "in force          24.75 a second of 25, margin 1.0%, others 0.5 a second",
-        "held              by nothing",
+        "held              no",
         "",
         "               stops at       left  waiting  in flight",
         "interactive           0     50,000        0          0",
@@ -56,7 +56,7 @@ def test_what_holds_it_and_until_when() -> None:
 def test_what_is_not_known_is_not_guessed() -> None:
     """Before the first answer nothing is a number; a day that is spent leaves nothing to anybody."""
     told = "\n".join(lines(UNKNOWN, at=AT, drawn=None))
-    assert "remaining today   unknown; anew" in told
+    assert "remaining today   unknown; reset" in told
     assert told.count("unknown") == 3
     spent = attrs.evolve(SEEN, remaining=10, floors=dict.fromkeys(Priority, math.inf))
     assert "bulk                all          0" in "\n".join(lines(spent, at=AT, drawn=None))
@@ -65,7 +65,7 @@ def test_what_is_not_known_is_not_guessed() -> None:
 def test_one_line_for_a_pipe() -> None:
     """A look is one line."""
     assert line(SEEN, at=AT, drawn=None) == (
-        "14:13:20  50,000 remaining  drawn by all unknown  24.75 of 25 a second in force  others 0.5 a second  "
+        "14:13:20  50,000 remaining  spent by all unknown  24.75 of 25 a second in force  others 0.5 a second  "
         "bulk stops at 8,000"
     )
 

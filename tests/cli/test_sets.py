@@ -39,7 +39,7 @@ def test_the_life_of_a_set(shell: Shell, served: Served) -> None:
     ("tokens", "told"),
     [
         (("create", "Tides"), "--content"),
-        (("update", "9500"), "what to change"),
+        (("update", "9500"), "Nothing to change"),
         (("list", "--origin", "CZ"), "--origin"),
         (("get", "../users"), "id"),
     ],

@@ -231,7 +231,7 @@ def test_who_waits_in_line_can_leave(shell: Shell, served: Served) -> None:
             shell(*SUBMIT, on)
         process = shell.start(*SUBMIT, on)
         assert process.stderr is not None
-        assert "Waiting. The next look is at " in process.stderr.readline()
+        assert "Waiting. The next poll is at " in process.stderr.readline()
         until(lambda: json.loads(shell("jobs", "guard", "--json").out)["jobs"][0]["waiting"] == 1)
         process.send_signal(signal.SIGINT)
         assert shell.wait(process).code == 130

@@ -85,7 +85,7 @@ def test_what_was_found_is_told_where_it_has_to_stop(
     assert "5 rows: 0 as they should be, 1 missing" in ran.out
     assert "; 4 not compared.\n" in ran.out
     assert told in ran.out + ran.err
-    assert "Verify again: " in ran.err
+    assert "Run verify again: " in ran.err
 
 
 @pytest.mark.slow

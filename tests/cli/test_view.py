@@ -67,8 +67,8 @@ def test_silent_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -
     [
         ({"waiting": "no\x1b answer"}, "no\\u001b answer"),
         ({"reading": True}, "the file is being read (1,000 rows so far)"),
-        ({"rate": 3.0}, "the rows under way need further calls (3.0 a second)"),
-        ({"rate": 0.0}, "Alma has not answered the calls under way; each is given up when its time is over"),
+        ({"rate": 3.0}, "the rows in progress need further calls (3.0 a second)"),
+        ({"rate": 0.0}, "Alma has not answered the calls in flight; each ends at its timeout"),
     ],
 )
 def test_a_standstill_is_told_in_a_log(

@@ -172,7 +172,7 @@ async def test_who_names_a_combined_set(rule: str, name: str | None, named: str 
 
 async def test_combining_outlasts_the_gateway() -> None:
     """The gateway gives up after its patience, the set is there when the work is done, and the connection is closed."""
-    async with calling(combine_seconds=180.0, gateway_patience=60.0, combined_names="given") as call:
+    async with calling(combine_seconds=180.0, gateway_timeout=60.0, combined_names="given") as call:
         first, _ = await filled(call, 2)
         began = anyio.current_time()
         reply = await call("POST", f"{SETS}?combine=OR&set1={first}&set2={first}", sent())
@@ -187,7 +187,7 @@ async def test_combining_outlasts_the_gateway() -> None:
 
 async def test_the_gateway_waits_for_what_is_quicker() -> None:
     """Work within the patience is answered, though it may take long."""
-    async with calling(combine_seconds=50.0, gateway_patience=60.0) as call:
+    async with calling(combine_seconds=50.0, gateway_timeout=60.0) as call:
         first, _ = await filled(call, 2)
         began = anyio.current_time()
         assert (
