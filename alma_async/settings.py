@@ -399,9 +399,6 @@ class Limits:
     per_second: float = attrs.field(default=25.0, validator=POSITIVE)
     reserve: float | str = attrs.field(default="forecast", converter=_reserve, validator=_RESERVE)
     pacing: Literal["even", "greedy"] = attrs.field(default="even", validator=one_of(("even", "greedy")))
-    courtesy: Literal["normal", "polite"] = attrs.field(
-        default="normal", validator=one_of(("normal", "polite"))
-    )
     margin: float = attrs.field(default=0.01, validator=_MARGIN)
     in_flight: int = attrs.field(default=300, validator=WHOLE)
     hold: float = attrs.field(default=1.0, validator=POSITIVE)
@@ -569,7 +566,6 @@ _LIMITS: Final[_Variables] = {
     "ALMA_PER_SECOND": ("per_second", float, "a positive number of calls a second"),
     "ALMA_DAILY_RESERVE": ("reserve", str, "'forecast', a number of calls, or a share such as '10%'"),
     "ALMA_PACING": ("pacing", str, "'even' or 'greedy'"),
-    "ALMA_COURTESY": ("courtesy", str, "'normal' or 'polite'"),
     "ALMA_IN_FLIGHT": ("in_flight", int, "a positive whole number of calls"),
     "ALMA_MARGIN": ("margin", float, "a share between 0 and 0.5"),
 }

@@ -210,7 +210,6 @@ VARIABLES = {
     "ALMA_PER_SECOND": "x",
     "ALMA_DAILY_RESERVE": "x",
     "ALMA_PACING": "x",
-    "ALMA_COURTESY": "x",
     "ALMA_IN_FLIGHT": "x",
     "ALMA_MARGIN": "x",
     "ALMA_JOBS_RUNNING": "x",

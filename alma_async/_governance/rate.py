@@ -18,7 +18,7 @@ Decides the rate, the margin, and how long a refusal holds everything. Leaves th
 idea does one thing:
 
 * **Feed-forward.** The remaining-calls header shows what others use before anybody is refused. What is left
-  is ours, less ``k`` standard deviations, since others come in a random stream (``k`` = 1; ``polite``: 2).
+  is ours, less ``k`` standard deviations, since others come in a random stream (``k`` = 1).
 * **A refusal has one of three causes.** *A lower limit* than we were told (or others whom no header shows), if
   it closely follows another: the first one's hold had made room. *Jitter on the way*, if it comes alone while
   we use the whole limit ourselves. Else *chance*: others came thicker than on average.
@@ -270,7 +270,6 @@ class Adaptation:
     """What one client has learned about its rate. All times are the loop's."""
 
     limit: float
-    caution: float
     least_margin: float
     longest_hold: float
     sensor: Sensor
@@ -286,9 +285,8 @@ class Adaptation:
     @classmethod
     def of(cls, limits: Limits) -> Adaptation:
         """Nothing learned yet."""
-        caution = 2.0 if limits.courtesy == "polite" else 1.0
         sensor = Sensor(limits.per_second)
-        return cls(limits.per_second, caution, limits.margin, limits.hold, sensor, margin=limits.margin)
+        return cls(limits.per_second, limits.margin, limits.hold, sensor, margin=limits.margin)
 
     def per_second(self, now: float) -> float:
         """Calls a second in force, before the margin. A ceiling that is not the lowest any more is forgotten."""
@@ -302,7 +300,7 @@ class Adaptation:
 
     def _free(self, now: float) -> float:
         foreign = self.sensor.estimate(now)
-        return self.limit - foreign - self.caution * math.sqrt(foreign)
+        return self.limit - foreign - math.sqrt(foreign)
 
     def ceiling(self, now: float) -> float:
         """What refusals left of the limit: a cubic with its knee at the rate that was too much."""

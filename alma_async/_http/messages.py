@@ -57,7 +57,6 @@ class Request:
     path: str
     query: tuple[tuple[str, str], ...] = ()
     body: bytes | None = attrs.field(default=None, repr=_shown)
-    headers: tuple[tuple[str, str], ...] = ()
     safety: Safety
     kind: str = ""
     cost: float = 1.0
@@ -91,13 +90,10 @@ class SendFailure:
         "resolve",
         "connect",
         "tls",
-        "pool",
         "reset",
         "timeout",
         "cut",
         "too large",
-        "cancelled",
-        "withdrawn",
         "closed",
     ]
     detail: str = ""

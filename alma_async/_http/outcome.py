@@ -119,9 +119,7 @@ def unanswered(failure: SendFailure) -> Failed:
         return Failed(
             outcome=OutcomeClass.UNKNOWN, reason=reason, detail=failure.detail, status=failure.status
         )
-    reason = {"tls": Reason.TLS, "cancelled": Reason.CANCELLED, "closed": Reason.CLOSED}.get(
-        failure.reason, Reason.NETWORK
-    )
+    reason = {"tls": Reason.TLS, "closed": Reason.CLOSED}.get(failure.reason, Reason.NETWORK)
     return Failed(outcome=OutcomeClass.NOT_SENT, reason=reason, detail=failure.detail)
 
 

@@ -33,13 +33,11 @@ _VARIABLES: Final[Mapping[str, str]] = {
     "per_second": "ALMA_PER_SECOND",
     "reserve": "ALMA_DAILY_RESERVE",
     "pacing": "ALMA_PACING",
-    "polite": "ALMA_COURTESY",
     "in_flight": "ALMA_IN_FLIGHT",
     "margin": "ALMA_MARGIN",
     "jobs_running": "ALMA_JOBS_RUNNING",
     "job_starts": "ALMA_JOB_STARTS",
 }
-_COURTESY: Final = {True: "polite", False: "normal"}
 _LIMITS: Final = Group("Limits", sort_key=20)
 
 
@@ -70,9 +68,6 @@ class Connection:
         Literal["even", "greedy"] | None,
         Parameter(group=_LIMITS, help="bulk work: spread over the day, or as fast as allowed (ALMA_PACING)"),
     ] = None
-    polite: Annotated[
-        bool | None, Parameter(group=_LIMITS, help="keep further from what others use (ALMA_COURTESY)")
-    ] = None
     in_flight: Annotated[
         int | None, Parameter(group=_LIMITS, help="calls under way at once, at most (ALMA_IN_FLIGHT)")
     ] = None
@@ -94,8 +89,9 @@ class Connection:
         """
         if self.region is not None and self.base_url is not None:
             raise ConfigurationError("--region and --base-url exclude each other: give one of them.")
-        values = attrs.asdict(self) | {"polite": None if self.polite is None else _COURTESY[self.polite]}
-        given = {_VARIABLES[name]: str(value) for name, value in values.items() if value is not None}
+        given = {
+            _VARIABLES[name]: str(value) for name, value in attrs.asdict(self).items() if value is not None
+        }
         hidden: set[str] = set()
         if self.region is not None or self.base_url is not None:
             hidden |= {"ALMA_REGION", "ALMA_BASE_URL"}

@@ -51,8 +51,6 @@ LIMITS = [
     (Connection(per_second=10), "ALMA_PER_SECOND", "per_second", 10.0, "-1"),
     (Connection(reserve="5%"), "ALMA_DAILY_RESERVE", "reserve", "5%", "much"),
     (Connection(pacing="greedy"), "ALMA_PACING", "pacing", "greedy", "hasty"),
-    (Connection(polite=True), "ALMA_COURTESY", "courtesy", "polite", "rude"),
-    (Connection(polite=False), "ALMA_COURTESY", "courtesy", "normal", "yes"),
     (Connection(in_flight=8), "ALMA_IN_FLIGHT", "in_flight", 8, "2.5"),
     (Connection(margin=0.2), "ALMA_MARGIN", "margin", 0.2, "0.6"),
 ]

@@ -90,12 +90,10 @@ def test_sensor_switches_itself_off() -> None:
 
 
 def test_others_use_is_left_to_them() -> None:
-    """What others draw, and a deviation of it, comes off the rate; ``polite`` leaves two."""
-    normal, polite = Adaptation.of(Limits()), Adaptation.of(Limits(courtesy="polite"))
-    for adapt in (normal, polite):
-        adapt.sensor.foreign, adapt.sensor.known_at = 9.0, 0.0
-    assert normal.per_second(1.0) == pytest.approx(25 - 9 - 3)
-    assert polite.per_second(1.0) == pytest.approx(25 - 9 - 6)
+    """What others draw, and a deviation of it, comes off the rate."""
+    adapt = Adaptation.of(Limits())
+    adapt.sensor.foreign, adapt.sensor.known_at = 9.0, 0.0
+    assert adapt.per_second(1.0) == pytest.approx(25 - 9 - 3)
 
 
 @pytest.mark.parametrize("header", [True, False])

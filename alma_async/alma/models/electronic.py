@@ -33,13 +33,10 @@ __all__ = [
     "CoverageDetails",
     "DateCoverage",
     "ElectronicCollection",
-    "ElectronicCollections",
     "ElectronicService",
-    "ElectronicServices",
     "EmbargoInformation",
     "LinkingDetails",
     "Portfolio",
-    "Portfolios",
 ]
 
 
@@ -276,27 +273,3 @@ class Portfolio(Updatable):
     notes: list[Note] = field(factory=list)
     group_settings: list[GroupSetting] = field(factory=list)
     link: str | None = None
-
-
-@define(kw_only=True, repr=False, on_setattr=checked)
-class ElectronicCollections(Model):
-    """A page of collections. The list is absent from an empty page (inferred)."""
-
-    electronic_collection: list[ElectronicCollection] = field(factory=list)
-    total_record_count: int | None = None
-
-
-@define(kw_only=True, repr=False, on_setattr=checked)
-class ElectronicServices(Model):
-    """The services of a collection; not paged, and the count may be null or absent (seen)."""
-
-    electronic_service: list[ElectronicService] = field(factory=list)
-    total_record_count: int | None = None
-
-
-@define(kw_only=True, repr=False, on_setattr=checked)
-class Portfolios(Model):
-    """A page of portfolios. The list is absent from an empty page (inferred)."""
-
-    portfolio: list[Portfolio] = field(factory=list)
-    total_record_count: int | None = None

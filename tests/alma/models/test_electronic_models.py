@@ -19,15 +19,13 @@ from alma_async.alma.models import (
     CollectionAndService,
     DateCoverage,
     ElectronicCollection,
-    ElectronicCollections,
     ElectronicService,
-    ElectronicServices,
     Linked,
     LinkingDetails,
     Portfolio,
-    Portfolios,
     ResourceMetadata,
 )
+from tests.alma.models.pages import ElectronicCollections, ElectronicServices, Portfolios
 
 RECORDED = Path(__file__).resolve().parents[3] / ".." / "shared" / "recorded"
 seeded = settings(derandomize=True, database=None, deadline=None, max_examples=60)

@@ -15,8 +15,8 @@ from alma_async.alma.models import (
     ElectronicService,
     Linked,
     Portfolio,
-    Portfolios,
 )
+from tests.alma.models.pages import Portfolios
 
 
 def reads_without_guards(
