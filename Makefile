@@ -8,7 +8,7 @@ export MYPY_CACHE_DIR := $(CURDIR)/$(VENV)/mypy
 export RUFF_CACHE_DIR := $(CURDIR)/$(VENV)/ruff
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check bench constraints clean
+.PHONY: demo test check bench reference constraints clean
 
 $(VENV)/ready: .ci/constraints.txt pyproject.toml
 	@echo "Setting up $(VENV) (once, about a minute) ..."
@@ -31,6 +31,9 @@ check: $(VENV)/ready
 
 bench: $(VENV)/ready ## all tables and pictures of benchmarks/, beside the peers; about half an hour, needs a quiet machine
 	@$(BIN)/python -m benchmarks all
+
+reference: $(VENV)/ready ## docs/reference from the docstrings
+	@$(BIN)/python docs/generate_reference.py
 
 COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 \
     --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet --upgrade \

@@ -182,9 +182,12 @@ def _checked(staff: Staff) -> Json:
     return {**empty, "PolarisUser": user, "ERMSNetworkAddress": "", "DataSource": "SIM", "SiteCode": "SIM/"}
 
 
-POLARIS_DOMAIN, POLARIS_USER, POLARIS_PASSWORD = "SIM", "librarian", "sim-password"
+POLARIS_DOMAIN = "SIM"
+POLARIS_USER = "librarian"
+POLARIS_PASSWORD = "sim-password"  # noqa: S105 - of the simulator
 POLARIS_KEY = "sim-polaris-key"
-POLARIS_ORGANIZATION, POLARIS_WORKSTATION = 3, 1
+POLARIS_ORGANIZATION = 3
+POLARIS_WORKSTATION = 1
 
 _TYPES = (1, 2, 3, 27, 107)
 _WEEDING = 107
