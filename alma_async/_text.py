@@ -9,10 +9,27 @@ Counts and lengths of time as people read them, said by one function each wherev
 from __future__ import annotations
 
 import logging
-from typing import Final, Protocol
+import re
+import reprlib
+from collections.abc import Iterable
+from typing import Any, Final, Protocol
 from weakref import ref
 
-__all__ = ["counted", "duration", "holds_secret", "keep_from_print", "logger", "masked", "plain"]
+__all__ = [
+    "MASK",
+    "counted",
+    "duration",
+    "hide",
+    "holds_secret",
+    "keep_from_print",
+    "logger",
+    "masked",
+    "plain",
+    "quoted",
+]
+
+MASK: Final = "***"  # stands for a secret in what is quoted
+
 
 _LONGEST: Final = 500  # characters of a logged text
 
@@ -48,21 +65,48 @@ def keep_from_print(secret: Hidden) -> None:
     _in_use = (*(one for one in _in_use if one() is not None), ref(secret))
 
 
-def _hidden(text: str) -> list[str]:
+def _forms_in_use() -> list[str]:
     secrets = [secret for one in _in_use if (secret := one()) is not None]
-    return [form for secret in secrets for form in secret.forms() if form in text]
+    return [form for secret in secrets for form in secret.forms()]
+
+
+# What no reader sees, as it is or as JSON escapes it: between two characters of a secret it hides the secret from a comparison.
+_UNSEEN: Final = (
+    r"(?:[\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]|\\u[0-9a-fA-F]{4}|\\[bfnrt])"
+)
+_HAS_UNSEEN: Final = re.compile(_UNSEEN)
+
+
+def hide(text: str, forms: Iterable[str]) -> str:
+    """The text with ``***`` for each of the forms of a secret, also where unseen characters break it up."""
+    broken = _HAS_UNSEEN.search(text) is not None
+    for form in forms:
+        text = text.replace(form, MASK)
+        if broken:
+            text = re.sub(f"{_UNSEEN}*".join(map(re.escape, form)), MASK, text)
+    return text
 
 
 def holds_secret(text: str) -> bool:
     """Whether a secret that is in use stands in the text."""
-    return bool(_hidden(text))
+    return any(form in text for form in _forms_in_use())
 
 
 def masked(text: str) -> str:
     """``plain``, and ``***`` for every secret that is in use."""
-    for form in _hidden(text):
-        text = text.replace(form, "***")
-    return plain(text)
+    return plain(hide(text, _forms_in_use()))
+
+
+class _Quoting(reprlib.Repr):
+    """Masks a text before it is cut: half of a secret would not be recognised."""
+
+    def repr_str(self, x: str, level: int) -> str:
+        return super().repr_str(hide(x, _forms_in_use()), level)
+
+
+def quoted(value: Any) -> str:
+    """A value of a server or a user for a message: short, and without a secret that is in use."""
+    return _Quoting().repr(value)
 
 
 def logger(name: str) -> logging.Logger:

@@ -21,7 +21,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 import attrs
 
 from alma_async._storage.files import user_state_dir
-from alma_async._text import holds_secret, keep_from_print
+from alma_async._text import MASK, holds_secret, keep_from_print
 from alma_async.errors import AlmaError, ConfigurationError
 
 __all__ = [
@@ -126,7 +126,8 @@ def _awaited(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Corou
 
 def _may_hold_secret(*given: object) -> bool:
     try:
-        return holds_secret(repr(given))
+        text = repr(given)
+        return MASK in text or holds_secret(text)  # a model masks its own repr
     except Exception:  # noqa: BLE001 - a strange object's own doing
         return True
 
@@ -149,7 +150,7 @@ def _quiet(error: E, function: Callable[..., Any], args: tuple[Any, ...], kwargs
     texts = [text for one in secrets for text in _texts(one) if "//" not in text or "@" in text]
     if isinstance(error, AlmaError):
         for form in secret_forms(one for one in texts if one.isprintable()):
-            error.message = error.message.replace(form.decode(), "***")
+            error.message = error.message.replace(form, MASK)
         error.args = (error.message,)
     return error
 
@@ -160,15 +161,14 @@ def bare(error: E) -> E:
     return error.with_traceback(None)
 
 
-def secret_forms(credential: Iterable[str]) -> list[bytes]:
+def secret_forms(credential: Iterable[str]) -> list[str]:
     """The secrets in the values of a credential's headers, as they are and as they may be encoded: what is never to be repeated."""
     secrets, whole = [], []
     for value in credential:
         word = value.rpartition(" ")[2]
         secrets += [word, *word.split(":")[1:], *_basic(word)]
         whole += [base64.b64encode(value.encode()).decode().rstrip("=")] if value != word else []
-    forms = [form for secret in secrets if len(secret) >= _SHORTEST for form in _forms(secret)]
-    return [form.encode() for form in (*whole, *forms)]
+    return [*whole, *(form for secret in secrets if len(secret) >= _SHORTEST for form in _forms(secret))]
 
 
 _SHORTEST: Final = 6  # characters from which a text is told from a chance
@@ -219,7 +219,7 @@ class Secret:
             )
         # Closures, not attributes: walking the object's state finds functions, never the text.
         self.__reveal: Callable[[], str] = lambda: text
-        forms = tuple(form.decode() for form in secret_forms([text]))
+        forms = tuple(secret_forms([text]))
         self.__forms: Callable[[], tuple[str, ...]] = lambda: forms
         keep_from_print(self)
 

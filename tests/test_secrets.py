@@ -8,7 +8,7 @@ import gc
 import logging
 import pickle
 import traceback
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,12 +17,22 @@ import cattrs
 import pytest
 
 import alma_async
-from alma_async import AlmaClient, AlmaError, ConfigurationError, RetryPolicy, Secret, sim
+from alma_async import (
+    AlmaClient,
+    AlmaError,
+    ConfigurationError,
+    InvalidRequest,
+    LocalBudget,
+    RetryPolicy,
+    Secret,
+    sim,
+)
 from alma_async._http.messages import Response
 from alma_async._http.outcome import without
 from alma_async._text import logger
 from alma_async.load import Load, read_rows
 from alma_async.settings import secret_forms
+from tests.alma.test_electronic import a_portfolio
 from tests.alma.test_sets import a_set
 from tests.conftest import KEY, institution
 
@@ -271,3 +281,71 @@ def test_an_echo_is_masked_however_it_is_written(form):
     """Headers that a proxy repeats come back encoded in the ways that proxies have."""
     told = without(Response(status=400, body=f"<p>{form}</p>".encode()), secret_forms([f"apikey {KEY}"]))
     assert told.body == b"<p>***</p>"
+
+
+@asynccontextmanager
+async def asking_with(key):
+    """A client under this key beside the simulator, and one under another, which sees what Alma holds."""
+    async with (
+        institution(allow_any_key=True) as (server, other),
+        AlmaClient(key, base_url=server.base_url, budget=LocalBudget(), clock=other.clock) as alma,
+    ):
+        yield alma, other
+
+
+@pytest.mark.parametrize("key", ["l7xx0123456789abcdef", "library", "sim-demo"])
+async def test_data_that_holds_the_key_comes_and_goes_as_it_is(key):
+    """The key's text in what Alma holds, a common word's perhaps, is read and written back letter by letter; no repr shows it."""
+    note = f"{key}: the {key}'s note, https://{key}.example/{key.upper()}"
+    async with asking_with(key) as (alma, other):
+        portfolios = alma.electronic.portfolios
+        made = await other.electronic.portfolios.create(C, S, a_portfolio(internal_description=note))
+        got = await portfolios.get(C, S, made.id)
+        assert got.internal_description == note
+        got.public_note = "changed"
+        assert (await portfolios.update(C, S, got)).internal_description == note
+        assert (await other.electronic.portfolios.get(C, S, made.id)).internal_description == note
+        path = f"/almaws/v1/electronic/e-collections/{C}/e-services/{S}/portfolios/{made.id}"
+        raw = await alma.request("GET", path)
+        assert raw.data["internal_description"] == note
+        assert not [form for form in (key, key.upper()) if form in f"{got!r} {raw!r}".replace(path, "")]
+        with pytest.raises(InvalidRequest) as caught:
+            got.internal_description = 5
+        assert key not in told_by_us(caught.value)
+
+
+@pytest.mark.parametrize("key", ["l7xx0123456789abcdef", "library"])
+async def test_a_load_of_data_that_holds_the_key(key, tmp_path):
+    """A row whose value holds the key is done, a load of another field leaves such a value, and its undo puts it back."""
+    notes = [f"the {key}'s note {n}" for n in range(3)]
+    async with asking_with(key) as (alma, other):
+
+        def load(name, rows):
+            made = Load(alma, collection_id=C, service_id=S, journal=tmp_path / name)
+            return made.run([{"mms_id": f"99{n:06}", **row} for n, row in enumerate(rows)])
+
+        async def held():
+            ids = [one.id async for one in other.electronic.portfolios.list(C, S)]
+            read = [await other.electronic.portfolios.get(C, S, one) for one in ids]
+            return sorted(one.internal_description for one in read if one.internal_description)
+
+        assert (await load("a.load", [{"internal_description": note} for note in notes])).created == 3
+        assert await held() == notes
+        report = await load("b.load", [{"public_note": "n"}, {"internal_description": f"{key} x"}])
+        assert report.updated == 2
+        assert await held() == sorted([notes[0], f"{key} x", notes[2]])
+        await Load.open(tmp_path / "b.load", alma).undo()
+        assert await held() == notes
+
+
+@pytest.mark.parametrize("between", ["\0", "\u200b", "\\u0000", "\n"])
+async def test_a_key_that_unseen_characters_break_up_is_masked(between):
+    """A server's text that repeats the key with something unseen in it shows neither of its halves."""
+    broken = f"{KEY[:8]}{between}{KEY[8:]}"
+    body = f'{{"errorsExist": true, "errorList": {{"error": [{{"errorMessage": "no {broken}"}}]}}}}'
+    for text in (f"<html>Authorization: apikey {broken}</html>", body):
+        told = without(Response(status=500, body=text.encode()), secret_forms([f"apikey {KEY}"]))
+        assert KEY[:8].encode() not in told.body
+    key = Secret(KEY)
+    assert KEY[8:] not in str(AlmaError(f"It says {broken}."))
+    assert key.reveal() == KEY

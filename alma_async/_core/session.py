@@ -32,8 +32,8 @@ from alma_async._http.outcome import (
     OutcomeClass,
     Reason,
     error_of,
+    judged,
     unanswered,
-    without,
 )
 from alma_async._http.transport import Transport
 from alma_async.errors import AlmaError, DeadlineExceeded, NotSent, QuotaExhausted
@@ -376,21 +376,21 @@ class Session:
         """What the answer means; a large one is read in a thread, since it would hold up the loop."""
         if isinstance(answer, Response):
             if len(answer.body) <= _LARGE:
-                shown, outcome = self._read(request, answer)
+                outcome = self._read(request, answer)
             else:
-                shown, outcome = await self.clock.aside(partial(self._read, request, answer))
-            signals = self._dialect.signals(shown, outcome)
+                outcome = await self.clock.aside(partial(self._read, request, answer))
+            signals = self._dialect.signals(answer, outcome)
             call.remaining = signals.remaining
-            permit.settle(signals, latency=shown.elapsed, ok=isinstance(outcome, Done))
+            permit.settle(signals, latency=answer.elapsed, ok=isinstance(outcome, Done))
         else:
             outcome = unanswered(answer)
             permit.settle(None, ok=False)
         return outcome
 
-    def _read(self, request: Request, answer: Response) -> tuple[Response, Outcome]:
+    def _read(self, request: Request, answer: Response) -> Outcome:
         authorise = request.authorise or self._dialect.authorise
-        shown = without(answer, self._forms(tuple(authorise().values())))
-        return shown, self._dialect.judge(request, shown)
+        forms = self._forms(tuple(authorise().values()))
+        return judged(partial(self._dialect.judge, request), answer, forms)
 
     def _next_try(self, request: Request, outcome: Failed, options: Options, tried: _Call) -> float | Failed:
         """Seconds until another attempt, or the failure that is the caller's to know."""

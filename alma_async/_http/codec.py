@@ -34,7 +34,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import reprlib
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -49,8 +48,9 @@ import cattrs
 import orjson
 from cattrs.cols import list_structure_factory
 
-from alma_async._text import logger
+from alma_async._text import logger, masked, quoted
 from alma_async.errors import BadAnswer, InvalidRequest
+from alma_async.settings import secretive
 
 __all__ = [
     "Extra",
@@ -191,12 +191,13 @@ class Model:
             for field, value in values
             if _is_known(value) and value != field.default
         )
-        return f"{type(self).__name__}({', '.join(known)})"
+        return masked(f"{type(self).__name__}({', '.join(known)})")
 
 
 _set_source: Final = Model._source.__set__  # type: ignore[misc]  # the slot's own, see ``_slot``
 
 
+@secretive
 def checked(model: Model, field: attrs.Attribute[Any], value: Any) -> Any:
     """For ``on_setattr``: refuse what is not of the field's kind.
 
@@ -207,6 +208,7 @@ def checked(model: Model, field: attrs.Attribute[Any], value: Any) -> Any:
     return value
 
 
+@secretive
 def structure(raw: Any, cls: type[T], *, told: set[Kind] | None = None) -> T:
     """Read a decoded JSON value as ``cls``: a model, or a list of them. The models keep ``raw``; do not change it afterwards.
 
@@ -217,6 +219,7 @@ def structure(raw: Any, cls: type[T], *, told: set[Kind] | None = None) -> T:
         return _identified(raw, cls, unread)
 
 
+@secretive
 def structure_each(raws: Iterable[Any], cls: type[T], *, told: set[Kind] | None = None) -> list[T]:
     """Read the items of a list. One that cannot be read is left out, and the warning says so."""
     read = []
@@ -229,6 +232,7 @@ def structure_each(raws: Iterable[Any], cls: type[T], *, told: set[Kind] | None 
     return read
 
 
+@secretive
 def unstructure(model: Model) -> dict[str, Any]:
     """The JSON object to send. It shares nothing with the model.
 
@@ -281,7 +285,7 @@ def _tell(level: int, unread: list[str], *, then: str = "") -> None:
 
 def _identified(raw: Any, cls: type[T], unread: Unread) -> T:
     if not isinstance(raw, dict) and _is_model(cls):
-        raise BadAnswer(f"{reprlib.repr(raw)} is not an object.")
+        raise BadAnswer(f"{quoted(raw)} is not an object.")
     try:
         return _STRICT.structure(raw, cls)
     except ValueError:  # then read member by member, which costs twice as much
@@ -357,6 +361,7 @@ def _no_number(word: str) -> float:
     raise ValueError(f"{word} is no number")
 
 
+@secretive
 def written(model: Model) -> bytes:
     """The JSON text to send for a model. Half a character that came is written as it came, as an escape.
 
@@ -415,7 +420,7 @@ def _text_or_none(raw: Any, _: Any) -> str | None:
         return raw
     if isinstance(raw, (int, float)):
         return orjson.dumps(raw).decode()
-    raise ValueError(f"{reprlib.repr(raw)} is not a text")
+    raise ValueError(f"{quoted(raw)} is not a text")
 
 
 def _boolean(raw: Any, _: Any) -> bool | None:
@@ -423,7 +428,7 @@ def _boolean(raw: Any, _: Any) -> bool | None:
         return raw
     if raw in ("true", "false", ""):
         return raw == "true" if raw else None
-    raise ValueError(f"{reprlib.repr(raw)} is not a boolean")
+    raise ValueError(f"{quoted(raw)} is not a boolean")
 
 
 def _integer(raw: Any, _: Any) -> int | None:
@@ -431,7 +436,7 @@ def _integer(raw: Any, _: Any) -> int | None:
         return raw
     if isinstance(raw, str) and (not raw or _INTEGER.fullmatch(raw)):
         return int(raw) if raw else None
-    raise ValueError(f"{reprlib.repr(raw)} is not an integer")
+    raise ValueError(f"{quoted(raw)} is not an integer")
 
 
 def _moment(kind: type[date], pattern: re.Pattern[str], name: str) -> Read:
@@ -442,7 +447,7 @@ def _moment(kind: type[date], pattern: re.Pattern[str], name: str) -> Read:
         try:
             return kind.fromisoformat(found[1] if found else "")
         except ValueError:
-            raise ValueError(f"{reprlib.repr(raw)} is not {name}") from None
+            raise ValueError(f"{quoted(raw)} is not {name}") from None
 
     return read
 
@@ -534,7 +539,7 @@ def _name_of(kind: Any) -> str:
 
 
 def _misfit(model: Model, name: str, kind: Any, value: Any) -> str:
-    return f"{type(model).__name__}.{name} is {_name_of(kind)}, not {reprlib.repr(value)}."
+    return f"{type(model).__name__}.{name} is {_name_of(kind)}, not {quoted(value)}."
 
 
 def _check(model: Model, name: str, kind: Any, value: Any, kept: Any) -> None:
@@ -599,8 +604,8 @@ def _model_reader(cls: type[Model], converter: cattrs.Converter) -> Read:
             found = {}
             if raw is not None and raw != "":
                 if converter is _STRICT:
-                    raise ValueError(f"{reprlib.repr(raw)} is not an object")
-                _cannot_read(cls.__name__, raw, f"{reprlib.repr(raw)} is not an object")
+                    raise ValueError(f"{quoted(raw)} is not an object")
+                _cannot_read(cls.__name__, raw, f"{quoted(raw)} is not an object")
                 found = {cls._bare: raw} if cls._bare and not isinstance(raw, list) else {}
         model = cls.__new__(cls)
         _set_source(model, raw)

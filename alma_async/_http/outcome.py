@@ -11,7 +11,7 @@ Decides no meaning; a dialect does. Everything here is read leniently and bounde
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -22,6 +22,7 @@ import attrs
 
 from alma_async import errors
 from alma_async._http.messages import Request, Response, Safety, SendFailure
+from alma_async._text import hide
 from alma_async.errors import AlmaError, Problem
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "failed",
     "first_words",
     "is_server_fault",
+    "judged",
     "retry_after",
     "server_time",
     "unanswered",
@@ -79,10 +81,10 @@ class Reason(Enum):
 
 @attrs.frozen
 class Done:
-    """Answered well: the response, and its decoded body (None where it is empty)."""
+    """Answered well: the response, and its decoded body (None where it is empty). The body is data, and in no repr."""
 
     response: Response
-    data: Any = None
+    data: Any = attrs.field(default=None, repr=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -201,20 +203,35 @@ def is_server_fault(status: int) -> bool:
     return status >= 500 or status == 408
 
 
-def without(response: Response, forms: Iterable[bytes]) -> Response:
-    """An answer in which the secret that it was asked with stands in none of its forms, should anybody between have repeated it.
+def judged(judge: Callable[[Response], Outcome], response: Response, forms: Sequence[str]) -> Outcome:
+    """What an answer means, when its server may have repeated the secret that it was asked with (in these forms).
 
-    Whatever is shown of an answer later (messages, first words, values that cannot be read) comes from here.
+    A body that is answered well is data: it stays as it came, byte for byte. What of an answer is quoted (all of a failure, and
+    the headers) holds the secret in none of its forms.
     """
-    told = response.body + "\n".join(("", *response.headers.values())).encode(errors="surrogateescape")
-    for form in [form for form in forms if form in told]:
-        headers = {name: value.replace(form.decode(), _MASK) for name, value in response.headers.items()}
-        body = response.body.replace(form, _MASK.encode())
-        response = attrs.evolve(response, body=body, headers=headers)
-    return response
+    outcome = judge(response)
+    if isinstance(outcome, Done):
+        if not any(form in value for value in response.headers.values() for form in forms):
+            return outcome
+        headers = without(attrs.evolve(response, body=b""), forms).headers
+        return attrs.evolve(outcome, response=attrs.evolve(response, headers=headers))
+    shown = without(response, forms)
+    if shown == response:
+        return outcome
+    quotable = judge(shown)
+    if isinstance(quotable, Done):  # a word of the answer's form is like the secret
+        return attrs.evolve(outcome, problems=(), detail=_NOT_QUOTED, request_id=None)
+    return attrs.evolve(quotable, outcome=outcome.outcome, reason=outcome.reason)
 
 
-_MASK: Final = "***"
+_NOT_QUOTED: Final = "What the server said is not shown, since it repeats the key."
+
+
+def without(response: Response, forms: Sequence[str]) -> Response:
+    """An answer in which a secret stands in none of its forms."""
+    headers = {name: hide(value, forms) for name, value in response.headers.items()}
+    body = hide(response.body.decode("utf-8", "surrogateescape"), forms).encode("utf-8", "surrogateescape")
+    return attrs.evolve(response, body=body, headers=headers)
 
 
 def unreadable(response: Response) -> Reason:

@@ -18,6 +18,7 @@ from alma_async._guard import JobGuard, Ledger, job_ledger
 from alma_async._http.codec import dumps
 from alma_async._http.messages import Request, Response, Safety
 from alma_async._http.routes import IN_URL, query_of, raw_path
+from alma_async._text import masked
 from alma_async._version import __version__
 from alma_async.alma.dialect import AlmaDialect
 from alma_async.alma.electronic import Electronic
@@ -61,7 +62,7 @@ __all__ = ["AlmaClient", "RawAnswer"]
 class RawAnswer:
     """What ``AlmaClient.request`` returns: the decoded body (None where empty), the status, the headers in lower case."""
 
-    data: Any
+    data: Any = attrs.field(repr=lambda data: masked(repr(data)))
     status: int
     headers: Mapping[str, str]
 

@@ -14,9 +14,10 @@ from alma_async._http.codec import Model, structure, structure_each, written
 from alma_async._http.messages import Request
 from alma_async._http.outcome import Done
 from alma_async._http.routes import Route
+from alma_async._text import masked
 from alma_async.alma.models.common import Updatable
 from alma_async.errors import BadAnswer, InvalidRequest, OutcomeUnknown
-from alma_async.settings import FLAG, a
+from alma_async.settings import FLAG, a, secretive
 
 __all__ = ["Resource", "id_to_update", "named", "of_kind"]
 
@@ -63,7 +64,7 @@ class Resource:
             path=request.path,
             effect="done",
         )
-        known.object_id = str(done.data["id"])
+        known.object_id = masked(str(done.data["id"]))
         try:
             raise known
         finally:
@@ -86,15 +87,14 @@ class Resource:
             paging = {"limit": limit, "offset": at} if paged else {}
             request = route.bind(*segments, query={**(query or {}), **paging}.items())
             done = await self._call(request)
-            data = done.data
             try:
-                raw = _listed(data, member, most=MOST_ITEMS * PAGE * (1 if paged else 10))
+                raw = _listed(done.data, member, most=MOST_ITEMS * PAGE * (1 if paged else 10))
             except BadAnswer as error:
                 error.method, error.path, error.status = request.method, request.path, done.response.status
                 error.request_id = done.response.headers.get("x-request-id")
                 raise
             read = partial(self._items, raw, model)
-            return (read() if len(raw) <= PAGE else await self._session.clock.aside(read)), _total(data)
+            return (read() if len(raw) <= PAGE else await self._session.clock.aside(read)), _total(done.data)
 
         # What is wrong is refused when the list is asked for, not at its first use.
         route.bind(*segments, query=(query or {}).items())
@@ -170,6 +170,7 @@ def _marked(model: M, *, whole: bool) -> M:
     return model
 
 
+@secretive
 def _listed(data: Any, member: str, *, most: int) -> list[Any]:
     """The items of a list's answer, as they came.
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, TextIO
 
-from alma_async._text import plain
+from alma_async._text import masked, plain
 
 __all__ = ["Output", "Unwritten", "drop", "json_line", "log_at", "open_streams", "say", "show"]
 
@@ -83,7 +83,7 @@ def show(text: str) -> None:
 def say(text: str) -> None:
     """One message on stderr; where it cannot be written, work continues."""
     try:
-        sys.stderr.write(plain(text) + "\n")
+        sys.stderr.write(masked(text) + "\n")
         sys.stderr.flush()
     except OSError:
         drop(sys.stderr)

@@ -11,7 +11,7 @@ from io import StringIO
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from alma_async._text import counted, duration, plain
+from alma_async._text import counted, duration, masked
 from alma_async.cli.console import json_line, show
 from alma_async.load.entries import Entry, State
 from alma_async.load.journal_file import JournalFile
@@ -173,10 +173,10 @@ def _lines(entry: Entry) -> Iterator[list[str]]:
     does = _DOES.get(entry.action or "", "nothing")
     head = [str(entry.line), entry.portfolio_id or entry.mms_id or "-", does]
     for difference in entry.differences:
-        yield [*head, difference.field, *(plain(_short(text)) for text in (difference.old, difference.new))]
+        yield [*head, difference.field, *(_short(masked(text)) for text in (difference.old, difference.new))]
         head = ["", "", ""]
     if entry.reason == EndReason.STAYS.code:
-        yield [*head, "-", plain(entry.message or ""), ""]
+        yield [*head, "-", masked(entry.message or ""), ""]
 
 
 def _short(text: str) -> str:

@@ -27,6 +27,7 @@ import attrs
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from alma_async._http.outcome import Outcome
+from alma_async._text import masked
 from alma_async.alma.models.common import Coded
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import AlmaError, NotFound
@@ -158,7 +159,7 @@ def compare(
         return wrong(mark=Mark.DOUBLE, message=f"It is there again as {', '.join(doubles)}.")
     if differences:
         told = "; ".join(f"{d.field} is {d.old!r}, not {d.new!r}" for d in differences)
-        return wrong(mark=Mark.DIFFERS, message=f"{told}.")
+        return wrong(mark=Mark.DIFFERS, message=masked(f"{told}."))
     return wrong(mark=Mark.STAYS, message=f"{stays}.") if stays else None
 
 

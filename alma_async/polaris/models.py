@@ -8,7 +8,6 @@ harm and stay in ``raw``. Dates come with an offset or without one, and are left
 from __future__ import annotations
 
 import re
-import reprlib
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import IntEnum
@@ -18,7 +17,9 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, override
 
+from alma_async._text import quoted
 from alma_async.errors import BadAnswer
+from alma_async.settings import secretive
 
 __all__ = [
     "AuthorityRecord",
@@ -198,6 +199,7 @@ class LoginAnswer:
     auth_exp_date: datetime | None = None
 
 
+@secretive
 def structure(raw: Any, cls: type[T]) -> T:
     """Read a decoded answer as one of these.
 
@@ -217,7 +219,7 @@ def _fault(error: BaseException, _: type | None) -> str:
 def _text(raw: Any, _: Any) -> str:
     if isinstance(raw, (str, int, float)) and not isinstance(raw, bool):
         return str(raw)
-    raise ValueError(f"{reprlib.repr(raw)} is not a text")
+    raise ValueError(f"{quoted(raw)} is not a text")
 
 
 def _integer(raw: Any, _: Any) -> int:
@@ -225,19 +227,19 @@ def _integer(raw: Any, _: Any) -> int:
         return raw
     if isinstance(raw, str) and _DIGITS.fullmatch(raw):
         return int(raw)
-    raise ValueError(f"{reprlib.repr(raw)} is not an integer")
+    raise ValueError(f"{quoted(raw)} is not an integer")
 
 
 def _boolean(raw: Any, _: Any) -> bool:
     if isinstance(raw, bool):
         return raw
-    raise ValueError(f"{reprlib.repr(raw)} is not a boolean")
+    raise ValueError(f"{quoted(raw)} is not a boolean")
 
 
 def _moment(raw: Any, _: Any) -> datetime | None:
     moment = datetime.fromisoformat(raw) if isinstance(raw, str) else None
     if moment is None:
-        raise ValueError(f"{reprlib.repr(raw)} is not a date and time")
+        raise ValueError(f"{quoted(raw)} is not a date and time")
     return moment if moment.year > 1 else None
 
 
@@ -251,7 +253,7 @@ def _reader(cls: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
 
     def structured(raw: Any, _: Any) -> Any:
         if not isinstance(raw, dict):
-            raise TypeError(f"{reprlib.repr(raw)} is not an object")
+            raise TypeError(f"{quoted(raw)} is not an object")
         told = {name.lower(): value for name, value in raw.items() if value is not None}
         return read(told | {"raw": raw}, cls)
 

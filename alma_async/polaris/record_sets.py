@@ -34,7 +34,7 @@ from alma_async.polaris.models import (
     structure,
 )
 from alma_async.polaris.routes import Place
-from alma_async.settings import discreet
+from alma_async.settings import discreet, secretive
 
 __all__ = ["MOST", "PAGE", "RecordSets"]
 
@@ -135,8 +135,8 @@ class RecordSets:
                 return [], (await self.get(record_set_id)).number_of_records
             query = {"startIndex": str(at), "numRecords": str(limit), "sortResults": "false"}
             request = routes.RECORDS.bind(*self._parts, str(record_set_id), query=query.items())
-            data = (await self._session.call(request, self._options)).data
-            return await self._session.clock.aside(partial(_records, data)), None
+            done = await self._session.call(request, self._options)
+            return await self._session.clock.aside(partial(_records, done.data)), None
 
         routes.RECORDS.bind(
             *self._parts, str(record_set_id)
@@ -218,6 +218,7 @@ def _change(done: Done, request: Request, what: str) -> RecordSetChange:
     )
 
 
+@secretive
 def _records(data: Any) -> list[Record]:
     listed = data.get("Records")
     if listed is not None and not isinstance(listed, list):
