@@ -18,13 +18,13 @@ has no idempotency keys, and no call that cancels a run. Several tasks, processe
 
 Who must wait stands in a line in the ledger, so that processes are served in the order they came. Where the moment of
 the next free start is known there is one timer and no question to anybody; where a running job has to end, runs are
-looked at ever more sparingly, each by one process for all.
+polled ever more rarely, each by one process for all.
 
 All reckoning is in one time that the ledger keeps (``server_clock``): begun by the server's ``Date``, carried on by the
 monotonic clock. Neither the client's wall clock nor a ``Date`` that jumps makes a start older than it is, or hides one.
 
 What passes by itself (an outage, a refusal for speed, a spent quota) is waited out by whoever stands in line or watches a
-run, from its first look on. Only an address that never answered is not waited for, and one that never answered as Alma
+run, from its first poll on. Only an address that never answered is not waited for, and one that never answered as Alma
 does not for long: it may be a wrong one.
 """
 
@@ -39,9 +39,9 @@ from typing import Final, TypeVar
 from alma_async._clock import Clock
 from alma_async._guard import rules
 from alma_async._guard.ledger import LedgerBusy, LedgerError
-from alma_async._guard.monitor import PASSING, Lookout
+from alma_async._guard.monitor import PASSING, Monitor
 from alma_async._guard.port import FORGOTTEN, Instance, JobPort, ServerTime
-from alma_async._guard.rules import Asked, Decision, Go, Patience, Taken, WaitUntil, end_losses
+from alma_async._guard.rules import Asked, Decision, Go, Taken, Timing, WaitUntil, end_losses
 from alma_async._guard.state import EVERY_JOB, OCCUPIES, UNRESOLVED, Book, Event, Ledger, Run, State, Why
 from alma_async._guard.submission import Attempt, NotYet, Started, refusal, unknown, utc
 from alma_async._guard.view import GuardView, view_of
@@ -64,8 +64,8 @@ __all__ = ["GIVEN", "NAME", "JobGuard"]
 # Alma's answers that a wait can cure.
 _CURABLE: Final = (JobThresholdReached, JobOverlap)
 _STRANGER: Final = 300.0  # chosen: seconds in which what answers at a new address may turn out to be Alma
-_LAST_LOOK: Final = (
-    2.0  # chosen: seconds before a deadline, where a start of unknown fate was not looked for by then
+_LAST_POLL: Final = (
+    2.0  # chosen: seconds before a deadline, where a start of unknown outcome was not searched for by then
 )
 _LEDGER_FAILURES: Final = (
     8  # chosen: after so many in a row, some minutes, a ledger is not waited for any more
@@ -101,11 +101,11 @@ class JobGuard:
         *,
         clock: Clock,
         limits: JobLimits | None = None,
-        patience: Patience | None = None,
+        timing: Timing | None = None,
     ) -> None:
         self._clock = clock
-        self._alma = Lookout(
-            ledger, port, clock=clock, limits=limits or JobLimits(), patience=patience or Patience()
+        self._alma = Monitor(
+            ledger, port, clock=clock, limits=limits or JobLimits(), timing=timing or Timing()
         )
 
     # --- what callers use
@@ -148,13 +148,13 @@ class JobGuard:
         try:
             return await self._carry_out(alma, attempt, until, wait=wait)
         except AlmaError:
-            unheard = False  # the caller is told
+            unheard = False  # the caller gets the error
             raise
         finally:
             attempt.leave(warn=unheard)
 
     async def recover(self) -> list[Started]:
-        """Take up after a crash: look for every run of unknown fate, and return ours that are running."""
+        """Recover after a crash: search for every run of unknown outcome, and return ours that are running."""
         alma = self._alma
         await alma.open()
         book = await alma.read()
@@ -169,7 +169,7 @@ class JobGuard:
     ) -> Instance:
         """Wait until a run has ended, whoever started it, and return it as Alma then shows it.
 
-        All who watch a run, in whatever process, share the looks at it. Who tells the ledger of its end ends the wait.
+        All who watch a run, in whatever process, share its polls. An end that is written to the ledger ends the wait.
         :param known: whether the run is known to have been there, whatever the ledger says.
         :raises NotFound: where Alma does not know the run, or does not know it any more.
         :raises LedgerError: where the ledger fails for minutes; the run goes on.
@@ -189,7 +189,7 @@ class JobGuard:
             except (*PASSING, LedgerError) as error:
                 if isinstance(error, NotSent) and not (alma.heard or failures):
                     raise
-                failures = 1 if self._clock.now() - began > alma.patience.rest else failures + 1
+                failures = 1 if self._clock.now() - began > alma.timing.rest else failures + 1
                 if not isinstance(error, PASSING) and failures >= _LEDGER_FAILURES:
                     raise
                 await self._rest(alma, None, failures, math.inf)
@@ -197,11 +197,11 @@ class JobGuard:
             raise gone
 
     async def ended(self, job_id: str, instance_id: str) -> None:  # noqa: ARG002 - an instance id is unique by itself
-        """Take in that a run ended (a webhook, an operator's word); who waits for its slot goes on at once."""
+        """Record that a run ended (by a webhook, or by an operator); whoever waits for its slot goes on at once."""
         await self._alma.mark(instance_id, Event.END)
 
     async def free(self, run_id: str) -> bool:
-        """Free a run's slot by an operator's word; whether there was one. ``run_id`` is its instance id or its name."""
+        """Free a run's slot because an operator says so. ``run_id`` is its instance id or its name. Returns whether it held one."""
         await self._alma.open()
 
         def free(book: Book, _: ServerTime) -> bool:
@@ -217,7 +217,7 @@ class JobGuard:
         return await self._alma.update(free)
 
     async def lift(self, job_id: str) -> bool:
-        """Lift the block on a job by an operator's word; ``ALL`` is the one on every job. Whether there was one."""
+        """Lift the block on a job because an operator says so; ``ALL`` is the one on every job. Returns whether there was one."""
         await self._alma.open()
 
         def lift(book: Book, _: ServerTime) -> bool:
@@ -233,14 +233,14 @@ class JobGuard:
         await alma.open()
 
         def settled(book: Book, now: ServerTime) -> Book:
-            end_losses(book, now, alma.patience)
+            end_losses(book, now, alma.timing)
             return book.copy()
 
         book = await alma.update(settled)
-        return view_of(book, now=alma.now(), limits=alma.limits, patience=alma.patience, civil=alma.civil)
+        return view_of(book, now=alma.now(), limits=alma.limits, timing=alma.timing, civil=alma.civil)
 
     async def review(self) -> GuardView:
-        """The view, after a look at whatever may have ended."""
+        """The view, after a poll of every run that may have ended."""
         await self._alma.open()
         book = await self._alma.read()
         await self._alma.see([run for run in book.runs.values() if run.state in OCCUPIES])
@@ -252,7 +252,7 @@ class JobGuard:
 
     # --- one submission
 
-    async def _carry_out(self, alma: Lookout, attempt: Attempt, until: float, *, wait: bool) -> Started:
+    async def _carry_out(self, alma: Monitor, attempt: Attempt, until: float, *, wait: bool) -> Started:
         outlasting = partial(self._outlasting, alma, until=until, wait=wait)
         earlier = await outlasting(partial(self._earlier, alma, attempt, until))
         if earlier is not None:
@@ -268,7 +268,7 @@ class JobGuard:
                     await self._stand_in_line(alma, attempt, until)
 
     async def _outlasting(
-        self, alma: Lookout, act: Callable[[], Awaitable[T]], until: float, *, wait: bool
+        self, alma: Monitor, act: Callable[[], Awaitable[T]], until: float, *, wait: bool
     ) -> T:
         """Do it, and wait out what passes by itself, unless there is no waiting or the address never answered as Alma does."""
         failures, began = 0, self._clock.now()
@@ -291,7 +291,7 @@ class JobGuard:
                     _log.warning("A submission waits for what passes by itself: %s", error)
                 await self._rest(alma, error, failures, until)
 
-    async def _once(self, alma: Lookout, attempt: Attempt, until: float) -> Decision | Started | None:
+    async def _once(self, alma: Monitor, attempt: Attempt, until: float) -> Decision | Started | None:
         """One try, and what became of the intent where it is under way already."""
         found = await self._try(alma, attempt)
         if not isinstance(found, Taken):
@@ -299,14 +299,14 @@ class JobGuard:
         attempt.check(found.run)
         return await self._reconcile(alma, found.run, until, attempt.told)
 
-    async def _rest(self, alma: Lookout, error: AlmaError | None, failures: int, until: float) -> None:
-        """Wait for what passes by itself: to the moment that is told, or ever longer."""
-        rest = min(alma.patience.look_first * 2 ** min(failures, 9), alma.patience.rest)
+    async def _rest(self, alma: Monitor, error: AlmaError | None, failures: int, until: float) -> None:
+        """Wait for what passes by itself: until the moment that the error names, or ever longer."""
+        rest = min(alma.timing.first_poll * 2 ** min(failures, 9), alma.timing.rest)
         if (retry_at := getattr(error, "retry_at", None)) is not None:
             rest = max(rest, retry_at.timestamp() - self._clock.wall())
         await alma.pause_for(min(rest, until - self._clock.now()))
 
-    async def _earlier(self, alma: Lookout, attempt: Attempt, until: float) -> Started | None:
+    async def _earlier(self, alma: Monitor, attempt: Attempt, until: float) -> Started | None:
         """The run of an earlier submission of the same without a key, whose caller does not know its fate."""
         if attempt.keyed:
             return None
@@ -324,13 +324,13 @@ class JobGuard:
 
     # --- one try
 
-    async def _try(self, alma: Lookout, attempt: Attempt) -> Decision | Started:
+    async def _try(self, alma: Monitor, attempt: Attempt) -> Decision | Started:
         """Refresh, ask, send. Anything but ``Started`` means that nothing was sent, or that it is known as ``Taken``."""
         await alma.refresh(attempt.job_id, key=attempt.key if attempt.keyed else None)
         decision = (await self._ask(alma, attempt)).decision
         return await self._send(alma, attempt) if isinstance(decision, Go) else decision
 
-    async def _send(self, alma: Lookout, attempt: Attempt) -> Decision | Started:
+    async def _send(self, alma: Monitor, attempt: Attempt) -> Decision | Started:
         try:
             ids = await alma.port.start(
                 attempt.job_id, attempt.parameters, job_name=attempt.name, witness=attempt
@@ -346,13 +346,13 @@ class JobGuard:
             raise
         return attempt.accepted(*ids)
 
-    async def _ask(self, alma: Lookout, attempt: Attempt) -> Asked:
-        """Ask the rules, and look at what is due before a "wait for a running job" is believed."""
-        waiter, limits, patience = attempt.waiter, alma.limits, alma.patience
+    async def _ask(self, alma: Monitor, attempt: Attempt) -> Asked:
+        """Ask the rules, and poll what is due before a "wait for a running job" is accepted."""
+        waiter, limits, timing = attempt.waiter, alma.limits, alma.timing
 
         def ask(book: Book, now: ServerTime) -> Asked:
             spare = alma.port.spare()
-            return rules.ask(book, waiter, now=now, limits=limits, patience=patience, spare=spare)
+            return rules.ask(book, waiter, now=now, limits=limits, timing=timing, spare=spare)
 
         while True:
             asked = await alma.update(ask, key=waiter.key)
@@ -362,7 +362,7 @@ class JobGuard:
 
     # --- waiting
 
-    async def _stand_in_line(self, alma: Lookout, attempt: Attempt, until: float) -> None:
+    async def _stand_in_line(self, alma: Monitor, attempt: Attempt, until: float) -> None:
         """Return when, by all that the ledger tells, this attempt may go (or has been carried out by another)."""
         while True:
             seen = alma.watermark()
@@ -377,11 +377,11 @@ class JobGuard:
                 )
                 late.retry_at = utc(alma.civil(decision.moment)) if decision.firm else None
                 raise late
-            glance = not decision.firm or decision.why is Why.LOST  # which an operator may lift
-            await alma.pause(min(alma.client_time(asked.again), until), seen, glance=glance)
+            poll_ledger = not decision.firm or decision.why is Why.LOST  # which an operator may lift
+            await alma.pause(min(alma.client_time(asked.again), until), seen, poll_ledger=poll_ledger)
 
     async def _reconcile(
-        self, alma: Lookout, run: Run, until: float, told: AlmaError | None
+        self, alma: Monitor, run: Run, until: float, told: AlmaError | None
     ) -> Started | None:
         """Search Alma's list for a run of unknown fate. None: it was not sent after all, by whoever else tried.
 
@@ -400,34 +400,36 @@ class JobGuard:
             sought = run.state is State.GIVEN_UP or alma.listed(run.job_id, since=since)
             if run.state is State.GIVEN_UP or self._clock.now() >= until:
                 raise unknown(run, book.strangers(run) if sought else (), alma, told, sought=sought)
-            again = await alma.look(key=key)
+            again = await alma.poll(key=key)
             book = await alma.read(key=key)
             if book.runs.get(key, run).state is run.state:
-                again = alma.client_time(min(again, alma.now().at + alma.patience.rest))
-                last = until if alma.listed(run.job_id, since=since) else until - _LAST_LOOK
-                await alma.pause(min(again, max(last, self._clock.now() + 0.001), until), seen, glance=True)
+                again = alma.client_time(min(again, alma.now().at + alma.timing.rest))
+                last = until if alma.listed(run.job_id, since=since) else until - _LAST_POLL
+                await alma.pause(
+                    min(again, max(last, self._clock.now() + 0.001), until), seen, poll_ledger=True
+                )
                 if last <= self._clock.now() < until and again > self._clock.now():
-                    with suppress(*PASSING):  # else the deadline passes, and nobody looked
+                    with suppress(*PASSING):  # else the deadline passes without a search
                         await alma.refresh(run.job_id, key=key)
 
-    async def _watch(self, alma: Lookout, job_id: str, instance_id: str) -> Instance:
+    async def _watch(self, alma: Monitor, job_id: str, instance_id: str) -> Instance:
         await alma.open()
-        instance = await alma.look_at(job_id, instance_id)
+        instance = await alma.poll_run(job_id, instance_id)
         while not instance.ended:
             seen = alma.watermark()
             run = (await alma.read()).of_instance(instance_id)
             if run is None or run.state not in OCCUPIES:
                 instance = await alma.port.instance(job_id, instance_id)
                 if not instance.ended:  # it was told to have ended, and Alma does not show it yet
-                    await alma.pause_for(alma.patience.look_first)
+                    await alma.pause_for(alma.timing.first_poll)
                 continue
-            again = await alma.look(key=run.key)
-            await alma.pause(alma.client_time(again), seen, glance=True)
+            again = await alma.poll(key=run.key)
+            await alma.pause(alma.client_time(again), seen, poll_ledger=True)
         return instance
 
 
 def _late(last: AlmaError) -> DeadlineExceeded:
-    """What a submission is told whose deadline passed while it waited for what passes by itself."""
+    """The error of a submission whose deadline passed while it waited for what passes by itself."""
     if isinstance(last, DeadlineExceeded):
         return last
     late = DeadlineExceeded(
@@ -448,8 +450,8 @@ def forgotten(job_id: str, instance_id: str, error: NotFound) -> NotFound:
     )
 
 
-def _started(alma: Lookout, run: Run, *, adopted: bool) -> Started:
-    """What a caller is told of a run whose instance is known."""
+def _started(alma: Monitor, run: Run, *, adopted: bool) -> Started:
+    """What a caller gets for a run whose instance is known."""
     return Started(
         job_id=run.job_id,
         instance_id=run.instance_id or "",

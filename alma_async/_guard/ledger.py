@@ -40,7 +40,7 @@ import anyio
 import attrs
 
 from alma_async._guard.server_clock import ServerClock
-from alma_async._guard.state import COUNTS, EVERY_JOB, OCCUPIES, Block, Book, Looks, Run, Waiter, Why
+from alma_async._guard.state import COUNTS, EVERY_JOB, OCCUPIES, Block, Book, Polls, Run, Waiter, Why
 from alma_async._storage.files import (
     OwnFile,
     UnsafeFile,
@@ -115,7 +115,7 @@ def making(path: Path) -> Iterator[None]:
 
 
 def put_aside(path: Path) -> None:
-    """Rename a damaged file, so that a person can look at it."""
+    """Rename a damaged file, so that a person can examine it."""
     aside = next(
         each for n in range(1, 1000) if not (each := path.with_name(f"{path.name}.damaged-{n}")).exists()
     )
@@ -123,7 +123,7 @@ def put_aside(path: Path) -> None:
     path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
 
 
-Record: TypeAlias = Run | Waiter | Block | ServerClock | Looks
+Record: TypeAlias = Run | Waiter | Block | ServerClock | Polls
 
 
 class _Connection(Protocol):
@@ -167,7 +167,7 @@ _PARTS: Final = {
     "waiters": _Part(Waiter, "key"),
     "blocks": _Part(Block, "job_id"),
     "clocks": _Part(ServerClock, "key"),
-    "looks": _Part(Looks, "key"),
+    "polls": _Part(Polls, "key"),
 }
 
 
@@ -237,7 +237,7 @@ _SCHEMA: Final = """
 CREATE TABLE run (
     key TEXT PRIMARY KEY, job_id TEXT NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL, instance_id TEXT,
     ours INTEGER NOT NULL, by_api INTEGER NOT NULL, reserved_at REAL NOT NULL, latest_start REAL NOT NULL,
-    look_at REAL NOT NULL, usual REAL NOT NULL, parameters TEXT NOT NULL, reported INTEGER NOT NULL, told REAL,
+    poll_at REAL NOT NULL, usual REAL NOT NULL, parameters TEXT NOT NULL, reported INTEGER NOT NULL, told REAL,
     seal BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX run_recent ON run (latest_start);
@@ -253,13 +253,13 @@ CREATE TABLE serverclock (
     key TEXT PRIMARY KEY, boot TEXT NOT NULL, client REAL NOT NULL, wall REAL NOT NULL, at REAL NOT NULL,
     error REAL NOT NULL, offset REAL NOT NULL, seal BLOB NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE looks (
+CREATE TABLE polls (
     key TEXT PRIMARY KEY, hour REAL NOT NULL, day REAL NOT NULL, at REAL NOT NULL, seal BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE news (count INTEGER NOT NULL);
 INSERT INTO news VALUES (0)
 """
-_FORMAT: Final = Format(4, tuple(_SCHEMA.split(";")), wait=0.005)
+_FORMAT: Final = Format(5, tuple(_SCHEMA.split(";")), wait=0.005)
 
 
 _Change: TypeAlias = tuple[Callable[[Book], Any], float, str | None]
@@ -308,7 +308,7 @@ class SqliteLedger:
             with _mapped():
                 return int(self._open().execute("SELECT count FROM news").fetchone()[0])
         except (Busy, Damaged, AlmaError, TypeError, ValueError):
-            return -1  # look again; whoever then asks learns why
+            return -1  # unequal to any version: the next read raises the reason
         finally:
             self._done()
 

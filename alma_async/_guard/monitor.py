@@ -1,7 +1,7 @@
-"""What the guard sees: the ledger's clock, the job runs that Alma shows, and news in the ledger. It decides nothing.
+"""The guard's monitor: it reads the ledger's clock, polls job runs at Alma, and waits for news in the ledger.
 
-What is seen of runs is merged into the ledger at once, for all processes. A run that is due is looked at by one of
-them: whoever claims the look in the ledger. What goes wrong with one run's look is that run's affair and nobody else's.
+Decides nothing; ``rules`` says when a run is polled. What a poll shows is merged into the ledger at once, for all processes.
+A run that is due is polled by one of them: the one that claims it in the ledger. A poll that fails concerns its run alone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from alma_async._clock import Clock
 from alma_async._guard import rules
 from alma_async._guard.ledger import LedgerBusy, LedgerError
 from alma_async._guard.port import FORGOTTEN, Instance, JobPort, ServerTime
-from alma_async._guard.rules import Claimed, Patience
+from alma_async._guard.rules import Claimed, Timing
 from alma_async._guard.server_clock import AGREE, DRIFT, ServerClock
 from alma_async._guard.state import OCCUPIES, Book, Dating, Event, Ledger, Run, State, usual_duration
 from alma_async._text import logger
@@ -37,13 +37,13 @@ from alma_async.errors import (
 )
 from alma_async.settings import JobLimits
 
-__all__ = ["PASSING", "Lookout", "Seen"]
+__all__ = ["PASSING", "Monitor", "Seen"]
 
 T = TypeVar("T")
 
 _log = logger("alma_async._guard")
 
-# What passes by itself. Whoever waits waits it out.
+# What passes by itself: whoever waits goes on waiting.
 PASSING: Final = (
     BadAnswer,
     DeadlineExceeded,
@@ -73,7 +73,7 @@ class _Shared:
     opening: anyio.Lock = attrs.field(factory=anyio.Lock)
     arrived: float = -math.inf
     news: anyio.Event = attrs.field(factory=anyio.Event)
-    glancing: bool = False
+    polled: bool = False
     alarmed: set[str] = attrs.field(factory=set)
     usual: dict[str, float] = attrs.field(factory=dict)
     listed: dict[str, float] = attrs.field(factory=dict)  # when a job's list that came was asked for
@@ -84,25 +84,25 @@ class _Shared:
     def adopt(self, loop: Any) -> None:
         """Who waited on a loop that has ended is forgotten with it; nothing that waits outlives its loop."""
         if loop is not self.loop:
-            self.loop, self.glancing = loop, False
+            self.loop, self.polled = loop, False
             self.opening, self.news = anyio.Lock(), anyio.Event()
 
 
-class Lookout:
-    """One guard's eyes on Alma and on the ledger."""
+class Monitor:
+    """Polls Alma and the ledger for one guard."""
 
     def __init__(
-        self, ledger: Ledger, port: JobPort, *, clock: Clock, limits: JobLimits, patience: Patience
+        self, ledger: Ledger, port: JobPort, *, clock: Clock, limits: JobLimits, timing: Timing
     ) -> None:
         self.limits = limits
-        self.patience = patience
+        self.timing = timing
         self.port = port
         self._ledger = ledger
         self._clock = clock
         self._all = _Shared()
 
     def asking(self, port: JobPort | None) -> Self:
-        """The same eyes, asking in another caller's name: with its priority and its deadline."""
+        """The same monitor over another port: with another caller's priority and deadline."""
         if port is None:
             return self
         twin = copy.copy(self)
@@ -242,7 +242,7 @@ class Lookout:
         self._ledger.tell(self._noting(act), since=self._since(), key=key)
 
     def _noting(self, act: Act[T]) -> Callable[[Book], T]:
-        """Give it the time as the ledger tells it, and wake all of this process who wait, where there is news."""
+        """Pass it the ledger's time; where it makes news, wake all who wait in this process."""
 
         def noting(book: Book) -> T:
             kept = book.clocks.get("")
@@ -260,12 +260,12 @@ class Lookout:
         return noting
 
     def wake(self) -> None:
-        """Let all of this process go on who wait. They do when the transaction is over."""
+        """Wake all who wait in this process. They run when the transaction is over."""
         news, self._all.news = self._all.news, anyio.Event()
         news.set()
 
     def close(self) -> None:
-        """Nobody waits any more: who does, and who comes, is told so."""
+        """End all waiting with ``ClientClosed``, now and from now on."""
         self._all.closed = True
         self.wake()
 
@@ -285,20 +285,20 @@ class Lookout:
         """How long runs of the job took at the least, by its list as last read."""
         return self._all.usual.get(job_id, 0.0)
 
-    # --- looking at Alma
+    # --- polling Alma
 
-    async def look(self, *, key: str) -> float:
-        """Look at one run if it is due, and can be afforded, unless another process does; when to come again."""
+    async def poll(self, *, key: str) -> float:
+        """Poll one run if it is due and the allowance permits, unless another process does; returns when to poll again."""
         claimed = await self.update(self._claiming(key))
         await self.see(claimed.due)
         return claimed.again
 
     def _claiming(self, key: str | None) -> Act[Claimed]:
-        spare, patience = self.port.spare(), self.patience
-        return lambda book, now: rules.claim(book, key, now=now, patience=patience, spare=spare)
+        spare, timing = self.port.spare(), self.timing
+        return lambda book, now: rules.claim(book, key, now=now, timing=timing, spare=spare)
 
     async def see(self, due: list[Run]) -> None:
-        """Look at runs that were claimed."""
+        """Poll runs that were claimed."""
         unlisted = {run.job_id: None for run in due if run.instance_id is None}
         for job_id in unlisted:
             await self._seeing(job_id, None)
@@ -309,7 +309,7 @@ class Lookout:
 
     async def _seeing(self, job_id: str, instance_id: str | None) -> None:
         try:
-            await (self.refresh(job_id) if instance_id is None else self.look_at(job_id, instance_id))
+            await (self.refresh(job_id) if instance_id is None else self.poll_run(job_id, instance_id))
         except PASSING:
             self.check_open()
         except (ClientClosed, LedgerError):
@@ -317,11 +317,11 @@ class Lookout:
         except AlmaError as error:
             self.check_open()
             what = f"run {instance_id} of job {job_id}" if instance_id else f"the runs of job {job_id}"
-            _log.warning("The job guard could not look at %s: %s", what, error)
+            _log.warning("The job guard could not poll %s: %s", what, error)
 
-    async def look_at(self, job_id: str, instance_id: str) -> Instance:
-        """Look at one run now. One that Alma does not know any more holds nothing any more; an error about the job's id, or of a
-        proxy, says nothing of the run.
+    async def poll_run(self, job_id: str, instance_id: str) -> Instance:
+        """Poll one run now. A run that Alma no longer knows frees its slot; an error about the job's id, or of a proxy, says
+        nothing about the run.
 
         :raises NotFound: where Alma does not know it.
         """
@@ -331,11 +331,11 @@ class Lookout:
             if error.code == FORGOTTEN:
                 await self.mark(instance_id, Event.VANISH)
             raise
-        self._all.heard, look = True, self.patience.look
+        self._all.heard, next_poll = True, self.timing.next_poll
 
         def observe(book: Book, now: ServerTime) -> None:
             dating = Dating(now=now, offset=min(self._offsets()))
-            book.observe(instance, job_id=instance.job_id or job_id, dating=dating, look=look)
+            book.observe(instance, job_id=instance.job_id or job_id, dating=dating, next_poll=next_poll)
 
         await self.update(observe)
         return instance
@@ -361,7 +361,7 @@ class Lookout:
             await self.ask_time()
         asked = self.now()
         book = await self.read(key=key)
-        horizon, patience = asked.earliest - self.limits.span, self.patience
+        horizon, timing = asked.earliest - self.limits.span, self.timing
         oldest = min((run.reserved_at for run in book.unresolved(job_id)), default=horizon)
         unknown_key = key is not None and key not in book.runs
         since = min(horizon, oldest) - (_HISTORY if unknown_key else 0.0)
@@ -374,7 +374,7 @@ class Lookout:
                 now=now,
                 asked=asked,
                 horizon=horizon,
-                look=patience.look,
+                next_poll=timing.next_poll,
                 offset=min(self._offsets()),
                 key=key,
             )
@@ -388,17 +388,17 @@ class Lookout:
         return self._all.listed.get(job_id, -math.inf) > since
 
     def _alarm(self, run: Run) -> None:
-        if self.now().at - run.latest_start > self.patience.alarm and run.key not in self._all.alarmed:
+        if self.now().at - run.latest_start > self.timing.alarm and run.key not in self._all.alarmed:
             self._all.alarmed.add(run.key)
             _log.warning(
-                "Run %s of job %s holds its slot since more than %.0f hours; tell the guard if it has ended.",
+                "Run %s of job %s still holds its slot after more than %.0f hours; free it if the run has ended.",
                 run.instance_id or run.name,
                 run.job_id,
-                self.patience.alarm / 3600,
+                self.timing.alarm / 3600,
             )
 
     def warn_of(self, run: Run) -> None:
-        """Tell the log of a start that its caller turned from, so that nobody makes it twice."""
+        """Log a start that its caller abandoned, so that nobody makes it twice."""
         until = time.gmtime(min(max(self.civil(run.latest_start), 0.0), 2.5e11))
         _log.warning(
             "Job %s may have been started%s: its answer was not heard. It may appear among the job's runs until %s UTC; "
@@ -410,26 +410,29 @@ class Lookout:
 
     # --- waiting
 
-    async def pause(self, until: float, seen: Seen, *, glance: bool) -> None:
-        """Wait until a moment of the client's clock, or for news. One of those who may, glances into the ledger for all."""
+    async def pause(self, until: float, seen: Seen, *, poll_ledger: bool) -> None:
+        """Wait until a moment of the client's clock, or for news.
+
+        :param poll_ledger: whether this caller may poll the ledger for what other processes wrote; one does so for all.
+        """
         shared, (news, version) = self._all, seen
         self.check_open()
-        glances = glance and not shared.glancing
-        shared.glancing |= glances
+        polls_for_all = poll_ledger and not shared.polled
+        shared.polled |= polls_for_all
         try:
             while (left := until - self._clock.now()) > 0:
-                with anyio.move_on_after(min(left, self.patience.glance) if glances else left):
+                with anyio.move_on_after(min(left, self.timing.ledger_poll) if polls_for_all else left):
                     await news.wait()
                     break
-                if glances and self._ledger.version() != version:
+                if polls_for_all and self._ledger.version() != version:
                     self.wake()
                     break
         except BaseException:
-            if glances:
+            if polls_for_all:
                 self.wake()  # another one has to take over
             raise
         finally:
-            shared.glancing &= not glances
+            shared.polled &= not polls_for_all
         self.check_open()
 
     async def pause_for(self, seconds: float) -> None:

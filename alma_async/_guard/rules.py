@@ -30,7 +30,7 @@ from alma_async._guard.state import (
     Block,
     Book,
     Event,
-    Looks,
+    Polls,
     Run,
     State,
     Waiter,
@@ -45,8 +45,8 @@ __all__ = [
     "Claimed",
     "Decision",
     "Go",
-    "Patience",
     "Taken",
+    "Timing",
     "WaitUntil",
     "ask",
     "claim",
@@ -64,16 +64,21 @@ def _positive(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
 
 
 @attrs.frozen(kw_only=True)
-class Patience:
-    """How long the guard waits for what; seconds, all chosen.
+class Timing:
+    """How long the guard waits for what, in seconds. All figures are chosen.
 
-    ``quarantine``: how long after its deadline a submission may still be carried out; ``answered``: the same where Alma
-    answered, and a run that it started only has to be listed. ``refused`` and ``overlap``: how long a refusal blocks the job
-    where nothing better is known. ``line``: how long a waiter that shows no sign of life keeps its place. A running job is
-    looked at after ``look_first`` seconds, and again whenever it has grown older by the share ``look_share`` (so much longer
-    a slot may seem taken), at least each ``look_longest``; before earlier runs of the job had ended, half way to there. One
-    older than ``alarm`` is told in the log. ``glance``: between two looks into the ledger for what other processes wrote.
-    ``rest``: the longest pause after a failure that passes by itself.
+    :param quarantine: after its deadline, how long a submission may still be carried out
+    :param answered: the same where Alma answered, and a run that it started only has to be listed
+    :param refused: how long a threshold's refusal blocks the job where nothing better is known
+    :param overlap: the same for an overlap with a running job
+    :param line: how long a waiter without a sign of life keeps its place
+    :param first_poll: until a running job is polled for the first time
+    :param poll_share: a run is polled again when it is older by this share, so much longer a slot may seem taken;
+        before earlier runs of the job had ended, half way to there
+    :param longest_poll: the longest time between two polls of one run
+    :param alarm: the age from which a run is logged as unusually old
+    :param ledger_poll: between two polls of the ledger for what other processes wrote
+    :param rest: the longest pause after a failure that passes by itself
     """
 
     quarantine: float = attrs.field(default=300.0, validator=_positive)
@@ -81,24 +86,24 @@ class Patience:
     refused: float = attrs.field(default=900.0, validator=_positive)
     overlap: float = attrs.field(default=300.0, validator=_positive)
     line: float = attrs.field(default=120.0, validator=_positive)
-    look_first: float = attrs.field(default=5.0, validator=_positive)
-    look_share: float = attrs.field(default=0.02, validator=_positive)
-    look_longest: float = attrs.field(default=300.0, validator=_positive)
+    first_poll: float = attrs.field(default=5.0, validator=_positive)
+    poll_share: float = attrs.field(default=0.02, validator=_positive)
+    longest_poll: float = attrs.field(default=300.0, validator=_positive)
     alarm: float = attrs.field(default=86400.0, validator=_positive)
-    glance: float = attrs.field(default=1.0, validator=_positive)
+    ledger_poll: float = attrs.field(default=1.0, validator=_positive)
     rest: float = attrs.field(default=60.0, validator=_positive)
 
-    def look(self, age: float, usual: float = 0.0) -> float:
-        """Seconds until a run of this age is looked at again; ``usual`` is how long earlier runs took at the least."""
+    def next_poll(self, age: float, usual: float = 0.0) -> float:
+        """Seconds until a run of this age is polled again; ``usual`` is how long earlier runs took at the least."""
         ahead = usual - age
-        if ahead > self.look_share * usual:
-            return max(self.look_first, ahead / 2)
-        step = self.look_share * age
-        return min(max(self.look_first, step / 2 if age < 1.25 * usual else step), self.look_longest)
+        if ahead > self.poll_share * usual:
+            return max(self.first_poll, ahead / 2)
+        step = self.poll_share * age
+        return min(max(self.first_poll, step / 2 if age < 1.25 * usual else step), self.longest_poll)
 
     def search(self, age: float) -> float:
-        """Seconds until a start of unknown fate that was reserved so long ago is looked for again."""
-        return min(max(self.look_first, age), self.look_longest)
+        """Seconds until a start of unknown outcome that was reserved so long ago is searched for again."""
+        return min(max(self.first_poll, age), self.longest_poll)
 
 
 @attrs.frozen
@@ -110,8 +115,8 @@ class Go:
 class WaitUntil:
     """None is free before ``moment`` (infinity: nobody knows), because of ``why``.
 
-    ``firm`` says that the moment cannot come nearer; until then there is nothing to look at. ``again``: when to ask again who
-    does not wait; always a moment, reckoned with all who are ahead.
+    ``firm``: the moment cannot come nearer, so nothing is polled until then. ``again``: when a caller who does not wait should
+    ask again; always finite, and computed with all who are ahead.
     """
 
     moment: float
@@ -132,7 +137,7 @@ Decision: TypeAlias = Go | WaitUntil | Taken
 
 @attrs.frozen(kw_only=True)
 class Asked:
-    """A decision, when to ask again (server's clock), and the running jobs that the asker is to look at before."""
+    """A decision, when to ask again (server's clock), and the running jobs that the asker polls before that."""
 
     decision: Decision
     again: float
@@ -141,7 +146,7 @@ class Asked:
 
 @attrs.frozen(kw_only=True)
 class Claimed:
-    """The running jobs that the claimer is to look at, and when another look comes due or can be afforded."""
+    """The running jobs that the claimer polls, and when the next poll is due or allowed."""
 
     due: list[Run]
     again: float
@@ -213,14 +218,14 @@ def forecast(
     *,
     now: ServerTime,
     limits: JobLimits,
-    patience: Patience,
+    timing: Timing,
     ahead: Iterable[Waiter] = (),
 ) -> float:
     """When it is worth to ask again for a start of the job, after all who are ahead: never infinite.
 
-    A running job is taken to end when earlier ones of its kind did; where none is known, it is when a look may be worth it.
+    A running job is assumed to end when earlier ones of its kind did; where none is known, at its next useful poll.
     """
-    ends = [_end(run, now, patience) for run in book.runs.values() if run.by_api and run.state in OCCUPIES]
+    ends = [_end(run, now, timing) for run in book.runs.values() if run.by_api and run.state in OCCUPIES]
     counted = [run for run in book.runs.values() if run.state in COUNTS]
     leaves = {
         job: [run.latest_start + limits.span for run in counted if run.job_id == job]
@@ -229,7 +234,7 @@ def forecast(
 
     def free(job: str) -> float:
         blocks = [
-            _unblocked(block, book, now, patience)
+            _unblocked(block, book, now, timing)
             for block in (book.blocks.get(job), book.blocks.get(EVERY_JOB))
             if block is not None
         ]
@@ -237,29 +242,29 @@ def forecast(
 
     for waiter in ahead:
         begun = free(waiter.job_id)
-        ends.append(begun + patience.rest)
+        ends.append(begun + timing.rest)
         leaves[waiter.job_id].append(begun + limits.span)
     return max(free(job_id), now.at + 1.0)
 
 
-def _end(run: Run, now: ServerTime, patience: Patience) -> float:
+def _end(run: Run, now: ServerTime, timing: Timing) -> float:
     """When a running job may have ended, or the fate of a start is known."""
     if run.state in UNRESOLVED:
-        return max(run.latest_start, now.at + patience.look_first)
-    if run.usual and run.latest_start + run.usual > now.at + patience.look_first:
+        return max(run.latest_start, now.at + timing.first_poll)
+    if run.usual and run.latest_start + run.usual > now.at + timing.first_poll:
         return run.latest_start + run.usual
     age = now.at - run.latest_start
-    return now.at + min(max(3 * patience.look_first, patience.look_share * age), patience.look_longest)
+    return now.at + min(max(3 * timing.first_poll, timing.poll_share * age), timing.longest_poll)
 
 
-def _unblocked(block: Block, book: Book, now: ServerTime, patience: Patience) -> float:
+def _unblocked(block: Block, book: Book, now: ServerTime, timing: Timing) -> float:
     """When what a block waits for may have happened."""
-    until = now.latest + patience.quarantine if block.until == math.inf else block.until
+    until = now.latest + timing.quarantine if block.until == math.inf else block.until
     if block.why is Why.LOST:
         return until
     same = block.why is Why.OVERLAP and any(run.job_id == block.job_id for run in _running(book))
     runs = [run for run in _running(book) if not same or run.job_id == block.job_id]
-    ends = [_end(run, now, patience) for run in runs if run.by_api or same]
+    ends = [_end(run, now, timing) for run in runs if run.by_api or same]
     return min(ends, default=until) if same else min([until, *ends])
 
 
@@ -276,72 +281,72 @@ def ask(
     *,
     now: ServerTime,
     limits: JobLimits,
-    patience: Patience,
+    timing: Timing,
     spare: Spare | None = None,
 ) -> Asked:
     """May this waiter go? If not, it is written into the line, and the first who waits for an end watches for all."""
-    _tidy(book, now, patience)
+    _tidy(book, now, timing)
     ahead = _ahead(book, waiter)
     decision = _taken(book, waiter.key) or decide(book, waiter.job_id, now=now, limits=limits, ahead=ahead)
     if not isinstance(decision, WaitUntil):
         return Asked(decision=decision, again=now.at)
     again, watches, due = decision.moment, False, list[Run]()
     if not decision.firm:
-        again = min(again, now.at + patience.line)
+        again = min(again, now.at + timing.line)
         watches = not any(each.watches for each in ahead)
     if watches:
-        claimed = claim(book, None, now=now, patience=patience, spare=spare)
+        claimed = claim(book, None, now=now, timing=timing, spare=spare)
         due, again = claimed.due, min(again, claimed.again)
     known = book.waiters.get(waiter.key)
-    # Not written at every look: a commit costs a few flushes of the disk.
-    if known is None or known.until < again + patience.line / 2 or known.watches != watches:
-        until = min(again, now.at + limits.span) + patience.line
+    # Not written at every poll: a commit costs a few flushes of the disk.
+    if known is None or known.until < again + timing.line / 2 or known.watches != watches:
+        until = min(again, now.at + limits.span) + timing.line
         book.waiters[waiter.key] = attrs.evolve(waiter, until=until, watches=watches)
-    worth = forecast(book, waiter.job_id, now=now, limits=limits, patience=patience, ahead=ahead)
+    worth = forecast(book, waiter.job_id, now=now, limits=limits, timing=timing, ahead=ahead)
     return Asked(decision=attrs.evolve(decision, again=worth), again=again, due=due)
 
 
 def claim(
-    book: Book, key: str | None, *, now: ServerTime, patience: Patience, spare: Spare | None = None
+    book: Book, key: str | None, *, now: ServerTime, timing: Timing, spare: Spare | None = None
 ) -> Claimed:
-    """The runs (or the one run) that are due to be looked at, taken on by the caller: nobody else will at this time.
+    """Claim the runs (or the one run) that are due: the caller polls them, and nobody else does at this time.
 
-    No more of them than the allowance of all who wait affords, the longest due first. What is rare is not held to it: the
-    search for a start of unknown fate, and a look at runs that started together with one that has ended.
+    The allowance that all share bounds their number; the longest due come first. Rare polls are outside the bound: the search
+    for a start of unknown outcome, and polls of runs that started together with one that has ended.
     """
     watched = [run for run in book.runs.values() if run.state in OCCUPIES and key in (None, run.key)]
-    before = book.looks.get("") or Looks(at=now.at)
-    looks = before.refilled(now.at, spare)
+    before = book.polls.get("") or Polls(at=now.at)
+    allowance = before.refilled(now.at, spare)
     due, put_off = list[Run](), False
-    for run in sorted(watched, key=lambda run: run.look_at):
-        if run.look_at > now.at:
+    for run in sorted(watched, key=lambda run: run.poll_at):
+        if run.poll_at > now.at:
             break
-        at_once = run.look_at <= run.latest_start  # one that started with it has ended: see ``Book.end``
-        if run.state is State.RUNNING and not (looks.affordable or at_once):
+        at_once = run.poll_at <= run.latest_start  # one that started with it has ended: see ``Book.end``
+        if run.state is State.RUNNING and not (allowance.affordable or at_once):
             put_off = True
             continue
-        looks = looks.spend(1 if run.state is State.RUNNING else 2)
+        allowance = allowance.spend(1 if run.state is State.RUNNING else 2)
         due.append(run)
-        book.runs[run.key] = attrs.evolve(run, look_at=now.at + _pause(run, now, patience))
+        book.runs[run.key] = attrs.evolve(run, poll_at=now.at + _pause(run, now, timing))
     if due:
-        book.looks[""] = looks
-    moments = [book.runs[run.key].look_at for run in watched if book.runs[run.key].look_at > now.at]
+        book.polls[""] = allowance
+    moments = [book.runs[run.key].poll_at for run in watched if book.runs[run.key].poll_at > now.at]
     again = min(moments, default=math.inf)
-    return Claimed(due=due, again=min(again, now.at + looks.wait(spare)) if put_off else again)
+    return Claimed(due=due, again=min(again, now.at + allowance.wait(spare)) if put_off else again)
 
 
-def _pause(run: Run, now: ServerTime, patience: Patience) -> float:
+def _pause(run: Run, now: ServerTime, timing: Timing) -> float:
     if run.state is State.RUNNING:
-        return patience.look(now.at - run.latest_start, run.usual)
+        return timing.next_poll(now.at - run.latest_start, run.usual)
     over = (
         run.latest_start - now.earliest + 0.1
     )  # from then on a list that lacks it proves that it was not started
-    pause = patience.search(now.at - run.reserved_at)
+    pause = timing.search(now.at - run.reserved_at)
     return min(pause, over) if over > 0 else pause
 
 
 def reserve(
-    book: Book, run: Run, waiter: Waiter, *, now: ServerTime, limits: JobLimits, patience: Patience
+    book: Book, run: Run, waiter: Waiter, *, now: ServerTime, limits: JobLimits, timing: Timing
 ) -> Decision:
     """Write the run down as about to be sent, if it may go now, and take its waiter out of the line."""
     taken = _taken(book, run.key)
@@ -350,7 +355,7 @@ def reserve(
     ahead = _ahead(book, waiter)
     decision = decide(book, run.job_id, now=now, limits=limits, ahead=ahead)
     if isinstance(decision, WaitUntil):
-        worth = forecast(book, run.job_id, now=now, limits=limits, patience=patience, ahead=ahead)
+        worth = forecast(book, run.job_id, now=now, limits=limits, timing=timing, ahead=ahead)
         return attrs.evolve(decision, again=worth)
     if run.key in book.runs:
         book.move(
@@ -358,7 +363,7 @@ def reserve(
             Event.RESERVE,
             reserved_at=run.reserved_at,
             latest_start=run.latest_start,
-            look_at=run.look_at,
+            poll_at=run.poll_at,
             usual=run.usual,
             parameters=run.parameters,
             reported=False,
@@ -369,20 +374,20 @@ def reserve(
     return decision
 
 
-def settle(book: Book, run: Run, failed: Failed, *, now: ServerTime, patience: Patience) -> None:
+def settle(book: Book, run: Run, failed: Failed, *, now: ServerTime, timing: Timing) -> None:
     """Take in what became of an attempt that was not answered well."""
     if failed.outcome is OutcomeClass.UNKNOWN:
         answered = failed.problems and failed.status is not None and 400 <= failed.status < 500
-        at = now.latest + (patience.answered if answered else patience.quarantine)
-        book.move(run, Event.LOSE, latest_start=at, look_at=now.at + patience.look_first)
+        at = now.latest + (timing.answered if answered else timing.quarantine)
+        book.move(run, Event.LOSE, latest_start=at, poll_at=now.at + timing.first_poll)
     elif failed.outcome is OutcomeClass.NOT_SENT:
         book.move(run, Event.RETURN)
     else:
         book.move(run, Event.REFUSE)
         if failed.reason is Reason.JOB_THRESHOLD:
-            _block(book, run.job_id, now.latest + patience.refused, Why.REFUSED)
+            _block(book, run.job_id, now.latest + timing.refused, Why.REFUSED)
         elif failed.reason is Reason.JOB_OVERLAP:
-            _block(book, run.job_id, now.latest + patience.overlap, Why.OVERLAP)
+            _block(book, run.job_id, now.latest + timing.overlap, Why.OVERLAP)
 
 
 def _block(book: Book, job_id: str, until: float, why: Why) -> None:
@@ -400,16 +405,16 @@ def _ahead(book: Book, waiter: Waiter) -> list[Waiter]:
     return [each for each in first_come if (each.since, each.key) < (me.since, me.key)]
 
 
-def end_losses(book: Book, now: ServerTime, patience: Patience) -> None:
+def end_losses(book: Book, now: ServerTime, timing: Timing) -> None:
     """Set an end to a loss that has none yet: whoever sees it first, it is the same for all."""
     for block in list(book.blocks.values()):
         if block.until == math.inf:
-            _block(book, block.job_id, now.latest + patience.quarantine, block.why)
+            _block(book, block.job_id, now.latest + timing.quarantine, block.why)
 
 
-def _tidy(book: Book, now: ServerTime, patience: Patience) -> None:
+def _tidy(book: Book, now: ServerTime, timing: Timing) -> None:
     """Pass over waiters without a sign of life, drop blocks that are over, and set an end to a loss that has none."""
-    end_losses(book, now, patience)
+    end_losses(book, now, timing)
     for waiter in [each for each in book.waiters.values() if each.until < now.earliest]:
         del book.waiters[waiter.key]
     for block in list(book.blocks.values()):

@@ -21,11 +21,11 @@ The life of a run, as a table of states and events. Pure. An event that the tabl
 
     RUNNING ── VANISH: Alma does not know it any more ──▶ VANISHED ── FIND: it does, after all ──▶ RUNNING
 
-A reservation found at start-up means that its process died somewhere around the send: it is looked for just like an
+A reservation found at start-up means that its process died somewhere around the send: it is searched for just like an
 unknown one. Several processes learn of one run independently, so news may come twice or late: whoever finds a run in
 the list before its sender has the answer moves it on, and the sender's ACCEPT or LOSE then changes nothing.
 
-How often all who wait may look at running jobs: one allowance in the ledger, for every process that shares it. Pure.
+How often running jobs may be polled: one allowance in the ledger, for every process that shares it. Pure.
 
 Waiting must not spend the day (our own figures): some 400 calls an hour, and 2 % of the calls that remain, of which half may
 be used at once and half is spread to the reset; never beyond the floor of the caller's priority.
@@ -55,7 +55,7 @@ __all__ = [
     "Event",
     "IllegalEvent",
     "Ledger",
-    "Looks",
+    "Polls",
     "Run",
     "State",
     "Waiter",
@@ -131,7 +131,7 @@ TABLE: Final[Mapping[State, Mapping[Event, State]]] = {
 
 
 class IllegalEvent(Exception):
-    """A run was told something that cannot happen to it where it stands: a fault of this library, or of the ledger."""
+    """An event that cannot happen to a run in its state: a fault of this library, or of the ledger."""
 
 
 def after(state: State, event: Event) -> State:
@@ -147,12 +147,12 @@ def after(state: State, event: Event) -> State:
 
 SHARE: Final = 0.02
 RATE: Final = 360 / 3600  # calls a second; starts come on top
-BURST: Final = 30.0  # calls at once, so that short jobs are looked at soon
+BURST: Final = 30.0  # calls at once, so that short jobs are polled soon
 
 
 @attrs.frozen(kw_only=True)
-class Looks:
-    """A record of the ledger: the calls that may be made ``at`` a time, by the hour's rate and by the day's share."""
+class Polls:
+    """A record of the ledger: how many polls were allowed ``at`` a time, by the hour's rate and by the day's share."""
 
     key: str = ""
     hour: float = BURST
@@ -212,7 +212,7 @@ class Run:
     """One start of a job, ours or another's. ``key`` is the intent's own for ours, the instance id for others'.
 
     ``usual``: how long earlier runs of the job took at the least, in seconds; 0 where that is not known. ``parameters``: a
-    digest of each, empty where they are not known. ``reported``: whoever submitted it was told that its fate is unknown.
+    digest of each, empty where they are not known. ``reported``: its submitter got an error that says its outcome is unknown.
     ``told``: when it started by Alma's own clock, as ``latest_start`` was read from.
     """
 
@@ -225,7 +225,7 @@ class Run:
     by_api: bool = attrs.field(default=True, converter=bool)
     reserved_at: float
     latest_start: float
-    look_at: float = math.inf
+    poll_at: float = math.inf
     usual: float = 0.0
     parameters: str = ""
     reported: bool = attrs.field(default=False, converter=bool)
@@ -236,7 +236,7 @@ class Run:
 class Waiter:
     """Somebody's place in the line: first come by ``since``. After ``until`` without a sign of life it is passed over.
 
-    ``watches``: it looks at running jobs, on behalf of all who wait for one to end.
+    ``watches``: it polls running jobs, on behalf of all who wait for one to end.
     """
 
     key: str
@@ -278,7 +278,7 @@ class Dating:
         return min(max(latest, run.reserved_at), self.now.latest)
 
     def of(self, instance: Instance, run: Run) -> float:
-        """The offset as a run of ours shows it, since it was submitted while we looked on."""
+        """The offset as a run of ours shows it, since it was submitted under our own clock."""
         if run.told is not None:
             return run.told - run.latest_start
         told = instance.submit_time or instance.submitted or 0.0
@@ -297,7 +297,7 @@ class Book:
     waiters: dict[str, Waiter] = attrs.field(factory=dict)
     blocks: dict[str, Block] = attrs.field(factory=dict)
     clocks: dict[str, ServerClock] = attrs.field(factory=dict)
-    looks: dict[str, Looks] = attrs.field(factory=dict)
+    polls: dict[str, Polls] = attrs.field(factory=dict)
     news: bool = False
 
     def copy(self) -> Book:
@@ -307,7 +307,7 @@ class Book:
             waiters=dict(self.waiters),
             blocks=dict(self.blocks),
             clocks=dict(self.clocks),
-            looks=dict(self.looks),
+            polls=dict(self.polls),
         )
 
     def clamp(self, now: ServerTime, *, longest: float) -> None:
@@ -319,7 +319,7 @@ class Book:
                     run,
                     latest_start=min(run.latest_start, most),
                     reserved_at=min(run.reserved_at, now.latest),
-                    look_at=min(run.look_at, now.at + longest),
+                    poll_at=min(run.poll_at, now.at + longest),
                 )
         for block in list(self.blocks.values()):
             if now.latest + longest < block.until < math.inf:
@@ -327,16 +327,16 @@ class Book:
         for waiter in list(self.waiters.values()):
             if waiter.until > now.latest + 2 * longest:
                 self.waiters[waiter.key] = attrs.evolve(waiter, until=now.latest + longest)
-        for looks in list(self.looks.values()):
-            if looks.at > now.latest:
-                self.looks[looks.key] = attrs.evolve(looks, at=now.at)
+        for polls in list(self.polls.values()):
+            if polls.at > now.latest:
+                self.polls[polls.key] = attrs.evolve(polls, at=now.at)
 
     def leave(self, key: str) -> None:
         """Out of the line; no trace is left."""
         self.news |= self.waiters.pop(key, None) is not None
 
     def move(self, run: Run, event: Event, **changes: Any) -> Run:
-        """Let an event happen to a run. Where the ledger was lost under it, the run as its sender knew it is taken up again."""
+        """Let an event happen to a run. Where the ledger was lost meanwhile, the run as its sender knew it comes back."""
         known = self.runs.get(run.key, run)
         if known.told is not None and event in (Event.ACCEPT, Event.LOSE):
             changes.pop("latest_start", None)  # the list told it sooner and better than a late answer
@@ -368,14 +368,14 @@ class Book:
         )
 
     def abandoned(self, job_id: str, parameters: str, now: ServerTime) -> Run | None:
-        """A start of unknown fate that its caller has turned from, or died of, and that a repeat of it would double."""
+        """A start of unknown outcome whose caller left or died, so that a repeat would double it."""
         return next(
             (
                 run
                 for run in self.unresolved(job_id)
                 if run.ours
                 and run.parameters == parameters
-                and (run.reported or (run.state is State.RESERVED and run.look_at < now.earliest))
+                and (run.reported or (run.state is State.RESERVED and run.poll_at < now.earliest))
             ),
             None,
         )
@@ -390,12 +390,12 @@ class Book:
                 del self.blocks[block.job_id]
         for each in list(self.runs.values()):
             if each.state is State.RUNNING and abs(each.latest_start - run.latest_start) <= _TOGETHER:
-                self.runs[each.key] = attrs.evolve(each, look_at=min(each.look_at, each.latest_start))
+                self.runs[each.key] = attrs.evolve(each, poll_at=min(each.poll_at, each.latest_start))
 
     def observe(
-        self, instance: Instance, *, job_id: str, dating: Dating, look: Callable[[float, float], float]
+        self, instance: Instance, *, job_id: str, dating: Dating, next_poll: Callable[[float, float], float]
     ) -> Run:
-        """Take in one run as Alma shows it. ``look`` tells how long after its age to look again."""
+        """Merge one run as Alma shows it. ``next_poll`` gives the seconds until a run of an age is polled again."""
         known = self.of_instance(instance.id) or self._named(instance)
         if known is None:
             started = dating.first_seen(instance)
@@ -409,19 +409,19 @@ class Book:
                 by_api=instance.by_api,
                 reserved_at=started,
                 latest_start=started,
-                look_at=dating.now.at + look(dating.now.at - started, 0.0),
+                poll_at=dating.now.at + next_poll(dating.now.at - started, 0.0),
                 told=instance.submitted,
             )
         else:
             started = dating.seen_again(instance, known)
-            again = dating.now.at + look(dating.now.at - started, known.usual)
-            due = known.look_at if known.state is State.RUNNING else again
+            again = dating.now.at + next_poll(dating.now.at - started, known.usual)
+            due = known.poll_at if known.state is State.RUNNING else again
             run = self.move(
                 known,
                 Event.FIND,
                 instance_id=instance.id,
                 latest_start=started,
-                look_at=due,
+                poll_at=due,
                 told=known.told if instance.submitted is None else instance.submitted,
             )
         if instance.ended and run.state is not State.ENDED:
@@ -446,11 +446,11 @@ class Book:
         now: ServerTime,
         asked: ServerTime,
         horizon: float,
-        look: Callable[[float, float], float],
+        next_poll: Callable[[float, float], float],
         offset: float = 0.0,
         key: str | None = None,
     ) -> None:
-        """Take in the job's list. What ended before ``horizon`` and is not in the book matters no more.
+        """Merge the job's list. What ended before ``horizon`` and is not in the book matters no more.
 
         An unresolved run that the list lacks, though it could not have started later than ``asked``, was never started.
         :param asked: when the list was asked for: what it has may have started until ``now``.
@@ -461,9 +461,9 @@ class Book:
         for instance in instances:
             old = instance.ended and dating.first_seen(instance) < horizon
             if not old or self.of_instance(instance.id) or self._named(instance):
-                self.observe(instance, job_id=job_id, dating=dating, look=look)
+                self.observe(instance, job_id=job_id, dating=dating, next_poll=next_poll)
             if key is not None and key in instance.name.split():
-                self._adopt(instance, key, job_id=job_id, dating=dating, look=look)
+                self._adopt(instance, key, job_id=job_id, dating=dating, next_poll=next_poll)
         for run in self.unresolved(job_id):
             if run.latest_start < asked.earliest:
                 self.move(run, Event.MISS)

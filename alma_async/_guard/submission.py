@@ -1,8 +1,8 @@
-"""One intent to start a job: its unique name, and what the session tells of each send of it.
+"""One intent to start a job: its unique name, and the witness of each send of it.
 
 The reservation is made at the last moment, when the governor has granted the send and before its first byte, so none
 grows old in a queue. What became of it is written down in the same step of the event loop in which it is learned;
-where that fails, the reservation stays and the run is looked for by its name.
+where that fails, the reservation stays and the run is searched for by its name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Final
 import attrs
 
 from alma_async._guard import rules
-from alma_async._guard.monitor import Lookout
+from alma_async._guard.monitor import Monitor
 from alma_async._guard.port import ServerTime
 from alma_async._guard.rules import Decision, Go, WaitUntil
 from alma_async._guard.state import UNRESOLVED, Book, Event, Run, State, Waiter, Why
@@ -61,7 +61,7 @@ class Attempt:
 
     def __init__(
         self,
-        alma: Lookout,
+        alma: Monitor,
         job_id: str,
         parameters: Mapping[str, str],
         key: str | None,
@@ -96,13 +96,13 @@ class Attempt:
                 name=self.name,
                 state=State.RESERVED,
                 reserved_at=now.earliest,
-                latest_start=latest + alma.patience.quarantine,
-                look_at=latest,
+                latest_start=latest + alma.timing.quarantine,
+                poll_at=latest,
                 usual=alma.usual(self.job_id),
                 parameters=self.digest,
             )
-            limits, patience = alma.limits, alma.patience
-            decision = rules.reserve(book, run, self.waiter, now=now, limits=limits, patience=patience)
+            limits, timing = alma.limits, alma.timing
+            decision = rules.reserve(book, run, self.waiter, now=now, limits=limits, timing=timing)
             return decision, run
 
         decision, run = await alma.update(reserve, key=self.key)
@@ -116,7 +116,7 @@ class Attempt:
         if run is None or isinstance(outcome, Done):
             return
         alma.tell(
-            lambda book, now: rules.settle(book, run, outcome, now=now, patience=alma.patience), key=self.key
+            lambda book, now: rules.settle(book, run, outcome, now=now, timing=alma.timing), key=self.key
         )
 
     def accepted(self, job_id: str, instance_id: str) -> Started:
@@ -125,8 +125,8 @@ class Attempt:
         assert run is not None, "started without a reservation"  # noqa: S101 - the port must tell its witness
 
         def accept(book: Book, now: ServerTime) -> None:
-            look_at = now.at + alma.patience.look(0.0, run.usual)
-            book.move(run, Event.ACCEPT, instance_id=instance_id, latest_start=now.latest, look_at=look_at)
+            poll_at = now.at + alma.timing.next_poll(0.0, run.usual)
+            book.move(run, Event.ACCEPT, instance_id=instance_id, latest_start=now.latest, poll_at=poll_at)
 
         alma.tell(accept, key=self.key)
         submitted = alma.alma_time(alma.now().at)
@@ -186,7 +186,7 @@ def _differences(then: str, now: str) -> list[str]:
     return [f"{name} ({said[name in before, name in after]})" for name in names]
 
 
-def refusal(decision: WaitUntil, attempt: Attempt, alma: Lookout) -> AlmaError:
+def refusal(decision: WaitUntil, attempt: Attempt, alma: Monitor) -> AlmaError:
     """Why a start that may not wait is not made: with Alma's own words, where it was Alma that refused."""
     told = attempt.told
     facts: dict[str, Any] = {} if told is None else {"errors": told.errors, "status": told.status}
@@ -199,7 +199,7 @@ def refusal(decision: WaitUntil, attempt: Attempt, alma: Lookout) -> AlmaError:
 
 
 def unknown(
-    run: Run, strangers: Iterable[Run], alma: Lookout, told: AlmaError | None, *, sought: bool
+    run: Run, strangers: Iterable[Run], alma: Monitor, told: AlmaError | None, *, sought: bool
 ) -> OutcomeUnknown:
     """A run whose fate is unknown. Scheduled jobs take no name (seen): then it may be one of the ``strangers``.
 
@@ -233,7 +233,7 @@ def unknown(
     )
 
 
-def _clock(alma: Lookout, moment: float) -> str:
+def _clock(alma: Monitor, moment: float) -> str:
     return f"{utc(alma.civil(moment)):%H:%M:%S}"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import attrs
 
 from alma_async._guard.port import ServerTime
-from alma_async._guard.rules import Patience, WaitUntil, decide, forecast
+from alma_async._guard.rules import Timing, WaitUntil, decide, forecast
 from alma_async._guard.state import COUNTS, EVERY_JOB, OCCUPIES, UNRESOLVED, Block, Book, Run, Why
 from alma_async.settings import JobLimits
 
@@ -49,7 +49,7 @@ def view_of(
     *,
     now: ServerTime,
     limits: JobLimits,
-    patience: Patience | None = None,
+    timing: Timing | None = None,
     civil: Callable[[float], float] = lambda moment: moment,
 ) -> GuardView:
     """The ledger as a person wants to see it, its times as ``civil`` shows them."""
@@ -65,7 +65,7 @@ def view_of(
             for run in held
         ),
         jobs=tuple(
-            _job(book, job_id, now=now, limits=limits, patience=patience or Patience(), civil=civil)
+            _job(book, job_id, now=now, limits=limits, timing=timing or Timing(), civil=civil)
             for job_id in sorted(jobs | book.blocks.keys() - {EVERY_JOB})
         ),
         blocks=tuple(
@@ -87,7 +87,7 @@ def _job(
     *,
     now: ServerTime,
     limits: JobLimits,
-    patience: Patience,
+    timing: Timing,
     civil: Callable[[float], float],
 ) -> JobView:
     counted = (
@@ -98,7 +98,7 @@ def _job(
     line = sorted(book.waiters.values(), key=lambda waiter: (waiter.since, waiter.key))
     decision = decide(book, job_id, now=now, limits=limits, ahead=line)
     waits = decision if isinstance(decision, WaitUntil) else None
-    again = forecast(book, job_id, now=now, limits=limits, patience=patience, ahead=line)
+    again = forecast(book, job_id, now=now, limits=limits, timing=timing, ahead=line)
     return JobView(
         job_id=job_id,
         starts=tuple(sorted((civil(_began(run, now)) for run in counted), reverse=True)),

@@ -12,7 +12,7 @@ import anyio
 
 from alma_async import Limits
 from alma_async._clock import Clock
-from alma_async._guard import JobGuard, JobLimits, Patience, job_ledger
+from alma_async._guard import JobGuard, JobLimits, Timing, job_ledger
 from alma_async.alma.job_port import AlmaJobPort
 from tests.guard.planner import client, submit_share
 
@@ -22,18 +22,18 @@ APART = 0.02  # seconds between two that begin
 
 async def main(base_url: str, folder: Path, window: float, margin: float, jobs: list[str]) -> None:
     clock, ledger = Clock(), job_ledger(base_url, directory=folder)
-    share, whole = window / HOUR, Patience()
-    patience = Patience(
-        look_first=max(share * whole.look_first, 0.1),
-        look_longest=max(share * whole.look_longest, 0.1),
+    share, whole = window / HOUR, Timing()
+    timing = Timing(
+        first_poll=max(share * whole.first_poll, 0.1),
+        longest_poll=max(share * whole.longest_poll, 0.1),
         refused=share * whole.refused,
-        glance=max(share * whole.glance, 0.05),
+        ledger_poll=max(share * whole.ledger_poll, 0.05),
     )
     async with client(base_url, folder, ledger, clock=clock, limits=Limits(per_second=400)) as alma:
         await alma.request("GET", "/almaws/v1/conf/test")
         port = AlmaJobPort(alma._session, alma.options)
         limits = JobLimits(window=window, margin=margin)
-        guard = JobGuard(ledger, port, clock=clock, limits=limits, patience=patience)
+        guard = JobGuard(ledger, port, clock=clock, limits=limits, timing=timing)
         print("ready", flush=True)
         begin = clock.now() + APART * float(sys.stdin.readline())
         await submit_share(guard.submit, clock, jobs, begin=begin, each=APART)

@@ -9,7 +9,7 @@ from unittest.mock import patch
 from attrs import evolve
 
 from alma_async._guard import rules
-from alma_async._guard.monitor import Lookout
+from alma_async._guard.monitor import Monitor
 from alma_async._guard.port import ServerTime
 from alma_async._guard.server_clock import ServerClock
 from alma_async._guard.state import Book, Event
@@ -77,12 +77,12 @@ def _every_date_is_believed() -> list[Any]:
 def _a_forgotten_run_goes_on() -> list[Any]:
     """What Alma does not know any more holds its slot until somebody sees it end."""
 
-    async def mark(self: Lookout, instance_id: str, event: Event) -> None:
+    async def mark(self: Monitor, instance_id: str, event: Event) -> None:
         if event is not Event.VANISH:
             await real(self, instance_id, event)
 
-    real = Lookout.mark
-    return [patch.object(Lookout, "mark", mark)]
+    real = Monitor.mark
+    return [patch.object(Monitor, "mark", mark)]
 
 
 def _a_fault_is_over_as_soon_as_a_refusal() -> list[Any]:

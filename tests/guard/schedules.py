@@ -22,7 +22,7 @@ from alma_async import AlmaClient, Limits, LocalBudget, sim
 from alma_async._clock import Clock
 from alma_async._guard.guard import JobGuard
 from alma_async._guard.ledger import SqliteLedger
-from alma_async._guard.rules import Patience
+from alma_async._guard.rules import Timing
 from alma_async._guard.state import Book
 from alma_async._http.messages import Request
 from alma_async.alma.job_port import AlmaJobPort
@@ -36,7 +36,7 @@ PROCESSES = 2
 DAY = 86400.0
 # Requests are carried out and listed within the quarantine of 300 seconds, as the guard assumes of Alma.
 LAG, LONGEST = 45.0, 230.0
-PATIENCE = Patience(glance=60.0, look_first=30.0, look_share=0.2, look_longest=200.0)
+TIMING = Timing(ledger_poll=60.0, first_poll=30.0, poll_share=0.2, longest_poll=200.0)
 HELD: Final = 2.5 * 3600  # nobody stands in line for so long while a start is free
 _THRESHOLDS: Final = ("402222", "402223")  # which of them means what is not documented
 _MOST: Final = {**FAULTS, "null list": 0.3}  # of all calls few are for lists
@@ -235,7 +235,7 @@ class Institution:
             if request.method == "POST" and self.rng.random() < self.crash:
                 self._die(ledger, intents, life)
 
-        guard = JobGuard(ledger, self._port(point), clock=self.clock, patience=PATIENCE)
+        guard = JobGuard(ledger, self._port(point), clock=self.clock, timing=TIMING)
         while True:
             with suppress(AlmaError):
                 await guard.recover()

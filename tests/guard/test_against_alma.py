@@ -30,7 +30,7 @@ from alma_async import (
     sim,
 )
 from alma_async._clock import Clock
-from alma_async._guard.state import Block, Looks, State, Waiter, Why
+from alma_async._guard.state import Block, Polls, State, Waiter, Why
 from tests.conftest import EPOCH, KEY, institution
 
 HOUR, DAY = 3600.0, 86_400.0
@@ -737,7 +737,7 @@ async def test_no_clock_hides_a_run_that_was_started(date, wall):
         assert len(runs(server)) == posts(server) == 3
 
 
-@pytest.mark.parametrize("held", ["starts", "block", "line", "looks"])
+@pytest.mark.parametrize("held", ["starts", "block", "line", "polls"])
 async def test_stored_times_that_cannot_be_hold_up_nobody_for_long(held):
     """Times of the year 9999 in the ledger (a damaged one, a clock that was wrong) hold a start up for an hour at most, and no look
     for longer than the allowance does.
@@ -756,12 +756,12 @@ async def test_stored_times_that_cannot_be_hold_up_nobody_for_long(held):
                 book.blocks["M77"] = Block(job_id="M77", until=late, why=Why.LOST)
             for n in range(5 if held == "line" else 0):
                 book.waiters[f"{n}"] = Waiter(key=f"{n}", job_id="M77", since=0.0, until=late)
-            if held == "looks":
-                book.looks[""] = Looks(hour=0.0, at=late)
+            if held == "polls":
+                book.polls[""] = Polls(hour=0.0, at=late)
 
         await alma._own_ledger.update(poison, since=0.0)
         with anyio.fail_after(HOUR + 500):
-            if held == "looks":
+            if held == "polls":
                 await first.wait()
             else:
                 await alma.jobs.submit("M77")

@@ -14,7 +14,7 @@ import pytest
 
 from alma_async._clock import Clock
 from alma_async._guard import JobGuard, LedgerError, SqliteLedger
-from alma_async._guard.rules import Patience
+from alma_async._guard.rules import Timing
 from alma_async._guard.state import State, Why
 from alma_async.errors import (
     BadAnswer,
@@ -50,13 +50,11 @@ class House:
     guards: list = attrs.field(factory=list)
     leapt: float = 0.0
 
-    def guard(self, *, port=ModelPort, wrong=0.0, patience=None, **how):
+    def guard(self, *, port=ModelPort, wrong=0.0, timing=None, **how):
         ledger = SqliteLedger(self.path)
         self.guards.append(ledger)
         clock = OneMachine(epoch=EPOCH + wrong)
-        return JobGuard(
-            ledger, port(self.model, clock, random.Random(1), **how), clock=clock, patience=patience
-        )
+        return JobGuard(ledger, port(self.model, clock, random.Random(1), **how), clock=clock, timing=timing)
 
     def now(self):
         """The server's time."""
@@ -145,7 +143,7 @@ async def test_without_waiting_it_says_when_to_come_again(house):
 async def test_a_fourth_job_goes_as_soon_as_the_end_of_one_is_told(house):
     """Waiting for a slot, an end that is told in this process wakes the waiter at once."""
     house.model.duration = lambda _: 1000.0
-    guard = house.guard(patience=Patience(look_first=500.0, look_longest=500.0))
+    guard = house.guard(timing=Timing(first_poll=500.0, longest_poll=500.0))
     runs = [await guard.submit(f"M{n}") for n in range(3)]
     async with waiting(guard, "M9"):
         house.model.rows[0].ends = EPOCH + anyio.current_time()
@@ -154,10 +152,10 @@ async def test_a_fourth_job_goes_as_soon_as_the_end_of_one_is_told(house):
 
 
 async def test_an_end_that_another_process_sees_is_seen_here(house):
-    """Waiting for a slot, an end that another process wrote into the ledger is seen within a glance."""
+    """Waiting for a slot, an end that another process wrote into the ledger is seen within a poll of the ledger."""
     house.model.duration = lambda _: 1000.0
-    slow = Patience(look_first=500.0, look_longest=500.0)
-    guard, other = house.guard(patience=slow), house.guard(patience=slow)
+    slow = Timing(first_poll=500.0, longest_poll=500.0)
+    guard, other = house.guard(timing=slow), house.guard(timing=slow)
     runs = [await guard.submit(f"M{n}") for n in range(3)]
     async with waiting(guard, "M9"):
         house.model.rows[0].ends = EPOCH + anyio.current_time()
@@ -539,7 +537,7 @@ async def test_a_watched_run_frees_its_slot_for_others(house):
 async def test_a_run_that_never_ends_is_told_in_the_log(house, caplog):
     """No local timeout frees a slot; a run older than a day is reported once."""
     house.model.duration = lambda _: 200_000.0
-    guard = house.guard(patience=Patience(glance=600.0, look_longest=600.0))
+    guard = house.guard(timing=Timing(ledger_poll=600.0, longest_poll=600.0))
     run = await guard.submit("M1")
     with anyio.move_on_after(100_000), caplog.at_level(logging.WARNING):
         await guard.watch(run.job_id, run.instance_id)

@@ -31,7 +31,7 @@ RUN = Run(
     by_api=False,
     reserved_at=1.25,
     latest_start=2.5,
-    look_at=math.inf,
+    poll_at=math.inf,
 )
 
 
@@ -300,7 +300,7 @@ async def test_a_second_user_is_told_how_to_share_a_ledger(tmp_path):
 
 
 FORGED = {
-    "state": "nonsense", "latest_start": "soon", "look_at": b"\x00", "key": 7, "job_id": b"M1", "ours": 5,
+    "state": "nonsense", "latest_start": "soon", "poll_at": b"\x00", "key": 7, "job_id": b"M1", "ours": 5,
     "parameters": 1.5, "reserved_at": "x",
 }  # fmt: skip
 

@@ -10,8 +10,8 @@ import pytest
 
 from alma_async._clock import Clock
 from alma_async._guard.ledger import SqliteLedger
-from alma_async._guard.monitor import Lookout
-from alma_async._guard.rules import Patience
+from alma_async._guard.monitor import Monitor
+from alma_async._guard.rules import Timing
 from alma_async.settings import JobLimits
 from tests.guard.model import ModelAlma
 from tests.guard.ports import ModelPort
@@ -25,7 +25,7 @@ def alma(folder):
     model = ModelAlma(time=lambda: EPOCH + anyio.current_time(), duration=lambda _: 10.0)
     ledger = SqliteLedger(folder / "s" / "l" / "a.ledger")
     port = ModelPort(model, clock, random.Random(3), latency=2.0)
-    yield Lookout(ledger, port, clock=clock, limits=JobLimits(), patience=Patience())
+    yield Monitor(ledger, port, clock=clock, limits=JobLimits(), timing=Timing())
     ledger.close()
 
 
@@ -68,7 +68,7 @@ def test_a_loop_that_ended_leaves_nothing_to_the_next(folder):
     model = ModelAlma(time=clock.wall, duration=lambda _: 10.0)
     ledger = SqliteLedger(folder / "s" / "l" / "a.ledger")
     port = ModelPort(model, clock, random.Random(3), latency=0.001)
-    alma = Lookout(ledger, port, clock=clock, limits=JobLimits(), patience=Patience())
+    alma = Monitor(ledger, port, clock=clock, limits=JobLimits(), timing=Timing())
 
     async def rest():
         with anyio.move_on_after(0.02) as cut:
@@ -89,7 +89,7 @@ async def test_one_glances_for_all_and_hands_over(alma):
     woken = []
 
     async def wait(name):
-        await alma.pause(anyio.current_time() + 500, alma.watermark(), glance=True)
+        await alma.pause(anyio.current_time() + 500, alma.watermark(), poll_ledger=True)
         woken.append((name, anyio.current_time()))
 
     other = SqliteLedger(alma._ledger.path)
@@ -101,7 +101,7 @@ async def test_one_glances_for_all_and_hands_over(alma):
 
     async def again(name):
         while not woken:
-            await alma.pause(anyio.current_time() + 500, alma.watermark(), glance=True)
+            await alma.pause(anyio.current_time() + 500, alma.watermark(), poll_ledger=True)
             if alma._ledger.version():
                 woken.append((name, anyio.current_time()))
 

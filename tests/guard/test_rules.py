@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from alma_async._guard.port import ServerTime, Spare
 from alma_async._guard.rules import (
     Go,
-    Patience,
     Taken,
+    Timing,
     WaitUntil,
     ask,
     claim,
@@ -27,7 +27,7 @@ from alma_async.errors import ConfigurationError
 from alma_async.settings import JobLimits
 from tests.guard.ports import FULL, LOST, NOT_SENT, OVERLAP
 
-LIMITS, PATIENCE = JobLimits(margin=0.0), Patience()
+LIMITS, TIMING = JobLimits(margin=0.0), Timing()
 NOW = ServerTime(at=10_000.0, error=1.0)
 
 
@@ -123,11 +123,11 @@ def test_first_come_first_served_but_nobody_waits_for_one_who_cannot_go():
     running = [run(n, "M9", state=State.RUNNING) for n in range(2)]
     first, second = waiter("a", "M2", since=1.0), waiter("b", "M3", since=2.0)
     free = book(*running, waiters=[first, second])
-    assert isinstance(ask(free, second, now=NOW, limits=LIMITS, patience=PATIENCE).decision, WaitUntil)
-    assert isinstance(ask(free, first, now=NOW, limits=LIMITS, patience=PATIENCE).decision, Go)
+    assert isinstance(ask(free, second, now=NOW, limits=LIMITS, timing=TIMING).decision, WaitUntil)
+    assert isinstance(ask(free, first, now=NOW, limits=LIMITS, timing=TIMING).decision, Go)
     full = [run(10 + n, "M2", age=10.0) for n in range(5)]
     held = book(*running, *full, waiters=[first, second])
-    assert isinstance(ask(held, second, now=NOW, limits=LIMITS, patience=PATIENCE).decision, Go)
+    assert isinstance(ask(held, second, now=NOW, limits=LIMITS, timing=TIMING).decision, Go)
 
 
 def test_a_newcomer_stands_behind_all_who_wait():
@@ -135,7 +135,7 @@ def test_a_newcomer_stands_behind_all_who_wait():
     running = [run(n, "M9", state=State.RUNNING) for n in range(2)]
     line = book(*running, waiters=[waiter("a", "M2", since=1.0)])
     newcomer, its_place = run("x", "M3", state=State.RESERVED), waiter("x", since=2.0)
-    mine = reserve(line, newcomer, its_place, now=NOW, limits=LIMITS, patience=PATIENCE)
+    mine = reserve(line, newcomer, its_place, now=NOW, limits=LIMITS, timing=TIMING)
     assert isinstance(mine, WaitUntil)
     assert "kx" not in line.runs
 
@@ -144,24 +144,22 @@ def test_a_waiter_without_a_sign_of_life_is_passed_over():
     """A dead process's place in the line lapses, and the next one goes."""
     running = [run(n, "M9", state=State.RUNNING) for n in range(2)]
     line = book(*running, waiters=[waiter("dead", since=1.0, until=NOW.at - 5), waiter("b", since=2.0)])
-    assert isinstance(
-        ask(line, waiter("b", since=2.0), now=NOW, limits=LIMITS, patience=PATIENCE).decision, Go
-    )
+    assert isinstance(ask(line, waiter("b", since=2.0), now=NOW, limits=LIMITS, timing=TIMING).decision, Go)
     assert "dead" not in line.waiters
 
 
 def test_one_waiter_watches_for_all():
     """Of several who wait for a running job, only the first is told to look, and only when a look is due."""
-    runs = [run(n, "M9", state=State.RUNNING, look_at=NOW.at - n) for n in range(3)]
+    runs = [run(n, "M9", state=State.RUNNING, poll_at=NOW.at - n) for n in range(3)]
     line = book(*runs)
-    first = ask(line, waiter("a", since=1.0), now=NOW, limits=LIMITS, patience=PATIENCE)
-    later = NOW.later(PATIENCE.look_first + 3.0)
-    second = ask(line, waiter("b", since=2.0), now=later, limits=LIMITS, patience=PATIENCE)
+    first = ask(line, waiter("a", since=1.0), now=NOW, limits=LIMITS, timing=TIMING)
+    later = NOW.later(TIMING.first_poll + 3.0)
+    second = ask(line, waiter("b", since=2.0), now=later, limits=LIMITS, timing=TIMING)
     assert {each.key for each in first.due} == {"k0", "k1", "k2"}
     assert second.due == []
-    assert first.again == NOW.at + PATIENCE.look_first
-    assert ask(line, waiter("a", since=1.0), now=NOW, limits=LIMITS, patience=PATIENCE).due == []
-    assert len(ask(line, waiter("a", since=1.0), now=later, limits=LIMITS, patience=PATIENCE).due) == 3
+    assert first.again == NOW.at + TIMING.first_poll
+    assert ask(line, waiter("a", since=1.0), now=NOW, limits=LIMITS, timing=TIMING).due == []
+    assert len(ask(line, waiter("a", since=1.0), now=later, limits=LIMITS, timing=TIMING).due) == 3
 
 
 def test_reading_deciding_and_writing_are_one():
@@ -169,7 +167,7 @@ def test_reading_deciding_and_writing_are_one():
     line = book(waiters=[waiter("k1")])
     limits = JobLimits(running=1)
     one, two = (run(n, state=State.RESERVED, instance_id=None) for n in (1, 2))
-    how = {"now": NOW, "limits": limits, "patience": PATIENCE}
+    how = {"now": NOW, "limits": limits, "timing": TIMING}
     assert isinstance(reserve(line, one, waiter("k1"), **how), Go)
     assert isinstance(reserve(line, two, waiter("k2"), **how), WaitUntil)
     assert (set(line.runs), line.waiters) == ({"k1"}, {})
@@ -180,7 +178,7 @@ def test_an_intent_is_reserved_twice_only_where_the_first_had_no_effect(state):
     """The same key is taken in every state but returned and refused."""
     line = book(run(1, state=state))
     mine = run(1, state=State.RESERVED)
-    again = reserve(line, mine, waiter("k1"), now=NOW, limits=LIMITS, patience=PATIENCE)
+    again = reserve(line, mine, waiter("k1"), now=NOW, limits=LIMITS, timing=TIMING)
     free = state in (State.RETURNED, State.REFUSED)
     assert isinstance(again, Go if free else Taken)
     assert line.runs["k1"].state is (State.RESERVED if free else state)
@@ -191,7 +189,7 @@ def test_a_refusal_that_the_starts_do_not_explain_is_of_the_running_jobs(ages):
     """402222 and 402223 with a free hour mean running jobs unseen: a quarter of an hour, whatever the starts, and no firm one."""
     mine = run("m", state=State.RESERVED, instance_id=None)
     line = book(mine, *(run(n, age=age) for n, age in enumerate(ages)))
-    settle(line, mine, FULL, now=NOW, patience=PATIENCE)
+    settle(line, mine, FULL, now=NOW, timing=TIMING)
     assert line.runs["km"].state is State.REFUSED
     decision = decide(line, "M1", now=NOW, limits=LIMITS)
     assert isinstance(decision, WaitUntil)
@@ -205,7 +203,7 @@ def test_any_end_that_is_seen_lifts_a_refusal(event):
     mine, other = run("m", state=State.RESERVED), run(1, "M9", state=State.RUNNING)
     by_hand = run(2, "M9", state=State.RUNNING, by_api=False)
     line = book(mine, other, by_hand)
-    settle(line, mine, FULL, now=NOW, patience=PATIENCE)
+    settle(line, mine, FULL, now=NOW, timing=TIMING)
     line.end(by_hand)
     assert isinstance(decide(line, "M1", now=NOW, limits=LIMITS), WaitUntil)
     line.end(other, event)
@@ -216,11 +214,11 @@ def test_an_overlap_waits_for_the_jobs_run_and_is_not_tried_before():
     """60347 with a run of the job known: no moment, until that run has ended, though the block's own time is over."""
     mine, other = run("m", state=State.RESERVED, instance_id=None), run(1, state=State.RUNNING)
     line = book(mine, other)
-    settle(line, mine, OVERLAP, now=NOW, patience=PATIENCE)
+    settle(line, mine, OVERLAP, now=NOW, timing=TIMING)
     held = decide(line, "M1", now=NOW.later(2000.0), limits=LIMITS)
     assert isinstance(held, WaitUntil)
     assert (held.moment, held.why, held.firm) == (math.inf, Why.OVERLAP, False)
-    ask(line, waiter("a"), now=NOW.later(2000.0), limits=LIMITS, patience=PATIENCE)
+    ask(line, waiter("a"), now=NOW.later(2000.0), limits=LIMITS, timing=TIMING)
     assert line.blocks
     line.end(other)
     assert isinstance(decide(line, "M1", now=NOW, limits=LIMITS), Go)
@@ -230,7 +228,7 @@ def test_an_overlap_with_what_is_not_known_is_tried_after_a_while():
     """60347 without a run of the job in sight holds it back for five minutes, or to the next end of any run."""
     mine = run("m", state=State.RESERVED, instance_id=None)
     line = book(mine, run(1, "M9", state=State.RUNNING))
-    settle(line, mine, OVERLAP, now=NOW, patience=PATIENCE)
+    settle(line, mine, OVERLAP, now=NOW, timing=TIMING)
     held = decide(line, "M1", now=NOW, limits=LIMITS)
     assert isinstance(held, WaitUntil)
     assert (held.moment, held.firm) == (NOW.latest + 300.0, False)
@@ -242,8 +240,8 @@ def test_a_lost_answer_counts_until_the_request_can_no_longer_be_carried_out():
     """Unknown: slot and start stay taken, from the end of the quarantine. Not sent: both are free again."""
     mine = run("m", state=State.RESERVED, instance_id=None)
     lost, returned = book(mine), book(mine)
-    settle(lost, mine, LOST, now=NOW, patience=PATIENCE)
-    settle(returned, mine, NOT_SENT, now=NOW, patience=PATIENCE)
+    settle(lost, mine, LOST, now=NOW, timing=TIMING)
+    settle(returned, mine, NOT_SENT, now=NOW, timing=TIMING)
     only = JobLimits(running=3, starts=1, margin=0.0)
     held = decide(lost, "M1", now=NOW, limits=only)
     assert isinstance(held, WaitUntil)
@@ -254,17 +252,17 @@ def test_a_lost_answer_counts_until_the_request_can_no_longer_be_carried_out():
 def test_after_a_lost_ledger_no_job_starts_within_the_quarantine():
     """The block on every job gets its end from the first who knows the time, and ends then."""
     line = book(blocks=[Block(job_id=EVERY_JOB, until=math.inf, why=Why.LOST)])
-    asked = ask(line, waiter("a", since=1.0), now=NOW, limits=LIMITS, patience=PATIENCE)
+    asked = ask(line, waiter("a", since=1.0), now=NOW, limits=LIMITS, timing=TIMING)
     until = NOW.latest + 300.0
     assert asked.decision == WaitUntil(moment=until, why=Why.LOST, again=until)
     later = NOW.later(302.5)
-    assert isinstance(ask(line, waiter("a"), now=later, limits=LIMITS, patience=PATIENCE).decision, Go)
+    assert isinstance(ask(line, waiter("a"), now=later, limits=LIMITS, timing=TIMING).decision, Go)
     assert line.blocks == {}
 
 
 def test_looks_grow_rarer_with_the_age_of_the_run():
     """A run is looked at soon, then in steps of its age, and at least once in the longest step."""
-    steps = [PATIENCE.look(age) for age in (0.0, 200.0, 2000.0, 1e6)]
+    steps = [TIMING.next_poll(age) for age in (0.0, 200.0, 2000.0, 1e6)]
     assert steps == [5.0, 5.0, 40.0, 300.0]
 
 
@@ -273,7 +271,7 @@ def test_earlier_durations_tell_when_to_look(usual):
     """Where earlier runs took so long, a run is looked at few times before, and found within 2 % when it takes the same."""
     age, looks = 0.0, 0
     while age <= usual:
-        age, looks = age + PATIENCE.look(age, usual), looks + 1
+        age, looks = age + TIMING.next_poll(age, usual), looks + 1
     assert looks < 12
     assert age - usual <= max(0.02 * usual, 5.0)
 
@@ -287,13 +285,13 @@ def test_earlier_durations_tell_when_to_look(usual):
 def test_all_looks_together_keep_to_the_hour_and_to_the_share(steps, remaining, reserved, until_reset):
     """However many ask and however often: some 400 looks an hour, 2 % of what remains, nothing below the caller's floor."""
     now, looked = NOW, 0
-    line = book(*(run(n, "M9", age=100.0, state=State.RUNNING, look_at=NOW.at) for n in range(3)))
+    line = book(*(run(n, "M9", age=100.0, state=State.RUNNING, poll_at=NOW.at) for n in range(3)))
     spare = remaining and Spare(remaining=remaining, floor=reserved * remaining, until_reset=until_reset)
     for after, _ in steps:
         now = now.later(after)
         for each in list(line.runs.values()):
-            line.runs[each.key] = attrs.evolve(each, look_at=now.at)
-        looked += len(claim(line, None, now=now, patience=PATIENCE, spare=spare).due)
+            line.runs[each.key] = attrs.evolve(each, poll_at=now.at)
+        looked += len(claim(line, None, now=now, timing=TIMING, spare=spare).due)
     passed = now.at - NOW.at
     assert looked <= 30 + passed / 9
     if remaining is not None:
@@ -304,12 +302,12 @@ def test_all_looks_together_keep_to_the_hour_and_to_the_share(steps, remaining, 
 def test_what_cannot_be_afforded_is_looked_at_later():
     """Without an allowance nothing is due, and the time to come again is when there is one; a lost start is searched for anyway."""
     spare = Spare(remaining=10, floor=10, until_reset=7200.0)
-    line = book(run(1, age=100.0, state=State.RUNNING, look_at=NOW.at))
-    claimed = claim(line, None, now=NOW, patience=PATIENCE, spare=spare)
+    line = book(run(1, age=100.0, state=State.RUNNING, poll_at=NOW.at))
+    claimed = claim(line, None, now=NOW, timing=TIMING, spare=spare)
     assert claimed.due == []
     assert claimed.again == pytest.approx(NOW.at + 7200.0, abs=1.0)
-    lost = book(run(1, state=State.UNKNOWN, look_at=0.0))
-    assert len(claim(lost, None, now=NOW, patience=PATIENCE, spare=spare).due) == 1
+    lost = book(run(1, state=State.UNKNOWN, poll_at=0.0))
+    assert len(claim(lost, None, now=NOW, timing=TIMING, spare=spare).due) == 1
 
 
 @given(RUNS, st.lists(st.sampled_from(["M1", "M2"]), max_size=5))
@@ -317,7 +315,7 @@ def test_there_is_always_a_moment_to_ask_again(facts, line):
     """Whatever is known and whoever waits ahead: a moment in the future, and none nearer than with fewer ahead."""
     runs = [run(n, job, age=age, state=state, by_api=api) for n, (job, age, state, api) in enumerate(facts)]
     ahead = [waiter(f"w{n}", job, since=float(n)) for n, job in enumerate(line)]
-    how = {"now": NOW, "limits": LIMITS, "patience": PATIENCE}
+    how = {"now": NOW, "limits": LIMITS, "timing": TIMING}
     moments = [forecast(book(*runs), "M1", **how, ahead=ahead[:n]) for n in range(len(ahead) + 1)]
     assert all(NOW.at < moment < math.inf for moment in moments)
     assert moments == sorted(moments)

@@ -6,11 +6,11 @@ import attrs
 import pytest
 
 from alma_async._guard.port import Instance, ServerTime
-from alma_async._guard.rules import Patience, claim
+from alma_async._guard.rules import Timing, claim
 from alma_async._guard.state import Book, Event, Run, State
 
 NOW = ServerTime(at=10_000.0, error=1.0)
-LOOK = Patience().look
+LOOK = Timing().next_poll
 LOST = Run(
     key="k", job_id="M1", name="load k", state=State.UNKNOWN, reserved_at=9_000.0, latest_start=9_900.0
 )
@@ -32,7 +32,10 @@ def listed(**more):
 
 def merged(book, *instances, now=NOW, **more):
     book.merge(
-        "M1", instances, now=now, **{"asked": now, "horizon": now.earliest - 3600.0, "look": LOOK, **more}
+        "M1",
+        instances,
+        now=now,
+        **{"asked": now, "horizon": now.earliest - 3600.0, "next_poll": LOOK, **more},
     )
     return book
 
@@ -143,20 +146,20 @@ def test_doubt_about_a_start_counts_against_us(times, start):
 
 def test_each_look_is_claimed_by_one():
     """Two processes that find the same run due: the second finds it taken care of."""
-    book = Book(runs={"k": attrs.evolve(LOST, state=State.RUNNING, look_at=NOW.at)})
-    assert [run.key for run in claim(book, None, now=NOW, patience=Patience()).due] == ["k"]
-    assert claim(book, None, now=NOW, patience=Patience()).due == []
-    assert book.runs["k"].look_at > NOW.latest
+    book = Book(runs={"k": attrs.evolve(LOST, state=State.RUNNING, poll_at=NOW.at)})
+    assert [run.key for run in claim(book, None, now=NOW, timing=Timing()).due] == ["k"]
+    assert claim(book, None, now=NOW, timing=Timing()).due == []
+    assert book.runs["k"].poll_at > NOW.latest
 
 
 def test_a_clock_that_is_hardly_known_brings_no_look_nearer():
     """After one slow answer the server's time is known to within a minute: a run that was looked at is not due at once again."""
     now = ServerTime(at=NOW.at, error=60.0)
-    book = Book(runs={"k": attrs.evolve(LOST, state=State.RUNNING, look_at=now.at)})
-    patience = Patience(look_share=1e-9)
-    assert len(claim(book, None, now=now, patience=patience).due) == 1
-    assert claim(book, None, now=now.later(4.9), patience=patience).due == []
-    assert len(claim(book, None, now=now.later(5.0), patience=patience).due) == 1
+    book = Book(runs={"k": attrs.evolve(LOST, state=State.RUNNING, poll_at=now.at)})
+    timing = Timing(poll_share=1e-9)
+    assert len(claim(book, None, now=now, timing=timing).due) == 1
+    assert claim(book, None, now=now.later(4.9), timing=timing).due == []
+    assert len(claim(book, None, now=now.later(5.0), timing=timing).due) == 1
 
 
 def test_a_run_whose_ledger_was_lost_is_taken_up_again():

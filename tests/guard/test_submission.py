@@ -7,8 +7,8 @@ import pytest
 
 from alma_async._clock import Clock
 from alma_async._guard.ledger import SqliteLedger
-from alma_async._guard.monitor import Lookout
-from alma_async._guard.rules import Patience
+from alma_async._guard.monitor import Monitor
+from alma_async._guard.rules import Timing
 from alma_async._guard.state import State
 from alma_async._guard.submission import Attempt, NotYet
 from alma_async.settings import JobLimits
@@ -23,7 +23,7 @@ async def alma(folder):
     clock = Clock(epoch=EPOCH)
     ledger = SqliteLedger(folder / "s" / "l" / "a.ledger")
     port = ModelPort(ModelAlma(time=clock.wall, duration=lambda _: 10.0), clock)
-    out = Lookout(ledger, port, clock=clock, limits=JobLimits(running=1), patience=Patience())
+    out = Monitor(ledger, port, clock=clock, limits=JobLimits(running=1), timing=Timing())
     await out.open()
     yield out
     ledger.close()
