@@ -77,9 +77,9 @@ class _Institution:
     async def answer(self) -> Signals:
         """What one call of ours brings."""
         wall = self.clock.wall()
-        reason = self.gateway.refusal(wall)
+        reason = self.gateway.rejection(wall)
         if reason is not None:
-            self.gateway.refused(wall)
+            self.gateway.rejected(wall)
             return Signals(throttled="day" if reason == "DAILY_THRESHOLD" else "second")
         self.gateway.take(wall)
         await anyio.sleep(_LATENCY)
@@ -138,7 +138,7 @@ class _Institution:
         """Write down every hour."""
         while True:
             await anyio.sleep(3600)
-            self.gateway.refusal(self.clock.wall() - 1e-3)
+            self.gateway.rejection(self.clock.wall() - 1e-3)
             others = self.gateway.others.total()
             self.hours.append((self.counts["bulk"], others, self.gateway.remaining))
 

@@ -96,7 +96,7 @@ def _alone(scene: Scene, window: Window) -> tuple[str, ...]:
     config = sim.Config(window=window, quota=10_000_000, foreign=scene.drawn)
     thresholds = sim.Thresholds.of(config, before=sim.Thresholds())
     for second in range(int(scene.phase * len(scene.others)) + 1):
-        thresholds.refusal(float(second))
+        thresholds.rejection(float(second))
     refused = 1 - thresholds.others["accepted"] / thresholds.others.total()
     return "nobody but the others", _spoken(window), "–", "–", percent(refused)
 

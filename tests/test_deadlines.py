@@ -53,7 +53,7 @@ async def ended(call):
         ("slow", {"delay": 1000.0}),
         ("server_error", {"status": 503}),
         ("cut_before", {}),
-        ("refuse", {}),
+        ("reject", {}),
     ],
 )
 async def test_a_read_that_runs_out_of_time_says_so(deadline, kind, how):

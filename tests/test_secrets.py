@@ -46,7 +46,7 @@ FORMS = [
 ]
 
 FAULTS = [
-    "refuse",
+    "reject",
     "daily",
     "server_error",
     "error",
@@ -175,7 +175,7 @@ async def test_a_key_in_the_query_is_refused_by_the_simulator_and_never_sent():
     async with institution() as (server, alma):
         await alma.electronic.collections.list("name~x").all()
         await alma.request("GET", "/almaws/v1/conf/test", params={"lang": "en"})
-        assert server.world.tally.refused.total() == 0
+        assert server.world.tally.rejected.total() == 0
 
 
 PACKAGE = str(Path(alma_async.__file__).parent)

@@ -63,7 +63,7 @@ class Witness:
         ("server_error", {"status": 504, "code": "60121"}),
         ("server_error", {"status": 503, "code": "UNAUTHORIZED"}),
         ("server_error", {"status": 408, "code": "INVALID_REQUEST"}),
-        ("refuse", {}),
+        ("reject", {}),
         ("stall", {"delay": 100.0}),
     ],
 )
@@ -108,7 +108,7 @@ async def test_a_create_is_never_sent_again_blindly(kind, how, made):
 
 async def test_a_refused_create_is_sent_again():
     """A refusal for too many calls a second was not processed: the create comes through, once."""
-    async with institution(faults=rule("refuse", method="POST", times=3)) as (server, alma):
+    async with institution(faults=rule("reject", method="POST", times=3)) as (server, alma):
         created = await alma.electronic.portfolios.create(C, S, title())
         assert server.world.tally.created == {created.id: 1}
         assert len(server.world.tally.received) == 4
@@ -116,7 +116,7 @@ async def test_a_refused_create_is_sent_again():
 
 async def test_refused_for_ever():
     """A call that is refused time and again gives up as RateLimited, saying when to come back."""
-    async with institution(faults=rule("refuse", times=None), client={"retry": RetryPolicy(throttled=2)}) as (
+    async with institution(faults=rule("reject", times=None), client={"retry": RetryPolicy(throttled=2)}) as (
         _,
         alma,
     ):
@@ -231,7 +231,7 @@ async def test_faults_end_after_some_attempts():
 @pytest.mark.parametrize(
     ("kind", "how", "expected"),
     [
-        ("refuse", {}, ["intend", "not processed", "intend", "done"]),
+        ("reject", {}, ["intend", "not processed", "intend", "done"]),
         ("cut_after", {}, ["intend", "unknown"]),
         ("error", {"code": "60159"}, ["intend", "rejected"]),
     ],

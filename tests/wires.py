@@ -22,7 +22,7 @@ from alma_async import sim
 from alma_async._clock import Clock
 from alma_async._http.messages import Gate, Request, Response, SendFailure
 from alma_async.sim.answers import Answer, done, page, problem
-from alma_async.sim.codes import Refusal
+from alma_async.sim.codes import Rejection
 from alma_async.sim.faults import NAMED
 from alma_async.sim.routes import ROUTES, Call, Route, shifted
 from alma_async.sim.shapes import shaped
@@ -229,7 +229,7 @@ class Remote:
         by = self.rng.choice((-1, 1)) if fault == "shifted" else 0
         try:
             result = self.carry_out(request, lambda asked: shifted(route.run, asked, by), call, fault)
-        except Refusal as refusal:
+        except Rejection as refusal:
             return problem(refusal.code, refusal.message, style="json")
         if result is None or isinstance(result, Answer):
             return result or Answer(204)

@@ -225,7 +225,7 @@ def work_differences(worked: Worked, world: simulator.World, rate: int) -> list[
             (starts == len(worked.counters), f"{starts} starts, not {len(worked.counters)}"),
             (set(counted) == {worked.members}, f"runs that processed {counted} of {worked.members} records"),
             (jobs["most_running"] <= limit, f"{jobs['most_running']} jobs at once, where {limit} may run"),
-            (not jobs["refused_starts"], f"rejected starts: {jobs['refused_starts']}"),
+            (not jobs["rejected_starts"], f"rejected starts: {jobs['rejected_starts']}"),
             *_pace(world, rate),
         )
     )
@@ -233,7 +233,7 @@ def work_differences(worked: Worked, world: simulator.World, rate: int) -> list[
 
 def _pace(world: simulator.World, rate: int) -> Iterable[tuple[bool, str]]:
     peak = simulator.busiest_second(world.tally.received)
-    yield not world.tally.refused, f"rejected calls: {dict(world.tally.refused)}"
+    yield not world.tally.rejected, f"rejected calls: {dict(world.tally.rejected)}"
     yield peak <= rate, f"{peak} calls in one second, where {rate} are allowed"
 
 

@@ -22,7 +22,7 @@ __all__ = ["KEY", "sim"]
 KEY: Final = "sim-demo"
 
 # Faults that every client meets one day, without those that end the day.
-_KINDS: Final = ("refuse", "server_error", "html_200", "cut_before", "cut_after", "truncate")
+_KINDS: Final = ("reject", "server_error", "html_200", "cut_before", "cut_after", "truncate")
 
 Flag = Annotated[bool, Parameter(negative="")]
 Positive = Annotated[float, Parameter(validator=Number(gte=0))]

@@ -1,7 +1,7 @@
-"""A small Alma of its own, and a small Polaris beside it, to develop and to test against.
+"""A simulated Alma, and a simulated Polaris beside it, to develop and to test against.
 
-It shares no code with the client, so that one mistake cannot hide in both. It counts calls as Alma does, refuses as
-Alma refuses, lets jobs take their time and tells when they end, can be told to misbehave, and listens on this machine only:
+It shares no code with the client, so one mistake cannot hide in both. It counts calls as Alma does, rejects as
+Alma rejects, lets jobs take their time, sends webhooks at their end, makes faults on request, and listens on this machine only:
 
     async with sim.serve(sim.World.demo()) as server:
         print(server.base_url, server.world.tally)

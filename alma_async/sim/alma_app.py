@@ -1,8 +1,8 @@
 """One request on its way through the simulated gateway: key, thresholds, faults, latency, operation, answer.
 
 Decides in which order that happens; leaves what each step means to the pure parts. The key rules are the simulator's
-own, so that no real key ever serves: only `Authorization: apikey sim-...` is taken, a key in the URL never.
-The refusal of a key is recorded: XML under 400 although JSON was asked for.
+own, so that no real key is accepted: only `Authorization: apikey sim-...` is accepted, a key in the URL never.
+The rejection of a key is recorded: XML under 400 although JSON was asked for.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from alma_async.sim.answers import (
     problem,
     style_asked,
 )
-from alma_async.sim.codes import Refusal
+from alma_async.sim.codes import Rejection
 from alma_async.sim.faults import Fault, Faults, Kind
 from alma_async.sim.fields import ROOT
 from alma_async.sim.mishaps import misbehave
@@ -34,7 +34,7 @@ from alma_async.sim.shapes import shaped
 from alma_async.sim.under_way import UnderWay
 from alma_async.sim.world import World
 
-_REFUSING: Mapping[Kind, str] = {"refuse": "PER_SECOND_THRESHOLD", "daily": "DAILY_THRESHOLD"}
+_REJECTING: Mapping[Kind, str] = {"reject": "PER_SECOND_THRESHOLD", "daily": "DAILY_THRESHOLD"}
 
 
 async def _without_empty_date(_request: web.Request, response: web.StreamResponse) -> None:
@@ -44,7 +44,7 @@ async def _without_empty_date(_request: web.Request, response: web.StreamRespons
 
 
 def _no_answer() -> Answer:
-    """The gateway's own, in its own form: it leads nowhere, or nothing came in time."""
+    """The answer of the gateway itself, in its form: for a path that leads nowhere, or a timeout."""
     return problem("ROUTING_ERROR", style="gateway_xml", status=503)
 
 
@@ -82,9 +82,9 @@ class AlmaApp:
     async def _answer(self, route: Route, request: web.Request) -> web.StreamResponse:
         now, tally = self.clock(), self.world.tally
         tally.receive(now, f"{request.method} {route.path}")
-        refused, fault = self._gate(request, now)
-        if refused is not None:
-            return self._respond(refused, metered=False)
+        rejected, fault = self._gate(request, now)
+        if rejected is not None:
+            return self._respond(rejected, metered=False)
         tally.accept(now)
         body = await request.read()
         style = _style(request, fault)
@@ -106,29 +106,29 @@ class AlmaApp:
         if denied is not None:
             return denied, None
         thresholds, config = self.world.thresholds, self.world.config
-        reason = thresholds.refusal(now)
+        reason = thresholds.rejection(now)
         self.faults.follow(config.faults)
         fault = None if reason else self.faults.draw(now, method=request.method, path=request.path)
         if fault is not None:
-            reason = _REFUSING.get(fault.kind)
+            reason = _REJECTING.get(fault.kind)
         if reason is None:
             thresholds.take(now)
             return None, fault
-        thresholds.refused(now)
-        self.world.tally.refuse(reason)
+        thresholds.rejected(now)
+        self.world.tally.reject(reason)
         status = config.daily_status if reason == "DAILY_THRESHOLD" else config.threshold_status
         return problem(reason, style=_style(request), status=status), None
 
     def _deny(self, request: web.Request) -> Answer | None:
         if "apikey" in request.query:
-            self.world.tally.refuse("KEY_IN_URL")
+            self.world.tally.reject("KEY_IN_URL")
             return problem("INVALID_REQUEST", "A key does not belong in a URL.", style=_style(request))
         scheme, _, key = request.headers.get("Authorization", "").partition(" ")
         known = key.startswith("sim-") or (self.world.config.allow_any_key and key)
         area, areas = request.path.removeprefix(f"{ROOT}/").partition("/")[0], self.world.config.areas
         if scheme == "apikey" and known and (areas is None or area in areas):
             return None
-        self.world.tally.refuse("UNAUTHORIZED")
+        self.world.tally.reject("UNAUTHORIZED")
         return problem("UNAUTHORIZED", style="gateway_xml")
 
     def _pause(self, request: web.Request) -> float:
@@ -157,9 +157,9 @@ class AlmaApp:
         call = Call(world=self.world, ids=request.match_info, query=request.query, body=body, now=now)
         try:
             result = shifted(route.run, call, by)
-        except Refusal as refusal:
+        except Rejection as rejection:
             tracking_id = new_tracking_id(self._ids, now)
-            return problem(refusal.code, refusal.message, style=style, tracking_id=tracking_id)
+            return problem(rejection.code, rejection.message, style=style, tracking_id=tracking_id)
         if isinstance(result, Answer):
             return result
         return done(shaped(result, route, self.world.config), base_url=self.base_url)
@@ -170,7 +170,7 @@ class AlmaApp:
         return problem(fault.code, fault.message, style=style, status=fault.status, tracking_id=tracking_id)
 
     def _respond(self, answer: Answer, *, metered: bool = True) -> web.Response:
-        """The answer with the headers of the gateway; what the gateway refuses carries no count of remaining calls."""
+        """The answer with the headers of the gateway; what the gateway rejects carries no count of remaining calls."""
         self.world.tally.answer(answer.status)
         headers = {
             "X-Request-ID": new_request_id(self._ids),

@@ -1,13 +1,13 @@
-"""What goes over the wire: objects, refusals in each of their shapes, tracking ids.
+"""What goes over the wire: objects, rejections in each of their shapes, tracking ids.
 
-Decides status, content type and bytes; leaves the code of a refusal to who refuses. Shapes are recorded, apart from
+Decides status, content type and bytes; leaves the code of a rejection to who rejects. Shapes are recorded, apart from
 the HTML page and the wrapped form, which public clients handle: list form with `"result": null`, XML with Alma's namespace,
 the gateway's `UNAUTHORIZED` as indented XML with CRLF whatever was asked. Thresholds and gateway carry no tracking id.
 
 One page of a list.
 
 Decides which items a page shows. Documented: `limit` 0 to 100, 10 when it is not given, `offset` from 0. Recorded: no
-array key in an empty page. A limit above 100 is clamped rather than refused (inferred): a client that asks for 1,000
+array key in an empty page. A limit above 100 is clamped rather than rejected (inferred): a client that asks for 1,000
 and counts on getting them must notice.
 
 How Alma writes a moment.
@@ -30,7 +30,7 @@ from xml.sax.saxutils import escape
 import attrs
 import orjson
 
-from alma_async.sim.codes import Refusal, message_of
+from alma_async.sim.codes import Rejection, message_of
 from alma_async.sim.fields import Json
 
 
@@ -74,7 +74,7 @@ class Page:
 def _number(query: Mapping[str, str], name: str, default: int) -> int:
     value = query.get(name) or str(default)
     if not (value.isascii() and value.isdigit()):
-        raise Refusal("40166410", name)
+        raise Rejection("40166410", name)
     return int(value)
 
 
@@ -124,7 +124,7 @@ def done(result: Mapping[str, Any] | None, *, base_url: str) -> Answer:
 def problem(
     code: str, message: str = "", *, style: Style, status: int = 400, tracking_id: str = ""
 ) -> Answer:
-    """A refusal in the shape asked for."""
+    """A rejection in the shape asked for."""
     message = message or message_of(code)
     if style in ("json", "wrapped"):
         error = {"errorCode": code, "errorMessage": message}

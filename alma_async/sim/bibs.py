@@ -1,18 +1,24 @@
-"""The bib records of the simulated institution: just enough of them to carry portfolios.
+"""The bib records of the simulated institution: just enough of them to carry portfolios, also as MARCXML or binary MARC (ISO 2709).
 
-Decides whether an MMS id names a record; leaves the error code to the caller, since it differs by path. Unless only
-known records count, any plausible MMS id (`99` and 6 to 17 digits) has one, made on first use with a title.
+Decides whether an MMS id names a record; the error code is the caller's, since it differs by path. Unless only known records
+count, any plausible MMS id (`99` and 6 to 17 digits) has a record, made on first use with a title. In MARC a record has control
+number, author, title and ISSN.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from xml.sax.saxutils import escape
 
 import attrs
 
 _PLAUSIBLE = re.compile(r"99[0-9]{6,17}", re.ASCII)
 _KINDS = ("Journal of", "Annals of", "Archives of", "Advances in", "Handbook of", "Letters in")
 _TOPICS = ("Applied Hydrology", "Comparative Law", "Medieval Music", "Polymer Science", "Rural Economics")
+_SUBFIELD, _END_OF_FIELD, _END_OF_RECORD = "\x1f", "\x1e", "\x1d"
+_LEADER = 24
+_ENTRY = 12
 
 
 @attrs.define
@@ -51,3 +57,42 @@ class Bibs:
 
     def delete(self, mms_id: str) -> None:
         self._records[mms_id] = None
+
+
+def _fields(bib: Bib) -> list[tuple[str, str]]:
+    """Tag and subfield a, without what is empty."""
+    named = [("022", bib.issn), ("100", bib.author), ("245", bib.title)]
+    return [(tag, value) for tag, value in named if value]
+
+
+def as_xml(bibs: Iterable[Bib]) -> bytes:
+    records = "".join(_xml_record(bib) for bib in bibs)
+    return f'<?xml version="1.0"?><collection xmlns="http://www.loc.gov/MARC21/slim">{records}</collection>'.encode()
+
+
+def _xml_record(bib: Bib) -> str:
+    fields = "".join(
+        f'<datafield tag="{tag}" ind1=" " ind2=" "><subfield code="a">{escape(value)}</subfield></datafield>'
+        for tag, value in _fields(bib)
+    )
+    leader, number = "00000nam a2200000 a 4500", escape(bib.mms_id)
+    return (
+        f'<record><leader>{leader}</leader><controlfield tag="001">{number}</controlfield>{fields}</record>'
+    )
+
+
+def as_binary(bibs: Iterable[Bib]) -> bytes:
+    return b"".join(_binary_record(bib) for bib in bibs)
+
+
+def _binary_record(bib: Bib) -> bytes:
+    """Leader, directory, fields: lengths and starts count bytes."""
+    contents = [("001", bib.mms_id), *((tag, f"  {_SUBFIELD}a{value}") for tag, value in _fields(bib))]
+    directory, data = "", b""
+    for tag, content in contents:
+        field = (content + _END_OF_FIELD).encode()
+        directory += f"{tag}{len(field):04d}{len(data):05d}"
+        data += field
+    base = _LEADER + _ENTRY * len(contents) + 1
+    leader = f"{base + len(data) + 1:05d}nam a22{base:05d} a 4500"
+    return f"{leader}{directory}{_END_OF_FIELD}".encode() + data + _END_OF_RECORD.encode()

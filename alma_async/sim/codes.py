@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["MESSAGES", "TABLES", "Refusal", "message_of"]
+__all__ = ["MESSAGES", "TABLES", "Rejection", "message_of"]
 
 MESSAGES: Mapping[str, str] = {
     # gateway
@@ -231,7 +231,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
 }
 
 
-class Refusal(Exception):
+class Rejection(Exception):
     """Alma's no: an application error code, answered under HTTP 400."""
 
     def __init__(self, code: str, detail: str = "") -> None:

@@ -66,7 +66,7 @@ class Config:
     rate: float | None = 25
     window: Literal["fixed", "sliding", "bucket"] = "fixed"
     quota: int = 100_000
-    refused_count: bool = False
+    rejected_count: bool = False
     foreign: float | Callable[[float], float] = 0.0
     """Calls per second that others make: a number, or a function of the simulated wall clock."""
     retry_after: int | None = None
@@ -97,7 +97,7 @@ class Config:
     members_order: Literal["oldest", "newest", "unstable"] = "oldest"
     """Alma documents none. Newest first repeats items while a list grows; unstable shuffles at every change of size."""
     set_jobs: bool = False
-    """Whether a set that is made of others is filled by a job, and tells its run in `additional_info`."""
+    """Whether a set that is made of others is filled by a job, and names its run in `additional_info`."""
     combined_names: Literal["required", "optional", "given"] = "required"
     """Whether two sets are combined under a name that must be sent, may be, or is always given by Alma."""
     combine_seconds: float = 0.0
@@ -113,7 +113,7 @@ class Config:
     jobs_running: int = 3
     job_starts: int = 5
     job_window: float = 3600.0
-    """Seconds for which a start of a job counts: an hour, unless it is told in a shorter time."""
+    """Seconds for which a start of a job counts: an hour; shorter for tests."""
     running_code: Literal["402222", "402223", "either"] = "402222"
     """The code for too many running jobs; the other one stands for too many starts of one job. ``either``: both stand for both."""
     runs_kept: float | None = None

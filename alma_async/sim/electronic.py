@@ -1,11 +1,11 @@
 """Electronic collections and services: a tree, with the portfolios of each service as its leaves.
 
-Decides what each call on `/electronic/e-collections…` does to the world, or why it is refused. Codes and the
+Decides what each call on `/electronic/e-collections…` does to the world, or why it is rejected. Codes and the
 blocked deletes (60289) are documented.
 
 Portfolios, by the path of their service and by the path of their title.
 
-Decides what each call on a portfolio does to the world, or why it is refused. The codes are documented for each call;
+Decides what each call on a portfolio does to the world, or why it is rejected. The codes are documented for each call;
 60122 for a portfolio that a DELETE does not find is no slip. Public clients report that coverage in a POST is ignored.
 Inferred: a PUT changes neither title nor place; a POST whose body names another place than its path is 60162; `bib=`
 is `retain` when it is not given, also by the path of the title, where the documents contradict themselves.
@@ -20,7 +20,7 @@ import attrs
 
 from alma_async.sim.answers import Page, day_of
 from alma_async.sim.bibs import Bib
-from alma_async.sim.codes import Refusal
+from alma_async.sim.codes import Rejection
 from alma_async.sim.fields import ROOT, Json, Reading, members, plain, read, with_identity
 from alma_async.sim.objects import (
     COLLECTION,
@@ -76,13 +76,13 @@ class Electronic:
 
     def collection(self, collection_id: str) -> Collection:
         if collection_id not in self.collections:
-            raise Refusal("60121", collection_id)
+            raise Rejection("60121", collection_id)
         return self.collections[collection_id]
 
     def service(self, collection_id: str, service_id: str) -> Service:
         services = self.collection(collection_id).services
         if service_id not in services:
-            raise Refusal("60122", service_id)
+            raise Rejection("60122", service_id)
         return services[service_id]
 
     def list_collections(self, page: Page, *, q: str = "") -> Json:
@@ -109,7 +109,7 @@ class Electronic:
 
     def delete_collection(self, collection_id: str) -> None:
         if self.collection(collection_id).services:
-            raise Refusal("60289")
+            raise Rejection("60289")
         del self.collections[collection_id]
         self._records.deleted(collection_id)
 
@@ -133,14 +133,14 @@ class Electronic:
         one = self.service(collection_id, service_id)
         kept = read(SERVICE, self._records.meant(one.kept, sent), self._reading)
         if kept["type"] != one.kept["type"]:
-            raise Refusal("60153")
+            raise Rejection("60153")
         one.kept = with_identity(_identity(one.kept), kept)
         self._records.updated(service_id)
         return self._whole_service(one)
 
     def delete_service(self, collection_id: str, service_id: str) -> None:
         if self.service(collection_id, service_id).portfolios:
-            raise Refusal("60289")
+            raise Rejection("60289")
         del self.collection(collection_id).services[service_id]
         self._records.deleted(service_id)
 
@@ -153,7 +153,7 @@ class Electronic:
         mms_id = plain(members(sent.get("resource_metadata")).get("mms_id"))
         bib = self._records.bibs.find(mms_id) if mms_id else None
         if mms_id and bib is None:
-            raise Refusal("60143")
+            raise Rejection("60143")
         kept["resource_metadata"] = {
             "mms_id": link(mms_id, under="/bibs"),
             "title": bib.title if bib else "",
@@ -203,10 +203,10 @@ class Portfolios:
     def create(self, collection_id: str, service_id: str, sent: Json, *, now: float) -> Json:
         service = self._electronic.service(collection_id, service_id)
         if _place(sent) not in ((collection_id, service_id), ("", "")):
-            raise Refusal("60162")
+            raise Rejection("60162")
         mms_id = _mms_id(sent)
         if not mms_id:
-            raise Refusal("60159")
+            raise Rejection("60159")
         kept = self._read_new(sent, now)
         return self._keep_new(kept, self._bib(mms_id, "60172"), service, (collection_id, service_id))
 
@@ -247,7 +247,7 @@ class Portfolios:
 
     def get_collection_of_bib(self, mms_id: str, collection_id: str) -> Json:
         if collection_id not in self._collections_of(mms_id):
-            raise Refusal("60151", collection_id)
+            raise Rejection("60151", collection_id)
         return self._electronic.get_collection(collection_id)
 
     def _collections_of(self, mms_id: str) -> tuple[str, ...]:
@@ -265,26 +265,26 @@ class Portfolios:
     def _at(self, collection_id: str, service_id: str, portfolio_id: str, *, missing: str) -> Json:
         found = self.all.get(portfolio_id)
         if found is None or _place(found) != (collection_id, service_id):
-            raise Refusal(missing, portfolio_id)
+            raise Rejection(missing, portfolio_id)
         return found
 
     def _on(self, mms_id: str, portfolio_id: str, *, invalid: str) -> Json:
         self._bib(mms_id, invalid)
         if portfolio_id not in self._of_bib[mms_id]:
-            raise Refusal("60123", portfolio_id)
+            raise Rejection("60123", portfolio_id)
         return self.all[portfolio_id]
 
     def _bib(self, mms_id: str, invalid: str) -> Bib:
         bib = self._records.bibs.find(mms_id)
         if bib is None:
-            raise Refusal(invalid, mms_id)
+            raise Rejection(invalid, mms_id)
         return bib
 
     def _named_service(self, place: tuple[str, str]) -> Service:
         try:
             return self._electronic.service(*place)
-        except Refusal:
-            raise Refusal("60165") from None
+        except Rejection:
+            raise Rejection("60165") from None
 
     # Writing.
 
@@ -298,9 +298,9 @@ class Portfolios:
         kept = read(PORTFOLIO, sent, self._records.reading)
         since, until = kept["active_from_date"], kept["active_until_date"]
         if since and until and since > until:
-            raise Refusal("300465")
+            raise Rejection("300465")
         if until and until < day_of(now) and kept["availability"]["value"] == "11":
-            raise Refusal("200797")
+            raise Rejection("200797")
         return kept
 
     def _keep_new(self, kept: Json, bib: Bib, service: Service | None, place: tuple[str, str]) -> Json:
@@ -329,7 +329,7 @@ class Portfolios:
 
     def _remove(self, one: Json, bib: str) -> None:
         if bib not in _BIB_ON_DELETE:
-            raise Refusal("40166410", "bib")
+            raise Rejection("40166410", "bib")
         portfolio_id, mms_id = one["id"], _mms_id(one)
         del self.all[portfolio_id], self._of_bib[mms_id][portfolio_id]
         if not one["is_standalone"]:

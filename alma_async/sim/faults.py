@@ -20,8 +20,8 @@ from alma_async.sim.answers import Style
 __all__ = ["NAMED", "Fault", "FaultPlan", "Faults", "Fired", "Kind", "Rule"]
 
 Kind = Literal[
-    "refuse",  # the per-second refusal out of the blue
-    "daily",  # the daily refusal out of the blue
+    "reject",  # the per-second rejection out of the blue
+    "daily",  # the daily rejection out of the blue
     "server_error",  # `code` under `status` 500, 502, 503 or 504
     "error",  # an application error `code` under 400
     "error_in_200",  # the error list under 200
@@ -119,7 +119,7 @@ NAMED: Mapping[str, tuple[Fault, ...]] = {
         Fault("server_error", status=503, code="ROUTING_ERROR", form="gateway_xml", commit=False),
     ),
     "strange_5xx": _STRANGE_5XX,
-    # Recorded refusals with codes that the documents of their calls do not list: nothing was changed.
+    # Recorded rejections with codes that the documents of their calls do not list: nothing was changed.
     "strange_4xx": tuple(
         Fault("error", code=code, form=form)
         for code in ("401664", "401604", "40166415", "401688", "402265", "499001")

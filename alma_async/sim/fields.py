@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-from alma_async.sim.codes import TABLES, Refusal
+from alma_async.sim.codes import TABLES, Rejection
 
 Json = dict[str, Any]
 ROOT = "/almaws/v1"
@@ -55,13 +55,13 @@ def overlaid(old: Json, sent: Json) -> Json:
 
     ``""`` clears, and so does an empty list; null clears a date and says nothing of anything else.
     """
-    told = {name: value for name, value in sent.items() if value is not None or _CLEARED_BY_NULL(name)}
+    sent_now = {name: value for name, value in sent.items() if value is not None or _CLEARED_BY_NULL(name)}
     deeper = {
         name: overlaid(old[name], value)
-        for name, value in told.items()
+        for name, value in sent_now.items()
         if isinstance(value, dict) and isinstance(old.get(name), dict)
     }
-    return old | told | deeper
+    return old | sent_now | deeper
 
 
 def members(sent: object) -> Json:
@@ -101,7 +101,7 @@ def name(code: str) -> Field:
 
     def keep(sent: object, _reading: Reading) -> str:
         if not sent:
-            raise Refusal(code)
+            raise Rejection(code)
         return str(sent)
 
     return keep
@@ -115,7 +115,7 @@ def day(code: str) -> Field:
             return None
         found = _DATE.fullmatch(str(sent))
         if found is None or not is_date(found[1]):
-            raise Refusal(code)
+            raise Rejection(code)
         return f"{found[1]}Z"
 
     return keep
@@ -138,7 +138,7 @@ def coded(table: str, code: str, *, default: str = "", required: bool = False) -
         if not value and not required:
             return {"value": "", "desc": None}
         if not (value in TABLES[table] if table in TABLES else reading.has(table, value)):
-            raise Refusal(code)
+            raise Rejection(code)
         return {"value": value, "desc": TABLES[table][value] if table in TABLES else value}
 
     return keep
@@ -156,7 +156,7 @@ def known(kind: str, code: str) -> Field:
     def keep(sent: object, reading: Reading) -> str:
         value = plain(sent)
         if value and not reading.has(kind, value):
-            raise Refusal(code)
+            raise Rejection(code)
         return value
 
     return keep
@@ -206,7 +206,7 @@ def date_range(code: str) -> Field:
         for member, shape in _RANGE.items():
             value = plain(members(sent).get(member))
             if value and re.fullmatch(shape, value, re.ASCII) is None:
-                raise Refusal(code)
+                raise Rejection(code)
             if reading.months_as_objects:
                 as_object = member.endswith(("_month", "_day"))
                 kept[member] = {"value": value, "desc": value or None} if as_object else value

@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 
 from alma_async.sim.answers import day_of, moment_of
-from alma_async.sim.codes import TABLES, Refusal
+from alma_async.sim.codes import TABLES, Rejection
 from alma_async.sim.fields import ROOT, Json
 
 __all__ = ["BY_API", "Counter", "Job", "Run", "Runs", "submitter"]
@@ -171,7 +171,7 @@ class Run:
         return now >= self.ends_at
 
     def reference(self) -> Json:
-        """The run as the answer to what started it tells it."""
+        """The run as the answer to its start names it."""
         triggered = formatdate(self.submitted_at, usegmt=True)
         return {
             "value": f"Job no. {self.id} triggered on {triggered}",
@@ -255,5 +255,5 @@ class Runs:
 
     def find(self, instance_id: str) -> Run:
         if instance_id not in self._by_id or instance_id in self._purged:
-            raise Refusal("402218", instance_id)
+            raise Rejection("402218", instance_id)
         return self._by_id[instance_id]

@@ -1,4 +1,4 @@
-"""Jobs: what each call on `/conf/jobs…` does to the world, or why it is refused.
+"""Jobs: what each call on `/conf/jobs…` does to the world, or why it is rejected.
 
 Decides which submission becomes a run; leaves the course of a run to `job_runs` and the thresholds to `job_limits`. Codes are
 documented for each call, as are `op=run` and `ALL` in place of a job id. Inferred: the order of the checks, the members
@@ -21,11 +21,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import attrs
 
 from alma_async.sim.answers import XML, Answer, Page, day_of, local_time_of
-from alma_async.sim.codes import TABLES, Refusal
+from alma_async.sim.bibs import as_binary, as_xml
+from alma_async.sim.codes import TABLES, Rejection
 from alma_async.sim.config import Config
 from alma_async.sim.fields import Json, is_date, members, plain
 from alma_async.sim.job_runs import BY_API, Job, Run, Runs, is_job_id
-from alma_async.sim.marc import as_binary, as_xml
 from alma_async.sim.queries import choice
 from alma_async.sim.records import Records
 from alma_async.sim.sets import Sets
@@ -38,7 +38,7 @@ _ROUNDING = 1e-6
 
 
 def threshold(job: Job, runs: Iterable[Run], config: Config, *, now: float) -> str | None:
-    """The code that a submission is refused with now, if any."""
+    """The code that a submission is rejected with now, if any."""
     runs = list(runs)
     running, starts = _codes(config, now)
     if sum(run.by_api and not run.ended(now) for run in runs) >= config.jobs_running:
@@ -97,10 +97,10 @@ class Jobs:
     _sets: Sets
     runs: Runs
     _began: Callable[[Run], object]
-    """Told of every run, whoever started it."""
+    """Called with every run, whoever started it."""
     all: dict[str, Job] = attrs.field(factory=dict, init=False)
-    refused: Counter[str] = attrs.field(factory=Counter, init=False)
-    """Submissions refused by a threshold or an overlap, by code."""
+    rejected: Counter[str] = attrs.field(factory=Counter, init=False)
+    """Submissions rejected by a threshold or an overlap, by code."""
 
     def add(self, job: Job) -> Job:
         self.all[job.id] = job
@@ -126,9 +126,9 @@ class Jobs:
         job = self._known(job_id)
         _check_operation(query.get("op", ""))
         if not job.submittable:
-            raise Refusal("402248")
+            raise Rejection("402248")
         if job.tasks > 1:
-            raise Refusal("402231")
+            raise Rejection("402231")
         parameters = _parameters(sent)
         _check_mandatory(job, dict(parameters))
         self._check_limits(job, now)
@@ -169,7 +169,7 @@ class Jobs:
         """The rejected entries of a run of the student information system."""
         run = self._run_of(job_id, instance_id, now)
         if run.job.category != "USERS":
-            raise Refusal("60332")
+            raise Rejection("60332")
         listed = run.job.events if run.ended(now) else ()
         return page.envelope("event", page.cut(listed), total=len(listed))
 
@@ -178,7 +178,7 @@ class Jobs:
         page = Page.asked(query)
         population = query.get("population", "")
         if population not in ("SINGLE_MATCHES", "MULTI_MATCHES"):
-            raise Refusal("40166410", "population")
+            raise Rejection("40166410", "population")
         listed = run.job.matches.get(population, ()) if run.ended(now) else ()
         return page.envelope("match", page.cut(listed), total=len(listed))
 
@@ -186,7 +186,7 @@ class Jobs:
         """The file with the loaded records of an import."""
         run = self._run_of(job_id, instance_id, now)
         if run.job.imports is None:
-            raise Refusal("402218", "Not an MD import.")
+            raise Rejection("402218", "Not an MD import.")
         population = query.get("line_type") or "TOTAL_RECORDS_IMPORTED"
         bibs = filter(None, map(self._records.bibs.find, run.populations(now).get(population, ())))
         if query.get("download_format") == "BINARY":
@@ -194,12 +194,12 @@ class Jobs:
         return Answer(body=as_xml(bibs), content_type=XML)
 
     def summary(self) -> Json:
-        """What `GET /_sim/stats` tells of jobs: the API's own starts, and what was refused."""
+        """What `GET /_sim/stats` answers about jobs: the API's own starts, and what was rejected."""
         return {
             "starts": starts(self.runs),
             "most_running": most_running(self.runs),
             "most_starts": most_starts(self.runs, self._records.config),
-            "refused_starts": dict(self.refused),
+            "rejected_starts": dict(self.rejected),
         }
 
     def dump(self, *, now: float) -> Iterator[Json]:
@@ -209,12 +209,12 @@ class Jobs:
 
     def _known(self, job_id: str) -> Job:
         if not is_job_id(job_id):
-            raise Refusal("402215", job_id)
+            raise Rejection("402215", job_id)
         if job_id not in self.all:
-            raise Refusal("402216", job_id)
+            raise Rejection("402216", job_id)
         job = self.all[job_id]
         if job.type == "SCHEDULED" and job.category not in TABLES["job_category"]:
-            raise Refusal("402249", job.category)
+            raise Rejection("402249", job.category)
         return job
 
     def _run_of(self, job_id: str, instance_id: str, now: float) -> Run:
@@ -222,7 +222,7 @@ class Jobs:
             self._known(job_id)
         run = self.runs.find(instance_id)
         if job_id not in (_ANY_JOB, run.job.id) or not self._kept(run, now):
-            raise Refusal("402218", instance_id)
+            raise Rejection("402218", instance_id)
         return run
 
     def _kept(self, run: Run, now: float) -> bool:
@@ -235,8 +235,8 @@ class Jobs:
         if code is None and any(run.job.id in job.overlaps and not run.ended(now) for run in runs):
             code = "60347"
         if code is not None:
-            self.refused[code] += 1
-            raise Refusal(code)
+            self.rejected[code] += 1
+            raise Rejection(code)
 
     def _start(
         self,
@@ -275,15 +275,15 @@ class Jobs:
 
 def _day(value: str) -> str:
     if value and (_DAY.fullmatch(value) is None or not is_date(value[:10])):
-        raise Refusal("402217", value)
+        raise Rejection("402217", value)
     return value[:10]
 
 
 def _check_operation(operation: str) -> None:
     if not operation:
-        raise Refusal("402220")
+        raise Rejection("402220")
     if operation != "run":
-        raise Refusal("402221", operation)
+        raise Rejection("402221", operation)
 
 
 def _parameters(sent: Json) -> tuple[tuple[str, str], ...]:
@@ -295,9 +295,9 @@ def _parameters(sent: Json) -> tuple[tuple[str, str], ...]:
 def _check_mandatory(job: Job, given: Mapping[str, str]) -> None:
     for name in job.mandatory:
         if name not in given:
-            raise Refusal("402228", name)
+            raise Rejection("402228", name)
         if not given[name]:
-            raise Refusal("402229", name)
+            raise Rejection("402229", name)
 
 
 def _echo(run: Run) -> list[Json]:

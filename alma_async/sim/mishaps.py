@@ -1,6 +1,6 @@
-"""How each fault looks from outside.
+"""What the caller of a call with a fault gets to see.
 
-Decides what a struck call does and what its caller gets to see; leaves which call is struck to `faults`. A cut closes
+Decides what a struck call does and how it ends on the wire; which call is struck is decided in `faults`. A cut closes
 the connection without a byte; a stalled call that takes effect is answered in the end, any other is cut.
 """
 

@@ -1,8 +1,8 @@
 """One request on its way through the simulated Polaris.ApplicationServices: fault, latency, who calls, operation, answer.
 
 Decides status, headers and the place of each call; leaves the rules to the pure parts. Documented: the parts of a URL, and that
-case does not matter in it; a login without a body and with its length told; the status without a login. A token is looked
-at when the call is carried out, so that it can run out on the way. Parts that do not exist are 404, a workstation that is not
+case does not matter in it; a login without a body and with its length given; the status without a login. A token is checked
+when the call is carried out, so that it can expire on the way. Parts that do not exist are 404, a workstation that is not
 enabled 403 (both inferred).
 """
 
@@ -78,7 +78,7 @@ class PolarisApp:
         process = partial(self._process, request, body)
         if fault is None:
             return self._respond(process())
-        if fault.kind in ("refuse", "daily"):  # only a proxy in between would
+        if fault.kind in ("reject", "daily"):  # only a proxy in between would
             return self._respond(_problem(429, "Too many requests."))
         return await misbehave(fault, request, error=_failure, process=process, respond=self._respond)
 
@@ -140,8 +140,8 @@ class PolarisApp:
 
 def _kind(rest: str) -> str:
     """A call without its place and numbers, to count it by."""
-    told = re.search(r"(staffuser|recordsets).*", rest.lower())
-    return re.sub(r"\d+", "{}", told[0]) if told else rest.lower()
+    found = re.search(r"(staffuser|recordsets).*", rest.lower())
+    return re.sub(r"\d+", "{}", found[0]) if found else rest.lower()
 
 
 def _decoded(body: bytes) -> Any:

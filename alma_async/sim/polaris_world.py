@@ -11,7 +11,7 @@ Who may use a simulated Polaris: staff logins, their tokens, and the lock after 
 Decides who a caller is, and for how long; knows no web and no clock. Documented: Basic with the domain in the user name, the
 members of the answer, `PAS site:token:secret`, empty tokens for a checked API key, a token of 32 and a secret of 16 characters;
 the lock after three failures in five minutes and 24 h for a token are documented for PAPI and inferred here. How long a
-lock lasts is not known. That a locked account is refused like a wrong password is inferred.
+lock lasts is not known. That a locked account is rejected like a wrong password is inferred.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _FAILURES, _WITHIN = 3, 300.0
 
 
 class Denied(Exception):
-    """A call that Polaris refuses."""
+    """A call that Polaris rejects."""
 
     def __init__(self, status: int, message: str, **members: Any) -> None:
         super().__init__(message)
@@ -84,12 +84,12 @@ class Door:
     site_domain: str = "polaris"
     lifetime: float = 86_400.0
     dates: Literal["offset", "bare"] = "offset"
-    """Whether the end of a token is told with an offset; both were seen."""
+    """Whether the end of a token is written with an offset; both were seen."""
     lock: float = 900.0
     tokens_for_keys: bool = False
     """Whether a bearer token is answered by a token; not known."""
     logins: int = 0
-    refused: int = 0
+    rejected: int = 0
     _rng: random.Random = attrs.field(factory=lambda: random.Random(0))
     _tokens: dict[str, _Token] = attrs.field(factory=dict, repr=False)
 
@@ -104,7 +104,7 @@ class Door:
         else:
             staff = self._by("api_key", headers.get("x-api-key", ""))
         if staff is None:
-            self.refused += 1
+            self.rejected += 1
             raise Denied(401, "Authorization has been denied for this request.")
         with_token = staff.password != "" or self.tokens_for_keys
         return self._answer(staff, now) if with_token else _checked(staff)
@@ -135,10 +135,10 @@ class Door:
 
     def _by_password(self, given: str, now: float) -> Staff | None:
         try:
-            told = base64.b64decode(given, validate=True).decode()
+            text = base64.b64decode(given, validate=True).decode()
         except (binascii.Error, UnicodeDecodeError):
             return None
-        name, _, password = told.partition(":")
+        name, _, password = text.partition(":")
         staff = next((one for one in self.staff if one.name and f"{one.domain}\\{one.name}" == name), None)
         if staff is None or now < staff.locked_until:
             return None
@@ -217,7 +217,7 @@ def _demo_door() -> Door:
 
 @attrs.define(kw_only=True)
 class PolarisWorld:
-    """One library's Polaris, with one staff user and one key until told otherwise."""
+    """One library's Polaris, with one staff user and one key unless it is set up otherwise."""
 
     door: Door = attrs.field(factory=_demo_door)
     organizations: Container[int] = range(1, 100)
@@ -236,7 +236,7 @@ class PolarisWorld:
         self.most_at_once = 0
 
     def summary(self) -> Json:
-        """What `GET /_sim/stats` tells."""
+        """What `GET /_sim/stats` answers."""
         sizes = {str(one.id): len(one.records) for one in self.record_sets.values()}
         return self.tally.summary() | {"record_sets": sizes, "most_at_once": self.most_at_once}
 
@@ -307,7 +307,7 @@ class PolarisWorld:
 
 
 def _read(sent: Any) -> RecordSet:
-    """The set that was asked for; what is not one is refused as ASP.NET refuses what it cannot bind."""
+    """The set that was asked for; what is not one is rejected as ASP.NET rejects what it cannot bind."""
     wrong: dict[str, list[str]] = {}
     sent = sent if isinstance(sent, dict) else {}
     name, kind, records = sent.get("Name"), sent.get("ObjectTypeID"), sent.get("Records") or []

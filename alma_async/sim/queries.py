@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import attrs
 
-from alma_async.sim.codes import Refusal
+from alma_async.sim.codes import Rejection
 from alma_async.sim.fields import Json
 
 _Object = TypeVar("_Object")
@@ -31,7 +31,7 @@ def search(q: str, objects: Iterable[_Object], indexes: Indexes[_Object]) -> Ite
         return
     index, tilde, wanted = q.partition("~")
     if not tilde or index not in indexes:
-        raise Refusal("60106")
+        raise Rejection("60106")
     texts_of, words = indexes[index], words_of(wanted)
     for one in objects:
         if words <= words_of(" ".join(texts_of(one))):
@@ -46,7 +46,7 @@ def choice(query: Mapping[str, str], parameter: str, table: Mapping[str, str]) -
     """The value of a parameter, or nothing; it must be in the table."""
     value = query.get(parameter, "")
     if value and value not in table:
-        raise Refusal("40166410", parameter)
+        raise Rejection("40166410", parameter)
     return value
 
 
@@ -83,9 +83,9 @@ def parse(text: str) -> Query:
     reader = _Reader(_tokens(text))
     content, where, again = reader.word(), reader.word(), reader.word()
     if where != "where":
-        raise Refusal("402270")
+        raise Rejection("402270")
     if again != content:
-        raise Refusal("402269")
+        raise Rejection("402269")
     reader.fields = FIELDS if content == "PORTFOLIO" else None
     test = reader.bracketed()
     reader.end()
@@ -98,7 +98,7 @@ def _tokens(text: str) -> list[str]:
     while at < len(text):
         found = _TOKEN.match(text, at)
         if found is None:
-            raise Refusal("402270")
+            raise Rejection("402270")
         bracket, quoted, word = found.groups()
         tokens.append(bracket or word or f'"{quoted}')
         at = found.end()
@@ -120,19 +120,19 @@ class _Reader:
     def _take(self, wanted: str = "") -> str:
         token = self._peek()
         if not token or (wanted and token != wanted):
-            raise Refusal("402270")
+            raise Rejection("402270")
         self._at += 1
         return token
 
     def word(self) -> str:
         token = self._take()
         if token[0] in '()"':
-            raise Refusal("402270")
+            raise Rejection("402270")
         return token
 
     def end(self) -> None:
         if self._peek():
-            raise Refusal("402270")
+            raise Rejection("402270")
 
     def bracketed(self) -> Test:
         self._take("(")
@@ -165,7 +165,7 @@ class _Reader:
         field, operator, wanted = self.word(), self.word(), self._take()
         known = self.fields is None or field in self.fields
         if not known or operator not in _OPERATORS or not wanted.startswith('"'):
-            raise Refusal("402270")
+            raise Rejection("402270")
         return (
             (lambda _one: False)
             if self.fields is None

@@ -13,7 +13,7 @@ import attrs
 import orjson
 
 from alma_async.sim.answers import Answer, Page, short_xml
-from alma_async.sim.codes import Refusal
+from alma_async.sim.codes import Rejection
 from alma_async.sim.fields import ROOT, Json
 from alma_async.sim.world import INSTITUTION, World
 
@@ -39,13 +39,13 @@ class Call:
 
     @property
     def sent(self) -> dict[str, Any]:
-        """The object in the body; what is not one is refused as the gateway would (inferred)."""
+        """The object in the body; what is not one is rejected as the gateway would (inferred)."""
         try:
             sent = _read(self.body)
         except ValueError:
-            raise Refusal("INVALID_REQUEST") from None
+            raise Rejection("INVALID_REQUEST") from None
         if not isinstance(sent, dict):
-            raise Refusal("INVALID_REQUEST")
+            raise Rejection("INVALID_REQUEST")
         return sent
 
     @property

@@ -75,7 +75,7 @@ class Server:
         }
 
     async def register_webhook(self, webhook: Webhook, *, word: str = "simulated-challenge") -> None:
-        """Tell this listener of every run that begins from now on, once it has repeated the word.
+        """Send every run that begins from now on to this listener, once it has answered the challenge.
 
         :raises ValueError: it does not repeat it.
         """

@@ -49,7 +49,7 @@ class Tally:
 
     received: array[float] = attrs.field(factory=_stamps)
     accepted: array[float] = attrs.field(factory=_stamps)
-    refused: Counter[str] = attrs.field(factory=Counter)
+    rejected: Counter[str] = attrs.field(factory=Counter)
     routes: Counter[str] = attrs.field(factory=Counter)
     statuses: Counter[int] = attrs.field(factory=Counter)
     created: Counter[str] = attrs.field(factory=Counter)
@@ -63,8 +63,8 @@ class Tally:
     def accept(self, now: float) -> None:
         self.accepted.append(now)
 
-    def refuse(self, reason: str) -> None:
-        self.refused[reason] += 1
+    def reject(self, reason: str) -> None:
+        self.rejected[reason] += 1
 
     def answer(self, status: int) -> None:
         self.statuses[status] += 1
@@ -77,7 +77,7 @@ class Tally:
         return {
             "received": len(self.received),
             "accepted": len(self.accepted),
-            "refused": dict(self.refused),
+            "rejected": dict(self.rejected),
             "routes": dict(self.routes),
             "statuses": {str(status): count for status, count in self.statuses.items()},
             "peak_accepted": _peaks(self.accepted),

@@ -1,8 +1,8 @@
 """The gateway's two limits: calls per second and calls per day.
 
-Decides which call is refused, and why; leaves clocks, answers and counts of what was received to others. The
+Decides which call is rejected, and why; leaves clocks, answers and counts of what was received to others. The
 documents name no kind of window, so there are three. 1.5 tokens is the bucket of Layer7's "Apply Rate Limit";
-midnight UTC is Alma's documented reset; that a refused call consumes nothing is inferred, hence `refused_count`.
+midnight UTC is Alma's documented reset; that a rejected call consumes nothing is inferred, hence `rejected_count`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["WINDOWS", "FixedWindow", "SlidingWindow", "Thresholds", "TokenBucket
 
 DAY = 86_400
 _BUCKET_DEPTH = 1.5
-_LOOK_AGAIN = 1.0
+_CHECK_AGAIN = 1.0
 
 
 class Window(Protocol):
@@ -95,9 +95,9 @@ class Thresholds:
     quota: int = 100_000
     used: int = 0
     others: Counter[str] = attrs.field(factory=Counter)
-    """Others' calls: how many were accepted, and how many refused with which code."""
+    """Others' calls: how many were accepted, and how many rejected with which code."""
     _window: Window = attrs.field(factory=FixedWindow)
-    _refused_count: bool = False
+    _rejected_count: bool = False
     _foreign: float | Callable[[float], float] = 0.0
     _rng: random.Random = attrs.field(factory=lambda: random.Random(0))
     _day: int | None = None
@@ -113,7 +113,7 @@ class Thresholds:
             used=before.used,
             day=before._day,
             window=WINDOWS[config.window](),
-            refused_count=config.refused_count,
+            rejected_count=config.rejected_count,
             foreign=config.foreign,
             rng=random.Random(f"{config.seed}:foreign"),
         )
@@ -127,19 +127,19 @@ class Thresholds:
         self.used += calls
         self._drawn += calls
 
-    def refusal(self, now: float) -> str | None:
-        """The code that a call at `now` would be refused with; spends nothing of ours."""
+    def rejection(self, now: float) -> str | None:
+        """The code that a call at `now` would be rejected with; spends nothing of ours."""
         self._live_through(now)
         return self._reason(now)
 
     def take(self, now: float) -> None:
-        """Spend one call; `refusal` has just said that it may pass."""
+        """Spend one call; `rejection` has just said that it may pass."""
         self.used += 1
         self._window.take(now)
 
-    def refused(self, now: float) -> None:
-        """Note that a call was refused, for gateways that count even those."""
-        if self._refused_count:
+    def rejected(self, now: float) -> None:
+        """Note that a call was rejected, for gateways that count even those."""
+        if self._rejected_count:
             self.take(now)
 
     def _live_through(self, now: float) -> None:
@@ -156,12 +156,12 @@ class Thresholds:
             self._drawn = 0
 
     def _foreign_after(self, now: float) -> tuple[float, bool]:
-        """When to look next, and whether others call then. Chance has no memory, so a long wait may be cut into pieces."""
+        """The time of the next check, and whether others call then. The process is memoryless, so a long wait may be split."""
         if self._foreign == 0.0:
             return inf, False
         rate = self._foreign(now) if callable(self._foreign) else self._foreign
         wait = self._rng.expovariate(rate) if rate > 0.0 else inf
-        return now + min(wait, _LOOK_AGAIN), wait <= _LOOK_AGAIN
+        return now + min(wait, _CHECK_AGAIN), wait <= _CHECK_AGAIN
 
     def _pass_foreign(self, at: float) -> None:
         self._roll(at)

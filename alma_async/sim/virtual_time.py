@@ -16,8 +16,8 @@ from collections.abc import Callable
 __all__ = ["VirtualTimeLoop"]
 
 # Under load the kernel may hand loopback bytes over a moment after `send` returned. Giving the processor away
-# between two looks lets it finish; a real wait would cost a millisecond for every jump.
-_LOOKS = 3
+# between two polls lets it finish; a real wait would cost a millisecond for every jump.
+_POLLS = 3
 
 _give_way: Callable[[], None] = getattr(os, "sched_yield", lambda: None)  # Windows has none
 _Ready = list[tuple[selectors.SelectorKey, int]]
@@ -36,14 +36,14 @@ class _JumpingSelector(selectors.DefaultSelector):
         ready = super().select(0)
         if timeout <= 0 or ready:
             return ready
-        ready = self._look_again()
+        ready = self._poll_again()
         if not ready:
             self._jump(timeout)
         return ready
 
-    def _look_again(self) -> _Ready:
+    def _poll_again(self) -> _Ready:
         if len(self.get_map()) > 1:  # more than the loop's own self-pipe
-            for _ in range(_LOOKS):
+            for _ in range(_POLLS):
                 _give_way()
                 if ready := super().select(0):
                     return ready

@@ -23,7 +23,7 @@ async def challenge(webhook: Webhook, word: str) -> None:
 
     :raises ValueError: it does not.
     """
-    timeout = aiohttp.ClientTimeout(total=webhook.patience)
+    timeout = aiohttp.ClientTimeout(total=webhook.timeout)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         try:
             async with session.get(
@@ -80,7 +80,7 @@ class Sender:
 async def _post(webhook: Webhook, body: bytes) -> int:
     """The status of the answer; 0 if none came in time."""
     headers = {"Content-Type": JSON, SIGNATURE: sign(webhook.secret, body)}
-    timeout = aiohttp.ClientTimeout(total=webhook.patience)
+    timeout = aiohttp.ClientTimeout(total=webhook.timeout)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         try:
             async with session.post(

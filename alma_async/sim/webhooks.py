@@ -1,9 +1,9 @@
-"""What Alma tells a listener of its own accord: that a job has ended.
+"""What Alma sends to a listener by itself: that a job has ended.
 
 Decides which event is due when, what is in it, how it is signed and whether it is sent again; leaves the sending to
-`webhook_sender`. Documented: JOB_END for every job, the signature, 5 s of patience, again 1 h, 3 h and 6 h after an answer of
+`webhook_sender`. Documented: JOB_END for every job, the signature, a timeout of 5 s, again 1 h, 3 h and 6 h after an answer of
 5xx, never after 4xx. Recorded: the body, with nulls in 2020; `JOB_END` where the documents say `job_end`; a relative link that
-may name job M0. Inferred: a refused connection counts as 5xx, a redirect as a logical failure.
+may name job M0. Inferred: a rejected connection counts as 5xx, a redirect as a logical failure.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _local(_webhook: object, _field: object, url: str) -> None:
 
 @attrs.frozen(kw_only=True)
 class Webhook:
-    """An integration profile: who is told, and in which manner."""
+    """An integration profile: the listener, and how it is called."""
 
     url: str = attrs.field(validator=_local)
     secret: str = attrs.field(repr=False)
@@ -48,7 +48,7 @@ class Webhook:
     """Seconds from the end of a run to its event."""
     copies: int = 1
     """How often each event is sent though the first time went well."""
-    patience: float = 5.0
+    timeout: float = 5.0
     retries: tuple[float, ...] = (3600.0, 3 * 3600.0, 6 * 3600.0)
 
 
@@ -95,14 +95,14 @@ class Webhooks:
     """The outbox of the institution."""
 
     webhook: Webhook | None = None
-    """Who is told of every run that begins from now on."""
+    """The listeners of every run that begins from now on."""
     wake: Callable[[], object] = lambda: None
     """Called when something new may be due: who sends sleeps until then."""
     sent: list[Sent] = attrs.field(factory=list, init=False)
     _outbox: list[Delivery] = attrs.field(factory=list, init=False)
 
     def reset(self) -> None:
-        """Forget what was sent and what is due; who is told stays."""
+        """Forget what was sent and what is due; the listeners stay."""
         self.sent.clear()
         self._outbox.clear()
 

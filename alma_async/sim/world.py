@@ -18,8 +18,7 @@ from alma_async.sim.fields import Json, Reading
 from alma_async.sim.job_runs import Counter, Job, Runs
 from alma_async.sim.jobs import Jobs
 from alma_async.sim.records import Records, object_id
-from alma_async.sim.set_contents import Holdings
-from alma_async.sim.sets import Sets
+from alma_async.sim.sets import Holdings, Sets
 from alma_async.sim.tally import Tally
 from alma_async.sim.thresholds import Thresholds
 from alma_async.sim.webhooks import Webhooks
@@ -95,7 +94,7 @@ class World:
         return self.bibs.add(Bib(mms_id, title=title, author=author, issn=issn))
 
     def summary(self) -> Json:
-        """What `GET /_sim/stats` tells."""
+        """What `GET /_sim/stats` answers."""
         return self.tally.summary() | {
             "remaining": self.thresholds.remaining,
             "others": dict(self.thresholds.others),

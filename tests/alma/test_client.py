@@ -110,7 +110,7 @@ async def test_many_tasks_share_one_client():
             for _ in range(200):
                 group.start_soon(alma.electronic.collections.get, C)
         assert len(server.world.tally.accepted) == 200
-        assert server.world.tally.refused.total() == 0
+        assert server.world.tally.rejected.total() == 0
         assert sim.busiest_second(server.world.tally.accepted) <= 25
 
 

@@ -167,7 +167,7 @@ async def test_the_guard_is_asked():
         with pytest.raises(JobThresholdReached) as caught:
             await alma.with_options(priority=Priority.INTERACTIVE).jobs.submit(JOB, given, wait=False)
         assert caught.value.retry_at is not None
-        assert server.world.jobs.refused.total() == 0
+        assert server.world.jobs.rejected.total() == 0
         assert alma.with_options(language="de").jobs.guard is alma.jobs.guard
 
 
@@ -211,7 +211,7 @@ async def test_other_limits_of_an_institution_are_kept_to():
         for job_id in ("M0", "M2"):
             with pytest.raises(JobThresholdReached):
                 await alma.jobs.submit(job_id, wait=False)
-        assert (len([*server.world.jobs.runs]), server.world.jobs.refused.total()) == (2, 0)
+        assert (len([*server.world.jobs.runs]), server.world.jobs.rejected.total()) == (2, 0)
 
 
 async def test_a_slot_is_free_when_its_run_was_awaited():
@@ -241,7 +241,7 @@ async def test_a_reported_end_lets_the_next_start_go():
             assert not fourth
             await alma.jobs.ended(structure(run.answer(server.clock()), JobInstance))
         assert fourth[0] - run.ends_at < 3
-        assert server.world.jobs.refused.total() == 0
+        assert server.world.jobs.rejected.total() == 0
 
 
 async def test_a_submission_tried_dry():

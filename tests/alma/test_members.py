@@ -11,7 +11,7 @@ import pytest
 
 from alma_async import InvalidRequest, NotFound, OutcomeUnknown, sim
 from alma_async.alma.members import MembersChange
-from alma_async.sim.codes import Refusal
+from alma_async.sim.codes import Rejection
 from tests.alma.test_sets import a_set
 from tests.conftest import EPOCH, institution
 
@@ -99,7 +99,7 @@ async def test_25000_ids_go_in_and_out():
         assert holds(server, set_id) == set(right)
         removed = await alma.sets.remove_members(set_id, iter(right), reconcile=True)
         assert (removed.removed, removed.unchanged, holds(server, set_id)) == (24_997, 2, set())
-        assert server.world.tally.refused.total() == 0
+        assert server.world.tally.rejected.total() == 0
 
 
 async def test_memory_grows_with_the_ids_alone():
@@ -179,8 +179,8 @@ class Nameless:
     def resolve(self, content, sent, **how):
         try:
             return self._holdings.resolve(content, sent, **how)
-        except Refusal as refusal:
-            raise Refusal(refusal.code) from None
+        except Rejection as refusal:
+            raise Rejection(refusal.code) from None
 
 
 async def test_thousands_of_wrong_ids_cost_a_bounded_number_of_requests():

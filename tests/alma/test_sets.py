@@ -423,7 +423,7 @@ def test_when_a_set_is_full():
 OUTAGES = {
     "503": sim.Fault("server_error", status=503),
     "page": sim.Fault("html_200"),
-    "refused": sim.Fault("refuse"),
+    "refused": sim.Fault("reject"),
 }
 
 

@@ -52,7 +52,7 @@ def test_too_fast_is_found_out() -> None:
     """More calls in a second than allowed is a difference, and so is a refused call."""
     world = agreeing()
     world.tally.received[1] = 0.5
-    world.tally.refuse("PER_SECOND_THRESHOLD")
+    world.tally.reject("PER_SECOND_THRESHOLD")
     found = load_differences(REPORT, world, 1)
     assert found == [
         "rejected calls: {'PER_SECOND_THRESHOLD': 1}",
@@ -108,7 +108,7 @@ def test_too_many_runs_at_once_are_found_out() -> None:
     world = agreeing()
     claimed = worked(world)
     world.configure(sim.Config(jobs_running=2))
-    world.jobs.refused["402222"] += 1
+    world.jobs.rejected["402222"] += 1
     assert work_differences(claimed, world, 25) == [
         "3 jobs at once, where 2 may run",
         "rejected starts: {'402222': 1}",

@@ -88,7 +88,7 @@ def test_running_jobs_hold_the_fourth_back(shell: Shell, served: Served) -> None
             ran = shell(*SUBMIT, on, *manner)
             assert (ran.code, ran.out) == (3, "")
             assert "running" in ran.err
-        assert (len([*world.jobs.runs]), dict(world.jobs.refused)) == (3, {})
+        assert (len([*world.jobs.runs]), dict(world.jobs.rejected)) == (3, {})
 
 
 def test_starts_of_the_hour_tell_when_the_next_is_free(shell: Shell, served: Served) -> None:

@@ -137,7 +137,7 @@ def lived(world: sim.World, *, since: float) -> Lived:
     told = world.jobs.summary()
     return Lived(
         begun=sorted((run.submitted_at - since, run.job.id) for run in world.jobs.runs),
-        refused=world.jobs.refused.total() + world.tally.refused.total(),
+        refused=world.jobs.rejected.total() + world.tally.rejected.total(),
         running=told["most_running"],
         hourly=max(told["most_starts"].values()),
         calls=len(world.tally.received),

@@ -271,7 +271,7 @@ async def test_a_refusal_for_unseen_running_jobs_is_not_taken_for_the_hour(code)
                     tasks.start_soon(alma.jobs.submit, "M77")
         begun = [run.submitted_at - EPOCH for run in runs(server)]
         assert begun[-1] < 3 * 160
-        assert server.world.jobs.refused.total() <= 8
+        assert server.world.jobs.rejected.total() <= 8
 
 
 async def test_retry_at_is_always_told_and_worth_it():
@@ -705,7 +705,7 @@ async def test_no_date_brings_a_sixth_start_or_a_block_without_end(date, restart
             if n < 4:
                 await anyio.sleep(40)
         summary = server.world.jobs.summary()
-        assert (max(summary["most_starts"].values()), summary["refused_starts"]) == (5, {})
+        assert (max(summary["most_starts"].values()), summary["rejected_starts"]) == (5, {})
         assert HOUR <= runs(server)[-1].submitted_at - EPOCH < HOUR + 60 + 90
         with pytest.raises(JobThresholdReached) as caught:
             for _ in range(5):
@@ -797,7 +797,7 @@ async def test_a_reboot_makes_no_start_older(off, wrong):
         ) as again:
             await again.jobs.submit("M77")
         summary = server.world.jobs.summary()
-        assert (max(summary["most_starts"].values()), summary["refused_starts"]) == (5, {})
+        assert (max(summary["most_starts"].values()), summary["rejected_starts"]) == (5, {})
         begun = runs(server)[-1].submitted_at - runs(server)[0].submitted_at
         assert HOUR <= begun < (HOUR if (off, wrong) == (0.0, 0.0) else 2 * HOUR) + 60
 
@@ -818,5 +818,5 @@ async def test_what_others_started_is_no_older_than_it_is(tmp_path, monkeypatch,
         async with AlmaClient(KEY, base_url=server.base_url, budget=LocalBudget(), clock=clock) as alma:
             await alma.jobs.submit("M77")
         summary = server.world.jobs.summary()
-        assert (max(summary["most_starts"].values()), summary["refused_starts"]) == (5, {})
+        assert (max(summary["most_starts"].values()), summary["rejected_starts"]) == (5, {})
         assert HOUR <= runs(server)[-1].submitted_at - EPOCH < 2 * HOUR + 5 * 400

@@ -11,7 +11,7 @@ import orjson
 
 from alma_async import sim
 from alma_async._http.messages import Request
-from alma_async.sim.codes import Refusal
+from alma_async.sim.codes import Rejection
 from alma_async.sim.job_runs import BY_API
 from alma_async.sim.routes import Call
 from tests.wires import REFUSALS, Remote
@@ -69,7 +69,7 @@ class JobRuns(Remote):
         self.over += self._is_over(call["job"])
         try:
             return run(call)
-        except Refusal as refusal:
+        except Rejection as refusal:
             self.refused += refusal.code in ("402222", "402223")
             raise
 

@@ -23,7 +23,7 @@ from alma_async._clock import Clock
 from alma_async._http.messages import Gate, Request, Response, SendFailure
 from alma_async.load import Load
 from alma_async.sim.answers import Answer, done, problem
-from alma_async.sim.codes import Refusal
+from alma_async.sim.codes import Rejection
 from alma_async.sim.routes import ROUTES, Call, Route
 
 __all__ = ["BASE", "Line", "institution", "into", "titles"]
@@ -81,7 +81,7 @@ class Line:
         try:
             result = route.run(call)
             answer = result if isinstance(result, Answer) else done(result, base_url=BASE)
-        except Refusal as refusal:
+        except Rejection as refusal:
             answer = problem(refusal.code, refusal.message, style="json")
         headers = {
             "content-type": "application/json",

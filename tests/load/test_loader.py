@@ -67,7 +67,7 @@ async def test_titles_become_portfolios(titles, tmp_path):
             assert len(coverage["local_date_coverage_parameters"]) == 1
             assert portfolio["public_note"] == "Online"
         assert report.calls == len(server.world.tally.received) == 121
-        assert server.world.tally.refused.total() == 0
+        assert server.world.tally.rejected.total() == 0
 
 
 async def test_a_second_load_changes_nothing(titles, tmp_path):
@@ -135,7 +135,7 @@ async def test_what_alma_refuses_is_told_with_its_code(titles, tmp_path):
 
 
 FAULTS = {
-    "refuse": 0.05,
+    "reject": 0.05,
     "server_error": 0.03,
     sim.Fault("server_error", commit=True, form="html", status=502): 0.03,
     "html_200": 0.02,
@@ -446,7 +446,7 @@ async def test_rows_from_anywhere(tmp_path):
 @pytest.mark.parametrize("call", ["GET", "POST", "PUT"])
 async def test_progress_comes_while_nothing_goes(titles, tmp_path, call):
     """However long a load waits, whatever is refused, it says each second how far it is, and what holds it back."""
-    refusing = sim.FaultPlan(rules=[sim.Rule("refuse", method=call, times=30)])
+    refusing = sim.FaultPlan(rules=[sim.Rule("reject", method=call, times=30)])
     told = []
     async with institution(faults=refusing, latency=0.1) as (_, alma):
         report = await load_into(alma, tmp_path).run(titles(4), on_progress=told.append)
@@ -464,7 +464,7 @@ async def test_a_progress_that_raises_while_nothing_goes(titles, tmp_path, call)
         if now.seconds > 3:
             raise ZeroDivisionError
 
-    refusing = sim.FaultPlan(rules=[sim.Rule("refuse", times=30)])
+    refusing = sim.FaultPlan(rules=[sim.Rule("reject", times=30)])
     async with institution() as (server, alma):
         if call == "verify":
             await load_into(alma, tmp_path).run(titles(4))

@@ -54,7 +54,7 @@ async def test_a_real_list_is_loaded(name, tmp_path):
         )
         report = await load.run(rows)
         assert (report.created, report.rejected, report.review, report.pending) == (good, refused, 0, 0)
-        assert server.world.tally.refused.total() == 0
+        assert server.world.tally.rejected.total() == 0
         with JournalFile(tmp_path / "j" / "a.load") as journal:
             entries = {entry.line: entry for entry in journal.entries()}
         assert all(entry.message for entry in entries.values() if entry.state is State.REJECTED)

@@ -264,7 +264,7 @@ async def test_what_an_undo_of_an_undo_brings_back_stands_again(file, tmp_path, 
         hold(server, 12)
         before = world_of(server)
         load = loading(alma, tmp_path, action, workers=3)
-        refusing = sim.Rule(sim.Fault("refuse"), method="PUT", path="portfolios/", times=None)
+        refusing = sim.Rule(sim.Fault("reject"), method="PUT", path="portfolios/", times=None)
         server.faults.plan = sim.FaultPlan(rules=[refusing] if how == "halfway" else [])
         async with anyio.create_task_group() as group:
             group.start_soon(stopping, load, server, steps)
@@ -294,7 +294,7 @@ async def test_what_an_undo_of_an_undo_brings_back_stands_again(file, tmp_path, 
 FAULTS = {
     "cut_after": 0.08,
     "cut_before": 0.08,
-    "refuse": 0.05,
+    "reject": 0.05,
     sim.Fault("server_error", commit=True, form="html", status=502): 0.04,
     sim.Fault("commit_late", delay=10.0): 0.06,
 }

@@ -12,7 +12,7 @@ import orjson
 
 from alma_async import sim
 from alma_async._http.messages import Request
-from alma_async.sim.codes import Refusal
+from alma_async.sim.codes import Rejection
 from alma_async.sim.routes import Call
 from tests.wires import REFUSALS, Remote
 
@@ -59,7 +59,7 @@ class Service(Remote):
 
     def carry_out(self, request: Request, run: Callable[[Call], Any], call: Call, fault: str) -> Any:
         if request.method == "POST" and _title(request) in self.refused_titles:
-            raise Refusal("60172")
+            raise Rejection("60172")
         self._remember(request.method, call.ids)
         if fault == "stale":
             return self._stale(run, call)

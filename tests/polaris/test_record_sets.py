@@ -268,7 +268,7 @@ async def test_reads_pass_by_what_passes_by_itself():
 
 async def test_what_a_proxy_refuses_for_speed_was_not_processed():
     """A 429 of something in between is waited out; the set is made once."""
-    async with library(faults=rule("refuse", times=2)) as (server, polaris):
+    async with library(faults=rule("reject", times=2)) as (server, polaris):
         await polaris.record_sets.create("n", BIB)
         assert (posts(server), len(sets_of(server))) == (3, 1)
 

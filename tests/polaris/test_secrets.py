@@ -19,7 +19,7 @@ from tests.test_secrets import everything_told, reachable
 BASIC = base64.b64encode(f"SIM\\jo:{PASSWORD}".encode()).decode()
 FORMS = [PASSWORD, BASIC, quote(PASSWORD), PASSWORD.swapcase(), "polaris-canary-key", "polaris-canary-bearer"]
 KINDS = [
-    "refuse",
+    "reject",
     "server_error",
     "error",
     "error_in_200",

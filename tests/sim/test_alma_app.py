@@ -23,14 +23,14 @@ TEST = "/almaws/v1/conf/test"
     "key", ["", "apikey", "apikey l7xx0123", "apikey simulated", "Bearer sim-1", "apikey  sim-1"]
 )
 async def test_only_simulated_keys_are_taken(key: str) -> None:
-    """Any other key is refused as recorded: XML under 400 although JSON was asked, no tracking id, no count."""
+    """Any other key is rejected as recorded: XML under 400 although JSON was asked, no tracking id, no count."""
     async with calling() as call:
         reply = await call("GET", TEST, Authorization=key)
         assert (reply.status, reply.headers["Content-Type"]) == (400, "application/xml;charset=UTF-8")
         assert b"<errorCode>UNAUTHORIZED</errorCode>\r\n" in reply.body
         assert b"trackingId" not in reply.body
         assert "X-Exl-Api-Remaining" not in reply.headers
-        assert call.world.tally.refused == {"UNAUTHORIZED": 1}
+        assert call.world.tally.rejected == {"UNAUTHORIZED": 1}
         assert call.world.thresholds.used == 0
 
 
@@ -41,12 +41,12 @@ async def test_any_key_is_taken_if_told() -> None:
         assert (await call("GET", TEST, Authorization="apikey ")).status == 400
 
 
-async def test_a_key_in_the_url_is_refused() -> None:
+async def test_a_key_in_the_url_is_rejected() -> None:
     """Even beside a good header, and before anything is done."""
     async with calling(allow_any_key=True) as call:
         reply = await call("POST", f"{PORTFOLIOS}?apikey=sim-1", portfolio())
         assert (reply.status, reply.code) == (400, "INVALID_REQUEST")
-        assert call.world.tally.refused == {"KEY_IN_URL": 1}
+        assert call.world.tally.rejected == {"KEY_IN_URL": 1}
         assert call.world.portfolios.all == {}
 
 
@@ -79,13 +79,13 @@ async def test_remaining_is_told_on_200_and_400(on_204: bool) -> None:
 
 @pytest.mark.parametrize(("window", "passes"), [("fixed", 25), ("sliding", 25), ("bucket", 1)])
 async def test_a_burst_meets_the_window(window: str, passes: int) -> None:
-    """Of forty calls at one moment as many pass as the window holds; the rest is refused and not processed."""
+    """Of forty calls at one moment as many pass as the window holds; the rest is rejected and not processed."""
     async with calling(rate=25, window=window) as call:
         statuses = await burst(call, 40)
         assert statuses.count(200) == passes
         assert statuses.count(429) == 40 - passes
         tally = call.world.tally
-        assert tally.refused == {"PER_SECOND_THRESHOLD": 40 - passes}
+        assert tally.rejected == {"PER_SECOND_THRESHOLD": 40 - passes}
         assert tally.created.total() == passes
         assert call.world.summary()["peak_accepted"] == {"sliding": passes, "fixed": passes}
         assert call.world.summary()["peak_received"]["sliding"] == 40
@@ -107,7 +107,7 @@ async def burst(call: Caller, count: int) -> list[int]:
 @pytest.mark.parametrize(
     ("accept", "mark"), [("application/json", b"{"), ("application/xml", b"<?xml"), ("*/*", b"<?xml")]
 )
-async def test_refusals_speak_the_asked_language(accept: str, mark: bytes) -> None:
+async def test_rejections_speak_the_asked_language(accept: str, mark: bytes) -> None:
     """Thresholds in JSON or XML, without tracking id or wait; application errors likewise, with tracking id."""
     async with calling(rate=1, threshold_status=400) as call:
         missing = await call("GET", f"{PORTFOLIOS}/53", Accept=accept)
@@ -121,12 +121,12 @@ async def test_refusals_speak_the_asked_language(accept: str, mark: bytes) -> No
 
 
 async def test_the_day_is_spent_and_begins_again() -> None:
-    """A spent quota refuses with its own status until 00:00 UTC of the simulated clock: a day, in moments."""
+    """A spent quota rejects with its own status until 00:00 UTC of the simulated clock: a day, in moments."""
     async with calling(quota=3, daily_status=403, epoch=MIDNIGHT + 10) as call:
         remaining = [(await call("GET", TEST)).headers["X-Exl-Api-Remaining"] for _ in range(3)]
         assert remaining == ["2", "1", "0"]
-        refused = await call("GET", TEST)
-        assert (refused.status, refused.code) == (403, "DAILY_THRESHOLD")
+        rejected = await call("GET", TEST)
+        assert (rejected.status, rejected.code) == (403, "DAILY_THRESHOLD")
         await anyio.sleep(86_400 - 20)
         assert (await call("GET", TEST)).code == "DAILY_THRESHOLD"
         await anyio.sleep(10)
@@ -172,7 +172,7 @@ async def test_the_path_of_a_new_portfolio_may_end_in_a_slash() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"<portfolio/>"])
 async def test_a_body_must_be_an_object(body: bytes) -> None:
-    """Anything else is refused, not a fault of the server."""
+    """Anything else is rejected, not a fault of the server."""
     async with calling() as call, call.session.post(PORTFOLIOS, data=body) as response:
         assert response.status == 400
         assert (await response.json())["errorList"]["error"][0]["errorCode"] == "INVALID_REQUEST"
@@ -186,7 +186,7 @@ async def test_ids_stay_within_their_segment() -> None:
 
 
 async def test_nothing_else_is_answered() -> None:
-    """An unknown path or method is refused by the gateway, and counts as a call."""
+    """An unknown path or method is rejected by the gateway, and counts as a call."""
     async with calling() as call:
         for method, path in (("GET", "/almaws/v1/users"), ("PATCH", PORTFOLIOS), ("GET", "/")):
             reply = await call(method, path)
@@ -199,7 +199,7 @@ async def test_a_seed_fixes_a_whole_run() -> None:
     """Two runs of one seed see the same answers in the same order, headers and ids included; another seed does not."""
 
     async def run(seed: int) -> list[Any]:
-        plan = sim.FaultPlan({"server_error": 0.2, "refuse": 0.2, "error_in_200": 0.1}, seed=seed)
+        plan = sim.FaultPlan({"server_error": 0.2, "reject": 0.2, "error_in_200": 0.1}, seed=seed)
         seen, rng = [], random.Random(9)
         async with calling(seed=seed, faults=plan, latency=sim.Latency(jitter=1.0), rate=2) as call:
             for _ in range(40):
@@ -239,7 +239,7 @@ async def test_a_clock_that_jumps() -> None:
 async def test_a_pause_can_be_asked_for() -> None:
     """Retry-After comes with every 429 and 503 and with nothing else."""
     plan = FaultPlan(
-        rules=[Rule("refuse"), Rule(Fault("server_error", status=503), nth=2), Rule("error", nth=3)]
+        rules=[Rule("reject"), Rule(Fault("server_error", status=503), nth=2), Rule("error", nth=3)]
     )
     async with calling(retry_after=900, faults=plan) as call:
         replies = [await call("GET", "/almaws/v1/conf/test") for _ in range(4)]

@@ -60,7 +60,7 @@ def test_a_threshold_has_the_recorded_shape(code: str, name: str) -> None:
     assert shape(as_json) == shape(orjson.loads(recorded("error_429_per_second_json.json")))
 
 
-def test_a_refused_key_has_the_recorded_shape() -> None:
+def test_a_rejected_key_has_the_recorded_shape() -> None:
     """Indented XML, CRLF, no tracking id."""
     answer = problem("UNAUTHORIZED", style="gateway_xml")
     assert outline(ET.fromstring(answer.body)) == outline(

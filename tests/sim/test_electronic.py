@@ -10,7 +10,7 @@ import pytest
 
 from alma_async.sim import DEMO_COLLECTION, DEMO_SERVICE, Config, World
 from alma_async.sim.answers import Page
-from alma_async.sim.codes import Refusal
+from alma_async.sim.codes import Rejection
 from alma_async.sim.fields import Json
 
 COLLECTION: dict[str, Any] = {"public_name": "Journals", "type": {"value": "0"}}
@@ -60,31 +60,31 @@ def world() -> World:
     return World.demo()
 
 
-def refusal(call: Any, *args: Any, **more: Any) -> str:
-    """The code that a call is refused with."""
-    with pytest.raises(Refusal) as refused:
+def rejection(call: Any, *args: Any, **more: Any) -> str:
+    """The code that a call is rejected with."""
+    with pytest.raises(Rejection) as rejected:
         call(*args, **more)
-    return refused.value.code
+    return rejected.value.code
 
 
 @pytest.mark.parametrize(("member", "value", "code"), COLLECTION_CODES)
-def test_a_collection_is_refused(member: str, value: object, code: str) -> None:
+def test_a_collection_is_rejected(member: str, value: object, code: str) -> None:
     """Each documented code that a sent collection can draw is drawn, by POST and by PUT, and nothing changes."""
     world = World(known={"interface": frozenset({"Listed"})})
     made = world.electronic.create_collection(COLLECTION)
     sent = COLLECTION | {member: value}
-    assert refusal(world.electronic.create_collection, sent) == code
-    assert refusal(world.electronic.update_collection, made["id"], sent) == code
+    assert rejection(world.electronic.create_collection, sent) == code
+    assert rejection(world.electronic.update_collection, made["id"], sent) == code
     assert world.electronic.get_collection(made["id"]) == made
     assert len(world.electronic.collections) == 1
 
 
 @pytest.mark.parametrize(("member", "value", "code"), SERVICE_CODES)
-def test_a_service_is_refused(world: World, member: str, value: object, code: str) -> None:
+def test_a_service_is_rejected(world: World, member: str, value: object, code: str) -> None:
     """Each documented code that a sent service can draw is drawn, by POST and by PUT."""
     sent = SERVICE | {member: value}
-    assert refusal(world.electronic.create_service, DEMO_COLLECTION, sent) == code
-    assert refusal(world.electronic.update_service, DEMO_COLLECTION, DEMO_SERVICE, sent) == code
+    assert rejection(world.electronic.create_service, DEMO_COLLECTION, sent) == code
+    assert rejection(world.electronic.update_service, DEMO_COLLECTION, DEMO_SERVICE, sent) == code
     assert world.tally.created.total() == world.tally.updated.total() == 0
 
 
@@ -92,11 +92,11 @@ def test_what_is_not_there_is_named_by_its_code(world: World) -> None:
     """A missing collection is 60121 and a missing service 60122, for every call on them."""
     electronic = world.electronic
     for call in (electronic.get_collection, electronic.delete_collection, electronic.list_services):
-        assert refusal(call, "61") == "60121"
-    assert refusal(electronic.create_service, "61", SERVICE) == "60121"
+        assert rejection(call, "61") == "60121"
+    assert rejection(electronic.create_service, "61", SERVICE) == "60121"
     for on_service in (electronic.get_service, electronic.delete_service):
-        assert refusal(on_service, "61", DEMO_SERVICE) == "60121"
-        assert refusal(on_service, DEMO_COLLECTION, "62") == "60122"
+        assert rejection(on_service, "61", DEMO_SERVICE) == "60121"
+        assert rejection(on_service, DEMO_COLLECTION, "62") == "60122"
 
 
 def test_a_delete_is_blocked_by_what_hangs_on_it(world: World) -> None:
@@ -104,8 +104,8 @@ def test_a_delete_is_blocked_by_what_hangs_on_it(world: World) -> None:
     made = world.portfolios.create(
         DEMO_COLLECTION, DEMO_SERVICE, {"resource_metadata": {"mms_id": {"value": "99123456"}}}, now=0.0
     )
-    assert refusal(world.electronic.delete_collection, DEMO_COLLECTION) == "60289"
-    assert refusal(world.electronic.delete_service, DEMO_COLLECTION, DEMO_SERVICE) == "60289"
+    assert rejection(world.electronic.delete_collection, DEMO_COLLECTION) == "60289"
+    assert rejection(world.electronic.delete_service, DEMO_COLLECTION, DEMO_SERVICE) == "60289"
     world.portfolios.delete(DEMO_COLLECTION, DEMO_SERVICE, made["id"])
     world.electronic.delete_service(DEMO_COLLECTION, DEMO_SERVICE)
     world.electronic.delete_collection(DEMO_COLLECTION)
@@ -116,7 +116,7 @@ def test_a_delete_is_blocked_by_what_hangs_on_it(world: World) -> None:
 def test_the_type_of_a_service_is_for_ever(world: World) -> None:
     """A PUT with another type is 60153, with the same type it replaces."""
     changed = {"type": {"value": "getSelectedFullTxt"}}
-    assert refusal(world.electronic.update_service, DEMO_COLLECTION, DEMO_SERVICE, changed) == "60153"
+    assert rejection(world.electronic.update_service, DEMO_COLLECTION, DEMO_SERVICE, changed) == "60153"
     after = world.electronic.update_service(DEMO_COLLECTION, DEMO_SERVICE, SERVICE)
     assert after["activation_status"] == {"value": "10", "desc": "Not Available"}
 
@@ -166,7 +166,7 @@ def test_a_search_finds_words(world: World) -> None:
     assert len(found("po_line_id~POL-7")) == 3
     assert found("name~absent") == []
     for q in ("name", "colour~red", "hydrology"):
-        assert refusal(found, q) == "60106"
+        assert rejection(found, q) == "60106"
 
 
 def test_lists_are_shortened(world: World) -> None:

@@ -66,21 +66,21 @@ def test_a_rule_strikes_where_and_when_it_says() -> None:
 
 def test_a_rule_may_never_end() -> None:
     """`times=None` strikes every call from the first due one on."""
-    faults = Faults(FaultPlan(rules=[Rule("refuse", nth=3, times=None)]))
+    faults = Faults(FaultPlan(rules=[Rule("reject", nth=3, times=None)]))
     struck = [faults.draw(0.0, method="GET", path="/") is not None for _ in range(50)]
     assert struck == [False, False] + [True] * 48
 
 
 def test_a_reset_starts_the_plan_again() -> None:
     """After a reset the same calls meet the same faults, and the record is empty."""
-    faults = Faults(FaultPlan(rules=[Rule("refuse")]))
+    faults = Faults(FaultPlan(rules=[Rule("reject")]))
     first = faults.draw(0.0, method="GET", path="/")
     faults.reset()
     assert faults.fired == []
-    assert faults.draw(0.0, method="GET", path="/") == first == Fault("refuse")
+    assert faults.draw(0.0, method="GET", path="/") == first == Fault("reject")
 
 
-def test_a_plan_refuses_nonsense() -> None:
+def test_a_plan_rejects_nonsense() -> None:
     """An unknown kind, and chances beyond certainty, are errors at once."""
     with pytest.raises(ValueError, match="No such fault: 'explode'"):
         Fault("explode")  # type: ignore[arg-type]
@@ -104,5 +104,5 @@ def test_every_kind_has_a_plain_form() -> None:
     assert effect["cut_after"]
     assert effect["commit_late"]
     assert not effect["cut_before"]
-    assert not effect["refuse"]
+    assert not effect["reject"]
     assert Fault("server_error", commit=True).commits

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alma_async.sim import Config, Job, Run, World
-from alma_async.sim.codes import Refusal
+from alma_async.sim.codes import Rejection
 from alma_async.sim.jobs import most_running, most_starts, starts, threshold
 
 JOBS = [
@@ -19,11 +19,11 @@ JOBS = [
 
 
 def submit(world: World, job: Job, now: float) -> str | None:
-    """The code that a submission is refused with, if it is."""
+    """The code that a submission is rejected with, if it is."""
     try:
         world.jobs.run(job.id, {"op": "run"}, {}, now=now)
-    except Refusal as refused:
-        return refused.code
+    except Rejection as rejected:
+        return rejected.code
     return None
 
 
@@ -48,11 +48,11 @@ submissions = st.lists(
 def test_submissions_meet_both_thresholds(
     submissions: list[tuple[float, int, bool]], ui: bool, running: int, hourly: int, code: str
 ) -> None:
-    """Every submission passes exactly if a list of all starts says so, and is refused with the code of its rule."""
+    """Every submission passes exactly if a list of all starts says so, and is rejected with the code of its rule."""
     world = fresh(jobs_running=running, job_starts=hourly, running_code=code, ui_starts_count=ui)
     other = {"402222": "402223", "402223": "402222"}[code]
     now, log = 1_790_000_000.0, []
-    refused: dict[str, int] = {}
+    rejected: dict[str, int] = {}
     for gap, number, by_api in submissions:
         now += gap
         job = JOBS[number]
@@ -67,16 +67,16 @@ def test_submissions_meet_both_thresholds(
         if expected is None:
             log.append((now, number, True))
         else:
-            refused[expected] = refused.get(expected, 0) + 1
+            rejected[expected] = rejected.get(expected, 0) + 1
     told = world.summary()["jobs"]
-    assert told["refused_starts"] == refused
+    assert told["rejected_starts"] == rejected
     assert told["most_running"] <= running
     assert sum(map(len, told["starts"].values())) == sum(api for _, _, api in log)
     if not ui:
         assert all(most <= hourly for most in told["most_starts"].values())
 
 
-def test_the_fourth_running_job_is_refused_until_one_ends() -> None:
+def test_the_fourth_running_job_is_rejected_until_one_ends() -> None:
     """Three of any kind; the moment one has ended, the next may start."""
     world = fresh()
     assert [submit(world, job, 0.0) for job in (*JOBS, JOBS[0])] == [None, None, None, "402222"]
@@ -84,7 +84,7 @@ def test_the_fourth_running_job_is_refused_until_one_ends() -> None:
     assert submit(world, JOBS[0], 10.0) is None
 
 
-def test_the_sixth_start_of_an_hour_is_refused() -> None:
+def test_the_sixth_start_of_an_hour_is_rejected() -> None:
     """Of one job; another may still start, and after an hour this one, too."""
     world = fresh()
     assert [submit(world, JOBS[0], at * 20.0) for at in range(6)] == [None] * 5 + ["402223"]

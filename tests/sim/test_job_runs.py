@@ -12,7 +12,7 @@ from alma_async.sim import Counter, Job, Run
 from alma_async.sim.codes import TABLES
 from alma_async.sim.job_runs import Runs
 
-from .refusing import refusal
+from .rejecting import rejection
 
 START = 1_790_000_000.0  # 2026-09-21, 14:13:20 UTC
 
@@ -171,4 +171,4 @@ def test_runs_are_found_by_id() -> None:
     runs.add(one)
     assert runs.find(one.id) is one
     assert runs.known() == [one]
-    assert refusal(runs.find, "1") == "402218"
+    assert rejection(runs.find, "1") == "402218"

@@ -12,7 +12,7 @@ from alma_async.sim import DEMO_IMPORT, DEMO_JOB, Config, Job, World
 from alma_async.sim.answers import Page
 
 from .calling import MIDNIGHT
-from .refusing import refusal
+from .rejecting import rejection
 from .test_sets import add_portfolios, body, sent
 
 JOBS = "/almaws/v1/conf/jobs"
@@ -86,26 +86,26 @@ ODD = {
         (DEMO_JOB, RUN, {"parameter": {"name": {"value": "set_id"}, "value": None}}, "402229"),
     ],
 )
-def test_a_submission_is_refused(
+def test_a_submission_is_rejected(
     world: World, job_id: str, query: dict[str, str], given: dict[str, Any], code: str
 ) -> None:
     """Each code that a submission can draw is drawn, nothing runs, and no threshold is blamed."""
     for job in ODD.values():
         world.jobs.add(job)
-    assert refusal(world.jobs.run, job_id, query, given, now=0.0) == code
+    assert rejection(world.jobs.run, job_id, query, given, now=0.0) == code
     assert not [*world.jobs.runs]
-    assert world.summary()["jobs"]["refused_starts"] == {}
+    assert world.summary()["jobs"]["rejected_starts"] == {}
 
 
 def test_jobs_may_exclude_each_other(world: World) -> None:
     """60347 while a run of a job that it overlaps with goes on, also one that a person started."""
     world.jobs.add(Job(id="M9", name="Alone", category="PORTFOLIO", overlaps=frozenset({"M9", "M7"})))
     world.jobs.start_by_others("M7", now=0.0, duration=100.0)
-    assert refusal(world.jobs.run, "M9", RUN, {}, now=99.0) == "60347"
+    assert rejection(world.jobs.run, "M9", RUN, {}, now=99.0) == "60347"
     world.jobs.run("M9", RUN, {}, now=100.0)
-    assert refusal(world.jobs.run, "M9", RUN, {}, now=101.0) == "60347"
+    assert rejection(world.jobs.run, "M9", RUN, {}, now=101.0) == "60347"
     world.jobs.run("M7", RUN, {}, now=101.0)
-    assert world.summary()["jobs"]["refused_starts"] == {"60347": 2}
+    assert world.summary()["jobs"]["rejected_starts"] == {"60347": 2}
 
 
 def test_a_run_counts_the_members_of_its_set(world: World) -> None:
@@ -151,7 +151,7 @@ def test_lists_of_jobs_can_be_narrowed(world: World) -> None:
     assert ids(limit="2", offset="1") == [DEMO_IMPORT, "S4713"]
     assert world.jobs.list({"type": "OTHER"}) == {"total_record_count": 0}
     for query in ({"type": "LAZY"}, {"category": "WEATHER"}, {"limit": "x"}):
-        assert refusal(world.jobs.list, query) == "40166410"
+        assert rejection(world.jobs.list, query) == "40166410"
 
 
 def test_a_job_tells_what_it_is(world: World) -> None:
@@ -162,7 +162,7 @@ def test_a_job_tells_what_it_is(world: World) -> None:
     assert world.jobs.get("S4713")["schedule"]["value"] == "DAILY"
     world.jobs.add(ODD["S10"])
     for job_id, code in (("x", "402215"), ("M0", "402216"), ("S10", "402249")):
-        assert refusal(world.jobs.get, job_id) == code
+        assert rejection(world.jobs.get, job_id) == code
 
 
 def test_lists_of_runs_can_be_narrowed(world: World) -> None:
@@ -196,11 +196,11 @@ def test_lists_of_runs_can_be_narrowed(world: World) -> None:
         ({"limit": "-1"}, "40166410"),
     ],
 )
-def test_a_list_of_runs_is_refused(world: World, query: dict[str, str], code: str) -> None:
+def test_a_list_of_runs_is_rejected(world: World, query: dict[str, str], code: str) -> None:
     """Each parameter must be what it says, and the job must be there."""
-    assert refusal(world.jobs.instances, "M7", query, now=0.0) == code
-    assert refusal(world.jobs.instances, "7", query, now=0.0) == "402215"
-    assert refusal(world.jobs.instances, "M0", query, now=0.0) == "402216"
+    assert rejection(world.jobs.instances, "M7", query, now=0.0) == code
+    assert rejection(world.jobs.instances, "7", query, now=0.0) == "402215"
+    assert rejection(world.jobs.instances, "M0", query, now=0.0) == "402216"
 
 
 def test_an_instance_is_found_under_its_job_and_under_all(world: World) -> None:
@@ -214,7 +214,7 @@ def test_an_instance_is_found_under_its_job_and_under_all(world: World) -> None:
         ("M0", run.id, "402216"),
         ("all", run.id, "402215"),
     ):
-        assert refusal(world.jobs.instance, job_id, instance_id, now=0.0) == code
+        assert rejection(world.jobs.instance, job_id, instance_id, now=0.0) == code
 
 
 def test_events_are_for_the_student_system(world: World) -> None:
@@ -224,8 +224,8 @@ def test_events_are_for_the_student_system(world: World) -> None:
     listed = world.jobs.events("S8", run.id, Page(limit=2), now=10.0)
     assert listed == {"event": [{"description": "no name"}] * 2, "total_record_count": 3}
     other = world.jobs.start_by_others("M7", now=0.0)
-    assert refusal(world.jobs.events, "M7", other.id, Page(), now=0.0) == "60332"
-    assert refusal(world.jobs.events, "S8", other.id, Page(), now=0.0) == "402218"
+    assert rejection(world.jobs.events, "M7", other.id, Page(), now=0.0) == "60332"
+    assert rejection(world.jobs.events, "S8", other.id, Page(), now=0.0) == "402218"
 
 
 def test_matches_are_for_imports(world: World) -> None:
@@ -237,7 +237,7 @@ def test_matches_are_for_imports(world: World) -> None:
 
     assert matches(population="SINGLE_MATCHES")["match"] == [{"incoming_record": "1", "mms_id": "9900000001"}]
     assert matches(population="MULTI_MATCHES") == {"total_record_count": 0}
-    assert refusal(matches) == refusal(matches, population="ALL") == "40166410"
+    assert rejection(matches) == rejection(matches, population="ALL") == "40166410"
     early = world.jobs.matches(DEMO_IMPORT, run.id, {"population": "SINGLE_MATCHES"}, now=9.0)
     assert early == {"total_record_count": 0}
 
@@ -254,7 +254,7 @@ def test_an_import_can_be_downloaded(world: World) -> None:
     assert file(download_format="BINARY").count(b"\x1d") == 3
     assert file(line_type="NO_SUCH_LINE").count(b"<record>") == file(now=9.0).count(b"<record>") == 0
     other = world.jobs.start_by_others("M7", now=0.0)
-    assert refusal(world.jobs.download, "M7", other.id, {}, now=10.0) == "402218"
+    assert rejection(world.jobs.download, "M7", other.id, {}, now=10.0) == "402218"
 
 
 def test_demo_jobs_have_known_ids() -> None:

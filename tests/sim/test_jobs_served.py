@@ -84,8 +84,8 @@ async def test_a_day_of_jobs_keeps_both_thresholds() -> None:
     assert told["most_running"] == 3
     assert max(told["most_starts"].values()) == 5
     assert codes["started"] == sum(map(len, told["starts"].values())) > 150
-    assert {code: count for code, count in codes.items() if code != "started"} == told["refused_starts"]
-    assert set(told["refused_starts"]) == {"402222", "402223"}
+    assert {code: count for code, count in codes.items() if code != "started"} == told["rejected_starts"]
+    assert set(told["rejected_starts"]) == {"402222", "402223"}
 
 
 async def _submit_all_day(call: Caller, rng: random.Random, codes: Counter[str]) -> None:
@@ -96,7 +96,7 @@ async def _submit_all_day(call: Caller, rng: random.Random, codes: Counter[str])
 
 
 async def test_runs_are_told_and_dumped() -> None:
-    """`/_sim/stats` has starts with their moments and what was refused, `/_sim/runs` each run with its parameters."""
+    """`/_sim/stats` has starts with their moments and what was rejected, `/_sim/runs` each run with its parameters."""
     async with calling(jobs_running=1) as call:
         call.world.jobs.add(QUICK)
         await call("POST", f"{JOBS}/M7?op=run", parameters(job_name="mine"))
@@ -106,7 +106,7 @@ async def test_runs_are_told_and_dumped() -> None:
             "starts": {"M7": [MIDNIGHT]},
             "most_running": 1,
             "most_starts": {"M7": 1},
-            "refused_starts": {"402222": 1},
+            "rejected_starts": {"402222": 1},
         }
         dumped = (await call("GET", "/_sim/runs")).json
         assert dumped["status"]["value"] == "RUNNING"
@@ -152,7 +152,7 @@ async def test_a_run_can_be_purged_in_its_course() -> None:
 
 @pytest.mark.parametrize("limits", [{"jobs_running": 0}, {"job_starts": 0}])
 async def test_a_code_may_stand_for_either_limit(limits: dict[str, Any]) -> None:
-    """Both limits are refused with both codes, as the moment has it."""
+    """Both limits are rejected with both codes, as the moment has it."""
     async with calling(running_code="either", **limits) as call:
         call.world.jobs.add(QUICK)
         codes = set()

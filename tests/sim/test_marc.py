@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
-from alma_async.sim.bibs import Bib
-from alma_async.sim.marc import as_binary, as_xml
+from alma_async.sim.bibs import Bib, as_binary, as_xml
 
 BIBS = [Bib("991", title="Größe & <Maß>", author="Ä. Author", issn="1234-5679"), Bib("992", title="Law")]
 

@@ -42,15 +42,15 @@ async def exchange(call: Caller, path: str) -> tuple[bytes, float]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "status", "code"), [("refuse", 429, "PER_SECOND_THRESHOLD"), ("daily", 429, "DAILY_THRESHOLD")]
+    ("kind", "status", "code"), [("reject", 429, "PER_SECOND_THRESHOLD"), ("daily", 429, "DAILY_THRESHOLD")]
 )
-async def test_a_refusal_out_of_the_blue(kind: Kind, status: int, code: str) -> None:
+async def test_a_rejection_out_of_the_blue(kind: Kind, status: int, code: str) -> None:
     """It looks like the gateway's own, does nothing, and spends nothing."""
     async with calling(faults=first(kind)) as call:
         reply = await post(call)
         assert (reply.status, reply.code, created(call)) == (status, code, 0)
         assert call.world.thresholds.used == 0
-        assert call.world.tally.refused == {code: 1}
+        assert call.world.tally.rejected == {code: 1}
         assert (await post(call)).status == 200
 
 
@@ -89,7 +89,7 @@ async def test_a_server_error_with_a_code_of_no_table() -> None:
     }
 
 
-async def test_a_refusal_with_a_code_of_no_table() -> None:
+async def test_a_rejection_with_a_code_of_no_table() -> None:
     """Recorded codes, in a list or wrapped, under 400, with a tracking id; nothing is done."""
     codes = set()
     async with calling(faults=FaultPlan.named({"strange_4xx": 1.0}, seed=1)) as call:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from alma_async.sim.answers import Page
-from alma_async.sim.codes import Refusal
+from alma_async.sim.codes import Rejection
 
 
 def test_a_page_is_asked_for() -> None:
@@ -16,12 +16,12 @@ def test_a_page_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("value", ["-1", "ten", "1.5", "١٠"])
-def test_nonsense_is_refused(value: str) -> None:
+def test_nonsense_is_rejected(value: str) -> None:
     """What is no number in plain digits is an error, for both parameters."""
     for name in ("limit", "offset"):
-        with pytest.raises(Refusal) as refused:
+        with pytest.raises(Rejection) as rejected:
             Page.asked({name: value})
-        assert refused.value.code == "40166410"
+        assert rejected.value.code == "40166410"
 
 
 def test_an_empty_page_has_no_array() -> None:

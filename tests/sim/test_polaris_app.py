@@ -53,7 +53,7 @@ async def test_the_status_is_open_and_case_does_not_matter() -> None:
 
 
 async def test_a_login_has_no_body_and_says_so() -> None:
-    """A body at the login is refused; a wrong password, a key of Alma's and nothing at all are 401."""
+    """A body at the login is rejected; a wrong password, a key of Alma's and nothing at all are 401."""
     async with calling() as call:
         assert (await call("POST", LOGIN, {}, Authorization=BASIC)).status == 411
         for given in ("Basic eDp5", "apikey sim-test", "", BASIC[:-4]):
@@ -79,14 +79,14 @@ async def test_a_login_has_no_body_and_says_so() -> None:
     ],
 )
 async def test_places_that_are_not_there(method: str, path: str, status: int) -> None:
-    """What cannot be is refused with the status that says so, and a message."""
+    """What cannot be is rejected with the status that says so, and a message."""
     async with staff() as (call, pas):
         reply = await call(method, path, Authorization=pas)
         assert (reply.status, bool(reply.json["Message"])) == (status, True)
 
 
 async def test_a_token_is_looked_at_when_the_call_is_carried_out() -> None:
-    """One that runs out on the way is refused, and nothing was made."""
+    """One that runs out on the way is rejected, and nothing was made."""
     async with staff(latency=10.0) as (call, pas):
         call.server.polaris.door.sweep()
         assert (await call("POST", SETS, ASKED, Authorization=pas)).status == 401
@@ -94,11 +94,11 @@ async def test_a_token_is_looked_at_when_the_call_is_carried_out() -> None:
 
 
 async def test_faults_strike_here_too() -> None:
-    """A cut after the effect leaves a set and no answer; an error comes in this system's shape; a proxy refuses with 429."""
+    """A cut after the effect leaves a set and no answer; an error comes in this system's shape; a proxy rejects with 429."""
     rules = [
         sim.Rule("cut_after", path="recordsets"),
         sim.Rule(sim.Fault("server_error", status=503), path="recordsets", nth=2),
-        sim.Rule("refuse", path="recordsets", nth=3),
+        sim.Rule("reject", path="recordsets", nth=3),
     ]
     async with staff(faults=sim.FaultPlan(rules=rules)) as (call, pas):
         with pytest.raises(aiohttp.ServerDisconnectedError):

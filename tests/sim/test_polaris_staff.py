@@ -32,8 +32,8 @@ def pas(answer: dict[str, Any]) -> dict[str, str]:
 def denied(where: Door, headers: dict[str, str], now: float) -> bool:
     try:
         where.log_in(headers, oauth=False, now=now)
-    except Denied as refusal:
-        assert refusal.status == 401
+    except Denied as rejection:
+        assert rejection.status == 401
         return True
     return False
 

@@ -30,7 +30,7 @@ ANSWERED = {
 JO = Staff(user_id=923, name="jo")
 
 
-def refused(world: PolarisWorld, sent: Any, *, staff: Staff = JO) -> Denied:
+def rejected(world: PolarisWorld, sent: Any, *, staff: Staff = JO) -> Denied:
     with pytest.raises(Denied) as caught:
         world.create(staff, sent, now=0.0)
     assert world.record_sets == {}
@@ -62,10 +62,10 @@ def test_the_documented_example() -> None:
         {"ObjectTypeID": 107, "OrganizationOwnerID": None},
     ],
 )
-def test_what_is_refused(change: dict[str, Any]) -> None:
+def test_what_is_rejected(change: dict[str, Any]) -> None:
     """Each rule of the page is kept with 400, and nothing is made."""
-    assert refused(PolarisWorld(), ASKED | change).status == 400
-    assert refused(PolarisWorld(), [1]).status == 400
+    assert rejected(PolarisWorld(), ASKED | change).status == 400
+    assert rejected(PolarisWorld(), [1]).status == 400
 
 
 def test_owners() -> None:
@@ -79,9 +79,9 @@ def test_owners() -> None:
 
 
 def test_permissions() -> None:
-    """Who may not create or read is refused with the page's words; whose a set is may be asked all the same."""
+    """Who may not create or read is rejected with the page's words; whose a set is may be asked all the same."""
     world = PolarisWorld()
-    denied = refused(world, ASKED, staff=Staff(user_id=1, may_create=False))
+    denied = rejected(world, ASKED, staff=Staff(user_id=1, may_create=False))
     assert (denied.status, str(denied)) == (403, "Permission(s) not granted.")
     world.create(JO, ASKED, now=0.0)
     with pytest.raises(Denied, match="not granted"):

@@ -8,7 +8,7 @@ import pytest
 
 from alma_async.sim import DEMO_COLLECTION, DEMO_SERVICE, Config, World
 from alma_async.sim.answers import Page
-from alma_async.sim.codes import Refusal
+from alma_async.sim.codes import Rejection
 from alma_async.sim.objects import natural_key
 
 MMS = "991000000000001"
@@ -42,11 +42,11 @@ CODES: list[tuple[str, object, str]] = [
 ]
 
 
-def refusal(call: Any, *args: Any, **more: Any) -> str:
-    """The code that a call is refused with."""
-    with pytest.raises(Refusal) as refused:
+def rejection(call: Any, *args: Any, **more: Any) -> str:
+    """The code that a call is rejected with."""
+    with pytest.raises(Rejection) as rejected:
         call(*args, **more)
-    return refused.value.code
+    return rejected.value.code
 
 
 @pytest.fixture
@@ -61,17 +61,17 @@ def made(world: World, mms_id: str = MMS, **members: object) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("member", "value", "code"), CODES)
-def test_a_portfolio_is_refused(member: str, value: object, code: str) -> None:
+def test_a_portfolio_is_rejected(member: str, value: object, code: str) -> None:
     """Each documented code that a sent portfolio can draw is drawn on all four ways in, and nothing changes."""
     world = World.demo(Config(coverage_in_post=True))
     world.known = {"interface": frozenset({"Listed"})}
     world.configure(world.config)
     whole = made(world)
     sent = SENT | {member: value}
-    assert refusal(world.portfolios.create, *HERE, sent, now=NOW) == code
-    assert refusal(world.portfolios.create_of_bib, MMS, sent, now=NOW) == code
-    assert refusal(world.portfolios.update, *HERE, whole["id"], sent, now=NOW) == code
-    assert refusal(world.portfolios.update_of_bib, MMS, whole["id"], sent, now=NOW) == code
+    assert rejection(world.portfolios.create, *HERE, sent, now=NOW) == code
+    assert rejection(world.portfolios.create_of_bib, MMS, sent, now=NOW) == code
+    assert rejection(world.portfolios.update, *HERE, whole["id"], sent, now=NOW) == code
+    assert rejection(world.portfolios.update_of_bib, MMS, whole["id"], sent, now=NOW) == code
     assert world.portfolios.get(*HERE, whole["id"]) == whole
     assert len(world.portfolios.all) == 1
 
@@ -79,20 +79,20 @@ def test_a_portfolio_is_refused(member: str, value: object, code: str) -> None:
 def test_the_title_is_required_and_checked(world: World) -> None:
     """No MMS id is 60159, an impossible one 60172, a place other than the path 60162, a crossed range 300465."""
     create = world.portfolios.create
-    assert refusal(create, *HERE, {"availability": {"value": "11"}}, now=NOW) == "60159"
-    assert refusal(create, *HERE, {"resource_metadata": "text"}, now=NOW) == "60159"
-    assert refusal(made, world, "12") == "60172"
+    assert rejection(create, *HERE, {"availability": {"value": "11"}}, now=NOW) == "60159"
+    assert rejection(create, *HERE, {"resource_metadata": "text"}, now=NOW) == "60159"
+    assert rejection(made, world, "12") == "60172"
     elsewhere = {"electronic_collection": {"id": {"value": "61"}, "service": {"value": DEMO_SERVICE}}}
-    assert refusal(create, *HERE, SENT | elsewhere, now=NOW) == "60162"
+    assert rejection(create, *HERE, SENT | elsewhere, now=NOW) == "60162"
     crossed = {"active_from_date": "2031-01-02", "active_until_date": "2031-01-01"}
-    assert refusal(create, *HERE, SENT | crossed, now=NOW) == "300465"
+    assert rejection(create, *HERE, SENT | crossed, now=NOW) == "300465"
 
 
 def test_only_known_bibs_if_told() -> None:
     """With `require_known_bibs` a plausible MMS id needs a record, too."""
     world = World.demo(Config(require_known_bibs=True))
-    assert refusal(made, world) == "60172"
-    assert refusal(world.portfolios.list_of_bib, MMS, Page()) == "402203"
+    assert rejection(made, world) == "60172"
+    assert rejection(world.portfolios.list_of_bib, MMS, Page()) == "402203"
     world.add_bib(MMS, "Known Things")
     assert made(world)["resource_metadata"]["title"] == "Known Things"
 
@@ -100,22 +100,24 @@ def test_only_known_bibs_if_told() -> None:
 def test_what_is_not_there_is_named_by_its_code(world: World) -> None:
     """Each call has its own code for a missing portfolio, service, collection or title."""
     ours, folios = made(world), world.portfolios
-    assert refusal(folios.list, "61", "62", Page()) == "60121"
-    assert refusal(folios.list, DEMO_COLLECTION, "62", Page()) == "60122"
-    assert refusal(folios.create, "61", DEMO_SERVICE, SENT, now=NOW) == "60121"
-    assert refusal(folios.create, DEMO_COLLECTION, "62", SENT, now=NOW) == "60122"
-    assert refusal(folios.get, *HERE, "53") == "60123"
-    assert refusal(folios.get, "61", DEMO_SERVICE, ours["id"]) == "60123"
-    assert refusal(folios.update, *HERE, "53", SENT, now=NOW) == "60123"
-    assert refusal(folios.delete, *HERE, "53") == "60122"
+    assert rejection(folios.list, "61", "62", Page()) == "60121"
+    assert rejection(folios.list, DEMO_COLLECTION, "62", Page()) == "60122"
+    assert rejection(folios.create, "61", DEMO_SERVICE, SENT, now=NOW) == "60121"
+    assert rejection(folios.create, DEMO_COLLECTION, "62", SENT, now=NOW) == "60122"
+    assert rejection(folios.get, *HERE, "53") == "60123"
+    assert rejection(folios.get, "61", DEMO_SERVICE, ours["id"]) == "60123"
+    assert rejection(folios.update, *HERE, "53", SENT, now=NOW) == "60123"
+    assert rejection(folios.delete, *HERE, "53") == "60122"
     for call in (folios.update_of_bib, folios.get_of_bib, folios.delete_of_bib):
         more: dict[str, Any] = {"now": NOW, "sent": SENT} if call == folios.update_of_bib else {}
-        assert refusal(call, MMS, "53", **more) == "60123"
-        assert refusal(call, "12", ours["id"], **more) == ("402203" if call == folios.get_of_bib else "60221")
-    assert refusal(folios.create_of_bib, "12", SENT, now=NOW) == "60221"
-    assert refusal(folios.list_of_bib, "12", Page()) == "402203"
-    assert refusal(folios.list_collections_of_bib, "12", Page()) == "402203"
-    assert refusal(folios.get_collection_of_bib, MMS, "61") == "60151"
+        assert rejection(call, MMS, "53", **more) == "60123"
+        assert rejection(call, "12", ours["id"], **more) == (
+            "402203" if call == folios.get_of_bib else "60221"
+        )
+    assert rejection(folios.create_of_bib, "12", SENT, now=NOW) == "60221"
+    assert rejection(folios.list_of_bib, "12", Page()) == "402203"
+    assert rejection(folios.list_collections_of_bib, "12", Page()) == "402203"
+    assert rejection(folios.get_collection_of_bib, MMS, "61") == "60151"
 
 
 def test_a_put_replaces_the_whole(world: World) -> None:
@@ -170,7 +172,7 @@ def test_a_title_can_have_portfolios_without_a_collection(world: World) -> None:
     assert world.portfolios.get(*HERE, within["id"]) == within
     assert world.portfolios.list_of_bib(MMS, Page())["total_record_count"] == 2
     nowhere = {"electronic_collection": {"id": {"value": HERE[0]}, "service": {"value": "62"}}}
-    assert refusal(world.portfolios.create_of_bib, MMS, SENT | nowhere, now=NOW) == "60165"
+    assert rejection(world.portfolios.create_of_bib, MMS, SENT | nowhere, now=NOW) == "60165"
     world.portfolios.delete_of_bib(MMS, alone["id"])
     assert list(world.portfolios.all) == [within["id"]]
 
@@ -198,10 +200,10 @@ def test_what_becomes_of_the_title(world: World) -> None:
     world.portfolios.delete(*HERE, last["id"], bib="suppress")
     assert (bib := world.bibs.find(MMS)) is not None
     assert bib.suppressed
-    assert refusal(world.portfolios.delete, *HERE, made(world)["id"], bib="burn") == "40166410"
+    assert rejection(world.portfolios.delete, *HERE, made(world)["id"], bib="burn") == "40166410"
     (left,) = world.portfolios.all
     world.portfolios.delete_of_bib(MMS, left, bib="delete")
-    assert refusal(made, world) == "60172"
+    assert rejection(made, world) == "60172"
     assert made(world, "99222222")["id"] != left
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from alma_async.sim import DEMO_COLLECTION, DEMO_SERVICE, World
 from alma_async.sim.queries import parse
 
-from .refusing import refusal
+from .rejecting import rejection
 
 
 def made(title: str, availability: str = "11", url: str = "") -> dict[str, Any]:
@@ -76,16 +76,16 @@ def test_a_query_finds_what_it_says(inner: str, found: bool) -> None:
         ('PORTFOLIO where PORTFOLIO (title CONTAIN "a") ; drop', "402270"),
     ],
 )
-def test_what_is_no_query_is_refused(text: str, code: str) -> None:
+def test_what_is_no_query_is_rejected(text: str, code: str) -> None:
     """Two contents are 402269, everything else 402270."""
-    assert refusal(parse, text) == code
+    assert rejection(parse, text) == code
 
 
 def test_other_contents_find_nothing() -> None:
     """Their fields are not known here, so any may be asked for; the form must be right all the same."""
     query = parse('ITEM where ITEM ((barcode CONTAIN "3") OR NOT (colour EQUALS "red"))')
     assert query.content == "ITEM"
-    assert refusal(parse, "ITEM where ITEM (barcode)") == "402270"
+    assert rejection(parse, "ITEM where ITEM (barcode)") == "402270"
 
 
 terms = st.recursive(

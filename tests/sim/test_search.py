@@ -6,7 +6,7 @@ import pytest
 
 from alma_async.sim.queries import choice, search
 
-from .refusing import refusal
+from .rejecting import rejection
 
 NAMES = ["Loaded on Monday", "loaded_on_Tuesday", "Unloaded", "Größe 3"]
 
@@ -31,11 +31,11 @@ def test_words_are_found_whole(q: str, found: list[str]) -> None:
 @pytest.mark.parametrize("q", ["loaded", "title~loaded", "~", "name=loaded"])
 def test_a_query_needs_a_known_index(q: str) -> None:
     """Anything else is 60106."""
-    assert refusal(list, search(q, NAMES, {"name": lambda one: [one]})) == "60106"
+    assert rejection(list, search(q, NAMES, {"name": lambda one: [one]})) == "60106"
 
 
 def test_a_choice_is_a_code_or_nothing() -> None:
     """What the table does not know is 40166410."""
     assert choice({}, "type", {"A": ""}) == choice({"type": ""}, "type", {"A": ""}) == ""
     assert choice({"type": "A"}, "type", {"A": ""}) == "A"
-    assert refusal(choice, {"type": "a"}, "type", {"A": ""}) == "40166410"
+    assert rejection(choice, {"type": "a"}, "type", {"A": ""}) == "40166410"

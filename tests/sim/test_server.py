@@ -17,7 +17,7 @@ from .calling import MIDNIGHT, PORTFOLIOS, calling, portfolio
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "localhost", "example.org", ""])
 async def test_only_loopback_is_served(host: str) -> None:
-    """Any other address is refused before a socket is opened, and a name is no address."""
+    """Any other address is rejected before a socket is opened, and a name is no address."""
     with pytest.raises(ValueError, match=r"listens on 127\.0\.0\.1 or ::1 only"):
         async with sim.serve(host=host):
             pass
@@ -41,13 +41,13 @@ async def test_the_clock_starts_where_told() -> None:
 
 
 async def test_the_control_plane_is_free() -> None:
-    """It needs no key, counts as no call, and answers while everything else is refused."""
+    """It needs no key, counts as no call, and answers while everything else is rejected."""
     async with calling(quota=1) as call:
         await call("POST", PORTFOLIOS, portfolio())
         assert (await call("POST", PORTFOLIOS, portfolio())).code == "DAILY_THRESHOLD"
         stats = (await call("GET", "/_sim/stats", Authorization="")).json
         assert (stats["received"], stats["accepted"], stats["remaining"]) == (2, 1, 0)
-        assert stats["refused"] == {"DAILY_THRESHOLD": 1}
+        assert stats["rejected"] == {"DAILY_THRESHOLD": 1}
         assert (stats["created"], stats["portfolios"], stats["duplicates"]) == (1, 1, 0)
         assert stats["peak_accepted"] == {"sliding": 1, "fixed": 1}
 
@@ -138,7 +138,7 @@ async def test_faults_come_and_go_with_the_switches() -> None:
     async with calling() as call:
         world = call.server.world
         assert (await call("POST", PORTFOLIOS, portfolio())).status == 200
-        world.configure(sim.Config(faults=FaultPlan(rules=[Rule("refuse", nth=2)])))
+        world.configure(sim.Config(faults=FaultPlan(rules=[Rule("reject", nth=2)])))
         statuses = [(await call("POST", PORTFOLIOS, portfolio())).status for _ in range(3)]
         assert (statuses[0], statuses[1] != 200, statuses[2]) == (200, True, 200)
         world.configure(sim.Config())

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alma_async.sim import DEMO_COLLECTION, DEMO_SERVICE, World
-from alma_async.sim.codes import Refusal
-from alma_async.sim.set_contents import MOST, OPERATIONS, sent_ids
+from alma_async.sim.codes import Rejection
+from alma_async.sim.sets import MOST, OPERATIONS, sent_ids
 
-from .refusing import refusal
+from .rejecting import rejection
 
 
 def body(*ids: object) -> dict[str, Any]:
@@ -41,9 +41,9 @@ def test_ids_are_read_from_the_body() -> None:
         (body(*range(MOST + 1)), "60118"),
     ],
 )
-def test_a_bad_body_is_refused(sent: dict[str, Any], code: str) -> None:
+def test_a_bad_body_is_rejected(sent: dict[str, Any], code: str) -> None:
     """Nobody, nameless, twice, too many: each has its code."""
-    assert refusal(sent_ids, sent) == code
+    assert rejection(sent_ids, sent) == code
 
 
 requests = st.lists(
@@ -57,7 +57,7 @@ requests = st.lists(
 
 @given(requests)
 def test_operations_agree_with_plain_sets(requests: list[tuple[str, list[str]]]) -> None:
-    """Each request works as a whole or is refused and changes nothing; the order is that of arrival."""
+    """Each request works as a whole or is rejected and changes nothing; the order is that of arrival."""
     members: dict[str, None] = {}
     oracle: list[str] = []
     for op, ids in requests:
@@ -68,9 +68,9 @@ def test_operations_agree_with_plain_sets(requests: list[tuple[str, list[str]]])
         }[op]
         try:
             members = OPERATIONS[op](members, ids, "")
-        except Refusal as refused:
+        except Rejection as rejected:
             assert not fits
-            assert refused.code == {"add_members": "60115", "delete_members": "60117"}[op]
+            assert rejected.code == {"add_members": "60115", "delete_members": "60117"}[op]
         else:
             assert fits
             kept = [one for one in oracle if one not in ids]
@@ -80,8 +80,8 @@ def test_operations_agree_with_plain_sets(requests: list[tuple[str, list[str]]])
 
 def test_who_is_in_already_has_two_codes() -> None:
     """60115 by id, 60176 by an identifier of another type."""
-    assert refusal(OPERATIONS["add_members"], {"1": None}, ["1"], "") == "60115"
-    assert refusal(OPERATIONS["add_members"], {"1": None}, ["1"], "BARCODE") == "60176"
+    assert rejection(OPERATIONS["add_members"], {"1": None}, ["1"], "") == "60115"
+    assert rejection(OPERATIONS["add_members"], {"1": None}, ["1"], "BARCODE") == "60176"
 
 
 @pytest.fixture
@@ -126,14 +126,14 @@ def test_identifiers_stand_for_members(world: World) -> None:
     world.sets.holdings.identifiers["BARCODE", "300"] = "23000001"
     assert resolve(world, "BIB_MMS", "1234-5679", id_type="ISSN") == ["99123456"]
     assert resolve(world, "ITEM", "300", id_type="BARCODE") == ["23000001"]
-    assert refusal(resolve, world, "ITEM", "301", id_type="BARCODE") == "60120"
-    assert refusal(resolve, world, "BIB_MMS", "12") == "60116"
+    assert rejection(resolve, world, "ITEM", "301", id_type="BARCODE") == "60120"
+    assert rejection(resolve, world, "BIB_MMS", "12") == "60116"
 
 
 def test_two_identifiers_of_one_member_are_a_duplicate(world: World) -> None:
     """Though the texts differ."""
     world.sets.holdings.identifiers["ISSN", "1234-567X"] = "99123456"
-    assert refusal(resolve, world, "BIB_MMS", "1234-5679", "1234-567X", id_type="ISSN") == "60119"
+    assert rejection(resolve, world, "BIB_MMS", "1234-5679", "1234-567X", id_type="ISSN") == "60119"
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_each_content_takes_its_types_of_identifier(
 ) -> None:
     """Another type is 40166410, whatever the ids."""
     code = "60120" if taken else "40166410"
-    assert refusal(resolve, world, content, "1", id_type=id_type) == code
+    assert rejection(resolve, world, content, "1", id_type=id_type) == code
 
 
 @pytest.mark.parametrize(
@@ -172,16 +172,16 @@ def test_each_content_takes_its_types_of_identifier(
 def test_invalid_ids_can_be_ignored_for_some(
     world: World, content: str, good: str, bad: str, forgives: bool
 ) -> None:
-    """For bibs, items and users only; portfolios and collections are refused all the same."""
+    """For bibs, items and users only; portfolios and collections are rejected all the same."""
     ids = [one for one in (good, bad) if one]
-    assert refusal(resolve, world, content, *ids) == "60116"
+    assert rejection(resolve, world, content, *ids) == "60116"
     if forgives:
         assert resolve(world, content, *ids, forgiving=True) == [good]
     else:
-        assert refusal(resolve, world, content, *ids, forgiving=True) == "60116"
+        assert rejection(resolve, world, content, *ids, forgiving=True) == "60116"
 
 
 def test_who_is_in_stays_valid(world: World) -> None:
     """A member whose object is gone can still be removed."""
-    assert refusal(resolve, world, "PORTFOLIO", "53") == "60116"
+    assert rejection(resolve, world, "PORTFOLIO", "53") == "60116"
     assert resolve(world, "PORTFOLIO", "53", old={"53": None}) == ["53"]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alma_async.sim import Config
-from alma_async.sim.set_contents import KeptSet, arrived
+from alma_async.sim.sets import KeptSet, arrived
 
 
 @given(st.integers(0, 10_000), st.lists(st.floats(0, 20), min_size=1).map(sorted))

@@ -9,7 +9,7 @@ import pytest
 from alma_async.sim import DEMO_IMPORT, DEMO_JOB, Config, World
 from alma_async.sim.answers import Page
 
-from .refusing import refusal
+from .rejecting import rejection
 from .test_sets import add_portfolios, body, logical, sent
 
 LATER = 1e6
@@ -68,18 +68,18 @@ def test_two_sets_are_combined(world: World, combine: str, wanted: list[int]) ->
 
 
 def test_a_sent_type_does_not_matter_where_members_come_from_elsewhere(world: World) -> None:
-    """Combined sets are itemized though LOGICAL was sent; nonsense is refused all the same."""
+    """Combined sets are itemized though LOGICAL was sent; nonsense is rejected all the same."""
     query = {"combine": "OR", "set1": named(world, "low"), "set2": named(world, "high")}
     made = world.sets.create(sent("new", type={"value": "LOGICAL"}), query, now=0.0)
     assert made["type"]["value"] == "ITEMIZED"
-    assert refusal(world.sets.create, sent("x", type={"value": "HEAP"}), query, now=0.0) == "402262"
+    assert rejection(world.sets.create, sent("x", type={"value": "HEAP"}), query, now=0.0) == "402262"
 
 
 def test_an_import_leaves_a_set(world: World) -> None:
     """One of its populations, once the run has ended."""
     run = world.jobs.start_by_others(DEMO_IMPORT, now=0.0, duration=50.0)
     query = {"job_instance_id": run.id, "population": "TOTAL_RECORDS_IMPORTED"}
-    early = refusal(world.sets.create, sent("new", "BIB_MMS"), query, now=49.0)
+    early = rejection(world.sets.create, sent("new", "BIB_MMS"), query, now=49.0)
     assert early == "402266"
     assert run.job.imports is not None
     assert derived(world, "BIB_MMS", **query) == [*run.job.imports["TOTAL_RECORDS_IMPORTED"]]
@@ -127,7 +127,7 @@ REFUSED: list[tuple[dict[str, str], str, str]] = [
 
 
 @pytest.mark.parametrize(("query", "content", "code"), REFUSED)
-def test_a_source_is_refused(world: World, query: dict[str, str], content: str, code: str) -> None:
+def test_a_source_is_rejected(world: World, query: dict[str, str], content: str, code: str) -> None:
     """Each code that parameters can draw is drawn, and nothing is made."""
     world.configure(Config(in_network=True))
     world.sets.rules["all"] = lambda _member: True
@@ -139,11 +139,11 @@ def test_a_source_is_refused(world: World, query: dict[str, str], content: str, 
         key: named(world, value) if key in _SETS else runs.get(value, value) for key, value in query.items()
     }
     before = len(world.sets.all)
-    assert refusal(world.sets.create, sent("new", content), meant, now=100.0) == code
+    assert rejection(world.sets.create, sent("new", content), meant, now=100.0) == code
     assert len(world.sets.all) == before
 
 
 def test_without_a_network_there_is_no_network_zone(world: World) -> None:
     """60335, whatever the set."""
     query = {"nz_set_from_iz_set": named(world, "titles")}
-    assert refusal(world.sets.create, sent("new", "BIB_MMS"), query, now=0.0) == "60335"
+    assert rejection(world.sets.create, sent("new", "BIB_MMS"), query, now=0.0) == "60335"

@@ -11,7 +11,7 @@ from alma_async.sim import DEMO_COLLECTION, DEMO_SERVICE, World
 from alma_async.sim.answers import Page
 
 from .calling import MIDNIGHT, portfolio
-from .refusing import refusal
+from .rejecting import rejection
 
 SETS = "/almaws/v1/conf/sets"
 QUERY = 'PORTFOLIO where PORTFOLIO ((title CONTAIN "music"))'
@@ -80,10 +80,10 @@ def test_a_new_set_has_the_recorded_members(world: World) -> None:
         ({"type": {"value": "LOGICAL"}, "query": {"value": 'ITEM where ITEM (x EQUALS "")'}}, "402265"),
     ],
 )
-def test_a_set_is_refused(world: World, change: dict[str, Any], code: str) -> None:
+def test_a_set_is_rejected(world: World, change: dict[str, Any], code: str) -> None:
     """Each code that a sent set can draw is drawn, and nothing is made."""
     world.sets.create(sent("Old"), now=0.0)
-    assert refusal(world.sets.create, sent() | change, now=0.0) == code
+    assert rejection(world.sets.create, sent() | change, now=0.0) == code
     assert [one.kept["name"] for one in world.sets.all.values()] == ["Old"]
 
 
@@ -94,7 +94,7 @@ def test_logical_sets_are_for_some_contents_only(world: World) -> None:
     )
     assert made["number_of_members"]["value"] == 0
     lines = logical("Lines", query='PO_LINE where PO_LINE (x EQUALS "")', content="PO_LINE")
-    assert refusal(world.sets.create, lines, now=0.0) == "402265"
+    assert rejection(world.sets.create, lines, now=0.0) == "402265"
 
 
 def test_a_logical_set_follows_its_query(world: World) -> None:
@@ -148,29 +148,29 @@ def test_a_put_replaces_the_whole(world: World) -> None:
         ({"query": None}, "402270"),
     ],
 )
-def test_an_update_is_refused(world: World, change: dict[str, Any], code: str) -> None:
+def test_an_update_is_rejected(world: World, change: dict[str, Any], code: str) -> None:
     """Each code that a PUT can draw is drawn, and the set stays as it was."""
     world.sets.create(sent("Taken"), now=0.0)
     made = world.sets.create(logical(), now=0.0)
-    assert refusal(world.sets.update, made["id"], logical() | change, now=1.0) == code
+    assert rejection(world.sets.update, made["id"], logical() | change, now=1.0) == code
     assert world.sets.get(made["id"], now=0.0) == made
 
 
 def test_a_set_that_is_not_there_has_two_codes(world: World) -> None:
     """60107 everywhere, 402264 for DELETE."""
     sets = world.sets
-    assert refusal(sets.get, "95", now=0.0) == "60107"
-    assert refusal(sets.update, "95", sent(), now=0.0) == "60107"
-    assert refusal(sets.members, "95", Page(), now=0.0) == "60107"
-    assert refusal(sets.manage, "95", {"op": "add_members"}, body("1"), now=0.0) == "60107"
-    assert refusal(sets.delete, "95") == "402264"
+    assert rejection(sets.get, "95", now=0.0) == "60107"
+    assert rejection(sets.update, "95", sent(), now=0.0) == "60107"
+    assert rejection(sets.members, "95", Page(), now=0.0) == "60107"
+    assert rejection(sets.manage, "95", {"op": "add_members"}, body("1"), now=0.0) == "60107"
+    assert rejection(sets.delete, "95") == "402264"
 
 
 def test_a_deleted_set_frees_its_name(world: World) -> None:
-    """And a second DELETE of it is refused."""
+    """And a second DELETE of it is rejected."""
     made = world.sets.create(sent(), now=0.0)
     world.sets.delete(made["id"])
-    assert refusal(world.sets.delete, made["id"]) == "402264"
+    assert rejection(world.sets.delete, made["id"]) == "402264"
     assert world.sets.create(sent(), now=0.0)["id"] != made["id"]
 
 
@@ -208,9 +208,9 @@ def test_lists_can_be_narrowed(world: World) -> None:
         ({"q": "title~music"}, "60106"),
     ],
 )
-def test_a_list_is_refused(world: World, query: dict[str, str], code: str) -> None:
+def test_a_list_is_rejected(world: World, query: dict[str, str], code: str) -> None:
     """Each parameter must be of its table, numbers numbers, and a query one of the two indexes."""
-    assert refusal(world.sets.list, query) == code
+    assert rejection(world.sets.list, query) == code
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_a_list_is_refused(world: World, query: dict[str, str], code: str) -> No
         ({"op": "add_members", "id_type": "BARCODE"}, ["out"], "40166410"),
     ],
 )
-def test_a_change_of_members_is_refused(
+def test_a_change_of_members_is_rejected(
     world: World, query: dict[str, str], ids: list[str], code: str
 ) -> None:
     """Each code that a request can draw is drawn, and fails the request as a whole."""
@@ -239,14 +239,14 @@ def test_a_change_of_members_is_refused(
     set_id = world.sets.create(sent(), now=0.0)["id"]
     world.sets.manage(set_id, {"op": "add_members"}, body(inside), now=0.0)
     meant = [{"in": inside, "out": outside}.get(one, one) for one in ids]
-    assert refusal(world.sets.manage, set_id, query, body(*meant), now=0.0) == code
+    assert rejection(world.sets.manage, set_id, query, body(*meant), now=0.0) == code
     assert list(world.sets.all[set_id].members) == [inside]
 
 
 def test_a_logical_set_takes_no_members(world: World) -> None:
     """60112, before the ids are looked at."""
     set_id = world.sets.create(logical(), now=0.0)["id"]
-    assert refusal(world.sets.manage, set_id, {"op": "add_members"}, body("x"), now=0.0) == "60112"
+    assert rejection(world.sets.manage, set_id, {"op": "add_members"}, body("x"), now=0.0) == "60112"
 
 
 def test_identifiers_and_forgiveness_reach_the_members(world: World) -> None:
@@ -254,11 +254,11 @@ def test_identifiers_and_forgiveness_reach_the_members(world: World) -> None:
     world.add_bib("99123456", "Music", issn="1234-5679")
     set_id = world.sets.create(sent(content="BIB_MMS"), now=0.0)["id"]
     by_issn = {"op": "add_members", "id_type": "ISSN"}
-    assert refusal(world.sets.manage, set_id, by_issn, body("0000-0000"), now=0.0) == "60120"
+    assert rejection(world.sets.manage, set_id, by_issn, body("0000-0000"), now=0.0) == "60120"
     forgiving = by_issn | {"fail_on_invalid_id": "false"}
     changed = world.sets.manage(set_id, forgiving, body("0000-0000", "1234-5679"), now=0.0)
     assert changed["number_of_members"]["value"] == 1
-    assert refusal(world.sets.manage, set_id, by_issn, body("1234-5679"), now=0.0) == "60176"
+    assert rejection(world.sets.manage, set_id, by_issn, body("1234-5679"), now=0.0) == "60176"
     listed = world.sets.members(set_id, Page(), now=0.0)["member"]
     assert listed == [{"id": "99123456", "description": "Music", "link": "/almaws/v1/bibs/99123456"}]
 
@@ -286,7 +286,7 @@ def test_any_sequence_of_calls_keeps_the_books(world: World) -> None:
         chosen = rng.sample(ids, rng.randrange(1, 6))
         add, remove = op == "add_members", op == "delete_members"
         if (add and {*chosen} & {*oracle}) or (remove and {*chosen} - {*oracle}):
-            code = refusal(world.sets.manage, set_id, {"op": op}, body(*chosen), now=0.0)
+            code = rejection(world.sets.manage, set_id, {"op": op}, body(*chosen), now=0.0)
             assert code == ("60115" if add else "60117")
             continue
         world.sets.manage(set_id, {"op": op}, body(*chosen), now=0.0)

@@ -39,14 +39,14 @@ def test_the_summary_adds_up() -> None:
         tally.receive(at, "GET /x")
     tally.accept(1.0)
     tally.accept(1.5)
-    tally.refuse("PER_SECOND_THRESHOLD")
+    tally.reject("PER_SECOND_THRESHOLD")
     tally.answer(200)
     tally.created["53"] += 1
     assert tally.gaps() == [0.5]
     assert tally.summary() == {
         "received": 4,
         "accepted": 2,
-        "refused": {"PER_SECOND_THRESHOLD": 1},
+        "rejected": {"PER_SECOND_THRESHOLD": 1},
         "routes": {"GET /x": 4},
         "statuses": {"200": 1},
         "peak_accepted": {"sliding": 2, "fixed": 2},

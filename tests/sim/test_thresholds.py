@@ -21,11 +21,11 @@ def admitted(gaps: list[float], **switches: object) -> list[tuple[float, bool]]:
     now, seen = 1000.0, []
     for gap in gaps:
         now += gap
-        passes = thresholds.refusal(now) is None
+        passes = thresholds.rejection(now) is None
         if passes:
             thresholds.take(now)
         else:
-            thresholds.refused(now)
+            thresholds.rejected(now)
         seen.append((now, passes))
     return seen
 
@@ -67,37 +67,37 @@ def test_the_bucket_wants_even_pacing() -> None:
 
 
 @pytest.mark.parametrize("window", ["fixed", "sliding", "bucket"])
-def test_refused_calls_are_free_unless_told(window: str) -> None:
-    """Hammering does not hold the window shut, except where a gateway counts refused calls too."""
+def test_rejected_calls_are_free_unless_told(window: str) -> None:
+    """Hammering does not hold the window shut, except where a gateway counts rejected calls too."""
     hammering = [0.001] * 4000
     free = sum(passed for _, passed in admitted(hammering, rate=10, window=window))
-    counted = sum(passed for _, passed in admitted(hammering, rate=10, window=window, refused_count=True))
+    counted = sum(passed for _, passed in admitted(hammering, rate=10, window=window, rejected_count=True))
     assert 38 <= free <= 50
     assert counted < free or window == "fixed"
 
 
-def test_refused_calls_can_spend_the_day() -> None:
-    """With `refused_count` the daily quota shrinks by refused calls as well."""
-    for refused_count, spent in ((False, 1), (True, 11)):
-        config = Config(rate=1, window="fixed", refused_count=refused_count)
+def test_rejected_calls_can_spend_the_day() -> None:
+    """With `rejected_count` the daily quota shrinks by rejected calls as well."""
+    for rejected_count, spent in ((False, 1), (True, 11)):
+        config = Config(rate=1, window="fixed", rejected_count=rejected_count)
         thresholds = Thresholds.of(config, before=Thresholds())
-        assert thresholds.refusal(5.0) is None
+        assert thresholds.rejection(5.0) is None
         thresholds.take(5.0)
         for _ in range(10):
-            assert thresholds.refusal(5.5) == "PER_SECOND_THRESHOLD"
-            thresholds.refused(5.5)
+            assert thresholds.rejection(5.5) == "PER_SECOND_THRESHOLD"
+            thresholds.rejected(5.5)
         assert thresholds.used == spent
 
 
 def test_the_day_ends_at_midnight_utc() -> None:
-    """A spent quota refuses until the last moment of the day and is whole again with the next."""
+    """A spent quota rejects until the last moment of the day and is whole again with the next."""
     thresholds = Thresholds(rate=None, quota=3)
     for _ in range(3):
-        assert thresholds.refusal(5.0 * DAY + 10) is None
+        assert thresholds.rejection(5.0 * DAY + 10) is None
         thresholds.take(5.0 * DAY + 10)
     assert thresholds.remaining == 0
-    assert thresholds.refusal(6.0 * DAY - 0.001) == "DAILY_THRESHOLD"
-    assert thresholds.refusal(6.0 * DAY) is None
+    assert thresholds.rejection(6.0 * DAY - 0.001) == "DAILY_THRESHOLD"
+    assert thresholds.rejection(6.0 * DAY) is None
     assert thresholds.remaining == 3
 
 
@@ -106,18 +106,18 @@ def test_drawing_spends_both_limits() -> None:
     thresholds = Thresholds(rate=10, quota=100)
     thresholds.draw(40)
     assert thresholds.remaining == 60
-    assert thresholds.refusal(7.0) == "PER_SECOND_THRESHOLD"
-    assert thresholds.refusal(8.0) is None
+    assert thresholds.rejection(7.0) == "PER_SECOND_THRESHOLD"
+    assert thresholds.rejection(8.0) is None
     thresholds.draw(60)
-    assert thresholds.refusal(9.0) == "DAILY_THRESHOLD"
+    assert thresholds.rejection(9.0) == "DAILY_THRESHOLD"
 
 
 def test_others_share_the_limits() -> None:
-    """Foreign calls arrive at their rate, are refused like ours, and spend the day."""
+    """Foreign calls arrive at their rate, are rejected like ours, and spend the day."""
     config = Config(rate=10, window="sliding", foreign=20.0, seed=4)
     thresholds = Thresholds.of(config, before=Thresholds())
     for second in range(100, 401):
-        thresholds.refusal(float(second))
+        thresholds.rejection(float(second))
     assert thresholds.others.total() == pytest.approx(6000, rel=0.05)
     assert thresholds.others["accepted"] == thresholds.used
     assert 2600 < thresholds.used <= 3010  # chance leaves some of each second unused
@@ -127,10 +127,10 @@ def test_foreign_use_may_follow_the_clock() -> None:
     """A profile over the wall clock is quiet where it says so."""
     config = Config(rate=None, foreign=lambda now: 5.0 if now % DAY < 3600 else 0.0, seed=1)
     thresholds = Thresholds.of(config, before=Thresholds())
-    thresholds.refusal(0.0)
-    thresholds.refusal(3602.0)  # the last call was drawn within the busy hour
+    thresholds.rejection(0.0)
+    thresholds.rejection(3602.0)  # the last call was drawn within the busy hour
     busy = thresholds.used
-    thresholds.refusal(DAY - 1.0)
+    thresholds.rejection(DAY - 1.0)
     assert busy == pytest.approx(5 * 3600, rel=0.05)
     assert thresholds.used == busy
 
@@ -141,7 +141,7 @@ def test_foreign_use_is_fixed_by_the_seed() -> None:
     def used(seed: int) -> list[int]:
         config = Config(rate=None, foreign=3.0, seed=seed)
         thresholds = Thresholds.of(config, before=Thresholds())
-        return [(thresholds.refusal(float(second)), thresholds.used)[1] for second in range(60)]
+        return [(thresholds.rejection(float(second)), thresholds.used)[1] for second in range(60)]
 
     assert used(1) == used(1)
     assert used(1) != used(2)
@@ -155,7 +155,7 @@ def test_the_rate_may_change_while_it_runs() -> None:
     for step in range(2000):
         now = 50.0 + step * 0.01 + rng.random() * 0.001
         thresholds.rate = 25 if now < 60 else 10
-        if thresholds.refusal(now) is None:
+        if thresholds.rejection(now) is None:
             thresholds.take(now)
             passed[thresholds.rate] += 1
     assert passed == {25: 250, 10: 100}

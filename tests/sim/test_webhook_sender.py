@@ -108,11 +108,11 @@ async def test_a_later_run_may_end_earlier() -> None:
 
 @pytest.mark.parametrize("failure", ["status", "silence"])
 async def test_a_failed_event_comes_again(failure: str) -> None:
-    """After 5xx, and after an answer that takes longer than the sender's patience: 1, 3 and 6 hours later."""
+    """After 5xx, and after an answer that takes longer than the sender's timeout: 1, 3 and 6 hours later."""
     statuses = [500, 502, 503, 504] if failure == "status" else []
     async with (
         receiving(statuses=statuses) as receiver,
-        told(receiver, delay=0.0, patience=5.0) as call,
+        told(receiver, delay=0.0, timeout=5.0) as call,
     ):
         receiver.slow = 0.0 if failure == "status" else 8.0
         call.world.jobs.start_by_others("M7", now=call.server.clock(), duration=0.0)
@@ -145,7 +145,7 @@ async def test_an_event_may_come_late_and_twice() -> None:
 
 
 async def test_a_listener_that_is_gone_is_tried_again() -> None:
-    """A refused connection is no answer, and nothing breaks."""
+    """A rejected connection is no answer, and nothing breaks."""
     async with calling() as call:
         call.world.jobs.add(JOB)
         async with receiving() as receiver:

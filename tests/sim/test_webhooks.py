@@ -41,7 +41,7 @@ def event(world: World) -> dict[str, Any]:
     ["http://example.org/", "http://localhost:1/", "http://192.0.2.7/", "http://0.0.0.0/", "nowhere", ""],
 )
 def test_only_this_machine_is_told(url: str) -> None:
-    """Any other address is refused before anything is sent."""
+    """Any other address is rejected before anything is sent."""
     with pytest.raises(ValueError, match=r"sends to 127\.0\.0\.1 or ::1 only"):
         hook(url=url)
 

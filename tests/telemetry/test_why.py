@@ -16,7 +16,7 @@ from tests.conftest import institution
 async def test_each_call_ends_in_one_event_that_says_why_it_waited():
     """One event a call names its id, route, attempts, waits by reason, outcome and status."""
     seen = []
-    faults = sim.FaultPlan(rules=[sim.Rule("refuse", method="GET")])
+    faults = sim.FaultPlan(rules=[sim.Rule("reject", method="GET")])
     async with institution(client={"hooks": [seen.append]}, faults=faults) as (_, alma):
         await alma.electronic.collections.list().total()
     finished = [event for event in seen if type(event).__name__ == "CallFinished"]
@@ -57,7 +57,7 @@ async def finished(limits=None, faults=None, calls=1, latency=0.1, **options):
 async def test_why_a_call_took_so_long(reason):
     """Of a call that was slow, most of the time is told by the one reason for it, and all of it by the reasons and the answer."""
     asked = {
-        "hold": {"faults": sim.Rule("refuse", method="GET")},
+        "hold": {"faults": sim.Rule("reject", method="GET")},
         "back-off": {"faults": sim.Rule("server_error", method="GET", times=2)},
         "pace": {"limits": Limits(per_second=0.5), "calls": 2},
         "queue": {"limits": Limits(per_second=5), "calls": 40},
