@@ -30,7 +30,7 @@ import anyio
 from alma_async import AlmaClient, Limits, LocalBudget, sim
 from alma_async.load import read_rows
 from alma_async.load.entries import Action
-from alma_async.load.plan import Rules, merged, new_portfolio
+from alma_async.load.plan import Codes, merged, new_portfolio
 from alma_async.load.row import Row
 from tests.conftest import institution
 from tests.load.line import into
@@ -63,7 +63,7 @@ async def load(alma: AlmaClient, file: Path, action: Action) -> float:
 
 async def bare(alma: AlmaClient, file: Path, _: Action) -> float:
     """The calls of a load; their processor time."""
-    rows, rules = [row for row in read_rows(file) if isinstance(row, Row)], Rules()
+    rows, rules = [row for row in read_rows(file) if isinstance(row, Row)], Codes()
     portfolios = alma.electronic.portfolios
     posts = [new_portfolio(row, *PLACE, rules) for row in rows]
     first = await portfolios.create(*PLACE, posts[0])

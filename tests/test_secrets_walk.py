@@ -38,7 +38,7 @@ from alma_async import (
     webhooks,
 )
 from alma_async._core.session import Options
-from alma_async.load import Load
+from alma_async.load import Load, LoadOptions
 from alma_async.polaris import ApiKey, BearerToken, ObjectType, PolarisClient, StaffPassword
 from tests.conftest import institution
 from tests.test_secrets import chain
@@ -434,7 +434,11 @@ def load(alma):
     def made(**arguments):
         Load(alma, **{"collection_id": "1", "service_id": "1", "journal": "j", **arguments})
 
-    return [(made, (), one) for one in inspect.signature(Load).parameters if one != "alma"]
+    def chosen(**arguments):
+        LoadOptions(**arguments)
+
+    places = [(made, (), one) for one in inspect.signature(Load).parameters if one != "alma"]
+    return [*places, *((chosen, (), one) for one in inspect.signature(LoadOptions).parameters)]
 
 
 def typed(areas):

@@ -23,7 +23,7 @@ from alma_async import (
     Secret,
     Timeouts,
 )
-from alma_async.load import Load
+from alma_async.load import Load, LoadOptions
 from alma_async.polaris import ApiKey, BearerToken, PolarisClient, StaffPassword
 from alma_async.settings import from_environment, limits_from, origin_of, state_dir
 from tests.conftest import KEY, institution
@@ -192,14 +192,14 @@ LOAD = {
     "bib": ("keep", None, True),
     "quarantine": (*NO_NUMBER, -1),
     "on_unknown": ("again", 1, True),
-    "patience": (*NO_NUMBER, -1),
+    "longest_outage": (*NO_NUMBER, -1),
     "workers": (0, -1, 1.5, "4", True),
     "keep_payload": (1, None, "yes"),
-    "until_done": (1, None),
+    "wait_for_quota": (1, None),
     "since": ("", 5),
     "allow_duplicates": (0,),
-    "circuit": (None,),
-    "rules": ("x",),
+    "circuit_breaker": (None,),
+    "codes": ("x",),
     "facts": (["a"],),
     "collection_id": (None, "", "x", "61 ", 1.5, True, -1),
     "service_id": (None, "../x"),
@@ -213,7 +213,10 @@ async def test_a_load(name, value):
     async with AlmaClient("sim-key", region="eu", budget=LocalBudget()) as alma:
         usual = {"collection_id": "61", "service_id": "62", "journal": "x.load"}
         with pytest.raises(ConfigurationError, match=rf"^{name} must be "):
-            Load(alma, **{**usual, name: value})
+            if name in usual:
+                Load(alma, **{**usual, name: value})
+            else:
+                LoadOptions(**{name: value})
     with pytest.raises(ConfigurationError, match=r"^alma must be "):
         Load(None, **usual)
 

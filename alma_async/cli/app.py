@@ -57,7 +57,7 @@ app: App = App(
     help="Alma's electronic resources, sets and jobs from the shell, within the institution's allowance.",
     help_epilogue=(
         "The key comes from ALMA_API_KEY or a file. Every option has a variable: "
-        "--until-done of load is ALMA_LOAD_UNTIL_DONE. ALMA_LOG=debug logs details."
+        "--wait-for-quota of load is ALMA_LOAD_WAIT_FOR_QUOTA. ALMA_LOG=debug logs details."
     ),
     help_format="plaintext",
     version=__version__,

@@ -15,9 +15,9 @@ import attrs
 from alma_async._clock import Clock
 from alma_async._storage.files import make_file, own_directory
 from alma_async.errors import AlmaError, ConfigurationError
+from alma_async.load.facts import SUPERSEDED
 from alma_async.load.journal import JournalError, JournalInUse
 from alma_async.load.journal_file import JournalFile
-from alma_async.load.options import SUPERSEDED
 from alma_async.load.progress import row_counts
 from alma_async.settings import state_dir
 

@@ -3,7 +3,7 @@
 Decides how a load is begun and how its end is told. What a load needs to go on stands in its journal, so ``resume``
 takes a name alone.
 
-What a load on the command line is about, and the manner in which it goes.
+What a load on the command line is about, and the options of one run.
 
 The first stands in its journal, so that whoever resumes, verifies or undoes it names the journal alone; the second may differ
 from one run to the next.
@@ -15,7 +15,7 @@ import shlex
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal, Self, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
 import anyio
 import attrs
@@ -34,12 +34,14 @@ from alma_async.cli.load_text import closing, refusals, show_part, show_plan
 from alma_async.cli.signals import GRACE, Ended, attend
 from alma_async.cli.view import View
 from alma_async.errors import AlmaError, ConfigurationError, InvalidRequest
+from alma_async.load.context import options_of
 from alma_async.load.dry_run import Plan
-from alma_async.load.entries import Action, State
+from alma_async.load.entries import State
 from alma_async.load.journal import JournalDamaged, JournalInUse
 from alma_async.load.journal_file import JournalFile
-from alma_async.load.loader import PATIENCE, QUARANTINE, Load
+from alma_async.load.loader import Load
 from alma_async.load.matching import OnUnknown
+from alma_async.load.options import DEFAULTS, LoadOptions
 from alma_async.load.progress import Meter, Progress, Report
 from alma_async.load.readers import Blanks, RowSource, read_rows
 from alma_async.load.register import ServiceInUse, UnfinishedLoad, unfinished
@@ -50,57 +52,53 @@ from alma_async.load.undo import UndoRows, undo_rows
 if TYPE_CHECKING:
     from alma_async.alma.client import AlmaClient
 
-__all__ = ["AS_USUAL", "Input", "Manner", "Patience", "UntilDone", "load", "resume", "undo"]
+__all__ = ["AS_USUAL", "Input", "Options", "Waiting", "load", "resume", "undo"]
 
-UntilDone = Annotated[
-    bool, Parameter(negative="", help="wait for the quota's reset instead of stopping at the reserve")
-]
 Seconds = Annotated[float, Parameter(validator=lambda _type, value: _not_negative(value))]
 
 
-def _not_negative(value: float) -> None:
-    if not 0 <= value < float("inf"):
+def _not_negative(value: float | None) -> None:
+    if value is not None and not 0 <= value < float("inf"):
         raise ValueError("must be a number of seconds, not negative")
 
 
-Patience = Annotated[Seconds, Parameter(help="seconds of nothing but failures before it stops")]
+def _option(name: str, **how: Any) -> Parameter:
+    """An option that Python knows by the same name."""
+    return Parameter(help=LoadOptions.help(name), **how)
 
 
-@Parameter(name="*", group=Group("Manner", sort_key=5))
+@Parameter(name="*", group=Group("Run", sort_key=5))
 @attrs.frozen(kw_only=True)
-class Manner:
-    """How a load goes and how its end is told."""
+class Waiting:
+    """What a run waits for, and how long. Two options have an earlier name, which help does not show."""
 
-    until_done: UntilDone = False
-    patience: Patience = PATIENCE
-    quarantine: Annotated[
-        Seconds,
-        Parameter(env_var="ALMA_QUARANTINE", help="seconds an unknown outcome rests before it is read back"),
-    ] = QUARANTINE
-    on_unknown: Annotated[
-        OnUnknown | None,
-        Parameter(
-            help="what happens to a write of unknown outcome that is not found afterwards: it is sent again, is put up for review, "
-            "or ends as rejected; if not said, resend, and review for a delete"
-        ),
-    ] = None
-    keep_payload: Annotated[
-        bool,
-        Parameter(
-            negative="",
-            help="keep the whole object that is sent in the journal, for reports in .jsonl, not only the fields that it changes",
-        ),
-    ] = False
-    circuit: Annotated[
-        bool, Parameter(help="stop where so many rows are rejected that the load must be wrong")
-    ] = True
-    beside: Annotated[
-        bool,
-        Parameter(
-            negative="",
-            help="go on though another load of the service is under way on this machine, or was cut off a moment ago",
-        ),
-    ] = False
+    wait_for_quota: Annotated[bool, _option("wait_for_quota", negative="")] = DEFAULTS.wait_for_quota
+    longest_outage: Annotated[Seconds, _option("longest_outage")] = DEFAULTS.longest_outage
+    until_done: Annotated[bool, Parameter(negative="", show=False)] = False
+    patience: Annotated[Seconds | None, Parameter(show=False)] = None
+
+    @property
+    def waits_for_quota(self) -> bool:
+        """Under either name."""
+        return self.wait_for_quota or self.until_done
+
+    def options(self) -> LoadOptions:
+        """The same, as a load has them."""
+        shared = {name: getattr(self, name) for name in attrs.fields_dict(LoadOptions) if hasattr(self, name)}
+        outage = self.longest_outage if self.patience is None else self.patience
+        return LoadOptions(**{**shared, "wait_for_quota": self.waits_for_quota, "longest_outage": outage})
+
+
+@Parameter(name="*", group=Group("Run", sort_key=5))
+@attrs.frozen(kw_only=True)
+class Options(Waiting):
+    """The options of one run of a load, and how its end is reported."""
+
+    quarantine: Annotated[Seconds, _option("quarantine", env_var="ALMA_QUARANTINE")] = DEFAULTS.quarantine
+    on_unknown: Annotated[OnUnknown | None, _option("on_unknown")] = DEFAULTS.on_unknown
+    keep_payload: Annotated[bool, _option("keep_payload", negative="")] = DEFAULTS.keep_payload
+    circuit_breaker: Annotated[bool, _option("circuit_breaker")] = DEFAULTS.circuit_breaker
+    beside: Annotated[bool, _option("beside", negative="")] = DEFAULTS.beside
     report: Annotated[
         Path | None, Parameter(help="write what became of each row, to a .csv, .xlsx or .jsonl file")
     ] = None
@@ -117,7 +115,7 @@ class Manner:
     ] = False
 
 
-AS_USUAL: Final = Manner()
+AS_USUAL: Final = Options()
 
 
 @attrs.frozen(kw_only=True)
@@ -187,31 +185,18 @@ class Input:
         name = Path(self.file).name
         return name if self.kind == "load" else f"{self.kind} of {name}"
 
-    def load(self, alma: AlmaClient, journal: Path, manner: Manner) -> Load:
+    def load(self, alma: AlmaClient, journal: Path, options: LoadOptions) -> Load:
         """The load itself.
 
         :raises ConfigurationError: where a journal says what cannot be.
         """
-        for name, value, kind in (("action", self.action, Action), ("bib", self.bib, BibHandling)):
-            if value not in get_args(kind):
-                raise ConfigurationError(f"{value!r} is no {name}.")
+        known = attrs.asdict(self)
         return Load(
             alma,
             collection_id=self.collection,
             service_id=self.service,
             journal=journal,
-            action=cast("Action", self.action),
-            bib=cast("BibHandling", self.bib),
-            quarantine=manner.quarantine,
-            on_unknown=manner.on_unknown,
-            keep_payload=manner.keep_payload,
-            until_done=manner.until_done,
-            patience=manner.patience,
-            allow_duplicates=self.duplicates == "allowed",
-            since=self.since or None,
-            circuit=manner.circuit,
-            beside=manner.beside,
-            facts=attrs.asdict(self),
+            options=attrs.evolve(options_of(known, options), facts=known),
         )
 
 
@@ -240,7 +225,7 @@ def load(
     allow_duplicates: Annotated[bool, Parameter(negative="")] = False,
     since: str | None = None,
     dry_run: DryRun = False,
-    manner: Manner = AS_USUAL,
+    options: Options = AS_USUAL,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
     """Load a file of rows into the portfolios of one service.
@@ -286,14 +271,14 @@ def load(
         ignore_embargo=ignore_embargo,
         action=action,
     )
-    return _load(given, rows, journal, manner, connection, reads=(file, mms_map))
+    return _load(given, rows, journal, options, connection, reads=(file, mms_map))
 
 
 def resume(
     journal: str | None = None,
     /,
     *,
-    manner: Manner = AS_USUAL,
+    options: Options = AS_USUAL,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
     """Go on with an interrupted load; without a name, list the journals of the state directory.
@@ -301,9 +286,9 @@ def resume(
     :param journal: a path, or a name as listed
     """
     if journal is None:
-        return _list(as_json=manner.json)
+        return _list(as_json=options.json)
     path = journals.find(journal)
-    return _load(Input.of(path), None, path, manner, connection)
+    return _load(Input.of(path), None, path, options, connection)
 
 
 def undo(
@@ -312,7 +297,7 @@ def undo(
     *,
     journal: Path | None = None,
     dry_run: DryRun = False,
-    manner: Manner = AS_USUAL,
+    options: Options = AS_USUAL,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
     """Take a load back: delete what it created, put back what it changed, create anew what it deleted.
@@ -328,7 +313,7 @@ def undo(
             f"{str(journal)!r} is the journal of the load itself; its undo needs another one."
         )
     return _load(
-        Input.undoing(path, dry=dry_run), undo_rows(path), journal, manner, connection, reads=(path,)
+        Input.undoing(path, dry=dry_run), undo_rows(path), journal, options, connection, reads=(path,)
     )
 
 
@@ -349,14 +334,14 @@ def _load(
     given: Input,
     rows: Source,
     journal: Path | None,
-    manner: Manner,
+    options: Options,
     connection: Connection,
     *,
     reads: tuple[Path | None, ...] = (),
 ) -> int:
-    if manner.report is not None:
-        check_path(manner.report)
-        _see_apart(manner.report, journal, Path(given.since) if given.since else None, *reads)
+    if options.report is not None:
+        check_path(options.report)
+        _see_apart(options.report, journal, Path(given.since) if given.since else None, *reads)
     alma = connection.client()
     if isinstance(rows, UndoRows) and (there := rows.meta["origin"]) != alma.origin:
         raise InputError(f"{Path(given.file).name} is of a load into {there}, not {alma.origin}.")
@@ -368,8 +353,8 @@ def _load(
         _name_unfinished((alma.origin, given.collection, given.service), path)
     seen: list[Progress] = []
     try:
-        with _Warnings(rows, manner.warnings) as warnings:
-            run = partial(_run, alma, given, rows, path, manner=manner, seen=seen, warnings=warnings)
+        with _Warnings(rows, options.warnings) as warnings:
+            run = partial(_run, alma, given, rows, path, options=options, seen=seen, warnings=warnings)
             ended = anyio.run(run)
     except AlmaError as error:
         if journal is None and journals.untouched(
@@ -379,10 +364,10 @@ def _load(
             raise
         if seen and not isinstance(error, InputError):  # of what is there nothing was done
             with suppress(AlmaError):  # a journal that cannot be read any more; the first failure is raised
-                _tell(_cut_short(path, seen, error.message), given, path, manner)
+                _tell(_cut_short(path, seen, error.message), given, path, options)
         _note_way_on(error, path, seen)
         raise
-    return _end(ended, seen, given, path, manner)
+    return _end(ended, seen, given, path, options)
 
 
 def _see_apart(report: Path, *others: Path | None) -> None:
@@ -456,12 +441,12 @@ async def _run(
     rows: Source,
     path: Path,
     *,
-    manner: Manner,
+    options: Options,
     seen: list[Progress],
     warnings: _Warnings,
 ) -> Ended[Report | Plan]:
     """The run; ``seen`` holds how far it was last."""
-    load = given.load(alma, path, manner)
+    load = given.load(alma, path, options.options())
 
     def stop() -> None:
         say(f"Stopping: rows under way may end, for up to {duration(GRACE)}. Once more stops at once.")
@@ -483,10 +468,12 @@ async def _run(
             return await attend(work, stop=stop, tick=view.tick)
 
 
-def _end(ended: Ended[Report | Plan], seen: list[Progress], given: Input, path: Path, manner: Manner) -> int:
+def _end(
+    ended: Ended[Report | Plan], seen: list[Progress], given: Input, path: Path, options: Options
+) -> int:
     """Say how it ended and how to go on; the exit code."""
     result = ended.result or _cut_short(path, seen, "cancelled")
-    written = _tell(result, given, path, manner)
+    written = _tell(result, given, path, options)
     report = result.report if isinstance(result, Plan) else result
     code = report.exit_code
     if not report.read:
@@ -506,22 +493,24 @@ def _end(ended: Ended[Report | Plan], seen: list[Progress], given: Input, path: 
     return code if written else max(code, 2)
 
 
-def _tell(result: Report | Plan, given: Input, path: Path, manner: Manner) -> bool:
+def _tell(result: Report | Plan, given: Input, path: Path, options: Options) -> bool:
     """Say what became of the rows, and then write the report; whether that could be done."""
     with JournalFile(path, reading=True) as journal:
         for line in refusals(journal, most=20):
             say(line)
         lines = int(journal.meta().get("lines") or 0)
     if isinstance(result, Plan):
-        show_plan(result, rows=manner.show, lines=lines, until_done=manner.until_done, json=manner.json)
+        show_plan(
+            result, rows=options.show, lines=lines, wait_for_quota=options.waits_for_quota, json=options.json
+        )
     elif given.dry:
-        show_part(result, lines=lines, json=manner.json)
-    elif manner.json:
+        show_part(result, lines=lines, json=options.json)
+    elif options.json:
         json_line(result.summary())
     else:
         for line in closing(result, lines=lines):
             show(line)
-    return manner.report is None or _wrote(path, manner.report)
+    return options.report is None or _wrote(path, options.report)
 
 
 def _wrote(path: Path, report: Path) -> bool:

@@ -105,7 +105,7 @@ _WIDE: Final = 250  # columns where there is no terminal
 _DOES: Final = {"created": "create", "updated": "update", "deleted": "delete"}
 
 
-def show_plan(plan: Plan, *, rows: int, lines: int, until_done: bool, json: bool) -> None:
+def show_plan(plan: Plan, *, rows: int, lines: int, wait_for_quota: bool, json: bool) -> None:
     """All of it, on stdout: the first ``rows`` of those that stand on so many ``lines`` of the file."""
     if json:
         for entry in plan:
@@ -114,7 +114,7 @@ def show_plan(plan: Plan, *, rows: int, lines: int, until_done: bool, json: bool
         return
     _show_rows(islice((entry for entry in plan if _says(entry)), rows))
     show(_counts(plan.report, lines))
-    for line in price_lines(plan.price, until_done=until_done):
+    for line in price_lines(plan.price, wait_for_quota=wait_for_quota):
         show(line)
     if plan.report.pending and plan.report.stopped:
         show(stopped_line(plan.report.stopped))
@@ -183,8 +183,8 @@ def _short(text: str) -> str:
     return "-" if not text else text if len(text) <= 60 else f"{text[:59]}…"
 
 
-def price_lines(price: Price, *, until_done: bool = False) -> list[str]:
-    """What it costs, and whether the day has room for it; ``until_done``: whether it would wait for the next."""
+def price_lines(price: Price, *, wait_for_quota: bool = False) -> list[str]:
+    """What it costs, and whether the day has room for it; ``wait_for_quota``: whether it would wait for the next."""
     writes = {"POST": price.writes.posts, "PUT": price.writes.puts, "DELETE": price.writes.deletes}
     told = ", ".join(
         [f"{price.reads:,} GET", *(f"{count:,} {name}" for name, count in writes.items() if count)]
@@ -208,12 +208,12 @@ def price_lines(price: Price, *, until_done: bool = False) -> list[str]:
             f"{price.quote.reserve:,.0f}."
         )
     if not price.before_reset:
-        lines.append(_BEYOND[until_done])
+        lines.append(_BEYOND[wait_for_quota])
     return lines
 
 
 _BEYOND: Final = {
     True: "It goes on beyond midnight UTC, when the day's calls begin anew.",
     False: "Today's calls do not suffice: the load stops at the reserve, and goes on when it is resumed after midnight UTC "
-    "(with --until-done it waits and goes on by itself).",
+    "(with --wait-for-quota it waits and goes on by itself).",
 }

@@ -7,24 +7,24 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import anyio
-import attrs
 from cyclopts import Parameter
 
 from alma_async._text import counted
 from alma_async.cli import journals
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import json_line, say, show
-from alma_async.cli.load import AS_USUAL, Input, Manner, Patience, UntilDone
+from alma_async.cli.load import Input, Waiting
 from alma_async.cli.load_text import stopped_line
 from alma_async.cli.signals import Ended, attend
 from alma_async.cli.view import View
 from alma_async.errors import QuotaExhausted
-from alma_async.load.loader import PATIENCE
+from alma_async.load.options import LoadOptions
 from alma_async.load.outage import PASSING
 from alma_async.load.verify import Audit, Finding, Mark
 
 __all__ = ["verify"]
 
+_WAITING: Final = Waiting()
 _MOST: Final = 20  # portfolios without a row: in a shared service there may be thousands
 _NOT_SEEN: Final = "Portfolios that were created since the load began are unknown: it stopped before it had listed the service."
 _WORDS: Final = {
@@ -43,8 +43,7 @@ def verify(
     ids_only: Annotated[
         bool, Parameter(negative="", help="do not compare fields, which costs a call for each row")
     ] = False,
-    until_done: UntilDone = False,
-    patience: Patience = PATIENCE,
+    waiting: Waiting = _WAITING,
     json: Annotated[
         bool, Parameter(negative="", help="each finding as one JSON object, then the summary")
     ] = False,
@@ -59,8 +58,8 @@ def verify(
     """
     path = journals.find(journal)
     given = Input.of(path)
-    manner = attrs.evolve(AS_USUAL, until_done=until_done, patience=patience)
-    ended = anyio.run(partial(_verify, connection, given, path, manner, ids_only=ids_only))
+    work = partial(_verify, connection, given, path, waiting.options(), ids_only=ids_only)
+    ended = anyio.run(work)
     if ended.result is None:
         return ended.interrupted
     _report(ended.result, path, json=json)
@@ -68,10 +67,10 @@ def verify(
 
 
 async def _verify(
-    connection: Connection, given: Input, path: Path, manner: Manner, *, ids_only: bool
+    connection: Connection, given: Input, path: Path, options: LoadOptions, *, ids_only: bool
 ) -> Ended[Audit]:
     async with connection.client() as alma:
-        load = given.load(alma, path, manner)
+        load = given.load(alma, path, options)
         with View(f"verify {Path(given.file).name}", fresh=load.progress) as view:
             work = partial(load.verify, ids_only=ids_only, on_progress=view)
             return await attend(work, stop=load.stop, tick=view.tick)

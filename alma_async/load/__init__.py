@@ -6,7 +6,8 @@ from alma_async.load.dry_run import Plan, Price
 from alma_async.load.entries import Difference
 from alma_async.load.journal import JournalError, JournalInUse
 from alma_async.load.loader import Load
-from alma_async.load.plan import Rules
+from alma_async.load.options import LoadOptions
+from alma_async.load.plan import Codes
 from alma_async.load.progress import Progress, Report
 from alma_async.load.readers import read_rows
 from alma_async.load.register import ServiceInUse, UnfinishedLoad
@@ -18,6 +19,7 @@ __all__ = [
     "Audit",
     "BadRow",
     "Clear",
+    "Codes",
     "Coverage",
     "Difference",
     "Embargo",
@@ -26,13 +28,13 @@ __all__ = [
     "JournalError",
     "JournalInUse",
     "Load",
+    "LoadOptions",
     "Mark",
     "Plan",
     "Price",
     "Progress",
     "Report",
     "Row",
-    "Rules",
     "ServiceInUse",
     "UnfinishedLoad",
     "read_rows",

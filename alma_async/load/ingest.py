@@ -20,11 +20,12 @@ import attrs
 from alma_async._core.pager import PAGE, pages_of
 from alma_async._http.codec import dumps
 from alma_async.load import matching
+from alma_async.load.context import LoadContext
 from alma_async.load.entries import Entry, Moment, Source, State
+from alma_async.load.facts import SUPERSEDED, compared, see_its_turn
 from alma_async.load.journal import Ingested, Journal
 from alma_async.load.lookup import read_carriers
-from alma_async.load.options import SUPERSEDED, Order, compared, see_its_turn
-from alma_async.load.outage import Patience
+from alma_async.load.outage import ServiceHealth
 from alma_async.load.plan import key_of, payload_of, refused, wanted_url
 from alma_async.load.readers import read_rows
 from alma_async.load.reasons import EndReason
@@ -62,7 +63,7 @@ class _Coming:
 class Ingest:
     """The beginning of one run. ``reading`` is told how many rows were read so far, and says whether to go on."""
 
-    order: Order
+    context: LoadContext
     journal: Journal
     rows: Rows | None
     reading: Callable[[int], bool]
@@ -77,12 +78,12 @@ class Ingest:
         known = await self.journal.meta()
         is_open = await self.journal.open_entries(after=0, limit=1)
         see_its_turn(known, ended=bool(known.get("seen")) and not is_open)
-        facts = self.order.known_by()
+        facts = self.context.known_by()
         if known.get("rows"):
             compared(known, facts)
         else:  # nothing was begun, nor any earlier load known
             compared(known, {name: fact for name, fact in facts.items() if name != "since"})
-            await self.journal.note({**self.order.facts, **facts})
+            await self.journal.note({**self.context.options.facts, **facts})
 
     async def read(self, now: Moment) -> None:
         """Have all rows in the journal, unless it is to stop before. Rows that are given to a journal which has its own must be
@@ -106,8 +107,8 @@ class Ingest:
 
     async def _end(self) -> None:
         """All rows are in. The earlier load, which this one knows, goes on here from now on."""
-        if self.order.since is not None and not self.order.dry:
-            async with opened(self.order.alma.clock, self.order.since) as earlier:
+        if self.context.options.since is not None and not self.context.dry:
+            async with opened(self.context.alma.clock, self.context.options.since) as earlier:
                 await earlier.note({SUPERSEDED: self.journal.address})
         await self.journal.note({"planned": "1"})
 
@@ -118,25 +119,25 @@ class Ingest:
         :raises InputError: where there is none.
         :raises OtherLoad: where it is of a load of another kind, or is being taken back.
         """
-        if self.order.since is None:
+        if self.context.options.since is None:
             yield None
             return
-        if not self.order.since.is_file():
-            raise InputError(f"There is no journal {str(self.order.since)!r}.", advice=_BEGUN)
-        async with opened(self.order.alma.clock, self.order.since) as earlier:
+        if not self.context.options.since.is_file():
+            raise InputError(f"There is no journal {str(self.context.options.since)!r}.", advice=_BEGUN)
+        async with opened(self.context.alma.clock, self.context.options.since) as earlier:
             await earlier.check()
             known = await earlier.meta()
             if known.get(SUPERSEDED) != self.journal.address:
                 see_its_turn(known, earlier=True)
-            facts = self.order.known_by()
-            compared(known, {name: facts[name] for name in _ALIKE}, journal=self.order.since.name)
+            facts = self.context.known_by()
+            compared(known, {name: facts[name] for name in _ALIKE}, journal=self.context.options.since.name)
             if known.get("dry") or not known.get("planned"):
                 what = (
                     "a dry run"
                     if known.get("dry")
                     else "a load that was never begun: it has not all its rows"
                 )
-                raise InputError(_NOT_BEGUN.format(self.order.since.name, what), advice=_BEGUN)
+                raise InputError(_NOT_BEGUN.format(self.context.options.since.name, what), advice=_BEGUN)
             await earlier.orphaned(now)
             yield earlier
 
@@ -151,7 +152,7 @@ class Ingest:
             )
         if not isinstance(source, Iterable):
             raise InputError(f"Rows are a path, or come from an iterable; this is {type(source).__name__}.")
-        return source, Slices(self.order.alma.clock, iter(source))
+        return source, Slices(self.context.alma.clock, iter(source))
 
     async def _take_in(self, rows: Rows, earlier: Journal | None) -> bool:
         """Whether the rows were read to their end."""
@@ -169,7 +170,7 @@ class Ingest:
                 }
                 await self.journal.note(facts)
                 return True
-            entries = await self.order.alma.clock.aside(partial(self._entries, part, n))
+            entries = await self.context.alma.clock.aside(partial(self._entries, part, n))
             await self._add(entries, earlier)
             lines += sum(len(entry.source.lines) if entry.source else 1 for entry, _ in entries)
             n += len(part)
@@ -182,7 +183,7 @@ class Ingest:
         while self.reading(n):
             part = await slices.next()
             known = await self.journal.entries(after=n, limit=max(len(part), 1))
-            line = await self.order.alma.clock.aside(partial(self._other, part, known, n))
+            line = await self.context.alma.clock.aside(partial(self._other, part, known, n))
             if line is not None:
                 raise InputError(_OTHERS.format(line), advice=_SINCE)
             if not part:
@@ -205,7 +206,7 @@ class Ingest:
             old = olds.get(entry.key) if entry.key else None
             before = await earlier.kept(old.n) if earlier and old and old.is_begun else None
             found.append(Ingested(after(old, entry) if old else entry, row, before))
-        await self.journal.ingest(found, repeats=self.order.allow_duplicates)
+        await self.journal.ingest(found, repeats=self.context.options.allow_duplicates)
 
     def _entries(self, part: list[Given], after: int) -> list[tuple[Entry, Row | None]]:
         """These rows, whose numbers follow."""
@@ -221,7 +222,7 @@ class Ingest:
         stands = partial(Entry, n=n, line=row.line, source=_source(row))
         if isinstance(row, BadRow):
             return stands(state=State.REJECTED, reason=EndReason.INPUT.code, message=row.reason), None
-        if wrong := refused(row, action=self.order.action, place=self.order.place):
+        if wrong := refused(row, action=self.context.options.action, place=self.context.place):
             reason, *said = wrong
             message = reason.says(*said)
             return stands(state=State.REJECTED, mms_id=row.mms_id, reason=reason.code, message=message), None
@@ -229,35 +230,35 @@ class Ingest:
             state=State.PENDING,
             mms_id=row.mms_id,
             portfolio_id=row.portfolio_id,
-            key=None if row.is_nameless else key_of(row, *self.order.place),
+            key=None if row.is_nameless else key_of(row, *self.context.place),
             payload=payload_of(row),
         )
         return entry, row
 
     async def see_service(self) -> None:
         """List the service once, where that costs fewer calls than asking title by title."""
-        total = await self.order.alma.electronic.portfolios.list(*self.order.place).total()
+        total = await self.context.alma.electronic.portfolios.list(*self.context.place).total()
         counts = await self.journal.counts()
         rows, known = sum(counts.values()), (State.DONE, KNOWN) in counts
         nameless = await self.journal.nameless(limit=1)
         by_title = pages_of(total, PAGE) > rows and not nameless and not known
         if total and not by_title:
             by_title = not await self._list_service(total)
-        if known and not by_title and self.order.action != "delete":
+        if known and not by_title and self.context.options.action != "delete":
             await self.journal.forget_gone()
         await self.journal.note({"seen": "title" if by_title else "list"})
 
     async def _list_service(self, total: int) -> bool:
         """Whether it held still for once: what is deleted while it is listed shifts another portfolio off the next page."""
-        portfolios = self.order.alma.electronic.portfolios
+        portfolios = self.context.alma.electronic.portfolios
         await self.journal.forget_existing()
         for _ in range(_LISTINGS):
             before, listed = total, set()
-            async for page in portfolios.list(*self.order.place).pages():
+            async for page in portfolios.list(*self.context.place).pages():
                 found = [(p.id, p.resource_metadata.mms_id.value) for p in page if p.id]
                 listed |= {one for one, _ in found}
                 await self.journal.add_existing(found)
-            total = await portfolios.list(*self.order.place).total()
+            total = await portfolios.list(*self.context.place).total()
             if before == total == len(listed):
                 return True
         return False
@@ -265,12 +266,12 @@ class Ingest:
     # --- rows that name no record
 
     async def find_records(
-        self, now: Moment, *, patience: Patience, tell: Callable[[str | None], None]
+        self, now: Moment, *, health: ServiceHealth, tell: Callable[[str | None], None]
     ) -> None:
         """Have a record for each row that names none, and so the last rows in the journal."""
         if (await self.journal.meta()).get("planned"):
             return
-        await read_carriers(self.order, self.journal, patience=patience, tell=tell)
+        await read_carriers(self.context, self.journal, health=health, tell=tell)
         async with self._earlier(now) as earlier:
             while await self._name_some(earlier):
                 pass
@@ -289,7 +290,7 @@ class Ingest:
         its = dict.fromkeys(carrier for one in row.identifiers for carrier in carriers[one])
         found = matching.record_of(wanted_url(row), list(its))
         if isinstance(found, str):
-            key = key_of(attrs.evolve(row, mms_id=found), *self.order.place)
+            key = key_of(attrs.evolve(row, mms_id=found), *self.context.place)
             return attrs.evolve(entry, mms_id=found, key=key)
         if found is None:
             why = EndReason.NO_RECORD

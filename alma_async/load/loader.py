@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from math import ceil
 from pathlib import Path
-from typing import Any, Final, Self, cast, get_args
+from typing import Final, Self
 
 import attrs
 
@@ -17,76 +17,47 @@ from alma_async._clock import Clock, shielded
 from alma_async._http.routes import NUMERIC_ID
 from alma_async._storage.files import are_one
 from alma_async.alma.client import AlmaClient
-from alma_async.alma.electronic import BibHandling
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load import undo
+from alma_async.load.context import LoadContext, options_of
 from alma_async.load.dry_run import Plan, note_calls, scratch_path
-from alma_async.load.entries import Action, Moment
+from alma_async.load.entries import Moment
+from alma_async.load.facts import TAKES_BACK
 from alma_async.load.ingest import Rows
 from alma_async.load.journal import Journal, JournalError
 from alma_async.load.journal_file import JournalFile
-from alma_async.load.matching import OnUnknown
-from alma_async.load.options import RESERVED, TAKES_BACK, Order
-from alma_async.load.plan import Rules
+from alma_async.load.options import DEFAULTS, PATH, LoadOptions
 from alma_async.load.progress import Meter, Progress, Report
 from alma_async.load.register import Registered
 from alma_async.load.row import InputError
 from alma_async.load.run import Run, quote, telling
 from alma_async.load.sqlite_journal import opened
 from alma_async.load.verify import Audit, Verification
-from alma_async.settings import FLAG, NOT_NEGATIVE, WHOLE, Check, Priority, a, check_all, one_of, secretive
+from alma_async.settings import Check, Priority, a, check_all, secretive
 
-__all__ = ["PATIENCE", "QUARANTINE", "Load"]
+__all__ = ["Load"]
 
-QUARANTINE: Final = (
-    300.0  # assumed: the longest a request that was sent may still be applied; to be measured in a sandbox
-)
-
-PATIENCE: Final = 4 * 3600.0  # documented outages lasted 50 min (2025) and 2 h 13 min (2026)
-
-
-_SECONDS: Final = Check("a number of seconds, 0 or more", NOT_NEGATIVE.allows)
 _ID: Final = Check(
     "an id of digits", lambda value: re.fullmatch(NUMERIC_ID, str(value), re.ASCII) is not None
 )
-_PATH: Final = Check("a path", lambda value: isinstance(value, (str, os.PathLike)) and bool(os.fspath(value)))
-_OPTIONS: Final = {
+_ARGUMENTS: Final = {
     "alma": a(AlmaClient, "an AlmaClient"),
     "collection_id": _ID,
     "service_id": _ID,
-    "journal": _PATH,
-    "action": one_of(get_args(Action)),
-    "bib": one_of(get_args(BibHandling)),
-    "quarantine": _SECONDS,
-    "on_unknown": one_of(get_args(OnUnknown)).or_none(),
-    "keep_payload": FLAG,
-    "until_done": FLAG,
-    "patience": _SECONDS,
-    "workers": WHOLE.or_none(),
-    "allow_duplicates": FLAG,
-    "circuit": FLAG,
-    "since": _PATH.or_none(),
-    "rules": a(Rules, "Rules(...)").or_none(),
-    "facts": a(Mapping, "a mapping of texts").or_none(),
+    "journal": PATH,
+    "options": a(LoadOptions, "LoadOptions(...)"),
 }
 
 
 class Load:
     """Loads rows into one electronic service, with every row accounted for in a journal.
 
-    ``journal`` is a path: a new one begins a load, one that exists is resumed. It keeps the rows, which are read once.
-    ``action``: ``upsert`` creates or updates, ``create`` leaves alone what is there, ``update`` refuses what is not, as do
-    ``activate`` and ``deactivate``, which set the availability alone; ``delete`` deletes, and ``bib`` says what becomes of a
-    title left without inventory; ``undo`` is for the rows of ``undo_rows``. ``quarantine``: seconds an unknown outcome rests
-    before it is read back. ``on_unknown``: a write of which nothing was found then is sent again (``resend``, the default but for
-    deletes), put up for ``review`` (theirs), or ends as refused (``never``). ``keep_payload``: the journal also keeps the
-    whole object that was sent for each row, not only the fields that it changed; reports in JSONL have it.
-    ``until_done``: wait for the quota's reset instead of
-    stopping at the reserve. ``patience``: seconds of nothing but failures after which the load stops, resumable. ``workers``:
-    the most rows under way at once. ``beside``: go on though another load of the service is under way on this machine, or was
-    cut off a moment ago. ``since``: the journal of an earlier load of the service; rows that it has done and that still say the
-    same are ``known`` and not sent, and what it had not finished goes on here. ``facts`` are written into the journal for whoever
-    resumes the load.
+    :param alma: the client
+    :param collection_id: id of the electronic collection
+    :param service_id: id of its service
+    :param journal: a path: a new one begins a load, one that exists is resumed. It keeps the rows, which are read once.
+    :param options: what is done, and how; see ``LoadOptions``
+    :raises ConfigurationError: naming the argument that cannot be what was given.
     """
 
     @secretive
@@ -97,57 +68,35 @@ class Load:
         collection_id: str | int,
         service_id: str | int,
         journal: str | os.PathLike[str],
-        action: Action = "upsert",
-        bib: BibHandling = "retain",
-        quarantine: float = QUARANTINE,
-        on_unknown: OnUnknown | None = None,
-        keep_payload: bool = False,
-        until_done: bool = False,
-        patience: float = PATIENCE,
-        workers: int | None = None,
-        allow_duplicates: bool = False,
-        circuit: bool = True,
-        beside: bool = False,
-        since: str | os.PathLike[str] | None = None,
-        rules: Rules | None = None,
-        facts: Mapping[str, str] | None = None,
+        options: LoadOptions = DEFAULTS,
     ) -> None:
-        check_all(_OPTIONS, locals())
-        if taken := RESERVED & set(facts or {}):
-            raise ConfigurationError(f"Facts of a load cannot be named {', '.join(sorted(taken))}.")
-        if since is not None and (allow_duplicates or action == "undo"):
-            raise ConfigurationError("since cannot go with allow_duplicates, nor with an undo.")
-        if since is not None and are_one(Path(since), Path(journal)):
+        check_all(_ARGUMENTS, locals())
+        if options.since is not None and are_one(options.since, Path(journal)):
             raise ConfigurationError("since names the load's own journal; name that of an earlier load.")
         self._client, self._owned, self._spent = alma, False, False
-        self._alma = alma.with_options(priority=Priority.BULK, wait_for_quota=until_done)
+        self._alma = alma.with_options(priority=Priority.BULK, wait_for_quota=options.wait_for_quota)
         self._journal_path = Path(journal)
         self._run: Run | Verification | None = None
         self._stop = False
-        self._order = Order(
+        self._context = LoadContext(
             alma=self._alma,
             place=(str(collection_id), str(service_id)),
-            action=action,
-            bib=bib,
-            quarantine=quarantine,
-            on_unknown=on_unknown,
-            keep_payload=keep_payload,
-            patience=patience,
-            workers=workers or _workers(alma.quota().limit),
-            allow_duplicates=allow_duplicates,
-            circuit=circuit,
-            beside=beside,
-            since=None if since is None else Path(since),
-            rules=rules or Rules(),
-            facts=dict(facts or {}),
+            options=options,
+            workers=options.workers or _workers(alma.quota().limit),
         )
 
     @classmethod
-    def open(cls, journal: str | os.PathLike[str], alma: AlmaClient | None = None, **options: Any) -> Self:
+    def open(
+        cls,
+        journal: str | os.PathLike[str],
+        alma: AlmaClient | None = None,
+        *,
+        options: LoadOptions = DEFAULTS,
+    ) -> Self:
         """The load of a journal that is there, which says all but how to go on.
 
         :param alma: the client; without one, each call makes its own from the environment, and closes it.
-        :param options: those of ``Load`` that may differ from one run to the next, such as ``until_done`` and ``patience``
+        :param options: those that may differ from one run to the next; the others are the journal's
         :raises InputError: where there is no journal, or nothing was written into it.
         :raises JournalError, JournalInUse: where it cannot be read now.
         """
@@ -163,11 +112,7 @@ class Load:
             collection_id=known["collection"],
             service_id=known["service"],
             journal=path,
-            action=cast("Action", known["action"]),
-            bib=cast("BibHandling", known["bib"]),
-            allow_duplicates=known["duplicates"] == "allowed",
-            since=known["since"] or None,
-            **options,
+            options=options_of(known, options),
         )
         load._owned = alma is None
         return load
@@ -199,7 +144,7 @@ class Load:
         :raises Unauthorized, ConfigurationError: where going on makes no sense; the load can be resumed.
         """
         self._renew()
-        return await self._carry_out(self._order, self._journal_path, rows, on_progress)
+        return await self._carry_out(self._context, self._journal_path, rows, on_progress)
 
     async def plan(
         self,
@@ -215,10 +160,10 @@ class Load:
         :raises: what ``run`` raises
         """
         self._renew()
-        order = attrs.evolve(self._order, dry=True)
+        context = attrs.evolve(self._context, dry=True)
         path, scratch = (Path(journal), None) if journal is not None else scratch_path()
         try:
-            report = await self._carry_out(order, path, rows, on_progress)
+            report = await self._carry_out(context, path, rows, on_progress)
             now = quote(self._alma.quota(), self._alma.clock.wall())
             return await self._alma.clock.aside(lambda: Plan.read(path, report, now, scratch=scratch))
         except BaseException:
@@ -242,7 +187,7 @@ class Load:
         self._renew()
         async with self._running(), opened(self._alma.clock, self._journal_path, reading=True) as journal:
             self._run = Verification(
-                order=self._order,
+                context=self._context,
                 journal=journal,
                 fields=not ids_only,
                 meter=Meter(self._alma.clock.now()),
@@ -273,21 +218,26 @@ class Load:
             )
         rows = await aside(partial(undo.undo_rows, self._journal_path))
         path = Path(journal) if journal else await aside(partial(undo.beside, self._journal_path))
-        order = attrs.evolve(
-            self._order, action="undo", bib="retain", allow_duplicates=False, since=None, facts={}
+        options = attrs.evolve(
+            self._context.options, action="undo", bib="retain", allow_duplicates=False, since=None, facts={}
         )
-        return await self._carry_out(order, path, rows, on_progress)
+        context = attrs.evolve(self._context, options=options)
+        return await self._carry_out(context, path, rows, on_progress)
 
     async def _carry_out(
-        self, order: Order, path: Path, rows: Rows | None, on_progress: Callable[[Progress], None] | None
+        self,
+        context: LoadContext,
+        path: Path,
+        rows: Rows | None,
+        on_progress: Callable[[Progress], None] | None,
     ) -> Report:
         async with (
             self._running(),
-            self._registered(order, path) as registered,
+            self._registered(context, path) as registered,
             opened(self._alma.clock, path) as journal,
         ):
-            run = self._begin(order, journal, rows, on_progress)
-            undoes = await self._undoes(order, journal, rows)
+            run = self._begin(context, journal, rows, on_progress)
+            undoes = await self._undoes(context, journal, rows)
             try:
                 try:
                     if undoes is not None:
@@ -309,9 +259,9 @@ class Load:
                 await self._alma.clock.aside(registered.remove)
             return report
 
-    async def _undoes(self, order: Order, journal: Journal, rows: Rows | None) -> Path | None:
+    async def _undoes(self, context: LoadContext, journal: Journal, rows: Rows | None) -> Path | None:
         """The journal of the load that this one takes back."""
-        if order.action != "undo" or order.dry:
+        if context.options.action != "undo" or context.dry:
             return None
         known = await journal.meta()
         found = known.get(TAKES_BACK) or getattr(rows, "facts", {}).get(TAKES_BACK)
@@ -333,21 +283,20 @@ class Load:
         """A client of our own serves one call."""
         if self._spent:
             self._spent, self._client = False, AlmaClient.from_env()
-            until_done = self._alma.options.wait_for_quota
-            self._alma = self._client.with_options(priority=Priority.BULK, wait_for_quota=until_done)
-            self._order = attrs.evolve(self._order, alma=self._alma)
+            waits = self._alma.options.wait_for_quota
+            self._alma = self._client.with_options(priority=Priority.BULK, wait_for_quota=waits)
+            self._context = attrs.evolve(self._context, alma=self._alma)
 
     @asynccontextmanager
-    async def _registered(self, order: Order, path: Path) -> AsyncIterator[Registered | None]:
+    async def _registered(self, context: LoadContext, path: Path) -> AsyncIterator[Registered | None]:
         """Have the load known as one of its service's, unless it sends nothing that changes anything."""
         found = list[Registered | None]()
-        service, clock = (self._alma.origin, *order.place), self._alma.clock
-        rests = (
-            0.0 if order.action == "undo" else order.quarantine
-        )  # what it does not know of, it leaves alone
-        enter = partial(Registered.enter, service, path, beside=order.beside, rests=rests)
+        service, clock = (self._alma.origin, *context.place), self._alma.clock
+        # What an undo does not know of, it leaves alone.
+        rests = 0.0 if context.options.action == "undo" else context.options.quarantine
+        enter = partial(Registered.enter, service, path, beside=context.options.beside, rests=rests)
         try:
-            if not order.dry:
+            if not context.dry:
                 await clock.aside(lambda: found.append(enter(now=_moment(clock))))
             yield found[0] if found else None
         finally:
@@ -356,20 +305,20 @@ class Load:
 
     def _begin(
         self,
-        order: Order,
+        context: LoadContext,
         journal: Journal,
         rows: Rows | None,
         on_progress: Callable[[Progress], None] | None,
     ) -> Run:
         """A run whose calls are counted."""
         run = Run(
-            order=order,
+            context=context,
             journal=journal,
             rows=rows,
             meter=Meter(self._alma.clock.now()),
             on_progress=on_progress,
         )
-        run.order = attrs.evolve(order, alma=self._alma.with_options(on_outcome=run.called))
+        run.context = attrs.evolve(context, alma=self._alma.with_options(on_outcome=run.called))
         self._run = run
         if self._stop:
             run.stop()
@@ -379,7 +328,7 @@ class Load:
 async def _wind_up(run: Run) -> None:
     """Have written what a run knows, however it ended."""
     await run.journal.flush()
-    if run.order.dry:
+    if run.context.dry:
         await note_calls(run.journal, run.meter)
 
 

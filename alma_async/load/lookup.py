@@ -21,12 +21,12 @@ from alma_async.alma.electronic import Portfolios
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import NotFound
 from alma_async.load import matching
+from alma_async.load.context import LoadContext
 from alma_async.load.entries import Entry, Former
 from alma_async.load.fields import identifiers_of, url_of
 from alma_async.load.journal import Journal
 from alma_async.load.matching import Carrier
-from alma_async.load.options import Order
-from alma_async.load.outage import Patience
+from alma_async.load.outage import ServiceHealth
 from alma_async.load.plan import key_of, wanted_url
 from alma_async.load.row import Row
 
@@ -121,23 +121,23 @@ class Lookup:
 
 
 async def read_carriers(
-    order: Order, journal: Journal, *, patience: Patience, tell: Callable[[str | None], None]
+    context: LoadContext, journal: Journal, *, health: ServiceHealth, tell: Callable[[str | None], None]
 ) -> None:
     """Read all that the journal does not know yet. May be cut short anywhere and gone on with.
 
-    :raises AlmaError, OwnFailure: what ``patience`` gives up at; without one portfolio, two could look like one.
+    :raises AlmaError, OwnFailure: where ``health`` stops waiting; without one portfolio, two could look like one.
     """
     unread = await journal.unread()
 
     async def work() -> None:
         while unread:
             tell(f"ISSN and ISBN of {counted(len(unread), 'portfolio')} are yet to be read")
-            carrier, identifiers = await patience.persist(partial(_read, order, unread.pop()))
+            carrier, identifiers = await health.persist(partial(_read, context, unread.pop()))
             await journal.add_carrier(carrier, identifiers)
 
     try:
         async with anyio.create_task_group() as group:
-            for _ in range(min(order.workers, len(unread))):
+            for _ in range(min(context.workers, len(unread))):
                 group.start_soon(work)
     except ExceptionGroup as failed:  # as itself and not as a group
         raise failed.exceptions[0] from None
@@ -145,9 +145,9 @@ async def read_carriers(
         tell(None)
 
 
-async def _read(order: Order, portfolio_id: str) -> tuple[Carrier, tuple[str, ...]]:
+async def _read(context: LoadContext, portfolio_id: str) -> tuple[Carrier, tuple[str, ...]]:
     try:
-        found = await order.alma.electronic.portfolios.get(*order.place, portfolio_id)
+        found = await context.alma.electronic.portfolios.get(*context.place, portfolio_id)
     except NotFound:  # deleted since it was listed
         return Carrier(portfolio_id, mms_id="", url=""), ()
     mms_id = found.resource_metadata.mms_id.value or ""

@@ -1,135 +1,128 @@
-"""What a load is to do: its settings, and the facts by which a journal knows whether it is the same load. Pure."""
+# ruff: noqa: RUF009 - the fields are declared by a function of ours
+"""What a caller of a load chooses: ``LoadOptions``, the same for Python, for the shell and for the journal's facts. Pure.
+
+Each option is declared, documented and checked here, once. Where a load goes (client, collection, service, journal) is no
+option but an argument of ``Load``.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast, get_args
 
 import attrs
 
-from alma_async.alma.client import AlmaClient
 from alma_async.alma.electronic import BibHandling
+from alma_async.errors import ConfigurationError
 from alma_async.load.entries import Action
+from alma_async.load.facts import RESERVED
 from alma_async.load.matching import OnUnknown
-from alma_async.load.plan import Rules
-from alma_async.load.row import InputError
+from alma_async.load.plan import Codes
+from alma_async.settings import FLAG, NOT_NEGATIVE, WHOLE, Check, a, one_of, secretive
 
-__all__ = [
-    "BEING_UNDONE",
-    "HALFWAY",
-    "NOT_BEGUN",
-    "RESERVED",
-    "SUPERSEDED",
-    "TAKES_BACK",
-    "Order",
-    "OtherLoad",
-    "compared",
-    "see_its_turn",
-]
+__all__ = ["DEFAULTS", "PATH", "LoadOptions"]
 
-BEING_UNDONE: Final = "undo"  # the fact that names the journal of an undo that has not ended
-TAKES_BACK: Final = "takes_back"  # and, in an undo's own, the journal of the load that it takes back
-HALFWAY: Final = "halfway"  # the rows that were not at their end when they were taken back
-SUPERSEDED: Final = "superseded"  # the fact that names the journal of a later load, which knows this one
-RESERVED: Final = frozenset(
-    {"planned", "seen", "rows", "lines", "warnings", "calls", BEING_UNDONE, TAKES_BACK, HALFWAY, SUPERSEDED}
-)  # what a journal writes down of itself
+PATH: Final = Check("a path", lambda value: isinstance(value, (str, os.PathLike)) and bool(os.fspath(value)))
+_SECONDS: Final = Check("a number of seconds, 0 or more", NOT_NEGATIVE.allows)
 
 
-NOT_BEGUN: Final = "Nothing was sent. Name the journal of a load that was begun."
+def _option(default: Any, check: Check, text: str) -> Any:
+    return attrs.field(default=default, validator=check, metadata={"help": text})
 
 
-class OtherLoad(InputError):
-    """The journal is of another load, or its load is being taken back."""
+def _path(value: str | os.PathLike[str] | None) -> Path | None:
+    return Path(value) if isinstance(value, (str, os.PathLike)) and os.fspath(value) else cast("None", value)
 
 
 @attrs.frozen(kw_only=True)
-class Order:
-    """What is to be done, and how; see ``Load``."""
+class LoadOptions:
+    """How a load is done. All but ``action``, ``bib``, ``allow_duplicates`` and ``since`` may differ from one run to the next.
 
-    alma: AlmaClient
-    place: tuple[str, str]
-    action: Action
-    bib: BibHandling
-    quarantine: float
-    on_unknown: OnUnknown | None
-    keep_payload: bool
-    patience: float
-    workers: int
-    rules: Rules
-    facts: Mapping[str, str]
-    allow_duplicates: bool
-    circuit: bool
-    beside: bool
-    since: Path | None = None
-    dry: bool = False
+    What each option means, its ``help`` says (``LoadOptions.help("quarantine")``), which the shell shows too.
 
-    def known_by(self) -> dict[str, str]:
-        """The facts that are the same for all runs of one load."""
-        return {
-            "origin": self.alma.origin,
-            "collection": self.place[0],
-            "service": self.place[1],
-            "action": self.action,
-            "bib": self.bib,
-            "dry": "1" if self.dry else "",
-            "duplicates": "allowed" if self.allow_duplicates else "refused",
-            "since": str(self.since.absolute()) if self.since else "",
-        }
-
-
-def see_its_turn(known: Mapping[str, str], *, ended: bool = False, earlier: bool = False) -> None:
-    """See that no later load has taken this one's place, and no undo of it has begun and not ended.
-
-    :param ended: it has nothing left to do, and so no place to take
-    :param earlier: it is asked for another load, which is to know it
-    :raises OtherLoad: where one has; it is named, and the way on, also where its journal is not there any more.
+    :raises ConfigurationError: naming the option that cannot be what was given.
     """
-    if (later := known.get(SUPERSEDED)) and not ended:
-        there = _NAME_IT if earlier else _GO_ON_WITH_IT
-        raise OtherLoad(_LATER.format(later), advice=there if Path(later).is_file() else _LOST)
-    if undo := known.get(BEING_UNDONE):
-        raise OtherLoad(_UNDO.format(undo), advice=_END_IT)
+
+    action: Action = _option(
+        "upsert",
+        one_of(get_args(Action)),
+        "upsert creates or updates, create leaves alone what is there, update rejects what is not; delete deletes; activate and "
+        "deactivate set the availability and nothing else",
+    )
+    bib: BibHandling = _option(
+        "retain", one_of(get_args(BibHandling)), "what becomes of a title whose last inventory is deleted"
+    )
+    quarantine: float = _option(
+        300.0,  # assumed: the longest a request that was sent may still be applied; to be measured in a sandbox
+        _SECONDS,
+        "seconds after which an unknown outcome is read back",
+    )
+    on_unknown: OnUnknown | None = _option(
+        None,
+        one_of(get_args(OnUnknown)).or_none(),
+        "what happens to a write of unknown outcome that is not found afterwards: it is sent again (resend), ends in review, or "
+        "ends as rejected (never); by default resend, and review for a delete",
+    )
+    keep_payload: bool = _option(
+        False,
+        FLAG,
+        "keep the whole object that is sent in the journal, for reports in .jsonl, not only the fields that it changes",
+    )
+    wait_for_quota: bool = _option(
+        False, FLAG, "wait for the quota's reset instead of stopping at the reserve"
+    )
+    longest_outage: float = _option(
+        4 * 3600.0,  # documented outages lasted 50 min (2025) and 2 h 13 min (2026)
+        _SECONDS,
+        "seconds of nothing but failures after which the load stops, resumable",
+    )
+    workers: int | None = _option(
+        None, WHOLE.or_none(), "the most rows in progress at once; by default what the pace needs"
+    )
+    allow_duplicates: bool = _option(
+        False, FLAG, "load each of several rows that say the same; by default the first"
+    )
+    circuit_breaker: bool = _option(
+        True, FLAG, "stop where so many rows are rejected that the load must be wrong"
+    )
+    beside: bool = _option(
+        False,
+        FLAG,
+        "start though another load of the service is running on this machine, or was cut off a moment ago",
+    )
+    since: Path | None = attrs.field(
+        default=None,
+        converter=_path,
+        validator=PATH.or_none(),
+        metadata={
+            "help": "an earlier load's journal: rows that it has done and that still say the same are not sent; what it had not "
+            "finished continues here"
+        },
+    )
+    codes: Codes = _option(
+        attrs.Factory(Codes),
+        a(Codes, "Codes(...)"),
+        "codes of embargo and availability that are only inferred",
+    )
+    facts: Mapping[str, str] = _option(
+        attrs.Factory(dict),
+        a(Mapping, "a mapping of texts"),
+        "texts that are written into the journal for whoever resumes the load",
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if taken := RESERVED & set(self.facts):
+            raise ConfigurationError(f"Facts of a load cannot be named {', '.join(sorted(taken))}.")
+        if self.since is not None and (self.allow_duplicates or self.action == "undo"):
+            raise ConfigurationError("since cannot go with allow_duplicates, nor with an undo.")
+
+    @classmethod
+    def help(cls, name: str) -> str:
+        """What an option means."""
+        return str(attrs.fields_dict(cls)[name].metadata["help"])
 
 
-def compared(known: Mapping[str, str], facts: Mapping[str, str], *, journal: str | None = None) -> None:
-    """See that a journal that knows these facts is this load's.
-
-    :param journal: what to call the journal of an earlier load, which this one is to know
-
-    :raises OtherLoad: naming the first that is another.
-    """
-    for name, value in facts.items():
-        if (old := known.get(name, value)) != value:
-            said = _OTHER[name].format(journal=journal or "This journal", old=old, new=value)
-            raise OtherLoad(said, advice=_ANOTHER if journal is None else _ANOTHER_SINCE)
-
-
-_LATER: Final = (
-    "A later load, with the journal {!r}, has taken this one's place, and what it had not finished."
-)
-_GO_ON_WITH_IT: Final = "Nothing was sent. Go on with that one."
-_NAME_IT: Final = "Nothing was sent. Name that one in its place: --since (since=)."
-_LOST: Final = (
-    "That journal is not there. Nothing was sent. Put it back and go on with it, or wait ten minutes and begin with a new journal, "
-    "without --since (since=): it looks first what Alma holds, and makes nothing twice."
-)
-_UNDO: Final = "An undo of this load, with the journal {!r}, has begun and not ended: what it has taken back is not known here yet."
-_END_IT: Final = (
-    "Nothing was sent. Resume the undo first, or, if its journal is gone, undo the load once more."
-)
-_OTHER: Final = {
-    "origin": "{journal} belongs to a load into {old}, not {new}.",
-    "collection": "{journal} belongs to a load into collection {old}, not {new}.",
-    "service": "{journal} belongs to a load into service {old}, not {new}.",
-    "action": "{journal} belongs to a load with the action {old}, not {new}.",
-    "bib": "{journal} belongs to a load with bib={old}, not {new}.",
-    "dry": "{journal} is a dry run's, or the load's that a dry run was asked with.",
-    "duplicates": "{journal} belongs to a load with duplicates {old}, not {new}.",
-    "since": "{journal} belongs to a load since {old!r}, not {new!r}.",
-}
-_ANOTHER: Final = "Nothing was sent. Name another journal, or none: then a new one is made."
-_ANOTHER_SINCE: Final = (
-    "Nothing was sent. Name the journal of an earlier load that was alike, or leave out --since (since=)."
-)
+LoadOptions.__init__ = secretive(LoadOptions.__init__)  # type: ignore[method-assign]  # a secret that is given by mistake
+DEFAULTS: Final = LoadOptions()

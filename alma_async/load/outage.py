@@ -28,7 +28,15 @@ from alma_async.load.entries import Entry, State
 if TYPE_CHECKING:
     from alma_async.alma.client import AlmaClient
 
-__all__ = ["OWN_FAILURES", "PASSING", "CalledBack", "Circuit", "MassRefusalError", "OwnFailure", "Patience"]
+__all__ = [
+    "OWN_FAILURES",
+    "PASSING",
+    "CalledBack",
+    "CircuitBreaker",
+    "MassRejection",
+    "OwnFailure",
+    "ServiceHealth",
+]
 
 _FIRST: Final = 200  # chosen: rows after which the share of refused ones says nothing new
 _SHARE: Final = 0.2  # chosen
@@ -36,17 +44,17 @@ _FEWEST: Final = 20  # chosen: refusals below which no share is telling
 _ROW: Final = 20  # chosen: equal refusals one after the other
 
 
-class MassRefusalError(AlmaError):
+class MassRejection(AlmaError):
     """So many rows were refused that the load stopped before it used up the day's calls."""
 
     advice = (
-        "Look at the first refusals. If they are as they should be, resume with --no-circuit (circuit=False); if the file is "
-        "wrong, correct it and load it with --since and this journal (since=)."
+        "Read the first messages. If these rows should be rejected, resume with --no-circuit-breaker (circuit_breaker=False); if "
+        "the file is wrong, correct it and load it with --since and this journal (since=)."
     )
 
 
 @attrs.define
-class Circuit:
+class CircuitBreaker:
     """Watches how rows end, in one run."""
 
     ended: int = 0
@@ -54,7 +62,7 @@ class Circuit:
     code: str | None = None
     in_a_row: int = 0
 
-    def judge(self, entry: Entry) -> MassRefusalError | None:
+    def judge(self, entry: Entry) -> MassRejection | None:
         """A row went as far as it goes now; why the load should stop, if it should."""
         if entry.state is State.UNKNOWN and entry.code is None:
             return None  # an answer that was lost says nothing of the row
@@ -69,13 +77,13 @@ class Circuit:
         self.code = why
         told = f"the last with: {' '.join(filter(None, (entry.code, entry.message)))}"
         if self.in_a_row >= _ROW:
-            return MassRefusalError(f"{self.in_a_row} rows in a row were refused alike, {told}.")
+            return MassRejection(f"{self.in_a_row} rows in a row were refused alike, {told}.")
         if (
             self.refused >= _FEWEST
             and self.refused > _SHARE * max(self.ended, _FIRST / 2)
             and self.ended <= _FIRST
         ):
-            return MassRefusalError(f"{self.refused} of the first {self.ended} rows were refused, {told}.")
+            return MassRejection(f"{self.refused} of the first {self.ended} rows were refused, {told}.")
         return None
 
 
@@ -110,7 +118,7 @@ def _never() -> bool:
 
 
 @attrs.define(kw_only=True)
-class Patience:
+class ServiceHealth:
     """What all work of one run shares about how the service does.
 
     ``sleep`` ends where the client is closed; ``ask`` is one cheap read; ``waiting`` is told why everybody waits, or None when
@@ -119,7 +127,7 @@ class Patience:
 
     clock: Clock
     sleep: Callable[[float], Awaitable[None]]
-    lasts: float
+    longest: float
     ask: Callable[[], Awaitable[object]]
     waiting: Callable[[str | None], None]
     over: bool = False  # nothing is waited for any more
@@ -131,12 +139,17 @@ class Patience:
 
     @classmethod
     def of(
-        cls, alma: AlmaClient, place: tuple[str, str], *, lasts: float, waiting: Callable[[str | None], None]
+        cls,
+        alma: AlmaClient,
+        place: tuple[str, str],
+        *,
+        longest: float,
+        waiting: Callable[[str | None], None],
     ) -> Self:
         """That of work on one service, which is asked for the number of its portfolios, once at a time."""
         once = alma.with_options(retry=attrs.evolve(alma.options.retry, attempts=1))
         ask = lambda: once.electronic.portfolios.list(*place).total()  # noqa: E731
-        return cls(clock=alma.clock, sleep=alma.sleep, lasts=lasts, ask=ask, waiting=waiting)
+        return cls(clock=alma.clock, sleep=alma.sleep, longest=longest, ask=ask, waiting=waiting)
 
     def saw(self, outcome: Outcome) -> None:
         """One call ended, of whomever: the service did well, or ill, or nothing was learned of it."""
@@ -182,7 +195,7 @@ class Patience:
                 return await work()
             except PASSING as error:
                 failure = error
-            if self.over or self._ill_for() > self.lasts:
+            if self.over or self._ill_for() > self.longest:
                 raise failure
             own += not isinstance(failure, (NotSent, RateLimited))
             if own >= OWN_FAILURES and not await self._was_ill(scope):
@@ -225,7 +238,7 @@ class Patience:
                 else:
                     self._ill_since, self._failures = None, 0
                     return tries > 0
-                if self._ill_for() > self.lasts:
+                if self._ill_for() > self.longest:
                     raise failure
                 self.waiting(failure.message)
                 await self.sleep(_pause(tries))

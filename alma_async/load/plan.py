@@ -21,8 +21,8 @@ from alma_async.load.reasons import EndReason
 from alma_async.load.row import Clear, Embargo, Period, Row
 
 __all__ = [
+    "Codes",
     "Difference",
-    "Rules",
     "asked",
     "key_of",
     "merged",
@@ -36,7 +36,7 @@ __all__ = [
 
 
 @attrs.frozen(kw_only=True)
-class Rules:
+class Codes:
     """What is only inferred about Alma and can be set.
 
     ``only_last`` and ``all_but_last`` are the codes of ``embargo_operator``: the REST field's codes are unknown,
@@ -113,7 +113,7 @@ def refused(row: Row, *, action: Action, place: tuple[str, str]) -> tuple[EndRea
     return unsupported(row) if action not in OF_WHOLE else None
 
 
-def new_portfolio(row: Row, collection_id: str, service_id: str, rules: Rules) -> Portfolio:
+def new_portfolio(row: Row, collection_id: str, service_id: str, codes: Codes) -> Portfolio:
     """The portfolio to create for a row: local, in this service, with all the row names."""
     if row.former is not None:
         return anew(row.former)
@@ -122,27 +122,27 @@ def new_portfolio(row: Row, collection_id: str, service_id: str, rules: Rules) -
         is_standalone=False,
         resource_metadata=ResourceMetadata(mms_id=Linked(row.mms_id)),
         electronic_collection=CollectionAndService(id=Linked(collection_id), service=Linked(service_id)),
-        availability=Coded(rules.availability),
+        availability=Coded(codes.availability),
     )
-    return merged(bare, row, rules)[0]
+    return merged(bare, row, codes)[0]
 
 
-def asked(row: Row, action: str, rules: Rules) -> Row:
+def asked(row: Row, action: str, codes: Codes) -> Row:
     """What is asked under this action: activating and deactivating name the availability and nothing else."""
-    code = {"activate": rules.active, "deactivate": rules.inactive}.get(action)
+    code = {"activate": codes.active, "deactivate": codes.inactive}.get(action)
     if code is None:
         return row
     return attrs.evolve(row, values={"availability": code}, coverage=None, embargo=None, blank=())
 
 
-def merged(portfolio: Portfolio, row: Row, rules: Rules) -> tuple[Portfolio, tuple[Difference, ...]]:
+def merged(portfolio: Portfolio, row: Row, codes: Codes) -> tuple[Portfolio, tuple[Difference, ...]]:
     """A copy with the row's fields over it, and what they change; an empty tuple means that nothing needs to be sent."""
     if row.former is not None:
         return put_back(portfolio, row.former)
     wanted = copy(portfolio)  # what is set below is set in these three, no more: a deep copy costs 2 ms
     wanted.linking_details = copy(portfolio.linking_details)
     wanted.coverage_details = copy(portfolio.coverage_details)
-    named = _named(row, rules)
+    named = _named(row, codes)
     if row.partial and FIELDS["coverage"].show(portfolio):
         named.pop("coverage", None)
         named.pop("coverage_in_use", None)
@@ -156,7 +156,7 @@ def stays(portfolio: Portfolio, row: Row) -> str:
     return "; ".join(f"{name} stays, the list sets none: {text}" for name, text in told if text)
 
 
-def _named(row: Row, rules: Rules) -> dict[str, Any]:
+def _named(row: Row, codes: Codes) -> dict[str, Any]:
     """The fields that a row names, with what each is to say."""
     named: dict[str, Any] = {
         name: "" if isinstance(value, Clear) else value for name, value in row.values.items()
@@ -166,11 +166,11 @@ def _named(row: Row, rules: Rules) -> dict[str, Any]:
         if named["coverage"]:
             named["coverage_in_use"] = "0"  # recorded: "only local"
     if row.embargo is not None:
-        named["embargo"] = ("", 0, 0) if isinstance(row.embargo, Clear) else _wall(row.embargo, rules)
+        named["embargo"] = ("", 0, 0) if isinstance(row.embargo, Clear) else _wall(row.embargo, codes)
     return named
 
 
-def _wall(embargo: Embargo, rules: Rules) -> Wall:
+def _wall(embargo: Embargo, codes: Codes) -> Wall:
     wall = embargo.last or embargo.except_last or Period(0, "Y")
     years, months = (wall.number, wall.months) if wall.unit == "Y" else (0, wall.number)
-    return rules.only_last if embargo.last else rules.all_but_last, years, months
+    return codes.only_last if embargo.last else codes.all_but_last, years, months

@@ -19,17 +19,17 @@ import attrs
 
 from alma_async._http.codec import dumps, structure, unstructure
 from alma_async._http.outcome import Done, Failed, Outcome, OutcomeClass, Reason, is_server_fault
-from alma_async.alma.client import AlmaClient
-from alma_async.alma.electronic import BibHandling, Portfolios
+from alma_async.alma.electronic import Portfolios
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import AlmaError, BadAnswer, InvalidRequest, NotFound, OutcomeUnknown
 from alma_async.load import matching
+from alma_async.load.context import LoadContext
 from alma_async.load.entries import Action, Difference, Entry, Moment, State, Step
 from alma_async.load.fields import differences, together
 from alma_async.load.former import WARNED, changed, digest
 from alma_async.load.journal import Journal
 from alma_async.load.lookup import Lookup
-from alma_async.load.plan import Rules, asked, merged, new_portfolio, stays, wanted_url
+from alma_async.load.plan import asked, merged, new_portfolio, stays, wanted_url
 from alma_async.load.reasons import EndReason
 from alma_async.load.row import Row
 
@@ -48,20 +48,11 @@ _REFUSED: Final = (
 
 @attrs.frozen(kw_only=True)
 class Steps:
-    """What all rows of one load have in common. ``dry``: nothing is sent that changes anything; each row ends with what
-    would be done.
-    """
+    """What all rows of one load have in common. In a dry run each row ends with what would be done."""
 
-    alma: AlmaClient
+    context: LoadContext
     journal: Journal
-    place: tuple[str, str]
-    action: Action
-    bib: BibHandling
-    rules: Rules
-    on_unknown: matching.OnUnknown | None
-    keep_payload: bool
     by_title: bool
-    dry: bool
     moment: Callable[[], Moment]
     stopping: Callable[[], bool]
 
@@ -69,9 +60,9 @@ class Steps:
     def lookup(self) -> Lookup:
         """The reads of this load."""
         return Lookup(
-            portfolios=self.alma.electronic.portfolios,
+            portfolios=self.context.alma.electronic.portfolios,
             journal=self.journal,
-            place=self.place,
+            place=self.context.place,
             by_title=self.by_title,
         )
 
@@ -125,10 +116,10 @@ class Witnessed:
     ) -> Portfolios:
         """The portfolios API with this row as the witness of every send."""
         self._doing = action, fields
-        if self.steps.keep_payload and sent is not None:
+        if self.steps.context.options.keep_payload and sent is not None:
             body = dumps(unstructure(sent), lone_surrogates=True)
             self.steps.journal.keep(self.entry.n, body, of="sent")
-        return self.steps.alma.with_options(witness=self).electronic.portfolios
+        return self.steps.context.alma.with_options(witness=self).electronic.portfolios
 
     async def intend(self, deadline: float) -> None:
         """Durable before anything is sent; ``deadline`` is when this process will have given the send up."""
@@ -250,10 +241,14 @@ class Way(Witnessed):
 
     @property
     def _action(self) -> Action:
-        return self.row.action or self.steps.action
+        return self.row.action or self.steps.context.options.action
 
     def _merged(self, present: Portfolio) -> tuple[Portfolio, tuple[Difference, ...]]:
-        return merged(present, asked(self.row, self._action, self.steps.rules), self.steps.rules)
+        return merged(
+            present,
+            asked(self.row, self._action, self.steps.context.options.codes),
+            self.steps.context.options.codes,
+        )
 
     # --- match
 
@@ -295,12 +290,14 @@ class Way(Witnessed):
     # --- create, update, delete
 
     async def _create(self) -> None:
-        portfolio = new_portfolio(self.row, *self.steps.place, self.steps.rules)
+        portfolio = new_portfolio(self.row, *self.steps.context.place, self.steps.context.options.codes)
         fields = differences(Portfolio(), portfolio)
-        if self.steps.dry:
+        if self.steps.context.dry:
             self._end(State.DONE, action="created", differences=fields)
             return
-        created = await self._witnessed("created", fields, portfolio).create(*self.steps.place, portfolio)
+        created = await self._witnessed("created", fields, portfolio).create(
+            *self.steps.context.place, portfolio
+        )
         # Coverage in a create was ignored in practice, so the answer is compared; a shortened one says nothing and is
         # read again.
         if created.is_whole and not self.steps.stopping():
@@ -324,12 +321,12 @@ class Way(Witnessed):
             left = digest(unstructure(present)) if self.entry.action else None
             self._end(State.DONE, *self._remark(present), action=action, left=left)
             return
-        if self.steps.dry:
+        if self.steps.context.dry:
             self._end(State.DONE, *self._remark(present), action=action, differences=fields)
             return
         if action == "updated":
             self._keep(present)
-        answer = await self._witnessed(action, fields, wanted).update(*self.steps.place, wanted)
+        answer = await self._witnessed(action, fields, wanted).update(*self.steps.context.place, wanted)
         if not answer.is_whole:
             await self._read_back(present)
         elif missing := self._merged(answer)[1]:
@@ -352,7 +349,7 @@ class Way(Witnessed):
         former = self.row.former
         if former is not None:
             return (EndReason.NEW_ID, former.portfolio_id) if self._action == "create" else ()
-        said = stays(present, asked(self.row, self._action, self.steps.rules))
+        said = stays(present, asked(self.row, self._action, self.steps.context.options.codes))
         return (EndReason.STAYS, said) if said else ()
 
     async def _delete(self) -> None:
@@ -367,12 +364,14 @@ class Way(Witnessed):
         if present is None:
             return
         fields = differences(present, Portfolio())
-        if self.steps.dry:
+        if self.steps.context.dry:
             self._end(State.DONE, action="deleted", differences=fields)
             return
         self._keep(present)
         portfolios = self._witnessed("deleted", fields)
-        await portfolios.delete(*self.steps.place, self._portfolio_id, bib=self.steps.bib)
+        await portfolios.delete(
+            *self.steps.context.place, self._portfolio_id, bib=self.steps.context.options.bib
+        )
 
     async def _anew(self) -> list[str]:
         """Where what another load created is gone: the ids under which the title has it again, as after an undo of its deletion."""
@@ -391,7 +390,9 @@ class Way(Witnessed):
     @property
     def _policy(self) -> matching.OnUnknown:
         """Deleting again what somebody may have made anew meanwhile is a person's to decide, unless told otherwise."""
-        return self.steps.on_unknown or ("review" if self.entry.step is Step.DELETE else "resend")
+        return self.steps.context.options.on_unknown or (
+            "review" if self.entry.step is Step.DELETE else "resend"
+        )
 
     @property
     def _may_resend(self) -> bool:

@@ -2,7 +2,7 @@
 
 The first pass carries every open row as far as it goes, and further ones come back for rows whose outcome had to rest. Workers
 do not pace themselves; the governor does. Where to stop is decided here:
-on request, at what waiting cannot help (``patience``), and when so many rows are refused that the load must be wrong
+on request, at what waiting cannot help (``outage``), and when so many rows are refused that the load must be wrong
 (``circuit``). Whoever then waits for his turn is sent home, and whoever has sent something is let end.
 
 How many rows may be under way at once: what was begun is finished before something new begins.
@@ -32,12 +32,19 @@ from alma_async._http.outcome import Outcome
 from alma_async._text import counted, duration
 from alma_async.alma.client import AlmaClient
 from alma_async.errors import AlmaError, ClientClosed, QuotaExhausted
+from alma_async.load.context import LoadContext
 from alma_async.load.dry_run import Quote
 from alma_async.load.entries import Entry, Moment, State
 from alma_async.load.ingest import Ingest, Rows
 from alma_async.load.journal import Journal
-from alma_async.load.options import Order
-from alma_async.load.outage import PASSING, CalledBack, Circuit, MassRefusalError, OwnFailure, Patience
+from alma_async.load.outage import (
+    PASSING,
+    CalledBack,
+    CircuitBreaker,
+    MassRejection,
+    OwnFailure,
+    ServiceHealth,
+)
 from alma_async.load.progress import Meter, Progress, Report
 from alma_async.load.row import Row
 from alma_async.load.row_task import Steps, Way
@@ -188,7 +195,7 @@ async def telling(work: Callable[[], Awaitable[T]], tell: Callable[[], None] | N
 _EVERY: Final = 1.0
 
 
-_RESUMABLE: Final = (ClientClosed, QuotaExhausted, MassRefusalError, *PASSING)
+_RESUMABLE: Final = (ClientClosed, QuotaExhausted, MassRejection, *PASSING)
 
 Item = tuple[Row, Entry]
 
@@ -197,7 +204,7 @@ Item = tuple[Row, Entry]
 class Run:
     """One run over an open journal."""
 
-    order: Order
+    context: LoadContext
     journal: Journal
     rows: Rows | None
     meter: Meter
@@ -206,26 +213,26 @@ class Run:
     stopped: AlmaError | None = None
     _told: float = float("-inf")
     _boot: str = attrs.field(init=False)
-    _circuit: Circuit = attrs.field(factory=Circuit)
-    _patience: Patience = attrs.field(init=False)
+    _breaker: CircuitBreaker = attrs.field(factory=CircuitBreaker)
+    _health: ServiceHealth = attrs.field(init=False)
     _room: Room = attrs.field(init=False)
     _ways: dict[int, tuple[Way, Entry]] = attrs.field(factory=dict)  # rows under way, and where they stood
     _why: str | None = None  # what everybody waits for
     _is_reading: bool = True  # the file, for the first time
 
     def __attrs_post_init__(self) -> None:
-        alma = self.order.alma
+        alma = self.context.alma
         self._boot = alma.clock.boot() or uuid4().hex  # where it is unknown, each run is taken for one
         counted = alma.with_options(on_outcome=self.called)
-        self._patience = Patience.of(
-            counted, self.order.place, lasts=self.order.patience, waiting=self._waits
+        self._health = ServiceHealth.of(
+            counted, self.context.place, longest=self.context.options.longest_outage, waiting=self._waits
         )
-        self._room = Room(alma, resting=lambda: self._patience.resting)
+        self._room = Room(alma, resting=lambda: self._health.resting)
 
     def stop(self) -> None:
         """Take no further row, and wait for nothing; who has sent something may end."""
         self.stopping = True
-        self._patience.end()
+        self._health.end()
         self._room.close()
 
     def halt(self, error: AlmaError) -> None:
@@ -236,8 +243,8 @@ class Run:
 
     def called(self, outcome: Outcome) -> None:
         """One attempt ended."""
-        self.meter.called(outcome, self.order.alma.clock.now())
-        self._patience.saw(outcome)
+        self.meter.called(outcome, self.context.alma.clock.now())
+        self._health.saw(outcome)
         self._room.look()
 
     @property
@@ -252,7 +259,7 @@ class Run:
 
     async def prepare(self) -> None:
         """Have the rows in the journal, and see what the service holds."""
-        begin = Ingest(order=self.order, journal=self.journal, rows=self.rows, reading=self._reading)
+        begin = Ingest(context=self.context, journal=self.journal, rows=self.rows, reading=self._reading)
         self._reading(0)
         await begin.compare()
         await begin.read(self.moment())
@@ -265,8 +272,8 @@ class Run:
             return
         try:
             if not (await self.journal.meta()).get("seen"):
-                await self._patience.persist(begin.see_service)
-            await begin.find_records(self.moment(), patience=self._patience, tell=self._waits)
+                await self._health.persist(begin.see_service)
+            await begin.find_records(self.moment(), health=self._health, tell=self._waits)
         except OwnFailure as own:
             raise own.failure from None
         except CalledBack:
@@ -283,16 +290,9 @@ class Run:
         """Pass over the file until nothing is open, resting between passes for rows whose outcome is unknown."""
         meta = await self.journal.meta()
         steps = Steps(
-            alma=self.order.alma,
+            context=self.context,
             journal=self.journal,
-            place=self.order.place,
-            action=self.order.action,
-            bib=self.order.bib,
-            rules=self.order.rules,
-            on_unknown=self.order.on_unknown,
-            keep_payload=self.order.keep_payload,
             by_title=meta.get("seen") == "title",
-            dry=self.order.dry,
             moment=self.moment,
             stopping=lambda: self.stopping,
         )
@@ -321,13 +321,13 @@ class Run:
     def _rest_of(self, entry: Entry) -> float:
         if entry.state is not State.UNKNOWN or entry.since is None:
             return 0.0
-        return max(self.order.quarantine - entry.since.elapsed(self.moment()), 0.0)
+        return max(self.context.options.quarantine - entry.since.elapsed(self.moment()), 0.0)
 
     async def _pass(self, steps: Steps) -> None:
         self._room.under_way = 0
         send, receive = anyio.create_memory_object_stream[Item]()
         async with anyio.create_task_group() as group:
-            for _ in range(min(self.order.workers, self.meter.rows["pending"])):
+            for _ in range(min(self.context.workers, self.meter.rows["pending"])):
                 group.start_soon(self._work, steps, receive.clone())
             receive.close()
             async with send:
@@ -371,7 +371,7 @@ class Run:
     async def _carry(self, way: Way) -> Entry | None:
         """One row as far as it goes now; None where the run stops."""
         try:
-            return await self._patience.persist(way.go, sent=partial(_has_sent, way))
+            return await self._health.persist(way.go, sent=partial(_has_sent, way))
         except OwnFailure as own:
             return way.give_up(own.failure)
         except CalledBack:
@@ -382,17 +382,17 @@ class Run:
 
     def _ended(self, before: Entry, entry: Entry) -> None:
         self.meter.settled(before, entry)
-        if self.order.circuit and (rejected := self._circuit.judge(entry)):
+        if self.context.options.circuit_breaker and (rejected := self._breaker.judge(entry)):
             self.halt(rejected)
         self.tell()
 
     async def _wait(self, seconds: float) -> None:
         """Wait for rows to have rested; a stop ends it."""
-        clock = self.order.alma.clock
+        clock = self.context.alma.clock
         until = clock.now() + seconds
         while not self.stopping and (left := until - clock.now()) > 0:
             self._waits(f"an unknown outcome rests for {duration(round(left))} more before it is read back")
-            await self.order.alma.sleep(min(left, 1.0))
+            await self.context.alma.sleep(min(left, 1.0))
         self._waits(None)
 
     def _waits(self, why: str | None) -> None:
@@ -402,12 +402,12 @@ class Run:
 
     def moment(self) -> Moment:
         """Now, as it is written down."""
-        clock = self.order.alma.clock
+        clock = self.context.alma.clock
         return Moment(wall=clock.wall(), mono=clock.now(), boot=self._boot)
 
     def tell(self, *, force: bool = False) -> None:
         """Say how far it is, at most ten times a second."""
-        now = self.order.alma.clock.now()
+        now = self.context.alma.clock.now()
         if self.on_progress is None or (now - self._told < 0.1 and not force):
             return
         if (progress := self.progress()) is not None:
@@ -419,7 +419,7 @@ class Run:
         if not self.meter.rows:
             return None
         begun = sum(way.entry.is_begun - before.is_begun for way, before in self._ways.values())
-        return how_far(self.order.alma, self.meter, self._why, under_way=begun, reading=self._is_reading)
+        return how_far(self.context.alma, self.meter, self._why, under_way=begun, reading=self._is_reading)
 
     def unwritten(self) -> Iterator[str]:
         """What the disk would not take any more, for whoever has to go on by hand."""
@@ -431,7 +431,7 @@ class Run:
         """How it ended, by the journal's own count."""
         counts = await self.journal.counts()
         why = str(self.stopped) if self.stopped is not None else "stopped on request"
-        alma, stopped = self.order.alma, why if self.stopping else None
+        alma, stopped = self.context.alma, why if self.stopping else None
         read = bool((await self.journal.meta()).get("rows"))
         now, remaining = alma.clock.now(), alma.quota().remaining
         return self.meter.report(now, remaining, counts=counts, stopped=stopped, read=read)

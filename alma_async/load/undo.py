@@ -21,11 +21,11 @@ import attrs
 
 from alma_async._clock import Clock
 from alma_async.load.entries import OPEN, Entry, Former, Source, State, Step
+from alma_async.load.facts import BEING_UNDONE, HALFWAY, NOT_BEGUN, SUPERSEDED, TAKES_BACK
 from alma_async.load.fields import url_of
 from alma_async.load.former import anew
 from alma_async.load.journal import Journal
 from alma_async.load.journal_file import JournalFile
-from alma_async.load.options import BEING_UNDONE, HALFWAY, NOT_BEGUN, SUPERSEDED, TAKES_BACK
 from alma_async.load.row import BadRow, InputError, Problem, Row
 from alma_async.load.since import KNOWN
 from alma_async.load.sqlite_journal import opened

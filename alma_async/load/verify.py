@@ -3,7 +3,7 @@
 The service is listed once (one call for a hundred portfolios), or each title asked for where the load did so too; a portfolio is
 read whole where the list lacks what is compared, which is all but the availability. The ids of the service are in memory
 meanwhile, some 150 bytes each. Nothing is written, neither to Alma nor to the journal. Failures are waited out as a load does
-(``patience``); what does not pass ends the comparing, and what was found by then is told.
+(``outage``); what does not pass ends the comparing, and what was found by then is told.
 
 The final audit of a load: each row's claim against what the service holds. Pure.
 
@@ -31,10 +31,11 @@ from alma_async._text import masked
 from alma_async.alma.models.common import Coded
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import AlmaError, NotFound
+from alma_async.load.context import LoadContext
 from alma_async.load.entries import Difference, Entry, State
+from alma_async.load.facts import NOT_BEGUN, compared
 from alma_async.load.journal import Journal
-from alma_async.load.options import NOT_BEGUN, Order, compared
-from alma_async.load.outage import CalledBack, OwnFailure, Patience
+from alma_async.load.outage import CalledBack, OwnFailure, ServiceHealth
 from alma_async.load.plan import asked, merged, stays, url_of
 from alma_async.load.progress import Meter, Progress, Report
 from alma_async.load.row import InputError, Row
@@ -184,7 +185,7 @@ Item = tuple[Entry, Row | None]
 class Verification:
     """One audit of one load. Without ``fields`` only ids are compared."""
 
-    order: Order
+    context: LoadContext
     journal: Journal  # it only reads
     fields: bool
     meter: Meter
@@ -199,16 +200,18 @@ class Verification:
     _stopped: AlmaError | None = None  # what the service answers
     _broken: AlmaError | None = None  # the journal
     _why: str | None = None  # what everybody waits for
-    _patience: Patience = attrs.field(init=False)
+    _health: ServiceHealth = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        alma = self.order.alma.with_options(on_outcome=self._called)
-        self.order = attrs.evolve(self.order, alma=alma)
-        self._patience = Patience.of(alma, self.order.place, lasts=self.order.patience, waiting=self._waits)
+        alma = self.context.alma.with_options(on_outcome=self._called)
+        self.context = attrs.evolve(self.context, alma=alma)
+        self._health = ServiceHealth.of(
+            alma, self.context.place, longest=self.context.options.longest_outage, waiting=self._waits
+        )
 
     def stop(self) -> None:
         """Compare no further row; ``audit`` then returns with what was found."""
-        self._patience.end()
+        self._health.end()
 
     async def audit(self) -> Audit:
         """Compare all, or as much as can be.
@@ -235,10 +238,10 @@ class Verification:
         seen = bool(meta.get("seen"))
         return Audit(
             report=self.meter.report(
-                self.order.alma.clock.now(),
-                self.order.alma.quota().remaining,
+                self.context.alma.clock.now(),
+                self.context.alma.quota().remaining,
                 counts=counts,
-                stopped=why if self._patience.over else None,
+                stopped=why if self._health.over else None,
             ),
             once=self._once,
             findings=(
@@ -253,13 +256,13 @@ class Verification:
 
     def _halt(self, error: AlmaError) -> None:
         """Compare no further row, for this reason; the first one stands."""
-        if not self._patience.over:
+        if not self._health.over:
             self._stopped = error
         self.stop()
 
     def _called(self, outcome: Outcome) -> None:
-        self.meter.called(outcome, self.order.alma.clock.now())
-        self._patience.saw(outcome)
+        self.meter.called(outcome, self.context.alma.clock.now())
+        self._health.saw(outcome)
 
     def _waits(self, why: str | None) -> None:
         self._why = why
@@ -272,12 +275,12 @@ class Verification:
 
     def progress(self) -> Progress:
         """How far it is."""
-        return how_far(self.order.alma, self.meter, self._why)
+        return how_far(self.context.alma, self.meter, self._why)
 
     def _check(self, meta: Mapping[str, str]) -> None:
         if not meta.get("planned") or meta.get("dry"):
             raise InputError(f"{self.journal.name} is of no load that was begun.", advice=NOT_BEGUN)
-        facts = self.order.known_by()
+        facts = self.context.known_by()
         compared(meta, {name: fact for name, fact in facts.items() if name not in _NOT_COMPARED})
 
     # --- what is there
@@ -285,32 +288,32 @@ class Verification:
     async def _see_service(self) -> bool:
         """List what is there; whether that could be done."""
         try:
-            await self._patience.persist(self._list)
+            await self._health.persist(self._list)
         except CalledBack:
             return False
         except OwnFailure as own:
             self._halt(own.failure)
         except AlmaError as error:
             self._halt(error)
-        return not self._patience.over
+        return not self._health.over
 
     async def _list(self) -> None:
-        async for page in self.order.alma.electronic.portfolios.list(*self.order.place).pages():
+        async for page in self.context.alma.electronic.portfolios.list(*self.context.place).pages():
             await self._take_up(page)
 
     async def _ask(self, entry: Entry) -> None:
         """The same for one title, or one portfolio."""
-        portfolios = self.order.alma.electronic.portfolios
+        portfolios = self.context.alma.electronic.portfolios
         try:
             if entry.mms_id is not None:
                 await self._take_up(await portfolios.of_bib(entry.mms_id).all())
             else:
-                await self._take_up([await portfolios.get(*self.order.place, str(entry.portfolio_id))])
+                await self._take_up([await portfolios.get(*self.context.place, str(entry.portfolio_id))])
         except NotFound:
             pass
 
     async def _take_up(self, found: list[Portfolio]) -> None:
-        here = [one for one in found if one.id and _place(one) == self.order.place]
+        here = [one for one in found if one.id and _place(one) == self.context.place]
         new = set(await self.journal.unbound([one.id for one in here], is_new=True))
         for one in here:
             self._listed[one.id] = sys.intern(one.availability.value or "")
@@ -334,7 +337,7 @@ class Verification:
     async def _compare_all(self) -> None:
         send, receive = anyio.create_memory_object_stream[Item]()
         async with anyio.create_task_group() as group:
-            for _ in range(self.order.workers):
+            for _ in range(self.context.workers):
                 group.start_soon(self._work, receive.clone())
             receive.close()
             async with send:
@@ -354,7 +357,7 @@ class Verification:
         with items:
             async for entry, row in items:
                 try:
-                    finding = await self._patience.persist(partial(self._compare, entry, row))
+                    finding = await self._health.persist(partial(self._compare, entry, row))
                 except OwnFailure as own:
                     finding = unread(entry, own.failure)
                 except CalledBack:
@@ -376,35 +379,35 @@ class Verification:
         """One row. Its fields are compared where it saw to them, not where it left alone what was there."""
         if entry.portfolio_id is None:  # to be deleted, and nothing of this title was there
             return None
-        action = (row.action if row else None) or self.order.action
+        action = (row.action if row else None) or self.context.options.action
         if self._by_title:
             await self._ask(entry)
         if claims_absence(entry, action):
             return compare(entry, absent=True, there=entry.portfolio_id in self._listed)
         saw_to = None if action == "create" and entry.action == "unchanged" else row
-        wanted = asked(saw_to, action, self.order.rules) if saw_to else None
+        wanted = asked(saw_to, action, self.context.options.codes) if saw_to else None
         others = self._extras.get(entry.mms_id or "")
         try:
             present = await self._present(entry.portfolio_id, wanted, whole=bool(others))
             doubles = await self._doubles(others, url_of(present)) if others else ()
         except NotFound:
             return compare(entry, absent=False, there=False)
-        fields = merged(present, wanted, self.order.rules)[1] if wanted else ()
+        fields = merged(present, wanted, self.context.options.codes)[1] if wanted else ()
         left = stays(present, wanted) if wanted else ""
         return compare(entry, absent=False, there=True, differences=fields, doubles=doubles, stays=left)
 
     async def _present(self, portfolio_id: str, wanted: Row | None, *, whole: bool) -> Portfolio:
         # What is not listed may have been shifted off its page: nothing is told as missing that was not asked for by its id.
         if whole or portfolio_id not in self._listed or (wanted is not None and _asks_more(wanted)):
-            return await self.order.alma.electronic.portfolios.get(*self.order.place, portfolio_id)
+            return await self.context.alma.electronic.portfolios.get(*self.context.place, portfolio_id)
         return Portfolio(id=portfolio_id, availability=Coded(self._listed[portfolio_id]))
 
     async def _doubles(self, others: dict[str, str | None], url: str) -> tuple[str, ...]:
         """Which of the title's other portfolios are this one again."""
-        portfolios = self.order.alma.electronic.portfolios
+        portfolios = self.context.alma.electronic.portfolios
         for one, known in list(others.items()):
             if known is None:
-                others[one] = url_of(await portfolios.get(*self.order.place, one))
+                others[one] = url_of(await portfolios.get(*self.context.place, one))
         same = tuple(one for one, its in others.items() if its == url)
         for one in same:
             del others[one]

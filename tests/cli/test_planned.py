@@ -110,7 +110,7 @@ def test_a_plan_that_somebody_named_stays(
         ({}, ["Price: 30 calls (10 GET, 15 POST, 5 PUT), 1 minute at", "3.00% of the 1,000", "leaves the reserve of 100"]),
         ({"remaining": 120}, ["25.00% of the 120", "does not leave the reserve"]),
         ({"remaining": None}, ["not known"]),
-        ({"per_second": 0.1, "resets_in": 60.0}, ["5 minutes", "stops at the reserve", "--until-done"]),
+        ({"per_second": 0.1, "resets_in": 60.0}, ["5 minutes", "stops at the reserve", "--wait-for-quota"]),
         ({"per_second": 30.0}, ["30 calls", " 1 second at"]),
         ({"per_second": 300.0}, ["0.1 seconds at"]),
         ({"brisk": 10.0}, ["at 0.5 a second, from call 11 on spread over the rest of the day"]),
@@ -129,7 +129,7 @@ def test_the_price_in_words(quote: dict[str, float | None], told: list[str]) -> 
     text = "\n".join(price_lines(price))
     assert all(part in text for part in told)
     assert "goes on beyond midnight" not in text
-    waiting = "\n".join(price_lines(price, until_done=True))
+    waiting = "\n".join(price_lines(price, wait_for_quota=True))
     assert ("goes on beyond midnight" in waiting) == (not price.before_reset)
 
 

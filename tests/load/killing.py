@@ -34,14 +34,14 @@ JOURNAL_FAILED: Final = 74
 _PROGRAM: Final = f"""
 import sys, anyio
 from alma_async import AlmaClient, Limits, LocalBudget, Timeouts
-from alma_async.load import JournalError, Load, read_rows
+from alma_async.load import JournalError, Load, LoadOptions, read_rows
 
 async def main(base_url, journal, titles, workers):
     limits = Limits(per_second=120, reserve=0, pacing="greedy")
     how = dict(limits=limits, budget=LocalBudget(), timeout=Timeouts(write=5))
     async with AlmaClient("sim-kill", base_url=base_url, **how) as alma:
         place = dict(collection_id={sim.DEMO_COLLECTION!r}, service_id={sim.DEMO_SERVICE!r})
-        load = Load(alma, **place, journal=journal, quarantine=1.0, workers=int(workers))
+        load = Load(alma, **place, journal=journal, options=LoadOptions(quarantine=1.0, workers=int(workers)))
         try:
             report = await load.run(read_rows(titles))
         except JournalError:

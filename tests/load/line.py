@@ -21,7 +21,7 @@ import orjson
 from alma_async import AlmaClient, LocalBudget, sim
 from alma_async._clock import Clock
 from alma_async._http.messages import Gate, Request, Response, SendFailure
-from alma_async.load import Load
+from alma_async.load import Load, LoadOptions
 from alma_async.sim.answers import Answer, done, problem
 from alma_async.sim.codes import Rejection
 from alma_async.sim.routes import ROUTES, Call, Route
@@ -110,7 +110,13 @@ async def institution(
 
 def into(alma: AlmaClient, journal: Path, **how: Any) -> Load:
     """A load into the demonstration's service."""
-    return Load(alma, collection_id=sim.DEMO_COLLECTION, service_id=sim.DEMO_SERVICE, journal=journal, **how)
+    return Load(
+        alma,
+        collection_id=sim.DEMO_COLLECTION,
+        service_id=sim.DEMO_SERVICE,
+        journal=journal,
+        options=LoadOptions(**how),
+    )
 
 
 def titles(path: Path, count: int) -> Path:

@@ -134,12 +134,13 @@ def _commits_are_not_synchronous() -> list[Any]:
 
 def _rest(change: Callable[[float], float]) -> list[Any]:
     def rest_of(self: run.Run, entry: entries.Entry) -> float:
-        known = self.order
-        self.order = attrs.evolve(known, quarantine=change(known.quarantine))
+        known = self.context
+        options = attrs.evolve(known.options, quarantine=change(known.options.quarantine))
+        self.context = attrs.evolve(known, options=options)
         try:
             return _REAL_REST(self, entry)
         finally:
-            self.order = known
+            self.context = known
 
     return [patch.object(run.Run, "_rest_of", rest_of)]
 
@@ -369,7 +370,7 @@ def _the_second_step_is_left_out() -> list[Any]:
 @_mutant
 def _only_what_the_row_names_is_sent() -> list[Any]:
     def merged(self: Way, present: Any) -> Any:
-        bare = new_portfolio(self.row, *self.steps.place, self.steps.rules)
+        bare = new_portfolio(self.row, *self.steps.context.place, self.steps.context.options.codes)
         bare.id = present.id
         return bare, real(self, present)[1]
 

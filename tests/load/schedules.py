@@ -26,7 +26,7 @@ from alma_async import AlmaClient, Limits, LocalBudget, Timeouts, sim
 from alma_async._clock import Clock
 from alma_async._core.pager import PAGE, Pager
 from alma_async._http.messages import Request
-from alma_async.load import Load, ingest, sqlite_journal
+from alma_async.load import Load, LoadOptions, ingest, sqlite_journal
 from alma_async.load.entries import Action, Entry, State
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.outage import OWN_FAILURES
@@ -349,8 +349,8 @@ class Tale:
         session._transport = Wire(self.remote, lambda where, _: machine.point(where), self._check_intent)
         session._jitter = random.Random(self.rng.random())
         return Load(
-            alma, collection_id=C, service_id=S, journal=self.path, action=self.action, quarantine=QUARANTINE, workers=5,
-            circuit=False,
+            alma, collection_id=C, service_id=S, journal=self.path,
+            options=LoadOptions(action=self.action, quarantine=QUARANTINE, workers=5, circuit_breaker=False),
         )  # fmt: skip
 
     async def _fate(self, machine: Machine, load: Load, scope: anyio.CancelScope) -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from alma_async import sim
-from alma_async.load import Load, read_rows
+from alma_async.load import Load, LoadOptions, read_rows
 from alma_async.load.entries import State
 from alma_async.load.journal_file import JournalFile
 from tests.conftest import institution
@@ -57,8 +57,7 @@ def loading(alma, tmp_path, action, name="a.load", **how):
         collection_id=C,
         service_id=S,
         journal=tmp_path / name,
-        action=action,
-        **{"quarantine": 30.0, **how},
+        options=LoadOptions(**{"action": action, "quarantine": 30.0, **how}),
     )
 
 
@@ -160,7 +159,7 @@ async def test_the_former_state_is_of_just_before_the_write(rows, tmp_path):
         assert (await loading(alma, tmp_path, "upsert").run(asked)).exit_code == 3
         assert told(tmp_path / "a.load")[2].state is State.PENDING
         server.world.portfolios.all[ids[0]]["public_note"] = "A colleague's"
-        assert (await loading(alma, tmp_path, "upsert", until_done=True).run(asked)).updated == 1
+        assert (await loading(alma, tmp_path, "upsert", wait_for_quota=True).run(asked)).updated == 1
     with JournalFile(tmp_path / "a.load") as journal:
         assert json.loads(journal.kept(1))["public_note"] == "A colleague's"
     assert [(d.old, d.new) for d in told(tmp_path / "a.load")[2].differences] == [("A colleague's", "New")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from alma_async.load.entries import Entry, State
-from alma_async.load.outage import Circuit
+from alma_async.load.outage import CircuitBreaker
 
 
 def ended(n, state=State.DONE, code=None):
@@ -14,9 +14,9 @@ def ended(n, state=State.DONE, code=None):
 
 def run(entries):
     """After how many rows the load stopped and why, or None."""
-    circuit = Circuit()
+    breaker = CircuitBreaker()
     for n, entry in enumerate(entries, 1):
-        if why := circuit.judge(entry):
+        if why := breaker.judge(entry):
             return n, why.message
     return None
 

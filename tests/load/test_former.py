@@ -15,7 +15,7 @@ from alma_async.alma.models.electronic import Portfolio
 from alma_async.load.entries import Former
 from alma_async.load.fields import FIELDS
 from alma_async.load.former import anew, changed, digest, put_back
-from alma_async.load.plan import Rules, merged
+from alma_async.load.plan import Codes, merged
 from alma_async.load.row import CLEAR, Row
 from tests.load.test_plan import HELD, RULES, held, rows
 
@@ -172,7 +172,7 @@ def test_every_field_of_a_row_has_its_places():
     }
     values = {name: CLEAR for name in FIELDS if name not in ("coverage", "coverage_in_use", "embargo")}
     row = Row(line=2, lines=(2,), values=values, coverage=CLEAR, embargo=CLEAR)
-    made, differences = merged(structure(full, Portfolio), row, Rules())
+    made, differences = merged(structure(full, Portfolio), row, Codes())
     assert {d.field for d in differences} == set(FIELDS) - {"coverage_in_use"}
     former = Former(n=1, portfolio_id="53", body=dumps(full), differences=differences)
     assert unstructure(put_back(made, former)[0]) == full

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from alma_async import sim
-from alma_async.load import Load, read_rows
+from alma_async.load import Load, LoadOptions, read_rows
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.matching import Ambiguous, Carrier, record_of
 from tests.conftest import institution
@@ -52,7 +52,13 @@ def kbart(tmp_path):
 
 
 def loading(alma, tmp_path, name="a.load", **how):
-    return Load(alma, collection_id=C, service_id=S, journal=tmp_path / name, **{"quarantine": 30.0, **how})
+    return Load(
+        alma,
+        collection_id=C,
+        service_id=S,
+        journal=tmp_path / name,
+        options=LoadOptions(**{"quarantine": 30.0, **how}),
+    )
 
 
 def told(tmp_path, name="a.load"):

@@ -7,7 +7,7 @@ import attrs
 import pytest
 
 from alma_async import sim
-from alma_async.load import InputError, Load, read_rows
+from alma_async.load import InputError, Load, LoadOptions, read_rows
 from alma_async.load.entries import Difference, Entry, Former, State
 from alma_async.load.ingest import _source
 from alma_async.load.journal_file import JournalFile
@@ -38,7 +38,13 @@ def file(tmp_path):
 
 
 def load(alma, journal, **how):
-    return Load(alma, collection_id=C, service_id=S, journal=journal, **{"quarantine": 30.0, **how})
+    return Load(
+        alma,
+        collection_id=C,
+        service_id=S,
+        journal=journal,
+        options=LoadOptions(**{"quarantine": 30.0, **how}),
+    )
 
 
 def held(server):

@@ -98,7 +98,7 @@ async def test_a_failing_disk_stops_the_load(tmp_path, call, error, at):
 _UNDO = f"""
 import os, signal, sys, anyio
 from alma_async import AlmaClient, Limits, LocalBudget
-from alma_async.load import Load, sqlite_journal, undo, undo_rows
+from alma_async.load import Load, LoadOptions, sqlite_journal, undo, undo_rows
 from alma_async.load.journal_file import JournalFile
 
 def die(*_):
@@ -115,7 +115,7 @@ async def main(base_url, folder, where):
         sqlite_journal.JournalFile = Dying
     async with AlmaClient("sim-kill", base_url=base_url, limits=Limits(reserve=0), budget=LocalBudget()) as alma:
         place = dict(collection_id={sim.DEMO_COLLECTION!r}, service_id={sim.DEMO_SERVICE!r})
-        load = Load(alma, **place, journal=folder + "/undo.load", action="undo")
+        load = Load(alma, **place, journal=folder + "/undo.load", options=LoadOptions(action="undo"))
         report = await load.run(undo_rows(folder + "/a.load") if where else None)
         sys.exit(report.exit_code)
 

@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 import pytest
 
 from alma_async import sim
-from alma_async.load import BadRow, Load, read_rows
+from alma_async.load import BadRow, Load, LoadOptions, read_rows
 from alma_async.load.journal_file import JournalFile
 from tests.conftest import SHARED, institution
 
@@ -133,7 +133,7 @@ async def test_each_line_is_what_alma_holds(name, tmp_path):
     assert sorted(n for row in rows for n in row.lines) == sorted(lines)
     async with institution(latency=0.1) as (server, alma):
         where = {"collection_id": sim.DEMO_COLLECTION, "service_id": sim.DEMO_SERVICE}
-        load = Load(alma, **where, journal=tmp_path / "a.load", circuit=False)
+        load = Load(alma, **where, journal=tmp_path / "a.load", options=LoadOptions(circuit_breaker=False))
         report = await load.run(source)
         assert (report.rejected, report.review, report.pending) == (len(refused), 0, 0)
         with JournalFile(tmp_path / "a.load") as journal:

@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from alma_async import AlmaClient, ConfigurationError, LocalBudget, Unauthorized, sim
-from alma_async.load import InputError, Load, Row, read_rows, undo_rows
+from alma_async.load import InputError, Load, LoadOptions, Row, read_rows, undo_rows
 from alma_async.load.entries import State
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.report import write_report
@@ -38,7 +38,11 @@ def titles(tmp_path):
 
 def load_into(alma, tmp_path, **how):
     return Load(
-        alma, collection_id=C, service_id=S, journal=tmp_path / "j" / "a.load", **{"quarantine": 30.0, **how}
+        alma,
+        collection_id=C,
+        service_id=S,
+        journal=tmp_path / "j" / "a.load",
+        options=LoadOptions(**{"quarantine": 30.0, **how}),
     )
 
 
@@ -101,7 +105,13 @@ async def test_actions(titles, tmp_path, action, outcome):
     """`create` leaves alone what is there; `update` refuses what is not."""
     async with institution() as (server, alma):
         await load_into(alma, tmp_path).run(titles(5))
-        some = Load(alma, collection_id=C, service_id=S, journal=tmp_path / "b.load", action=action)
+        some = Load(
+            alma,
+            collection_id=C,
+            service_id=S,
+            journal=tmp_path / "b.load",
+            options=LoadOptions(action=action),
+        )
         report = await some.run(titles(8, note="New", name="more.csv"))
         assert getattr(report, outcome) == 5
         assert (report.created, report.rejected) == ((3, 0) if action == "create" else (0, 3))
@@ -202,21 +212,21 @@ async def test_patience_ends(titles, tmp_path):
     """After its patience the load stops, resumable, and says why."""
     dead = sim.FaultPlan(rules=[sim.Rule(sim.Fault("cut_before"), nth=5, times=None)])
     async with institution(faults=dead) as (_, alma):
-        report = await load_into(alma, tmp_path, patience=600.0).run(titles(10))
+        report = await load_into(alma, tmp_path, longest_outage=600.0).run(titles(10))
         assert report.exit_code == 3
         assert report.pending
         assert report.stopped
 
 
 async def test_the_quota_stops_a_load_and_midnight_lets_it_go_on(titles, tmp_path):
-    """At the day's end of calls the load stops resumable; with `until_done` it goes on by itself after midnight."""
+    """At the day's end of calls the load stops resumable; with `wait_for_quota` it goes on by itself after midnight."""
     async with institution(quota=70, epoch=EPOCH) as (server, alma):
         rows = titles(60)
         report = await load_into(alma, tmp_path, workers=4).run(rows)
         assert report.exit_code == 3
         assert 0 < report.pending < 60
         server.world.configure(sim.Config(quota=100_000, epoch=EPOCH))
-        report = await load_into(alma, tmp_path, until_done=True).run(rows)
+        report = await load_into(alma, tmp_path, wait_for_quota=True).run(rows)
         assert (report.created, report.pending) == (60, 0)
         assert held(server) == each_once(60)
 
@@ -256,7 +266,13 @@ def test_facts_may_not_take_the_journals_own_names(tmp_path):
     """What a caller writes into the journal cannot overwrite what the journal says of itself."""
     alma = AlmaClient("sim-xx", base_url="http://127.0.0.1:1", budget=LocalBudget())
     with pytest.raises(ConfigurationError, match="planned"):
-        Load(alma, collection_id=C, service_id=S, journal=tmp_path / "a.load", facts={"planned": "2"})
+        Load(
+            alma,
+            collection_id=C,
+            service_id=S,
+            journal=tmp_path / "a.load",
+            options=LoadOptions(facts={"planned": "2"}),
+        )
 
 
 async def test_several_portfolios_of_a_title(titles, tmp_path):
@@ -306,7 +322,11 @@ async def test_two_rows_of_a_title_asked_for_by_itself(titles, tmp_path):
             0, more="99900001,https://a.example/,2001,\n99900001,https://b.example/,2001,", name="two.csv"
         )
         report = await Load(
-            alma, collection_id=C, service_id=S, journal=tmp_path / "b.load", quarantine=30.0, workers=1
+            alma,
+            collection_id=C,
+            service_id=S,
+            journal=tmp_path / "b.load",
+            options=LoadOptions(quarantine=30.0, workers=1),
         ).run(more)
         assert (report.created, report.exit_code) == (2, 0)
         assert set(held(server).values()) == {1}
@@ -347,7 +367,13 @@ async def test_writes_that_a_fault_hides_are_found(titles, tmp_path, method, cod
         report = await load_into(alma, tmp_path).run(titles(3))
         assert (report.created, report.rejected, report.review) == (3, 0, 0)
         assert held(server) == each_once(3)
-        back = Load(alma, collection_id=C, service_id=S, journal=tmp_path / "back.load", action="undo")
+        back = Load(
+            alma,
+            collection_id=C,
+            service_id=S,
+            journal=tmp_path / "back.load",
+            options=LoadOptions(action="undo"),
+        )
         await back.run(undo_rows(tmp_path / "j" / "a.load"))
         assert held(server) == {}
 

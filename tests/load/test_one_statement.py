@@ -7,7 +7,7 @@ from itertools import permutations
 import pytest
 
 from alma_async import sim
-from alma_async.load import Load, read_rows
+from alma_async.load import Load, LoadOptions, read_rows
 from tests.conftest import institution
 from tests.load.test_identifiers import hold, issn, url
 
@@ -57,7 +57,13 @@ async def written(path, tmp_path, name):
     async with institution() as (server, alma):
         hold(server.world, 0, issns=f"{issn(0)} {issn(9)}")
         server.world.add_bib("99000001", "Annals", issn=issn(1))
-        load = Load(alma, collection_id=C, service_id=S, journal=tmp_path / f"{name}.load", quarantine=30.0)
+        load = Load(
+            alma,
+            collection_id=C,
+            service_id=S,
+            journal=tmp_path / f"{name}.load",
+            options=LoadOptions(quarantine=30.0),
+        )
         report = await load.run(read_rows(path))
         return held(server), report
 
@@ -105,7 +111,13 @@ async def test_rows_of_one_portfolio_by_other_keys(lines, tmp_path):
             path = tmp_path / "rows.csv"
             text = "\n".join(["portfolio_id,mms_id,public_note", *order, ""]).format(p=there)
             path.write_text(text, encoding="utf-8")
-            load = Load(alma, collection_id=C, service_id=S, journal=tmp_path / f"{n}.load", quarantine=30.0)
+            load = Load(
+                alma,
+                collection_id=C,
+                service_id=S,
+                journal=tmp_path / f"{n}.load",
+                options=LoadOptions(quarantine=30.0),
+            )
             report = await load.run(read_rows(path))
             assert report.review
             found.append([(one, p["public_note"]) for one, p in server.world.portfolios.all.items()])
@@ -126,7 +138,13 @@ async def test_what_a_list_leaves_blank(blanks, tmp_path):
             line = ["Annals", issn(1), "", *more[:2], url(1), "a", "99000001", *more[2:]]
             path.write_text("\n".join([header, "\t".join(line), ""]), encoding="utf-8")
             rows = read_rows(path, blanks=blanks)
-            load = Load(alma, collection_id=C, service_id=S, journal=tmp_path / f"{n}.load", quarantine=30.0)
+            load = Load(
+                alma,
+                collection_id=C,
+                service_id=S,
+                journal=tmp_path / f"{n}.load",
+                options=LoadOptions(quarantine=30.0),
+            )
             with await load.plan(rows) as plan:
                 found.append([entry.message or "" for entry in plan])
             await load.run(rows)
@@ -167,7 +185,11 @@ async def test_coverage_that_the_list_tells_in_part(tmp_path):
         for name, numbers, without in (("a", (0,), ()), ("b", (0, 1), ("date_last_issue_online",))):
             rows = write(*numbers, without=without)
             load = Load(
-                alma, collection_id=C, service_id=S, journal=tmp_path / f"{name}.load", quarantine=30.0
+                alma,
+                collection_id=C,
+                service_id=S,
+                journal=tmp_path / f"{name}.load",
+                options=LoadOptions(quarantine=30.0),
             )
             report = await load.run(rows)
             assert (await load.verify()).exit_code == 0

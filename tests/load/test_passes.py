@@ -84,7 +84,7 @@ async def test_refusals_in_mass_stop_the_load(rows, journal, tmp_path):
         assert report.exit_code == 3
         assert "60172" in (report.stopped or "")
         assert 20 <= report.rejected < 40
-        report = await into(alma, journal, circuit=False).run(rows(400))
+        report = await into(alma, journal, circuit_breaker=False).run(rows(400))
         assert (report.rejected, report.exit_code) == (400, 1)
 
 
@@ -118,7 +118,7 @@ async def test_a_stop_waits_for_what_was_sent_and_for_nothing_else(rows, journal
 async def test_a_stop_while_the_quota_is_waited_for_ends_at_once(rows, journal):
     """A load that waits for midnight does not wait for it any more once it is stopped."""
     async with served(quota=70, epoch=EPOCH) as (_, alma):
-        load = into(alma, journal, until_done=True)
+        load = into(alma, journal, wait_for_quota=True)
         async with anyio.create_task_group() as group:
 
             async def stop():
@@ -136,7 +136,7 @@ async def test_a_stop_while_the_quota_is_waited_for_ends_at_once(rows, journal):
 async def test_midnight_lets_a_load_go_on(rows, journal):
     """Told to wait until it is done, a load whose day is spent goes on by itself after midnight, in one run."""
     async with served(quota=70, epoch=EPOCH, latency=0.1) as (server, alma):
-        report = await into(alma, journal, until_done=True).run(rows(60))
+        report = await into(alma, journal, wait_for_quota=True).run(rows(60))
         assert (report.created, report.pending) == (60, 0)
         assert anyio.current_time() > 86400 - EPOCH % 86400
         assert server.world.portfolios.duplicates() == 0

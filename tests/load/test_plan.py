@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from alma_async._http.codec import structure, unstructure
 from alma_async.alma.models.electronic import Portfolio
-from alma_async.load.plan import Rules, key_of, merged, new_portfolio, payload_of, unsupported, url_of
+from alma_async.load.plan import Codes, key_of, merged, new_portfolio, payload_of, unsupported, url_of
 from alma_async.load.row import CLEAR, Coverage, Embargo, Row
 
-RULES = Rules()
+RULES = Codes()
 
 HELD = {
     "id": "53999",

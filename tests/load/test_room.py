@@ -112,7 +112,7 @@ async def shown(tmp_path, at, **switches):
     rows = read_rows(titles(tmp_path / "titles.csv", 500))
     found = []
     async with served(epoch=EPOCH, latency=0.1, **switches) as (_, alma):
-        load = into(alma, tmp_path / "a.load", until_done=True)
+        load = into(alma, tmp_path / "a.load", wait_for_quota=True)
         async with anyio.create_task_group() as group:
 
             async def look():

@@ -7,7 +7,7 @@ import attrs
 import pytest
 
 from alma_async import ConfigurationError, sim
-from alma_async.load import InputError, Load, read_rows, undo_rows
+from alma_async.load import InputError, Load, LoadOptions, read_rows, undo_rows
 from alma_async.load.entries import Difference, Entry, Moment, State, Step
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.since import KNOWN, after
@@ -52,7 +52,11 @@ def load(tmp_path):
         since = how.pop("since", None)
         known = {} if since is None else {"since": tmp_path / since}
         return Load(
-            alma, collection_id=C, service_id=S, journal=tmp_path / name, quarantine=30.0, **known, **how
+            alma,
+            collection_id=C,
+            service_id=S,
+            journal=tmp_path / name,
+            options=LoadOptions(quarantine=30.0, **known, **how),
         )
 
     return make

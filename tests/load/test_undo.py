@@ -11,7 +11,7 @@ import pytest
 from alma_async import AlmaClient, AlmaError, sim
 from alma_async._http.codec import dumps, structure, unstructure
 from alma_async.alma.models.electronic import Portfolio
-from alma_async.load import InputError, Load, read_rows, undo_rows
+from alma_async.load import InputError, Load, LoadOptions, read_rows, undo_rows
 from alma_async.load.entries import Difference, Former, State
 from alma_async.load.former import digest, put_back
 from alma_async.load.journal_file import JournalFile
@@ -445,7 +445,11 @@ async def test_undo_belongs_to_its_service(file, tmp_path):
         service.id = ""
         other = await alma.electronic.services.create(C, service)
         load = Load(
-            alma, collection_id=C, service_id=str(other.id), journal=tmp_path / "b.load", action="undo"
+            alma,
+            collection_id=C,
+            service_id=str(other.id),
+            journal=tmp_path / "b.load",
+            options=LoadOptions(action="undo"),
         )
         report = await load.run(undo_rows(tmp_path / "a.load"))
         assert report.rejected == 2

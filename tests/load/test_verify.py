@@ -224,7 +224,7 @@ async def test_a_read_that_keeps_failing_costs_its_row_alone(file, tmp_path, oth
 async def test_what_was_found_before_the_end_is_told(file, tmp_path, fault, stopped):
     """Where the audit has to stop, its findings stand, and the rows that were not compared are counted."""
     async with institution() as (server, alma):
-        load = loading(alma, tmp_path, "upsert", patience=60.0, workers=1)
+        load = loading(alma, tmp_path, "upsert", longest_outage=60.0, workers=1)
         await load.run(file(*ROWS))
         first, *_ = server.world.portfolios.all.values()
         first["public_note"] = "Other"
@@ -239,7 +239,7 @@ async def test_what_was_found_before_the_end_is_told(file, tmp_path, fault, stop
 async def test_a_service_that_cannot_be_listed_is_no_finding(file, tmp_path):
     """Where not even the list can be had, nothing is called missing."""
     async with institution() as (server, alma):
-        load = loading(alma, tmp_path, "upsert", patience=60.0)
+        load = loading(alma, tmp_path, "upsert", longest_outage=60.0)
         await load.run(file(*ROWS))
         ends = sim.Rule("server_error", method="GET", times=None)
         spoil(server, ends)
