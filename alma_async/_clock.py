@@ -11,6 +11,7 @@ import asyncio
 import contextvars
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -19,11 +20,12 @@ import anyio
 from alma_async._storage.files import boot_id
 from alma_async.errors import ConfigurationError
 
-__all__ = ["Clock", "Limit", "Timer", "shielded"]
+__all__ = ["Clock", "Limit", "Task", "Timer", "ended", "shielded", "started"]
 
 T = TypeVar("T")
 
 Limit = asyncio.Timeout
+Task = asyncio.Task
 Timer = asyncio.Handle  # a TimerHandle nearly always; uvloop makes a plain one for what is due already
 
 
@@ -99,6 +101,21 @@ async def shielded(work: Coroutine[Any, Any, T]) -> T:
     go through it.
     """
     return await _outlasting(asyncio.ensure_future(work))
+
+
+def started(work: Coroutine[Any, Any, T]) -> Task[T]:
+    """Work in a task of its own. Who starts it waits for its end (``ended``), whatever happens meanwhile."""
+    return asyncio.ensure_future(work)
+
+
+async def ended(task: Task[Any]) -> None:
+    """Wait until it has ended, however it does; a cancellation goes on after that."""
+    with suppress(Exception):
+        try:
+            await _outlasting(task)
+        except asyncio.CancelledError:
+            if not task.cancelled():
+                raise
 
 
 async def _outlasting(future: asyncio.Future[T]) -> T:

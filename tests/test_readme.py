@@ -23,7 +23,7 @@ from aiohttp.test_utils import TestClient, TestServer
 import alma_async
 from alma_async import AlmaClient, AlmaError, LocalBudget, Portfolio, events, sim
 from alma_async._clock import Clock
-from alma_async.load import Load, Mark, report
+from alma_async.load import Load, LoadOptions, Mark, report
 from alma_async.load.readers import native
 from alma_async.load.reasons import EndReason
 from alma_async.polaris import PolarisClient, StaffPassword
@@ -197,6 +197,7 @@ async def test_programs_run_as_printed(path, text, tmp_path, anyio_backend):
 PRINTS = {
     "load_titles": "2 0 0 1 0\n",
     "later": "()\n",
+    "each_end": "message-1 done created None 53",
     "run_a_job": "True 0",
     "number_of_sets": "200 1 sets",
     "explain": "40",
@@ -368,12 +369,19 @@ def test_every_reason_is_in_the_table():
     assert rows == [(one.code, one.sentence.replace("{}", "…"), one.advice) for one in EndReason]
 
 
-@pytest.mark.parametrize(("page", "what"), [("python.md", AlmaClient), ("loads.md", Load)])
-def test_every_argument_is_in_its_table(page, what):
+@pytest.mark.parametrize(
+    ("page", "heading", "what"),
+    [
+        ("python.md", "What it takes", AlmaClient),
+        ("loads.md", "What it takes", Load),
+        ("loads.md", "Options", LoadOptions),
+    ],
+)
+def test_every_argument_is_in_its_table(page, heading, what):
     """The table of what a class takes names each of its arguments, and no other."""
     text = prose(ROOT / "docs" / page)
     section = re.split("^## ", text, flags=re.MULTILINE)[1:]
-    table = next(part for part in section if part.startswith("What it takes"))
+    table = next(part for part in section if part.startswith(heading))
     cells = re.findall(r"^\| (`.+?`) \|", table, re.MULTILINE)
     told = [name for cell in cells for name in re.findall(r"`(\w+)`", cell) if name != "Load"]
     assert sorted(told) == sorted(inspect.signature(what).parameters)

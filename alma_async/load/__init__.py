@@ -8,7 +8,7 @@ from alma_async.load.journal import JournalError, JournalInUse
 from alma_async.load.loader import Load
 from alma_async.load.options import LoadOptions
 from alma_async.load.plan import Codes
-from alma_async.load.progress import Progress, Report
+from alma_async.load.progress import Ended, Progress, Report
 from alma_async.load.readers import read_rows
 from alma_async.load.register import ServiceInUse, UnfinishedLoad
 from alma_async.load.row import BadRow, Clear, Coverage, Embargo, InputError, Row
@@ -23,6 +23,7 @@ __all__ = [
     "Coverage",
     "Difference",
     "Embargo",
+    "Ended",
     "Finding",
     "InputError",
     "JournalError",

@@ -100,9 +100,11 @@ class Former:
 
 @attrs.frozen(kw_only=True)
 class Entry:
-    """One row as the journal knows it. ``n`` counts rows of the file, bad ones included, from 1. ``left`` is ``former.digest`` of
-    what the row made of its object. ``reason`` is the code of an ``EndReason``, ``code`` Alma's own. ``source`` is None where the
-    file has no more to say than the line.
+    """One row as the journal knows it.
+
+    ``n`` counts rows of the file, bad ones included, from 1. ``key`` is the natural key, ``own_key`` the caller's (``Row.key``).
+    ``left`` is ``former.digest`` of what the row made of its object. ``reason`` is the code of an ``EndReason``, ``code``
+    Alma's own. ``source`` is None where the file has no more to say than the line.
     """
 
     n: int
@@ -113,6 +115,7 @@ class Entry:
     key: bytes | None = None
     payload: bytes | None = None
     portfolio_id: str | None = None
+    own_key: str | None = None
     action: str | None = None
     attempts: int = 0
     since: Moment | None = None

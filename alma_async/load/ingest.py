@@ -219,7 +219,7 @@ class Ingest:
                 f"Row {n} is {type(given).__name__}, neither a Row nor a mapping of names and values."
             )
         row = Row.from_mapping(given, line=n) if isinstance(given, Mapping) else given
-        stands = partial(Entry, n=n, line=row.line, source=_source(row))
+        stands = partial(Entry, n=n, line=row.line, own_key=row.key, source=_source(row))
         if isinstance(row, BadRow):
             return stands(state=State.REJECTED, reason=EndReason.INPUT.code, message=row.reason), None
         if wrong := refused(row, action=self.context.options.action, place=self.context.place):

@@ -346,6 +346,11 @@ class JournalFile:
             self.note(facts)
 
     def _add(self, entry: Entry, *, repeats: bool) -> None:
+        known, why = self._of_own_key(entry.own_key), EndReason.DUPLICATE
+        if known is not None and known.n != entry.n:
+            said = why.says("key", known.line)
+            self.write(attrs.evolve(entry, state=State.DUPLICATE, key=None, reason=why.code, message=said))
+            return
         old = self.of_key(entry.key)
         while repeats and old is not None and old.n != entry.n and entry.portfolio_id is None:
             entry = attrs.evolve(entry, key=records.next_key(old.key))
@@ -369,6 +374,15 @@ class JournalFile:
     def of_key(self, key: bytes | None) -> Entry | None:
         """The row of this natural key."""
         found = self._select("WHERE key = ?", (key,)) if key is not None else []
+        return found[0] if found else None
+
+    def _of_own_key(self, own_key: str | None) -> Entry | None:
+        """The row of which the caller gave this key."""
+        found = (
+            self._select("WHERE own_key = ? ORDER BY n LIMIT 1", (records.storable(own_key),))
+            if own_key is not None
+            else []
+        )
         return found[0] if found else None
 
     def of_portfolio(self, portfolio_id: str | None) -> list[Entry]:

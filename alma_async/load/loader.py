@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Final, Self
 
+import anyio
 import attrs
 
-from alma_async._clock import Clock, shielded
+from alma_async._clock import Clock, ended, shielded, started
 from alma_async._http.routes import NUMERIC_ID
 from alma_async._storage.files import are_one
 from alma_async.alma.client import AlmaClient
@@ -27,7 +28,7 @@ from alma_async.load.ingest import Rows
 from alma_async.load.journal import Journal, JournalError
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.options import DEFAULTS, PATH, LoadOptions
-from alma_async.load.progress import Meter, Progress, Report
+from alma_async.load.progress import Ended, Meter, Progress, Report
 from alma_async.load.register import Registered
 from alma_async.load.row import InputError
 from alma_async.load.run import Run, quote, telling
@@ -77,6 +78,7 @@ class Load:
         self._alma = alma.with_options(priority=Priority.BULK, wait_for_quota=options.wait_for_quota)
         self._journal_path = Path(journal)
         self._run: Run | Verification | None = None
+        self.report: Report | None = None
         self._stop = False
         self._context = LoadContext(
             alma=self._alma,
@@ -145,6 +147,43 @@ class Load:
         """
         self._renew()
         return await self._carry_out(self._context, self._journal_path, rows, on_progress)
+
+    async def stream(
+        self, rows: Rows | None = None, *, on_progress: Callable[[Progress], None] | None = None
+    ) -> AsyncGenerator[Ended, None]:
+        """Carry every row to its end as ``run`` does, and give each row's end as it comes, once the journal has it.
+
+        Begins with the ends of rows that the journal has already, so that a program that acknowledges messages misses none.
+        Rows are begun as ends are consumed. Leaving the loop early stops the load, resumable (``contextlib.aclosing`` waits
+        for that). ``report`` says afterwards how the run ended.
+
+        :raises: what ``run`` raises
+        """
+        send, receive = anyio.create_memory_object_stream[Ended](_ENDS)
+
+        async def work() -> None:
+            async with send:
+                self._renew()
+                await self._carry_out(self._context, self._journal_path, rows, on_progress, give)
+
+        async def give(end: Ended) -> None:
+            with suppress(anyio.BrokenResourceError):  # nobody consumes them any more
+                await send.send(end)
+
+        task = started(work())
+        try:
+            async for one in receive:
+                yield one
+        except GeneratorExit:
+            self.stop()
+            raise
+        except BaseException:
+            task.cancel()
+            raise
+        finally:
+            receive.close()
+            await ended(task)
+        task.result()
 
     async def plan(
         self,
@@ -230,6 +269,7 @@ class Load:
         path: Path,
         rows: Rows | None,
         on_progress: Callable[[Progress], None] | None,
+        on_end: Callable[[Ended], Awaitable[None]] | None = None,
     ) -> Report:
         async with (
             self._running(),
@@ -237,6 +277,7 @@ class Load:
             opened(self._alma.clock, path) as journal,
         ):
             run = self._begin(context, journal, rows, on_progress)
+            run.on_end, self.report = on_end, None
             undoes = await self._undoes(context, journal, rows)
             try:
                 try:
@@ -254,7 +295,7 @@ class Load:
                 for line in run.unwritten():
                     run.stopped.add_note(line)
                 raise run.stopped
-            report = await run.report()
+            report = self.report = await run.report()
             if registered is not None and report.exit_code != 3:
                 await self._alma.clock.aside(registered.remove)
             return report
@@ -343,4 +384,5 @@ def _workers(per_second: float) -> int:
     return min(ceil(per_second * 2 * 12.0), _MOST_WORKERS)
 
 
+_ENDS: Final = 100  # chosen: ends of rows that wait to be consumed
 _MOST_WORKERS: Final = 1000  # chosen: a row under way takes some 10 KB

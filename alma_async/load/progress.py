@@ -12,10 +12,51 @@ from alma_async._http.outcome import Failed, Outcome, OutcomeClass, Reason
 from alma_async.load.dry_run import Quote
 from alma_async.load.entries import OPEN, Entry, State, begun
 
-__all__ = ["Meter", "Progress", "Report", "row_counts"]
+__all__ = ["Ended", "Meter", "Progress", "Report", "row_counts"]
 
 _SPAN: Final = 10.0  # seconds over which the present rate is taken
 _FEW: Final = 10  # chosen: rows that outweigh what is assumed of a row's calls
+
+
+@attrs.frozen(kw_only=True)
+class Ended:
+    """How one row ended.
+
+    ``state`` is done, rejected, duplicate, review or undone, ``action`` what was done (created, updated, unchanged, deleted,
+    known), ``reason`` a code of docs/reasons.md. ``before`` and ``after`` are the fields that changed, as texts. ``code`` and
+    ``tracking_id`` are Alma's. ``line`` and ``key`` say which row it is: rows that are no file's are counted from 1.
+    """
+
+    line: int
+    key: str | None
+    state: str
+    action: str | None
+    reason: str | None
+    message: str | None
+    mms_id: str | None
+    portfolio_id: str | None
+    before: Mapping[str, str]
+    after: Mapping[str, str]
+    code: str | None
+    tracking_id: str | None
+
+    @classmethod
+    def of(cls, entry: Entry) -> Ended:
+        """The end of a row, which its entry says."""
+        return cls(
+            line=entry.line,
+            key=entry.own_key,
+            state=entry.state.value,
+            action=entry.action,
+            reason=entry.reason,
+            message=entry.message,
+            mms_id=entry.mms_id,
+            portfolio_id=entry.portfolio_id,
+            before={one.field: one.old for one in entry.differences},
+            after={one.field: one.new for one in entry.differences},
+            code=entry.code,
+            tracking_id=entry.tracking_id,
+        )
 
 
 @attrs.frozen(kw_only=True)

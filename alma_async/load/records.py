@@ -34,14 +34,15 @@ __all__ = [
     "values_of",
 ]
 
-FORMAT: Final = 8
+FORMAT: Final = 9
 
 # Table → its first column, which is its key, and its other columns; a seal follows in each.
 TABLES: Final[dict[str, tuple[str, ...]]] = {
     "meta": ("name TEXT PRIMARY KEY", "value TEXT NOT NULL"),
     "entry": (
         *("n INTEGER PRIMARY KEY", "line INTEGER NOT NULL", "state TEXT NOT NULL", "step TEXT NOT NULL", "mms_id TEXT"),
-        *("key BLOB", "payload BLOB", "portfolio_id TEXT", "action TEXT", "attempts INTEGER NOT NULL", "code TEXT"),
+        *("key BLOB", "payload BLOB", "portfolio_id TEXT", "own_key TEXT", "action TEXT", "attempts INTEGER NOT NULL",
+          "code TEXT"),
         *("reason TEXT", "message TEXT", "tracking_id TEXT", "differences BLOB", "left BLOB", "source BLOB"),
         *("wall REAL", "mono REAL", "boot TEXT"),
     ),
@@ -59,6 +60,7 @@ _INDEXES: Final = """
 CREATE UNIQUE INDEX entry_key ON entry (key) WHERE key IS NOT NULL;
 CREATE INDEX entry_open ON entry (state, n) WHERE state IN ('pending', 'intent', 'unknown');
 CREATE INDEX entry_title ON entry (mms_id) WHERE mms_id IS NOT NULL;
+CREATE INDEX entry_own ON entry (own_key) WHERE own_key IS NOT NULL;
 CREATE INDEX entry_portfolio ON entry (portfolio_id) WHERE portfolio_id IS NOT NULL;
 CREATE INDEX existing_mms ON existing (mms_id);
 CREATE INDEX identifier_value ON identifier (value);

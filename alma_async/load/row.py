@@ -170,6 +170,7 @@ class Row:
     ``partial``: the file does not say all of the coverage, which is written only where a portfolio has none.
     ``blank`` are fields that the file has a column for and leaves blank in this row, so what Alma has there stays.
     ``action`` and ``former`` stand in rows that take another load back, see ``undo``: what is done to this one.
+    ``key`` is the caller's own name of the row: two rows of one journal with the same key are the same row, which is loaded once.
     """
 
     line: int
@@ -188,17 +189,24 @@ class Row:
     warnings: tuple[str, ...] = ()
     action: Action | None = None
     former: Former | None = None
+    key: str | None = None
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], *, line: int = 1) -> Row | BadRow:
         """A row of native column names, as ``csv`` files have them: None and blanks leave a field alone, ``<clear>`` empties it.
 
+        :param values: ``key`` in it, text or number, becomes the row's ``key``
         :param line: what the report calls it by
         :return: a ``BadRow``, which says what is wrong, where it can never be sent
         """
         from alma_async.load.readers.native import from_mapping
 
-        return from_mapping(values, line)
+        key = values.get("key")
+        row = from_mapping({name: value for name, value in values.items() if name != "key"}, line)
+        if isinstance(key, (str, int)) or key is None:
+            return attrs.evolve(row, key=None if key is None else str(key))
+        kind = type(key).__name__
+        return BadRow(line=line, lines=(line,), problems=(Problem(line, "key", f"is no text but {kind}"),))
 
     @property
     def says_nothing(self) -> bool:
@@ -247,6 +255,7 @@ class BadRow:
     identifiers: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     texts: tuple[str, ...] = attrs.field(default=(), eq=False, repr=False)
+    key: str | None = None
 
     @property
     def reason(self) -> str:

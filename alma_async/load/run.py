@@ -34,7 +34,7 @@ from alma_async.alma.client import AlmaClient
 from alma_async.errors import AlmaError, ClientClosed, QuotaExhausted
 from alma_async.load.context import LoadContext
 from alma_async.load.dry_run import Quote
-from alma_async.load.entries import Entry, Moment, State
+from alma_async.load.entries import OPEN, Entry, Moment, State
 from alma_async.load.ingest import Ingest, Rows
 from alma_async.load.journal import Journal
 from alma_async.load.outage import (
@@ -45,7 +45,7 @@ from alma_async.load.outage import (
     OwnFailure,
     ServiceHealth,
 )
-from alma_async.load.progress import Meter, Progress, Report
+from alma_async.load.progress import Ended, Meter, Progress, Report
 from alma_async.load.row import Row
 from alma_async.load.row_task import Steps, Way
 from alma_async.load.slices import SLICE
@@ -209,6 +209,7 @@ class Run:
     rows: Rows | None
     meter: Meter
     on_progress: Callable[[Progress], None] | None
+    on_end: Callable[[Ended], Awaitable[None]] | None = None  # of each row, once its end is durable
     stopping: bool = False
     stopped: AlmaError | None = None
     _told: float = float("-inf")
@@ -255,7 +256,21 @@ class Run:
     async def work(self) -> None:
         """All of it."""
         await self.prepare()
+        await self._give_known_ends()
         await self.passes()
+
+    async def _give_known_ends(self) -> None:
+        """The ends of rows that ended when they were read, or in an earlier run."""
+        after = 0
+        while (
+            self.on_end is not None
+            and not self.stopping
+            and (entries := await self.journal.entries(after=after, limit=SLICE))
+        ):
+            for entry in entries:
+                if entry.state not in OPEN:
+                    await self.on_end(Ended.of(entry))
+            after = entries[-1].n
 
     async def prepare(self) -> None:
         """Have the rows in the journal, and see what the service holds."""
@@ -357,16 +372,32 @@ class Run:
     async def _work(self, steps: Steps, items: MemoryObjectReceiveStream[Item]) -> None:
         with items:
             async for row, entry in items:
-                way = Way(steps=steps, row=row, entry=entry)
-                self._ways[entry.n] = way, entry
                 try:
-                    ended = await self._carry(way)
+                    goes_on = await self._one(Way(steps=steps, row=row, entry=entry), entry)
                 finally:
-                    del self._ways[entry.n]
                     self._room.leave()
-                if ended is None:
+                if not goes_on:
                     return
-                self._ended(entry, ended)
+
+    async def _one(self, way: Way, entry: Entry) -> bool:
+        """Carry one row as far as it goes now, and give its end; whether the run goes on."""
+        self._ways[entry.n] = way, entry
+        try:
+            ended = await self._carry(way)
+        finally:
+            del self._ways[entry.n]
+        if ended is None:
+            return False
+        self._ended(entry, ended)
+        if self.on_end is None or ended.state in OPEN:
+            return True
+        try:
+            await self.journal.record(ended)
+        except AlmaError as error:
+            self.halt(error)
+            return False
+        await self.on_end(Ended.of(ended))
+        return True
 
     async def _carry(self, way: Way) -> Entry | None:
         """One row as far as it goes now; None where the run stops."""
