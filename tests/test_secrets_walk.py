@@ -38,7 +38,7 @@ from alma_async import (
     webhooks,
 )
 from alma_async._core.session import Options
-from alma_async.load import Load, LoadOptions
+from alma_async.load import BadRow, Ended, Load, LoadOptions, Row
 from alma_async.polaris import ApiKey, BearerToken, ObjectType, PolarisClient, StaffPassword
 from tests.conftest import institution
 from tests.test_secrets import chain
@@ -164,7 +164,8 @@ def test_the_walk_leaves_nothing_out():
             for name, parameter in inspect.signature(thing).parameters.items()
         )
     }
-    assert takers - set(TAKERS) == set()
+    names_of_rows = {Row, BadRow, Ended}  # their key is no secret but the caller's name of a row
+    assert takers - set(TAKERS) == names_of_rows
 
 
 @pytest.mark.parametrize("thing", TAKERS, ids=lambda thing: thing.__qualname__)
