@@ -147,7 +147,7 @@ class Verdict(Enum):
 
     RESEND = "it was never applied and may be sent again"
     REVIEW = "a person must decide"
-    REFUSE = "it was never applied and is not sent again"
+    REJECT = "it was never applied and is not sent again"
 
 
 def verdict(
@@ -159,4 +159,4 @@ def verdict(
         return Adopt(ours[0].portfolio_id)
     if candidates or policy == "review" or (policy == "resend" and attempts >= most):
         return Verdict.REVIEW
-    return Verdict.RESEND if policy == "resend" else Verdict.REFUSE
+    return Verdict.RESEND if policy == "resend" else Verdict.REJECT

@@ -1,13 +1,15 @@
-"""One row's way: match, create, update, delete, and reconcile after a lost answer.
+"""One row of a load, from pending to its end: one state machine.
 
-Decides by the pure modules beside it (``match``, ``plan``, ``former``, ``reconcile``) and sends through ``witness``; waits for
-calls and for the journal only. Raises what the whole load must know of (network, quota, key); what concerns the row alone ends in
-its journal entry.
+::
 
-Where one row stands, in memory and in the journal; and the row as the witness of its own writes.
+    PENDING ── match ──▶ PENDING, its next step known: create, update or delete
+    PENDING ── send: intent, then outcome ──▶ DONE | PENDING in the next step | REJECTED | REVIEW | UNKNOWN
+    UNKNOWN ── quarantine, read back ──▶ DONE | PENDING (adopted, or to be sent again) | REVIEW | REJECTED
 
-Each write's intent is durable before it is sent, and so is what the object was before. Which write comes next is decided in
-``steps``.
+Decides which call a row needs next and what its answer means for the row; leaves which portfolio is meant to ``matching``,
+what differs to ``plan`` and ``former``, the quarantine and outages to ``run``. The row is the witness of its own writes: before
+each one its intent and its before-image are durable (``intend``), after each one its outcome follows (``settle``). What
+concerns the row alone ends in its journal entry; what the whole load must know of is raised (network, quota, key).
 """
 
 from __future__ import annotations
@@ -29,15 +31,17 @@ from alma_async.load.fields import differences, together
 from alma_async.load.former import WARNED, changed, digest
 from alma_async.load.journal import Journal
 from alma_async.load.lookup import Lookup
+from alma_async.load.options import LoadOptions
 from alma_async.load.plan import asked, merged, new_portfolio, stays, wanted_url
 from alma_async.load.reasons import EndReason
 from alma_async.load.row import Row
 
-__all__ = ["MOST_ATTEMPTS", "Steps", "Way", "Witnessed"]
+__all__ = ["MOST_ATTEMPTS", "RowTask", "Shared"]
 
+MOST_ATTEMPTS: Final = 3  # lost answers per step of a row; a code missing from our table must not loop
 _SETTLED: Final = {"code": None, "tracking_id": None}
 
-_REFUSED: Final = (
+_REJECTED: Final = (
     Reason.INVALID,
     Reason.NOT_FOUND,
     Reason.UNLISTED,
@@ -47,7 +51,7 @@ _REFUSED: Final = (
 
 
 @attrs.frozen(kw_only=True)
-class Steps:
+class Shared:
     """What all rows of one load have in common. In a dry run each row ends with what would be done."""
 
     context: LoadContext
@@ -67,122 +71,6 @@ class Steps:
         )
 
 
-@attrs.define(kw_only=True)
-class Witnessed:
-    """One row, and the witness of all that is sent for it."""
-
-    steps: Steps
-    row: Row
-    entry: Entry
-    _doing: tuple[str, tuple[Difference, ...]] = ("", ())  # what the next send does, if it does
-    _before: Entry | None = None  # as it stood before the present intent
-
-    def _note(self, **changes: Any) -> None:
-        """The row stands somewhere else now; the journal follows in order."""
-        self.entry = attrs.evolve(self.entry, **changes)
-        self.steps.journal.record_soon(self.entry)
-
-    def _end(self, state: State, why: EndReason | None = None, *particulars: Any, **changes: Any) -> None:
-        """It ends here, for this reason, where there is one to be told."""
-        if state is State.DONE:
-            changes |= _SETTLED  # what an earlier answer said is over
-        told = {"reason": why and why.code, "message": why and why.says(*particulars)}
-        self._note(state=state, since=None, **told, **changes)
-
-    def _fail(self, state: State, why: EndReason, error: AlmaError) -> None:
-        """It ends here, with what was said of it."""
-        self._end(state, why, error.message, code=error.code, tracking_id=error.tracking_id)
-
-    @property
-    def refused(self) -> State:
-        """Where a refusal leaves the row. What was made before it stands, which a person must know."""
-        return State.REVIEW if self.entry.action == "created" else State.REJECTED
-
-    def _gone(self) -> None:
-        """A portfolio to delete is not there: one of our sends was applied, or there was none to begin with."""
-        if self.entry.action == "deleted":
-            self._end(State.DONE)
-        else:
-            self._end(State.DONE, EndReason.NOT_THERE, action="unchanged", differences=())
-
-    def _keep(self, present: Portfolio) -> None:
-        """Written before the intent that follows. Once a send may have been applied, what was kept before it stands."""
-        if not self.entry.differences:
-            former = dumps(unstructure(present), lone_surrogates=True)
-            self.steps.journal.keep(self.entry.n, former)
-
-    def _witnessed(
-        self, action: str, fields: tuple[Difference, ...], sent: Portfolio | None = None
-    ) -> Portfolios:
-        """The portfolios API with this row as the witness of every send."""
-        self._doing = action, fields
-        if self.steps.context.options.keep_payload and sent is not None:
-            body = dumps(unstructure(sent), lone_surrogates=True)
-            self.steps.journal.keep(self.entry.n, body, of="sent")
-        return self.steps.context.alma.with_options(witness=self).electronic.portfolios
-
-    async def intend(self, deadline: float) -> None:
-        """Durable before anything is sent; ``deadline`` is when this process will have given the send up."""
-        now = self.steps.moment()
-        until = attrs.evolve(now, wall=now.wall + deadline - now.mono, mono=deadline)
-        before = self._before = self.entry
-        fields = together(before.differences, self._doing[1])
-        self.entry = attrs.evolve(before, state=State.INTENT, since=until, differences=fields)
-        try:
-            await self.steps.journal.record(self.entry)
-        except BaseException:  # nothing will be sent
-            self.entry = before
-            self.steps.journal.record_soon(before)
-            raise
-
-    def settle(self, outcome: Outcome) -> None:
-        """Written before anything else is written of the row; lost with the process, the intent stands for it."""
-        if isinstance(outcome, Done):
-            self._note(since=None, **self._made(outcome.data))
-        elif outcome.outcome is OutcomeClass.UNKNOWN:
-            # Only what the server did counts: being stopped ourselves, however often, says nothing about the row.
-            attempts = self.entry.attempts + (outcome.reason not in (Reason.CANCELLED, Reason.DEADLINE))
-            self._note(
-                state=State.UNKNOWN, since=self.steps.moment(), attempts=attempts, **_answer_of(outcome)
-            )
-        elif outcome.reason is Reason.NOT_FOUND and self.entry.step is Step.DELETE:
-            self._gone()
-        elif outcome.reason in _REFUSED:
-            self._note(state=self.refused, since=None, reason=EndReason.REFUSED.code, **_answer_of(outcome))
-        else:  # not sent, or not processed: it is as if nothing had been tried
-            self._note(**attrs.asdict(self._before or self.entry, recurse=False))
-
-    def _made(self, data: Any) -> dict[str, Any]:
-        """What a send that was answered well made of the row."""
-        action = self._doing[0]
-        if self.entry.step is Step.DELETE:
-            return {"state": State.DONE, "action": action, "message": None, "reason": None, **_SETTLED}
-        answer = data if isinstance(data, dict) else {}
-        portfolio = self.entry.portfolio_id or answer.get("id")
-        return {
-            "state": State.PENDING,
-            "step": Step.UPDATE,
-            "portfolio_id": str(portfolio) if portfolio else None,
-            "action": action,
-            "attempts": 0,
-            "left": digest(answer) if structure(answer, Portfolio, told=WARNED).is_whole else None,
-        }
-
-
-def _answer_of(failed: Failed) -> dict[str, str | None]:
-    """What the answer says of the row. The code of a server fault says nothing of it: the same would be said of any."""
-    first = failed.problems[0] if failed.problems and not is_server_fault(failed.status or 0) else None
-    tracking = next((p.tracking_id for p in failed.problems if p.tracking_id), None)
-    return {
-        "code": first.code if first else None,
-        "message": failed.said or failed.reason.value,
-        "tracking_id": tracking,
-    }
-
-
-MOST_ATTEMPTS: Final = 3  # lost answers per step of a row; a code missing from our table must not loop
-
-
 _UNCLEAR: Final = {
     matching.Ambiguous: EndReason.AMBIGUOUS,
     matching.Alike: EndReason.ALIKE,
@@ -190,22 +78,24 @@ _UNCLEAR: Final = {
 }
 
 
-def _told(missing: Iterable[Difference]) -> str:
-    return ", ".join(f"{one.field} ({one.old!r} instead of {one.new!r})" for one in missing)
-
-
 @attrs.define(kw_only=True)
-class Way(Witnessed):
-    """One row on its way: the next step from where it stands."""
+class RowTask:
+    """One row, and the witness of all that is sent for it."""
 
-    async def go(self) -> Entry:
+    shared: Shared
+    row: Row
+    entry: Entry
+    _sending: tuple[str, tuple[Difference, ...]] = ("", ())  # what the next send does, if it does
+    _before: Entry | None = None  # as it stood before the present intent
+
+    async def run(self) -> Entry:
         """Carry the row to its end, or as far as it goes now; returns where it stands.
 
-        :raises AlmaError: for what is not the row's own failure; the row stays open.
+        :raises AlmaError: for what is not the row's own failure; the row stays pending.
         """
-        while not self.steps.stopping():
+        while not self.shared.stopping():
             if self.entry.state is State.UNKNOWN:
-                step = self._reconcile
+                step = self._read_back
             elif self.entry.state is State.PENDING:
                 step = {
                     Step.MATCH: self._match,
@@ -215,45 +105,49 @@ class Way(Witnessed):
                 }[self.entry.step]
             else:
                 break
-            await self._guarded(step)
+            await self._take(step)
             if self.entry.state is State.UNKNOWN:
                 break  # it rests for the quarantine first
         return self.entry
 
-    async def _guarded(self, step: Callable[[], Any]) -> None:
-        """Take one step. A refusal of a read ends the row; a write's outcome was recorded by its witness already."""
+    async def _take(self, step: Callable[[], Any]) -> None:
+        """Take one step. A read that is rejected ends the row; a write's outcome was recorded by ``settle`` already."""
         try:
             await step()
         except OutcomeUnknown:
-            pass  # its witness wrote UNKNOWN, or DONE where only the answer was unreadable
+            pass  # recorded as UNKNOWN, or as DONE where only the answer was unreadable
         except InvalidRequest as error:
             if self.entry.state is State.PENDING:
-                self._fail(self.refused, EndReason.REFUSED, error)
+                self._fail(self._rejected, EndReason.REFUSED, error)
             elif (
                 self.entry.state is State.UNKNOWN
             ):  # it cannot be read back; what was sent may have been applied
                 self._fail(State.REVIEW, EndReason.REFUSED, error)
 
-    def give_up(self, error: AlmaError) -> Entry:
-        """A person must look: it fails again and again, though the service is well."""
+    def to_review(self, error: AlmaError) -> Entry:
+        """It fails again and again, though the service is well: a person must decide."""
         self._fail(State.REVIEW, EndReason.FAILS, error)
         return self.entry
 
     @property
+    def _options(self) -> LoadOptions:
+        return self.shared.context.options
+
+    @property
     def _action(self) -> Action:
-        return self.row.action or self.steps.context.options.action
+        return self.row.action or self._options.action
 
     def _merged(self, present: Portfolio) -> tuple[Portfolio, tuple[Difference, ...]]:
         return merged(
             present,
-            asked(self.row, self._action, self.steps.context.options.codes),
-            self.steps.context.options.codes,
+            asked(self.row, self._action, self._options.codes),
+            self._options.codes,
         )
 
     # --- match
 
     async def _match(self) -> None:
-        found = await self.steps.lookup.meant(self.row, self.entry)
+        found = await self.shared.lookup.meant(self.row, self.entry)
         if isinstance(found, (matching.Ambiguous, matching.Alike, matching.Named)):
             self._end(State.REVIEW, _UNCLEAR[type(found)], ", ".join(found.portfolio_ids[:5]))
         elif isinstance(found, matching.One):
@@ -271,12 +165,12 @@ class Way(Witnessed):
         self.entry: Entry = attrs.evolve(self.entry, portfolio_id=portfolio_id)
         if self._action != "create":
             self._note(step=Step.DELETE if self._action == "delete" else Step.UPDATE)
-        elif self.row.portfolio_id is None or await self._meant() is not None:
+        elif self.row.portfolio_id is None or await self._present() is not None:
             self._end(State.DONE, EndReason.WAS_THERE, action="unchanged")
 
-    async def _meant(self) -> Portfolio | None:
+    async def _present(self) -> Portfolio | None:
         """The row's portfolio as it is; None, and the row's end, where it is not what the row says or what another load left."""
-        present = await self.steps.lookup.get(self._portfolio_id)
+        present = await self.shared.lookup.get(self._portfolio_id)
         title, former = present.resource_metadata.mms_id.value, self.row.former
         if self.row.portfolio_id and self.row.mms_id and title and self.row.mms_id != title:
             self._end(State.REVIEW, EndReason.OTHER_RECORD, self.row.portfolio_id, title, self.row.mms_id)
@@ -290,21 +184,21 @@ class Way(Witnessed):
     # --- create, update, delete
 
     async def _create(self) -> None:
-        portfolio = new_portfolio(self.row, *self.steps.context.place, self.steps.context.options.codes)
+        portfolio = new_portfolio(self.row, *self.shared.context.place, self._options.codes)
         fields = differences(Portfolio(), portfolio)
-        if self.steps.context.dry:
+        if self.shared.context.dry:
             self._end(State.DONE, action="created", differences=fields)
             return
         created = await self._witnessed("created", fields, portfolio).create(
-            *self.steps.context.place, portfolio
+            *self.shared.context.place, portfolio
         )
         # Coverage in a create was ignored in practice, so the answer is compared; a shortened one says nothing and is
         # read again.
-        if created.is_whole and not self.steps.stopping():
+        if created.is_whole and not self.shared.stopping():
             await self._put(created)
 
     async def _update(self) -> None:
-        if (present := await self._meant()) is not None:
+        if (present := await self._present()) is not None:
             await self._put(present)
 
     @property
@@ -321,40 +215,40 @@ class Way(Witnessed):
             left = digest(unstructure(present)) if self.entry.action else None
             self._end(State.DONE, *self._remark(present), action=action, left=left)
             return
-        if self.steps.context.dry:
+        if self.shared.context.dry:
             self._end(State.DONE, *self._remark(present), action=action, differences=fields)
             return
         if action == "updated":
             self._keep(present)
-        answer = await self._witnessed(action, fields, wanted).update(*self.steps.context.place, wanted)
+        answer = await self._witnessed(action, fields, wanted).update(*self.shared.context.place, wanted)
         if not answer.is_whole:
-            await self._read_back(present)
+            await self._confirm(present)
         elif missing := self._merged(answer)[1]:
             self._end(State.REVIEW, EndReason.NOT_TAKEN, _told(missing))
         else:
             self._end(State.DONE, *self._remark(present), left=self.entry.left)
 
-    async def _read_back(self, present: Portfolio) -> None:
+    async def _confirm(self, present: Portfolio) -> None:
         """The answer did not show what was written. A read may lag, so one that lacks it is repeated after the quarantine."""
-        shown = await self.steps.lookup.get(self._portfolio_id)
+        shown = await self.shared.lookup.get(self._portfolio_id)
         if missing := self._merged(shown)[1]:
-            why, since = EndReason.NOT_TAKEN, self.steps.moment()
+            why, since = EndReason.NOT_TAKEN, self.shared.moment()
             told = {"reason": why.code, "message": why.says(_told(missing))}
             self._note(state=State.UNKNOWN, since=since, attempts=MOST_ATTEMPTS, **told)
         else:
             self._end(State.DONE, *self._remark(present), left=digest(unstructure(shown)))
 
     def _remark(self, present: Portfolio) -> tuple[EndReason, str] | tuple[()]:
-        """What is to be told of a row that is done."""
+        """What is to be said of a row that is done."""
         former = self.row.former
         if former is not None:
             return (EndReason.NEW_ID, former.portfolio_id) if self._action == "create" else ()
-        said = stays(present, asked(self.row, self._action, self.steps.context.options.codes))
+        said = stays(present, asked(self.row, self._action, self._options.codes))
         return (EndReason.STAYS, said) if said else ()
 
     async def _delete(self) -> None:
         try:
-            present = await self._meant()
+            present = await self._present()
         except NotFound:
             if anew := await self._anew():
                 self._end(State.REVIEW, EndReason.MADE_ANEW, ", ".join(anew))
@@ -364,68 +258,64 @@ class Way(Witnessed):
         if present is None:
             return
         fields = differences(present, Portfolio())
-        if self.steps.context.dry:
+        if self.shared.context.dry:
             self._end(State.DONE, action="deleted", differences=fields)
             return
         self._keep(present)
         portfolios = self._witnessed("deleted", fields)
-        await portfolios.delete(
-            *self.steps.context.place, self._portfolio_id, bib=self.steps.context.options.bib
-        )
+        await portfolios.delete(*self.shared.context.place, self._portfolio_id, bib=self._options.bib)
 
     async def _anew(self) -> list[str]:
         """Where what another load created is gone: the ids under which the title has it again, as after an undo of its deletion."""
         if self.row.former is None or self.entry.action == "deleted":
             return []
-        return await self.steps.lookup.anew(self.row, self.row.former, self.entry.n)
+        return await self.shared.lookup.anew(self.row, self.row.former, self.entry.n)
 
-    # --- reconcile
+    # --- reading back
 
-    async def _reconcile(self) -> None:
+    async def _read_back(self) -> None:
         """Read back what a lost answer left: a create is looked for, the rest is read by its id."""
-        await {Step.UPDATE: self._reconcile_update, Step.DELETE: self._reconcile_delete}.get(
-            self.entry.step, self._reconcile_create
+        await {Step.UPDATE: self._read_back_update, Step.DELETE: self._read_back_delete}.get(
+            self.entry.step, self._read_back_create
         )()
 
     @property
     def _policy(self) -> matching.OnUnknown:
-        """Deleting again what somebody may have made anew meanwhile is a person's to decide, unless told otherwise."""
-        return self.steps.context.options.on_unknown or (
-            "review" if self.entry.step is Step.DELETE else "resend"
-        )
+        """Whether to delete again what somebody may have made anew is a person's to decide, unless an option says so."""
+        return self._options.on_unknown or ("review" if self.entry.step is Step.DELETE else "resend")
 
     @property
     def _may_resend(self) -> bool:
         return self._policy == "resend" and self.entry.attempts < MOST_ATTEMPTS
 
     @property
-    def _given_up(self) -> State:
-        """Where a write ends that was not applied and is not sent again."""
-        return self.refused if self._policy == "never" else State.REVIEW
+    def _not_applied(self) -> State:
+        """Where a row ends whose write was not applied and is not sent again."""
+        return self._rejected if self._policy == "never" else State.REVIEW
 
-    async def _reconcile_update(self) -> None:
+    async def _read_back_update(self) -> None:
         """A replacement is simply compared, and put again."""
-        present = await self.steps.lookup.get(self._portfolio_id)
+        present = await self.shared.lookup.get(self._portfolio_id)
         missing = self._merged(present)[1]
         if self._may_resend or not missing:
             action = self.entry.action or "updated"  # should it say all by now, we made it so
             self._note(state=State.PENDING, since=None, action=action)
         else:
-            self._end(self._given_up, EndReason.UPDATE_UNCLEAR, _told(missing))
+            self._end(self._not_applied, EndReason.UPDATE_UNCLEAR, _told(missing))
 
-    async def _reconcile_delete(self) -> None:
+    async def _read_back_delete(self) -> None:
         try:
-            await self.steps.lookup.get(self._portfolio_id)
+            await self.shared.lookup.get(self._portfolio_id)
         except NotFound:
             self._end(State.DONE, action="deleted")
             return
         if self._may_resend:
             self._note(state=State.PENDING, since=None, action="deleted")
         else:
-            self._end(self._given_up, EndReason.DELETE_UNCLEAR)
+            self._end(self._not_applied, EndReason.DELETE_UNCLEAR)
 
-    async def _reconcile_create(self) -> None:
-        candidates = await self.steps.lookup.left(self.row, self.entry)
+    async def _read_back_create(self) -> None:
+        candidates = await self.shared.lookup.left(self.row, self.entry)
         decided = matching.verdict(
             wanted_url(self.row),
             candidates,
@@ -438,11 +328,121 @@ class Way(Witnessed):
             self._note(state=State.PENDING, step=Step.UPDATE, since=None, **adopted)
         elif decided is matching.Verdict.RESEND:
             self._note(state=State.PENDING, step=Step.CREATE, since=None)
-        elif decided is matching.Verdict.REFUSE:
+        elif decided is matching.Verdict.REJECT:
             self._end(State.REJECTED, EndReason.CREATE_LOST)
         else:
             seen = ", ".join(c.portfolio_id for c in candidates) or "none found"
             self._end(State.REVIEW, EndReason.CREATE_UNCLEAR, seen)
+
+    # --- sending
+
+    def _keep(self, present: Portfolio) -> None:
+        """Written before the intent that follows. Once a send may have been applied, what was kept before it stands."""
+        if not self.entry.differences:
+            former = dumps(unstructure(present), lone_surrogates=True)
+            self.shared.journal.keep(self.entry.n, former)
+
+    def _witnessed(
+        self, action: str, fields: tuple[Difference, ...], sent: Portfolio | None = None
+    ) -> Portfolios:
+        """The portfolios API with this row as the witness of every send."""
+        self._sending = action, fields
+        if self._options.keep_payload and sent is not None:
+            body = dumps(unstructure(sent), lone_surrogates=True)
+            self.shared.journal.keep(self.entry.n, body, of="sent")
+        return self.shared.context.alma.with_options(witness=self).electronic.portfolios
+
+    async def intend(self, deadline: float) -> None:
+        """Durable before anything is sent; after ``deadline`` this process does not send it any more."""
+        now = self.shared.moment()
+        until = attrs.evolve(now, wall=now.wall + deadline - now.mono, mono=deadline)
+        before = self._before = self.entry
+        fields = together(before.differences, self._sending[1])
+        self.entry = attrs.evolve(before, state=State.INTENT, since=until, differences=fields)
+        try:
+            await self.shared.journal.record(self.entry)
+        except BaseException:  # nothing will be sent
+            self.entry = before
+            self.shared.journal.record_soon(before)
+            raise
+
+    def settle(self, outcome: Outcome) -> None:
+        """Written before anything else is written of the row; lost with the process, the intent stands for it."""
+        if isinstance(outcome, Done):
+            self._note(since=None, **self._made(outcome.data))
+        elif outcome.outcome is OutcomeClass.UNKNOWN:
+            # Only what the server did counts: being stopped ourselves, however often, says nothing about the row.
+            attempts = self.entry.attempts + (outcome.reason not in (Reason.CANCELLED, Reason.DEADLINE))
+            self._note(
+                state=State.UNKNOWN, since=self.shared.moment(), attempts=attempts, **_answer_of(outcome)
+            )
+        elif outcome.reason is Reason.NOT_FOUND and self.entry.step is Step.DELETE:
+            self._gone()
+        elif outcome.reason in _REJECTED:
+            self._note(state=self._rejected, since=None, reason=EndReason.REFUSED.code, **_answer_of(outcome))
+        else:  # not sent, or not processed: it is as if nothing had been tried
+            self._note(**attrs.asdict(self._before or self.entry, recurse=False))
+
+    def _made(self, data: Any) -> dict[str, Any]:
+        """What a send that was answered well made of the row."""
+        action = self._sending[0]
+        if self.entry.step is Step.DELETE:
+            return {"state": State.DONE, "action": action, "message": None, "reason": None, **_SETTLED}
+        answer = data if isinstance(data, dict) else {}
+        portfolio = self.entry.portfolio_id or answer.get("id")
+        return {
+            "state": State.PENDING,
+            "step": Step.UPDATE,
+            "portfolio_id": str(portfolio) if portfolio else None,
+            "action": action,
+            "attempts": 0,
+            "left": digest(answer) if structure(answer, Portfolio, told=WARNED).is_whole else None,
+        }
+
+    # --- where it stands
+
+    def _note(self, **changes: Any) -> None:
+        """The row stands somewhere else now; the journal follows in order."""
+        self.entry = attrs.evolve(self.entry, **changes)
+        self.shared.journal.record_soon(self.entry)
+
+    def _end(self, state: State, why: EndReason | None = None, *particulars: Any, **changes: Any) -> None:
+        """It ends here, for this reason if there is one."""
+        if state is State.DONE:
+            changes |= _SETTLED  # what an earlier answer said is over
+        told = {"reason": why and why.code, "message": why and why.says(*particulars)}
+        self._note(state=state, since=None, **told, **changes)
+
+    def _fail(self, state: State, why: EndReason, error: AlmaError) -> None:
+        """It ends here, with what Alma said."""
+        self._end(state, why, error.message, code=error.code, tracking_id=error.tracking_id)
+
+    @property
+    def _rejected(self) -> State:
+        """Where a rejection leaves the row: in review where it has made a portfolio, which stays."""
+        return State.REVIEW if self.entry.action == "created" else State.REJECTED
+
+    def _gone(self) -> None:
+        """A portfolio to delete is not there: one of our sends was applied, or there was none to begin with."""
+        if self.entry.action == "deleted":
+            self._end(State.DONE)
+        else:
+            self._end(State.DONE, EndReason.NOT_THERE, action="unchanged", differences=())
+
+
+def _answer_of(failed: Failed) -> dict[str, str | None]:
+    """What the answer says of the row. The code of a server fault says nothing of it: the same would be said of any."""
+    first = failed.problems[0] if failed.problems and not is_server_fault(failed.status or 0) else None
+    tracking = next((p.tracking_id for p in failed.problems if p.tracking_id), None)
+    return {
+        "code": first.code if first else None,
+        "message": failed.said or failed.reason.value,
+        "tracking_id": tracking,
+    }
+
+
+def _told(missing: Iterable[Difference]) -> str:
+    return ", ".join(f"{one.field} ({one.old!r} instead of {one.new!r})" for one in missing)
 
 
 def _action(before: str | None, fields: tuple[Difference, ...]) -> str:

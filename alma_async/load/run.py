@@ -47,7 +47,7 @@ from alma_async.load.outage import (
 )
 from alma_async.load.progress import Ended, Meter, Progress, Report
 from alma_async.load.row import Row
-from alma_async.load.row_task import Steps, Way
+from alma_async.load.row_task import RowTask, Shared
 from alma_async.load.slices import SLICE
 from alma_async.settings import Priority
 
@@ -217,7 +217,9 @@ class Run:
     _breaker: CircuitBreaker = attrs.field(factory=CircuitBreaker)
     _health: ServiceHealth = attrs.field(init=False)
     _room: Room = attrs.field(init=False)
-    _ways: dict[int, tuple[Way, Entry]] = attrs.field(factory=dict)  # rows under way, and where they stood
+    _tasks: dict[int, tuple[RowTask, Entry]] = attrs.field(
+        factory=dict
+    )  # rows under way, and where they stood
     _why: str | None = None  # what everybody waits for
     _is_reading: bool = True  # the file, for the first time
 
@@ -304,7 +306,7 @@ class Run:
     async def passes(self) -> None:
         """Pass over the file until nothing is open, resting between passes for rows whose outcome is unknown."""
         meta = await self.journal.meta()
-        steps = Steps(
+        shared = Shared(
             context=self.context,
             journal=self.journal,
             by_title=meta.get("seen") == "title",
@@ -315,7 +317,7 @@ class Run:
             if rest > 0:
                 await self._wait(rest)
             else:
-                await self._pass(steps)
+                await self._pass(shared)
 
     async def _rest(self) -> float | None:
         """Seconds until some row can go on: 0 now, None when none is open."""
@@ -338,12 +340,12 @@ class Run:
             return 0.0
         return max(self.context.options.quarantine - entry.since.elapsed(self.moment()), 0.0)
 
-    async def _pass(self, steps: Steps) -> None:
+    async def _pass(self, shared: Shared) -> None:
         self._room.under_way = 0
         send, receive = anyio.create_memory_object_stream[Item]()
         async with anyio.create_task_group() as group:
             for _ in range(min(self.context.workers, self.meter.rows["pending"])):
-                group.start_soon(self._work, steps, receive.clone())
+                group.start_soon(self._work, shared, receive.clone())
             receive.close()
             async with send:
                 await self._feed(send)
@@ -369,23 +371,23 @@ class Run:
                 await send.send((row, entry))
             after = entries[-1].n
 
-    async def _work(self, steps: Steps, items: MemoryObjectReceiveStream[Item]) -> None:
+    async def _work(self, shared: Shared, items: MemoryObjectReceiveStream[Item]) -> None:
         with items:
             async for row, entry in items:
                 try:
-                    goes_on = await self._one(Way(steps=steps, row=row, entry=entry), entry)
+                    goes_on = await self._one(RowTask(shared=shared, row=row, entry=entry), entry)
                 finally:
                     self._room.leave()
                 if not goes_on:
                     return
 
-    async def _one(self, way: Way, entry: Entry) -> bool:
+    async def _one(self, task: RowTask, entry: Entry) -> bool:
         """Carry one row as far as it goes now, and give its end; whether the run goes on."""
-        self._ways[entry.n] = way, entry
+        self._tasks[entry.n] = task, entry
         try:
-            ended = await self._carry(way)
+            ended = await self._carry(task)
         finally:
-            del self._ways[entry.n]
+            del self._tasks[entry.n]
         if ended is None:
             return False
         self._ended(entry, ended)
@@ -399,12 +401,12 @@ class Run:
         await self.on_end(Ended.of(ended))
         return True
 
-    async def _carry(self, way: Way) -> Entry | None:
+    async def _carry(self, task: RowTask) -> Entry | None:
         """One row as far as it goes now; None where the run stops."""
         try:
-            return await self._health.persist(way.go, sent=partial(_has_sent, way))
+            return await self._health.persist(task.run, sent=partial(_has_sent, task))
         except OwnFailure as own:
-            return way.give_up(own.failure)
+            return task.to_review(own.failure)
         except CalledBack:
             return None
         except AlmaError as error:
@@ -449,7 +451,7 @@ class Run:
         """How far it is; None before anything is known."""
         if not self.meter.rows:
             return None
-        begun = sum(way.entry.is_begun - before.is_begun for way, before in self._ways.values())
+        begun = sum(task.entry.is_begun - before.is_begun for task, before in self._tasks.values())
         return how_far(self.context.alma, self.meter, self._why, under_way=begun, reading=self._is_reading)
 
     def unwritten(self) -> Iterator[str]:
@@ -468,5 +470,5 @@ class Run:
         return self.meter.report(now, remaining, counts=counts, stopped=stopped, read=read)
 
 
-def _has_sent(way: Way) -> bool:
-    return way.entry.state is State.INTENT
+def _has_sent(task: RowTask) -> bool:
+    return task.entry.state is State.INTENT

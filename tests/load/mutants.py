@@ -34,14 +34,14 @@ from alma_async.load import (
 )
 from alma_async.load.entries import State
 from alma_async.load.plan import new_portfolio
-from alma_async.load.row_task import Way
+from alma_async.load.row_task import RowTask
 
 __all__ = ["MUTANTS", "Patches", "planted"]
 
 Patches = Callable[[], list[Any]]
 MUTANTS: Final[dict[str, Patches]] = {}
 
-_REAL_SETTLE = Way.settle
+_REAL_SETTLE = RowTask.settle
 _REAL_REST = run.Run._rest_of
 
 
@@ -68,10 +68,10 @@ def planted(name: str, *, of: Mapping[str, Patches] = MUTANTS) -> Iterator[None]
 
 @_mutant
 def _no_intent() -> list[Any]:
-    async def intend(self: Way, deadline: float) -> None:
+    async def intend(self: RowTask, deadline: float) -> None:
         """Nothing is written before the send."""
 
-    return [patch.object(Way, "intend", intend)]
+    return [patch.object(RowTask, "intend", intend)]
 
 
 @_mutant
@@ -84,10 +84,10 @@ def _intent_is_not_waited_for() -> list[Any]:
 
 @_mutant
 def _outcome_before_the_send() -> list[Any]:
-    async def intend(self: Way, deadline: float) -> None:
+    async def intend(self: RowTask, deadline: float) -> None:
         self._note(state=State.DONE, action="created")
 
-    return [patch.object(Way, "intend", intend)]
+    return [patch.object(RowTask, "intend", intend)]
 
 
 @_mutant
@@ -164,18 +164,18 @@ def _a_quarantine_without_the_staleness_of_reads() -> list[Any]:
 def _a_quarantine_from_the_intent() -> list[Any]:
     """Which may have been durable long before the request was sent."""
 
-    async def intend(self: Way, deadline: float) -> None:
+    async def intend(self: RowTask, deadline: float) -> None:
         await real(self, deadline)
-        begun[id(self)] = self.steps.moment()
+        begun[id(self)] = self.shared.moment()
 
-    def settle(self: Way, result: Any) -> None:
+    def settle(self: RowTask, result: Any) -> None:
         _REAL_SETTLE(self, result)
         if self.entry.state is State.UNKNOWN:
             self._note(since=begun[id(self)])
 
-    real = Way.intend
+    real = RowTask.intend
     begun: dict[int, entries.Moment] = {}
-    return [patch.object(Way, "intend", intend), patch.object(Way, "settle", settle)]
+    return [patch.object(RowTask, "intend", intend), patch.object(RowTask, "settle", settle)]
 
 
 @_mutant
@@ -198,39 +198,39 @@ def _the_civil_clock_counts_across_boots() -> list[Any]:
 
 @_mutant
 def _unknown_without_a_moment() -> list[Any]:
-    def settle(self: Way, result: Any) -> None:
+    def settle(self: RowTask, result: Any) -> None:
         _REAL_SETTLE(self, result)
         if self.entry.state is State.UNKNOWN:
             self._note(since=None)
 
-    return [patch.object(Way, "settle", settle)]
+    return [patch.object(RowTask, "settle", settle)]
 
 
 # --- what an outcome means
 
 
-def _settled(change: Callable[[Way], None]) -> list[Any]:
-    def settle(self: Way, result: Any) -> None:
+def _settled(change: Callable[[RowTask], None]) -> list[Any]:
+    def settle(self: RowTask, result: Any) -> None:
         _REAL_SETTLE(self, result)
         if self.entry.state is State.UNKNOWN:
             change(self)
 
-    return [patch.object(Way, "settle", settle)]
+    return [patch.object(RowTask, "settle", settle)]
 
 
 @_mutant
 def _unknown_is_sent_again() -> list[Any]:
-    return _settled(lambda way: way._note(state=State.PENDING))
+    return _settled(lambda task: task._note(state=State.PENDING))
 
 
 @_mutant
 def _unknown_is_done() -> list[Any]:
-    return _settled(lambda way: way._note(state=State.DONE, action="created"))
+    return _settled(lambda task: task._note(state=State.DONE, action="created"))
 
 
 @_mutant
 def _unknown_is_refused() -> list[Any]:
-    return _settled(lambda way: way._note(state=State.REJECTED))
+    return _settled(lambda task: task._note(state=State.REJECTED))
 
 
 @_mutant
@@ -274,12 +274,12 @@ def _no_answer_is_checked_for_its_id() -> list[Any]:
 
 @_mutant
 def _a_cancelled_send_was_not_sent() -> list[Any]:
-    def settle(self: Way, result: Any) -> None:
+    def settle(self: RowTask, result: Any) -> None:
         if isinstance(result, outcome.Failed) and result.reason is Reason.CANCELLED:
             result = attrs.evolve(result, outcome=OutcomeClass.NOT_SENT)
         _REAL_SETTLE(self, result)
 
-    return [patch.object(Way, "settle", settle)]
+    return [patch.object(RowTask, "settle", settle)]
 
 
 @_mutant
@@ -292,22 +292,22 @@ def _attempts_are_not_bounded() -> list[Any]:
 
 @_mutant
 def _sent_again_without_reading_back() -> list[Any]:
-    async def reconcile(self: Way) -> None:
+    async def reconcile(self: RowTask) -> None:
         self._note(state=State.PENDING, since=None)
 
-    return [patch.object(Way, "_reconcile", reconcile)]
+    return [patch.object(RowTask, "_read_back", reconcile)]
 
 
 @_mutant
 def _an_update_of_unknown_outcome_is_done() -> list[Any]:
-    async def reconcile(self: Way) -> None:
+    async def reconcile(self: RowTask) -> None:
         if self.entry.step is entries.Step.UPDATE:
             self._end(State.DONE, action=self.entry.action or "updated")
         else:
             await real(self)
 
-    real = Way._reconcile
-    return [patch.object(Way, "_reconcile", reconcile)]
+    real = RowTask._read_back
+    return [patch.object(RowTask, "_read_back", reconcile)]
 
 
 @_mutant
@@ -357,25 +357,25 @@ def _another_file_is_not_noticed() -> list[Any]:
 
 @_mutant
 def _the_second_step_is_left_out() -> list[Any]:
-    async def put(self: Way, present: Any) -> None:
+    async def put(self: RowTask, present: Any) -> None:
         if self.entry.action == "created":
             self._end(State.DONE)
         else:
             await real(self, present)
 
-    real = Way._put
-    return [patch.object(Way, "_put", put)]
+    real = RowTask._put
+    return [patch.object(RowTask, "_put", put)]
 
 
 @_mutant
 def _only_what_the_row_names_is_sent() -> list[Any]:
-    def merged(self: Way, present: Any) -> Any:
-        bare = new_portfolio(self.row, *self.steps.context.place, self.steps.context.options.codes)
+    def merged(self: RowTask, present: Any) -> Any:
+        bare = new_portfolio(self.row, *self.shared.context.place, self.shared.context.options.codes)
         bare.id = present.id
         return bare, real(self, present)[1]
 
-    real = Way._merged
-    return [patch.object(Way, "_merged", merged)]
+    real = RowTask._merged
+    return [patch.object(RowTask, "_merged", merged)]
 
 
 @_mutant
@@ -454,11 +454,11 @@ def _shortened_answers_are_taken_for_whole() -> list[Any]:
 def _a_read_that_lags_is_the_end() -> list[Any]:
     """What a short answer did not show is read back at once, and not again."""
 
-    async def read_back(self: Way, _present: Any) -> None:
-        shown = await self.steps.lookup.get(self._portfolio_id)
+    async def read_back(self: RowTask, _present: Any) -> None:
+        shown = await self.shared.lookup.get(self._portfolio_id)
         self._end(State.REVIEW if self._merged(shown)[1] else State.DONE)
 
-    return [patch.object(Way, "_read_back", read_back)]
+    return [patch.object(RowTask, "_confirm", read_back)]
 
 
 def _written(change: Callable[[Any, dict[str, Any]], dict[str, Any]]) -> list[Any]:
