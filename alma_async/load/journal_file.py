@@ -304,9 +304,13 @@ class JournalFile:
         return self._commits + 1
 
     def _put(self, table: str, *values: Any) -> None:
+        stored = tuple(map(records.storable, values))
+        statement = records.INSERT[table], (*stored, self._seal(stored))
+        if self._db.in_transaction:
+            self._db.execute(*statement)
+            return
         with self.together():
-            stored = tuple(map(records.storable, values))
-            self._db.execute(records.INSERT[table], (*stored, self._seal(stored)))
+            self._db.execute(*statement)
 
     # --- what the load is about, and its rows
 

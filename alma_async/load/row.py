@@ -201,7 +201,9 @@ class Row:
         """
         from alma_async.load.readers.native import from_mapping
 
-        key = values.get("key")
+        if "key" not in values:
+            return from_mapping(values, line)
+        key = values["key"]
         row = from_mapping({name: value for name, value in values.items() if name != "key"}, line)
         if isinstance(key, (str, int)) or key is None:
             return attrs.evolve(row, key=None if key is None else str(key))
