@@ -182,13 +182,13 @@ class NotFound(InvalidRequest):
 
 
 class Unauthorized(AlmaError):
-    """The key (or login) was refused: wrong, not allowed for this area, or not from this address."""
+    """The key (or login) was rejected: wrong, not allowed for this area, or not from this address."""
 
     advice = "Check the key, its permission for this area (read or read/write), and that it belongs to this institution."
 
 
 class RateLimited(_Until):
-    """Refused unprocessed for too many calls a second, more often than the retry policy goes on."""
+    """Not processed, for too many calls a second, more often than the retry policy sends a call again."""
 
     advice = "Others may be drawing on the same allowance; lower ALMA_PER_SECOND or try later."
 

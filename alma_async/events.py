@@ -32,8 +32,8 @@ __all__ = [
     "Hook",
     "Paused",
     "QuotaLow",
-    "Refused",
     "ResetSeen",
+    "ThresholdReached",
     "TriedAgain",
     "contained",
     "fan_out",
@@ -96,8 +96,8 @@ class TriedAgain(Event):
 
 
 @attrs.frozen
-class Refused(Event):
-    """The server refused a call by a threshold: ``second`` or ``day``."""
+class ThresholdReached(Event):
+    """The server rejected a call because a threshold was reached: ``second`` or ``day``."""
 
     threshold: str
 

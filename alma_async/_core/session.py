@@ -108,11 +108,11 @@ _RETRY_IN: Final = {Reason.JOB_THRESHOLD: 900.0, Reason.JOB_OVERLAP: 300.0}
 # What may pass by itself. A read whose answer was lost or broken is as good as a server fault; a broken TLS set-up or
 # a refusal is not.
 _AGAIN: Final = {
-    Reason.THROTTLED: retry.Reason.THROTTLED,
-    Reason.NETWORK: retry.Reason.NOT_SENT,
-    Reason.SERVER: retry.Reason.SERVER_FAULT,
-    Reason.LOST: retry.Reason.SERVER_FAULT,
-    Reason.CUT: retry.Reason.SERVER_FAULT,
+    Reason.THROTTLED: retry.RetryCause.THROTTLED,
+    Reason.NETWORK: retry.RetryCause.NOT_SENT,
+    Reason.SERVER: retry.RetryCause.SERVER_FAULT,
+    Reason.LOST: retry.RetryCause.SERVER_FAULT,
+    Reason.CUT: retry.RetryCause.SERVER_FAULT,
 }
 
 
@@ -408,7 +408,7 @@ class Session:
         why = _AGAIN.get(outcome.reason)
         if why is None or not (outcome.harmless or request.safety is Safety.READ):
             return outcome
-        throttled = why is retry.Reason.THROTTLED
+        throttled = why is retry.RetryCause.THROTTLED
         tried.throttled += throttled
         tried.failures += not throttled
         now = self.clock.now()

@@ -1,8 +1,8 @@
-"""Who is let in and who goes: every decision of the governor, with no waiting in it.
+"""Who gets a permit, and who gets a slot: every decision of the governor, with no waiting in it.
 
-Decides, given ``now``, who gets a seat, who gets the slot in hand, who is sent away, and when to look again.
-Leaves to ``allowance`` what may go at all, to ``queue`` the order, and to ``governor`` the clock, the timer
-and the wait for the budget.
+Decides, given ``now``, which waiting calls get a permit, which ready call gets the slot in hand, which calls fail, and when
+time alone changes something. Leaves to ``policy`` what may go at all, to ``queue`` the order, and to ``governor`` the
+clock, the timer and the wait for the budget.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
-from alma_async._governance.permit import GRANTED, READY, SEATED, WAITING, Permit
+from alma_async._governance.permit import CONNECTING, GRANTED, READY, WAITING, Permit
 from alma_async._governance.policy import Allowance
 from alma_async._governance.queue import Line, Queue
 from alma_async._governance.rate import CATCH_UP, LONGEST_HOLD, Slot
@@ -22,11 +22,11 @@ from alma_async.events import Admitted, Hook
 
 __all__ = ["Admission"]
 
-# Reference: setting up TLS takes 100 ms and more. So many seconds' worth of calls are seated ahead to hide
+# Reference: setting up TLS takes 100 ms and more. So many seconds' worth of calls get permits ahead to hide
 # it: four at 25 a second.
 _LEAD: Final = 0.15
 
-# Chosen: how often a line that must stop looks whether the forecast has freed something, or the day is over.
+# Chosen: how often a line that must stop checks whether the forecast has freed something, or the day is over.
 _RECHECK: Final = 60.0
 
 
@@ -44,25 +44,29 @@ class Admission:
         self._budget = allowance.budget
         self._emit = emit
         self._most = allowance.limits.in_flight
-        self._seats = max(1, math.ceil(_LEAD * allowance.limits.per_second))
+        self._permits = max(1, math.ceil(_LEAD * allowance.limits.per_second))
         self._deadlines: list[tuple[float, int, Permit]] = []
 
-    def seat_at_once(self, permit: Permit, now: float) -> bool:
-        """Seat a call that finds nobody before it."""
+    def acquire_at_once(self, permit: Permit, now: float) -> bool:
+        """Give a permit to a call that finds nobody before it."""
         line = permit.line
-        if line.waiting or not self._seat_free(line, now) or not self._room(permit.kind):
+        if line.waiting or not self._permit_free(line, now) or not self._room(permit.kind):
             return False
         if permit.deadline is not None and self._budget.held_until > permit.deadline:
             return False
         self.queue.wake(line)
-        line.seat(permit)
-        permit.state = SEATED
+        line.give_permit(permit)
+        permit.state = CONNECTING
         return True
 
     def enter(self, permit: Permit, now: float, wall: float) -> None:
-        """Let a call wait for a seat, if there is any hope for it."""
+        """Put a call into its line, unless it cannot get a permit in time.
+
+        :raises QuotaExhausted: where nothing is left today for its priority, and it does not wait for the reset
+        :raises DeadlineExceeded: where a hold, or the calls before it, outlast its deadline.
+        """
         line, deadline = permit.line, permit.deadline
-        if line.not_before == math.inf and not permit.patient:
+        if line.not_before == math.inf and not permit.wait_for_quota:
             raise self.exhausted(wall)
         if deadline is not None:
             start = max(now, min(self._budget.held_until, now + LONGEST_HOLD))
@@ -81,7 +85,7 @@ class Admission:
 
     def line_up(self, permit: Permit) -> None:
         """The connection stands: the permit is ready for a slot."""
-        if permit.state is not SEATED:
+        if permit.state is not CONNECTING:
             raise RuntimeError("A permit is for one send: it has had its slot, or it was settled.")
         permit.state = READY
         permit.line.line_up(permit)
@@ -107,9 +111,9 @@ class Admission:
         return False
 
     def turn(self, now: float) -> float | None:
-        """Let go whom we can, seat whom we can; say when time alone will change something.
+        """Give out all slots and permits that can be given; returns when time alone changes something.
 
-        None if nobody wants anything.
+        None if no call waits.
         """
         queue = self.queue
         totals = queue.totals
@@ -121,11 +125,11 @@ class Admission:
                 return None
         self._expire(now)
         for line in queue.order() if totals.waiting else ():
-            while self._seat_free(line, now) and (permit := line.first(self._room)) is not None:
+            while self._permit_free(line, now) and (permit := line.first(self._room)) is not None:
                 line.leave(permit)
-                line.seat(permit)
-                permit.state = SEATED
-                permit.poke()
+                line.give_permit(permit)
+                permit.state = CONNECTING
+                permit.notify()
         return self._wake_at(now)
 
     def lacking(self, now: float) -> Permit | None:
@@ -140,29 +144,29 @@ class Admission:
         rules = self._allowance.rules(now, wall)
         for line in self.queue.lines.values():
             line.interval = rules[line.priority].interval
-            line.seats = 1 if line.interval > _LEAD else self._seats
+            line.permits = 1 if line.interval > _LEAD else self._permits
             if self._allowance.open(line.priority, wall):
                 line.not_before = min(line.not_before, now + line.interval)
             elif line.not_before != math.inf:
                 line.not_before = math.inf
-                self._send_away(line, lambda: self.exhausted(wall), everybody=False)
+                self._fail(line, lambda: self.exhausted(wall), everybody=False)
 
     def exhausted(self, wall: float) -> QuotaExhausted:
-        """What a call is told that may not go today."""
+        """The error of a call that may not go today."""
         retry_at = datetime.fromtimestamp(self._allowance.free_at(wall), UTC)
         return QuotaExhausted("The calls that this priority may use today are spent.", retry_at=retry_at)
 
     def forget(self) -> None:
-        """Whoever waited is gone, with the event loop it waited on."""
+        """Forget all calls: the event loop that they waited on has ended."""
         self.queue, self._deadlines = Queue(), []
         self.fetching = False
         self._allowance.forget_rules()
         self._drop_slot()
 
     def close(self) -> None:
-        """Send everybody away who has not gone."""
+        """Fail every call that has no slot yet."""
         for line in self.queue.lines.values():
-            self._send_away(
+            self._fail(
                 line, lambda: ClientClosed("The client was closed while this call waited."), everybody=True
             )
         self._drop_slot()
@@ -185,9 +189,9 @@ class Admission:
         if slot is None or now < slot.at:
             return False
         self.slot = None
-        self.queue.let_go(line, now)
+        self.queue.grant(line, now)
         permit.given, permit.state = slot, GRANTED
-        permit.poke()
+        permit.notify()
         if self._emit is not None:
             self._emit(Admitted(now, permit.priority, now - permit.asked_at))
         return True
@@ -214,19 +218,19 @@ class Admission:
             self._budget.refund(self.slot)
             self.slot = None
 
-    def _seat_free(self, line: Line[Permit], now: float) -> bool:
-        """A seat in this line, and a place in flight.
+    def _permit_free(self, line: Line[Permit], now: float) -> bool:
+        """Whether this line has a permit left, and the client a place in flight.
 
-        A line paced over the day seats one call, shortly before it may go.
+        A line that is paced over the day gives one permit at a time, shortly before its call may go.
         """
         return (
-            line.seated < line.seats
+            line.holding < line.permits
             and line.not_before <= now + _LEAD
             and self.queue.totals.outstanding < self._most
         )
 
     def _room(self, kind: str) -> bool:
-        return self.queue.totals.out.get(kind, 0) < self._allowance.concurrency.cap(kind) + self._seats
+        return self.queue.totals.out.get(kind, 0) < self._allowance.concurrency.cap(kind) + self._permits
 
     def _expire(self, now: float) -> None:
         while self._deadlines and self._deadlines[0][0] <= now:
@@ -234,18 +238,18 @@ class Admission:
             if permit.state is WAITING:
                 permit.line.leave(permit)
                 permit.error = DeadlineExceeded("The deadline passed while the call waited for its turn.")
-                permit.poke()
+                permit.notify()
 
-    def _send_away(self, line: Line[Permit], why: Callable[[], AlmaError], *, everybody: bool) -> None:
-        """No call of this line may go: tell each of them, but for those who wait for the reset without
+    def _fail(self, line: Line[Permit], why: Callable[[], AlmaError], *, everybody: bool) -> None:
+        """Fail the calls of this line, but for those that wait for the quota's reset without
         holding a connection.
         """
         for permit in [*line.calls(), *line.ready]:
-            if everybody or permit.state is READY or not permit.patient:
+            if everybody or permit.state is READY or not permit.wait_for_quota:
                 line.leave(permit)
                 line.step_back(permit)
                 permit.error = why()
-                permit.poke()
+                permit.notify()
 
     def _wake_at(self, now: float) -> float:
         wake = self._deadlines[0][0] if self._deadlines else math.inf

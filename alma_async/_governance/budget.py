@@ -40,7 +40,7 @@ class Report:
     stopped: bool = False
     jitter: float = 0.0
 
-    def tell(self, quota: Quota, *, spent: int) -> None:
+    def apply(self, quota: Quota, *, spent: int) -> None:
         """Write it into the day's figures."""
         quota.bulk += self.bulk
         if self.stopped:
@@ -109,7 +109,7 @@ class Budget(Protocol):
         """What an answer taught about the day's calls."""
 
     async def aclose(self) -> None:
-        """Let go of what is held open. A budget may be shared, so it opens again when it is used again."""
+        """Close what is open. A budget may be shared, so it opens again when it is used again."""
 
 
 class LocalBudget:
@@ -156,7 +156,7 @@ class LocalBudget:
         self._pace.hold(until)
 
     def report(self, report: Report) -> None:
-        report.tell(self._quota, spent=self._pace.spent)
+        report.apply(self._quota, spent=self._pace.spent)
 
     async def aclose(self) -> None:
         """Nothing is held open."""

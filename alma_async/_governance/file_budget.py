@@ -290,7 +290,7 @@ class MachineBudget:
     def _tell(self, report: Report, pace: Pace) -> None:
         if not self._read_day():
             self._quota = Quota()
-        report.tell(self._quota, spent=pace.spent)
+        report.apply(self._quota, spent=pace.spent)
         self._write_day(self._quota)
 
     def _write_pace(self, pace: Pace) -> None:

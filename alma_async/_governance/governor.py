@@ -5,11 +5,11 @@ Theory of operation
 
 A remote system lets an institution make so many calls a second and so many a day, and refuses what is above.
 Whoever sends as fast as possible is refused, and so are all others who share the allowance. So every call
-asks here first. It gets a **permit**, an object that it holds while it is sent and answered, and that passes
-three gates:
+asks here first, and passes three gates:
 
-1. **A seat** (``acquire``). Calls wait in lines, one for each priority. Only the few that will be next are
-   seated; they open their connection now, so that connecting costs no time later. All others hold nothing.
+1. **A permit** (``acquire``). Calls wait in lines, one for each priority. Only the few that will be next get a
+   permit, which each holds until it is answered; they connect now, so that connecting costs no time later. All
+   others hold nothing.
 2. **A slot** (``slot``, called when the connection stands). A slot is a moment in time, stamped by the
    **budget**, and the moments are evenly spaced. Between two slots nothing goes. Who gets a slot is decided
    when its time has come, not when it was reserved: a call of high priority that arrives in the last
@@ -21,9 +21,9 @@ three gates:
 A permit that was never used gives its slot back. One whose call was cancelled after it was sent counts as
 spent.
 
-How it waits. All decisions are made by ``admission``, which never waits: whenever something changed it lets
-go whom it can and says when time alone will change something next. The governor sets one timer for that
-moment, however many calls wait; if it fires early or late, admission just looks again. A slot that the budget
+How it waits. All decisions are made by ``admission``, which never waits: whenever something changed it gives
+out the permits and slots it can, and says when time alone will change something next. The governor sets one timer for that
+moment, however many calls wait; if it fires early or late, admission just decides again. A slot that the budget
 has at hand is taken in the same step. Only one that is a round trip away has to be waited for: the first ready
 call fetches it for all, and if that one is cancelled, the next does. There is no background task, hence nothing
 to start, stop or lose.
@@ -50,7 +50,7 @@ import anyio
 from alma_async._clock import Clock, Timer
 from alma_async._governance.admission import Admission
 from alma_async._governance.budget import Budget
-from alma_async._governance.permit import GRANTED, WAITING, Permit, State
+from alma_async._governance.permit import GRANTED, WAITING, Permit, PermitState
 from alma_async._governance.policy import Allowance
 from alma_async._governance.rate import Slot
 from alma_async._governance.retry import RetryBudget
@@ -135,7 +135,7 @@ class Governor:
             wait_for_quota,
             {} if waits is None else waits,
         )
-        if admission.seat_at_once(permit, now):
+        if admission.acquire_at_once(permit, now):
             return permit
         admission.enter(permit, now, self._clock.wall())
         self._turn(now)
@@ -168,7 +168,7 @@ class Governor:
         return take(self._allowance, self._admission.queue, self.retries, now=now, wall=wall)
 
     async def aclose(self) -> None:
-        """Let nobody in any more, send those who wait away, and let go of the budget.
+        """Admit no call any more, end those that wait with ``ClientClosed``, and release the budget.
 
         :raises ConfigurationError: where another event loop uses it, or none runs.
         """
@@ -214,10 +214,12 @@ class Governor:
         self._budget.restamp(slot, now=now)
         self._allowance.adapt.sent(slot.ordinal, at=now)
 
-    def settle(self, permit: Permit, state: State, signals: Signals | None, latency: float | None) -> None:
+    def settle(
+        self, permit: Permit, state: PermitState, signals: Signals | None, latency: float | None
+    ) -> None:
         """A permit ended in ``state``: take it out of wherever it stood, learn, and let others go."""
         now = self._now()
-        permit.line.end(permit, seated=state is not WAITING, granted=state is GRANTED)
+        permit.line.end(permit, acquired=state is not WAITING, granted=state is GRANTED)
         slot = permit.given
         if slot is not None and signals is None and not permit.was_sent:
             self._budget.refund(slot)
@@ -260,7 +262,7 @@ class Governor:
         if wake is None:
             return
         if (head := admission.lacking(now)) is not None:
-            head.poke()
+            head.notify()
         self._arm(wake)
 
     def _arm(self, wake: float) -> None:

@@ -18,21 +18,21 @@ from alma_async._http.messages import Signals
 from alma_async.errors import AlmaError
 from alma_async.settings import Priority
 
-__all__ = ["ENDED", "GRANTED", "READY", "SEATED", "WAITING", "Permit", "State"]
+__all__ = ["CONNECTING", "ENDED", "GRANTED", "READY", "WAITING", "Permit", "PermitState"]
 
 
-class State(IntEnum):
+class PermitState(IntEnum):
     """Where a permit stands."""
 
-    WAITING = 0  # for a seat
-    SEATED = 1  # connecting
+    WAITING = 0  # for a permit
+    CONNECTING = 1  # connecting
     READY = 2  # connected, waiting for a slot
     GRANTED = 3  # has its slot
     ENDED = 4
 
 
 # Python 3.11 searches an enum for a member each time it is named, and these are named ten times a call.
-WAITING, SEATED, READY, GRANTED, ENDED = State
+WAITING, CONNECTING, READY, GRANTED, ENDED = PermitState
 
 
 class _Issuer(Protocol):
@@ -41,7 +41,7 @@ class _Issuer(Protocol):
     def sent(self, slot: Slot) -> None: ...
 
     def settle(
-        self, permit: Permit, state: State, signals: Signals | None, latency: float | None
+        self, permit: Permit, state: PermitState, signals: Signals | None, latency: float | None
     ) -> None: ...
 
 
@@ -63,9 +63,9 @@ class Permit:
         "kind",
         "line",
         "number",
-        "patient",
         "since",
         "state",
+        "wait_for_quota",
         "waits",
         "was_sent",
     )
@@ -79,7 +79,7 @@ class Permit:
         kind: str,
         cost: float,
         deadline: float | None,
-        patient: bool,
+        wait_for_quota: bool,
         waits: dict[str, float],
     ) -> None:
         self._issuer = issuer
@@ -91,8 +91,8 @@ class Permit:
         self.kind: str = kind
         self.cost: float = cost
         self.deadline: float | None = deadline
-        self.patient: bool = patient
-        self.state: State = WAITING
+        self.wait_for_quota: bool = wait_for_quota
+        self.state: PermitState = WAITING
         self.given: Slot | None = None
         self.was_sent: bool = False
         self.waits: dict[str, float] = waits
@@ -130,8 +130,8 @@ class Permit:
             self._issuer.sent(self.given)
 
     def settle(self, signals: Signals | None, *, latency: float | None = None, ok: bool = True) -> None:
-        """Say what came of it; only the first word counts. ``None``: no answer; if it was not even sent, the
-        slot goes back.
+        """Record what came of the attempt; only the first call counts. ``None``: no answer; if nothing was sent, the
+        slot is refunded.
 
         :param latency: seconds until the answer; leave it out, or set ``ok`` to False, where it says nothing
             about the server.
@@ -142,7 +142,7 @@ class Permit:
             self._issuer.settle(self, state, signals, latency if ok else None)
 
     def waited(self, why: str, now: float) -> None:
-        """It waited for this, since it last said so."""
+        """Add the seconds since the last entry to the waits, under this reason."""
         self.waits[why] = self.waits.get(why, 0.0) + now - self.since
         self.since = now
 
@@ -165,8 +165,8 @@ class Permit:
         finally:
             del error
 
-    def poke(self) -> None:
-        """There is news: look again. Never meets a finished future."""
+    def notify(self) -> None:
+        """Wake its holder, who checks its state anew. Never meets a finished future."""
         self._news = True
         if self._event is not None:
             self._event.set()

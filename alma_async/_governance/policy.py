@@ -1,6 +1,6 @@
 """What may go just now, put together from all that was learned, and how each answer is learned from.
 
-Decides nothing of its own: it asks ``adapt`` for the pace, ``concurrency`` for the number in flight and the
+Decides nothing of its own: it asks ``rate`` for the pace, ``concurrency`` for the number in flight and the
 budget's ``quota`` for who must stop, and hands every answer to each of them. Leaves the order to ``queue``
 and the waiting to ``governor``.
 """
@@ -17,7 +17,7 @@ from alma_async._governance.permit import Permit
 from alma_async._governance.quota import Rule
 from alma_async._governance.rate import Adaptation, Slot, Terms, terms
 from alma_async._http.messages import Signals
-from alma_async.events import Adapted, Hook, Paused, QuotaLow, Refused, ResetSeen
+from alma_async.events import Adapted, Hook, Paused, QuotaLow, ResetSeen, ThresholdReached
 from alma_async.settings import Limits, Priority
 
 __all__ = ["Allowance"]
@@ -27,17 +27,17 @@ __all__ = ["Allowance"]
 _TERMS_LAST: Final = 0.25
 _RULES_LAST: Final = 1.0
 
-# Chosen: a store is told at once when others drew (the anchor moved), else this often.
-_RETELL: Final = 1.0
+# Chosen: a store gets a report at once when others drew (the anchor moved), else this often.
+_REPORT_EVERY: Final = 1.0
 
 # Chosen: a hold ends for all clients of an institution at about the same time; they should not be back in one
 # instant (reference: 100 ms).
 _HOLD_JITTER: Final = 0.1
 
 # Chosen: a pace that changed by less is not announced; one step of the margin is 1 %.
-_TELLING: Final = 0.005
+_ANNOUNCED: Final = 0.005
 
-# Chosen: shares of the day's calls at which low tide is announced.
+# Chosen: shares of the day's calls at which ``QuotaLow`` is announced.
 _MARKS: Final = (0.2, 0.1, 0.05, 0.01)
 
 
@@ -62,8 +62,8 @@ class Allowance:
         self._stopped = False
         self._low = math.inf
         self._bulk = 0
-        self._told: int | None = None
-        self._tell_at = -math.inf
+        self._reported: int | None = None
+        self._report_at = -math.inf
 
     def terms(self, now: float) -> Terms:
         """The pace in force."""
@@ -88,7 +88,7 @@ class Allowance:
         return self._rules
 
     def _reached_in(self, left: int | None) -> float:
-        """Seconds until our own calls may have reached the nearest floor, which they are not to cross before the next look."""
+        """Seconds until our own calls may have reached the nearest floor, which they must not cross before the next review."""
         if left is None:
             return math.inf
         calls = min(
@@ -110,7 +110,7 @@ class Allowance:
         return quota.stopped_until if quota.stopped_until > wall else quota.next_reset(wall)
 
     def forget_rules(self) -> None:
-        """Reckon anew at the next look."""
+        """Compute terms and rules anew when they are next asked for."""
         self.rules_until = self._terms_until = -math.inf
 
     def learn(
@@ -131,9 +131,9 @@ class Allowance:
         remaining, stopped = signals.remaining, signals.throttled == "day"
         if remaining is not None:
             self.adapt.sensor.see(remaining, ordinal=slot.ordinal, spent=self.budget.spent, now=now)
-        news = remaining is not None and remaining + slot.ordinal != self._told
-        untold = remaining is not None or self._bulk > 0
-        if stopped or news or (untold and now >= self._tell_at):
+        news = remaining is not None and remaining + slot.ordinal != self._reported
+        unreported = remaining is not None or self._bulk > 0
+        if stopped or news or (unreported and now >= self._report_at):
             self._report(slot, signals, stopped=stopped, now=now, wall=wall)
 
     def _report(self, slot: Slot, signals: Signals, *, stopped: bool, now: float, wall: float) -> None:
@@ -149,9 +149,9 @@ class Allowance:
             jitter=self._jitter() if stopped else 0.0,
         )
         self.budget.report(report)
-        self._bulk, self._tell_at = 0, now + _RETELL
+        self._bulk, self._report_at = 0, now + _REPORT_EVERY
         if signals.remaining is not None:
-            self._told = signals.remaining + slot.ordinal
+            self._reported = signals.remaining + slot.ordinal
         if stopped:
             self._stop(now, wall)
         elif not all(self.open(priority, wall) and self._rules[priority].floor >= 0 for priority in Priority):
@@ -160,7 +160,7 @@ class Allowance:
     def _refused(self, sent_at: float, signals: Signals, now: float) -> None:
         hold = self.adapt.refuse(sent_at=sent_at, now=now)
         if self._emit is not None:
-            self._emit(Refused(now, "second"))
+            self._emit(ThresholdReached(now, "second"))
         self._retune(now, why="refused")
         asked = signals.retry_after or 0.0
         if hold is None and not asked:
@@ -174,7 +174,7 @@ class Allowance:
     def _stop(self, now: float, wall: float) -> None:
         self.rules_until = -math.inf
         if self._emit is not None:
-            self._emit(Refused(now, "day"))
+            self._emit(ThresholdReached(now, "day"))
             self._emit(Paused(now, now + self.budget.quota.stopped_until - wall, "the day's calls are spent"))
 
     def _heed_others(self, now: float) -> None:
@@ -190,13 +190,13 @@ class Allowance:
         self._terms_until = now + _TERMS_LAST
         if (
             self._emit is not None
-            and abs(self._terms.interval - before.interval) > _TELLING * before.interval
+            and abs(self._terms.interval - before.interval) > _ANNOUNCED * before.interval
         ):
             foreign = self.adapt.sensor.estimate(now)
             self._emit(Adapted(now, 1 / self._terms.interval, self.adapt.margin(now), foreign, why))
 
     def _notice(self, now: float, wall: float) -> None:
-        """Announce a new day, and low tide once for each mark."""
+        """Announce a new day, and each mark that the remaining calls fall below, once."""
         quota = self.budget.quota
         left = quota.left(spent=self.budget.spent, wall=wall)
         if quota.first_at != self._day_began:

@@ -3,12 +3,11 @@ them.
 
 Decides the order alone. Leaves to ``governor`` when anybody may go, and what to do with whom.
 
-A line has two parts. Calls first *wait* for a seat. The few that are *seated* may open their connection, and
-when that stands they are *ready* to be given the next slot. Each line has its own few seats, so that a call
-of high priority never finds them taken by bulk work, and the order is decided when a slot comes due and not
-when it was asked for.
+A line has two parts. Calls first *wait* for a permit. The few that hold one open their connection, and are then
+*ready* for the next slot. Each line has a few permits of its own, so bulk work never holds those of a call of high
+priority, and the order is decided when a slot comes due and not when it was asked for.
 
-Stride scheduling: each line has a ``passed`` value that grows by ``cost / weight`` with every call let go;
+Stride scheduling: each line has a ``passed`` value that grows by ``cost / weight`` with every call that gets a slot;
 the line that passed least is next. A line that was empty starts where the others are: no credit for having
 been idle.
 """
@@ -48,7 +47,7 @@ T = TypeVar("T", bound=_Call)
 
 @attrs.define(eq=False)
 class Totals:
-    """What all lines have together: ``outstanding`` calls are seated or in flight; ``out`` counts them by kind."""
+    """What all lines have together: ``outstanding`` calls hold a permit or are in flight; ``out`` counts them by kind."""
 
     waiting: int = 0
     ready: int = 0
@@ -61,7 +60,7 @@ class Line(Generic[T]):
     """The calls of one priority.
 
     ``not_before`` is when its next call may go (infinity: not today), ``interval`` the seconds between its
-    calls while it is paced over the day, ``seats`` how many may be seated.
+    calls while it is paced over the day, ``permits`` how many calls may hold a permit and no slot, ``holding`` how many do.
     """
 
     priority: Priority
@@ -70,15 +69,15 @@ class Line(Generic[T]):
     passed: float = 0.0
     not_before: float = -math.inf
     interval: float = 0.0
-    seats: int = 1
+    permits: int = 1
     waiting: int = 0
-    seated: int = 0
+    holding: int = 0
     in_flight: int = 0
     ready: dict[T, None] = attrs.field(factory=dict)
     lanes: dict[str, OrderedDict[T, None]] = attrs.field(factory=dict)
 
     def enter(self, call: T) -> None:
-        """Wait for a seat, behind all that came before."""
+        """Wait for a permit, behind all that came before."""
         self.lanes.setdefault(call.kind, OrderedDict())[call] = None
         self.waiting += 1
         self.totals.waiting += 1
@@ -99,15 +98,15 @@ class Line(Generic[T]):
         heads = [next(iter(lane)) for kind, lane in self.lanes.items() if room(kind)]
         return min(heads, key=lambda head: head.number, default=None)
 
-    def seat(self, call: T) -> None:
-        """The call has a seat."""
-        self.seated += 1
+    def give_permit(self, call: T) -> None:
+        """The call gets a permit."""
+        self.holding += 1
         totals, kind = self.totals, call.kind
         totals.outstanding += 1
         totals.out[kind] = totals.out.get(kind, 0) + 1
 
     def line_up(self, call: T) -> None:
-        """The call, which is seated, is ready to go."""
+        """The call, which holds a permit, is ready for a slot."""
         self.ready[call] = None
         self.totals.ready += 1
 
@@ -117,15 +116,15 @@ class Line(Generic[T]):
             del self.ready[call]
             self.totals.ready -= 1
 
-    def end(self, call: T, *, seated: bool, granted: bool) -> None:
+    def end(self, call: T, *, acquired: bool, granted: bool) -> None:
         """The call is through, wherever it stood."""
-        if not seated:
+        if not acquired:
             self.leave(call)
             return
         if granted:
             self.in_flight -= 1
         else:
-            self.seated -= 1
+            self.holding -= 1
             self.step_back(call)
         self.totals.outstanding -= 1
         self.totals.out[call.kind] -= 1
@@ -135,7 +134,7 @@ class Line(Generic[T]):
         return next(iter(self.ready))
 
     def calls(self) -> Iterator[T]:
-        """All that wait for a seat, in no particular order."""
+        """All that wait for a permit, in no particular order."""
         for lane in self.lanes.values():
             yield from lane
 
@@ -153,13 +152,13 @@ class Queue(Generic[T]):
 
     def __repr__(self) -> str:
         counts = (
-            f"{line.priority.value} {line.waiting}+{line.seated}+{line.in_flight}" for line in self._lines
+            f"{line.priority.value} {line.waiting}+{line.holding}+{line.in_flight}" for line in self._lines
         )
-        return f"waiting+seated+in flight: {', '.join(counts)}"
+        return f"waiting+connecting+in flight: {', '.join(counts)}"
 
     def wake(self, line: Line[T]) -> None:
         """A call comes to the line: if it was empty, it starts where the others are."""
-        if not line.waiting and not line.seated and line.passed < self._passed:
+        if not line.waiting and not line.holding and line.passed < self._passed:
             line.passed = self._passed
 
     def next(self, now: float) -> Line[T] | None:
@@ -171,15 +170,15 @@ class Queue(Generic[T]):
         return best
 
     def order(self) -> list[Line[T]]:
-        """The lines in which calls wait for a seat, the one that is next first."""
+        """The lines in which calls wait for a permit, the one that is next first."""
         return sorted((line for line in self._lines if line.waiting), key=attrgetter("passed"))
 
-    def let_go(self, line: Line[T], now: float) -> T:
-        """The line's first ready call goes; the line pays for it."""
+    def grant(self, line: Line[T], now: float) -> T:
+        """The line's first ready call gets a slot; the line pays for it."""
         call = line.head()
         del line.ready[call]
         self.totals.ready -= 1
-        line.seated -= 1
+        line.holding -= 1
         line.in_flight += 1
         self._passed = line.passed
         line.passed += call.cost / line.weight
@@ -191,7 +190,7 @@ class Queue(Generic[T]):
         """The call could not use its slot: it is first again, and the line gets back what it paid."""
         line.ready = {call: None, **line.ready}
         self.totals.ready += 1
-        line.seated += 1
+        line.holding += 1
         line.in_flight -= 1
         line.passed -= call.cost / line.weight
 

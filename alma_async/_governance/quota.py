@@ -247,21 +247,23 @@ class Quota:
             return dict.fromkeys(Priority, Rule(-math.inf))
         kept = self.reserve(limits.reserve, spent=spent, wall=wall)
         spare = remaining - kept
-        even = 0.0 if spare <= 0 or self._brisk(spare, limits) else (self.next_reset(wall) - wall) / spare
+        even = (
+            0.0 if spare <= 0 or self._at_full_pace(spare, limits) else (self.next_reset(wall) - wall) / spare
+        )
         return {
             Priority.INTERACTIVE: Rule(0.0),
             Priority.NORMAL: Rule(kept / 4),
             Priority.BULK: Rule(kept, even),
         }
 
-    def brisk(self, limits: Limits, *, spent: int, wall: float) -> float:
+    def at_full_pace(self, limits: Limits, *, spent: int, wall: float) -> float:
         """How many calls of bulk work may still go at full pace, before the rest of its part of the day is spread."""
         remaining = self.left(spent=spent, wall=wall)
         if remaining is None:
             return math.inf
-        return self._brisk(remaining - self.reserve(limits.reserve, spent=spent, wall=wall), limits)
+        return self._at_full_pace(remaining - self.reserve(limits.reserve, spent=spent, wall=wall), limits)
 
-    def _brisk(self, spare: float, limits: Limits) -> float:
+    def _at_full_pace(self, spare: float, limits: Limits) -> float:
         used = self.bulk - self.first_bulk
         return math.inf if limits.pacing == "greedy" else max((spare - used) / 2, 0.0)
 

@@ -20,7 +20,7 @@ import attrs
 from alma_async._text import duration
 from alma_async.settings import RetryPolicy
 
-__all__ = ["GiveUp", "Reason", "RetryBudget", "Wait", "decide"]
+__all__ = ["NoRetry", "RetryBudget", "RetryCause", "Wait", "decide"]
 
 _SHARE: Final = 0.1
 _FLOOR: Final = 6.0
@@ -31,7 +31,7 @@ _SLICE: Final = 5.0
 _LONGEST_ASKED: Final = 3600.0
 
 
-class Reason(Enum):
+class RetryCause(Enum):
     """Why a call has no result, where sending it again is safe; the value is what a retry draws from the
     budget.
     """
@@ -54,7 +54,7 @@ class Wait:
 
 
 @attrs.frozen
-class GiveUp:
+class NoRetry:
     """Surface the failure. ``by_deadline``: it could have been sent again, had there been time."""
 
     why: str
@@ -63,7 +63,7 @@ class GiveUp:
 
 def decide(
     policy: RetryPolicy,
-    reason: Reason,
+    reason: RetryCause,
     *,
     failures: int,
     throttled: int,
@@ -71,7 +71,7 @@ def decide(
     affordable: bool,
     retry_after: float | None = None,
     remaining: float | None = None,
-) -> Wait | GiveUp:
+) -> Wait | NoRetry:
     """What to do after a failure.
 
     :param failures: sends of this call so far that failed for another reason than being throttled, this one
@@ -83,25 +83,25 @@ def decide(
     :param retry_after: what the server asked for, in seconds.
     :param remaining: seconds until the call's deadline.
     """
-    if reason is Reason.THROTTLED:
+    if reason is RetryCause.THROTTLED:
         if throttled > policy.throttled:
-            return GiveUp(f"throttled {throttled} times")
+            return NoRetry(f"throttled {throttled} times")
         wait = 0.0 if affordable else _WINDOW / _FLOOR * (0.5 + jitter)
     elif failures >= policy.attempts:
-        return GiveUp(f"failed {failures} times")
+        return NoRetry(f"failed {failures} times")
     elif not affordable:
-        return GiveUp("too many calls are being sent again already")
-    elif reason is Reason.NOT_SENT and failures == 1:
+        return NoRetry("too many calls are being sent again already")
+    elif reason is RetryCause.NOT_SENT and failures == 1:
         wait = 0.0
     else:
         ceiling = min(policy.longest_wait, policy.first_wait * 2 ** (failures - 1))
         wait = ceiling * (0.5 + jitter / 2)
     if retry_after is not None:
         if retry_after > _LONGEST_ASKED:
-            return GiveUp(f"the server asks to wait {duration(retry_after)}")
+            return NoRetry(f"the server asks to wait {duration(retry_after)}")
         wait = max(wait, retry_after)
     if remaining is not None and wait >= remaining:
-        return GiveUp("the deadline comes first", by_deadline=True)
+        return NoRetry("the deadline comes first", by_deadline=True)
     return Wait(wait)
 
 
@@ -127,7 +127,7 @@ class RetryBudget:
         """An attempt is about to be made."""
         self._tally(now).first += 1
 
-    def draw(self, reason: Reason, *, now: float) -> bool:
+    def draw(self, reason: RetryCause, *, now: float) -> bool:
         """Take a retry's cost if it is there."""
         tally = self._tally(now)
         if self.balance(now) < reason.cost:

@@ -26,7 +26,7 @@ class QuotaSnapshot:
     ``per_second`` is in force, ``limit`` configured; ``margin`` is how much wider calls are spaced against
     jitter; ``foreign`` is what others draw a second (None: unknown). ``remaining`` counts for the whole
     institution and day, less our own calls since (None: unknown); ``reserve`` is what bulk work leaves,
-    ``floors`` where each priority stops; ``brisk`` calls of bulk work may still go at full pace, the rest is
+    ``floors`` where each priority stops; ``at_full_pace`` is how many calls of bulk work may still go so, the rest is
     spread to the reset. ``held_until`` and ``stopped_until`` say until when everything waits; ``why`` tells what
     holds back whom; ``open`` which priorities may go now, ``next_at`` when their next call may go where that is yet to come;
     ``shared`` whether other processes and clients share the budget.
@@ -40,7 +40,7 @@ class QuotaSnapshot:
     remaining_seen_at: datetime | None
     reserve: float
     floors: Mapping[Priority, float]
-    brisk: float
+    at_full_pace: float
     open: Mapping[Priority, bool]
     next_at: Mapping[Priority, datetime] = attrs.field(factory=dict)
     waiting: Mapping[Priority, int]
@@ -74,14 +74,14 @@ def take(
         remaining_seen_at=_utc(quota.seen_at) if quota.anchor is not None else None,
         reserve=rules[Priority.BULK].floor if math.isfinite(rules[Priority.BULK].floor) else 0.0,
         floors={priority: rule.floor for priority, rule in rules.items()},
-        brisk=quota.brisk(limits, spent=spent, wall=wall),
+        at_full_pace=quota.at_full_pace(limits, spent=spent, wall=wall),
         open={line.priority: line.not_before < math.inf for line in lines},
         next_at={
             line.priority: _utc(wall + line.not_before - now)
             for line in lines
             if now < line.not_before < math.inf
         },
-        waiting={line.priority: line.waiting + line.seated for line in lines},
+        waiting={line.priority: line.waiting + line.holding for line in lines},
         in_flight={line.priority: line.in_flight for line in lines},
         latency=allowance.concurrency.latency(),
         retries_left=retries.balance(now),

@@ -3,8 +3,8 @@
 Decides how ids become requests, and what a refusal says of them; when each goes is the governor's to say. 1,000 ids a
 request, and that one wrong id refuses the whole request, are documented; that a set takes several requests side by
 side is not, hence no more than four. An id that comes again is sent once, for which all are remembered (some 100 bytes
-each). A refused request is sent again in two parts, the ids that Alma's message names and the others, or else by
-halves, until only the wrong ones are refused, each with its reason; a replacement, which is atomic, is not.
+each). A rejected request is sent again in two parts, the ids that Alma's message names and the others, or else by
+halves, until only the wrong ones are rejected, each with its reason; a replacement, which is atomic, is not.
 
 What is wrong with ids is told in the answer. Whatever else fails (there is no such set, the quota is spent, an answer
 was lost) is raised, with what was done until then: requests under way are waited for, no further one goes out. The
@@ -30,7 +30,7 @@ from alma_async.alma.resource import Resource
 from alma_async.errors import AlmaError, InvalidRequest, OutcomeUnknown
 from alma_async.settings import FLAG, Check, discreet
 
-__all__ = ["Ids", "Members", "MembersChange", "RefusedIds"]
+__all__ = ["Ids", "Members", "MembersChange", "RejectedIds"]
 
 Ids: TypeAlias = Iterable[str] | AsyncIterable[str]
 Operation: TypeAlias = Literal["add_members", "delete_members", "replace_members"]
@@ -39,7 +39,7 @@ Step: TypeAlias = tuple[Operation, tuple[str, ...]]
 MOST: Final = 1000  # documented: ids in one request (60118)
 AT_ONCE: Final = 4
 MOST_SPLITS: Final = (
-    200  # ours: requests of one change that are sent again in part; the rest is refused together
+    200  # ours: requests of one change that are sent again in part; the rest is rejected together
 )
 
 # Documented: the fault lies in one id or several, and nothing was changed.
@@ -52,8 +52,8 @@ _WORD: Final = re.compile(r"[^\s,;:'\"()\[\]{}<>]+")
 
 
 @attrs.frozen(kw_only=True)
-class RefusedIds:
-    """Ids that Alma refused together, and why: one, where its request was halved down to it."""
+class RejectedIds:
+    """Ids that Alma rejected together, and why: one, where its request was halved down to it."""
 
     ids: tuple[str, ...] = attrs.field(repr=lambda ids: f"<{len(ids)} ids>")
     error: InvalidRequest
@@ -72,14 +72,14 @@ class MembersChange:
     ``added`` and ``removed`` count the ids of accepted requests; ``replaced`` says that a replacement took out what was in the
     set before, which nobody counts. With ``fail_on_invalid_id=False`` Alma leaves out what
     it does not know and does not say which: compare ``number_of_members`` of the set. ``unchanged`` were not sent, having
-    been given before, or being so already (``reconcile``). ``refused`` holds the ids that Alma refused. Of a call that was
+    been given before, or being so already (``reconcile``). ``rejected`` holds the ids that Alma rejected. Of a call that was
     raised, the error's ``done`` is this.
     """
 
     added: int = 0
     removed: int = 0
     unchanged: int = 0
-    refused: tuple[RefusedIds, ...] = ()
+    rejected: tuple[RejectedIds, ...] = ()
     replaced: bool = False
 
 
@@ -100,7 +100,7 @@ class _Outcome:
     unchanged: int = 0
     splits: int = 0
     replaced: bool = False
-    refused: list[RefusedIds] = attrs.field(factory=list)
+    rejected: list[RejectedIds] = attrs.field(factory=list)
     failure: AlmaError | None = None
 
     def took(self, step: Step) -> None:
@@ -110,19 +110,19 @@ class _Outcome:
         self.added += len(ids) if op != "delete_members" else 0
 
     def failed(self, step: Step, error: AlmaError) -> tuple[Step, ...]:
-        """What to send instead. Not where a replacement is refused: what follows would be added to the old members."""
+        """What to send instead. Not where a replacement is rejected: what follows would be added to the old members."""
         op, ids = step
         if not isinstance(error, InvalidRequest) or error.code not in _OF_IDS:
             self.failure = self.failure or error
             return ()
-        refused = RefusedIds(ids=ids, error=error)
+        rejected = RejectedIds(ids=ids, error=error)
         if op == "replace_members":
-            self.refused.append(refused)
+            self.rejected.append(rejected)
             self.failure = self.failure or error
             return ()
-        named = refused.named
+        named = rejected.named
         if len(ids) == 1 or self.splits >= MOST_SPLITS:
-            self.refused.append(refused)
+            self.rejected.append(rejected)
             return ()
         self.splits += 1
         if 0 < len(named) < len(ids):
@@ -135,7 +135,7 @@ class _Outcome:
             added=self.added,
             removed=self.removed,
             unchanged=self.unchanged,
-            refused=tuple(self.refused),
+            rejected=tuple(self.rejected),
             replaced=self.replaced,
         )
         if self.failure is None:
@@ -145,7 +145,7 @@ class _Outcome:
             self.failure._effect = "done"
         counts = (
             f"Until then {change.added:,} were added, {'those before' if change.replaced else f'{change.removed:,}'} removed, "
-            f"{sum(len(one.ids) for one in change.refused):,} refused."
+            f"{sum(len(one.ids) for one in change.rejected):,} rejected."
         )
         self.failure.add_note(counts)
         advice = self.failure._advice
@@ -231,7 +231,7 @@ class Members(Resource):
         :param id_type: what the ids are if not Alma's own: BARCODE (items); SYSTEM_NUMBER, OCLC_NUMBER, ISBN, ISSN (bibs);
             a type of the table UserIdentifierTypes (users).
         :param fail_on_invalid_id: False lets Alma skip ids it does not know, in sets of bibs, items and users only. A member
-            that is in the set already (60115) is refused still.
+            that is in the set already (60115) is rejected still.
         :param reconcile: read the members first and send what is missing only. Takes the memory of all their ids, some 100
             bytes each; others' changes meanwhile are not seen.
         """
@@ -252,7 +252,7 @@ class Members(Resource):
     async def remove_members(
         self, set_id: str, ids: Ids, *, dry_run: bool = False, **terms: Unpack[Terms]
     ) -> MembersChange | tuple[Request, ...]:
-        """Remove members, as ``add_members`` adds them. One that is not in the set (60117) is refused, unless ``reconcile``
+        """Remove members, as ``add_members`` adds them. One that is not in the set (60117) is rejected, unless ``reconcile``
         leaves it out.
         """
         return await self._change("delete_members", set_id, ids, dry_run=dry_run, **terms)
@@ -277,7 +277,7 @@ class Members(Resource):
         With ``reconcile`` what is missing is added and what is too much removed, so that the set is never without the
         members it keeps; this takes the memory of both.
 
-        :raises InvalidRequest: where the replacement itself is refused; nothing was changed then.
+        :raises InvalidRequest: where the replacement itself is rejected; nothing was changed then.
         """
         return await self._change("replace_members", set_id, ids, dry_run=dry_run, **terms)
 

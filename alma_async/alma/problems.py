@@ -44,7 +44,7 @@ _WORDS: Final[Mapping[str, _Verdict]] = {
 
 _NOT_FOUND: Final = "60107 60121 60122 60123 60151 60221 401861 402203 402216 402218 402264"
 
-# Refused by a check of the input or of the state, before anything was changed.
+# Rejected by a check of the input or of the state, before anything was changed.
 _INVALID: Final = """
     60106 60108 60110 60111 60112 60113 60114 60115 60116 60117 60118 60119 60120 60126 60127 60128 60129 60130
     60131 60132 60133 60134 60135 60137 60138 60142 60143 60144 60145 60146 60147 60148 60150 60152 60153 60154

@@ -190,8 +190,11 @@ def price_lines(price: Price, *, wait_for_quota: bool = False) -> list[str]:
         [f"{price.reads:,} GET", *(f"{count:,} {name}" for name, count in writes.items() if count)]
     )
     pace = f"{duration(price.seconds)} at {price.quote.per_second:.1f} a second"
-    if price.calls > price.quote.brisk:
-        pace += f", from call {price.quote.brisk + 1:,.0f} on spread over the rest of the day (not so with ALMA_PACING=greedy)"
+    if price.calls > price.quote.at_full_pace:
+        first = price.quote.at_full_pace + 1
+        pace += (
+            f", from call {first:,.0f} on spread over the rest of the day (not so with ALMA_PACING=greedy)"
+        )
     calls = counted(price.calls, "call")
     lines = [f"Price: {calls} ({told}), {pace}; the dry run itself took {price.planned:,}."]
     if price.least != price.most:

@@ -18,7 +18,7 @@ from cyclopts.validators import Number
 
 from alma_async._http.messages import Request
 from alma_async.alma.client import AlmaClient
-from alma_async.alma.members import MembersChange, RefusedIds
+from alma_async.alma.members import MembersChange, RejectedIds
 from alma_async.alma.models.common import Coded
 from alma_async.alma.models.sets import AlmaSet
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
@@ -325,7 +325,7 @@ def _change(
             show_requests(change, json=json)
             return 0
         _show_change(change, json=json)
-        return 1 if change.refused else 0
+        return 1 if change.rejected else 0
 
     return connection.run(change_members)
 
@@ -334,21 +334,21 @@ def _show_change(change: MembersChange, *, json: bool) -> None:
     counts = {"added": change.added, "removed": change.removed, "unchanged": change.unchanged}
     if json:
         json_line(
-            counts | {"replaced": change.replaced, "rejected": [_rejection(ids) for ids in change.refused]}
+            counts | {"replaced": change.replaced, "rejected": [_rejection(ids) for ids in change.rejected]}
         )
         return
-    counts["rejected"] = sum(len(rejected.ids) for rejected in change.refused)
+    counts["rejected"] = sum(len(rejected.ids) for rejected in change.rejected)
     parts = [f"{count:,} {name}" for name, count in counts.items() if count]
     parts += ["the earlier members removed"] if change.replaced else []
     show(", ".join(parts) or "Nothing to do.")
-    for rejected in change.refused[:_PRINTED]:
+    for rejected in change.rejected[:_PRINTED]:
         ids = rejected.ids if len(rejected.ids) <= _PRINTED else (*rejected.ids[:_PRINTED], "...")
         say(f"Rejected: {', '.join(ids)}: {rejected.error}")
-    if len(change.refused) > _PRINTED:
-        say(f"... and {len(change.refused) - _PRINTED:,} more rejections: --json has all of them")
+    if len(change.rejected) > _PRINTED:
+        say(f"... and {len(change.rejected) - _PRINTED:,} more rejections: --json has all of them")
 
 
-def _rejection(rejected: RefusedIds) -> dict[str, Any]:
+def _rejection(rejected: RejectedIds) -> dict[str, Any]:
     error = rejected.error
     return {"ids": rejected.ids, "named": rejected.named, "code": error.code, "message": error.message}
 

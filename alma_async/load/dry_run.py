@@ -73,7 +73,7 @@ class Quote:
     per_second: float
     remaining: int | None
     reserve: float
-    brisk: float
+    at_full_pace: float
     resets_in: float
     opens_in: float = 0.0
 
@@ -81,10 +81,10 @@ class Quote:
         """How long so many calls take, if nobody else draws more than now; what the day has no room for goes after midnight."""
         if self.opens_in:
             return self.opens_in + calls / self.per_second
-        brisk = min(calls, self.brisk)
-        seconds, rest = brisk / self.per_second, calls - brisk
+        at_full_pace = min(calls, self.at_full_pace)
+        seconds, rest = at_full_pace / self.per_second, calls - at_full_pace
         if rest and self.remaining is not None:
-            spare = max(self.remaining - self.reserve - brisk, 0.0)
+            spare = max(self.remaining - self.reserve - at_full_pace, 0.0)
             spread = min(rest, spare)
             if spread:
                 seconds += spread * max((self.resets_in - seconds) / spare, 1 / self.per_second)

@@ -148,7 +148,7 @@ def quote(quota: QuotaSnapshot, wall: float) -> Quote:
         per_second=quota.per_second,
         remaining=quota.remaining,
         reserve=quota.reserve,
-        brisk=quota.brisk,
+        at_full_pace=quota.at_full_pace,
         resets_in=resets.timestamp() - wall,
         opens_in=max(opens.timestamp() - wall, 0.0) if opens is not None else 0.0,
     )

@@ -64,7 +64,7 @@ def told(scene: Callable[[Place], Awaitable[MembersChange]]) -> Scene:
     """A change of members, whose refusal is in the answer."""
 
     async def change(p: Place) -> None:
-        (refused,) = (await scene(p)).refused
+        (refused,) = (await scene(p)).rejected
         raise refused.error
 
     return change

@@ -87,15 +87,15 @@ async def test_25000_ids_go_in_and_out():
         given[10_000], given[20_001], given[24_000] = "unknown", given[20_000], given[500]
         begun, before = alma.clock.now(), posts(server)
         change = await alma.sets.add_members(set_id, iter(given))
-        assert sorted((refused.error.code, refused.named) for refused in change.refused) == [
+        assert sorted((refused.error.code, refused.named) for refused in change.rejected) == [
             ("60115", ("4500",)),
             ("60116", ("unknown",)),
         ]
-        assert [len(refused.ids) for refused in change.refused] == [1, 1]
+        assert [len(refused.ids) for refused in change.rejected] == [1, 1]
         assert (change.added, change.unchanged, posts(server) - before) == (24_996, 2, 25 + 4)
         assert alma.clock.now() - begun < 9 * (0.2 + 4 * 0.05)  # rounds of an answer's time and four slots
         right = [one for one in given if one != "unknown"]
-        assert (await alma.sets.add_members(set_id, iter(right), reconcile=True)).refused == ()
+        assert (await alma.sets.add_members(set_id, iter(right), reconcile=True)).rejected == ()
         assert holds(server, set_id) == set(right)
         removed = await alma.sets.remove_members(set_id, iter(right), reconcile=True)
         assert (removed.removed, removed.unchanged, holds(server, set_id)) == (24_997, 2, set())
@@ -133,7 +133,7 @@ async def test_an_id_that_is_there_is_refused_alone():
         set_id = await filled(alma, ["2500"])
         change = await alma.sets.add_members(set_id, ids(3000))
         assert change.added == 2999
-        (refused,) = change.refused
+        (refused,) = change.rejected
         assert (refused.error.code, refused.named) == ("60115", ("2500",))
         assert refused.ids == ("2500",)
         assert len(holds(server, set_id)) == 3000
@@ -156,12 +156,12 @@ async def test_a_refused_request_is_halved_to_its_culprits(seed, silent):
         mixed = [*given, *wrong, *draw.choices(given, k=20)]
         draw.shuffle(mixed)
         change = await alma.sets.add_members(set_id, mixed)
-        told = [one for refused in change.refused for one in refused.ids]
+        told = [one for refused in change.rejected for one in refused.ids]
         assert sorted(told) == sorted([*wrong, *present])
         assert (change.added, change.unchanged) == (2250, 20)
         assert holds(server, set_id) == set(given) | set(present)
         gone = await alma.sets.remove_members(set_id, [*given[:1200], "7", "8"])
-        assert (gone.removed, sorted(one for refused in gone.refused for one in refused.ids)) == (
+        assert (gone.removed, sorted(one for refused in gone.rejected for one in refused.ids)) == (
             1200,
             ["7", "8"],
         )
@@ -189,7 +189,7 @@ async def test_thousands_of_wrong_ids_cost_a_bounded_number_of_requests():
         server.world.bibs.known_only = True
         set_id = await filled(alma, [], content="IEE")
         change = await alma.sets.add_members(set_id, ids(5000))
-        assert sum(len(refused.ids) for refused in change.refused) == 5000
+        assert sum(len(refused.ids) for refused in change.rejected) == 5000
         assert posts(server) < 600
 
 
@@ -202,7 +202,7 @@ async def test_every_fault_of_an_id_is_told():
         bibs = await filled(alma, ["990"], content="IEE")
 
         async def refused(change):
-            (one,) = (await change).refused
+            (one,) = (await change).rejected
             return one.error.code, one.named
 
         sets = alma.sets
@@ -215,7 +215,7 @@ async def test_every_fault_of_an_id_is_told():
         assert (await refused(sets.add_members(bibs, ["1000-0000"], id_type="ISSN")))[0] == "60176"
         assert holds(server, bibs) == {"990"}
         lenient = await sets.add_members(bibs, ["991", "98765"], fail_on_invalid_id=False)
-        assert lenient.refused == ()
+        assert lenient.rejected == ()
         assert (await alma.sets.get(bibs)).number_of_members.value == 2
         by_issn = await sets.add_members(bibs, ["1000-0002"], id_type="ISSN")
         assert by_issn.added == 1
@@ -239,7 +239,7 @@ async def test_reconcile_sends_what_is_missing_or_there():
     async with institution(rate=None) as (server, alma):
         set_id = await filled(alma, ids(1500))
         added = await alma.sets.add_members(set_id, ids(3000) + ids(10), reconcile=True)
-        assert (added.added, added.unchanged, added.refused) == (1500, 1510, ())
+        assert (added.added, added.unchanged, added.rejected) == (1500, 1510, ())
         assert holds(server, set_id) == set(ids(3000))
         again = await alma.sets.add_members(set_id, ids(3000), reconcile=True)
         assert again == MembersChange(unchanged=3000)
@@ -278,9 +278,9 @@ async def test_a_refused_replacement_adds_nothing():
         with pytest.raises(InvalidRequest) as caught:
             await alma.sets.replace_members(set_id, [*ids(1000, 10**6), "991"])
         assert caught.value.code == "60116"
-        (refused,) = caught.value.done.refused
+        (refused,) = caught.value.done.rejected
         assert (len(refused.ids), refused.error, caught.value.done.replaced) == (1000, caught.value, False)
-        assert "1,000 refused" in str(caught.value)
+        assert "1,000 rejected" in str(caught.value)
         with pytest.raises(InvalidRequest) as caught:
             await alma.sets.replace_members(set_id, [])
         assert caught.value.code == "60113"
@@ -300,7 +300,7 @@ async def test_a_lost_answer_is_raised_and_reconciled():
         assert "3,000 were added" in "".join(caught.value.__notes__)
         assert len(holds(server, set_id)) == 4000
         change = await alma.sets.add_members(set_id, ids(9000), reconcile=True)
-        assert (change.added, change.unchanged, change.refused) == (5000, 4000, ())
+        assert (change.added, change.unchanged, change.rejected) == (5000, 4000, ())
         assert holds(server, set_id) == set(ids(9000))
 
 

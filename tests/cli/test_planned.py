@@ -113,7 +113,7 @@ def test_a_plan_that_somebody_named_stays(
         ({"per_second": 0.1, "resets_in": 60.0}, ["5 minutes", "stops at the reserve", "--wait-for-quota"]),
         ({"per_second": 30.0}, ["30 calls", " 1 second at"]),
         ({"per_second": 300.0}, ["0.1 seconds at"]),
-        ({"brisk": 10.0}, ["at 0.5 a second, from call 11 on spread over the rest of the day"]),
+        ({"at_full_pace": 10.0}, ["at 0.5 a second, from call 11 on spread over the rest of the day"]),
     ],
 )  # fmt: skip
 def test_the_price_in_words(quote: dict[str, float | None], told: list[str]) -> None:
@@ -122,7 +122,7 @@ def test_the_price_in_words(quote: dict[str, float | None], told: list[str]) -> 
         "per_second": 0.5,
         "remaining": 1000,
         "reserve": 100.0,
-        "brisk": float("inf"),
+        "at_full_pace": float("inf"),
         "resets_in": 7200.0,
     }
     price = Price(reads=10, writes=Writes(posts=15, puts=5), planned=10, quote=Quote(**(now | quote)))  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from alma_async.settings import Priority
 AT = datetime(2026, 9, 21, 14, 13, 20, tzinfo=UTC)
 SEEN = QuotaSnapshot(
     per_second=24.75, limit=25.0, margin=0.01, foreign=0.5, remaining=50_000, remaining_seen_at=AT - timedelta(seconds=5),
-    reserve=8000.0, brisk=40000.0, floors={Priority.INTERACTIVE: 0.0, Priority.NORMAL: 2000.0, Priority.BULK: 8000.0},
+    reserve=8000.0, at_full_pace=40000.0, floors={Priority.INTERACTIVE: 0.0, Priority.NORMAL: 2000.0, Priority.BULK: 8000.0},
     open=dict.fromkeys(Priority, True), waiting={**dict.fromkeys(Priority, 0), Priority.BULK: 1234},
     in_flight={**dict.fromkeys(Priority, 0), Priority.BULK: 7}, latency={}, retries_left=10.0, held_until=None,
     stopped_until=None, resets_at=AT + timedelta(hours=9), why="", shared=True,

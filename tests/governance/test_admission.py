@@ -8,7 +8,7 @@ import pytest
 
 from alma_async._governance.admission import Admission
 from alma_async._governance.budget import LocalBudget
-from alma_async._governance.permit import Permit, State
+from alma_async._governance.permit import Permit, PermitState
 from alma_async._governance.policy import Allowance
 from alma_async._governance.rate import Terms
 from alma_async.errors import DeadlineExceeded, QuotaExhausted
@@ -34,14 +34,14 @@ class Desk:
             "kind": "",
             "cost": 1.0,
             "deadline": None,
-            "patient": False,
+            "wait_for_quota": False,
             "waits": {},
         } | asked
         return Permit(_Nobody(), line, self.number, 0.0, **given)
 
-    def seated(self, priority: Priority = Priority.NORMAL) -> Permit:
+    def holding(self, priority: Priority = Priority.NORMAL) -> Permit:
         permit = self.permit(priority)
-        assert self.admission.seat_at_once(permit, 0.0)
+        assert self.admission.acquire_at_once(permit, 0.0)
         return permit
 
     async def fetch(self, now: float) -> None:
@@ -62,13 +62,13 @@ class _Nobody:
 
     def sent(self, slot: object) -> None: ...
 
-    def settle(self, permit: Permit, state: State, signals: object, latency: float | None) -> None: ...
+    def settle(self, permit: Permit, state: PermitState, signals: object, latency: float | None) -> None: ...
 
 
 async def test_the_slot_goes_to_who_is_next_when_it_is_due() -> None:
     """A slot that was fetched for a bulk call goes to the interactive call that arrived meanwhile."""
     desk = Desk()
-    bulk, interactive = desk.seated(Priority.BULK), desk.seated(Priority.INTERACTIVE)
+    bulk, interactive = desk.holding(Priority.BULK), desk.holding(Priority.INTERACTIVE)
     await desk.fetch(0.0)
     desk.admission.slot = None
     desk.admission.line_up(bulk)
@@ -76,7 +76,7 @@ async def test_the_slot_goes_to_who_is_next_when_it_is_due() -> None:
     assert desk.admission.turn(0.0) == pytest.approx(1.01 / 25)
     desk.admission.line_up(interactive)
     desk.admission.turn(0.041)
-    assert (interactive.state, bulk.state) == (State.GRANTED, State.READY)
+    assert (interactive.state, bulk.state) == (PermitState.GRANTED, PermitState.READY)
 
 
 def test_what_the_store_has_at_hand_goes_at_once() -> None:
@@ -86,18 +86,18 @@ def test_what_the_store_has_at_hand_goes_at_once() -> None:
         Allowance(Limits(), budget=(budget := LocalBudget()), emit=None, jitter=lambda: 0.0), emit=None
     )
     desk.admission.review(0.0, WALL)
-    first, second = desk.seated(), desk.seated()
+    first, second = desk.holding(), desk.holding()
     for permit in (first, second):
         desk.admission.line_up(permit)
     assert desk.admission.turn(0.0) == pytest.approx(1.01 / 25)
-    assert (first.state, second.state, budget.spent) == (State.GRANTED, State.READY, 2)
+    assert (first.state, second.state, budget.spent) == (PermitState.GRANTED, PermitState.READY, 2)
     assert desk.admission.lacking(0.0) is None
 
 
 async def test_a_slot_that_has_to_be_waited_for_is_waited_for_once() -> None:
     """The call that is next is told to fetch it, and nobody is while it is on its way."""
     desk = Desk()
-    first, second = desk.seated(), desk.seated()
+    first, second = desk.holding(), desk.holding()
     for permit in (first, second):
         desk.admission.line_up(permit)
     desk.admission.turn(0.0)
@@ -120,22 +120,22 @@ async def test_a_slot_nobody_wants_goes_back() -> None:
 async def test_a_slot_that_passed_is_not_used() -> None:
     """More than ten milliseconds too late a slot is given back, and nobody goes on it."""
     desk = Desk()
-    permit = desk.seated()
+    permit = desk.holding()
     desk.admission.line_up(permit)
     await desk.fetch(0.0)
     desk.admission.turn(0.4)
-    assert (permit.state, desk.budget.spent) == (State.READY, 0)
+    assert (permit.state, desk.budget.spent) == (PermitState.READY, 0)
 
 
 async def test_a_hold_that_came_later_voids_the_slot() -> None:
     """A slot stamped before the hold was called is given back."""
     desk = Desk()
-    permit = desk.seated()
+    permit = desk.holding()
     desk.admission.line_up(permit)
     await desk.fetch(0.0)
     desk.budget.hold(1.0)
     desk.admission.turn(0.0)
-    assert permit.state is State.READY
+    assert permit.state is PermitState.READY
     await desk.fetch(0.0)
     assert desk.admission.turn(0.0) == 1.0
 
@@ -143,7 +143,7 @@ async def test_a_hold_that_came_later_voids_the_slot() -> None:
 async def test_a_grant_slept_through_is_taken_back() -> None:
     """A permit that wakes long after its slot stands first again, and its line has paid nothing."""
     desk = Desk()
-    first, second = desk.seated(), desk.seated()
+    first, second = desk.holding(), desk.holding()
     desk.admission.line_up(first)
     desk.admission.line_up(second)
     await desk.fetch(0.0)
@@ -154,31 +154,31 @@ async def test_a_grant_slept_through_is_taken_back() -> None:
 
 
 def test_seats_are_few_and_each_line_has_its_own() -> None:
-    """Four bulk calls are seated and no more; the seats of other lines stay free."""
+    """Four bulk calls get permits and no more; the permits of other lines stay free."""
     desk = Desk()
     for _ in range(4):
-        desk.seated(Priority.BULK)
-    assert not desk.admission.seat_at_once(desk.permit(Priority.BULK), 0.0)
-    desk.seated(Priority.INTERACTIVE)
+        desk.holding(Priority.BULK)
+    assert not desk.admission.acquire_at_once(desk.permit(Priority.BULK), 0.0)
+    desk.holding(Priority.INTERACTIVE)
 
 
 def test_a_freed_seat_goes_to_who_waits() -> None:
-    """When a seated call gives up, the first in line sits down."""
+    """When a call that holds a permit ends, the first in line gets it."""
     desk = Desk()
-    seated = [desk.seated() for _ in range(4)]
+    holders = [desk.holding() for _ in range(4)]
     waiting = [desk.permit() for _ in range(2)]
     for permit in waiting:
         desk.admission.enter(permit, 0.0, WALL)
-    seated[0].line.end(seated[0], seated=True, granted=False)
+    holders[0].line.end(holders[0], acquired=True, granted=False)
     desk.admission.turn(0.0)
-    assert [permit.state for permit in waiting] == [State.SEATED, State.WAITING]
+    assert [permit.state for permit in waiting] == [PermitState.CONNECTING, PermitState.WAITING]
 
 
 def test_deadlines_are_checked_on_entering_and_on_every_turn() -> None:
     """An impossible deadline is refused, a possible one ends the wait when it passes."""
     desk = Desk()
     for _ in range(4):
-        desk.seated()
+        desk.holding()
     for _ in range(50):
         desk.admission.enter(desk.permit(), 0.0, WALL)
     with pytest.raises(DeadlineExceeded):
@@ -194,11 +194,11 @@ def test_deadlines_are_checked_on_entering_and_on_every_turn() -> None:
 def test_a_shut_line_sends_away_all_but_the_patient() -> None:
     """At the end of a priority's part the impatient are told; who waits for the reset stays, and holds nothing."""
     desk = Desk()
-    ready = desk.seated(Priority.BULK)
+    ready = desk.holding(Priority.BULK)
     desk.admission.line_up(ready)
     for _ in range(3):
-        desk.seated(Priority.BULK)
-    hasty, patient = desk.permit(Priority.BULK), desk.permit(Priority.BULK, patient=True)
+        desk.holding(Priority.BULK)
+    hasty, patient = desk.permit(Priority.BULK), desk.permit(Priority.BULK, wait_for_quota=True)
     for permit in (hasty, patient):
         desk.admission.enter(permit, 0.0, WALL)
     desk.budget.quota.stop(wall=WALL, jitter=0.0)
@@ -208,6 +208,6 @@ def test_a_shut_line_sends_away_all_but_the_patient() -> None:
     assert patient.error is None
     assert desk.admission.turn(0.1) == pytest.approx(60.1)
     desk.admission.review(43_300.0, WALL + 43_300)
-    ready.line.end(ready, seated=True, granted=False)
+    ready.line.end(ready, acquired=True, granted=False)
     desk.admission.turn(43_300.0)
-    assert patient.state is State.SEATED
+    assert patient.state is PermitState.CONNECTING

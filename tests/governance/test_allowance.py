@@ -12,7 +12,7 @@ from alma_async._governance.policy import Allowance
 from alma_async._governance.queue import Queue
 from alma_async._governance.rate import Slot
 from alma_async._http.messages import Signals
-from alma_async.events import Adapted, Event, Paused, QuotaLow, Refused, ResetSeen
+from alma_async.events import Adapted, Event, Paused, QuotaLow, ResetSeen, ThresholdReached
 from alma_async.settings import Limits, Priority
 
 WALL = 20_000 * 86400 + 43_200.0
@@ -61,7 +61,7 @@ async def test_refused_holds_for_a_fifth_and_twice_as_long_if_refused_again() ->
         now = client.budget.held_until + 0.1
     await client.answer(Signals(throttled="second"), now=now + 2.0)
     assert client.budget.held_until == pytest.approx(now + 2.2 + 0.2 + 0.05)
-    assert [type(event) for event in client.events[:3]] == [Refused, Adapted, Paused]
+    assert [type(event) for event in client.events[:3]] == [ThresholdReached, Adapted, Paused]
 
 
 async def test_retry_after_lengthens_the_hold() -> None:

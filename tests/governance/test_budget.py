@@ -47,15 +47,15 @@ async def test_two_users_of_one_budget_share_it() -> None:
 def test_report_counts_bulk_and_stops() -> None:
     """A report moves the day's figures: bulk calls, remaining calls, and the stop at the threshold."""
     quota = Quota()
-    report(remaining=500, bulk=7).tell(quota, spent=9)
+    report(remaining=500, bulk=7).apply(quota, spent=9)
     assert (quota.bulk, quota.left(spent=9, wall=WALL)) == (7, 494)
-    report(stopped=True).tell(quota, spent=9)
+    report(stopped=True).apply(quota, spent=9)
     assert quota.stopped_until == WALL + 43_200 + 30
 
 
 def test_a_report_without_the_header_changes_nothing() -> None:
     """Missing is unknown: the figures stay as they were."""
     quota = Quota()
-    report(remaining=500).tell(quota, spent=9)
-    report().tell(quota, spent=9)
+    report(remaining=500).apply(quota, spent=9)
+    report().apply(quota, spent=9)
     assert quota.left(spent=9, wall=WALL) == 494

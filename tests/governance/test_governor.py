@@ -18,7 +18,7 @@ from anyio.lowlevel import checkpoint
 from alma_async._clock import Clock
 from alma_async._governance.budget import LocalBudget
 from alma_async._governance.governor import Governor
-from alma_async._governance.permit import Permit, State
+from alma_async._governance.permit import Permit, PermitState
 from alma_async._governance.rate import Slot, Terms
 from alma_async._http.messages import Signals
 from alma_async.errors import ClientClosed, DeadlineExceeded, QuotaExhausted
@@ -69,7 +69,7 @@ def at_rest(gov: Governor) -> bool:
     totals, lines = queue.totals, queue.lines.values()
     assert totals.waiting == sum(line.waiting for line in lines)
     assert totals.ready == sum(len(line.ready) for line in lines)
-    assert totals.outstanding == sum(line.seated + line.in_flight for line in lines)
+    assert totals.outstanding == sum(line.holding + line.in_flight for line in lines)
     assert totals.outstanding == sum(totals.out.values())
     return (totals.waiting, totals.outstanding, gov._admission.slot, gov._admission.fetching) == (
         0,
@@ -184,7 +184,7 @@ async def test_few_are_seated_and_the_rest_hold_nothing() -> None:
         await anyio.sleep(1)
         snapshot = gov.snapshot()
         line = gov._admission.queue.lines[Priority.BULK]
-        assert (line.seated, line.waiting, snapshot.waiting[Priority.BULK]) == (4, 96, 100)
+        assert (line.holding, line.waiting, snapshot.waiting[Priority.BULK]) == (4, 96, 100)
         group.cancel_scope.cancel()
     assert at_rest(gov)
 
@@ -261,7 +261,7 @@ async def test_a_permit_is_for_one_send() -> None:
     await permit.slot()
     with pytest.raises(RuntimeError, match="one send"):
         await permit.slot()
-    assert permit.state is State.ENDED
+    assert permit.state is PermitState.ENDED
     assert at_rest(gov)
 
 
@@ -620,12 +620,12 @@ async def test_retries_are_counted_by_the_governor() -> None:
 
 
 async def test_repr_says_where_everybody_is() -> None:
-    """The representation counts waiting, seated and flying calls."""
+    """The representation counts waiting, connecting and flying calls."""
     gov = governor()
     permit = await gov.acquire(priority=Priority.BULK)
     assert isinstance(permit, Permit)
     assert "bulk 0+1+0" in repr(gov)
-    assert "seated" in repr(permit)
+    assert "connecting" in repr(permit)
     await permit.slot()
     assert "bulk 0+0+1" in repr(gov)
     permit.settle(None)

@@ -8,13 +8,13 @@ import pytest
 from alma_async._clock import Clock
 from alma_async._governance.budget import LocalBudget
 from alma_async._governance.governor import Governor
-from alma_async._governance.permit import Permit, State
+from alma_async._governance.permit import Permit, PermitState
 from alma_async._http.messages import Gate, Signals
 from alma_async.settings import Limits, Priority
 
 
 async def acquired() -> tuple[LocalBudget, Permit]:
-    """A seated permit and the budget behind it."""
+    """A permit that was acquired, and the budget behind it."""
     budget = LocalBudget()
     governor = Governor(Limits(), budget=budget, clock=Clock(epoch=0.0))
     return budget, await governor.acquire(priority=Priority.NORMAL)
@@ -35,7 +35,7 @@ async def test_leaving_settles() -> None:
     with pytest.raises(ZeroDivisionError), permit:
         await permit.slot()
         raise ZeroDivisionError
-    assert (permit.state, budget.spent) == (State.ENDED, 0)
+    assert (permit.state, budget.spent) == (PermitState.ENDED, 0)
 
 
 async def test_only_the_first_settlement_counts() -> None:
@@ -66,7 +66,7 @@ async def test_sent_is_stamped_once_and_only_with_a_slot() -> None:
 async def test_news_that_came_before_the_wait_are_not_lost() -> None:
     """Who begins to wait after the governor spoke looks again at once, and once only."""
     _, permit = await acquired()
-    permit.poke()
+    permit.notify()
     with anyio.fail_after(1):
         await permit.change()
     with anyio.move_on_after(1) as scope:

@@ -24,7 +24,7 @@ def fill(queue: Queue[Call], priority: Priority, count: int, *, start: int = 0) 
     queue.wake(line)
     for number in range(start, start + count):
         call = Call(number)
-        line.seat(call)
+        line.give_permit(call)
         line.line_up(call)
     return line
 
@@ -36,7 +36,7 @@ def served(queue: Queue[Call], count: int, *, now: float = 0.0) -> list[Priority
         line = queue.next(now)
         assert line is not None
         order.append(line.priority)
-        queue.let_go(line, now)
+        queue.grant(line, now)
     return order
 
 
@@ -88,7 +88,7 @@ def test_paced_line_waits_for_its_time() -> None:
     queue: Queue[Call] = Queue()
     line = fill(queue, Priority.BULK, 3)
     line.interval = 10.0
-    queue.let_go(line, 100.0)
+    queue.grant(line, 100.0)
     assert (queue.next(109.9), queue.next(110.0)) == (None, line)
 
 
@@ -96,9 +96,9 @@ def test_coming_back_restores_everything() -> None:
     """A call that could not use its slot is first again and its line has paid nothing."""
     queue: Queue[Call] = Queue()
     line = fill(queue, Priority.NORMAL, 3)
-    before = (line.passed, line.seated, line.in_flight, list(line.ready))
-    queue.come_back(line, queue.let_go(line, 0.0))
-    assert (line.passed, line.seated, line.in_flight, list(line.ready)) == before
+    before = (line.passed, line.holding, line.in_flight, list(line.ready))
+    queue.come_back(line, queue.grant(line, 0.0))
+    assert (line.passed, line.holding, line.in_flight, list(line.ready)) == before
 
 
 def test_ahead_counts_only_what_must_go_first() -> None:

@@ -35,7 +35,13 @@ def test_what_a_row_costs(one, writes):
 
 
 def price(**quote):
-    now = {"per_second": 25.0, "remaining": 1000, "reserve": 400.0, "brisk": inf, "resets_in": 3600.0} | quote
+    now = {
+        "per_second": 25.0,
+        "remaining": 1000,
+        "reserve": 400.0,
+        "at_full_pace": inf,
+        "resets_in": 3600.0,
+    } | quote
     return Price(reads=100, writes=Writes(posts=200, puts=190, deletes=10), planned=100, quote=Quote(**now))
 
 
@@ -48,12 +54,15 @@ def test_calls_and_time():
 @pytest.mark.parametrize(
     ("quote", "seconds"),
     [
-        ({"brisk": 500}, 20.0),
-        ({"brisk": 100}, 4.0 + 400 / 500 * (3600 - 4)),  # 500 more above the reserve are spread to the reset
-        ({"brisk": 0, "remaining": 800}, 3600.0 + 100 / 25),  # 400 until the reset, the rest after it
-        ({"brisk": 0, "resets_in": 10.0}, 20.0),  # never faster than the pace in force
-        ({"brisk": 0, "remaining": 300}, 3600.0 + 20.0),  # no room at all: it goes after the reset
-        ({"brisk": 0, "remaining": None}, 20.0),  # nothing is known of the day
+        ({"at_full_pace": 500}, 20.0),
+        (
+            {"at_full_pace": 100},
+            4.0 + 400 / 500 * (3600 - 4),
+        ),  # 500 more above the reserve are spread to the reset
+        ({"at_full_pace": 0, "remaining": 800}, 3600.0 + 100 / 25),  # 400 until the reset, the rest after it
+        ({"at_full_pace": 0, "resets_in": 10.0}, 20.0),  # never faster than the pace in force
+        ({"at_full_pace": 0, "remaining": 300}, 3600.0 + 20.0),  # no room at all: it goes after the reset
+        ({"at_full_pace": 0, "remaining": None}, 20.0),  # nothing is known of the day
         ({"opens_in": 60.0}, 60.0 + 20.0),  # everything is held for a minute
     ],
 )

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from alma_async.events import Adapted, Admitted, CallFinished, Refused, log_event
+from alma_async.events import Adapted, Admitted, CallFinished, ThresholdReached, log_event
 from alma_async.settings import Priority
 from tests.conftest import institution
 
@@ -19,7 +19,7 @@ LOG = "alma_async._governance"
     ("level", "lines"),
     [
         ("WARNING", []),
-        ("INFO", ["Refused threshold='second'", "Adapted per_second=10.000 margin=0.010 foreign=0.000 why='a 429'"]),
+        ("INFO", ["ThresholdReached threshold='second'", "Adapted per_second=10.000 margin=0.010 foreign=0.000 why='a 429'"]),
         (
             "DEBUG",
             [
@@ -27,7 +27,7 @@ LOG = "alma_async._governance"
                     "CallFinished call_id='a-1' method='GET' route='sets' priority=bulk attempts=2 seconds=3.500 "
                     "waits=hold:3.000,back-off:0.250 outcome='ok' status=200 tracking_id=None remaining=99"
                 ),
-                "Refused threshold='second'",
+                "ThresholdReached threshold='second'",
                 "Adapted per_second=10.000 margin=0.010 foreign=0.000 why='a 429'",
             ],
         ),
@@ -51,7 +51,7 @@ def test_what_is_seldom_is_info(level: str, lines: list[str], caplog: pytest.Log
             status=200,
             remaining=99,
         ),
-        Refused(at=2.0, threshold="second"),
+        ThresholdReached(at=2.0, threshold="second"),
         Adapted(at=3.0, per_second=10.0, margin=0.01, foreign=0.0, why="a 429"),
     ):
         log_event(event)

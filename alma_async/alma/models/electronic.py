@@ -116,9 +116,10 @@ class ElectronicCollection(Updatable):
 class ElectronicService(Updatable):
     """A service of a collection. No body of one was ever recorded: all of it was seen in other clients.
 
-    Refused when wrong (documented by code): ``type`` (60127; not to be changed by an update, 60153), ``activation_status`` (60138),
-    ``url_type`` (60146), ``linking_level`` (60148). ``type`` is ``getFullTxt`` for full text; ``activation_status`` is ``11`` for
-    available, by inference ``10`` for not. ``service_temporarily_unavailable`` was seen as ``"1"`` and as ``"true"``. Alma's own
+    Rejected when wrong (documented by code): ``type`` (60127; not to be changed by an update, 60153),
+    ``activation_status`` (60138), ``url_type`` (60146), ``linking_level`` (60148). ``type`` is ``getFullTxt`` for full text;
+    ``activation_status`` is ``11`` for available, by inference ``10`` for not.
+    ``service_temporarily_unavailable`` was seen as ``"1"`` and as ``"true"``. Alma's own
     echo can contradict itself: Ex Libris' app leaves out ``deactivate_removed_portfolios`` where ``delete_removed_portfolios`` is
     true (seen, 2026). What a list leaves out is inferred from portfolios.
     """
