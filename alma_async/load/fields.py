@@ -17,13 +17,14 @@ from alma_async.alma.models.common import Coded, Linked, code_of
 from alma_async.alma.models.electronic import DateCoverage, EmbargoInformation, Portfolio
 from alma_async.load.entries import Difference
 from alma_async.load.readers.identifiers import every
-from alma_async.load.row import Coverage
+from alma_async.load.row import PARTS, Coverage, later
 
 __all__ = [
     "COVERAGE",
     "FIELDS",
     "Field",
     "Wall",
+    "completed",
     "differences",
     "identifiers_of",
     "put",
@@ -147,18 +148,72 @@ _PARTS: Final = tuple(
     f"{end}_{part}" for end in ("from", "until") for part in ("year", "month", "day", "volume", "issue")
 )
 
+Statement = DateCoverage | Coverage
 
-def _statement(holder: DateCoverage | Coverage) -> tuple[str, ...]:
-    """A statement as it compares: months and days without leading zeros, nothing as "", codes as their text."""
-    texts = [(part, (code_of(getattr(holder, part)) or "").strip()) for part in _PARTS]
+
+def _text(holder: Statement, part: str) -> str:
+    """A part of a statement: nothing as "", a code as its text."""
+    return (code_of(getattr(holder, part)) or "").strip()
+
+
+def _compared(holder: Statement, parts: Iterable[str] = _PARTS) -> tuple[str, ...]:
+    """Parts of a statement as they compare: months and days without leading zeros."""
+    texts = [(part, _text(holder, part)) for part in parts]
     return tuple(text.lstrip("0") if part.endswith(("month", "day")) else text for part, text in texts)
 
 
-def _spelled(statements: Iterable[DateCoverage | Coverage]) -> str:
+def _spelled(statements: Iterable[Statement]) -> str:
     return "; ".join(
         " ".join(f"{name}={text}" for name, text in zip(_PARTS, one, strict=True) if text)
-        for one in sorted(map(_statement, statements))
+        for one in sorted(map(_compared, statements))
     )
+
+
+def completed(
+    portfolio: Portfolio, wanted: tuple[Coverage, ...], keeps: Iterable[str]
+) -> tuple[Coverage, ...] | str:
+    """The statements with the parts that they do not name and that stay, from what the portfolio has; or why that is unclear.
+
+    One statement over one takes what it does not name from it. Of several, each takes it from the one that says the same in all
+    that it names; where another has something that would be lost, nothing tells to which it belongs.
+    """
+    if not (present := portfolio.coverage_details.local_date_coverage_parameters):
+        return wanted
+    unnamed = [[name for name in keeps if not any(_compared(one, PARTS[name]))] for one in wanted]
+    rest, whole, loose = list(present), list[Coverage](), set[str]()
+    for one, names in zip(wanted, unnamed, strict=True):
+        alike = rest if len(wanted) == len(present) == 1 else [it for it in rest if _agree(it, one, names)]
+        if len(alike) == 1 and len(wanted) >= len(present):
+            whole.append(_filled(one, alike[0], names))
+            rest.remove(alike[0])
+        else:
+            whole.append(one)
+            loose.update(names)
+    lost = [name for name in PARTS if name in loose and any(any(_compared(it, PARTS[name])) for it in rest)]
+    if lost:
+        return (
+            f"Alma has {_spelled(present)}, and nothing tells which of it should keep its {', '.join(lost)}"
+        )
+    if wrong := [one for one in whole if _is_backwards(one)]:
+        return f"with what Alma has it would end before it begins, {_spelled(wrong)}"
+    return tuple(whole)
+
+
+def _is_backwards(one: Coverage) -> bool:
+    """Whether it ends before it begins; a year of Alma's that is no number is compared with nothing."""
+    dates = [getattr(one, part) for end in ("coverage_from", "coverage_until") for part in PARTS[end]]
+    is_dated = all(text is None or text.isdecimal() for text in dates)
+    return is_dated and later(one.begins, than=one.ends)
+
+
+def _agree(present: Statement, wanted: Statement, unnamed: Iterable[str]) -> bool:
+    named = [part for name, parts in PARTS.items() if name not in unnamed for part in parts]
+    return _compared(present, named) == _compared(wanted, named)
+
+
+def _filled(wanted: Coverage, present: Statement, unnamed: Iterable[str]) -> Coverage:
+    stays = {part: _text(present, part) or None for name in unnamed for part in PARTS[name]}
+    return attrs.evolve(wanted, **stays)
 
 
 def _put_coverage(portfolio: Portfolio, wanted: tuple[Coverage, ...]) -> None:

@@ -15,7 +15,7 @@ import attrs
 from alma_async.alma.models.common import Coded, Linked, ResourceMetadata
 from alma_async.alma.models.electronic import CollectionAndService, Portfolio
 from alma_async.load.entries import OF_WHOLE, Action, Difference
-from alma_async.load.fields import FIELDS, Wall, put, url_of
+from alma_async.load.fields import FIELDS, Wall, completed, put, url_of
 from alma_async.load.former import anew, put_back
 from alma_async.load.reasons import EndReason
 from alma_async.load.row import Clear, Embargo, Period, Row
@@ -30,6 +30,7 @@ __all__ = [
     "payload_of",
     "refused",
     "stays",
+    "unclear",
     "unsupported",
     "url_of",
 ]
@@ -75,6 +76,7 @@ def payload_of(row: Row) -> bytes:
         row.coverage,
         row.embargo,
         *(("partial",) if row.partial else ()),
+        *(("keeps", *row.keeps) if row.keeps else ()),
         *((row.action, row.former) if row.former else ()),
     )
 
@@ -146,8 +148,19 @@ def merged(portfolio: Portfolio, row: Row, codes: Codes) -> tuple[Portfolio, tup
     if row.partial and FIELDS["coverage"].show(portfolio):
         named.pop("coverage", None)
         named.pop("coverage_in_use", None)
+    if row.keeps and named.get("coverage"):
+        whole = completed(portfolio, named["coverage"], row.keeps)
+        named["coverage"] = named["coverage"] if isinstance(whole, str) else whole
     changes = [put(wanted, name, value) for name, value in named.items()]
     return wanted, tuple(filter(None, changes))
+
+
+def unclear(portfolio: Portfolio, row: Row) -> str:
+    """Why it cannot be said what the coverage of a portfolio should be, of which a row names a part; "" where it can."""
+    if not row.keeps or not isinstance(row.coverage, tuple):
+        return ""
+    whole = completed(portfolio, row.coverage, row.keeps)
+    return whole if isinstance(whole, str) else ""
 
 
 def stays(portfolio: Portfolio, row: Row) -> str:

@@ -96,6 +96,11 @@ class EndReason(Enum):
         "Portfolio {} is of the record {}, not of {}.",
         "Correct the portfolio id or the MMS id.",
     )
+    COVERAGE_UNCLEAR = (
+        "coverage-unclear",
+        "The row names a part of the coverage only: {}.",
+        "Name all of the coverage (<clear> where a part should be empty), or correct it in Alma.",
+    )
     CHANGED_SINCE = (
         "changed-since",
         "{}",

@@ -67,7 +67,8 @@ CREATE INDEX identifier_value ON identifier (value);
 """
 
 _MOMENT: Final = ("wall", "mono", "boot")
-_NAMED: Final = ("mms_id", "portfolio_id", "partial", "blank", "action")  # fields of a row that are plain
+# Fields of a row that are plain.
+_NAMED: Final = ("mms_id", "portfolio_id", "partial", "keeps", "blank", "action")
 _COLUMNS: Final = tuple(column.split()[0] for column in TABLES["entry"])
 _PLAIN: Final = attrgetter(*(name for name in _COLUMNS if name not in _MOMENT))
 
@@ -251,7 +252,7 @@ def _row_of(asked: dict[str, Any], entry: Entry) -> Row:
         )
     return Row(
         line=entry.line, lines=source.lines, title=source.title, identifiers=source.identifiers, warnings=source.warnings,
-        **more | {"blank": tuple(more.get("blank", ()))},
+        **more | {name: tuple(more.get(name, ())) for name in ("keeps", "blank")},
     )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from alma_async.load.entries import Action, Former
 
 __all__ = [
     "CLEAR",
+    "PARTS",
     "BadRow",
     "Clear",
     "Coverage",
@@ -45,6 +46,14 @@ class Clear(Enum):
 
 
 CLEAR: Final = Clear.CLEAR
+
+
+PARTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "coverage_from": ("from_year", "from_month", "from_day"),
+    "coverage_until": ("until_year", "until_month", "until_day"),
+    **{f"coverage_{part}": (part,) for part in ("from_volume", "until_volume", "from_issue", "until_issue")},
+}
+"""The parts of a coverage statement that a list can name or leave blank, and the members of each."""
 
 
 @attrs.frozen(kw_only=True)
@@ -168,6 +177,7 @@ class Row:
     ``identifiers`` are normalised ISSN (``1234-5679``) and ISBN (thirteen digits); they mean a portfolio where neither id is given.
     ``collection_id`` and ``service_id`` are where the file says that the portfolio stands; None where it does not say.
     ``partial``: the file does not say all of the coverage, which is written only where a portfolio has none.
+    ``keeps`` are the parts of the coverage (``PARTS``) that the row does not name, so what Alma has there stays.
     ``blank`` are fields that the file has a column for and leaves blank in this row, so what Alma has there stays.
     ``action`` and ``former`` stand in rows that take another load back, see ``undo``: what is done to this one.
     ``key`` is the caller's own name of the row: two rows of one journal with the same key are the same row, which is loaded once.
@@ -184,6 +194,7 @@ class Row:
     values: Mapping[str, str | Clear] = attrs.field(factory=dict)
     coverage: tuple[Coverage, ...] | Clear | None = None
     partial: bool = False
+    keeps: tuple[str, ...] = ()
     embargo: Embargo | Clear | None = None
     blank: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

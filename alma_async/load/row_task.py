@@ -32,7 +32,7 @@ from alma_async.load.former import WARNED, changed, digest
 from alma_async.load.journal import Journal
 from alma_async.load.lookup import Lookup
 from alma_async.load.options import LoadOptions
-from alma_async.load.plan import asked, merged, new_portfolio, stays, wanted_url
+from alma_async.load.plan import asked, merged, new_portfolio, stays, unclear, wanted_url
 from alma_async.load.reasons import EndReason
 from alma_async.load.row import Row
 
@@ -209,6 +209,9 @@ class RowTask:
 
     async def _put(self, present: Portfolio) -> None:
         """Replace the whole object with the row's fields over it; nothing is sent where nothing differs."""
+        if why := unclear(present, asked(self.row, self._action, self._options.codes)):
+            self._end(State.REVIEW, EndReason.COVERAGE_UNCLEAR, why)
+            return
         wanted, fields = self._merged(present)
         action = _action(self.entry.action, fields)
         if not fields:

@@ -253,6 +253,7 @@ ROWS = [
         values={"url": "https://x.example/<clear>", "public_note": CLEAR, "library": "MAIN"},
         coverage=(Coverage(from_year="1999", from_month="02", until_volume="S7"), Coverage(from_year="2001")),
         embargo=Embargo(last=Period(1, "Y", 6), except_last=Period(3, "M")),
+        keeps=("coverage_from_issue", "coverage_until_issue"),
         blank=("coverage", "embargo"),
         partial=True,
         warnings=("doubtful",),

@@ -29,7 +29,7 @@ from alma_async.load.readers.identifiers import isbn, issn, normalised
 from alma_async.load.readers.text import Layout, Record, Skipped, Tally, shown, without
 from alma_async.load.readers.together import Line, Lines, joined, known
 from alma_async.load.readers.workbook import Table
-from alma_async.load.row import BadRow, Clear, Coverage, Embargo, InputError, Period, Row, later
+from alma_async.load.row import PARTS, BadRow, Clear, Coverage, Embargo, InputError, Period, Row, later
 
 __all__ = ["KEYS", "NAMES", "columns", "ignored", "read"]
 
@@ -189,10 +189,19 @@ def _row(record: Record, identifiers: Mapping[str, Callable[[str], str]]) -> Row
         title=title,
         values=values,
         coverage=(coverage,) if coverage else None,
+        keeps=tuple(_kept(coverage, cells)) if coverage else (),
         embargo=embargo,
         blank=tuple(sorted(_blank(record.cells))),
         warnings=tuple(cells.warnings),
     )
+
+
+def _kept(coverage: Coverage, cells: Cells) -> Iterator[str]:
+    """The parts of the coverage that the row leaves blank; a last year that stands for the present is not blank."""
+    for name, members in PARTS.items():
+        is_said = name == "coverage_until" and cells.texts.get("to_year")
+        if not is_said and not any(getattr(coverage, member) for member in members):
+            yield name
 
 
 def _blank(texts: Mapping[str, str]) -> Iterator[str]:

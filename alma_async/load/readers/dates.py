@@ -18,6 +18,7 @@ from unicodedata import decimal, normalize
 
 __all__ = ["NOTHING", "Dated", "day_first", "read"]
 
+_ZEROS: Final = " is no date, for its year is zero: it is read as blank"
 NOTHING: Final = " is how Excel shows that there is nothing: it is read as blank"
 
 
@@ -127,7 +128,9 @@ def read(text: str, *, last: bool = False, day_first: bool | None = None) -> Dat
     if part := _PART_OF_YEAR.fullmatch(found):
         return _of_year(text, part[1] or part[2], last=last)
     dated = _read(whole, day_first)
-    year = int(dated.parts[0]) if dated.parts else 0
+    if not dated.parts:
+        return Dated((), f"{text}{_ZEROS}")
+    year = int(dated.parts[0])
     if last and year >= _NO_END:
         return Dated((), f"{text} is read as the present: no last date is written")
     if year > _NO_END:

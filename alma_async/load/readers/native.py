@@ -1,7 +1,7 @@
 """The native table: one row per portfolio, columns named after what they set; CSV, or the same columns in a workbook.
 
 Decides what each column may hold. A blank cell leaves its field alone and ``<clear>`` empties it. The coverage columns are one
-field together, since a statement is one object of Alma's: a part that is blank beside a part that is given is absent from it.
+field together, since a statement is one object of Alma's; a part that is blank or has no column stays as Alma has it.
 Whether an action needs ``mms_id`` or ``portfolio_id`` is left to the loader; one of them must be there.
 """
 
@@ -186,10 +186,9 @@ def _record(record: Record) -> str | None:
 
 
 def _cleared(record: Record, checks: Mapping[str, object]) -> Record:
-    """The record with each blank cell that could name a field emptying it; of the coverage, all of them together."""
+    """The record with each blank cell that could name a field, or a part of the coverage, emptying it."""
     texts = record.cells
-    coverage = [column for column in COVERAGE if column in texts]
-    blank = [*checks, "embargo", *(coverage if not any(map(texts.get, coverage)) else ())]
+    blank = [*checks, "embargo", *COVERAGE]
     return record._replace(cells={**texts, **{column: _CLEAR for column in blank if texts.get(column) == ""}})
 
 
@@ -217,6 +216,9 @@ def _row(
         title=title,
         values=values,
         coverage=coverage,
+        keeps=tuple(column for column in COVERAGE if not cells.texts.get(column))
+        if isinstance(coverage, tuple)
+        else (),
         embargo=embargo,
         warnings=tuple(cells.warnings),
     )

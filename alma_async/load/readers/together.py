@@ -177,6 +177,7 @@ def _joined(rows: Sequence[Row]) -> Row:
         identifiers=tuple(sorted(_all(row.identifiers for row in rows))),
         values=dict(sorted(said, key=itemgetter(0))),
         coverage=tuple(dict.fromkeys(ranges)) or next(iter(coverage), None),
+        keeps=_all(row.keeps for row in rows),
         embargo=next((row.embargo for row in rows if row.embargo is not None), None),
         collection_id=next((row.collection_id for row in rows if row.collection_id), None),
         service_id=next((row.service_id for row in rows if row.service_id), None),

@@ -78,6 +78,7 @@ MEANT: dict[str, Any] = {
     "coverage": (
         Coverage(from_year="1990", from_month="2", from_volume="S7", until_year="2010", until_issue="3-4"),
     ),
+    "keeps": ("coverage_until_volume", "coverage_from_issue"),
     "embargo": Embargo(except_last=Period(1, "Y")),
     "warnings": (),
 }  # fmt: skip

@@ -23,7 +23,6 @@ from alma_async.load.readers import dates
         ("1999.0", ("1999",)),
         ("1999-00-00", ("1999",)),
         ("1999-05-00", ("1999", "05")),
-        ("0000-00-00", ()),
         ("31/12/2020", ("2020", "12", "31")),
         ("12/31/2020", ("2020", "12", "31")),
         ("01/01/1997", ("1997", "01", "01")),
@@ -48,6 +47,9 @@ def test_forms(text: str, parts: tuple[str, ...]) -> None:
     [
         ("01/02/2003", False, ("2003",), "the year alone is written"),
         ("2001-02-29", False, ("2001", "02"), "the month alone is written"),
+        ("0000-00-00", False, (), "its year is zero: it is read as blank"),
+        ("0000", True, (), "its year is zero: it is read as blank"),
+        ("00/00/0000", False, (), "its year is zero: it is read as blank"),
         ("c1999", False, ("1999",), "is read as 1999"),
         ("[1999]", False, ("1999",), "is read as 1999"),
         ("Spring 1999", False, ("1999",), "is read as 1999"),
