@@ -422,17 +422,24 @@ def test_marks_and_columns_are_those_of_the_code():
     assert {*named_there[1].split(", "), "mms_id"} == native.COLUMNS
 
 
-def test_architecture_names_what_is_there():
-    """The picture of the floors names every folder and module of the package."""
+def test_architecture_has_the_floors_of_the_contract():
+    """The picture of the floors is that of the import contract, and names every room of the package."""
     picture = blocks(ROOT / "docs" / "architecture.md", "")[0]
-    rows = set(re.findall(r"^[\w |]+?(?=  )", picture, re.MULTILINE))
-    rooms = {room.strip() for line in rows for room in line.split("|")} | set(picture.split())
-    there = {
-        p.stem
-        for p in (ROOT / "alma_async").iterdir()
-        if not p.name.startswith(("_", "py.typed")) and p.stem != "version"
-    }
-    assert there <= rooms, there - rooms
+    floors = [re.split("  ", line)[0].strip() for line in picture.splitlines()]
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    assert floors == next(one["layers"] for one in contracts if one["id"] == "floors")
+
+
+def test_architecture_names_files_that_are_there():
+    """Each file that the table names is in its room."""
+    table = prose(ROOT / "docs" / "architecture.md").partition("## Files")[2].partition("\n## ")[0]
+    rooms = re.findall(r"^\| `(\w+)` \| (.+) \|$", table, re.MULTILINE)
+    assert len(rooms) == 10
+    for room, files in rooms:
+        there = {path.stem for path in (ROOT / "alma_async" / room).iterdir()}
+        assert set(re.findall(r"`(\w+)`", files)) <= there, room
 
 
 def test_the_package_imports_no_extra(tmp_path):

@@ -1,6 +1,9 @@
-"""Counts and lengths of time as people read them."""
+"""Counts and lengths of time as people read them, and the words that the package does not use."""
 
 from __future__ import annotations
+
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -38,3 +41,81 @@ def test_durations_are_short(seconds: float) -> None:
 def test_counts() -> None:
     """One is one, all else are several, and thousands are grouped."""
     assert [counted(count, "row") for count in (0, 1, 2, 1000)] == ["0 rows", "1 row", "2 rows", "1,000 rows"]
+
+
+# --- the words of the package
+
+PACKAGE = Path(__file__).resolve().parents[1] / "alma_async"
+PROSE = [
+    PACKAGE.parent / "README.md",
+    *(p for p in sorted((PACKAGE.parent / "docs").rglob("*.md")) if p.parent.name != "reference"),
+]
+RETIRED = re.compile(
+    r"\b(told|tells?|telling|looks?(?! up)|looking|looked(?! up)|takes? up|took up|taken up|gives? up on|gave up on|given up on"
+    r"|let go|lets go|sent home|last word|one's own|refus(e|es|ed|ing|als?)|seats?|seated|pok(e|es|ed|ing)|low tide|brisk"
+    r"|patien(t|ce)|until[_-]done|circuit(?![_ -]breaker)|lookout|glances?|up for review|manner)\b",
+    re.IGNORECASE,
+)
+# Files whose words are still to be cleaned: delete a line here when they are.
+NOT_YET = (
+    "_clock.py",
+    "_core/",
+    "_governance/",
+    "_guard/",
+    "_http/",
+    "_storage/",
+    "_text.py",
+    "alma/",
+    "cli/app.py",  # names options of a load
+    "cli/load.py",
+    "cli/load_text.py",
+    "cli/verify.py",
+    "errors.py",
+    "events.py",
+    "load/",
+    "polaris/",
+    "settings.py",
+    "webhooks.py",
+)
+NOT_YET_PAGES = (  # they name options, events and reasons of those files
+    "docs/how-to/big-load.md",
+    "docs/how-to/logging-and-metrics.md",
+    "docs/jobs.md",
+    "docs/loads.md",
+    "docs/reasons.md",
+    "docs/shell.md",
+)
+# Names that others give, as long as they have them.
+KEPT = re.compile(r"\bRefusedIds\b|\.refused\b|\bWhy\.REFUSED\b")
+
+
+def held() -> list[Path]:
+    """The files and pages that are held to the words."""
+    readers = sorted((PACKAGE / "load" / "readers").glob("*.py"))
+    rooms = [
+        one
+        for one in sorted(PACKAGE.rglob("*.py"))
+        if not one.relative_to(PACKAGE).as_posix().startswith(NOT_YET)
+    ]
+    return [
+        *readers,
+        *rooms,
+        *(one for one in PROSE if one.relative_to(PACKAGE.parent).as_posix() not in NOT_YET_PAGES),
+    ]
+
+
+def words_of(text: str) -> str:
+    """A text, names split at underscores and capitals."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text.replace("_", " "))
+
+
+@pytest.mark.parametrize("path", held(), ids=lambda path: path.relative_to(PACKAGE.parent).as_posix())
+def test_retired_words_are_gone(path: Path) -> None:
+    """No name, docstring, comment, message or page has a word that says in house dialect what has a plain name."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    found = [
+        f"{number}: {line.strip()}"
+        for number, line in enumerate(lines, 1)
+        if RETIRED.search(words_of(KEPT.sub("", line)))
+    ]
+    assert found == []

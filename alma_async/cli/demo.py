@@ -31,7 +31,7 @@ from alma_async.alma.client import AlmaClient
 from alma_async.alma.models.common import Coded
 from alma_async.alma.models.sets import AlmaSet
 from alma_async.cli.console import say, show
-from alma_async.cli.load_text import closing, refusals
+from alma_async.cli.load_text import closing, not_loaded
 from alma_async.cli.signals import attend
 from alma_async.cli.sim import KEY
 from alma_async.cli.view import View
@@ -141,7 +141,7 @@ async def _load(alma: AlmaClient, rows: Iterable[Row | BadRow], journal: Path) -
 def _show_load(report: Report, path: Path) -> list[str]:
     """Print the summary and the rejected rows; the ids of the portfolios in the journal."""
     with JournalFile(path, reading=True) as journal:
-        for line in refusals(journal, most=report.rows):
+        for line in not_loaded(journal, most=report.rows):
             show(line)
         made = [entry.portfolio_id for entry in journal.entries(limit=report.rows) if entry.portfolio_id]
     for line in closing(report):

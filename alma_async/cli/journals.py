@@ -1,4 +1,4 @@
-"""Where journals live when nobody says otherwise, what they are called, and what they tell about their load."""
+"""The journals of the state directory: their names, and what each says about its load."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def new_path(file: Path, *, of: str = "load") -> Path:
 
 
 def discard(path: Path) -> None:
-    """Remove the journal of a plan that was told, or of a load that sent nothing, unless somebody chose where it is."""
+    """Remove the journal of a dry run or of a load that sent nothing, unless its path was chosen by --journal."""
     if path.parent == directory():
         for suffix in ("", "-wal", ".lock"):
             path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
@@ -119,7 +119,7 @@ def checked(path: Path) -> Path:
     with (
         suppress(OSError),
         path.open("rb") as file,
-    ):  # what cannot be read is told when it is opened as a journal
+    ):  # what cannot be read is reported when it is opened as a journal
         if (begins := file.read(len(_MAGIC))) and begins != _MAGIC:
             raise ConfigurationError(
                 f"{str(path)!r} is no journal.", advice="'alma-async resume' lists the journals."

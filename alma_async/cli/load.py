@@ -1,12 +1,7 @@
 """``load``, ``resume`` and ``undo``: rows into one service, the same again from its journal, and the way back.
 
-Decides how a load is begun and how its end is told. What a load needs to go on stands in its journal, so ``resume``
-takes a name alone.
-
-What a load on the command line is about, and the options of one run.
-
-The first stands in its journal, so that whoever resumes, verifies or undoes it names the journal alone; the second may differ
-from one run to the next.
+Decides how a load begins and what is printed at its end. What a load is about (``Input``) stands in its journal, so
+``resume``, ``verify`` and ``undo`` need a journal alone; the options may differ from one run to the next.
 """
 
 from __future__ import annotations
@@ -30,7 +25,7 @@ from alma_async.cli import journals
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import json_line, say, show
 from alma_async.cli.journals import kind_of
-from alma_async.cli.load_text import closing, refusals, show_part, show_plan
+from alma_async.cli.load_text import closing, not_loaded, show_part, show_plan
 from alma_async.cli.signals import GRACE, Ended, attend
 from alma_async.cli.view import View
 from alma_async.errors import AlmaError, ConfigurationError, InvalidRequest
@@ -496,7 +491,7 @@ def _end(
 def _tell(result: Report | Plan, given: Input, path: Path, options: Options) -> bool:
     """Say what became of the rows, and then write the report; whether that could be done."""
     with JournalFile(path, reading=True) as journal:
-        for line in refusals(journal, most=20):
+        for line in not_loaded(journal, most=20):
             say(line)
         lines = int(journal.meta().get("lines") or 0)
     if isinstance(result, Plan):

@@ -1,7 +1,4 @@
-"""The end of a load in words.
-
-A dry run of a load in words: the first rows with what changes, the counts, and the price.
-"""
+"""A load in words: how it ended, and a dry run with its first rows, counts and price. Decides nothing."""
 
 from __future__ import annotations
 
@@ -23,9 +20,9 @@ if TYPE_CHECKING:
     from alma_async.load.dry_run import Plan, Price
     from alma_async.load.progress import Report
 
-__all__ = ["closing", "price_lines", "refusals", "rows_on_lines", "show_part", "show_plan", "stopped_line"]
+__all__ = ["closing", "not_loaded", "price_lines", "rows_on_lines", "show_part", "show_plan", "stopped_line"]
 
-_TOLD: Final = {State.REJECTED: "rejected", State.REVIEW: "for review"}
+_SHOWN: Final = {State.REJECTED: "rejected", State.REVIEW: "for review"}
 
 
 def rows_on_lines(rows: int, lines: int) -> str:
@@ -47,11 +44,11 @@ def closing(report: Report, *, lines: int = 0) -> list[str]:
         "undone": report.undone,
         "pending": report.pending,
     }
-    told = ", ".join(f"{count:,} {name}" for name, count in rows.items() if count)
+    parts = ", ".join(f"{count:,} {name}" for name, count in rows.items() if count)
     pace = f" ({report.calls / report.seconds:.1f} a second)" if report.seconds else ""
     left = "" if report.remaining is None else f"; {counted(report.remaining, 'call')} left today"
     found = [
-        f"{rows_on_lines(report.rows, lines)}: {told or 'none'}.",
+        f"{rows_on_lines(report.rows, lines)}: {parts or 'none'}.",
         f"{counted(report.calls, 'call')} in {duration(report.seconds)}{pace}, {report.throttled:,} throttled{left}.",
     ]
     if report.rows and report.exit_code != 3 and not report.calls:
@@ -70,10 +67,10 @@ def stopped_line(why: str) -> str:
     return f"Stopped: {why.removeprefix('stopped ')}"
 
 
-def refusals(journal: JournalFile, *, most: int) -> Iterator[str]:
+def not_loaded(journal: JournalFile, *, most: int) -> Iterator[str]:
     """Rows that were rejected or need review, each with its line and why; at most so many, and how many more there are."""
     found = 0
-    for entry in _told(journal):
+    for entry in _shown(journal):
         found += 1
         if found <= most:
             yield _sentence(entry)
@@ -81,10 +78,10 @@ def refusals(journal: JournalFile, *, most: int) -> Iterator[str]:
         yield f"... and {found - most:,} more; --report lists all."
 
 
-def _told(journal: JournalFile) -> Iterator[Entry]:
+def _shown(journal: JournalFile) -> Iterator[Entry]:
     after = 0
     while entries := journal.entries(after=after):
-        yield from (entry for entry in entries if entry.state in _TOLD)
+        yield from (entry for entry in entries if entry.state in _SHOWN)
         after = entries[-1].n
 
 
@@ -96,7 +93,7 @@ def _sentence(entry: Entry) -> str:
         if value
     ]
     title = f' "{entry.source.title}"' if entry.source and entry.source.title else ""
-    return f"line {entry.line}{title}: {_TOLD[entry.state]}: {why}" + (
+    return f"line {entry.line}{title}: {_SHOWN[entry.state]}: {why}" + (
         f" ({', '.join(facts)})" if facts else ""
     )
 
@@ -140,10 +137,10 @@ def _counts(report: Report, lines: int) -> str:
         "rejected": report.rejected,
         "duplicate": report.duplicates,
         "for review": report.review,
-        "not looked at yet": report.pending,
+        "not compared yet": report.pending,
     }
-    told = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-    return f"{rows_on_lines(report.rows, lines)}: {told or 'none'}. Nothing was changed."
+    parts = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    return f"{rows_on_lines(report.rows, lines)}: {parts or 'none'}. Nothing was changed."
 
 
 def _says(entry: Entry) -> bool:
@@ -186,7 +183,7 @@ def _short(text: str) -> str:
 def price_lines(price: Price, *, wait_for_quota: bool = False) -> list[str]:
     """What it costs, and whether the day has room for it; ``wait_for_quota``: whether it would wait for the next."""
     writes = {"POST": price.writes.posts, "PUT": price.writes.puts, "DELETE": price.writes.deletes}
-    told = ", ".join(
+    parts = ", ".join(
         [f"{price.reads:,} GET", *(f"{count:,} {name}" for name, count in writes.items() if count)]
     )
     pace = f"{duration(price.seconds)} at {price.quote.per_second:.1f} a second"
@@ -196,7 +193,7 @@ def price_lines(price: Price, *, wait_for_quota: bool = False) -> list[str]:
             f", from call {first:,.0f} on spread over the rest of the day (not so with ALMA_PACING=greedy)"
         )
     calls = counted(price.calls, "call")
-    lines = [f"Price: {calls} ({told}), {pace}; the dry run itself took {price.planned:,}."]
+    lines = [f"Price: {calls} ({parts}), {pace}; the dry run itself took {price.planned:,}."]
     if price.least != price.most:
         lines.append(
             f"At least {price.least:,} and at most {price.most:,}, as the first answers will show: whether creates take "

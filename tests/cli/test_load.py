@@ -561,7 +561,7 @@ def test_a_dry_run_cut_short_speaks_of_plans(
         assert (summary["dry_run"], summary["updated"], summary["pending"]) == (True, 7, 23)
     else:
         assert ran.out.startswith(
-            "30 rows: 7 to be updated, 23 not looked at yet. Nothing was changed.\nStopped: "
+            "30 rows: 7 to be updated, 23 not compared yet. Nothing was changed.\nStopped: "
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from alma_async.cli.load_text import closing, refusals, stopped_line
+from alma_async.cli.load_text import closing, not_loaded, stopped_line
 from alma_async.load.entries import Entry, State
 from alma_async.load.journal import Ingested
 from alma_async.load.journal_file import JournalFile
@@ -36,7 +36,7 @@ def test_refusals_are_bounded_and_say_all_they_know(tmp_path: Path) -> None:
                 ],
             )
         )
-        told = list(refusals(journal, most=3))
+        told = list(not_loaded(journal, most=3))
     assert told == [
         "line 3: rejected: url is none",
         "line 4: for review: Unclear. (code 401, tracking id E01)",

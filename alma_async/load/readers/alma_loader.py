@@ -4,12 +4,12 @@ Decides what each column asks of a portfolio. The vendor's table of columns is n
 public converter and libraries' guides rely on (inferred), as is what they mean for the REST API. So only what is sure is written:
 
 * ``LOCALIZED`` N means that the institution has no portfolio of the title: the row asks for nothing and is skipped. Y activates
-  where there is no column ``AVAILABILITY``; one that is blank leaves it alone, and the row tells of all that stays so.
+  where there is no column ``AVAILABILITY``; a blank one leaves it unchanged, and the row names all that stays so.
 * ``GLOBAL_…`` is the Community Zone's, and bibliographic columns are the record's: neither is written by anyone here.
 * Local dates are written where ``COVERAGE_STATEMENT`` is blank or ``Only local``; a load cannot set another statement.
-* ``>`` is an embargo, ``<`` a moving wall. ``>=`` and ``<=`` have no code that is known, and refuse their row.
+* ``>`` is an embargo, ``<`` a moving wall. ``>=`` and ``<=`` have no code that is known, and reject their row.
 * ``PROXY_ENABLE`` and ``PROXY_SELECTED`` count at the level ``PORTFOLIO`` alone.
-* What the REST API takes as a code of unknown spelling, or not at all, is told as a warning of the row (``_NOT_WRITTEN``).
+* What the REST API takes as a code of unknown spelling, or not at all, is a warning of the row (``_NOT_WRITTEN``).
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ _EMBARGO: Final = tuple(f"publication_date_{part}" for part in ("operator", "yea
 
 
 def columns(file: Table) -> tuple[str, ...]:
-    """The header with repeated names told apart: ISSN, ISSN 2, ISSN 3, however a tool has renamed them."""
+    """The header with repeated names numbered: ISSN, ISSN 2, ISSN 3, however a tool has renamed them."""
     seen: Counter[str] = Counter()
     return tuple(_numbered(name, seen) for name in file.header)
 
@@ -99,7 +99,7 @@ def _identifier_columns(header: Iterable[str]) -> dict[str, Callable[[str], str]
 
 
 def ignored(file: Table) -> tuple[str, ...]:
-    """What is not read of this header, told as warnings."""
+    """Warnings of what is not read of this header."""
     known = {*NAMES, *_identifier_columns(file.header), ""}
     names = [shown(name) for name in file.header if name not in known]
     return (f"columns not read: {', '.join(names)}",) if names else ()
@@ -112,7 +112,7 @@ def read(
     if clears:
         raise InputError(
             f"{file.path} is a file of Alma's loader, whose blank cells say nothing: they empty no field.",
-            advice="Nothing was sent. Load it without --blanks clear; the rows tell what stays in Alma.",
+            advice="Nothing was sent. Load it without --blanks clear; the warnings of the rows name what stays in Alma.",
         )
     file = attrs.evolve(file, header=columns(file))
     if twice := sorted({name for name in file.header if name in NAMES and file.header.count(name) > 1}):
@@ -169,12 +169,12 @@ def _row(record: Record, identifiers: Mapping[str, Callable[[str], str]]) -> Row
     if localized == "N":
         return Skipped("rows with LOCALIZED N")
     if localized not in ("", "Y"):
-        cells.refuse("localized", "is neither Y nor N")
+        cells.reject("localized", "is neither Y nor N")
     title = shown(cells.texts.get("title", "")) or None
     portfolio_id, mms_id = (cells.read(column, kinds.record_id) for column in ("portfolio_pid", "mms"))
     named = tuple(_identifiers(cells, identifiers, needed=not (portfolio_id or mms_id)))
     if not (portfolio_id or mms_id or named or cells.problems):
-        cells.refuse("", "names no PORTFOLIO_PID, MMS, ISSN or ISBN")
+        cells.reject("", "names no PORTFOLIO_PID, MMS, ISSN or ISBN")
     values = _values(cells, localized=localized)
     coverage, embargo = _coverage(cells), _embargo(cells)
     cells.warnings.extend(f"{name.upper()} is not written" for name in _NOT_WRITTEN if cells.texts.get(name))
@@ -255,7 +255,7 @@ def _proxy(cells: Cells) -> dict[str, str | Clear]:
     }
     level = cells.texts.get("proxy_level", "").upper()
     if level not in ("", "PORTFOLIO", "SERVICE"):
-        cells.refuse("proxy_level", "is neither PORTFOLIO nor SERVICE")
+        cells.reject("proxy_level", "is neither PORTFOLIO nor SERVICE")
     if found and level != "PORTFOLIO":
         cells.warnings.append(f"the proxy is not written: PROXY_LEVEL is {level or 'blank'}")
         return {}
@@ -284,7 +284,7 @@ def _coverage(cells: Cells) -> Coverage | None:
     if cells.problems or found == Coverage():
         return None
     if later(found.begins, than=found.ends):
-        cells.refuse("from_year", "begins later than it ends")
+        cells.reject("from_year", "begins later than it ends")
     return found
 
 
@@ -305,22 +305,22 @@ _NO_END: Final = "2099"
 
 
 def _date(cells: Cells, names: Iterable[str]) -> None:
-    """Refuse what is no date; a part that is blank must not stand before one that is given."""
+    """Reject what is no date; a part that is blank must not stand before one that is given."""
     texts = [(name, cells.texts.get(name, "")) for name in names]
     given = [(name, text) for name, text in texts if text]
     for (name, text), (place, _) in zip(given, texts, strict=False):
         if name != place:
-            cells.refuse(name, f"stands without {place.upper()}")
+            cells.reject(name, f"stands without {place.upper()}")
         if not (text.isascii() and text.isdigit() and len(text) <= (4 if name.endswith("year") else 2)):
-            cells.refuse(name, "is no part of a date")
+            cells.reject(name, "is no part of a date")
         elif name.endswith("year") and not "1000" <= text < _NO_END:
-            cells.refuse(name, "is no year of four digits")
+            cells.reject(name, "is no year of four digits")
     if given and not cells.problems:
         year, month, day = (int(text or 1) for _, text in texts)
         try:
             date(year, month, day)
         except ValueError:
-            cells.refuse(given[-1][0], "makes a date that does not exist")
+            cells.reject(given[-1][0], "makes a date that does not exist")
 
 
 _WALLS: Final = {">": "except_last", "<": "last"}
@@ -333,16 +333,16 @@ def _embargo(cells: Cells) -> Embargo | None:
     numbers = []
     for name, text in zip(names[1:], texts, strict=True):
         if text and not _NUMBER.fullmatch(text):
-            cells.refuse(name, "is no number")
+            cells.reject(name, "is no number")
         found = _NUMBER.fullmatch(text)
         numbers.append(int(found[1]) if found else 0)
     years, months = numbers
     if cells.problems or not (operator or years or months) or (any(texts) and not (years or months)):
         return None
     if operator not in _WALLS:
-        cells.refuse(names[0], "is no operator that can be written (> embargo, < moving wall)")
+        cells.reject(names[0], "is no operator that can be written (> embargo, < moving wall)")
     elif not (years or months):
-        cells.refuse(names[0], "stands without a number of years or months")
+        cells.reject(names[0], "stands without a number of years or months")
     else:
         return Embargo(**{_WALLS[operator]: Period(years, "Y", months) if years else Period(months, "M")})
     return None

@@ -2,7 +2,7 @@
 
 Decides which of its columns say what a native column says: those of the same name, case and blanks aside. Two more names are known
 from public scripts that read such exports: ``Electronic Collection Id`` (also ``Collection Id``) and ``Static URL``. Columns that a
-report fills with a name where the REST API takes a code are not read: Alma would refuse the name, or worse, keep it. Reading the
+report fills with a name where the REST API takes a code are not read: Alma would reject the name or keep it. Reading the
 rows is left to ``native``.
 """
 
@@ -36,7 +36,7 @@ def read(
 
 
 def ignored(file: Table) -> tuple[str, ...]:
-    """What is not read of this header, told as warnings."""
+    """Warnings of what is not read of this header."""
     names = [shown(name) for name in file.header if name and not _native(name)]
     unread = (f"columns not read: {', '.join(names)}",) if names else ()
     return (*unread, *native.says_nothing(filter(None, map(_native, file.header))))

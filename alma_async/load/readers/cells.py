@@ -136,7 +136,7 @@ class Rounded:
             kind[column][text[-4:]] += 1
 
     def judge(self, record: Record) -> Record:
-        """The record, refused where an id of it is one of those."""
+        """The record, rejected where an id of it is one of those."""
         found = [
             Problem(record.lines[0], column, LOST, record.cells[column])
             for column in self._zeros
@@ -312,7 +312,7 @@ def flag(text: str) -> str:
 class Cells:
     """The cells of one row, read one by one; what is wrong with them gathers here instead of ending the row.
 
-    ``strict``: what is uncertain refuses the row too, instead of costing a warning.
+    ``strict``: what is uncertain rejects the row, instead of a warning.
     """
 
     lines: tuple[int, ...]
@@ -334,7 +334,7 @@ class Cells:
         try:
             return check(found)
         except ValueError as error:
-            self.refuse(column, str(error))
+            self.reject(column, str(error))
             return None
 
     def try_read(self, column: str, check: Check[T]) -> T | None:
@@ -351,7 +351,7 @@ class Cells:
     def doubt(self, column: str, reason: str) -> None:
         """Note what is not as it should be in a cell that the row can do without."""
         if self.strict:
-            self.refuse(column, reason)
+            self.reject(column, reason)
         else:
             self.warnings.append(f"{column} {shown(self.texts.get(column, ''))} {reason}")
 
@@ -363,15 +363,15 @@ class Cells:
                 try:
                     found[column] = check(text)
                 except ValueError as error:
-                    self.refuse(column, str(error))
+                    self.reject(column, str(error))
         return found
 
-    def refuse(self, column: str, reason: str) -> None:
+    def reject(self, column: str, reason: str) -> None:
         """Note why this row cannot be loaded; an empty column means the whole row."""
         self.problems.append(Problem(self.lines[0], column, reason, shown(self.texts.get(column, ""))))
 
     def bad(self, title: str | None, identifiers: tuple[str, ...] = ()) -> BadRow:
-        """The row as refused."""
+        """The row as rejected."""
         return BadRow(
             line=self.lines[0],
             lines=self.lines,
@@ -405,7 +405,7 @@ def coverage(cells: Cells, columns: CoverageColumns, *, day_first: bool | None =
         cells.doubt(columns.ends, dates.NOTHING.strip())
         ends = ()
     if later(begins, than=ends):
-        cells.refuse(columns.begins, f"is later than {columns.ends}, {'-'.join(ends)}")
+        cells.reject(columns.begins, f"is later than {columns.ends}, {'-'.join(ends)}")
     if not (begins or ends or any(texts.values())):
         return None
     return Coverage(
@@ -414,13 +414,13 @@ def coverage(cells: Cells, columns: CoverageColumns, *, day_first: bool | None =
 
 
 def date(cells: Cells, column: str, *, day_first: bool | None = None, last: bool = False) -> tuple[str, ...]:
-    """The date of a cell as far as it is given; what is made of an unusual one is told."""
+    """The date of a cell as far as it is given; the reading of an unusual one is a warning."""
     found = cells.read(column, partial(dates.read, last=last, day_first=day_first))
     if found is None:
         return ()
     if found.remark:
         if cells.strict:
-            cells.refuse(column, f"is uncertain: {found.remark}")
+            cells.reject(column, f"is uncertain: {found.remark}")
         else:
             cells.warnings.append(f"{column}: {found.remark}")
     return found.parts

@@ -5,9 +5,9 @@ another language: a wrong byte may end the process that runs it, or ask for all 
 ``xlsx`` and ``xls``, which run in the child, and to ``workbook``, which runs here.
 
 The child is a Python without this program's environment, so without its secrets, and in a process group of its own, so that Ctrl-C
-is not its to obey. Both sides speak JSON, a line each: the child tells the sheets, is told the place of one, and tells its rows.
+is not its to obey. Both sides speak JSON, a line each: the child sends the sheets, gets the place of one, and sends its rows.
 Memory: Linux by ``RLIMIT_AS``, Windows by a job object; macOS takes the limit and does not enforce it, so time alone bounds it
-there. Time is the processor's (``RLIMIT_CPU``), so a busy machine makes no honest file slow; each row that was told allows more.
+there. Time is the processor's (``RLIMIT_CPU``), so a busy machine makes no honest file slow; each row that was sent allows more.
 By the wall's clock it may take half as long again, and longer only where the machine says that more want its processors than
 there are: a thread of C ends it then, less the time of waiting for us.
 """
@@ -42,11 +42,11 @@ Kind = Literal["xlsx", "xls"]
 
 MEMORY: Final = 400 * 2**20  # bytes; a list of a million titles takes a fourth of it
 SECONDS: Final = (
-    10.0  # of the processor's time, and as many more for each MiB of the file and each row that was told:
+    10.0  # of the processor's time, and as many more for each MiB of the file and each row that was sent:
 )
 SECONDS_A_MIB: Final = 0.7
 SECONDS_A_ROW: Final = 0.0001  # measured: all in all 0.000055 a row of nine cells, 1.1 a MiB
-SECONDS_AT_ALL: Final = 18.0  # before a row was told
+SECONDS_AT_ALL: Final = 18.0  # before the first row was sent
 SHARE: Final = (
     1.5  # by the wall's clock it may take so many times as long, and longer on a machine that does much else
 )
@@ -59,7 +59,7 @@ _SAVE: Final = (
     "Nothing was sent. Open it in Excel or LibreOffice and save it again as .xlsx, or as text (CSV)."
 )
 _KEPT: Final = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR", "TEMP", "TMP")
-# The exit codes that ``faulthandler`` and ``RLIMIT_CPU`` give; whatever else goes wrong is told before the end.
+# The exit codes that ``faulthandler`` and ``RLIMIT_CPU`` give; anything else that goes wrong is sent before the end.
 _TIME_IS_UP: Final = (1, -getattr(signal, "SIGXCPU", 0) or 1)
 
 # Packages are stood in for, since the real ones import the whole client.
@@ -97,8 +97,8 @@ class Book:
                 if answer is None:
                     return
                 number, hidden, cells, struck = answer
-                told = [one if isinstance(one, str) else Odd(*one) for one in cells]
-                row = SheetRow(number, hidden, told, struck)
+                texts = [one if isinstance(one, str) else Odd(*one) for one in cells]
+                row = SheetRow(number, hidden, texts, struck)
             yield row
 
 
@@ -125,10 +125,10 @@ def opened(path: Path, kind: Kind) -> Iterator[Book]:
 
 def _started(path: Path, kind: Kind) -> subprocess.Popen[bytes]:
     places = [place or str(Path.cwd()) for place in sys.path]
-    told = json.dumps((places, str(Path(__file__).parents[2]), kind, str(path.absolute())))
+    start = json.dumps((places, str(Path(__file__).parents[2]), kind, str(path.absolute())))
     try:
         return subprocess.Popen(  # noqa: S603 - ourselves
-            [sys.executable, "-I", "-c", _PROGRAM, told],
+            [sys.executable, "-I", "-c", _PROGRAM, start],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -142,13 +142,13 @@ def _started(path: Path, kind: Kind) -> subprocess.Popen[bytes]:
 
 
 def _next(path: Path, process: subprocess.Popen[bytes]) -> Any:
-    """The child's next answer. Where it ended without one, that is told."""
+    """The child's next answer. Where it ended without one, that is the error."""
     assert process.stdout is not None  # noqa: S101 - for mypy: it was made with one
     line = process.stdout.readline(LONGEST + 1)
     if not line.endswith(b"\n"):
         raise _ended(path, _code(process) if len(line) <= LONGEST else 0)
     what, *answer = json.loads(line)
-    if what == "refused":
+    if what == "rejected":
         raise InputError(answer[0], advice=answer[1])
     return answer[0]
 
@@ -186,18 +186,18 @@ def _answers(path: Path) -> Iterator[None]:
 
 
 def serve(kind: Kind, name: str) -> NoReturn:
-    """Tell the sheets of a workbook, then the rows of the one that is asked for."""
+    """Send the sheets of a workbook, then the rows of the one that is requested."""
     path, out = Path(name), sys.stdout.buffer
     watch = _Watch(min(SECONDS + SECONDS_A_MIB * path.stat().st_size / 2**20, SECONDS_AT_ALL))
     _limit_memory(MEMORY)
     try:
         _serve(xlsx if kind == "xlsx" else xls, path, out, watch)
     except AlmaError as error:
-        _refuse(out, error.message, error._advice)
+        _reject(out, error.message, error._advice)
     except (MemoryError, RecursionError):
-        _refuse(out, f"{path} needs more memory than any workbook should ({MEMORY // 2**20} MiB).", _SAVE)
+        _reject(out, f"{path} needs more memory than any workbook should ({MEMORY // 2**20} MiB).", _SAVE)
     except BaseException as error:  # noqa: BLE001 - a panic of the other language is one, too
-        _refuse(out, f"{path} is damaged: its reader failed ({type(error).__name__}).", _SAVE)
+        _reject(out, f"{path} is damaged: its reader failed ({type(error).__name__}).", _SAVE)
     watch.stop()
     out.flush()
     os._exit(0)  # nothing of what the reader left behind is cleared up
@@ -235,8 +235,8 @@ def _line(answer: Any) -> bytes:
     return json.dumps(("is", answer)).encode() + b"\n"
 
 
-def _refuse(out: IO[bytes], message: str, advice: str) -> None:
-    out.write(json.dumps(("refused", message, advice)).encode() + b"\n")
+def _reject(out: IO[bytes], message: str, advice: str) -> None:
+    out.write(json.dumps(("rejected", message, advice)).encode() + b"\n")
 
 
 class _Watch:
@@ -275,7 +275,7 @@ def _share() -> float:
 
 
 def _limit_memory(most: int) -> None:
-    """What asks for more is refused by the system."""
+    """What asks for more is rejected by the system."""
     if sys.platform == "win32":
         _limit_on_windows(most)
     else:

@@ -65,7 +65,7 @@ _ZERO: Final = re.compile(
 )
 _CLOCK: Final = re.compile(r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?(?: ?[AaPp][Mm])?")
 _LAST_DAY: Final = re.compile(r"1899-12-31|31[./]12[./]1899|12/31/1899")
-"""A day number of 0, which may also be the last day of the century: another date beside it tells."""
+"""A day number of 0, which may also be the last day of the century: another date beside it decides."""
 _SERIAL: Final = re.compile(r"([1-6][0-9]{4}|7[0-2][0-9]{3})(?:\.[0-9]+)?")
 _CENTURIES: Final = ("18", "19", "20")
 _OF_ZERO: Final = frozenset(("1899", "1900", "1904"))

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes: text, a workbook that can be read, or something else that is refused by its name.
+"""What a file is by its first bytes: text, a workbook that can be read, or something else that is rejected by its name.
 
 Decides for the whole file before a line of it is read, and asks no file name: pages saved as ``.xls`` and workbooks called ``.csv``
 are common. Whether text or workbook has the right header is left to the formats. The signatures are the formats' own.
@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 from alma_async.load.row import InputError
 
-__all__ = ["Kind", "check_parts", "kind_of", "readable", "refused", "without_mark"]
+__all__ = ["Kind", "check_parts", "kind_of", "readable", "unreadable", "without_mark"]
 
 Kind = Literal["text", "xlsx", "xls"]
 
@@ -63,7 +63,7 @@ def readable(path: Path) -> Iterator[None]:
 def kind_of(path: Path) -> Kind:
     """Whether the file is text or which workbook; an InputError that names anything else.
 
-    Any zip archive passes for a workbook here: only a process with limits looks into one.
+    Any zip archive passes for a workbook here: only a process with limits opens one.
     """
     with readable(path):
         with path.open("rb") as raw:
@@ -74,17 +74,17 @@ def kind_of(path: Path) -> Kind:
             return _in_compound(path)
     # No header begins with a tag, but a web page does that was saved under the name of a workbook.
     if start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
-        raise refused(path, "a web page or another XML file: open it in Excel and save it as .xlsx")
+        raise unreadable(path, "a web page or another XML file: open it in Excel and save it as .xlsx")
     for signature, name in _OTHERS:
         if start.startswith(signature):
-            raise refused(path, name)
+            raise unreadable(path, name)
     header = re.split(rb"[\r\n]", start, maxsplit=1)[0]  # further down, a damaged row is named by its line
     if (
         without_mark(start) is None
         and not start.startswith((BOM_UTF16_LE, BOM_UTF16_BE, BOM_UTF32_BE))
         and not _NO_TEXT.isdisjoint(header)
     ):
-        raise refused(path, "no text and no whole workbook")
+        raise unreadable(path, "no text and no whole workbook")
     return "text"
 
 
@@ -101,24 +101,24 @@ def without_mark(start: bytes) -> str | None:
 
 
 def check_parts(path: Path, names: Sequence[str]) -> None:
-    """See by the parts of a zip archive that it is a workbook, or refuse it as what it is."""
+    """See by the parts of a zip archive that it is a workbook, or reject it as what it is."""
     for mark, name in _IN_ZIP:
         if any(one.startswith(mark) for one in names):
-            raise refused(path, name)
+            raise unreadable(path, name)
     if not any(one.startswith("xl/") for one in names):
-        raise refused(path, "a zip archive: unpack it first")
+        raise unreadable(path, "a zip archive: unpack it first")
 
 
 def _in_compound(path: Path) -> Kind:
     with path.open("rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as content:
         for stream, name in _IN_COMPOUND:
             if content.find(stream.encode("utf-16-le")) >= 0:
-                raise refused(path, name)
+                raise unreadable(path, name)
         if all(content.find(name.encode("utf-16-le")) < 0 for name in ("Workbook", "Book")):
-            raise refused(path, "an old Office file, but no workbook")
+            raise unreadable(path, "an old Office file, but no workbook")
     return "xls"
 
 
-def refused(path: Path, name: str) -> InputError:
-    """The refusal of a file that is something else."""
+def unreadable(path: Path, name: str) -> InputError:
+    """The error of a file that is something else."""
     return InputError(f"{path} is {name}. Text (CSV, tab-separated) and workbooks (.xlsx, .xls) can be read.")

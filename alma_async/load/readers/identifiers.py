@@ -29,7 +29,7 @@ _ISBN13: Final = re.compile("97[89][0-9]{10}")
 _ANY: Final = re.compile(
     r"(?<![0-9A-Za-z.-])(?:97[89][- ]?(?:[0-9][- ]?){9}[0-9]|(?:[0-9][- ]?){9}[0-9Xx]|[0-9]{4}[- ]?[0-9]{3}[0-9Xx])(?![0-9A-Za-z-])"
 )
-_OTHER: Final = re.compile(r"10\.[0-9]{4,9}/\S*|https?:\S*")  # a DOI or a URL may hold what looks like one
+_OTHER: Final = re.compile(r"10\.[0-9]{4,9}/\S*|https?:\S*")  # a DOI or a URL may contain the form of one
 _DIGIT: Final = re.compile("[0-9]")
 
 # Hyphen-minus, soft hyphen, the Unicode dashes, and the minus sign: typesetting turns one into another.
@@ -74,7 +74,7 @@ def isbn(text: str) -> str:
 
 
 def identifier(text: str) -> str:
-    """An ISSN or an ISBN, told apart by length; a ValueError where it is neither."""
+    """An ISSN or an ISBN, distinguished by length; a ValueError where it is neither."""
     found = compact(text)
     if len(found) < 10:
         return issn(found)

@@ -2,7 +2,7 @@
 
 Decides what each line says; ``titles`` joins the lines of one title. A KBART line names no record of Alma, so its MMS id comes from
 a further column ``mms_id`` or from a map. Without a map, a title is left to be found by its ISSN and ISBN among the portfolios that
-are there; with one, a title that the map does not know is refused. Columns that say nothing about a portfolio (authors, editions,
+are there; with one, a title that the map does not know is rejected. Columns that say nothing about a portfolio (authors, editions,
 publishers, the dates of monographs) are read over; unknown ones are named, with the column that may be meant.
 
 What is wrong beside what names the title and what is written (one identifier of two, a note, an embargo) costs a warning. A title
@@ -167,7 +167,7 @@ _LAYOUT: Final = Layout(
 
 @attrs.frozen(kw_only=True)
 class Reading:
-    """How a list is read: with which map, where its notes go, whether what is uncertain is refused, whether blank cells empty a
+    """How a list is read: with which map, where its notes go, whether what is uncertain is rejected, whether blank cells empty a
     field, whether an embargo that no portfolio can hold is left out, and on which day. ``whole``: the rows ask nothing
     of a portfolio's fields, and their cells for these are passed over.
     """
@@ -192,24 +192,24 @@ def columns(file: Table) -> tuple[str, ...]:
 
 
 def ignored(file: Table) -> tuple[str, ...]:
-    """What is not read of this header, told as warnings, with the column that is missing and may be meant."""
+    """Warnings of what is not read of this header, with the missing column that may be meant."""
     found = columns(file)
     unread = [name for name in found if name not in _READ and name not in (*_READ_OVER, _PORTFOLIO)]
     missing = sorted(_MEANT.difference(found) - {"mms_id"})
     near = {name: meant for name in unread if (meant := _near(name, missing))}
-    told = [f"column {shown(name)} is not read; perhaps {meant} is meant" for name, meant in near.items()]
+    warnings = [f"column {shown(name)} is not read; perhaps {meant} is meant" for name, meant in near.items()]
     if rest := [shown(name) for name in unread if name not in near]:
-        told.append(f"columns not read: {', '.join(rest)}")
+        warnings.append(f"columns not read: {', '.join(rest)}")
     if _PORTFOLIO in found:
-        told.append(
+        warnings.append(
             "column portfolio_id is not read: a KBART list means its portfolios by record, identifiers and URL; "
             "in a native table (mms_id, portfolio_id, url) it names them"
         )
     if not _SAYING.intersection(found):
-        told.append(
+        warnings.append(
             "no column says anything of a portfolio: each row that makes one makes it empty, and active"
         )
-    return tuple(told)
+    return tuple(warnings)
 
 
 _PORTFOLIO: Final = "portfolio_id"
@@ -239,7 +239,7 @@ def read(file: Table, reading: Reading) -> Titles:
 
 
 class _Groups:
-    """Which lines may be one title, by hashes of what they may share; two that collide are told apart when all are there."""
+    """Which lines may be one title, by hashes of what they may share; two that collide are separated when all are there."""
 
     def __init__(self) -> None:
         """No lines."""
@@ -299,7 +299,7 @@ def _titles(file: Table, reading: Reading) -> Titles:
 
 
 def _whole(parts: list[Part], torn: Mapping[str, int]) -> list[Part]:
-    """The lines of a title, refused where a line that was torn names it too: what it said of the title is lost."""
+    """The lines of a title, rejected where a line that was torn names it too: what it said of the title is lost."""
     names = (
         {name for part in parts for name in (*part.mms_ids, *part.identifiers, part.url or "")}
         if torn
@@ -312,7 +312,7 @@ def _whole(parts: list[Part], torn: Mapping[str, int]) -> list[Part]:
 
 
 def _named_in(texts: Iterable[str]) -> set[str]:
-    """What may name the title of a row whose cells cannot be told apart: its MMS id; else its identifiers; else its address."""
+    """What may name the title of a row whose cells cannot be separated: its MMS id; else its identifiers; else its address."""
     texts = [text for text in texts if text]
     ids = {found for text in texts for found in ids_in(text)}
     return ids or set(chain.from_iterable(map(every, texts))) or {text for text in texts if "://" in text}
@@ -349,7 +349,7 @@ _DATES: Final = (_COVERAGE.begins, _COVERAGE.ends)
 
 
 class _Line(NamedTuple):
-    """A line as far as it tells which title it is of."""
+    """A line as far as it identifies its title."""
 
     cells: Cells
     identifiers: tuple[str, ...]
@@ -448,11 +448,11 @@ def _url(cells: Cells) -> str | None:
 def _part(line: _Line, reading: Reading, *, day_first: bool | None, columns: Container[str]) -> Part:
     cells, texts = line.cells, line.cells.texts
     if not texts.get("publication_title") and not any(
-        "publication_title" in told for told in (*cells.warnings, *(p.column for p in cells.problems))
+        "publication_title" in text for text in (*cells.warnings, *(p.column for p in cells.problems))
     ):
         cells.doubt("publication_title", "is missing")
     if not any(map(texts.get, (*_NAMES, "mms_id"))):
-        cells.refuse("", "names no identifier, title_id or title_url: nothing tells which title it is")
+        cells.reject("", "names no identifier, title_id or title_url: the title is not identified")
     material = _material(cells)
     _remark(cells)
     embargo, release = _embargo(cells, ignore=reading.ignore_embargo)

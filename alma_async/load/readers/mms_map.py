@@ -2,7 +2,7 @@
 
 Decides which MMS id a text stands for. The file has two columns, in text or in a workbook; a header is optional. One holds an
 ISSN, an ISBN (or several), a provider's title id or a URL, the other the MMS id, in either order; of more columns, the header
-tells them. Identifiers are normalised, so that both spellings of one match. A title id that looks like an ISSN counts where
+decides. Identifiers are normalised, so that both spellings of one match. A title id in the form of an ISSN counts where
 the map is one of title ids: another title may have that ISSN.
 """
 
@@ -32,7 +32,7 @@ Line: TypeAlias = tuple[int, list[Cell]]
 
 @attrs.frozen
 class MmsMap:
-    """What each key stands for; what stands for several records costs the titles that it names, and is told."""
+    """What each key stands for; what stands for several records costs the titles that it names, with a warning."""
 
     path: Path
     mms_ids: Mapping[str, tuple[str, ...]]
@@ -41,7 +41,7 @@ class MmsMap:
 
     @classmethod
     def read(cls, path: Path) -> MmsMap:
-        """Read the whole file; a line without an MMS id, or with one that is wrong, costs the titles that it names, and is told."""
+        """Read the whole file; a line without a valid MMS id costs the titles that it names, with a warning."""
         mms_ids: dict[str, tuple[str, ...]] = {}
         named: dict[str, list[int]] = {}
         wrong = Tally()
@@ -53,16 +53,16 @@ class MmsMap:
         several = [(key, lines) for key, lines in named.items() if len(lines) > 1]
         warnings = [
             f"{path.name} names several records for {shown(key)} (lines {', '.join(map(str, lines))}): "
-            "a title that has no other name is refused"
+            "a title that has no other name is rejected"
             for key, lines in several
         ]
-        told = [f"{path.name}, {remark}" for remark in wrong]
-        if told and not mms_ids:
+        remarks = [f"{path.name}, {remark}" for remark in wrong]
+        if remarks and not mms_ids:
             raise InputError(
-                f"{told[0]}.", advice="Nothing was sent; a map has two columns: identifier, MMS id."
+                f"{remarks[0]}.", advice="Nothing was sent; a map has two columns: identifier, MMS id."
             )
         proved = sum(normalised(key) is not None for key in mms_ids)
-        return cls(path, mms_ids, proved * 2 < len(mms_ids), (*warnings, *told))
+        return cls(path, mms_ids, proved * 2 < len(mms_ids), (*warnings, *remarks))
 
     def find(self, texts: Iterable[str]) -> set[str]:
         """The MMS ids that these texts stand for."""
@@ -81,12 +81,12 @@ def _sound(entries: list[tuple[int, str, str]], wrong: Tally) -> Iterator[tuple[
     rounded = Rounded(_MMS)
     for _, _, mms_id in entries:
         rounded.add_id(_MMS, mms_id)
-    told = 0
+    reported = 0
     for line, key, mms_id in entries:
         if not rounded.is_cut(_MMS, mms_id):
             yield line, key, mms_id
-        elif line != told:
-            told = line
+        elif line != reported:
+            reported = line
             wrong.add(f"{mms_id} {LOST}: the line is not read", line)
 
 
@@ -114,12 +114,12 @@ def _entries(rows: Iterator[Line], wrong: Tally) -> Iterator[tuple[int, str, str
             key, mms_id = reversed(found) if turned else found
             yield from _entry(line, [key], mms_id, wrong)
         else:
-            told = (
+            why = (
                 "two cells were expected (identifier, MMS id), and one of them is blank: the line is not read"
                 if len(found) == 1
                 else f"two cells were expected (identifier, MMS id), not {len(found)}: the line is not read"
             )
-            wrong.add(told, line)
+            wrong.add(why, line)
 
 
 _OF_RECORD: Final = frozenset({"mmsid", "mms", "almammsid", "recordid"})
@@ -146,7 +146,7 @@ def _turned(rows: Iterable[list[Cell]]) -> bool:
 
 
 def _may_be_id(cell: Cell) -> int:
-    """2 of what looks like an MMS id, 1 of what can be one, 0 of what cannot."""
+    """2 for the form of an MMS id, 1 of what can be one, 0 of what cannot."""
     found = found_id(_text(cell))
     if not found or normalised(_text(cell)):
         return 0
@@ -174,7 +174,7 @@ def _rows(path: Path) -> Iterator[Line]:
 
 
 def _delimiter(file: TextFile) -> str:
-    """What leaves an MMS id alone in most of the first lines: identifiers may be told apart by other signs."""
+    """What leaves an MMS id alone in most of the first lines: identifiers may be separated by other signs."""
     lines = [line for line in islice(file.lines(after=0), _SAMPLE) if line.strip()]
 
     def fits(delimiter: str) -> int:

@@ -67,9 +67,7 @@ COVERAGE: Final = CoverageColumns(
 )
 
 COLUMNS: Final = frozenset({*KEYS, *PLACE, *VALUES, *COVERAGE, "embargo", "title"})
-_FIELDS: Final = frozenset({*VALUES, *COVERAGE, "embargo"}) - {
-    "url"
-}  # the URL may tell which portfolio is meant
+_FIELDS: Final = frozenset({*VALUES, *COVERAGE, "embargo"}) - {"url"}  # the URL may identify the portfolio
 _SAYING: Final = COLUMNS - {*KEYS, *PLACE, "title"}
 _LAYOUT: Final = Layout(
     quoted=True,
@@ -81,8 +79,8 @@ _LAYOUT: Final = Layout(
 
 def says_nothing(header: Iterable[str]) -> tuple[str, ...]:
     """A warning where no column of these says anything of a portfolio but which it is."""
-    told = "no column says anything of a portfolio: each row that makes one makes it empty, and active"
-    return () if _SAYING.intersection(header) else (told,)
+    warning = "no column says anything of a portfolio: each row that makes one makes it empty, and active"
+    return () if _SAYING.intersection(header) else (warning,)
 
 
 def read(
@@ -161,13 +159,13 @@ def _rows(file: Table, *, clears: bool, passed: frozenset[str]) -> Iterator[Row 
 
 
 def address(row: Row | BadRow, text: str) -> str:
-    """The URL that tells a row's portfolio from others of its record, "" where it has none; of a refused one as it stands."""
+    """The URL that distinguishes the portfolio of a row from others of its record, or ""; of a rejected row as it stands."""
     found = row.values.get("url", "") if isinstance(row, Row) else kinds.found_url(text)
     return "" if isinstance(found, Clear) or found.casefold() == _CLEAR else found.removeprefix("jkey=")
 
 
 def completed(cells: Cells, values: Mapping[str, str | Clear]) -> None:
-    """Tell of a URL that is not written as it stands."""
+    """Warn of a URL that is not written as it stands."""
     url = values.get("url")
     if isinstance(url, str) and url != cells.texts.get("url"):
         cells.warnings.append(
@@ -199,7 +197,7 @@ def _row(
     title = shown(record.cells.get("title", "")) or None
     names = cells.read_all(ids)
     if not cells.problems and names.keys().isdisjoint(KEYS):
-        cells.refuse("", "names neither mms_id nor portfolio_id")
+        cells.reject("", "names neither mms_id nor portfolio_id")
     values = cells.read_all(checks)
     completed(cells, values)
     coverage = _coverage(cells)
@@ -233,7 +231,7 @@ def _coverage(cells: Cells) -> tuple[Coverage, ...] | Literal[Clear.CLEAR] | Non
         if not given:
             named = ", ".join(texts)
             reason = f"clears a part of the coverage: write {_CLEAR} in {named} to empty it, or all of the new statement"
-            cells.refuse("", reason)
+            cells.reject("", reason)
         cells = Cells(cells.lines, given, cells.problems, strict=True)
     statement = kinds.coverage(cells, COVERAGE)
     return (statement,) if statement else None

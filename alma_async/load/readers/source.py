@@ -46,7 +46,7 @@ def _nothing(_: Table) -> tuple[str, ...]:
 class Format:
     """One kind of file: what its header must name, and how to read it.
 
-    ``fits`` gives the columns it knows the file by; ``ignored`` tells of columns that it does not read.
+    ``fits`` gives the columns it knows the file by; ``ignored`` gives warnings of columns that it does not read.
     """
 
     wants: str
@@ -182,10 +182,10 @@ def read_rows(
     :param notes: which field takes the notes of a KBART list, if any
     :param sheet: the name of a workbook's sheet; by default the first that is not hidden
     :param blanks: ``keep`` leaves alone what a blank cell stands for (its row says what stays), ``clear`` empties it
-    :param strict: refuse a KBART line for anything uncertain in it, instead of loading what is sure with a warning
+    :param strict: reject a KBART line for anything uncertain in it, instead of loading what is sure with a warning
     :param ignore_embargo: load titles of a KBART list whose embargo no portfolio can hold (days, two walls) without it
     :param action: what the load does; where it asks nothing of a portfolio's fields (activate, deactivate, delete), the cells
-        for these refuse no row
+        for these reject no row
     :param today: the day by which a KBART list's dates of access are judged; by default the day of reading
     :raises InputError: where the file is not of that format, or of none that is known
     """
@@ -221,12 +221,12 @@ def _recognise(candidates: Iterator[Table], asked: str) -> tuple[Table, str, str
             if (columns := known.fits(file)) and not (name == "csv" != asked and _is_rather_kbart(file)):
                 how = "As asked" if asked == name else f"Taken for {name}"
                 return file, name, f"{how}: the header names {', '.join(columns)}."
-    assert first is not None  # noqa: S101 - a file without any row was refused
-    looked_for = "; ".join(f"for {name}: {known.wants}" for name, known in formats.items())
+    assert first is not None  # noqa: S101 - a file without any row was rejected
+    expected = "; ".join(f"{name}: {known.wants}" for name, known in formats.items())
     found = shown(", ".join(first.header))
     where = f"sheet {shown(first.entry.name)}, line" if isinstance(first, Sheet) else "line"
     raise InputError(
-        f"{first.path} has no header that fits. Looked {looked_for}. Found in {where} {first.header_line}: {found}.",
+        f"{first.path} has no header that fits. Expected {expected}. Found in {where} {first.header_line}: {found}.",
         advice="Nothing was sent; correct the file, or name its --format or --sheet.",
     )
 

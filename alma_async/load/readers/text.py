@@ -6,7 +6,7 @@ of cp1252 among lines of UTF-8, line ends of CR alone, trailing delimiters, trai
 the end, the guards that keep a spreadsheet from reading a text as a number.
 
 A row with fewer cells than the header lacks its last ones, unless a cell whose kind can be seen (a URL, "fulltext", "serial")
-stands in the place of another: then a delimiter is missing further in front, and the row is refused.
+stands in the place of another: then a delimiter is missing further in front, and the row is rejected.
 
 A quote too many makes one cell of all rows up to the next quote, and that may fit. Such a row is known by its lines: more than one
 is a row by itself, with a cell for each column and what can be an id where one belongs. So a note may have any number of lines, and
@@ -44,7 +44,7 @@ __all__ = [
     "name_of",
     "plain_records",
     "quoted_records",
-    "refused",
+    "rejected_row",
     "shown",
     "spoilt",
     "unguarded",
@@ -53,7 +53,7 @@ __all__ = [
 
 _LIKE_AN_ID: Final = re.compile(
     r"[0-9]\S*"
-)  # also one that a spreadsheet spoilt: that row is refused, not lost
+)  # also one that a spreadsheet spoilt: that row is rejected, not lost
 _NOT_UTF8: Final = re.compile("[\udc80-\udcff]")
 _GUARDED: Final = re.compile(r'="{1,2}([^"]*)"{1,2}')
 # Zero-width and directional marks, the byte order mark, and the end-of-file mark of DOS: nothing of a text, at either end of it.
@@ -61,7 +61,7 @@ _UNSEEN: Final = (
     "\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff\x1a"
 )
 DELIMITERS: Final = "\t,;|"
-_TITLE_LINES: Final = 200  # how far down a header is looked for under a preamble
+_TITLE_LINES: Final = 200  # how far down a header is searched under a preamble
 _MOST_LINES: Final = 50  # of one cell, where a list is not CSV
 _SHOWN: Final = 200
 
@@ -117,7 +117,7 @@ class Skipped(NamedTuple):
 
 
 Records = Iterator[Record | BadRow | Skipped | None]
-"""The records of one reading, the damaged ones already refused; None stands for each blank row, for others to count."""
+"""The records of one reading, the damaged ones already rejected; None stands for each blank row, for others to count."""
 
 
 @attrs.frozen(kw_only=True)
@@ -138,7 +138,7 @@ class Layout:
 
 @attrs.frozen(kw_only=True)
 class Seen:
-    """A column whose cells are known by their look, and the columns beside it in which such a cell is out of place.
+    """A column whose cells have a known form, and the columns beside it in which such a cell is out of place.
 
     ``never`` are columns in which one such cell proves the row shifted; of the others it takes two.
     """
@@ -412,7 +412,7 @@ def quoted_records(file: TextFile, layout: Layout) -> Records:
             rows = [_of_line(line, file, places) for line in taken]
             yield from _by_line(shape, lines, rows, taken, f"{why}: {_QUOTING}")
         elif len(cells) < len(file.header) and file.delimiter == "," and _is_torn(raw):
-            yield refused(lines, _TORN, shown(",".join(raw)), texts=cells)
+            yield rejected_row(lines, _TORN, shown(",".join(raw)), texts=cells)
         elif any(cells):
             yield shape.record(lines, cells, warnings, ended=True)
         else:
@@ -445,16 +445,16 @@ def _by_line(
     taken: list[str],
     why: str,
 ) -> Records:
-    """The rows of lines whose quotes do not close, each line by itself; refused together where none of them is a row."""
+    """The rows of lines whose quotes do not close, each line by itself; rejected together where none of them is a row."""
     if len(lines) == 1 or not any(cells for cells, _ in rows):
-        yield refused(lines, why, texts=_torn(shape.delimiter, *taken))
+        yield rejected_row(lines, why, texts=_torn(shape.delimiter, *taken))
         return
     follows = [cells for cells, _ in rows[1:]]
     last = rows[-1][0]
     follows.append(None if last and last[-1].startswith('"') else [])
     for number, line, (cells, odd), after in zip(lines, taken, rows, follows, strict=False):
         if cells is None or (odd and after is None):  # a cell of several lines may begin here
-            yield refused((number,), why, shown(line.strip()), texts=_torn(shape.delimiter, line))
+            yield rejected_row((number,), why, shown(line.strip()), texts=_torn(shape.delimiter, line))
         elif any(cells):
             yield shape.record((number,), cells, (_LONE,) if odd else (), ended=True)
         else:
@@ -490,11 +490,11 @@ def _swallowed(file: TextFile, cells: list[str], places: list[int]) -> bool:
 
 
 def _torn(delimiter: str, *lines: str) -> Iterator[str]:
-    """The cells of lines whose quotes do not tell where each ends."""
+    """The cells of lines whose quotes do not show where each ends."""
     return (cell.strip('" \r\n') for line in lines for cell in line.split(delimiter))
 
 
-def refused(
+def rejected_row(
     lines: tuple[int, ...],
     reason: str,
     text: str = "",
@@ -502,7 +502,7 @@ def refused(
     *,
     texts: Iterable[str] = (),
 ) -> BadRow:
-    """A row that is none, with all lines that it took: the first alone would not tell what is lost."""
+    """A row that is none, with all lines that it took: the first alone would not show what is lost."""
     if len(lines) > 1:
         reason = f"takes in lines {lines[0]} to {lines[-1]} and {reason}"
     problem = Problem(lines[0], "", reason, text)
@@ -514,7 +514,7 @@ def refused(
 class Headers:
     """Further headers under the first, as a list has that was put together of several.
 
-    One of the same order is skipped. Under one of another order, cells would be read as what they are not: these rows are refused.
+    One of the same order is skipped. Under one of another order, cells would be read as what they are not: these rows are rejected.
     """
 
     def __init__(self, header: tuple[str, ...], layout: Layout) -> None:
@@ -529,7 +529,7 @@ class Headers:
             names := [_normal(cell) for cell in cells]
         ):
             return (
-                refused(lines, _UNDER_ANOTHER.format(self._other), shown(cells[0]), texts=cells)
+                rejected_row(lines, _UNDER_ANOTHER.format(self._other), shown(cells[0]), texts=cells)
                 if self._other
                 else None
             )
@@ -538,7 +538,7 @@ class Headers:
             self._other = 0
             return Skipped("further header lines")
         self._other = lines[0]
-        return refused(
+        return rejected_row(
             lines, "is another header, whose columns stand in another order", shown(", ".join(cells))
         )
 
@@ -556,7 +556,7 @@ def _normal(name: str) -> str:
 
 
 class Places:
-    """Where a header has the columns whose cells are known by their look."""
+    """Where a header has the columns whose cells are of a known form."""
 
     def __init__(self, header: tuple[str, ...], layout: Layout) -> None:
         """The header that the file is read by."""
@@ -585,19 +585,19 @@ class Places:
                 continue
             surely = next((at for at in never if at < there and cells[at] and fits(cells[at])), None)
             if surely is not None:
-                return self._told(surely, place)
+                return self._found(surely, place)
             near = next((at for at in beside if at < there and cells[at] and fits(cells[at])), None)
             if near is not None:
                 found += 2 if own and there != len(self._header) else 1
                 if found > 1:
-                    return self._told(near, place)
+                    return self._found(near, place)
         return ""
 
-    def _told(self, at: int, place: int) -> str:
+    def _found(self, at: int, place: int) -> str:
         return f"what stands in {self._header[at]} is of {self._header[place]}"
 
     def sits(self, cells: Sequence[str]) -> bool:
-        """Whether the last column that is known by its look holds what it should."""
+        """Whether the last column that is of a known form holds what it should."""
         return any(
             place == self._last and cells[place] and fits(cells[place]) for place, fits, *_ in self._seen
         )
@@ -617,7 +617,7 @@ class _Shape:
     def record(
         self, lines: tuple[int, ...], cells: list[str], warnings: tuple[str, ...], *, ended: bool
     ) -> Record | BadRow | Skipped:
-        """The row, its missing last cells blank; or refused. ``ended``: whether a line end follows, so that nothing is cut off."""
+        """The row, its missing last cells blank; or rejected. ``ended``: whether a line end follows, so that nothing is cut off."""
         width, file = self._width, self._file
         if judged := self._headers.judge(lines, cells):
             return judged
@@ -645,7 +645,7 @@ class _Shape:
     def _bad(self, lines: tuple[int, ...], cells: list[str], why: str) -> BadRow:
         text = shown(self._file.delimiter.join(cells))
         reason = f"has {len(cells)} cells under a header of {self._width}: {why}"
-        return refused(lines, reason, text, shown(cells[0]) or None, texts=cells)
+        return rejected_row(lines, reason, text, shown(cells[0]) or None, texts=cells)
 
 
 _SHIFTED: Final = "a missing or surplus delimiter shifts the row"

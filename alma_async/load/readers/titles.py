@@ -3,7 +3,7 @@
 Decides by values alone, wherever the lines stand in the file. Lines are one title when they agree in their normalised identifiers
 and in title_id or URL: title_id alone is no key, since published lists give predecessors the id and URL of their successor. Lines
 that name one record and one URL end at one portfolio, whatever their identifiers, and are one statement too. Lines that contradict
-each other are refused for a person to review; nothing is chosen for them.
+each other are rejected for a person to review; nothing is chosen for them.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def parted(parts: Iterable[Part]) -> list[list[Part]]:
     """The lines of each title, in the order of the file."""
     titles: dict[tuple[object, ...], list[Part]] = {}
     for part in parts:
-        # One line may tie together two titles that looked apart: the one by its title_id, the other by its URL.
+        # One line may tie together two titles that seemed different: the one by its title_id, the other by its URL.
         tied = list({id(found := titles[key]): found for key in part.keys if key in titles}.values())
         title = max(tied, key=len, default=[])
         for other in tied:
@@ -95,7 +95,7 @@ def _settled(titles: Iterable[list[Part]]) -> Iterator[list[Part]]:
 
 
 _NO_URL: Final = (
-    "is blank, and other lines of its record have several: nothing tells which portfolio it means: review"
+    "is blank, and other lines of its record have several: the portfolio is not identified: review"
 )
 
 
@@ -158,9 +158,9 @@ def _without_dates(parts: list[Part]) -> list[Part]:
     """The lines of a title, without coverage where one of them calls it a monograph: the others may leave its type blank."""
     if not any(part.material == "BOOK" for part in parts):
         return parts
-    told = "the coverage of a monograph is not loaded"
+    warning = "the coverage of a monograph is not loaded"
     return [
-        attrs.evolve(part, coverage=None, warnings=(*part.warnings, told)) if part.coverage else part
+        attrs.evolve(part, coverage=None, warnings=(*part.warnings, warning)) if part.coverage else part
         for part in parts
     ]
 

@@ -2,7 +2,7 @@
 
 Decides by values alone, wherever the rows stand in the file, as ``titles`` does for KBART. Rows of one record and URL,
 and those of the record that name no URL, mean one portfolio. Where they contradict each other nothing is joined: the load
-puts up for review what says different things of one portfolio; what it could not know to be one is refused here.
+sends to review what says different things of one portfolio; what it could not know to be one is rejected here.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def joined(
     records: Iterable[str | BadRow], lines: Lines, tally: Tally
 ) -> Iterator[Row | BadRow | Skipped | None]:
     """The rows, each as soon as all lines of its record are read. ``records``: those of all lines, from an earlier reading, and the
-    lines that cannot be read: a row of a record that one of these names is refused, since the other is lost.
+    lines that cannot be read: a row of a record that one of these names is rejected, since the other is lost.
     """
     torn: dict[str, int] = {}
     counts = Counter(hash(record) for record in _sound(records, torn))
@@ -51,7 +51,7 @@ def joined(
             yield line
             continue
         if line.record in torn:
-            yield _refused([line.row], [Problem(line.row.line, "", OF_ANOTHER.format(torn[line.record]))])
+            yield _rejected([line.row], [Problem(line.row.line, "", OF_ANOTHER.format(torn[line.record]))])
             continue
         key = hash(line.record)
         if not line.record or key not in missing:
@@ -80,7 +80,7 @@ def known(records: Records, means: Callable[[Record], str | None]) -> Iterator[s
 
 
 OF_ANOTHER: Final = (
-    "is of the same title or portfolio as line {}, which is refused: what that said would be lost"
+    "is of the same title or portfolio as line {}, which is rejected: what that said would be lost"
 )
 
 
@@ -94,7 +94,7 @@ def _sound(records: Iterable[str | BadRow], torn: dict[str, int]) -> Iterator[st
 
 
 def ids_in(text: str) -> list[str]:
-    """What looks like an MMS id in a text."""
+    """The texts in the form of an MMS id."""
     return _MMS_ID.findall(text)
 
 
@@ -114,11 +114,11 @@ def _rows(lines: Sequence[Line], tally: Tally) -> Iterator[Row | BadRow]:
 
 
 def _vague(row: Row | BadRow) -> BadRow:
-    return _refused([row], [Problem(row.line, "", _NO_URL)])
+    return _rejected([row], [Problem(row.line, "", _NO_URL)])
 
 
 _NO_URL: Final = (
-    "names no URL, and other lines of its record name several: nothing tells which portfolio it means: review"
+    "names no URL, and other lines of its record name several: the portfolio is not identified: review"
 )
 
 
@@ -132,7 +132,7 @@ def _one(lines: Sequence[Line], tally: Tally) -> Iterator[Row | BadRow]:
         return
     problems = list(_contradictions(rows)) if whole else []
     if not whole or (problems and len({line.url for line in lines}) > 1):
-        yield _refused(found, problems)
+        yield _rejected(found, problems)
     elif problems:
         yield from found
     else:
@@ -186,7 +186,7 @@ def _joined(rows: Sequence[Row]) -> Row:
     )
 
 
-def _refused(rows: Sequence[Row | BadRow], problems: Sequence[Problem]) -> BadRow:
+def _rejected(rows: Sequence[Row | BadRow], problems: Sequence[Problem]) -> BadRow:
     """All rows of a portfolio, since what some of them say of it is not all."""
     bad = chain.from_iterable(row.problems for row in rows if isinstance(row, BadRow))
     return BadRow(

@@ -2,7 +2,7 @@
 
 Decides which sheet and which of its rows is the header, and what a spreadsheet may have done to a cell: a number in a column of ids
 has lost leading zeros and every digit after the fifteenth, and a date elsewhere than in a column of dates was a text such as 3-4.
-Such cells refuse their row; nothing is repaired. A cell of a column that no format reads is never judged. Reading the two kinds of
+Such cells reject their row; nothing is repaired. A cell of a column that no format reads is never judged. Reading the two kinds of
 workbook is left to ``xlsx`` and ``xls``, in a process of their own (``child``).
 
 Any input file as one table: text or a sheet of a workbook.
@@ -33,7 +33,7 @@ from alma_async.load.readers.text import (
     TextFile,
     clean,
     name_of,
-    refused,
+    rejected_row,
     shown,
     spoilt,
 )
@@ -41,17 +41,17 @@ from alma_async.load.row import BadRow, InputError, Problem
 
 __all__ = ["WHOLE", "Sheet", "Table", "headers", "sheet_rows"]
 
-_TITLE_ROWS: Final = 200  # how far down a header is looked for under a report's title
-_MOST_SHEETS: Final = 20  # in which it is looked for
+_TITLE_ROWS: Final = 200  # how far down a header is searched under a report's title
+_MOST_SHEETS: Final = 20  # in which it is searched
 _LONG_ENOUGH: Final = 5.0  # seconds: no honest sheet takes that to begin
 
 _MOST_NAMES: Final = 20  # of sheets, in a message
 WHOLE: Final = 15
-"""Digits that a number keeps; of an ISSN or ISBN its check digit then tells whether it lacks zeros."""
+"""Digits that a number keeps; of an ISSN or ISBN its check digit then shows whether it lacks zeros."""
 
 _YEAR_AS_DAY: Final = ("1905-04-11", "1905-09-28")  # day numbers 1928 to 2098
 
-_FIRST_DAY: Final = "an .xls workbook does not tell how a cell of dates is shown; of a first day is written"
+_FIRST_DAY: Final = "an .xls workbook does not say how a cell of dates is shown; of a first day is written"
 STRUCK: Final = "is struck through in the sheet and is read all the same"
 HIDDEN: Final = "stands in a hidden row of the sheet and is read all the same"
 
@@ -78,9 +78,9 @@ class Sheet:
             chosen += [one for one in entries if not one.hidden and one != chosen[0]]
         empty = []
         begun = perf_counter()
-        looked = 0
+        searched = 0
         for place, entry in enumerate(chosen[:_MOST_SHEETS]):
-            looked = place
+            searched = place
             if perf_counter() - begun > _LONG_ENOUGH:
                 break
             with child.opened(path, kind) as book:
@@ -90,10 +90,10 @@ class Sheet:
             else:
                 empty.append(entry)
         else:
-            looked = len(chosen[:_MOST_SHEETS])
-        if later := [one for one in chosen[looked:] if one not in empty]:
+            searched = len(chosen[:_MOST_SHEETS])
+        if later := [one for one in chosen[searched:] if one not in empty]:
             raise InputError(
-                f"{path} has no header that fits in the first {looked} of its {len(chosen)} sheets; the others were not looked at: "
+                f"{path} has no header that fits in the first {searched} of its {len(chosen)} sheets; the others were not read: "
                 f"{_names(later)}.",
                 advice="Nothing was sent; name the sheet: --sheet.",
             )
@@ -153,7 +153,7 @@ class Sheet:
         if judged := headers.judge((row.number,), texts):
             return judged
         if why := places.shifted(texts + [""] * (len(self.header) - len(texts))):
-            return refused(
+            return rejected_row(
                 (row.number,),
                 f"is shifted: {why}",
                 shown(", ".join(filter(None, texts))),

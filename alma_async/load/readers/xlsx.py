@@ -1,8 +1,9 @@
 """The rows of an ``.xlsx`` workbook, streamed: memory for one row at a time, whatever the file holds.
 
-Decides what each cell is as the file has it (ECMA-376, part 1, SpreadsheetML): text, or a number, a date, a formula's error, which
-``workbook`` judges by the column. A library's reader would do for most of it, but keeps the table of shared strings in memory (with
-titles and URLs, nearly the whole file), and tells neither hidden rows nor formulas that were never calculated from blank cells.
+Decides what each cell is as the file has it (ECMA-376, part 1, SpreadsheetML): text, or a number, a date, a formula's error,
+which ``workbook`` judges by the column. A library's reader would do for most of it, but keeps the table of shared strings in
+memory (with titles and URLs, nearly the whole file), and distinguishes neither hidden rows nor formulas that were never
+calculated from blank cells.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from zipfile import BadZipFile, ZipFile
 
 import attrs
 
-from alma_async.load.readers.files import check_parts, readable, refused
+from alma_async.load.readers.files import check_parts, readable, unreadable
 from alma_async.load.readers.sheets import Cell, Entry, Merged, Odd, SheetRow, plain_number
 from alma_async.load.row import InputError
 
@@ -41,7 +42,7 @@ _MOST_COLUMNS: Final = 16_384
 _LONGEST_PATTERN: Final = 255
 # Chosen: no list comes near these, and within them nothing takes much memory.
 _MOST_SHEETS: Final = 1000
-_LOOKED_AT: Final = 20  # sheets whose hidden columns are told
+_SHEETS_CHECKED: Final = 20  # for hidden columns
 _MOST_FILES: Final = 10_000
 _MOST_PARTS: Final = 200_000  # elements of one row or one text
 _MOST_BYTES: Final = 2**32  # of a part when unpacked
@@ -133,11 +134,11 @@ def _archive(path: Path) -> ZipFile:
     try:
         return ZipFile(path)
     except BadZipFile:
-        raise refused(path, "a damaged workbook or zip archive") from None
+        raise unreadable(path, "a damaged workbook or zip archive") from None
 
 
 def _check_sizes(path: Path, archive: ZipFile) -> None:
-    """Refuse what would grow out of all proportion; nothing is ever unpacked beyond the size that the archive names."""
+    """Reject what would grow out of all proportion; nothing is ever unpacked beyond the size that the archive names."""
     if len(archive.namelist()) > _MOST_FILES:
         raise ValueError(f"it has {len(archive.namelist()):,} parts")
     for part in archive.infolist():
@@ -159,7 +160,7 @@ def _whole(archive: ZipFile, part: str) -> Element:
 
 
 def _check_prolog(start: bytes) -> None:
-    """Refuse a document type, and so every entity, in whatever encoding, by the parser itself: it knows its own encodings.
+    """Reject a document type, and so every entity, in whatever encoding, by the parser itself: it knows its own encodings.
 
     :raises ValueError: where there is one, or no element in so many bytes.
     """
@@ -190,7 +191,7 @@ def _members(stream: IO[bytes], name: str) -> Iterator[Element]:
     _check_prolog(chunk)
     read_since, tags_since, plain = 0, 0, True
     while chunk:
-        plain = plain and b"<![" not in chunk  # a text may hold what looks like a cell
+        plain = plain and b"<![" not in chunk  # a text may contain the markup of a cell
         fed = _BLANK.sub(b"", chunk) if plain else chunk
         parser.feed(fed)
         read_since += len(chunk)
@@ -250,7 +251,7 @@ class _Package:
                 hidden=sheet.get("state", "visible") != "visible",
                 part=self._links[link][1],
                 hidden_columns=_hidden_columns(self.archive, self._links[link][1])
-                if place < _LOOKED_AT
+                if place < _SHEETS_CHECKED
                 else "",
             )
             for place, (sheet, link) in enumerate(listed)
@@ -370,7 +371,7 @@ class _Strings(dict[str, str]):
             self._content = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._content:
             self._content.close()
 

@@ -259,7 +259,7 @@ class Habits:
             preamble=draw.choice((0, 0, 0, 0, 1, 10, 30)),
             date=draw.choice(
                 DATES if kind == "kbart" else DATES[:1]
-            ),  # a table is our own: what is uncertain in it is refused
+            ),  # a table is our own: what is uncertain in it is rejected
             id=draw.choice(IDS),
             embargo=draw.choice(EMBARGOES),
             url=draw.choice(URLS),

@@ -229,8 +229,8 @@ def test_told_and_not_written(opened: Opened, cells: dict[str, Any], warning: st
         ({"FROM_YEAR": "2010", "TO_YEAR": "1990"}, "from_year", "begins later than it ends"),
     ],
 )  # fmt: skip
-def test_refused(opened: Opened, cells: dict[str, Any], column: str, reason: str) -> None:
-    """A wrong cell refuses its row with line, column and reason."""
+def test_rejected(opened: Opened, cells: dict[str, Any], column: str, reason: str) -> None:
+    """A wrong cell rejects its row with line, column and reason."""
     row, _ = read(opened, cells)
     assert isinstance(row, BadRow)
     problem = row.problems[0]
@@ -248,7 +248,7 @@ def test_a_last_year_that_stands_for_none(opened: Opened, end: str) -> None:
 
 
 def test_numbers_in_a_workbook(tmp_path: Path) -> None:
-    """An id that is a number refuses its row; years, volumes and months may be numbers."""
+    """An id that is a number rejects its row; years, volumes and months may be numbers."""
     rows = [
         TIDES | {"MMS": 99112233445566778},
         TIDES | {"FROM_YEAR": 1990, "FROM_MONTH": 2, "FROM_VOLUME": 7},
@@ -278,7 +278,7 @@ def test_column_twice(opened: Opened) -> None:
 
 @pytest.mark.parametrize("header", ["MMS,ISSN,URL", "LOCALIZED,URL", "ISSN,ISBN"])
 def test_not_enough(opened: Opened, header: str) -> None:
-    """A header without PORTFOLIO_PID, and without LOCALIZED beside a key, could be anything and is refused."""
+    """A header without PORTFOLIO_PID, and without LOCALIZED beside a key, could be anything and is rejected."""
     with pytest.raises(InputError, match="PORTFOLIO_PID, or LOCALIZED and one of MMS, ISSN, ISBN"):
         opened(f"{header}\n1,2,3\n")
     opened("PORTFOLIO_PID,URL\n", format="alma-loader")

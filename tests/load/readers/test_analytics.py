@@ -72,14 +72,14 @@ def test_columns_left(opened: Opened) -> None:
 
 
 def test_ids_are_checked(opened: Opened) -> None:
-    """An id that a spreadsheet has cut refuses its row, whichever of the path it is."""
+    """An id that a spreadsheet has cut rejects its row, whichever of the path it is."""
     (row,) = opened("Portfolio Id,Collection Id,Service Id\n531,6.1E+16,612345678901234000\n")
     assert isinstance(row, BadRow)
     assert [problem.column for problem in row.problems] == ["collection_id", "service_id"]
 
 
 def test_without_portfolio(opened: Opened) -> None:
-    """A row that names neither portfolio nor record is refused alone."""
+    """A row that names neither portfolio nor record is rejected alone."""
     bad, good = opened("Portfolio Id,MMS Id,URL\n,,https://x.example\n,991,\n")
     assert isinstance(bad, BadRow)
     assert isinstance(good, Row)

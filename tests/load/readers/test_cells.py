@@ -35,7 +35,7 @@ def test_ids(text: str) -> None:
     ],
 )
 def test_damaged_ids(text: str, reason: str) -> None:
-    """An id that a spreadsheet damaged, or that could leave its place in a path, is refused with the cause."""
+    """An id that a spreadsheet damaged, or that could leave its place in a path, is rejected with the cause."""
     with pytest.raises(ValueError, match=reason):
         cells.record_id(text)
 
@@ -92,7 +92,7 @@ def test_urls(text: str) -> None:
     ],
 )
 def test_no_urls(text: str) -> None:
-    """What no browser opens as a web page is refused."""
+    """What no browser opens as a web page is rejected."""
     with pytest.raises(ValueError, match="is no URL"):
         cells.url(text)
 
@@ -131,7 +131,7 @@ def test_accepts(check: Callable[[str], object], text: str, expected: object) ->
         (cells.note, "x" * 131_073, "has 131073 characters"),
     ],
 )
-def test_refuses(check: Callable[[str], object], text: str, reason: str) -> None:
+def test_rejects(check: Callable[[str], object], text: str, reason: str) -> None:
     """Each kind of cell names what is wrong."""
     with pytest.raises(ValueError, match=reason):
         check(text)
@@ -166,7 +166,7 @@ def test_addresses_of_lists(text: str, expected: str) -> None:
     ],
 )
 def test_no_addresses(text: str) -> None:
-    """Several addresses, and what is none, are refused."""
+    """Several addresses, and what is none, are rejected."""
     with pytest.raises(ValueError, match="is no URL"):
         cells.full_url(text)
 

@@ -21,23 +21,23 @@ LARGE = [name for name in hostile.HOSTILE if "document type" not in name and nam
 MUTANTS = 16
 
 
-def refused(cost: hostile.Cost, path: Path) -> bool:
+def rejected(cost: hostile.Cost, path: Path) -> bool:
     """Whether the outcome is one line that names the file and says what to do."""
     return str(path) in cost.outcome and "Nothing was sent" in cost.outcome and "\\n" not in cost.outcome
 
 
 @pytest.mark.parametrize("name", LARGE)
 def test_a_hostile_workbook_ends_in_a_sentence(tmp_path: Path, name: str) -> None:
-    """However it swells, a workbook of a few MB is refused in a sentence (or read), within its memory and time."""
+    """However it swells, a workbook of a few MB is rejected in a sentence (or read), within its memory and time."""
     path = hostile.HOSTILE[name](tmp_path / "a.xlsx")
     (cost,) = hostile.costs([path])
     assert cost.seconds <= 2 * hostile.MOST_SECONDS  # of a machine that does much else
     assert cost.peak <= hostile.MOST_BYTES
-    assert refused(cost, path) or cost.outcome.endswith(" rows")
+    assert rejected(cost, path) or cost.outcome.endswith(" rows")
 
 
 def test_no_workbook_declares_a_document_type(tmp_path: Path) -> None:
-    """Whatever part and encoding: a document type is refused by name, so no entity is ever expanded."""
+    """Whatever part and encoding: a document type is rejected by name, so no entity is ever expanded."""
     paths = [
         make(tmp_path / f"{n}.xlsx")
         for n, (name, make) in enumerate(hostile.HOSTILE.items())
@@ -56,19 +56,19 @@ def test_a_mutated_workbook_ends_in_a_sentence(tmp_path: Path) -> None:
     costs = hostile.costs(paths)
     assert len(costs) == MUTANTS
     for path, cost in zip(paths, costs, strict=True):
-        assert refused(cost, path) or cost.outcome.endswith(" rows"), cost
+        assert rejected(cost, path) or cost.outcome.endswith(" rows"), cost
         assert cost.peak <= hostile.MOST_BYTES
-    assert any(refused(cost, path) for path, cost in zip(paths, costs, strict=True))
+    assert any(rejected(cost, path) for path, cost in zip(paths, costs, strict=True))
 
 
 def broken_by(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InputError:
     """What is said where the child does this instead of reading."""
     path = xls(tmp_path / "a.xls", {"S": [["mms_id"], ["991"]]})
     monkeypatch.setattr(child, "_PROGRAM", f"import os, sys, time\n{what}")
-    with pytest.raises(InputError) as refusal:
+    with pytest.raises(InputError) as rejection:
         list(read_rows(path))
-    assert str(path) in str(refusal.value)
-    return refusal.value
+    assert str(path) in str(rejection.value)
+    return rejection.value
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What each form of a date says, and which are refused."""
+"""What each form of a date says, and which are rejected."""
 
 from __future__ import annotations
 
@@ -102,8 +102,8 @@ def test_what_is_uncertain_is_told(text: str, *, last: bool, parts: tuple[str, .
         "x",
     ],
 )
-def test_refused(text: str) -> None:
-    """What is no date, or none that one can begin with, is refused."""
+def test_rejected(text: str) -> None:
+    """What is no date, or none that one can begin with, is rejected."""
     with pytest.raises(ValueError, match="is "):
         dates.read(text)
 

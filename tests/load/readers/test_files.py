@@ -32,12 +32,12 @@ from tests.load.readers.workbooks import compound, xls, xlsx
     ],
 )
 def test_other_kinds(tmp_path: Path, content: bytes, named: str) -> None:
-    """What is neither text nor workbook is refused by its name, with what can be read."""
+    """What is neither text nor workbook is rejected by its name, with what can be read."""
     path = tmp_path / "rows.xls"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=rf"{named}.*can be read") as refusal:
+    with pytest.raises(InputError, match=rf"{named}.*can be read") as rejection:
         read_rows(path)
-    assert str(path) in str(refusal.value)
+    assert str(path) in str(rejection.value)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Files made of all that ever went wrong in one: nothing but rows, refusals and our errors comes out, and no line is lost."""
+"""Files made of all that ever went wrong in one: nothing but rows, rejections and our errors comes out, and no line is lost."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_any_file(opened: Opened, name: str, table: list[list[str]], data: st.Da
 @example(table=[['"'], ['"']], end="\n")
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=120)
 def test_no_line_is_lost(opened: Opened, table: list[list[str]], end: str) -> None:
-    """Every line of a KBART list is in one title, refused, or counted as blank."""
+    """Every line of a KBART list is in one title, rejected, or counted as blank."""
     source = opened(end.join("\t".join(row) for row in [KBART, *table]))
     lines = [line for row in source for line in row.lines]
     skipped = [int(text.rpartition(" ")[2]) for text in source.warnings if text.startswith("blank rows")]
@@ -79,6 +79,6 @@ def test_no_line_is_lost(opened: Opened, table: list[list[str]], end: str) -> No
 @given(content=st.binary(max_size=200), name=st.sampled_from(["auto", *FORMATS]))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
 def test_any_bytes(opened: Opened, content: bytes, name: str) -> None:
-    """Bytes that are no title list at all are refused as a whole."""
+    """Bytes that are no title list at all are rejected as a whole."""
     with pytest.raises(InputError):
         list(opened(content, format=name))

@@ -59,7 +59,7 @@ def test_no_issn(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["978-0-306-40615-X", "9770306406157", "97803064061571"])
 def test_no_isbn(text: str) -> None:
-    """Thirteen characters that are no ISBN are refused."""
+    """Thirteen characters that are no ISBN are rejected."""
     with pytest.raises(ValueError, match="is no ISBN"):
         isbn(text)
 

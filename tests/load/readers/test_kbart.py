@@ -54,7 +54,7 @@ def only(source: RowSource) -> Row:
     return row
 
 
-def refused(source: RowSource) -> BadRow:
+def rejected(source: RowSource) -> BadRow:
     """The one row of a file, which must be bad."""
     (row,) = source
     assert isinstance(row, BadRow), row
@@ -149,7 +149,7 @@ def test_quoted_fields(opened: Opened) -> None:
 
 
 def test_missing_tab(opened: Opened) -> None:
-    """A missing tab refuses its row alone, by line."""
+    """A missing tab rejects its row alone, by line."""
     text = kbart(
         TIDES,
         TIDES
@@ -221,13 +221,13 @@ def test_warnings(opened: Opened, change: dict[str, str], warning: tuple[str, ..
                 "mms_id": "",
             },
             "",
-            "nothing tells which title",
+            "the title is not identified",
         ),
     ],
 )
-def test_refused(opened: Opened, change: dict[str, str], column: str, reason: str) -> None:
-    """A wrong cell, or nothing that names the record, refuses the title with column and reason."""
-    problem = refused(opened(kbart(TIDES | change))).problems[0]
+def test_rejected(opened: Opened, change: dict[str, str], column: str, reason: str) -> None:
+    """A wrong cell, or nothing that names the record, rejects the title with column and reason."""
+    problem = rejected(opened(kbart(TIDES | change))).problems[0]
     assert (problem.line, problem.column) == (2, column)
     assert reason in problem.reason
 
@@ -256,9 +256,9 @@ def test_found_by_identifiers(opened: Opened) -> None:
 
 
 def test_not_in_the_map(opened: Opened, tmp_path: Path) -> None:
-    """A map is taken to be complete: a title that it does not know is refused, identifiers or not."""
+    """A map is taken to be complete: a title that it does not know is rejected, identifiers or not."""
     (tmp_path / "map").write_text("other,992\n")
-    (problem,) = refused(opened(kbart(TIDES, header=PHASE_TWO), mms_map=tmp_path / "map")).problems
+    (problem,) = rejected(opened(kbart(TIDES, header=PHASE_TWO), mms_map=tmp_path / "map")).problems
     assert (problem.column, problem.reason) == (
         "mms_id",
         "is missing: neither a column mms_id nor the map of MMS ids names the record of this title",
@@ -269,7 +269,7 @@ def test_two_records(opened: Opened, tmp_path: Path) -> None:
     """Where map and column name two records for one title, none is chosen."""
     mms_map = tmp_path / "map.csv"
     mms_map.write_text("tides,992\n")
-    (problem,) = refused(opened(kbart(TIDES), mms_map=mms_map)).problems
+    (problem,) = rejected(opened(kbart(TIDES), mms_map=mms_map)).problems
     assert (problem.text, problem.reason) == ("991, 992", "are several records for one title: review")
 
 
@@ -303,7 +303,7 @@ def test_changed_while_read(opened: Opened) -> None:
 
 
 def test_column_twice(opened: Opened) -> None:
-    """A list that names a column twice is refused, if the column matters."""
+    """A list that names a column twice is rejected, if the column matters."""
     with pytest.raises(InputError, match="names columns twice: title_url"):
         opened(kbart(TIDES, header=[*WITH_ID, "title_url"]))
     only(opened(kbart(TIDES, header=[*WITH_ID, "first_editor"])))
@@ -372,7 +372,7 @@ def test_columns_that_are_not_read(opened: Opened) -> None:
 def test_what_is_doubtful(opened: Opened, change: dict[str, str], warning: str) -> None:
     """A cell that the row can do without, or that may mean several things, costs a warning; with ``strict`` the row."""
     assert warning in " / ".join(only(opened(kbart(TIDES | change))).warnings)
-    refused(opened(kbart(TIDES | change), strict=True))
+    rejected(opened(kbart(TIDES | change), strict=True))
 
 
 def test_two_identifiers_in_a_cell(opened: Opened, tmp_path: Path) -> None:
@@ -402,7 +402,7 @@ def test_a_map_that_contradicts_itself(opened: Opened, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("embargo", ["P365D", "R10Y;P6M", "P6M;R10Y", "R10Y;P30D"])
 def test_an_embargo_that_no_portfolio_holds(opened: Opened, embargo: str) -> None:
-    """Days and two walls are kept for the load to refuse; or the rest is loaded and that is told."""
+    """Days and two walls are kept for the load to reject; or the rest is loaded and that is told."""
     row = only(opened(kbart(TIDES | {"embargo_info": embargo})))
     assert isinstance(row.embargo, Embargo)
     assert row.embargo.unwritable
@@ -451,7 +451,7 @@ def test_one_title_current_and_not(opened: Opened) -> None:
         TIDES | {"date_first_issue_online": "1990", "status": "retired"},
         TIDES | {"date_first_issue_online": "2001"},
     ]
-    assert refused(opened(kbart(*lines, header=[*WITH_ID, "status"]))).problems[0].column == "status"
+    assert rejected(opened(kbart(*lines, header=[*WITH_ID, "status"]))).problems[0].column == "status"
 
 
 def test_days_and_months_in_the_order_of_the_list(opened: Opened) -> None:

@@ -71,7 +71,7 @@ def test_several_identifiers_in_a_cell(tmp_path: Path, between: str) -> None:
     ],
 )
 def test_wrong_lines(tmp_path: Path, content: str, reason: str) -> None:
-    """A map without one good line is refused with the first; a damaged id in the first line is not taken for a header."""
+    """A map without one good line is rejected with the first; a damaged id in the first line is not taken for a header."""
     with pytest.raises(InputError, match=reason):
         read(tmp_path / "map", content)
 

@@ -1,4 +1,4 @@
-"""The native CSV: every column, blank and clear, and what is refused."""
+"""The native CSV: every column, blank and clear, and what is rejected."""
 
 from __future__ import annotations
 
@@ -176,8 +176,8 @@ def test_coverage_is_one_field(opened: Opened, begins: str, ends: str, expected:
         ("mms_id,url", "991,https://x.example/,more", "", "has 3 cells under a header of 2"),
     ],
 )
-def test_refused_rows(opened: Opened, header: str, cells: str, column: str, reason: str) -> None:
-    """A wrong cell refuses its row with column and reason, and the next row is read."""
+def test_rejected_rows(opened: Opened, header: str, cells: str, column: str, reason: str) -> None:
+    """A wrong cell rejects its row with column and reason, and the next row is read."""
     bad, good = opened(f"{header}\n{cells}\n992,{',' * (header.count(',') - 1)}\n")
     assert isinstance(bad, BadRow)
     (problem,) = bad.problems
@@ -205,6 +205,6 @@ def test_unknown_columns(opened: Opened) -> None:
 
 
 def test_column_twice(opened: Opened) -> None:
-    """Two columns of one name are refused, since one would silently win."""
+    """Two columns of one name are rejected, since one would silently win."""
     with pytest.raises(InputError, match="names columns twice: url"):
         opened("mms_id,url,URL\n")

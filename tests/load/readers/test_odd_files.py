@@ -133,12 +133,14 @@ def test_utf_16(opened: Opened, encoding: str, mark: str) -> None:
 
 
 def test_a_kbart_list_with_another_name(opened: Opened) -> None:
-    """A KBART list with a record, of which a needed column is named otherwise, is refused as KBART and not as a native table."""
+    """A KBART list with a record, of which a needed column is named otherwise, is rejected as KBART and not as a native table."""
     for old in ("publication_title", "identifier"):
         header = [name.replace(old, "Titel") for name in WITH_ID]
-        with pytest.raises(InputError, match="for kbart: publication_title and print_identifier") as refusal:
+        with pytest.raises(
+            InputError, match="for kbart: publication_title and print_identifier"
+        ) as rejection:
             opened("\t".join(header) + "\n")
-        assert "titel" in str(refusal.value)
+        assert "titel" in str(rejection.value)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +203,7 @@ def test_identifiers_that_are_none(opened: Opened) -> None:
 
 
 def test_a_status_that_differs(opened: Opened) -> None:
-    """Lines of one title of which one is retired are refused in words that the list knows."""
+    """Lines of one title of which one is retired are rejected in words that the list knows."""
     rows = list(
         opened(kbart(TIDES | {"status": "retired"}, TIDES | {"status": ""}, header=[*WITH_ID, "status"]))
     )

@@ -9,7 +9,7 @@ import pytest
 
 from alma_async.load.readers import dates, read_rows
 from alma_async.load.row import CLEAR, Row
-from tests.load.readers.test_kbart import PHASE_TWO, TIDES, WITH_ID, Opened, kbart, only, refused
+from tests.load.readers.test_kbart import PHASE_TWO, TIDES, WITH_ID, Opened, kbart, only, rejected
 from tests.load.readers.workbooks import Raw, xlsx
 
 FIRST, LAST = "date_first_issue_online", "date_last_issue_online"
@@ -26,7 +26,7 @@ FIRST, LAST = "date_first_issue_online", "date_last_issue_online"
 def test_a_blank_value_does_not_choose(opened: Opened, column: str, texts: tuple[str, ...]) -> None:
     """Lines of one title that name two values are for review, wherever a line stands that names none."""
     for order in permutations(texts):
-        bad = refused(opened(kbart(*(TIDES | {column: text} for text in order))))
+        bad = rejected(opened(kbart(*(TIDES | {column: text} for text in order))))
         assert {problem.column for problem in bad.problems} == {column}
 
 
@@ -121,8 +121,8 @@ SPOILT = [
 
 @pytest.mark.parametrize("text", SPOILT)
 def test_volumes_that_excel_spoilt(opened: Opened, text: str) -> None:
-    """A volume that a spreadsheet made a date, an error or a formula is refused in text as it is in a workbook."""
-    bad = refused(opened(kbart(TIDES | {"num_last_vol_online": text})))
+    """A volume that a spreadsheet made a date, an error or a formula is rejected in text as it is in a workbook."""
+    bad = rejected(opened(kbart(TIDES | {"num_last_vol_online": text})))
     assert bad.problems[0].column == "num_last_vol_online"
 
 
@@ -181,10 +181,10 @@ def test_dates_as_a_workbook_shows_them(tmp_path: Path, style: int, length: int)
 @pytest.mark.parametrize("style", [1, 2, 4, 5])
 @pytest.mark.parametrize("year", ["1999", "2024"])
 def test_a_year_in_a_cell_of_dates(tmp_path: Path, style: int, year: str) -> None:
-    """A year typed into a cell that shows dates is a day of 1905, which no reading makes good: its row is refused."""
+    """A year typed into a cell that shows dates is a day of 1905, which no reading makes good: its row is rejected."""
     header = ["publication_title", "online_identifier", FIRST, LAST, "mms_id"]
     cell = Raw(f's="{style}"', f"<v>{year}</v>")
-    bad = refused(
+    bad = rejected(
         read_rows(xlsx(tmp_path / "a.xlsx", {"Rows": [header, ["A", "2049-3630", cell, None, "991"]]}))
     )
     assert "a day of 1905" in bad.reason
@@ -216,7 +216,7 @@ def test_embargoes_beside_the_standard(opened: Opened, text: str, embargo: str) 
 def test_an_embargo_that_cannot_be_read(opened: Opened, text: str) -> None:
     """A title is not opened because its embargo was not understood; or it is, where that is asked for, and told."""
     line = kbart(TIDES | {"embargo_info": text})
-    bad = refused(opened(line))
+    bad = rejected(opened(line))
     assert bad.problems[0].column == "embargo_info"
     assert "--ignore-embargo" in bad.reason
     row = only(opened(line, ignore_embargo=True))
@@ -240,8 +240,8 @@ def test_an_embargo_that_cannot_be_read(opened: Opened, text: str) -> None:
     ],
 )
 def test_addresses_that_are_none(opened: Opened, text: str) -> None:
-    """Several addresses in a cell, blanks in a host, names of files and marks that are not seen are refused."""
-    assert refused(opened(kbart(TIDES | {"title_url": text}))).problems[0].column == "title_url"
+    """Several addresses in a cell, blanks in a host, names of files and marks that are not seen are rejected."""
+    assert rejected(opened(kbart(TIDES | {"title_url": text}))).problems[0].column == "title_url"
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ def test_a_lone_quote_before_a_cell_of_several_lines(opened: Opened) -> None:
 
 
 def test_a_second_header(opened: Opened) -> None:
-    """A header that comes again is skipped; rows under one of another order are refused until the first comes back."""
+    """A header that comes again is skipped; rows under one of another order are rejected until the first comes back."""
     swapped = [{FIRST: LAST, LAST: FIRST}.get(name, name) for name in WITH_ID]
     lines = [
         TIDES
@@ -368,7 +368,7 @@ def test_ids_with_marks(opened: Opened, text: str, mms_id: str) -> None:
 )
 def test_ids_that_are_none(opened: Opened, text: str) -> None:
     """Digits that may not be all are no id."""
-    assert refused(opened(kbart(TIDES | {"mms_id": text}))).problems[0].column == "mms_id"
+    assert rejected(opened(kbart(TIDES | {"mms_id": text}))).problems[0].column == "mms_id"
 
 
 @pytest.mark.parametrize(
@@ -417,7 +417,7 @@ def test_identifiers_that_lack_something(opened: Opened, text: str, issn: str) -
 def test_identifiers_that_lack_too_much(opened: Opened, text: str) -> None:
     """Zeros are not made up where the check digit does not tell of them."""
     line = TIDES | {"mms_id": "", "print_identifier": "", "online_identifier": text}
-    refused(opened(kbart(line, header=PHASE_TWO)))
+    rejected(opened(kbart(line, header=PHASE_TWO)))
 
 
 @pytest.mark.parametrize("own", ["", "1234-5679"])
@@ -438,7 +438,7 @@ def test_a_title_id_like_an_issn(tmp_path: Path, opened: Opened, own: str, other
 def test_a_row_shifted_among_texts(opened: Opened) -> None:
     """An MMS id that stands among the texts, and not in its own column, is a shifted row and no note."""
     line = TIDES | {"mms_id": "", "notes": "991234567890123"}
-    assert "shifts the row" in refused(opened(kbart(line))).reason
+    assert "shifts the row" in rejected(opened(kbart(line))).reason
     row = only(opened(kbart(line | {"mms_id": "991234567890199"})))
     assert row.values["internal_description"] == "991234567890123"
 
@@ -468,6 +468,6 @@ def test_dates_in_more_words(text: str, first: tuple[str, ...], last: tuple[str,
     "text", ["19999", "20011", "18855", "1999-2001", "1999 - 2001", "Jan-99", "1999 xyz", "from 99"]
 )
 def test_dates_that_may_be_others(text: str) -> None:
-    """A year with a digit too many is no day number; spans and years of two digits stay refused."""
+    """A year with a digit too many is no day number; spans and years of two digits stay rejected."""
     with pytest.raises(ValueError, match="is "):
         dates.read(text)

@@ -54,7 +54,7 @@ def fits(found: tuple[int, ...], wanted: Date, *, warned: bool) -> bool:
 
 
 def faults(seed: int, folder: Path) -> list[str]:
-    """What is wrong with the reading of one list: rows that say something else, and rows that are refused."""
+    """What is wrong with the reading of one list: rows that say something else, and rows that are rejected."""
     draw = random.Random(seed)
     habits = Habits.drawn(draw)
     lines = titles(draw, TITLES)
@@ -69,7 +69,7 @@ def faults(seed: int, folder: Path) -> list[str]:
         found.append(f"read as {source.format}")
     for row in source:
         if isinstance(row, BadRow):
-            found.append(f"refused: {row.reason}")
+            found.append(f"rejected: {row.reason}")
         elif row.mms_id not in by_record or row.mms_id in seen:
             found.append(f"a row of {row.mms_id}, which is none or another's")
         else:
@@ -80,6 +80,6 @@ def faults(seed: int, folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("first", range(0, LISTS, 20))
 def test_lists_say_what_they_were_made_to_say(tmp_path: Path, first: int) -> None:
-    """Whatever a publisher's habits, every title is one row that says what it was made to say, and none is refused."""
+    """Whatever a publisher's habits, every title is one row that says what it was made to say, and none is rejected."""
     found = {seed: faults(seed, tmp_path) for seed in range(first, first + 20)}
     assert not {seed: told for seed, told in found.items() if told}

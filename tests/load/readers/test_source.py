@@ -63,9 +63,9 @@ def test_format(opened: Opened, content: str, options: dict[str, str], format_: 
             {},
             ["publication_title", "mms_id or portfolio_id", "title, issn, e_issn"],
         ),
-        ("A list of titles\n\nof ten lines\n", {}, ["Looked for kbart", "Found in line 1: a list of titles"]),
+        ("A list of titles\n\nof ten lines\n", {}, ["Expected kbart", "Found in line 1: a list of titles"]),
         ("991,https://example.org\n", {}, ["Found in line 1: 991, https://example.org"]),
-        ("mms_id\n", {"format": "kbart"}, ["Looked for kbart", "mms_id"]),
+        ("mms_id\n", {"format": "kbart"}, ["Expected kbart", "mms_id"]),
         (f"{KBART}\n", {"format": "csv", "ignore_unknown": False}, ["unknown columns: publication_title"]),
         (
             "mms_id\n",
@@ -75,13 +75,13 @@ def test_format(opened: Opened, content: str, options: dict[str, str], format_: 
     ],
     ids=["cufts", "preamble", "no header", "not kbart", "not csv", "no such format"],
 )
-def test_refused_by_header(
+def test_rejected_by_header(
     opened: Opened, content: str, options: dict[str, object], named: list[str]
 ) -> None:
-    """A file of another kind is refused with what was looked for and what was found."""
-    with pytest.raises(InputError) as refusal:
+    """A file of another kind is rejected with what was looked for and what was found."""
+    with pytest.raises(InputError) as rejection:
         opened(content, **options)
-    assert all(text in str(refusal.value) for text in named)
+    assert all(text in str(rejection.value) for text in named)
 
 
 def test_map_beside_csv(opened: Opened, tmp_path: Path) -> None:
@@ -193,8 +193,8 @@ def test_predecessors_stay_apart(tmp_path: Path) -> None:
     assert [row.lines for row in rows if isinstance(row, Row) and len(row.lines) > 1] == [(49, 50)]
 
 
-def test_cufts_is_refused() -> None:
-    """A CUFTS export is refused by its header, with the columns that were looked for."""
+def test_cufts_is_rejected() -> None:
+    """A CUFTS export is rejected by its header, with the columns that were looked for."""
     with pytest.raises(InputError, match=r"publication_title .* Found in line 1: title, issn, e_issn"):
         read_rows(published("not_kbart/gokb_acs_legacy_archives"))
 

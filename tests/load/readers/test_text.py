@@ -54,7 +54,7 @@ def test_physical_lines(path: Path) -> None:
 
 
 def records_of(file: TextFile, layout: Layout = LAYOUT) -> list[Record]:
-    """The records of a file that are neither blank nor refused."""
+    """The records of a file that are neither blank nor rejected."""
     return [one for one in file.records(layout) if isinstance(one, Record)]
 
 
@@ -85,7 +85,7 @@ def test_utf16(path: Path) -> None:
     ],
 )
 def test_no_text(path: Path, content: bytes, reason: str) -> None:
-    """An empty file is refused as a whole."""
+    """An empty file is rejected as a whole."""
     with pytest.raises(InputError, match=reason):
         inspected(path, content)
 
@@ -108,7 +108,7 @@ def test_trailing_delimiters(path: Path) -> None:
 
 @pytest.mark.parametrize("row", [b"1\t2\t3", b"1\t2\t\t4"])
 def test_ragged(path: Path, row: bytes) -> None:
-    """A row of more cells than the header has is refused alone, with its line, title and text."""
+    """A row of more cells than the header has is rejected alone, with its line, title and text."""
     first, second = plain_records(inspected(path, b"a\tb\n" + row + b"\n1\t2\n"), LAYOUT)
     assert isinstance(first, BadRow)
     assert first.lines == (2,)
@@ -168,15 +168,15 @@ def test_missing_and_surplus_cells_at_the_end(path: Path, row: bytes) -> None:
     ],
 )
 def test_shifted(path: Path, row: bytes) -> None:
-    """A row whose cells stand under the wrong names is refused, also where blank cells at its end make up for the shift."""
-    refused, good = plain_records(inspected(path, HEADER + row + b"\na\t1\n"), SEEN)
-    assert isinstance(refused, BadRow)
-    assert "shifts the row" in refused.reason
+    """A row whose cells stand under the wrong names is rejected, also where blank cells at its end make up for the shift."""
+    rejected, good = plain_records(inspected(path, HEADER + row + b"\na\t1\n"), SEEN)
+    assert isinstance(rejected, BadRow)
+    assert "shifts the row" in rejected.reason
     assert isinstance(good, Record)
 
 
 def test_cut_off(path: Path) -> None:
-    """A last line that does not end and is the shortest is what an interrupted download leaves, and is refused."""
+    """A last line that does not end and is the shortest is what an interrupted download leaves, and is rejected."""
     lines = [b"a\t1\thttps://x.example\t\tfulltext\tserial", b"b\t1\thttps://x.exa"]
     *_, last = plain_records(inspected(path, HEADER + b"\n".join(lines)), SEEN)
     assert isinstance(last, BadRow)
@@ -249,9 +249,9 @@ def test_blank_rows(path: Path) -> None:
 def test_broken_quoting(path: Path, content: bytes, bad: tuple[int, ...], good: list[str]) -> None:
     """A broken quote costs no more than its own row where that can be told, and the reading goes on after it."""
     records = list(quoted_records(inspected(path, b"id,title\n" + content), LAYOUT))
-    refused = [record for record in records if isinstance(record, BadRow)]
-    assert refused[0].lines == bad
-    assert all("quot" in record.reason for record in refused)
+    rejected = [record for record in records if isinstance(record, BadRow)]
+    assert rejected[0].lines == bad
+    assert all("quot" in record.reason for record in rejected)
     assert [record.cells["id"] for record in records if isinstance(record, Record)] == good
 
 

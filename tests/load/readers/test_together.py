@@ -16,7 +16,7 @@ LOADER = "LOCALIZED,MMS,ISSN,URL,FROM_YEAR,TO_YEAR,PUBLIC_NOTES\n"
 A, B = "https://e.example/a", "https://e.example/b"
 RANGES = (Coverage(from_year="1990", until_year="1994"), Coverage(from_year="2001"))
 
-# Lines → what becomes of them: the rows by URL, coverage and note; "refused" for those that are.
+# Lines → what becomes of them: the rows by URL, coverage and note; "rejected" for those that are.
 KINDS: dict[str, tuple[str, list[str], list[object]]] = {
     "a line without URL": (NATIVE, [f"991,{A},,,,", "991,,,,x,"], [(A, None, "x")]),
     "two ranges": (NATIVE, [f"991,{A},2001,,,", f"991,{A},1990,1994,,"], [(A, RANGES, None)]),
@@ -30,17 +30,17 @@ KINDS: dict[str, tuple[str, list[str], list[object]]] = {
     "one of two portfolios": (
         NATIVE,
         [f"991,{A},2001,,,", f"991,{B},1990,1994,,", "991,,,,x,"],
-        [(A, RANGES[1:], None), (B, RANGES[:1], None), "refused"],
+        [(A, RANGES[1:], None), (B, RANGES[:1], None), "rejected"],
     ),
-    "another URL to be emptied": (NATIVE, [f"991,{A},,,,", "991,<clear>,,,x,"], ["refused"]),
-    "a bad range": (NATIVE, [f"991,{A},2001,,,", f"991,{A},soon,,,"], ["refused"]),
+    "another URL to be emptied": (NATIVE, [f"991,{A},,,,", "991,<clear>,,,x,"], ["rejected"]),
+    "a bad range": (NATIVE, [f"991,{A},2001,,,", f"991,{A},soon,,,"], ["rejected"]),
     "a bad range, its URL in another spelling": (
         NATIVE,
         ["991,https://e.example/a b,2001,,,", "991,https://e.example/a%20b,soon,,,"],
-        ["refused"],
+        ["rejected"],
     ),
-    "an embargo on one range": (NATIVE, [f"991,{A},2001,,,P1Y", "991,,1990,1994,,"], ["refused"]),
-    "coverage to be emptied": (NATIVE, [f"991,{A},2001,,,", "991,,<clear>,<clear>,,"], ["refused"]),
+    "an embargo on one range": (NATIVE, [f"991,{A},2001,,,P1Y", "991,,1990,1994,,"], ["rejected"]),
+    "coverage to be emptied": (NATIVE, [f"991,{A},2001,,,", "991,,<clear>,<clear>,,"], ["rejected"]),
     "other records": (NATIVE, [f"991,{A},2001,,,", "992,,1990,1994,,"], [(A, RANGES[1:], None), (None, RANGES[:1], None)]),
     "ranges of the loader": (LOADER, [f"Y,991,,{A},2001,,", f"Y,991,,{A},1990,1994,"], [(A, RANGES, None)]),
     "an ISSN of the loader": (LOADER, [f"Y,,2049-3630,{A},2001,,", "Y,,20493630,,1990,1994,x"], [(A, RANGES, "x")]),
@@ -51,13 +51,13 @@ KINDS: dict[str, tuple[str, list[str], list[object]]] = {
 def told(row: Row | BadRow) -> object:
     """A row by what it writes."""
     if isinstance(row, BadRow):
-        return "refused"
+        return "rejected"
     return row.values.get("url"), row.coverage, row.values.get("public_note")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_of_one_portfolio(opened: Opened, kind: str) -> None:
-    """In every order, rows of one record and URL, and those of it without URL, are one row or refused together."""
+    """In every order, rows of one record and URL, and those of it without URL, are one row or rejected together."""
     header, lines, wanted = KINDS[kind]
     for order in permutations(lines):
         rows = list(opened(header + "\n".join(order) + "\n"))
@@ -223,5 +223,5 @@ def test_no_order_decides(opened: Opened, form: str) -> None:
 def content(row: Row | BadRow) -> str:
     """What a row writes."""
     if isinstance(row, BadRow):
-        return "refused"
+        return "rejected"
     return repr(attrs.evolve(row, line=0, lines=(), title=None, warnings=()))

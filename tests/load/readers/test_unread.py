@@ -9,10 +9,10 @@ from zipfile import ZipFile
 
 import pytest
 
-from alma_async.load.plan import refused as refusal
+from alma_async.load.plan import refused as rejection
 from alma_async.load.readers import read_rows
 from alma_async.load.row import CLEAR, BadRow, InputError, Row
-from tests.load.readers.test_kbart import PHASE_TWO, TIDES, WITH_ID, Opened, kbart, only, refused
+from tests.load.readers.test_kbart import PHASE_TWO, TIDES, WITH_ID, Opened, kbart, only, rejected
 from tests.load.readers.workbooks import DAY, Formula, Raw, xls, xlsx
 
 ERRORS = [
@@ -49,7 +49,7 @@ def in_workbook(path: Path, column: str, cell: Any, **options: Any) -> Row | Bad
 @pytest.mark.parametrize("blanks", ["keep", "clear"])
 @pytest.mark.parametrize("kind", SPOILT)
 def test_an_embargo_that_cannot_be_read(tmp_path: Path, kind: str, blanks: Any) -> None:
-    """The row is refused, as for a text that is no embargo; loaded without it, what Alma has stays, and that is told."""
+    """The row is rejected, as for a text that is no embargo; loaded without it, what Alma has stays, and that is told."""
     bad = in_workbook(tmp_path, "embargo_info", SPOILT[kind], blanks=blanks)
     assert isinstance(bad, BadRow)
     assert bad.problems[0].column == "embargo_info"
@@ -78,7 +78,7 @@ def test_notes_that_cannot_be_read(tmp_path: Path, kind: str, blanks: Any) -> No
 )
 @pytest.mark.parametrize("kind", [kind for kind in SPOILT if kind != "date"])
 def test_dates_that_cannot_be_read(tmp_path: Path, kind: str, column: str, blanks: Any) -> None:
-    """What names the title, or is written whole, refuses the row."""
+    """What names the title, or is written whole, rejects the row."""
     bad = in_workbook(tmp_path, column, SPOILT[kind], blanks=blanks)
     assert isinstance(bad, BadRow)
     assert column in {problem.column for problem in bad.problems}
@@ -89,7 +89,7 @@ def test_dates_that_cannot_be_read(tmp_path: Path, kind: str, column: str, blank
 def test_errors_in_text(opened: Opened, text: str, blanks: Any) -> None:
     """The error of a formula in a text file is what it is in a workbook: no blank, no text."""
     for column in ("embargo_info", "date_last_issue_online", "date_first_issue_online"):
-        bad = refused(opened(kbart(DATED | {column: text}), blanks=blanks))
+        bad = rejected(opened(kbart(DATED | {column: text}), blanks=blanks))
         assert [problem.column for problem in bad.problems] == [column]
     row = only(opened(kbart(DATED | {"notes": text}), blanks=blanks))
     assert "internal_description" not in row.values
@@ -106,7 +106,7 @@ def test_errors_in_text(opened: Opened, text: str, blanks: Any) -> None:
     "value", [{"a": 1}, ["a"], b"a", object(), float("nan"), "a\ud800b", "\udfff"], ids=ascii
 )
 def test_what_is_no_cell(column: str, value: Any) -> None:
-    """A value of a mapping that is no text, number or date, or half a character, refuses its row by line, column and reason."""
+    """A value of a mapping that is no text, number or date, or half a character, rejects its row by line, column and reason."""
     given = {"mms_id": "99100000000123", "url": "https://a.example", column: value}
     found = Row.from_mapping(given, line=7)
     if column == "title" and isinstance(value, str):
@@ -166,16 +166,16 @@ MOVED = [
 
 @pytest.mark.parametrize(("column", "own", "text"), MOVED)
 def test_a_cell_out_of_place(opened: Opened, column: str, own: str, text: str) -> None:
-    """One cell that cannot stand where it does, and is missing in its own place, refuses the row as shifted."""
+    """One cell that cannot stand where it does, and is missing in its own place, rejects the row as shifted."""
     line = TIDES | {"publication_type": "serial", "access_type": "P", "mms_id": "9912345678901421"}
     content = kbart(line | {own: "", column: text})
-    assert "shifts the row" in refused(opened(content)).reason
+    assert "shifts the row" in rejected(opened(content)).reason
     assert only(opened(kbart(line))).mms_id == line["mms_id"]
 
 
 @pytest.mark.parametrize(("column", "own", "text"), MOVED)
 def test_a_cell_out_of_place_in_a_workbook(tmp_path: Path, column: str, own: str, text: str) -> None:
-    """A workbook's row is refused for the same cells, with the column that they stand in and their own."""
+    """A workbook's row is rejected for the same cells, with the column that they stand in and their own."""
     line = TIDES | {"publication_type": "serial", "access_type": "P", "mms_id": "9912345678901421"}
     rows = [[(line | {own: "", column: text}).get(name, "") for name in WITH_ID]]
     (bad,) = read_rows(xlsx(tmp_path / "a.xlsx", {"Data": [WITH_ID, *rows]}))
@@ -191,7 +191,7 @@ def test_a_letter_out_of_place(opened: Opened, tmp_path: Path) -> None:
     line = TIDES | {"publication_type": "", "access_type": "", "mms_id": "9912345678901421", "title_id": "F"}
     assert only(opened(kbart(line))).mms_id == line["mms_id"]
     for content in (line | {"notes": "serial"},):
-        assert "shifts the row" in refused(opened(kbart(content))).reason
+        assert "shifts the row" in rejected(opened(kbart(content))).reason
         cells = [content.get(name, "") for name in WITH_ID]
         (bad,) = read_rows(xlsx(tmp_path / "a.xlsx", {"Data": [WITH_ID, cells]}))
         assert isinstance(bad, BadRow)
@@ -203,7 +203,7 @@ def test_a_letter_out_of_place(opened: Opened, tmp_path: Path) -> None:
 def test_a_comma_that_tears_a_short_row(opened: Opened, torn: str) -> None:
     """A blank behind one comma of a row that has too few cells is that of a text; behind all commas it is a habit."""
     header = "mms_id,url,public_note,internal_description,coverage_from,coverage_until\n"
-    assert "must be quoted" in refused(opened(f"{header}99000000000002421,{torn}\n")).reason
+    assert "must be quoted" in rejected(opened(f"{header}99000000000002421,{torn}\n")).reason
     for sound in (
         "https://e.org/1,note",
         " https://e.org/1, note",
@@ -302,7 +302,7 @@ def merged(path: Path, ranges: str, rows: list[list[Any]]) -> Path:
 
 
 def test_merged_cells(tmp_path: Path) -> None:
-    """A cell that a merged one above covers is not blank: the row is refused, or warned, with the range."""
+    """A cell that a merged one above covers is not blank: the row is rejected, or warned, with the range."""
     header = [
         "mms_id",
         "publication_title",
@@ -349,7 +349,7 @@ def test_names_of_the_embargo(opened: Opened, name: str) -> None:
 
 
 def test_a_column_of_embargoes_that_is_not_read(opened: Opened) -> None:
-    """A column that may hold the embargoes, and is not read, refuses the list: its titles would be open."""
+    """A column that may hold the embargoes, and is not read, rejects the list: its titles would be open."""
     header = ["embargo months" if one == "embargo_info" else one for one in WITH_ID]
     content = kbart(TIDES | {"embargo months": "12"}, header=header)
     with pytest.raises(InputError, match="embargo_months is not read"):
@@ -379,7 +379,7 @@ def test_the_guard_of_a_text(opened: Opened, column: str) -> None:
 @pytest.mark.parametrize("action", ["activate", "deactivate", "delete"])
 @pytest.mark.parametrize("text", ["P30D", "R5Y;P1Y", "xx", "#REF!"])
 def test_what_an_action_does_not_ask(opened: Opened, action: Any, text: str) -> None:
-    """An action that leaves the fields alone is not refused for what a list says of them."""
+    """An action that leaves the fields alone is not rejected for what a list says of them."""
     lines = [
         DATED | {"embargo_info": text, "notes": "#N/A"},
         DATED | {"embargo_info": "P1Y", "date_first_issue_online": "x"},
@@ -387,8 +387,8 @@ def test_what_an_action_does_not_ask(opened: Opened, action: Any, text: str) -> 
     row = only(opened(kbart(*lines), action=action))
     assert (row.embargo, row.coverage) == (None, None)
     wall = only(opened(kbart(DATED | {"embargo_info": "P30D"})))
-    assert refusal(wall, action="upsert", place=("1", "2"))
-    assert not refusal(wall, action=action, place=("1", "2"))
+    assert rejection(wall, action="upsert", place=("1", "2"))
+    assert not rejection(wall, action=action, place=("1", "2"))
 
 
 @pytest.mark.parametrize(
@@ -495,8 +495,8 @@ def test_a_season_of_two_years(opened: Opened) -> None:
 )
 @pytest.mark.parametrize("column", ["date_first_issue_online", "date_last_issue_online"])
 def test_dates_that_may_be_several(opened: Opened, text: str, why: str, column: str) -> None:
-    """What may be meant in two ways refuses the row, with its line, column and reason; it is never left out."""
-    (problem,) = refused(opened(kbart(TIDES | {column: text}))).problems
+    """What may be meant in two ways rejects the row, with its line, column and reason; it is never left out."""
+    (problem,) = rejected(opened(kbart(TIDES | {column: text}))).problems
     assert (problem.line, problem.column) == (2, column)
     assert why in problem.reason
 
@@ -520,7 +520,7 @@ def test_rounded_ids_of_loader_files(opened: Opened) -> None:
 
 
 def test_rounded_ids_of_a_map(opened: Opened, tmp_path: Path) -> None:
-    """The ids of a map, too: its lines are not read, and their titles are refused."""
+    """The ids of a map, too: its lines are not read, and their titles are rejected."""
     titles = [
         TIDES
         | {
@@ -584,8 +584,8 @@ ASKED = {
 @pytest.mark.parametrize("action", ["activate", "deactivate", "delete"])
 @pytest.mark.parametrize("kind", ASKED)
 def test_what_an_action_does_not_ask_of_tables(opened: Opened, kind: str, action: Any) -> None:
-    """An action on the whole portfolio refuses no row of any table for cells that it does not ask."""
-    refused(opened(ASKED[kind]))
+    """An action on the whole portfolio rejects no row of any table for cells that it does not ask."""
+    rejected(opened(ASKED[kind]))
     row = only(opened(ASKED[kind], action=action))
     assert (row.mms_id, row.values["url"]) == ("99100000000123", "https://e.example/a")
     assert (row.embargo, row.coverage) == (None, None)

@@ -48,7 +48,7 @@ def only(source: RowSource) -> Row | BadRow:
     ],
 )
 def test_spoilt_cells(tmp_path: Path, column: str, cell: Any, reason: str) -> None:
-    """What a spreadsheet made of an id, an issue or a formula refuses the row, with its number and column."""
+    """What a spreadsheet made of an id, an issue or a formula rejects the row, with its number and column."""
     header = ["mms_id", *({column} - {"mms_id"})]
     row = only(opened(tmp_path, [[], header, [cell] if column == "mms_id" else ["991", cell]]))
     assert isinstance(row, BadRow)
@@ -74,7 +74,7 @@ def test_sound_cells(tmp_path: Path) -> None:
 
 
 def test_cells_that_are_not_read(tmp_path: Path) -> None:
-    """No cell refuses its row in a column that is not read, or beyond the header."""
+    """No cell rejects its row in a column that is not read, or beyond the header."""
     source = opened(
         tmp_path, [["mms_id", "my date"], ["991", DATE, Raw('t="e"', "<v>#N/A</v>")]], ignore_unknown=True
     )
@@ -178,10 +178,10 @@ def test_empty(tmp_path: Path) -> None:
 
 
 def test_wrong_header(tmp_path: Path) -> None:
-    """A workbook of another kind is refused by its header, with the columns that were looked for in each format."""
-    with pytest.raises(InputError) as refusal:
+    """A workbook of another kind is rejected by its header, with the columns that were looked for in each format."""
+    with pytest.raises(InputError) as rejection:
         opened(tmp_path, [["Title", "ISSN", "Vendor"], ["Tide Letters", "2434-561X", "x"]])
-    text = str(refusal.value)
+    text = str(rejection.value)
     for wanted in ("publication_title", "PORTFOLIO_PID", "Portfolio Id or MMS Id", "mms_id or portfolio_id"):
         assert wanted in text
     assert "Found in sheet Data, line 1: title, issn, vendor" in text

@@ -50,7 +50,7 @@ def test_large(tmp_path: Path) -> None:
 
 
 def test_damage(tmp_path: Path) -> None:
-    """A workbook that is cut off is refused as a whole."""
+    """A workbook that is cut off is rejected as a whole."""
     path = workbooks.xls(tmp_path / "a.xls", {"S": [["mms_id"]] * 500})
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(InputError, match="is damaged"):

@@ -147,7 +147,7 @@ END = "</sheetData></worksheet>"
     ],
 )
 def test_damage(tmp_path: Path, part: str, content: str | None) -> None:
-    """A workbook that contradicts itself or is cut off is refused as a whole, and never read in part without a word."""
+    """A workbook that contradicts itself or is cut off is rejected as a whole, and never read in part without a word."""
     path = xlsx(tmp_path / "a.xlsx", {"A": [["a"]]})
     rewritten(path, part, content.encode() if content is not None else None)
     with pytest.raises(InputError, match="is damaged"):
@@ -162,12 +162,12 @@ def test_cut_short(tmp_path: Path) -> None:
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
         try:
             assert cells(path) == [["abcdefgh" * 50]] * 50
-        except InputError as refusal:
-            assert "is damaged" in str(refusal)
+        except InputError as rejection:
+            assert "is damaged" in str(rejection)
 
 
 def test_no_bombs(tmp_path: Path) -> None:
-    """Entities that multiply are refused by the parser, long before they fill the memory."""
+    """Entities that multiply are rejected by the parser, long before they fill the memory."""
     entities = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 10))
     bomb = f'<!DOCTYPE sst [<!ENTITY e0 "{"ha" * 50}">{entities}]><sst><si><t>&e9;</t></si></sst>'
     path = rewritten(xlsx(tmp_path / "a.xlsx", {"A": [["a"]]}), "xl/sharedStrings.xml", bomb.encode())
