@@ -87,7 +87,7 @@ class Waiting:
 @Parameter(name="*", group=Group("Run", sort_key=5))
 @attrs.frozen(kw_only=True)
 class Options(Waiting):
-    """The options of one run of a load, and how its end is reported."""
+    """The options of one run of a load, and what is printed at its end."""
 
     quarantine: Annotated[Seconds, _option("quarantine", env_var="ALMA_QUARANTINE")] = DEFAULTS.quarantine
     on_unknown: Annotated[OnUnknown | None, _option("on_unknown")] = DEFAULTS.on_unknown
@@ -95,14 +95,14 @@ class Options(Waiting):
     circuit_breaker: Annotated[bool, _option("circuit_breaker")] = DEFAULTS.circuit_breaker
     beside: Annotated[bool, _option("beside", negative="")] = DEFAULTS.beside
     report: Annotated[
-        Path | None, Parameter(help="write what became of each row, to a .csv, .xlsx or .jsonl file")
+        Path | None, Parameter(help="write how each row ended to a .csv, .xlsx or .jsonl file")
     ] = None
     show: Annotated[
         int,
-        Parameter(validator=Number(gte=0), help="so many rows of a dry run are printed with their changes"),
+        Parameter(validator=Number(gte=0), help="how many rows of a dry run are printed with their changes"),
     ] = 20
     warnings: Annotated[
-        int, Parameter(validator=Number(gte=0), help="so many warnings about the file are printed")
+        int, Parameter(validator=Number(gte=0), help="how many warnings about the file are printed")
     ] = 50
     json: Annotated[
         bool,
@@ -115,9 +115,9 @@ AS_USUAL: Final = Options()
 
 @attrs.frozen(kw_only=True)
 class Input:
-    """What a load is called, its service, and what to do there: the same for all its runs. All texts, as in a journal.
+    """What a load is about, the same for all its runs: all texts, as in a journal.
 
-    ``file`` is the one that its rows were read from, or the journal of the load that it takes back.
+    ``file`` is what its rows were read from, or the journal of the load that it undoes.
     """
 
     file: str
@@ -139,21 +139,21 @@ class Input:
             meta = opened.meta()
         if not meta:
             raise ConfigurationError(
-                f"Nothing was written into {journal.name} yet: its load was cut off while it began, and sent nothing.",
+                f"Nothing was written into {journal.name} yet: its load was interrupted while it began, and sent nothing.",
                 advice=f"Give the command that began it again, with --journal {shlex.quote(str(journal))}.",
             )
         try:
-            told = {"file": journal.name, **meta}  # a program's load has none
-            return cls(**{field.name: told[field.name] for field in attrs.fields(cls)})
+            known = {"file": journal.name, **meta}  # a load of a program has no file
+            return cls(**{field.name: known[field.name] for field in attrs.fields(cls)})
         except KeyError:
             raise ConfigurationError(
                 f"{journal.name} was not begun by 'alma-async load'.",
-                advice="Go on with it in Python, where it was begun: Load(..., journal=...) with run or verify.",
+                advice="Continue it in Python, where it was begun: Load(..., journal=...) with run or verify.",
             ) from None
 
     @classmethod
     def undoing(cls, journal: Path, *, dry: bool) -> Input:
-        """What takes a load back.
+        """What undoes a load.
 
         :raises InputError: where the journal is of no load that was begun.
         """
@@ -164,26 +164,26 @@ class Input:
             service=meta["service"],
             action="undo",
             bib="retain",
-            duplicates="refused",
+            duplicates="rejected",
             since="",
             dry="1" if dry else "",
         )
 
     @property
     def kind(self) -> str:
-        """What it is, in a word."""
+        """Load, undo or plan."""
         return kind_of(attrs.asdict(self))
 
     @property
     def title(self) -> str:
-        """What a person calls it."""
+        """The name for a person."""
         name = Path(self.file).name
         return name if self.kind == "load" else f"{self.kind} of {name}"
 
     def load(self, alma: AlmaClient, journal: Path, options: LoadOptions) -> Load:
         """The load itself.
 
-        :raises ConfigurationError: where a journal says what cannot be.
+        :raises ConfigurationError: for a value of the journal that is none.
         """
         known = attrs.asdict(self)
         return Load(
@@ -197,7 +197,7 @@ class Input:
 
 Source = RowSource | UndoRows | None  # of a load that has its rows
 DryRun = Annotated[
-    bool, Parameter(negative="", help="say what would be done and what it costs; change nothing")
+    bool, Parameter(negative="", help="show what would be done and what it costs; change nothing")
 ]
 
 
@@ -228,22 +228,22 @@ def load(
     :param file: native CSV, KBART, a file of Alma's portfolio loader or an Analytics export; text or workbook
     :param collection: id of the electronic collection
     :param service: id of its service
-    :param journal: where the load is written down; by default in the state directory
+    :param journal: the file that keeps the load; by default in the state directory
     :param format: what the file is: csv (native), kbart, alma-loader (Alma's portfolio loader) or analytics (any report with
-        Portfolio Id or MMS Id); auto tells by its header and says why
+        Portfolio Id or MMS Id); auto chooses by the header and says why
     :param sheet: which sheet of a workbook; by default the first that is not hidden
-    :param action: upsert creates or updates, create leaves alone what is there, update refuses what is not; delete deletes;
-        activate and deactivate set the availability and nothing else
-    :param bib: what becomes of a title whose last inventory is deleted
+    :param action: upsert creates or updates; create changes no portfolio that is there; update rejects rows without one; delete
+        deletes; activate and deactivate set the availability only
+    :param bib: what happens to a title whose last inventory is deleted
     :param mms_map: two columns, identifier (ISSN, ISBN or title id) and MMS id, for KBART without a column mms_id; without a map,
         titles are found by the ISSN and ISBN of the portfolios that are there, which costs a call for each of these
-    :param ignore_unknown: read over columns that the native CSV does not know
-    :param blanks: keep leaves alone what a blank cell stands for, and says what stays; clear empties it
-    :param strict: refuse a KBART line for anything uncertain in it, instead of loading what is sure with a warning
-    :param ignore_embargo: load titles of a KBART list whose embargo no portfolio can hold (days, two walls) without it
-    :param allow_duplicates: load each of several rows that say the same; by default the first
-    :param since: an earlier load's journal, a path or a name as listed by resume: rows that it has done and that still say the
-        same are not sent; what it had not finished goes on here
+    :param ignore_unknown: ignore columns that the native CSV does not know
+    :param blanks: a blank cell keeps the present value, and what stays is reported; clear empties it
+    :param strict: reject a KBART line for anything uncertain in it, instead of loading what is certain with a warning
+    :param ignore_embargo: load titles of a KBART list without an embargo that no portfolio can hold (days, two walls)
+    :param allow_duplicates: load each of several equal rows; by default the first
+    :param since: the journal of an earlier load, a path or a name as listed by resume: rows that it has done and that are the
+        same are not sent; rows that it has not finished are continued here
     """
     given = Input(
         file=str(file.absolute()),
@@ -251,7 +251,7 @@ def load(
         service=service,
         action=action,
         bib=bib,
-        duplicates="allowed" if allow_duplicates else "refused",
+        duplicates="allowed" if allow_duplicates else "rejected",
         since=str(journals.find(since).absolute()) if since else "",
         dry="1" if dry_run else "",
     )
@@ -276,7 +276,7 @@ def resume(
     options: Options = AS_USUAL,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """Go on with an interrupted load; without a name, list the journals of the state directory.
+    """Continue an interrupted load; without a name, list the journals of the state directory.
 
     :param journal: a path, or a name as listed
     """
@@ -295,12 +295,12 @@ def undo(
     options: Options = AS_USUAL,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """Take a load back: delete what it created, put back what it changed, create anew what it deleted.
+    """Undo a load: delete what it created, restore what it changed, create again what it deleted.
 
-    What somebody else changed since is left alone and put up for review. What is created anew gets a new id.
+    What somebody else has changed since is not touched, and is for review. What is created again gets a new id.
 
     :param of: the load's journal: a path, or a name as listed by resume
-    :param journal: where the undo is written down; by default in the state directory
+    :param journal: the file that keeps the undo; by default in the state directory
     """
     path = journals.find(of)
     if journal is not None and are_one(journal, path):
@@ -354,19 +354,19 @@ def _load(
     except AlmaError as error:
         if journal is None and journals.untouched(
             path
-        ):  # a wrong key or id, say: there is nothing to go on with
+        ):  # a wrong key or id, for example: there is nothing to continue
             journals.discard(path)
             raise
-        if seen and not isinstance(error, InputError):  # of what is there nothing was done
+        if seen and not isinstance(error, InputError):  # such a load did nothing
             with suppress(AlmaError):  # a journal that cannot be read any more; the first failure is raised
-                _tell(_cut_short(path, seen, error.message), given, path, options)
+                _report(_cut_short(path, seen, error.message), given, path, options)
         _note_way_on(error, path, seen)
         raise
     return _end(ended, seen, given, path, options)
 
 
 def _see_apart(report: Path, *others: Path | None) -> None:
-    """See that the report overwrites nothing that the load reads or writes.
+    """Check that the report overwrites nothing that the load reads or writes.
 
     :raises ConfigurationError: naming what it would.
     """
@@ -376,13 +376,13 @@ def _see_apart(report: Path, *others: Path | None) -> None:
 
 
 def _name_unfinished(service: tuple[str, str, str], own: Path) -> None:
-    """Say which loads of the same service are not finished, before anything is sent."""
+    """Name the loads of the same service that are not finished, before anything is sent."""
     for path in unfinished(service):
         standing = journals.standing(path)
         if path != own.absolute() and standing.state == "unreadable":
             say(
-                f"The journal of another load of the same service cannot be read, and is passed over: {path}. "
-                f"Why, says: {journals.verifying(path)}"
+                f"The journal of another load of the same service cannot be read, and is ignored: {path}. "
+                f"Find out why with: {journals.verifying(path)}"
             )
         elif path != own.absolute() and standing.state == "unfinished":
             say(
@@ -392,7 +392,7 @@ def _name_unfinished(service: tuple[str, str, str], own: Path) -> None:
 
 
 def _note_way_on(error: AlmaError, path: Path, seen: list[Progress]) -> None:
-    """Say with the error how to go on, where the load can: by its journal, once that has all rows."""
+    """Add to the error how to continue: with the journal, once that has all rows."""
     if not isinstance(error, _NO_WAY_ON):
         known = journals.has_rows(path)
         if known is None:
@@ -406,14 +406,14 @@ _NO_WAY_ON: Final = (InputError, InvalidRequest, JournalDamaged, JournalInUse, S
 
 
 class _Warnings:
-    """What is to be known about the file, each said once: as soon as it is known, and at the latest when the load ends."""
+    """The warnings about the file, each printed once: as soon as it is known, at the latest when the load ends."""
 
     def __init__(self, rows: Source, most: int) -> None:
-        """Of these rows, so many."""
+        """Of ``rows``, ``most`` warnings."""
         self._rows, self._most, self._said = rows, most, 0
 
     def say(self) -> None:
-        """Say what is new; of what reading the rows has shown, the first."""
+        """Print the new warnings, up to the limit."""
         known = () if self._rows is None else self._rows.warnings
         for warning in known[self._said : self._most]:
             say(f"warning: {warning}")
@@ -440,14 +440,14 @@ async def _run(
     seen: list[Progress],
     warnings: _Warnings,
 ) -> Ended[Report | Plan]:
-    """The run; ``seen`` holds how far it was last."""
+    """The run; ``seen`` holds its last progress."""
     load = given.load(alma, path, options.options())
 
     def stop() -> None:
-        say(f"Stopping: rows under way may end, for up to {duration(GRACE)}. Once more stops at once.")
+        say(f"Stopping: rows under way may end, for up to {duration(GRACE)}. A second signal stops at once.")
         load.stop()
 
-    def told(progress: Progress) -> None:
+    def report(progress: Progress) -> None:
         seen[:] = [progress]
         if not progress.reading:
             warnings.say()
@@ -455,8 +455,8 @@ async def _run(
 
     async def work() -> Report | Plan:
         if given.dry:
-            return await load.plan(rows, journal=path, on_progress=told)
-        return await load.run(rows, on_progress=told)
+            return await load.plan(rows, journal=path, on_progress=report)
+        return await load.run(rows, on_progress=report)
 
     async with alma:
         with View(given.title, fresh=load.progress) as view:
@@ -466,9 +466,9 @@ async def _run(
 def _end(
     ended: Ended[Report | Plan], seen: list[Progress], given: Input, path: Path, options: Options
 ) -> int:
-    """Say how it ended and how to go on; the exit code."""
+    """Print how it ended and how to continue; the exit code."""
     result = ended.result or _cut_short(path, seen, "cancelled")
-    written = _tell(result, given, path, options)
+    written = _report(result, given, path, options)
     report = result.report if isinstance(result, Plan) else result
     code = report.exit_code
     if not report.read:
@@ -488,8 +488,8 @@ def _end(
     return code if written else max(code, 2)
 
 
-def _tell(result: Report | Plan, given: Input, path: Path, options: Options) -> bool:
-    """Say what became of the rows, and then write the report; whether that could be done."""
+def _report(result: Report | Plan, given: Input, path: Path, options: Options) -> bool:
+    """Print how the rows ended, then write the report; whether it could be written."""
     with JournalFile(path, reading=True) as journal:
         for line in not_loaded(journal, most=20):
             say(line)
@@ -520,7 +520,7 @@ def _wrote(path: Path, report: Path) -> bool:
 
 
 def _cut_short(path: Path, seen: list[Progress], why: str) -> Report:
-    """The report of a run that gave none: rows by the journal, calls as last seen."""
+    """The report of a run that gave none: rows from the journal, calls from the last progress."""
     last = seen[0] if seen else Progress(rows=0)
     with JournalFile(path, reading=True) as journal:
         counts, read = journal.counts(), bool(journal.meta().get("rows"))

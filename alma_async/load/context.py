@@ -35,7 +35,7 @@ class LoadContext:
             "action": options.action,
             "bib": options.bib,
             "dry": "1" if self.dry else "",
-            "duplicates": "allowed" if options.allow_duplicates else "refused",
+            "duplicates": "allowed" if options.allow_duplicates else "rejected",
             "since": str(options.since.absolute()) if options.since else "",
         }
 

@@ -190,7 +190,7 @@ def test_a_journal_is_checked_like_any_input(
                     "rows": "1",
                     "since": "",
                     "bib": "retain",
-                    "duplicates": "refused",
+                    "duplicates": "rejected",
                     "dry": "",
                 }
                 | {fact: value}
