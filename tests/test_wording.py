@@ -53,7 +53,7 @@ PROSE = [
 RETIRED = re.compile(
     r"\b(told|tells?|telling|looks?(?! up)|looking|looked(?! up)|takes? up|took up|taken up|gives? up on|gave up on|given up on"
     r"|let go|lets go|sent home|last word|one's own|refus(e|es|ed|ing|als?)|seats?|seated|pok(e|es|ed|ing)|low tide|brisk"
-    r"|patien(t|ce)|until[_-]done|circuit(?![_ -]breaker)|lookout|glances?|up for review|manner)\b",
+    r"|patien(t|ce)|until[ _-]done|circuit(?![_ -]breaker)|lookout|glances?|up for review|manner)\b",
     re.IGNORECASE,
 )
 # Files whose words are still to be cleaned: delete a line here when they are.
@@ -74,15 +74,14 @@ NOT_YET = (
     "webhooks.py",
 )
 NOT_YET_PAGES = (  # they name options, events and reasons of those files
-    "docs/how-to/big-load.md",
     "docs/how-to/logging-and-metrics.md",
-    "docs/jobs.md",
-    "docs/loads.md",
     "docs/reasons.md",
-    "docs/shell.md",
 )
 # Names that others give, as long as they have them.
-KEPT = re.compile(r"\bRefusedIds\b|\.refused\b|\bWhy\.REFUSED\b|\buntil_done\b|\bpatience\b|\.brisk\b")
+KEPT = re.compile(
+    r"\bRefusedIds\b|\.refused\b|\bWhy\.REFUSED\b|\buntil_done\b|\bpatience\b|\.brisk\b"
+    r"|`(--until-done|--patience|refused)`|`Refused`|\[refused.ids for refused in"
+)
 
 
 def held() -> list[Path]:

@@ -137,7 +137,7 @@ def test_a_kbart_list_with_another_name(opened: Opened) -> None:
     for old in ("publication_title", "identifier"):
         header = [name.replace(old, "Titel") for name in WITH_ID]
         with pytest.raises(
-            InputError, match="for kbart: publication_title and print_identifier"
+            InputError, match="Expected kbart: publication_title and print_identifier"
         ) as rejection:
             opened("\t".join(header) + "\n")
         assert "titel" in str(rejection.value)

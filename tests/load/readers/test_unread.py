@@ -333,7 +333,7 @@ def test_a_list_behind_many_sheets(tmp_path: Path) -> None:
     for rows in ([], [["text"]]):
         sheets: dict[str, list[list[Any]]] = {f"S{n}": rows for n in range(24)}
         path = xlsx(tmp_path / "a.xlsx", sheets | {"Titles": whole})
-        with pytest.raises(InputError, match=r"not looked at: .*Titles"):
+        with pytest.raises(InputError, match=r"not read: .*Titles"):
             read_rows(path)
         assert len(list(read_rows(path, sheet="Titles"))) == 1
 
