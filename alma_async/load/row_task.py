@@ -192,6 +192,8 @@ class RowTask:
         created = await self._witnessed("created", fields, portfolio).create(
             *self.shared.context.place, portfolio
         )
+        if self.entry.state is not State.PENDING or await self._is_taken():
+            return
         # Coverage in a create was ignored in practice, so the answer is compared; a shortened one says nothing and is
         # read again.
         if created.is_whole and not self.shared.stopping():
@@ -372,13 +374,15 @@ class RowTask:
     def settle(self, outcome: Outcome) -> None:
         """Written before anything else is written of the row; lost with the process, the intent stands for it."""
         if isinstance(outcome, Done):
-            self._note(since=None, **self._made(outcome.data))
+            answer = outcome.data if isinstance(outcome.data, dict) else {}
+            if self.entry.step is Step.CREATE and (why := self._of_another(answer)):
+                self._unknown(message=why)
+            else:
+                self._note(since=None, **self._made(answer))
         elif outcome.outcome is OutcomeClass.UNKNOWN:
             # Only what the server did counts: being stopped ourselves, however often, says nothing about the row.
-            attempts = self.entry.attempts + (outcome.reason not in (Reason.CANCELLED, Reason.DEADLINE))
-            self._note(
-                state=State.UNKNOWN, since=self.shared.moment(), attempts=attempts, **_answer_of(outcome)
-            )
+            by_server = outcome.reason not in (Reason.CANCELLED, Reason.DEADLINE)
+            self._unknown(counts=by_server, **_answer_of(outcome))
         elif outcome.reason is Reason.NOT_FOUND and self.entry.step is Step.DELETE:
             self._gone()
         elif outcome.reason in _REJECTED:
@@ -386,12 +390,33 @@ class RowTask:
         else:  # not sent, or not processed: it is as if nothing had been tried
             self._note(**attrs.asdict(self._before or self.entry, recurse=False))
 
-    def _made(self, data: Any) -> dict[str, Any]:
+    def _unknown(self, *, counts: bool = True, **changes: Any) -> None:
+        """What was sent may have been applied: it is read back after the quarantine."""
+        attempts = self.entry.attempts + counts
+        self._note(state=State.UNKNOWN, since=self.shared.moment(), attempts=attempts, **changes)
+
+    def _of_another(self, answer: dict[str, Any]) -> str | None:
+        """Why the answer to a create does not show what was made; None where nothing in it speaks against that."""
+        title = structure(answer, Portfolio, told=WARNED).resource_metadata.mms_id.value
+        meant = self.entry.mms_id or self.row.mms_id
+        if title and meant and title != meant:
+            return f"The create was answered with a portfolio of the record {title}, not of {meant}."
+        return None
+
+    async def _is_taken(self) -> bool:
+        """Whether the answer to a create names a portfolio that another row stands for, so that it has to be read back."""
+        made, n = self.entry.portfolio_id, self.entry.n
+        if made is None or await self.shared.journal.unbound([made], but=n, is_new=False):
+            return False
+        why = f"The create was answered with portfolio {made}, which another row stands for."
+        self._unknown(step=Step.CREATE, portfolio_id=None, action=None, left=None, message=why)
+        return True
+
+    def _made(self, answer: dict[str, Any]) -> dict[str, Any]:
         """What a send that was answered well made of the row."""
         action = self._sending[0]
         if self.entry.step is Step.DELETE:
             return {"state": State.DONE, "action": action, "message": None, "reason": None, **_SETTLED}
-        answer = data if isinstance(data, dict) else {}
         portfolio = self.entry.portfolio_id or answer.get("id")
         return {
             "state": State.PENDING,
