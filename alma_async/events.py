@@ -1,11 +1,9 @@
-"""What can be seen: one value per thing that happened. A hook is any callable that takes an event.
+"""What can be observed: one event for each thing that happens, the hooks that get them, and the log, which is one of them.
 
-Hooks are called in line, on the loop, right after the fact; they must return at once. A hook
-that fails is logged once and touches no call.
-
-The library's log: what is seen of the governor as lines of ``alma_async._governance``, and what ``ALMA_LOG`` sets up.
-
-A decision is logged at ``INFO``, each call at ``DEBUG``, in one line. The level is asked for at each event, and may change.
+A hook is any callable that takes an event. Hooks are called in line, on the loop, right after the fact; they must return at
+once. A hook that fails is logged once and affects no call. The log writes each decision at ``INFO`` and each call at
+``DEBUG``, one line each, to the logger ``alma_async._governance``; its level may change at any time. An event that nobody
+gets is not made.
 """
 
 from __future__ import annotations
@@ -138,6 +136,11 @@ class ResetSeen(Event):
 Hook: TypeAlias = Callable[[Event], None]
 
 
+def wanted(emit: Hook | None, kind: type[Event]) -> bool:
+    """Whether anybody gets events of this kind now; a log that is off gets none."""
+    return emit is not None and (emit is not LOG or _is_logged(kind))
+
+
 def fan_out(hooks: Iterable[Hook]) -> Hook | None:
     """One hook for several, or None where there is none, so that no event need be made."""
     listening = tuple(map(contained, hooks))
@@ -190,10 +193,21 @@ _LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 
 def log_event(event: Event) -> None:
     """A hook that logs: one line a call, which has what is to be known of its attempts."""
-    level = logging.DEBUG if isinstance(event, CallFinished) else logging.INFO
-    if not isinstance(event, Admitted) and _log.isEnabledFor(level):
+    if _is_logged(type(event)):
         facts = attrs.asdict(event, filter=lambda field, _: field.name != "at")
+        level = _level(type(event))
         _log.log(level, "%s %s", type(event).__name__, " ".join(f"{k}={_said(v)}" for k, v in facts.items()))
+
+
+LOG: Final = contained(log_event)
+
+
+def _level(kind: type[Event]) -> int:
+    return logging.DEBUG if kind is CallFinished else logging.INFO
+
+
+def _is_logged(kind: type[Event]) -> bool:
+    return kind is not Admitted and _log.isEnabledFor(_level(kind))
 
 
 def _said(value: object) -> object:

@@ -21,7 +21,7 @@ from alma_async._governance.governor import Governor, QuotaSnapshot
 from alma_async._http.dialect import Dialect, Login
 from alma_async._http.outcome import Outcome
 from alma_async._http.transport import Transport
-from alma_async.events import Hook, fan_out, log_event, log_from
+from alma_async.events import LOG, Hook, fan_out, log_from
 from alma_async.settings import (
     FLAG,
     RETRY,
@@ -140,7 +140,7 @@ class Client:
         )
         if budget is None:
             budget = machine_budget(scope, directory=state_dir())
-        emit = fan_out((log_event, *hooks))
+        emit = fan_out((LOG, *hooks))
         governor = Governor(limits, budget=budget, clock=clock, emit=emit)
         session_of = partial(
             Session, dialect, self._transport, governor, clock=clock, timeouts=timeouts, emit=emit

@@ -37,7 +37,7 @@ from alma_async._http.outcome import (
 )
 from alma_async._http.transport import Transport
 from alma_async.errors import AlmaError, DeadlineExceeded, NotSent, QuotaExhausted
-from alma_async.events import CallFinished, Hook, TriedAgain, contained
+from alma_async.events import CallFinished, Hook, TriedAgain, contained, wanted
 from alma_async.settings import (
     FLAG,
     LANGUAGE,
@@ -238,7 +238,7 @@ class Session:
                 call.outcome = OutcomeClass.NOT_SENT.value
             raise
         finally:
-            if self._emit is not None:
+            if self._emit is not None and wanted(self._emit, CallFinished):
                 self._emit(self._finished(request, options, call, last))
 
     def _id(self, call: _Call) -> str:

@@ -18,7 +18,7 @@ from alma_async._governance.policy import Allowance
 from alma_async._governance.queue import Line, Queue
 from alma_async._governance.rate import CATCH_UP, LONGEST_HOLD, Slot
 from alma_async.errors import AlmaError, ClientClosed, DeadlineExceeded, QuotaExhausted
-from alma_async.events import Admitted, Hook
+from alma_async.events import Admitted, Hook, wanted
 
 __all__ = ["Admission"]
 
@@ -192,7 +192,7 @@ class Admission:
         self.queue.grant(line, now)
         permit.given, permit.state = slot, GRANTED
         permit.notify()
-        if self._emit is not None:
+        if self._emit is not None and wanted(self._emit, Admitted):
             self._emit(Admitted(now, permit.priority, now - permit.asked_at))
         return True
 

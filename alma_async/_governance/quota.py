@@ -1,8 +1,8 @@
-"""How many calls the day still holds, and who may have them.
+"""How many calls the day still holds, what others will need of them, and who may have the rest. Pure.
 
 Decides what an answer's remaining-calls header means, how much is reserved, which priority must stop, and
-when bulk work should go slower. Leaves to ``forecast`` what others will need, to ``budget`` where the figures
-are kept, and to ``governor`` the waiting.
+when bulk work should go slower. Leaves to ``budget`` where the figures are kept, and to ``governor`` the
+waiting.
 
 What is known of Alma: its remaining-calls header counts down for the whole institution (documented), is missing
 from some answers, and starts anew at midnight UTC (documented as midnight, GMT in practice).
@@ -17,11 +17,9 @@ sent*. Our own calls do not move it; it falls by what others use. Hence
 * an answer to a call sent *after* that truth arrived cannot be old. If it is higher, the server's count went
   up: a reset.
 
-What others will still need of the day's calls, learned by hour of the week.
-
-Decides the size of the reserve's main part. Everything that is not our bulk work counts as need: other
-applications, and our own interactive and normal calls. Leaves to ``quota`` what is done about it. Times are
-seconds since 1970, UTC, as Alma's day is.
+The main part of the reserve is a forecast: what others will still need of the day's calls, learned by hour of
+the week. Everything that is not our bulk work counts as need: other applications, and our own interactive and
+normal calls. Times are seconds since 1970, UTC, as Alma's day is.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""What a ledger holds, as plain values, and how it takes in what is learned. Pure; ``ledger`` keeps it, ``rules`` reads it.
+"""What a ledger holds, as plain values: runs and their life, waiters, blocks, and the allowance for polls. Pure.
+
+Decides how news of a run changes the book. Leaves to ``ledger`` where the book is kept, and to ``rules`` what follows from it.
 
 Alma's lists are merged into the book by instance id, others' runs included, so that the rules have one place to count
 in. What the book knows and a list lacks stays: a list may lag behind. A run of the list that carries the mark of a key of
@@ -7,7 +9,7 @@ ours is ours, whether this ledger ever heard of it or not.
 All times are those of the ledger's clock (``server_clock``). ``latest_start`` of a run is the latest moment at which it can
 have started; the window is counted from there. A list's times are Alma's: ``Dating`` reads them.
 
-The life of a run, as a table of states and events. Pure. An event that the table lacks raises and changes nothing.
+The life of a run is a table of states and events. An event that the table lacks raises and changes nothing.
 
 ::
 
@@ -25,9 +27,8 @@ A reservation found at start-up means that its process died somewhere around the
 unknown one. Several processes learn of one run independently, so news may come twice or late: whoever finds a run in
 the list before its sender has the answer moves it on, and the sender's ACCEPT or LOSE then changes nothing.
 
-How often running jobs may be polled: one allowance in the ledger, for every process that shares it. Pure.
-
-Waiting must not spend the day (our own figures): some 400 calls an hour, and 2 % of the calls that remain, of which half may
+Running jobs are polled under one allowance in the ledger, for every process that shares it. Waiting must not spend the day
+(our own figures): some 400 calls an hour, and 2 % of the calls that remain, of which half may
 be used at once and half is spread to the reset; never beyond the floor of the caller's priority.
 """
 

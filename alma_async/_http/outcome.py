@@ -1,12 +1,9 @@
-"""What became of one send, and which exception a caller gets for it.
+"""The outcome of one send, the exception that a caller gets for it, and what any HTTP answer says whatever the system.
 
-Every send ends in exactly one class. Two shapes carry them: ``Done``, and ``Failed`` with its class and a reason. A
-write is sent again only where the class proves that it had no effect (``NOT_SENT``, ``NOT_PROCESSED``); which reasons
-are worth another try is ``governance.retry``'s to say.
-
-What any HTTP answer tells, whatever the remote system: its first words, its date, when to come back.
-
-Decides no meaning; a dialect does. Everything here is read leniently and bounded, since a proxy may have written it.
+Every send ends in exactly one class. Two shapes carry it: ``Done``, and ``Failed`` with its class and a reason. A write is
+sent again only where the class proves that it had no effect (``NOT_SENT``, ``NOT_PROCESSED``). A dialect decides what an
+answer means, and ``_governance.retry`` which reasons are worth another attempt. First words, ``Date`` and ``Retry-After``
+are read leniently and within bounds, since a proxy may have written them. Pure.
 """
 
 from __future__ import annotations
