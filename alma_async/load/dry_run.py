@@ -1,12 +1,10 @@
-"""What a dry run found: ``Plan``, its rows read from the dry run's journal as they are asked for.
+"""What a dry run found (``Plan``, its rows read from the dry run's journal) and what the load will cost (``Price``).
 
-What a load would cost, from its dry run: calls, time, and whether the day's calls suffice. Pure.
-
-The dry run makes each read that the load will make (the look at the service, those for matching, one for each portfolio that would
-be touched), so its own calls are counted, not guessed; the load makes them once more, and the writes besides. A row that creates
-costs a POST, and a PUT where it names what a create does not take (coverage: seen by other clients); the rest costs one write.
-Which of this is so in an institution the first answers of the load tell, so there is a least and a most.
-Not counted: what is throttled or answered badly and asked again, and reading back after a lost answer.
+The dry run makes each read that the load will make (listing the service, matching, one for each portfolio that would be
+changed), so its own calls are counted; the load makes them once more, and the writes besides. A create costs a POST, and a PUT
+where it names what a create does not take (coverage: seen by other clients); every other write costs one call. Which of this
+an institution needs shows in the first answers of the load, so there is a least and a most. Not counted: calls that are
+throttled or answered badly and repeated, and reading back after a lost answer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where a row of a load stands, as plain values. Pure; ``journal`` keeps them and tells what they mean together."""
+"""Where a row of a load stands, as plain values. Pure; ``journal`` keeps them and says what they mean together."""
 
 from __future__ import annotations
 

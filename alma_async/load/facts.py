@@ -70,7 +70,7 @@ _GO_ON_WITH_IT: Final = "Nothing was sent. Go on with that one."
 _NAME_IT: Final = "Nothing was sent. Name that one in its place: --since (since=)."
 _LOST: Final = (
     "That journal is not there. Nothing was sent. Put it back and go on with it, or wait ten minutes and begin with a new journal, "
-    "without --since (since=): it looks first what Alma holds, and makes nothing twice."
+    "without --since (since=): it first reads what Alma holds, and makes nothing twice."
 )
 _UNDO: Final = "An undo of this load, with the journal {!r}, has begun and not ended: what it has taken back is not known here yet."
 _END_IT: Final = (

@@ -37,7 +37,7 @@ Wall = tuple[str, int, int]  # operator, years, months
 
 @attrs.frozen(kw_only=True)
 class Field:
-    """One field. ``show`` tells what a portfolio says, ``spell`` what a value would say, ``put`` sets the value; ``places`` are
+    """One field. ``show`` gives what a portfolio says, ``spell`` what a value would say, ``put`` sets the value; ``places`` are
     the members it lives in.
     """
 

@@ -26,7 +26,7 @@ from alma_async.load.facts import SUPERSEDED, compared, see_its_turn
 from alma_async.load.journal import Ingested, Journal
 from alma_async.load.lookup import read_carriers
 from alma_async.load.outage import ServiceHealth
-from alma_async.load.plan import key_of, payload_of, refused, wanted_url
+from alma_async.load.plan import key_of, payload_of, rejected, wanted_url
 from alma_async.load.readers import read_rows
 from alma_async.load.reasons import EndReason
 from alma_async.load.row import BadRow, InputError, Row
@@ -61,7 +61,7 @@ class _Coming:
 
 @attrs.frozen(kw_only=True)
 class Ingest:
-    """The beginning of one run. ``reading`` is told how many rows were read so far, and says whether to go on."""
+    """The beginning of one run. ``reading`` gets how many rows were read so far, and says whether to continue."""
 
     context: LoadContext
     journal: Journal
@@ -142,7 +142,7 @@ class Ingest:
             yield earlier
 
     def _slices(self, rows: Rows) -> tuple[Any, Slices[Given] | _Coming]:
-        """What tells of the source as a whole, and its rows."""
+        """The source as a whole, and its rows."""
         source = read_rows(rows) if isinstance(rows, (str, os.PathLike)) else rows
         if isinstance(source, AsyncIterable):
             return source, _Coming(aiter(source))
@@ -222,7 +222,7 @@ class Ingest:
         stands = partial(Entry, n=n, line=row.line, own_key=row.key, source=_source(row))
         if isinstance(row, BadRow):
             return stands(state=State.REJECTED, reason=EndReason.INPUT.code, message=row.reason), None
-        if wrong := refused(row, action=self.context.options.action, place=self.context.place):
+        if wrong := rejected(row, action=self.context.options.action, place=self.context.place):
             reason, *said = wrong
             message = reason.says(*said)
             return stands(state=State.REJECTED, mms_id=row.mms_id, reason=reason.code, message=message), None

@@ -55,8 +55,8 @@ class JournalDamaged(JournalError):
 
     advice = (
         "A journal that was moved needs the files that end in .lock and, where there is one, in -wal beside it; an older copy "
-        "is of no use, since what was sent since would be sent again. Wait ten minutes and begin with a new journal: it looks "
-        "first what Alma holds, and makes nothing twice."
+        "is of no use, since what was sent since would be sent again. Wait ten minutes and begin with a new journal: it first "
+        "reads what Alma holds, and makes nothing twice."
     )
 
 

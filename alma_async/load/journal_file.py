@@ -12,7 +12,7 @@ is never ahead of a journal that kept what it was given. Where it is ahead, the 
 backup, or lost its write-ahead log.
 
 A disk may give back other than was written, and people copy files back: each record carries a seal, and the records of
-each table are counted. What was not kept whole is refused, for a row that is taken for pending though it was sent is
+each table are counted. A journal that is not whole is not opened, for a row that is taken for pending though it was sent is
 sent again.
 """
 
@@ -113,7 +113,7 @@ class Ownership:
         return int.from_bytes(number, "big") if len(number) == _WIDTH else None
 
     def close(self) -> None:
-        """Let go of the lock."""
+        """Release the lock."""
         self._file.close()
 
 
@@ -195,7 +195,7 @@ class JournalFile:
             f"not the one in {str(state_dir())!r}.",
             advice=(
                 "Name the state directory that it was written with (ALMA_STATE_DIR). Where that is lost, wait ten minutes and "
-                "begin with a new journal: it looks first what Alma holds, and makes nothing twice."
+                "begin with a new journal: it first reads what Alma holds, and makes nothing twice."
             ),
         )
 
@@ -218,7 +218,7 @@ class JournalFile:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file and of the lock."""
+        """Close the file and release the lock."""
         self._db.close()
         self._ownership.close()
 
@@ -417,7 +417,7 @@ class JournalFile:
                     self._put("existing", portfolio_id, mms_id)
 
     def forget_existing(self) -> None:
-        """Drop what was taken up of the service, which is looked at again; but for titles whose portfolios may be ours by now."""
+        """Drop what is known of the service, which is listed again; but for titles whose portfolios may be ours by now."""
         with self.together():
             query = f"DELETE FROM existing WHERE NOT EXISTS ({_CREATING} existing.mms_id)"  # noqa: S608 - our own words
             self._db.execute(query)
@@ -506,7 +506,7 @@ class JournalFile:
             return [row[0] for row in self._db.execute(query)]
 
     def add_carrier(self, carrier: Carrier, identifiers: Iterable[str]) -> None:
-        """Take up what a portfolio carries; that it carries nothing is worth knowing too."""
+        """Add what a portfolio carries; that it carries nothing is worth knowing too."""
         with self.together():
             for value in identifiers or ("",):
                 pair = f"{carrier.portfolio_id} {value}"

@@ -215,7 +215,7 @@ class Load:
     ) -> Audit:
         """Compare what the load's journal says with what Alma holds now, or as much of it as can be read.
 
-        Waits for what passes by itself as ``run`` does; of what stops it then, ``stopped`` tells beside what was found.
+        Waits for what passes by itself as ``run`` does; what stops it then is in ``stopped`` beside what was found.
 
         :param ids_only: do not compare fields, which costs a call for each row
         :raises JournalError: where the journal is not what was written.

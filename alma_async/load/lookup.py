@@ -1,11 +1,8 @@
-"""Which portfolios a row could mean, and which could be what a lost answer left: reads only.
+"""Reads of a load: which portfolios a row may mean, what a lost answer may have left, which identifiers portfolios carry.
 
-Asks the journal and Alma; ``match`` and ``reconcile`` decide.
-
-Reads which ISSN and ISBN the portfolios of a service carry, into the journal; ``match`` decides with them.
-
-A list of portfolios lacks both (recorded), so each portfolio is read once: a call each, which only rows that have no other name are
-worth. Whom the journal knows already is not read again. The ids of the service are in memory meanwhile, some 70 bytes each.
+Asks the journal and Alma; ``matching`` decides. A list of portfolios lacks ISSN and ISBN (recorded), so ``read_carriers`` reads
+each portfolio once: a call each, which only rows that have no other name are worth. What the journal has is not read again.
+The ids of the service are in memory meanwhile, some 70 bytes each.
 """
 
 from __future__ import annotations

@@ -1,13 +1,11 @@
-"""Which portfolio a row means: one, none, or nobody can say. Pure.
+"""Which portfolio a row means, and what a create of unknown outcome has left. Pure.
 
-By portfolio id, then by MMS id with the URL deciding between several; never by title. A row that has neither id gets the MMS id of
-the portfolios that carry its ISSN or ISBN. On ambiguity nothing is written.
+A row is matched by portfolio id, then by MMS id, with the URL deciding between several; never by title. A row that has neither
+id gets the MMS id of the portfolios that carry its ISSN or ISBN. On ambiguity nothing is written.
 
-What a create of unknown outcome turned out to be, from what Alma holds after the quarantine. Pure.
-
-Only portfolios that were not there before the load and stand for no other row are looked at. One that carries the
-row's URL is ours. One that does not may be a colleague's, or ours as Alma rewrote it: a person must look. None means
-that the send was never applied.
+After the quarantine, only portfolios that were not there before the load and stand for no other row are candidates for a lost
+create. One that carries the row's URL is ours. One that does not may be a colleague's, or ours as Alma rewrote it: a person
+must decide. None means that the send was never applied.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""Failures that pass by themselves are waited out, for hours if need be, without wearing down who is ill.
+"""Failures that pass by themselves are waited out, for hours if need be; many rejections stop the load.
 
-Decides what passes by itself, and tells a row that fails on its own from an outage, in which nothing goes well: then all who
-have nothing on its way are called back, and wait while one asks, at growing intervals up to a minute, until it is answered. So
-an outage costs a call a minute, however many rows are under way. What was documented lasted 50 min (2025) and 2 h 13 min (2026).
+``ServiceHealth`` decides which failures pass by themselves, and distinguishes a row that fails on its own from an outage, in
+which all calls fail. In an outage all rows that have sent nothing are cancelled and wait, while one call asks, at growing
+intervals up to a minute, until it is answered. So an outage costs one call a minute, however many rows are in progress.
+Documented outages lasted 50 min (2025) and 2 h 13 min (2026).
 
-When so many rows are refused that something is wrong with the load and not with its rows. Pure.
-
-A wrong collection, a right that is missing or a column that means something else has every row refused, and fifty thousand
-equal refusals would burn the day's calls for nothing. What the reader refused was never sent and does not count; a code that
-names a failure inside Alma leaves its row unknown, and counts. A server fault has no code here: it is an outage's to wait out.
+``CircuitBreaker`` decides when so many rows are rejected that the load must be wrong and not its rows: a wrong collection, a
+missing right or a column of another meaning has every row rejected, and fifty thousand equal rejections would use up the day's
+calls. Rows that the reader rejected were never sent and do not count; a code that names a failure inside Alma leaves its row
+unknown, and counts. A server fault has no code here: it is an outage's to wait out.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ __all__ = [
     "ServiceHealth",
 ]
 
-_FIRST: Final = 200  # chosen: rows after which the share of refused ones says nothing new
+_FIRST: Final = 200  # chosen: rows after which the share of rejected ones says nothing new
 _SHARE: Final = 0.2  # chosen
-_FEWEST: Final = 20  # chosen: refusals below which no share is telling
-_ROW: Final = 20  # chosen: equal refusals one after the other
+_FEWEST: Final = 20  # chosen: rejections below which a share says nothing
+_ROW: Final = 20  # chosen: equal rejections one after the other
 
 
 class MassRejection(AlmaError):
-    """So many rows were refused that the load stopped before it used up the day's calls."""
+    """So many rows were rejected that the load stopped before it used up the day's calls."""
 
     advice = (
         "Read the first messages. If these rows should be rejected, resume with --no-circuit-breaker (circuit_breaker=False); if "
@@ -58,7 +58,7 @@ class CircuitBreaker:
     """Watches how rows end, in one run."""
 
     ended: int = 0
-    refused: int = 0
+    rejected: int = 0
     code: str | None = None
     in_a_row: int = 0
 
@@ -67,9 +67,9 @@ class CircuitBreaker:
         if entry.state is State.UNKNOWN and entry.code is None:
             return None  # an answer that was lost says nothing of the row
         self.ended += entry.state is not State.UNKNOWN
-        refused = entry.state in (State.REJECTED, State.REVIEW)
-        self.refused += refused
-        if not refused and entry.state is not State.UNKNOWN:
+        rejected = entry.state in (State.REJECTED, State.REVIEW)
+        self.rejected += rejected
+        if not rejected and entry.state is not State.UNKNOWN:
             self.in_a_row = 0
             return None
         why = entry.code or entry.message
@@ -77,13 +77,13 @@ class CircuitBreaker:
         self.code = why
         told = f"the last with: {' '.join(filter(None, (entry.code, entry.message)))}"
         if self.in_a_row >= _ROW:
-            return MassRejection(f"{self.in_a_row} rows in a row were refused alike, {told}.")
+            return MassRejection(f"{self.in_a_row} rows in a row were rejected alike, {told}.")
         if (
-            self.refused >= _FEWEST
-            and self.refused > _SHARE * max(self.ended, _FIRST / 2)
+            self.rejected >= _FEWEST
+            and self.rejected > _SHARE * max(self.ended, _FIRST / 2)
             and self.ended <= _FIRST
         ):
-            return MassRejection(f"{self.refused} of the first {self.ended} rows were refused, {told}.")
+            return MassRejection(f"{self.rejected} of the first {self.ended} rows were rejected, {told}.")
         return None
 
 
@@ -121,8 +121,8 @@ def _never() -> bool:
 class ServiceHealth:
     """What all work of one run shares about how the service does.
 
-    ``sleep`` ends where the client is closed; ``ask`` is one cheap read; ``waiting`` is told why everybody waits, or None when
-    it is over.
+    ``sleep`` ends where the client is closed; ``ask`` is one cheap read; ``waiting`` gets the reason why everybody waits, or
+    None when it is over. ``longest``: seconds of nothing but failures after which the last one is raised.
     """
 
     clock: Clock

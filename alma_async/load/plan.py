@@ -28,7 +28,7 @@ __all__ = [
     "merged",
     "new_portfolio",
     "payload_of",
-    "refused",
+    "rejected",
     "stays",
     "unclear",
     "unsupported",
@@ -95,7 +95,7 @@ def unsupported(row: Row) -> tuple[EndReason, str, str] | None:
     )
 
 
-def refused(row: Row, *, action: Action, place: tuple[str, str]) -> tuple[EndReason, str, str] | None:
+def rejected(row: Row, *, action: Action, place: tuple[str, str]) -> tuple[EndReason, str, str] | None:
     """The same where a row can never be carried out here, for whatever reason."""
     if action == "undo" and row.former is None:
         return (

@@ -65,7 +65,7 @@ class Progress:
 
     ``pending`` rows have not ended; of these ``begun`` were sent in part or have an unknown outcome.
     ``rate`` is calls a second over the last ten seconds, ``mean`` over the whole run. ``eta`` is
-    seconds to the end, by the calls still needed and the pace allowed. ``reading`` tells that the
+    seconds to the end, by the calls still needed and the pace allowed. ``reading``: the
     file is still being read. ``waiting`` says for what the load waits and until when, or is None
     while it works; ``waited`` for how many seconds now.
     """
@@ -106,7 +106,7 @@ class Progress:
 @attrs.frozen(kw_only=True)
 class Report:
     """How a load ended. ``pending`` rows go on when the load is resumed; ``stopped`` says why there are any. ``undone`` rows were
-    taken back by an undo of the load; ``known`` ones an earlier load had done (``since``). ``read`` tells whether all rows are in
+    taken back by an undo of the load; ``known`` ones an earlier load had done (``since``). ``read`` says whether all rows are in
     the journal, and so in ``rows``.
     """
 

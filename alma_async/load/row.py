@@ -228,13 +228,13 @@ class Row:
 
     @property
     def is_nameless(self) -> bool:
-        """Whether only identifiers tell which portfolio is meant."""
+        """Whether only identifiers say which portfolio is meant."""
         return bool(self.identifiers) and self.portfolio_id is None and self.mms_id is None
 
 
 @attrs.frozen
 class Problem:
-    """Why a row is refused: the cell as it was found, safe to print, and what is wrong with it.
+    """Why a row is rejected: the cell as it was found, safe to print, and what is wrong with it.
 
     ``column`` is empty where the whole row is meant. ``text`` and ``reason`` together make a sentence.
     """
@@ -256,7 +256,7 @@ class Problem:
 
 @attrs.frozen(kw_only=True)
 class BadRow:
-    """A row that is refused and never sent, kept for the report with all that a person needs to correct it.
+    """A row that is rejected and never sent, kept for the report with all that a person needs to correct it.
 
     ``texts`` are the cells of a row of which nobody can say to which columns they belong: they may name a title of other rows.
     """

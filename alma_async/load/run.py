@@ -1,19 +1,14 @@
-"""One run of a load over its journal: pass over its rows until none is open, say how far it is, stop in good order.
+"""One run of a load over its journal: pass over its rows until none is pending, report progress, stop in good order.
 
-The first pass carries every open row as far as it goes, and further ones come back for rows whose outcome had to rest. Workers
-do not pace themselves; the governor does. Where to stop is decided here:
-on request, at what waiting cannot help (``outage``), and when so many rows are refused that the load must be wrong
-(``circuit``). Whoever then waits for his turn is sent home, and whoever has sent something is let end.
+The first pass carries every pending row as far as it goes; further passes come back for rows whose outcome is unknown, after
+the quarantine. Workers do not pace themselves; the governor does. A run stops on request, at a failure that does not pass
+(``outage``), or when the circuit breaker opens. Rows that only wait are then cancelled; a row that has sent something ends its
+present call first.
 
-How many rows may be under way at once: what was begun is finished before something new begins.
-
-A row takes several calls. Rows that are begun all at once wait behind each other between their calls, and whatever interrupts
-the load then leaves them half done. Rows that are begun too late leave the pace unused. So as many rows may be under way as twice
-the calls that are in flight, which is twice the pace times the latency, and a few more: one half is in flight, the other stands
-ready.
-
-What the governor allows bulk work now, as a load tells it: what holds it back and until when, and how long calls take; and
-that it is told also while nothing happens.
+How many rows are in progress at once is decided here (``Room``). A row takes several calls. If all rows begin at once, they
+wait for each other between their calls, and an interruption leaves them half done; if rows begin too late, the pace is not
+used. So there are twice as many rows as calls in flight (pace times latency), and a few more: one half is in flight, the other
+is ready. What was begun is finished before something new begins.
 """
 
 from __future__ import annotations
@@ -62,7 +57,7 @@ _FEWEST: Final = 4  # chosen: rows beyond those, at least
 _READY: Final = (
     0.2  # chosen: seconds of the pace for which more rows stand ready, while they wait for the disk
 )
-_LONGEST: Final = 30.0  # seconds between two looks where no call ends meanwhile
+_LONGEST: Final = 30.0  # seconds between two checks where no call ends meanwhile
 
 
 def most(per_second: float, in_flight: int) -> int:
@@ -72,7 +67,7 @@ def most(per_second: float, in_flight: int) -> int:
 
 @attrs.define(eq=False)
 class Room:
-    """Lets rows begin one by one. ``resting`` tells how many of them wait for a failure of their own to pass."""
+    """Lets rows begin one by one. ``resting``: how many of them wait after a failure of their own."""
 
     alma: AlmaClient
     resting: Callable[[], int]
@@ -96,16 +91,16 @@ class Room:
     def leave(self) -> None:
         """A row went as far as it goes now."""
         self.under_way -= 1
-        self.look()
+        self.recheck()
 
-    def look(self) -> None:
+    def recheck(self) -> None:
         """Something changed that may make room."""
         self._news.set()
 
     def close(self) -> None:
         """Nobody is waited for any more."""
         self.closed = True
-        self.look()
+        self.recheck()
 
     async def _wait(self, seconds: float) -> None:
         self._news = anyio.Event()
@@ -164,7 +159,7 @@ def how_far(
 
 
 async def telling(work: Callable[[], Awaitable[T]], tell: Callable[[], None] | None) -> T:
-    """Do the work, and tell each second how far it is, however long it waits. What either raises is raised as itself."""
+    """Do the work and report its progress each second, however long it waits. What either raises is raised as itself."""
     if tell is None:
         return await work()
     results, failures = list[T](), list[Exception]()
@@ -248,7 +243,7 @@ class Run:
         """One attempt ended."""
         self.meter.called(outcome, self.context.alma.clock.now())
         self._health.saw(outcome)
-        self._room.look()
+        self._room.recheck()
 
     @property
     def resumable(self) -> bool:

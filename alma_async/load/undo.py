@@ -1,8 +1,8 @@
 """The rows that take a load back, read from its journal: ``undo_rows``.
 
-Decides what is taken back: what was created is deleted, what was updated is put back, what was deleted is created anew. How, and
-when a person must look instead, ``former`` says. They are rows like any others: the load that carries them out has a journal of its
-own and all that this brings.
+Decides what is taken back: what was created is deleted, what was updated is put back, what was deleted is created anew.
+``former`` decides how, and when a person must decide instead. They are rows like any others: the load that carries them out has
+a journal of its own and all that this brings.
 
 The journal is opened for a slice of rows at a time, so nobody is kept from it. While it is being taken back it says so, and its
 load does not go on; nor do the loads that know its rows (``since``), which are taken back from them too.
@@ -208,7 +208,7 @@ def undo_rows(journal: str | os.PathLike[str]) -> UndoRows:
 
 
 _UNTOLD: Final = (
-    "the journal {!r} tells of the same rows and is not there: what is taken back stays done in it. Put it back before the undo, "
+    "the journal {!r} has the same rows and is not there: what is taken back stays done in it. Put it back before the undo, "
     "or do not name it with --since (since=) any more"
 )
 

@@ -1,16 +1,13 @@
-"""Reads a service and compares it with a load's journal; ``audit`` decides.
+"""Compares a load's journal with what Alma holds now: each row that is done claims something, and each claim is checked.
 
 The service is listed once (one call for a hundred portfolios), or each title asked for where the load did so too; a portfolio is
 read whole where the list lacks what is compared, which is all but the availability. The ids of the service are in memory
 meanwhile, some 150 bytes each. Nothing is written, neither to Alma nor to the journal. Failures are waited out as a load does
-(``outage``); what does not pass ends the comparing, and what was found by then is told.
+(``outage``); at one that does not pass, verifying stops and what was found by then is reported.
 
-The final audit of a load: each row's claim against what the service holds. Pure.
-
-A mark for each: ``=`` once, ``+`` missing, ``*`` differs, ``2`` double, ``?`` could not be read, ``~`` as the row says, but it
-goes on to say what the row leaves blank; and ``-`` for a portfolio that
-came since the load began and stands for no row. Only rows that are done claim something. What cannot be prevented (a request
-applied after the quarantine, somebody who loads the same titles) is found here.
+Each finding has a mark: ``=`` once, ``+`` missing, ``*`` differs, ``2`` double, ``?`` could not be read, ``~`` as the row says,
+but it also says what the row leaves blank; and ``-`` for a portfolio that came since the load began and stands for no row. What
+cannot be prevented (a request applied after the quarantine, somebody who loads the same titles) is found here.
 """
 
 from __future__ import annotations
@@ -79,7 +76,7 @@ class Audit:
 
     ``report`` is the load as its journal counts it; calls, seconds and why it stopped are the audit's. ``once`` counts the rows
     that are as they should be; ``not_compared`` those that claim something but could not be read, or not any more before it
-    stopped. ``stopped`` is the failure that stopped it, if one did. ``fields`` tells whether more than ids was compared; ``seen``,
+    stopped. ``stopped`` is the failure that stopped it, if one did. ``fields`` says whether more than ids was compared; ``seen``,
     whether the load had seen what the service held before it, without which nobody can say what came since.
     """
 
@@ -103,7 +100,7 @@ class Audit:
 
     @property
     def review(self) -> int:
-        """Rows that a person has to look at."""
+        """Rows that a person has to decide."""
         return self.report.review
 
     @property
@@ -299,20 +296,20 @@ class Verification:
 
     async def _list(self) -> None:
         async for page in self.context.alma.electronic.portfolios.list(*self.context.place).pages():
-            await self._take_up(page)
+            await self._add(page)
 
     async def _ask(self, entry: Entry) -> None:
         """The same for one title, or one portfolio."""
         portfolios = self.context.alma.electronic.portfolios
         try:
             if entry.mms_id is not None:
-                await self._take_up(await portfolios.of_bib(entry.mms_id).all())
+                await self._add(await portfolios.of_bib(entry.mms_id).all())
             else:
-                await self._take_up([await portfolios.get(*self.context.place, str(entry.portfolio_id))])
+                await self._add([await portfolios.get(*self.context.place, str(entry.portfolio_id))])
         except NotFound:
             pass
 
-    async def _take_up(self, found: list[Portfolio]) -> None:
+    async def _add(self, found: list[Portfolio]) -> None:
         here = [one for one in found if one.id and _place(one) == self.context.place]
         new = set(await self.journal.unbound([one.id for one in here], is_new=True))
         for one in here:
@@ -397,7 +394,7 @@ class Verification:
         return compare(entry, absent=False, there=True, differences=fields, doubles=doubles, stays=left)
 
     async def _present(self, portfolio_id: str, wanted: Row | None, *, whole: bool) -> Portfolio:
-        # What is not listed may have been shifted off its page: nothing is told as missing that was not asked for by its id.
+        # What is not listed may have been shifted off its page: nothing is reported as missing that was not asked for by its id.
         if whole or portfolio_id not in self._listed or (wanted is not None and _asks_more(wanted)):
             return await self.context.alma.electronic.portfolios.get(*self.context.place, portfolio_id)
         return Portfolio(id=portfolio_id, availability=Coded(self._listed[portfolio_id]))
@@ -426,6 +423,6 @@ def _place(portfolio: Portfolio) -> tuple[str | None, str | None]:
 
 
 def _asks_more(row: Row) -> bool:
-    """Whether a row names more than a list tells."""
+    """Whether a row names more than a list says."""
     named = {*row.values, *(("coverage",) if row.coverage else ()), *(("embargo",) if row.embargo else ())}
     return row.former is not None or not named <= {"availability"}
