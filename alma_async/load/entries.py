@@ -11,9 +11,9 @@ __all__ = [
     "OF_WHOLE",
     "OPEN",
     "Action",
+    "BeforeImage",
     "Difference",
     "Entry",
-    "Former",
     "Moment",
     "Source",
     "State",
@@ -84,11 +84,11 @@ class Source:
 
 
 @attrs.frozen(kw_only=True)
-class Former:
+class BeforeImage:
     """What a portfolio was before another load touched it, in its row ``n``, and how that load left it.
 
     ``body`` is None where it was not there, and of ``differences`` then only the URL is kept; they are empty where it is there no
-    more; ``left`` is ``former.digest``.
+    more; ``left`` is ``before_image.digest``.
     """
 
     n: int
@@ -103,7 +103,7 @@ class Entry:
     """One row as the journal knows it.
 
     ``n`` counts rows of the file, bad ones included, from 1. ``key`` is the natural key, ``own_key`` the caller's (``Row.key``).
-    ``left`` is ``former.digest`` of what the row made of its object. ``reason`` is the code of an ``EndReason``, ``code``
+    ``left`` is ``before_image.digest`` of what the row made of its object. ``reason`` is the code of an ``EndReason``, ``code``
     Alma's own. ``source`` is None where the file has no more to say than the line.
     """
 

@@ -40,7 +40,7 @@ from alma_async.load.row import Row
 
 __all__ = ["Ingested", "Journal", "JournalDamaged", "JournalError", "JournalInUse", "Kept"]
 
-Kept: TypeAlias = Literal["asked", "former", "sent"]
+Kept: TypeAlias = Literal["asked", "before_image", "sent"]
 """What is kept of a row beside its entry: what it asks for, its before-image, the object as it was sent."""
 
 
@@ -153,7 +153,7 @@ class Journal(Protocol):
     async def is_untouched(self) -> bool:
         """Whether no row was ever about to be sent, nor found to be done already."""
 
-    async def kept(self, n: int, *, of: Kept = "former") -> bytes | None:
+    async def kept(self, n: int, *, of: Kept = "before_image") -> bytes | None:
         """What was kept of row ``n``."""
 
     # --- what a row's work writes
@@ -164,7 +164,7 @@ class Journal(Protocol):
     def record_soon(self, entry: Entry) -> None:
         """Write down where a row stands: an outcome. Lost with the process, the row is found with its intent."""
 
-    def keep(self, n: int, body: bytes, *, of: Kept = "former") -> None:
+    def keep(self, n: int, body: bytes, *, of: Kept = "before_image") -> None:
         """Keep an object of row ``n``, before the intent that follows."""
 
     @property

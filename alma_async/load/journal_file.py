@@ -397,11 +397,11 @@ class JournalFile:
         """Write down where one row stands now, in place of what was there."""
         self._put("entry", *records.values_of(entry))
 
-    def keep(self, n: int, body: bytes, *, of: Kept = "former") -> None:
+    def keep(self, n: int, body: bytes, *, of: Kept = "before_image") -> None:
         """Keep a row's object as it was before the load touched it, or as it was sent, in place of what was kept."""
         self._put(of, n, records.packed(body))
 
-    def kept(self, n: int, *, of: Kept = "former") -> bytes | None:
+    def kept(self, n: int, *, of: Kept = "before_image") -> bytes | None:
         """What was kept of a row's object."""
         with self._mapped():
             found = list(self._read(of, "WHERE n = ?", (n,)))

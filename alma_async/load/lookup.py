@@ -19,7 +19,7 @@ from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import NotFound
 from alma_async.load import matching
 from alma_async.load.context import LoadContext
-from alma_async.load.entries import Entry, Former
+from alma_async.load.entries import BeforeImage, Entry
 from alma_async.load.fields import identifiers_of, url_of
 from alma_async.load.journal import Journal
 from alma_async.load.matching import Carrier
@@ -47,7 +47,7 @@ class Lookup:
             return matching.NoMatch()
         row = attrs.evolve(row, mms_id=entry.mms_id)  # found by its identifiers, if it named none
         title = await self._title(entry.mms_id, entry.n)
-        if row.former is not None:
+        if row.before_image is not None:
             return matching.alike(wanted_url(row), await self._candidates(row, entry, title.existing))
         if len(title.existing) == title.rows == 1:
             return matching.One(title.existing[0])  # the URL would not be asked for
@@ -71,9 +71,9 @@ class Lookup:
         new = await self.journal.unbound(found, but=entry.n, is_new=True)
         return await self._candidates(row, entry, new)
 
-    async def anew(self, row: Row, former: Former, n: int) -> list[str]:
+    async def anew(self, row: Row, before_image: BeforeImage, n: int) -> list[str]:
         """The title's portfolios with the URL that this one had, but for those that other rows stand for."""
-        url = "".join(one.new for one in former.differences)
+        url = "".join(one.new for one in before_image.differences)
         found = await self._of_title(row.mms_id) if row.mms_id else []
         free = await self.journal.unbound(found, but=n, is_new=False)
         return [one for one in free if url_of(await self.get(one)) == url]

@@ -1,7 +1,7 @@
 """What a row asks of a portfolio: the new portfolio it makes, or the differences to the one that is there. Pure.
 
 Fields that a row does not name are left alone. What the fields are, and when two say the same, ``fields`` knows; the way back from
-what another load did, ``former``.
+what another load did, ``before_image``.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import attrs
 
 from alma_async.alma.models.common import Coded, Linked, ResourceMetadata
 from alma_async.alma.models.electronic import CollectionAndService, Portfolio
+from alma_async.load.before_image import anew, put_back
 from alma_async.load.entries import OF_WHOLE, Action, Difference
 from alma_async.load.fields import FIELDS, Wall, completed, put, url_of
-from alma_async.load.former import anew, put_back
 from alma_async.load.reasons import EndReason
 from alma_async.load.row import Clear, Embargo, Period, Row
 
@@ -60,7 +60,9 @@ def wanted_url(row: Row) -> str:
 
 def key_of(row: Row, collection_id: str, service_id: str) -> bytes:
     """The natural key of a row: two rows with the same key mean the same portfolio."""
-    old = (row.former.portfolio_id, row.line) if row.former else ()  # what was undone may be alike otherwise
+    old = (
+        (row.before_image.portfolio_id, row.line) if row.before_image else ()
+    )  # what was undone may be alike otherwise
     names = (row.portfolio_id,) if row.portfolio_id is not None else (row.mms_id, wanted_url(row))
     return _digest(collection_id, service_id, *names, *old)
 
@@ -77,7 +79,7 @@ def payload_of(row: Row) -> bytes:
         row.embargo,
         *(("partial",) if row.partial else ()),
         *(("keeps", *row.keeps) if row.keeps else ()),
-        *((row.action, row.former) if row.former else ()),
+        *((row.action, row.before_image) if row.before_image else ()),
     )
 
 
@@ -97,7 +99,7 @@ def unsupported(row: Row) -> tuple[EndReason, str, str] | None:
 
 def rejected(row: Row, *, action: Action, place: tuple[str, str]) -> tuple[EndReason, str, str] | None:
     """The same where a row can never be carried out here, for whatever reason."""
-    if action == "undo" and row.former is None:
+    if action == "undo" and row.before_image is None:
         return (
             EndReason.OTHER_PLACE,
             "row",
@@ -117,8 +119,8 @@ def rejected(row: Row, *, action: Action, place: tuple[str, str]) -> tuple[EndRe
 
 def new_portfolio(row: Row, collection_id: str, service_id: str, codes: Codes) -> Portfolio:
     """The portfolio to create for a row: local, in this service, with all the row names."""
-    if row.former is not None:
-        return anew(row.former)
+    if row.before_image is not None:
+        return anew(row.before_image)
     bare = Portfolio(
         is_local=True,
         is_standalone=False,
@@ -139,8 +141,8 @@ def asked(row: Row, action: str, codes: Codes) -> Row:
 
 def merged(portfolio: Portfolio, row: Row, codes: Codes) -> tuple[Portfolio, tuple[Difference, ...]]:
     """A copy with the row's fields over it, and what they change; an empty tuple means that nothing needs to be sent."""
-    if row.former is not None:
-        return put_back(portfolio, row.former)
+    if row.before_image is not None:
+        return put_back(portfolio, row.before_image)
     wanted = copy(portfolio)  # what is set below is set in these three, no more: a deep copy costs 2 ms
     wanted.linking_details = copy(portfolio.linking_details)
     wanted.coverage_details = copy(portfolio.coverage_details)

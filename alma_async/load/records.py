@@ -17,7 +17,7 @@ import attrs
 from alma_async._http.codec import LARGEST, dumps, loads
 from alma_async._storage.sqlite import Damaged
 from alma_async.errors import AlmaError
-from alma_async.load.entries import Difference, Entry, Former, Moment, Source, State, Step
+from alma_async.load.entries import BeforeImage, Difference, Entry, Moment, Source, State, Step
 from alma_async.load.row import CLEAR, Clear, Coverage, Embargo, Period, Row
 
 __all__ = [
@@ -47,7 +47,7 @@ TABLES: Final[dict[str, tuple[str, ...]]] = {
         *("wall REAL", "mono REAL", "boot TEXT"),
     ),
     "asked": ("n INTEGER PRIMARY KEY", "body BLOB NOT NULL"),
-    "former": ("n INTEGER PRIMARY KEY", "body BLOB NOT NULL"),
+    "before_image": ("n INTEGER PRIMARY KEY", "body BLOB NOT NULL"),
     "sent": ("n INTEGER PRIMARY KEY", "body BLOB NOT NULL"),
     "existing": ("portfolio_id TEXT PRIMARY KEY", "mms_id TEXT"),
     "identifier": (
@@ -74,7 +74,7 @@ _PLAIN: Final = attrgetter(*(name for name in _COLUMNS if name not in _MOMENT))
 
 _RAW: Final = -zlib.MAX_WBITS  # without zlib's header and checksum
 
-# What most portfolios and differences say, so that a former state takes some 400 bytes instead of 2,000. Part of the format.
+# What most portfolios and differences say, so that a before-image takes some 400 bytes instead of 2,000. Part of the format.
 _USUAL: Final = (
     b'[["material_type",""],["library",""],["po_line",""],["license",""],["proxy",""],["authentication_note",""],'
     b'["internal_description",""],["embargo","years=1 months=6 operator="],["coverage_in_use","","0"],["url","","https://www."],'
@@ -205,11 +205,13 @@ def dump_row(row: Row) -> bytes:
     if row.embargo is not None:
         walls = () if isinstance(row.embargo, Clear) else (row.embargo.last, row.embargo.except_last)
         asked["embargo"] = [wall and attrs.astuple(wall) for wall in walls] or None
-    if row.former is not None:
-        former = attrs.asdict(row.former, recurse=False)
-        left, body = row.former.left, row.former.body
-        former |= {"left": left and left.hex(), "body": body and body.decode()}
-        asked["former"] = former | {"differences": [attrs.astuple(one) for one in row.former.differences]}
+    if row.before_image is not None:
+        before_image = attrs.asdict(row.before_image, recurse=False)
+        left, body = row.before_image.left, row.before_image.body
+        before_image |= {"left": left and left.hex(), "body": body and body.decode()}
+        asked["before_image"] = before_image | {
+            "differences": [attrs.astuple(one) for one in row.before_image.differences]
+        }
     return dumps(asked, lone_surrogates=True)
 
 
@@ -243,12 +245,12 @@ def _row_of(asked: dict[str, Any], entry: Entry) -> Row:
         walls = asked["embargo"]
         last, but = [wall and Period(*wall) for wall in walls or (None, None)]
         more["embargo"] = CLEAR if walls is None else Embargo(last=last, except_last=but)
-    if "former" in asked:
-        former = asked["former"]
-        left, body = former["left"], former["body"]
-        former |= {"left": left and bytes.fromhex(left), "body": body and body.encode()}
-        more["former"] = Former(
-            **former | {"differences": tuple(Difference(*one) for one in former["differences"])}
+    if "before_image" in asked:
+        before_image = asked["before_image"]
+        left, body = before_image["left"], before_image["body"]
+        before_image |= {"left": left and bytes.fromhex(left), "body": body and body.encode()}
+        more["before_image"] = BeforeImage(
+            **before_image | {"differences": tuple(Difference(*one) for one in before_image["differences"])}
         )
     return Row(
         line=entry.line, lines=source.lines, title=source.title, identifiers=source.identifiers, warnings=source.warnings,
@@ -262,7 +264,7 @@ def next_key(key: bytes | None) -> bytes:
 
 
 def packed(body: bytes) -> bytes:
-    """A former state or differences, small. The record's seal covers it."""
+    """A before-image or differences, small. The record's seal covers it."""
     packer = zlib.compressobj(9, wbits=_RAW, zdict=_USUAL)
     return packer.compress(body) + packer.flush()
 

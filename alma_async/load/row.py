@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 import attrs
 
 from alma_async.errors import ConfigurationError
-from alma_async.load.entries import Action, Former
+from alma_async.load.entries import Action, BeforeImage
 
 __all__ = [
     "CLEAR",
@@ -179,7 +179,7 @@ class Row:
     ``partial``: the file does not say all of the coverage, which is written only where a portfolio has none.
     ``keeps`` are the parts of the coverage (``PARTS``) that the row does not name, so what Alma has there stays.
     ``blank`` are fields that the file has a column for and leaves blank in this row, so what Alma has there stays.
-    ``action`` and ``former`` stand in rows that take another load back, see ``undo``: what is done to this one.
+    ``action`` and ``before_image`` stand in rows that take another load back, see ``undo``: what is done to this one.
     ``key`` is the caller's own name of the row: two rows of one journal with the same key are the same row, which is loaded once.
     """
 
@@ -199,7 +199,7 @@ class Row:
     blank: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     action: Action | None = None
-    former: Former | None = None
+    before_image: BeforeImage | None = None
     key: str | None = None
 
     @classmethod
@@ -224,7 +224,9 @@ class Row:
     @property
     def says_nothing(self) -> bool:
         """Whether the row names a portfolio and no more."""
-        return not self.values and self.coverage is None and self.embargo is None and self.former is None
+        return (
+            not self.values and self.coverage is None and self.embargo is None and self.before_image is None
+        )
 
     @property
     def is_nameless(self) -> bool:

@@ -7,8 +7,8 @@
     UNKNOWN ── quarantine, read back ──▶ DONE | PENDING (adopted, or to be sent again) | REVIEW | REJECTED
 
 Decides which call a row needs next and what its answer means for the row; leaves which portfolio is meant to ``matching``,
-what differs to ``plan`` and ``former``, the quarantine and outages to ``run``. The row is the witness of its own writes: before
-each one its intent and its before-image are durable (``intend``), after each one its outcome follows (``settle``). What
+what differs to ``plan`` and ``before_image``, the quarantine and outages to ``run``. The row is the witness of its own writes:
+before each one its intent and its before-image are durable (``intend``), after each one its outcome follows (``settle``). What
 concerns the row alone ends in its journal entry; what the whole load must know of is raised (network, quota, key).
 """
 
@@ -25,10 +25,10 @@ from alma_async.alma.electronic import Portfolios
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import AlmaError, BadAnswer, InvalidRequest, NotFound, OutcomeUnknown
 from alma_async.load import matching
+from alma_async.load.before_image import WARNED, changed, digest
 from alma_async.load.context import LoadContext
 from alma_async.load.entries import Action, Difference, Entry, Moment, State, Step
 from alma_async.load.fields import differences, together
-from alma_async.load.former import WARNED, changed, digest
 from alma_async.load.journal import Journal
 from alma_async.load.lookup import Lookup
 from alma_async.load.options import LoadOptions
@@ -171,12 +171,12 @@ class RowTask:
     async def _present(self) -> Portfolio | None:
         """The row's portfolio as it is; None, and the row's end, where it is not what the row says or what another load left."""
         present = await self.shared.lookup.get(self._portfolio_id)
-        title, former = present.resource_metadata.mms_id.value, self.row.former
+        title, before_image = present.resource_metadata.mms_id.value, self.row.before_image
         if self.row.portfolio_id and self.row.mms_id and title and self.row.mms_id != title:
             self._end(State.REVIEW, EndReason.OTHER_RECORD, self.row.portfolio_id, title, self.row.mms_id)
             return None
         # What somebody else changed since is not taken back.
-        if former is not None and self._action != "create" and (why := changed(present, former)):
+        if before_image is not None and self._action != "create" and (why := changed(present, before_image)):
             self._end(State.REVIEW, EndReason.CHANGED_SINCE, why)
             return None
         return present
@@ -245,9 +245,9 @@ class RowTask:
 
     def _remark(self, present: Portfolio) -> tuple[EndReason, str] | tuple[()]:
         """What is to be said of a row that is done."""
-        former = self.row.former
-        if former is not None:
-            return (EndReason.NEW_ID, former.portfolio_id) if self._action == "create" else ()
+        before_image = self.row.before_image
+        if before_image is not None:
+            return (EndReason.NEW_ID, before_image.portfolio_id) if self._action == "create" else ()
         said = stays(present, asked(self.row, self._action, self._options.codes))
         return (EndReason.STAYS, said) if said else ()
 
@@ -272,9 +272,9 @@ class RowTask:
 
     async def _anew(self) -> list[str]:
         """Where what another load created is gone: the ids under which the title has it again, as after an undo of its deletion."""
-        if self.row.former is None or self.entry.action == "deleted":
+        if self.row.before_image is None or self.entry.action == "deleted":
             return []
-        return await self.shared.lookup.anew(self.row, self.row.former, self.entry.n)
+        return await self.shared.lookup.anew(self.row, self.row.before_image, self.entry.n)
 
     # --- reading back
 
@@ -344,8 +344,8 @@ class RowTask:
     def _keep(self, present: Portfolio) -> None:
         """Written before the intent that follows. Once a send may have been applied, what was kept before it stands."""
         if not self.entry.differences:
-            former = dumps(unstructure(present), lone_surrogates=True)
-            self.shared.journal.keep(self.entry.n, former)
+            before_image = dumps(unstructure(present), lone_surrogates=True)
+            self.shared.journal.keep(self.entry.n, before_image)
 
     def _witnessed(
         self, action: str, fields: tuple[Difference, ...], sent: Portfolio | None = None

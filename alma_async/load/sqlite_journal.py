@@ -136,7 +136,7 @@ class SqliteJournal:
     async def is_untouched(self) -> bool:
         return await self._do(self.file.is_untouched)
 
-    async def kept(self, n: int, *, of: Kept = "former") -> bytes | None:
+    async def kept(self, n: int, *, of: Kept = "before_image") -> bytes | None:
         return await self._do(partial(self.file.kept, n, of=of))
 
     async def record(self, entry: Entry) -> None:
@@ -145,7 +145,7 @@ class SqliteJournal:
     def record_soon(self, entry: Entry) -> None:
         self._row(entry)
 
-    def keep(self, n: int, body: bytes, *, of: Kept = "former") -> None:
+    def keep(self, n: int, body: bytes, *, of: Kept = "before_image") -> None:
         self._queue.append(_Work(partial(self.file.keep, n, body, of=of)))
 
     async def orphaned(self, now: Moment) -> int:

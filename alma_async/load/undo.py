@@ -1,8 +1,8 @@
 """The rows that take a load back, read from its journal: ``undo_rows``.
 
 Decides what is taken back: what was created is deleted, what was updated is put back, what was deleted is created anew.
-``former`` decides how, and when a person must decide instead. They are rows like any others: the load that carries them out has
-a journal of its own and all that this brings.
+``before_image`` decides how, and when a person must decide instead. They are rows like any others: the load that carries them out
+has a journal of its own and all that this brings.
 
 The journal is opened for a slice of rows at a time, so nobody is kept from it. While it is being taken back it says so, and its
 load does not go on; nor do the loads that know its rows (``since``), which are taken back from them too.
@@ -20,10 +20,10 @@ from typing import Any, Final
 import attrs
 
 from alma_async._clock import Clock
-from alma_async.load.entries import OPEN, Entry, Former, Source, State, Step
+from alma_async.load.before_image import anew
+from alma_async.load.entries import OPEN, BeforeImage, Entry, Source, State, Step
 from alma_async.load.facts import BEING_UNDONE, HALFWAY, NOT_BEGUN, SUPERSEDED, TAKES_BACK
 from alma_async.load.fields import url_of
-from alma_async.load.former import anew
 from alma_async.load.journal import Journal
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.row import BadRow, InputError, Problem, Row
@@ -119,7 +119,7 @@ async def end(clock: Clock, load: Path, by: Journal) -> None:
         after = 0
         while entries := await by.entries(after=after, limit=_SLICE):
             done = await by.rows([entry for entry in entries if entry.state is State.DONE])
-            taken = {row.former.n: entry for entry, row in done if row.former is not None}
+            taken = {row.before_image.n: entry for entry, row in done if row.before_image is not None}
             await _say(clock, State.UNDONE, load, taken)
             after = entries[-1].n
     for path in await clock.aside(lambda: list(filter(Path.is_file, _concerned(load)))):
@@ -139,7 +139,7 @@ async def _say(clock: Clock, state: State, path: Path, taken: Mapping[int, Entry
     below, later = (meta.get(fact, "") for fact in (TAKES_BACK, SUPERSEDED))
     if await _is_there(clock, below):
         other = State.DONE if state is State.UNDONE else State.UNDONE
-        under = {row.former.n: taken[entry.n] for entry, row in rows if row.former is not None}
+        under = {row.before_image.n: taken[entry.n] for entry, row in rows if row.before_image is not None}
         await _say(clock, other, Path(below), under)
     halfway = set(meta.get(HALFWAY, "").split())
     written, touched, remade = list[Entry](), dict[str, Entry](), list[tuple[str, str | None]]()
@@ -249,13 +249,17 @@ def _row(entry: Entry, body: bytes | None, place: tuple[str, str]) -> Row | BadR
     )
     if entry.action == "created":
         url = tuple(one for one in entry.differences if one.field == "url")
-        former = Former(n=entry.n, portfolio_id=entry.portfolio_id, left=entry.left, differences=url)
-        return attrs.evolve(row, action="delete", former=former)
+        before_image = BeforeImage(
+            n=entry.n, portfolio_id=entry.portfolio_id, left=entry.left, differences=url
+        )
+        return attrs.evolve(row, action="delete", before_image=before_image)
     if updates and body is not None and entry.differences:
-        former = Former(n=entry.n, portfolio_id=entry.portfolio_id, body=body, differences=entry.differences)
-        return attrs.evolve(row, action="update", former=former)
+        before_image = BeforeImage(
+            n=entry.n, portfolio_id=entry.portfolio_id, body=body, differences=entry.differences
+        )
+        return attrs.evolve(row, action="update", before_image=before_image)
     if entry.action == "deleted" and body is not None and entry.state in (State.DONE, State.UNDONE):
-        return _anew(row, Former(n=entry.n, portfolio_id=entry.portfolio_id, body=body))
+        return _anew(row, BeforeImage(n=entry.n, portfolio_id=entry.portfolio_id, body=body))
     return None
 
 
@@ -269,12 +273,12 @@ def _known_by(entry: Entry) -> dict[str, Any]:
     return {"lines": source.lines, "title": source.title, "identifiers": source.identifiers}
 
 
-def _anew(row: Row, former: Former) -> Row:
-    portfolio = anew(former)
+def _anew(row: Row, before_image: BeforeImage) -> Row:
+    portfolio = anew(before_image)
     return attrs.evolve(
         row,
         action="create",
-        former=former,
+        before_image=before_image,
         portfolio_id=None,
         mms_id=portfolio.resource_metadata.mms_id.value,
         values={"url": url_of(portfolio)},

@@ -425,4 +425,4 @@ def _place(portfolio: Portfolio) -> tuple[str | None, str | None]:
 def _asks_more(row: Row) -> bool:
     """Whether a row names more than a list says."""
     named = {*row.values, *(("coverage",) if row.coverage else ()), *(("embargo",) if row.embargo else ())}
-    return row.former is not None or not named <= {"availability"}
+    return row.before_image is not None or not named <= {"availability"}

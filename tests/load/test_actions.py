@@ -67,7 +67,7 @@ def told(path):
 
 
 async def test_delete_by_title_and_by_id(rows, tmp_path):
-    """Rows are deleted by title or by id, what is not there is done already, and each former state is kept whole."""
+    """Rows are deleted by title or by id, what is not there is done already, and each before-image is kept whole."""
     async with institution() as (server, alma):
         ids = hold(server, 4)
         before = {one: dict(server.world.portfolios.all[one]) for one in ids}
@@ -179,8 +179,11 @@ async def test_what_is_kept_first_stands_once_it_may_have_been_replaced(rows, tm
         assert (await loading(alma, tmp_path, "upsert").run(asked, on_progress=edit)).updated == 1
         assert server.world.portfolios.all[ids[0]]["public_note"] == "New"
     with JournalFile(tmp_path / "a.load") as journal:
-        former = json.loads(journal.kept(1))
-    assert (former["public_note"], former["linking_details"]["static_url"]) == ("Note 0", f"jkey={url(0)}")
+        before_image = json.loads(journal.kept(1))
+    assert (before_image["public_note"], before_image["linking_details"]["static_url"]) == (
+        "Note 0",
+        f"jkey={url(0)}",
+    )
 
 
 async def test_somebody_was_quicker(rows, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from alma_async import sim
 from alma_async.load import InputError, Load, LoadOptions, read_rows
-from alma_async.load.entries import Difference, Entry, Former, State
+from alma_async.load.entries import BeforeImage, Difference, Entry, State
 from alma_async.load.ingest import _source
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.records import dump_row, row_of
@@ -258,7 +258,7 @@ ROWS = [
         partial=True,
         warnings=("doubtful",),
         action="update",
-        former=Former(
+        before_image=BeforeImage(
             n=7,
             portfolio_id="53",
             body=b'{"id":"53"}',
@@ -268,7 +268,7 @@ ROWS = [
     ),
     Row(line=4, lines=(4,), identifiers=("1234-5679",), coverage=CLEAR, embargo=CLEAR),
     Row(line=5, lines=(5,), mms_id="992", coverage=(), embargo=Embargo(except_last=Period(30, "D"))),
-    Row(line=6, lines=(6,), mms_id="992", former=Former(n=1, portfolio_id="53")),
+    Row(line=6, lines=(6,), mms_id="992", before_image=BeforeImage(n=1, portfolio_id="53")),
 ]
 
 

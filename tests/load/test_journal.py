@@ -180,7 +180,7 @@ def test_a_changed_byte_is_noticed(path):
         journal.keep(1, b'{"id":"53"}')
     with sqlite3.connect(path) as db:
         db.execute("UPDATE entry SET portfolio_id = '54'")
-        db.execute("UPDATE former SET n = 2")
+        db.execute("UPDATE before_image SET n = 2")
     db.close()
     with JournalFile(path) as journal:
         with pytest.raises(JournalError, match="damaged"):
@@ -201,11 +201,11 @@ def test_a_former_state_comes_back(path):
         assert journal.kept(7) == body
         assert journal.kept(8) is None
         journal.check()
-        (size,) = journal._db.execute("SELECT length(body) FROM former").fetchone()
+        (size,) = journal._db.execute("SELECT length(body) FROM before_image").fetchone()
         assert size < len(body) / 10
 
 
-@pytest.mark.parametrize("table", ["meta", "entry", "former", "existing", "identifier"])
+@pytest.mark.parametrize("table", ["meta", "entry", "before_image", "existing", "identifier"])
 def test_a_missing_record_is_noticed(path, table):
     """A record that is gone is missed, whichever it is, though every other one be well."""
     with JournalFile(path) as journal:
@@ -213,7 +213,9 @@ def test_a_missing_record_is_noticed(path, table):
         journal.check()
     with sqlite3.connect(path) as db:
         db.execute(f"DROP TRIGGER {table}_DELETE")
-        db.execute(f"DELETE FROM {table} WHERE rowid = 3" if table in ("entry", "former") else DELETE[table])
+        db.execute(
+            f"DELETE FROM {table} WHERE rowid = 3" if table in ("entry", "before_image") else DELETE[table]
+        )
         db.execute(next(one for one in schema() if f"TRIGGER {table}_DELETE" in one))
     db.close()
     with JournalFile(path) as journal, pytest.raises(JournalError, match="the number of its records"):
@@ -457,7 +459,7 @@ def test_whatever_sqlite_is_doing_an_interrupt_ends_it(path):
         child.communicate()
 
 
-@pytest.mark.parametrize("table", ["entry", "former", "meta"])
+@pytest.mark.parametrize("table", ["entry", "before_image", "meta"])
 def test_a_forged_record_with_a_seal_of_another_secret_is_refused(path, table, tmp_path):
     """Who can write the file cannot write what we would have written: another portfolio's id under a seal of their own."""
     with JournalFile(path) as journal:

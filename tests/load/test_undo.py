@@ -12,8 +12,8 @@ from alma_async import AlmaClient, AlmaError, sim
 from alma_async._http.codec import dumps, structure, unstructure
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.load import InputError, Load, LoadOptions, read_rows, undo_rows
-from alma_async.load.entries import Difference, Former, State
-from alma_async.load.former import digest, put_back
+from alma_async.load.before_image import digest, put_back
+from alma_async.load.entries import BeforeImage, Difference, State
 from alma_async.load.journal_file import JournalFile
 from tests.conftest import institution
 from tests.load.test_actions import C, S, hold, loading, told, url
@@ -128,7 +128,7 @@ async def test_fields_that_were_empty_are_empty_again_under_either_reading_of_pu
 
 
 async def test_deletes_are_taken_back_but_for_their_ids(file, tmp_path):
-    """What was deleted is made anew with all it had, coverage and unheard-of members included, and its former id is told."""
+    """What was deleted is made anew with all it had, coverage and unheard-of members included, and its before_image id is told."""
     async with institution() as (server, alma):
         ids = hold(server, 6)
         await loading(alma, tmp_path, "upsert", name="0.load").run(
@@ -600,8 +600,10 @@ def test_what_cannot_be_read_is_put_back_as_it_was(member, whole):
     before = {"is_local": False, "public_note": "old", "authentication_note": "a"} | {member: ODD[member]}
     present = {"is_local": True, "public_note": "new", "notes": [], "activation_date": "2010-09-17Z"}
     fields = (Difference(field="public_note", old="", new="new"),)
-    former = Former(n=1, portfolio_id="53", body=dumps(before), differences=() if whole else fields)
-    wanted = unstructure(put_back(structure(present, Portfolio), former)[0])
+    before_image = BeforeImage(
+        n=1, portfolio_id="53", body=dumps(before), differences=() if whole else fields
+    )
+    wanted = unstructure(put_back(structure(present, Portfolio), before_image)[0])
     for name in before if whole else ("public_note",):
         assert wanted[name] == before[name]
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from alma_async._http.codec import dumps, structure, unstructure
 from alma_async.alma.models.electronic import Portfolio
-from alma_async.load.entries import Former
+from alma_async.load.before_image import anew, changed, digest, put_back
+from alma_async.load.entries import BeforeImage
 from alma_async.load.fields import FIELDS
-from alma_async.load.former import anew, changed, digest, put_back
 from alma_async.load.plan import Codes, merged
 from alma_async.load.row import CLEAR, Row
 from tests.load.test_plan import HELD, RULES, held, rows
@@ -25,8 +25,8 @@ BARE = {"id": "53999", "linking_details": None, "coverage_details": None, "publi
 def after(before, row):
     """What a load makes of it, and how it would be known afterwards."""
     made, differences = merged(structure(before, Portfolio), row, RULES)
-    former = Former(n=1, portfolio_id="53999", body=dumps(before), differences=differences)
-    return structure(unstructure(made), Portfolio), former
+    before_image = BeforeImage(n=1, portfolio_id="53999", body=dumps(before), differences=differences)
+    return structure(unstructure(made), Portfolio), before_image
 
 
 EMPTY = {"id": "53999"}
@@ -53,23 +53,23 @@ def says(raw: Any) -> bytes:
 @given(rows, st.sampled_from([HELD, BARE, EMPTY]))
 def test_put_back_is_the_inverse(put, given_row, before):
     """Whatever a row changed, a PUT of what was put back says the same as before, under either reading of PUT."""
-    made, former = after(before, given_row)
-    if former.differences:
-        assert changed(made, former) is None
-        back, told = put_back(made, former)
+    made, before_image = after(before, given_row)
+    if before_image.differences:
+        assert changed(made, before_image) is None
+        back, told = put_back(made, before_image)
         assert says(put(unstructure(made), unstructure(back))) == says(before)
         assert [(d.field, d.old, d.new) for d in sorted(told, key=str)] == [
-            (d.field, d.new, d.old) for d in sorted(former.differences, key=str)
+            (d.field, d.new, d.old) for d in sorted(before_image.differences, key=str)
         ]
-        assert put_back(back, former)[1] == ()
+        assert put_back(back, before_image)[1] == ()
 
 
 @given(rows)
 def test_put_back_keeps_the_forms_of_what_was_there(given_row):
     """What said something before goes back as Alma wrote it: descriptions, codes as objects, unknown members."""
-    made, former = after(HELD, given_row)
-    if former.differences:
-        back = unstructure(put_back(made, former)[0])
+    made, before_image = after(HELD, given_row)
+    if before_image.differences:
+        back = unstructure(put_back(made, before_image)[0])
         for name, said in HELD.items():
             assert back[name] == (said if name not in DEEP else {**back[name], **said}) or not said
 
@@ -80,31 +80,33 @@ DEEP = ("linking_details", "coverage_details")
 @given(rows)
 def test_what_others_changed_since_stays(given_row):
     """A member that the row did not name keeps what somebody wrote there since."""
-    made, former = after(HELD, given_row)
-    if former.differences:
+    made, before_image = after(HELD, given_row)
+    if before_image.differences:
         raw = unstructure(made) | {"unheard_of": "since", "resource_metadata": {"title": "Corrected"}}
-        back = unstructure(put_back(structure(raw, Portfolio), former)[0])
+        back = unstructure(put_back(structure(raw, Portfolio), before_image)[0])
         assert says(back) == says(HELD | {"unheard_of": "since", "resource_metadata": {"title": "Corrected"}})
 
 
 def test_a_field_that_others_changed_is_told():
     """Of two fields, the one that somebody else wrote to since is named with both values; the other may go back."""
-    made, former = after(HELD, Row(line=2, lines=(2,), values={"public_note": "Load", "availability": "10"}))
+    made, before_image = after(
+        HELD, Row(line=2, lines=(2,), values={"public_note": "Load", "availability": "10"})
+    )
     made.public_note = "Colleague"
-    why = changed(made, former)
+    why = changed(made, before_image)
     assert why is not None
     assert "public_note" in why
     assert "'Colleague'" in why
     assert "'Load'" in why
-    back, _ = put_back(made, former)
+    back, _ = put_back(made, before_image)
     assert (back.public_note, back.availability.value) == ("Colleague", "11")
 
 
 def test_a_field_that_is_back_already_is_no_conflict():
     """Somebody who put it back by hand is no reason to stop."""
-    made, former = after(HELD, Row(line=2, lines=(2,), values={"public_note": "Load"}))
+    made, before_image = after(HELD, Row(line=2, lines=(2,), values={"public_note": "Load"}))
     made.public_note = ""
-    assert changed(made, former) is None
+    assert changed(made, before_image) is None
 
 
 COVERED: Any = HELD["coverage_details"]
@@ -136,7 +138,7 @@ def test_the_digest_tells_changes_from_forms(change, same):
 
 def test_what_was_created_goes_only_as_it_was_left():
     """The digest decides; where it is not known, nothing is deleted."""
-    left = Former(n=1, portfolio_id="53", left=digest(HELD))
+    left = BeforeImage(n=1, portfolio_id="53", left=digest(HELD))
     assert changed(held(), left) is None
     assert changed(structure({**HELD, "public_note": "x"}, Portfolio), left) is not None
     assert changed(held(), attrs.evolve(left, left=None)) is not None
@@ -144,10 +146,10 @@ def test_what_was_created_goes_only_as_it_was_left():
 
 def test_anew_has_all_but_its_identity():
     """What was deleted is created with every member it had, but for id and link; what the create did not take follows."""
-    former = Former(n=1, portfolio_id="53999", body=dumps({**HELD, "link": "/x"}))
-    assert unstructure(anew(former)) == {name: said for name, said in HELD.items() if name != "id"}
+    before_image = BeforeImage(n=1, portfolio_id="53999", body=dumps({**HELD, "link": "/x"}))
+    assert unstructure(anew(before_image)) == {name: said for name, said in HELD.items() if name != "id"}
     created = {**deepcopy(HELD), "id": "53111", "coverage_details": None, "public_note": "kept"}
-    wanted, told = put_back(structure(created, Portfolio), former)
+    wanted, told = put_back(structure(created, Portfolio), before_image)
     assert unstructure(wanted) == HELD | {"id": "53111"}
     assert {d.field for d in told} == {"coverage", "coverage_in_use", "public_note"}
 
@@ -174,5 +176,5 @@ def test_every_field_of_a_row_has_its_places():
     row = Row(line=2, lines=(2,), values=values, coverage=CLEAR, embargo=CLEAR)
     made, differences = merged(structure(full, Portfolio), row, Codes())
     assert {d.field for d in differences} == set(FIELDS) - {"coverage_in_use"}
-    former = Former(n=1, portfolio_id="53", body=dumps(full), differences=differences)
-    assert unstructure(put_back(made, former)[0]) == full
+    before_image = BeforeImage(n=1, portfolio_id="53", body=dumps(full), differences=differences)
+    assert unstructure(put_back(made, before_image)[0]) == full

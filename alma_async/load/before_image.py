@@ -2,7 +2,7 @@
 
 An update is taken back field by field, and only where a field still says what the load made of it; what others changed since stays.
 What was absent before is cleared, not left out: a PUT that keeps what is left out would keep what the load wrote.
-What was created may go only as the load left it, which a digest tells; what was deleted is made anew from its former state, under
+What was created may go only as the load left it, which a digest tells; what was deleted is made anew from its before-image, under
 another id.
 
 The digest leaves out what Alma may write differently from one answer to the next (descriptions, links, null or "" for nothing, a
@@ -21,7 +21,7 @@ import attrs
 
 from alma_async._http.codec import Model, loads, structure, take, unstructure
 from alma_async.alma.models.electronic import Portfolio
-from alma_async.load.entries import Difference, Former
+from alma_async.load.entries import BeforeImage, Difference
 from alma_async.load.fields import FIELDS, differences
 
 __all__ = ["WARNED", "anew", "changed", "digest", "put_back"]
@@ -56,27 +56,27 @@ def _told(value: Any) -> Any:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def changed(portfolio: Portfolio, former: Former) -> str | None:
+def changed(portfolio: Portfolio, before_image: BeforeImage) -> str | None:
     """Why nothing may be taken back: somebody changed it since the load. None where nobody did."""
-    if former.body is None:
-        if former.left == digest(unstructure(portfolio)):
+    if before_image.body is None:
+        if before_image.left == digest(unstructure(portfolio)):
             return None
         return "It is not as the load left it (somebody changed it since, or the load was cut off)."
-    for done in former.differences:
+    for done in before_image.differences:
         says = FIELDS[done.field].show(portfolio)
         if says not in (done.old, done.new):
             return f"Somebody changed {done.field} since: it says {says!r}, the load wrote {done.new!r}."
     return None
 
 
-def put_back(portfolio: Portfolio, former: Former) -> tuple[Portfolio, tuple[Difference, ...]]:
+def put_back(portfolio: Portfolio, before_image: BeforeImage) -> tuple[Portfolio, tuple[Difference, ...]]:
     """A copy as it was before the load, and the fields that change; without differences, all of what it was."""
     before, wanted = (
-        structure(loads(former.body or b"{}", lone_surrogates=True), Portfolio, told=WARNED),
+        structure(loads(before_image.body or b"{}", lone_surrogates=True), Portfolio, told=WARNED),
         deepcopy(portfolio),
     )
-    if former.differences:
-        for done in former.differences:
+    if before_image.differences:
+        for done in before_image.differences:
             if FIELDS[done.field].show(portfolio) == done.new:
                 for place in FIELDS[done.field].places:
                     _take(before, wanted, place.split("."))
@@ -97,9 +97,9 @@ def _take(before: Model, wanted: Model, path: Sequence[str]) -> None:
         take(wanted, before, name)
 
 
-def anew(former: Former) -> Portfolio:
+def anew(before_image: BeforeImage) -> Portfolio:
     """The portfolio to create in place of one that was deleted."""
-    before = loads(former.body or b"{}", lone_surrogates=True)
+    before = loads(before_image.body or b"{}", lone_surrogates=True)
     return structure(
         {name: value for name, value in before.items() if name not in ("id", "link")}, Portfolio, told=WARNED
     )
