@@ -123,7 +123,7 @@ def url_of(portfolio: Portfolio) -> str:
 
 
 def identifiers_of(portfolio: Portfolio) -> tuple[str, ...]:
-    """The ISSN and ISBN of the record behind a portfolio. Alma tells ``issn`` (recorded); ``isbn`` is read should it be told."""
+    """The ISSN and ISBN of the record behind a portfolio. Alma gives ``issn`` (recorded); ``isbn`` is read if it comes."""
     record = portfolio.resource_metadata
     return every(" ".join(str(text) for text in (record.issn, record.extra.get("isbn")) if text))
 

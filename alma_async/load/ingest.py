@@ -266,12 +266,12 @@ class Ingest:
     # --- rows that name no record
 
     async def find_records(
-        self, now: Moment, *, health: ServiceHealth, tell: Callable[[str | None], None]
+        self, now: Moment, *, health: ServiceHealth, waits: Callable[[str | None], None]
     ) -> None:
         """Have a record for each row that names none, and so the last rows in the journal."""
         if (await self.journal.meta()).get("planned"):
             return
-        await read_carriers(self.context, self.journal, health=health, tell=tell)
+        await read_carriers(self.context, self.journal, health=health, waits=waits)
         async with self._earlier(now) as earlier:
             while await self._name_some(earlier):
                 pass

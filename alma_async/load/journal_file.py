@@ -326,7 +326,7 @@ class JournalFile:
                 self._put("meta", name, value)
 
     def clear(self) -> None:
-        """Forget all rows, since not all were taken in; nothing was sent for them."""
+        """Forget all rows, since not all were ingested; nothing was sent for them."""
         with self.together():
             for table in ("entry", *get_args(Kept)):
                 self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
@@ -458,7 +458,7 @@ class JournalFile:
         return self._select("WHERE n > ? ORDER BY n LIMIT ?", (after, limit))
 
     def rows(self, entries: Iterable[Entry]) -> list[tuple[Entry, Row]]:
-        """What these ask for; those that were rejected when they were taken in are left out."""
+        """What these ask for; those that were rejected when they were ingested are left out."""
         found = [(entry, self.kept(entry.n, of="asked")) for entry in entries]
         with self._mapped():
             return [(entry, records.row_of(asked, entry)) for entry, asked in found if asked is not None]

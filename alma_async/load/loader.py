@@ -31,7 +31,7 @@ from alma_async.load.options import DEFAULTS, PATH, LoadOptions
 from alma_async.load.progress import Ended, Meter, Progress, Report
 from alma_async.load.register import Registered
 from alma_async.load.row import InputError
-from alma_async.load.run import Run, quote, telling
+from alma_async.load.run import Run, quote, reporting
 from alma_async.load.sqlite_journal import opened
 from alma_async.load.verify import Audit, Verification
 from alma_async.settings import Check, Priority, a, check_all, secretive
@@ -194,7 +194,7 @@ class Load:
     ) -> Plan:
         """What ``run`` would do now, and its price: the same code, but nothing is sent that changes anything.
 
-        :param journal: where the dry run is written down, and gone on with after an interruption; the load's own stays as it is.
+        :param journal: where the dry run is written down, and resumed after an interruption; the load's own stays as it is.
             Without one, a file that goes away with the plan.
         :raises: what ``run`` raises
         """
@@ -234,7 +234,7 @@ class Load:
             )
             if self._stop:
                 self._run.stop()
-            return await telling(self._run.audit, self._run.tell if on_progress else None)
+            return await reporting(self._run.audit, self._run.report_progress if on_progress else None)
 
     async def undo(
         self,
@@ -246,7 +246,7 @@ class Load:
 
         What somebody else changed since is left alone and ends in review. What is created anew gets a new id.
 
-        :param journal: where the undo is written down; by default beside the load's own. One that did not end is gone on with.
+        :param journal: where the undo is written down; by default beside the load's own. One that did not end is resumed.
         :raises: what ``run`` raises
         """
         self._renew()
@@ -283,9 +283,9 @@ class Load:
                 try:
                     if undoes is not None:
                         await shielded(undo.begin(self._alma.clock, undoes, journal))
-                    await telling(run.work, run.tell if on_progress else None)
+                    await reporting(run.work, run.report_progress if on_progress else None)
                 finally:
-                    run.tell(force=True)
+                    run.report_progress(force=True)
                     await shielded(_wind_up(run))
             except AlmaError as error:
                 run.halt(error)

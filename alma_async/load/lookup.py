@@ -118,9 +118,9 @@ class Lookup:
 
 
 async def read_carriers(
-    context: LoadContext, journal: Journal, *, health: ServiceHealth, tell: Callable[[str | None], None]
+    context: LoadContext, journal: Journal, *, health: ServiceHealth, waits: Callable[[str | None], None]
 ) -> None:
-    """Read all that the journal does not know yet. May be cut short anywhere and gone on with.
+    """Read all that the journal does not know yet. May be interrupted anywhere and resumed.
 
     :raises AlmaError, OwnFailure: where ``health`` stops waiting; without one portfolio, two could look like one.
     """
@@ -128,7 +128,7 @@ async def read_carriers(
 
     async def work() -> None:
         while unread:
-            tell(f"ISSN and ISBN of {counted(len(unread), 'portfolio')} are yet to be read")
+            waits(f"ISSN and ISBN of {counted(len(unread), 'portfolio')} are yet to be read")
             carrier, identifiers = await health.persist(partial(_read, context, unread.pop()))
             await journal.add_carrier(carrier, identifiers)
 
@@ -139,7 +139,7 @@ async def read_carriers(
     except ExceptionGroup as failed:  # as itself and not as a group
         raise failed.exceptions[0] from None
     finally:
-        tell(None)
+        waits(None)
 
 
 async def _read(context: LoadContext, portfolio_id: str) -> tuple[Carrier, tuple[str, ...]]:

@@ -99,7 +99,7 @@ class Registered:
 
 
 def unfinished(service: Service) -> list[Path]:
-    """The journals of loads of this service that ended before all was done, and that nobody goes on with now."""
+    """The journals of loads of this service that ended before all was done, and that no process works on now."""
     folder = _folder(service)
     if not folder.is_dir():
         return []
@@ -180,7 +180,7 @@ def _journal_of(file: OwnFile) -> Path | None:
 
 @contextmanager
 def _gate(folder: Path) -> Iterator[None]:
-    """One process at a time looks at what is registered and enters."""
+    """One process at a time reads what is registered and enters."""
     with closing(OwnFile(folder / "gate")) as file, file.locked():
         yield
 

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from alma_async.alma.client import AlmaClient
     from alma_async.load.progress import Meter, Progress
 
-__all__ = ["Room", "Run", "hold", "how_far", "most", "quote", "telling"]
+__all__ = ["Room", "Run", "hold", "how_far", "most", "quote", "reporting"]
 
 _FEWEST: Final = 4  # chosen: rows beyond those, at least
 _READY: Final = (
@@ -158,9 +158,9 @@ def how_far(
     return meter.progress(now, quote(quota, wall), under_way=under_way, reading=reading)
 
 
-async def telling(work: Callable[[], Awaitable[T]], tell: Callable[[], None] | None) -> T:
+async def reporting(work: Callable[[], Awaitable[T]], report: Callable[[], None] | None) -> T:
     """Do the work and report its progress each second, however long it waits. What either raises is raised as itself."""
-    if tell is None:
+    if report is None:
         return await work()
     results, failures = list[T](), list[Exception]()
 
@@ -177,7 +177,7 @@ async def telling(work: Callable[[], Awaitable[T]], tell: Callable[[], None] | N
     async def ticking() -> None:
         while True:
             await anyio.sleep(_EVERY)
-            tell()
+            report()
 
     async with anyio.create_task_group() as group:
         group.start_soon(whole, ticking)
@@ -207,7 +207,7 @@ class Run:
     on_end: Callable[[Ended], Awaitable[None]] | None = None  # of each row, once its end is durable
     stopping: bool = False
     stopped: AlmaError | None = None
-    _told: float = float("-inf")
+    _reported_at: float = float("-inf")
     _boot: str = attrs.field(init=False)
     _breaker: CircuitBreaker = attrs.field(factory=CircuitBreaker)
     _health: ServiceHealth = attrs.field(init=False)
@@ -278,14 +278,16 @@ class Run:
         self._is_reading = False
         self._waits(None)
         self.meter.begin(await self.journal.counts())
-        self.tell(force=True)  # all rows are read: what was found in them is known before anything is sent
-        self._told = float("-inf")
+        self.report_progress(
+            force=True
+        )  # all rows are read: what was found in them is known before anything is sent
+        self._reported_at = float("-inf")
         if self.stopping:
             return
         try:
             if not (await self.journal.meta()).get("seen"):
                 await self._health.persist(begin.see_service)
-            await begin.find_records(self.moment(), health=self._health, tell=self._waits)
+            await begin.find_records(self.moment(), health=self._health, waits=self._waits)
         except OwnFailure as own:
             raise own.failure from None
         except CalledBack:
@@ -412,7 +414,7 @@ class Run:
         self.meter.settled(before, entry)
         if self.context.options.circuit_breaker and (rejected := self._breaker.judge(entry)):
             self.halt(rejected)
-        self.tell()
+        self.report_progress()
 
     async def _wait(self, seconds: float) -> None:
         """Wait for rows to have rested; a stop ends it."""
@@ -426,20 +428,20 @@ class Run:
     def _waits(self, why: str | None) -> None:
         begins_or_ends = (why is None) != (self._why is None)
         self._why = why
-        self.tell(force=begins_or_ends)
+        self.report_progress(force=begins_or_ends)
 
     def moment(self) -> Moment:
         """Now, as it is written down."""
         clock = self.context.alma.clock
         return Moment(wall=clock.wall(), mono=clock.now(), boot=self._boot)
 
-    def tell(self, *, force: bool = False) -> None:
+    def report_progress(self, *, force: bool = False) -> None:
         """Say how far it is, at most ten times a second."""
         now = self.context.alma.clock.now()
-        if self.on_progress is None or (now - self._told < 0.1 and not force):
+        if self.on_progress is None or (now - self._reported_at < 0.1 and not force):
             return
         if (progress := self.progress()) is not None:
-            self._told = now
+            self._reported_at = now
             self.on_progress(progress)
 
     def progress(self) -> Progress | None:

@@ -263,9 +263,9 @@ class Verification:
 
     def _waits(self, why: str | None) -> None:
         self._why = why
-        self.tell()
+        self.report_progress()
 
-    def tell(self) -> None:
+    def report_progress(self) -> None:
         """Say how far it is."""
         if self.on_progress is not None:
             self.on_progress(self.progress())
@@ -370,7 +370,7 @@ class Verification:
         else:
             self._findings.append(finding)
         self.meter.pass_over()
-        self.tell()
+        self.report_progress()
 
     async def _compare(self, entry: Entry, row: Row | None) -> Finding | None:
         """One row. Its fields are compared where it saw to them, not where it left alone what was there."""
