@@ -253,7 +253,8 @@ def _row_of(asked: dict[str, Any], entry: Entry) -> Row:
             **before_image | {"differences": tuple(Difference(*one) for one in before_image["differences"])}
         )
     return Row(
-        line=entry.line, lines=source.lines, title=source.title, identifiers=source.identifiers, warnings=source.warnings,
+        line=entry.line, key=entry.own_key, lines=source.lines, title=source.title, identifiers=source.identifiers,
+        warnings=source.warnings,
         **more | {name: tuple(more.get(name, ())) for name in ("keeps", "blank")},
     )  # fmt: skip
 

@@ -110,12 +110,14 @@ def _outcomes_are_not_written() -> list[Any]:
 
 
 @_mutant
-def _writes_in_reverse() -> list[Any]:
-    def carry_out(self: sqlite_journal.SqliteJournal, batch: list[Any]) -> None:
-        real(self, batch[::-1])
+def _the_first_of_two_writes_stands() -> list[Any]:
+    """What still waits to be written of a row is not overtaken by what came after it."""
 
-    real = sqlite_journal.SqliteJournal._carry_out
-    return [patch.object(sqlite_journal.SqliteJournal, "_carry_out", carry_out)]
+    def row(self: sqlite_journal.SqliteJournal, entry: entries.Entry) -> Any:
+        return self._rows.get(entry.n) or real(self, entry)
+
+    real = sqlite_journal.SqliteJournal._row
+    return [patch.object(sqlite_journal.SqliteJournal, "_row", row)]
 
 
 @_mutant

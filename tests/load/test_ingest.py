@@ -267,7 +267,14 @@ ROWS = [
         ),
     ),
     Row(line=4, lines=(4,), identifiers=("1234-5679",), coverage=CLEAR, embargo=CLEAR),
-    Row(line=5, lines=(5,), mms_id="992", coverage=(), embargo=Embargo(except_last=Period(30, "D"))),
+    Row(
+        line=5,
+        lines=(5,),
+        mms_id="992",
+        key="message-5",
+        coverage=(),
+        embargo=Embargo(except_last=Period(30, "D")),
+    ),
     Row(line=6, lines=(6,), mms_id="992", before_image=BeforeImage(n=1, portfolio_id="53")),
 ]
 
@@ -275,7 +282,7 @@ ROWS = [
 @pytest.mark.parametrize("row", ROWS, ids=[str(row.line) for row in ROWS])
 def test_a_row_comes_back_as_it_was_read(row):
     """All that a row says is in the journal, but for where it stands, which is compared when it is read."""
-    entry = Entry(n=1, line=row.line, state=State.PENDING, source=_source(row))
+    entry = Entry(n=1, line=row.line, state=State.PENDING, own_key=row.key, source=_source(row))
     assert row_of(dump_row(row), entry) == row
 
 
