@@ -9,7 +9,9 @@ One process owns the file at a time: by a lock on a small file beside it, which 
 dies, however it dies, and by its signature in each commit, should the lock have failed. The small file also holds the
 number of the journal's last commit, noted after that commit was on the disk and not itself waited for: after a crash it
 is never ahead of a journal that kept what it was given. Where it is ahead, the journal was cut off, restored from a
-backup, or lost its write-ahead log.
+backup, or lost its write-ahead log. Of a journal that has sent something, the number is also noted in the state
+directory, under the journal's own random id, by which a whole older copy is found out, small file and all. On another
+machine, or where the state directory was lost, nothing is noted and no such copy is found out.
 
 A disk may give back other than was written, and people copy files back: each record carries a seal, and the records of
 each table are counted. A journal that is not whole is not opened, for a row that is taken for pending though it was sent is
@@ -19,6 +21,7 @@ sent again.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,7 +31,15 @@ from typing import Any, Final, Self, get_args
 
 import attrs
 
-from alma_async._storage.files import OwnFile, UnsafeFile, boot_id, check_beside, identity, own_directory
+from alma_async._storage.files import (
+    OwnFile,
+    UnsafeFile,
+    boot_id,
+    check_beside,
+    identity,
+    own_directory,
+    private_directory,
+)
 from alma_async._storage.sqlite import (
     Busy,
     Columns,
@@ -41,6 +52,7 @@ from alma_async._storage.sqlite import (
     connect,
     failures,
 )
+from alma_async._text import logger
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load import records
 from alma_async.load.entries import Entry, Moment, State
@@ -52,6 +64,8 @@ from alma_async.load.since import KNOWN
 from alma_async.settings import state_dir
 
 __all__ = ["JournalFile", "Ownership"]
+
+_log = logger("alma_async.load")
 
 _WIDTH: Final = 8  # bytes of the number, in one sector, so that it is written whole or not at all
 
@@ -150,6 +164,9 @@ class JournalFile:
         self._ownership = Ownership.of(path)
         self._nonce = os.urandom(8)
         self._commits = 0
+        self._id = ""
+        self._noted: OwnFile | None = None  # the number of its last commit, in the state directory
+        self._has_sent = False
         try:
             self._has_log = identity(_log_of(path)) is not None
             self._seal = _sealing()
@@ -162,7 +179,7 @@ class JournalFile:
                 self._db.close()
                 raise
         except BaseException:
-            self._ownership.close()
+            self._give_back()
             raise
 
     def _connect(self) -> sqlite3.Connection:
@@ -173,21 +190,55 @@ class JournalFile:
 
     def _own(self, *, reading: bool) -> None:
         with self._mapped():
-            owner = self._db.execute("SELECT secret, commits FROM owner").fetchall()
-            if len(owner) != 1 or not isinstance(owner[0][1], int):  # no seal holds it
+            owner = self._db.execute("SELECT secret, commits, id FROM owner").fetchall()
+            if (
+                len(owner) != 1 or not isinstance(owner[0][1], int) or not _is_id(owner[0][2])
+            ):  # no seal holds it
                 raise Damaged("its owner's record")
-            (secret, self._commits), noted = owner[0], self._ownership.noted
+            (secret, self._commits, known), noted = owner[0], self._ownership.noted
             if noted is None:
                 raise Damaged(f"the number of its last commit beside it ({self.path.name}.lock)")
             if self._commits < noted:
                 raise self._cut_off(f"its end (it had {noted} commits and has {self._commits}), or the file,")
             if secret not in (None, self._seal.name):
                 raise self._of_another()
+        self._id = known or os.urandom(16).hex()
+        if known and _noted_of(known).exists():
+            self._open_noted(reading=reading)
         if reading:
             return
         with self.together():
-            mine = (self._seal.name, boot_id(), os.getpid(), self._nonce)
-            self._db.execute("UPDATE owner SET secret = ?, boot = ?, pid = ?, nonce = ?", mine)
+            mine = (self._id, self._seal.name, boot_id(), os.getpid(), self._nonce)
+            self._db.execute("UPDATE owner SET id = ?, secret = ?, boot = ?, pid = ?, nonce = ?", mine)
+
+    def _open_noted(self, *, reading: bool = False) -> None:
+        """Open what the state directory notes of this journal, and see that no copy of it is in use or was used since.
+
+        :raises JournalInUse: where one is in use.
+        :raises JournalError: where one was used since.
+        """
+        path, file, is_ours, noted = _noted_of(self._id), None, True, 0
+        try:
+            private_directory(path.parent)
+            file = OwnFile(path, size=_WIDTH)
+            is_ours = reading or file.lock()
+            noted = int.from_bytes(file.read(_WIDTH), "big")
+        except OSError as error:
+            if file is not None:
+                file.close()
+            _log.warning(
+                "Older copies of a journal are not found out: %s: %s.", path, error.strerror or error
+            )
+            return
+        self._noted = file
+        if not is_ours:
+            raise JournalInUse(f"A copy of the journal {self.path.name} is in use by another process.")
+        if noted > self._commits:
+            raise JournalError(
+                f"The journal {self.path.name} is an older copy: it has {self._commits} commits, and the one that it is a "
+                f"copy of had {noted}.",
+                advice=f"Continue the one that was used last. {JournalDamaged.advice}",
+            )
 
     def _of_another(self) -> Exception:
         return JournalError(
@@ -220,6 +271,11 @@ class JournalFile:
     def close(self) -> None:
         """Close the file and release the lock."""
         self._db.close()
+        self._give_back()
+
+    def _give_back(self) -> None:
+        if self._noted is not None:
+            self._noted.close()
         self._ownership.close()
 
     def check(self) -> None:
@@ -279,6 +335,8 @@ class JournalFile:
                 yield
                 if self._db.total_changes != before:
                     self._see_in_place()
+                    if self._has_sent and self._noted is None:
+                        self._open_noted()
                     commits = self._sign()
                 self._db.execute("COMMIT")
             except BaseException:
@@ -287,6 +345,8 @@ class JournalFile:
             if commits != self._commits:
                 self._commits = commits
                 self._ownership.note(commits)
+                if self._noted is not None:
+                    self._noted.write(commits.to_bytes(_WIDTH, "big"))
 
     def _see_in_place(self) -> None:
         """What is committed into a file that has no name any more is lost with the process."""
@@ -395,6 +455,7 @@ class JournalFile:
 
     def write(self, entry: Entry) -> None:
         """Write down where one row stands now, in place of what was there."""
+        self._has_sent = self._has_sent or entry.state is State.INTENT
         self._put("entry", *records.values_of(entry))
 
     def keep(self, n: int, body: bytes, *, of: Kept = "before_image") -> None:
@@ -561,6 +622,15 @@ def _sealing() -> Seal:
             f"The secret that seals journals cannot be kept in {str(directory)!r}: {error.strerror or error}."
         )
     raise JournalError(failure, advice="Name a directory of your own that can be written: ALMA_STATE_DIR.")
+
+
+def _is_id(told: object) -> bool:
+    return told is None or (isinstance(told, str) and re.fullmatch("[0-9a-f]{32}", told) is not None)
+
+
+def _noted_of(journal_id: str) -> Path:
+    """Where the number of a journal's last commit is noted apart from the journal."""
+    return state_dir() / "commits" / journal_id
 
 
 def _log_of(path: Path) -> Path:

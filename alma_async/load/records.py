@@ -34,7 +34,7 @@ __all__ = [
     "values_of",
 ]
 
-FORMAT: Final = 9
+FORMAT: Final = 10
 
 # Table → its first column, which is its key, and its other columns; a seal follows in each.
 TABLES: Final[dict[str, tuple[str, ...]]] = {
@@ -100,11 +100,11 @@ _USUAL: Final = (
 def schema() -> Iterator[str]:
     """The statements that make an empty journal.
 
-    ``owner`` has one record: which secret seals the others, whose the journal is, the number of its last commit, and how many
-    records each table has, which its triggers keep.
+    ``owner`` has one record: the journal's own random id, which secret seals the others, whose the journal is, the number of
+    its last commit, and how many records each table has, which its triggers keep.
     """
     yield (
-        "CREATE TABLE owner (one INTEGER PRIMARY KEY CHECK (one = 1), secret TEXT, boot TEXT, pid INTEGER, nonce BLOB, "
+        "CREATE TABLE owner (one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT, secret TEXT, boot TEXT, pid INTEGER, nonce BLOB, "
         "commits INTEGER NOT NULL DEFAULT 0, "
         + ", ".join(f"{name} INTEGER NOT NULL DEFAULT 0" for name in TABLES)
         + ")"
