@@ -1,4 +1,4 @@
-"""What a client can be told: frozen values, checked when made, and how the environment spells them.
+"""What a client can be set up with: frozen values, checked when made, and how the environment spells them.
 
 Decides nothing at run time. Numbers that come from Alma say so; what is only inferred about Alma can be set here.
 """
@@ -389,11 +389,12 @@ _MARGIN: Final = Check("a share between 0 and 0.5", lambda value: _number(value)
 class Limits:
     """What may be used of the institution's allowance.
 
-    ``per_second``: 25 is documented (slides of 2016); one newer third-party source says 50 in production and 10 in a
-    sandbox. ``reserve``: what bulk work leaves of the daily quota for everybody else. ``margin``: how much wider than
-    ``1 / per_second`` the spacing starts. ``in_flight``: calls under way at once, at most; 300 are 25 a second at 12 s
-    each (a POST of 11.1 s was recorded). ``hold``: the most seconds for which refusals for too many calls a second hold
-    everything back; one by itself does so for a fifth of it.
+    :param per_second: 25 is documented (slides of 2016); one newer third-party source says 50 in production, 10 in a sandbox
+    :param reserve: what bulk work leaves of the daily quota: ``forecast``, a number of calls, or a share such as ``10%``
+    :param pacing: bulk work over the day: ``even`` spreads it to the reset, ``greedy`` does not
+    :param margin: how much wider than ``1 / per_second`` the spacing starts
+    :param in_flight: calls under way at once, at most; 300 are 25 a second at 12 s each (a POST of 11.1 s was recorded)
+    :param hold: the most seconds for which the per-second threshold holds all calls; a single rejection holds a fifth of it
     """
 
     per_second: float = attrs.field(default=25.0, validator=POSITIVE)

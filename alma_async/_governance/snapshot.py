@@ -27,7 +27,7 @@ class QuotaSnapshot:
     jitter; ``foreign`` is what others draw a second (None: unknown). ``remaining`` counts for the whole
     institution and day, less our own calls since (None: unknown); ``reserve`` is what bulk work leaves,
     ``floors`` where each priority stops; ``at_full_pace`` is how many calls of bulk work may still go so, the rest is
-    spread to the reset. ``held_until`` and ``stopped_until`` say until when everything waits; ``why`` tells what
+    spread to the reset. ``held_until`` and ``stopped_until`` say until when everything waits; ``why`` says what
     holds back whom; ``open`` which priorities may go now, ``next_at`` when their next call may go where that is yet to come;
     ``shared`` whether other processes and clients share the budget.
     """

@@ -101,15 +101,25 @@ class AlmaClient(Client):
     * ``jobs``: ``list get submit instances instance events matches download wait`` and ``guard``
     * ``request`` for any other endpoint
 
-    ``region`` is one of ``na eu ap aps ca cn``; ``base_url`` another origin (https; http on loopback only).
-    ``budget``: None shares the machine's budget with all processes that use this institution; ``LocalBudget()`` is
-    for this client alone. ``institution`` labels the budget, so that all keys of one institution share it; without
-    it, host and key tell. ``job_limits``: where Alma lets an institution run or start more jobs, or less is wanted.
-    ``ledger``: where starts of jobs are written down; None is a file of the state directory,
-    which all processes that use this institution share. ``timeout`` is seconds for one attempt, or ``Timeouts``. A
-    ``session`` that is handed in lends its connector and is not closed. ``proxy`` is the URL of an http or https proxy, with
-    ``trust_env`` it is that of HTTPS_PROXY (and NO_PROXY): the calls go through a tunnel in which it sees neither them nor the key.
-
+    :param api_key: the key; it is never shown
+    :param region: one of ``na eu ap aps ca cn``
+    :param base_url: another origin instead (https; http on loopback only)
+    :param limits: what may be used of the institution's allowance
+    :param job_limits: how many jobs may run and start
+    :param budget: None shares the machine's budget with all its processes; ``LocalBudget()`` is this client's alone
+    :param ledger: where starts of jobs are kept; None is a file of the state directory, shared by all processes
+    :param timeout: seconds for one attempt, or ``Timeouts``
+    :param retry: how often a call is sent again
+    :param session: lends its connector and trace configurations, and is not closed
+    :param trace_configs: aiohttp's, for this client's calls
+    :param hooks: get every event (``alma_async.events``)
+    :param application: named in the ``User-Agent``
+    :param language: of descriptions and messages, such as ``en``
+    :param institution: labels the budget, so that all keys of one institution share it; without it, host and key do
+    :param ssl_context: for a private certificate authority
+    :param proxy: URL of an http or https proxy; its tunnel hides calls and key from it
+    :param trust_env: use HTTPS_PROXY and NO_PROXY
+    :param clock: for tests in virtual time
     :raises ConfigurationError: for a missing key, an unknown region or a base URL that is not one.
     """
 

@@ -81,12 +81,19 @@ class PolarisClient(Client):
     Use it as an async context manager, or call ``aclose()``. It may be used by any number of tasks at once, and logs in at
     the first call that needs it.
 
-    ``base_url`` is the server (https; http on loopback only), with or without ``/Polaris.ApplicationServices``.
-    ``organization_id`` and ``workstation_id`` are where one is logged on; the workstation must be enabled for Leap. ``auth``
-    is a ``StaffPassword``, an ``ApiKey`` or a ``BearerToken``. ``limits``: 10 calls a second and 4 at once unless told otherwise;
-    these figures are ours, since Polaris states none. ``budget``: None shares that rate with all processes of this
-    machine that call the same server. ``timeout`` is seconds for one attempt, or ``Timeouts``; 120 unless told otherwise. A
-    ``session`` that is handed in lends its connector and is not closed. ``proxy`` and ``trust_env`` are those of ``AlmaClient``.
+    :param base_url: the server (https; http on loopback only), with or without ``/Polaris.ApplicationServices``
+    :param organization_id: where the user is logged on
+    :param workstation_id: the same; the workstation must be enabled for Leap
+    :param auth: a ``StaffPassword``, an ``ApiKey`` or a ``BearerToken``
+    :param language: part of each URL
+    :param product_id: part of each URL
+    :param site_domain: part of the login's URL
+    :param limits: by default 10 calls a second and 4 at once; these figures are ours, since Polaris states none
+    :param budget: None shares that rate with all processes of this machine that call the same server
+    :param timeout: seconds for one attempt, or ``Timeouts``; 120 by default
+    :param retry: how often a call is sent again
+
+    ``session``, ``trace_configs``, ``hooks``, ``ssl_context``, ``proxy``, ``trust_env`` and ``clock`` are as in ``AlmaClient``.
 
     :raises ConfigurationError: for a base URL that is none, or a part of the URL that cannot be.
     """
