@@ -59,11 +59,12 @@ class Report:
 
 @attrs.frozen
 class Figures:
-    """What a budget shows: see ``Budget``."""
+    """What a budget shows: see ``Budget``. ``share``: the part of the rate that it gives, 1 where it is whole."""
 
     held_until: float
     spent: int
     quota: Quota
+    share: float = 1.0
 
 
 class Budget(Protocol):

@@ -17,7 +17,7 @@ writes some 250 bytes.
 * A lock that is held for long (a stopped process) never blocks the event loop: a reservation waits and asks
   again, the rest is owed.
 * If the disk fails, each process goes on alone at a static share of the rate, and returns to the file when it
-  can.
+  can. Where the file cannot be used from the start, a client takes the same share, and no file later.
 
 A budget's state as bytes, for a store that is a file: one part for the pace, one for the day.
 
@@ -176,6 +176,7 @@ class MachineBudget:
         self._quota_raw = b""
         self._owed: list[_Change] = []
         self._alone = Pace()
+        self._apart = False
         self._warned = False
         self._use_file(-math.inf)
 
@@ -207,9 +208,10 @@ class MachineBudget:
             pace, spent = record or (pace, spent)
             file.seek(DAY_AT)
             quota = parse_day(file.read(SIZE - DAY_AT) or b"") or quota
+        share = 1 / _SHARERS if self._apart else 1.0
         if pace is None:
-            return Figures(-math.inf, spent, quota)
-        return Figures(pace.held_until, pace.spent, quota)
+            return Figures(-math.inf, spent, quota, share)
+        return Figures(pace.held_until, pace.spent, quota, share)
 
     def reserve_now(self, terms: Terms, *, now: float, cost: float) -> Slot | None:
         """Take the next slot; None while another process holds the lock."""
@@ -224,8 +226,9 @@ class MachineBudget:
                 self._open_file().unlock()
         except (OSError, ConfigurationError) as error:
             self._warn(error)
-            alone = attrs.evolve(terms, interval=_SHARERS * terms.interval)
-            slot = self._alone.reserve(alone, now=now, cost=cost)
+            self._apart = True
+            return self._alone.reserve(_shared(terms), now=now, cost=cost)
+        self._apart = False
         return slot
 
     async def reserve(self, terms: Terms, *, now: float, cost: float, waiting: int) -> Slot:  # noqa: ARG002 - no lease needed
@@ -369,9 +372,27 @@ class MachineBudget:
             )
 
 
+def _shared(terms: Terms) -> Terms:
+    """The rate as divided among those who cannot know of each other."""
+    return attrs.evolve(terms, interval=_SHARERS * terms.interval)
+
+
+class _Apart(LocalBudget):
+    """The budget of a client that would share it, but has no file to do so."""
+
+    def look(self) -> Figures:
+        return attrs.evolve(super().look(), share=1 / _SHARERS)
+
+    def reserve_now(self, terms: Terms, *, now: float, cost: float) -> Slot | None:
+        return super().reserve_now(_shared(terms), now=now, cost=cost)
+
+    async def reserve(self, terms: Terms, *, now: float, cost: float, waiting: int) -> Slot:
+        return await super().reserve(_shared(terms), now=now, cost=cost, waiting=waiting)
+
+
 def machine_budget(institution: str, *, directory: Path) -> Budget:
-    """The machine's budget of an institution; where no file can be written, a budget of this client alone,
-    said once in the log.
+    """The machine's budget of an institution; where no file can be used, a quarter of the rate for this client
+    alone, said once in the log.
 
     :param institution: what tells this allowance from others, such as a label or host and key. Only its hash
         is written.
@@ -381,7 +402,8 @@ def machine_budget(institution: str, *, directory: Path) -> Budget:
         return MachineBudget(directory / "budgets" / f"{name}.budget")
     except (OSError, ConfigurationError) as error:
         _log.warning(
-            "No file for the machine's budget; this client does not share its rate with others here: %s",
+            "No file for the machine's budget; this client takes a quarter of the rate, since it does not share its rate with "
+            "others here: %s",
             error,
         )
-        return LocalBudget()
+        return _Apart()

@@ -66,7 +66,7 @@ def take(
     interval = terms(limits.per_second, per_second=adapt.allowed(now), margin=margin).interval
     lines = queue.lines.values()
     return QuotaSnapshot(
-        per_second=1 / interval,
+        per_second=seen.share / interval,
         limit=limits.per_second,
         margin=margin,
         foreign=adapt.sensor.estimate(now) if adapt.sensor.sees(now) else None,
@@ -89,15 +89,17 @@ def take(
         stopped_until=_utc(quota.stopped_until) if stopped else None,
         resets_at=_utc(quota.next_reset(wall)),
         shared=not isinstance(allowance.budget, LocalBudget),
-        why=_why(stopped=stopped, held=held, spread=interval < rules[Priority.BULK].interval < math.inf),
+        why=_why(stopped=stopped, held=held, apart=seen.share < 1, spread=interval < rules[Priority.BULK].interval < math.inf),
     )
 
 
-def _why(*, stopped: bool, held: bool, spread: bool) -> str:
+def _why(*, stopped: bool, held: bool, apart: bool, spread: bool) -> str:
     if stopped:
         return "the day's calls are spent"
     if held:
         return "refused for too many calls a second"
+    if apart:
+        return "the file of the machine's budget cannot be used, so this client takes a part of the rate"
     return "bulk work is spread evenly over the rest of the day (pacing greedy does not)" if spread else ""
 
 

@@ -96,7 +96,7 @@ def line(seen: QuotaSnapshot, *, at: datetime, drawn: float | None) -> str:
         f"{at:%H:%M:%S}",
         f"{_count(seen.remaining)} remaining",
         f"spent by all {_rate(drawn)}",
-        f"{seen.per_second:.2f} of {seen.limit:g} a second in force",
+        f"{seen.per_second:.2f} of {seen.limit:g} a second in force{_apart(seen)}",
         f"others {_rate(seen.foreign)}",
         f"bulk stops at {_floor(seen.floors[Priority.BULK])}",
         _held(seen),
@@ -114,7 +114,7 @@ def lines(seen: QuotaSnapshot, *, at: datetime, drawn: float | None, trouble: st
     yield f"spent by all      {_rate(drawn)}"
     yield (
         f"in force          {seen.per_second:.2f} a second of {seen.limit:g}, margin {seen.margin:.1%}, "
-        f"others {_rate(seen.foreign)}"
+        f"others {_rate(seen.foreign)}{_apart(seen)}"
     )
     yield f"held              {_held(seen) or 'no'}"
     yield ""
@@ -127,6 +127,10 @@ def lines(seen: QuotaSnapshot, *, at: datetime, drawn: float | None, trouble: st
     if trouble:
         yield ""
         yield plain(trouble)
+
+
+def _apart(seen: QuotaSnapshot) -> str:
+    return "" if seen.shared else " (the budget is not shared: see alma-async doctor)"
 
 
 def _held(seen: QuotaSnapshot) -> str:

@@ -150,7 +150,10 @@ def test_a_state_directory_that_others_write_to_is_told_by_every_command(
         assert (ran.code, wrong(ran)) == (1, {"state"})
         assert f"not shared with other processes: {why}" in findings(ran)["state"][1]
         ran = shell("quota", "--json")
-        assert (ran.code, json.loads(ran.out)["shared"]) == (0, False)
+        seen = json.loads(ran.out)
+        assert (ran.code, seen["shared"]) == (0, False)
+        assert seen["per_second"] == pytest.approx(seen["limit"] / 4, rel=0.05)
+        assert "a part of the rate" in seen["why"]
         assert (f"does not share its rate with others here: {why}" in ran.err, "Errno" in ran.err) == (
             True,
             False,

@@ -175,8 +175,10 @@ async def test_without_the_file_a_static_share(path: Path, caplog: pytest.LogCap
         budget.hold(1e9)
     assert moments[4] - moments[0] == pytest.approx(4 * 4 * T25.interval)
     assert len(caplog.records) == 1
+    assert budget.look().share == 0.25
     path.rmdir()
     assert await take(budget, now=300.0) == pytest.approx(301.01)
+    assert budget.look().share == 1
 
 
 async def test_closing_is_no_end(path: Path) -> None:
@@ -215,6 +217,22 @@ def test_the_chooser_falls_back_to_memory(tmp_path: Path, caplog: pytest.LogCapt
     with caplog.at_level(logging.WARNING):
         assert isinstance(machine_budget("institution", directory=tmp_path / "file"), LocalBudget)
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("open_to_others", [True, False])
+async def test_without_a_file_from_the_start_the_same_share(tmp_path: Path, *, open_to_others: bool) -> None:
+    """A client that cannot use the file when it is made takes a quarter of the rate, too, and shows it."""
+    place = tmp_path / "state"
+    if open_to_others:
+        place.mkdir()
+        place.chmod(0o777)
+    else:
+        place.touch()
+    budget = machine_budget("institution", directory=place)
+    first, *later = [await take(budget) for _ in range(9)]
+    assert later[-1] - first == pytest.approx(4 * 8 * T25.interval)
+    assert budget.reserve_now(T25, now=later[-1], cost=1.0).at == pytest.approx(later[-1] + 4 * T25.interval)
+    assert budget.look().share == 0.25
 
 
 def test_a_linked_file_is_refused(path: Path, tmp_path: Path) -> None:
