@@ -89,7 +89,12 @@ def take(
         stopped_until=_utc(quota.stopped_until) if stopped else None,
         resets_at=_utc(quota.next_reset(wall)),
         shared=not isinstance(allowance.budget, LocalBudget),
-        why=_why(stopped=stopped, held=held, apart=seen.share < 1, spread=interval < rules[Priority.BULK].interval < math.inf),
+        why=_why(
+            stopped=stopped,
+            held=held,
+            apart=seen.share < 1,
+            spread=interval < rules[Priority.BULK].interval < math.inf,
+        ),
     )
 
 

@@ -4,7 +4,9 @@ Decides how ids become requests, and what a refusal says of them; when each goes
 request, and that one wrong id refuses the whole request, are documented; that a set takes several requests side by
 side is not, hence no more than four. An id that comes again is sent once, for which all are remembered (some 100 bytes
 each). A rejected request is sent again in two parts, the ids that Alma's message names and the others, or else by
-halves, until only the wrong ones are rejected, each with its reason; a replacement, which is atomic, is not.
+halves, until only the wrong ones are rejected, each with its reason; a replacement, which is atomic, is not. Alma names one
+id of those that are in the set already (seen), so after some such rejections the members are read, once, and only what is
+missing is sent; likewise what is to be removed and is not there.
 
 What is wrong with ids is told in the answer. Whatever else fails (there is no such set, the quota is spent, an answer
 was lost) is raised, with what was done until then: requests under way are waited for, no further one goes out. The
@@ -44,6 +46,10 @@ MOST_SPLITS: Final = (
 
 # Documented: the fault lies in one id or several, and nothing was changed.
 _OF_IDS: Final = frozenset({"60114", "60115", "60116", "60117", "60119", "60120", "60176"})
+# Documented: the id is in the set already, or is not in it.
+_IS_SO: Final = {"add_members": "60115", "delete_members": "60117"}
+# Ours: such rejections of one change after which the members are read. Each costs two requests, a page of 100 members one.
+_READ_AFTER: Final = 5
 _IDS: Final = Check(
     "a list of ids, or another iterable that is no text",
     lambda value: isinstance(value, (Iterable, AsyncIterable)) and not isinstance(value, (str, bytes)),
@@ -69,11 +75,11 @@ class RejectedIds:
 class MembersChange:
     """What became of the ids.
 
-    ``added`` and ``removed`` count the ids of accepted requests; ``replaced`` says that a replacement took out what was in the
-    set before, which nobody counts. With ``fail_on_invalid_id=False`` Alma leaves out what
-    it does not know and does not say which: compare ``number_of_members`` of the set. ``unchanged`` were not sent, having
-    been given before, or being so already (``reconcile``). ``rejected`` holds the ids that Alma rejected. Of a call that was
-    raised, the error's ``done`` is this.
+    ``added`` and ``removed`` count the ids of accepted requests; ``replaced`` says that a replacement took out
+    what was in the set before, which nobody counts. With ``fail_on_invalid_id=False`` Alma leaves out what
+    it does not know and does not say which: compare ``number_of_members`` of the set. ``unchanged`` were
+    given before, or were so already (``reconcile``, or where many are). ``rejected`` holds the ids that
+    Alma rejected. Of a call that was raised, the error's ``done`` is this.
     """
 
     added: int = 0
@@ -102,6 +108,26 @@ class _Outcome:
     replaced: bool = False
     rejected: list[RejectedIds] = attrs.field(factory=list)
     failure: AlmaError | None = None
+    present: set[str] | None = None  # what was in the set, once it was read
+    were_so: int = 0  # rejections of ids that were so already
+    reading: anyio.Lock = attrs.field(factory=anyio.Lock)
+
+    def left(self, step: Step) -> Step:
+        """The step without the ids that are known to be so already; a replacement as it is."""
+        op, ids = step
+        if self.present is None or op == "replace_members":
+            return step
+        left = tuple(one for one in ids if (one in self.present) is (op == "delete_members"))
+        self.unchanged += len(ids) - len(left)
+        return op, left
+
+    def found(self, present: set[str]) -> None:
+        """The members are known: what was rejected before for being so already was so."""
+        self.present = present
+        for one in [one for one in self.rejected if one.error.code in _IS_SO.values()]:
+            if all((single in present) is (one.error.code == _IS_SO["add_members"]) for single in one.ids):
+                self.rejected.remove(one)
+                self.unchanged += len(one.ids)
 
     def took(self, step: Step) -> None:
         op, ids = step
@@ -120,6 +146,9 @@ class _Outcome:
             self.rejected.append(rejected)
             self.failure = self.failure or error
             return ()
+        rest = self.left(step)
+        if rest != step:
+            return (rest,) if rest[1] else ()
         named = rejected.named
         if len(ids) == 1 or self.splits >= MOST_SPLITS:
             self.rejected.append(rejected)
@@ -231,7 +260,8 @@ class Members(Resource):
         :param id_type: what the ids are if not Alma's own: BARCODE (items); SYSTEM_NUMBER, OCLC_NUMBER, ISBN, ISSN (bibs);
             a type of the table UserIdentifierTypes (users).
         :param fail_on_invalid_id: False lets Alma skip ids it does not know, in sets of bibs, items and users only. A member
-            that is in the set already (60115) is rejected still.
+            that is in the set already (60115) is rejected still; where that comes again and again, the members are read,
+            and those that are in are ``unchanged``.
         :param reconcile: read the members first and send what is missing only. Takes the memory of all their ids, some 100
             bytes each; others' changes meanwhile are not seen.
         """
@@ -307,6 +337,7 @@ class Members(Resource):
         outcome, present = _Outcome(), None
         if reconcile:
             present = {str(member.id) async for member in self.members(set_id)}
+        outcome.present = present
         steps = _Steps(op, present, outcome)
         planned: list[Step] = []
         async with aclosing(_each(ids)) as each:
@@ -344,13 +375,27 @@ class Members(Resource):
         """Send one request, and after a refusal what of it is right."""
         waiting = [step]
         while waiting and outcome.failure is None:
-            step = waiting.pop()
+            given = waiting.pop()
+            step = outcome.left(given)
+            if step != given and not step[1]:
+                continue
             try:
                 await self._done(self._request(set_id, step, terms), AlmaSet)
             except AlmaError as error:
+                outcome.were_so += error.code == _IS_SO.get(step[0])
+                if outcome.were_so >= _READ_AFTER and terms["id_type"] is None:
+                    await self._read_present(set_id, outcome)
                 waiting.extend(outcome.failed(step, error))
             else:
                 outcome.took(step)
+
+    async def _read_present(self, set_id: str, outcome: _Outcome) -> None:
+        async with outcome.reading:
+            if outcome.present is None and outcome.failure is None:
+                try:
+                    outcome.found({str(member.id) async for member in self.members(set_id)})
+                except AlmaError as error:
+                    outcome.failure = error
 
 
 def _is_round(steps: Sequence[Step]) -> bool:

@@ -9,7 +9,7 @@ import anyio
 import orjson
 import pytest
 
-from alma_async import InvalidRequest, NotFound, OutcomeUnknown, sim
+from alma_async import BadAnswer, InvalidRequest, NotFound, OutcomeUnknown, sim
 from alma_async.alma.members import MembersChange
 from alma_async.sim.codes import Rejection
 from tests.alma.test_sets import a_set
@@ -157,14 +157,52 @@ async def test_a_refused_request_is_halved_to_its_culprits(seed, silent):
         draw.shuffle(mixed)
         change = await alma.sets.add_members(set_id, mixed)
         told = [one for refused in change.rejected for one in refused.ids]
-        assert sorted(told) == sorted([*wrong, *present])
-        assert (change.added, change.unchanged) == (2250, 20)
+        assert sorted(told) == sorted(wrong)
+        assert (change.added, change.unchanged) == (2250, 20 + len(present))
         assert holds(server, set_id) == set(given) | set(present)
         gone = await alma.sets.remove_members(set_id, [*given[:1200], "7", "8"])
         assert (gone.removed, sorted(one for refused in gone.rejected for one in refused.ids)) == (
             1200,
             ["7", "8"],
         )
+
+
+@pytest.mark.parametrize("silent", [False, True])
+@pytest.mark.parametrize("have", [slice(None, None, 2), slice(None), slice(None, None, 100), slice(0, 1)])
+async def test_ids_of_which_many_are_in_the_set(have, silent):
+    """They cost some requests, not hundreds: those that are in are unchanged, new ones are added, wrong ones refused."""
+    async with institution(rate=None) as (server, alma):
+        given = ids(3000)
+        for one in given:
+            server.world.add_bib(one, "Title")
+        set_id = await filled(alma, present := given[have], content="IEE")
+        server.world.bibs.known_only = True
+        if silent:
+            server.world.sets.holdings = Nameless(server.world.sets.holdings)
+        before = posts(server)
+        change = await alma.sets.add_members(set_id, [*given, "x1"])
+        assert holds(server, set_id) == set(given)
+        assert change.added == 3000 - len(present)
+        told = [one for refused in change.rejected for one in refused.ids]
+        if len(present) > 10:
+            assert (told, change.unchanged) == (["x1"], len(present))
+        else:
+            assert sorted(told) == sorted([*present, "x1"])
+        assert posts(server) - before < (75 if silent else 25)
+        await alma.sets.remove_members(set_id, given[::3])
+        gone = await alma.sets.remove_members(set_id, given)
+        assert (gone.removed, gone.unchanged, gone.rejected) == (2000, 1000, ())
+        assert holds(server, set_id) == set()
+
+
+async def test_a_set_that_cannot_be_read_ends_the_change():
+    """Where the members cannot be read then, the change ends with that failure and says what was done."""
+    broken = sim.Rule(sim.Fault("html_200"), method="GET", path="/members", times=None)
+    async with institution(rate=None, faults=sim.FaultPlan(rules=[broken])) as (_, alma):
+        set_id = await filled(alma, ids(500))
+        with pytest.raises(BadAnswer) as caught:
+            await alma.sets.add_members(set_id, ids(1000))
+        assert caught.value.done.rejected
 
 
 class Nameless:
