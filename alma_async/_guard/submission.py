@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -149,10 +150,15 @@ class Attempt:
 
     def check(self, run: Run) -> None:
         """:raises InvalidRequest: where the run under this key was given other parameters."""
-        if run.parameters and run.parameters != self.digest:
+        if run.parameters:
+            differences = ", ".join(_differences(run.parameters, self.digest))
+        else:  # found in Alma's list: its name says whether they differ, not in what
+            before = _in_name(run.name)
+            differences = "" if before in (None, _short(self.digest)) else "its name says so, not which"
+        if differences:
             raise InvalidRequest(
                 f"The key was used before, for run {run.instance_id or run.name!r} of job {run.job_id}, with other "
-                f"parameters: {', '.join(_differences(run.parameters, self.digest))}.",
+                f"parameters: {differences}.",
                 advice="Give another key for another run; nothing was sent.",
             )
 
@@ -165,8 +171,21 @@ def mark(job_id: str, key: str | None) -> str:
 
 
 def run_name(parameters: Mapping[str, str], mark: str) -> str:
-    """The mark comes last and has a fixed length, so no such name is the beginning of another."""
-    return f"{parameters.get(JOB_NAME) or 'alma-async'} {mark}"
+    """The mark comes last and has a fixed length, so no such name is the beginning of another.
+
+    A digest of the parameters stands before it, for whoever finds the run without the ledger.
+    """
+    return f"{parameters.get(JOB_NAME) or 'alma-async'} {_short(_digest(parameters))} {mark}"
+
+
+def _short(digest: str) -> str:
+    return hashlib.blake2b(digest.encode(), digest_size=4).hexdigest()
+
+
+def _in_name(name: str) -> str | None:
+    """The digest of the parameters in a run's name; None where it has none."""
+    found = re.search(r" ([0-9a-f]{8}) [0-9a-f]{16}$", name)
+    return found[1] if found else None
 
 
 def _digest(parameters: Mapping[str, str]) -> str:

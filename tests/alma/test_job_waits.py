@@ -16,7 +16,7 @@ from alma_async import (
     RateLimited,
 )
 from alma_async._clock import Clock
-from alma_async._guard.submission import mark
+from alma_async._guard.submission import mark, run_name
 from tests.conftest import EPOCH, KEY
 from tests.hostile import answer, hostile
 
@@ -176,7 +176,7 @@ async def test_a_run_that_is_listed_at_once_is_found_within_a_short_deadline():
 
     def respond(line):
         if line.startswith("POST"):
-            name.append(f"alma-async {mark('M50', 'a')}")
+            name.append(run_name({"set_id": "1"}, mark("M50", "a")))
             return answer(b"x", 500)
         return page(*(shown("50", name=one) for one in name))
 

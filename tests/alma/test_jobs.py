@@ -253,7 +253,7 @@ async def test_a_submission_tried_dry():
         assert planned.query == (("op", "run"),)
         sent = {one["name"]["value"]: one["value"] for one in orjson.loads(planned.body or b"")["parameter"]}
         assert sent.keys() == {"set_id", "job_name"}
-        assert re.fullmatch("n [0-9a-f]{16}", sent["job_name"])
+        assert re.fullmatch("n [0-9a-f]{8} [0-9a-f]{16}", sent["job_name"])
         free = await alma.jobs.submit(JOB, given, named=False, dry_run=True)
         assert b'"value":"n"' in (free.body or b"")
         for parameters in (None, {"job_name": "n"}):

@@ -109,6 +109,20 @@ async def test_no_name_that_only_looks_alike_is_taken_for_the_keys():
         assert (run.adopted, run.instance_id == like.id, len(runs(server))) == (False, False, 2)
 
 
+async def test_a_key_with_other_parameters_is_refused_though_the_ledger_is_lost(tmp_path, monkeypatch):
+    """The run's own name tells whether its parameters were these; where Alma's list alone knows it, too."""
+    async with institution(allow_any_key=True) as (server, alma):
+        job(server)
+        first = await alma.jobs.submit("M77", {"set_id": "1", "job_name": "one"}, key="a")
+        async with another(server, tmp_path / "there", monkeypatch, key="another-key") as elsewhere:
+            for _ in range(2):
+                with pytest.raises(InvalidRequest, match="with other parameters"):
+                    await elsewhere.jobs.submit("M77", {"set_id": "2"}, key="a")
+            same = await elsewhere.jobs.submit("M77", {"set_id": "1"}, key="a")
+            assert (same.adopted, same.instance_id) == (True, first.instance_id)
+        assert posts(server) == 1
+
+
 async def test_a_key_with_other_parameters_is_refused_by_their_names():
     """The same key with other parameters is no repeat: told by name, and nothing is sent; another name of the run is none."""
     async with institution() as (server, alma):
