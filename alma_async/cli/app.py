@@ -205,11 +205,14 @@ def _run(tokens: list[str]) -> int:
             say(line)
         return _code_of(error)
     except Unwritten as error:
+        object_id = getattr(sys.stdout, "shown_id", "")
         drop(sys.stdout)
-        if error.gone:
-            return 141
-        say(f"The result cannot be written to standard output ({error}). What was done in Alma stays done.")
-        return 74
+        whose = f" The result is of the id {object_id}." if object_id else ""
+        if whose or not error.gone:
+            say(
+                f"The result cannot be written to standard output ({error}). What was done in Alma stays done.{whose}"
+            )
+        return 141 if error.gone else 74
     except KeyboardInterrupt:
         return 130
     except Exception as error:  # noqa: BLE001 - the process ends here

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 from alma_async._text import masked, plain
 
-__all__ = ["Output", "Unwritten", "drop", "json_line", "log_at", "open_streams", "say", "show"]
+__all__ = ["Output", "Unwritten", "about", "drop", "json_line", "log_at", "open_streams", "say", "show"]
 
 
 class Unwritten(Exception):
@@ -23,6 +23,8 @@ class Unwritten(Exception):
 
 class Output:
     """Standard output, or its buffer; a failure to write it is ``Unwritten``, not any ``OSError``."""
+
+    shown_id: str = ""  # of what the result is about: said on stderr where the result cannot be written
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -78,6 +80,12 @@ def drop(stream: TextIO) -> None:
 def show(text: str) -> None:
     """One line of a result, on stdout."""
     sys.stdout.write(plain(text) + "\n")
+
+
+def about(object_id: object) -> None:
+    """The result is about this object: something new, perhaps, that nobody could find without its id."""
+    if isinstance(sys.stdout, Output):
+        sys.stdout.shown_id = str(object_id)
 
 
 def say(text: str) -> None:

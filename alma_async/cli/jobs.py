@@ -32,7 +32,7 @@ from alma_async.alma.client import AlmaClient
 from alma_async.alma.jobs import DownloadFormat, JobRun, Population
 from alma_async.alma.models.jobs import JobInstance
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
-from alma_async.cli.console import json_line, say, show
+from alma_async.cli.console import about, json_line, say, show
 from alma_async.cli.tables import Columns, Json, list_all, show_answer, show_object, show_requests
 from alma_async.errors import (
     AlmaError,
@@ -359,6 +359,7 @@ async def _start(
 
 
 def _show_run(run: JobRun, instance: JobInstance | None, *, json: bool) -> None:
+    about(run.instance_id)
     facts: dict[str, Any] = {
         "job_id": run.job_id,
         "instance_id": run.instance_id,

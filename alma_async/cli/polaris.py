@@ -16,7 +16,7 @@ from cyclopts import Group, Parameter
 from alma_async._http.codec import loads
 from alma_async._http.messages import Request
 from alma_async._text import counted
-from alma_async.cli.console import json_line, say, show
+from alma_async.cli.console import about, json_line, say, show
 from alma_async.cli.ids import read_ids
 from alma_async.cli.signals import finish
 from alma_async.cli.tables import Json, in_a_line, show_object
@@ -213,6 +213,7 @@ def _show_request(request: Request, *, json: bool) -> int:
 
 
 def _show_change(change: RecordSetChange, *, json: bool) -> int:
+    about(change.record_set_id)
     if json:
         json_line(attrs.asdict(change, filter=lambda field, _: field.name != "raw"))
     else:

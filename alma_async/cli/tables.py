@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from alma_async._http.codec import Model, unstructure
 from alma_async._text import counted
-from alma_async.cli.console import json_line, say, show
+from alma_async.cli.console import about, json_line, say, show
 
 if TYPE_CHECKING:
     from alma_async._core.pager import Pager
@@ -124,6 +124,8 @@ def show_requests(requests: Sequence[Request], *, json: bool) -> None:
 
 def show_object(raw: Mapping[str, Any], *, json: bool) -> None:
     """One object, one value a line."""
+    if raw.get("id"):
+        about(raw["id"])
     if json:
         json_line(raw)
         return

@@ -188,6 +188,29 @@ def test_a_result_that_cannot_be_written_is_74(shell: Shell, served: Served, com
         assert (ran.code, ran.err) == (74, f"{UNWRITTEN.format('Bad file descriptor')}\n")
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here that is always full")
+@pytest.mark.parametrize(
+    "command", ["sets create {} --content PORTFOLIO", "jobs submit M50 --param set_id=1 --key {}"]
+)
+def test_the_id_of_what_was_made_is_told_where_the_result_is_lost(
+    shell: Shell, served: Served, command: str
+) -> None:
+    """What was made or started can be found all the same: its id is said on stderr."""
+    with served() as world, Path("/dev/full").open("w", encoding="utf-8") as full:
+        first = shell.wait(shell.start(*command.format("a").split(), stdout=full))
+        second = shell.wait(shell.start(*command.format("b").split(), stdout=None, preexec_fn=closing(1)))
+        sets = [*world.sets.all]
+        known = sets or [run.id for run in world.jobs.runs]
+    assert (first.code, second.code) == (74, 74)
+    assert [
+        f"The result is of the id {one}." in ran.err for one, ran in zip(known, (first, second), strict=True)
+    ] == [
+        True,
+        True,
+    ]
+
+
 UNWRITTEN = "The result cannot be written to standard output ({}). What was done in Alma stays done."
 
 
