@@ -105,7 +105,7 @@ CLIENT: Any = {
     "retry": (3, True, "no"),
     "session": (True, "s", 1),
     "trace_configs": ("x", 5, None),
-    "hooks": ("x", print, None),
+    "hooks": ("x", print, None, [5], [print, "x"]),
     "application": NO_TEXT,
     "language": ("", "english", "e\n", 5, "d?"),
     "institution": (5, "caf\udce9", "a\nb", True),

@@ -75,6 +75,7 @@ _LIST: Final = Check(
     "a list, or another collection that is no text",
     lambda value: isinstance(value, Iterable) and not isinstance(value, (str, bytes)),
 )
+_HOOK: Final = Check("a list of what can be called with an event", callable)
 _CHECKS: Final = {
     "limits": a(Limits, "Limits(...)"),
     "timeout": TIMEOUT,
@@ -123,6 +124,9 @@ class Client:
         """
         proxy = None if proxy is None else Secret.of(proxy)
         check_all(_CHECKS, locals())
+        hooks = tuple(hooks)
+        for hook in hooks:
+            _HOOK.of("hooks", hook)
         clock = clock or Clock()
         timeouts = timeout if isinstance(timeout, Timeouts) else usual
         self._origin = origin

@@ -296,6 +296,10 @@ def _raw(  # noqa: PLR0917 - as request takes them
 
 
 def _origin(region: str | None, base_url: str | None) -> str:
+    if base_url is not None and region is not None:
+        raise ConfigurationError(
+            "region= (ALMA_REGION) and base_url= (ALMA_BASE_URL) both say where to: give one of them."
+        )
     if base_url is not None:
         return origin_of(base_url)
     if region is None:

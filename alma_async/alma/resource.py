@@ -14,7 +14,7 @@ from alma_async._http.codec import Model, structure, structure_each, written
 from alma_async._http.messages import Request
 from alma_async._http.outcome import Done
 from alma_async._http.routes import Route
-from alma_async._text import masked
+from alma_async._text import masked, quoted
 from alma_async.alma.models.common import Updatable
 from alma_async.errors import BadAnswer, InvalidRequest, OutcomeUnknown
 from alma_async.settings import FLAG, a, secretive
@@ -183,8 +183,11 @@ def _listed(data: Any, member: str, *, most: int) -> list[Any]:
         raise BadAnswer(f"The list should be under {member!r}; what came has {', '.join(elsewhere)}.")
     if member not in data and _total(data) is None:
         raise BadAnswer(f"A list should have {member!r} or a total; what came has neither.")
-    _total(data)
     items = raw if isinstance(raw, list) else [raw]
+    if _total(data) is None and not items and data.get("total_record_count") is not None:
+        raise BadAnswer(
+            f"A list without items has a total that is no number: {quoted(data['total_record_count'])}."
+        )
     if len(items) > most:
         raise BadAnswer(f"The answer holds {len(items):,} items; not more than {most:,} are read.")
     return items

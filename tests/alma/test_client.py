@@ -44,6 +44,9 @@ def test_where_to():
         AlmaClient(KEY, region="xx", budget=LocalBudget())
     with pytest.raises(ConfigurationError, match="ALMA_REGION"):
         AlmaClient(KEY, budget=LocalBudget())
+    for region in ("eu", "xx"):
+        with pytest.raises(ConfigurationError, match="one of them"):
+            AlmaClient(KEY, region=region, base_url="https://x.example", budget=LocalBudget())
 
 
 async def test_from_the_environment(monkeypatch, tmp_path):

@@ -107,6 +107,8 @@ NO_LISTS = {
     "an array": [1],
     "fewer than nothing": {"total_record_count": -1},
     "as a text": {"electronic_collection": [], "total_record_count": "-1"},
+    "a total that is none": {"electronic_collection": [], "total_record_count": "many"},
+    "a total that is none and no list": {"total_record_count": [3]},
     "too few": {"electronic_collection": [{"id": "1"}], "total_record_count": 2},
 }
 
