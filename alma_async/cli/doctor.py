@@ -98,8 +98,8 @@ class Check:
             self.report("state", f"{root}, shared by all processes of this machine")
         else:
             why = _unshared(root)
-            told = f"the budget is not shared with other processes: {why} Until then a quarter of the rate is taken."
-            self.report("state", f"{root}: {told}", ok=False)
+            finding = f"the budget is not shared with other processes: {why} Until then a quarter of the rate is taken."
+            self.report("state", f"{root}: {finding}", ok=False)
 
     async def areas(self) -> None:
         """What the key may read. Ends at the first call that fails otherwise, since the rest would fail as well."""
