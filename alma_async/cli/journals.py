@@ -18,7 +18,7 @@ from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load.facts import SUPERSEDED
 from alma_async.load.journal import JournalError, JournalInUse
 from alma_async.load.journal_file import JournalFile
-from alma_async.load.progress import row_counts
+from alma_async.load.progress import begun_count, row_counts
 from alma_async.settings import state_dir
 
 __all__ = [
@@ -148,6 +148,7 @@ class Standing:
     file: str = ""
     rows: int = 0
     pending: int = 0
+    begun: int = 0
 
 
 def standing(path: Path) -> Standing:
@@ -155,11 +156,12 @@ def standing(path: Path) -> Standing:
     name = path.name.removesuffix(_SUFFIX)
     try:
         with JournalFile(path, reading=True) as journal:
-            meta, rows = journal.meta(), row_counts(journal.counts())
+            meta, counts = journal.meta(), journal.counts()
     except JournalInUse:
         return Standing(journal=name, state="in use")
     except AlmaError:
         return Standing(journal=name, state="unreadable")
+    rows = row_counts(counts)
     if meta.get(SUPERSEDED):
         state = "superseded"
     elif not meta.get("rows"):
@@ -173,6 +175,7 @@ def standing(path: Path) -> Standing:
         file=meta.get("file", ""),
         rows=rows["rows"],
         pending=rows["pending"],
+        begun=begun_count(counts),
     )
 
 

@@ -385,9 +385,10 @@ def _name_unfinished(service: tuple[str, str, str], own: Path) -> None:
                 f"Find out why with: {journals.verifying(path)}"
             )
         elif path != own.absolute() and standing.state == "unfinished":
+            begun = f" ({standing.begun:,} of them begun)" if standing.begun else ""
             say(
                 f"A load of the same service is not finished: {standing.file or path.name}, {standing.pending:,} of "
-                f"{counted(standing.rows, 'row')} pending. Resume it with: {journals.resuming(path)}"
+                f"{counted(standing.rows, 'row')} pending{begun}. Resume it with: {journals.resuming(path)}"
             )
 
 

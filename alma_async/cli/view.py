@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["View", "clock_time", "lines"]
 
+_HELD: Final = 5  # ticks after which it is said, once, what holds the load back
 _STILL: Final = 60  # ticks, which are seconds, without a row done
 
 
@@ -77,6 +78,7 @@ class View:
         self._live: Live | None = None
         self._done = 0
         self._still = 0
+        self._held: int | None = 0  # ticks held back so far; None once it was said
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
@@ -110,6 +112,12 @@ class View:
     def _report_still(self, now: Progress) -> None:
         self._still = self._still + 1 if now.done == self._done else 0
         self._done = now.done
+        if self._held is not None:
+            is_held = now.waiting and not now.reading and self._still
+            self._held = self._held + 1 if is_held else 0
+            if self._held == _HELD:
+                self._held = None
+                say(f"Held back: {now.waiting}")
         if self._still == _STILL:
             say(f"No row has ended for {duration(_STILL)}: {now.waiting or _still(now)}")
 

@@ -52,6 +52,16 @@ class MassRejection(AlmaError):
         "the file is wrong, correct it and load it with --since and this journal (since=)."
     )
 
+    def of_undo(self) -> MassRejection:
+        """The same of an undo, which has no file to correct."""
+        return MassRejection(self.message, advice=_OF_UNDO)
+
+
+_OF_UNDO: Final = (
+    "Read the first messages. Where what they name is as it was before the load, or should stay as it is, resume with "
+    "--no-circuit-breaker (circuit_breaker=False): the rest is undone, and these rows end for review."
+)
+
 
 @attrs.define
 class CircuitBreaker:

@@ -12,7 +12,7 @@ from alma_async._http.outcome import Failed, Outcome, OutcomeClass, Reason
 from alma_async.load.dry_run import Quote
 from alma_async.load.entries import OPEN, Entry, State, begun
 
-__all__ = ["Ended", "Meter", "Progress", "Report", "row_counts"]
+__all__ = ["Ended", "Meter", "Progress", "Report", "begun_count", "row_counts"]
 
 _SPAN: Final = 10.0  # seconds over which the present rate is taken
 _FEW: Final = 10  # chosen: rows that outweigh what is assumed of a row's calls
@@ -169,7 +169,8 @@ def row_counts(counts: Mapping[tuple[State, str | None], int]) -> dict[str, int]
     return {"rows": sum(counts.values()), **found}
 
 
-def _begun(counts: Mapping[tuple[State, str | None], int]) -> int:
+def begun_count(counts: Mapping[tuple[State, str | None], int]) -> int:
+    """How many of the pending rows were begun: something was sent for them."""
     return sum(count for stand, count in counts.items() if begun(*stand))
 
 
@@ -190,7 +191,7 @@ class Meter:
     def begin(self, counts: Mapping[tuple[State, str | None], int]) -> None:
         """Start from what the journal says is done already."""
         self.rows = row_counts(counts)
-        self._begun, self._calls_before, self._ended = _begun(counts), self.calls, 0
+        self._begun, self._calls_before, self._ended = begun_count(counts), self.calls, 0
 
     def called(self, outcome: Outcome, now: float) -> None:
         """One attempt ended; one that was not sent cost nothing."""

@@ -244,6 +244,8 @@ class Run:
         self.meter.called(outcome, self.context.alma.clock.now())
         self._health.saw(outcome)
         self._room.recheck()
+        if self.stopping:
+            self._health.end()  # perhaps nothing is in flight any more
 
     @property
     def resumable(self) -> bool:
@@ -401,7 +403,7 @@ class Run:
     async def _carry(self, task: RowTask) -> Entry | None:
         """One row as far as it goes now; None where the run stops."""
         try:
-            return await self._health.persist(task.run, sent=partial(_has_sent, task))
+            return await self._health.persist(task.run, sent=partial(self._has_sent, task))
         except OwnFailure as own:
             return task.to_review(own.failure)
         except CalledBack:
@@ -410,10 +412,15 @@ class Run:
             self.halt(error)
             return None
 
+    def _has_sent(self, task: RowTask) -> bool:
+        """Whether something of the row may be in flight. During a hold rows wait for a slot with their intent written down."""
+        in_flight = self.context.alma.quota().in_flight[Priority.BULK]
+        return task.entry.state is State.INTENT and in_flight > 0
+
     def _ended(self, before: Entry, entry: Entry) -> None:
         self.meter.settled(before, entry)
         if self.context.options.circuit_breaker and (rejected := self._breaker.judge(entry)):
-            self.halt(rejected)
+            self.halt(rejected if self.context.options.action != "undo" else rejected.of_undo())
         self.report_progress()
 
     async def _wait(self, seconds: float) -> None:
@@ -465,7 +472,3 @@ class Run:
         read = bool((await self.journal.meta()).get("rows"))
         now, remaining = alma.clock.now(), alma.quota().remaining
         return self.meter.report(now, remaining, counts=counts, stopped=stopped, read=read)
-
-
-def _has_sent(task: RowTask) -> bool:
-    return task.entry.state is State.INTENT

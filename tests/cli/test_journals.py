@@ -79,6 +79,9 @@ def test_standing(tmp_path: Path) -> None:
         journal=path.stem, state="unfinished", kind="load", file="/data/list.csv", rows=2, pending=1
     )
     with JournalFile(path) as journal:
+        journal.write(Entry(n=1, line=2, state=State.PENDING, action="created"))
+    assert (journals.standing(path).pending, journals.standing(path).begun) == (1, 1)
+    with JournalFile(path) as journal:
         journal.write(Entry(n=1, line=2, state=State.DONE, action="created"))
     path.with_name("a.load").write_bytes(b"nothing of the kind" * 50)
     assert [one.state for one in journals.standings()] == ["unreadable", "complete"]

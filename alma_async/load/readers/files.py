@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import mmap
 import re
+import stat
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Final, Literal
+from weakref import finalize
 
 from alma_async.load.row import InputError
 
-__all__ = ["Kind", "check_parts", "kind_of", "readable", "unreadable", "without_mark"]
+__all__ = ["Kind", "ReadOnce", "check_parts", "kind_of", "readable", "unreadable", "without_mark"]
 
 Kind = Literal["text", "xlsx", "xls"]
 
@@ -48,6 +52,38 @@ _IN_COMPOUND: Final = (
     ("WordDocument", "a Word document"),
     ("PowerPoint Document", "a presentation"),
 )
+
+
+_MOST: Final = 2**30  # chosen: bytes of what can be read only once
+_CHUNK: Final = 2**20
+
+
+class ReadOnce:
+    """A file that can be read only once (a pipe, as ``<(...)`` gives one), as a private copy that lasts as long as this object.
+
+    ``path`` is that of the copy; of any other file, its own.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Copy it, where it is a pipe.
+
+        :raises InputError: where it cannot be read, or is longer than 1 GiB.
+        """
+        self.path = path
+        with readable(path):
+            if not path.exists() or not stat.S_ISFIFO(path.stat().st_mode):
+                return
+            folder = mkdtemp(prefix="alma-async-rows-")
+            finalize(self, rmtree, folder, ignore_errors=True)
+            self.path = Path(folder) / path.name
+            size = 0
+            with path.open("rb") as pipe, self.path.open("wb") as copy:
+                while (part := pipe.read(_CHUNK)) and size <= _MOST:
+                    size += copy.write(part)
+        if size > _MOST:
+            raise InputError(
+                f"{path} is a pipe that gives more than 1 GiB.", advice="Write it to a file first."
+            )
 
 
 @contextmanager

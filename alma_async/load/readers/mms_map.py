@@ -18,7 +18,7 @@ from typing import Final, TypeAlias
 import attrs
 
 from alma_async.load.readers.cells import LOST, Rounded, found_id, record_id
-from alma_async.load.readers.files import kind_of
+from alma_async.load.readers.files import ReadOnce, kind_of
 from alma_async.load.readers.identifiers import is_like_one, match_key, normalised, sought
 from alma_async.load.readers.sheets import Cell
 from alma_async.load.readers.text import DELIMITERS, Tally, TextFile, clean, shown
@@ -44,8 +44,8 @@ class MmsMap:
         """Read the whole file; a line without a valid MMS id costs the titles that it names, with a warning."""
         mms_ids: dict[str, tuple[str, ...]] = {}
         named: dict[str, list[int]] = {}
-        wrong = Tally()
-        for line, key, mms_id in _sound(list(_entries(_rows(path), wrong)), wrong):
+        wrong, once = Tally(), ReadOnce(path)
+        for line, key, mms_id in _sound(list(_entries(_rows(once.path), wrong)), wrong):
             known = mms_ids.get(key, ())
             if mms_id not in known:
                 mms_ids[key] = (*known, mms_id)

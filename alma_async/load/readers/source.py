@@ -16,6 +16,7 @@ import attrs
 
 from alma_async.load.entries import OF_WHOLE, Action
 from alma_async.load.readers import alma_loader, analytics, kbart, native
+from alma_async.load.readers.files import ReadOnce
 from alma_async.load.readers.kbart import IDENTIFIERS, Notes
 from alma_async.load.readers.mms_map import MmsMap
 from alma_async.load.readers.text import Skipped, Tally, shown
@@ -131,6 +132,7 @@ class RowSource:
     _options: Options
     _of_file: tuple[str, ...] = ()
     _of_rows: tuple[str, ...] = ()
+    _read_once: ReadOnce | None = None  # kept for its copy
 
     def __iter__(self) -> Iterator[Row | BadRow]:
         skipped: Counter[str] = Counter()
@@ -189,7 +191,8 @@ def read_rows(
     :param today: the day by which a KBART list's dates of access are judged; by default the day of reading
     :raises InputError: where the file is not of that format, or of none that is known
     """
-    file, name, reason = _recognise(headers(Path(path), sheet=sheet), format)
+    once = ReadOnce(Path(path))
+    file, name, reason = _recognise(headers(once.path, sheet=sheet), format)
     if mms_map is not None and name != "kbart":
         raise InputError(f"{file.path} names its records itself; a map of MMS ids is for KBART.")
     options = Options(
@@ -206,7 +209,7 @@ def read_rows(
         clears=blanks == "clear",
     )
     FORMATS[name].read(file, options)  # checks the rest of the header now, not at the first row
-    return RowSource(file.path, name, reason, file, options)
+    return RowSource(file.path, name, reason, file, options, read_once=once)
 
 
 def _recognise(candidates: Iterator[Table], asked: str) -> tuple[Table, str, str]:
