@@ -12,6 +12,7 @@ __all__ = [
     "BEING_UNDONE",
     "HALFWAY",
     "NOT_BEGUN",
+    "OVERTAKEN",
     "RESERVED",
     "SUPERSEDED",
     "TAKES_BACK",
@@ -23,9 +24,24 @@ __all__ = [
 BEING_UNDONE: Final = "undo"  # the fact that names the journal of an undo that has not ended
 TAKES_BACK: Final = "takes_back"  # and, in an undo's own, the journal of the load that it takes back
 HALFWAY: Final = "halfway"  # the rows that were not at their end when they were taken back
+OVERTAKEN: Final = (
+    "overtaken"  # and those of loads into the same service that ran before it ended, one a line
+)
 SUPERSEDED: Final = "superseded"  # the fact that names the journal of a later load, which knows this one
 RESERVED: Final = frozenset(
-    {"planned", "seen", "rows", "lines", "warnings", "calls", BEING_UNDONE, TAKES_BACK, HALFWAY, SUPERSEDED}
+    {
+        "planned",
+        "seen",
+        "rows",
+        "lines",
+        "warnings",
+        "calls",
+        BEING_UNDONE,
+        TAKES_BACK,
+        HALFWAY,
+        OVERTAKEN,
+        SUPERSEDED,
+    }
 )  # what a journal writes down of itself
 
 

@@ -29,7 +29,7 @@ from alma_async.load.journal import Journal, JournalError
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.options import DEFAULTS, PATH, LoadOptions
 from alma_async.load.progress import Ended, Meter, Progress, Report
-from alma_async.load.register import Registered
+from alma_async.load.register import Registered, unfinished
 from alma_async.load.row import InputError
 from alma_async.load.run import Run, quote, reporting
 from alma_async.load.sqlite_journal import opened
@@ -339,6 +339,8 @@ class Load:
         try:
             if not context.dry:
                 await clock.aside(lambda: found.append(enter(now=_moment(clock))))
+            if not context.dry and context.options.action != "undo":
+                await clock.aside(lambda: undo.note_overtaken(unfinished(service), path.absolute()))
             yield found[0] if found else None
         finally:
             if found and found[0] is not None:

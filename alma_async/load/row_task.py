@@ -14,7 +14,7 @@ concerns the row alone ends in its journal entry; what the whole load must know 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import attrs
@@ -59,6 +59,7 @@ class Shared:
     by_title: bool
     moment: Callable[[], Moment]
     stopping: Callable[[], bool]
+    vouched: Mapping[str, str] = attrs.field(factory=dict)  # see ``undo.vouched``
 
     @property
     def lookup(self) -> Lookup:
@@ -70,6 +71,8 @@ class Shared:
             by_title=self.by_title,
         )
 
+
+_VOUCHED: Final = "A load since then, with the journal {!r}, has found or made it as it should be."
 
 _UNCLEAR: Final = {
     matching.Ambiguous: EndReason.AMBIGUOUS,
@@ -174,6 +177,9 @@ class RowTask:
         title, before_image = present.resource_metadata.mms_id.value, self.row.before_image
         if self.row.portfolio_id and self.row.mms_id and title and self.row.mms_id != title:
             self._end(State.REVIEW, EndReason.OTHER_RECORD, self.row.portfolio_id, title, self.row.mms_id)
+            return None
+        if before_image is not None and (later := self.shared.vouched.get(self._portfolio_id)):
+            self._end(State.REVIEW, EndReason.CHANGED_SINCE, _VOUCHED.format(later))
             return None
         # What somebody else changed since is not taken back.
         if before_image is not None and self._action != "create" and (why := changed(present, before_image)):

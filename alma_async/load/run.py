@@ -44,6 +44,7 @@ from alma_async.load.progress import Ended, Meter, Progress, Report
 from alma_async.load.row import Row
 from alma_async.load.row_task import RowTask, Shared
 from alma_async.load.slices import SLICE
+from alma_async.load.undo import vouched
 from alma_async.settings import Priority
 
 if TYPE_CHECKING:
@@ -311,6 +312,7 @@ class Run:
             by_title=meta.get("seen") == "title",
             moment=self.moment,
             stopping=lambda: self.stopping,
+            vouched=await vouched(self.context.alma.clock, self.journal),
         )
         while not self.stopping and (rest := await self._rest()) is not None:
             if rest > 0:

@@ -11,7 +11,7 @@ load does not go on; nor do the loads that know its rows (``since``), which are 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from itertools import count
 from pathlib import Path
@@ -20,9 +20,10 @@ from typing import Any, Final
 import attrs
 
 from alma_async._clock import Clock
+from alma_async.errors import AlmaError
 from alma_async.load.before_image import anew
 from alma_async.load.entries import OPEN, BeforeImage, Entry, Source, State, Step
-from alma_async.load.facts import BEING_UNDONE, HALFWAY, NOT_BEGUN, SUPERSEDED, TAKES_BACK
+from alma_async.load.facts import BEING_UNDONE, HALFWAY, NOT_BEGUN, OVERTAKEN, SUPERSEDED, TAKES_BACK
 from alma_async.load.fields import url_of
 from alma_async.load.journal import Journal
 from alma_async.load.journal_file import JournalFile
@@ -30,7 +31,7 @@ from alma_async.load.row import BadRow, InputError, Problem, Row
 from alma_async.load.since import KNOWN
 from alma_async.load.sqlite_journal import opened
 
-__all__ = ["UndoRows", "begin", "beside", "end", "undo_rows"]
+__all__ = ["UndoRows", "begin", "beside", "end", "note_overtaken", "undo_rows", "vouched"]
 
 _SLICE: Final = 500  # rows in memory at once
 _TAKEN_BACK: Final = (State.PENDING, State.DONE, State.UNDONE)  # where a row stands that can be, and was
@@ -182,6 +183,36 @@ def _vouched(entry: Entry, state: State, now: Entry) -> Entry:
         gone = entry.action == KNOWN or now.action != "unchanged"
         return stands if gone and entry.state is State.DONE else entry
     return stands if entry.action == KNOWN and entry.state is State.UNDONE else entry
+
+
+def note_overtaken(undos: Iterable[Path], by: Path) -> None:
+    """Write into the journals of undos that did not end that a load into the same service begins: what it finds as it should be
+    is not theirs to take back any more. Other journals among them are passed over.
+    """
+    for path in undos:
+        try:
+            with JournalFile(path) as journal:
+                meta = journal.meta()
+                known = meta.get(OVERTAKEN, "").splitlines()
+                if meta.get(TAKES_BACK) and str(by) not in (*known, meta[TAKES_BACK]):
+                    journal.note({OVERTAKEN: "\n".join([*known, str(by)])})
+        except AlmaError:  # in use, or damaged: it is named when it is resumed
+            continue
+
+
+async def vouched(clock: Clock, undo: Journal) -> dict[str, str]:
+    """The portfolios that loads since then have as they should be, each with the name of the last such load's journal."""
+    found = dict[str, str]()
+    for name in (await undo.meta()).get(OVERTAKEN, "").splitlines():
+        if not await _is_there(clock, name):
+            continue
+        async with opened(clock, Path(name), reading=True) as later:
+            after = 0
+            while entries := await later.entries(after=after, limit=_SLICE):
+                stand = [one for one in entries if one.state is State.DONE and one.action != "deleted"]
+                found |= {one.portfolio_id: name for one in stand if one.portfolio_id}
+                after = entries[-1].n
+    return found
 
 
 def undo_rows(journal: str | os.PathLike[str]) -> UndoRows:
