@@ -201,8 +201,8 @@ class RowTask:
         if self.entry.state is not State.PENDING or await self._is_taken():
             return
         # Coverage in a create was ignored in practice, so the answer is compared; a shortened one says nothing and is
-        # read again.
-        if created.is_whole and not self.shared.stopping():
+        # read again. What needs no further call ends also where the load is stopping.
+        if created.is_whole and not (self.shared.stopping() and self._merged(created)[1]):
             await self._put(created)
 
     async def _update(self) -> None:

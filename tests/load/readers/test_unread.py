@@ -102,9 +102,7 @@ def test_errors_in_text(opened: Opened, text: str, blanks: Any) -> None:
 @pytest.mark.parametrize(
     "column", ["mms_id", "url", "public_note", "library", "coverage_from_volume", "title"]
 )
-@pytest.mark.parametrize(
-    "value", [{"a": 1}, ["a"], b"a", object(), float("nan"), "a\ud800b", "\udfff"], ids=ascii
-)
+@pytest.mark.parametrize("value", [{"a": 1}, ["a"], b"a", ..., float("nan"), "a\ud800b", "\udfff"], ids=ascii)
 def test_what_is_no_cell(column: str, value: Any) -> None:
     """A value of a mapping that is no text, number or date, or half a character, rejects its row by line, column and reason."""
     given = {"mms_id": "99100000000123", "url": "https://a.example", column: value}
