@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+import anyio
 import attrs
 
 from alma_async._http.codec import dumps, structure, unstructure
@@ -412,7 +413,11 @@ class RowTask:
     async def _is_taken(self) -> bool:
         """Whether the answer to a create names a portfolio that another row stands for, so that it has to be read back."""
         made, n = self.entry.portfolio_id, self.entry.n
-        if made is None or await self.shared.journal.unbound([made], but=n, is_new=False):
+        if made is None:
+            return False
+        with anyio.CancelScope(shield=True):  # a moment of the disk's, which a stop does not cut off
+            free = await self.shared.journal.unbound([made], but=n, is_new=False)
+        if free:
             return False
         why = f"The create was answered with portfolio {made}, which another row stands for."
         self._unknown(step=Step.CREATE, portfolio_id=None, action=None, left=None, message=why)
