@@ -416,8 +416,9 @@ class Run:
 
     def _has_sent(self, task: RowTask) -> bool:
         """Whether something of the row may be in flight. During a hold rows wait for a slot with their intent written down."""
-        in_flight = self.context.alma.quota().in_flight[Priority.BULK]
-        return task.entry.state is State.INTENT and in_flight > 0
+        quota = self.context.alma.quota()
+        waits = quota.held_until is not None and not quota.in_flight[Priority.BULK]
+        return task.entry.state is State.INTENT and not waits
 
     def _ended(self, before: Entry, entry: Entry) -> None:
         self.meter.settled(before, entry)
