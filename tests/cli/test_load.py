@@ -610,7 +610,8 @@ def test_a_killed_load_is_named_before_anything_is_sent(shell: Shell, served: Se
         again = shell("load", file, *TO)
         assert (again.code, len(world.tally.received)) == (2, before)
         command = re.search(
-            r"not finished: .+ rows pending \(\d+ of them begun\)\. Resume it with: alma-async (resume \S+)", again.err
+            r"not finished: .+ rows pending \(\d+ of them begun\)\. Resume it with: alma-async (resume \S+)",
+            again.err,
         )
         assert command is not None, again.err
         assert "was cut off" in again.err
