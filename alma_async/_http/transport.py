@@ -230,6 +230,7 @@ class Transport:
         try:
             attempt.limit.reschedule(None)
             await gate.slot()
+            await anyio.lowlevel.checkpoint_if_cancelled()  # the slot may have come without a wait
             attempt.limit.reschedule(self._clock.now() + attempt.timeout)
             protocol = connection.protocol
             if self._closed or protocol is None or protocol.should_close:
@@ -241,10 +242,8 @@ class Transport:
             attempt.sent, attempt.sent_at = True, self._clock.now()
             try:
                 answer = await made.send(connection)
-                if made.body and sys.version_info < (
-                    3,
-                    12,
-                ):  # what has a body goes out in a task of aiohttp's
+                # Before Python 3.12 a body leaves in a task of aiohttp's.
+                if made.body and sys.version_info < (3, 12):
                     await anyio.lowlevel.checkpoint()
             finally:
                 # Here, not before: on a busy machine the bytes leave late, and the calls behind them are spaced from then.

@@ -11,9 +11,11 @@ import random
 import threading
 from collections import Counter
 
+import anyio
 import pytest
 
 from alma_async import AlmaError, Limits, Priority, sim
+from alma_async._http.outcome import OutcomeClass
 from alma_async.alma.models.common import Linked, ResourceMetadata
 from alma_async.alma.models.electronic import LinkingDetails, Portfolio
 from tests.real_time.conftest import real_institution
@@ -180,3 +182,24 @@ async def test_waits(seed):
         assert sum(quota.waiting.values()) + sum(quota.in_flight.values()) == 0
         assert await alma._own_ledger.update(lambda book: len(book.waiters), since=0.0) == 0
         assert len(list(jobs.runs)) == 3
+
+
+async def test_a_call_that_was_cancelled_before_its_slot_is_not_sent():
+    """A call whose scope is cancelled as its intent is written, and whose connection and slot are free at once, sends nothing."""
+    outcomes = []
+
+    class Stopped:
+        async def intend(self, deadline):
+            scope.cancel()
+
+        def settle(self, outcome):
+            outcomes.append(outcome)
+
+    async with real_institution() as (server, alma):
+        await alma.electronic.portfolios.create(C, S, title(1))
+        await anyio.sleep(0.2)  # the next one waits for nothing
+        with anyio.CancelScope() as scope:
+            await alma.with_options(witness=Stopped()).electronic.portfolios.create(C, S, title(2))
+        assert [outcome.outcome for outcome in outcomes] == [OutcomeClass.NOT_SENT]
+        assert len(server.world.portfolios.all) == 1
+        await alma.electronic.portfolios.create(C, S, title(3))  # the slot was given back
