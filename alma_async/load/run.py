@@ -45,6 +45,7 @@ from alma_async.load.row import Row
 from alma_async.load.row_task import RowTask, Shared
 from alma_async.load.slices import SLICE
 from alma_async.load.undo import vouched
+from alma_async.load.workers import spread
 from alma_async.settings import Priority
 
 if TYPE_CHECKING:
@@ -343,22 +344,8 @@ class Run:
 
     async def _pass(self, shared: Shared) -> None:
         self._room.under_way = 0
-        send, receive = anyio.create_memory_object_stream[Item]()
-        async with anyio.create_task_group() as group:
-            for _ in range(min(self.context.workers, self.meter.rows["pending"])):
-                group.start_soon(self._work, shared, receive.clone())
-            receive.close()
-            async with send:
-                await self._feed(send)
-
-    async def _feed(self, send: MemoryObjectSendStream[Item]) -> None:
-        """Give out the rows; what is wrong with the journal ends the run as itself, not as a group."""
-        try:
-            await self._give_out(send)
-        except anyio.BrokenResourceError:
-            pass  # every worker halted
-        except AlmaError as error:
-            self.halt(error)
+        workers = min(self.context.workers, self.meter.rows["pending"])
+        await spread(workers, self._give_out, partial(self._work, shared), failed=self.halt)
 
     async def _give_out(self, send: MemoryObjectSendStream[Item]) -> None:
         """Open rows whose turn it is, as soon as there is room for each."""

@@ -19,7 +19,6 @@ from enum import Enum
 from functools import partial
 from typing import Any, Final
 
-import anyio
 import attrs
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
@@ -39,6 +38,7 @@ from alma_async.load.row import InputError, Row
 from alma_async.load.run import how_far
 from alma_async.load.since import KNOWN
 from alma_async.load.slices import SLICE
+from alma_async.load.workers import spread
 
 __all__ = ["Audit", "Finding", "Mark", "Verification", "claims_absence", "compare", "unread"]
 
@@ -227,7 +227,7 @@ class Verification:
         self.meter.begin({(State.PENDING, None): claims})
         self._waits(None)
         if self._by_title or await self._see_service():
-            await self._compare_all()
+            await spread(self.context.workers, self._give_out, self._work, failed=self._break)
         if self._broken is not None:
             raise self._broken
         why = str(self._stopped) if self._stopped is not None else "stopped on request"
@@ -331,24 +331,9 @@ class Verification:
                 await send.send((entry, rows.get(entry.n)))
             last = entries[-1].n
 
-    async def _compare_all(self) -> None:
-        send, receive = anyio.create_memory_object_stream[Item]()
-        async with anyio.create_task_group() as group:
-            for _ in range(self.context.workers):
-                group.start_soon(self._work, receive.clone())
-            receive.close()
-            async with send:
-                await self._feed(send)
-
-    async def _feed(self, send: MemoryObjectSendStream[Item]) -> None:
-        """Give out the rows; what is wrong with the journal ends all as itself, not as a group."""
-        try:
-            await self._give_out(send)
-        except anyio.BrokenResourceError:
-            pass  # every worker halted
-        except AlmaError as error:
-            self._broken = error
-            self.stop()
+    def _break(self, error: AlmaError) -> None:
+        self._broken = error
+        self.stop()
 
     async def _work(self, items: MemoryObjectReceiveStream[Item]) -> None:
         with items:
