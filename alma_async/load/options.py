@@ -40,7 +40,7 @@ def _path(value: str | os.PathLike[str] | None) -> Path | None:
 class LoadOptions:
     """How a load is done. All but ``action``, ``bib``, ``allow_duplicates`` and ``since`` may differ from one run to the next.
 
-    What each option means, its ``help`` says (``LoadOptions.help("quarantine")``), which the shell shows too.
+    ``LoadOptions.help("quarantine")`` gives the meaning of one option, as the shell shows it.
 
     :raises ConfigurationError: naming the option that cannot be what was given.
     """
@@ -120,9 +120,12 @@ class LoadOptions:
 
     @classmethod
     def help(cls, name: str) -> str:
-        """What an option means."""
+        """The meaning of one option."""
         return str(attrs.fields_dict(cls)[name].metadata["help"])
 
 
 LoadOptions.__init__ = secretive(LoadOptions.__init__)  # type: ignore[method-assign]  # a secret that is given by mistake
+LoadOptions.__doc__ = f"{LoadOptions.__doc__ or ''}\n" + "\n".join(
+    f"    :param {name}: {LoadOptions.help(name)}" for name in attrs.fields_dict(LoadOptions)
+)
 DEFAULTS: Final = LoadOptions()
