@@ -31,7 +31,7 @@ from alma_async.cli.view import View
 from alma_async.errors import AlmaError, ConfigurationError, InvalidRequest
 from alma_async.load.context import options_of
 from alma_async.load.dry_run import Plan
-from alma_async.load.entries import State
+from alma_async.load.entries import Action, State
 from alma_async.load.journal import JournalDamaged, JournalInUse
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.loader import Load
@@ -47,7 +47,7 @@ from alma_async.load.undo import UndoRows, undo_rows
 if TYPE_CHECKING:
     from alma_async.alma.client import AlmaClient
 
-__all__ = ["AS_USUAL", "Input", "Options", "Waiting", "load", "resume", "undo"]
+__all__ = ["AS_IT_IS", "AS_USUAL", "Input", "Options", "Reading", "Waiting", "load", "resume", "undo"]
 
 Seconds = Annotated[float, Parameter(validator=lambda _type, value: _not_negative(value))]
 
@@ -111,6 +111,61 @@ class Options(Waiting):
 
 
 AS_USUAL: Final = Options()
+
+
+@Parameter(name="*", group=Group("List", sort_key=4))
+@attrs.frozen(kw_only=True)
+class Reading:
+    """How a list is read, for all commands that take one."""
+
+    format: Annotated[
+        Literal["auto", "csv", "kbart", "alma-loader", "analytics"],
+        Parameter(
+            help="what the file is: csv (native), kbart, alma-loader (Alma's portfolio loader) or analytics (any report with "
+            "Portfolio Id or MMS Id); auto chooses by the header and says why"
+        ),
+    ] = "auto"
+    sheet: Annotated[
+        str | None, Parameter(help="which sheet of a workbook; by default the first that is not hidden")
+    ] = None
+    mms_map: Annotated[
+        Path | None,
+        Parameter(
+            help="two columns, identifier (ISSN, ISBN or title id) and MMS id, for KBART without a column mms_id; without a map, "
+            "titles are found by the ISSN and ISBN of the portfolios that are there, which costs a call for each of these"
+        ),
+    ] = None
+    ignore_unknown: Annotated[
+        bool, Parameter(negative="", help="ignore columns that the native CSV does not know")
+    ] = False
+    blanks: Annotated[
+        Blanks,
+        Parameter(help="a blank cell keeps the present value, and what stays is reported; clear empties it"),
+    ] = "keep"
+    strict: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="reject a KBART line for anything uncertain in it, instead of loading what is certain with a warning",
+        ),
+    ] = False
+    ignore_embargo: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="load titles of a KBART list without an embargo that no portfolio can hold (days, two walls)",
+        ),
+    ] = False
+
+    def rows(self, file: Path, action: Action = "upsert") -> RowSource:
+        """The rows of a file.
+
+        :raises InputError: where it cannot be read so.
+        """
+        return read_rows(file, action=action, **attrs.asdict(self))
+
+
+AS_IT_IS: Final = Reading()
 
 
 @attrs.frozen(kw_only=True)
@@ -208,18 +263,12 @@ def load(
     collection: str,
     service: str,
     journal: Path | None = None,
-    format: Literal["auto", "csv", "kbart", "alma-loader", "analytics"] = "auto",  # noqa: A002 - the option's name
-    sheet: str | None = None,
     action: Literal["upsert", "create", "update", "delete", "activate", "deactivate"] = "upsert",
     bib: BibHandling = "retain",
-    mms_map: Path | None = None,
-    ignore_unknown: Annotated[bool, Parameter(negative="")] = False,
-    blanks: Blanks = "keep",
-    strict: Annotated[bool, Parameter(negative="")] = False,
-    ignore_embargo: Annotated[bool, Parameter(negative="")] = False,
     allow_duplicates: Annotated[bool, Parameter(negative="")] = False,
     since: str | None = None,
     dry_run: DryRun = False,
+    reading: Reading = AS_IT_IS,
     options: Options = AS_USUAL,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
@@ -229,18 +278,9 @@ def load(
     :param collection: id of the electronic collection
     :param service: id of its service
     :param journal: the file that keeps the load; by default in the state directory
-    :param format: what the file is: csv (native), kbart, alma-loader (Alma's portfolio loader) or analytics (any report with
-        Portfolio Id or MMS Id); auto chooses by the header and says why
-    :param sheet: which sheet of a workbook; by default the first that is not hidden
     :param action: upsert creates or updates; create changes no portfolio that is there; update rejects rows without one; delete
         deletes; activate and deactivate set the availability only
     :param bib: what happens to a title whose last inventory is deleted
-    :param mms_map: two columns, identifier (ISSN, ISBN or title id) and MMS id, for KBART without a column mms_id; without a map,
-        titles are found by the ISSN and ISBN of the portfolios that are there, which costs a call for each of these
-    :param ignore_unknown: ignore columns that the native CSV does not know
-    :param blanks: a blank cell keeps the present value, and what stays is reported; clear empties it
-    :param strict: reject a KBART line for anything uncertain in it, instead of loading what is certain with a warning
-    :param ignore_embargo: load titles of a KBART list without an embargo that no portfolio can hold (days, two walls)
     :param allow_duplicates: load each of several equal rows; by default the first
     :param since: the journal of an earlier load, a path or a name as listed by resume: rows that it has done and that are the
         same are not sent; rows that it has not finished are continued here
@@ -255,18 +295,8 @@ def load(
         since=str(journals.find(since).absolute()) if since else "",
         dry="1" if dry_run else "",
     )
-    rows = read_rows(
-        file,
-        format=format,
-        mms_map=mms_map,
-        ignore_unknown=ignore_unknown,
-        sheet=sheet,
-        blanks=blanks,
-        strict=strict,
-        ignore_embargo=ignore_embargo,
-        action=action,
-    )
-    return _load(given, rows, journal, options, connection, reads=(file, mms_map))
+    rows = reading.rows(file, action)
+    return _load(given, rows, journal, options, connection, reads=(file, reading.mms_map))
 
 
 def resume(
