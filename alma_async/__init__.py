@@ -37,8 +37,10 @@ if TYPE_CHECKING:
         OutcomeUnknown,
         QuotaExhausted,
         RateLimited,
+        ReadOnly,
         ServerFault,
         Unauthorized,
+        UnexpectedEnvironment,
     )
     from alma_async.settings import JobLimits, Limits, Priority, RetryPolicy, Secret, Timeouts
 
@@ -75,12 +77,14 @@ __all__ = [
     "QuotaSnapshot",
     "RateLimited",
     "RawAnswer",
+    "ReadOnly",
     "RetryPolicy",
     "Secret",
     "ServerFault",
     "SetMember",
     "Timeouts",
     "Unauthorized",
+    "UnexpectedEnvironment",
     "__version__",
 ]
 

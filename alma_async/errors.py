@@ -31,8 +31,10 @@ __all__ = [
     "Problem",
     "QuotaExhausted",
     "RateLimited",
+    "ReadOnly",
     "ServerFault",
     "Unauthorized",
+    "UnexpectedEnvironment",
 ]
 
 
@@ -286,6 +288,22 @@ class ClientClosed(AlmaError):
 
 class ConfigurationError(AlmaError):
     """The library was set up wrongly; nothing was sent."""
+
+
+class ReadOnly(ConfigurationError):
+    """The client is read-only (``read_only=True``, ``--read-only``, ``ALMA_READ_ONLY``): the write was not sent."""
+
+    advice = (
+        "To write, set up the client without read_only (the command: without --read-only and ALMA_READ_ONLY)."
+    )
+
+
+class UnexpectedEnvironment(ConfigurationError):
+    """The key is of another environment than ``expect`` names, or of which one cannot be found out. Nothing was sent but that
+    question.
+    """
+
+    advice = "Use a key of the environment that is expected, or correct expect (--expect, ALMA_EXPECT)."
 
 
 class DeadlineExceeded(AlmaError):

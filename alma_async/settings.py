@@ -15,7 +15,7 @@ from enum import Enum
 from functools import wraps
 from inspect import iscoroutinefunction, isfunction, signature
 from pathlib import Path
-from typing import Any, Final, Literal, NoReturn, ParamSpec, Self, TypeAlias, TypeVar
+from typing import Any, Final, Literal, NoReturn, ParamSpec, Self, TypeAlias, TypeVar, get_args
 from urllib.parse import SplitResult, quote, urlsplit
 
 import attrs
@@ -27,6 +27,7 @@ from alma_async.errors import AlmaError, ConfigurationError
 __all__ = [
     "REGIONS",
     "Check",
+    "Environment",
     "JobLimits",
     "Limits",
     "Priority",
@@ -39,6 +40,7 @@ __all__ = [
     "one_of",
     "origin_of",
     "priority_of",
+    "read_only_from",
     "secret_forms",
     "secretive",
     "shown",
@@ -67,6 +69,10 @@ class Priority(Enum):
 
 # Enum's own is a Python function, and the governor looks a line up for every call. Here, so that checkers know the class.
 Priority.__hash__ = object.__hash__  # type: ignore[method-assign]
+
+
+Environment: TypeAlias = Literal["sandbox", "production"]
+"""Where a key works: the kinds of environment that ``expect`` can name."""
 
 
 P = ParamSpec("P")
@@ -340,6 +346,7 @@ COUNT: Final = Check(
 )
 FLAG: Final = a(bool, "True or False")
 TEXT: Final = a(str, "a text")
+EXPECTED: Final = one_of(get_args(Environment)).or_none()
 CALLABLE: Final = Check("something that can be called", callable)
 LANGUAGE: Final = Check(
     "a code such as 'en'",
@@ -556,7 +563,36 @@ def from_environment(environ: Mapping[str, str], overrides: Mapping[str, Any]) -
         found["limits"] = limits_from(environ)
     if "job_limits" not in overrides:
         found["job_limits"] = job_limits_from(environ)
+    if "read_only" not in overrides:
+        found["read_only"] = read_only_from(environ)
+    if "expect" not in overrides and (expected := environ.get("ALMA_EXPECT")):
+        found["expect"] = _expected(expected)
     return {**found, **overrides}
+
+
+_SWITCHES: Final = {
+    **dict.fromkeys(("1", "true", "yes", "on"), True),
+    **dict.fromkeys(("", "0", "false", "no", "off"), False),
+}
+
+
+def read_only_from(environ: Mapping[str, str]) -> bool:
+    """What ``ALMA_READ_ONLY`` says; False where it is not set.
+
+    :raises ConfigurationError: where it is neither yes nor no. Nothing may be written by a slip of the pen.
+    """
+    text = environ.get("ALMA_READ_ONLY", "")
+    if (found := _SWITCHES.get(text.strip().lower())) is None:
+        raise ConfigurationError(f"ALMA_READ_ONLY must be 1 or 0, not {shown(text)}.")
+    return found
+
+
+def _expected(text: str) -> str:
+    if text.strip().lower() not in get_args(Environment):
+        raise ConfigurationError(
+            f"ALMA_EXPECT must be {' or '.join(get_args(Environment))}, not {shown(text)}."
+        )
+    return text.strip().lower()
 
 
 T = TypeVar("T", Limits, JobLimits)

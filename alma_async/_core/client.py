@@ -14,13 +14,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, Unpack
 
 from alma_async._clock import Clock
-from alma_async._core.session import Options, Session, Witness
+from alma_async._core.session import Options, Precondition, Session, Witness
 from alma_async._governance.budget import Budget
 from alma_async._governance.file_budget import machine_budget
 from alma_async._governance.governor import Governor, QuotaSnapshot
 from alma_async._http.dialect import Dialect, Login
 from alma_async._http.outcome import Outcome
 from alma_async._http.transport import Transport
+from alma_async.errors import ReadOnly
 from alma_async.events import LOG, Hook, fan_out, log_from
 from alma_async.settings import (
     FLAG,
@@ -56,6 +57,7 @@ class SharedOptions(TypedDict, total=False):
     ssl_context: ssl.SSLContext | None
     proxy: str | Secret | None
     trust_env: bool
+    read_only: bool
     clock: Clock | None
 
 
@@ -86,6 +88,7 @@ _CHECKS: Final = {
     "hooks": _LIST,
     "ssl_context": SSL.or_none(),
     "trust_env": FLAG,
+    "read_only": FLAG,
     "clock": Check("a Clock", lambda value: callable(value.now)).or_none(),
 }
 
@@ -113,13 +116,17 @@ class Client:
         trust_env: bool,
         clock: Clock | None,
         language: str | None = None,
+        read_only: bool = False,
         login: Callable[[Session, Options], Login] | None = None,
+        precondition: Callable[[Session], Precondition] | None = None,
     ) -> None:
         """Check the options and put the parts together.
 
         :param scope: names the machine's budget, which is used where ``budget`` is None
         :param timeout: seconds for one attempt, or ``Timeouts`` in place of the ``usual`` ones
+        :param read_only: no write is sent; a login is none
         :param login: makes the login of all sessions but the one that it is given
+        :param precondition: makes what must hold before any call, and is given a session for its own
         :raises ConfigurationError: for an option that cannot be.
         """
         proxy = None if proxy is None else Secret.of(proxy)
@@ -151,9 +158,13 @@ class Client:
         )
         per_attempt = None if isinstance(timeout, Timeouts) else float(timeout)
         options = Options(retry=retry or RetryPolicy(), language=language, timeout=per_attempt)
-        self._without_login = self._session = session_of()
-        if login is not None:
-            self._session = session_of(login=login(self._without_login, options))
+        self._without_login = session_of()
+        self._session = session_of(
+            login=login and login(self._without_login, options),
+            precondition=precondition and precondition(self._without_login),
+            read_only=read_only,
+        )
+        self._read_only = read_only
         self._options = options
 
     def _bind(self, options: Options) -> None:
@@ -179,6 +190,19 @@ class Client:
     def options(self) -> Options:
         """The options in force."""
         return self._options
+
+    @property
+    def read_only(self) -> bool:
+        """Whether no write is sent: each raises ``ReadOnly``."""
+        return self._read_only
+
+    def see_writable(self) -> None:
+        """See that writes are sent, before work that needs them is begun.
+
+        :raises ReadOnly: where they are not.
+        """
+        if self._read_only:
+            raise ReadOnly("This client only reads, and this work writes: nothing was sent.")
 
     @property
     def clock(self) -> Clock:

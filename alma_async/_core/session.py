@@ -36,7 +36,7 @@ from alma_async._http.outcome import (
     unanswered,
 )
 from alma_async._http.transport import Transport
-from alma_async.errors import AlmaError, DeadlineExceeded, NotSent, QuotaExhausted
+from alma_async.errors import AlmaError, DeadlineExceeded, NotSent, QuotaExhausted, ReadOnly
 from alma_async.events import CallFinished, Hook, TriedAgain, contained, wanted
 from alma_async.settings import (
     FLAG,
@@ -52,7 +52,7 @@ from alma_async.settings import (
     secret_forms,
 )
 
-__all__ = ["Options", "Session", "Witness"]
+__all__ = ["Options", "Precondition", "Session", "Witness"]
 
 
 class Witness(Protocol):
@@ -114,6 +114,16 @@ _AGAIN: Final = {
     Reason.LOST: retry.RetryCause.SERVER_FAULT,
     Reason.CUT: retry.RetryCause.SERVER_FAULT,
 }
+
+
+class Precondition(Protocol):
+    """What must hold before any call is made."""
+
+    async def hold(self, options: Options, deadline: float | None) -> None:
+        """Return where it holds; find out first, until ``deadline`` (client's clock), where that is not known yet.
+
+        :raises AlmaError: where it does not hold, or could not be found out.
+        """
 
 
 @attrs.define(eq=False)
@@ -189,10 +199,14 @@ class Session:
         timeouts: Timeouts,
         jitter: random.Random | None = None,
         login: Login | None = None,
+        precondition: Precondition | None = None,
+        read_only: bool = False,
         emit: Hook | None = None,
     ) -> None:
         self._dialect = dialect
         self._login = login
+        self._precondition = precondition
+        self._read_only = read_only
         self._transport = transport
         self._timeouts = timeouts
         self._jitter = jitter or random.Random()
@@ -206,13 +220,28 @@ class Session:
         self._numbers = itertools.count(1)
         self.told: set[tuple[str, str]] = set()  # oddities of answers that were warned of
 
+    def see_allowed(self, request: Request) -> None:
+        """See that the request may be sent at all.
+
+        :raises ReadOnly: for a write, where this session only reads.
+        """
+        if self._read_only and request.safety is Safety.WRITE:
+            raise ReadOnly(
+                "This client only reads, and this is a write: it was not sent.",
+                method=request.method,
+                path=request.path,
+            )
+
     async def call(self, request: Request, options: Options) -> Done:
         """Make one call.
 
         :raises AlmaError: one of its classes, mapped from the last attempt; see ``wire.outcome``.
         """
+        self.see_allowed(request)
         now = self.clock.now()
         deadline = None if options.deadline is None else now + options.deadline
+        if self._precondition is not None:
+            await self._precondition.hold(options, deadline)
         call = _Call(next(self._numbers), now, deadline)
         last: Outcome | None = None
         try:

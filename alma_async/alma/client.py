@@ -6,6 +6,7 @@ import hashlib
 import re
 import ssl
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 
 import attrs
@@ -22,6 +23,7 @@ from alma_async._text import masked
 from alma_async._version import __version__
 from alma_async.alma.dialect import AlmaDialect
 from alma_async.alma.electronic import Electronic
+from alma_async.alma.environment import ExpectedEnvironment
 from alma_async.alma.job_port import AlmaJobPort
 from alma_async.alma.jobs import Jobs, SharedRuns
 from alma_async.alma.resource import localised
@@ -30,12 +32,14 @@ from alma_async.alma.sets import Sets
 from alma_async.errors import AlmaError, ConfigurationError, InvalidRequest
 from alma_async.events import Hook
 from alma_async.settings import (
+    EXPECTED,
     LABEL,
     LANGUAGE,
     POSITIVE,
     REGIONS,
     TEXT,
     Check,
+    Environment,
     JobLimits,
     Limits,
     Priority,
@@ -87,6 +91,7 @@ class ClientOptions(SharedOptions, total=False):
     application: str | None
     language: str | None
     institution: str | None
+    expect: Environment | None
 
 
 @discreet
@@ -119,6 +124,9 @@ class AlmaClient(Client):
     :param ssl_context: for a private certificate authority
     :param proxy: URL of an http or https proxy; its tunnel hides calls and key from it
     :param trust_env: use HTTPS_PROXY and NO_PROXY
+    :param read_only: no write is sent, each raises ``ReadOnly``; reads and dry runs work
+    :param expect: ``sandbox`` or ``production``: the first call asks Alma which it is, and where it is the other one nothing else
+        is sent (``UnexpectedEnvironment``)
     :param clock: for tests in virtual time
     :raises ConfigurationError: for a missing key, an unknown region or a base URL that is not one.
     """
@@ -145,6 +153,8 @@ class AlmaClient(Client):
         ssl_context: ssl.SSLContext | None = None,
         proxy: str | Secret | None = None,
         trust_env: bool = False,
+        read_only: bool = False,
+        expect: Environment | None = None,
         clock: Clock | None = None,
     ) -> None:
         key = api_key if isinstance(api_key, Secret) else Secret(api_key)
@@ -168,6 +178,8 @@ class AlmaClient(Client):
             trust_env=trust_env,
             clock=clock,
             language=language,
+            read_only=read_only,
+            precondition=expect and partial(ExpectedEnvironment, expect),
         )
         self._own_ledger = job_ledger(scope, directory=state_dir())  # a name; opened at its first use
         port = AlmaJobPort(self._session, self._options)
@@ -262,6 +274,7 @@ _OPTIONS: Final = {
     "application": TEXT.or_none(),
     "language": LANGUAGE.or_none(),
     "institution": LABEL.or_none(),
+    "expect": EXPECTED,
 }
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _METHOD: Final = Check(f"one of {', '.join(_METHODS)}", lambda value: value.upper() in _METHODS)

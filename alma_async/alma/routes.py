@@ -15,6 +15,7 @@ __all__ = [
     "COLLECTION",
     "COLLECTIONS",
     "CONF_TEST",
+    "GENERAL",
     "JOB",
     "JOBS",
     "JOB_INSTANCE",
@@ -96,3 +97,4 @@ JOB_INSTANCE_EVENTS: Final = _of_run(f"{_RUN}/events", "list job events")
 JOB_INSTANCE_MATCHES: Final = _of_run(f"{_RUN}/matches", "list job matches")
 JOB_INSTANCE_DOWNLOAD: Final = _of_run(f"{_RUN}/download", "GET job download", largest=MOST_BYTES)
 CONF_TEST: Final = Route("GET", "/almaws/v1/conf/test", "GET test")
+GENERAL: Final = Route("GET", "/almaws/v1/conf/general", "GET configuration")

@@ -16,7 +16,7 @@ from cyclopts import Group, Parameter
 from alma_async.cli.console import say
 from alma_async.cli.signals import finish
 from alma_async.errors import ConfigurationError
-from alma_async.settings import from_environment
+from alma_async.settings import Environment, from_environment
 
 if TYPE_CHECKING:
     from alma_async.alma.client import AlmaClient
@@ -37,6 +37,8 @@ _VARIABLES: Final[Mapping[str, str]] = {
     "margin": "ALMA_MARGIN",
     "jobs_running": "ALMA_JOBS_RUNNING",
     "job_starts": "ALMA_JOB_STARTS",
+    "read_only": "ALMA_READ_ONLY",
+    "expect": "ALMA_EXPECT",
 }
 _LIMITS: Final = Group("Limits", sort_key=20)
 
@@ -53,6 +55,14 @@ class Connection:
     ] = None
     key_file: Annotated[
         str | None, Parameter(help="file that holds the key (ALMA_API_KEY_FILE); else ALMA_API_KEY")
+    ] = None
+    read_only: Annotated[
+        bool | None,
+        Parameter(negative="", help="read, and send no write (ALMA_READ_ONLY)"),
+    ] = None
+    expect: Annotated[
+        Environment | None,
+        Parameter(help="do nothing in the other environment; asks Alma which it is (ALMA_EXPECT)"),
     ] = None
     per_second: Annotated[
         float | None, Parameter(group=_LIMITS, help="calls a second, 25 by default (ALMA_PER_SECOND)")

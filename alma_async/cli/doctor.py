@@ -18,10 +18,11 @@ from alma_async._http.outcome import server_time
 from alma_async._storage.files import UnsafeFile, private_directory
 from alma_async._text import counted, duration
 from alma_async.alma.client import AlmaClient
+from alma_async.alma.environment import environment_of
 from alma_async.cli.connection import FROM_ENVIRONMENT, LONG, Connection, hold_of
 from alma_async.cli.console import json_line, show
 from alma_async.cli.journals import directory
-from alma_async.errors import AlmaError, Unauthorized
+from alma_async.errors import AlmaError, Unauthorized, UnexpectedEnvironment
 from alma_async.settings import Priority, state_dir
 
 __all__ = ["doctor"]
@@ -44,7 +45,7 @@ _OFF: Final = 30.0
 def doctor(
     *, json: Annotated[bool, Parameter(negative="")] = False, connection: Connection = FROM_ENVIRONMENT
 ) -> int:
-    """Check key, address, rights in each area, clock and state directory. Costs three calls that only read.
+    """Check key, address, rights in each area, clock and state directory. Costs three calls that only read, and one with --expect.
 
     Ends with 1 where something is wrong. Whether the key may write is not found by reading.
 
@@ -53,7 +54,7 @@ def doctor(
 
     async def examine(alma: AlmaClient) -> int:
         check = Check(alma, json=json)
-        check.report("address", alma.origin)
+        check.report("address", f"{alma.origin}{', read-only' if alma.read_only else ''}")
         check.directory()
         await check.areas()
         check.clock()
@@ -111,6 +112,9 @@ class Check:
                 rejected += 1
                 why = f"{error.code or error.status} {error.message}"
                 self.report(area, f"not for this key, so no {serves}: {why}", ok=False)
+            except UnexpectedEnvironment as error:
+                self.report("expect", str(error), ok=False)
+                return
             except AlmaError as error:
                 self.report(area, hold_of(self.alma) or str(error), ok=False)
                 return
@@ -159,11 +163,9 @@ class Check:
 
 
 def _whose(data: Any) -> str:
-    """Institution and kind of environment, where the answer names them (documented for /conf/general)."""
-    match data:
-        case {"institution": {"value": str(code)}, "environment_type": str(kind)}:
-            return f"; institution {code}, {kind.lower()}"
-    return ""
+    """Institution and kind of environment, where the answer names them."""
+    institution, kind = environment_of(data)
+    return f"; institution {institution}, {kind}" if kind else ""
 
 
 def _unshared(root: Path) -> str:

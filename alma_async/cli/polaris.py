@@ -44,6 +44,7 @@ _VARIABLES: Final[Mapping[str, str]] = {
     "key_file": "POLARIS_API_KEY_FILE",
     "per_second": "POLARIS_PER_SECOND",
     "in_flight": "POLARIS_IN_FLIGHT",
+    "read_only": "ALMA_READ_ONLY",
 }
 # An option that names a secret hides the variables of that secret and of any other login.
 _HIDES: Final[Mapping[str, frozenset[str]]] = {
@@ -79,6 +80,10 @@ class PolarisConnection:
     in_flight: Annotated[
         int | None,
         Parameter(help="calls under way at once; 4 by default, which is our choice (POLARIS_IN_FLIGHT)"),
+    ] = None
+    read_only: Annotated[
+        bool | None,
+        Parameter(negative="", help="read, and send no write (ALMA_READ_ONLY)"),
     ] = None
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:

@@ -57,6 +57,7 @@ def sim(
     date_off: float = 0.0,
     date_share: Share = 1.0,
     date_missing: Share = 0.0,
+    environment: Literal["sandbox", "production"] = "sandbox",
     retry_after: Annotated[int, Parameter(validator=Number(gte=0))] | None = None,
     seed: int = 0,
     allow_any_key: Flag = False,
@@ -90,6 +91,7 @@ def sim(
     :param date_off: seconds that the Date of answers is ahead
     :param date_share: share of the answers whose Date is off; the others are right
     :param date_missing: share of the answers without a Date
+    :param environment: which one it says it is
     :param retry_after: seconds that Retry-After says with every 429 and 503
     :param seed: of everything that is random
     :param allow_any_key: accept keys that do not begin with sim-
@@ -110,6 +112,7 @@ def sim(
         running_code=running_code,
         runs_kept=runs_kept,
         date=simulator.Dates(off=date_off, share=date_share, missing=date_missing),
+        environment=environment.upper(),
         retry_after=retry_after,
         combined_names=combined_names,
         combine_seconds=combine_seconds,

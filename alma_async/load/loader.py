@@ -271,6 +271,8 @@ class Load:
         on_progress: Callable[[Progress], None] | None,
         on_end: Callable[[Ended], Awaitable[None]] | None = None,
     ) -> Report:
+        if not context.dry:
+            self._alma.see_writable()
         async with (
             self._running(),
             self._registered(context, path) as registered,

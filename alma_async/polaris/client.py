@@ -40,6 +40,7 @@ from alma_async.settings import (
     Timeouts,
     discreet,
     origin_of,
+    read_only_from,
     secretive,
 )
 
@@ -92,6 +93,7 @@ class PolarisClient(Client):
     :param budget: None shares that rate with all processes of this machine that call the same server
     :param timeout: seconds for one attempt, or ``Timeouts``; 120 by default
     :param retry: how often a call is sent again
+    :param read_only: no write but the login is sent, each raises ``ReadOnly``
 
     ``session``, ``trace_configs``, ``hooks``, ``ssl_context``, ``proxy``, ``trust_env`` and ``clock`` are as in ``AlmaClient``.
 
@@ -119,6 +121,7 @@ class PolarisClient(Client):
         ssl_context: ssl.SSLContext | None = None,
         proxy: str | Secret | None = None,
         trust_env: bool = False,
+        read_only: bool = False,
         clock: Clock | None = None,
     ) -> None:
         TEXT.of("base_url", base_url)
@@ -146,6 +149,7 @@ class PolarisClient(Client):
             ssl_context=ssl_context,
             proxy=proxy,
             trust_env=trust_env,
+            read_only=read_only,
             clock=clock,
             login=partial(_login, auth, self._place),
         )
@@ -208,6 +212,8 @@ def from_environment(environ: Mapping[str, str], overrides: Mapping[str, Any]) -
         found["limits"] = _limits(environ)
     if "auth" not in overrides:
         found["auth"] = _auth(environ)
+    if "read_only" not in overrides:
+        found["read_only"] = read_only_from(environ)
     arguments = {**found, **overrides}
     if missing := [variable for variable in _NEEDED if _ARGUMENTS[variable][0] not in arguments]:
         raise ConfigurationError(f"Set {', '.join(missing)}.")

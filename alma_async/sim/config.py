@@ -109,6 +109,8 @@ class Config:
     odd_fields: float = 0.0
     """Share of the optional members that come in an unusual form, the same ones each time: a date with a time, ``"True"``,
     ``12.0``, a code as plain text."""
+    environment: str = "SANDBOX"
+    """What `/conf/general` says the institution is; `PRODUCTION` is the other kind."""
     in_network: bool = False
     jobs_running: int = 3
     job_starts: int = 5

@@ -103,10 +103,10 @@ def _test_post(_call: Call) -> Answer:
     return short_xml("POST - OK")
 
 
-def _general(_call: Call) -> Json:
+def _general(call: Call) -> Json:
     return {
         "institution": {"value": INSTITUTION, "desc": "The simulated institution"},
-        "environment_type": "SANDBOX",
+        "environment_type": call.world.config.environment,
     }
 
 

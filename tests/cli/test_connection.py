@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
+from alma_async import sim
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.errors import ConfigurationError
 from alma_async.settings import JobLimits, Limits, from_environment, job_limits_from, limits_from
+from tests.cli.conftest import TO, Served, Shell
 
 ENV = {
     "ALMA_API_KEY": "sim-aa",
@@ -97,3 +102,56 @@ def test_no_odd_number_is_a_limit(odd: str) -> None:
 def test_without_variables_the_defaults_hold() -> None:
     """An empty environment, or empty variables, change nothing."""
     assert limits_from({}) == limits_from({"ALMA_MARGIN": "", "ALMA_PACING": ""}) == Limits()
+
+
+READ_ONLY = (
+    ("collections", "list"),
+    ("load", "{titles}", *TO, "--dry-run"),
+    ("jobs", "list"),
+)
+WRITES = (
+    ("load", "{titles}", *TO),
+    ("portfolios", "delete", sim.DEMO_COLLECTION, sim.DEMO_SERVICE, "53"),
+    ("sets", "create", "a", "--content", "PORTFOLIO"),
+    ("jobs", "submit", "M50", "--param", "set_id=1"),
+)
+
+
+@pytest.mark.parametrize("asked", ["option", "variable"])
+def test_reading_only_stops_writes_and_nothing_else(
+    asked: str,
+    shell: Shell,
+    served: Served,
+    titles: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Reads and dry runs work; of each write nothing is sent, the command says so and ends with 2, and no journal is left."""
+    option = ("--read-only",) if asked == "option" else ()
+    if not option:
+        monkeypatch.setenv("ALMA_READ_ONLY", "1")
+    path = str(titles(2))
+    with served() as world:
+        for words in READ_ONLY:
+            ran = shell(*(word.format(titles=path) for word in words), *option)
+            assert ran.code == 0, ran.err
+        before = len(world.tally.received)
+        for write in WRITES:
+            ran = shell(*(word.format(titles=path) for word in write), *option)
+            assert (ran.code, "only reads" in ran.err, "--read-only" in ran.err) == (2, True, True)
+        assert len(world.tally.received) == before
+        assert shell("resume").out == ""
+
+
+def test_another_environment_than_is_expected_is_left_alone(
+    shell: Shell, served: Served, titles: Callable[..., Path]
+) -> None:
+    """A load meant for the sandbox sends nothing to production; doctor says what is wrong."""
+    with served(environment="PRODUCTION") as world:
+        ran = shell("load", titles(2), *TO, "--expect", "sandbox")
+        assert (ran.code, "This is the production environment of 01SIM_INST" in ran.err) == (2, True)
+        assert shell("resume").out == ""
+        assert "WRONG  expect" in shell("doctor", "--expect", "sandbox").out
+        assert dict(world.tally.routes) == {"GET /almaws/v1/conf/general": 2}
+        assert shell("doctor", "--expect", "production").code == 0
+        assert shell("load", titles(2), *TO, "--expect", "production").code == 0
+        assert sum(world.tally.created.values()) == 2

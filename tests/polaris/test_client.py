@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from alma_async import AlmaClient, ConfigurationError, Limits, LocalBudget, Priority, sim
+from alma_async import AlmaClient, ConfigurationError, Limits, LocalBudget, NotFound, Priority, ReadOnly, sim
 from alma_async._clock import Clock
 from alma_async.polaris import ApiKey, ObjectType, PolarisClient
 from tests.conftest import EPOCH, KEY
@@ -108,3 +108,15 @@ async def test_options_are_copied_and_the_login_is_shared():
         assert (copy.options.priority, polaris.options.priority) == (Priority.BULK, Priority.NORMAL)
         with pytest.raises(TypeError):
             polaris.with_options(colour="red")
+
+
+async def test_a_client_that_only_reads_logs_in_and_writes_nothing(monkeypatch):
+    """Reads need the login, which is sent; the write is not."""
+    async with library(client={"read_only": True}) as (server, polaris):
+        with pytest.raises(ReadOnly, match="only reads"):
+            await polaris.record_sets.create("a", ObjectType.ITEM)
+        assert sets_of(server) == []
+        with pytest.raises(NotFound):
+            await polaris.record_sets.get(1)
+    monkeypatch.setenv("ALMA_READ_ONLY", "1")
+    assert PolarisClient.from_env(base_url="https://polaris.example.org", **TO).read_only
