@@ -40,7 +40,7 @@ from alma_async._clock import Clock
 from alma_async._guard import rules
 from alma_async._guard.ledger import LedgerBusy, LedgerError
 from alma_async._guard.monitor import PASSING, Monitor
-from alma_async._guard.port import FORGOTTEN, Instance, JobPort, ServerTime
+from alma_async._guard.port import FORGOTTEN, Instance, JobPort, ServerTime, Spare
 from alma_async._guard.rules import Asked, Decision, Go, Taken, Timing, WaitUntil, end_losses
 from alma_async._guard.state import EVERY_JOB, OCCUPIES, UNRESOLVED, Book, Event, Ledger, Run, State, Why
 from alma_async._guard.submission import Attempt, NotYet, Started, refusal, unknown, utc
@@ -144,14 +144,16 @@ class JobGuard:
         opening = partial(alma.open, until if deadline else math.inf, wait=wait and deadline != 0)
         await self._outlasting(alma, opening, until, wait=wait)
         attempt = Attempt(alma, job_id, parameters or {}, key, named=named)
-        unheard = True
         try:
-            return await self._carry_out(alma, attempt, until, wait=wait)
+            started = await self._carry_out(alma, attempt, until, wait=wait)
         except AlmaError:
-            unheard = False  # the caller gets the error
+            await attempt.leave()
             raise
-        finally:
-            attempt.leave(warn=unheard)
+        except BaseException:
+            await attempt.leave(cancelled=True)
+            raise
+        await attempt.leave()
+        return started
 
     async def recover(self) -> list[Started]:
         """Recover after a crash: search for every run of unknown outcome, and return ours that are running."""
@@ -350,12 +352,11 @@ class JobGuard:
         """Ask the rules, and poll what is due before a "wait for a running job" is accepted."""
         waiter, limits, timing = attempt.waiter, alma.limits, alma.timing
 
-        def ask(book: Book, now: ServerTime) -> Asked:
-            spare = alma.port.spare()
+        def ask(spare: Spare | None, book: Book, now: ServerTime) -> Asked:
             return rules.ask(book, waiter, now=now, limits=limits, timing=timing, spare=spare)
 
         while True:
-            asked = await alma.update(ask, key=waiter.key)
+            asked = await alma.update(partial(ask, alma.port.spare()), key=waiter.key)
             if not asked.due:
                 return asked
             await alma.see(asked.due)
@@ -365,7 +366,7 @@ class JobGuard:
     async def _stand_in_line(self, alma: Monitor, attempt: Attempt, until: float) -> None:
         """Return when, by all that the ledger tells, this attempt may go (or has been carried out by another)."""
         while True:
-            seen = alma.watermark()
+            seen = await alma.watermark()
             asked = await self._ask(alma, attempt)
             decision = asked.decision
             if not isinstance(decision, WaitUntil):
@@ -390,7 +391,7 @@ class JobGuard:
         key, ours = run.key, told is not None
         since = alma.now().at if ours else run.reserved_at
         while True:
-            seen = alma.watermark()
+            seen = await alma.watermark()
             book = await alma.read(key=key)
             run = book.runs.get(key, run)
             if run.instance_id is not None and run.state not in UNRESOLVED:
@@ -416,7 +417,7 @@ class JobGuard:
         await alma.open()
         instance = await alma.poll_run(job_id, instance_id)
         while not instance.ended:
-            seen = alma.watermark()
+            seen = await alma.watermark()
             run = (await alma.read()).of_instance(instance_id)
             if run is None or run.state not in OCCUPIES:
                 instance = await alma.port.instance(job_id, instance_id)

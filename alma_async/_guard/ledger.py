@@ -1,26 +1,22 @@
 """The job ledger of one institution: an SQLite file that all processes of a machine share. Jobs stay in it for ever.
 
-Decides nothing about jobs: in one transaction it reads what can matter, lets a pure function change it, and writes back
-what was changed. So reading, deciding and reserving cannot come apart, in whatever process. It fills in ``book.Ledger``, as a
-store for many machines can.
+Decides nothing about jobs: one transaction reads what can matter, lets a pure function change it, and writes back what was
+changed. So reading, deciding and reserving cannot come apart, in whatever process. It is one ``state.Ledger``; a store for many
+machines is another.
 
+* All work on the file is done in a thread (``Clock.aside``), so that a slow disk does not hold up the event loop; one
+  transaction at a time, in the order of the callers. A caller that is cancelled meanwhile is cancelled when the transaction is
+  over: what its function did is on the disk or was rolled back, and never half done.
 * What ``update`` returned from is on the disk, and several writing processes are safe (``_storage.sqlite``).
-* The file is the owner's alone (0600, in a directory 0700), made by a descriptor that is closed before SQLite opens
-  the file: closing one later would drop SQLite's locks. What keeps processes apart while the file is made or replaced
-  is a lock on another file.
-* Nothing waits here for a lock: where another process holds it, ``update`` sleeps and asks again, so the event loop goes
-  on.
-* A file that is damaged is put aside, and a new one begins with a block on every job: what the lost one had under way may still
-  be started. Then
-  Alma's own lists, which are read before each start, fill it again.
+* Where another process holds the lock of the file, ``update`` waits on the event loop and asks again.
+* The file is the owner's alone (0600, in a directory 0700), made, opened or replaced by one process at a time: a lock on another
+  file keeps processes apart. It is made by a descriptor that is closed before SQLite opens the file; closing one later would drop
+  SQLite's locks, so nothing here opens the file itself but to create it.
+* A file that is damaged is put aside, and a new one begins with a block on every job: what the lost one had in progress may still
+  be started. Then Alma's own lists, which are read before each start, fill it again.
 * A disk that fails stops the submission; a failed commit is never tried again in place.
 
-Where a ledger's file lies: the owner's alone, and made, opened or replaced by one process at a time.
-
-Nothing here opens the file itself but to create it: a descriptor that is closed while SQLite has the file open would drop
-SQLite's locks.
-
-The records of a ledger as rows of tables, each with a seal (``_storage.sqlite``). Knows SQL, but no driver.
+Each record is a row of its table with a seal (``_storage.sqlite``).
 """
 
 from __future__ import annotations
@@ -30,7 +26,7 @@ import math
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from enum import Enum
 from pathlib import Path
 from types import NoneType
@@ -39,6 +35,7 @@ from typing import Any, Final, Protocol, TypeAlias, TypeVar
 import anyio
 import attrs
 
+from alma_async._clock import Clock
 from alma_async._guard.server_clock import ServerClock
 from alma_async._guard.state import COUNTS, EVERY_JOB, OCCUPIES, Block, Book, Polls, Run, Waiter, Why
 from alma_async._storage.files import (
@@ -268,76 +265,95 @@ _Change: TypeAlias = tuple[Callable[[Book], Any], float, str | None]
 class SqliteLedger:
     """The ledger in the file ``path``; opened at the first use."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, clock: Clock | None = None) -> None:
         self.path = path
+        self._clock = clock or Clock()
         self._db: sqlite3.Connection | None = None
         self._is: tuple[int, tuple[int, int] | None] | None = None  # the process, and its file
         self._seal: Seal | None = None
-        self._owed: list[_Change] = []
+        self._queued: list[_Change] = []
         self._read: dict[Columns, Record] = {}
         self._keep_open = True
+        self._turn = anyio.Lock()
+        self._loop: object = None
 
     def __repr__(self) -> str:
         return f"<SqliteLedger {self.path.name}>"
 
     async def update(self, act: Callable[[Book], T], *, since: float, key: str | None = None) -> T:
-        """See ``book.Ledger``."""
+        """See ``state.Ledger``."""
+
+        def transaction() -> T:
+            self._write_queued()
+            return self._carry_out(act, since, key)
+
         for _ in range(_TRIES):
             try:
-                self._settle_debts()
-                result: T = self._carry_out(act, since, key)
+                return await self._aside(transaction)
             except Busy:
                 await anyio.sleep(_PAUSE)
-            else:
-                return result
         raise LedgerBusy(f"The ledger {self.path.name} has been in use by another process for too long.")
 
-    def tell(self, act: Callable[[Book], None], *, since: float, key: str | None = None) -> None:
-        """See ``book.Ledger``. A disk that fails is logged: what could not be told is found again in Alma's lists."""
-        self._owed.append((act, since, key))
-        try:
-            self._settle_debts()
-        except Busy:
-            pass
-        except AlmaError as error:
-            _log.error("What became of a job could not be written down: %s", error)
+    def update_soon(self, act: Callable[[Book], None], *, since: float, key: str | None = None) -> None:
+        """See ``state.Ledger``."""
+        self._queued.append((act, since, key))
 
-    def version(self) -> int:
-        """See ``book.Ledger``."""
+    async def flush(self) -> None:
+        """See ``state.Ledger``."""
+        with suppress(Busy):
+            await self._aside(self._write_queued)
+
+    async def version(self) -> int:
+        """See ``state.Ledger``."""
+        return await self._aside(self._news)
+
+    def close(self) -> None:
+        """Close the file, or have it closed by the transaction in progress. A later call opens it for as long as it takes."""
+        self._keep_open = False
+        if not self._turn.locked():
+            self._close_file()
+
+    # --- transactions, in a thread
+
+    async def _aside(self, work: Callable[[], T]) -> T:
+        """One at a time; also where this is cancelled, the thread has ended when it returns."""
+        loop = self._clock.loop()
+        if loop is not self._loop:
+            self._loop, self._turn = loop, anyio.Lock(fast_acquire=True)
+
+        def in_turn() -> T:
+            try:
+                return work()
+            finally:
+                if not self._keep_open:
+                    self._close_file()
+
+        async with self._turn:
+            return await self._clock.aside(in_turn)
+
+    def _write_queued(self) -> None:
+        """A disk that fails is logged: what could not be written is found again in Alma's lists.
+
+        :raises Busy: where another process holds the file; what is not written stays queued.
+        """
+        while self._queued:
+            try:
+                self._carry_out(*self._queued[0])
+            except Busy:
+                raise
+            except AlmaError as error:
+                _log.error("What became of a job could not be written down: %s", error)
+            except BaseException:
+                del self._queued[0]
+                raise
+            del self._queued[0]
+
+    def _news(self) -> int:
         try:
             with _mapped():
                 return int(self._open().execute("SELECT count FROM news").fetchone()[0])
         except (Busy, Damaged, AlmaError, TypeError, ValueError):
             return -1  # unequal to any version: the next read raises the reason
-        finally:
-            self._done()
-
-    def close(self) -> None:
-        """Let go of the file. Whatever comes after that, such as the outcome of a start, opens it for as long as it takes."""
-        self._keep_open = False
-        self._done()
-
-    def _done(self) -> None:
-        if not self._keep_open:
-            self._let_go()
-
-    def _let_go(self) -> None:
-        db, self._db, self._is = self._db, None, None
-        if db is not None:
-            db.close()
-
-    # --- transactions
-
-    def _settle_debts(self) -> None:
-        while self._owed:
-            try:
-                self._carry_out(*self._owed[0])
-            except Busy:
-                raise
-            except BaseException:
-                del self._owed[0]
-                raise
-            del self._owed[0]
 
     def _carry_out(self, act: Callable[[Book], T], since: float, key: str | None) -> T:
         try:
@@ -348,8 +364,6 @@ class SqliteLedger:
                 return self._transact(act, since, key)
             except Damaged as again:
                 failure = f"The job ledger {self.path.name} is damaged ({again}), and so is the new one."
-        finally:
-            self._done()
         raise LedgerError(failure)
 
     def _transact(self, act: Callable[[Book], T], since: float, key: str | None) -> T:
@@ -372,11 +386,16 @@ class SqliteLedger:
 
     # --- the file
 
+    def _close_file(self) -> None:
+        db, self._db, self._is = self._db, None, None
+        if db is not None:
+            db.close()
+
     def _open(self) -> sqlite3.Connection:
         """The connection: made anew after a fork, and where the file was deleted or replaced under us."""
         if self._db is not None and self._is == (os.getpid(), identity(self.path)):
             return self._db
-        self._let_go()
+        self._close_file()
         with making(self.path):
             self._db = _connect(self.path)
             self._is = os.getpid(), identity(self.path)
@@ -394,7 +413,7 @@ class SqliteLedger:
             self.path.name,
             why,
         )
-        self._let_go()
+        self._close_file()
         with making(self.path):
             try:
                 with _mapped(), closing(_connect(self.path)) as db:
@@ -408,13 +427,14 @@ class SqliteLedger:
                     db.execute("COMMIT")
 
 
-def job_ledger(institution: str, *, directory: Path) -> SqliteLedger:
+def job_ledger(institution: str, *, directory: Path, clock: Clock | None = None) -> SqliteLedger:
     """The machine's ledger of an institution's jobs.
 
-    :param institution: what tells this institution from others, such as a label or host and key. Only its hash is written.
+    :param institution: what distinguishes this institution from others, such as a label, or host and key. Only its hash is
+        written.
     """
     name = hashlib.sha256(institution.encode()).hexdigest()[:32]
-    return SqliteLedger(directory / "ledgers" / f"{name}.ledger")
+    return SqliteLedger(directory / "ledgers" / f"{name}.ledger", clock=clock)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

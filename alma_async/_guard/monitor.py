@@ -16,7 +16,7 @@ from typing import Any, Final, Self, TypeAlias, TypeVar
 import anyio
 import attrs
 
-from alma_async._clock import Clock
+from alma_async._clock import Clock, shielded
 from alma_async._guard import rules
 from alma_async._guard.ledger import LedgerBusy, LedgerError
 from alma_async._guard.port import FORGOTTEN, Instance, JobPort, ServerTime
@@ -79,6 +79,7 @@ class _Shared:
     listed: dict[str, float] = attrs.field(factory=dict)  # when a job's list that came was asked for
     closed: bool = False
     heard: bool = False
+    has_news: bool = False  # set in the ledger's thread
     loop: Any = None
 
     def adopt(self, loop: Any) -> None:
@@ -234,15 +235,25 @@ class Monitor:
         return since + min(offsets) - (0.0 if agree else _HISTORY)
 
     async def update(self, act: Act[T], *, key: str | None = None) -> T:
-        """One transaction of the ledger, over all that can matter now."""
-        return await self._ledger.update(self._noting(act), since=self._since(), key=key)
+        """One transaction of the ledger, over all that can matter now. ``act`` runs in a thread: it may use nothing of the loop."""
+        try:
+            return await self._ledger.update(self._noting(act), since=self._since(), key=key)
+        finally:
+            self._spread()
 
-    def tell(self, act: Act[None], *, key: str) -> None:
-        """The same where nothing may wait."""
-        self._ledger.tell(self._noting(act), since=self._since(), key=key)
+    def update_soon(self, act: Act[None], *, key: str) -> None:
+        """The same where nothing may wait; it is written by the next ``update`` or ``flush``."""
+        self._ledger.update_soon(self._noting(act), since=self._since(), key=key)
+
+    async def flush(self) -> None:
+        """Write what ``update_soon`` was given, whatever cancels the caller; the cancellation goes on after it."""
+        try:
+            await shielded(self._ledger.flush())
+        finally:
+            self._spread()
 
     def _noting(self, act: Act[T]) -> Callable[[Book], T]:
-        """Pass it the ledger's time; where it makes news, wake all who wait in this process."""
+        """Pass it the ledger's time, and remember whether it makes news."""
 
         def noting(book: Book) -> T:
             kept = book.clocks.get("")
@@ -253,14 +264,19 @@ class Monitor:
             now = self.now()
             book.clamp(now, longest=self.limits.span)
             result = act(book, now)
-            if book.news:
-                self.wake()
+            self._all.has_news |= book.news
             return result
 
         return noting
 
+    def _spread(self) -> None:
+        """Wake all who wait in this process, where a transaction made news."""
+        if self._all.has_news:
+            self.wake()
+
     def wake(self) -> None:
-        """Wake all who wait in this process. They run when the transaction is over."""
+        """Wake all who wait in this process."""
+        self._all.has_news = False
         news, self._all.news = self._all.news, anyio.Event()
         news.set()
 
@@ -347,10 +363,12 @@ class Monitor:
             run = book.of_instance(instance_id)
             if run is not None and run.state in OCCUPIES | {State.VANISHED}:
                 book.end(run, event)
-            if book.news:
-                self.wake()
+            self._all.has_news |= book.news
 
-        await self._ledger.update(end, since=math.inf)
+        try:
+            await self._ledger.update(end, since=math.inf)
+        finally:
+            self._spread()
 
     async def refresh(self, job_id: str, *, key: str | None = None) -> None:
         """Read the job's list and merge it: what the list lacks was not there when it was asked for.
@@ -408,6 +426,10 @@ class Monitor:
             time.strftime("%H:%M:%S", until),
         )
 
+    def warn_of_started(self, job_id: str, instance_id: str) -> None:
+        """Log a start whose caller was cancelled after Alma had accepted it."""
+        _log.warning("Job %s was started as run %s; its caller was cancelled.", job_id, instance_id)
+
     # --- waiting
 
     async def pause(self, until: float, seen: Seen, *, poll_ledger: bool) -> None:
@@ -424,7 +446,7 @@ class Monitor:
                 with anyio.move_on_after(min(left, self.timing.ledger_poll) if polls_for_all else left):
                     await news.wait()
                     break
-                if polls_for_all and self._ledger.version() != version:
+                if polls_for_all and await self._ledger.version() != version:
                     self.wake()
                     break
         except BaseException:
@@ -444,6 +466,7 @@ class Monitor:
                 await self._all.news.wait()
         self.check_open()
 
-    def watermark(self) -> Seen:
+    async def watermark(self) -> Seen:
         """What was known; taken before the ledger is asked, so that nothing in between is missed."""
-        return self._all.news, self._ledger.version()
+        news = self._all.news
+        return news, await self._ledger.version()

@@ -510,8 +510,11 @@ class Ledger(Protocol):
         :raises LedgerError: nothing was changed, or nobody knows.
         """
 
-    def tell(self, act: Callable[[Book], None], *, since: float, key: str | None = None) -> None:
-        """Change the book now or, where it is in use, with the next ``update``. Never waits."""
+    def update_soon(self, act: Callable[[Book], None], *, since: float, key: str | None = None) -> None:
+        """Change the book with the next ``update`` or ``flush``. Never waits, and a failure is logged."""
 
-    def version(self) -> int:
+    async def flush(self) -> None:
+        """Write what ``update_soon`` was given, unless another process holds the book. No failure is raised."""
+
+    async def version(self) -> int:
         """Another number whenever there was news in the book. Cheap."""

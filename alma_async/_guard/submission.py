@@ -1,8 +1,9 @@
 """One intent to start a job: its unique name, and the witness of each send of it.
 
 The reservation is made at the last moment, when the governor has granted the send and before its first byte, so none
-grows old in a queue. What became of it is written down in the same step of the event loop in which it is learned;
-where that fails, the reservation stays and the run is searched for by its name.
+grows old in a queue. What became of it is queued for the ledger in the same step of the event loop in which it is learned, and
+written by the ledger's next transaction, before the submission ends in whatever way. Where that fails, the reservation stays and
+the run is searched for by its name. A submission that is cancelled while its reservation is being written takes it back.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from alma_async._guard.monitor import Monitor
 from alma_async._guard.port import ServerTime
 from alma_async._guard.rules import Decision, Go, WaitUntil
 from alma_async._guard.state import UNRESOLVED, Book, Event, Run, State, Waiter, Why
-from alma_async._http.outcome import Done, Outcome
+from alma_async._http.outcome import Done, Failed, Outcome, OutcomeClass, Reason
 from alma_async.errors import AlmaError, InvalidRequest, JobOverlap, JobThresholdReached, OutcomeUnknown
 
 __all__ = ["JOB_NAME", "Attempt", "NotYet", "Started", "refusal", "unknown", "utc"]
 
 JOB_NAME: Final = "job_name"  # the parameter by which manual jobs take the name of a run (recorded)
+_NOT_SENT: Final = Failed(outcome=OutcomeClass.NOT_SENT, reason=Reason.CANCELLED)
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
 
 
@@ -79,6 +81,7 @@ class Attempt:
         self.digest: str = _digest(parameters)
         self._alma = alma
         self._run: Run | None = None
+        self._started: str | None = None  # the instance id that Alma answered
         self.told: AlmaError | None = None  # Alma's own refusal, for a caller who does not wait
         self.waiter: Waiter = Waiter(key=self.key, job_id=job_id, since=alma.arrival(), until=0.0)
 
@@ -87,9 +90,9 @@ class Attempt:
 
         :raises NotYet: where no start is free any more.
         """
-        alma = self._alma
+        alma, granted = self._alma, list[Run]()
 
-        def reserve(book: Book, now: ServerTime) -> tuple[Decision, Run]:
+        def reserve(book: Book, now: ServerTime) -> Decision:
             latest = alma.at(deadline).latest
             run = Run(
                 key=self.key,
@@ -104,19 +107,26 @@ class Attempt:
             )
             limits, timing = alma.limits, alma.timing
             decision = rules.reserve(book, run, self.waiter, now=now, limits=limits, timing=timing)
-            return decision, run
+            granted[:] = [run] if isinstance(decision, Go) else []
+            return decision
 
-        decision, run = await alma.update(reserve, key=self.key)
-        if not isinstance(decision, Go):
+        try:
+            decision = await alma.update(reserve, key=self.key)
+        except BaseException:
+            if granted:  # it may be written all the same: the thread ends before a cancellation goes on
+                self._run = granted[0]
+                self.settle(_NOT_SENT)
+            raise
+        if not granted:
             raise NotYet(decision)
-        self._run = run
+        self._run = granted[0]
 
     def settle(self, outcome: Outcome) -> None:
         """Record what became of the send. A good answer waits for the ids in it, which come in the next step."""
         run, alma = self._run, self._alma
         if run is None or isinstance(outcome, Done):
             return
-        alma.tell(
+        alma.update_soon(
             lambda book, now: rules.settle(book, run, outcome, now=now, timing=alma.timing), key=self.key
         )
 
@@ -129,12 +139,18 @@ class Attempt:
             poll_at = now.at + alma.timing.next_poll(0.0, run.usual)
             book.move(run, Event.ACCEPT, instance_id=instance_id, latest_start=now.latest, poll_at=poll_at)
 
-        alma.tell(accept, key=self.key)
+        alma.update_soon(accept, key=self.key)
+        self._started = instance_id
         submitted = alma.alma_time(alma.now().at)
         return Started(job_id=job_id, instance_id=instance_id, name=self.name, submitted_at=submitted)
 
-    def leave(self, *, warn: bool) -> None:
-        """Out of the line; a start whose fate is not known is marked, for whoever submits the same again."""
+    async def leave(self, *, cancelled: bool = False) -> None:
+        """Write what became of the sends, and leave the line. A start of unknown outcome is marked, for whoever submits the same
+        again.
+
+        :param cancelled: whether the caller gets neither run nor error; where a cancellation comes while this is written, it does
+            not, either. Then the log says what it does not get.
+        """
         left: list[Run] = []
 
         def leave(book: Book, _: ServerTime) -> None:
@@ -144,9 +160,17 @@ class Attempt:
                 book.runs[self.key] = attrs.evolve(run, reported=True)
                 left.append(run)
 
-        self._alma.tell(leave, key=self.key)
-        if left and warn:
-            self._alma.warn_of(left[0])
+        self._alma.update_soon(leave, key=self.key)
+        try:
+            await self._alma.flush()
+        except BaseException:
+            cancelled = True
+            raise
+        finally:
+            if cancelled and left:
+                self._alma.warn_of(left[0])
+            elif cancelled and self._started is not None:
+                self._alma.warn_of_started(self.job_id, self._started)
 
     def check(self, run: Run) -> None:
         """:raises InvalidRequest: where the run under this key was given other parameters."""

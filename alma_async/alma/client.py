@@ -181,7 +181,7 @@ class AlmaClient(Client):
             read_only=read_only,
             precondition=expect and partial(ExpectedEnvironment, expect),
         )
-        self._own_ledger = job_ledger(scope, directory=state_dir())  # a name; opened at its first use
+        self._own_ledger = job_ledger(scope, directory=state_dir(), clock=self.clock)
         port = AlmaJobPort(self._session, self._options)
         guard = JobGuard(ledger or self._own_ledger, port, clock=self.clock, limits=job_limits)
         self._runs = SharedRuns(guard)

@@ -10,6 +10,7 @@ import sqlite3
 import pytest
 
 from alma_async import AlmaError, LocalBudget
+from alma_async._clock import Clock
 from alma_async._governance.file_budget import MachineBudget, machine_budget
 from alma_async._guard.ledger import SqliteLedger
 from alma_async._guard.state import Book
@@ -82,7 +83,7 @@ PLACES = [
 
 async def in_ledger(directory):
     """Use the ledger of this state directory."""
-    ledger = SqliteLedger(directory / "ledgers" / "a.ledger")
+    ledger = SqliteLedger(directory / "ledgers" / "a.ledger", clock=Clock(epoch=0.0))
     try:
         await ledger.update(Book.copy, since=0.0)
     finally:

@@ -93,7 +93,7 @@ def guarded(case: Case, folder: Path, *, processes: int = 3) -> Lived:
             url, clock = server.base_url, Clock(epoch=EPOCH)
             async with anyio.create_task_group() as tasks:
                 for first in range(processes):
-                    alma = client(url, folder, job_ledger(url, directory=folder), clock=clock)
+                    alma = client(url, folder, job_ledger(url, directory=folder, clock=clock), clock=clock)
                     await stack.enter_async_context(alma)
                     start = partial(submit_share, alma.jobs.submit, clock, case.jobs[first::processes])
                     tasks.start_soon(partial(start, begin=float(first), each=float(processes)))

@@ -91,12 +91,16 @@ class MortalLedger:
             await anyio.sleep_forever()  # its tasks are being cancelled
         return await self.ledger.update(act, since=since, key=key)
 
-    def tell(self, act: Callable[[Book], None], *, since: float, key: str | None = None) -> None:
+    def update_soon(self, act: Callable[[Book], None], *, since: float, key: str | None = None) -> None:
         if not self.dead:
-            self.ledger.tell(act, since=since, key=key)
+            self.ledger.update_soon(act, since=since, key=key)
 
-    def version(self) -> int:
-        return self.ledger.version()
+    async def flush(self) -> None:
+        if not self.dead:
+            await self.ledger.flush()
+
+    async def version(self) -> int:
+        return await self.ledger.version()
 
 
 class Machine(Clock):
@@ -220,7 +224,7 @@ class Institution:
         """A process and its successors, until all its intents have come to an end."""
         intents = self.work[number]
         while intents:
-            ledger = MortalLedger(SqliteLedger(self.path))
+            ledger = MortalLedger(SqliteLedger(self.path, clock=self.clock))
             with anyio.CancelScope() as life:
                 self.alive[number] = partial(self._die, ledger, intents, life)
                 await self._live(ledger, intents, life)

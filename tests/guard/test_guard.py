@@ -51,9 +51,9 @@ class House:
     leapt: float = 0.0
 
     def guard(self, *, port=ModelPort, wrong=0.0, timing=None, **how):
-        ledger = SqliteLedger(self.path)
-        self.guards.append(ledger)
         clock = OneMachine(epoch=EPOCH + wrong)
+        ledger = SqliteLedger(self.path, clock=clock)
+        self.guards.append(ledger)
         return JobGuard(ledger, port(self.model, clock, random.Random(1), **how), clock=clock, timing=timing)
 
     def now(self):

@@ -15,6 +15,7 @@ import anyio
 import attrs
 import pytest
 
+from alma_async._clock import Clock
 from alma_async._guard import ledger as ledgers
 from alma_async._guard.ledger import LedgerError, SqliteLedger, job_ledger
 from alma_async._guard.state import EVERY_JOB, Block, Book, Run, State, Waiter, Why
@@ -35,6 +36,13 @@ RUN = Run(
 )
 
 
+CLOCK = Clock(epoch=0.0)  # in virtual time its work is done in place
+
+
+def opened_at(path):
+    return SqliteLedger(path, clock=CLOCK)
+
+
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "state" / "ledgers" / "a.ledger"
@@ -42,7 +50,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def ledger(path):
-    opened = SqliteLedger(path)
+    opened = opened_at(path)
     yield opened
     opened.close()
 
@@ -95,7 +103,7 @@ async def test_a_change_that_fails_changes_nothing(ledger):
 
 async def test_only_one_of_two_processes_takes_the_last_place(path):
     """Two connections that each read, decide and write: the second reads what the first wrote."""
-    one, two = SqliteLedger(path), SqliteLedger(path)
+    one, two = opened_at(path), opened_at(path)
 
     def take(book):
         if book.runs:
@@ -119,8 +127,9 @@ async def test_a_lock_held_by_another_process_does_not_stop_the_event_loop(path,
         for _ in range(5):
             await anyio.sleep(0.01)
             ticks += 1
-        ledger.tell(lambda book: put(book, attrs.evolve(RUN, key="told")), since=0.0)
-        assert ledger.version() == 0
+        ledger.update_soon(lambda book: put(book, attrs.evolve(RUN, key="told")), since=0.0)
+        await ledger.flush()
+        assert await ledger.version() == 0
         other.execute("COMMIT")
     assert ticks == 5
     assert set((await whole(ledger)).runs) == {"k", "told"}
@@ -225,7 +234,7 @@ async def test_a_file_that_was_replaced_is_opened_anew(path, ledger):
     """A process whose ledger was put aside by another one goes on with the new file, not with the old."""
     await ledger.update(lambda book: put(book, RUN), since=0.0)
     path.rename(path.with_name("old"))
-    other = SqliteLedger(path)
+    other = opened_at(path)
     await other.update(lambda book: put(book, attrs.evolve(RUN, key="new")), since=0.0)
     other.close()
     assert set((await whole(ledger)).runs) == {"new"}
@@ -243,7 +252,7 @@ async def test_a_ledger_of_a_later_version_is_refused(path, ledger):
 async def test_a_place_that_cannot_be_written_is_named(tmp_path):
     """Without a place to write there is one clear error, and for what was told a line in the log."""
     (tmp_path / "file").write_text("x")
-    ledger = SqliteLedger(tmp_path / "file" / "ledgers" / "a.ledger")
+    ledger = opened_at(tmp_path / "file" / "ledgers" / "a.ledger")
     with pytest.raises(LedgerError, match="cannot be opened"):
         await whole(ledger)
 
@@ -251,20 +260,21 @@ async def test_a_place_that_cannot_be_written_is_named(tmp_path):
 async def test_what_cannot_be_told_is_logged_and_not_raised(tmp_path, caplog):
     """The record of an outcome must not hide the outcome: a failing disk is reported in the log."""
     (tmp_path / "file").write_text("x")
-    ledger = SqliteLedger(tmp_path / "file" / "ledgers" / "a.ledger")
-    ledger.tell(lambda book: put(book, RUN), since=0.0)
+    ledger = opened_at(tmp_path / "file" / "ledgers" / "a.ledger")
+    ledger.update_soon(lambda book: put(book, RUN), since=0.0)
+    await ledger.flush()
     assert "could not be written down" in caplog.text
 
 
 async def test_news_is_counted_for_other_processes(path, ledger):
     """Another process sees that something happened, and not that somebody merely looked."""
-    other = SqliteLedger(path)
+    other = opened_at(path)
     await ledger.update(lambda book: put(book, RUN), since=0.0)
-    before = other.version()
+    before = await other.version()
     await whole(ledger)
-    assert other.version() == before
+    assert await other.version() == before
     await ledger.update(lambda book: book.end(book.runs["k"]), since=0.0)
-    assert other.version() != before
+    assert await other.version() != before
     other.close()
 
 
@@ -294,7 +304,7 @@ async def test_a_second_user_is_told_how_to_share_a_ledger(tmp_path):
     state.mkdir(mode=0o700)
     os.chown(state, 65534, -1)
     with pytest.raises(LedgerError, match="belongs to another user") as caught:
-        await whole(job_ledger("x", directory=state))
+        await whole(job_ledger("x", directory=state, clock=CLOCK))
     assert "Run under the account" in str(caught.value)
     assert "one account" in (Path(__file__).parents[2] / "docs" / "state-files.md").read_text("utf-8")
 
@@ -323,7 +333,7 @@ async def test_a_forged_record_with_a_fitting_seal_is_damage(path, ledger, colum
     if type(affine) is not type(FORGED[column]):  # SQLite made another value of it: the seal does not fit
         assert column in ("key", "parameters")
     db.close()
-    book = await whole(SqliteLedger(path), key="k")
+    book = await whole(opened_at(path), key="k")
     assert set(book.blocks) == {EVERY_JOB}
     assert "put aside" in caplog.text
 
@@ -338,8 +348,8 @@ async def test_a_ledger_with_other_tables_fails_in_our_words(path, ledger, conte
     with sqlite3.connect(path) as db:
         db.execute(content)
     db.close()
-    again = SqliteLedger(path)
-    again.version()
+    again = opened_at(path)
+    await again.version()
     with contextlib.suppress(AlmaError):
         await again.update(lambda book: book.leave("w"), since=0.0)
         await whole(again)

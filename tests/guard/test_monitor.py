@@ -23,7 +23,7 @@ EPOCH = 1_790_000_000.0
 def alma(folder):
     clock = Clock(epoch=EPOCH + 5000.0)
     model = ModelAlma(time=lambda: EPOCH + anyio.current_time(), duration=lambda _: 10.0)
-    ledger = SqliteLedger(folder / "s" / "l" / "a.ledger")
+    ledger = SqliteLedger(folder / "s" / "l" / "a.ledger", clock=clock)
     port = ModelPort(model, clock, random.Random(3), latency=2.0)
     yield Monitor(ledger, port, clock=clock, limits=JobLimits(), timing=Timing())
     ledger.close()
@@ -66,7 +66,7 @@ def test_a_loop_that_ended_leaves_nothing_to_the_next(folder):
     """Who rested or came in under one loop, and was cut off there, hinders nobody under the next."""
     clock = Clock()
     model = ModelAlma(time=clock.wall, duration=lambda _: 10.0)
-    ledger = SqliteLedger(folder / "s" / "l" / "a.ledger")
+    ledger = SqliteLedger(folder / "s" / "l" / "a.ledger", clock=clock)
     port = ModelPort(model, clock, random.Random(3), latency=0.001)
     alma = Monitor(ledger, port, clock=clock, limits=JobLimits(), timing=Timing())
 
@@ -89,10 +89,10 @@ async def test_one_glances_for_all_and_hands_over(alma):
     woken = []
 
     async def wait(name):
-        await alma.pause(anyio.current_time() + 500, alma.watermark(), poll_ledger=True)
+        await alma.pause(anyio.current_time() + 500, await alma.watermark(), poll_ledger=True)
         woken.append((name, anyio.current_time()))
 
-    other = SqliteLedger(alma._ledger.path)
+    other = SqliteLedger(alma._ledger.path, clock=alma._clock)
     first = anyio.CancelScope()
 
     async def cancelled_first():
@@ -101,8 +101,8 @@ async def test_one_glances_for_all_and_hands_over(alma):
 
     async def again(name):
         while not woken:
-            await alma.pause(anyio.current_time() + 500, alma.watermark(), poll_ledger=True)
-            if alma._ledger.version():
+            await alma.pause(anyio.current_time() + 500, await alma.watermark(), poll_ledger=True)
+            if await alma._ledger.version():
                 woken.append((name, anyio.current_time()))
 
     async with anyio.create_task_group() as tasks:

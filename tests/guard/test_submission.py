@@ -21,7 +21,7 @@ EPOCH = 1_790_000_000.0
 @pytest.fixture
 async def alma(folder):
     clock = Clock(epoch=EPOCH)
-    ledger = SqliteLedger(folder / "s" / "l" / "a.ledger")
+    ledger = SqliteLedger(folder / "s" / "l" / "a.ledger", clock=clock)
     port = ModelPort(ModelAlma(time=clock.wall, duration=lambda _: 10.0), clock)
     out = Monitor(ledger, port, clock=clock, limits=JobLimits(running=1), timing=Timing())
     await out.open()
