@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -20,11 +21,10 @@ import anyio
 from alma_async._storage.files import boot_id
 from alma_async.errors import ConfigurationError
 
-__all__ = ["Clock", "Limit", "Task", "Timer", "ended", "shielded", "started"]
+__all__ = ["Clock", "Limited", "Task", "TimeLimits", "Timer", "ended", "shielded", "started"]
 
 T = TypeVar("T")
 
-Limit = asyncio.Timeout
 Task = asyncio.Task
 Timer = asyncio.Handle  # a TimerHandle nearly always; uvloop makes a plain one for what is due already
 
@@ -79,7 +79,7 @@ class Clock:
         """Wait; a negative time is none."""
         await anyio.sleep(max(seconds, 0.0))
 
-    def limit(self, seconds: float | None) -> Limit:
+    def limit(self, seconds: float | None) -> asyncio.Timeout:
         """A block that ends with ``TimeoutError`` once it took so long; asyncio's, since anyio's costs twice as much."""
         return asyncio.timeout(seconds)
 
@@ -92,6 +92,74 @@ class Clock:
             return work()
         context = contextvars.copy_context()
         return await _outlasting(asyncio.get_running_loop().run_in_executor(None, context.run, work))
+
+
+class Limited:
+    """What one task does under a limit of time; made by the task itself. ``expired`` is also set to end it early."""
+
+    __slots__ = ("_cancelling", "_task", "due", "expired")
+
+    def __init__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None, "asyncio drives tasks only"  # noqa: S101
+        self._task = task
+        self._cancelling = task.cancelling()
+        self.due: float = math.inf
+        self.expired: bool = False
+
+    def expire(self) -> None:
+        """End it by a cancellation, as ``asyncio.timeout`` does."""
+        if not self.expired:
+            self.expired = True
+            self._task.cancel()
+
+    def ended(self) -> bool:
+        """To be asked once, at its end: whether a cancellation there is this limit's alone."""
+        return self.expired and self._task.uncancel() <= self._cancelling
+
+
+class TimeLimits:
+    """All that is under a limit on one loop, with one timer, set for whoever is due first.
+
+    ``asyncio.timeout`` sets a timer for each, and another one whenever a limit moves: that costs as much as a slot.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._under_way = set[Limited]()
+        self._timer: Timer | None = None
+        self._next = math.inf
+
+    def __iter__(self) -> Iterator[Limited]:
+        return iter(self._under_way)
+
+    def add(self, limited: Limited) -> None:
+        """It begins, without a limit."""
+        self._under_way.add(limited)
+
+    def until(self, limited: Limited, due: float) -> None:
+        """Limit it to ``due`` (``now`` of the clock; infinity: no limit), in place of what it was limited to before."""
+        limited.due = due
+        if due < self._next:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer, self._next = self._clock.call_at(due, self._expire), due
+
+    def discard(self, limited: Limited) -> None:
+        """It has ended; no timer is left behind where it was the last."""
+        self._under_way.discard(limited)
+        if not self._under_way and self._timer is not None:
+            self._timer.cancel()
+            self._timer, self._next = None, math.inf
+
+    def _expire(self) -> None:
+        self._timer, self._next = None, math.inf
+        now = self._clock.now()
+        for limited in self._under_way:
+            if limited.due <= now:
+                limited.expire()
+            else:
+                self.until(limited, limited.due)
 
 
 async def shielded(work: Coroutine[Any, Any, T]) -> T:

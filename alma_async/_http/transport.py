@@ -28,7 +28,7 @@ from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 from yarl import URL
 
-from alma_async._clock import Clock, Limit
+from alma_async._clock import Clock, Limited, TimeLimits
 from alma_async._http.messages import Authorise, Gate, Request, Response, SendFailure
 from alma_async._text import duration, logger
 from alma_async.errors import AlmaError, ConfigurationError
@@ -46,20 +46,20 @@ KEEP_ALIVE: Final = 15.0
 _log = logger("alma_async._http.transport")
 
 
-class _Attempt:
-    """Whether the one send under way went out, and when; and the limit of time that it is under.
+class _Attempt(Limited):
+    """One send under way: whether its bytes left, and when.
 
-    ``timeout`` seconds are for connecting, and as many for the answer. Waiting for the slot in between is under no limit here:
-    it is the governor's, and the caller's deadline bounds it.
+    ``timeout`` seconds are for connecting, and as many for the answer. Waiting for the slot in between is under no limit
+    here: it is the governor's, and the caller's deadline bounds it.
     """
 
-    __slots__ = ("limit", "sent", "sent_at", "timeout")
+    __slots__ = ("sent", "sent_at", "timeout")
 
-    def __init__(self, timeout: float, limit: Limit) -> None:
+    def __init__(self, timeout: float) -> None:
+        super().__init__()
         self.sent = False
         self.sent_at = 0.0
         self.timeout = timeout
-        self.limit = limit
 
 
 class _ContainedTrace:
@@ -135,7 +135,8 @@ class Transport:
         self._session: aiohttp.ClientSession | None = None
         self._life: AsyncGenerator[aiohttp.ClientSession, None] | None = None
         self._loop: object = None
-        self._under_way: set[_Attempt] = set()
+        self._now = clock.now
+        self._limits = TimeLimits(clock)
         self._closed = False
 
     async def send(
@@ -147,28 +148,43 @@ class Transport:
 
         An ``AlmaError`` that the gate raises passes through. Cancellation passes through.
         """
-        attempt = _Attempt(timeout, self._clock.limit(timeout))
+        attempt = _Attempt(timeout)
         if self._closed:
             return _closed(attempt)
-        self._under_way.add(attempt)
+        if self._loop is not (loop := self._clock.loop()):
+            self._move_to(loop)
+        limits = self._limits
+        limits.add(attempt)
+        expired = False
         try:
-            async with attempt.limit:
+            try:
+                limits.until(attempt, self._now() + timeout)
                 return await self._exchange(request, gate, attempt, headers)
-        except (AlmaError, anyio.get_cancelled_exc_class()) as error:
+            finally:
+                limits.discard(attempt)
+                expired = attempt.ended()
+        except AlmaError as error:
             escaped: BaseException = error
+        except anyio.get_cancelled_exc_class() as error:
+            if expired:
+                return self._failure(attempt, TimeoutError())
+            escaped = error
         except Exception as error:  # noqa: BLE001 - whatever aiohttp raises is mapped here, once
             return self._failure(attempt, error)
-        finally:
-            self._under_way.discard(attempt)
         # Raised outside the except block and without aiohttp's frames, whose locals hold the request's headers.
         try:
             raise escaped.with_traceback(None)
         finally:
-            # It leads to this frame, and the limit's task leads to it: cycles, which would keep all that hangs on them.
+            # It leads to this frame, and the attempt's task leads to it: cycles, which would keep all that hangs on them.
             del escaped, attempt
 
     def _failure(self, attempt: _Attempt, error: Exception) -> SendFailure:
         return _closed(attempt) if self._closed else _failure(attempt, error)
+
+    def _move_to(self, loop: object) -> None:
+        """Forget what belongs to a loop that was replaced (a second ``asyncio.run``)."""
+        self._loop, self._now, self._limits = loop, self._clock.reader(), TimeLimits(self._clock)
+        self._session = self._life = None
 
     async def _exchange(
         self, request: Request, gate: Gate, attempt: _Attempt, headers: Mapping[str, str]
@@ -210,7 +226,7 @@ class Transport:
             status=answer.status,
             headers={name.lower(): value for name, value in answer.headers.items()},
             body=body,
-            elapsed=self._clock.now() - attempt.sent_at,
+            elapsed=self._now() - attempt.sent_at,
             came_at=self._clock.wall(),
         )
 
@@ -228,10 +244,10 @@ class Transport:
         object of ours holds it while the call is under way, and were this ever passed by, the call would be refused.
         """
         try:
-            attempt.limit.reschedule(None)
+            attempt.due = math.inf
             await gate.slot()
             await anyio.lowlevel.checkpoint_if_cancelled()  # the slot may have come without a wait
-            attempt.limit.reschedule(self._clock.now() + attempt.timeout)
+            self._limits.until(attempt, self._now() + attempt.timeout)
             protocol = connection.protocol
             if self._closed or protocol is None or protocol.should_close:
                 raise aiohttp.ServerDisconnectedError  # it hung up, or spoke unasked, while this waited
@@ -239,7 +255,7 @@ class Transport:
                 skip_payload=made.method == hdrs.METH_HEAD, read_until_eof=True, auto_decompress=False
             )
             made.headers.update(authorise())
-            attempt.sent, attempt.sent_at = True, self._clock.now()
+            attempt.sent, attempt.sent_at = True, self._now()
             try:
                 answer = await made.send(connection)
                 # Before Python 3.12 a body leaves in a task of aiohttp's.
@@ -247,7 +263,7 @@ class Transport:
                     await anyio.lowlevel.checkpoint()
             finally:
                 # Here, not before: on a busy machine the bytes leave late, and the calls behind them are spaced from then.
-                attempt.sent_at = self._clock.now()
+                attempt.sent_at = self._now()
                 gate.sent()
             return answer
         except BaseException:
@@ -275,15 +291,14 @@ class Transport:
         )
 
     async def _open(self) -> tuple[aiohttp.ClientSession, aiohttp.BaseConnector]:
-        """The session of the running loop and its connector; new where the loop was replaced (a second ``asyncio.run``).
+        """The session of the running loop and its connector.
 
         The session is never asked to send: it holds the connections and the trace configurations.
         """
-        loop = self._clock.loop()
-        session = self._session if self._loop is loop else None
+        session = self._session
         connector = None if session is None else session.connector
         if session is None or connector is None or connector.closed:
-            self._life, self._loop = self._sessions(), loop
+            self._life = self._sessions()
             self._session = session = await anext(self._life)
             connector = cast("aiohttp.BaseConnector", session.connector)
         return session, connector
@@ -317,9 +332,8 @@ class Transport:
     async def aclose(self) -> None:
         """Close the connections that are ours, and end what is under way."""
         self._closed = True
-        for attempt in self._under_way:
-            if not attempt.limit.expired():
-                attempt.limit.reschedule(-math.inf)
+        for attempt in self._limits:
+            attempt.expire()
         life, self._life, self._session = self._life, None, None
         if life is not None and self._loop is self._clock.loop():
             await life.aclose()
