@@ -20,6 +20,7 @@ __all__ = [
     "counted",
     "duration",
     "hide",
+    "holds",
     "holds_secret",
     "keep_from_print",
     "logger",
@@ -89,7 +90,19 @@ def hide(text: str, forms: Iterable[str]) -> str:
 
 def holds_secret(text: str) -> bool:
     """Whether a secret that is in use stands in the text."""
-    return any(form in text for form in _forms_in_use())
+    for one in _in_use:
+        secret = one()
+        if secret is not None and holds(text, secret.forms()):
+            return True
+    return False
+
+
+def holds(text: str, forms: Iterable[str]) -> bool:
+    """Whether one of the forms of a secret stands in the text. It is asked of each call: a generator costs more."""
+    for form in forms:  # noqa: SIM110
+        if form in text:
+            return True
+    return False
 
 
 def masked(text: str) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import random
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
@@ -24,7 +24,7 @@ from alma_async._clock import Clock, Timer
 from alma_async._governance import retry
 from alma_async._governance.governor import Governor, Permit
 from alma_async._http.dialect import Dialect, Login
-from alma_async._http.messages import Gate, Request, Response, Safety, SendFailure
+from alma_async._http.messages import Authorise, Gate, Request, Response, Safety, SendFailure
 from alma_async._http.outcome import (
     Done,
     Failed,
@@ -210,9 +210,7 @@ class Session:
         self._transport = transport
         self._timeouts = timeouts
         self._jitter = jitter or random.Random()
-        self._forms = lru_cache(maxsize=1)(
-            secret_forms
-        )  # made once for a credential, and kept where no walk shows them
+        self._forms = lru_cache(maxsize=1)(_forms_of)  # kept where no walk shows them
         self.governor = governor
         self.clock = clock
         self._emit = emit
@@ -317,9 +315,8 @@ class Session:
         )
 
     async def _attempt(self, request: Request, options: Options, call: _Call) -> Outcome:
-        free = None if options.longest_hold is None else partial(self._while_free, options.longest_hold)
-        acquire = partial(
-            self.governor.acquire,
+        longest = options.longest_hold
+        acquired = self.governor.acquire(
             priority=options.priority,
             kind=request.kind,
             cost=request.cost,
@@ -327,34 +324,33 @@ class Session:
             wait_for_quota=options.wait_for_quota,
             waits=call.waits,
         )
-        permit: Permit | None = None
         try:
-            if free is None:
-                permit = await acquire()
-            else:
-                with free() as scope:
-                    if not scope.cancel_called:
-                        permit = await acquire()
+            permit = await (acquired if longest is None else self._while_free(acquired, longest))
         except AlmaError as error:
             error.method, error.path = request.method, request.path
             raise
         if permit is None:
             return Failed(outcome=OutcomeClass.NOT_SENT, reason=Reason.HELD)
-        with permit:
+        try:
             timeout = self._timeout(request, options)
-            gate: Gate = permit if free is None else _Unheld(permit, free)
-            try:
-                if options.witness is None:
-                    outcome = await self._send(request, call, permit, gate, timeout)
-                else:
-                    outcome = await self._witnessed(
-                        request, call, permit, gate, timeout, witness=options.witness
-                    )
-            finally:
-                call.attempts += permit.was_sent
+            gate: Gate = permit if longest is None else _Unheld(permit, partial(self._free, longest))
+            if options.witness is None:
+                outcome = await self._send(request, call, permit, gate, timeout)
+            else:
+                outcome = await self._witnessed(request, call, permit, gate, timeout, witness=options.witness)
+        finally:
+            call.attempts += permit.was_sent
+            permit.settle(None)
         if options.on_outcome is not None:
             options.on_outcome(outcome)
         return outcome
+
+    async def _while_free(self, acquired: Coroutine[Any, Any, Permit], longest: float) -> Permit | None:
+        with self._free(longest) as scope:
+            if not scope.cancel_called:
+                return await acquired
+        acquired.close()
+        return None
 
     async def _witnessed(
         self, request: Request, call: _Call, permit: Permit, gate: Gate, timeout: float, *, witness: Witness
@@ -397,29 +393,21 @@ class Session:
             return Failed(outcome=OutcomeClass.NOT_SENT, reason=Reason.NETWORK, detail=error.message)
         except QuotaExhausted as error:  # everything was stopped between seat and slot
             return Failed(outcome=OutcomeClass.NOT_SENT, reason=Reason.QUOTA, detail=error.message)
-        return await self._judged(request, call, permit, answer)
-
-    async def _judged(
-        self, request: Request, call: _Call, permit: Permit, answer: Response | SendFailure
-    ) -> Outcome:
-        """What the answer means; a large one is read in a thread, since it would hold up the loop."""
-        if isinstance(answer, Response):
-            if len(answer.body) <= _LARGE:
-                outcome = self._read(request, answer)
-            else:
-                outcome = await self.clock.aside(partial(self._read, request, answer))
-            signals = self._dialect.signals(answer, outcome)
-            call.remaining = signals.remaining
-            permit.settle(signals, latency=answer.elapsed, ok=isinstance(outcome, Done))
+        if isinstance(answer, SendFailure):
+            return unanswered(answer)
+        if len(answer.body) <= _LARGE:
+            outcome = self._read(request, answer)
         else:
-            outcome = unanswered(answer)
-            permit.settle(None, ok=False)
+            outcome = await self.clock.aside(partial(self._read, request, answer))
+        signals = self._dialect.signals(answer, outcome)
+        call.remaining = signals.remaining
+        permit.settle(signals, latency=answer.elapsed if isinstance(outcome, Done) else None)
         return outcome
 
     def _read(self, request: Request, answer: Response) -> Outcome:
-        authorise = request.authorise or self._dialect.authorise
-        forms = self._forms(tuple(authorise().values()))
-        return judged(partial(self._dialect.judge, request), answer, forms)
+        """What the answer means; a large one is read in a thread, since it would hold up the loop."""
+        forms = self._forms(request.authorise or self._dialect.authorise)
+        return judged(self._dialect.judge, request, answer, forms)
 
     def _next_try(self, request: Request, outcome: Failed, options: Options, tried: _Call) -> float | Failed:
         """Seconds until another attempt, or the failure that is the caller's to know."""
@@ -472,7 +460,7 @@ class Session:
         return 0.0 if until is None else (until - self.clock.utc()).total_seconds()
 
     @contextmanager
-    def _while_free(self, longest: float) -> Iterator[anyio.CancelScope]:
+    def _free(self, longest: float) -> Iterator[anyio.CancelScope]:
         """What is done here is cancelled once all calls are held for longer."""
         with anyio.CancelScope() as scope:
             timer: Timer | None = None
@@ -503,6 +491,10 @@ class Session:
             return quota.stopped_until or quota.resets_at
         asked = now + timedelta(seconds=_RETRY_IN.get(outcome.reason, outcome.retry_after or 1.0))
         return max(asked, quota.held_until or now)
+
+
+def _forms_of(authorise: Authorise) -> list[str]:
+    return secret_forms(authorise().values())
 
 
 def _ended(request: Request, failed: Failed) -> str:

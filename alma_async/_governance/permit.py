@@ -129,17 +129,16 @@ class Permit:
             self.was_sent = True
             self._issuer.sent(self.given)
 
-    def settle(self, signals: Signals | None, *, latency: float | None = None, ok: bool = True) -> None:
+    def settle(self, signals: Signals | None, *, latency: float | None = None) -> None:
         """Record what came of the attempt; only the first call counts. ``None``: no answer; if nothing was sent, the
         slot is refunded.
 
-        :param latency: seconds until the answer; leave it out, or set ``ok`` to False, where it says nothing
-            about the server.
+        :param latency: seconds until the answer; None where it says nothing about the server.
         """
         state = self.state
         if state is not ENDED:
             self.state = ENDED
-            self._issuer.settle(self, state, signals, latency if ok else None)
+            self._issuer.settle(self, state, signals, latency)
 
     def waited(self, why: str, now: float) -> None:
         """Add the seconds since the last entry to the waits, under this reason."""

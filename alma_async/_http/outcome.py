@@ -19,7 +19,7 @@ import attrs
 
 from alma_async import errors
 from alma_async._http.messages import Request, Response, Safety, SendFailure
-from alma_async._text import hide
+from alma_async._text import hide, holds
 from alma_async.errors import AlmaError, Problem
 
 __all__ = [
@@ -200,23 +200,25 @@ def is_server_fault(status: int) -> bool:
     return status >= 500 or status == 408
 
 
-def judged(judge: Callable[[Response], Outcome], response: Response, forms: Sequence[str]) -> Outcome:
+def judged(
+    judge: Callable[[Request, Response], Outcome], request: Request, response: Response, forms: Sequence[str]
+) -> Outcome:
     """What an answer means, when its server may have repeated the secret that it was asked with (in these forms).
 
     A body that is answered well is data: it stays as it came, byte for byte. What of an answer is quoted (all of a failure, and
     the headers) holds the secret in none of its forms.
     """
-    outcome = judge(response)
+    outcome = judge(request, response)
     if isinstance(outcome, Done):
         said = "\n".join(response.headers.values())
-        if not any(form in said for form in forms):
+        if not holds(said, forms):
             return outcome
         headers = without(attrs.evolve(response, body=b""), forms).headers
         return attrs.evolve(outcome, response=attrs.evolve(response, headers=headers))
     shown = without(response, forms)
     if shown == response:
         return outcome
-    quotable = judge(shown)
+    quotable = judge(request, shown)
     if isinstance(quotable, Done):  # a word of the answer's form is like the secret
         return attrs.evolve(outcome, problems=(), detail=_NOT_QUOTED, request_id=None)
     return attrs.evolve(quotable, outcome=outcome.outcome, reason=outcome.reason)
