@@ -35,7 +35,7 @@ from alma_async.cli.load_text import closing, not_loaded
 from alma_async.cli.signals import attend
 from alma_async.cli.sim import KEY
 from alma_async.cli.view import View
-from alma_async.load.journal_file import JournalFile
+from alma_async.load.journal import opened, slices
 from alma_async.load.loader import Load
 from alma_async.load.progress import Report
 from alma_async.load.readers import read_rows
@@ -107,7 +107,7 @@ async def _story(
             KEY, base_url=base_url, budget=LocalBudget(), limits=limits, ledger=ledger
         ) as alma:
             report = await _load(alma, rows, journal)
-            made = _show_load(report, journal)
+            made = await _show_load(alma, report, journal)
             if not _agree(load_differences(report, world, rate)):
                 return 1
             show(
@@ -138,12 +138,17 @@ async def _load(alma: AlmaClient, rows: Iterable[Row | BadRow], journal: Path) -
         return await load.run(rows, on_progress=view)
 
 
-def _show_load(report: Report, path: Path) -> list[str]:
+async def _show_load(alma: AlmaClient, report: Report, path: Path) -> list[str]:
     """Print the summary and the rejected rows; the ids of the portfolios in the journal."""
-    with JournalFile(path, reading=True) as journal:
-        for line in not_loaded(journal, most=report.rows):
+    async with opened(alma.clock, path, reading=True) as journal:
+        async for line in not_loaded(journal, most=report.rows):
             show(line)
-        made = [entry.portfolio_id for entry in journal.entries(limit=report.rows) if entry.portfolio_id]
+        made = [
+            entry.portfolio_id
+            async for entries in slices(journal.entries)
+            for entry in entries
+            if entry.portfolio_id
+        ]
     for line in closing(report):
         show(line)
     return made

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
+import anyio
 import attrs
 
 from alma_async._clock import Clock
 from alma_async._storage.files import make_file, own_directory
 from alma_async.errors import AlmaError, ConfigurationError
+from alma_async.load.entries import State
 from alma_async.load.facts import SUPERSEDED
-from alma_async.load.journal import JournalError, JournalInUse
-from alma_async.load.journal_file import JournalFile
+from alma_async.load.journal import Journal, JournalError, JournalInUse, opened
 from alma_async.load.progress import begun_count, row_counts
 from alma_async.settings import state_dir
 
@@ -29,7 +30,9 @@ __all__ = [
     "find",
     "has_rows",
     "kind_of",
+    "meta_and_counts",
     "new_path",
+    "read",
     "resuming",
     "standing",
     "standings",
@@ -39,6 +42,21 @@ __all__ = [
 
 _SUFFIX: Final = ".load"
 _MAGIC: Final = b"SQLite format 3\0"
+
+T = TypeVar("T")
+
+
+def read(path: Path, work: Callable[[Journal], Awaitable[T]]) -> T:
+    """What ``work`` gives of a journal, into which nothing is written. For where no event loop runs.
+
+    :raises InputError, JournalError, JournalInUse: where it cannot be read now.
+    """
+
+    async def reading() -> T:
+        async with opened(Clock(), path, reading=True) as journal:
+            return await work(journal)
+
+    return anyio.run(reading)
 
 
 def directory() -> Path:
@@ -80,10 +98,13 @@ def discard(path: Path) -> None:
 
 def untouched(path: Path) -> bool:
     """Whether this journal's load sent nothing that changes anything, nor has it taken the place of an earlier one."""
+
+    async def is_untouched(journal: Journal) -> bool:
+        meta = await journal.meta()
+        return await journal.is_untouched() and not (meta.get("since") and meta.get("rows"))
+
     try:
-        with JournalFile(path, reading=True) as journal:
-            meta = journal.meta()
-            return journal.is_untouched() and not (meta.get("since") and meta.get("rows"))
+        return read(path, is_untouched)
     except AlmaError:
         return False
 
@@ -91,8 +112,7 @@ def untouched(path: Path) -> bool:
 def has_rows(path: Path) -> bool | None:
     """Whether this journal has all rows of its load, and so can be gone on with; None where it cannot be read now."""
     try:
-        with JournalFile(path, reading=True) as journal:
-            return bool(journal.meta().get("rows"))
+        return bool(read(path, lambda journal: journal.meta()).get("rows"))
     except AlmaError:
         return None
 
@@ -151,12 +171,16 @@ class Standing:
     begun: int = 0
 
 
+async def meta_and_counts(journal: Journal) -> tuple[dict[str, str], dict[tuple[State, str | None], int]]:
+    """The facts of a journal, and how many rows stand where."""
+    return await journal.meta(), await journal.counts()
+
+
 def standing(path: Path) -> Standing:
     """What a journal says of itself, also where it cannot be read now."""
     name = path.name.removesuffix(_SUFFIX)
     try:
-        with JournalFile(path, reading=True) as journal:
-            meta, counts = journal.meta(), journal.counts()
+        meta, counts = read(path, meta_and_counts)
     except JournalInUse:
         return Standing(journal=name, state="in use")
     except AlmaError:

@@ -7,6 +7,7 @@ Decides how a load begins and what is printed at its end. What a load is about (
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ import attrs
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
+from alma_async._clock import Clock
 from alma_async._storage.files import are_one
 from alma_async._text import counted, duration
 from alma_async.alma.client import AlmaClient
@@ -32,8 +34,7 @@ from alma_async.errors import AlmaError, ConfigurationError, InvalidRequest
 from alma_async.load.context import options_of
 from alma_async.load.dry_run import Plan
 from alma_async.load.entries import Action, State
-from alma_async.load.journal import JournalDamaged, JournalInUse
-from alma_async.load.journal_file import JournalFile
+from alma_async.load.journal import JournalDamaged, JournalInUse, opened
 from alma_async.load.loader import Load
 from alma_async.load.matching import OnUnknown
 from alma_async.load.options import DEFAULTS, LoadOptions
@@ -42,7 +43,7 @@ from alma_async.load.readers import Blanks, RowSource, read_rows
 from alma_async.load.register import ServiceInUse, UnfinishedLoad, unfinished
 from alma_async.load.report import check_path, write_report
 from alma_async.load.row import InputError
-from alma_async.load.undo import UndoRows, undo_rows
+from alma_async.load.undo import UndoRows, begun_load, undo_rows
 
 if TYPE_CHECKING:
     from alma_async.alma.client import AlmaClient
@@ -190,8 +191,7 @@ class Input:
 
         :raises ConfigurationError: where it does not say enough.
         """
-        with JournalFile(journal, reading=True) as opened:
-            meta = opened.meta()
+        meta = journals.read(journal, lambda opened: opened.meta())
         if not meta:
             raise ConfigurationError(
                 f"Nothing was written into {journal.name} yet: its load was interrupted while it began, and sent nothing.",
@@ -207,12 +207,8 @@ class Input:
             ) from None
 
     @classmethod
-    def undoing(cls, journal: Path, *, dry: bool) -> Input:
-        """What undoes a load.
-
-        :raises InputError: where the journal is of no load that was begun.
-        """
-        meta = undo_rows(journal).meta
+    def undoing(cls, journal: Path, meta: Mapping[str, str], *, dry: bool) -> Input:
+        """What undoes the load of a journal that says ``meta``."""
         return cls(
             file=str(journal.absolute()),
             collection=meta["collection"],
@@ -337,8 +333,15 @@ def undo(
         raise ConfigurationError(
             f"{str(journal)!r} is the journal of the load itself; its undo needs another one."
         )
+    meta = anyio.run(begun_load, Clock(), path)
     return _load(
-        Input.undoing(path, dry=dry_run), undo_rows(path), journal, options, connection, reads=(path,)
+        Input.undoing(path, meta, dry=dry_run),
+        undo_rows(path),
+        journal,
+        options,
+        connection,
+        reads=(path,),
+        origin=meta["origin"],
     )
 
 
@@ -363,13 +366,14 @@ def _load(
     connection: Connection,
     *,
     reads: tuple[Path | None, ...] = (),
+    origin: str | None = None,  # of the load that is undone
 ) -> int:
     if options.report is not None:
         check_path(options.report)
         _see_apart(options.report, journal, Path(given.since) if given.since else None, *reads)
     alma = connection.client()
-    if isinstance(rows, UndoRows) and (there := rows.meta["origin"]) != alma.origin:
-        raise InputError(f"{Path(given.file).name} is of a load into {there}, not {alma.origin}.")
+    if origin not in (None, alma.origin):
+        raise InputError(f"{Path(given.file).name} is of a load into {origin}, not {alma.origin}.")
     path = journals.checked(journal) if journal else journals.new_path(Path(given.file), of=given.kind)
     if isinstance(rows, RowSource):
         say(rows.reason)
@@ -506,9 +510,8 @@ def _end(
         say("Not all rows were read in, and nothing was sent. Give the same command again.")
         code = ended.interrupted if ended.signal is not None else code
     elif report.pending:
-        with JournalFile(path, reading=True) as journal:
-            unknown = sum(n for (state, _), n in journal.counts().items() if state is State.UNKNOWN)
-        if unknown:
+        counts = journals.read(path, lambda opened: opened.counts())
+        if unknown := sum(n for (state, _), n in counts.items() if state is State.UNKNOWN):
             say(
                 f"Of unknown outcome: {counted(unknown, 'row')}, read back after the quarantine (--quarantine)."
             )
@@ -521,12 +524,16 @@ def _end(
 
 def _report(result: Report | Plan, given: Input, path: Path, options: Options) -> bool:
     """Print how the rows ended, then write the report; whether it could be written."""
-    with JournalFile(path, reading=True) as journal:
-        for line in not_loaded(journal, most=20):
+    return anyio.run(_report_all, result, given, path, options)
+
+
+async def _report_all(result: Report | Plan, given: Input, path: Path, options: Options) -> bool:
+    async with opened(Clock(), path, reading=True) as journal:
+        async for line in not_loaded(journal, most=20):
             say(line)
-        lines = int(journal.meta().get("lines") or 0)
+        lines = int((await journal.meta()).get("lines") or 0)
     if isinstance(result, Plan):
-        show_plan(
+        await show_plan(
             result, rows=options.show, lines=lines, wait_for_quota=options.waits_for_quota, json=options.json
         )
     elif given.dry:
@@ -536,13 +543,14 @@ def _report(result: Report | Plan, given: Input, path: Path, options: Options) -
     else:
         for line in closing(result, lines=lines):
             show(line)
-    return options.report is None or _wrote(path, options.report)
+    return options.report is None or await _wrote(path, options.report)
 
 
-def _wrote(path: Path, report: Path) -> bool:
+async def _wrote(path: Path, report: Path) -> bool:
+    clock = Clock()
     try:
-        with JournalFile(path, reading=True) as journal:
-            write_report(journal, report)
+        async with opened(clock, path, reading=True) as journal:
+            await write_report(clock, journal, report)
     except ConfigurationError as error:
         say(str(error))
         say(f"The journal holds the same: {journals.resuming(path)} --report FILE")
@@ -553,7 +561,7 @@ def _wrote(path: Path, report: Path) -> bool:
 def _cut_short(path: Path, seen: list[Progress], why: str) -> Report:
     """The report of a run that gave none: rows from the journal, calls from the last progress."""
     last = seen[0] if seen else Progress(rows=0)
-    with JournalFile(path, reading=True) as journal:
-        counts, read = journal.counts(), bool(journal.meta().get("rows"))
+    meta, counts = journals.read(path, journals.meta_and_counts)
     meter = Meter(0.0, calls=last.calls, throttled=last.throttled)
+    read = bool(meta.get("rows"))
     return meter.report(last.seconds, last.remaining, counts=counts, stopped=why, read=read)

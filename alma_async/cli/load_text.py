@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from io import StringIO
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from alma_async._text import counted, duration, masked
 from alma_async.cli.console import json_line, show
 from alma_async.load.entries import Entry, State
-from alma_async.load.journal_file import JournalFile
+from alma_async.load.journal import Journal, slices
 from alma_async.load.progress import Report
 from alma_async.load.reasons import EndReason
 from alma_async.load.report import record
@@ -67,22 +66,16 @@ def stopped_line(why: str) -> str:
     return f"Stopped: {why.removeprefix('stopped ')}"
 
 
-def not_loaded(journal: JournalFile, *, most: int) -> Iterator[str]:
+async def not_loaded(journal: Journal, *, most: int) -> AsyncIterator[str]:
     """Rows that were rejected or need review, each with its line and why; at most so many, and how many more there are."""
     found = 0
-    for entry in _shown(journal):
-        found += 1
-        if found <= most:
-            yield _sentence(entry)
+    async for entries in slices(journal.entries):
+        for entry in entries:
+            found += entry.state in _SHOWN
+            if entry.state in _SHOWN and found <= most:
+                yield _sentence(entry)
     if found > most:
         yield f"... and {found - most:,} more; --report lists all."
-
-
-def _shown(journal: JournalFile) -> Iterator[Entry]:
-    after = 0
-    while entries := journal.entries(after=after):
-        yield from (entry for entry in entries if entry.state in _SHOWN)
-        after = entries[-1].n
 
 
 def _sentence(entry: Entry) -> str:
@@ -102,14 +95,20 @@ _WIDE: Final = 250  # columns where there is no terminal
 _DOES: Final = {"created": "create", "updated": "update", "deleted": "delete"}
 
 
-def show_plan(plan: Plan, *, rows: int, lines: int, wait_for_quota: bool, json: bool) -> None:
+async def show_plan(plan: Plan, *, rows: int, lines: int, wait_for_quota: bool, json: bool) -> None:
     """All of it, on stdout: the first ``rows`` of those that stand on so many ``lines`` of the file."""
     if json:
-        for entry in plan:
+        async for entry in plan:
             json_line(record(entry, planned=True))
         json_line({**plan.report.summary(), "dry_run": True, "price": plan.price.summary()})
         return
-    _show_rows(islice((entry for entry in plan if _says(entry)), rows))
+    first: list[Entry] = []
+    async for entry in plan:
+        if len(first) == rows:
+            break
+        if _says(entry):
+            first.append(entry)
+    _show_rows(first)
     show(_counts(plan.report, lines))
     for line in price_lines(plan.price, wait_for_quota=wait_for_quota):
         show(line)

@@ -9,7 +9,7 @@ throttled or answered badly and repeated, and reading back after a lost answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -17,16 +17,15 @@ from typing import TYPE_CHECKING, Final, Self
 
 import attrs
 
+from alma_async._clock import Clock
 from alma_async.load.entries import Entry, State
 from alma_async.load.fields import COVERAGE
-from alma_async.load.journal import Journal
-from alma_async.load.journal_file import JournalFile
+from alma_async.load.journal import SLICE, Journal, opened, slices
 
 if TYPE_CHECKING:
-    from alma_async.load.entries import Entry
     from alma_async.load.progress import Meter, Report
 
-__all__ = ["Plan", "Price", "Quote", "Writes", "note_calls", "scratch_path"]
+__all__ = ["Plan", "Price", "Quote", "Writes", "note_calls", "plan_of", "scratch_path"]
 
 
 @attrs.frozen(kw_only=True)
@@ -160,7 +159,6 @@ class Price:
 
 
 _CALLS: Final = "calls"  # the fact that holds what a dry run has cost so far, over all its runs
-_SLICE: Final = 200  # rows in memory at once
 
 Scratch = TemporaryDirectory[str]
 
@@ -169,38 +167,29 @@ Scratch = TemporaryDirectory[str]
 class Plan:
     """What a load would do, and its price.
 
-    Iterate over it for its rows, in the order of the file: ``action`` is what would be done, ``differences`` say it field by field.
+    ``async for`` gives its rows, in their order: ``action`` is what would be done, ``differences`` say it field by field.
     ``report`` counts them as ``Load.run`` would. Close it, or use it in a ``with``, where it was made without a journal of its own.
     """
 
     report: Report
     price: Price
     journal: Path
+    _clock: Clock
     _scratch: Scratch | None = None
 
-    @classmethod
-    def read(cls, journal: Path, report: Report, quote: Quote, *, scratch: Scratch | None = None) -> Self:
-        """From the journal of a dry run that has ended."""
-        writes, after = Writes(), 0
-        with JournalFile(journal, reading=True) as opened:
-            calls = int(opened.meta().get(_CALLS, "0"))
-            while entries := opened.entries(after=after, limit=_SLICE):
-                writes, after = writes + Writes.of(entries), entries[-1].n
-        price = Price(reads=calls, writes=writes, planned=calls, quote=quote)
-        return cls(report=report, price=price, journal=journal, scratch=scratch)
-
-    def __iter__(self) -> Iterator[Entry]:
+    async def __aiter__(self) -> AsyncIterator[Entry]:
         after = 0
         while True:
-            with JournalFile(self.journal, reading=True) as opened:
-                entries = opened.entries(after=after, limit=_SLICE)
+            async with opened(self._clock, self.journal, reading=True) as journal:
+                entries = await journal.entries(after=after, limit=SLICE)
             if not entries:
                 return
-            yield from entries
+            for entry in entries:
+                yield entry
             after = entries[-1].n
 
     def close(self) -> None:
-        """Let go of the dry run's journal, where nobody else wants it."""
+        """Remove the dry run's journal, where it was made for this plan."""
         if self._scratch is not None:
             self._scratch.cleanup()
 
@@ -211,6 +200,19 @@ class Plan:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+async def plan_of(
+    clock: Clock, journal: Path, report: Report, quote: Quote, *, scratch: Scratch | None = None
+) -> Plan:
+    """The plan in the journal of a dry run that has ended."""
+    writes = Writes()
+    async with opened(clock, journal, reading=True) as found:
+        calls = int((await found.meta()).get(_CALLS, "0"))
+        async for entries in slices(found.entries):
+            writes += Writes.of(entries)
+    price = Price(reads=calls, writes=writes, planned=calls, quote=quote)
+    return Plan(report=report, price=price, journal=journal, clock=clock, scratch=scratch)
 
 
 def scratch_path() -> tuple[Path, Scratch]:

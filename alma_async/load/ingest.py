@@ -9,21 +9,22 @@ any other. Sends nothing that changes anything.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from typing import Any, Final, TypeAlias
 
 import attrs
 
+from alma_async._clock import Clock
 from alma_async._core.pager import PAGE, pages_of
 from alma_async._http.codec import dumps
 from alma_async.load import matching
 from alma_async.load.context import LoadContext
 from alma_async.load.entries import Entry, Moment, Source, State
 from alma_async.load.facts import SUPERSEDED, compared, see_its_turn
-from alma_async.load.journal import Ingested, Journal
+from alma_async.load.journal import SLICE, Ingested, Journal, exists, opened
 from alma_async.load.lookup import read_carriers
 from alma_async.load.outage import ServiceHealth
 from alma_async.load.plan import key_of, payload_of, rejected, wanted_url
@@ -31,8 +32,7 @@ from alma_async.load.readers import read_rows
 from alma_async.load.reasons import EndReason
 from alma_async.load.row import BadRow, InputError, Row
 from alma_async.load.since import KNOWN, after
-from alma_async.load.slices import SLICE, Slices
-from alma_async.load.sqlite_journal import opened
+from alma_async.load.undo import UndoRows
 
 __all__ = ["Ingest", "Rows"]
 
@@ -41,6 +41,17 @@ Rows: TypeAlias = str | os.PathLike[str] | Iterable[Given] | AsyncIterable[Given
 """What a load takes: a path, what ``read_rows`` gives, or rows and mappings (``Row.from_mapping``) as they come."""
 
 _LISTINGS: Final = 3  # of a service that changes meanwhile, before each title is asked for
+
+
+@attrs.define(eq=False)
+class _Slices:
+    """Slices of an iterator, read in a thread, since a long file would hold up the event loop; one thread at a time advances it."""
+
+    clock: Clock
+    items: Iterator[Given]
+
+    async def next(self) -> list[Given]:
+        return await self.clock.aside(lambda: list(islice(self.items, SLICE)))
 
 
 @attrs.define(eq=False)
@@ -122,7 +133,7 @@ class Ingest:
         if self.context.options.since is None:
             yield None
             return
-        if not self.context.options.since.is_file():
+        if not await exists(self.context.alma.clock, self.context.options.since):
             raise InputError(f"There is no journal {str(self.context.options.since)!r}.", advice=_BEGUN)
         async with opened(self.context.alma.clock, self.context.options.since) as earlier:
             await earlier.check()
@@ -141,9 +152,11 @@ class Ingest:
             await earlier.orphaned(now)
             yield earlier
 
-    def _slices(self, rows: Rows) -> tuple[Any, Slices[Given] | _Coming]:
+    def _slices(self, rows: Rows) -> tuple[Any, _Slices | _Coming]:
         """The source as a whole, and its rows."""
         source = read_rows(rows) if isinstance(rows, (str, os.PathLike)) else rows
+        if isinstance(source, UndoRows):
+            return source, _Coming(source.read(self.context.alma.clock))
         if isinstance(source, AsyncIterable):
             return source, _Coming(aiter(source))
         if isinstance(source, (Mapping, bytes, bytearray)):
@@ -152,7 +165,7 @@ class Ingest:
             )
         if not isinstance(source, Iterable):
             raise InputError(f"Rows are a path, or come from an iterable; this is {type(source).__name__}.")
-        return source, Slices(self.context.alma.clock, iter(source))
+        return source, _Slices(self.context.alma.clock, iter(source))
 
     async def _take_in(self, rows: Rows, earlier: Journal | None) -> bool:
         """Whether the rows were read to their end."""
@@ -200,12 +213,13 @@ class Ingest:
 
     async def _add(self, rows: list[tuple[Entry, Row | None]], earlier: Journal | None) -> None:
         """Ingest these rows, which the earlier load may know by their natural keys."""
-        found = list[Ingested]()
-        olds = await earlier.of_keys({entry.key for entry, _ in rows if entry.key}) if earlier else {}
-        for entry, row in rows:
-            old = olds.get(entry.key) if entry.key else None
-            before = await earlier.kept(old.n) if earlier and old and old.is_begun else None
-            found.append(Ingested(after(old, entry) if old else entry, row, before))
+        found = [Ingested(entry, row) for entry, row in rows]
+        if earlier is not None:
+            olds = await earlier.of_keys({entry.key for entry, _ in rows if entry.key})
+            before = await earlier.kept([old.n for old in olds.values() if old.is_begun])
+            for n, (entry, row) in enumerate(rows):
+                if entry.key and (old := olds.get(entry.key)):
+                    found[n] = Ingested(after(old, entry), row, before.get(old.n))
         await self.journal.ingest(found, repeats=self.context.options.allow_duplicates)
 
     def _entries(self, part: list[Given], after: int) -> list[tuple[Entry, Row | None]]:

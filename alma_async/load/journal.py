@@ -23,22 +23,40 @@ One process owns a journal at a time, and each commit proves that it is still th
 hashes, titles and warnings for the report, the before-images of what was changed, what was sent only if asked to, and
 no key.
 
-Decides nothing but this protocol. ``sqlite_journal`` keeps a journal in one SQLite file.
+Decides nothing but this protocol and which store keeps a journal (``opened``): ``sqlite_journal`` keeps it in one SQLite file.
+No other module of a load knows a store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Literal, Protocol, TypeAlias
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Final, Literal, Protocol, TypeAlias
 
 import attrs
 
+from alma_async._clock import Clock
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load.entries import Entry, Moment, State
 from alma_async.load.matching import Carrier, Title
 from alma_async.load.row import Row
 
-__all__ = ["Ingested", "Journal", "JournalDamaged", "JournalError", "JournalInUse", "Kept"]
+__all__ = [
+    "SLICE",
+    "Ingested",
+    "Journal",
+    "JournalDamaged",
+    "JournalError",
+    "JournalInUse",
+    "Kept",
+    "exists",
+    "opened",
+    "slices",
+]
+
+SLICE: Final = 500
+"""Rows in memory at once, where all of a journal are read."""
 
 Kept: TypeAlias = Literal["asked", "before_image", "sent"]
 """What is kept of a row beside its entry: what it asks for, its before-image, the object as it was sent."""
@@ -153,8 +171,13 @@ class Journal(Protocol):
     async def is_untouched(self) -> bool:
         """Whether no row was ever about to be sent, nor found to be done already."""
 
-    async def kept(self, n: int, *, of: Kept = "before_image") -> bytes | None:
-        """What was kept of row ``n``."""
+    async def kept(self, ns: Collection[int], *, of: Kept = "before_image") -> dict[int, bytes]:
+        """What was kept of the rows of these numbers, of those where anything was."""
+
+    async def last_sent(self, ended: Moment) -> float | None:
+        """When the last of the rows of unknown outcome may have been sent by a process that had ended by then, in civil seconds;
+        None where there is no such row.
+        """
 
     # --- what a row's work writes
 
@@ -216,3 +239,29 @@ class Journal(Protocol):
 
 Listed: TypeAlias = Iterable[tuple[str, str | None]]
 """Portfolio ids, each with its MMS id."""
+
+
+def opened(clock: Clock, path: Path, *, reading: bool = False) -> AbstractAsyncContextManager[Journal]:
+    """The journal at ``path``, opened and closed beside the event loop.
+
+    :param reading: nothing is written into it, and there must be one
+    :raises InputError: where there is none to read.
+    :raises JournalError: where it cannot be opened.
+    :raises JournalInUse: where another process works on it.
+    """
+    from alma_async.load.sqlite_journal import opened as in_sqlite
+
+    return in_sqlite(clock, path, reading=reading)
+
+
+async def exists(clock: Clock, path: str | Path) -> bool:
+    """Whether there is a journal at ``path``."""
+    return await clock.aside(Path(path).is_file)
+
+
+async def slices(read: Callable[..., Awaitable[list[Entry]]]) -> AsyncIterator[list[Entry]]:
+    """All that ``read`` gives (``Journal.entries``, ``Journal.open_entries``), a slice at a time."""
+    after = 0
+    while entries := await read(after=after, limit=SLICE):
+        yield entries
+        after = entries[-1].n

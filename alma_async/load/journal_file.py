@@ -499,14 +499,20 @@ class JournalFile:
         Its last byte left before the send's deadline and before now, so the quarantine counts from the earlier of the two.
         After a reboot no clock can be believed to say how long ago that was, so the quarantine begins anew.
         """
-        found = self._select("WHERE state IN ('intent', 'unknown')", ())
+        found = self._sent(now)
         with self.together():
-            for entry in found:
-                since = entry.since
-                if since is None or since.boot != now.boot or since.mono > now.mono:
-                    since = now
+            for entry, since in found:
                 self.write(attrs.evolve(entry, state=State.UNKNOWN, since=since))
-        return sum(entry.state is State.INTENT for entry in found)
+        return sum(entry.state is State.INTENT for entry, _ in found)
+
+    def last_sent(self, ended: Moment) -> float | None:
+        """When the last of the rows of unknown outcome may have been sent by a process that had ended by then, in civil seconds."""
+        return max((since.wall for _, since in self._sent(ended)), default=None)
+
+    def _sent(self, ended: Moment) -> list[tuple[Entry, Moment]]:
+        """The rows of unknown outcome, each with the last moment at which a process that had ended by then may have sent it."""
+        found = self._select("WHERE state IN ('intent', 'unknown')", ())
+        return [(entry, _earlier(entry.since, ended)) for entry in found]
 
     def open_entries(self, *, after: int, limit: int) -> list[Entry]:
         """The next rows that are not finished, in the order of the file."""
@@ -541,13 +547,6 @@ class JournalFile:
             count = self._db.execute(query, (mms_id,)).fetchone()[0]
         free = [found for found in existing if not self.bound(found, but=n)]
         return Title(rows=count, existing=tuple(free), taken=tuple(f for f in existing if f not in free))
-
-    def last_sent(self) -> float | None:
-        """When the last of the rows of unknown outcome may have been sent, in civil seconds; None where there is none."""
-        with self._mapped():
-            query = "SELECT MAX(wall) FROM entry WHERE state IN ('intent', 'unknown')"
-            found: float | None = self._db.execute(query).fetchone()[0]
-            return found
 
     def is_untouched(self) -> bool:
         """Whether no row was ever about to be sent, nor found to be done already."""
@@ -600,6 +599,11 @@ class JournalFile:
         with self._mapped():
             rows = self._db.execute("SELECT state, action, COUNT(*) FROM entry GROUP BY state, action")
             return {(_state(state, action), action): count for state, action, count in rows}
+
+
+def _earlier(since: Moment | None, now: Moment) -> Moment:
+    """The earlier of the two; now, where no clock says which it is."""
+    return now if since is None or since.boot != now.boot or since.mono > now.mono else since
 
 
 def _state(state: str, action: str | None) -> State:

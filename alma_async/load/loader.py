@@ -21,18 +21,16 @@ from alma_async.alma.client import AlmaClient
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load import undo
 from alma_async.load.context import LoadContext, options_of
-from alma_async.load.dry_run import Plan, note_calls, scratch_path
+from alma_async.load.dry_run import Plan, note_calls, plan_of, scratch_path
 from alma_async.load.entries import Moment
 from alma_async.load.facts import TAKES_BACK
 from alma_async.load.ingest import Rows
-from alma_async.load.journal import Journal, JournalError
-from alma_async.load.journal_file import JournalFile
+from alma_async.load.journal import Journal, JournalError, opened
 from alma_async.load.options import DEFAULTS, PATH, LoadOptions
 from alma_async.load.progress import Ended, Meter, Progress, Report
-from alma_async.load.register import Registered, unfinished
+from alma_async.load.register import Registered, see_cut_off, unfinished
 from alma_async.load.row import InputError
 from alma_async.load.run import Run, quote, reporting
-from alma_async.load.sqlite_journal import opened
 from alma_async.load.verify import Audit, Verification
 from alma_async.settings import Check, Priority, a, check_all, secretive
 
@@ -74,20 +72,25 @@ class Load:
         check_all(_ARGUMENTS, locals())
         if options.since is not None and are_one(options.since, Path(journal)):
             raise ConfigurationError("since names the load's own journal; name that of an earlier load.")
+        self._set(alma, journal, options, (str(collection_id), str(service_id)))
+
+    def _set(
+        self,
+        alma: AlmaClient,
+        journal: str | os.PathLike[str],
+        options: LoadOptions,
+        place: tuple[str, str] | None,
+    ) -> None:
+        """``place`` is None where the journal says it."""
         self._client, self._owned, self._spent = alma, False, False
         self._alma = alma.with_options(priority=Priority.BULK, wait_for_quota=options.wait_for_quota)
-        self._journal_path = Path(journal)
+        self._journal_path, self._options, self._place = Path(journal), options, place
         self._run: Run | Verification | None = None
         self.report: Report | None = None
         self._stop = False
-        self._context = LoadContext(
-            alma=self._alma,
-            place=(str(collection_id), str(service_id)),
-            options=options,
-            workers=options.workers or _workers(alma.quota().limit),
-        )
 
     @classmethod
+    @secretive
     def open(
         cls,
         journal: str | os.PathLike[str],
@@ -97,25 +100,15 @@ class Load:
     ) -> Self:
         """The load of a journal that is there, which says all but how to go on.
 
+        The journal is read when the load is used, which raises ``InputError`` where there is none, or nothing was written into it.
+
         :param alma: the client; without one, each call makes its own from the environment, and closes it.
         :param options: those that may differ from one run to the next; the others are the journal's
-        :raises InputError: where there is no journal, or nothing was written into it.
-        :raises JournalError, JournalInUse: where it cannot be read now.
         """
-        path = Path(journal)
-        if not path.is_file():
-            raise InputError(f"There is no journal {str(path)!r}.", advice="Check its path.")
-        with JournalFile(path, reading=True) as opened:
-            known = opened.meta()
-        if "collection" not in known:
-            raise InputError(f"Nothing was written into {path.name} yet.", advice="Begin the load again.")
-        load = cls(
-            alma or AlmaClient.from_env(),
-            collection_id=known["collection"],
-            service_id=known["service"],
-            journal=path,
-            options=options_of(known, options),
-        )
+        checks = {**_ARGUMENTS, "alma": _ARGUMENTS["alma"].or_none()}
+        check_all({name: checks[name] for name in ("alma", "journal", "options")}, locals())
+        load = cls.__new__(cls)
+        load._set(AlmaClient.from_env() if alma is None else alma, journal, options, None)
         load._owned = alma is None
         return load
 
@@ -145,8 +138,7 @@ class Load:
         :raises InputError: where the rows cannot be read, or the journal has others.
         :raises Unauthorized, ConfigurationError: where going on makes no sense; the load can be resumed.
         """
-        self._renew()
-        return await self._carry_out(self._context, self._journal_path, rows, on_progress)
+        return await self._carry_out(await self._context(), self._journal_path, rows, on_progress)
 
     async def stream(
         self, rows: Rows | None = None, *, on_progress: Callable[[Progress], None] | None = None
@@ -163,8 +155,7 @@ class Load:
 
         async def work() -> None:
             async with send:
-                self._renew()
-                await self._carry_out(self._context, self._journal_path, rows, on_progress, give)
+                await self._carry_out(await self._context(), self._journal_path, rows, on_progress, give)
 
         async def give(end: Ended) -> None:
             with suppress(anyio.BrokenResourceError):  # nobody consumes them any more
@@ -198,13 +189,12 @@ class Load:
             Without one, a file that goes away with the plan.
         :raises: what ``run`` raises
         """
-        self._renew()
-        context = attrs.evolve(self._context, dry=True)
+        context = attrs.evolve(await self._context(), dry=True)
         path, scratch = (Path(journal), None) if journal is not None else scratch_path()
         try:
             report = await self._carry_out(context, path, rows, on_progress)
             now = quote(self._alma.quota(), self._alma.clock.wall())
-            return await self._alma.clock.aside(lambda: Plan.read(path, report, now, scratch=scratch))
+            return await plan_of(self._alma.clock, path, report, now, scratch=scratch)
         except BaseException:
             if scratch is not None:
                 scratch.cleanup()
@@ -221,12 +211,10 @@ class Load:
         :raises JournalError: where the journal is not what was written.
         :raises InputError: where there is no journal, or it is of another load
         """
-        if not self._journal_path.is_file():
-            raise InputError(f"There is no journal {str(self._journal_path)!r}.", advice="Check its path.")
-        self._renew()
+        context = await self._context()
         async with self._running(), opened(self._alma.clock, self._journal_path, reading=True) as journal:
             self._run = Verification(
-                context=self._context,
+                context=context,
                 journal=journal,
                 fields=not ids_only,
                 meter=Meter(self._alma.clock.now()),
@@ -249,19 +237,18 @@ class Load:
         :param journal: where the undo is written down; by default beside the load's own. One that did not end is resumed.
         :raises: what ``run`` raises
         """
-        self._renew()
-        aside = self._alma.clock.aside
+        context, clock = await self._context(), self._alma.clock
         if journal is not None and are_one(Path(journal), self._journal_path):
             raise ConfigurationError(
                 f"{os.fspath(journal)!r} is the journal of the load itself; its undo needs another one."
             )
-        rows = await aside(partial(undo.undo_rows, self._journal_path))
-        path = Path(journal) if journal else await aside(partial(undo.beside, self._journal_path))
+        await undo.begun_load(clock, self._journal_path)
+        path = Path(journal) if journal else await undo.beside(clock, self._journal_path)
         options = attrs.evolve(
-            self._context.options, action="undo", bib="retain", allow_duplicates=False, since=None, facts={}
+            context.options, action="undo", bib="retain", allow_duplicates=False, since=None, facts={}
         )
-        context = attrs.evolve(self._context, options=options)
-        return await self._carry_out(context, path, rows, on_progress)
+        context = attrs.evolve(context, options=options)
+        return await self._carry_out(context, path, undo.undo_rows(self._journal_path), on_progress)
 
     async def _carry_out(
         self,
@@ -322,28 +309,47 @@ class Load:
             self._stop = False
             self._spent = self._owned
 
-    def _renew(self) -> None:
-        """A client of our own serves one call."""
+    async def _context(self) -> LoadContext:
+        """What the parts of the next run share. A client of our own serves one run; a load of a journal is what that says."""
         if self._spent:
             self._spent, self._client = False, AlmaClient.from_env()
             waits = self._alma.options.wait_for_quota
             self._alma = self._client.with_options(priority=Priority.BULK, wait_for_quota=waits)
-            self._context = attrs.evolve(self._context, alma=self._alma)
+        if self._place is None:
+            async with opened(self._alma.clock, self._journal_path, reading=True) as journal:
+                known = await journal.meta()
+            if "collection" not in known:
+                name = self._journal_path.name
+                raise InputError(f"Nothing was written into {name} yet.", advice="Begin the load again.")
+            self._place, self._options = (
+                (known["collection"], known["service"]),
+                options_of(known, self._options),
+            )
+        return LoadContext(
+            alma=self._alma,
+            place=self._place,
+            options=self._options,
+            workers=self._options.workers or _workers(self._alma.quota().limit),
+        )
 
     @asynccontextmanager
     async def _registered(self, context: LoadContext, path: Path) -> AsyncIterator[Registered | None]:
         """Have the load known as one of its service's, unless it sends nothing that changes anything."""
+        if context.dry:
+            yield None
+            return
         found = list[Registered | None]()
-        service, clock = (self._alma.origin, *context.place), self._alma.clock
-        # What an undo does not know of, it leaves alone.
-        rests = 0.0 if context.options.action == "undo" else context.options.quarantine
-        enter = partial(Registered.enter, service, path, beside=context.options.beside, rests=rests)
+        service, clock, options = (self._alma.origin, *context.place), self._alma.clock, context.options
+        enter = partial(Registered.enter, service, path, beside=options.beside, now=_moment(clock))
         try:
-            if not context.dry:
-                await clock.aside(lambda: found.append(enter(now=_moment(clock))))
-            if not context.dry and context.options.action != "undo":
-                await clock.aside(lambda: undo.note_overtaken(unfinished(service), path.absolute()))
-            yield found[0] if found else None
+            # What an undo does not know of, it leaves alone.
+            if not options.beside and options.action != "undo":
+                await see_cut_off(clock, service, path, now=_moment(clock), rests=options.quarantine)
+            await clock.aside(lambda: found.append(enter()))
+            if options.action != "undo":
+                others = await clock.aside(partial(unfinished, service))
+                await undo.note_overtaken(clock, others, path)
+            yield found[0]
         finally:
             if found and found[0] is not None:
                 found[0].close()

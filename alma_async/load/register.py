@@ -3,7 +3,8 @@
 Two loads of one service at the same time do not see what the other is about to make, and make it twice; so does a load that is
 begun anew while what a killed one had sent may still be applied. Each load therefore enters here before it sends anything. Its
 file is locked while it runs, which ends with the process however that dies, names its journal, and is removed once nothing is left
-to do. Where no file can be written, that is said in the log, and nothing is guarded.
+to do. The file of a load that was cut off also says when that was first seen here: what the load had sent left before then, and its
+journal is only read. Where no file can be written, that is said in the log, and nothing is guarded.
 """
 
 from __future__ import annotations
@@ -11,24 +12,25 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from math import ceil
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
+from alma_async._clock import Clock
 from alma_async._storage.files import OwnFile
 from alma_async._text import duration, logger
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load.entries import Moment
-from alma_async.load.journal import JournalInUse
-from alma_async.load.journal_file import JournalFile
+from alma_async.load.journal import JournalInUse, opened
 from alma_async.settings import state_dir
 
-__all__ = ["Registered", "ServiceInUse", "UnfinishedLoad", "unfinished"]
+__all__ = ["Registered", "ServiceInUse", "UnfinishedLoad", "see_cut_off", "unfinished"]
 
 _log = logger("alma_async.load")
 
@@ -61,30 +63,23 @@ class Registered:
     file: OwnFile
 
     @classmethod
-    def enter(
-        cls, service: Service, journal: Path, *, beside: bool, now: Moment, rests: float
-    ) -> Registered | None:
+    def enter(cls, service: Service, journal: Path, *, beside: bool, now: Moment) -> Registered | None:
         """Register the load of this journal into ``service``; None where no file can be written.
 
         :param beside: go on though there are others.
-        :param rests: the quarantine, in which what a load that was cut off had sent may still be applied
         :raises ServiceInUse: where another load is under way; it is named.
-        :raises UnfinishedLoad: where one was cut off so recently; it is named.
         :raises JournalInUse: where the same load is under way.
         """
-        folder, journal = _folder(service), journal.absolute()
-        path = folder / f"{_digest(str(journal))}{_SUFFIX}"
+        path = _path_of(service, journal)
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not beside and not path.exists():  # who goes on where he was is not held up
-                _see_cut_off(service, journal, now=now, rests=rests)
-            with _gate(folder):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with _gate(path.parent):
                 if not beside:
                     _see_alone(service, path)
-                return cls(path, _entered(path, journal, now.wall))
+                return cls(path, _entered(path, journal.absolute(), now.wall))
         except OSError as error:
             _log.warning(
-                "Loads of one service cannot be kept apart: %s: %s.", folder, error.strerror or error
+                "Loads of one service cannot be kept apart: %s: %s.", path.parent, error.strerror or error
             )
         return None
 
@@ -107,15 +102,51 @@ def unfinished(service: Service) -> list[Path]:
         return [journal for _, journal, running in _entries(folder) if not running]
 
 
-def _see_cut_off(service: Service, own: Path, *, now: Moment, rests: float) -> None:
-    for path in unfinished(service):
-        sent = None if path == own else _last_sent(path, now)
+async def see_cut_off(clock: Clock, service: Service, own: Path, *, now: Moment, rests: float) -> None:
+    """See that no other load of this service was cut off a moment ago. A load that continues is not held up.
+
+    :param own: the journal of the load that begins
+    :param rests: the quarantine, in which what a load that was cut off had sent may still be applied
+    :raises UnfinishedLoad: where one was; it is named.
+    """
+    for path, ended in await clock.aside(partial(_cut_off, service, own, now)):
+        sent = await _last_sent(clock, path, ended)
         if sent is not None and (left := sent + rests - now.wall) > 0:
             raise UnfinishedLoad(
                 f"The load of the journal {str(path)!r} into collection {service[1]}, service {service[2]} was cut off, "
                 f"and what it sent last may still be applied until {datetime.fromtimestamp(sent + rests, UTC):%H:%M:%S} UTC, "
                 f"for {duration(ceil(left))} (the quarantine). Resume it, or wait until then."
             )
+
+
+def _cut_off(service: Service, own: Path, now: Moment) -> list[tuple[Path, Moment]]:
+    """The journals of loads that no process works on now, each with the time when that was first seen, which is written down."""
+    path = _path_of(service, own)
+    if path.exists() or not path.parent.is_dir():
+        return []
+    found = list[tuple[Path, Moment]]()
+    try:
+        with _gate(path.parent):
+            for one, journal, running in _entries(path.parent):
+                if not running:
+                    found.append((journal, _seen_ended(one, now)))
+    except OSError as error:
+        _log.warning(
+            "Loads that were cut off are not all seen: %s: %s.", path.parent, error.strerror or error
+        )
+    return found
+
+
+def _seen_ended(path: Path, now: Moment) -> Moment:
+    """When the load of this file was first seen to have ended; now, where no clock of this boot says it."""
+    with closing(OwnFile(path)) as file:
+        entry = _entry_of(file)
+        with suppress(TypeError):
+            seen = Moment(**entry.get("ended", {}))
+            if seen.boot == now.boot and seen.mono <= now.mono:
+                return seen
+        file.replace(json.dumps({**entry, "ended": attrs.asdict(now)}).encode())
+    return now
 
 
 def _see_alone(service: Service, own: Path) -> None:
@@ -127,14 +158,11 @@ def _see_alone(service: Service, own: Path) -> None:
             )
 
 
-def _last_sent(path: Path, now: Moment) -> float | None:
-    """Until when, in civil seconds, it may have sent what is of unknown outcome: until its sends' deadlines, or until it was first
-    seen here that it is dead, which its journal then says.
-    """
+async def _last_sent(clock: Clock, path: Path, ended: Moment) -> float | None:
+    """Until when, in civil seconds, a load that had ended by then may have sent what is of unknown outcome."""
     try:
-        with JournalFile(path) as journal:
-            journal.orphaned(now)
-            return journal.last_sent()
+        async with opened(clock, path, reading=True) as journal:
+            return await journal.last_sent(ended)
     except AlmaError:  # in use or damaged: nothing can be said of it
         return None
 
@@ -144,7 +172,8 @@ def _entries(folder: Path) -> Iterator[tuple[Path, Path, bool]]:
     for path in sorted(folder.glob(f"*{_SUFFIX}")):
         with closing(OwnFile(path)) as file:
             running = not file.lock()
-            journal = _journal_of(file)
+            name = _entry_of(file).get("journal")
+            journal = Path(name) if isinstance(name, str) else None
         if running or (journal is not None and journal.is_file()):
             yield path, journal or path, running
         else:
@@ -171,11 +200,13 @@ def _entered(path: Path, journal: Path, wall: float) -> OwnFile:
     return file
 
 
-def _journal_of(file: OwnFile) -> Path | None:
+def _entry_of(file: OwnFile) -> dict[str, Any]:
+    """What the file says; nothing, where it was cut off while it was written."""
     try:
-        return Path(json.loads(file.read(_MOST))["journal"])
-    except (ValueError, TypeError, KeyError):
-        return None  # cut off while it was written
+        entry = json.loads(file.read(_MOST))
+    except ValueError:
+        return {}
+    return entry if isinstance(entry, dict) else {}
 
 
 @contextmanager
@@ -183,6 +214,10 @@ def _gate(folder: Path) -> Iterator[None]:
     """One process at a time reads what is registered and enters."""
     with closing(OwnFile(folder / "gate")) as file, file.locked():
         yield
+
+
+def _path_of(service: Service, journal: Path) -> Path:
+    return _folder(service) / f"{_digest(str(journal.absolute()))}{_SUFFIX}"
 
 
 def _folder(service: Service) -> Path:

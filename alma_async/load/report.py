@@ -14,19 +14,23 @@ from __future__ import annotations
 
 import csv
 import io
+import operator
 import os
 import re
 from codecs import BOM_UTF8
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import mkstemp
 from typing import IO, Any, Final, TypeAlias
 
+from alma_async._clock import Clock
 from alma_async._http.codec import dumps, loads
 from alma_async.errors import ConfigurationError
 from alma_async.load.entries import Entry, Source, State
-from alma_async.load.journal_file import JournalFile
+from alma_async.load.journal import Journal, slices
 from alma_async.load.reasons import EndReason
 
 __all__ = ["COLUMNS", "cell", "check_path", "record", "write_report"]
@@ -50,7 +54,6 @@ COLUMNS: Final = (
     "tracking_id",
 )
 
-_SLICE: Final = 1000  # entries in memory at once
 _LONGEST: Final = 32_767  # characters of an xlsx cell (documented by Microsoft)
 
 # Where a cell begins for whichever separator a spreadsheet is set to (our quotes hold for commas alone), and what makes a formula.
@@ -58,10 +61,13 @@ _FORMULA: Final = re.compile("(^|[;|])(?=[\\s\"']*[=+@＝﹦⁼₌＋﹢⁺₊�
 
 Value: TypeAlias = str | int | Mapping[str, str] | Sequence[str | int] | None
 Record: TypeAlias = Mapping[str, Value]
+Write: TypeAlias = Callable[[Iterable[Record]], None]
 
 
-def record(entry: Entry, *, planned: bool = False) -> Record:
-    """The columns of one row of the load, or of a dry run, in which nothing is done but ``planned``."""
+def record(entry: Entry, *, planned: bool = False, sent: bytes | None = None) -> Record:
+    """The columns of one row of the load, or of a dry run, in which nothing is done but ``planned``; and the object as it was sent,
+    where that was kept.
+    """
     source = entry.source or Source()
     told = {
         "lines": list(source.lines or [entry.line]),
@@ -73,7 +79,8 @@ def record(entry: Entry, *, planned: bool = False) -> Record:
         "advice": EndReason.of(entry.reason).advice if entry.reason else None,
         "after": {difference.field: difference.new for difference in entry.differences},
     }
-    return {name: told[name] if name in told else getattr(entry, name) for name in COLUMNS}
+    columns = {name: told[name] if name in told else getattr(entry, name) for name in COLUMNS}
+    return {**columns, "sent": loads(sent, lone_surrogates=True)} if sent else columns
 
 
 def cell(value: Value) -> str:
@@ -89,9 +96,10 @@ def _text(value: Value) -> str:
     return "".join(c if c.isprintable() else " " for c in str("" if value is None else value))
 
 
-def _write_csv(records: Iterator[Record], file: IO[bytes]) -> int:
+@contextmanager
+def _csv_writer(file: IO[bytes]) -> Iterator[Write]:
     file.write(BOM_UTF8 + _csv_line(COLUMNS))  # the mark makes spreadsheets read UTF-8
-    return sum(1 for one in records if file.write(_csv_line([cell(one[name]) for name in COLUMNS])))
+    yield lambda records: file.writelines(_csv_line([cell(one[name]) for name in COLUMNS]) for one in records)
 
 
 def _csv_line(cells: Any) -> bytes:
@@ -100,11 +108,13 @@ def _csv_line(cells: Any) -> bytes:
     return line.getvalue().encode()
 
 
-def _write_jsonl(records: Iterator[Record], file: IO[bytes]) -> int:
-    return sum(1 for one in records if file.write(dumps(one, lone_surrogates=True) + b"\n"))
+@contextmanager
+def _jsonl_writer(file: IO[bytes]) -> Iterator[Write]:
+    yield lambda records: file.writelines(dumps(one, lone_surrogates=True) + b"\n" for one in records)
 
 
-def _write_xlsx(records: Iterator[Record], file: IO[bytes]) -> int:
+@contextmanager
+def _xlsx_writer(file: IO[bytes]) -> Iterator[Write]:
     """Row by row: the sheet never is in memory whole."""
     from openpyxl import Workbook
     from openpyxl.cell import WriteOnlyCell
@@ -120,18 +130,19 @@ def _write_xlsx(records: Iterator[Record], file: IO[bytes]) -> int:
         made.data_type, made.number_format = "s", "@"  # else "=..." would be a formula
         return made
 
+    def write(records: Iterable[Record]) -> None:
+        for one in records:
+            sheet.append([one[name] if name == "line" else as_text(_text(one[name])) for name in COLUMNS])
+
     sheet.append([as_text(name) for name in COLUMNS])
-    count = 0
-    for count, one in enumerate(records, 1):  # noqa: B007 - it is what is returned
-        sheet.append([one[name] if name == "line" else as_text(_text(one[name])) for name in COLUMNS])
+    yield write
     book.save(file)
-    return count
 
 
-_FORMATS: Final[Mapping[str, Callable[[Iterator[Record], IO[bytes]], int]]] = {
-    ".csv": _write_csv,
-    ".jsonl": _write_jsonl,
-    ".xlsx": _write_xlsx,
+_FORMATS: Final[Mapping[str, Callable[[IO[bytes]], AbstractContextManager[Write]]]] = {
+    ".csv": _csv_writer,
+    ".jsonl": _jsonl_writer,
+    ".xlsx": _xlsx_writer,
 }
 
 
@@ -148,46 +159,55 @@ def check_path(path: Path) -> None:
         raise ConfigurationError("A report in .xlsx needs openpyxl: pip install 'alma-async[cli]'.")
 
 
-def write_report(journal: JournalFile, path: Path) -> int:
+async def write_report(clock: Clock, journal: Journal, path: Path) -> int:
     """Write the report of all rows over whatever was there, for its owner's eyes only; how many records it holds.
 
     :raises ConfigurationError: where the path is not one, or cannot be written. The old file is then as it was.
     """
     check_path(path)
+    kind, count = path.suffix.lower(), 0
     try:
-        kind = path.suffix.lower()
-        return _replace(path, _records(journal, payloads=kind == ".jsonl"), _FORMATS[kind])
+        with ExitStack() as whole:
+            write = await clock.aside(partial(_begin, whole, path, _FORMATS[kind]))
+            async for records in _records(journal, payloads=kind == ".jsonl"):
+                await clock.aside(partial(write, map(operator.call, records)))
+                count += len(records)
+            await clock.aside(whole.close)
     except OSError as error:
         failure = f"The report {path.name!r} cannot be written: {error.strerror or error}."
+    else:
+        return count
     raise ConfigurationError(failure)
 
 
-def _records(journal: JournalFile, *, payloads: bool) -> Iterator[Record]:
-    after, planned = 0, bool(journal.meta().get("dry"))
-    while entries := journal.entries(after=after, limit=_SLICE):
-        for entry in entries:
-            sent = journal.kept(entry.n, of="sent") if payloads else None
-            yield {
-                **record(entry, planned=planned),
-                **({"sent": loads(sent, lone_surrogates=True)} if sent else {}),
-            }
-        after = entries[-1].n
-    for warning in loads(journal.meta().get("warnings", "[]").encode(), lone_surrogates=True):
-        yield {**dict.fromkeys(COLUMNS), "state": "warning", "message": str(warning)}
+async def _records(journal: Journal, *, payloads: bool) -> AsyncIterator[list[Callable[[], Record]]]:
+    """All records, a slice at a time, each made when it is written."""
+    meta = await journal.meta()
+    planned = bool(meta.get("dry"))
+    async for entries in slices(journal.entries):
+        sent = await journal.kept([entry.n for entry in entries], of="sent") if payloads else {}
+        yield [partial(record, entry, planned=planned, sent=sent.get(entry.n)) for entry in entries]
+    warnings = loads(meta.get("warnings", "[]").encode(), lone_surrogates=True)
+    empty = dict.fromkeys(COLUMNS)
+    yield [partial(dict[str, Value], empty, state="warning", message=str(one)) for one in warnings]
 
 
-def _replace(
-    path: Path, records: Iterator[Record], write: Callable[[Iterator[Record], IO[bytes]], int]
-) -> int:
-    """Put a new file in the place of the old one, whole or not at all; how many records it holds."""
+def _begin(
+    whole: ExitStack, path: Path, writer: Callable[[IO[bytes]], AbstractContextManager[Write]]
+) -> Write:
+    return whole.enter_context(writer(whole.enter_context(_replacing(path))))
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A new file that takes the place of the old one, whole or not at all."""
     descriptor, beside = mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600 whatever the umask says
     try:
         with os.fdopen(descriptor, "w+b") as file:
-            count = write(records, file)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         Path(beside).replace(path)
     except BaseException:
         Path(beside).unlink()
         raise
-    return count

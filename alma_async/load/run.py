@@ -31,7 +31,7 @@ from alma_async.load.context import LoadContext
 from alma_async.load.dry_run import Quote
 from alma_async.load.entries import OPEN, Entry, Moment, State
 from alma_async.load.ingest import Ingest, Rows
-from alma_async.load.journal import Journal
+from alma_async.load.journal import Journal, slices
 from alma_async.load.outage import (
     PASSING,
     CalledBack,
@@ -43,7 +43,6 @@ from alma_async.load.outage import (
 from alma_async.load.progress import Ended, Meter, Progress, Report
 from alma_async.load.row import Row
 from alma_async.load.row_task import RowTask, Shared
-from alma_async.load.slices import SLICE
 from alma_async.load.undo import vouched
 from alma_async.load.workers import spread
 from alma_async.settings import Priority
@@ -262,16 +261,14 @@ class Run:
 
     async def _give_known_ends(self) -> None:
         """The ends of rows that ended when they were read, or in an earlier run."""
-        after = 0
-        while (
-            self.on_end is not None
-            and not self.stopping
-            and (entries := await self.journal.entries(after=after, limit=SLICE))
-        ):
+        if self.on_end is None:
+            return
+        async for entries in slices(self.journal.entries):
             for entry in entries:
                 if entry.state not in OPEN:
                     await self.on_end(Ended.of(entry))
-            after = entries[-1].n
+            if self.stopping:
+                return
 
     async def prepare(self) -> None:
         """Have the rows in the journal, and see what the service holds."""
@@ -324,18 +321,13 @@ class Run:
     async def _rest(self) -> float | None:
         """Seconds until some row can go on: 0 now, None when none is open."""
         soonest: float | None = None
-        after = 0
-        while entries := await self._open(after):
+        async for entries in slices(self.journal.open_entries):
             for entry in entries:
                 rest = self._rest_of(entry)
                 soonest = rest if soonest is None else min(soonest, rest)
             if soonest == 0:
                 break
-            after = entries[-1].n
         return soonest
-
-    async def _open(self, after: int) -> list[Entry]:
-        return await self.journal.open_entries(after=after, limit=SLICE)
 
     def _rest_of(self, entry: Entry) -> float:
         if entry.state is not State.UNKNOWN or entry.since is None:
@@ -349,15 +341,13 @@ class Run:
 
     async def _give_out(self, send: MemoryObjectSendStream[Item]) -> None:
         """Open rows whose turn it is, as soon as there is room for each."""
-        after = 0
-        while entries := await self._open(after):
+        async for entries in slices(self.journal.open_entries):
             turn = [entry for entry in entries if self._rest_of(entry) == 0]
             for entry, row in await self.journal.rows(turn):
                 await self._room.enter()
                 if self.stopping:
                     return
                 await send.send((row, entry))
-            after = entries[-1].n
 
     async def _work(self, shared: Shared, items: MemoryObjectReceiveStream[Item]) -> None:
         with items:

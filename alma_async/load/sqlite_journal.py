@@ -25,6 +25,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from traceback import clear_frames
 from typing import Any, Generic, TypeVar, cast
 
 import anyio
@@ -35,7 +36,7 @@ from alma_async.load.entries import Entry, Moment, State
 from alma_async.load.journal import Ingested, Journal, Kept, Listed
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.matching import Carrier, Title
-from alma_async.load.row import Row
+from alma_async.load.row import InputError, Row
 
 __all__ = ["SqliteJournal", "opened"]
 
@@ -50,8 +51,14 @@ async def opened(clock: Clock, path: Path, *, reading: bool = False) -> AsyncIte
     :param reading: nothing is written into it
     """
     found = list[JournalFile]()
+
+    def open_file() -> None:
+        if reading and not path.is_file():
+            raise InputError(f"There is no journal {str(path)!r}.", advice="Check its path.")
+        found.append(JournalFile(path, reading=reading))
+
     try:
-        await clock.aside(lambda: found.append(JournalFile(path, reading=reading)))
+        await clock.aside(open_file)
         yield SqliteJournal(found[0], clock.aside)
     finally:
         if found:
@@ -136,8 +143,12 @@ class SqliteJournal:
     async def is_untouched(self) -> bool:
         return await self._do(self.file.is_untouched)
 
-    async def kept(self, n: int, *, of: Kept = "before_image") -> bytes | None:
-        return await self._do(partial(self.file.kept, n, of=of))
+    async def kept(self, ns: Collection[int], *, of: Kept = "before_image") -> dict[int, bytes]:
+        kept = self.file.kept
+        return await self._do(lambda: {n: body for n in ns if (body := kept(n, of=of)) is not None})
+
+    async def last_sent(self, ended: Moment) -> float | None:
+        return await self._do(partial(self.file.last_sent, ended))
 
     async def record(self, entry: Entry) -> None:
         await self._wait_for(self._row(entry))
@@ -251,6 +262,7 @@ class SqliteJournal:
                     work.result = work.call()
         except BaseException as error:  # noqa: BLE001 - raised by all who wait for it
             self._failure = error
+            _end_statements(error)
             return
         for work in batch:
             work.done = True
@@ -262,3 +274,10 @@ class SqliteJournal:
                 if work.news is not None:
                     work.wake()
                     return
+
+
+def _end_statements(error: BaseException | None) -> None:
+    """A statement that a frame of a traceback holds would keep the file open after it was closed, and locked."""
+    while error is not None:
+        clear_frames(error.__traceback__)
+        error = error.__context__

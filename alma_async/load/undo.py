@@ -11,7 +11,7 @@ load does not go on; nor do the loads that know its rows (``since``), which are 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from itertools import count
 from pathlib import Path
@@ -25,24 +25,20 @@ from alma_async.load.before_image import anew
 from alma_async.load.entries import OPEN, BeforeImage, Entry, Source, State, Step
 from alma_async.load.facts import BEING_UNDONE, HALFWAY, NOT_BEGUN, OVERTAKEN, SUPERSEDED, TAKES_BACK
 from alma_async.load.fields import url_of
-from alma_async.load.journal import Journal
-from alma_async.load.journal_file import JournalFile
+from alma_async.load.journal import SLICE, Journal, exists, opened, slices
 from alma_async.load.row import BadRow, InputError, Problem, Row
 from alma_async.load.since import KNOWN
-from alma_async.load.sqlite_journal import opened
 
-__all__ = ["UndoRows", "begin", "beside", "end", "note_overtaken", "undo_rows", "vouched"]
+__all__ = ["UndoRows", "begin", "begun_load", "beside", "end", "note_overtaken", "undo_rows", "vouched"]
 
-_SLICE: Final = 500  # rows in memory at once
 _TAKEN_BACK: Final = (State.PENDING, State.DONE, State.UNDONE)  # where a row stands that can be, and was
 
 
-@attrs.frozen
+@attrs.define
 class UndoRows:
-    """The way back from one load. ``meta`` is what its journal says of it; ``warnings`` is for the whole of it."""
+    """The way back from one load. ``warnings``, for the whole of it, are known once its rows are being read."""
 
     path: Path
-    meta: dict[str, str]
     warnings: tuple[str, ...] = ()
 
     @property
@@ -50,53 +46,62 @@ class UndoRows:
         """The same, for its report."""
         return self.warnings
 
-    def __iter__(self) -> Iterator[Row | BadRow]:
-        place = self.meta["collection"], self.meta["service"]
-        for found in self._slices():
-            for entry, body in found:
-                row = _row(entry, body, place)
-                if row is not None:
-                    yield row
-
     @property
     def facts(self) -> dict[str, str]:
         """What the journal of the undo says of it."""
         return {TAKES_BACK: str(self.path.absolute())}
 
-    def _slices(self) -> Iterator[list[tuple[Entry, bytes | None]]]:
-        after = 0
+    def __aiter__(self) -> AsyncIterator[Row | BadRow]:
+        return self.read(Clock())
+
+    async def read(self, clock: Clock) -> AsyncIterator[Row | BadRow]:
+        """The rows, by this clock.
+
+        :raises: what ``begun_load`` raises
+        """
+        meta = await begun_load(clock, self.path)
+        missing = [str(one) for one in await _concerned(clock, self.path) if not await exists(clock, one)]
+        self.warnings = tuple(map(_MISSING.format, missing))
+        place, after = (meta["collection"], meta["service"]), 0
         while True:
-            with JournalFile(self.path, reading=True) as journal:
-                entries = journal.entries(after=after, limit=_SLICE)
-                found = [(entry, journal.kept(entry.n)) for entry in entries]
-            if not found:
+            async with opened(clock, self.path, reading=True) as journal:
+                entries = await journal.entries(after=after, limit=SLICE)
+                bodies = await journal.kept([entry.n for entry in entries])
+            if not entries:
                 return
-            yield found
-            after = found[-1][0].n
+            for entry in entries:
+                if (row := _row(entry, bodies.get(entry.n), place)) is not None:
+                    yield row
+            after = entries[-1].n
 
 
-def beside(load: Path) -> Path:
+async def beside(clock: Clock, load: Path) -> Path:
     """Where the undo of a load is written down, beside the load's journal: an undo that did not end, or a new one."""
     for n in count(1):
         path = load.with_name(f"{load.stem}-undo{f'-{n}' if n > 1 else ''}{load.suffix}")
-        if not path.exists():
+        if not await exists(clock, path):
             return path
-        with JournalFile(path, reading=True) as undo:
-            if not undo.meta().get("planned") or undo.open_entries(after=0, limit=1):
+        async with opened(clock, path, reading=True) as undo:
+            if not await _has_ended(undo):
                 return path
     raise AssertionError("unreachable")
+
+
+async def _has_ended(undo: Journal) -> bool:
+    return bool((await undo.meta()).get("planned")) and not await undo.open_entries(after=0, limit=1)
 
 
 async def begin(clock: Clock, load: Path, journal: Journal) -> None:
     """Write into the journals of the load, and of all that say something of its rows, that it is being taken back, by the undo of
     this journal.
     """
-    for path in await clock.aside(lambda: list(filter(Path.is_file, _concerned(load)))):
-        async with opened(clock, path) as concerned:
-            await concerned.note({BEING_UNDONE: journal.address})
+    for path in await _concerned(clock, load):
+        if await exists(clock, path):
+            async with opened(clock, path) as concerned:
+                await concerned.note({BEING_UNDONE: journal.address})
 
 
-def _concerned(load: Path) -> list[Path]:
+async def _concerned(clock: Clock, load: Path) -> list[Path]:
     """The load's journal, those of the later loads that know it, and the same of the load that it takes back; there or not."""
     found, ahead = list[Path](), [load]
     while ahead:
@@ -104,10 +109,10 @@ def _concerned(load: Path) -> list[Path]:
         if path in found:
             continue
         found.append(path)
-        if not path.is_file():
+        if not await exists(clock, path):
             continue
-        with JournalFile(path, reading=True) as concerned:
-            meta = concerned.meta()
+        async with opened(clock, path, reading=True) as concerned:
+            meta = await concerned.meta()
         ahead += [Path(name) for fact in (TAKES_BACK, SUPERSEDED) if (name := meta.get(fact))]
     return found
 
@@ -115,18 +120,17 @@ def _concerned(load: Path) -> list[Path]:
 async def end(clock: Clock, load: Path, by: Journal) -> None:
     """Write there which rows were taken back, as the journal of the undo says, once all were; or that nothing was sent."""
     if not await by.is_untouched():
-        if not (await by.meta()).get("planned") or await by.open_entries(after=0, limit=1):
+        if not await _has_ended(by):
             return
-        after = 0
-        while entries := await by.entries(after=after, limit=_SLICE):
+        async for entries in slices(by.entries):
             done = await by.rows([entry for entry in entries if entry.state is State.DONE])
             taken = {row.before_image.n: entry for entry, row in done if row.before_image is not None}
             await _say(clock, State.UNDONE, load, taken)
-            after = entries[-1].n
-    for path in await clock.aside(lambda: list(filter(Path.is_file, _concerned(load)))):
-        async with opened(clock, path) as concerned:
-            if (await concerned.meta()).get(BEING_UNDONE) == by.address:
-                await concerned.note({BEING_UNDONE: ""})
+    for path in await _concerned(clock, load):
+        if await exists(clock, path):
+            async with opened(clock, path) as concerned:
+                if (await concerned.meta()).get(BEING_UNDONE) == by.address:
+                    await concerned.note({BEING_UNDONE: ""})
 
 
 async def _say(clock: Clock, state: State, path: Path, taken: Mapping[int, Entry]) -> None:
@@ -138,7 +142,7 @@ async def _say(clock: Clock, state: State, path: Path, taken: Mapping[int, Entry
         known = await load.entries_of(taken)
         rows = await load.rows(known)
     below, later = (meta.get(fact, "") for fact in (TAKES_BACK, SUPERSEDED))
-    if await _is_there(clock, below):
+    if below and await exists(clock, below):
         other = State.DONE if state is State.UNDONE else State.UNDONE
         under = {row.before_image.n: taken[entry.n] for entry, row in rows if row.before_image is not None}
         await _say(clock, other, Path(below), under)
@@ -162,7 +166,7 @@ async def _say_later(
     clock: Clock, state: State, path: Path, touched: Mapping[str, Entry], told: AbstractSet[Path]
 ) -> None:
     """Write into the journal of a later load where its rows of these portfolios stand now; and of those after it."""
-    if path in told or not await _is_there(clock, path):
+    if path in told or not await exists(clock, path):
         return
     async with opened(clock, path) as load:
         entries = await load.of_portfolios(touched)
@@ -170,10 +174,6 @@ async def _say_later(
         await load.amend(vouched, facts={})
         later = (await load.meta()).get(SUPERSEDED, "")
     await _say_later(clock, state, Path(later), touched, {*told, path})
-
-
-async def _is_there(clock: Clock, journal: str | Path) -> bool:
-    return await clock.aside(Path(journal).is_file)
 
 
 def _vouched(entry: Entry, state: State, now: Entry) -> Entry:
@@ -185,17 +185,18 @@ def _vouched(entry: Entry, state: State, now: Entry) -> Entry:
     return stands if entry.action == KNOWN and entry.state is State.UNDONE else entry
 
 
-def note_overtaken(undos: Iterable[Path], by: Path) -> None:
+async def note_overtaken(clock: Clock, undos: Iterable[Path], by: Path) -> None:
     """Write into the journals of undos that did not end that a load into the same service begins: what it finds as it should be
     is not theirs to take back any more. Other journals among them are passed over.
     """
+    name = await clock.aside(lambda: str(by.absolute()))
     for path in undos:
         try:
-            with JournalFile(path) as journal:
-                meta = journal.meta()
+            async with opened(clock, path) as journal:
+                meta = await journal.meta()
                 known = meta.get(OVERTAKEN, "").splitlines()
-                if meta.get(TAKES_BACK) and str(by) not in (*known, meta[TAKES_BACK]):
-                    journal.note({OVERTAKEN: "\n".join([*known, str(by)])})
+                if meta.get(TAKES_BACK) and name not in (*known, meta[TAKES_BACK]):
+                    await journal.note({OVERTAKEN: "\n".join([*known, name])})
         except AlmaError:  # in use, or damaged: it is named when it is resumed
             continue
 
@@ -204,41 +205,44 @@ async def vouched(clock: Clock, undo: Journal) -> dict[str, str]:
     """The portfolios that loads since then have as they should be, each with the name of the last such load's journal."""
     found = dict[str, str]()
     for name in (await undo.meta()).get(OVERTAKEN, "").splitlines():
-        if not await _is_there(clock, name):
+        if not await exists(clock, name):
             continue
         async with opened(clock, Path(name), reading=True) as later:
-            after = 0
-            while entries := await later.entries(after=after, limit=_SLICE):
+            async for entries in slices(later.entries):
                 stand = [one for one in entries if one.state is State.DONE and one.action != "deleted"]
                 found |= {one.portfolio_id: name for one in stand if one.portfolio_id}
-                after = entries[-1].n
     return found
 
 
 def undo_rows(journal: str | os.PathLike[str]) -> UndoRows:
-    """Read what takes a load back, for a load with ``action="undo"`` into the same service.
+    """What takes a load back, for a load with ``action="undo"`` into the same service.
+
+    The journal is read when the rows are (``async for``), which raises ``InputError`` where there is none or its load was never
+    begun, ``JournalError`` where it is not what was written, and ``JournalInUse`` where another process works on it.
+    """
+    return UndoRows(Path(journal))
+
+
+async def begun_load(clock: Clock, path: Path) -> dict[str, str]:
+    """What a journal says of its load, which can be taken back.
 
     :raises InputError: where there is no such journal, or its load was never begun.
     :raises JournalError: where the journal is not what was written.
     :raises JournalInUse: where another process works on it.
     """
-    path = Path(journal)
-    if not path.is_file():
-        raise InputError(f"There is no journal {str(path)!r}.", advice="Check its path.")
-    with JournalFile(path, reading=True) as load:
-        load.check()
-        meta = load.meta()
+    async with opened(clock, path, reading=True) as load:
+        await load.check()
+        meta = await load.meta()
     if "planned" not in meta:
         raise InputError(
             f"The load of {path.name} was never begun; there is nothing to take back.", advice=NOT_BEGUN
         )
     if meta.get("dry"):
         raise InputError(f"{path.name} is of a dry run; there is nothing to take back.", advice=NOT_BEGUN)
-    untold = (_UNTOLD.format(str(one)) for one in _concerned(path) if not one.is_file())
-    return UndoRows(path, meta, tuple(untold))
+    return meta
 
 
-_UNTOLD: Final = (
+_MISSING: Final = (
     "the journal {!r} has the same rows and is not there: what is taken back stays done in it. Put it back before the undo, "
     "or do not name it with --since (since=) any more"
 )

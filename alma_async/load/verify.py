@@ -30,14 +30,13 @@ from alma_async.errors import AlmaError, NotFound
 from alma_async.load.context import LoadContext
 from alma_async.load.entries import Difference, Entry, State
 from alma_async.load.facts import NOT_BEGUN, compared
-from alma_async.load.journal import Journal
+from alma_async.load.journal import Journal, slices
 from alma_async.load.outage import CalledBack, OwnFailure, ServiceHealth
 from alma_async.load.plan import asked, merged, stays, url_of
 from alma_async.load.progress import Meter, Progress, Report
 from alma_async.load.row import InputError, Row
 from alma_async.load.run import how_far
 from alma_async.load.since import KNOWN
-from alma_async.load.slices import SLICE
 from alma_async.load.workers import spread
 
 __all__ = ["Audit", "Finding", "Mark", "Verification", "claims_absence", "compare", "unread"]
@@ -321,15 +320,13 @@ class Verification:
 
     async def _give_out(self, send: MemoryObjectSendStream[Item]) -> None:
         """Rows that are done, each with what it asks for."""
-        last = 0
-        while entries := await self.journal.entries(after=last, limit=SLICE):
+        async for entries in slices(self.journal.entries):
             done = [entry for entry in entries if entry.state is State.DONE]
             rows = dict[int, Row]()
             if self.fields:
                 rows = {entry.n: row for entry, row in await self.journal.rows(done)}
             for entry in done:
                 await send.send((entry, rows.get(entry.n)))
-            last = entries[-1].n
 
     def _break(self, error: AlmaError) -> None:
         self._broken = error

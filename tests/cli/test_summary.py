@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import anyio
+
+from alma_async._clock import Clock
 from alma_async.cli.load_text import closing, not_loaded, stopped_line
 from alma_async.load.entries import Entry, State
 from alma_async.load.journal import Ingested
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.progress import Report
+from alma_async.load.sqlite_journal import SqliteJournal
 
 NOTHING = Report(
     rows=0, created=0, updated=0, unchanged=0, deleted=0, rejected=0, duplicates=0, review=0, pending=0,
@@ -19,6 +23,11 @@ NOTHING = Report(
 def test_nothing_to_do() -> None:
     """An empty load is told without a division by zero."""
     assert closing(NOTHING) == ["0 rows: none.", "0 calls in 0 seconds, 0 throttled."]
+
+
+async def all_of(journal: SqliteJournal) -> list[str]:
+    """What is said of three rows, and how many more there are."""
+    return [line async for line in not_loaded(journal, most=3)]
 
 
 def test_refusals_are_bounded_and_say_all_they_know(tmp_path: Path) -> None:
@@ -36,7 +45,7 @@ def test_refusals_are_bounded_and_say_all_they_know(tmp_path: Path) -> None:
                 ],
             )
         )
-        told = list(not_loaded(journal, most=3))
+        told = anyio.run(all_of, SqliteJournal(journal, Clock().aside))
     assert told == [
         "line 3: rejected: url is none",
         "line 4: for review: Unclear. (code 401, tracking id E01)",

@@ -12,7 +12,7 @@ import pytest
 
 from alma_async.events import LOGGER, stderr_handler
 from alma_async.load import read_rows, undo_rows
-from alma_async.load.journal_file import JournalFile
+from alma_async.load.journal import opened
 from alma_async.load.report import write_report
 from alma_async.load.row import BadRow, Problem, Row
 from tests.conftest import institution
@@ -21,11 +21,11 @@ from tests.load.test_actions import hold, loading, told, url
 HALVES = ["a\ud800b", "\udfff", "\ud83d and é", "x\udc00\ud800"]
 
 
-def reports(tmp_path, journal):
+async def reports(clock, tmp_path, journal):
     """All forms of the report, as texts that can be read."""
-    with JournalFile(tmp_path / journal) as opened:
+    async with opened(clock, tmp_path / journal, reading=True) as found:
         for end in ("csv", "jsonl", "xlsx"):
-            write_report(opened, tmp_path / f"report.{end}")
+            await write_report(clock, found, tmp_path / f"report.{end}")
     rows = openpyxl.load_workbook(tmp_path / "report.xlsx").active.iter_rows(values_only=True)
     return (
         list(csv.DictReader((tmp_path / "report.csv").read_text(encoding="utf-8-sig").splitlines())),
@@ -51,7 +51,7 @@ async def test_what_alma_holds(tmp_path, half):
         assert {diff.field: diff.old for diff in told(tmp_path / "a.load")[2].differences}[
             "public_note"
         ] == half
-        cells, objects, rows = reports(tmp_path, "a.load")
+        cells, objects, rows = await reports(alma.clock, tmp_path, "a.load")
         assert len(cells) == len(rows) == len(objects) == 3
         assert objects[0]["before"]["public_note"] == half
         assert objects[0]["sent"]["unheard_of"] == {"x": [half]}
@@ -94,7 +94,7 @@ async def test_what_a_list_holds(tmp_path, half):
         assert made["public_note"] == half
         assert (await loading(alma, tmp_path, "upsert").run(rows)).created == 1
         await loading(alma, tmp_path, "upsert").verify()
-        _, objects, _ = reports(tmp_path, "a.load")
+        _, objects, _ = await reports(alma.clock, tmp_path, "a.load")
         assert objects[0]["title"] == half
         assert len(objects) == 4 + 1  # and what is said of the file
         assert (

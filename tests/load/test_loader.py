@@ -15,6 +15,7 @@ from alma_async.load import InputError, Load, LoadOptions, Row, read_rows, undo_
 from alma_async.load.entries import State
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.report import write_report
+from alma_async.load.sqlite_journal import SqliteJournal
 from tests.conftest import EPOCH, institution
 
 C, S = sim.DEMO_COLLECTION, sim.DEMO_SERVICE
@@ -421,7 +422,7 @@ async def test_what_was_sent_is_kept_only_if_asked_for(titles, tmp_path, keep):
         report = tmp_path / "report.jsonl"
         with JournalFile(tmp_path / "j" / "a.load") as journal:
             journal.check()
-            write_report(journal, report)
+            await write_report(alma.clock, SqliteJournal(journal, alma.clock.aside), report)
             assert (journal.kept(1, of="sent") is not None) is keep
             assert all(
                 ("public_note", "", "Only here") in map(attrs.astuple, entry.differences)

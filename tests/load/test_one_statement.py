@@ -146,7 +146,7 @@ async def test_what_a_list_leaves_blank(blanks, tmp_path):
                 options=LoadOptions(quarantine=30.0),
             )
             with await load.plan(rows) as plan:
-                found.append([entry.message or "" for entry in plan])
+                found.append([entry.message or "" async for entry in plan])
             await load.run(rows)
             audit = await load.verify()
         (portfolio,) = server.world.portfolios.all.values()

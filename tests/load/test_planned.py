@@ -49,7 +49,7 @@ async def both(alma, server, tmp_path, rows, action="upsert", **how):
         assert server.world.portfolios.all == before
         assert not (tmp_path / "a.load").exists()
         planned = len(received)
-        seen = list(plan)
+        seen = [entry async for entry in plan]
     report = await loading(alma, tmp_path, action, **how).run(rows)
     return plan, seen, report, planned, len(received) - planned
 

@@ -23,7 +23,7 @@ SERVICE = ("https://one.example", "61", "62")
 
 
 def enter(journal, *, service=SERVICE, beside=False):
-    return Registered.enter(service, journal, beside=beside, now=MOMENT, rests=300.0)
+    return Registered.enter(service, journal, beside=beside, now=MOMENT)
 
 
 async def test_two_loads_at_once_are_refused_and_nothing_is_doubled(tmp_path):
@@ -87,7 +87,7 @@ def test_who_is_killed_leaves_no_lock(tmp_path):
     program = (
         "import sys, time; from pathlib import Path; from alma_async.load.register import Registered\n"
         "from alma_async.load.entries import Moment\n"
-        f"held = Registered.enter({SERVICE!r}, Path(sys.argv[1]), beside=False, now={MOMENT!r}, rests=300.0)\n"
+        f"held = Registered.enter({SERVICE!r}, Path(sys.argv[1]), beside=False, now={MOMENT!r})\n"
         "print(held is not None, flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "a.load")]

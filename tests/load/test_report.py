@@ -7,20 +7,24 @@ import json
 import os
 import tracemalloc
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import attrs
 import openpyxl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alma_async._clock import Clock
 from alma_async.errors import ConfigurationError
 from alma_async.load.entries import Difference, Entry, State
 from alma_async.load.journal import Ingested, JournalError
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.report import COLUMNS, _csv_line, cell, check_path, record, write_report
+from alma_async.load.sqlite_journal import SqliteJournal
 
 HOSTILE = (
     "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\0=1", "  =1", "＝1", "＋1", "－1", "＠x", "﹦1", "\x1b[2J",
@@ -56,6 +60,12 @@ def journal(tmp_path: Path) -> Iterator[JournalFile]:
     with JournalFile(tmp_path / "x.load") as journal:
         journal.ingest(map(Ingested, ENTRIES))
         yield journal
+
+
+def written(file: JournalFile, path: Path) -> int:
+    """Write the report of an open journal."""
+    clock = Clock()
+    return anyio.run(partial(write_report, clock, SqliteJournal(file, clock.aside), path))
 
 
 def formula(text: str) -> bool:
@@ -99,7 +109,7 @@ def test_a_harmless_cell_stays(value: str) -> None:
 def test_csv_reads_back(journal: JournalFile, tmp_path: Path) -> None:
     """One line a row under the promised columns, made harmless, with the mark that spreadsheets want."""
     path = tmp_path / "report.csv"
-    assert write_report(journal, path) == 4
+    assert written(journal, path) == 4
     assert path.read_bytes().startswith(b"\xef\xbb\xbfline,lines,title,")
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -114,7 +124,7 @@ def test_csv_reads_back(journal: JournalFile, tmp_path: Path) -> None:
 def test_jsonl_is_exact(journal: JournalFile, tmp_path: Path) -> None:
     """JSONL holds every value as the journal does, one object a line."""
     path = tmp_path / "report.JSONL"
-    write_report(journal, path)
+    written(journal, path)
     assert [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] == list(
         map(record, ENTRIES)
     )
@@ -124,7 +134,7 @@ def test_more_than_one_slice(tmp_path: Path) -> None:
     """Rows beyond the first slice are all there, in the order of the file."""
     with JournalFile(tmp_path / "x.load") as journal:
         journal.ingest(map(Ingested, (Entry(n=n, line=n + 1, state=State.PENDING) for n in range(1, 2502))))
-        assert write_report(journal, tmp_path / "report.jsonl") == 2501
+        assert written(journal, tmp_path / "report.jsonl") == 2501
     lines = (tmp_path / "report.jsonl").read_text().splitlines()
     assert [json.loads(line)["line"] for line in lines] == list(range(2, 2503))
 
@@ -136,7 +146,7 @@ def test_only_for_its_owner_and_in_place_of_the_old(journal: JournalFile, tmp_pa
     path.chmod(0o666)
     umask = os.umask(0)
     try:
-        write_report(journal, path)
+        written(journal, path)
     finally:
         os.umask(umask)
     assert path.stat().st_mode & 0o777 == 0o600
@@ -148,7 +158,7 @@ def test_a_link_is_replaced_not_followed(journal: JournalFile, tmp_path: Path) -
     other = tmp_path / "other.txt"
     other.write_text("mine")
     (tmp_path / "report.csv").symlink_to(other)
-    write_report(journal, tmp_path / "report.csv")
+    written(journal, tmp_path / "report.csv")
     assert other.read_text() == "mine"
 
 
@@ -160,7 +170,7 @@ def test_a_failure_keeps_the_old_file(tmp_path: Path) -> None:
         journal.ingest(map(Ingested, ENTRIES))
         journal._db.execute("UPDATE entry SET state = 'nonsense' WHERE n = 4")
         with pytest.raises(JournalError, match="damaged"):
-            write_report(journal, path)
+            written(journal, path)
     assert path.read_text() == "old"
     assert sorted(item.name for item in tmp_path.glob("*report*")) == ["report.csv"]
 
@@ -169,7 +179,7 @@ def test_xlsx_is_text_throughout(journal: JournalFile, tmp_path: Path) -> None:
     """Each cell is text: ids keep all their digits, nothing is a formula, no character breaks the file, long ones are cut."""
     journal.write(attrs.evolve(ENTRIES[3], message=f"=1+1 \x00\x1b{'x' * 40_000}"))
     path = tmp_path / "report.xlsx"
-    assert write_report(journal, path) == 4
+    assert written(journal, path) == 4
     sheet, message = openpyxl.load_workbook(path)["rows"], COLUMNS.index("message")
     cells: list[Any] = list(sheet.iter_rows())
     assert [cell.value for cell in cells[0]] == list(COLUMNS)
@@ -196,7 +206,7 @@ def test_xlsx_needs_no_memory(tmp_path: Path) -> None:
             )
             tracemalloc.start()
             try:
-                write_report(journal, tmp_path / "report.xlsx")
+                written(journal, tmp_path / "report.xlsx")
                 return tracemalloc.get_traced_memory()[1]
             finally:
                 tracemalloc.stop()
@@ -211,11 +221,11 @@ def test_other_paths_are_refused(journal: JournalFile, tmp_path: Path, name: str
     with pytest.raises(ConfigurationError):
         check_path(tmp_path / name)
     with pytest.raises(ConfigurationError):
-        write_report(journal, tmp_path / name)
+        written(journal, tmp_path / name)
 
 
 def test_a_directory_in_the_way_is_told(journal: JournalFile, tmp_path: Path) -> None:
     """What the file system refuses is one error of ours."""
     (tmp_path / "report.csv").mkdir()
     with pytest.raises(ConfigurationError, match="cannot be written"):
-        write_report(journal, tmp_path / "report.csv")
+        written(journal, tmp_path / "report.csv")

@@ -362,16 +362,22 @@ async def test_rows_that_are_refused_leave_the_journal_as_it_was(file, load, tmp
             assert journal.meta()["file"] == "a.csv"
 
 
+async def warnings_of(rows):
+    """What is said of the whole, once the rows are read."""
+    assert [row async for row in rows]
+    return rows.warnings
+
+
 async def test_an_undo_says_what_it_cannot_tell(file, load, tmp_path):
     """The journal of a later load that is not where it was is named before the undo and in its report: its rows stay done."""
     async with institution() as (_, alma):
         rows = file([(n, "old") for n in range(3)])
         await load(alma, "a.load").run(rows)
-        assert not undo_rows(tmp_path / "a.load").warnings
+        assert not await warnings_of(undo_rows(tmp_path / "a.load"))
         await load(alma, "b.load", since="a.load").run(rows)
-        assert not undo_rows(tmp_path / "a.load").warnings
+        assert not await warnings_of(undo_rows(tmp_path / "a.load"))
         (tmp_path / "b.load").rename(tmp_path / "moved.load")
-        (warning,) = undo_rows(tmp_path / "a.load").warnings
+        (warning,) = await warnings_of(undo_rows(tmp_path / "a.load"))
         assert str(tmp_path / "b.load") in warning
         assert (await load(alma, "a.load").undo(journal=tmp_path / "u.load")).deleted == 3
         with JournalFile(tmp_path / "u.load") as journal:

@@ -421,17 +421,17 @@ async def test_a_load_is_not_resumed_while_its_undo_is_unfinished(file, tmp_path
 async def test_undo_refuses_what_is_no_load(file, tmp_path):
     """A journal that is not there, was not begun, or is of a dry run gives nothing to take back; nor do other rows."""
     with pytest.raises(InputError, match="no journal"):
-        undo_rows(tmp_path / "no.load")
+        await anext(aiter(undo_rows(tmp_path / "no.load")))
     assert not (tmp_path / "no.load").exists()
     with JournalFile(tmp_path / "new.load"):
         pass
     with pytest.raises(InputError, match="never begun"):
-        undo_rows(tmp_path / "new.load")
+        await anext(aiter(undo_rows(tmp_path / "new.load")))
     async with institution() as (server, alma):
         with await loading(alma, tmp_path, "upsert").plan(file(*MIXED), journal=tmp_path / "plan.load"):
             pass
         with pytest.raises(InputError, match="dry run"):
-            undo_rows(tmp_path / "plan.load")
+            await anext(aiter(undo_rows(tmp_path / "plan.load")))
         hold(server, 1)
         report = await loading(alma, tmp_path, "undo").run(file("99000000,,,Other,,,,"))
         assert (report.rejected, report.updated) == (1, 0)
@@ -508,7 +508,7 @@ async def test_one_flipped_bit_never_leaves_a_row_behind_in_silence(file, tmp_pa
             file(*(f"99{n:06},{url(n)},11,Note,,,,true" for n in range(5)))
         )
         whole, lock = (tmp_path / "a.load").read_bytes(), (tmp_path / "a.load.lock").read_bytes()
-        rows = list(undo_rows(tmp_path / "a.load"))
+        rows = [row async for row in undo_rows(tmp_path / "a.load")]
         told = set()
         for _ in range(120):
             flipped = bytearray(whole)
@@ -516,7 +516,7 @@ async def test_one_flipped_bit_never_leaves_a_row_behind_in_silence(file, tmp_pa
             (tmp_path / "a.load").write_bytes(flipped)
             (tmp_path / "a.load.lock").write_bytes(lock)
             try:
-                assert list(undo_rows(tmp_path / "a.load")) == rows
+                assert [row async for row in undo_rows(tmp_path / "a.load")] == rows
             except AlmaError as error:
                 assert "a.load" in str(error) or "journal" in str(error)
                 told.add(type(error))
@@ -536,7 +536,8 @@ async def test_a_load_is_opened_by_its_journal_and_taken_back(file, tmp_path):
         assert not made & set(server.world.portfolios.all)
         assert (await load.undo(journal=tmp_path / "again.load")).exit_code == 0
         with pytest.raises(InputError, match="no journal"):
-            Load.open(tmp_path / "none.load", alma)
+            await Load.open(tmp_path / "none.load", alma).run()
+        assert not (tmp_path / "none.load").exists()
 
 
 @pytest.mark.anyio
