@@ -61,7 +61,6 @@ NOT_YET = (
     "_clock.py",
     "_core/",
     "_governance/",
-    "_guard/",
     "_http/",
     "_storage/",
     "_text.py",
@@ -79,7 +78,7 @@ NOT_YET_PAGES = (  # they name options, events and reasons of those files
 )
 # Names that others give, as long as they have them.
 KEPT = re.compile(
-    r"\bRefusedIds\b|\.refused\b|\bWhy\.REFUSED\b|\buntil_done\b|\bpatience\b|\.brisk\b"
+    r"\bRefusedIds\b|\.refused\b|\buntil_done\b|\bpatience\b|\.brisk\b"
     r"|`(--until-done|--patience|refused)`|`Refused`|\[refused.ids for refused in"
 )
 

@@ -1,4 +1,6 @@
-"""May this job start now, and did it end? ``JobGuard`` over a ``Ledger``, asking Alma through a ``JobPort``."""
+"""May this job start now, and did it end? ``JobGuard`` over a ``Ledger``, asking Alma through a
+``JobPort``.
+"""
 
 from __future__ import annotations
 

@@ -1,31 +1,36 @@
-"""The job guard: no start that Alma would refuse, and none twice.
+"""The job guard: no start that Alma would reject, and none twice.
 
 Theory of operation
 -------------------
-Alma runs a job only while fewer than 3 jobs of the API are running and fewer than 5 starts of it lie within the hour,
-has no idempotency keys, and no call that cancels a run. Several tasks, processes and people submit. So a submission is
+Alma runs a job only while fewer than 3 jobs of the API are running and fewer than 5 starts of it
+lie within the hour, has no idempotency keys, and no call that cancels a run. Several tasks,
+processes and people submit. So a submission is
 
-1. **refreshed**: the server's clock and the job's list of runs are read, and the list is merged into the ledger;
-2. **reserved**: when the governor has granted the send, one transaction of the ledger reads, decides (``rules``) and
-   writes the run down. Nothing lies between that and the first byte; if the decision is no, the permit goes back
-   unused;
+1. **refreshed**: the server's clock and the job's list of runs are read, and the list is merged
+   into the ledger;
+2. **reserved**: when the governor has granted the send, one transaction of the ledger reads,
+   decides (``rules``) and writes the run down. Nothing lies between that and the first byte; if the
+   decision is no, the permit goes back unused;
 3. **sent**, under a ``job_name`` that occurs once in the world;
-4. **recorded**: accepted with its instance id, refused, returned as not sent, or unknown;
-5. **reconciled** where the answer was lost: Alma's list is searched for the name until the quarantine is over. What is
-   found is adopted; what is not is reported, and never sent a second time. The same is done for reservations whose
-   process died: the ledger cannot tell "about to be sent" from "sent", and need not.
+4. **recorded**: accepted with its instance id, rejected, returned as not sent, or unknown;
+5. **reconciled** where the answer was lost: Alma's list is searched for the name until the
+   quarantine is over. What is found is adopted; what is not is reported, and never sent a second
+   time. The same is done for reservations whose process died: in the ledger, "about to be sent" and
+   "sent" are one state.
 6. **watched** until Alma shows its end, which frees the slot. No local timeout ever does.
 
-Who must wait stands in a line in the ledger, so that processes are served in the order they came. Where the moment of
-the next free start is known there is one timer and no question to anybody; where a running job has to end, runs are
-polled ever more rarely, each by one process for all.
+Submissions that have to wait are in a queue in the ledger, so that processes are served in the
+order they came. Where the moment of the next free start is known, there is one timer and no call;
+where a running job has to end, runs are polled less and less often, each by one process for all.
 
-All reckoning is in one time that the ledger keeps (``server_clock``): begun by the server's ``Date``, carried on by the
-monotonic clock. Neither the client's wall clock nor a ``Date`` that jumps makes a start older than it is, or hides one.
+All times are those of one clock that the ledger keeps (``server_clock``): it is set by the server's
+``Date`` and goes on with the monotonic clock. Neither the client's wall clock nor a ``Date`` that
+jumps makes a start older than it is, or hides one.
 
-What passes by itself (an outage, a refusal for speed, a spent quota) is waited out by whoever stands in line or watches a
-run, from its first poll on. Only an address that never answered is not waited for, and one that never answered as Alma
-does not for long: it may be a wrong one.
+A failure that passes by itself (an outage, a rejection for speed, a spent quota) is waited out by a
+submission in the queue and by a wait for a run, from the first poll on. Only an address that never
+answered is not waited for, and one that never answered as Alma does is not waited for long: it may
+be a wrong one.
 """
 
 from __future__ import annotations
@@ -40,10 +45,10 @@ from alma_async._clock import Clock
 from alma_async._guard import rules
 from alma_async._guard.ledger import LedgerBusy, LedgerError
 from alma_async._guard.monitor import PASSING, Monitor
-from alma_async._guard.port import FORGOTTEN, Instance, JobPort, ServerTime, Spare
+from alma_async._guard.port import UNKNOWN_RUN, Instance, JobPort, ServerTime, Spare
 from alma_async._guard.rules import Asked, Decision, Go, Taken, Timing, WaitUntil, end_losses
-from alma_async._guard.state import EVERY_JOB, OCCUPIES, UNRESOLVED, Book, Event, Ledger, Run, State, Why
-from alma_async._guard.submission import Attempt, NotYet, Started, refusal, unknown, utc
+from alma_async._guard.state import EVERY_JOB, OCCUPIES, UNRESOLVED, Book, Event, Ledger, Run, RunState, Why
+from alma_async._guard.submission import Attempt, NotYet, Started, not_free, unknown, utc
 from alma_async._guard.view import GuardView, view_of
 from alma_async._text import logger
 from alma_async.errors import (
@@ -63,7 +68,7 @@ __all__ = ["GIVEN", "NAME", "JobGuard"]
 
 # Alma's answers that a wait can cure.
 _CURABLE: Final = (JobThresholdReached, JobOverlap)
-_STRANGER: Final = 300.0  # chosen: seconds in which what answers at a new address may turn out to be Alma
+_UNCONFIRMED: Final = 300.0  # chosen: seconds in which what answers at a new address may turn out to be Alma
 _LAST_POLL: Final = (
     2.0  # chosen: seconds before a deadline, where a start of unknown outcome was not searched for by then
 )
@@ -92,7 +97,9 @@ GIVEN: Final = {
 
 @discreet
 class JobGuard:
-    """Starts jobs of one institution within Alma's limits, together with all who use the same ledger."""
+    """Starts jobs of one institution within Alma's limits, together with all who use the same
+    ledger.
+    """
 
     def __init__(
         self,
@@ -121,21 +128,26 @@ class JobGuard:
         named: bool = True,
         port: JobPort | None = None,
     ) -> Started:
-        """Start a job as soon as it may be, at most once. A cancelled call leaves nothing behind that was not sent.
+        """Start a job as soon as it may be, at most once. A cancelled call leaves nothing behind
+        that was not sent.
 
-        :param parameters: as the job knows them; a ``job_name`` among them becomes the beginning of the unique one.
-        :param key: the caller's own name for this intent. A second submit under it, also after a crash, on another machine
-            or with a lost ledger, gets the first one's run. Without one, a submission whose like was left with its fate
-            unknown gets that one's run, if there is one.
+        :param parameters: as the job knows them; a ``job_name`` among them becomes the beginning of
+            the unique one.
+        :param key: the caller's name for this intent. A second submit under it, also after a crash,
+            on another machine or with a lost ledger, gets the run of the first. Without one, where
+            an earlier submission of the same job and parameters ended with its outcome unknown,
+            this one gets its run, if there is one.
         :param wait: whether to wait for a free start.
-        :param deadline: seconds to wait, for a free start or for the fate of a lost answer.
-        :param named: whether the run gets its unique name. Without it, a run whose answer was lost, or which only another
-            ledger knows, is not found again.
-        :param port: to ask Alma by, for this caller.
+        :param deadline: seconds to wait, for a free start or for the run of a lost answer.
+        :param named: whether the run gets its unique name. Without it, a run whose answer was lost,
+            or which only another ledger knows, is not found again.
+        :param port: makes the calls to Alma, with this caller's priority and deadline.
         :raises JobThresholdReached, JobOverlap: with ``wait=False``, where no start is free.
         :raises DeadlineExceeded: where none is free before the deadline.
-        :raises InvalidRequest: where an argument is none, such as an empty key, or the key was used with other parameters.
-        :raises OutcomeUnknown: the answer was lost, and Alma does not list the run. It is not sent again.
+        :raises InvalidRequest: where an argument is not valid, such as an empty key, or the key was
+            used with other parameters.
+        :raises OutcomeUnknown: the answer was lost, and Alma does not list the run. It is not sent
+            again.
         """
         check_all(GIVEN, locals(), InvalidRequest)
         alma = self._alma.asking(port)
@@ -156,14 +168,16 @@ class JobGuard:
         return started
 
     async def recover(self) -> list[Started]:
-        """Recover after a crash: search for every run of unknown outcome, and return ours that are running."""
+        """Recover after a crash: search for every run of unknown outcome, and return ours that are
+        running.
+        """
         alma = self._alma
         await alma.open()
         book = await alma.read()
         for job_id in sorted({run.job_id for run in book.runs.values() if run.state in UNRESOLVED}):
             await alma.refresh(job_id)
         book = await alma.read()
-        ours = (run for run in book.runs.values() if run.ours and run.state is State.RUNNING)
+        ours = (run for run in book.runs.values() if run.ours and run.state is RunState.RUNNING)
         return [_started(alma, run, adopted=True) for run in ours]
 
     async def watch(
@@ -171,8 +185,10 @@ class JobGuard:
     ) -> Instance:
         """Wait until a run has ended, whoever started it, and return it as Alma then shows it.
 
-        All who watch a run, in whatever process, share its polls. An end that is written to the ledger ends the wait.
-        :param known: whether the run is known to have been there, whatever the ledger says.
+        All who watch a run, in whatever process, share its polls. An end that is written to the
+        ledger ends the wait.
+        :param known: whether the run is known to have existed, also where the ledger does not have
+            it.
         :raises NotFound: where Alma does not know the run, or does not know it any more.
         :raises LedgerError: where the ledger fails for minutes; the run goes on.
         """
@@ -183,11 +199,11 @@ class JobGuard:
             try:
                 return await self._watch(alma, job_id, instance_id)
             except NotFound as error:
-                if error.code != FORGOTTEN:
+                if error.code != UNKNOWN_RUN:
                     raise
                 if not known and (await alma.read()).of_instance(instance_id) is None:
                     raise
-                gone = forgotten(job_id, instance_id, error)
+                gone = deleted(job_id, instance_id, error)
             except (*PASSING, LedgerError) as error:
                 if isinstance(error, NotSent) and not (alma.heard or failures):
                     raise
@@ -199,11 +215,15 @@ class JobGuard:
             raise gone
 
     async def ended(self, job_id: str, instance_id: str) -> None:  # noqa: ARG002 - an instance id is unique by itself
-        """Record that a run ended (by a webhook, or by an operator); whoever waits for its slot goes on at once."""
+        """Record that a run ended (by a webhook, or by an operator); a submission that waits for
+        its slot goes on at once.
+        """
         await self._alma.mark(instance_id, Event.END)
 
     async def free(self, run_id: str) -> bool:
-        """Free a run's slot because an operator says so. ``run_id`` is its instance id or its name. Returns whether it held one."""
+        """Free a run's slot because an operator says so. ``run_id`` is its instance id or its name.
+        Returns whether it held one.
+        """
         await self._alma.open()
 
         def free(book: Book, _: ServerTime) -> bool:
@@ -219,7 +239,9 @@ class JobGuard:
         return await self._alma.update(free)
 
     async def lift(self, job_id: str) -> bool:
-        """Lift the block on a job because an operator says so; ``ALL`` is the one on every job. Returns whether there was one."""
+        """Lift the block on a job because an operator says so; ``ALL`` is the one on every job.
+        Returns whether there was one.
+        """
         await self._alma.open()
 
         def lift(book: Book, _: ServerTime) -> bool:
@@ -230,7 +252,9 @@ class JobGuard:
         return await self._alma.update(lift)
 
     async def view(self) -> GuardView:
-        """What runs, what was started within the window, and when each job may start again; by the caller's wall clock."""
+        """What runs, what was started within the window, and when each job may start again; by the
+        caller's wall clock.
+        """
         alma = self._alma
         await alma.open()
 
@@ -249,7 +273,7 @@ class JobGuard:
         return await self.view()
 
     def close(self) -> None:
-        """Whoever waits here ends with ``ClientClosed``; what is at Alma goes on."""
+        """End all waiting with ``ClientClosed``; runs at Alma go on."""
         self._alma.close()
 
     # --- one submission
@@ -265,14 +289,16 @@ class JobGuard:
                 return found
             if isinstance(found, WaitUntil):
                 if not wait:
-                    raise refusal(found, attempt, alma)
+                    raise not_free(found, attempt, alma)
                 with suppress(LedgerBusy):  # the next try waits for it
-                    await self._stand_in_line(alma, attempt, until)
+                    await self._wait_in_queue(alma, attempt, until)
 
     async def _outlasting(
         self, alma: Monitor, act: Callable[[], Awaitable[T]], until: float, *, wait: bool
     ) -> T:
-        """Do it, and wait out what passes by itself, unless there is no waiting or the address never answered as Alma does."""
+        """Do it, and wait out failures that pass by themselves, except without ``wait`` or where
+        the address never answered as Alma does.
+        """
         failures, began = 0, self._clock.now()
         last: AlmaError | None = None
         while True:
@@ -282,34 +308,38 @@ class JobGuard:
             except PASSING as error:
                 now = self._clock.now()
                 last = error if last is None or not isinstance(error, DeadlineExceeded) else last
-                nobody = isinstance(error, NotSent) and not failures
-                stranger = isinstance(error, BadAnswer) and now - began >= _STRANGER
-                if not wait or (not alma.heard and (nobody or stranger)):
+                silent = isinstance(error, NotSent) and not failures
+                foreign = isinstance(error, BadAnswer) and now - began >= _UNCONFIRMED
+                if not wait or (not alma.heard and (silent or foreign)):
                     raise
                 if now >= until:
                     raise _late(last) from None
                 failures += 1
                 if failures == 1:
-                    _log.warning("A submission waits for what passes by itself: %s", error)
+                    _log.warning("A submission waits out a failure: %s", error)
                 await self._rest(alma, error, failures, until)
 
     async def _once(self, alma: Monitor, attempt: Attempt, until: float) -> Decision | Started | None:
-        """One try, and what became of the intent where it is under way already."""
+        """One try, or the outcome of the intent where another process has carried it out or is
+        about to.
+        """
         found = await self._try(alma, attempt)
         if not isinstance(found, Taken):
             return found
         attempt.check(found.run)
-        return await self._reconcile(alma, found.run, until, attempt.told)
+        return await self._reconcile(alma, found.run, until, attempt.rejection)
 
     async def _rest(self, alma: Monitor, error: AlmaError | None, failures: int, until: float) -> None:
-        """Wait for what passes by itself: until the moment that the error names, or ever longer."""
+        """Wait after a failure: until the moment that the error names, or each time longer."""
         rest = min(alma.timing.first_poll * 2 ** min(failures, 9), alma.timing.rest)
         if (retry_at := getattr(error, "retry_at", None)) is not None:
             rest = max(rest, retry_at.timestamp() - self._clock.wall())
         await alma.pause_for(min(rest, until - self._clock.now()))
 
     async def _earlier(self, alma: Monitor, attempt: Attempt, until: float) -> Started | None:
-        """The run of an earlier submission of the same without a key, whose caller does not know its fate."""
+        """The run of an earlier submission of the same without a key, whose caller does not know
+        its outcome.
+        """
         if attempt.keyed:
             return None
         run = await alma.update(lambda book, now: book.abandoned(attempt.job_id, attempt.digest, now))
@@ -322,12 +352,14 @@ class JobGuard:
             book = await alma.read(key=run.key)
             if book.runs.get(run.key, run).state in UNRESOLVED:
                 raise
-            return None  # it never was: this one is the first
+            return None  # it was not started: this one is the first
 
     # --- one try
 
     async def _try(self, alma: Monitor, attempt: Attempt) -> Decision | Started:
-        """Refresh, ask, send. Anything but ``Started`` means that nothing was sent, or that it is known as ``Taken``."""
+        """Refresh, ask, send. Anything but ``Started`` means that nothing was sent, or that it is
+        known as ``Taken``.
+        """
         await alma.refresh(attempt.job_id, key=attempt.key if attempt.keyed else None)
         decision = (await self._ask(alma, attempt)).decision
         return await self._send(alma, attempt) if isinstance(decision, Go) else decision
@@ -337,12 +369,12 @@ class JobGuard:
             ids = await alma.port.start(
                 attempt.job_id, attempt.parameters, job_name=attempt.name, witness=attempt
             )
-        except NotYet as refused:
-            return refused.decision
+        except NotYet as not_yet:
+            return not_yet.decision
         except AlmaError as error:
             alma.check_open()
             decision = (await self._ask(alma, attempt)).decision
-            attempt.told = error
+            attempt.rejection = error
             if isinstance(error, _CURABLE) or isinstance(decision, Taken):
                 return decision
             raise
@@ -363,8 +395,10 @@ class JobGuard:
 
     # --- waiting
 
-    async def _stand_in_line(self, alma: Monitor, attempt: Attempt, until: float) -> None:
-        """Return when, by all that the ledger tells, this attempt may go (or has been carried out by another)."""
+    async def _wait_in_queue(self, alma: Monitor, attempt: Attempt, until: float) -> None:
+        """Return when, by all that is in the ledger, this attempt may go, or another process has
+        carried it out.
+        """
         while True:
             seen = await alma.watermark()
             asked = await self._ask(alma, attempt)
@@ -382,13 +416,16 @@ class JobGuard:
             await alma.pause(min(alma.client_time(asked.again), until), seen, poll_ledger=poll_ledger)
 
     async def _reconcile(
-        self, alma: Monitor, run: Run, until: float, told: AlmaError | None
+        self, alma: Monitor, run: Run, until: float, failure: AlmaError | None
     ) -> Started | None:
-        """Search Alma's list for a run of unknown fate. None: it was not sent after all, by whoever else tried.
+        """Search Alma's list for a run of unknown outcome. None: another process that tried it did
+        not send it.
 
+        :param failure: with what the send of this submission failed; None where it was not this
+            one's.
         :raises OutcomeUnknown: where Alma does not list it in time.
         """
-        key, ours = run.key, told is not None
+        key, ours = run.key, failure is not None
         since = alma.now().at if ours else run.reserved_at
         while True:
             seen = await alma.watermark()
@@ -396,11 +433,11 @@ class JobGuard:
             run = book.runs.get(key, run)
             if run.instance_id is not None and run.state not in UNRESOLVED:
                 return _started(alma, run, adopted=not ours)
-            if run.state in (State.RETURNED, State.REFUSED):
+            if run.state in (RunState.RETURNED, RunState.REJECTED):
                 return None
-            sought = run.state is State.GIVEN_UP or alma.listed(run.job_id, since=since)
-            if run.state is State.GIVEN_UP or self._clock.now() >= until:
-                raise unknown(run, book.strangers(run) if sought else (), alma, told, sought=sought)
+            sought = run.state is RunState.NOT_FOUND or alma.listed(run.job_id, since=since)
+            if run.state is RunState.NOT_FOUND or self._clock.now() >= until:
+                raise unknown(run, book.strangers(run) if sought else (), alma, failure, sought=sought)
             again = await alma.poll(key=key)
             book = await alma.read(key=key)
             if book.runs.get(key, run).state is run.state:
@@ -421,7 +458,7 @@ class JobGuard:
             run = (await alma.read()).of_instance(instance_id)
             if run is None or run.state not in OCCUPIES:
                 instance = await alma.port.instance(job_id, instance_id)
-                if not instance.ended:  # it was told to have ended, and Alma does not show it yet
+                if not instance.ended:  # an end was reported that Alma does not show yet
                     await alma.pause_for(alma.timing.first_poll)
                 continue
             again = await alma.poll(key=run.key)
@@ -442,12 +479,12 @@ def _late(last: AlmaError) -> DeadlineExceeded:
     return late
 
 
-def forgotten(job_id: str, instance_id: str, error: NotFound) -> NotFound:
-    """A run that was there, and that Alma does not know any more."""
+def deleted(job_id: str, instance_id: str, error: NotFound) -> NotFound:
+    """The error for a run that was there, and that Alma does not know any more."""
     return NotFound(
         f"Run {instance_id} of job {job_id} is over: Alma does not know it any more, and how it ended is not known.",
         **error.facts(),
-        advice="Look at what the job was to change; a run is forgotten some time after its end.",
+        advice="Check what the job was to change; Alma deletes a run some time after its end.",
     )
 
 

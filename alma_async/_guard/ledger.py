@@ -1,19 +1,25 @@
-"""The job ledger of one institution: an SQLite file that all processes of a machine share. Jobs stay in it for ever.
+"""The job ledger of one institution: an SQLite file that all processes of a machine share. Jobs
+stay in it for ever.
 
-Decides nothing about jobs: one transaction reads what can matter, lets a pure function change it, and writes back what was
-changed. So reading, deciding and reserving cannot come apart, in whatever process. It is one ``state.Ledger``; a store for many
-machines is another.
+Decides nothing about jobs: one transaction reads what can matter, lets a pure function change it,
+and writes back what was changed. So reading, deciding and reserving cannot come apart, in whatever
+process. It is one ``state.Ledger``; a store for many machines is another.
 
-* All work on the file is done in a thread (``Clock.aside``), so that a slow disk does not hold up the event loop; one
-  transaction at a time, in the order of the callers. A caller that is cancelled meanwhile is cancelled when the transaction is
-  over: what its function did is on the disk or was rolled back, and never half done.
-* What ``update`` returned from is on the disk, and several writing processes are safe (``_storage.sqlite``).
-* Where another process holds the lock of the file, ``update`` waits on the event loop and asks again.
-* The file is the owner's alone (0600, in a directory 0700), made, opened or replaced by one process at a time: a lock on another
-  file keeps processes apart. It is made by a descriptor that is closed before SQLite opens the file; closing one later would drop
-  SQLite's locks, so nothing here opens the file itself but to create it.
-* A file that is damaged is put aside, and a new one begins with a block on every job: what the lost one had in progress may still
-  be started. Then Alma's own lists, which are read before each start, fill it again.
+* All work on the file is done in a thread (``Clock.aside``), so that a slow disk does not hold up
+  the event loop; one transaction at a time, in the order of the callers. A caller that is cancelled
+  meanwhile is cancelled when the transaction is over: what its function did is on the disk or was
+  rolled back, and never half done.
+* What ``update`` returned from is on the disk, and several writing processes are safe
+  (``_storage.sqlite``).
+* Where another process holds the lock of the file, ``update`` waits on the event loop and asks
+  again.
+* The file is the owner's alone (0600, in a directory 0700), made, opened or replaced by one process
+  at a time: a lock on another file keeps processes apart. It is made by a descriptor that is closed
+  before SQLite opens the file; closing one later would drop SQLite's locks, so nothing here opens
+  the file itself but to create it.
+* A file that is damaged is put aside, and a new one begins with a block on every job: what the lost
+  one had in progress may still be started. Then Alma's own lists, which are read before each start,
+  fill it again.
 * A disk that fails stops the submission; a failed commit is never tried again in place.
 
 Each record is a row of its table with a seal (``_storage.sqlite``).
@@ -87,7 +93,9 @@ class LedgerBusy(LedgerError):
 
 @contextmanager
 def making(path: Path) -> Iterator[None]:
-    """One process at a time makes, opens or replaces the file; the kernel lets go when it dies."""
+    """One process at a time makes, opens or replaces the file; the kernel drops the lock of one
+    that dies.
+    """
     try:
         private_directory(path.parent)
         check_beside(path)
@@ -137,7 +145,9 @@ _KINDS: Final[Mapping[str, Any]] = {
 
 
 class _Part:
-    """One table: the class of its records, their key, which rows can matter, and the statements for them."""
+    """One table: the class of its records, their key, which rows can matter, and the statements for
+    them.
+    """
 
     def __init__(self, kind: type[Record], key: str, where: str = "") -> None:
         table = kind.__name__.lower()
@@ -171,7 +181,9 @@ _PARTS: Final = {
 def load(
     db: _Connection, seal: Seal, since: float, key: str | None, known: Mapping[Columns, Record]
 ) -> tuple[Book, dict[Columns, Record]]:
-    """The book, and its records by row: a row that was read before is a record that was checked before."""
+    """The book, and its records by row: a row that was read before is a record that was checked
+    before.
+    """
     book, read = Book(), {}
     for name, part in _PARTS.items():
         records = getattr(book, name)
@@ -234,7 +246,7 @@ _SCHEMA: Final = """
 CREATE TABLE run (
     key TEXT PRIMARY KEY, job_id TEXT NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL, instance_id TEXT,
     ours INTEGER NOT NULL, by_api INTEGER NOT NULL, reserved_at REAL NOT NULL, latest_start REAL NOT NULL,
-    poll_at REAL NOT NULL, usual REAL NOT NULL, parameters TEXT NOT NULL, reported INTEGER NOT NULL, told REAL,
+    poll_at REAL NOT NULL, usual REAL NOT NULL, parameters TEXT NOT NULL, reported INTEGER NOT NULL, shown REAL,
     seal BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX run_recent ON run (latest_start);
@@ -256,7 +268,7 @@ CREATE TABLE polls (
 CREATE TABLE news (count INTEGER NOT NULL);
 INSERT INTO news VALUES (0)
 """
-_FORMAT: Final = Format(5, tuple(_SCHEMA.split(";")), wait=0.005)
+_FORMAT: Final = Format(6, tuple(_SCHEMA.split(";")), wait=0.005)
 
 
 _Change: TypeAlias = tuple[Callable[[Book], Any], float, str | None]
@@ -308,7 +320,9 @@ class SqliteLedger:
         return await self._aside(self._news)
 
     def close(self) -> None:
-        """Close the file, or have it closed by the transaction in progress. A later call opens it for as long as it takes."""
+        """Close the file, or have it closed by the transaction in progress. A later call opens it
+        for as long as it takes.
+        """
         self._keep_open = False
         if not self._turn.locked():
             self._close_file()
@@ -392,7 +406,9 @@ class SqliteLedger:
             db.close()
 
     def _open(self) -> sqlite3.Connection:
-        """The connection: made anew after a fork, and where the file was deleted or replaced under us."""
+        """The connection: made anew after a fork, and where the file was deleted or replaced under
+        us.
+        """
         if self._db is not None and self._is == (os.getpid(), identity(self.path)):
             return self._db
         self._close_file()
@@ -407,7 +423,9 @@ class SqliteLedger:
         return self._seal
 
     def _replace(self, why: str, key: str | None) -> None:
-        """Put the damaged file aside, unless another process did so, and begin a new one that lets nobody go yet."""
+        """Put the damaged file aside, unless another process did so, and begin a new one in which
+        no job may start yet.
+        """
         _log.error(
             "The job ledger %s is damaged (%s) and was put aside; no job starts for a while.",
             self.path.name,
@@ -430,8 +448,8 @@ class SqliteLedger:
 def job_ledger(institution: str, *, directory: Path, clock: Clock | None = None) -> SqliteLedger:
     """The machine's ledger of an institution's jobs.
 
-    :param institution: what distinguishes this institution from others, such as a label, or host and key. Only its hash is
-        written.
+    :param institution: what distinguishes this institution from others, such as a label, or host
+        and key. Only its hash is written.
     """
     name = hashlib.sha256(institution.encode()).hexdigest()[:32]
     return SqliteLedger(directory / "ledgers" / f"{name}.ledger", clock=clock)

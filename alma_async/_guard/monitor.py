@@ -1,7 +1,9 @@
-"""The guard's monitor: it reads the ledger's clock, polls job runs at Alma, and waits for news in the ledger.
+"""The guard's monitor: it reads the ledger's clock, polls job runs at Alma, and waits for news in
+the ledger.
 
-Decides nothing; ``rules`` says when a run is polled. What a poll shows is merged into the ledger at once, for all processes.
-A run that is due is polled by one of them: the one that claims it in the ledger. A poll that fails concerns its run alone.
+Decides nothing; ``rules`` says when a run is polled. What a poll shows is merged into the ledger at
+once, for all processes. A run that is due is polled by one of them: the one that claims it in the
+ledger. A poll that fails concerns its run alone.
 """
 
 from __future__ import annotations
@@ -19,10 +21,10 @@ import attrs
 from alma_async._clock import Clock, shielded
 from alma_async._guard import rules
 from alma_async._guard.ledger import LedgerBusy, LedgerError
-from alma_async._guard.port import FORGOTTEN, Instance, JobPort, ServerTime
+from alma_async._guard.port import UNKNOWN_RUN, Instance, JobPort, ServerTime
 from alma_async._guard.rules import Claimed, Timing
 from alma_async._guard.server_clock import AGREE, DRIFT, ServerClock
-from alma_async._guard.state import OCCUPIES, Book, Dating, Event, Ledger, Run, State, usual_duration
+from alma_async._guard.state import OCCUPIES, Book, Dating, Event, Ledger, Run, RunState, usual_duration
 from alma_async._text import logger
 from alma_async.errors import (
     AlmaError,
@@ -43,7 +45,7 @@ T = TypeVar("T")
 
 _log = logger("alma_async._guard")
 
-# What passes by itself: whoever waits goes on waiting.
+# Failures that pass by themselves: they are waited out.
 PASSING: Final = (
     BadAnswer,
     DeadlineExceeded,
@@ -83,7 +85,7 @@ class _Shared:
     loop: Any = None
 
     def adopt(self, loop: Any) -> None:
-        """Who waited on a loop that has ended is forgotten with it; nothing that waits outlives its loop."""
+        """Drop those that waited on a loop that has ended; nothing that waits outlives its loop."""
         if loop is not self.loop:
             self.loop, self.polled = loop, False
             self.opening, self.news = anyio.Lock(), anyio.Event()
@@ -118,8 +120,8 @@ class Monitor:
     # --- the clock and the ledger
 
     async def open(self, until: float = math.inf, *, wait: bool = True) -> None:
-        """Have a clock at all: the ledger's, or else one that begins now. Callers go on in the order they came, but for one that
-        does not wait for those before it.
+        """Take the ledger's clock, or begin one now. Callers go on in the order they came, except
+        one that does not wait for those before it.
 
         :raises DeadlineExceeded: where there is none by ``until`` (the client's clock).
         """
@@ -146,7 +148,9 @@ class Monitor:
         return self._all.arrived
 
     async def ask_time(self) -> ServerTime:
-        """Read the server's clock; where it does not agree with ours, so often that a jump is told from an error."""
+        """Read the server's clock; where it does not agree with ours, so often that a jump is not
+        taken for an error.
+        """
         for left in reversed(range(AGREE)):
             date = await self.port.server_time()
             self._all.heard = True
@@ -161,34 +165,37 @@ class Monitor:
         return self.now()
 
     def _reading(self, date: ServerTime | None, client: float) -> Callable[[Book], bool]:
-        """Take a ``Date`` into the ledger's clock; where there is none, begin by the wall clock, or go on from where it stood.
+        """Merge a ``Date`` into the ledger's clock; where there is none, begin by the wall clock,
+        or go on from where it stood.
 
         False: it does not agree, and is not believed yet.
         """
 
-        def read(book: Book) -> bool:
+        def merge(book: Book) -> bool:
             boot, wall = self._all.boot, self._clock.wall()
-            told = date or ServerTime(at=wall, error=1.0)
+            read = date or ServerTime(at=wall, error=1.0)
             kept = book.clocks.get("") or self._all.clock
             if kept is None:
-                kept = ServerClock(boot=boot, client=client, wall=wall, at=told.at, error=told.error)
+                kept = ServerClock(boot=boot, client=client, wall=wall, at=read.at, error=read.error)
                 agrees: ServerClock | None = kept
             elif not kept.counts_for(boot, client):
                 mine = self._all.clock
                 agrees = kept = mine or kept.resumed(date, boot=boot, client=client, wall=wall)
             else:
-                agrees = kept.read(told, client=client, wall=wall)
+                agrees = kept.read(read, client=client, wall=wall)
             if agrees is None:
-                agrees = self._jumped(kept, told, client)
+                agrees = self._jumped(kept, read, client)
             else:
                 self._all.offsets.clear()
             self._all.clock = book.clocks[""] = agrees or kept
             return agrees is not None
 
-        return read
+        return merge
 
     def _jumped(self, kept: ServerClock, date: ServerTime, client: float) -> ServerClock | None:
-        """The clock with another offset, once as many answers in a row as are asked for agree on one."""
+        """The clock with another offset, once as many answers in a row as are asked for agree on
+        one.
+        """
         mine = kept.now(client)
         self._all.offsets.append(date.at - mine.at)
         last = self._all.offsets[-AGREE:]
@@ -196,7 +203,7 @@ class Monitor:
             return None
         self._all.offsets.clear()
         _log.warning(
-            "Alma's clock is %+.0f s from what it was; starts go on being counted in real time.", last[-1]
+            "Alma's clock is %+.0f s from what it was; starts are still counted in real time.", last[-1]
         )
         return attrs.evolve(kept, offset=last[-1])
 
@@ -214,7 +221,9 @@ class Monitor:
         return self._clock.now() + (moment - self.now().earliest) / (1 - DRIFT) + 0.001
 
     def civil(self, moment: float) -> float:
-        """A moment as the caller's own wall clock will show it, in seconds since 1970: what a person can act on."""
+        """A moment as the caller's own wall clock will show it, in seconds since 1970: what a
+        person can act on.
+        """
         return self._clock.wall() + (moment - self.now().at)
 
     def alma_time(self, moment: float) -> float:
@@ -228,14 +237,17 @@ class Monitor:
     def _first_day(self, since: float) -> float:
         """From when on Alma's clock a list is asked for that has all since then for certain.
 
-        What a list lacks is taken to be nowhere; one that begins too late would say so of what there is.
+        What a list lacks is taken to be nowhere; one that begins too late would say so of what
+        there is.
         """
         offsets = self._offsets()
         agree = max(offsets) - min(offsets) <= _NEAR
         return since + min(offsets) - (0.0 if agree else _HISTORY)
 
     async def update(self, act: Act[T], *, key: str | None = None) -> T:
-        """One transaction of the ledger, over all that can matter now. ``act`` runs in a thread: it may use nothing of the loop."""
+        """One transaction of the ledger, over all that can matter now. ``act`` runs in a thread: it
+        may use nothing of the loop.
+        """
         try:
             return await self._ledger.update(self._noting(act), since=self._since(), key=key)
         finally:
@@ -246,7 +258,9 @@ class Monitor:
         self._ledger.update_soon(self._noting(act), since=self._since(), key=key)
 
     async def flush(self) -> None:
-        """Write what ``update_soon`` was given, whatever cancels the caller; the cancellation goes on after it."""
+        """Write what ``update_soon`` was given, whatever cancels the caller; the cancellation goes
+        on after it.
+        """
         try:
             await shielded(self._ledger.flush())
         finally:
@@ -304,7 +318,9 @@ class Monitor:
     # --- polling Alma
 
     async def poll(self, *, key: str) -> float:
-        """Poll one run if it is due and the allowance permits, unless another process does; returns when to poll again."""
+        """Poll one run if it is due and the allowance permits, unless another process does; returns
+        when to poll again.
+        """
         claimed = await self.update(self._claiming(key))
         await self.see(claimed.due)
         return claimed.again
@@ -320,7 +336,7 @@ class Monitor:
             await self._seeing(job_id, None)
         for run in due:
             self._alarm(run)
-            if run.instance_id is not None and run.state is State.RUNNING:
+            if run.instance_id is not None and run.state is RunState.RUNNING:
                 await self._seeing(run.job_id, run.instance_id)
 
     async def _seeing(self, job_id: str, instance_id: str | None) -> None:
@@ -336,15 +352,15 @@ class Monitor:
             _log.warning("The job guard could not poll %s: %s", what, error)
 
     async def poll_run(self, job_id: str, instance_id: str) -> Instance:
-        """Poll one run now. A run that Alma no longer knows frees its slot; an error about the job's id, or of a proxy, says
-        nothing about the run.
+        """Poll one run now. A run that Alma no longer knows frees its slot; an error about the
+        job's id, or of a proxy, says nothing about the run.
 
         :raises NotFound: where Alma does not know it.
         """
         try:
             instance = await self.port.instance(job_id, instance_id)
         except NotFound as error:
-            if error.code == FORGOTTEN:
+            if error.code == UNKNOWN_RUN:
                 await self.mark(instance_id, Event.VANISH)
             raise
         self._all.heard, next_poll = True, self.timing.next_poll
@@ -357,11 +373,11 @@ class Monitor:
         return instance
 
     async def mark(self, instance_id: str, event: Event) -> None:
-        """Take in that a run ended, or is not known any more."""
+        """Record that a run ended, or is not known any more."""
 
         def end(book: Book) -> None:
             run = book.of_instance(instance_id)
-            if run is not None and run.state in OCCUPIES | {State.VANISHED}:
+            if run is not None and run.state in OCCUPIES | {RunState.VANISHED}:
                 book.end(run, event)
             self._all.has_news |= book.news
 
@@ -371,7 +387,8 @@ class Monitor:
             self._spread()
 
     async def refresh(self, job_id: str, *, key: str | None = None) -> None:
-        """Read the job's list and merge it: what the list lacks was not there when it was asked for.
+        """Read the job's list and merge it: what the list lacks was not there when it was asked
+        for.
 
         :param key: an intent's: a run that carries it is taken for that intent's.
         """
@@ -435,7 +452,8 @@ class Monitor:
     async def pause(self, until: float, seen: Seen, *, poll_ledger: bool) -> None:
         """Wait until a moment of the client's clock, or for news.
 
-        :param poll_ledger: whether this caller may poll the ledger for what other processes wrote; one does so for all.
+        :param poll_ledger: whether this caller may poll the ledger for what other processes wrote;
+            one does so for all.
         """
         shared, (news, version) = self._all, seen
         self.check_open()
@@ -451,7 +469,7 @@ class Monitor:
                     break
         except BaseException:
             if polls_for_all:
-                self.wake()  # another one has to take over
+                self.wake()  # another caller has to poll the ledger now
             raise
         finally:
             shared.polled &= not polls_for_all

@@ -1,7 +1,8 @@
-"""What the guard asks of Alma: the time, a job's runs, one run, and a start. Values and one protocol; ``alma.job_port`` answers.
+"""What the guard needs of Alma: the time, a job's runs, one run, and a start. Values and one
+protocol; see ``alma.job_port``.
 
-Times are seconds since 1970 on the *server's* clock throughout: neither the client's wall clock nor its time zone is
-ever compared with them.
+Times are seconds since 1970 on the *server's* clock throughout: neither the client's wall clock nor
+its time zone is ever compared with them.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import attrs
 
 from alma_async._core.session import Witness
 
-__all__ = ["FORGOTTEN", "Instance", "JobPort", "ServerTime", "Spare"]
+__all__ = ["UNKNOWN_RUN", "Instance", "JobPort", "ServerTime", "Spare"]
 
-FORGOTTEN: Final = (
+UNKNOWN_RUN: Final = (
     "402218"  # Alma's code for a run that it does not know (any more); its others speak of something else
 )
 
@@ -47,9 +48,10 @@ class ServerTime:
 
 @attrs.frozen(kw_only=True)
 class Instance:
-    """One run as Alma lists it. ``ended``: a terminal status or an end time; an unknown status alone is running.
+    """One run as Alma lists it. ``ended``: a terminal status or an end time; an unknown status
+    alone is running.
 
-    ``shown`` is what Alma sent, for who asked for it.
+    ``shown`` is the instance as Alma sent it.
     """
 
     id: str
@@ -65,13 +67,15 @@ class Instance:
 
     @property
     def submitted(self) -> float | None:
-        """The later of submission and start, in Alma's own time: which of them Alma counts from is not documented."""
-        told = [moment for moment in (self.submit_time, self.start_time) if moment is not None]
-        return max(told, default=None)
+        """The later of submission and start, in Alma's own time: which of them Alma counts from is
+        not documented.
+        """
+        shown = [moment for moment in (self.submit_time, self.start_time) if moment is not None]
+        return max(shown, default=None)
 
     @property
     def duration(self) -> float | None:
-        """How long it ran, where Alma tells."""
+        """How long it ran, in seconds; None where Alma does not show it."""
         began, ends = self.start_time or self.submit_time, self.end_time
         if not self.ended or began is None or ends is None or ends < began:
             return None
@@ -85,7 +89,9 @@ class Instance:
 
 @attrs.frozen(kw_only=True)
 class Spare:
-    """What is left of the day's calls: how many, where the caller's priority stops, and the seconds until the reset."""
+    """What is left of the day's calls: how many, where the caller's priority stops, and the seconds
+    until the reset.
+    """
 
     remaining: float
     floor: float
@@ -99,10 +105,13 @@ class JobPort(Protocol):
         """What is left of the day's calls, or None where that is not known."""
 
     async def server_time(self) -> ServerTime | None:
-        """The ``Date`` of a cheap answer, its resolution and the round trip as the error; None where it has none."""
+        """The ``Date`` of a cheap answer, its resolution and the round trip as the error; None
+        where it has none.
+        """
 
     async def instances(self, job_id: str, *, since: float) -> Sequence[Instance]:
-        """Every run of the job that was submitted at or after ``since``, by whomever, all pages; older ones may be among them.
+        """Every run of the job that was submitted at or after ``since``, by whomever, all pages;
+        older ones may be among them.
 
         Alma filters by whole days of an undocumented time zone, so ask for a day more.
         """
@@ -116,8 +125,8 @@ class JobPort(Protocol):
     async def start(
         self, job_id: str, parameters: Mapping[str, str], *, job_name: str, witness: Witness
     ) -> tuple[str, str]:
-        """Submit the job under ``job_name``, or without one where it is empty, with ``witness`` told of each attempt; job id
-        and instance id of the answer's link.
+        """Submit the job under ``job_name``, or without one where it is empty, and call ``witness``
+        before and after each attempt; returns job id and instance id of the answer's link.
 
         What ``witness.intend`` raises must come out unchanged: then nothing was sent.
         """

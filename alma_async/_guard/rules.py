@@ -1,16 +1,20 @@
-"""May this job start now? Pure: (what the ledger holds, the job, the server's clock) → go | wait until.
+"""May this job start now? Pure: (what the ledger holds, the job, the server's clock) → go | wait
+until.
 
-Alma's rule (documented): a job runs only if not more than 3 jobs started by the API are running, and not more than 5 of
-this job were started in the previous hour. Both are one rule here: of ``n`` things held until known moments, the next
-is free when the n-th latest of them is. A running job is held until its end, which nobody knows (infinity); a start,
-until it is older than the window. A block that Alma's refusals taught is a thing held, of which there is one.
+Alma's rule (documented): a job runs only if not more than 3 jobs started by the API are running,
+and not more than 5 of this job were started in the previous hour. Both are one rule here: of ``n``
+things held until known moments, the next is free when the n-th latest of them is. A running job is
+held until its end, which nobody knows (infinity); a start, until it is older than the window. A
+block after a rejection by Alma is a thing held, of which there is one.
 
-A refusal by a threshold never names its rule. Since nothing is sent that the list's starts forbid, it must be the running
-jobs that fill the limit, some of them unseen: the job waits for any end that is seen, or a quarter of an hour.
+A rejection by a threshold never names its rule. Since nothing is sent that the list's starts
+forbid, the running jobs must fill the limit, some of them unseen: the job waits for any end that is
+seen, or a quarter of an hour.
 
-Counting is on the safe side of every doubt: a start from the latest moment at which it can have happened, its age by
-the earliest that the server's clock can show, a run of unknown outcome as started. Those who wait go in the order they
-came in, but nobody waits for one who could not go anyway: whoever is ahead and may go is counted as gone.
+Where something is uncertain, the safe side is counted: a start from the latest moment at which it
+can have happened, its age by the earliest that the server's clock can show, a run of unknown
+outcome as started. Waiters go in the order they came in, but none waits for one that may not go: a
+waiter that is ahead and may go is counted as started.
 """
 
 from __future__ import annotations
@@ -32,7 +36,7 @@ from alma_async._guard.state import (
     Event,
     Polls,
     Run,
-    State,
+    RunState,
     Waiter,
     Why,
 )
@@ -69,21 +73,22 @@ class Timing:
 
     :param quarantine: after its deadline, how long a submission may still be carried out
     :param answered: the same where Alma answered, and a run that it started only has to be listed
-    :param refused: how long a threshold's refusal blocks the job where nothing better is known
+    :param rejected: how long a rejection by a threshold blocks the job where nothing better is
+        known
     :param overlap: the same for an overlap with a running job
-    :param line: how long a waiter without a sign of life keeps its place
+    :param line: how long a waiter that does not renew its place keeps it
     :param first_poll: until a running job is polled for the first time
-    :param poll_share: a run is polled again when it is older by this share, so much longer a slot may seem taken;
-        before earlier runs of the job had ended, half way to there
+    :param poll_share: a run is polled again when it is older by this share, so much longer a slot
+        may seem taken; before earlier runs of the job had ended, half way to there
     :param longest_poll: the longest time between two polls of one run
     :param alarm: the age from which a run is logged as unusually old
     :param ledger_poll: between two polls of the ledger for what other processes wrote
-    :param rest: the longest pause after a failure that passes by itself
+    :param rest: the longest pause after a failure that is waited out
     """
 
     quarantine: float = attrs.field(default=300.0, validator=_positive)
     answered: float = attrs.field(default=60.0, validator=_positive)
-    refused: float = attrs.field(default=900.0, validator=_positive)
+    rejected: float = attrs.field(default=900.0, validator=_positive)
     overlap: float = attrs.field(default=300.0, validator=_positive)
     line: float = attrs.field(default=120.0, validator=_positive)
     first_poll: float = attrs.field(default=5.0, validator=_positive)
@@ -94,7 +99,9 @@ class Timing:
     rest: float = attrs.field(default=60.0, validator=_positive)
 
     def next_poll(self, age: float, usual: float = 0.0) -> float:
-        """Seconds until a run of this age is polled again; ``usual`` is how long earlier runs took at the least."""
+        """Seconds until a run of this age is polled again; ``usual`` is how long earlier runs took
+        at the least.
+        """
         ahead = usual - age
         if ahead > self.poll_share * usual:
             return max(self.first_poll, ahead / 2)
@@ -102,7 +109,9 @@ class Timing:
         return min(max(self.first_poll, step / 2 if age < 1.25 * usual else step), self.longest_poll)
 
     def search(self, age: float) -> float:
-        """Seconds until a start of unknown outcome that was reserved so long ago is searched for again."""
+        """Seconds until a start of unknown outcome that was reserved so long ago is searched for
+        again.
+        """
         return min(max(self.first_poll, age), self.longest_poll)
 
 
@@ -115,8 +124,8 @@ class Go:
 class WaitUntil:
     """None is free before ``moment`` (infinity: nobody knows), because of ``why``.
 
-    ``firm``: the moment cannot come nearer, so nothing is polled until then. ``again``: when a caller who does not wait should
-    ask again; always finite, and computed with all who are ahead.
+    ``firm``: the moment cannot come nearer, so nothing is polled until then. ``again``: when a
+    caller who does not wait should ask again; always finite, and computed with all who are ahead.
     """
 
     moment: float
@@ -127,7 +136,7 @@ class WaitUntil:
 
 @attrs.frozen
 class Taken:
-    """The very intent was carried out or is under way: never a second time."""
+    """The intent was carried out already, or is in progress: never a second time."""
 
     run: Run
 
@@ -137,7 +146,9 @@ Decision: TypeAlias = Go | WaitUntil | Taken
 
 @attrs.frozen(kw_only=True)
 class Asked:
-    """A decision, when to ask again (server's clock), and the running jobs that the asker polls before that."""
+    """A decision, when to ask again (server's clock), and the running jobs that the asker polls
+    before that.
+    """
 
     decision: Decision
     again: float
@@ -152,7 +163,7 @@ class Claimed:
     again: float
 
 
-_AGAIN: Final = (State.RETURNED, State.REFUSED)
+_AGAIN: Final = (RunState.RETURNED, RunState.REJECTED)
 
 
 def decide(
@@ -206,7 +217,7 @@ def _started_by(waiter: Waiter, now: ServerTime) -> Run:
         key=waiter.key,
         job_id=waiter.job_id,
         name="",
-        state=State.RESERVED,
+        state=RunState.RESERVED,
         reserved_at=now.at,
         latest_start=now.latest,
     )
@@ -221,9 +232,11 @@ def forecast(
     timing: Timing,
     ahead: Iterable[Waiter] = (),
 ) -> float:
-    """When it is worth to ask again for a start of the job, after all who are ahead: never infinite.
+    """When it is worth to ask again for a start of the job, after all who are ahead: never
+    infinite.
 
-    A running job is assumed to end when earlier ones of its kind did; where none is known, at its next useful poll.
+    A running job is assumed to end when earlier ones of its kind did; where none is known, at its
+    next useful poll.
     """
     ends = [_end(run, now, timing) for run in book.runs.values() if run.by_api and run.state in OCCUPIES]
     counted = [run for run in book.runs.values() if run.state in COUNTS]
@@ -248,7 +261,7 @@ def forecast(
 
 
 def _end(run: Run, now: ServerTime, timing: Timing) -> float:
-    """When a running job may have ended, or the fate of a start is known."""
+    """When a running job may have ended, or the outcome of a start is known."""
     if run.state in UNRESOLVED:
         return max(run.latest_start, now.at + timing.first_poll)
     if run.usual and run.latest_start + run.usual > now.at + timing.first_poll:
@@ -284,7 +297,9 @@ def ask(
     timing: Timing,
     spare: Spare | None = None,
 ) -> Asked:
-    """May this waiter go? If not, it is written into the line, and the first who waits for an end watches for all."""
+    """May this waiter go? If not, it is written into the queue, and the first that waits for an end
+    polls for all.
+    """
     _tidy(book, now, timing)
     ahead = _ahead(book, waiter)
     decision = _taken(book, waiter.key) or decide(book, waiter.job_id, now=now, limits=limits, ahead=ahead)
@@ -309,10 +324,12 @@ def ask(
 def claim(
     book: Book, key: str | None, *, now: ServerTime, timing: Timing, spare: Spare | None = None
 ) -> Claimed:
-    """Claim the runs (or the one run) that are due: the caller polls them, and nobody else does at this time.
+    """Claim the runs (or the one run) that are due: the caller polls them, and nobody else does at
+    this time.
 
-    The allowance that all share bounds their number; the longest due come first. Rare polls are outside the bound: the search
-    for a start of unknown outcome, and polls of runs that started together with one that has ended.
+    The allowance that all share bounds their number; the longest due come first. Rare polls are
+    outside the bound: the search for a start of unknown outcome, and polls of runs that started
+    together with one that has ended.
     """
     watched = [run for run in book.runs.values() if run.state in OCCUPIES and key in (None, run.key)]
     before = book.polls.get("") or Polls(at=now.at)
@@ -322,10 +339,10 @@ def claim(
         if run.poll_at > now.at:
             break
         at_once = run.poll_at <= run.latest_start  # one that started with it has ended: see ``Book.end``
-        if run.state is State.RUNNING and not (allowance.affordable or at_once):
+        if run.state is RunState.RUNNING and not (allowance.affordable or at_once):
             put_off = True
             continue
-        allowance = allowance.spend(1 if run.state is State.RUNNING else 2)
+        allowance = allowance.spend(1 if run.state is RunState.RUNNING else 2)
         due.append(run)
         book.runs[run.key] = attrs.evolve(run, poll_at=now.at + _pause(run, now, timing))
     if due:
@@ -336,7 +353,7 @@ def claim(
 
 
 def _pause(run: Run, now: ServerTime, timing: Timing) -> float:
-    if run.state is State.RUNNING:
+    if run.state is RunState.RUNNING:
         return timing.next_poll(now.at - run.latest_start, run.usual)
     over = (
         run.latest_start - now.earliest + 0.1
@@ -348,7 +365,9 @@ def _pause(run: Run, now: ServerTime, timing: Timing) -> float:
 def reserve(
     book: Book, run: Run, waiter: Waiter, *, now: ServerTime, limits: JobLimits, timing: Timing
 ) -> Decision:
-    """Write the run down as about to be sent, if it may go now, and take its waiter out of the line."""
+    """Write the run down as about to be sent, if it may go now, and take its waiter out of the
+    queue.
+    """
     taken = _taken(book, run.key)
     if taken is not None:
         return taken
@@ -375,7 +394,7 @@ def reserve(
 
 
 def settle(book: Book, run: Run, failed: Failed, *, now: ServerTime, timing: Timing) -> None:
-    """Take in what became of an attempt that was not answered well."""
+    """Record what became of an attempt that did not succeed."""
     if failed.outcome is OutcomeClass.UNKNOWN:
         answered = failed.problems and failed.status is not None and 400 <= failed.status < 500
         at = now.latest + (timing.answered if answered else timing.quarantine)
@@ -383,9 +402,9 @@ def settle(book: Book, run: Run, failed: Failed, *, now: ServerTime, timing: Tim
     elif failed.outcome is OutcomeClass.NOT_SENT:
         book.move(run, Event.RETURN)
     else:
-        book.move(run, Event.REFUSE)
+        book.move(run, Event.REJECT)
         if failed.reason is Reason.JOB_THRESHOLD:
-            _block(book, run.job_id, now.latest + timing.refused, Why.REFUSED)
+            _block(book, run.job_id, now.latest + timing.rejected, Why.REJECTED)
         elif failed.reason is Reason.JOB_OVERLAP:
             _block(book, run.job_id, now.latest + timing.overlap, Why.OVERLAP)
 
@@ -406,14 +425,16 @@ def _ahead(book: Book, waiter: Waiter) -> list[Waiter]:
 
 
 def end_losses(book: Book, now: ServerTime, timing: Timing) -> None:
-    """Set an end to a loss that has none yet: whoever sees it first, it is the same for all."""
+    """Set an end to a loss that has none yet; from then on it is the same for all."""
     for block in list(book.blocks.values()):
         if block.until == math.inf:
             _block(book, block.job_id, now.latest + timing.quarantine, block.why)
 
 
 def _tidy(book: Book, now: ServerTime, timing: Timing) -> None:
-    """Pass over waiters without a sign of life, drop blocks that are over, and set an end to a loss that has none."""
+    """Remove waiters that did not renew their place and blocks that are over, and set an end to a
+    loss that has none.
+    """
     end_losses(book, now, timing)
     for waiter in [each for each in book.waiters.values() if each.until < now.earliest]:
         del book.waiters[waiter.key]

@@ -1,13 +1,16 @@
 """The guard's own time: one clock for all who share a ledger. Pure.
 
-It starts with the first ``Date`` that was read and then runs at the speed of real time, carried on by the monotonic
-clock, whatever later answers say. So no start ages faster than time passes, and no ``Date``, be it of 1970 or of 9999,
-moves what is written down. A ``Date`` that agrees makes the clock more exact, within what it left open before. One that
-does not agree is believed when three answers in a row agree with each other, and then only as the difference (``offset``)
-between Alma's clock and this one. It may be wrong all the same. So where times in Alma's lists are read by it, the wall
-clock and the first ``Date`` are heard too, and whichever makes a start the youngest and a list the longest is followed.
+It starts with the first ``Date`` that was read and then runs at the speed of real time, carried on
+by the monotonic clock, whatever later answers say. So no start ages faster than time passes, and no
+``Date``, be it of 1970 or of 9999, moves what is written down. A ``Date`` that agrees makes the
+clock more exact, within what it left open before. One that does not agree is believed when three
+answers in a row agree with each other, and then only as the difference (``offset``) between Alma's
+clock and this one. It may be wrong all the same. So where times in Alma's lists are read by it, the
+wall clock and the first ``Date`` are compared too, and the one counts that makes a start the
+youngest and a list the longest.
 
-After a boot the monotonic clock says nothing: as much time has passed as both ``Date`` and the wall clock admit, or none.
+After a boot the monotonic clock says nothing: as much time has passed as both ``Date`` and the wall
+clock admit, or none.
 """
 
 from __future__ import annotations
@@ -27,7 +30,9 @@ _LOOSE: Final = 1.0  # seconds by which an offset, which is an estimate, may be 
 
 @attrs.frozen(kw_only=True)
 class ServerClock:
-    """A record of the ledger: at ``client`` on the monotonic clock of ``boot`` it was ``at``, give or take ``error``."""
+    """A record of the ledger: at ``client`` on the monotonic clock of ``boot`` it was ``at``, give
+    or take ``error``.
+    """
 
     key: str = ""
     boot: str
@@ -47,7 +52,8 @@ class ServerClock:
         return ServerTime(at=self.at + passed, error=self.error + DRIFT * max(passed, 0.0))
 
     def offsets(self, client: float, wall: float) -> tuple[float, float, float]:
-        """How much Alma's clock may be ahead of this one: by the first ``Date``, by the last ones, by the wall clock.
+        """How much Alma's clock may be ahead of this one: by the first ``Date``, by the last ones,
+        by the wall clock.
 
         None of the three is certain: each may be a lie.
         """
@@ -55,10 +61,10 @@ class ServerClock:
 
     def read(self, date: ServerTime, *, client: float, wall: float) -> Self | None:
         """The clock after another ``Date``, or None where they do not agree."""
-        mine, told = self.now(client), date.later(-self.offset)
+        mine, read = self.now(client), date.later(-self.offset)
         if self.offset:
-            return self if abs(told.at - mine.at) <= told.error + mine.error + _LOOSE else None
-        low, high = max(mine.earliest, told.earliest), min(mine.latest, told.latest)
+            return self if abs(read.at - mine.at) <= read.error + mine.error + _LOOSE else None
+        low, high = max(mine.earliest, read.earliest), min(mine.latest, read.latest)
         if low > high:
             return None
         return attrs.evolve(self, client=client, wall=wall, at=(low + high) / 2, error=(high - low) / 2)

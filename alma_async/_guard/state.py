@@ -1,35 +1,41 @@
-"""What a ledger holds, as plain values: runs and their life, waiters, blocks, and the allowance for polls. Pure.
+"""What a ledger holds, as plain values: runs and their life, waiters, blocks, and the allowance for
+polls. Pure.
 
-Decides how news of a run changes the book. Leaves to ``ledger`` where the book is kept, and to ``rules`` what follows from it.
+Decides how news of a run changes the book. Leaves to ``ledger`` where the book is kept, and to
+``rules`` what follows from it.
 
-Alma's lists are merged into the book by instance id, others' runs included, so that the rules have one place to count
-in. What the book knows and a list lacks stays: a list may lag behind. A run of the list that carries the mark of a key of
-ours is ours, whether this ledger ever heard of it or not.
+Alma's lists are merged into the book by instance id, others' runs included, so that the rules have
+one place to count in. What the book knows and a list lacks stays: a list may lag behind. A run of
+the list that carries the mark of a key of ours is ours, also where this ledger never knew it.
 
-All times are those of the ledger's clock (``server_clock``). ``latest_start`` of a run is the latest moment at which it can
-have started; the window is counted from there. A list's times are Alma's: ``Dating`` reads them.
+All times are those of the ledger's clock (``server_clock``). ``latest_start`` of a run is the
+latest moment at which it can have started; the window is counted from there. A list's times are
+Alma's: ``Dating`` reads them.
 
-The life of a run is a table of states and events. An event that the table lacks raises and changes nothing.
+The life of a run is a table of states and events. An event that the table lacks raises and changes
+nothing.
 
 ::
 
     (new) ── RESERVE ──▶ RESERVED ── ACCEPT ──▶ RUNNING ── END ──▶ ENDED
                             │ RETURN: not a byte was sent ──▶ RETURNED ─┐ RESERVE: the same intent again
-                            │ REFUSE: Alma said no ─────────▶ REFUSED ──┘
+                            │ REJECT: Alma said no ────────▶ REJECTED ──┘
                             └ LOSE: the answer is lost ─────▶ UNKNOWN
 
     RESERVED, UNKNOWN ── FIND: Alma lists its name ──▶ RUNNING
-                      └─ MISS: not listed after the quarantine ──▶ GIVEN_UP
+                      └─ MISS: not listed after the quarantine ──▶ NOT_FOUND
 
     RUNNING ── VANISH: Alma does not know it any more ──▶ VANISHED ── FIND: it does, after all ──▶ RUNNING
 
-A reservation found at start-up means that its process died somewhere around the send: it is searched for just like an
-unknown one. Several processes learn of one run independently, so news may come twice or late: whoever finds a run in
-the list before its sender has the answer moves it on, and the sender's ACCEPT or LOSE then changes nothing.
+A reservation found at start-up means that its process died somewhere around the send: it is
+searched for just like an unknown one. Several processes learn of one run independently, so news may
+come twice or late: a process that finds a run in the list before its sender has the answer moves it
+on, and the sender's ACCEPT or LOSE then changes nothing.
 
-Running jobs are polled under one allowance in the ledger, for every process that shares it. Waiting must not spend the day
-(our own figures): some 400 calls an hour, and 2 % of the calls that remain, of which half may
-be used at once and half is spread to the reset; never beyond the floor of the caller's priority.
+Running jobs are polled under one allowance in the ledger, for every process that shares it. Waiting
+must not spend the day (our own figures): some 400 calls an hour, and 2 % of the calls that remain,
+of which half may be used at once and half is spread to the reset; never beyond the floor of the
+caller's priority.
 """
 
 from __future__ import annotations
@@ -58,7 +64,7 @@ __all__ = [
     "Ledger",
     "Polls",
     "Run",
-    "State",
+    "RunState",
     "Waiter",
     "Why",
     "after",
@@ -66,16 +72,16 @@ __all__ = [
 ]
 
 
-class State(Enum):
+class RunState(Enum):
     """Where a run stands; ledgers store the values."""
 
     RESERVED = "reserved"  # written down before the send: it may have been sent, or is about to be
     RUNNING = "running"
     ENDED = "ended"
     RETURNED = "returned"  # provably not sent
-    REFUSED = "refused"  # Alma said no, and nothing was started
+    REJECTED = "rejected"  # Alma said no, and nothing was started
     UNKNOWN = "unknown"  # sent, and the answer was lost
-    GIVEN_UP = "given up"  # not listed after the quarantine
+    NOT_FOUND = "not found"  # not listed after the quarantine
     VANISHED = (
         "not known any more"  # Alma said so of its instance id: purged, or a sandbox that was refreshed
     )
@@ -86,7 +92,7 @@ class Event(Enum):
 
     RESERVE = "reserve"
     RETURN = "return"
-    REFUSE = "refuse"
+    REJECT = "reject"
     ACCEPT = "accept"
     LOSE = "lose"
     FIND = "find"
@@ -95,39 +101,45 @@ class Event(Enum):
     VANISH = "vanish"
 
 
-UNRESOLVED: Final = frozenset({State.RESERVED, State.UNKNOWN})
-OCCUPIES: Final = UNRESOLVED | {State.RUNNING}  # one of the slots of running jobs
-COUNTS: Final = OCCUPIES | {State.ENDED, State.GIVEN_UP, State.VANISHED}  # one of the starts of its window
+UNRESOLVED: Final = frozenset({RunState.RESERVED, RunState.UNKNOWN})
+OCCUPIES: Final = UNRESOLVED | {RunState.RUNNING}  # one of the slots of running jobs
+COUNTS: Final = OCCUPIES | {
+    RunState.ENDED,
+    RunState.NOT_FOUND,
+    RunState.VANISHED,
+}  # one of the starts of its window
 
 _ANSWERS: Final = {
-    Event.ACCEPT: State.RUNNING,
-    Event.RETURN: State.RETURNED,
-    Event.REFUSE: State.REFUSED,
+    Event.ACCEPT: RunState.RUNNING,
+    Event.RETURN: RunState.RETURNED,
+    Event.REJECT: RunState.REJECTED,
 }
 
-TABLE: Final[Mapping[State, Mapping[Event, State]]] = {
-    State.RESERVED: {
+TABLE: Final[Mapping[RunState, Mapping[Event, RunState]]] = {
+    RunState.RESERVED: {
         **_ANSWERS,
-        Event.LOSE: State.UNKNOWN,
-        Event.FIND: State.RUNNING,
-        Event.MISS: State.GIVEN_UP,
+        Event.LOSE: RunState.UNKNOWN,
+        Event.FIND: RunState.RUNNING,
+        Event.MISS: RunState.NOT_FOUND,
     },
-    State.UNKNOWN: {Event.FIND: State.RUNNING, Event.MISS: State.GIVEN_UP},
-    State.RUNNING: {
-        Event.END: State.ENDED,
-        Event.VANISH: State.VANISHED,
-        **dict.fromkeys((Event.ACCEPT, Event.LOSE, Event.FIND), State.RUNNING),
+    RunState.UNKNOWN: {Event.FIND: RunState.RUNNING, Event.MISS: RunState.NOT_FOUND},
+    RunState.RUNNING: {
+        Event.END: RunState.ENDED,
+        Event.VANISH: RunState.VANISHED,
+        **dict.fromkeys((Event.ACCEPT, Event.LOSE, Event.FIND), RunState.RUNNING),
     },
-    State.ENDED: dict.fromkeys((Event.ACCEPT, Event.LOSE, Event.FIND, Event.END, Event.VANISH), State.ENDED),
-    State.VANISHED: {
-        Event.END: State.ENDED,
-        Event.FIND: State.RUNNING,
-        **dict.fromkeys((Event.ACCEPT, Event.LOSE, Event.VANISH), State.VANISHED),
+    RunState.ENDED: dict.fromkeys(
+        (Event.ACCEPT, Event.LOSE, Event.FIND, Event.END, Event.VANISH), RunState.ENDED
+    ),
+    RunState.VANISHED: {
+        Event.END: RunState.ENDED,
+        Event.FIND: RunState.RUNNING,
+        **dict.fromkeys((Event.ACCEPT, Event.LOSE, Event.VANISH), RunState.VANISHED),
     },
-    # The sender may have slept through the quarantine (a suspended machine); what it then learns still holds.
-    State.GIVEN_UP: {**_ANSWERS, Event.LOSE: State.GIVEN_UP, Event.FIND: State.RUNNING},
-    State.RETURNED: {Event.RESERVE: State.RESERVED},
-    State.REFUSED: {Event.RESERVE: State.RESERVED},
+    # The sender may have been suspended during the quarantine; what it then learns still holds.
+    RunState.NOT_FOUND: {**_ANSWERS, Event.LOSE: RunState.NOT_FOUND, Event.FIND: RunState.RUNNING},
+    RunState.RETURNED: {Event.RESERVE: RunState.RESERVED},
+    RunState.REJECTED: {Event.RESERVE: RunState.RESERVED},
 }
 
 
@@ -135,7 +147,7 @@ class IllegalEvent(Exception):
     """An event that cannot happen to a run in its state: a fault of this library, or of the ledger."""
 
 
-def after(state: State, event: Event) -> State:
+def after(state: RunState, event: Event) -> RunState:
     """The state that follows.
 
     :raises IllegalEvent: where the table has none.
@@ -153,7 +165,9 @@ BURST: Final = 30.0  # calls at once, so that short jobs are polled soon
 
 @attrs.frozen(kw_only=True)
 class Polls:
-    """A record of the ledger: how many polls were allowed ``at`` a time, by the hour's rate and by the day's share."""
+    """A record of the ledger: how many polls were allowed ``at`` a time, by the hour's rate and by
+    the day's share.
+    """
 
     key: str = ""
     hour: float = BURST
@@ -168,7 +182,7 @@ class Polls:
         return attrs.evolve(self, hour=min(self.hour + RATE * passed, BURST), day=day, at=now)
 
     def spend(self, calls: float) -> Self:
-        """After so many calls. What has to be asked anyway may make debts."""
+        """After so many calls. Calls that have to be made may take it below zero."""
         return attrs.evolve(self, hour=self.hour - calls, day=self.day - calls)
 
     @property
@@ -203,24 +217,26 @@ class Why(Enum):
 
     RUNNING = "running"  # a running job has to end
     STARTS = "starts"  # a start has to grow older than the window
-    REFUSED = "refused"  # Alma refused this job by its thresholds
+    REJECTED = "rejected"  # Alma rejected a start of this job by its thresholds
     OVERLAP = "overlap"  # Alma says that this job overlaps with a running one
-    LOST = "ledger lost"  # what the lost ledger had under way may still be started
+    LOST = "ledger lost"  # what the lost ledger had in progress may still be started
 
 
 @attrs.frozen(kw_only=True)
 class Run:
-    """One start of a job, ours or another's. ``key`` is the intent's own for ours, the instance id for others'.
+    """One start of a job, ours or another's. ``key`` is the intent's own for ours, the instance id
+    for others'.
 
-    ``usual``: how long earlier runs of the job took at the least, in seconds; 0 where that is not known. ``parameters``: a
-    digest of each, empty where they are not known. ``reported``: its submitter got an error that says its outcome is unknown.
-    ``told``: when it started by Alma's own clock, as ``latest_start`` was read from.
+    ``usual``: how long earlier runs of the job took at the least, in seconds; 0 where that is not
+    known. ``parameters``: a digest of each, empty where they are not known. ``reported``: its
+    submitter got an error that says its outcome is unknown. ``shown``: when it started by Alma's
+    clock, from which ``latest_start`` was computed.
     """
 
     key: str
     job_id: str
     name: str
-    state: State = attrs.field(converter=State)
+    state: RunState = attrs.field(converter=RunState)
     instance_id: str | None = None
     ours: bool = attrs.field(default=True, converter=bool)
     by_api: bool = attrs.field(default=True, converter=bool)
@@ -230,14 +246,15 @@ class Run:
     usual: float = 0.0
     parameters: str = ""
     reported: bool = attrs.field(default=False, converter=bool)
-    told: float | None = None
+    shown: float | None = None
 
 
 @attrs.frozen(kw_only=True)
 class Waiter:
-    """Somebody's place in the line: first come by ``since``. After ``until`` without a sign of life it is passed over.
+    """A submission's place in the queue, in the order of ``since``. After ``until``, unless
+    renewed, it is removed.
 
-    ``watches``: it polls running jobs, on behalf of all who wait for one to end.
+    ``watches``: it polls running jobs, on behalf of all that wait for one to end.
     """
 
     key: str
@@ -268,30 +285,33 @@ class Dating:
 
     def first_seen(self, instance: Instance) -> float:
         """The latest moment at which a run that is seen for the first time can have started."""
-        told = instance.submitted
-        return self.now.latest if told is None else min(told - self.offset, self.now.latest)
+        shown = instance.submitted
+        return self.now.latest if shown is None else min(shown - self.offset, self.now.latest)
 
     def seen_again(self, instance: Instance, run: Run) -> float:
-        """The same of a run that is known: what Alma has shown of it before moves only by what it says by itself."""
-        told, latest = instance.submitted, run.latest_start
-        if told is not None:
-            latest = told - self.of(instance, run) if run.told is None else latest + told - run.told
+        """The same of a run that is known: what Alma has shown of it before moves only by what it
+        says by itself.
+        """
+        shown, latest = instance.submitted, run.latest_start
+        if shown is not None:
+            latest = shown - self.of(instance, run) if run.shown is None else latest + shown - run.shown
         return min(max(latest, run.reserved_at), self.now.latest)
 
     def of(self, instance: Instance, run: Run) -> float:
         """The offset as a run of ours shows it, since it was submitted under our own clock."""
-        if run.told is not None:
-            return run.told - run.latest_start
-        told = instance.submit_time or instance.submitted or 0.0
-        least = told - run.latest_start
-        return self.offset if least <= self.offset <= told - run.reserved_at else least
+        if run.shown is not None:
+            return run.shown - run.latest_start
+        shown = instance.submit_time or instance.submitted or 0.0
+        least = shown - run.latest_start
+        return self.offset if least <= self.offset <= shown - run.reserved_at else least
 
 
 @attrs.define
 class Book:
-    """The part of the ledger that can matter now; whoever changes it does so inside the ledger's transaction.
+    """The part of the ledger that can matter now; whoever changes it does so inside the ledger's
+    transaction.
 
-    ``news`` says that something happened to a run or in the line, for which others may be waiting.
+    ``news`` says that something happened to a run or in the queue, for which others may be waiting.
     """
 
     runs: dict[str, Run] = attrs.field(factory=dict)
@@ -312,7 +332,9 @@ class Book:
         )
 
     def clamp(self, now: ServerTime, *, longest: float) -> None:
-        """Believe no stored time that lies further ahead than it can: that is a damaged one, or of a clock that was wrong."""
+        """Bring stored times that lie further ahead than they can back into range: they are
+        damaged, or of a wrong clock.
+        """
         for run in list(self.runs.values()):
             most = now.latest + (longest if run.state in UNRESOLVED else 0.0)
             if run.latest_start > most or run.reserved_at > now.latest:
@@ -333,14 +355,18 @@ class Book:
                 self.polls[polls.key] = attrs.evolve(polls, at=now.at)
 
     def leave(self, key: str) -> None:
-        """Out of the line; no trace is left."""
+        """Remove it from the queue."""
         self.news |= self.waiters.pop(key, None) is not None
 
     def move(self, run: Run, event: Event, **changes: Any) -> Run:
-        """Let an event happen to a run. Where the ledger was lost meanwhile, the run as its sender knew it comes back."""
+        """Let an event happen to a run. Where the ledger was lost meanwhile, the run as its sender
+        knew it comes back.
+        """
         known = self.runs.get(run.key, run)
-        if known.told is not None and event in (Event.ACCEPT, Event.LOSE):
-            changes.pop("latest_start", None)  # the list told it sooner and better than a late answer
+        if known.shown is not None and event in (Event.ACCEPT, Event.LOSE):
+            changes.pop(
+                "latest_start", None
+            )  # the list showed it before, and is more exact than a late answer
         moved = attrs.evolve(known, state=after(known.state, event), **changes)
         self.runs[run.key] = moved
         self.news |= moved.state is not known.state
@@ -355,7 +381,9 @@ class Book:
         return [run for run in self.runs.values() if run.job_id == job_id and run.state in UNRESOLVED]
 
     def strangers(self, run: Run) -> list[Run]:
-        """Runs of the API that Alma lists since this one was reserved, and that nobody here is known to have started."""
+        """Runs of the API that Alma lists since this one was reserved, and that nobody here is
+        known to have started.
+        """
         return sorted(
             (
                 each
@@ -376,27 +404,31 @@ class Book:
                 for run in self.unresolved(job_id)
                 if run.ours
                 and run.parameters == parameters
-                and (run.reported or (run.state is State.RESERVED and run.poll_at < now.earliest))
+                and (run.reported or (run.state is RunState.RESERVED and run.poll_at < now.earliest))
             ),
             None,
         )
 
     def end(self, run: Run, event: Event = Event.END) -> None:
-        """The run ended, or Alma does not know it any more. What was refused because of running jobs may try again."""
+        """The run ended, or Alma does not know it any more. What was rejected because of running
+        jobs may try again.
+        """
         self.move(run, event)
         open_jobs = {each.job_id for each in self.runs.values() if each.state in OCCUPIES}
         for block in list(self.blocks.values()):
             overlaps = block.why is Why.OVERLAP and block.job_id not in open_jobs
-            if overlaps or (block.why is Why.REFUSED and run.by_api):
+            if overlaps or (block.why is Why.REJECTED and run.by_api):
                 del self.blocks[block.job_id]
         for each in list(self.runs.values()):
-            if each.state is State.RUNNING and abs(each.latest_start - run.latest_start) <= _TOGETHER:
+            if each.state is RunState.RUNNING and abs(each.latest_start - run.latest_start) <= _TOGETHER:
                 self.runs[each.key] = attrs.evolve(each, poll_at=min(each.poll_at, each.latest_start))
 
     def observe(
         self, instance: Instance, *, job_id: str, dating: Dating, next_poll: Callable[[float, float], float]
     ) -> Run:
-        """Merge one run as Alma shows it. ``next_poll`` gives the seconds until a run of an age is polled again."""
+        """Merge one run as Alma shows it. ``next_poll`` gives the seconds until a run of an age is
+        polled again.
+        """
         known = self.of_instance(instance.id) or self._named(instance)
         if known is None:
             started = dating.first_seen(instance)
@@ -405,33 +437,35 @@ class Book:
                 job_id=job_id,
                 name=instance.name,
                 instance_id=instance.id,
-                state=State.RUNNING,
+                state=RunState.RUNNING,
                 ours=False,
                 by_api=instance.by_api,
                 reserved_at=started,
                 latest_start=started,
                 poll_at=dating.now.at + next_poll(dating.now.at - started, 0.0),
-                told=instance.submitted,
+                shown=instance.submitted,
             )
         else:
             started = dating.seen_again(instance, known)
             again = dating.now.at + next_poll(dating.now.at - started, known.usual)
-            due = known.poll_at if known.state is State.RUNNING else again
+            due = known.poll_at if known.state is RunState.RUNNING else again
             run = self.move(
                 known,
                 Event.FIND,
                 instance_id=instance.id,
                 latest_start=started,
                 poll_at=due,
-                told=known.told if instance.submitted is None else instance.submitted,
+                shown=known.shown if instance.submitted is None else instance.submitted,
             )
-        if instance.ended and run.state is not State.ENDED:
+        if instance.ended and run.state is not RunState.ENDED:
             self.end(run)
         return self.runs[run.key]
 
     def _named(self, instance: Instance) -> Run | None:
-        """Our run of this name, if it still is to be found: Alma appends the time to the ``job_name`` it was given."""
-        sought = UNRESOLVED | {State.GIVEN_UP}
+        """Our run of this name, if its outcome is unknown: Alma appends the time to the
+        ``job_name`` it was given.
+        """
+        sought = UNRESOLVED | {RunState.NOT_FOUND}
         found = (
             run
             for run in self.runs.values()
@@ -451,12 +485,16 @@ class Book:
         offset: float = 0.0,
         key: str | None = None,
     ) -> None:
-        """Merge the job's list. What ended before ``horizon`` and is not in the book matters no more.
+        """Merge the job's list. What ended before ``horizon`` and is not in the book matters no
+        more.
 
-        An unresolved run that the list lacks, though it could not have started later than ``asked``, was never started.
+        An unresolved run that the list lacks, though it could not have started later than
+        ``asked``, was never started.
         :param asked: when the list was asked for: what it has may have started until ``now``.
-        :param offset: how much Alma's clock is ahead of the ledger's at the least, where no run of ours tells better.
-        :param key: an intent's; a run that carries it is that intent's, carried out by whatever process or machine.
+        :param offset: how much Alma's clock is ahead of the ledger's at the least, where no run of
+            ours shows it better.
+        :param key: an intent's; a run that carries it is that intent's, carried out by whatever
+            process or machine.
         """
         dating = self._dating(instances, now, offset)
         for instance in instances:
@@ -474,7 +512,9 @@ class Book:
                 self.runs[run.key] = attrs.evolve(run, usual=usual)
 
     def _dating(self, instances: Iterable[Instance], now: ServerTime, offset: float) -> Dating:
-        """The latest run of ours tells better how far Alma's clock is ahead; so does what would lie in the future."""
+        """The latest run of ours shows better how far Alma's clock is ahead; so does a run that
+        would lie in the future.
+        """
         shown = [each for each in instances if each.submitted is not None]
         ours = [(run, each) for each in shown if (run := self.of_instance(each.id)) is not None and run.ours]
         if ours:
@@ -484,9 +524,9 @@ class Book:
         return Dating(now=now, offset=max(offset, newest - now.latest))
 
     def _adopt(self, instance: Instance, key: str, **how: Any) -> None:
-        """What carries the key is ours, however it came about."""
+        """A run that carries the key is ours, also where this ledger never knew it."""
         known = self.runs.get(key)
-        if known is None or known.state in (State.RETURNED, State.REFUSED):
+        if known is None or known.state in (RunState.RETURNED, RunState.REJECTED):
             run = self.observe(instance, **how)
             del self.runs[run.key]
             given = f"{run.name.partition(key)[0]}{key}"  # without the time that Alma appends
@@ -501,20 +541,27 @@ def usual_duration(instances: Iterable[Instance]) -> float:
 
 
 class Ledger(Protocol):
-    """What the guard needs of a store. ``since``: ended runs that started before it are of no interest."""
+    """What the guard needs of a store. ``since``: ended runs that started before it are of no
+    interest.
+    """
 
     async def update(self, act: Callable[[Book], T], *, since: float, key: str | None = None) -> T:
-        """Let ``act`` read and change the book in one transaction; when this returns, the change is durable.
+        """Let ``act`` read and change the book in one transaction; when this returns, the change is
+        durable.
 
         :param key: a run to be read whatever its age.
         :raises LedgerError: nothing was changed, or nobody knows.
         """
 
     def update_soon(self, act: Callable[[Book], None], *, since: float, key: str | None = None) -> None:
-        """Change the book with the next ``update`` or ``flush``. Never waits, and a failure is logged."""
+        """Change the book with the next ``update`` or ``flush``. Never waits, and a failure is
+        logged.
+        """
 
     async def flush(self) -> None:
-        """Write what ``update_soon`` was given, unless another process holds the book. No failure is raised."""
+        """Write what ``update_soon`` was given, unless another process holds the book. No failure
+        is raised.
+        """
 
     async def version(self) -> int:
         """Another number whenever there was news in the book. Cheap."""

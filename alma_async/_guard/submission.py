@@ -1,9 +1,11 @@
 """One intent to start a job: its unique name, and the witness of each send of it.
 
-The reservation is made at the last moment, when the governor has granted the send and before its first byte, so none
-grows old in a queue. What became of it is queued for the ledger in the same step of the event loop in which it is learned, and
-written by the ledger's next transaction, before the submission ends in whatever way. Where that fails, the reservation stays and
-the run is searched for by its name. A submission that is cancelled while its reservation is being written takes it back.
+The reservation is made at the last moment, when the governor has granted the send and before its
+first byte, so none grows old in a queue. What became of it is queued for the ledger in the same
+step of the event loop in which it is learned, and written by the ledger's next transaction, before
+the submission ends in whatever way. Where that fails, the reservation stays and the run is searched
+for by its name. A submission that is cancelled while its reservation is being written takes it
+back.
 """
 
 from __future__ import annotations
@@ -22,11 +24,11 @@ from alma_async._guard import rules
 from alma_async._guard.monitor import Monitor
 from alma_async._guard.port import ServerTime
 from alma_async._guard.rules import Decision, Go, WaitUntil
-from alma_async._guard.state import UNRESOLVED, Book, Event, Run, State, Waiter, Why
+from alma_async._guard.state import UNRESOLVED, Book, Event, Run, RunState, Waiter, Why
 from alma_async._http.outcome import Done, Failed, Outcome, OutcomeClass, Reason
 from alma_async.errors import AlmaError, InvalidRequest, JobOverlap, JobThresholdReached, OutcomeUnknown
 
-__all__ = ["JOB_NAME", "Attempt", "NotYet", "Started", "refusal", "unknown", "utc"]
+__all__ = ["JOB_NAME", "Attempt", "NotYet", "Started", "not_free", "unknown", "utc"]
 
 JOB_NAME: Final = "job_name"  # the parameter by which manual jobs take the name of a run (recorded)
 _NOT_SENT: Final = Failed(outcome=OutcomeClass.NOT_SENT, reason=Reason.CANCELLED)
@@ -37,8 +39,8 @@ _LAST: Final = datetime.max.replace(tzinfo=UTC)
 class Started:
     """A run that Alma accepted. ``submitted_at`` is the server's time in seconds since 1970.
 
-    ``adopted``: it was not this submission that started it, but an earlier one under the same key, or an earlier one of the
-    same whose fate was not known. ``name`` is empty where the job takes none.
+    ``adopted``: not this submission started it, but an earlier one, under the same key or of
+    unknown outcome. ``name`` is empty where the job takes none.
     """
 
     job_id: str
@@ -57,7 +59,8 @@ class NotYet(Exception):
 
 
 class Attempt:
-    """An intent, and the witness of its sends. ``key`` is the caller's own name for it; without one it is drawn.
+    """An intent, and the witness of its sends. ``key`` is the caller's name for it; without one it
+    is random.
 
     ``named``: whether the run is given a name that occurs once, by which it is found again.
     """
@@ -82,7 +85,7 @@ class Attempt:
         self._alma = alma
         self._run: Run | None = None
         self._started: str | None = None  # the instance id that Alma answered
-        self.told: AlmaError | None = None  # Alma's own refusal, for a caller who does not wait
+        self.rejection: AlmaError | None = None  # Alma's, for a caller who does not wait
         self.waiter: Waiter = Waiter(key=self.key, job_id=job_id, since=alma.arrival(), until=0.0)
 
     async def intend(self, deadline: float) -> None:
@@ -98,7 +101,7 @@ class Attempt:
                 key=self.key,
                 job_id=self.job_id,
                 name=self.name,
-                state=State.RESERVED,
+                state=RunState.RESERVED,
                 reserved_at=now.earliest,
                 latest_start=latest + alma.timing.quarantine,
                 poll_at=latest,
@@ -122,7 +125,9 @@ class Attempt:
         self._run = granted[0]
 
     def settle(self, outcome: Outcome) -> None:
-        """Record what became of the send. A good answer waits for the ids in it, which come in the next step."""
+        """Record what became of the send. A good answer waits for the ids in it, which come in the
+        next step.
+        """
         run, alma = self._run, self._alma
         if run is None or isinstance(outcome, Done):
             return
@@ -133,7 +138,7 @@ class Attempt:
     def accepted(self, job_id: str, instance_id: str) -> Started:
         """Record the run that the answer names."""
         run, alma = self._run, self._alma
-        assert run is not None, "started without a reservation"  # noqa: S101 - the port must tell its witness
+        assert run is not None, "started without a reservation"  # noqa: S101 - the port must call its witness
 
         def accept(book: Book, now: ServerTime) -> None:
             poll_at = now.at + alma.timing.next_poll(0.0, run.usual)
@@ -145,11 +150,11 @@ class Attempt:
         return Started(job_id=job_id, instance_id=instance_id, name=self.name, submitted_at=submitted)
 
     async def leave(self, *, cancelled: bool = False) -> None:
-        """Write what became of the sends, and leave the line. A start of unknown outcome is marked, for whoever submits the same
-        again.
+        """Write what became of the sends, and leave the queue. A start of unknown outcome is
+        marked, for a submission that repeats this one.
 
-        :param cancelled: whether the caller gets neither run nor error; where a cancellation comes while this is written, it does
-            not, either. Then the log says what it does not get.
+        :param cancelled: whether the caller gets neither run nor error, as it does where it is
+            cancelled while this is written; then the log names them.
         """
         left: list[Run] = []
 
@@ -188,7 +193,7 @@ class Attempt:
 
 
 def mark(job_id: str, key: str | None) -> str:
-    """What tells an intent from all others: the same for the same key on every machine."""
+    """Identifies an intent: the same for the same key on every machine."""
     if key is None:
         return secrets.token_hex(8)
     return hashlib.blake2b(f"{job_id}\0{key}".encode(), digest_size=8).hexdigest()
@@ -213,7 +218,7 @@ def _in_name(name: str) -> str | None:
 
 
 def _digest(parameters: Mapping[str, str]) -> str:
-    """Enough to tell which parameter differs, and not what it says. The name of a run is no difference."""
+    """Shows which parameter differs, and not its value. The name of a run is not compared."""
     digests = {
         name: hashlib.blake2b(value.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
         for name, value in parameters.items()
@@ -229,10 +234,10 @@ def _differences(then: str, now: str) -> list[str]:
     return [f"{name} ({said[name in before, name in after]})" for name in names]
 
 
-def refusal(decision: WaitUntil, attempt: Attempt, alma: Monitor) -> AlmaError:
-    """Why a start that may not wait is not made: with Alma's own words, where it was Alma that refused."""
-    told = attempt.told
-    facts: dict[str, Any] = {} if told is None else {"errors": told.errors, "status": told.status}
+def not_free(decision: WaitUntil, attempt: Attempt, alma: Monitor) -> AlmaError:
+    """Why a start that does not wait is not made; with Alma's errors, where Alma rejected it."""
+    said = attempt.rejection
+    facts: dict[str, Any] = {} if said is None else {"errors": said.errors, "status": said.status}
     facts |= {"retry_at": utc(alma.civil(decision.again)), "firm": decision.firm}
     facts["advice"] = "Let the submission wait for it, or submit it again then."
     if decision.why is Why.OVERLAP:
@@ -242,37 +247,38 @@ def refusal(decision: WaitUntil, attempt: Attempt, alma: Monitor) -> AlmaError:
 
 
 def unknown(
-    run: Run, strangers: Iterable[Run], alma: Monitor, told: AlmaError | None, *, sought: bool
+    run: Run, strangers: Iterable[Run], alma: Monitor, failure: AlmaError | None, *, sought: bool
 ) -> OutcomeUnknown:
-    """A run whose fate is unknown. Scheduled jobs take no name (seen): then it may be one of the ``strangers``.
+    """The error for a run of unknown outcome. Scheduled jobs take no name (seen): then it may be
+    one of the ``strangers``.
 
-    ``sought``: whether a list was read since, which lacks it.
+    ``sought``: whether a list was read since that does not have it.
     """
     listed = ", ".join(f"{each.instance_id} ({_clock(alma, each.latest_start)} UTC)" for each in strangers)
     named = f" named {run.name!r}" if run.name else ""
     since = f" since {utc(alma.civil(run.reserved_at)):%Y-%m-%d %H:%M:%S} UTC"
     others = f", but these of the API under other names: {listed}" if listed else ""
     why = "its answer was lost"
-    if told is not None and told.effect == "done":
+    if failure is not None and failure.effect == "done":
         why = "Alma accepted it, in an answer that names no run"
-    elif told is not None and told.errors:
-        why = f"Alma answered {told.errors[0].message or told.code!r}"
-    advice = "Look among the job's runs; only if it is not there, submit the job anew (under a new key)."
+    elif failure is not None and failure.errors:
+        why = f"Alma answered {failure.errors[0].message or failure.code!r}"
+    advice = "Search the job's runs; only if it is not there, submit the job anew (under a new key)."
     still, seen = "", f"Alma lists no run{named}{since}{others}"
     if not sought:
-        seen = f"the deadline passed before it was looked for (its run would be{named or ' one'}{since})"
+        seen = f"the deadline passed before it was searched for (its run would be{named or ' one'}{since})"
     if run.state in UNRESOLVED:
         until = _clock(alma, run.latest_start)
         still = f" It may still appear until {until} UTC."
         advice = (
-            f"Look among the job's runs after {until} UTC. The same submission, made again without a key or under the same "
+            f"Search the job's runs after {until} UTC. The same submission, made again without a key or under the same "
             "one, waits for this run and does not start another."
         )
     return OutcomeUnknown(
         f"It is unknown whether job {run.job_id} was started: {why}, and {seen}.{still}",
         advice=advice,
-        errors=() if told is None else told.errors,
-        status=None if told is None else told.status,
+        errors=() if failure is None else failure.errors,
+        status=None if failure is None else failure.status,
     )
 
 

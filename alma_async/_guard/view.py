@@ -18,8 +18,9 @@ __all__ = ["GuardView", "JobView", "view_of"]
 class JobView:
     """One job: its starts within the window (latest first), and when the next is free.
 
-    ``free_at`` is None where one is free now, and infinity where a running job has to end first; ``why`` says what it
-    waits for, and ``retry_at`` when it is worth to ask again, all who wait reckoned with. Times are seconds since 1970.
+    ``free_at`` is None where one is free now, and infinity where a running job has to end first;
+    ``why`` says what it waits for, and ``retry_at`` when it is worth to ask again, all that wait
+    counted. Times are seconds since 1970.
     """
 
     job_id: str
@@ -32,9 +33,11 @@ class JobView:
 
 @attrs.frozen(kw_only=True)
 class GuardView:
-    """All that the ledger knows now: ``running`` includes runs of unknown fate, which hold their slot.
+    """All that the ledger knows now: ``running`` includes runs of unknown outcome, which hold their
+    slot.
 
-    ``blocks`` are what refusals and a lost ledger taught; one of no job (``EVERY_JOB``) holds for every job.
+    ``blocks`` come from rejections by Alma and from a lost ledger; one of no job (``EVERY_JOB``)
+    holds for every job.
     """
 
     at: float
@@ -77,7 +80,9 @@ def view_of(
 
 
 def _began(run: Run, now: ServerTime) -> float:
-    """When it began: of a start of unknown fate, whose latest moment lies ahead, when it was reserved."""
+    """When it began: of a start of unknown outcome, whose latest moment lies ahead, when it was
+    reserved.
+    """
     return min(run.reserved_at if run.state in UNRESOLVED else run.latest_start, now.at)
 
 

@@ -69,7 +69,7 @@ _MAY_HAVE_STARTED: Final = 4
 _BECAUSE: Final = {
     Why.RUNNING: "a running job has to end",
     Why.STARTS: "a start has to grow older than the window",
-    Why.REFUSED: "Alma rejected a start",
+    Why.REJECTED: "Alma rejected a start",
     Why.OVERLAP: "it overlaps with a running job",
     Why.LOST: "the ledger was lost, and starts that were in progress may still succeed",
 }

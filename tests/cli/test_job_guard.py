@@ -56,7 +56,7 @@ def test_who_runs() -> None:
         (None, None, "free now"),
         (math.inf, Why.RUNNING, "not known: a running job has to end"),
         (AT + 60, Why.STARTS, "free at 14:14:20 UTC: a start has to grow older than the window"),
-        (AT + 60, Why.REFUSED, "free at 14:14:20 UTC: Alma rejected a start"),
+        (AT + 60, Why.REJECTED, "free at 14:14:20 UTC: Alma rejected a start"),
         (AT + 60, Why.OVERLAP, "free at 14:14:20 UTC: it overlaps with a running job"),
         (
             AT + 60,
@@ -135,7 +135,7 @@ def test_an_operator_lifts_a_block(shell: Shell, served: Served) -> None:
         ran = shell(*SUBMIT, on, "--no-queue")
         assert (ran.code, "Ask again at" in ran.err) == (3, True)
         (block,) = json.loads(shell("jobs", "guard", "--json").out)["blocks"]
-        assert (block["job_id"], block["why"]) == (JOB, "refused")
+        assert (block["job_id"], block["why"]) == (JOB, "rejected")
         told = json.loads(shell("jobs", "guard", "--lift", JOB, "--json").out)
         assert (told["blocks"], told["jobs"]) == ([], [])
         assert shell("jobs", "guard", "--lift", JOB).code == 2

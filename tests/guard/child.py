@@ -26,7 +26,7 @@ async def main(base_url: str, folder: Path, window: float, margin: float, jobs: 
     timing = Timing(
         first_poll=max(share * whole.first_poll, 0.1),
         longest_poll=max(share * whole.longest_poll, 0.1),
-        refused=share * whole.refused,
+        rejected=share * whole.rejected,
         ledger_poll=max(share * whole.ledger_poll, 0.05),
     )
     async with client(base_url, folder, ledger, clock=clock, limits=Limits(per_second=400)) as alma:

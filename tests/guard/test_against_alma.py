@@ -30,7 +30,7 @@ from alma_async import (
     sim,
 )
 from alma_async._clock import Clock
-from alma_async._guard.state import Block, Polls, State, Waiter, Why
+from alma_async._guard.state import Block, Polls, RunState, Waiter, Why
 from tests.conftest import EPOCH, KEY, institution
 
 HOUR, DAY = 3600.0, 86_400.0
@@ -764,7 +764,7 @@ async def test_stored_times_that_cannot_be_hold_up_nobody_for_long(held):
         def poison(book):
             run = book.of_instance(first.instance_id)
             for n in range(5 if held == "starts" else 0):
-                ended = {"key": f"{n}", "instance_id": f"{n}", "state": State.ENDED, "latest_start": late}
+                ended = {"key": f"{n}", "instance_id": f"{n}", "state": RunState.ENDED, "latest_start": late}
                 book.runs[f"{n}"] = attrs.evolve(run, **ended)
             if held == "block":
                 book.blocks["M77"] = Block(job_id="M77", until=late, why=Why.LOST)

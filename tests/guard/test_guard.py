@@ -15,7 +15,7 @@ import pytest
 from alma_async._clock import Clock
 from alma_async._guard import JobGuard, LedgerError, SqliteLedger
 from alma_async._guard.rules import Timing
-from alma_async._guard.state import State, Why
+from alma_async._guard.state import RunState, Why
 from alma_async.errors import (
     BadAnswer,
     DeadlineExceeded,
@@ -66,7 +66,7 @@ class House:
             return []
         db = sqlite3.connect(self.path)
         try:
-            return [State(state) for (state,) in db.execute("SELECT state FROM run ORDER BY reserved_at")]
+            return [RunState(state) for (state,) in db.execute("SELECT state FROM run ORDER BY reserved_at")]
         finally:
             db.close()
 
@@ -211,11 +211,11 @@ async def test_cancelled_at_any_moment_it_is_either_not_sent_or_found(house, ten
         await guard.submit("M1")
     states = house.states()
     if house.model.rows:
-        assert states in ([State.UNKNOWN], [State.RUNNING])
+        assert states in ([RunState.UNKNOWN], [RunState.RUNNING])
         await guard.recover()
-        assert house.states() == [State.RUNNING]
+        assert house.states() == [RunState.RUNNING]
     else:
-        assert states in ([], [State.RETURNED])
+        assert states in ([], [RunState.RETURNED])
 
 
 async def test_a_lost_answer_is_found_by_its_name(house):
@@ -310,7 +310,7 @@ async def test_alma_refuses_for_reasons_unseen_and_is_not_hammered(house):
     house.model.duration = lambda _: 5000.0
     for n in range(3):
         house.model.start(f"M{n}", "others", by="API")
-    with pytest.raises(JobThresholdReached, match="refused") as caught:
+    with pytest.raises(JobThresholdReached, match="rejected") as caught:
         await guard.submit("M8", wait=False)
     assert caught.value.retry_at is not None
     assert caught.value.retry_at.timestamp() == pytest.approx(house.now() + 900, abs=5)
@@ -343,7 +343,7 @@ async def test_what_was_not_sent_is_the_callers_to_know(house):
     for n, (kind, how) in enumerate(ways, 1):
         with pytest.raises(kind, match="refused"):
             await guard.submit("M1", key=f"{n}", **how)
-        assert house.states() == [State.RETURNED] * n
+        assert house.states() == [RunState.RETURNED] * n
 
 
 async def test_an_answer_without_ids_is_looked_up(house):
@@ -518,7 +518,7 @@ async def test_a_run_is_found_though_nobody_looked_for_days(house):
         await house.guard(port=Dying).submit("M1", key="a")
     await anyio.sleep(5 * 86_400)
     assert (await house.guard().submit("M1", key="a")).instance_id == "00001"
-    assert house.states() == [State.ENDED]
+    assert house.states() == [RunState.ENDED]
 
 
 async def test_a_watched_run_frees_its_slot_for_others(house):
@@ -531,7 +531,7 @@ async def test_a_watched_run_frees_its_slot_for_others(house):
         for each in (guard, guard, house.guard()):
             tasks.start_soon(each.watch, run.job_id, run.instance_id)
     assert house.model.calls - calls < 130
-    assert {each.state for each in (await house.book()).runs.values()} == {State.ENDED}
+    assert {each.state for each in (await house.book()).runs.values()} == {RunState.ENDED}
 
 
 async def test_a_run_that_never_ends_is_told_in_the_log(house, caplog):
@@ -542,7 +542,7 @@ async def test_a_run_that_never_ends_is_told_in_the_log(house, caplog):
     with anyio.move_on_after(100_000), caplog.at_level(logging.WARNING):
         await guard.watch(run.job_id, run.instance_id)
     assert caplog.text.count("holds its slot") == 1
-    assert house.states() == [State.RUNNING]
+    assert house.states() == [RunState.RUNNING]
 
 
 async def test_the_view_shows_what_runs_and_when_each_job_is_free(house):

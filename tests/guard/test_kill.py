@@ -14,7 +14,7 @@ import pytest
 from anyio.streams.text import TextReceiveStream
 
 from alma_async._guard import SqliteLedger
-from alma_async._guard.state import State
+from alma_async._guard.state import RunState
 
 # The first submission is carried out and never answered: whoever sees the run knows that the sender waits for its answer.
 SERVER = """
@@ -89,13 +89,13 @@ async def test_killed_between_send_and_record_the_run_is_found_by_its_name():
                     await anyio.sleep(0.01)
             process.send_signal(signal.SIGKILL)
             assert await process.wait() == -signal.SIGKILL
-        assert [(run.state, run.instance_id) for run in await in_ledger()] == [(State.RESERVED, None)]
+        assert [(run.state, run.instance_id) for run in await in_ledger()] == [(RunState.RESERVED, None)]
         with anyio.fail_after(25):
             restarted = await anyio.run_process(command, stderr=None)
         stats = await told(session, "stats")
     (run,) = await in_ledger()
     assert restarted.stdout.decode() == f"{run.instance_id} {run.instance_id} True\n"
     assert run.name.startswith("Tides of today ")
-    assert run.state is State.ENDED
+    assert run.state is RunState.ENDED
     assert stats["routes"]["POST /almaws/v1/conf/jobs/{job}"] == 1
     assert stats["jobs"]["most_starts"] == {"M1": 1}

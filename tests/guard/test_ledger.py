@@ -18,7 +18,7 @@ import pytest
 from alma_async._clock import Clock
 from alma_async._guard import ledger as ledgers
 from alma_async._guard.ledger import LedgerError, SqliteLedger, job_ledger
-from alma_async._guard.state import EVERY_JOB, Block, Book, Run, State, Waiter, Why
+from alma_async._guard.state import EVERY_JOB, Block, Book, Run, RunState, Waiter, Why
 from alma_async._storage.sqlite import Seal
 from alma_async.errors import AlmaError, ConfigurationError
 
@@ -26,7 +26,7 @@ RUN = Run(
     key="k",
     job_id="M1",
     name="n k",
-    state=State.RUNNING,
+    state=RunState.RUNNING,
     instance_id="7",
     ours=False,
     by_api=False,
@@ -83,7 +83,7 @@ async def test_what_was_written_is_there_again_field_by_field(ledger):
 
 async def test_old_runs_stay_for_ever_but_are_read_only_by_key(ledger):
     """What ended before the horizon is not carried along, and still there for whoever names it."""
-    old = attrs.evolve(RUN, state=State.ENDED)
+    old = attrs.evolve(RUN, state=RunState.ENDED)
     await ledger.update(lambda book: put(book, old, attrs.evolve(RUN, key="open")), since=0.0)
     assert set((await whole(ledger, since=100.0)).runs) == {"open"}
     assert (await whole(ledger, since=100.0, key="k")).runs["k"] == old

@@ -16,14 +16,14 @@ from alma_async._guard.state import (
     Event,
     IllegalEvent,
     Run,
-    State,
+    RunState,
     after,
 )
 
-RUN = Run(key="k", job_id="M1", name="n k", state=State.RESERVED, reserved_at=0.0, latest_start=0.0)
+RUN = Run(key="k", job_id="M1", name="n k", state=RunState.RESERVED, reserved_at=0.0, latest_start=0.0)
 
 
-@pytest.mark.parametrize(("state", "event"), list(product(State, Event)))
+@pytest.mark.parametrize(("state", "event"), list(product(RunState, Event)))
 def test_every_pair_moves_on_or_raises_and_changes_nothing(state, event):
     """Each of all pairs of state and event either has its place in the table, or raises and leaves the run where it was."""
     book = Book(runs={"k": attrs.evolve(RUN, state=state)})
@@ -38,23 +38,23 @@ def test_every_pair_moves_on_or_raises_and_changes_nothing(state, event):
 
 def test_every_state_can_be_reached_and_only_ends_are_ends():
     """From a reservation every state is reachable; what occupies a slot can always come to free it."""
-    reached, edge = {State.RESERVED}, {State.RESERVED}
+    reached, edge = {RunState.RESERVED}, {RunState.RESERVED}
     while edge:
         edge = {to for state in edge for to in TABLE[state].values()} - reached
         reached |= edge
-    assert reached == set(State)
+    assert reached == set(RunState)
     for state in OCCUPIES:
         assert set(TABLE[state].values()) - OCCUPIES
 
 
 def test_an_unresolved_run_holds_its_slot_and_its_start():
-    """Nobody's ignorance frees anything; a run that was given up counts as a start and no longer as running."""
+    """Nobody's ignorance frees anything; a run that was not found counts as a start and no longer as running."""
     assert UNRESOLVED < OCCUPIES < COUNTS
-    assert State.GIVEN_UP in COUNTS - OCCUPIES
-    assert not {State.RETURNED, State.REFUSED} & COUNTS
+    assert RunState.NOT_FOUND in COUNTS - OCCUPIES
+    assert not {RunState.RETURNED, RunState.REJECTED} & COUNTS
 
 
-@pytest.mark.parametrize("state", [s for s in State if s not in (State.RETURNED, State.REFUSED)])
+@pytest.mark.parametrize("state", [s for s in RunState if s not in (RunState.RETURNED, RunState.REJECTED)])
 def test_only_what_provably_had_no_effect_may_be_sent_again(state):
     """No state but returned and refused allows a second reservation of the same intent."""
     with pytest.raises(IllegalEvent):

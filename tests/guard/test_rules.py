@@ -22,7 +22,7 @@ from alma_async._guard.rules import (
     reserve,
     settle,
 )
-from alma_async._guard.state import EVERY_JOB, Block, Book, Event, Run, State, Waiter, Why
+from alma_async._guard.state import EVERY_JOB, Block, Book, Event, Run, RunState, Waiter, Why
 from alma_async.errors import ConfigurationError
 from alma_async.settings import JobLimits
 from tests.guard.ports import FULL, LOST, NOT_SENT, OVERLAP
@@ -31,7 +31,7 @@ LIMITS, TIMING = JobLimits(margin=0.0), Timing()
 NOW = ServerTime(at=10_000.0, error=1.0)
 
 
-def run(n, job_id="M1", *, age=0.0, state=State.ENDED, **more):
+def run(n, job_id="M1", *, age=0.0, state=RunState.ENDED, **more):
     started = NOW.at - age
     return Run(
         **{
@@ -64,7 +64,7 @@ RUNS = st.lists(
         lambda job, age, state, api: (job, age, state, api),
         st.sampled_from(["M1", "M2"]),
         st.floats(0.0, 8000.0),
-        st.sampled_from(list(State)),
+        st.sampled_from(list(RunState)),
         st.booleans(),
     ),
     max_size=12,
@@ -76,9 +76,9 @@ def test_it_says_go_exactly_when_a_count_of_the_past_hour_says_so(facts, running
     """Over arbitrary ledgers the rule agrees with counting runs and starts one by one, at the earliest possible time."""
     runs = [run(n, job, age=age, state=state, by_api=api) for n, (job, age, state, api) in enumerate(facts)]
     limits = JobLimits(running=running, starts=starts, margin=0.0)
-    held = [state in (State.RUNNING, State.UNKNOWN, State.RESERVED) for _, _, state, _ in facts]
+    held = [state in (RunState.RUNNING, RunState.UNKNOWN, RunState.RESERVED) for _, _, state, _ in facts]
     slots = sum(hold and api for hold, (_, _, _, api) in zip(held, facts, strict=True))
-    counts = ("running", "unknown", "reserved", "ended", "given up", "not known any more")
+    counts = ("running", "unknown", "reserved", "ended", "not found", "not known any more")
     recent = sum(
         job == "M1" and state.value in counts and NOW.at - age + 3600.0 > NOW.at - 1.0
         for job, age, state, _ in facts
@@ -90,7 +90,7 @@ def test_it_says_go_exactly_when_a_count_of_the_past_hour_says_so(facts, running
 @given(RUNS)
 def test_the_moment_it_names_is_the_first_that_is_free(facts):
     """At the moment named, and at none before it, the same ledger says go."""
-    held = (State.RUNNING, State.UNKNOWN, State.RESERVED)
+    held = (RunState.RUNNING, RunState.UNKNOWN, RunState.RESERVED)
     runs = [
         run(n, "M1", age=age, state=state) for n, (_, age, state, _) in enumerate(facts) if state not in held
     ]
@@ -112,7 +112,7 @@ def test_the_clocks_error_counts_against_us():
 
 def test_a_run_of_unknown_fate_makes_the_moment_uncertain():
     """Where the counted starts include one that may turn out not to have happened, the moment may come nearer."""
-    runs = [run(n, age=100.0 * n) for n in range(4)] + [run(9, state=State.UNKNOWN)]
+    runs = [run(n, age=100.0 * n) for n in range(4)] + [run(9, state=RunState.UNKNOWN)]
     decision = decide(book(*runs), "M1", now=NOW, limits=LIMITS)
     assert isinstance(decision, WaitUntil)
     assert (decision.why, decision.firm) == (Why.STARTS, False)
@@ -120,7 +120,7 @@ def test_a_run_of_unknown_fate_makes_the_moment_uncertain():
 
 def test_first_come_first_served_but_nobody_waits_for_one_who_cannot_go():
     """The last slot is the first waiter's; one whose hour is full does not hold up another job behind it."""
-    running = [run(n, "M9", state=State.RUNNING) for n in range(2)]
+    running = [run(n, "M9", state=RunState.RUNNING) for n in range(2)]
     first, second = waiter("a", "M2", since=1.0), waiter("b", "M3", since=2.0)
     free = book(*running, waiters=[first, second])
     assert isinstance(ask(free, second, now=NOW, limits=LIMITS, timing=TIMING).decision, WaitUntil)
@@ -132,9 +132,9 @@ def test_first_come_first_served_but_nobody_waits_for_one_who_cannot_go():
 
 def test_a_newcomer_stands_behind_all_who_wait():
     """Who is not in the line yet does not take the slot from one who is."""
-    running = [run(n, "M9", state=State.RUNNING) for n in range(2)]
+    running = [run(n, "M9", state=RunState.RUNNING) for n in range(2)]
     line = book(*running, waiters=[waiter("a", "M2", since=1.0)])
-    newcomer, its_place = run("x", "M3", state=State.RESERVED), waiter("x", since=2.0)
+    newcomer, its_place = run("x", "M3", state=RunState.RESERVED), waiter("x", since=2.0)
     mine = reserve(line, newcomer, its_place, now=NOW, limits=LIMITS, timing=TIMING)
     assert isinstance(mine, WaitUntil)
     assert "kx" not in line.runs
@@ -142,7 +142,7 @@ def test_a_newcomer_stands_behind_all_who_wait():
 
 def test_a_waiter_without_a_sign_of_life_is_passed_over():
     """A dead process's place in the line lapses, and the next one goes."""
-    running = [run(n, "M9", state=State.RUNNING) for n in range(2)]
+    running = [run(n, "M9", state=RunState.RUNNING) for n in range(2)]
     line = book(*running, waiters=[waiter("dead", since=1.0, until=NOW.at - 5), waiter("b", since=2.0)])
     assert isinstance(ask(line, waiter("b", since=2.0), now=NOW, limits=LIMITS, timing=TIMING).decision, Go)
     assert "dead" not in line.waiters
@@ -150,7 +150,7 @@ def test_a_waiter_without_a_sign_of_life_is_passed_over():
 
 def test_one_waiter_watches_for_all():
     """Of several who wait for a running job, only the first is told to look, and only when a look is due."""
-    runs = [run(n, "M9", state=State.RUNNING, poll_at=NOW.at - n) for n in range(3)]
+    runs = [run(n, "M9", state=RunState.RUNNING, poll_at=NOW.at - n) for n in range(3)]
     line = book(*runs)
     first = ask(line, waiter("a", since=1.0), now=NOW, limits=LIMITS, timing=TIMING)
     later = NOW.later(TIMING.first_poll + 3.0)
@@ -166,42 +166,42 @@ def test_reading_deciding_and_writing_are_one():
     """A reservation that is granted counts at once, and once: its waiter is out of the line, and the next one is refused."""
     line = book(waiters=[waiter("k1")])
     limits = JobLimits(running=1)
-    one, two = (run(n, state=State.RESERVED, instance_id=None) for n in (1, 2))
+    one, two = (run(n, state=RunState.RESERVED, instance_id=None) for n in (1, 2))
     how = {"now": NOW, "limits": limits, "timing": TIMING}
     assert isinstance(reserve(line, one, waiter("k1"), **how), Go)
     assert isinstance(reserve(line, two, waiter("k2"), **how), WaitUntil)
     assert (set(line.runs), line.waiters) == ({"k1"}, {})
 
 
-@pytest.mark.parametrize("state", list(State))
+@pytest.mark.parametrize("state", list(RunState))
 def test_an_intent_is_reserved_twice_only_where_the_first_had_no_effect(state):
     """The same key is taken in every state but returned and refused."""
     line = book(run(1, state=state))
-    mine = run(1, state=State.RESERVED)
+    mine = run(1, state=RunState.RESERVED)
     again = reserve(line, mine, waiter("k1"), now=NOW, limits=LIMITS, timing=TIMING)
-    free = state in (State.RETURNED, State.REFUSED)
+    free = state in (RunState.RETURNED, RunState.REJECTED)
     assert isinstance(again, Go if free else Taken)
-    assert line.runs["k1"].state is (State.RESERVED if free else state)
+    assert line.runs["k1"].state is (RunState.RESERVED if free else state)
 
 
 @pytest.mark.parametrize("ages", [[], [100.0], [100.0, 3000.0], [10.0, 20.0, 30.0, 40.0], [5000.0]])
 def test_a_refusal_that_the_starts_do_not_explain_is_of_the_running_jobs(ages):
     """402222 and 402223 with a free hour mean running jobs unseen: a quarter of an hour, whatever the starts, and no firm one."""
-    mine = run("m", state=State.RESERVED, instance_id=None)
+    mine = run("m", state=RunState.RESERVED, instance_id=None)
     line = book(mine, *(run(n, age=age) for n, age in enumerate(ages)))
     settle(line, mine, FULL, now=NOW, timing=TIMING)
-    assert line.runs["km"].state is State.REFUSED
+    assert line.runs["km"].state is RunState.REJECTED
     decision = decide(line, "M1", now=NOW, limits=LIMITS)
     assert isinstance(decision, WaitUntil)
-    assert (decision.moment, decision.why, decision.firm) == (NOW.latest + 900.0, Why.REFUSED, False)
+    assert (decision.moment, decision.why, decision.firm) == (NOW.latest + 900.0, Why.REJECTED, False)
     assert isinstance(decide(line, "M2", now=NOW, limits=LIMITS), Go)
 
 
 @pytest.mark.parametrize("event", [Event.END, Event.VANISH])
 def test_any_end_that_is_seen_lifts_a_refusal(event):
     """A run that ends, of whatever job, or that Alma does not know any more, makes room: the refused job may try again."""
-    mine, other = run("m", state=State.RESERVED), run(1, "M9", state=State.RUNNING)
-    by_hand = run(2, "M9", state=State.RUNNING, by_api=False)
+    mine, other = run("m", state=RunState.RESERVED), run(1, "M9", state=RunState.RUNNING)
+    by_hand = run(2, "M9", state=RunState.RUNNING, by_api=False)
     line = book(mine, other, by_hand)
     settle(line, mine, FULL, now=NOW, timing=TIMING)
     line.end(by_hand)
@@ -212,7 +212,7 @@ def test_any_end_that_is_seen_lifts_a_refusal(event):
 
 def test_an_overlap_waits_for_the_jobs_run_and_is_not_tried_before():
     """60347 with a run of the job known: no moment, until that run has ended, though the block's own time is over."""
-    mine, other = run("m", state=State.RESERVED, instance_id=None), run(1, state=State.RUNNING)
+    mine, other = run("m", state=RunState.RESERVED, instance_id=None), run(1, state=RunState.RUNNING)
     line = book(mine, other)
     settle(line, mine, OVERLAP, now=NOW, timing=TIMING)
     held = decide(line, "M1", now=NOW.later(2000.0), limits=LIMITS)
@@ -226,8 +226,8 @@ def test_an_overlap_waits_for_the_jobs_run_and_is_not_tried_before():
 
 def test_an_overlap_with_what_is_not_known_is_tried_after_a_while():
     """60347 without a run of the job in sight holds it back for five minutes, or to the next end of any run."""
-    mine = run("m", state=State.RESERVED, instance_id=None)
-    line = book(mine, run(1, "M9", state=State.RUNNING))
+    mine = run("m", state=RunState.RESERVED, instance_id=None)
+    line = book(mine, run(1, "M9", state=RunState.RUNNING))
     settle(line, mine, OVERLAP, now=NOW, timing=TIMING)
     held = decide(line, "M1", now=NOW, limits=LIMITS)
     assert isinstance(held, WaitUntil)
@@ -238,7 +238,7 @@ def test_an_overlap_with_what_is_not_known_is_tried_after_a_while():
 
 def test_a_lost_answer_counts_until_the_request_can_no_longer_be_carried_out():
     """Unknown: slot and start stay taken, from the end of the quarantine. Not sent: both are free again."""
-    mine = run("m", state=State.RESERVED, instance_id=None)
+    mine = run("m", state=RunState.RESERVED, instance_id=None)
     lost, returned = book(mine), book(mine)
     settle(lost, mine, LOST, now=NOW, timing=TIMING)
     settle(returned, mine, NOT_SENT, now=NOW, timing=TIMING)
@@ -285,7 +285,7 @@ def test_earlier_durations_tell_when_to_look(usual):
 def test_all_looks_together_keep_to_the_hour_and_to_the_share(steps, remaining, reserved, until_reset):
     """However many ask and however often: some 400 looks an hour, 2 % of what remains, nothing below the caller's floor."""
     now, looked = NOW, 0
-    line = book(*(run(n, "M9", age=100.0, state=State.RUNNING, poll_at=NOW.at) for n in range(3)))
+    line = book(*(run(n, "M9", age=100.0, state=RunState.RUNNING, poll_at=NOW.at) for n in range(3)))
     spare = remaining and Spare(remaining=remaining, floor=reserved * remaining, until_reset=until_reset)
     for after, _ in steps:
         now = now.later(after)
@@ -302,11 +302,11 @@ def test_all_looks_together_keep_to_the_hour_and_to_the_share(steps, remaining, 
 def test_what_cannot_be_afforded_is_looked_at_later():
     """Without an allowance nothing is due, and the time to come again is when there is one; a lost start is searched for anyway."""
     spare = Spare(remaining=10, floor=10, until_reset=7200.0)
-    line = book(run(1, age=100.0, state=State.RUNNING, poll_at=NOW.at))
+    line = book(run(1, age=100.0, state=RunState.RUNNING, poll_at=NOW.at))
     claimed = claim(line, None, now=NOW, timing=TIMING, spare=spare)
     assert claimed.due == []
     assert claimed.again == pytest.approx(NOW.at + 7200.0, abs=1.0)
-    lost = book(run(1, state=State.UNKNOWN, poll_at=0.0))
+    lost = book(run(1, state=RunState.UNKNOWN, poll_at=0.0))
     assert len(claim(lost, None, now=NOW, timing=TIMING, spare=spare).due) == 1
 
 

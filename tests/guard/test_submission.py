@@ -9,7 +9,7 @@ from alma_async._clock import Clock
 from alma_async._guard.ledger import SqliteLedger
 from alma_async._guard.monitor import Monitor
 from alma_async._guard.rules import Timing
-from alma_async._guard.state import State
+from alma_async._guard.state import RunState
 from alma_async._guard.submission import Attempt, NotYet
 from alma_async.settings import JobLimits
 from tests.guard.model import ModelAlma
@@ -56,7 +56,7 @@ async def test_a_reservation_counts_from_the_last_moment_at_which_it_may_be_carr
     deadline = anyio.current_time() + 120.0
     await attempt.intend(deadline)
     run = (await alma.read()).runs[attempt.key]
-    assert run.state is State.RESERVED
+    assert run.state is RunState.RESERVED
     assert run.latest_start == pytest.approx(alma.at(deadline).latest + 300.0, abs=0.01)
     assert run.reserved_at <= alma.now().earliest
 
@@ -73,10 +73,10 @@ async def test_a_reservation_that_is_not_granted_is_not_sent(alma):
 @pytest.mark.parametrize(
     ("outcome", "state"),
     [
-        (DONE, State.RESERVED),
-        (LOST, State.UNKNOWN),
-        (NOT_SENT, State.RETURNED),
-        (FULL, State.REFUSED),
+        (DONE, RunState.RESERVED),
+        (LOST, RunState.UNKNOWN),
+        (NOT_SENT, RunState.RETURNED),
+        (FULL, RunState.REJECTED),
     ],
 )
 async def test_each_outcome_is_written_down_at_once(alma, outcome, state):
@@ -96,4 +96,4 @@ async def test_a_session_that_tries_again_reserves_again(alma):
     await attempt.intend(anyio.current_time() + 120)
     attempt.settle(DONE)
     assert attempt.accepted("M1", "7").instance_id == "7"
-    assert (await alma.read()).runs[attempt.key].state is State.RUNNING
+    assert (await alma.read()).runs[attempt.key].state is RunState.RUNNING

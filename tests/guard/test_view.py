@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from alma_async._guard.port import ServerTime
-from alma_async._guard.state import EVERY_JOB, Block, Book, Run, State, Waiter, Why
+from alma_async._guard.state import EVERY_JOB, Block, Book, Run, RunState, Waiter, Why
 from alma_async._guard.view import view_of
 from alma_async.settings import JobLimits
 
@@ -19,7 +19,9 @@ def run(n, job_id, state, age):
 
 def test_it_tells_of_each_job_when_and_why():
     """Starts latest first, old ones left out; infinity where an end is waited for, nothing where a start is free."""
-    runs = [run(n, "M1", State.RUNNING, 100.0 * n) for n in range(3)] + [run(9, "M2", State.ENDED, 5000.0)]
+    runs = [run(n, "M1", RunState.RUNNING, 100.0 * n) for n in range(3)] + [
+        run(9, "M2", RunState.ENDED, 5000.0)
+    ]
     line = {"w": Waiter(key="w", job_id="M3", since=0.0, until=math.inf)}
     view = view_of(Book(runs={r.key: r for r in runs}, waiters=line), now=NOW, limits=JobLimits())
     one, two, three = view.jobs
@@ -34,6 +36,6 @@ def test_it_tells_of_each_job_when_and_why():
 def test_a_block_on_all_jobs_is_no_job():
     """A lost ledger shows in the jobs that are known, not as a job without a name."""
     block = Block(job_id=EVERY_JOB, until=10_300.0, why=Why.LOST)
-    book = Book(runs={"1": run(1, "M1", State.ENDED, 10.0)}, blocks={EVERY_JOB: block})
+    book = Book(runs={"1": run(1, "M1", RunState.ENDED, 10.0)}, blocks={EVERY_JOB: block})
     (job,) = view_of(book, now=NOW, limits=JobLimits()).jobs
     assert (job.free_at, job.why) == (10_300.0, Why.LOST)

@@ -13,7 +13,7 @@ import pytest
 from alma_async._clock import Clock
 from alma_async._guard import JobGuard, SqliteLedger
 from alma_async._guard import ledger as ledgers
-from alma_async._guard.state import State
+from alma_async._guard.state import RunState
 from tests.guard.model import ModelAlma
 from tests.guard.ports import ModelPort
 
@@ -86,11 +86,11 @@ def house(tmp_path, disk):
         guard = JobGuard(ledger, port, clock=clock)
 
         def runs(self):
-            """State and instance id of all runs that were ever written; nobody is left waiting."""
+            """RunState and instance id of all runs that were ever written; nobody is left waiting."""
             with closing(sqlite3.connect(self.ledger.path)) as db:
                 assert db.execute("SELECT * FROM waiter").fetchall() == []
                 return [
-                    (State(state), id_) for state, id_ in db.execute("SELECT state, instance_id FROM run")
+                    (RunState(state), id_) for state, id_ in db.execute("SELECT state, instance_id FROM run")
                 ]
 
     yield House()
@@ -157,7 +157,7 @@ async def test_a_reservation_that_is_written_while_its_caller_is_cancelled_is_ta
     """The thread writes it, nothing is sent, and its slot is free at once."""
     assert await cancelled_at_the_disk(house, disk, scope, after="start") is None
     assert house.model.rows == []
-    assert house.runs() == [(State.RETURNED, None)]
+    assert house.runs() == [(RunState.RETURNED, None)]
 
 
 async def test_a_start_whose_caller_is_cancelled_while_it_is_recorded_is_in_the_ledger_and_the_log(
@@ -166,7 +166,7 @@ async def test_a_start_whose_caller_is_cancelled_while_it_is_recorded_is_in_the_
     """The run has its instance id, and the log names it where its caller does not get it."""
     started = await cancelled_at_the_disk(house, disk, scope, after="carried out")
     (row,) = house.model.rows
-    assert house.runs() == [(State.RUNNING, row.id)]
+    assert house.runs() == [(RunState.RUNNING, row.id)]
     if started is None:
         assert f"was started as run {row.id}" in caplog.text
     else:
@@ -205,4 +205,4 @@ async def test_a_ledger_that_is_closed_in_a_transaction_is_closed_after_it(house
     house.ledger.close()
     await task
     assert house.ledger._db is None
-    assert [state for state, _ in house.runs()] == [State.RUNNING]
+    assert [state for state, _ in house.runs()] == [RunState.RUNNING]
