@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from alma_async._governance.budget import LocalBudget
     from alma_async._governance.file_budget import MachineBudget
     from alma_async._governance.snapshot import QuotaSnapshot
+    from alma_async.alma.bibs import BibReader
     from alma_async.alma.client import AlmaClient, RawAnswer
     from alma_async.alma.jobs import JobRun
     from alma_async.alma.members import MembersChange
+    from alma_async.alma.models.bibs import Bib, Identifier
     from alma_async.alma.models.common import Coded, Linked
     from alma_async.alma.models.electronic import ElectronicCollection, ElectronicService, Portfolio
     from alma_async.alma.models.jobs import Job, JobInstance
@@ -49,12 +51,15 @@ __all__ = [
     "AlmaError",
     "AlmaSet",
     "BadAnswer",
+    "Bib",
+    "BibReader",
     "ClientClosed",
     "Coded",
     "ConfigurationError",
     "DeadlineExceeded",
     "ElectronicCollection",
     "ElectronicService",
+    "Identifier",
     "InvalidRequest",
     "Job",
     "JobInstance",
@@ -91,6 +96,9 @@ __all__ = [
 _HOMES = {
     "AlmaClient": "alma.client",
     "RawAnswer": "alma.client",
+    "Bib": "alma.models.bibs",
+    "BibReader": "alma.bibs",
+    "Identifier": "alma.models.bibs",
     "Coded": "alma.models.common",
     "Linked": "alma.models.common",
     "ElectronicCollection": "alma.models.electronic",

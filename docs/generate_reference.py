@@ -22,8 +22,8 @@ MODULES: Final = ("alma_async", "alma_async.load", "alma_async.polaris", "alma_a
 WIDTH: Final = 100
 # What a client's attributes are of: users call their methods and never name them.
 AREAS: Final = {
-    "alma_async": ("alma.electronic.Collections", "alma.electronic.Services", "alma.electronic.Portfolios", "alma.sets.Sets",
-                   "alma.jobs.Jobs"),
+    "alma_async": ("alma.electronic.Collections", "alma.electronic.Services", "alma.electronic.Portfolios", "alma.bibs.Bibs",
+                   "alma.bibs.BibPortfolios", "alma.sets.Sets", "alma.jobs.Jobs"),
     "alma_async.polaris": ("polaris.record_sets.RecordSets",),
 }  # fmt: skip
 _HEAD: Final = "<!-- Generated from the docstrings by `make reference`. -->"

@@ -160,7 +160,7 @@ def test_every_python_block_passes_the_type_checker(tmp_path):
 
 def put_a_portfolio(world):
     """One portfolio of the demo's service, and its title."""
-    world.add_bib("991122334455", "Annals of Examples")
+    world.add_bib("991122334455", "Annals of Examples", cluster_issns=("2049-3630",))
     body = {"resource_metadata": {"mms_id": {"value": "991122334455"}}, "availability": {"value": "11"}}
     return world.portfolios.create(sim.DEMO_COLLECTION, sim.DEMO_SERVICE, body, now=0.0)
 
@@ -200,6 +200,7 @@ PRINTS = {
     "each_end": "message-1 done created None 53",
     "run_a_job": "True 0",
     "number_of_sets": "200 1 sets",
+    "print_issns": "991122334455 Annals of Examples 2049-3630 023$a\n99000 has no record: ",
     "explain": "40",
     "counted": "2 rows can be sent",
     "one_row": "Coverage(from_year='1998', from_month='03'",
@@ -266,6 +267,7 @@ async def arguments(server, alma, monkeypatch):
         ),
         "collection_id": "61999",
         "mms_id": "991122334455",
+        "mms_ids": ["991122334455", "99000"],
         "portfolio": Portfolio.from_dict({"resource_metadata": {"mms_id": {"value": "991122334455"}}}),
         "portfolio_ids": [made["id"]],
         "set_id": chosen.data["id"],

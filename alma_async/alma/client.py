@@ -21,6 +21,7 @@ from alma_async._http.messages import Request, Response, Safety
 from alma_async._http.routes import IN_URL, query_of, raw_path
 from alma_async._text import masked
 from alma_async._version import __version__
+from alma_async.alma.bibs import Bibs
 from alma_async.alma.dialect import AlmaDialect
 from alma_async.alma.electronic import Electronic
 from alma_async.alma.environment import ExpectedEnvironment
@@ -101,6 +102,7 @@ class AlmaClient(Client):
     Use it as an async context manager, or call ``aclose()``. It may be used by any number of tasks at once. Its areas:
 
     * ``electronic.collections``, ``.services``, ``.portfolios``: ``list get create update delete``, and ``of_bib``
+    * ``bibs``: ``get get_many``, and ``bibs.portfolios``, also those without a collection: ``list get create update delete``
     * ``sets``: ``list get create update delete members add_members remove_members replace_members combine``,
       ``create_from_logical create_from_import create_filtered create_in_network wait_until_filled``
     * ``jobs``: ``list get submit instances instance events matches download wait`` and ``guard``
@@ -190,6 +192,7 @@ class AlmaClient(Client):
     def _bind(self, options: Options) -> None:
         super()._bind(options)
         self._electronic = Electronic(self._session, options)
+        self._bibs = Bibs(self._session, options)
         self._sets = Sets(self._session, options)
         self._jobs = Jobs(self._session, options, self._runs)
 
@@ -197,6 +200,11 @@ class AlmaClient(Client):
     def electronic(self) -> Electronic:
         """Electronic collections, their services, their portfolios."""
         return self._electronic
+
+    @property
+    def bibs(self) -> Bibs:
+        """Bib records, and their portfolios, also those without a collection."""
+        return self._bibs
 
     @property
     def sets(self) -> Sets:

@@ -38,6 +38,7 @@ _STATUS: Final[Mapping[int, tuple[OutcomeClass, Reason]]] = {
     404: (OutcomeClass.UNKNOWN, Reason.BAD_ANSWER),
     405: (OutcomeClass.REJECTED, Reason.INVALID),
     413: (OutcomeClass.REJECTED, Reason.INVALID),
+    414: (OutcomeClass.REJECTED, Reason.INVALID),  # a proxy that takes no address of this length
     415: (OutcomeClass.REJECTED, Reason.INVALID),
     429: (OutcomeClass.NOT_PROCESSED, Reason.THROTTLED),
 }

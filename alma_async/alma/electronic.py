@@ -19,10 +19,10 @@ from alma_async.alma.resource import Resource, id_to_update, named
 from alma_async.errors import InvalidRequest
 from alma_async.settings import discreet, one_of
 
-__all__ = ["Collections", "Electronic", "Portfolios", "Services"]
+__all__ = ["BIB_HANDLING", "BibHandling", "Collections", "Electronic", "Portfolios", "Services"]
 
 BibHandling = Literal["retain", "suppress", "delete"]
-_BIB: Final = one_of(get_args(BibHandling))
+BIB_HANDLING: Final = one_of(get_args(BibHandling))
 
 
 @discreet
@@ -219,7 +219,7 @@ class Portfolios(Resource):
 
         :raises NotFound: Alma's 402203 for an MMS id it does not know.
         """
-        return self._pager(routes.BIB_PORTFOLIOS, (mms_id,), "portfolio", Portfolio, offset=offset)
+        return self._pager(routes.BIB_PORTFOLIOS["GET"], (mms_id,), "portfolio", Portfolio, offset=offset)
 
     async def get(self, collection_id: str, service_id: str, portfolio_id: str) -> Portfolio:
         """One portfolio, whole.
@@ -347,7 +347,7 @@ class Portfolios(Resource):
 
         :raises NotFound: Alma's 60122, which on this call names the portfolio.
         """
-        _BIB.of("bib", bib, InvalidRequest)
+        BIB_HANDLING.of("bib", bib, InvalidRequest)
         request = routes.PORTFOLIO["DELETE"].bind(
             collection_id, service_id, portfolio_id, query=[("bib", bib)]
         )

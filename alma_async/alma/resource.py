@@ -19,7 +19,7 @@ from alma_async.alma.models.common import Updatable
 from alma_async.errors import BadAnswer, InvalidRequest, OutcomeUnknown
 from alma_async.settings import FLAG, a, secretive
 
-__all__ = ["Resource", "id_to_update", "named", "of_kind"]
+__all__ = ["Resource", "id_to_update", "listed", "named", "of_kind"]
 
 M = TypeVar("M", bound=Model)
 
@@ -88,7 +88,7 @@ class Resource:
             request = route.bind(*segments, query={**(query or {}), **paging}.items())
             done = await self._call(request)
             try:
-                raw = _listed(done.data, member, most=MOST_ITEMS * PAGE * (1 if paged else 10))
+                raw = listed(done.data, member, most=MOST_ITEMS * PAGE * (1 if paged else 10))
             except BadAnswer as error:
                 error.method, error.path, error.status = request.method, request.path, done.response.status
                 error.request_id = done.response.headers.get("x-request-id")
@@ -171,7 +171,7 @@ def _marked(model: M, *, whole: bool) -> M:
 
 
 @secretive
-def _listed(data: Any, member: str, *, most: int) -> list[Any]:
+def listed(data: Any, member: str, *, most: int) -> list[Any]:
     """The items of a list's answer, as they came.
 
     :raises BadAnswer: where it has neither items nor a total, has them elsewhere, or has more than anybody asked for.

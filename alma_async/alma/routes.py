@@ -6,11 +6,15 @@ from __future__ import annotations
 
 from typing import Final
 
+from alma_async._http.codec import LARGEST
 from alma_async._http.messages import MOST_BYTES
 from alma_async._http.routes import Route
 
 __all__ = [
+    "BIB",
+    "BIBS",
     "BIB_COLLECTIONS",
+    "BIB_PORTFOLIO",
     "BIB_PORTFOLIOS",
     "COLLECTION",
     "COLLECTIONS",
@@ -59,7 +63,16 @@ PORTFOLIOS: Final = {
     "POST": Route("POST", f"{_P}/", "POST portfolio"),
 }
 PORTFOLIO: Final = _item(f"{_P}/{{portfolio_id}}", "portfolio")
-BIB_PORTFOLIOS: Final = Route("GET", "/almaws/v1/bibs/{mms_id}/portfolios", "list portfolios of a bib")
+_BIBS: Final = "/almaws/v1/bibs"
+_BP: Final = f"{_BIBS}/{{mms_id}}/portfolios"
+
+BIBS: Final = Route("GET", _BIBS, "GET bibs", largest=LARGEST)  # 100 records of some 10 KB, some of 50
+BIB: Final = Route("GET", f"{_BIBS}/{{mms_id}}", "GET bib")
+BIB_PORTFOLIOS: Final = {
+    "GET": Route("GET", _BP, "list portfolios of a bib"),
+    "POST": Route("POST", f"{_BP}/", "POST portfolio of a bib"),
+}
+BIB_PORTFOLIO: Final = _item(f"{_BP}/{{portfolio_id}}", "portfolio of a bib")
 BIB_COLLECTIONS: Final = Route("GET", "/almaws/v1/bibs/{mms_id}/e-collections", "list collections of a bib")
 
 _SET: Final = "/almaws/v1/conf/sets"

@@ -22,9 +22,11 @@ from alma_async.sim.answers import (
     done,
     new_request_id,
     new_tracking_id,
+    page,
     problem,
     style_asked,
 )
+from alma_async.sim.bibs import asked_for
 from alma_async.sim.codes import Rejection
 from alma_async.sim.faults import Fault, Faults, Kind
 from alma_async.sim.fields import ROOT
@@ -80,7 +82,9 @@ class AlmaApp:
         return await self._under_way.answer(self._answer(route, request))
 
     async def _answer(self, route: Route, request: web.Request) -> web.StreamResponse:
-        now, tally = self.clock(), self.world.tally
+        now, tally, longest = self.clock(), self.world.tally, self.world.config.longest_url
+        if longest is not None and len(request.path_qs) > longest:
+            return self._respond(page(414, "Request-URI Too Long"), metered=False)
         tally.receive(now, f"{request.method} {route.path}")
         rejected, fault = self._gate(request, now)
         if rejected is not None:
@@ -129,12 +133,13 @@ class AlmaApp:
         if scheme == "apikey" and known and (areas is None or area in areas):
             return None
         self.world.tally.reject("UNAUTHORIZED")
-        return problem("UNAUTHORIZED", style="gateway_xml")
+        return problem("UNAUTHORIZED", style="gateway_xml", status=self.world.config.denied_status)
 
     def _pause(self, request: web.Request) -> float:
         config = self.world.config
         usual = config.latency(self._pauses) if callable(config.latency) else config.latency
-        return usual + (config.combine_seconds if request.query.get("combine") else 0.0)
+        of_many = config.seconds_a_bib * len(asked_for(request.query)) if "mms_id" in request.query else 0.0
+        return usual + of_many + (config.combine_seconds if request.query.get("combine") else 0.0)
 
     async def _time_out(
         self, request: web.Request, process: Callable[[], Answer], *, after: float, work: float

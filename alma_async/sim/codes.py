@@ -23,7 +23,8 @@ MESSAGES: Mapping[str, str] = {
     "UNAUTHORIZED": "API-key not defined or not configured to allow this API.",
     # parameters and bibs
     "40166410": "A parameter has an invalid value.",
-    "402203": "The MMS ID in the path is not valid.",
+    "402203": "The MMS ID is not valid.",
+    "402204": "The MMS ID is not numeric.",
     "402469": "The library code is not valid.",
     "60106": "The query has an invalid format.",
     "60221": "The MMS ID is not valid.",

@@ -83,6 +83,14 @@ class Config:
     allow_any_key: bool = False
     areas: Collection[str] | None = None
     """What the key has rights to, by the first part of a path below the root; None is everything."""
+    denied_status: int = 400
+    """The status with which a key is rejected (400 recorded, 401 and 403 reported)."""
+    seconds_a_bib: float = 0.0
+    """Seconds that each record of a call for many takes: large answers were recorded to be slow, and to time out."""
+    totals_of_bibs: bool = True
+    """Whether the answer to a call for many records has their total; null was recorded, too."""
+    longest_url: int | None = None
+    """Characters of an address above which a proxy before the gateway rejects the call (414)."""
     require_known_bibs: bool = False
     coverage_in_post: bool = False
     put: Literal["replaces", "keeps"] = "replaces"

@@ -13,6 +13,7 @@ import attrs
 import orjson
 
 from alma_async.sim.answers import Answer, Page, short_xml
+from alma_async.sim.bibs import many_records, one_record
 from alma_async.sim.codes import Rejection
 from alma_async.sim.fields import ROOT, Json
 from alma_async.sim.world import INSTITUTION, World
@@ -116,7 +117,8 @@ _SS = f"{_C}/e-services"
 _S = f"{_SS}/{{service}}"
 _PS = f"{_S}/portfolios"
 _P = f"{_PS}/{{portfolio}}"
-_BIB = f"{ROOT}/bibs/{{mms}}"
+_BIBS = f"{ROOT}/bibs"
+_BIB = f"{_BIBS}/{{mms}}"
 _BC = f"{_BIB}/e-collections"
 _BP = f"{_BIB}/portfolios"
 
@@ -143,6 +145,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", _P, lambda c: c.world.portfolios.get(*c.portfolio)),
     Route("PUT", _P, lambda c: c.world.portfolios.update(*c.portfolio, c.sent, now=c.now)),
     Route("DELETE", _P, lambda c: c.world.portfolios.delete(*c.portfolio, bib=c.bib)),
+    Route("GET", _BIBS, lambda c: many_records(c.world.bibs, c.query, total=c.world.config.totals_of_bibs)),
     Route("GET", _BC, lambda c: c.world.portfolios.list_collections_of_bib(c["mms"], c.page)),
     Route(
         "GET",
@@ -183,4 +186,5 @@ ROUTES: tuple[Route, ...] = (
         for area in ("acq", "analytics", "bibs", "conf", "courses", "users/operation", "partners/operation")
         for method, run in (("GET", _test_get), ("POST", _test_post))
     ),
+    Route("GET", _BIB, lambda c: one_record(c.world.bibs, c["mms"], c.query)),
 )

@@ -8,6 +8,7 @@ parameter, in seconds of the simulated wall clock.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import attrs
 
@@ -88,10 +89,11 @@ class World:
         """Let other integrations of the institution spend so many calls."""
         self.thresholds.draw(calls)
 
-    def add_bib(self, mms_id: str, title: str, *, author: str = "", issn: str = "") -> Bib:
+    def add_bib(self, mms_id: str, title: str, *, author: str = "", issn: str = "", **more: Any) -> Bib:
+        """Put a title in; ``more`` are further members of `Bib`."""
         if issn:
             self.sets.holdings.identifiers["ISSN", issn] = mms_id
-        return self.bibs.add(Bib(mms_id, title=title, author=author, issn=issn))
+        return self.bibs.add(Bib(mms_id, title=title, author=author, issn=issn, **more))
 
     def summary(self) -> Json:
         """What `GET /_sim/stats` answers."""

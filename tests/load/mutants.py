@@ -553,4 +553,4 @@ def _a_list_without_its_items_is_empty() -> list[Any]:
         items = data.get(member) or []
         return items if isinstance(items, list) else [items]
 
-    return [patch.object(resource, "_listed", listed), patch.object(resource, "_total", lambda _data: None)]
+    return [patch.object(resource, "listed", listed), patch.object(resource, "_total", lambda _data: None)]

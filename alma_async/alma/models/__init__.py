@@ -1,5 +1,6 @@
 """Alma's objects as attrs classes, under Alma's own names. Nothing that Alma sent is lost; see ``alma_async._http.codec``."""
 
+from alma_async.alma.models.bibs import Bib, Identifier, LinkedRecord
 from alma_async.alma.models.common import (
     Coded,
     Counted,
@@ -37,6 +38,7 @@ from alma_async.alma.models.sets import AlmaSet, SetMember, SetMembers
 __all__ = [
     "ALL",
     "AlmaSet",
+    "Bib",
     "CdiInfo",
     "Coded",
     "CollectionAndService",
@@ -48,6 +50,7 @@ __all__ = [
     "ElectronicService",
     "EmbargoInformation",
     "GroupSetting",
+    "Identifier",
     "Interface",
     "Job",
     "JobAction",
@@ -57,6 +60,7 @@ __all__ = [
     "JobMatch",
     "JobParameter",
     "Linked",
+    "LinkedRecord",
     "LinkingDetails",
     "Note",
     "Portfolio",
