@@ -18,6 +18,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date
+from functools import partial
 from typing import Final
 
 import attrs
@@ -26,9 +27,9 @@ from alma_async.load.readers import cells as kinds
 from alma_async.load.readers import native
 from alma_async.load.readers.cells import Cells
 from alma_async.load.readers.identifiers import isbn, issn, normalised
-from alma_async.load.readers.text import Layout, Record, Skipped, Tally, shown, without
-from alma_async.load.readers.together import Line, Lines, joined, known
-from alma_async.load.readers.workbook import Table
+from alma_async.load.readers.text import Layout, Record, Skipped, shown, without
+from alma_async.load.readers.together import Line, Rows, rows
+from alma_async.load.readers.workbook import Table, check_once
 from alma_async.load.row import PARTS, BadRow, Clear, Coverage, Embargo, InputError, Period, Row, later
 
 __all__ = ["KEYS", "NAMES", "columns", "ignored", "read"]
@@ -105,9 +106,7 @@ def ignored(file: Table) -> tuple[str, ...]:
     return (f"columns not read: {', '.join(names)}",) if names else ()
 
 
-def read(
-    file: Table, *, clears: bool = False, whole: bool = False
-) -> Iterator[Row | BadRow | Skipped | None]:
+def read(file: Table, *, clears: bool = False, whole: bool = False) -> Rows:
     """Check the header, and return the rows. ``whole``: see ``native.read``."""
     if clears:
         raise InputError(
@@ -115,14 +114,12 @@ def read(
             advice="Nothing was sent. Load it without --blanks clear; the warnings of the rows name what stays in Alma.",
         )
     file = attrs.evolve(file, header=columns(file))
-    if twice := sorted({name for name in file.header if name in NAMES and file.header.count(name) > 1}):
-        raise InputError(f"{file.path} names columns twice: {', '.join(twice)}.")
+    check_once(file, NAMES)
     return _rows(file, passed=_FIELDS if whole else frozenset())
 
 
-def _rows(file: Table, *, passed: frozenset[str]) -> Iterator[Row | BadRow | Skipped | None]:
+def _rows(file: Table, *, passed: frozenset[str]) -> Rows:
     identifiers = _identifier_columns(file.header)
-    rounded = kinds.Rounded("mms", "portfolio_pid")
     layout = Layout(
         quoted=True,
         read=frozenset({*NAMES, *identifiers}),
@@ -130,26 +127,15 @@ def _rows(file: Table, *, passed: frozenset[str]) -> Iterator[Row | BadRow | Ski
         dates=_DATES,
     )
 
-    def lines() -> Lines:
-        for record in file.records(layout):
-            if not isinstance(record, Record):
-                yield record
-                continue
-            record = rounded.judge(without(record, passed))  # noqa: PLW2901 - the same with what is wrong
-            if isinstance(row := _row(record, identifiers), Skipped):
-                file.tally.add("has LOCALIZED N and is not loaded", record.lines[0])
-                yield row
-            else:
-                yield Line(
-                    row, _means(record, identifiers) or "", native.address(row, record.cells.get("url", ""))
-                )
+    def line(record: Record) -> Line | Skipped:
+        record = without(record, passed)
+        if isinstance(row := _row(record, identifiers), Skipped):
+            file.tally.add("has LOCALIZED N and is not loaded", record.lines[0])
+            return row
+        return Line(row, _means(record, identifiers) or "", native.address(row, record.cells.get("url", "")))
 
-    def means(record: Record) -> str | None:
-        rounded.add(record)
-        return _means(record, identifiers)
-
-    records = attrs.evolve(file, tally=Tally()).records(layout)
-    return joined(known(records, means), lines(), file.tally)
+    means = partial(_means, identifiers=identifiers)
+    return rows(file, layout, ids=("mms", "portfolio_pid"), means=means, read=line)
 
 
 def _means(record: Record, identifiers: Iterable[str]) -> str | None:

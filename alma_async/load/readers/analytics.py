@@ -8,15 +8,14 @@ rows is left to ``native``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 import attrs
 
 from alma_async.load.readers import native
-from alma_async.load.readers.text import Skipped, shown
+from alma_async.load.readers.text import shown
+from alma_async.load.readers.together import Rows
 from alma_async.load.readers.workbook import Table
-from alma_async.load.row import BadRow, Row
 
 __all__ = ["KEYS", "ignored", "read"]
 
@@ -27,9 +26,7 @@ _NAMES_NOT_CODES: Final = frozenset({"material_type", "library", "license", "po_
 _READ: Final = native.COLUMNS - _NAMES_NOT_CODES
 
 
-def read(
-    file: Table, *, clears: bool = False, whole: bool = False
-) -> Iterator[Row | BadRow | Skipped | None]:
+def read(file: Table, *, clears: bool = False, whole: bool = False) -> Rows:
     """Check the header, and return the rows."""
     header = tuple(_native(name) or f"({name})" for name in file.header)
     return native.read(attrs.evolve(file, header=header), ignore_unknown=True, clears=clears, whole=whole)

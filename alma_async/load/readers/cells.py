@@ -328,25 +328,19 @@ class Cells:
 
     def read(self, column: str, check: Check[T]) -> T | None:
         """The value of a cell; None where the cell is blank, missing or wrong."""
-        found = self.texts.get(column)
-        if not found:
-            return None
-        try:
-            return check(found)
-        except ValueError as error:
-            self.reject(column, str(error))
-            return None
+        return self._read(column, check, self.reject)
 
     def try_read(self, column: str, check: Check[T]) -> T | None:
         """The same where the row can do without the cell: one that is wrong is left out with a warning."""
-        found = self.texts.get(column)
-        if not found:
-            return None
-        try:
-            return check(found)
-        except ValueError as error:
-            self.doubt(column, str(error))
-            return None
+        return self._read(column, check, self.doubt)
+
+    def _read(self, column: str, check: Check[T], wrong: Callable[[str, str], None]) -> T | None:
+        if text := self.texts.get(column):
+            try:
+                return check(text)
+            except ValueError as error:
+                wrong(column, str(error))
+        return None
 
     def doubt(self, column: str, reason: str) -> None:
         """Note what is not as it should be in a cell that the row can do without."""
@@ -357,14 +351,8 @@ class Cells:
 
     def read_all(self, checks: Mapping[str, Check[T]]) -> dict[str, T]:
         """The values of the cells of these columns by column; those that are blank or wrong are not among them."""
-        found = {}
-        for column, check in checks.items():
-            if text := self.texts.get(column):
-                try:
-                    found[column] = check(text)
-                except ValueError as error:
-                    self.reject(column, str(error))
-        return found
+        found = ((column, self.read(column, check)) for column, check in checks.items())
+        return {column: value for column, value in found if value is not None}
 
     def reject(self, column: str, reason: str) -> None:
         """Note why this row cannot be loaded; an empty column means the whole row."""

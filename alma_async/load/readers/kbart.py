@@ -18,7 +18,7 @@ from datetime import date
 from difflib import get_close_matches
 from functools import partial
 from itertools import chain
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple
 
 import attrs
 
@@ -27,11 +27,11 @@ from alma_async.load.readers import dates
 from alma_async.load.readers.cells import Cells, CoverageColumns
 from alma_async.load.readers.identifiers import compact, every, hyphened, identifier, sought
 from alma_async.load.readers.mms_map import MmsMap
-from alma_async.load.readers.text import Layout, Record, Seen, Skipped, Tally, shown, unguarded, without
+from alma_async.load.readers.text import Layout, Record, Seen, Tally, shown, unguarded, without
 from alma_async.load.readers.titles import Part, one_row, parted
-from alma_async.load.readers.together import JOINED, OF_ANOTHER, ids_in
-from alma_async.load.readers.workbook import Table
-from alma_async.load.row import BadRow, Embargo, InputError, Problem, Row, later
+from alma_async.load.readers.together import JOINED, OF_ANOTHER, Rows, ids_in
+from alma_async.load.readers.workbook import Table, check_once
+from alma_async.load.row import BadRow, Embargo, InputError, Problem, later
 
 __all__ = ["Notes", "Reading", "columns", "ignored", "read"]
 
@@ -181,9 +181,6 @@ class Reading:
     today: date = attrs.field(factory=date.today)
 
 
-Titles: TypeAlias = Iterator[Row | BadRow | Skipped | None]
-
-
 def columns(file: Table) -> tuple[str, ...]:
     """The header with other names for a column replaced, unless that column is there as well."""
     names = [re.sub("[^a-z0-9]+", "_", name).strip("_") if name.isascii() else name for name in file.header]
@@ -224,11 +221,10 @@ def _near(name: str, missing: list[str]) -> str | None:
     return next(iter([*get_close_matches(name, missing, n=1, cutoff=0.8), *within]), None)
 
 
-def read(file: Table, reading: Reading) -> Titles:
+def read(file: Table, reading: Reading) -> Rows:
     """Check the header, and return the titles."""
     file = attrs.evolve(file, header=columns(file))
-    if twice := sorted({name for name in file.header if name in _READ and file.header.count(name) > 1}):
-        raise InputError(f"{file.path} names columns twice: {', '.join(twice)}.")
+    check_once(file, _READ)
     odd = [shown(name) for name in file.header if "embargo" in name and name not in _READ]
     if odd and "embargo_info" not in file.header and not (reading.ignore_embargo or reading.whole):
         raise InputError(
@@ -268,7 +264,7 @@ class _Groups:
         self._of_record.clear()
 
 
-def _titles(file: Table, reading: Reading) -> Titles:
+def _titles(file: Table, reading: Reading) -> Rows:
     """The rows, each as soon as its last line is read.
 
     The first pass sees which lines have the same identifiers or record; the second holds back only those whose number is

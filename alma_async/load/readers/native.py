@@ -7,19 +7,17 @@ Whether an action needs ``mms_id`` or ``portfolio_id`` is left to the loader; on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from enum import Enum
 from numbers import Number
 from typing import Any, Final, Literal, TypeVar
 
-import attrs
-
 from alma_async.load.readers import cells as kinds
 from alma_async.load.readers.cells import Cells, Check, CoverageColumns
-from alma_async.load.readers.text import Layout, Record, Skipped, Tally, shown, spoilt, without
-from alma_async.load.readers.together import Line, Lines, joined, known
-from alma_async.load.readers.workbook import Table
+from alma_async.load.readers.text import Layout, Record, shown, spoilt, without
+from alma_async.load.readers.together import Line, Rows, rows
+from alma_async.load.readers.workbook import Table, check_once
 from alma_async.load.row import CLEAR, BadRow, Clear, Coverage, Embargo, InputError, Problem, Row
 
 __all__ = ["COLUMNS", "KEYS", "VALUES", "address", "completed", "from_mapping", "read", "says_nothing"]
@@ -83,9 +81,7 @@ def says_nothing(header: Iterable[str]) -> tuple[str, ...]:
     return () if _SAYING.intersection(header) else (warning,)
 
 
-def read(
-    file: Table, *, ignore_unknown: bool = False, clears: bool = False, whole: bool = False
-) -> Iterator[Row | BadRow | Skipped | None]:
+def read(file: Table, *, ignore_unknown: bool = False, clears: bool = False, whole: bool = False) -> Rows:
     """Check the header, and return the rows. ``whole``: they ask nothing of a portfolio's fields, whose cells are passed over."""
     unknown = [name for name in file.header if name not in COLUMNS]
     if unknown and not ignore_unknown:
@@ -94,8 +90,7 @@ def read(
             f"{file.path} has unknown columns: {named}. Known are: {', '.join(sorted(COLUMNS))}.",
             advice="Nothing was sent; correct the file, or name its --format.",
         )
-    if twice := sorted({name for name in file.header if name in COLUMNS and file.header.count(name) > 1}):
-        raise InputError(f"{file.path} names columns twice: {', '.join(twice)}.")
+    check_once(file, COLUMNS)
     return _rows(file, clears=clears, passed=_FIELDS if whole else frozenset())
 
 
@@ -135,27 +130,16 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value).strip()
 
 
-def _rows(file: Table, *, clears: bool, passed: frozenset[str]) -> Iterator[Row | BadRow | Skipped | None]:
+def _rows(file: Table, *, clears: bool, passed: frozenset[str]) -> Rows:
     ids = {column: check for column, check in _IDS.items() if column in file.header}
     checks = {column: VALUES[column] for column in file.header if column in VALUES}
 
-    rounded = kinds.Rounded(*_IDS)
+    def line(record: Record) -> Line:
+        record = without(record, passed)
+        row = _row(_cleared(record, checks) if clears else record, ids, checks)
+        return Line(row, _record(record) or "", address(row, record.cells.get("url", "")))
 
-    def means(record: Record) -> str | None:
-        rounded.add(record)
-        return _record(record)
-
-    def lines() -> Lines:
-        for record in file.records(_LAYOUT):
-            if isinstance(record, Record):
-                record = rounded.judge(without(record, passed))  # noqa: PLW2901 - the same with what is wrong
-                row = _row(_cleared(record, checks) if clears else record, ids, checks)
-                yield Line(row, _record(record) or "", address(row, record.cells.get("url", "")))
-            else:
-                yield record
-
-    records = attrs.evolve(file, tally=Tally()).records(_LAYOUT)
-    return joined(known(records, means), lines(), file.tally)
+    return rows(file, _LAYOUT, ids=_IDS, means=_record, read=line)
 
 
 def address(row: Row | BadRow, text: str) -> str:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from itertools import repeat
 from typing import Literal, NamedTuple, TypeAlias
 
-__all__ = ["Cell", "Entry", "Merged", "Odd", "SheetRow", "plain_number"]
+__all__ = ["Cell", "Entry", "Merged", "Odd", "SheetRow", "column_letters", "plain_number"]
 
 
 class Entry(NamedTuple):
@@ -56,14 +56,15 @@ class Merged:
             self._open = [one for one in self._open if one[2] >= number - 1]
             if any(cells):
                 for top, left, bottom, right in self._open:
-                    name = f"{_letters(left)}{top + 1}:{_letters(right)}{bottom + 1}"
+                    name = f"{column_letters(left)}{top + 1}:{column_letters(right)}{bottom + 1}"
                     cells += repeat("", right + 1 - len(cells))
                     cells[left : right + 1] = [Odd("covered", name)] * (right + 1 - left)
         return cells
 
 
-def _letters(place: int) -> str:
-    return ("" if place < 26 else _letters(place // 26 - 1)) + chr(ord("A") + place % 26)
+def column_letters(place: int) -> str:
+    """What a sheet calls a column, from 0: A to Z, AA and so on."""
+    return ("" if place < 26 else column_letters(place // 26 - 1)) + chr(ord("A") + place % 26)
 
 
 def plain_number(value: float) -> str:

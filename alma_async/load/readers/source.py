@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from os import PathLike
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal
 
 import attrs
 
@@ -20,6 +20,7 @@ from alma_async.load.readers.files import ReadOnce
 from alma_async.load.readers.kbart import IDENTIFIERS, Notes
 from alma_async.load.readers.mms_map import MmsMap
 from alma_async.load.readers.text import Skipped, Tally, shown
+from alma_async.load.readers.together import Rows
 from alma_async.load.readers.workbook import Sheet, Table, headers
 from alma_async.load.row import BadRow, InputError, Row
 
@@ -32,11 +33,9 @@ class Options:
 
     kbart: kbart.Reading
     ignore_unknown: bool = False
-    clears: bool = False
 
 
 Blanks = Literal["keep", "clear"]
-Reading: TypeAlias = Iterator[Row | BadRow | Skipped | None]
 
 
 def _nothing(_: Table) -> tuple[str, ...]:
@@ -52,7 +51,7 @@ class Format:
 
     wants: str
     fits: Callable[[Table], tuple[str, ...]]
-    read: Callable[[Table, Options], Reading]
+    read: Callable[[Table, Options], Rows]
     ignored: Callable[[Table], tuple[str, ...]] = _nothing
 
 
@@ -79,13 +78,13 @@ def _fits_native(file: Table) -> tuple[str, ...]:
     return tuple(name for name in native.KEYS if name in file.header)
 
 
-def _read_kbart(file: Table, options: Options) -> Reading:
+def _read_kbart(file: Table, options: Options) -> Rows:
     return kbart.read(file, options.kbart)
 
 
-def _read_native(file: Table, options: Options) -> Reading:
+def _read_native(file: Table, options: Options) -> Rows:
     return native.read(
-        file, ignore_unknown=options.ignore_unknown, clears=options.clears, whole=options.kbart.whole
+        file, ignore_unknown=options.ignore_unknown, clears=options.kbart.clears, whole=options.kbart.whole
     )
 
 
@@ -100,13 +99,17 @@ FORMATS: Final[Mapping[str, Format]] = {
     "alma-loader": Format(
         wants="PORTFOLIO_PID, or LOCALIZED and one of MMS, ISSN, ISBN",
         fits=_fits_alma_loader,
-        read=lambda file, options: alma_loader.read(file, clears=options.clears, whole=options.kbart.whole),
+        read=lambda file, options: alma_loader.read(
+            file, clears=options.kbart.clears, whole=options.kbart.whole
+        ),
         ignored=alma_loader.ignored,
     ),
     "analytics": Format(
         wants="Portfolio Id or MMS Id",
         fits=_fits_analytics,
-        read=lambda file, options: analytics.read(file, clears=options.clears, whole=options.kbart.whole),
+        read=lambda file, options: analytics.read(
+            file, clears=options.kbart.clears, whole=options.kbart.whole
+        ),
         ignored=analytics.ignored,
     ),
     "csv": Format(
@@ -206,7 +209,6 @@ def read_rows(
             today=today or date.today(),  # noqa: DTZ011 - the day where the list is read
         ),
         ignore_unknown=ignore_unknown,
-        clears=blanks == "clear",
     )
     FORMATS[name].read(file, options)  # checks the rest of the header now, not at the first row
     return RowSource(file.path, name, reason, file, options, read_once=once)

@@ -16,11 +16,12 @@ from typing import Final, NamedTuple
 
 import attrs
 
-from alma_async.load.readers.cells import found_id
-from alma_async.load.readers.text import Record, Records, Skipped, Tally
+from alma_async.load.readers.cells import Rounded, found_id
+from alma_async.load.readers.text import Layout, Record, Records, Skipped, Tally
+from alma_async.load.readers.workbook import Table
 from alma_async.load.row import BadRow, Clear, Coverage, InputError, Problem, Row
 
-__all__ = ["JOINED", "OF_ANOTHER", "Line", "Lines", "ids_in", "joined", "known"]
+__all__ = ["JOINED", "OF_ANOTHER", "Line", "Rows", "ids_in", "joined", "rows"]
 
 JOINED: Final = "joined with other lines of the same title or portfolio to one row"
 
@@ -34,11 +35,38 @@ class Line(NamedTuple):
 
 
 Lines = Iterator[Line | BadRow | Skipped | None]
+Rows = Iterator[Row | BadRow | Skipped | None]
 
 
-def joined(
-    records: Iterable[str | BadRow], lines: Lines, tally: Tally
-) -> Iterator[Row | BadRow | Skipped | None]:
+def rows(
+    file: Table,
+    layout: Layout,
+    *,
+    ids: Iterable[str],
+    means: Callable[[Record], str | None],
+    read: Callable[[Record], Line | Skipped],
+) -> Rows:
+    """The rows of a table. The first reading sees what each line means, the second makes the rows.
+
+    :param ids: columns of ids, in which one that a spreadsheet cut off rejects its row
+    :param means: the record by which a line means its portfolio; "" where it names that itself, None where it names nothing
+    :param read: a line as a row
+    """
+    rounded = Rounded(*ids)
+
+    def meant(record: Record) -> str | None:
+        rounded.add(record)
+        return means(record)
+
+    def lines() -> Lines:
+        for record in file.records(layout):
+            yield read(rounded.judge(record)) if isinstance(record, Record) else record
+
+    first = attrs.evolve(file, tally=Tally()).records(layout)
+    return joined(_known(first, meant), lines(), file.tally)
+
+
+def joined(records: Iterable[str | BadRow], lines: Lines, tally: Tally) -> Rows:
     """The rows, each as soon as all lines of its record are read. ``records``: those of all lines, from an earlier reading, and the
     lines that cannot be read: a row of a record that one of these names is rejected, since the other is lost.
     """
@@ -65,7 +93,7 @@ def joined(
         raise InputError("The file changed while it was read.")
 
 
-def known(records: Records, means: Callable[[Record], str | None]) -> Iterator[str | BadRow]:
+def _known(records: Records, means: Callable[[Record], str | None]) -> Iterator[str | BadRow]:
     """The records that lines mean, and the lines that cannot be read or name nothing."""
     for one in records:
         if isinstance(one, BadRow):

@@ -3,14 +3,12 @@
 Decides which sheet and which of its rows is the header, and what a spreadsheet may have done to a cell: a number in a column of ids
 has lost leading zeros and every digit after the fifteenth, and a date elsewhere than in a column of dates was a text such as 3-4.
 Such cells reject their row; nothing is repaired. A cell of a column that no format reads is never judged. Reading the two kinds of
-workbook is left to ``xlsx`` and ``xls``, in a process of their own (``child``).
-
-Any input file as one table: text or a sheet of a workbook.
+workbook is left to ``xlsx`` and ``xls``, in a process of their own (``child``). ``headers`` opens any input file, text as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from itertools import islice, repeat
 from pathlib import Path
 from time import perf_counter
@@ -20,7 +18,7 @@ import attrs
 
 from alma_async.load.readers import child
 from alma_async.load.readers.files import kind_of
-from alma_async.load.readers.sheets import Cell, Entry, Odd, SheetRow
+from alma_async.load.readers.sheets import Cell, Entry, Odd, SheetRow, column_letters
 from alma_async.load.readers.text import (
     ERROR,
     Headers,
@@ -39,7 +37,7 @@ from alma_async.load.readers.text import (
 )
 from alma_async.load.row import BadRow, InputError, Problem
 
-__all__ = ["WHOLE", "Sheet", "Table", "headers", "sheet_rows"]
+__all__ = ["WHOLE", "Sheet", "Table", "check_once", "headers", "sheet_rows"]
 
 _TITLE_ROWS: Final = 200  # how far down a header is searched under a report's title
 _MOST_SHEETS: Final = 20  # in which it is searched
@@ -206,15 +204,11 @@ def _about_hidden(entry: Entry, header: Sequence[str]) -> Iterator[str]:
         yield f"hidden columns of the sheet are read all the same: {shown(', '.join(names))}"
 
 
-def _letters(place: int) -> str:
-    return ("" if place < 26 else _letters(place // 26 - 1)) + chr(ord("A") + place % 26)
-
-
 def _about_header(header: Sequence[str], above: SheetRow | None) -> Iterator[str]:
     if above:
         title = shown(next(_name(cell) for cell in above.cells if cell))
         yield f"the header was found below other text, which is not read: {title}"
-    if places := [_letters(place) for place, name in enumerate(header) if not name]:
+    if places := [column_letters(place) for place, name in enumerate(header) if not name]:
         yield f"columns without a name (perhaps merged cells of the header) are not read: {', '.join(places)}"
 
 
@@ -257,6 +251,15 @@ def _spoilt(cell: Odd, column: str, layout: Layout) -> str | None:
 
 
 Table: TypeAlias = TextFile | Sheet
+
+
+def check_once(file: Table, names: Container[str]) -> None:
+    """Check that a header names each of these columns once.
+
+    :raises InputError: where it does not.
+    """
+    if twice := sorted({name for name in file.header if name in names and file.header.count(name) > 1}):
+        raise InputError(f"{file.path} names columns twice: {', '.join(twice)}.")
 
 
 def headers(path: Path, *, sheet: str | None = None) -> Iterator[Table]:
