@@ -9,12 +9,13 @@ Beyond these: 70 for a defect of alma-async, 141 where the reader of the output 
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from contextlib import redirect_stdout
 from typing import Final, TextIO, cast
 
-from cyclopts import App, ArgumentCollection, CycloptsError
+from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 from cyclopts.config import Env
 
 from alma_async._version import __version__
@@ -52,6 +53,13 @@ def _variables(app: App, commands: tuple[str, ...], arguments: ArgumentCollectio
     _ENV(app, tuple(command.replace("-", "_") for command in commands), arguments)
 
 
+def _shown_default(value: object) -> str | None:
+    """A default as help shows it; none where the option is off or empty without it."""
+    if value is True:
+        return "on"
+    return f"{value:g}" if isinstance(value, float) and value else str(value) if value else None
+
+
 app: App = App(
     name="alma-async",
     help="Alma's electronic resources, sets and jobs from the shell, within the institution's allowance.",
@@ -62,6 +70,8 @@ app: App = App(
     help_format="plaintext",
     version=__version__,
     config=_variables,
+    # An option is off unless it is given: those that are on by default name their own negative.
+    default_parameter=Parameter(negative_bool="", negative_iterable="", show_default=_shown_default),
     suppress_keyboard_interrupt=False,
 )
 
@@ -75,38 +85,30 @@ _COMMANDS: Final = {
     "doctor": ("doctor:doctor", "Check key, address, rights in each area, clock and state directory."),
     "sim": ("sim:sim", "Serve a simulated Alma, and a Polaris beside it, on this machine."),
 }
+
+
+def _of_objects(kind: str, *, deletes: str) -> dict[str, tuple[str, str]]:
+    """The commands of the area of one kind of electronic objects."""
+    return {
+        "list": (f"electronic:list_{kind}s", "List all, one line each."),
+        "get": (f"electronic:get_{kind}", "Get one, with all fields."),
+        "create": (f"electronic:create_{kind}", "Create one from an object in JSON."),
+        "update": (f"electronic:update_{kind}", "Replace one by an object in JSON."),
+        "delete": (f"electronic:delete_{kind}", deletes),
+    }
+
+
 # Each area: its help, and its commands with theirs.
 _AREAS: Final = {
     "collections": (
         "Electronic collections.",
-        {
-            "list": ("electronic:list_collections", "List all, one line each."),
-            "get": ("electronic:get_collection", "Get one, with all fields."),
-            "create": ("electronic:create_collection", "Create one from an object in JSON."),
-            "update": ("electronic:update_collection", "Replace one by an object in JSON."),
-            "delete": ("electronic:delete_collection", "Delete one that has no services."),
-        },
+        _of_objects("collection", deletes="Delete one that has no services."),
     ),
     "services": (
         "Electronic services of a collection.",
-        {
-            "list": ("electronic:list_services", "List all, one line each."),
-            "get": ("electronic:get_service", "Get one, with all fields."),
-            "create": ("electronic:create_service", "Create one from an object in JSON."),
-            "update": ("electronic:update_service", "Replace one by an object in JSON."),
-            "delete": ("electronic:delete_service", "Delete one that has no portfolios."),
-        },
+        _of_objects("service", deletes="Delete one that has no portfolios."),
     ),
-    "portfolios": (
-        "Portfolios of a service.",
-        {
-            "list": ("electronic:list_portfolios", "List all, one line each."),
-            "get": ("electronic:get_portfolio", "Get one, with all fields."),
-            "create": ("electronic:create_portfolio", "Create one from an object in JSON."),
-            "update": ("electronic:update_portfolio", "Replace one by an object in JSON."),
-            "delete": ("electronic:delete_portfolio", "Delete one."),
-        },
-    ),
+    "portfolios": ("Portfolios of a service.", _of_objects("portfolio", deletes="Delete one.")),
     "sets": (
         "Sets and their members.",
         {
@@ -116,7 +118,7 @@ _AREAS: Final = {
             "combine": ("sets:combine_sets", "Create one of two others."),
             "filter": (
                 "sets:filter_set",
-                "Create one of those members of another that an indication rule finds.",
+                "Create one of the members of another that an indication rule finds.",
             ),
             "from-logical": ("sets:set_from_logical", "Create one of what a logical set finds now."),
             "from-import": ("sets:set_from_import", "Create one of what an import loaded."),
@@ -138,10 +140,7 @@ _AREAS: Final = {
             "list": ("jobs:list_jobs", "List all or some, one line each."),
             "get": ("jobs:get_job", "Get one, with all fields."),
             "submit": ("jobs:submit_job", "Start one as soon as the limits allow; --wait waits for its end."),
-            "guard": (
-                "jobs:show_guard",
-                "Show what runs, and when each may start again; free a slot.",
-            ),
+            "guard": ("jobs:show_guard", "Show what runs, and when each may start again; free a slot."),
             "instances": ("jobs:list_instances", "List the runs of one."),
             "instance": ("jobs:get_instance", "Get one run, with its counters."),
             "wait": ("jobs:await_run", "Wait for the end of one run; ends with 1 where it failed."),
@@ -159,10 +158,7 @@ _AREAS: Final = {
             "create-record-set": ("polaris:create_record_set", "Create a record set of the ids in a file."),
             "get": ("polaris:get_record_set", "Get one record set, without its contents."),
             "records": ("polaris:list_records", "List the records of a record set, one line each."),
-            "status": (
-                "polaris:show_status",
-                "Show the version of the server.",
-            ),
+            "status": ("polaris:show_status", "Show the version of the server."),
         },
     ),
 }
@@ -180,8 +176,10 @@ def _use_full_help(tokens: list[str]) -> None:
     """Show the whole help of a command that is asked for it; lists show one line, for which nothing is imported."""
     if not {*app.help_flags}.isdisjoint(tokens):
         command = app.parse_commands([token for token in tokens if token not in app.help_flags])[1][-1]
-        if command.default_command is not None:
+        if (function := command.default_command) is not None:
             command.help = None
+            # The lines of a paragraph are wrapped to the terminal, not as the source wraps them.
+            function.__doc__ = re.sub(r"(?<=\S)\n +(?=[^:\s])", " ", function.__doc__ or "")
 
 
 def run(tokens: list[str]) -> int:
@@ -201,7 +199,8 @@ def _run(tokens: list[str]) -> int:
     except CycloptsError:
         return 2  # already printed
     except AlmaError as error:
-        for line in (str(error), *getattr(error, "__notes__", ())):
+        message = str(error)
+        for line in (message, *(note for note in getattr(error, "__notes__", ()) if note not in message)):
             say(line)
         return _code_of(error)
     except Unwritten as error:

@@ -48,17 +48,20 @@ _LIMITS: Final = Group("Limits", sort_key=20)
 class Connection:
     """Each option replaces its variable. The key is never an option: process lists show arguments."""
 
-    region: Annotated[str | None, Parameter(help="na eu ap aps ca cn (ALMA_REGION)")] = None
-    base_url: Annotated[str | None, Parameter(help="another origin (ALMA_BASE_URL)")] = None
+    region: Annotated[str | None, Parameter(help="na, eu, ap, aps, ca or cn (ALMA_REGION)")] = None
+    base_url: Annotated[
+        str | None,
+        Parameter(help="in place of a region: the address, such as http://127.0.0.1:8799 (ALMA_BASE_URL)"),
+    ] = None
     institution: Annotated[
-        str | None, Parameter(help="label under which all its keys share (ALMA_INSTITUTION)")
+        str | None, Parameter(help="any name: keys under the same name share one budget (ALMA_INSTITUTION)")
     ] = None
     key_file: Annotated[
         str | None, Parameter(help="file that holds the key (ALMA_API_KEY_FILE); else ALMA_API_KEY")
     ] = None
     read_only: Annotated[
         bool | None,
-        Parameter(negative="", help="read, and send no write (ALMA_READ_ONLY)"),
+        Parameter(help="read, and send no write (ALMA_READ_ONLY)"),
     ] = None
     expect: Annotated[
         Environment | None,
@@ -71,7 +74,7 @@ class Connection:
         str | None,
         Parameter(
             group=_LIMITS,
-            help="calls of the day that are left to others: forecast, 5000 or 10% (ALMA_DAILY_RESERVE)",
+            help="calls of the day that bulk work leaves to others: forecast, 5000 or 10% (ALMA_DAILY_RESERVE)",
         ),
     ] = None
     pacing: Annotated[
@@ -82,7 +85,11 @@ class Connection:
         int | None, Parameter(group=_LIMITS, help="calls under way at once, at most (ALMA_IN_FLIGHT)")
     ] = None
     margin: Annotated[
-        float | None, Parameter(group=_LIMITS, help="share by which calls are spaced wider (ALMA_MARGIN)")
+        float | None,
+        Parameter(
+            group=_LIMITS,
+            help="how much wider calls are spaced than the rate allows: 0.05 is 5 % (ALMA_MARGIN)",
+        ),
     ] = None
     jobs_running: Annotated[
         int | None, Parameter(group=_LIMITS, help="jobs running at once, 3 by default (ALMA_JOBS_RUNNING)")

@@ -10,7 +10,18 @@ from typing import Any, TextIO
 
 from alma_async._text import masked, plain
 
-__all__ = ["Output", "Unwritten", "about", "drop", "json_line", "log_at", "open_streams", "say", "show"]
+__all__ = [
+    "Output",
+    "Unwritten",
+    "about",
+    "clock_time",
+    "drop",
+    "json_line",
+    "log_at",
+    "open_streams",
+    "say",
+    "show",
+]
 
 
 class Unwritten(Exception):
@@ -102,6 +113,13 @@ def json_line(value: Mapping[str, Any]) -> None:
     from alma_async._http.codec import dumps
 
     show(dumps(value, lone_surrogates=True).decode())
+
+
+def clock_time(seconds: float) -> str:
+    """Seconds as ``1:02:03``, or ``2:03`` below an hour."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def log_at(level: str) -> None:

@@ -31,10 +31,9 @@ from alma_async.alma.client import AlmaClient
 from alma_async.alma.models.common import Coded
 from alma_async.alma.models.sets import AlmaSet
 from alma_async.cli.console import say, show
-from alma_async.cli.load_text import closing, not_loaded
 from alma_async.cli.signals import attend
 from alma_async.cli.sim import KEY
-from alma_async.cli.view import View
+from alma_async.cli.view import View, closing, not_loaded
 from alma_async.load.journal import opened, slices
 from alma_async.load.loader import Load
 from alma_async.load.progress import Report

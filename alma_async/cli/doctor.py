@@ -9,21 +9,21 @@ from __future__ import annotations
 import math
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
-from cyclopts import Parameter
 
 from alma_async._http.outcome import server_time
 from alma_async._storage.files import UnsafeFile, private_directory
 from alma_async._text import counted, duration
-from alma_async.alma.client import AlmaClient
 from alma_async.alma.environment import environment_of
 from alma_async.cli.connection import FROM_ENVIRONMENT, LONG, Connection, hold_of
 from alma_async.cli.console import json_line, show
-from alma_async.cli.journals import directory
 from alma_async.errors import AlmaError, Unauthorized, UnexpectedEnvironment
 from alma_async.settings import Priority, state_dir
+
+if TYPE_CHECKING:
+    from alma_async.alma.client import AlmaClient
 
 __all__ = ["doctor"]
 
@@ -42,9 +42,7 @@ _AREAS: Final = {
 _OFF: Final = 30.0
 
 
-def doctor(
-    *, json: Annotated[bool, Parameter(negative="")] = False, connection: Connection = FROM_ENVIRONMENT
-) -> int:
+def doctor(*, json: bool = False, connection: Connection = FROM_ENVIRONMENT) -> int:
     """Check key, address, rights in each area, clock and state directory. Costs three calls that only read, and one with --expect.
 
     Ends with 1 where something is wrong. Whether the key may write is not found by reading.
@@ -85,6 +83,8 @@ class Check:
 
     def directory(self) -> None:
         """Whether budget, ledger and journals can be kept."""
+        from alma_async.cli.journals import directory  # it brings the loads
+
         root, place = state_dir(), directory()
         try:
             place.mkdir(parents=True, exist_ok=True, mode=0o700)

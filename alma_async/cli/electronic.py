@@ -57,7 +57,6 @@ File: TypeAlias = Annotated[
 Replace: TypeAlias = Annotated[
     bool,
     Parameter(
-        negative="",
         help="also by an object that is not whole, such as an item of a list: fields that it lacks are emptied",
     ),
 ]

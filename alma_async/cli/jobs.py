@@ -85,9 +85,9 @@ def list_jobs(
 ) -> int:
     """All jobs that can be submitted, or some.
 
-    :param category: such as PORTFOLIO or MD_IMPORT
-    :param type: of these only
-    :param profile: the id of an import profile
+    :param category: jobs of this category only, such as PORTFOLIO or MD_IMPORT
+    :param type: jobs of this type only
+    :param profile: jobs of the import profile of this id only
     """
     return list_all(
         connection,
@@ -100,7 +100,7 @@ def list_jobs(
 def get_job(job: str, /, *, json: Json = False, connection: Connection = FROM_ENVIRONMENT) -> int:
     """One job.
 
-    :param job: its id
+    :param job: the id of the job
     """
     return show_answer(connection, lambda alma: alma.jobs.get(job), json=json)
 
@@ -117,10 +117,10 @@ def list_instances(
 ) -> int:
     """The runs of a job.
 
-    :param job: its id
-    :param since: the first day, such as 2026-09-21
-    :param until: the last day
-    :param status: such as RUNNING or COMPLETED_SUCCESS
+    :param job: the id of the job
+    :param since: the first day of submission, such as 2026-09-21
+    :param until: the last day of submission
+    :param status: runs of this status only, such as RUNNING or COMPLETED_SUCCESS
     """
     return list_all(
         connection,
@@ -135,7 +135,7 @@ def get_instance(
 ) -> int:
     """One run of a job: its state and its counters.
 
-    :param job: its id, or ALL
+    :param job: the id of the job, or ALL
     :param instance: the id of the run
     """
     return show_answer(connection, lambda alma: alma.jobs.instance(job, instance), json=json)
@@ -146,7 +146,7 @@ def list_events(
 ) -> int:
     """What a run of the student information system rejected.
 
-    :param job: its id
+    :param job: the id of the job
     :param instance: the id of the run
     """
     return list_all(connection, lambda alma: alma.jobs.events(job, instance), (), json=json)
@@ -163,9 +163,9 @@ def list_matches(
 ) -> int:
     """What a run of an import matched.
 
-    :param job: its id
+    :param job: the id of the job
     :param instance: the id of the run
-    :param population: matched once, or more than once
+    :param population: the records that matched once, or more than once
     """
     return list_all(connection, lambda alma: alma.jobs.matches(job, instance, population), (), json=json)
 
@@ -182,11 +182,11 @@ def download_records(
 ) -> int:
     """The records that an import of MARC loaded, as they were: 8 MiB at most.
 
-    :param job: its id, or ALL
+    :param job: the id of the job, or ALL
     :param instance: the id of the run
     :param format: MARCXML or binary MARC
     :param line_type: which records: one of the run's counters, TOTAL_RECORDS_IMPORTED by default
-    :param output: a file, which is overwritten; stdout by default
+    :param output: where they are written; a file that is there is overwritten. By default stdout
     """
     if output is None and sys.stdout.isatty():
         raise ConfigurationError(
@@ -222,28 +222,42 @@ def _write(file: bytes, output: Path | None) -> None:
 class SubmitOptions:
     """How a job is started, and whether its end is waited for."""
 
-    wait: Annotated[bool, Parameter(negative="", help="wait for the end of the run")] = False
+    wait: Annotated[bool, Parameter(help="wait for the end of the run")] = False
     queue: Annotated[
-        bool, Parameter(help="wait for a free start; --no-queue ends with 3 where none is free")
+        bool,
+        Parameter(
+            negative="--no-queue", help="wait for a free start; --no-queue ends with 3 where none is free"
+        ),
     ] = True
-    timeout: Annotated[float | None, Parameter(validator=Number(gte=0), help="seconds to wait in all")] = None
-    key: Annotated[str | None, Parameter(help="names this intent: under it, the job starts once")] = None
+    timeout: Annotated[
+        float | None,
+        Parameter(
+            validator=Number(gte=0), metavar="SECONDS", help="the longest wait, for start and end together"
+        ),
+    ] = None
+    key: Annotated[
+        str | None,
+        Parameter(
+            help="a name of your choice: under the same key a job starts once, however often this is repeated"
+        ),
+    ] = None
     name: Annotated[
         bool,
         Parameter(
+            negative="--no-name",
             help="give the run of a manual job a name that occurs once (job_name and a mark), by which it is found where its "
-            "answer is lost; --no-name is for jobs that reject the parameter: their runs cannot be identified"
+            "answer is lost; --no-name is for jobs that reject the parameter: their runs cannot be identified",
         ),
     ] = True
-    dry_run: Annotated[bool, Parameter(negative="", help="show the request, and send nothing")] = False
-    json: Annotated[bool, Parameter(negative="", help="print the run as one JSON object")] = False
+    dry_run: Annotated[bool, Parameter(help="show the request, and send nothing")] = False
+    json: Annotated[bool, Parameter(help="print the run as one JSON object")] = False
 
 
 def submit_job(
     job: str,
     /,
     *,
-    param: Annotated[Sequence[str], Parameter(negative="", show_default=False)] = (),
+    param: Sequence[str] = (),
     options: SubmitOptions = SubmitOptions(),
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
@@ -251,7 +265,7 @@ def submit_job(
 
     Ends with 3 where nothing was started, and with 4 where it may have been: check the runs before you repeat it.
 
-    :param job: its id
+    :param job: the id of the job
     :param param: NAME=VALUE, once for each parameter, such as set_id=123
     """
     given = parameters(param)
@@ -263,15 +277,15 @@ def await_run(
     instance: str,
     /,
     *,
-    timeout: Annotated[float | None, Parameter(validator=Number(gte=0))] = None,
+    timeout: Annotated[float | None, Parameter(validator=Number(gte=0), metavar="SECONDS")] = None,
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
     """Wait for the end of a run, whoever started it, and show it. Ends with 1 where it failed, wholly or on some records.
 
-    :param job: its id, or ALL
+    :param job: the id of the job, or ALL
     :param instance: the id of the run
-    :param timeout: seconds to wait at most
+    :param timeout: the longest wait; by default there is no limit
     """
 
     async def wait(alma: AlmaClient) -> int:
@@ -386,11 +400,11 @@ def _show_run(run: JobRun, instance: JobInstance | None, *, json: bool) -> None:
 
 def show_guard(
     *,
-    free: Annotated[str | None, Parameter(help="free the slot of this run, by its id or its name")] = None,
+    free: Annotated[str | None, Parameter(help="count this run (its id or name) as ended")] = None,
     lift: Annotated[
-        str | None, Parameter(help="lift the block on this job; ALL: the one on every job")
+        str | None, Parameter(help="let this job start again before its block ends; ALL: every job")
     ] = None,
-    json: Annotated[bool, Parameter(negative="", help="one JSON object")] = False,
+    json: Annotated[bool, Parameter(help="one JSON object")] = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
     """What the job guard knows: runs, starts, and when the next start of each job is free.

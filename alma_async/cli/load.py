@@ -27,9 +27,8 @@ from alma_async.cli import journals
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import json_line, say, show
 from alma_async.cli.journals import kind_of
-from alma_async.cli.load_text import closing, not_loaded, show_part, show_plan
 from alma_async.cli.signals import GRACE, Ended, attend
-from alma_async.cli.view import View
+from alma_async.cli.view import View, closing, not_loaded, show_part, show_plan
 from alma_async.errors import AlmaError, ConfigurationError, InvalidRequest
 from alma_async.load.context import options_of
 from alma_async.load.dry_run import Plan
@@ -50,12 +49,12 @@ if TYPE_CHECKING:
 
 __all__ = ["AS_IT_IS", "AS_USUAL", "Input", "Options", "Reading", "Waiting", "load", "resume", "undo"]
 
-Seconds = Annotated[float, Parameter(validator=lambda _type, value: _not_negative(value))]
+Seconds = Annotated[float, Parameter(validator=lambda _type, value: _not_negative(value), metavar="SECONDS")]
 
 
 def _not_negative(value: float | None) -> None:
     if value is not None and not 0 <= value < float("inf"):
-        raise ValueError("must be a number of seconds, not negative")
+        raise ValueError("It must be a number of seconds, 0 or more.")
 
 
 def _option(name: str, **how: Any) -> Parameter:
@@ -68,9 +67,9 @@ def _option(name: str, **how: Any) -> Parameter:
 class Waiting:
     """What a run waits for, and how long. Two options have an earlier name, which help does not show."""
 
-    wait_for_quota: Annotated[bool, _option("wait_for_quota", negative="")] = DEFAULTS.wait_for_quota
+    wait_for_quota: Annotated[bool, _option("wait_for_quota")] = DEFAULTS.wait_for_quota
     longest_outage: Annotated[Seconds, _option("longest_outage")] = DEFAULTS.longest_outage
-    until_done: Annotated[bool, Parameter(negative="", show=False)] = False
+    until_done: Annotated[bool, Parameter(show=False)] = False
     patience: Annotated[Seconds | None, Parameter(show=False)] = None
 
     @property
@@ -92,9 +91,11 @@ class Options(Waiting):
 
     quarantine: Annotated[Seconds, _option("quarantine", env_var="ALMA_QUARANTINE")] = DEFAULTS.quarantine
     on_unknown: Annotated[OnUnknown | None, _option("on_unknown")] = DEFAULTS.on_unknown
-    keep_payload: Annotated[bool, _option("keep_payload", negative="")] = DEFAULTS.keep_payload
-    circuit_breaker: Annotated[bool, _option("circuit_breaker")] = DEFAULTS.circuit_breaker
-    beside: Annotated[bool, _option("beside", negative="")] = DEFAULTS.beside
+    keep_payload: Annotated[bool, _option("keep_payload")] = DEFAULTS.keep_payload
+    circuit_breaker: Annotated[bool, _option("circuit_breaker", negative="--no-circuit-breaker")] = (
+        DEFAULTS.circuit_breaker
+    )
+    beside: Annotated[bool, _option("beside")] = DEFAULTS.beside
     report: Annotated[
         Path | None, Parameter(help="write how each row ended to a .csv, .xlsx or .jsonl file")
     ] = None
@@ -107,7 +108,7 @@ class Options(Waiting):
     ] = 50
     json: Annotated[
         bool,
-        Parameter(negative="", help="print the summary as one JSON object; of a dry run, each row before it"),
+        Parameter(help="print the summary as one JSON object; of a dry run, each row before it"),
     ] = False
 
 
@@ -136,25 +137,25 @@ class Reading:
             "titles are found by the ISSN and ISBN of the portfolios that are there, which costs a call for each of these"
         ),
     ] = None
-    ignore_unknown: Annotated[
-        bool, Parameter(negative="", help="ignore columns that the native CSV does not know")
-    ] = False
+    ignore_unknown: Annotated[bool, Parameter(help="ignore columns that the native CSV does not know")] = (
+        False
+    )
     blanks: Annotated[
         Blanks,
-        Parameter(help="a blank cell keeps the present value, and what stays is reported; clear empties it"),
+        Parameter(
+            help="what a blank cell does: keep leaves the present value, which is reported; clear empties it"
+        ),
     ] = "keep"
     strict: Annotated[
         bool,
         Parameter(
-            negative="",
             help="reject a KBART line for anything uncertain in it, instead of loading what is certain with a warning",
         ),
     ] = False
     ignore_embargo: Annotated[
         bool,
         Parameter(
-            negative="",
-            help="load titles of a KBART list without an embargo that no portfolio can hold (days, two walls)",
+            help="load KBART titles whose embargo no portfolio can hold (days, two walls), without the embargo",
         ),
     ] = False
 
@@ -247,9 +248,7 @@ class Input:
 
 
 Source = RowSource | UndoRows | None  # of a load that has its rows
-DryRun = Annotated[
-    bool, Parameter(negative="", help="show what would be done and what it costs; change nothing")
-]
+DryRun = Annotated[bool, Parameter(help="show what would be done and what it costs; change nothing")]
 
 
 def load(
@@ -261,7 +260,7 @@ def load(
     journal: Path | None = None,
     action: Literal["upsert", "create", "update", "delete", "activate", "deactivate"] = "upsert",
     bib: BibHandling = "retain",
-    allow_duplicates: Annotated[bool, Parameter(negative="")] = False,
+    allow_duplicates: bool = False,
     since: str | None = None,
     dry_run: DryRun = False,
     reading: Reading = AS_IT_IS,
@@ -270,16 +269,18 @@ def load(
 ) -> int:
     """Load a file of rows into the portfolios of one service.
 
-    :param file: native CSV, KBART, a file of Alma's portfolio loader or an Analytics export; text or workbook
+    :param file: native CSV, KBART, a file of Alma's portfolio loader or an Analytics export; text
+        or workbook
     :param collection: id of the electronic collection
     :param service: id of its service
     :param journal: the file that keeps the load; by default in the state directory
-    :param action: upsert creates or updates; create changes no portfolio that is there; update rejects rows without one; delete
-        deletes; activate and deactivate set the availability only
-    :param bib: what happens to a title whose last inventory is deleted
-    :param allow_duplicates: load each of several equal rows; by default the first
-    :param since: the journal of an earlier load, a path or a name as listed by resume: rows that it has done and that are the
-        same are not sent; rows that it has not finished are continued here
+    :param action: upsert creates or updates; create changes no portfolio that is there; update
+        rejects rows without one; delete deletes; activate and deactivate set the availability only
+    :param bib: what happens to a bib record whose last inventory is deleted
+    :param allow_duplicates: load all of several equal rows; by default only the first
+    :param since: the journal of an earlier load (a path, or a name as listed by resume): rows that
+        it has loaded and that have not changed are not sent; rows that it has not finished are
+        continued here
     """
     given = Input(
         file=str(file.absolute()),
@@ -304,7 +305,7 @@ def resume(
 ) -> int:
     """Continue an interrupted load; without a name, list the journals of the state directory.
 
-    :param journal: a path, or a name as listed
+    :param journal: its journal: a path, or a name as listed
     """
     if journal is None:
         return _list(as_json=options.json)
@@ -353,7 +354,7 @@ def _list(*, as_json: bool) -> int:
         if as_json:
             json_line(attrs.asdict(one))
         else:
-            rows = f"{one.rows - one.pending:>7,} of {one.rows:>7,}"
+            rows = f"{one.rows - one.pending:>7,} of {one.rows:>7,} rows"
             show(f"{one.journal:<48} {one.state:<10} {rows}  {one.kind:<8}  {one.file}")
     return 0
 

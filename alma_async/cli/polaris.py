@@ -58,10 +58,17 @@ _HIDES: Final[Mapping[str, frozenset[str]]] = {
 class PolarisConnection:
     """Each option replaces its variable. Passwords and keys are never options: process lists show arguments."""
 
-    base_url: Annotated[str | None, Parameter(help="the server, https (POLARIS_BASE_URL)")] = None
-    organization_id: Annotated[int | None, Parameter(help="logged on at (POLARIS_ORGANIZATION_ID)")] = None
+    base_url: Annotated[str | None, Parameter(help="the address of the server, https (POLARIS_BASE_URL)")] = (
+        None
+    )
+    organization_id: Annotated[
+        int | None, Parameter(help="id of the organization to log on at (POLARIS_ORGANIZATION_ID)")
+    ] = None
     workstation_id: Annotated[
-        int | None, Parameter(help="logged on from; enabled for Leap (POLARIS_WORKSTATION_ID)")
+        int | None,
+        Parameter(
+            help="id of the workstation to log on from; it must be enabled for Leap (POLARIS_WORKSTATION_ID)"
+        ),
     ] = None
     domain: Annotated[str | None, Parameter(help="network domain of the user (POLARIS_DOMAIN)")] = None
     user: Annotated[str | None, Parameter(help="staff user (POLARIS_USER)")] = None
@@ -83,7 +90,7 @@ class PolarisConnection:
     ] = None
     read_only: Annotated[
         bool | None,
-        Parameter(negative="", help="read, and send no write (ALMA_READ_ONLY)"),
+        Parameter(help="read, and send no write (ALMA_READ_ONLY)"),
     ] = None
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
@@ -125,18 +132,18 @@ def create_record_set(
     owner: int | None = None,
     creator: int | None = None,
     note: str | None = None,
-    dry_run: Annotated[bool, Parameter(negative="", help="send nothing; show what would be sent")] = False,
-    json: Annotated[bool, Parameter(negative="", help="what was done as one JSON object")] = False,
+    dry_run: Annotated[bool, Parameter(help="send nothing; show what would be sent")] = False,
+    json: Annotated[bool, Parameter(help="what was done as one JSON object")] = False,
     connection: PolarisConnection = FROM_ENVIRONMENT,
 ) -> int:
     """Create one record set of the ids in a file.
 
-    :param name: of the new record set
-    :param type: what it is of
+    :param name: the name of the new record set
+    :param type: the type of its records
     :param file: ids of records, one a line; - is stdin
     :param owner: the organization that owns it, by default its creator; weeding sets need one
     :param creator: id of a Polaris user, by default the one who logs in
-    :param note: what it is for
+    :param note: what the record set is for
     """
     ids = [int(text) for text in read_ids((), file, fault=_fault)]
 
@@ -160,7 +167,7 @@ def get_record_set(
 ) -> int:
     """One record set, without its contents.
 
-    :param record_set_id: its id
+    :param record_set_id: the id of the record set
     """
 
     async def get(polaris: PolarisClient) -> int:
@@ -175,7 +182,7 @@ def list_records(
 ) -> int:
     """What is in a record set.
 
-    :param record_set_id: its id
+    :param record_set_id: the id of the record set
     """
 
     async def print_all(polaris: PolarisClient) -> int:

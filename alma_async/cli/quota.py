@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from enum import Enum
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import anyio
 import attrs
@@ -26,11 +26,9 @@ from cyclopts.validators import Number
 
 from alma_async._governance.snapshot import QuotaSnapshot
 from alma_async._text import plain
-from alma_async.alma.client import AlmaClient
 from alma_async.cli.connection import FROM_ENVIRONMENT, LONG, Connection, hold_of
-from alma_async.cli.console import json_line, say, show
+from alma_async.cli.console import clock_time, json_line, say, show
 from alma_async.cli.signals import attend
-from alma_async.cli.view import clock_time
 from alma_async.errors import (
     BadAnswer,
     ConfigurationError,
@@ -42,6 +40,9 @@ from alma_async.errors import (
 )
 from alma_async.settings import Priority
 
+if TYPE_CHECKING:
+    from alma_async.alma.client import AlmaClient
+
 __all__ = ["Drawn", "as_json", "line", "lines", "quota", "screen"]
 
 _SPAN: Final = 60.0  # seconds
@@ -49,7 +50,7 @@ _EVERY: Final = 1.0
 # A watch continues after these errors.
 _PASSING: Final = (BadAnswer, DeadlineExceeded, NotSent, QuotaExhausted, RateLimited, ServerFault)
 
-Seconds = Annotated[float, Parameter(validator=Number(gte=0.1, lte=86_400))]
+Seconds = Annotated[float, Parameter(validator=Number(gte=0.1, lte=86_400), metavar="SECONDS")]
 
 
 @attrs.define
@@ -104,8 +105,10 @@ def line(seen: QuotaSnapshot, *, at: datetime, drawn: float | None) -> str:
     return plain("  ".join(part for part in parts if part))
 
 
-def lines(seen: QuotaSnapshot, *, at: datetime, drawn: float | None, trouble: str = "") -> Iterator[str]:
-    """One snapshot for a terminal, where the next one replaces it. ``trouble``: why the last call failed, if it did."""
+def lines(
+    seen: QuotaSnapshot, *, at: datetime, drawn: float | None = None, trouble: str = ""
+) -> Iterator[str]:
+    """One snapshot in words, for a person. ``trouble``: why the last call of a watch failed, if it did."""
     seen_at = "" if seen.remaining_seen_at is None else f", seen at {seen.remaining_seen_at:%H:%M:%S}"
     resets_in = clock_time(max(0.0, (seen.resets_at - at).total_seconds()))
     yield f"{at:%Y-%m-%d %H:%M:%S} UTC"
@@ -166,18 +169,20 @@ def quota(
     every: Seconds | None = None,
     /,
     *,
-    watch: Annotated[bool, Parameter(negative="")] = False,
+    watch: bool = False,
     ask: Seconds = 60.0,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    json: bool = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
     """Show the remaining calls and what this installation reserves. Costs one call; --watch [SECONDS] repeats it.
 
     Where all calls are held, it says until when and ends with 3.
 
-    :param every: with --watch, seconds between two snapshots, 1 by default; a snapshot costs no call
+    :param every: with --watch: seconds between two snapshots, 1 by default; a snapshot costs no
+        call
     :param watch: repeat until Ctrl-C: a view on a terminal, elsewhere one line for each snapshot
-    :param ask: with --watch, seconds between two calls; what other processes of this machine learn is shown meanwhile
+    :param ask: with --watch: seconds between two calls; meanwhile it shows what other processes of
+        this machine learn
     :param json: one JSON object for each snapshot
     """
     if every is not None and not watch:
@@ -199,8 +204,8 @@ async def _once(alma: AlmaClient, *, json: bool) -> int:
     if json:
         json_line(as_json(snapshot))
     else:
-        for name, value in as_json(snapshot).items():
-            show(f"{name.replace('_', ' '):<18} {_words(value)}")
+        for text in lines(snapshot, at=alma.clock.utc()):
+            show(text)
     return code
 
 
@@ -255,13 +260,3 @@ class Watch:
         else:
             show(line(seen, at=at, drawn=drawn))
         sys.stdout.flush()
-
-
-def _words(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_words(item)}" for name, item in value.items()) or "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float) and value >= 1000:
-        value = round(value)
-    return f"{value:,}" if isinstance(value, (int, float)) else value or "-"

@@ -53,7 +53,7 @@ File = Annotated[
     str | None, Parameter(help="ids, one a line; - is stdin", allow_leading_hyphen=True, metavar="FILE")
 ]
 
-Done = Annotated[bool, Parameter(negative="", help="what was done as one JSON object")]
+Done = Annotated[bool, Parameter(help="what was done as one JSON object")]
 
 
 @Parameter(name="*", group=Group("Set", sort_key=5))
@@ -64,13 +64,13 @@ class NewSet:
     content: Annotated[
         str | None,
         Parameter(
-            help="PORTFOLIO, IEPA, BIB_MMS, ITEM, USER ...; of a set that is made of another: the content of that one"
+            help="PORTFOLIO, IEPA, BIB_MMS, ITEM, USER ...; a set made of another has the content of that one by default"
         ),
     ] = None
-    description: Annotated[str | None, Parameter(help="what it is for")] = None
-    note: Annotated[str | None, Parameter(help="a note on it")] = None
+    description: Annotated[str | None, Parameter(help="what the set is for")] = None
+    note: Annotated[str | None, Parameter(help="a note on the set")] = None
     private: Annotated[
-        bool, Parameter(negative="", help="visible to its creator alone, which is the key")
+        bool, Parameter(help="visible to its creator alone, which is the key; by default to all staff")
     ] = False
 
     def as_set(self, name: str, *, content: str | None = None, query: str | None = None) -> AlmaSet:
@@ -103,9 +103,9 @@ def list_sets(
     """All sets, or some.
 
     :param q: field~words, such as name~springer or created_by~exl_api
-    :param content: PORTFOLIO, BIB_MMS ...
-    :param type: itemized or logical sets only
-    :param origin: where they were created: UI by default, or UI_CZ, in the Community Zone
+    :param content: sets of this content only: PORTFOLIO, BIB_MMS ...
+    :param type: sets of this type only
+    :param origin: where the sets were created: UI (the default), or UI_CZ in the Community Zone
     """
     return list_all(
         connection,
@@ -118,7 +118,7 @@ def list_sets(
 def get_set(set_id: str, /, *, json: Json = False, connection: Connection = FROM_ENVIRONMENT) -> int:
     """One set, without its members.
 
-    :param set_id: its id
+    :param set_id: the id of the set
     """
     return show_answer(connection, lambda alma: alma.sets.get(set_id), json=json)
 
@@ -136,7 +136,8 @@ def create_set(
     """Create a set: itemized and empty, or logical with a query.
 
     :param name: a name that no other set has
-    :param query: makes it logical
+    :param query: makes the set logical: what it finds, such as PORTFOLIO where PORTFOLIO ((title
+        CONTAIN "music"))
     """
     if fields.content is None:
         raise ConfigurationError("The content of the set is missing: --content PORTFOLIO, BIB_MMS ...")
@@ -151,14 +152,17 @@ def update_set(
     name: str | None = None,
     description: str | None = None,
     note: str | None = None,
-    private: bool | None = None,
+    private: Annotated[bool | None, Parameter(negative="--no-private")] = None,
     dry_run: DryRun = False,
     json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
     """Change the name, description, note or visibility of a set; nothing else, and not its members.
 
-    :param set_id: its id
+    :param set_id: the id of the set
+    :param name: the new name, which no other set has
+    :param description: the new description
+    :param note: the new note
     :param private: visible to its creator alone, or to all staff
     """
     texts = {"name": name, "description": description, "note": note}
@@ -188,7 +192,7 @@ def delete_set(
 ) -> int:
     """Delete a set; its members are not deleted.
 
-    :param set_id: its id
+    :param set_id: the id of the set
     """
     return report_done(
         connection, lambda alma: alma.sets.delete(set_id, dry_run=dry_run), f"Set {set_id} is deleted."
@@ -204,17 +208,15 @@ class IdOptions:
         str | None, Parameter(help="BARCODE, SYSTEM_NUMBER, OCLC_NUMBER, ISBN, ISSN; by default Alma's ids")
     ] = None
     skip_unknown: Annotated[
-        bool, Parameter(negative="", help="leave out ids that Alma does not know (bibs, items, users)")
+        bool, Parameter(help="leave out ids that Alma does not know; possible for bibs, items and users")
     ] = False
-    reconcile: Annotated[
-        bool, Parameter(negative="", help="read the members first; send only what differs")
-    ] = False
+    reconcile: Annotated[bool, Parameter(help="read the members first, and send only what differs")] = False
 
 
 def list_members(set_id: str, /, *, json: Json = False, connection: Connection = FROM_ENVIRONMENT) -> int:
     """All members of a set.
 
-    :param set_id: its id
+    :param set_id: the id of the set
     """
     return list_all(connection, lambda alma: alma.sets.members(set_id), _MEMBER, json=json)
 
@@ -231,8 +233,8 @@ def add_members(
 ) -> int:
     """Add members to a set.
 
-    :param set_id: its id
-    :param ids: of the members
+    :param set_id: the id of the set
+    :param ids: the ids of the members, unless --file has them
     """
     return _change(
         lambda alma: alma.sets.add_members,
@@ -257,8 +259,8 @@ def remove_members(
 ) -> int:
     """Remove members from a set; the objects are not deleted.
 
-    :param set_id: its id
-    :param ids: of the members
+    :param set_id: the id of the set
+    :param ids: the ids of the members, unless --file has them
     """
     return _change(
         lambda alma: alma.sets.remove_members,
@@ -283,8 +285,8 @@ def replace_members(
 ) -> int:
     """Make these the members of a set.
 
-    :param set_id: its id
-    :param ids: of the members
+    :param set_id: the id of the set
+    :param ids: the ids of the members, unless --file has them
     """
     return _change(
         lambda alma: alma.sets.replace_members,
@@ -358,9 +360,10 @@ def _rejection(rejected: RejectedIds) -> dict[str, Any]:
 class Filling:
     """Whether to wait until the set has filled."""
 
-    wait: Annotated[bool, Parameter(negative="", help="wait until the set has filled")] = False
+    wait: Annotated[bool, Parameter(help="wait until the set has filled")] = False
     timeout: Annotated[
-        float | None, Parameter(validator=Number(gte=0), help="with --wait, seconds at most")
+        float | None,
+        Parameter(validator=Number(gte=0), metavar="SECONDS", help="with --wait: the longest wait"),
     ] = None
 
     def run(
@@ -403,9 +406,10 @@ def combine_sets(
     """Create a set of two others. It fills after the answer.
 
     :param name: a name that no other set has
-    :param operator: members of both, of either, or of the first but not of the second
-    :param set1: the id of the first
-    :param set2: the id of the second
+    :param operator: AND: the members of both; OR: of either; NOT: of the first but not of the
+        second
+    :param set1: the id of the first set
+    :param set2: the id of the second set
     """
 
     async def combined(alma: AlmaClient) -> AlmaSet | Request:
@@ -484,7 +488,8 @@ def set_from_import(
 
     :param name: a name that no other set has
     :param instance: the id of the run
-    :param population: one that the run names in its actions, such as TOTAL_RECORDS_IMPORTED
+    :param population: which records: one of the populations that jobs instance names, such as
+        TOTAL_RECORDS_IMPORTED
     """
     alma_set = fields.as_set(name, content=_BIBS)
 
@@ -508,7 +513,8 @@ def set_in_network(
     """Create a set in the Network Zone, of the records that the records of a set of an institution are linked to.
 
     :param name: a name that no other set has
-    :param set_id: the id of the itemized set of the Institution Zone; the key is one of the Network Zone
+    :param set_id: the id of the itemized set of the Institution Zone; the key is one of the Network
+        Zone
     """
     alma_set = fields.as_set(name, content=_BIBS)
 

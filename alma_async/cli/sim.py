@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -24,7 +25,6 @@ KEY: Final = "sim-demo"
 # Faults that every client meets one day, without those that end the day.
 _KINDS: Final = ("reject", "server_error", "html_200", "cut_before", "cut_after", "truncate")
 
-Flag = Annotated[bool, Parameter(negative="")]
 Positive = Annotated[float, Parameter(validator=Number(gte=0))]
 Share = Annotated[float, Parameter(validator=Number(gte=0, lte=1))]
 
@@ -39,14 +39,14 @@ def sim(
     latency: Positive = 0.2,
     jitter: Positive = 0.0,
     faults: Share = 0.0,
-    fault: Annotated[Sequence[str], Parameter(negative="")] = (),
+    fault: Sequence[str] = (),
     window: Literal["fixed", "sliding", "bucket"] = "fixed",
     put: Literal["replaces", "keeps"] = "replaces",
-    coverage_in_post: Flag = False,
+    coverage_in_post: bool = False,
     write_answers: Literal["whole", "without_coverage", "short"] = "whole",
-    leave_out_empty: Flag = False,
+    leave_out_empty: bool = False,
     odd_fields: Share = 0.0,
-    set_jobs: Flag = False,
+    set_jobs: bool = False,
     combined_names: Literal["required", "optional", "given"] = "required",
     combine_seconds: Positive = 0.0,
     list_lag: Positive = 0.0,
@@ -60,40 +60,49 @@ def sim(
     environment: Literal["sandbox", "production"] = "sandbox",
     retry_after: Annotated[int, Parameter(validator=Number(gte=0))] | None = None,
     seed: int = 0,
-    allow_any_key: Flag = False,
+    allow_any_key: bool = False,
 ) -> int:
     """Serve a simulated Alma, and a Polaris beside it, on this machine, until Ctrl-C.
 
-    :param host: a loopback address
-    :param port: 0 chooses a free one
+    :param host: the address it listens at: 127.0.0.1 or ::1
+    :param port: the port it listens at; 0 chooses a free one
     :param rate: calls a second, for all clients together; 0 sets no limit
-    :param quota: calls a day
+    :param quota: calls that a day allows
     :param foreign: calls a second that other integrations make
-    :param latency: seconds that an answer takes
-    :param jitter: seconds more at most, at random
-    :param faults: share of the calls that fail: rejected, an error, cut off before or after their effect
-    :param fault: NAME=SHARE, repeated: the share of the calls with one fault, such as routing_error=0.05; a wrong name
-        prints all names
-    :param window: how calls a second are counted
-    :param put: what an update does with the fields it leaves out: clears them, or keeps them (then an empty text clears)
+    :param latency: seconds that each answer takes
+    :param jitter: at most so many seconds more, at random
+    :param faults: share of the calls that fail: rejected, an error, cut off before or after their
+        effect
+    :param fault: NAME=SHARE, repeated: the share of the calls with one fault, such as
+        routing_error=0.05; a wrong name prints all names
+    :param window: how calls a second are counted: by the second of the clock, over the last second,
+        or by a token bucket
+    :param put: what an update does with the fields it leaves out: clears them, or keeps them (then
+        an empty text clears)
     :param coverage_in_post: keep the coverage of a new portfolio; by default it is ignored
-    :param write_answers: which fields creates and updates answer
-    :param leave_out_empty: answers without empty fields, as newer ones are
-    :param odd_fields: share of the optional fields in an unusual form: a date with a time, "True", 12.0, a code as plain text
-    :param set_jobs: a set made of others names the run of the job that fills it
-    :param combined_names: whether combined sets need a name, may have one, or are always named by Alma
-    :param combine_seconds: how long combining two sets takes
+    :param write_answers: which fields the answers to creates and updates have; short are those of a
+        list
+    :param leave_out_empty: leave empty fields out of answers, as newer versions of Alma do
+    :param odd_fields: share of the optional fields in an unusual form: a date with a time, "True",
+        12.0, a code as plain text
+    :param set_jobs: let a set made of others name the run of the job that fills it
+    :param combined_names: whether combined sets need a name, may have one, or are always named by
+        Alma
+    :param combine_seconds: seconds that combining two sets takes
     :param list_lag: seconds until lists show a new set or run
-    :param gateway_timeout: seconds after which the gateway answers ROUTING_ERROR while the call is still processed
-    :param job_seconds: how long each run of a job takes; by default minutes, at random
-    :param running_code: the code for too many running jobs; the other one stands for too many starts
-    :param runs_kept: seconds after its end for which a run is known
-    :param date_off: seconds that the Date of answers is ahead
+    :param gateway_timeout: seconds after which the gateway answers ROUTING_ERROR while the call is
+        still processed; by default never
+    :param job_seconds: seconds that each run of a job takes; by default minutes, at random
+    :param running_code: the code for too many running jobs; the other one stands for too many
+        starts
+    :param runs_kept: seconds after its end for which a run is known; by default for ever
+    :param date_off: seconds that the Date of answers is ahead of the clock
     :param date_share: share of the answers whose Date is off; the others are right
     :param date_missing: share of the answers without a Date
-    :param environment: which one it says it is
-    :param retry_after: seconds that Retry-After says with every 429 and 503
-    :param seed: of everything that is random
+    :param environment: which kind of environment it says it is
+    :param retry_after: seconds that the header Retry-After of each 429 and 503 names; by default
+        there is none
+    :param seed: the seed of all that is random: the same seed, the same faults
     :param allow_any_key: accept keys that do not begin with sim-
     """
     config = simulator.Config(
@@ -150,9 +159,14 @@ async def _serve(host: str, port: int, world: simulator.World) -> None:
                 show(line)
             sys.stdout.flush()
             await anyio.sleep_forever()
-    except (OSError, ValueError) as error:
-        failure = str(error)
-    raise ConfigurationError(f"The simulator cannot listen on {host!r}, port {port}: {failure}")
+    except OSError as error:
+        failure = os.strerror(error.errno) if error.errno else str(error)
+        advice = "Choose another --port; 0 is any that is free."
+    except ValueError as error:
+        failure, advice = str(error).rstrip("."), ""
+    raise ConfigurationError(
+        f"The simulator cannot listen on {host!r}, port {port}: {failure}.", advice=advice
+    )
 
 
 def _usage(base_url: str) -> list[str]:

@@ -33,8 +33,8 @@ __all__ = [
 ]
 
 M = TypeVar("M", bound=Model)
-DryRun: TypeAlias = Annotated[bool, Parameter(negative="", help="show what would be sent; change nothing")]
-Json: TypeAlias = Annotated[bool, Parameter(negative="", help="JSON as Alma sent it, one object a line")]
+DryRun: TypeAlias = Annotated[bool, Parameter(help="show what would be sent; change nothing")]
+Json: TypeAlias = Annotated[bool, Parameter(help="JSON as Alma sent it, one object a line")]
 
 # Each column: the path of its value in the object, and its width; the last one fills the line. Without columns, a line holds
 # all values of the object.

@@ -14,9 +14,8 @@ from alma_async.cli import journals
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import json_line, say, show
 from alma_async.cli.load import Input, Waiting
-from alma_async.cli.load_text import stopped_line
 from alma_async.cli.signals import Ended, attend
-from alma_async.cli.view import View
+from alma_async.cli.view import View, stopped_line
 from alma_async.errors import QuotaExhausted
 from alma_async.load.options import LoadOptions
 from alma_async.load.outage import PASSING
@@ -41,12 +40,10 @@ def verify(
     /,
     *,
     ids_only: Annotated[
-        bool, Parameter(negative="", help="do not compare fields, which costs a call for each row")
+        bool, Parameter(help="do not compare fields, which costs a call for each row")
     ] = False,
     waiting: Waiting = _WAITING,
-    json: Annotated[
-        bool, Parameter(negative="", help="each finding as one JSON object, then the summary")
-    ] = False,
+    json: Annotated[bool, Parameter(help="each finding as one JSON object, then the summary")] = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
     """Compare a load's journal with what Alma holds now: = once, + missing, * differs, 2 double, - extra, ? could not be read.
@@ -54,7 +51,7 @@ def verify(
     Ends with 0 only where each row that is done exists once as the file says, none is pending or for review, and nothing is
     extra; with 3 where not all rows were compared.
 
-    :param journal: a path, or a name as listed by resume
+    :param journal: the load's journal: a path, or a name as listed by resume
     """
     path = journals.find(journal)
     given = Input.of(path)

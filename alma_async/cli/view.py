@@ -1,35 +1,49 @@
-"""The live view of a load on stderr, where that is a terminal. Its text is a pure function of the progress.
+"""A load in words: the live view while it runs, how it ended, and a dry run with its first rows, counts and price.
 
-Elsewhere, such as in the log of a nightly job, one line says where no row has ended for a minute, and why: with a misspelt host
-a load would otherwise print nothing for hours. Decides no wait.
+The live view is on stderr, where that is a terminal. Elsewhere, such as in the log of a nightly job, one line says where no row has
+ended for a minute, and why: with a misspelt host a load would otherwise print nothing for hours. Decides nothing: each text
+is a function of a progress, a report or a journal.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from io import StringIO
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from alma_async._text import counted, duration, plain
-from alma_async.cli.console import say
-from alma_async.load.progress import Progress
+from alma_async._text import counted, duration, masked, plain
+from alma_async.cli.console import clock_time, json_line, say, show
+from alma_async.load.entries import Entry, State
+from alma_async.load.journal import Journal, slices
+from alma_async.load.progress import Progress, Report
+from alma_async.load.reasons import EndReason
+from alma_async.load.report import record
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-__all__ = ["View", "clock_time", "lines"]
+    from alma_async.load.dry_run import Plan, Price
+
+__all__ = [
+    "View",
+    "closing",
+    "lines",
+    "not_loaded",
+    "price_lines",
+    "rows_on_lines",
+    "show_part",
+    "show_plan",
+    "stopped_line",
+]
 
 _HELD: Final = 5  # ticks after which it is said, once, what holds the load back
 _STILL: Final = 60  # ticks, which are seconds, without a row done
-
-
-def clock_time(seconds: float) -> str:
-    """Seconds as ``1:02:03``, or ``2:03`` below an hour."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+_SHOWN: Final = {State.REJECTED: "rejected", State.REVIEW: "for review"}
+_WIDE: Final = 250  # columns where there is no terminal
+_DOES: Final = {"created": "create", "updated": "update", "deleted": "delete"}
 
 
 def lines(now: Progress) -> list[str]:
@@ -131,3 +145,193 @@ class View:
         done = Text(f"{now.done:,} of {now.rows:,} rows")
         bar.add_row(Text(self._title), ProgressBar(max(now.rows, 1), now.done, width=40), done)
         return Group(bar, *map(Text, lines(now)))
+
+
+def rows_on_lines(rows: int, lines: int) -> str:
+    """How many rows there are, and on how many lines of the file where several lines are one row."""
+    return f"{counted(rows, 'row')} on {counted(lines, 'line')}" if lines > rows else counted(rows, "row")
+
+
+def closing(report: Report, *, lines: int = 0) -> list[str]:
+    """What a load did, in two or three lines. ``lines``: how many of the file it stands on."""
+    rows = {
+        "created": report.created,
+        "updated": report.updated,
+        "unchanged": report.unchanged,
+        "known from the earlier load": report.known,
+        "deleted": report.deleted,
+        "rejected": report.rejected,
+        "duplicate": report.duplicates,
+        "for review": report.review,
+        "undone": report.undone,
+        "pending": report.pending,
+    }
+    parts = ", ".join(f"{count:,} {name}" for name, count in rows.items() if count)
+    pace = f" ({report.calls / report.seconds:.1f} a second)" if report.seconds else ""
+    left = "" if report.remaining is None else f"; {counted(report.remaining, 'call')} left today"
+    found = [
+        f"{rows_on_lines(report.rows, lines)}: {parts or 'none'}.",
+        f"{counted(report.calls, 'call')} in {duration(report.seconds)}{pace}, {report.throttled:,} throttled{left}.",
+    ]
+    if report.rows and report.exit_code != 3 and not report.calls:
+        found.append("Nothing was left to do: the load had ended before.")
+    if report.undone:
+        found.append(
+            "Rows that an undo took back are not loaded again; to load them, begin with a new journal."
+        )
+    if not report.read:
+        found.append("The file was not read to its end: it may have more rows.")
+    return [*found, stopped_line(report.stopped)] if report.exit_code == 3 and report.stopped else found
+
+
+def stopped_line(why: str) -> str:
+    """Why rows are left."""
+    return f"Stopped: {why.removeprefix('stopped ')}"
+
+
+async def not_loaded(journal: Journal, *, most: int) -> AsyncIterator[str]:
+    """Rows that were rejected or need review, each with its line and why; at most so many, and how many more there are."""
+    found = 0
+    async for entries in slices(journal.entries):
+        for entry in entries:
+            found += entry.state in _SHOWN
+            if entry.state in _SHOWN and found <= most:
+                yield _sentence(entry)
+    if found > most:
+        yield f"... and {found - most:,} more; --report lists all."
+
+
+def _sentence(entry: Entry) -> str:
+    why = entry.message or "no reason was given"
+    facts = [
+        f"{name} {value}"
+        for name, value in (("code", entry.code), ("tracking id", entry.tracking_id))
+        if value
+    ]
+    title = f' "{entry.source.title}"' if entry.source and entry.source.title else ""
+    return f"line {entry.line}{title}: {_SHOWN[entry.state]}: {why}" + (
+        f" ({', '.join(facts)})" if facts else ""
+    )
+
+
+async def show_plan(plan: Plan, *, rows: int, lines: int, wait_for_quota: bool, json: bool) -> None:
+    """All of it, on stdout: the first ``rows`` of those that stand on so many ``lines`` of the file."""
+    if json:
+        async for entry in plan:
+            json_line(record(entry, planned=True))
+        json_line({**plan.report.summary(), "dry_run": True, "price": plan.price.summary()})
+        return
+    first: list[Entry] = []
+    async for entry in plan:
+        if len(first) == rows:
+            break
+        if _says(entry):
+            first.append(entry)
+    _show_rows(first)
+    show(_counts(plan.report, lines))
+    for line in price_lines(plan.price, wait_for_quota=wait_for_quota):
+        show(line)
+    if plan.report.pending and plan.report.stopped:
+        show(stopped_line(plan.report.stopped))
+
+
+def show_part(report: Report, *, lines: int, json: bool) -> None:
+    """What is known of a dry run that came to no end: the counts, since a part has no price."""
+    if json:
+        json_line({**report.summary(), "dry_run": True})
+        return
+    show(_counts(report, lines))
+    if report.stopped:
+        show(stopped_line(report.stopped))
+
+
+def _counts(report: Report, lines: int) -> str:
+    counts = {
+        "to be created": report.created,
+        "to be updated": report.updated,
+        "to be deleted": report.deleted,
+        "unchanged": report.unchanged,
+        "known from the earlier load": report.known,
+        "rejected": report.rejected,
+        "duplicate": report.duplicates,
+        "for review": report.review,
+        "not compared yet": report.pending,
+    }
+    parts = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    return f"{rows_on_lines(report.rows, lines)}: {parts or 'none'}. Nothing was changed."
+
+
+def _says(entry: Entry) -> bool:
+    return entry.state is State.DONE and (entry.action in _DOES or entry.reason == EndReason.STAYS.code)
+
+
+def _show_rows(entries: Iterable[Entry]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False)
+    for name in ("line", "portfolio or title", "does", "field", "now", "then"):
+        table.add_column(name, overflow="fold")
+    for entry in entries:
+        for cells in _lines(entry):
+            table.add_row(*cells)
+    if table.row_count:
+        drawn = StringIO()
+        Console(file=drawn, width=None if sys.stdout.isatty() else _WIDE, markup=False).print(table)
+        for line in drawn.getvalue().splitlines():
+            show(line.rstrip())
+
+
+def _lines(entry: Entry) -> Iterator[list[str]]:
+    """One line for each field that changes, the first with what the row is about; the last is of fields that stay."""
+    does = _DOES.get(entry.action or "", "nothing")
+    head = [str(entry.line), entry.portfolio_id or entry.mms_id or "-", does]
+    for difference in entry.differences:
+        yield [*head, difference.field, *(_short(masked(text)) for text in (difference.old, difference.new))]
+        head = ["", "", ""]
+    if entry.reason == EndReason.STAYS.code:
+        yield [*head, "-", masked(entry.message or ""), ""]
+
+
+def _short(text: str) -> str:
+    return "-" if not text else text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def price_lines(price: Price, *, wait_for_quota: bool = False) -> list[str]:
+    """What it costs, and whether the day has room for it; ``wait_for_quota``: whether it would wait for the next."""
+    writes = {"POST": price.writes.posts, "PUT": price.writes.puts, "DELETE": price.writes.deletes}
+    parts = ", ".join(
+        [f"{price.reads:,} GET", *(f"{count:,} {name}" for name, count in writes.items() if count)]
+    )
+    pace = f"{duration(price.seconds)} at {price.quote.per_second:.1f} a second"
+    if price.calls > price.quote.at_full_pace:
+        first = price.quote.at_full_pace + 1
+        pace += (
+            f", from call {first:,.0f} on spread over the rest of the day (not so with ALMA_PACING=greedy)"
+        )
+    calls = counted(price.calls, "call")
+    lines = [f"Price: {calls} ({parts}), {pace}; the dry run itself took {price.planned:,}."]
+    if price.least != price.most:
+        lines.append(
+            f"At least {price.least:,} and at most {price.most:,}, as the first answers will show: whether creates take "
+            f"coverage, and whether writes are answered with the whole object."
+        )
+    if price.share is None:
+        lines.append("How many calls remain today is not known.")
+    else:
+        fits = "leaves" if price.above_reserve else "does not leave"
+        lines.append(
+            f"That is {price.share:.2%} of the {price.quote.remaining:,} that remain today, and {fits} the reserve of "
+            f"{price.quote.reserve:,.0f}."
+        )
+    if not price.before_reset:
+        lines.append(_BEYOND[wait_for_quota])
+    return lines
+
+
+_BEYOND: Final = {
+    True: "It goes on beyond midnight UTC, when the day's calls begin anew.",
+    False: "Today's calls do not suffice: the load stops at the reserve, and goes on when it is resumed after midnight UTC "
+    "(with --wait-for-quota it waits and goes on by itself).",
+}

@@ -11,7 +11,7 @@ import pytest
 
 from alma_async import sim
 from alma_async.cli import journals
-from alma_async.cli.load_text import price_lines
+from alma_async.cli.view import price_lines
 from alma_async.load.dry_run import Price, Quote, Writes
 from alma_async.load.journal_file import JournalFile
 from tests.cli.conftest import TO, Served, Shell

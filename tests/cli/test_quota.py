@@ -21,7 +21,7 @@ def test_one_call_tells_the_remaining(shell: Shell, served: Served) -> None:
         ran = shell("quota")
         assert dict(world.tally.routes) == {"GET /almaws/v1/conf/test": 1}
     assert ran.code == 0
-    assert "remaining          4,999" in ran.out
+    assert "remaining today   4,999" in ran.out
 
 
 def test_json_is_one_object(shell: Shell, served: Served) -> None:

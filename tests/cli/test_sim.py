@@ -20,7 +20,7 @@ def test_it_tells_how_to_use_it_and_ends_cleanly(shell: Shell, monkeypatch: pyte
     for line in [process.stdout.readline() for _ in range(7)][:2]:
         name, _, value = line.strip().removeprefix("export ").partition("=")
         monkeypatch.setenv(name, value)
-    assert "remaining          76" in shell("quota").out
+    assert "remaining today   76" in shell("quota").out
     process.send_signal(signal.SIGINT)
     assert shell.wait(process) == Ran(0, "", "")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio
 
 from alma_async._clock import Clock
-from alma_async.cli.load_text import closing, not_loaded, stopped_line
+from alma_async.cli.view import closing, not_loaded, stopped_line
 from alma_async.load.entries import Entry, State
 from alma_async.load.journal import Ingested
 from alma_async.load.journal_file import JournalFile

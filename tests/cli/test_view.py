@@ -9,7 +9,8 @@ from typing import Any
 import attrs
 import pytest
 
-from alma_async.cli.view import View, clock_time, lines
+from alma_async.cli.console import clock_time
+from alma_async.cli.view import View, lines
 from alma_async.load.progress import Progress
 
 HALF = Progress(
