@@ -16,6 +16,7 @@ import anyio
 import attrs
 from aiohttp import web
 
+from alma_async.sim.answering import UnderWay, misbehave
 from alma_async.sim.answers import (
     Answer,
     Style,
@@ -30,10 +31,8 @@ from alma_async.sim.bibs import asked_for
 from alma_async.sim.codes import Rejection
 from alma_async.sim.faults import Fault, Faults, Kind
 from alma_async.sim.fields import ROOT
-from alma_async.sim.mishaps import misbehave
 from alma_async.sim.routes import ROUTES, Call, Route, shifted
 from alma_async.sim.shapes import shaped
-from alma_async.sim.under_way import UnderWay
 from alma_async.sim.world import World
 
 _REJECTING: Mapping[Kind, str] = {"reject": "PER_SECOND_THRESHOLD", "daily": "DAILY_THRESHOLD"}

@@ -1,19 +1,13 @@
-"""What goes over the wire: objects, rejections in each of their shapes, tracking ids.
+"""How an answer is written: objects, pages of a list, moments, and rejections in each of their shapes.
 
-Decides status, content type and bytes; leaves the code of a rejection to who rejects. Shapes are recorded, apart from
-the HTML page and the wrapped form, which public clients handle: list form with `"result": null`, XML with Alma's namespace,
-the gateway's `UNAUTHORIZED` as indented XML with CRLF whatever was asked. Thresholds and gateway carry no tracking id.
+Decides status, content type and bytes, and which items a page shows; leaves the code of a rejection to who rejects.
 
-One page of a list.
-
-Decides which items a page shows. Documented: `limit` 0 to 100, 10 when it is not given, `offset` from 0. Recorded: no
-array key in an empty page. A limit above 100 is clamped rather than rejected (inferred): a client that asks for 1,000
-and counts on getting them must notice.
-
-How Alma writes a moment.
-
-Decides the three recorded forms: a date with `Z`, a moment to the millisecond in UTC, and the clock of the reading room.
-The layout of the last, in the names of job runs, is inferred.
+Rejections are recorded, apart from the HTML page and the wrapped form, which public clients handle: list form with
+`"result": null`, XML with Alma's namespace, the gateway's `UNAUTHORIZED` as indented XML with CRLF whatever was asked.
+Thresholds and gateway carry no tracking id. Pages are documented (`limit` 0 to 100, 10 by default, `offset` from 0), and
+recorded to have no array key where they are empty. A limit above 100 is clamped (inferred), so that a client that counts on
+1,000 notices. Moments are recorded in three forms: a date with `Z`, milliseconds in UTC, and the clock of the institution in
+the names of job runs, whose layout is inferred.
 """
 
 from __future__ import annotations

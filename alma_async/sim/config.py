@@ -1,10 +1,9 @@
 """How a simulated Alma behaves: every switch, and how long an answer takes.
 
-Decides nothing. Documented numbers: 25 calls a second (slides of 2016), 100,000 a day (100 named users), 3 jobs running
-and 5 starts of one job an hour; they vary or may come to, so all are settings. What Alma leaves open (windows, statuses,
-coverage in POST, which code means which threshold of jobs) is a switch. 5 s to fill a set: a public client waits as long.
-
-The one address rule of the simulator: it speaks with this machine only.
+Decides nothing but which address is of this machine, the only one that the simulator speaks with. Documented numbers: 25
+calls a second (slides of 2016), 100,000 a day (100 named users), 3 jobs running and 5 starts of one job an hour; they vary or
+may come to, so all are settings. What Alma leaves open (windows, statuses, coverage in POST, which code means which threshold
+of jobs) is a switch. 5 s to fill a set: a public client waits as long.
 """
 
 from __future__ import annotations

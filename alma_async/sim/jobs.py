@@ -1,14 +1,10 @@
 """Jobs: what each call on `/conf/jobs…` does to the world, or why it is rejected.
 
-Decides which submission becomes a run; leaves the course of a run to `job_runs` and the thresholds to `job_limits`. Codes are
-documented for each call, as are `op=run` and `ALL` in place of a job id. Inferred: the order of the checks, the members
-of matches and events, that a run on a set that is not there fails, and that only jobs of category USERS keep events.
-
-The two thresholds of jobs: how many run at once, and how often one job starts in an hour.
-
-Decides whether a submission must wait, and what the busiest moments were. Documented: 3 running that the API started, 5 starts
-of one job in the previous hour, codes 402222 and 402223 without saying which is which (hence a switch). Inferred: a run
-counts as running from its submission to its end; a start of exactly an hour ago no longer counts.
+Decides which submission becomes a run, by the thresholds of jobs too; leaves the course of a run to `job_runs`. Documented:
+the codes of each call, `op=run`, `ALL` in place of a job id, 3 running jobs that the API started, 5 starts of one job in the
+previous hour, codes 402222 and 402223 without saying which is which (hence a switch). Inferred: the order of the checks, the
+members of matches and events, that a run on a set that is not there fails, that only jobs of category USERS keep events, that
+a run counts as running from its submission to its end, and that a start of exactly an hour ago no longer counts.
 """
 
 from __future__ import annotations

@@ -20,11 +20,10 @@ import attrs
 import orjson
 from aiohttp import web
 
+from alma_async.sim.answering import UnderWay, misbehave
 from alma_async.sim.answers import Answer
 from alma_async.sim.faults import Fault, Faults
-from alma_async.sim.mishaps import misbehave
 from alma_async.sim.polaris_world import Denied, Json, PolarisWorld
-from alma_async.sim.under_way import UnderWay
 
 _JSON = "application/json; charset=utf-8"
 _LANGUAGES = "ara|chi|eng|fas|fre|hat|haw|kor|rus|spa|vie"

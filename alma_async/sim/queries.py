@@ -1,12 +1,9 @@
-"""The query of a logical set: `PORTFOLIO where PORTFOLIO ((title CONTAIN "music") AND (availability EQUALS "11"))`.
+"""What a query finds: the brief search of lists, `q=index~words`, and the query of a logical set.
 
-Decides which portfolios a query finds. The form `<content> where <content> ((<field> CONTAIN "<text>"))` is recorded; EQUALS,
-AND, OR, NOT and the names of the fields are a subset of our own, and a query for another content finds nothing.
-
-What the lists have in common: Alma's brief search, `q=index~words`, and parameters that must be a code.
-
-Decides which objects a query finds: those in whose index every word occurs as a whole word (documented as a search for
-words, not for equality). Blanks may be sent as `_`.
+Decides which objects match. A brief search finds those in whose index every word occurs as a whole word (documented as a
+search for words, not for equality); blanks may be sent as `_`. A logical set's query is such as
+`PORTFOLIO where PORTFOLIO ((title CONTAIN "music") AND (availability EQUALS "11"))`: one CONTAIN is recorded; EQUALS, AND,
+OR, NOT and the names of the fields are a subset of our own, and a query for another content finds nothing.
 """
 
 from __future__ import annotations

@@ -41,15 +41,14 @@ __all__ = ["Book", "opened", "serve"]
 Kind = Literal["xlsx", "xls"]
 
 MEMORY: Final = 400 * 2**20  # bytes; a list of a million titles takes a fourth of it
-SECONDS: Final = (
-    10.0  # of the processor's time, and as many more for each MiB of the file and each row that was sent:
-)
+# Of the processor's time, and so many more for each MiB of the file and each row that was sent; measured: all in all 0.000055 a
+# row of nine cells, 1.1 a MiB.
+SECONDS: Final = 10.0
 SECONDS_A_MIB: Final = 0.7
-SECONDS_A_ROW: Final = 0.0001  # measured: all in all 0.000055 a row of nine cells, 1.1 a MiB
+SECONDS_A_ROW: Final = 0.0001
 SECONDS_AT_ALL: Final = 18.0  # before the first row was sent
-SHARE: Final = (
-    1.5  # by the wall's clock it may take so many times as long, and longer on a machine that does much else
-)
+# By the wall's clock it may take so many times as long, and longer on a machine that does much else.
+SHARE: Final = 1.5
 _MOST_SHARE: Final = 10.0
 LONGEST: Final = 2**23  # bytes of one row
 _FULL: Final = 2**16  # bytes that are written at once

@@ -69,7 +69,6 @@ _LAST_DAY: Final = re.compile(r"1899-12-31|31[./]12[./]1899|12/31/1899")
 _SERIAL: Final = re.compile(r"([1-6][0-9]{4}|7[0-2][0-9]{3})(?:\.[0-9]+)?")
 _CENTURIES: Final = ("18", "19", "20")
 _OF_ZERO: Final = frozenset(("1899", "1900", "1904"))
-_MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _FULL: Final = (
     "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december",
 )  # fmt: skip

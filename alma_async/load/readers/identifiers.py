@@ -126,9 +126,8 @@ def sought(text: str) -> tuple[tuple[str, ...], str]:
 
 
 _LOST: Final = {6: "00", 7: "0", 9: "0"}
-_LIKE_X: Final = dict.fromkeys(
-    map(ord, "\u0425\u0445\u03a7\u03c7\u00d7"), "X"
-)  # Cyrillic, Greek, the sign of times
+# Cyrillic, Greek, the sign of times.
+_LIKE_X: Final = dict.fromkeys(map(ord, "\u0425\u0445\u03a7\u03c7\u00d7"), "X")
 _SPLIT: Final = re.compile(r"^([0-9]{4})(?:[^0-9A-Za-z]|_){1,3}([0-9]{3}[0-9Xx])$")
 
 

@@ -6,8 +6,9 @@ Decides by the header alone; file names and content are not asked. A further for
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Final, Literal
@@ -38,10 +39,6 @@ class Options:
 Blanks = Literal["keep", "clear"]
 
 
-def _nothing(_: Table) -> tuple[str, ...]:
-    return ()
-
-
 @attrs.frozen(kw_only=True)
 class Format:
     """One kind of file: what its header must name, and how to read it.
@@ -52,7 +49,7 @@ class Format:
     wants: str
     fits: Callable[[Table], tuple[str, ...]]
     read: Callable[[Table, Options], Rows]
-    ignored: Callable[[Table], tuple[str, ...]] = _nothing
+    ignored: Callable[[Table], tuple[str, ...]]
 
 
 def _fits_kbart(file: Table) -> tuple[str, ...]:
@@ -63,29 +60,13 @@ def _fits_kbart(file: Table) -> tuple[str, ...]:
 
 def _fits_alma_loader(file: Table) -> tuple[str, ...]:
     found = tuple(name for name in alma_loader.KEYS if name in alma_loader.columns(file))
-    return (
-        ("localized", *found)
-        if found and "localized" in file.header
-        else found[:1] * ("portfolio_pid" in found)
-    )
+    if found and "localized" in file.header:
+        return "localized", *found
+    return found[:1] if "portfolio_pid" in found else ()
 
 
-def _fits_analytics(file: Table) -> tuple[str, ...]:
-    return tuple(name for name in analytics.KEYS if name in file.header)
-
-
-def _fits_native(file: Table) -> tuple[str, ...]:
-    return tuple(name for name in native.KEYS if name in file.header)
-
-
-def _read_kbart(file: Table, options: Options) -> Rows:
-    return kbart.read(file, options.kbart)
-
-
-def _read_native(file: Table, options: Options) -> Rows:
-    return native.read(
-        file, ignore_unknown=options.ignore_unknown, clears=options.kbart.clears, whole=options.kbart.whole
-    )
+def _named(keys: Iterable[str], file: Table) -> tuple[str, ...]:
+    return tuple(name for name in keys if name in file.header)
 
 
 # In the order of asking: a KBART list may have a column mms_id, a native file has no publication_title.
@@ -93,7 +74,7 @@ FORMATS: Final[Mapping[str, Format]] = {
     "kbart": Format(
         wants="publication_title and print_identifier or online_identifier",
         fits=_fits_kbart,
-        read=_read_kbart,
+        read=lambda file, options: kbart.read(file, options.kbart),
         ignored=kbart.ignored,
     ),
     "alma-loader": Format(
@@ -106,7 +87,7 @@ FORMATS: Final[Mapping[str, Format]] = {
     ),
     "analytics": Format(
         wants="Portfolio Id or MMS Id",
-        fits=_fits_analytics,
+        fits=partial(_named, analytics.KEYS),
         read=lambda file, options: analytics.read(
             file, clears=options.kbart.clears, whole=options.kbart.whole
         ),
@@ -114,8 +95,13 @@ FORMATS: Final[Mapping[str, Format]] = {
     ),
     "csv": Format(
         wants="mms_id or portfolio_id",
-        fits=_fits_native,
-        read=_read_native,
+        fits=partial(_named, native.KEYS),
+        read=lambda file, options: native.read(
+            file,
+            ignore_unknown=options.ignore_unknown,
+            clears=options.kbart.clears,
+            whole=options.kbart.whole,
+        ),
         ignored=lambda file: native.says_nothing(file.header),
     ),
 }

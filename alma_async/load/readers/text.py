@@ -51,9 +51,8 @@ __all__ = [
     "without",
 ]
 
-_LIKE_AN_ID: Final = re.compile(
-    r"[0-9]\S*"
-)  # also one that a spreadsheet spoilt: that row is rejected, not lost
+# Also an id that a spreadsheet spoilt: its row is rejected, not lost.
+_LIKE_AN_ID: Final = re.compile(r"[0-9]\S*")
 _NOT_UTF8: Final = re.compile("[\udc80-\udcff]")
 _GUARDED: Final = re.compile(r'="{1,2}([^"]*)"{1,2}')
 # Zero-width and directional marks, the byte order mark, and the end-of-file mark of DOS: nothing of a text, at either end of it.

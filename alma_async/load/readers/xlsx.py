@@ -51,9 +51,8 @@ _MOST_RATIO: Final = 250  # of unpacked to packed; a sheet of formatted blank ro
 _SMALL: Final = 2**20  # bytes to which no ratio applies
 _PROLOG: Final = 64 * 1024  # bytes in which a part's first element begins
 _STEP: Final = 1024
-_MOST_BLANK: Final = (
-    1_000_000  # cells that hold nothing and have no address, and so many more for each that holds something:
-)
+# Cells that hold nothing and have no address, and so many more for each that holds something.
+_MOST_BLANK: Final = 1_000_000
 _MOST_BLANK_A_CELL: Final = 20
 _LONGEST: Final = 2**24  # bytes of a row or text; a cell holds 32,767 characters
 # Formatted cells that hold nothing, and rows of them, whose addresses make them needless; most of a sheet, in some.

@@ -1,7 +1,8 @@
-"""What the caller of a call with a fault gets to see.
+"""How a call ends on the wire: with its answer, with the server, or as a fault has it.
 
-Decides what a struck call does and how it ends on the wire; which call is struck is decided in `faults`. A cut closes
-the connection without a byte; a stalled call that takes effect is answered in the end, any other is cut.
+Decides what a struck call does and what its caller sees; which call is struck is decided in `faults`. A cut closes the
+connection without a byte; a stalled call that takes effect is answered in the end, any other is cut. Calls that are being
+answered end with the server, though their callers may have gone long ago.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import attrs
 import orjson
 from aiohttp import web
@@ -18,6 +20,33 @@ from alma_async.sim.answers import Answer, page
 from alma_async.sim.faults import Fault, Kind
 
 _PIECES = 20
+
+
+@attrs.define
+class UnderWay:
+    """The calls that an app is answering."""
+
+    _scopes: set[anyio.CancelScope] = attrs.field(factory=set)
+
+    def __len__(self) -> int:
+        return len(self._scopes)
+
+    async def answer(self, answering: Awaitable[web.StreamResponse]) -> web.StreamResponse:
+        """Wait for the answer, or for the stop."""
+        with anyio.CancelScope() as scope:
+            self._scopes.add(scope)
+            try:
+                return await answering
+            finally:
+                self._scopes.discard(scope)
+        return web.Response(status=503)
+
+    async def stop(self) -> None:
+        """End whatever still runs."""
+        for scope in self._scopes:
+            scope.cancel()
+        while self._scopes:
+            await anyio.lowlevel.checkpoint()
 
 
 @attrs.frozen(kw_only=True)
