@@ -32,6 +32,10 @@ async def a_dry_run_may_be_a_variable(
     assert_type(await alma.electronic.collections.delete("61", dry_run=dry), Request | None)
     assert_type(await sets.combine(alma_set, "AND", "1", "2", dry_run=dry), AlmaSet | Request)
     await sets.add_members("1", ["2"], dry_run=dry)
+    assert_type(await portfolios.patch("61", "62", "53", public_note="a", availability="10"), Portfolio)
+    assert_type(await portfolios.patch("61", "62", "53", dry_run=dry), Portfolio | Request | None)
+    await portfolios.patch("61", "62", "53", publik_note="a")  # type: ignore[call-overload]
+    await alma.electronic.services.patch("61", "62", activate_new_portfolios="no")  # type: ignore[call-overload]
 
 
 def the_environment_is_typed(dry: bool) -> None:

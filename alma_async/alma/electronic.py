@@ -8,12 +8,13 @@ refused: ``get`` it first.
 
 from __future__ import annotations
 
-from typing import Final, Literal, get_args, overload
+from typing import Final, Literal, Unpack, get_args, overload
 
 from alma_async._core.pager import Pager
 from alma_async._core.session import Options, Session
 from alma_async._http.messages import Request
-from alma_async.alma import routes
+from alma_async.alma import fields, routes
+from alma_async.alma.fields import CollectionChanges, NoteStrategy, PortfolioChanges, ServiceChanges, patched
 from alma_async.alma.models.electronic import ElectronicCollection, ElectronicService, Portfolio
 from alma_async.alma.resource import Resource, id_to_update, named
 from alma_async.errors import InvalidRequest
@@ -23,6 +24,7 @@ __all__ = ["BIB_HANDLING", "BibHandling", "Collections", "Electronic", "Portfoli
 
 BibHandling = Literal["retain", "suppress", "delete"]
 BIB_HANDLING: Final = one_of(get_args(BibHandling))
+_NOTES: Final = one_of(get_args(NoteStrategy))
 
 
 @discreet
@@ -106,6 +108,41 @@ class Collections(Resource):
             own_id, body=self._encoded("collection", collection, ElectronicCollection), expects=own_id
         )
         return await self._write(request, ElectronicCollection, dry_run=dry_run)
+
+    @overload
+    async def patch(
+        self,
+        collection_id: str,
+        *,
+        notes: NoteStrategy = ...,
+        dry_run: Literal[False] = ...,
+        **changes: Unpack[CollectionChanges],
+    ) -> ElectronicCollection: ...
+    @overload
+    async def patch(
+        self,
+        collection_id: str,
+        *,
+        notes: NoteStrategy = ...,
+        dry_run: bool,
+        **changes: Unpack[CollectionChanges],
+    ) -> ElectronicCollection | Request | None: ...
+    async def patch(
+        self,
+        collection_id: str,
+        *,
+        notes: NoteStrategy = "replace",
+        dry_run: bool = False,
+        **changes: Unpack[CollectionChanges],
+    ) -> ElectronicCollection | Request | None:
+        """Set some fields of a collection; as ``portfolios.patch``."""
+        _NOTES.of("notes", notes, InvalidRequest)
+        present = await self.get(collection_id)
+        wanted = patched(present, changes, fields.COLLECTION, notes=notes)
+        if wanted is None:
+            return None if dry_run else present
+        shown = await self.update(wanted, dry_run=dry_run)
+        return shown if isinstance(shown, Request) or shown.is_whole else await self.get(collection_id)
 
     @overload
     async def delete(self, collection_id: str, *, dry_run: Literal[False] = ...) -> None: ...
@@ -192,6 +229,48 @@ class Services(Resource):
             collection_id, own_id, body=self._encoded("service", service, ElectronicService), expects=own_id
         )
         return await self._write(request, ElectronicService, dry_run=dry_run)
+
+    @overload
+    async def patch(
+        self,
+        collection_id: str,
+        service_id: str,
+        *,
+        notes: NoteStrategy = ...,
+        dry_run: Literal[False] = ...,
+        **changes: Unpack[ServiceChanges],
+    ) -> ElectronicService: ...
+    @overload
+    async def patch(
+        self,
+        collection_id: str,
+        service_id: str,
+        *,
+        notes: NoteStrategy = ...,
+        dry_run: bool,
+        **changes: Unpack[ServiceChanges],
+    ) -> ElectronicService | Request | None: ...
+    async def patch(
+        self,
+        collection_id: str,
+        service_id: str,
+        *,
+        notes: NoteStrategy = "replace",
+        dry_run: bool = False,
+        **changes: Unpack[ServiceChanges],
+    ) -> ElectronicService | Request | None:
+        """Set some fields of a service; as ``portfolios.patch``."""
+        _NOTES.of("notes", notes, InvalidRequest)
+        present = await self.get(collection_id, service_id)
+        wanted = patched(present, changes, fields.SERVICE, notes=notes)
+        if wanted is None:
+            return None if dry_run else present
+        shown = await self.update(collection_id, wanted, dry_run=dry_run)
+        return (
+            shown
+            if isinstance(shown, Request) or shown.is_whole
+            else await self.get(collection_id, service_id)
+        )
 
     @overload
     async def delete(self, collection_id: str, service_id: str, *, dry_run: Literal[False] = ...) -> None: ...
@@ -303,6 +382,61 @@ class Portfolios(Resource):
             expects=own_id,
         )
         return await self._write(request, Portfolio, dry_run=dry_run)
+
+    @overload
+    async def patch(
+        self,
+        collection_id: str,
+        service_id: str,
+        portfolio_id: str,
+        *,
+        notes: NoteStrategy = ...,
+        dry_run: Literal[False] = ...,
+        **changes: Unpack[PortfolioChanges],
+    ) -> Portfolio: ...
+    @overload
+    async def patch(
+        self,
+        collection_id: str,
+        service_id: str,
+        portfolio_id: str,
+        *,
+        notes: NoteStrategy = ...,
+        dry_run: bool,
+        **changes: Unpack[PortfolioChanges],
+    ) -> Portfolio | Request | None: ...
+    async def patch(
+        self,
+        collection_id: str,
+        service_id: str,
+        portfolio_id: str,
+        *,
+        notes: NoteStrategy = "replace",
+        dry_run: bool = False,
+        **changes: Unpack[PortfolioChanges],
+    ) -> Portfolio | Request | None:
+        """Set some fields of a portfolio: get it, put these over it, update it. Where it says all of them already nothing is sent.
+
+        Alma has no way to say "only if nobody changed it meanwhile": what others write between the two calls is overwritten.
+
+        :param notes: what a note does to one that is there: ``replace``, ``append`` (once, after ``; ``), or ``keep`` what is there
+        :param dry_run: get it, and return the update instead of sending it; None where there is none
+        :param changes: the fields to set, see ``PortfolioChanges``; None clears one, and what is not named stays
+        :return: the portfolio as it is then
+        :raises InvalidRequest: for a value that is not of the field's kind, and all that Alma rejects.
+        :raises TypeError: for a name that is no field.
+        """
+        _NOTES.of("notes", notes, InvalidRequest)
+        if changes.get("coverage"):
+            changes = {"coverage_in_use": "0", **changes}  # recorded: "only local"
+        present = await self.get(collection_id, service_id, portfolio_id)
+        wanted = patched(present, changes, fields.PORTFOLIO, notes=notes)
+        if wanted is None:
+            return None if dry_run else present
+        shown = await self.update(collection_id, service_id, wanted, dry_run=dry_run)
+        if isinstance(shown, Request) or shown.is_whole:
+            return shown
+        return await self.get(collection_id, service_id, portfolio_id)
 
     @overload
     async def delete(

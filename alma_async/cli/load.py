@@ -23,6 +23,7 @@ from alma_async._storage.files import are_one
 from alma_async._text import counted, duration
 from alma_async.alma.client import AlmaClient
 from alma_async.alma.electronic import BibHandling
+from alma_async.alma.fields import NoteStrategy
 from alma_async.cli import journals
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import json_line, say, show
@@ -183,6 +184,7 @@ class Input:
     action: str
     bib: str
     duplicates: str
+    notes: str
     since: str
     dry: str
 
@@ -199,7 +201,7 @@ class Input:
                 advice=f"Give the command that began it again, with --journal {shlex.quote(str(journal))}.",
             )
         try:
-            known = {"file": journal.name, **meta}  # a load of a program has no file
+            known = {"file": journal.name, "notes": DEFAULTS.notes, **meta}  # a load of a program has no file
             return cls(**{field.name: known[field.name] for field in attrs.fields(cls)})
         except KeyError:
             raise ConfigurationError(
@@ -217,6 +219,7 @@ class Input:
             action="undo",
             bib="retain",
             duplicates="rejected",
+            notes=DEFAULTS.notes,
             since="",
             dry="1" if dry else "",
         )
@@ -261,6 +264,7 @@ def load(
     action: Literal["upsert", "create", "update", "delete", "activate", "deactivate"] = "upsert",
     bib: BibHandling = "retain",
     allow_duplicates: bool = False,
+    notes: Annotated[NoteStrategy, _option("notes")] = DEFAULTS.notes,
     since: str | None = None,
     dry_run: DryRun = False,
     reading: Reading = AS_IT_IS,
@@ -289,6 +293,7 @@ def load(
         action=action,
         bib=bib,
         duplicates="allowed" if allow_duplicates else "rejected",
+        notes=notes,
         since=str(journals.find(since).absolute()) if since else "",
         dry="1" if dry_run else "",
     )

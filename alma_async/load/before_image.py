@@ -20,9 +20,10 @@ from typing import Any, Final
 import attrs
 
 from alma_async._http.codec import Model, loads, structure, take, unstructure
+from alma_async.alma.fields import FIELDS
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.load.entries import BeforeImage, Difference
-from alma_async.load.fields import FIELDS, differences
+from alma_async.load.fields import differences
 
 __all__ = ["WARNED", "anew", "changed", "digest", "put_back"]
 

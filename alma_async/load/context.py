@@ -9,6 +9,7 @@ import attrs
 
 from alma_async.alma.client import AlmaClient
 from alma_async.alma.electronic import BibHandling
+from alma_async.alma.fields import NoteStrategy
 from alma_async.load.entries import Action
 from alma_async.load.options import LoadOptions
 
@@ -36,6 +37,7 @@ class LoadContext:
             "bib": options.bib,
             "dry": "1" if self.dry else "",
             "duplicates": "allowed" if options.allow_duplicates else "rejected",
+            "notes": options.notes,
             "since": str(options.since.absolute()) if options.since else "",
         }
 
@@ -49,6 +51,7 @@ def options_of(known: Mapping[str, str], options: LoadOptions) -> LoadOptions:
         options,
         action=cast("Action", known["action"]),
         bib=cast("BibHandling", known["bib"]),
+        notes=cast("NoteStrategy", known.get("notes", "replace")),
         allow_duplicates=known["duplicates"] == "allowed",
         since=known["since"] or None,
     )

@@ -100,6 +100,7 @@ _OTHER: Final = {
     "bib": "{journal} belongs to a load with bib={old}, not {new}.",
     "dry": "{journal} is a dry run's, or the load's that a dry run was asked with.",
     "duplicates": "{journal} belongs to a load with duplicates {old}, not {new}.",
+    "notes": "{journal} belongs to a load with notes={old}, not {new}.",
     "since": "{journal} belongs to a load since {old!r}, not {new!r}.",
 }
 _ANOTHER: Final = "Nothing was sent. Name another journal, or none: then a new one is made."

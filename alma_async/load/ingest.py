@@ -328,6 +328,7 @@ _GIVE_ROWS: Final = "Nothing was sent. Give the rows: run(rows), or the command 
 _NOT_BEGUN: Final = "{}, given as since, is the journal of {}."
 _OTHERS: Final = "The journal has its rows already, and line {} is not among them as it is now."
 _ALIKE: Final = (
+    "notes",
     "origin",
     "collection",
     "service",

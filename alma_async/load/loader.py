@@ -245,7 +245,13 @@ class Load:
         await undo.begun_load(clock, self._journal_path)
         path = Path(journal) if journal else await undo.beside(clock, self._journal_path)
         options = attrs.evolve(
-            context.options, action="undo", bib="retain", allow_duplicates=False, since=None, facts={}
+            context.options,
+            action="undo",
+            bib="retain",
+            notes="replace",
+            allow_duplicates=False,
+            since=None,
+            facts={},
         )
         context = attrs.evolve(context, options=options)
         return await self._carry_out(context, path, undo.undo_rows(self._journal_path), on_progress)

@@ -15,12 +15,13 @@ import attrs
 
 from alma_async._text import counted
 from alma_async.alma.electronic import Portfolios
+from alma_async.alma.fields import url_of
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import NotFound
 from alma_async.load import matching
 from alma_async.load.context import LoadContext
 from alma_async.load.entries import BeforeImage, Entry
-from alma_async.load.fields import identifiers_of, url_of
+from alma_async.load.fields import identifiers_of
 from alma_async.load.journal import Journal
 from alma_async.load.matching import Carrier
 from alma_async.load.outage import ServiceHealth

@@ -15,6 +15,7 @@ from typing import Any, Final, cast, get_args
 import attrs
 
 from alma_async.alma.electronic import BibHandling
+from alma_async.alma.fields import NoteStrategy
 from alma_async.errors import ConfigurationError
 from alma_async.load.entries import Action
 from alma_async.load.facts import RESERVED
@@ -38,7 +39,8 @@ def _path(value: str | os.PathLike[str] | None) -> Path | None:
 
 @attrs.frozen(kw_only=True)
 class LoadOptions:
-    """How a load is done. All but ``action``, ``bib``, ``allow_duplicates`` and ``since`` may differ from one run to the next.
+    """How a load is done. All may differ from one run to the next but ``action``, ``bib``, ``notes``,
+    ``allow_duplicates`` and ``since``.
 
     ``LoadOptions.help("quarantine")`` gives the meaning of one option, as the shell shows it.
 
@@ -91,6 +93,12 @@ class LoadOptions:
         False,
         FLAG,
         "start though another load of the service is running on this machine, or was cut off a moment ago",
+    )
+    notes: NoteStrategy = _option(
+        "replace",
+        one_of(get_args(NoteStrategy)),
+        "what a note of a row (public_note, authentication_note, internal_description) does to one that is there: takes its place "
+        "(replace), is added to it unless it is in it (append), or is not set (keep)",
     )
     since: Path | None = attrs.field(
         default=None,

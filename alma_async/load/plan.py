@@ -12,11 +12,12 @@ from typing import Any
 
 import attrs
 
+from alma_async.alma.fields import FIELDS, NoteStrategy, Wall, as_noted, url_of
 from alma_async.alma.models.common import Coded, Linked, ResourceMetadata
 from alma_async.alma.models.electronic import CollectionAndService, Portfolio
 from alma_async.load.before_image import anew, put_back
 from alma_async.load.entries import OF_WHOLE, Action, Difference
-from alma_async.load.fields import FIELDS, Wall, completed, put, url_of
+from alma_async.load.fields import completed, put
 from alma_async.load.reasons import EndReason
 from alma_async.load.row import Clear, Embargo, Period, Row
 
@@ -139,7 +140,9 @@ def asked(row: Row, action: str, codes: Codes) -> Row:
     return attrs.evolve(row, values={"availability": code}, coverage=None, embargo=None, blank=())
 
 
-def merged(portfolio: Portfolio, row: Row, codes: Codes) -> tuple[Portfolio, tuple[Difference, ...]]:
+def merged(
+    portfolio: Portfolio, row: Row, codes: Codes, *, notes: NoteStrategy = "replace"
+) -> tuple[Portfolio, tuple[Difference, ...]]:
     """A copy with the row's fields over it, and what they change; an empty tuple means that nothing needs to be sent."""
     if row.before_image is not None:
         return put_back(portfolio, row.before_image)
@@ -153,7 +156,10 @@ def merged(portfolio: Portfolio, row: Row, codes: Codes) -> tuple[Portfolio, tup
     if row.keeps and named.get("coverage"):
         whole = completed(portfolio, named["coverage"], row.keeps)
         named["coverage"] = named["coverage"] if isinstance(whole, str) else whole
-    changes = [put(wanted, name, value) for name, value in named.items()]
+    changes = [
+        put(wanted, name, as_noted(name, FIELDS[name].show(portfolio), value, notes))
+        for name, value in named.items()
+    ]
     return wanted, tuple(filter(None, changes))
 
 

@@ -146,6 +146,7 @@ class RowTask:
             present,
             asked(self.row, self._action, self._options.codes),
             self._options.codes,
+            notes=self._options.notes,
         )
 
     # --- match

@@ -371,7 +371,8 @@ class Verification:
             doubles = await self._doubles(others, url_of(present)) if others else ()
         except NotFound:
             return compare(entry, absent=False, there=False)
-        fields = merged(present, wanted, self.context.options.codes)[1] if wanted else ()
+        options = self.context.options
+        fields = merged(present, wanted, options.codes, notes=options.notes)[1] if wanted else ()
         left = stays(present, wanted) if wanted else ""
         return compare(entry, absent=False, there=True, differences=fields, doubles=doubles, stays=left)
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alma_async._http.codec import dumps, structure, unstructure
+from alma_async.alma.fields import FIELDS
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.load.before_image import anew, changed, digest, put_back
 from alma_async.load.entries import BeforeImage
-from alma_async.load.fields import FIELDS
 from alma_async.load.plan import Codes, merged
 from alma_async.load.row import CLEAR, Row
 from tests.load.test_plan import HELD, RULES, held, rows
