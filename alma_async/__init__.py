@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from alma_async._core.pager import Pager
     from alma_async._governance.budget import LocalBudget
     from alma_async._governance.file_budget import MachineBudget
-    from alma_async._governance.snapshot import QuotaSnapshot
+    from alma_async._governance.governor import QuotaSnapshot
     from alma_async.alma.bibs import BibReader
     from alma_async.alma.client import AlmaClient, RawAnswer
     from alma_async.alma.jobs import JobRun
@@ -112,7 +112,7 @@ _HOMES = {
     "JobRun": "alma.jobs",
     "LocalBudget": "_governance.budget",
     "MachineBudget": "_governance.file_budget",
-    "QuotaSnapshot": "_governance.snapshot",
+    "QuotaSnapshot": "_governance.governor",
     "Pager": "_core.pager",
     **dict.fromkeys(("JobLimits", "Limits", "Priority", "RetryPolicy", "Secret", "Timeouts"), "settings"),
 }

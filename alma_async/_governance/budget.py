@@ -59,12 +59,16 @@ class Report:
 
 @attrs.frozen
 class Figures:
-    """What a budget shows: see ``Budget``. ``share``: the part of the rate that it gives, 1 where it is whole."""
+    """What a budget shows: see ``Budget``.
+
+    ``share``: the part of the rate that it gives, 1 where it is whole. ``shared``: whether other clients draw on it.
+    """
 
     held_until: float
     spent: int
     quota: Quota
     share: float = 1.0
+    shared: bool = True
 
 
 class Budget(Protocol):
@@ -139,7 +143,7 @@ class LocalBudget:
         return self._quota
 
     def look(self) -> Figures:
-        return Figures(self._pace.held_until, self._pace.spent, self._quota)
+        return Figures(self._pace.held_until, self._pace.spent, self._quota, shared=False)
 
     def reserve_now(self, terms: Terms, *, now: float, cost: float) -> Slot | None:
         return self._pace.reserve(terms, now=now, cost=cost)

@@ -42,25 +42,60 @@ import itertools
 import math
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import anyio
+import attrs
 
 from alma_async._clock import Clock, Timer
-from alma_async._governance.admission import Admission
+from alma_async._governance.admission import GRANTED, WAITING, Admission, Permit, PermitState
 from alma_async._governance.budget import Budget
-from alma_async._governance.permit import GRANTED, WAITING, Permit, PermitState
 from alma_async._governance.policy import Allowance
-from alma_async._governance.rate import Slot
+from alma_async._governance.rate import LONGEST_HOLD, Slot, terms
 from alma_async._governance.retry import RetryBudget
-from alma_async._governance.snapshot import QuotaSnapshot, take
 from alma_async._http.messages import Signals
 from alma_async.errors import ClientClosed, ConfigurationError
 from alma_async.events import Hook
 from alma_async.settings import Limits, Priority
 
 __all__ = ["Governor", "Permit", "QuotaSnapshot"]
+
+
+@attrs.frozen(kw_only=True)
+class QuotaSnapshot:
+    """The allowance as one client sees it.
+
+    ``per_second`` is in force, ``limit`` configured; ``margin`` is how much wider calls are spaced against
+    jitter; ``foreign`` is what others draw a second (None: unknown). ``remaining`` counts for the whole
+    institution and day, less our own calls since (None: unknown); ``reserve`` is what bulk work leaves,
+    ``floors`` where each priority stops; ``at_full_pace`` is how many calls of bulk work may still go so, the rest is
+    spread to the reset. ``held_until`` and ``stopped_until`` say until when everything waits; ``why`` says what
+    holds back whom; ``open`` which priorities may go now, ``next_at`` when their next call may go where that is yet to come;
+    ``shared`` whether other processes and clients share the budget.
+    """
+
+    per_second: float
+    limit: float
+    margin: float
+    foreign: float | None
+    remaining: int | None
+    remaining_seen_at: datetime | None
+    reserve: float
+    floors: Mapping[Priority, float]
+    at_full_pace: float
+    open: Mapping[Priority, bool]
+    next_at: Mapping[Priority, datetime] = attrs.field(factory=dict)
+    waiting: Mapping[Priority, int]
+    in_flight: Mapping[Priority, int]
+    latency: Mapping[str, float]
+    retries_left: float
+    held_until: datetime | None
+    stopped_until: datetime | None
+    resets_at: datetime
+    why: str
+    shared: bool
 
 
 class Governor:
@@ -142,7 +177,7 @@ class Governor:
         try:
             while permit.state is WAITING:
                 if permit.error is not None:
-                    permit.refuse()
+                    permit.fail()
                 await self._changed(permit, admission.why(permit, now))
                 now = permit.since
         except BaseException:
@@ -165,7 +200,44 @@ class Governor:
     def snapshot(self) -> QuotaSnapshot:
         """Everything the governor knows, frozen. It changes nothing, so any thread may ask, also where no loop runs."""
         now, wall = self._clock.now(), self._clock.wall()
-        return take(self._allowance, self._admission.queue, self.retries, now=now, wall=wall)
+        allowance, lines = self._allowance, self._admission.queue.lines.values()
+        seen, adapt, limits = self._budget.look(), allowance.adapt, allowance.limits
+        quota, spent = seen.quota, seen.spent
+        rules = quota.rules(limits, spent=spent, wall=wall)
+        held, stopped = seen.held_until > now, quota.stopped_until > wall
+        margin = adapt.margin(now)
+        interval = terms(limits.per_second, per_second=adapt.allowed(now), margin=margin).interval
+        return QuotaSnapshot(
+            per_second=seen.share / interval,
+            limit=limits.per_second,
+            margin=margin,
+            foreign=adapt.sensor.estimate(now) if adapt.sensor.sees(now) else None,
+            remaining=quota.left(spent=spent, wall=wall),
+            remaining_seen_at=_utc(quota.seen_at) if quota.anchor is not None else None,
+            reserve=rules[Priority.BULK].floor if math.isfinite(rules[Priority.BULK].floor) else 0.0,
+            floors={priority: rule.floor for priority, rule in rules.items()},
+            at_full_pace=quota.at_full_pace(limits, spent=spent, wall=wall),
+            open={line.priority: line.not_before < math.inf for line in lines},
+            next_at={
+                line.priority: _utc(wall + line.not_before - now)
+                for line in lines
+                if now < line.not_before < math.inf
+            },
+            waiting={line.priority: line.waiting + line.holding for line in lines},
+            in_flight={line.priority: line.in_flight for line in lines},
+            latency=allowance.concurrency.latency(),
+            retries_left=self.retries.balance(now),
+            held_until=_utc(wall + min(seen.held_until - now, LONGEST_HOLD)) if held else None,
+            stopped_until=_utc(quota.stopped_until) if stopped else None,
+            resets_at=_utc(quota.next_reset(wall)),
+            shared=seen.shared,
+            why=_why(
+                stopped=stopped,
+                held=held,
+                apart=seen.share < 1,
+                spread=interval < rules[Priority.BULK].interval < math.inf,
+            ),
+        )
 
     async def aclose(self) -> None:
         """Admit no call any more, end those that wait with ``ClientClosed``, and release the budget.
@@ -191,10 +263,14 @@ class Governor:
         try:
             if permit.line.not_before == math.inf:
                 raise admission.exhausted(self._clock.wall())
-            admission.line_up(permit)
             now = self._now()
             if now > permit.since:
                 permit.waited("connect", now)
+            if admission.slot_at_once(permit, now):
+                if admission.queue.totals.waiting:
+                    self._turn(now)
+                return
+            admission.line_up(permit)
             self._turn(now)
             while not admission.may_write(permit, now):
                 if (head := admission.lacking(now)) is not None:
@@ -220,25 +296,38 @@ class Governor:
         """A permit ended in ``state``: take it out of wherever it stood, learn, and let others go."""
         now = self._now()
         permit.line.end(permit, acquired=state is not WAITING, granted=state is GRANTED)
-        slot = permit.given
+        slot, totals = permit.given, permit.line.totals
         if slot is not None and signals is None and not permit.was_sent:
             self._budget.refund(slot)
         elif slot is not None:
             if not permit.was_sent:
                 self._allowance.adapt.sent(slot.ordinal, at=slot.at)
             self._allowance.learn(
-                permit, slot, signals or _SILENCE, latency=latency, now=now, wall=self._clock.wall()
+                slot,
+                signals or _SILENCE,
+                priority=permit.line.priority,
+                kind=permit.kind,
+                in_flight=totals.out[permit.kind] + 1,
+                latency=latency,
+                now=now,
+                wall=self._clock.wall(),
             )
-        self._turn(now)
+        admission = self._admission
+        if totals.waiting or totals.ready or admission.slot or now >= self._allowance.rules_until:
+            self._turn(now)
 
     # --- waiting ---
 
     async def _changed(self, permit: Permit, why: str) -> None:
-        """Wait for news of it, and write down for how long."""
+        """Wait for news of it, and write down for how long. What came while nobody waited is news too."""
         try:
-            await permit.change()
+            if not permit.news:
+                permit.wakes = event = anyio.Event()
+                await event.wait()
         finally:
+            permit.wakes = None
             permit.waited(why, self._now())
+        permit.news = False
 
     async def _fetch(self, cost: float, now: float) -> None:
         """Wait for the budget's next slot, on behalf of all who are ready."""
@@ -307,3 +396,17 @@ class Governor:
 
 
 _SILENCE: Final = Signals()
+
+
+def _why(*, stopped: bool, held: bool, apart: bool, spread: bool) -> str:
+    if stopped:
+        return "the day's calls are spent"
+    if held:
+        return "refused for too many calls a second"
+    if apart:
+        return "the file of the machine's budget cannot be used, so this client takes a part of the rate"
+    return "bulk work is spread evenly over the rest of the day (pacing greedy does not)" if spread else ""
+
+
+def _utc(wall: float) -> datetime:
+    return datetime.fromtimestamp(wall, UTC)

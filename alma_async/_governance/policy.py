@@ -13,7 +13,6 @@ from typing import Final
 
 from alma_async._governance.budget import Budget, Report
 from alma_async._governance.concurrency import Concurrency
-from alma_async._governance.permit import Permit
 from alma_async._governance.quota import Rule
 from alma_async._governance.rate import Adaptation, Slot, Terms, terms
 from alma_async._http.messages import Signals
@@ -114,20 +113,29 @@ class Allowance:
         self.rules_until = self._terms_until = -math.inf
 
     def learn(
-        self, permit: Permit, slot: Slot, signals: Signals, *, latency: float | None, now: float, wall: float
+        self,
+        slot: Slot,
+        signals: Signals,
+        *,
+        priority: Priority,
+        kind: str,
+        in_flight: int,
+        latency: float | None,
+        now: float,
+        wall: float,
     ) -> None:
-        """A call that was sent has ended; ``latency`` is None where no answer came, or one that says nothing
-        about the server.
+        """A call that was sent has ended.
+
+        :param in_flight: calls of its kind, this one included.
+        :param latency: seconds; None where no answer came, or one that says nothing about the server.
         """
-        if permit.priority is Priority.BULK:
+        if priority is Priority.BULK:
             self._bulk += slot.stamps
         if signals.throttled == "second":
             self._refused(slot.at, signals, now)
         elif latency is not None:
-            out = permit.line.totals.out[permit.kind] + 1
-            self.concurrency.answered(
-                permit.kind, latency=latency, in_flight=out, rate=1 / self._terms.interval, now=now
-            )
+            rate = 1 / self._terms.interval
+            self.concurrency.answered(kind, latency=latency, in_flight=in_flight, rate=rate, now=now)
         remaining, stopped = signals.remaining, signals.throttled == "day"
         if remaining is not None:
             self.adapt.sensor.see(remaining, ordinal=slot.ordinal, spent=self.budget.spent, now=now)

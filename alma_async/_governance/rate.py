@@ -143,9 +143,13 @@ class Pace:
         """
         if now <= slot.at:
             return
-        self._unstamp(slot)
-        for _ in range(slot.stamps):
-            insort(self.ring, now)
+        ring = self.ring
+        if slot.stamps == 1 and ring and ring[-1] == slot.at:  # nearly always
+            ring[-1] = now
+        else:
+            self._unstamp(slot)
+            for _ in range(slot.stamps):
+                insort(ring, now)
         # Against the grid, not the slot: a slot given late and then sent late must not catch up twice.
         if now - (slot.after - slot.charge) > CATCH_UP:
             self.tat = max(self.tat, now + slot.charge)

@@ -125,7 +125,10 @@ class RetryBudget:
 
     def count(self, now: float) -> None:
         """An attempt is about to be made."""
-        self._tally(now).first += 1
+        latest = self._latest
+        if not latest.since <= now < latest.since + _SLICE:
+            latest = self._tally(now)
+        latest.first += 1
 
     def draw(self, reason: RetryCause, *, now: float) -> bool:
         """Take a retry's cost if it is there."""

@@ -24,7 +24,7 @@ import attrs
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from alma_async._governance.snapshot import QuotaSnapshot
+from alma_async._governance.governor import QuotaSnapshot
 from alma_async._text import plain
 from alma_async.cli.connection import FROM_ENVIRONMENT, LONG, Connection, hold_of
 from alma_async.cli.console import clock_time, json_line, say, show

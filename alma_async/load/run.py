@@ -48,7 +48,7 @@ from alma_async.load.workers import spread
 from alma_async.settings import Priority
 
 if TYPE_CHECKING:
-    from alma_async._governance.snapshot import QuotaSnapshot
+    from alma_async._governance.governor import QuotaSnapshot
     from alma_async.alma.client import AlmaClient
     from alma_async.load.progress import Meter, Progress
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import attrs
 
-from alma_async._governance.snapshot import QuotaSnapshot
+from alma_async._governance.governor import QuotaSnapshot
 from alma_async.cli.quota import Drawn, as_json, line, lines
 from alma_async.settings import Priority
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from alma_async._governance.admission import Admission
+from alma_async._governance.admission import Admission, Permit, PermitState
 from alma_async._governance.budget import LocalBudget
-from alma_async._governance.permit import Permit, PermitState
 from alma_async._governance.policy import Allowance
 from alma_async._governance.rate import Terms
 from alma_async.errors import DeadlineExceeded, QuotaExhausted

@@ -7,9 +7,7 @@ from typing import Any
 import pytest
 
 from alma_async._governance.budget import LocalBudget, Report
-from alma_async._governance.permit import Permit
 from alma_async._governance.policy import Allowance
-from alma_async._governance.queue import Queue
 from alma_async._governance.rate import Slot
 from alma_async._http.messages import Signals
 from alma_async.events import Adapted, Event, Paused, QuotaLow, ResetSeen, ThresholdReached
@@ -40,14 +38,19 @@ class Client:
             Limits(**limits), budget=self.budget, emit=self.events.append, jitter=lambda: 0.5
         )
         self.allowance.rules(0.0, WALL)
-        self.queue: Queue[Permit] = Queue()
 
     async def answer(self, signals: Signals, *, now: float, priority: Priority = Priority.NORMAL) -> Slot:
         slot = await self.budget.reserve(self.allowance.terms(now), now=now, cost=1.0, waiting=0)
-        line = self.queue.lines[priority]
-        permit = Permit(None, line, 1, now, "", 1.0, None, False, {})  # type: ignore[arg-type]
-        line.totals.out[""] = 0
-        self.allowance.learn(permit, slot, signals, latency=0.2, now=now + 0.2, wall=WALL + now + 0.2)
+        self.allowance.learn(
+            slot,
+            signals,
+            priority=priority,
+            kind="",
+            in_flight=1,
+            latency=0.2,
+            now=now + 0.2,
+            wall=WALL + now + 0.2,
+        )
         return slot
 
 

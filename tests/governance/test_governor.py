@@ -16,9 +16,9 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from alma_async._clock import Clock
+from alma_async._governance.admission import Permit, PermitState
 from alma_async._governance.budget import LocalBudget
 from alma_async._governance.governor import Governor
-from alma_async._governance.permit import Permit, PermitState
 from alma_async._governance.rate import Slot, Terms
 from alma_async._http.messages import Signals
 from alma_async.errors import ClientClosed, DeadlineExceeded, QuotaExhausted

@@ -6,9 +6,9 @@ import anyio
 import pytest
 
 from alma_async._clock import Clock
+from alma_async._governance.admission import Permit, PermitState
 from alma_async._governance.budget import LocalBudget
 from alma_async._governance.governor import Governor
-from alma_async._governance.permit import Permit, PermitState
 from alma_async._http.messages import Gate, Signals
 from alma_async.settings import Limits, Priority
 
@@ -65,12 +65,13 @@ async def test_sent_is_stamped_once_and_only_with_a_slot() -> None:
 
 async def test_news_that_came_before_the_wait_are_not_lost() -> None:
     """Who begins to wait after the governor spoke looks again at once, and once only."""
-    _, permit = await acquired()
+    governor = Governor(Limits(), budget=LocalBudget(), clock=Clock(epoch=0.0))
+    permit = await governor.acquire(priority=Priority.NORMAL)
     permit.notify()
     with anyio.fail_after(1):
-        await permit.change()
+        await governor._changed(permit, "queue")
     with anyio.move_on_after(1) as scope:
-        await permit.change()
+        await governor._changed(permit, "queue")
     assert scope.cancelled_caught
 
 
