@@ -61,11 +61,13 @@ class Connection:
     ] = None
     read_only: Annotated[
         bool | None,
-        Parameter(help="read, and send no write (ALMA_READ_ONLY)"),
+        Parameter(help="reject every command that would write (ALMA_READ_ONLY)"),
     ] = None
     expect: Annotated[
         Environment | None,
-        Parameter(help="do nothing in the other environment; asks Alma which it is (ALMA_EXPECT)"),
+        Parameter(
+            help="the environment that is meant: nothing is done in the other one; costs one call (ALMA_EXPECT)"
+        ),
     ] = None
     per_second: Annotated[
         float | None, Parameter(group=_LIMITS, help="calls a second, 25 by default (ALMA_PER_SECOND)")

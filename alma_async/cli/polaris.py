@@ -90,7 +90,7 @@ class PolarisConnection:
     ] = None
     read_only: Annotated[
         bool | None,
-        Parameter(help="read, and send no write (ALMA_READ_ONLY)"),
+        Parameter(help="reject every command that would write (ALMA_READ_ONLY)"),
     ] = None
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:

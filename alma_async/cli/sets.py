@@ -9,7 +9,7 @@ Exit code 1 where Alma rejected some of the ids; up to twenty are printed with t
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Final, Literal
 
 import attrs
@@ -49,17 +49,12 @@ _WHETHER: Final = {True: "true", False: "false"}
 _PRINTED: Final = 20  # rejections, and ids of each
 _MEMBER: Final[Columns] = (("id", 20), ("description", 0))
 _BIBS: Final = "BIB_MMS"
-File = Annotated[
-    str | None, Parameter(help="ids, one a line; - is stdin", allow_leading_hyphen=True, metavar="FILE")
-]
-
-Done = Annotated[bool, Parameter(help="what was done as one JSON object")]
 
 
 @Parameter(name="*", group=Group("Set", sort_key=5))
 @attrs.frozen(kw_only=True)
 class NewSet:
-    """The fields of a new set."""
+    """The fields of a new set, and what is printed."""
 
     content: Annotated[
         str | None,
@@ -70,8 +65,11 @@ class NewSet:
     description: Annotated[str | None, Parameter(help="what the set is for")] = None
     note: Annotated[str | None, Parameter(help="a note on the set")] = None
     private: Annotated[
-        bool, Parameter(help="visible to its creator alone, which is the key; by default to all staff")
+        bool,
+        Parameter(help="visible to its creator alone, which is the key; by default to all staff"),
     ] = False
+    dry_run: DryRun = False
+    json: Json = False
 
     def as_set(self, name: str, *, content: str | None = None, query: str | None = None) -> AlmaSet:
         """The set to create; ``content`` is the default."""
@@ -129,8 +127,6 @@ def create_set(
     *,
     query: str | None = None,
     fields: NewSet = NewSet(),
-    dry_run: DryRun = False,
-    json: Json = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
     """Create a set: itemized and empty, or logical with a query.
@@ -142,7 +138,9 @@ def create_set(
     if fields.content is None:
         raise ConfigurationError("The content of the set is missing: --content PORTFOLIO, BIB_MMS ...")
     alma_set = fields.as_set(name, query=query)
-    return show_answer(connection, lambda alma: alma.sets.create(alma_set, dry_run=dry_run), json=json)
+    return show_answer(
+        connection, lambda alma: alma.sets.create(alma_set, dry_run=fields.dry_run), json=fields.json
+    )
 
 
 def update_set(
@@ -202,8 +200,11 @@ def delete_set(
 @Parameter(name="*", group=Group("Ids", sort_key=5))
 @attrs.frozen(kw_only=True)
 class IdOptions:
-    """How ids are read and compared."""
+    """Where ids come from, how they are compared, and what is printed."""
 
+    file: Annotated[
+        str | None, Parameter(help="ids, one a line; - is stdin", allow_leading_hyphen=True, metavar="FILE")
+    ] = None
     id_type: Annotated[
         str | None, Parameter(help="BARCODE, SYSTEM_NUMBER, OCLC_NUMBER, ISBN, ISSN; by default Alma's ids")
     ] = None
@@ -211,6 +212,8 @@ class IdOptions:
         bool, Parameter(help="leave out ids that Alma does not know; possible for bibs, items and users")
     ] = False
     reconcile: Annotated[bool, Parameter(help="read the members first, and send only what differs")] = False
+    dry_run: DryRun = False
+    json: Annotated[bool, Parameter(help="what was done as one JSON object")] = False
 
 
 def list_members(set_id: str, /, *, json: Json = False, connection: Connection = FROM_ENVIRONMENT) -> int:
@@ -222,93 +225,47 @@ def list_members(set_id: str, /, *, json: Json = False, connection: Connection =
 
 
 def add_members(
-    set_id: str,
-    /,
-    *ids: str,
-    file: File = None,
-    options: IdOptions = IdOptions(),
-    dry_run: DryRun = False,
-    json: Done = False,
-    connection: Connection = FROM_ENVIRONMENT,
+    set_id: str, /, *ids: str, options: IdOptions = IdOptions(), connection: Connection = FROM_ENVIRONMENT
 ) -> int:
     """Add members to a set.
 
     :param set_id: the id of the set
     :param ids: the ids of the members, unless --file has them
     """
-    return _change(
-        lambda alma: alma.sets.add_members,
-        set_id,
-        read_ids(ids, file),
-        options,
-        connection,
-        dry_run=dry_run,
-        json=json,
-    )
+    return _change(lambda alma: alma.sets.add_members, set_id, ids, options, connection)
 
 
 def remove_members(
-    set_id: str,
-    /,
-    *ids: str,
-    file: File = None,
-    options: IdOptions = IdOptions(),
-    dry_run: DryRun = False,
-    json: Done = False,
-    connection: Connection = FROM_ENVIRONMENT,
+    set_id: str, /, *ids: str, options: IdOptions = IdOptions(), connection: Connection = FROM_ENVIRONMENT
 ) -> int:
     """Remove members from a set; the objects are not deleted.
 
     :param set_id: the id of the set
     :param ids: the ids of the members, unless --file has them
     """
-    return _change(
-        lambda alma: alma.sets.remove_members,
-        set_id,
-        read_ids(ids, file),
-        options,
-        connection,
-        dry_run=dry_run,
-        json=json,
-    )
+    return _change(lambda alma: alma.sets.remove_members, set_id, ids, options, connection)
 
 
 def replace_members(
-    set_id: str,
-    /,
-    *ids: str,
-    file: File = None,
-    options: IdOptions = IdOptions(),
-    dry_run: DryRun = False,
-    json: Done = False,
-    connection: Connection = FROM_ENVIRONMENT,
+    set_id: str, /, *ids: str, options: IdOptions = IdOptions(), connection: Connection = FROM_ENVIRONMENT
 ) -> int:
     """Make these the members of a set.
 
     :param set_id: the id of the set
     :param ids: the ids of the members, unless --file has them
     """
-    return _change(
-        lambda alma: alma.sets.replace_members,
-        set_id,
-        read_ids(ids, file),
-        options,
-        connection,
-        dry_run=dry_run,
-        json=json,
-    )
+    return _change(lambda alma: alma.sets.replace_members, set_id, ids, options, connection)
 
 
 def _change(
     operation: Callable[[AlmaClient], Callable[..., Awaitable[MembersChange | tuple[Request, ...]]]],
     set_id: str,
-    ids: list[str],
+    words: Sequence[str],
     options: IdOptions,
     connection: Connection,
-    *,
-    dry_run: bool,
-    json: bool,
 ) -> int:
+    ids = read_ids(words, options.file)
+
     async def change_members(alma: AlmaClient) -> int:
         try:
             change = await operation(alma)(
@@ -317,16 +274,16 @@ def _change(
                 id_type=options.id_type,
                 fail_on_invalid_id=not options.skip_unknown,
                 reconcile=options.reconcile,
-                dry_run=dry_run,
+                dry_run=options.dry_run,
             )
         except AlmaError as error:
             if not isinstance(error, InvalidRequest):
                 error.add_note("What was accepted stays; the same command with --reconcile does the rest.")
             raise
         if isinstance(change, tuple):
-            show_requests(change, json=json)
+            show_requests(change, json=options.json)
             return 0
-        _show_change(change, json=json)
+        _show_change(change, json=options.json)
         return 1 if change.rejected else 0
 
     return connection.run(change_members)
@@ -355,10 +312,10 @@ def _rejection(rejected: RejectedIds) -> dict[str, Any]:
     return {"ids": rejected.ids, "named": rejected.named, "code": error.code, "message": error.message}
 
 
-@Parameter(name="*", group=Group("Filling", sort_key=6))
+@Parameter(name="*", group=Group("Set", sort_key=5))
 @attrs.frozen(kw_only=True)
-class Filling:
-    """Whether to wait until the set has filled."""
+class MadeSet(NewSet):
+    """The same of a set that is made of others, which fills after the answer."""
 
     wait: Annotated[bool, Parameter(help="wait until the set has filled")] = False
     timeout: Annotated[
@@ -366,13 +323,7 @@ class Filling:
         Parameter(validator=Number(gte=0), metavar="SECONDS", help="with --wait: the longest wait"),
     ] = None
 
-    def run(
-        self,
-        connection: Connection,
-        make: Callable[[AlmaClient], Awaitable[AlmaSet | Request]],
-        *,
-        json: bool,
-    ) -> int:
+    def run(self, connection: Connection, make: Callable[[AlmaClient], Awaitable[AlmaSet | Request]]) -> int:
         """Run a command that creates a set, and wait for it if asked to.
 
         :raises ConfigurationError: for a timeout without a wait.
@@ -387,7 +338,7 @@ class Filling:
             say(f"Set {alma_set.id} is created and is filling.")
             return await alma.sets.wait_until_filled(alma_set.id, timeout=self.timeout)
 
-        return show_answer(connection, filled, json=json)
+        return show_answer(connection, filled, json=self.json)
 
 
 def combine_sets(
@@ -397,10 +348,7 @@ def combine_sets(
     set2: str,
     /,
     *,
-    filling: Filling = Filling(),
-    fields: NewSet = NewSet(),
-    dry_run: DryRun = False,
-    json: Json = False,
+    fields: MadeSet = MadeSet(),
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
     """Create a set of two others. It fills after the answer.
@@ -414,10 +362,10 @@ def combine_sets(
 
     async def combined(alma: AlmaClient) -> AlmaSet | Request:
         return await alma.sets.combine(
-            await fields.like(name, alma, set1), operator, set1, set2, dry_run=dry_run
+            await fields.like(name, alma, set1), operator, set1, set2, dry_run=fields.dry_run
         )
 
-    return filling.run(connection, combined, json=json)
+    return fields.run(connection, combined)
 
 
 def filter_set(
@@ -426,10 +374,7 @@ def filter_set(
     rule: str,
     /,
     *,
-    filling: Filling = Filling(),
-    fields: NewSet = NewSet(),
-    dry_run: DryRun = False,
-    json: Json = False,
+    fields: MadeSet = MadeSet(),
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
     """Create a set of those members of another that an indication rule finds. It fills after the answer.
@@ -441,10 +386,10 @@ def filter_set(
 
     async def filtered(alma: AlmaClient) -> AlmaSet | Request:
         return await alma.sets.create_filtered(
-            await fields.like(name, alma, set_id), set_id, rule, dry_run=dry_run
+            await fields.like(name, alma, set_id), set_id, rule, dry_run=fields.dry_run
         )
 
-    return filling.run(connection, filtered, json=json)
+    return fields.run(connection, filtered)
 
 
 def set_from_logical(
@@ -452,10 +397,7 @@ def set_from_logical(
     set_id: str,
     /,
     *,
-    filling: Filling = Filling(),
-    fields: NewSet = NewSet(),
-    dry_run: DryRun = False,
-    json: Json = False,
+    fields: MadeSet = MadeSet(),
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
     """Create an itemized set of what a logical one finds now. It fills after the answer.
@@ -466,10 +408,10 @@ def set_from_logical(
 
     async def frozen(alma: AlmaClient) -> AlmaSet | Request:
         return await alma.sets.create_from_logical(
-            await fields.like(name, alma, set_id), set_id, dry_run=dry_run
+            await fields.like(name, alma, set_id), set_id, dry_run=fields.dry_run
         )
 
-    return filling.run(connection, frozen, json=json)
+    return fields.run(connection, frozen)
 
 
 def set_from_import(
@@ -478,10 +420,7 @@ def set_from_import(
     population: str,
     /,
     *,
-    filling: Filling = Filling(),
-    fields: NewSet = NewSet(),
-    dry_run: DryRun = False,
-    json: Json = False,
+    fields: MadeSet = MadeSet(),
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
     """Create a set of the records that one run of a metadata import loaded.
@@ -494,9 +433,9 @@ def set_from_import(
     alma_set = fields.as_set(name, content=_BIBS)
 
     def imported(alma: AlmaClient) -> Awaitable[AlmaSet | Request]:
-        return alma.sets.create_from_import(alma_set, instance, population, dry_run=dry_run)
+        return alma.sets.create_from_import(alma_set, instance, population, dry_run=fields.dry_run)
 
-    return filling.run(connection, imported, json=json)
+    return fields.run(connection, imported)
 
 
 def set_in_network(
@@ -504,10 +443,7 @@ def set_in_network(
     set_id: str,
     /,
     *,
-    filling: Filling = Filling(),
-    fields: NewSet = NewSet(),
-    dry_run: DryRun = False,
-    json: Json = False,
+    fields: MadeSet = MadeSet(),
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
     """Create a set in the Network Zone, of the records that the records of a set of an institution are linked to.
@@ -519,6 +455,6 @@ def set_in_network(
     alma_set = fields.as_set(name, content=_BIBS)
 
     def linked(alma: AlmaClient) -> Awaitable[AlmaSet | Request]:
-        return alma.sets.create_in_network(alma_set, set_id, dry_run=dry_run)
+        return alma.sets.create_in_network(alma_set, set_id, dry_run=fields.dry_run)
 
-    return filling.run(connection, linked, json=json)
+    return fields.run(connection, linked)
