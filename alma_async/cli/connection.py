@@ -133,12 +133,7 @@ class Connection:
         :raises ConfigurationError: where something of the connection is missing or wrong.
         """
         client = self.client()
-
-        async def worked() -> int:
-            async with client:
-                return await work(client)
-
-        return finish(worked, tick=_Holds(client).report)
+        return finish(client, work, tick=_Holds(client).report)
 
 
 FROM_ENVIRONMENT: Final = Connection()

@@ -112,13 +112,7 @@ class PolarisConnection:
 
         :raises ConfigurationError: where something of the connection is missing or wrong.
         """
-        client = self.client()
-
-        async def worked() -> int:
-            async with client:
-                return await work(client)
-
-        return finish(worked)
+        return finish(self.client(), work)
 
 
 FROM_ENVIRONMENT: Final = PolarisConnection()

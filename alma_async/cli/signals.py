@@ -7,11 +7,11 @@ row in progress either ends within it, or the journal records its outcome as unk
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from functools import partial
 from signal import SIGINT, SIGTERM, Signals, signal
 from types import FrameType
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import anyio
 import attrs
@@ -25,6 +25,7 @@ GRACE: Final = 30.0
 _ENDING: Final = (SIGINT, SIGTERM)
 
 T = TypeVar("T")
+C = TypeVar("C", bound=AbstractAsyncContextManager[Any])
 
 
 @attrs.frozen
@@ -119,7 +120,12 @@ def _signals() -> Iterator[AsyncIterator[Signals]]:
             signal(each, handler)
 
 
-def finish(work: Callable[[], Awaitable[int]], *, tick: Callable[[], None] | None = None) -> int:
-    """Run a command that leaves nothing behind, to its end or to the first signal; its exit code."""
-    ended = anyio.run(partial(attend, work, tick=tick))
+def finish(client: C, work: Callable[[C], Awaitable[int]], *, tick: Callable[[], None] | None = None) -> int:
+    """Run a command with a client, to its end or to the first signal, where it leaves nothing behind; its exit code."""
+
+    async def worked() -> int:
+        async with client:
+            return await work(client)
+
+    ended = anyio.run(partial(attend, worked, tick=tick))
     return ended.interrupted if ended.result is None else ended.result
