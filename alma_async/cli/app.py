@@ -15,9 +15,11 @@ import traceback
 from contextlib import redirect_stdout
 from typing import Final, TextIO, cast
 
-from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
+from cyclopts import App, ArgumentCollection, CycloptsError, MissingArgumentError, Parameter
 from cyclopts.config import Env
+from rich.text import Text
 
+from alma_async._text import plain
 from alma_async._version import __version__
 from alma_async.cli.console import Output, Unwritten, drop, log_at, open_streams, say
 from alma_async.errors import (
@@ -60,6 +62,19 @@ def _shown_default(value: object) -> str | None:
     return f"{value:g}" if isinstance(value, float) and value else str(value) if value else None
 
 
+def _wrong_use(error: CycloptsError) -> Text:
+    """What is wrong with a command line, and where its help is."""
+    text = str(error)
+    if (
+        isinstance(error, MissingArgumentError)
+        and error.argument
+        and not (error.keyword or error.argument.tokens)
+    ):
+        text = f"{error.argument.name} is missing."
+    command = " ".join(("alma-async", *(error.command_chain or ())))
+    return Text(f"{plain(text)} Help: {command} --help", no_wrap=True, overflow="ignore")
+
+
 app: App = App(
     name="alma-async",
     help="Alma's electronic resources, sets and jobs from the shell, within the institution's allowance.",
@@ -70,6 +85,7 @@ app: App = App(
     help_format="plaintext",
     version=__version__,
     config=_variables,
+    error_formatter=_wrong_use,
     # An option is off unless it is given: those that are on by default name their own negative.
     default_parameter=Parameter(negative_bool="", negative_iterable="", show_default=_shown_default),
     suppress_keyboard_interrupt=False,

@@ -16,7 +16,6 @@ import attrs
 from alma_async._http.outcome import server_time
 from alma_async._storage.files import UnsafeFile, private_directory
 from alma_async._text import counted, duration
-from alma_async.alma.environment import environment_of
 from alma_async.cli.connection import FROM_ENVIRONMENT, LONG, Connection, hold_of
 from alma_async.cli.console import json_line, show
 from alma_async.errors import AlmaError, Unauthorized, UnexpectedEnvironment
@@ -164,6 +163,8 @@ class Check:
 
 def _whose(data: Any) -> str:
     """Institution and kind of environment, where the answer names them."""
+    from alma_async.alma.environment import environment_of  # it brings the client
+
     institution, kind = environment_of(data)
     return f"; institution {institution}, {kind}" if kind else ""
 

@@ -78,6 +78,31 @@ def test_help_does_not_pay_for_the_client() -> None:
     assert done.stderr == "\n"
 
 
+@pytest.mark.parametrize("command", ["quota", "doctor"])
+def test_help_of_what_is_run_often_does_not_pay_for_loads(command: str) -> None:
+    """The help of these imports neither the HTTP client nor what loads are made of."""
+    code = (
+        f"import sys; from alma_async.cli import main; main(['{command}', '--help']); "
+        "print(*({'aiohttp', 'sqlite3', 'alma_async.load'} & set(sys.modules)), file=sys.stderr)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (ran.stdout.startswith(f"Usage: alma-async {command} "), ran.stderr.strip()) == (True, "")
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("load x.csv --collection 1", "--service is missing. Help: alma-async load --help\n"),
+        ("sets add", "SET_ID is missing. Help: alma-async sets add --help\n"),
+        ("quota --wach", "Unknown option: --wach. Did you mean --watch? Help: alma-async quota --help\n"),
+    ],
+)
+def test_wrong_use_is_one_line_that_names_the_help(shell: Shell, command: str, message: str) -> None:
+    """What is wrong with a command line, and where its help is."""
+    ran = shell(*command.split())
+    assert (ran.code, ran.out, ran.err) == (2, "", message)
+
+
 def test_version(shell: Shell) -> None:
     """``--version`` prints the version alone."""
     assert shell("--version").out == f"{__version__}\n"
