@@ -1,8 +1,7 @@
 """An asyncio client of the Ex Libris Alma REST API that shares one institution's allowance fairly.
 
-``AlmaClient`` is where to begin. The public names are imported at their first use, so that
-``alma-async --help`` does not load an HTTP client. Beside them: ``alma_async.load`` (bulk loads),
-``.polaris``, ``.webhooks``, ``.sim``.
+``AlmaClient`` is where to begin. The public names are imported at their first use, so that ``alma-async --help`` does not load an
+HTTP client. Beside them: ``alma_async.load`` (bulk loads), ``.polaris``, ``.webhooks``, ``.sim``.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from alma_async._governance.budget import LocalBudget
     from alma_async._governance.file_budget import MachineBudget
     from alma_async._governance.governor import QuotaSnapshot
+    from alma_async.alma.analytics import ReportReader
     from alma_async.alma.bibs import BibReader
     from alma_async.alma.client import AlmaClient, RawAnswer
     from alma_async.alma.jobs import JobRun
@@ -84,6 +84,7 @@ __all__ = [
     "RateLimited",
     "RawAnswer",
     "ReadOnly",
+    "ReportReader",
     "RetryPolicy",
     "Secret",
     "ServerFault",
@@ -99,6 +100,7 @@ _HOMES = {
     "RawAnswer": "alma.client",
     "Bib": "alma.models.bibs",
     "BibReader": "alma.bibs",
+    "ReportReader": "alma.analytics",
     "Identifier": "alma.models.bibs",
     "Coded": "alma.models.common",
     "Linked": "alma.models.common",

@@ -23,7 +23,7 @@ WIDTH: Final = 100
 # What a client's attributes are of: users call their methods and never name them.
 AREAS: Final = {
     "alma_async": ("alma.electronic.Collections", "alma.electronic.Services", "alma.electronic.Portfolios", "alma.bibs.Bibs",
-                   "alma.bibs.BibPortfolios", "alma.sets.Sets", "alma.jobs.Jobs"),
+                   "alma.bibs.BibPortfolios", "alma.analytics.Analytics", "alma.sets.Sets", "alma.jobs.Jobs"),
     "alma_async.polaris": ("polaris.record_sets.RecordSets",),
 }  # fmt: skip
 _HEAD: Final = "<!-- Generated from the docstrings by `make reference`. -->"

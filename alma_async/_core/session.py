@@ -481,7 +481,7 @@ class Session:
 
     def _timeout(self, request: Request, options: Options) -> float:
         """Seconds to connect, and seconds again to be answered; waiting for the slot in between is the deadline's to bound."""
-        usual = self._timeouts.read if request.safety is Safety.READ else self._timeouts.write
+        usual = self._timeouts.write if request.safety is Safety.WRITE else self._timeouts.read
         return usual if options.timeout is None else options.timeout
 
     def _retry_at(self, outcome: Failed) -> datetime:
@@ -499,7 +499,7 @@ def _forms_of(authorise: Authorise) -> list[str]:
 
 def _ended(request: Request, failed: Failed) -> str:
     """The class of a failure, as it concerns the caller: a read has changed nothing, whatever became of it."""
-    unknown = failed.outcome is OutcomeClass.UNKNOWN and request.safety is Safety.READ
+    unknown = failed.outcome is OutcomeClass.UNKNOWN and request.safety is not Safety.WRITE
     return (OutcomeClass.NOT_PROCESSED if unknown else failed.outcome).value
 
 

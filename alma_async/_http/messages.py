@@ -32,6 +32,7 @@ class Safety(Enum):
     """What a second send of the same request could do."""
 
     READ = "read"  # nothing
+    ONCE = "once"  # change nothing, and get another answer: never sent again either unless the first was not processed
     WRITE = "write"  # change or create something: never sent again unless the first provably had no effect
 
 

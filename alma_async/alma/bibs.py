@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
-from typing import Final, Literal, TypeAlias, get_args, overload
+from typing import Final, Literal, Self, TypeAlias, get_args, overload
 
 import anyio
 import attrs
@@ -194,7 +194,7 @@ class Bibs(Resource):
         return {bib.mms_id: bib for bib in found if bib.mms_id in asked}
 
 
-class BibReader(AsyncIterator[Bib]):
+class BibReader:
     """The records of many ids, for one task, once. ``missing`` fills as it is read: ids that have no record, each with what Alma
     says of it, ``NotFound`` or another ``InvalidRequest``.
     """
@@ -208,6 +208,9 @@ class BibReader(AsyncIterator[Bib]):
         self._ended = False
         self._width = 1
         self._found: deque[Bib] = deque()
+
+    def __aiter__(self) -> Self:
+        return self
 
     async def __anext__(self) -> Bib:
         while not self._found:

@@ -1,5 +1,5 @@
-"""Alma's endpoints as data, from the OpenAPI documents of 2026-05-29 (documented). The path of POST
-portfolio ends in a slash there.
+"""Alma's endpoints as data, from the OpenAPI documents of 2026-05-29 (documented). The path of POST portfolio ends in
+a slash there.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from alma_async._http.messages import MOST_BYTES
 from alma_async._http.routes import Route
 
 __all__ = [
+    "ANALYTICS",
     "BIB",
     "BIBS",
     "BIB_COLLECTIONS",
@@ -109,5 +110,6 @@ JOB_INSTANCE: Final = _of_run(_RUN, "GET job instance")
 JOB_INSTANCE_EVENTS: Final = _of_run(f"{_RUN}/events", "list job events")
 JOB_INSTANCE_MATCHES: Final = _of_run(f"{_RUN}/matches", "list job matches")
 JOB_INSTANCE_DOWNLOAD: Final = _of_run(f"{_RUN}/download", "GET job download", largest=MOST_BYTES)
+ANALYTICS: Final = Route("GET", "/almaws/v1/analytics/reports", "GET report", largest=LARGEST)
 CONF_TEST: Final = Route("GET", "/almaws/v1/conf/test", "GET test")
 GENERAL: Final = Route("GET", "/almaws/v1/conf/general", "GET configuration")

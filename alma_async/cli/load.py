@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
 import anyio
@@ -255,11 +256,12 @@ DryRun = Annotated[bool, Parameter(help="show what would be done and what it cos
 
 
 def load(
-    file: Path,
+    file: Path | None = None,
     /,
     *,
     collection: str,
     service: str,
+    from_analytics: str | None = None,
     journal: Path | None = None,
     action: Literal["upsert", "create", "update", "delete", "activate", "deactivate"] = "upsert",
     bib: BibHandling = "retain",
@@ -277,6 +279,8 @@ def load(
         or workbook
     :param collection: id of the electronic collection
     :param service: id of its service
+    :param from_analytics: in place of a file: the path of an Analytics report, such as
+        /shared/Our Library/Reports/Portfolios; a call for 1,000 rows
     :param journal: the file that keeps the load; by default in the state directory
     :param action: upsert creates or updates; create changes no portfolio that is there; update
         rejects rows without one; delete deletes; activate and deactivate set the availability only
@@ -286,8 +290,10 @@ def load(
         it has loaded and that have not changed are not sent; rows that it has not finished are
         continued here
     """
+    if (file is None) == (from_analytics is None):
+        raise ConfigurationError("Name a file of rows, or a report with --from-analytics.")
     given = Input(
-        file=str(file.absolute()),
+        file=str(file.absolute()) if file else f"{from_analytics}",
         collection=collection,
         service=service,
         action=action,
@@ -297,8 +303,22 @@ def load(
         since=str(journals.find(since).absolute()) if since else "",
         dry="1" if dry_run else "",
     )
-    rows = reading.rows(file, action)
-    return _load(given, rows, journal, options, connection, reads=(file, reading.mms_map))
+    if file is not None:
+        rows = reading.rows(file, action)
+        return _load(given, rows, journal, options, connection, reads=(file, reading.mms_map))
+    with TemporaryDirectory(prefix="alma-async-report-") as folder:
+        downloaded = Path(folder) / f"{Path(given.file).name}.csv"
+        if interrupted := connection.run(partial(_download, report=given.file, to=downloaded)):
+            return interrupted
+        rows = reading.rows(downloaded, action)
+        return _load(given, rows, journal, options, connection, reads=(reading.mms_map,))
+
+
+async def _download(alma: AlmaClient, *, report: str, to: Path) -> int:
+    """Have the report as a file; its exit code."""
+    rows = await alma.analytics.download(report, to)
+    say(f"{counted(rows, 'row')} of the report {report}")
+    return 0
 
 
 def resume(

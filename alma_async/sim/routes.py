@@ -122,6 +122,7 @@ _BIB = f"{_BIBS}/{{mms}}"
 _BC = f"{_BIB}/e-collections"
 _BP = f"{_BIB}/portfolios"
 
+_REPORTS = f"{ROOT}/analytics/reports"
 _SETS = f"{ROOT}/conf/sets"
 _SET = f"{_SETS}/{{set}}"
 _JOBS = f"{ROOT}/conf/jobs"
@@ -165,6 +166,7 @@ ROUTES: tuple[Route, ...] = (
         f"{_BP}/{{portfolio}}",
         lambda c: c.world.portfolios.delete_of_bib(c["mms"], c["portfolio"], bib=c.bib),
     ),
+    Route("GET", _REPORTS, lambda c: c.world.analytics.answer(c.query)),
     Route("GET", _SETS, lambda c: c.world.sets.list(c.query, now=c.now)),
     Route("POST", _SETS, lambda c: c.world.sets.create(c.sent, c.query, now=c.now)),
     Route("GET", _SET, lambda c: c.world.sets.get(c["set"], now=c.now)),

@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from alma_async.sim.analytics import Analytics
 from alma_async.sim.bibs import Bib, Bibs
 from alma_async.sim.config import Config
 from alma_async.sim.electronic import Electronic, Portfolios
@@ -41,6 +42,7 @@ class World:
     known: Mapping[str, frozenset[str]] = attrs.field(factory=dict, kw_only=True)
     """Codes that exist (`library`, `license`, `po_line`, `proxy`, ...); of a kind left out, every plausible one does."""
     plant: Callable[[World], object] = attrs.field(default=lambda _world: None, kw_only=True)
+    analytics: Analytics = attrs.field(init=False)
     bibs: Bibs = attrs.field(init=False)
     tally: Tally = attrs.field(init=False)
     thresholds: Thresholds = attrs.field(init=False)
@@ -62,6 +64,7 @@ class World:
     def reset(self) -> None:
         """Back to the start: objects, counts and what was spent."""
         self.tally = Tally()
+        self.analytics = Analytics()
         self.bibs = Bibs()
         self._records = Records(bibs=self.bibs, tally=self.tally, reading=Reading(), config=self.config)
         self.electronic = Electronic(self._records)

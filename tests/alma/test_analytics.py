@@ -1,0 +1,114 @@
+"""Analytics reports against the simulator: all rows once, in spite of lost pages and reports that are not made yet."""
+
+from __future__ import annotations
+
+import pytest
+
+from alma_async import BadAnswer, DeadlineExceeded, InvalidRequest, ServerFault, sim
+from alma_async.load import read_rows
+from tests.alma.hostile import hostile
+from tests.conftest import institution
+
+PATH = "/shared/Our Library/Reports/Portfolios & more"
+ROUTE = "analytics/reports"
+
+
+def world(rows=2500, **more):
+    made = sim.World.demo()
+    columns = ("Portfolio Id", "MMS Id", "Public Note", "Public Note")
+    made.analytics.add(
+        PATH, columns, [(f"53{n:06}", f"99{n:06}", None, "ä <&>") for n in range(rows)], **more
+    )
+    return made
+
+
+async def read(alma, **how):
+    return [row async for row in alma.analytics.report(PATH, **how)]
+
+
+async def test_all_rows_in_their_order():
+    """Three pages of a thousand; each row by the headings, empty cells as "", a repeated heading with its number."""
+    async with institution(world=world()) as (server, alma):
+        rows = await read(alma)
+        assert server.world.tally.routes["GET /almaws/v1/analytics/reports"] == 3
+    assert [row["Portfolio Id"] for row in rows] == [f"53{n:06}" for n in range(2500)]
+    assert rows[0] == {
+        "Portfolio Id": "53000000",
+        "MMS Id": "99000000",
+        "Public Note": "",
+        "Public Note (2)": "ä <&>",
+    }
+
+
+async def test_a_report_that_is_being_made():
+    """Answers without rows are not its end; it is waited for, and not for ever."""
+    async with institution(world=world(10, unready=4)) as (_, alma):
+        assert len(await read(alma)) == 10
+    async with institution(world=world(10, unready=9999)) as (_, alma):
+        with pytest.raises(DeadlineExceeded, match="60 seconds"):
+            await read(alma, timeout=60)
+    async with institution(world=world(0)) as (_, alma):
+        assert await read(alma) == []
+
+
+@pytest.mark.parametrize("fault", ["cut_after", "truncate", "bad_json"])
+async def test_a_lost_page_is_never_passed_over(fault, tmp_path):
+    """A page whose answer was lost ends the reading; a download begins anew and has each row once."""
+    faults = sim.FaultPlan(rules=[sim.Rule(fault, path=ROUTE, nth=2)])
+    async with institution(world=world(), faults=faults) as (_, alma):
+        seen = []
+        with pytest.raises(Exception, match=r"cut|JSON|broke|closed|lost|answer") as lost:
+            async for row in alma.analytics.report(PATH):
+                seen.append(row["MMS Id"])  # noqa: PERF401 - it breaks off
+        assert not isinstance(lost.value, InvalidRequest)
+        assert seen == [f"99{n:06}" for n in range(1000)]
+    async with institution(world=world(), faults=faults) as (_, alma):
+        assert await alma.analytics.download(PATH, tmp_path / "a.csv") == 2500
+    rows = list(read_rows(tmp_path / "a.csv"))
+    assert [row.mms_id for row in rows] == [f"99{n:06}" for n in range(2500)]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+async def test_what_was_not_processed_is_sent_again():
+    """Too many calls a second, and a connection that was never made, cost no page."""
+    faults = sim.FaultPlan(rules=[sim.Rule("reject", path=ROUTE, nth=2)])
+    async with institution(world=world(), faults=faults) as (_, alma):
+        assert len(await read(alma)) == 2500
+
+
+async def test_a_download_that_fails_leaves_nothing(tmp_path):
+    """Neither half a file nor another in place of the one that was there."""
+    (tmp_path / "a.csv").write_text("before")
+    faults = sim.FaultPlan(rules=[sim.Rule("cut_after", path=ROUTE, nth=2, times=None)])
+    async with institution(world=world(), faults=faults) as (_, alma):
+        with pytest.raises(ServerFault):
+            await alma.analytics.download(PATH, tmp_path / "a.csv")
+    async with institution(world=world()) as (_, alma):
+        with pytest.raises(InvalidRequest):
+            await alma.analytics.download("/shared/none", tmp_path / "a.csv")
+        with pytest.raises(InvalidRequest, match="path of a report"):
+            await alma.analytics.download("Portfolios", tmp_path / "a.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+    assert (tmp_path / "a.csv").read_text() == "before"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"anies": []},
+        {"anies": ["<QueryResult/>"]},
+        {"anies": ["<QueryResult><IsFinished>true</IsFinished>"]},
+        {
+            "anies": [
+                '<!DOCTYPE a [<!ENTITY b "c">]><QueryResult>&b;<IsFinished>true</IsFinished></QueryResult>'
+            ]
+        },
+        {"anies": [7]},
+    ],
+)
+async def test_what_is_no_page(answer):
+    """Anything else is said to be none, and never read as an empty report."""
+    async with hostile(lambda *_: answer) as (_, alma):
+        with pytest.raises(BadAnswer):
+            await read(alma)
