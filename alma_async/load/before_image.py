@@ -2,8 +2,8 @@
 
 An update is taken back field by field, and only where a field still says what the load made of it; what others changed since stays.
 What was absent before is cleared, not left out: a PUT that keeps what is left out would keep what the load wrote.
-What was created may go only as the load left it, which a digest tells; what was deleted is made anew from its before-image, under
-another id.
+What was created is deleted only where it is as the load left it, which a digest shows; what was deleted is made anew from its
+before-image, under another id.
 
 The digest leaves out what Alma may write differently from one answer to the next (descriptions, links, null or "" for nothing, a
 ``Z`` after a date, codes as text or as objects: all recorded) and the title, which follows the bib record. That a portfolio nobody
@@ -36,24 +36,26 @@ _PLACE: Final = ("is_standalone", "resource_metadata", "electronic_collection") 
 
 
 def digest(portfolio: Mapping[str, Any]) -> bytes:
-    """What tells whether somebody changed a portfolio, from its JSON object."""
-    told = {name: value for name, value in portfolio.items() if name != "resource_metadata"}
-    return blake2b(repr(_told(told)).encode(), digest_size=16, person=b"alma_async.left").digest()
+    """What shows whether somebody changed a portfolio, from its JSON object."""
+    own = {name: value for name, value in portfolio.items() if name != "resource_metadata"}
+    return blake2b(repr(_plain(own)).encode(), digest_size=16, person=b"alma_async.left").digest()
 
 
-def _told(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     """What a value says, in one form; "" for nothing."""
     if value is None or isinstance(value, str):
         return (value or "").removesuffix("Z")
     if isinstance(value, dict):
         said = [  # most members say nothing and are not worth a call
-            (name, told)
+            (name, plain)
             for name in sorted(value)
-            if value[name] not in _NOTHING and name not in _PASSED_OVER and (told := _told(value[name])) != ""
+            if value[name] not in _NOTHING
+            and name not in _PASSED_OVER
+            and (plain := _plain(value[name])) != ""
         ]
         return said[0][1] if len(said) == 1 and said[0][0] == "value" else tuple(said) or ""
     if isinstance(value, list):
-        return tuple(map(_told, value)) or ""
+        return tuple(map(_plain, value)) or ""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -34,8 +34,8 @@ def put(portfolio: Portfolio, name: str, value: Any) -> Difference | None:
 
 def differences(old: Portfolio, new: Portfolio) -> tuple[Difference, ...]:
     """What differs, field by field."""
-    told = ((name, field.show(old), field.show(new)) for name, field in FIELDS.items())
-    return tuple(Difference(*one) for one in told if one[1] != one[2])
+    shown = ((name, field.show(old), field.show(new)) for name, field in FIELDS.items())
+    return tuple(Difference(*one) for one in shown if one[1] != one[2])
 
 
 def together(earlier: Iterable[Difference], later: Iterable[Difference]) -> tuple[Difference, ...]:
@@ -62,7 +62,7 @@ def completed(
     """The statements with the parts that they do not name and that stay, from what the portfolio has; or why that is unclear.
 
     One statement over one takes what it does not name from it. Of several, each takes it from the one that says the same in all
-    that it names; where another has something that would be lost, nothing tells to which it belongs.
+    that it names; where another has something that would be lost, it is not known to which it belongs.
     """
     if not (present := portfolio.coverage_details.local_date_coverage_parameters):
         return wanted

@@ -300,7 +300,7 @@ class Ingest:
 
     def _named(self, entry: Entry, row: Row, carriers: Mapping[str, list[matching.Carrier]]) -> Entry:
         """The entry of a row that names no record."""
-        told = ", ".join(row.identifiers)
+        names = ", ".join(row.identifiers)
         its = dict.fromkeys(carrier for one in row.identifiers for carrier in carriers[one])
         found = matching.record_of(wanted_url(row), list(its))
         if isinstance(found, str):
@@ -308,10 +308,10 @@ class Ingest:
             return attrs.evolve(entry, mms_id=found, key=key)
         if found is None:
             why = EndReason.NO_RECORD
-            return attrs.evolve(entry, state=State.REJECTED, reason=why.code, message=why.says(told))
+            return attrs.evolve(entry, state=State.REJECTED, reason=why.code, message=why.says(names))
         ids = ", ".join(found.portfolio_ids[:5])
         why = EndReason.SEVERAL_RECORDS
-        return attrs.evolve(entry, state=State.REVIEW, reason=why.code, message=why.says(told, ids))
+        return attrs.evolve(entry, state=State.REVIEW, reason=why.code, message=why.says(names, ids))
 
 
 def _source(row: Row | BadRow) -> Source | None:

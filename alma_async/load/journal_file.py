@@ -1,7 +1,7 @@
 """The file of a journal in SQLite: its owner, its records, its transactions. Synchronous.
 
 Decides what one statement reads and writes and who may open the file; leaves the thread and the grouping of commits to
-``sqlite_journal``, what records look like to ``records``, and what they mean to ``journal``.
+``sqlite_journal``, the form of a record to ``records``, and what they mean to ``journal``.
 
 A commit is on the disk when it returns (``synchronous=FULL``).
 
@@ -251,7 +251,7 @@ class JournalFile:
         )
 
     def _cut_off(self, what: str) -> Exception:
-        """Why it holds less than it was told: the file that is missing, where one is."""
+        """Why it holds less than was written: the file that is missing, where one is."""
         if self._has_log:
             return Damaged(what)
         missing = _log_of(self.path).name
@@ -302,17 +302,17 @@ class JournalFile:
             with failures():
                 yield
         except Stranger:
-            kind, told = ConfigurationError, f"{name} is not a journal of this version."
+            kind, why = ConfigurationError, f"{name} is not a journal of this version."
         except (Busy, Failed) as error:
-            kind, told = (
+            kind, why = (
                 JournalError,
                 f"The journal {name} failed ({str(error) or 'another process holds it'}).",
             )
         except (Damaged, UnicodeDecodeError) as error:
-            kind, told = JournalDamaged, f"The journal {name} is damaged: {error} is not what was written."
+            kind, why = JournalDamaged, f"The journal {name} is damaged: {error} is not what was written."
         else:
             return
-        raise kind(told)
+        raise kind(why)
 
     def _read(self, table: str, where: str = "", values: Columns = ()) -> Iterator[Columns]:
         """Columns of a table's records, each seen to be what was written."""
@@ -430,10 +430,10 @@ class JournalFile:
             if (
                 not same and old.state is State.PENDING
             ):  # which of the two is right is not for their order to say
-                told = why.says(what, entry.line)
-                self.write(attrs.evolve(old, state=state, reason=why.code, message=told))
-            told = why.says(what, old.line)
-            self.write(attrs.evolve(entry, state=state, key=None, reason=why.code, message=told))
+                said = why.says(what, entry.line)
+                self.write(attrs.evolve(old, state=state, reason=why.code, message=said))
+            said = why.says(what, old.line)
+            self.write(attrs.evolve(entry, state=state, key=None, reason=why.code, message=said))
 
     def of_key(self, key: bytes | None) -> Entry | None:
         """The row of this natural key."""
@@ -628,8 +628,8 @@ def _sealing() -> Seal:
     raise JournalError(failure, advice="Name a directory of your own that can be written: ALMA_STATE_DIR.")
 
 
-def _is_id(told: object) -> bool:
-    return told is None or (isinstance(told, str) and re.fullmatch("[0-9a-f]{32}", told) is not None)
+def _is_id(found: object) -> bool:
+    return found is None or (isinstance(found, str) and re.fullmatch("[0-9a-f]{32}", found) is not None)
 
 
 def _noted_of(journal_id: str) -> Path:

@@ -123,7 +123,7 @@ async def read_carriers(
 ) -> None:
     """Read all that the journal does not know yet. May be interrupted anywhere and resumed.
 
-    :raises AlmaError, OwnFailure: where ``health`` stops waiting; without one portfolio, two could look like one.
+    :raises AlmaError, RowFailure: where ``health`` stops waiting; without one portfolio, two could be taken for one.
     """
     unread = await journal.unread()
 

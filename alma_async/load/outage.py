@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from alma_async.alma.client import AlmaClient
 
 __all__ = [
-    "OWN_FAILURES",
     "PASSING",
-    "CalledBack",
+    "ROW_FAILURES",
     "CircuitBreaker",
     "MassRejection",
-    "OwnFailure",
+    "RowFailure",
     "ServiceHealth",
+    "WorkStopped",
 ]
 
 _FIRST: Final = 200  # chosen: rows after which the share of rejected ones says nothing new
@@ -85,15 +85,15 @@ class CircuitBreaker:
         why = entry.code or entry.message
         self.in_a_row = self.in_a_row + 1 if why == self.code else 1
         self.code = why
-        told = f"the last with: {' '.join(filter(None, (entry.code, entry.message)))}"
+        last = f"the last with: {' '.join(filter(None, (entry.code, entry.message)))}"
         if self.in_a_row >= _ROW:
-            return MassRejection(f"{self.in_a_row} rows in a row were rejected alike, {told}.")
+            return MassRejection(f"{self.in_a_row} rows in a row were rejected alike, {last}.")
         if (
             self.rejected >= _FEWEST
             and self.rejected > _SHARE * max(self.ended, _FIRST / 2)
             and self.ended <= _FIRST
         ):
-            return MassRejection(f"{self.rejected} of the first {self.ended} rows were rejected, {told}.")
+            return MassRejection(f"{self.rejected} of the first {self.ended} rows were rejected, {last}.")
         return None
 
 
@@ -105,22 +105,22 @@ PASSING: Final = (
 )  # a proxy's page instead of an answer passes too
 _ILL: Final = (Reason.NETWORK, Reason.SERVER, Reason.LOST, Reason.CUT, Reason.BAD_ANSWER)
 _OUTAGE: Final = 5  # failures of anybody, one after the other, that make an outage
-OWN_FAILURES: Final = 6  # failures of one row while others go well
+ROW_FAILURES: Final = 6  # failures of one row while others go well
 _LONGEST: Final = 60.0
 
 T = TypeVar("T")
 
 
-class OwnFailure(Exception):
-    """What failed is the row's own: the service is well."""
+class RowFailure(Exception):
+    """Work on one row failed again and again, though the service is well."""
 
     def __init__(self, failure: AlmaError) -> None:
         super().__init__(failure.message)
         self.failure = failure
 
 
-class CalledBack(Exception):
-    """Nothing is waited for any more, and nothing was on its way."""
+class WorkStopped(Exception):
+    """The run stops: the work was cancelled, or not begun, while nothing of it was in flight."""
 
 
 def _never() -> bool:
@@ -172,10 +172,10 @@ class ServiceHealth:
     async def persist(self, work: Callable[[], Awaitable[T]], *, sent: Callable[[], bool] = _never) -> T:
         """Do it, again and again where need be.
 
-        :param sent: whether something is on its way, which must not be called back.
+        :param sent: whether something is in flight, which must not be cancelled.
         :raises AlmaError: the last failure, once nothing at all went well for so long, or at once where waiting cannot help.
-        :raises OwnFailure: where it failed again and again though the service is well.
-        :raises CalledBack: where nothing is waited for any more.
+        :raises RowFailure: where it failed again and again though the service is well.
+        :raises WorkStopped: where nothing is waited for any more.
         """
         while not self.over:
             with anyio.CancelScope() as scope:
@@ -184,14 +184,14 @@ class ServiceHealth:
                     return await self._persist(work, scope)
                 finally:
                     del self._at_work[scope]
-        raise CalledBack
+        raise WorkStopped
 
     def end(self) -> None:
         """Wait for nothing any more; who has sent something may end."""
         self.over = True
-        self._call_back(None)
+        self._cancel_idle(None)
 
-    def _call_back(self, but: anyio.CancelScope | None) -> None:
+    def _cancel_idle(self, but: anyio.CancelScope | None) -> None:
         for scope, sent in self._at_work.items():
             if scope is not but and not sent():
                 scope.cancel()
@@ -208,8 +208,8 @@ class ServiceHealth:
             if self.over or self._ill_for() > self.longest:
                 raise failure
             own += not isinstance(failure, (NotSent, RateLimited))
-            if own >= OWN_FAILURES and not await self._was_ill(scope):
-                raise OwnFailure(failure)
+            if own >= ROW_FAILURES and not await self._was_ill(scope):
+                raise RowFailure(failure)
             self.resting += 1
             try:
                 await self.sleep(_pause(tries))
@@ -232,7 +232,7 @@ class ServiceHealth:
                 await self._asking.wait()
                 ill = True
             else:
-                self._call_back(scope)
+                self._cancel_idle(scope)
                 ill = await self._sit_out()
         return ill
 

@@ -69,7 +69,7 @@ def key_of(row: Row, collection_id: str, service_id: str) -> bytes:
 
 
 def payload_of(row: Row) -> bytes:
-    """A digest of all that a row asks for, to tell whether the file still says the same."""
+    """A digest of all that a row asks for, which shows whether the file still says the same."""
     names = row.identifiers if row.is_nameless else ()
     return _digest(
         row.mms_id,
@@ -173,8 +173,8 @@ def unclear(portfolio: Portfolio, row: Row) -> str:
 
 def stays(portfolio: Portfolio, row: Row) -> str:
     """What a portfolio goes on to say that the file leaves blank or does not get written; "" where there is none."""
-    told = ((name, FIELDS[name].show(portfolio)) for name in row.blank)
-    return "; ".join(f"{name} stays, the list sets none: {text}" for name, text in told if text)
+    shown = ((name, FIELDS[name].show(portfolio)) for name in row.blank)
+    return "; ".join(f"{name} stays, the list sets none: {text}" for name, text in shown if text)
 
 
 def _named(row: Row, codes: Codes) -> dict[str, Any]:

@@ -93,7 +93,7 @@ class EndReason(Enum):
     )
     OTHER_RECORD = (
         "other-record",
-        "Portfolio {} is of the record {}, not of {}.",
+        "Portfolio {} belongs to the record {}, not to {}.",
         "Correct the portfolio id or the MMS id.",
     )
     COVERAGE_UNCLEAR = (
@@ -104,7 +104,7 @@ class EndReason(Enum):
     CHANGED_SINCE = (
         "changed-since",
         "{}",
-        "Look at the portfolio in Alma, and put it back by hand if it should be.",
+        "Check the portfolio in Alma, and put it back by hand if it should be.",
     )
 
     # --- what became of it
@@ -119,21 +119,21 @@ class EndReason(Enum):
     STAYS = "stays", "{}", "Nothing; --blanks clear empties what the list leaves blank."
     NEW_ID = "new-id", "It was {} before.", "Nothing; Alma gives what is made anew another id."
     KNOWN = "known", "An earlier load has done it.", "Nothing."
-    REFUSED = "refused", "{}", "See Alma's code and message, correct the row, and load it again."
+    REJECTED = "rejected", "{}", "See Alma's code and message, correct the row, and load it again."
     FAILS = (
         "fails",
         "{}",
-        "It failed again and again though the service is well: look at the title in Alma, then load the row again.",
+        "It failed again and again though the service is well: check the title in Alma, then load the row again.",
     )
     NOT_TAKEN = (
         "not-taken",
         "Alma answered well but did not take: {}.",
-        "Look at the portfolio in Alma; load the row again, or correct the value.",
+        "Check the portfolio in Alma; load the row again, or correct the value.",
     )
     UPDATE_UNCLEAR = (
         "update-unclear",
         "The update was sent, and the portfolio does not show: {}.",
-        "Look at the portfolio in Alma; load the row again if it is not as it should be.",
+        "Check the portfolio in Alma; load the row again if it is not as it should be.",
     )
     DELETE_UNCLEAR = (
         "delete-unclear",
@@ -148,5 +148,5 @@ class EndReason(Enum):
     CREATE_UNCLEAR = (
         "create-unclear",
         "It is unknown whether the create was applied (portfolios that may be it: {}).",
-        "Look at the title's portfolios in Alma; load the row again with --since and this journal, which looks for it first.",
+        "Check the title's portfolios in Alma; load the row again with --since and this journal: that load first searches for it.",
     )

@@ -1,4 +1,4 @@
-"""What a journal's records look like on the disk: tables, columns, checksums, packing. Pure.
+"""The form of a journal's records on the disk: tables, columns, checksums, packing. Pure.
 
 Each record ends in a seal (``_storage.sqlite``), and each table's number of records is kept, so that one that is gone is missed.
 ``journal`` reads and writes them.

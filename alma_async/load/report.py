@@ -69,7 +69,7 @@ def record(entry: Entry, *, planned: bool = False, sent: bytes | None = None) ->
     where that was kept.
     """
     source = entry.source or Source()
-    told = {
+    made = {
         "lines": list(source.lines or [entry.line]),
         "title": source.title,
         "identifiers": list(source.identifiers),
@@ -79,7 +79,7 @@ def record(entry: Entry, *, planned: bool = False, sent: bytes | None = None) ->
         "advice": EndReason.of(entry.reason).advice if entry.reason else None,
         "after": {difference.field: difference.new for difference in entry.differences},
     }
-    columns = {name: told[name] if name in told else getattr(entry, name) for name in COLUMNS}
+    columns = {name: made[name] if name in made else getattr(entry, name) for name in COLUMNS}
     return {**columns, "sent": loads(sent, lone_surrogates=True)} if sent else columns
 
 

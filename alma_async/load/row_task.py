@@ -122,11 +122,11 @@ class RowTask:
             pass  # recorded as UNKNOWN, or as DONE where only the answer was unreadable
         except InvalidRequest as error:
             if self.entry.state is State.PENDING:
-                self._fail(self._rejected, EndReason.REFUSED, error)
+                self._fail(self._rejected, EndReason.REJECTED, error)
             elif (
                 self.entry.state is State.UNKNOWN
             ):  # it cannot be read back; what was sent may have been applied
-                self._fail(State.REVIEW, EndReason.REFUSED, error)
+                self._fail(State.REVIEW, EndReason.REJECTED, error)
 
     def to_review(self, error: AlmaError) -> Entry:
         """It fails again and again, though the service is well: a person must decide."""
@@ -237,7 +237,7 @@ class RowTask:
         if not answer.is_whole:
             await self._confirm(present)
         elif missing := self._merged(answer)[1]:
-            self._end(State.REVIEW, EndReason.NOT_TAKEN, _told(missing))
+            self._end(State.REVIEW, EndReason.NOT_TAKEN, _shown(missing))
         else:
             self._end(State.DONE, *self._remark(present), left=self.entry.left)
 
@@ -246,8 +246,8 @@ class RowTask:
         shown = await self.shared.lookup.get(self._portfolio_id)
         if missing := self._merged(shown)[1]:
             why, since = EndReason.NOT_TAKEN, self.shared.moment()
-            told = {"reason": why.code, "message": why.says(_told(missing))}
-            self._note(state=State.UNKNOWN, since=since, attempts=MOST_ATTEMPTS, **told)
+            said = {"reason": why.code, "message": why.says(_shown(missing))}
+            self._note(state=State.UNKNOWN, since=since, attempts=MOST_ATTEMPTS, **said)
         else:
             self._end(State.DONE, *self._remark(present), left=digest(unstructure(shown)))
 
@@ -287,7 +287,7 @@ class RowTask:
     # --- reading back
 
     async def _read_back(self) -> None:
-        """Read back what a lost answer left: a create is looked for, the rest is read by its id."""
+        """Read back what a lost answer left: of a create the title, of the rest the portfolio."""
         await {Step.UPDATE: self._read_back_update, Step.DELETE: self._read_back_delete}.get(
             self.entry.step, self._read_back_create
         )()
@@ -314,7 +314,7 @@ class RowTask:
             action = self.entry.action or "updated"  # should it say all by now, we made it so
             self._note(state=State.PENDING, since=None, action=action)
         else:
-            self._end(self._not_applied, EndReason.UPDATE_UNCLEAR, _told(missing))
+            self._end(self._not_applied, EndReason.UPDATE_UNCLEAR, _shown(missing))
 
     async def _read_back_delete(self) -> None:
         try:
@@ -394,7 +394,9 @@ class RowTask:
         elif outcome.reason is Reason.NOT_FOUND and self.entry.step is Step.DELETE:
             self._gone()
         elif outcome.reason in _REJECTED:
-            self._note(state=self._rejected, since=None, reason=EndReason.REFUSED.code, **_answer_of(outcome))
+            self._note(
+                state=self._rejected, since=None, reason=EndReason.REJECTED.code, **_answer_of(outcome)
+            )
         else:  # not sent, or not processed: it is as if nothing had been tried
             self._note(**attrs.asdict(self._before or self.entry, recurse=False))
 
@@ -450,8 +452,8 @@ class RowTask:
         """It ends here, for this reason if there is one."""
         if state is State.DONE:
             changes |= _SETTLED  # what an earlier answer said is over
-        told = {"reason": why and why.code, "message": why and why.says(*particulars)}
-        self._note(state=state, since=None, **told, **changes)
+        said = {"reason": why and why.code, "message": why and why.says(*particulars)}
+        self._note(state=state, since=None, **said, **changes)
 
     def _fail(self, state: State, why: EndReason, error: AlmaError) -> None:
         """It ends here, with what Alma said."""
@@ -481,7 +483,7 @@ def _answer_of(failed: Failed) -> dict[str, str | None]:
     }
 
 
-def _told(missing: Iterable[Difference]) -> str:
+def _shown(missing: Iterable[Difference]) -> str:
     return ", ".join(f"{one.field} ({one.old!r} instead of {one.new!r})" for one in missing)
 
 

@@ -34,11 +34,11 @@ from alma_async.load.ingest import Ingest, Rows
 from alma_async.load.journal import Journal, slices
 from alma_async.load.outage import (
     PASSING,
-    CalledBack,
     CircuitBreaker,
     MassRejection,
-    OwnFailure,
+    RowFailure,
     ServiceHealth,
+    WorkStopped,
 )
 from alma_async.load.progress import Ended, Meter, Progress, Report
 from alma_async.load.row import Row
@@ -120,7 +120,7 @@ def hold(quota: QuotaSnapshot, wall: float) -> str | None:
     if quota.stopped_until is not None:
         return f"the day's calls are spent; calls go again at {_when(quota.stopped_until)}"
     if quota.held_until is not None:
-        return f"refused for too many calls a second; calls go again at {_when(quota.held_until)}"
+        return f"rejected for too many calls a second; calls go again at {_when(quota.held_until)}"
     if not quota.open[Priority.BULK]:
         return f"what remains of the day's calls is the reserve; calls go again at {_when(quota.resets_at)}"
     upcoming = quota.next_at.get(Priority.BULK)
@@ -289,9 +289,9 @@ class Run:
             if not (await self.journal.meta()).get("seen"):
                 await self._health.persist(begin.see_service)
             await begin.find_records(self.moment(), health=self._health, waits=self._waits)
-        except OwnFailure as own:
-            raise own.failure from None
-        except CalledBack:
+        except RowFailure as failed:
+            raise failed.failure from None
+        except WorkStopped:
             return
         self.meter.begin(await self.journal.counts())
 
@@ -383,9 +383,9 @@ class Run:
         """One row as far as it goes now; None where the run stops."""
         try:
             return await self._health.persist(task.run, sent=partial(self._has_sent, task))
-        except OwnFailure as own:
-            return task.to_review(own.failure)
-        except CalledBack:
+        except RowFailure as failed:
+            return task.to_review(failed.failure)
+        except WorkStopped:
             return None
         except AlmaError as error:
             self.halt(error)
@@ -441,8 +441,8 @@ class Run:
     def unwritten(self) -> Iterator[str]:
         """What the disk would not take any more, for whoever has to go on by hand."""
         for entry in self.journal.unwritten:
-            told = " ".join(filter(None, (entry.action or entry.state.value, entry.portfolio_id)))
-            yield f"not written down: line {entry.line}: {told}"
+            known = " ".join(filter(None, (entry.action or entry.state.value, entry.portfolio_id)))
+            yield f"not written down: line {entry.line}: {known}"
 
     async def report(self) -> Report:
         """How it ended, by the journal's own count."""

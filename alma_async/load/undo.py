@@ -163,17 +163,17 @@ async def _say(clock: Clock, state: State, path: Path, taken: Mapping[int, Entry
 
 
 async def _say_later(
-    clock: Clock, state: State, path: Path, touched: Mapping[str, Entry], told: AbstractSet[Path]
+    clock: Clock, state: State, path: Path, touched: Mapping[str, Entry], written: AbstractSet[Path]
 ) -> None:
     """Write into the journal of a later load where its rows of these portfolios stand now; and of those after it."""
-    if path in told or not await exists(clock, path):
+    if path in written or not await exists(clock, path):
         return
     async with opened(clock, path) as load:
         entries = await load.of_portfolios(touched)
         vouched = [_vouched(one, state, touched[str(one.portfolio_id)]) for one in entries]
         await load.amend(vouched, facts={})
         later = (await load.meta()).get(SUPERSEDED, "")
-    await _say_later(clock, state, Path(later), touched, {*told, path})
+    await _say_later(clock, state, Path(later), touched, {*written, path})
 
 
 def _vouched(entry: Entry, state: State, now: Entry) -> Entry:
@@ -271,7 +271,7 @@ def _row(entry: Entry, body: bytes | None, place: tuple[str, str]) -> Row | BadR
     # An update that stayed unknown is put back like one that was made: where it was not, nothing differs.
     updates = entry.step is Step.UPDATE and entry.action in ("updated", None)
     if entry.state is State.REVIEW and entry.action is None and entry.differences and not updates:
-        return _unknown(entry, "It stayed unknown what became of this row; look at its portfolios in Alma")
+        return _unknown(entry, "It stayed unknown what became of this row; check its portfolios in Alma")
     if entry.portfolio_id is None:
         return None
     row = Row(

@@ -31,7 +31,7 @@ from alma_async.load.context import LoadContext
 from alma_async.load.entries import Difference, Entry, State
 from alma_async.load.facts import NOT_BEGUN, compared
 from alma_async.load.journal import Journal, slices
-from alma_async.load.outage import CalledBack, OwnFailure, ServiceHealth
+from alma_async.load.outage import RowFailure, ServiceHealth, WorkStopped
 from alma_async.load.plan import asked, merged, stays, url_of
 from alma_async.load.progress import Meter, Progress, Report
 from alma_async.load.row import InputError, Row
@@ -155,8 +155,8 @@ def compare(
     if doubles:
         return wrong(mark=Mark.DOUBLE, message=f"It is there again as {', '.join(doubles)}.")
     if differences:
-        told = "; ".join(f"{d.field} is {d.old!r}, not {d.new!r}" for d in differences)
-        return wrong(mark=Mark.DIFFERS, message=masked(f"{told}."))
+        text = "; ".join(f"{d.field} is {d.old!r}, not {d.new!r}" for d in differences)
+        return wrong(mark=Mark.DIFFERS, message=masked(f"{text}."))
     return wrong(mark=Mark.STAYS, message=f"{stays}.") if stays else None
 
 
@@ -285,10 +285,10 @@ class Verification:
         """List what is there; whether that could be done."""
         try:
             await self._health.persist(self._list)
-        except CalledBack:
+        except WorkStopped:
             return False
-        except OwnFailure as own:
-            self._halt(own.failure)
+        except RowFailure as failed:
+            self._halt(failed.failure)
         except AlmaError as error:
             self._halt(error)
         return not self._health.over
@@ -337,9 +337,9 @@ class Verification:
             async for entry, row in items:
                 try:
                     finding = await self._health.persist(partial(self._compare, entry, row))
-                except OwnFailure as own:
-                    finding = unread(entry, own.failure)
-                except CalledBack:
+                except RowFailure as failed:
+                    finding = unread(entry, failed.failure)
+                except WorkStopped:
                     return
                 except AlmaError as error:
                     self._halt(error)

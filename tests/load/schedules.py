@@ -29,7 +29,7 @@ from alma_async._http.messages import Request
 from alma_async.load import Load, LoadOptions, ingest, sqlite_journal
 from alma_async.load.entries import Action, Entry, State
 from alma_async.load.journal_file import JournalFile
-from alma_async.load.outage import OWN_FAILURES
+from alma_async.load.outage import ROW_FAILURES
 from alma_async.load.row import BadRow, Clear, Coverage, InputError, Problem, Row
 from alma_async.load.row_task import MOST_ATTEMPTS
 from alma_async.load.verify import Audit, Mark
@@ -425,7 +425,7 @@ class Tale:
             )
             lost = entry.attempts >= MOST_ATTEMPTS and unclear > 0
             halfway = refused > 0 and self.remote.creates[_key(row)] > 0
-            story.wrong += not (lost or halfway or failed >= OWN_FAILURES)
+            story.wrong += not (lost or halfway or failed >= ROW_FAILURES)
         else:
             story.unfinished += 1
 

@@ -9,7 +9,7 @@ from alma_async._clock import Clock
 from alma_async._http.messages import Response
 from alma_async._http.outcome import Done, Failed, OutcomeClass, Reason
 from alma_async.errors import InvalidRequest, NotSent, ServerFault
-from alma_async.load.outage import CalledBack, OwnFailure, ServiceHealth
+from alma_async.load.outage import RowFailure, ServiceHealth, WorkStopped
 
 HOUR = 3600.0
 WELL = Done(response=Response(status=200, headers={}, body=b"", elapsed=0.1))
@@ -78,7 +78,7 @@ async def test_an_outage_is_waited_out_for_so_long():
 async def test_what_fails_by_itself_is_the_rows_own():
     """Where the service answers, a row that fails again and again is given up; one that is never sent is not."""
     service, ill = Service(0), Service(HOUR)
-    with pytest.raises(OwnFailure):
+    with pytest.raises(RowFailure):
         await ill.health(ask=service).persist(ill)
     assert 6 <= ill.calls < 12
     unsent = Service(HOUR, NotSent)
@@ -124,10 +124,10 @@ async def test_when_it_is_over_nothing_is_waited_for():
             health.end()
 
         group.start_soon(end)
-        with pytest.raises(CalledBack):
+        with pytest.raises(WorkStopped):
             await health.persist(service)
     assert anyio.current_time() < 1.2
-    with pytest.raises(CalledBack):
+    with pytest.raises(WorkStopped):
         await health.persist(service)
 
 

@@ -100,8 +100,8 @@ async def test_blanks_that_clear_empty_the_parts(tmp_path):
     ("there", "line", "told"),
     [
         ([HELD], "99000000,,1985,,,", "end before it begins"),
-        (GAP, "99000000,,1998,,,", "nothing tells which"),
-        (GAP, "99000000,1989,,,,", "nothing tells which"),
+        (GAP, "99000000,,1998,,,", "it is not clear which"),
+        (GAP, "99000000,1989,,,,", "it is not clear which"),
     ],
 )
 async def test_what_cannot_be_said_is_for_review(there, line, told, tmp_path):

@@ -50,7 +50,7 @@ async def test_a_bad_row_ends_too(tmp_path):
         ends = {ended.line: ended async for ended in loading(alma, tmp_path).stream(rows)}
     assert (ends[1].state, ends[1].reason, ends[1].key) == ("rejected", "input", "a")
     assert "mms_id" in ends[1].message
-    assert (ends[2].state, ends[2].reason, ends[2].code) == ("rejected", "refused", "401861")
+    assert (ends[2].state, ends[2].reason, ends[2].code) == ("rejected", "rejected", "401861")
     assert ends[2].tracking_id
     assert (ends[3].state, "key" in ends[3].message) == ("rejected", True)
 

@@ -593,7 +593,7 @@ class Places:
         return ""
 
     def _found(self, at: int, place: int) -> str:
-        return f"what stands in {self._header[at]} is of {self._header[place]}"
+        return f"{self._header[at]} holds what belongs in {self._header[place]}"
 
     def sits(self, cells: Sequence[str]) -> bool:
         """Whether the last column that is of a known form holds what it should."""

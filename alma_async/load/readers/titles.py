@@ -95,7 +95,7 @@ def _settled(titles: Iterable[list[Part]]) -> Iterator[list[Part]]:
 
 
 _NO_URL: Final = (
-    "is blank, and other lines of its record have several: the portfolio is not identified: review"
+    "is blank, but other lines of its record have several, so its portfolio is not identified; fill it in"
 )
 
 
@@ -224,14 +224,14 @@ def _contradictions(parts: Sequence[Part]) -> Iterator[Problem]:
         ):
             one, line = first.setdefault(column, (value, part.line)) if value else (value, 0)
             if one != value:
-                reason = f"differs from line {line} of the same title, but a portfolio has only one: review"
+                reason = f"differs from line {line} of the same title, but a portfolio has only one; make the lines agree"
                 yield Problem(part.line, column, reason, shown(str(value)))
 
 
 def _mixed_access(parts: Sequence[Part]) -> Iterator[Problem]:
     for one, other in _overlaps(parts):
         if one.free != other.free:
-            reason = f"contradicts line {one.line}, whose dates overlap: one is free, the other paid: review"
+            reason = f"contradicts line {one.line}, whose dates overlap: one is free, the other paid; correct one of them"
             yield Problem(other.line, "access_type", reason, "F" if other.free else "P")
 
 
@@ -262,7 +262,12 @@ def _last(coverage: Coverage) -> tuple[int, ...]:
 def _not_one_record(parts: Sequence[Part], mms_ids: Sequence[str], *, matched: bool) -> Problem:
     line = parts[0].line
     if mms_ids:
-        return Problem(line, "mms_id", "are several records for one title: review", shown(", ".join(mms_ids)))
+        return Problem(
+            line,
+            "mms_id",
+            "are several records for one title; leave the right one",
+            shown(", ".join(mms_ids)),
+        )
     if matched:
         return Problem(line, "mms_id", "is missing, and the title has neither ISSN nor ISBN to be found by")
     return Problem(

@@ -145,9 +145,7 @@ def _vague(row: Row | BadRow) -> BadRow:
     return _rejected([row], [Problem(row.line, "", _NO_URL)])
 
 
-_NO_URL: Final = (
-    "names no URL, and other lines of its record name several: the portfolio is not identified: review"
-)
+_NO_URL: Final = "names no URL, but other lines of its record name several, so its portfolio is not identified; give it a URL"
 
 
 def _one(lines: Sequence[Line], tally: Tally) -> Iterator[Row | BadRow]:
@@ -189,7 +187,7 @@ def _contradictions(rows: Sequence[Row]) -> Iterator[Problem]:
         for column, value in said.items():
             one, line = first.setdefault(column, (value, row.line)) if value is not None else (None, 0)
             if one != value:
-                reason = f"differs from line {line} of the same portfolio, which has only one: review"
+                reason = f"differs from line {line} of the same portfolio, which has only one; make the lines agree"
                 yield Problem(row.line, column, reason)
 
 

@@ -270,7 +270,10 @@ def test_two_records(opened: Opened, tmp_path: Path) -> None:
     mms_map = tmp_path / "map.csv"
     mms_map.write_text("tides,992\n")
     (problem,) = rejected(opened(kbart(TIDES), mms_map=mms_map)).problems
-    assert (problem.text, problem.reason) == ("991, 992", "are several records for one title: review")
+    assert (problem.text, problem.reason) == (
+        "991, 992",
+        "are several records for one title; leave the right one",
+    )
 
 
 def test_rows_come_as_they_are_complete(opened: Opened) -> None:

@@ -90,7 +90,7 @@ def test_free_and_paid_at_once(coverage: Coverage | None, free: bool) -> None:
     assert isinstance(bad, BadRow)
     (problem,) = bad.problems
     assert (bad.lines, problem.column) == ((2, 3), "access_type")
-    assert problem.reason.endswith("review")
+    assert problem.reason.endswith("one is free, the other paid; correct one of them")
 
 
 def test_a_long_range_before() -> None:

@@ -178,7 +178,7 @@ def test_a_cell_out_of_place_in_a_workbook(tmp_path: Path, column: str, own: str
     rows = [[(line | {own: "", column: text}).get(name, "") for name in WITH_ID]]
     (bad,) = read_rows(xlsx(tmp_path / "a.xlsx", {"Data": [WITH_ID, *rows]}))
     assert isinstance(bad, BadRow)
-    assert f"what stands in {column} is of {own}" in bad.reason
+    assert f"{column} holds what belongs in {own}" in bad.reason
     rows = [[line.get(name, "") for name in WITH_ID]]
     (row,) = read_rows(xlsx(tmp_path / "a.xlsx", {"Data": [WITH_ID, *rows]}))
     assert isinstance(row, Row)
