@@ -80,7 +80,9 @@ def completed(
         name for name in PARTS if name in loose and any(any(compared_parts(it, PARTS[name])) for it in rest)
     ]
     if lost:
-        return f"Alma has {spelled(present)}, and nothing tells which of it should keep its {', '.join(lost)}"
+        return (
+            f"Alma has {spelled(present)}, and it is not clear which of it should keep its {', '.join(lost)}"
+        )
     if wrong := [one for one in whole if _is_backwards(one)]:
         return f"with what Alma has it would end before it begins, {spelled(wrong)}"
     return tuple(whole)

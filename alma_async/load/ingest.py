@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from alma_async._clock import Clock
+from alma_async._clock import Clock, Task, ended, started
 from alma_async._core.pager import PAGE, pages_of
 from alma_async._http.codec import dumps
 from alma_async.load import matching
@@ -172,21 +172,22 @@ class Ingest:
         await self.journal.clear()
         source, slices = self._slices(rows)
         n = lines = 0
-        while self.reading(n):
-            if not (part := await slices.next()):
-                about = dumps(getattr(source, "about_file", ()), lone_surrogates=True).decode()
-                facts = {
-                    "rows": str(n),
-                    "lines": str(lines),
-                    "warnings": about,
-                    **getattr(source, "facts", {}),
-                }
-                await self.journal.note(facts)
-                return True
-            entries = await self.context.alma.clock.aside(partial(self._entries, part, n))
-            await self._add(entries, earlier)
-            lines += sum(len(entry.source.lines) if entry.source else 1 for entry, _ in entries)
-            n += len(part)
+        writing = started(self._add([], earlier))
+        try:
+            while self.reading(n):
+                if not (part := await slices.next()):
+                    await _written(writing)
+                    about = dumps(getattr(source, "about_file", ()), lone_surrogates=True).decode()
+                    facts = {"rows": str(n), "lines": str(lines), "warnings": about}
+                    await self.journal.note(facts | getattr(source, "facts", {}))
+                    return True
+                entries = await self.context.alma.clock.aside(partial(self._entries, part, n))
+                await _written(writing)
+                writing = started(self._add(entries, earlier))  # while the next ones are read
+                lines += sum(len(entry.source.lines) if entry.source else 1 for entry, _ in entries)
+                n += len(part)
+        finally:
+            await ended(writing)
         return False
 
     async def _see_same(self, rows: Rows) -> None:
@@ -312,6 +313,12 @@ class Ingest:
         ids = ", ".join(found.portfolio_ids[:5])
         why = EndReason.SEVERAL_RECORDS
         return attrs.evolve(entry, state=State.REVIEW, reason=why.code, message=why.says(names, ids))
+
+
+async def _written(writing: Task[None]) -> None:
+    """Wait until these rows are in the journal, which being cancelled does not interrupt."""
+    await ended(writing)
+    writing.result()
 
 
 def _source(row: Row | BadRow) -> Source | None:

@@ -55,7 +55,7 @@ __all__ = [
     "slices",
 ]
 
-SLICE: Final = 500
+SLICE: Final = 1000
 """Rows in memory at once, where all of a journal are read."""
 
 Kept: TypeAlias = Literal["asked", "before_image", "sent"]

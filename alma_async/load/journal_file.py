@@ -23,7 +23,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from errno import EACCES, EPERM, EROFS
 from pathlib import Path
@@ -145,6 +145,7 @@ _READ_ONLY: Final = (
 
 _FORMAT: Final = Format(records.FORMAT, tuple(records.schema()))
 _ACTIONS: Final = (None, "created", "updated", "unchanged", "deleted", KNOWN)  # what a row may have done
+_MOST_VALUES: Final = 500  # of one statement; older SQLite takes 999
 _MADE: Final = "SELECT 1 FROM entry WHERE portfolio_id = ? AND action = 'created'"
 _CREATING: Final = "SELECT 1 FROM entry WHERE step = 'create' AND mms_id = "
 
@@ -372,6 +373,11 @@ class JournalFile:
         with self.together():
             self._db.execute(*statement)
 
+    def _put_all(self, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """The same of many records, within a transaction."""
+        stored = (tuple(map(records.storable, values)) for values in rows)
+        self._db.executemany(records.INSERT[table], ((*one, self._seal(one)) for one in stored))
+
     # --- what the load is about, and its rows
 
     def meta(self) -> dict[str, str]:
@@ -393,13 +399,30 @@ class JournalFile:
 
     def ingest(self, rows: Iterable[Ingested], *, repeats: bool = False) -> None:
         """Add rows, in one transaction."""
+        rows = list(rows)
+        asked = ((one.entry.n, records.packed(records.dump_row(one.row))) for one in rows if one.row)
+        before = ((one.entry.n, records.packed(one.before)) for one in rows if one.before is not None)
         with self.together():
-            for one in rows:
-                self._add(one.entry, repeats=repeats)
-                if one.row is not None:
-                    self.keep(one.entry.n, records.dump_row(one.row), of="asked")
-                if one.before is not None:
-                    self.keep(one.entry.n, one.before)
+            if self._are_new([one.entry for one in rows]):
+                self._put_all("entry", (records.values_of(one.entry) for one in rows))
+            else:
+                for one in rows:
+                    self._add(one.entry, repeats=repeats)
+            self._put_all("asked", asked)
+            self._put_all("before_image", before)
+
+    def _are_new(self, entries: Sequence[Entry]) -> bool:
+        """Whether none of these rows has a key that another one has, here or in the journal."""
+        for column in ("key", "own_key"):
+            keys = [records.storable(key) for one in entries if (key := getattr(one, column)) is not None]
+            if len(set(keys)) < len(keys):
+                return False
+            for part in range(0, len(keys), _MOST_VALUES):
+                some = tuple(keys[part : part + _MOST_VALUES])
+                marks = ", ".join("?" * len(some))
+                if self._holds(f"SELECT 1 FROM entry WHERE {column} IN ({marks}) LIMIT 1", some):  # noqa: S608 - our own names
+                    return False
+        return True
 
     def amend(self, entries: Iterable[Entry], *, existing: Listed, facts: Mapping[str, str]) -> None:
         """Write where these rows stand, portfolios that are not the load's own, and facts, in one transaction."""

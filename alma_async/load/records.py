@@ -72,6 +72,7 @@ _NAMED: Final = ("mms_id", "portfolio_id", "partial", "keeps", "blank", "action"
 _COLUMNS: Final = tuple(column.split()[0] for column in TABLES["entry"])
 _PLAIN: Final = attrgetter(*(name for name in _COLUMNS if name not in _MOMENT))
 
+_STATEMENT: Final = tuple(field.name for field in attrs.fields(Coverage))
 _RAW: Final = -zlib.MAX_WBITS  # without zlib's header and checksum
 
 # What most portfolios and differences say, so that a before-image takes some 400 bytes instead of 2,000. Part of the format.
@@ -95,6 +96,10 @@ _USUAL: Final = (
     b'"author":null,"issn":"","isbn":null,"publisher":null,"publication_place":null,"publication_year":null},'
     b'"electronic_collection":{"id":{"value":"61","link":null},"service":{"value":"62","link":null}},"id":"53'
 )
+
+
+# A window of 4 KB, which holds that and most objects: a larger one costs more to make than to fill.
+_PACKER: Final = zlib.compressobj(9, wbits=-12, memLevel=4, zdict=_USUAL)
 
 
 def schema() -> Iterator[str]:
@@ -146,7 +151,11 @@ def values_of(entry: Entry) -> tuple[Any, ...]:
         else None
     )
     n, line, state, step, *others, _, left, source = _PLAIN(entry)
-    said = dumps(attrs.astuple(source), lone_surrogates=True) if source else None
+    said = (
+        dumps((source.lines, source.title, source.identifiers, source.warnings), lone_surrogates=True)
+        if source
+        else None
+    )
     moment = entry.since and (entry.since.wall, entry.since.mono, entry.since.boot)
     return (
         n,
@@ -216,7 +225,7 @@ def dump_row(row: Row) -> bytes:
 
 
 def _given(parts: Coverage) -> dict[str, str]:
-    return {name: part for name, part in attrs.asdict(parts).items() if part is not None}
+    return {name: part for name in _STATEMENT if (part := getattr(parts, name)) is not None}
 
 
 def row_of(asked: bytes, entry: Entry) -> Row:
@@ -266,7 +275,7 @@ def next_key(key: bytes | None) -> bytes:
 
 def packed(body: bytes) -> bytes:
     """A before-image or differences, small. The record's seal covers it."""
-    packer = zlib.compressobj(9, wbits=_RAW, zdict=_USUAL)
+    packer = _PACKER.copy()
     return packer.compress(body) + packer.flush()
 
 

@@ -555,6 +555,6 @@ def test_what_no_seal_holds_is_damage_too(path, damage):
         journal.check()
     with pytest.raises(JournalDamaged), JournalFile(path) as journal:
         journal.orphaned(NOW)
-        journal.last_sent()
+        journal.last_sent(NOW)
         journal.meta()
         journal.entries()

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from enum import Enum
+from functools import lru_cache
 from numbers import Number
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 from alma_async.load.readers import cells as kinds
 from alma_async.load.readers.cells import Cells, Check, CoverageColumns
@@ -96,20 +97,38 @@ def read(file: Table, *, ignore_unknown: bool = False, clears: bool = False, who
 
 def from_mapping(values: Mapping[str, Any], line: int) -> Row | BadRow:
     """See ``Row.from_mapping``."""
-    names = [str(name).strip().casefold() for name in values]
-    given = dict(zip(names, values.values(), strict=True))
-    wrong = [Problem(line, shown(name), "is no column of a row") for name in given if name not in COLUMNS]
-    wrong += [Problem(line, shown(name), "is named twice") for name in given if names.count(name) > 1]
+    shape = _shape(tuple(map(str, values)))
+    wrong = [Problem(line, shown(name), why) for name, why in shape.wrong]
     texts = dict[str, str]()
-    for name, value in given.items():
+    for name, value in zip(shape.names, values.values(), strict=True):
         try:
             texts[name] = _text(value)
         except (TypeError, ValueError) as error:
             wrong.append(Problem(line, shown(name), str(error)))
-    ids = {column: check for column, check in _IDS.items() if column in texts}
-    checks = {column: VALUES[column] for column in texts if column in VALUES}
-    known = {name: text for name, text in texts.items() if name in COLUMNS}
-    return _row(spoilt(Record((line,), known, tuple(wrong)), COLUMNS), ids, checks)
+    known = texts if not wrong else {name: text for name, text in texts.items() if name in COLUMNS}
+    return _row(spoilt(Record((line,), known, tuple(wrong)), COLUMNS), shape.ids, shape.checks)
+
+
+class _Shape(NamedTuple):
+    """What is the same for all mappings with the same names."""
+
+    names: tuple[str, ...]
+    wrong: tuple[tuple[str, str], ...]
+    ids: Mapping[str, Check[str]]
+    checks: Mapping[str, Check[str | Clear]]
+
+
+@lru_cache(64)
+def _shape(given: tuple[str, ...]) -> _Shape:
+    names = tuple(name.strip().casefold() for name in given)
+    strange = [(name, "is no column of a row") for name in dict.fromkeys(names) if name not in COLUMNS]
+    twice = [(name, "is named twice") for name in dict.fromkeys(names) if names.count(name) > 1]
+    return _Shape(
+        names=names,
+        wrong=(*strange, *twice),
+        ids={column: check for column, check in _IDS.items() if column in names},
+        checks={column: VALUES[column] for column in dict.fromkeys(names) if column in VALUES},
+    )
 
 
 _PLAIN: Final[tuple[type, ...]] = (str, Number, date)
@@ -120,6 +139,8 @@ def _text(value: Any) -> str:
 
     :raises TypeError, ValueError: where it is no value of a cell; the text continues the column's name.
     """
+    if type(value) is str:
+        return value.strip()
     value = value.value if isinstance(value, Enum) else value
     if value is None:
         return ""
