@@ -32,13 +32,12 @@ from alma_async.cli.journals import kind_of
 from alma_async.cli.signals import GRACE, Ended, attend
 from alma_async.cli.view import View, closing, not_loaded, show_part, show_plan
 from alma_async.errors import AlmaError, ConfigurationError, InvalidRequest
-from alma_async.load.context import options_of
 from alma_async.load.dry_run import Plan
 from alma_async.load.entries import Action, State
 from alma_async.load.journal import JournalDamaged, JournalInUse, opened
 from alma_async.load.loader import Load
 from alma_async.load.matching import OnUnknown
-from alma_async.load.options import DEFAULTS, LoadOptions
+from alma_async.load.options import DEFAULTS, LoadOptions, options_of
 from alma_async.load.progress import Meter, Progress, Report
 from alma_async.load.readers import Blanks, RowSource, read_rows
 from alma_async.load.register import ServiceInUse, UnfinishedLoad, unfinished

@@ -8,6 +8,7 @@ from typing import Final, Literal, TypeAlias
 import attrs
 
 __all__ = [
+    "KNOWN",
     "OF_WHOLE",
     "OPEN",
     "Action",
@@ -24,6 +25,10 @@ __all__ = [
 Action: TypeAlias = Literal["upsert", "create", "update", "delete", "activate", "deactivate", "undo"]
 OF_WHOLE: Final = ("activate", "deactivate", "delete")
 """Actions that ask nothing of a portfolio's fields but, at most, its availability."""
+
+
+KNOWN: Final = "known"
+"""What a row has done that an earlier load has done (``since``)."""
 
 
 class State(Enum):

@@ -21,20 +21,19 @@ from alma_async._clock import Clock, Task, ended, started
 from alma_async._core.pager import PAGE, pages_of
 from alma_async._http.codec import dumps
 from alma_async.load import matching
-from alma_async.load.context import LoadContext
-from alma_async.load.entries import Entry, Moment, Source, State
+from alma_async.load.entries import KNOWN, Entry, Moment, Source, State, Step
 from alma_async.load.facts import SUPERSEDED, compared, see_its_turn
 from alma_async.load.journal import SLICE, Ingested, Journal, exists, opened
 from alma_async.load.lookup import read_carriers
+from alma_async.load.options import LoadContext
 from alma_async.load.outage import ServiceHealth
 from alma_async.load.plan import key_of, payload_of, rejected, wanted_url
 from alma_async.load.readers import read_rows
 from alma_async.load.reasons import EndReason
 from alma_async.load.row import BadRow, InputError, Row
-from alma_async.load.since import KNOWN, after
 from alma_async.load.undo import UndoRows
 
-__all__ = ["Ingest", "Rows"]
+__all__ = ["Ingest", "Rows", "continued"]
 
 Given: TypeAlias = Row | BadRow | Mapping[str, Any]
 Rows: TypeAlias = str | os.PathLike[str] | Iterable[Given] | AsyncIterable[Given]
@@ -220,7 +219,7 @@ class Ingest:
             before = await earlier.kept([old.n for old in olds.values() if old.is_begun])
             for n, (entry, row) in enumerate(rows):
                 if entry.key and (old := olds.get(entry.key)):
-                    found[n] = Ingested(after(old, entry), row, before.get(old.n))
+                    found[n] = Ingested(continued(old, entry), row, before.get(old.n))
         await self.journal.ingest(found, repeats=self.context.options.allow_duplicates)
 
     def _entries(self, part: list[Given], after: int) -> list[tuple[Entry, Row | None]]:
@@ -313,6 +312,26 @@ class Ingest:
         ids = ", ".join(found.portfolio_ids[:5])
         why = EndReason.SEVERAL_RECORDS
         return attrs.evolve(entry, state=State.REVIEW, reason=why.code, message=why.says(names, ids))
+
+
+def continued(old: Entry, new: Entry) -> Entry:
+    """Where a row stands at first, whose natural key an earlier load had too.
+
+    What that load did and the row still asks for is known, and not sent. What it had begun continues here from where it stood, so
+    that what it sent without an answer is read back before anything is sent again. All else is a row like any other.
+    """
+    if old.state is State.DONE and old.payload == new.payload:
+        why = EndReason.KNOWN.code
+        return attrs.evolve(new, state=State.DONE, action=KNOWN, reason=why, portfolio_id=old.portfolio_id)
+    sent = old.state in (State.INTENT, State.UNKNOWN) or (
+        old.state is State.REVIEW and old.step is Step.CREATE and old.action is None and bool(old.differences)
+    )
+    if sent or old.is_begun:
+        state = State.UNKNOWN if sent else old.state
+        return attrs.evolve(
+            old, n=new.n, line=new.line, payload=new.payload, source=new.source, state=state, attempts=0
+        )
+    return new
 
 
 async def _written(writing: Task[None]) -> None:

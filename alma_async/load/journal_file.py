@@ -55,12 +55,11 @@ from alma_async._storage.sqlite import (
 from alma_async._text import logger
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load import records
-from alma_async.load.entries import Entry, Moment, State
+from alma_async.load.entries import KNOWN, Entry, Moment, State
 from alma_async.load.journal import Ingested, JournalDamaged, JournalError, JournalInUse, Kept, Listed
 from alma_async.load.matching import Carrier, Title
 from alma_async.load.reasons import EndReason
 from alma_async.load.row import Row
-from alma_async.load.since import KNOWN
 from alma_async.settings import state_dir
 
 __all__ = ["JournalFile", "Ownership"]

@@ -20,13 +20,12 @@ from alma_async._storage.files import are_one
 from alma_async.alma.client import AlmaClient
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load import undo
-from alma_async.load.context import LoadContext, options_of
 from alma_async.load.dry_run import Plan, note_calls, plan_of, scratch_path
 from alma_async.load.entries import Moment
 from alma_async.load.facts import TAKES_BACK
 from alma_async.load.ingest import Rows
 from alma_async.load.journal import Journal, JournalError, opened
-from alma_async.load.options import DEFAULTS, PATH, LoadOptions
+from alma_async.load.options import DEFAULTS, PATH, LoadContext, LoadOptions, options_of
 from alma_async.load.progress import Ended, Meter, Progress, Report
 from alma_async.load.register import Registered, see_cut_off, unfinished
 from alma_async.load.row import InputError

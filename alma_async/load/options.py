@@ -2,7 +2,7 @@
 """What a caller of a load chooses: ``LoadOptions``, the same for Python, for the shell and for the journal's facts. Pure.
 
 Each option is declared, documented and checked here, once. Where a load goes (client, collection, service, journal) is no
-option but an argument of ``Load``.
+option but an argument of ``Load``; both together are a load's context, which its parts share.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, Final, cast, get_args
 
 import attrs
 
+from alma_async.alma.client import AlmaClient
 from alma_async.alma.electronic import BibHandling
 from alma_async.alma.fields import NoteStrategy
 from alma_async.errors import ConfigurationError
@@ -23,7 +24,7 @@ from alma_async.load.matching import OnUnknown
 from alma_async.load.plan import Codes
 from alma_async.settings import FLAG, NOT_NEGATIVE, WHOLE, Check, a, one_of, secretive
 
-__all__ = ["DEFAULTS", "PATH", "LoadOptions"]
+__all__ = ["DEFAULTS", "PATH", "LoadContext", "LoadOptions", "options_of"]
 
 PATH: Final = Check("a path", lambda value: isinstance(value, (str, os.PathLike)) and bool(os.fspath(value)))
 _SECONDS: Final = Check("a number of seconds, 0 or more", NOT_NEGATIVE.allows)
@@ -137,3 +138,44 @@ LoadOptions.__doc__ = f"{LoadOptions.__doc__ or ''}\n" + "\n".join(
     f"    :param {name}: {LoadOptions.help(name)}" for name in attrs.fields_dict(LoadOptions)
 )
 DEFAULTS: Final = LoadOptions()
+
+
+@attrs.frozen(kw_only=True)
+class LoadContext:
+    """One load. ``workers`` is the most rows in progress at once; ``dry``: nothing is sent that changes anything."""
+
+    alma: AlmaClient
+    place: tuple[str, str]
+    options: LoadOptions
+    workers: int
+    dry: bool = False
+
+    def known_by(self) -> dict[str, str]:
+        """The facts that are the same for all runs of one load."""
+        options = self.options
+        return {
+            "origin": self.alma.origin,
+            "collection": self.place[0],
+            "service": self.place[1],
+            "action": options.action,
+            "bib": options.bib,
+            "dry": "1" if self.dry else "",
+            "duplicates": "allowed" if options.allow_duplicates else "rejected",
+            "notes": options.notes,
+            "since": str(options.since.absolute()) if options.since else "",
+        }
+
+
+def options_of(known: Mapping[str, str], options: LoadOptions) -> LoadOptions:
+    """These options, but what the facts of a journal say stands.
+
+    :raises ConfigurationError: where they say what cannot be.
+    """
+    return attrs.evolve(
+        options,
+        action=cast("Action", known["action"]),
+        bib=cast("BibHandling", known["bib"]),
+        notes=cast("NoteStrategy", known.get("notes", "replace")),
+        allow_duplicates=known["duplicates"] == "allowed",
+        since=known["since"] or None,
+    )

@@ -27,12 +27,11 @@ from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import AlmaError, BadAnswer, InvalidRequest, NotFound, OutcomeUnknown
 from alma_async.load import matching
 from alma_async.load.before_image import WARNED, changed, digest
-from alma_async.load.context import LoadContext
 from alma_async.load.entries import Action, Difference, Entry, Moment, State, Step
 from alma_async.load.fields import differences, together
 from alma_async.load.journal import Journal
 from alma_async.load.lookup import Lookup
-from alma_async.load.options import LoadOptions
+from alma_async.load.options import LoadContext, LoadOptions
 from alma_async.load.plan import asked, merged, new_portfolio, stays, unclear, wanted_url
 from alma_async.load.reasons import EndReason
 from alma_async.load.row import Row

@@ -13,7 +13,7 @@ is ready. What was begun is finished before something new begins.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -27,11 +27,11 @@ from alma_async._http.outcome import Outcome
 from alma_async._text import counted, duration
 from alma_async.alma.client import AlmaClient
 from alma_async.errors import AlmaError, ClientClosed, QuotaExhausted
-from alma_async.load.context import LoadContext
 from alma_async.load.dry_run import Quote
 from alma_async.load.entries import OPEN, Entry, Moment, State
 from alma_async.load.ingest import Ingest, Rows
 from alma_async.load.journal import Journal, slices
+from alma_async.load.options import LoadContext
 from alma_async.load.outage import (
     PASSING,
     CircuitBreaker,
@@ -44,7 +44,6 @@ from alma_async.load.progress import Ended, Meter, Progress, Report
 from alma_async.load.row import Row
 from alma_async.load.row_task import RowTask, Shared
 from alma_async.load.undo import vouched
-from alma_async.load.workers import spread
 from alma_async.settings import Priority
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ if TYPE_CHECKING:
     from alma_async.alma.client import AlmaClient
     from alma_async.load.progress import Meter, Progress
 
-__all__ = ["Room", "Run", "hold", "how_far", "most", "quote", "reporting"]
+__all__ = ["Room", "Run", "hold", "how_far", "most", "quote", "reporting", "spread"]
 
 _FEWEST: Final = 4  # chosen: rows beyond those, at least
 _READY: Final = (
@@ -157,6 +156,32 @@ def how_far(
     quota, now, wall = alma.quota(), alma.clock.now(), alma.clock.wall()
     meter.waits(why or hold(quota, wall), now)
     return meter.progress(now, quote(quota, wall), under_way=under_way, reading=reading)
+
+
+async def spread(
+    workers: int,
+    give_out: Callable[[MemoryObjectSendStream[T]], Awaitable[None]],
+    work: Callable[[MemoryObjectReceiveStream[T]], Coroutine[Any, Any, None]],
+    *,
+    failed: Callable[[AlmaError], None],
+) -> None:
+    """Return when all that was given out is done, or every worker has stopped.
+
+    :param work: one worker: takes items from the stream until it ends, or until the worker stops
+    :param failed: is called with what ended the giving out (a fault of the journal), which is not raised as a group
+    """
+    send, receive = anyio.create_memory_object_stream[T]()
+    async with anyio.create_task_group() as group:
+        for _ in range(workers):
+            group.start_soon(work, receive.clone())
+        receive.close()
+        async with send:
+            try:
+                await give_out(send)
+            except anyio.BrokenResourceError:
+                pass  # every worker stopped
+            except AlmaError as error:
+                failed(error)
 
 
 async def reporting(work: Callable[[], Awaitable[T]], report: Callable[[], None] | None) -> T:

@@ -23,11 +23,10 @@ from alma_async._clock import Clock
 from alma_async.alma.fields import url_of
 from alma_async.errors import AlmaError
 from alma_async.load.before_image import anew
-from alma_async.load.entries import OPEN, BeforeImage, Entry, Source, State, Step
+from alma_async.load.entries import KNOWN, OPEN, BeforeImage, Entry, Source, State, Step
 from alma_async.load.facts import BEING_UNDONE, HALFWAY, NOT_BEGUN, OVERTAKEN, SUPERSEDED, TAKES_BACK
 from alma_async.load.journal import SLICE, Journal, exists, opened, slices
 from alma_async.load.row import BadRow, InputError, Problem, Row
-from alma_async.load.since import KNOWN
 
 __all__ = ["UndoRows", "begin", "begun_load", "beside", "end", "note_overtaken", "undo_rows", "vouched"]
 

@@ -8,9 +8,9 @@ import pytest
 
 from alma_async import ConfigurationError, sim
 from alma_async.load import InputError, Load, LoadOptions, read_rows, undo_rows
-from alma_async.load.entries import Difference, Entry, Moment, State, Step
+from alma_async.load.entries import KNOWN, Difference, Entry, Moment, State, Step
+from alma_async.load.ingest import continued
 from alma_async.load.journal_file import JournalFile
-from alma_async.load.since import KNOWN, after
 from tests.conftest import institution
 from tests.load.test_ingest import held
 
@@ -65,8 +65,8 @@ def load(tmp_path):
 def test_what_was_done_and_is_asked_for_again_is_known():
     """A row that was done and says the same is done, with its portfolio; one that says something else begins anew."""
     known = attrs.evolve(SAME, state=State.DONE, action=KNOWN, reason="known", portfolio_id="53")
-    assert after(OLD, SAME) == known
-    assert after(OLD, OTHER) == OTHER
+    assert continued(OLD, SAME) == known
+    assert continued(OLD, OTHER) == OTHER
 
 
 @pytest.mark.parametrize("new", [SAME, OTHER], ids=["same", "other"])
@@ -77,13 +77,13 @@ def test_what_was_sent_without_an_answer_is_read_back(state, new):
         OLD, state=state, step=Step.CREATE, portfolio_id=None, action=None, since=NOW, attempts=2
     )
     expected = attrs.evolve(old, n=9, line=7, payload=new.payload, state=State.UNKNOWN, attempts=0)
-    assert after(old, new) == expected
+    assert continued(old, new) == expected
 
 
 def test_what_was_begun_goes_on():
     """A portfolio that was made and not filled yet is filled with what the row says now."""
     old = attrs.evolve(OLD, state=State.PENDING)
-    assert after(old, OTHER) == attrs.evolve(old, n=9, line=7, payload=b"q")
+    assert continued(old, OTHER) == attrs.evolve(old, n=9, line=7, payload=b"q")
 
 
 def test_a_create_that_ended_in_doubt_is_looked_for():
@@ -91,13 +91,13 @@ def test_a_create_that_ended_in_doubt_is_looked_for():
     old = attrs.evolve(
         OLD, state=State.REVIEW, step=Step.CREATE, portfolio_id=None, action=None, differences=MADE
     )
-    assert after(old, SAME).state is State.UNKNOWN
+    assert continued(old, SAME).state is State.UNKNOWN
 
 
 @pytest.mark.parametrize("state", [State.REJECTED, State.REVIEW, State.UNDONE, State.DUPLICATE])
 def test_what_came_to_nothing_is_a_row_like_any_other(state):
     """What was rejected, taken back, or is a person's to decide, is looked at anew."""
-    assert after(attrs.evolve(OLD, state=state), SAME) == SAME
+    assert continued(attrs.evolve(OLD, state=state), SAME) == SAME
 
 
 async def test_a_corrected_file_sends_what_changed(file, load, tmp_path):
