@@ -251,6 +251,7 @@ class Input:
 
 
 Source = RowSource | UndoRows | None  # of a load that has its rows
+_SINCE: Final = f"{LoadOptions.help('since')} (a path, or a name as listed by resume)"
 DryRun = Annotated[bool, Parameter(help="show what would be done and what it costs; change nothing")]
 
 
@@ -262,11 +263,13 @@ def load(
     service: str,
     from_analytics: str | None = None,
     journal: Path | None = None,
-    action: Literal["upsert", "create", "update", "delete", "activate", "deactivate"] = "upsert",
-    bib: BibHandling = "retain",
-    allow_duplicates: bool = False,
+    action: Annotated[
+        Literal["upsert", "create", "update", "delete", "activate", "deactivate"], _option("action")
+    ] = "upsert",
+    bib: Annotated[BibHandling, _option("bib")] = DEFAULTS.bib,
+    allow_duplicates: Annotated[bool, _option("allow_duplicates")] = DEFAULTS.allow_duplicates,
     notes: Annotated[NoteStrategy, _option("notes")] = DEFAULTS.notes,
-    since: str | None = None,
+    since: Annotated[str | None, Parameter(help=_SINCE)] = None,
     dry_run: DryRun = False,
     reading: Reading = AS_IT_IS,
     options: Options = AS_USUAL,
@@ -281,13 +284,6 @@ def load(
     :param from_analytics: in place of a file: the path of an Analytics report, such as
         /shared/Our Library/Reports/Portfolios; a call for 1,000 rows
     :param journal: the file that keeps the load; by default in the state directory
-    :param action: upsert creates or updates; create changes no portfolio that is there; update
-        rejects rows without one; delete deletes; activate and deactivate set the availability only
-    :param bib: what happens to a bib record whose last inventory is deleted
-    :param allow_duplicates: load all of several equal rows; by default only the first
-    :param since: the journal of an earlier load (a path, or a name as listed by resume): rows that
-        it has loaded and that have not changed are not sent; rows that it has not finished are
-        continued here
     """
     if (file is None) == (from_analytics is None):
         raise ConfigurationError("Name a file of rows, or a report with --from-analytics.")

@@ -51,11 +51,13 @@ class LoadOptions:
     action: Action = _option(
         "upsert",
         one_of(get_args(Action)),
-        "upsert creates or updates, create leaves alone what is there, update rejects what is not; delete deletes; activate and "
-        "deactivate set the availability and nothing else",
+        "upsert creates or updates; create changes no portfolio that is there; update rejects rows without one; delete deletes; "
+        "activate and deactivate set the availability only",
     )
     bib: BibHandling = _option(
-        "retain", one_of(get_args(BibHandling)), "what becomes of a title whose last inventory is deleted"
+        "retain",
+        one_of(get_args(BibHandling)),
+        "what happens to a bib record whose last inventory is deleted",
     )
     quarantine: float = _option(
         300.0,  # assumed: the longest a request that was sent may still be applied; to be measured in a sandbox
@@ -84,9 +86,7 @@ class LoadOptions:
     workers: int | None = _option(
         None, WHOLE.or_none(), "the most rows in progress at once; by default what the pace needs"
     )
-    allow_duplicates: bool = _option(
-        False, FLAG, "load each of several rows that say the same; by default the first"
-    )
+    allow_duplicates: bool = _option(False, FLAG, "load all of several equal rows; by default only the first")
     circuit_breaker: bool = _option(
         True, FLAG, "stop where so many rows are rejected that the load must be wrong"
     )
@@ -106,8 +106,8 @@ class LoadOptions:
         converter=_path,
         validator=PATH.or_none(),
         metadata={
-            "help": "an earlier load's journal: rows that it has done and that still say the same are not sent; what it had not "
-            "finished continues here"
+            "help": "the journal of an earlier load: rows that it has loaded and that have not changed are not sent; rows that it "
+            "has not finished are continued here"
         },
     )
     codes: Codes = _option(
