@@ -30,7 +30,7 @@ import anyio
 from alma_async import AlmaClient, Limits, LocalBudget, sim
 from alma_async.load import read_rows
 from alma_async.load.entries import Action
-from alma_async.load.plan import Codes, merged, new_portfolio
+from alma_async.load.fields import Codes, merged, new_portfolio
 from alma_async.load.row import Row
 from tests.conftest import institution
 from tests.load.line import into

@@ -67,19 +67,17 @@ NOT_YET = (
     "alma/",
     "errors.py",
     "events.py",
-    "load/",
     "polaris/",
     "settings.py",
     "webhooks.py",
 )
 NOT_YET_PAGES = (  # they name options, events and reasons of those files
     "docs/how-to/logging-and-metrics.md",
-    "docs/reasons.md",
 )
 # Names that others give, as long as they have them.
 KEPT = re.compile(
     r"\bRefusedIds\b|\.refused\b|\buntil_done\b|\bpatience\b|\.brisk\b"
-    r"|`(--until-done|--patience|refused)`|`Refused`|\[refused.ids for refused in"
+    r"|`(--until-done|--patience|refused)`|`Refused`|\[refused.ids for refused in|\btold="
 )
 
 

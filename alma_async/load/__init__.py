@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from alma_async.load.dry_run import Plan, Price
 from alma_async.load.entries import Difference
+from alma_async.load.fields import Codes
 from alma_async.load.journal import JournalError, JournalInUse
 from alma_async.load.loader import Load
 from alma_async.load.options import LoadOptions
-from alma_async.load.plan import Codes
 from alma_async.load.progress import Ended, Progress, Report
 from alma_async.load.readers import read_rows
 from alma_async.load.register import ServiceInUse, UnfinishedLoad

@@ -1,4 +1,4 @@
-"""The way back from what another load did to one portfolio. Pure.
+"""A portfolio before and after: what differs, and the way back from what another load did to it. Pure.
 
 An update is taken back field by field, and only where a field still says what the load made of it; what others changed since stays.
 What was absent before is cleared, not left out: a PUT that keeps what is left out would keep what the load wrote.
@@ -23,9 +23,8 @@ from alma_async._http.codec import Model, loads, structure, take, unstructure
 from alma_async.alma.fields import FIELDS
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.load.entries import BeforeImage, Difference
-from alma_async.load.fields import differences
 
-__all__ = ["WARNED", "anew", "changed", "digest", "put_back"]
+__all__ = ["WARNED", "anew", "changed", "differences", "digest", "put_back"]
 
 WARNED: Final[set[tuple[str, str]]] = (
     set()
@@ -33,6 +32,12 @@ WARNED: Final[set[tuple[str, str]]] = (
 _NOTHING: Final[tuple[Any, ...]] = (None, "", {}, [])
 _PASSED_OVER: Final = ("desc", "link")
 _PLACE: Final = ("is_standalone", "resource_metadata", "electronic_collection")  # not a writer's to change
+
+
+def differences(old: Portfolio, new: Portfolio) -> tuple[Difference, ...]:
+    """What differs, field by field."""
+    shown = ((name, field.show(old), field.show(new)) for name, field in FIELDS.items())
+    return tuple(Difference(*one) for one in shown if one[1] != one[2])
 
 
 def digest(portfolio: Mapping[str, Any]) -> bytes:

@@ -23,11 +23,11 @@ from alma_async._http.codec import dumps
 from alma_async.load import matching
 from alma_async.load.entries import KNOWN, Entry, Moment, Source, State, Step
 from alma_async.load.facts import SUPERSEDED, compared, see_its_turn
+from alma_async.load.fields import key_of, payload_of, rejected, wanted_url
 from alma_async.load.journal import SLICE, Ingested, Journal, exists, opened
 from alma_async.load.lookup import read_carriers
 from alma_async.load.options import LoadContext
 from alma_async.load.outage import ServiceHealth
-from alma_async.load.plan import key_of, payload_of, rejected, wanted_url
 from alma_async.load.readers import read_rows
 from alma_async.load.reasons import EndReason
 from alma_async.load.row import BadRow, InputError, Row

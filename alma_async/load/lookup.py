@@ -20,12 +20,11 @@ from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import NotFound
 from alma_async.load import matching
 from alma_async.load.entries import BeforeImage, Entry
-from alma_async.load.fields import identifiers_of
+from alma_async.load.fields import identifiers_of, key_of, wanted_url
 from alma_async.load.journal import Journal
 from alma_async.load.matching import Carrier
 from alma_async.load.options import LoadContext
 from alma_async.load.outage import ServiceHealth
-from alma_async.load.plan import key_of, wanted_url
 from alma_async.load.row import Row
 
 __all__ = ["Lookup", "read_carriers"]

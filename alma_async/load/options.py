@@ -20,8 +20,8 @@ from alma_async.alma.fields import NoteStrategy
 from alma_async.errors import ConfigurationError
 from alma_async.load.entries import Action
 from alma_async.load.facts import RESERVED
+from alma_async.load.fields import Codes
 from alma_async.load.matching import OnUnknown
-from alma_async.load.plan import Codes
 from alma_async.settings import FLAG, NOT_NEGATIVE, WHOLE, Check, a, one_of, secretive
 
 __all__ = ["DEFAULTS", "PATH", "LoadContext", "LoadOptions", "options_of"]

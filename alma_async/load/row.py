@@ -1,9 +1,9 @@
 """What one row of an input file says, in words that no file format knows.
 
-Decides the shape alone: which parts a row may have, and how "leave alone", "empty it" and "set it" differ. Reading files is left to
-``readers``; what a row means for a portfolio, to ``match`` and ``plan``. Every part of a coverage statement stays the text the file
-gave, because Alma keeps them as text (volumes such as ``S7`` are documented) and a month that the file does not name is not ours to
-invent. The embargo grammar is KBART's (NISO RP-9-2014); years and months are calendar units there.
+Decides the shape alone: which parts a row may have, and how "leave alone", "empty it" and "set it" differ. Reading files is left
+to ``readers``; what a row means for a portfolio, to ``matching`` and ``fields``. Every part of a coverage statement stays the
+text the file gave, because Alma keeps them as text (volumes such as ``S7`` are documented) and a month that the file does not
+name is not ours to invent. The embargo grammar is KBART's (NISO RP-9-2014); years and months are calendar units there.
 """
 
 from __future__ import annotations

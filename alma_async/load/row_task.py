@@ -7,7 +7,7 @@
     UNKNOWN ── quarantine, read back ──▶ DONE | PENDING (adopted, or to be sent again) | REVIEW | REJECTED
 
 Decides which call a row needs next and what its answer means for the row; leaves which portfolio is meant to ``matching``,
-what differs to ``plan`` and ``before_image``, the quarantine and outages to ``run``. The row is the witness of its own writes:
+what differs to ``fields`` and ``before_image``, the quarantine and outages to ``run``. The row is the witness of its own writes:
 before each one its intent and its before-image are durable (``intend``), after each one its outcome follows (``settle``). What
 concerns the row alone ends in its journal entry; what the whole load must know of is raised (network, quota, key).
 """
@@ -26,13 +26,12 @@ from alma_async.alma.electronic import Portfolios
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import AlmaError, BadAnswer, InvalidRequest, NotFound, OutcomeUnknown
 from alma_async.load import matching
-from alma_async.load.before_image import WARNED, changed, digest
+from alma_async.load.before_image import WARNED, changed, differences, digest
 from alma_async.load.entries import Action, Difference, Entry, Moment, State, Step
-from alma_async.load.fields import differences, together
+from alma_async.load.fields import asked, merged, new_portfolio, stays, together, unclear, wanted_url
 from alma_async.load.journal import Journal
 from alma_async.load.lookup import Lookup
 from alma_async.load.options import LoadContext, LoadOptions
-from alma_async.load.plan import asked, merged, new_portfolio, stays, unclear, wanted_url
 from alma_async.load.reasons import EndReason
 from alma_async.load.row import Row
 

@@ -24,15 +24,16 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from alma_async._http.outcome import Outcome
 from alma_async._text import masked
+from alma_async.alma.fields import url_of
 from alma_async.alma.models.common import Coded
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import AlmaError, NotFound
 from alma_async.load.entries import KNOWN, Difference, Entry, State
 from alma_async.load.facts import NOT_BEGUN, compared
+from alma_async.load.fields import asked, merged, stays
 from alma_async.load.journal import Journal, slices
 from alma_async.load.options import LoadContext
 from alma_async.load.outage import RowFailure, ServiceHealth, WorkStopped
-from alma_async.load.plan import asked, merged, stays, url_of
 from alma_async.load.progress import Meter, Progress, Report
 from alma_async.load.row import InputError, Row
 from alma_async.load.run import how_far, spread

@@ -27,13 +27,12 @@ from alma_async.load import (
     journal_file,
     loader,
     lookup,
-    plan,
     row_task,
     run,
     sqlite_journal,
 )
 from alma_async.load.entries import State
-from alma_async.load.plan import new_portfolio
+from alma_async.load.fields import new_portfolio
 from alma_async.load.row_task import RowTask
 
 __all__ = ["MUTANTS", "Patches", "planted"]
@@ -342,7 +341,7 @@ def _the_url_is_no_part_of_the_key() -> list[Any]:
     def key_of(row: Any, *place: str) -> Any:
         return real(attrs.evolve(row, values={}), *place)
 
-    real = plan.key_of
+    real = fields.key_of
     return [patch.object(ingest, "key_of", key_of)]
 
 

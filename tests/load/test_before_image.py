@@ -15,9 +15,9 @@ from alma_async.alma.fields import FIELDS
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.load.before_image import anew, changed, digest, put_back
 from alma_async.load.entries import BeforeImage
-from alma_async.load.plan import Codes, merged
+from alma_async.load.fields import Codes, merged
 from alma_async.load.row import CLEAR, Row
-from tests.load.test_plan import HELD, RULES, held, rows
+from tests.load.test_fields import HELD, RULES, held, rows
 
 BARE = {"id": "53999", "linking_details": None, "coverage_details": None, "public_note": None}
 

@@ -9,7 +9,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from alma_async.load.plan import rejected as rejection
+from alma_async.load.fields import rejected as rejection
 from alma_async.load.readers import read_rows
 from alma_async.load.row import CLEAR, BadRow, InputError, Row
 from tests.load.readers.test_kbart import PHASE_TWO, TIDES, WITH_ID, Opened, kbart, only, rejected

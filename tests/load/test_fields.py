@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alma_async._http.codec import structure, unstructure
+from alma_async.alma.fields import url_of
 from alma_async.alma.models.electronic import Portfolio
-from alma_async.load.plan import Codes, key_of, merged, new_portfolio, payload_of, unsupported, url_of
+from alma_async.load.fields import Codes, key_of, merged, new_portfolio, payload_of, unsupported
 from alma_async.load.row import CLEAR, Coverage, Embargo, Row
 
 RULES = Codes()
