@@ -17,9 +17,7 @@ from typing import Final, TextIO, cast
 
 from cyclopts import App, ArgumentCollection, CycloptsError, MissingArgumentError, Parameter
 from cyclopts.config import Env
-from rich.text import Text
 
-from alma_async._text import plain
 from alma_async._version import __version__
 from alma_async.cli.console import Output, Unwritten, drop, log_at, open_streams, say
 from alma_async.errors import (
@@ -62,7 +60,7 @@ def _shown_default(value: object) -> str | None:
     return f"{value:g}" if isinstance(value, float) and value else str(value) if value else None
 
 
-def _wrong_use(error: CycloptsError) -> Text:
+def _wrong_use(error: CycloptsError) -> str:
     """What is wrong with a command line, and where its help is."""
     text = str(error)
     if (
@@ -72,7 +70,7 @@ def _wrong_use(error: CycloptsError) -> Text:
     ):
         text = f"{error.argument.name} is missing."
     command = " ".join(("alma-async", *(error.command_chain or ())))
-    return Text(f"{plain(text)} Help: {command} --help", no_wrap=True, overflow="ignore")
+    return f"{text} Help: {command} --help"
 
 
 app: App = App(
@@ -85,7 +83,6 @@ app: App = App(
     help_format="plaintext",
     version=__version__,
     config=_variables,
-    error_formatter=_wrong_use,
     # An option is off unless it is given: those that are on by default name their own negative.
     default_parameter=Parameter(negative_bool="", negative_iterable="", show_default=_shown_default),
     suppress_keyboard_interrupt=False,
@@ -209,11 +206,12 @@ def _run(tokens: list[str]) -> int:
     try:
         log_at(os.environ.get("ALMA_LOG") or "warning")
         _use_full_help(tokens)
-        code = app(tokens, exit_on_error=False, result_action="return_value") or 0
+        code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value") or 0
         sys.stdout.flush()  # here, where a closed pipe can still be handled
         return int(code)
-    except CycloptsError:
-        return 2  # already printed
+    except CycloptsError as error:
+        say(_wrong_use(error))
+        return 2
     except AlmaError as error:
         message = str(error)
         for line in (message, *(note for note in getattr(error, "__notes__", ()) if note not in message)):
