@@ -1,7 +1,8 @@
 """An asyncio client of the Ex Libris Alma REST API that shares one institution's allowance fairly.
 
-``AlmaClient`` is where to begin. The public names are imported at their first use, so that ``alma-async --help`` does not load an
-HTTP client. Beside them: ``alma_async.load`` (bulk loads), ``.polaris``, ``.webhooks``, ``.sim``.
+``AlmaClient`` is where to begin. The public names are imported at their first use, so that
+``alma-async --help`` does not load an HTTP client. Beside them: ``alma_async.load`` (bulk loads),
+``.polaris``, ``.webhooks``, ``.sim``.
 """
 
 from __future__ import annotations

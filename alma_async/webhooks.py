@@ -1,13 +1,14 @@
-"""Alma's webhooks: the challenge, the signature, the event. Of no framework: the web side is the user's. Pure, but that a
-secret which is not given is taken from the environment.
+"""Alma's webhooks: the challenge, the signature, the event. Of no framework: the web side is the
+user's. Pure, except that a secret which is not given is read from the environment.
 
-Decides whether what came is Alma's own and new; what to do with it is left to the receiver. Whatever is not right
-raises ``WebhookRefused`` with the status to answer.
+Decides whether a request is Alma's and new; what to do with it is left to the receiver. A request
+that is not valid raises ``WebhookRejected`` with the status to answer.
 
-Documented: the challenge as JSON, and ``X-Exl-Signature`` as the base64 of HMAC-SHA256; seen: that it covers the raw
-bytes. Alma counts an answer later than 5 s, or of 5xx, as a failure and sends again after 1, 3 and 6 hours, so an event
-comes at least once, late, and in any order; 4xx ends it (documented). There is no signed time but the one in the body
-(inferred): hence ``Replays``. 1 MiB, 24 hours, five minutes and 32 bytes of secret are our own bounds.
+Documented: the challenge as JSON, and ``X-Exl-Signature`` as the base64 of HMAC-SHA256; seen: that
+it covers the raw bytes. Alma counts an answer later than 5 s, or of 5xx, as a failure and sends
+again after 1, 3 and 6 hours, so an event comes at least once, late, and in any order; 4xx ends it
+(documented). There is no signed time but the one in the body (inferred): hence ``Replays``. 1 MiB,
+24 hours, five minutes and 32 bytes of secret are our own bounds.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ __all__ = [
     "SIGNATURE",
     "Replays",
     "WebhookEvent",
-    "WebhookRefused",
+    "WebhookRejected",
     "challenge_response",
     "parse_event",
     "verify_signature",
@@ -57,16 +58,20 @@ _HEADER: Final = Check(
 _WORD: Final = re.compile(r"[A-Za-z0-9-]{1,128}")
 
 
-class WebhookRefused(AlmaError):
-    """What came is not an event of Alma's, or not to be taken again; ``status`` is what to answer."""
+class WebhookRejected(AlmaError):
+    """The request is not a valid event of Alma's, or is a repeat; ``status`` is the status to
+    answer.
+    """
 
     advice = "Answer with this status: Alma does not send again what 4xx answers."
 
 
 def challenge_response(query: str | Mapping[str, Any]) -> bytes:
-    """The JSON to answer a registration with (status 200); ``query`` is the URL, its query, or a mapping of it.
+    """The JSON to answer a registration with (status 200); ``query`` is the URL, its query, or a
+    mapping of it.
 
-    :raises WebhookRefused: 400, where there is not one plain word to repeat: nothing else is ever echoed.
+    :raises WebhookRejected: 400, where there is not one plain word to repeat: nothing else is ever
+        echoed.
     """
     if isinstance(query, str):
         fields = parse_qs(query.partition("?")[2].partition("#")[0] if "?" in query else query)
@@ -76,18 +81,20 @@ def challenge_response(query: str | Mapping[str, Any]) -> bytes:
         a(Mapping, "a URL, its query, or a mapping").of("query", query)
         word = query.get("challenge", "")
     if not _WORD.fullmatch(str(word)):
-        raise WebhookRefused("There is no challenge of letters, digits and hyphens.", status=400)
+        raise WebhookRejected("There is no challenge of letters, digits and hyphens.", status=400)
     return dumps({"challenge": word})
 
 
 @secretive
 def verify_signature(body: bytes, header: str | Iterable[str] | None, *secrets: str | bytes | Secret) -> None:
-    """Return if the raw bytes of the body are signed with one of the secrets (two, while one is being replaced).
+    """Return if the raw bytes of the body are signed with one of the secrets (two, while one is
+    being replaced).
 
     Without any, the secret is that of ``ALMA_WEBHOOK_SECRET`` in the environment.
     ``header`` is the value of ``X-Exl-Signature``, or all its values: exactly one may be there.
 
-    :raises WebhookRefused: 401 for a missing, repeated or wrong signature, 413 for a body that is too large to be hashed.
+    :raises WebhookRejected: 401 for a missing, repeated or wrong signature, 413 for a body that is
+        too large to be hashed.
     :raises ConfigurationError: where there is no secret, or one is shorter than 32 bytes.
     """
     if not secrets and (named := os.environ.get("ALMA_WEBHOOK_SECRET")):
@@ -98,14 +105,14 @@ def verify_signature(body: bytes, header: str | Iterable[str] | None, *secrets: 
     _BODY.of("body", body)
     values = [header] if isinstance(header, str) else _values(header)
     if len(values) != 1:
-        raise WebhookRefused(f"There must be one {SIGNATURE}, not {len(values)}.", status=401)
+        raise WebhookRejected(f"There must be one {SIGNATURE}, not {len(values)}.", status=401)
     if len(body) > LARGEST:
-        raise WebhookRefused(f"The body has {len(body):,} bytes; at most {LARGEST:,} are taken.", status=413)
+        raise WebhookRejected(f"The body has {len(body):,} bytes; at most {LARGEST:,} are taken.", status=413)
     sent = _decoded(values[0])
-    # All of them, whichever fits: so the time taken tells nothing.
+    # All of them are compared, whichever fits, so that the time taken shows nothing.
     fits = [hmac.compare_digest(sent, hmac.digest(key, body, "sha256")) for key in keys]
     if not any(fits):
-        raise WebhookRefused("The signature is not that of this body.", status=401)
+        raise WebhookRejected("The signature is not that of this body.", status=401)
 
 
 def _key(secret: str | bytes | Secret) -> bytes:
@@ -135,10 +142,12 @@ def _decoded(value: str) -> bytes:
 
 @attrs.frozen(kw_only=True)
 class WebhookEvent:
-    """What happened. ``action`` is in upper case, since ``job_end`` is documented and ``JOB_END`` sent (recorded).
+    """What happened. ``action`` is in upper case, since ``job_end`` is documented and ``JOB_END``
+    sent (recorded).
 
-    ``job_instance`` is empty (and false) unless a job ended; its ``job_id`` tells the job and never trusts its link, which may
-    name another (recorded). ``data`` is all that came, for events of other kinds.
+    ``job_instance`` is empty (and false) unless a job ended; its ``job_id`` identifies the job, and
+    its link does not: it may name another (recorded). ``data`` is all that came, for events of
+    other kinds.
     """
 
     id: str
@@ -163,7 +172,7 @@ class _Body(Model):
 def parse_event(body: bytes) -> WebhookEvent:
     """The event in a body, whose signature was verified before.
 
-    :raises WebhookRefused: 400, for anything but a JSON event with id, action and time.
+    :raises WebhookRejected: 400, for anything but a JSON event with id, action and time.
     """
     _BODY.of("body", body)
     try:
@@ -182,38 +191,39 @@ def parse_event(body: bytes) -> WebhookEvent:
                 job_instance=read.job_instance,
                 data=data,
             )
-        unread = "an event has id, action and time, and tells of an object"
-    raise WebhookRefused(f"This is no event: {unread}. The profile must send JSON, not XML.", status=400)
+        unread = "an event has id, action and time, and an object"
+    raise WebhookRejected(f"This is no event: {unread}. The profile must send JSON, not XML.", status=400)
 
 
 @attrs.define
 class Replays:
-    """Which events were taken within the last 24 hours; older ones are refused by their own time.
+    """The events that were accepted within the last 24 hours; older ones are rejected by their own
+    time.
 
-    ``seen`` (what was taken, and when) may be handed in to outlast a restart.
+    ``seen`` (what was accepted, and when) may be given, to survive a restart.
     """
 
     seen: dict[str, float] = attrs.field(factory=dict)
 
     def take(self, event: WebhookEvent, *, now: float) -> None:
-        """Take an event for the first time; ``now`` is seconds since 1970.
+        """Accept an event for the first time; ``now`` is seconds since 1970.
 
-        :raises WebhookRefused: 409, for one that was taken before, is older than 24 hours, or comes from the future. It ends
-            Alma's repeats as well as 200 does.
+        :raises WebhookRejected: 409, for one that was accepted before, is older than 24 hours, or
+            comes from the future. It ends Alma's repeats, as 200 does.
         """
         age = now - event.time.timestamp()
         if not -AHEAD <= age <= OLDEST:
-            raise WebhookRefused(
+            raise WebhookRejected(
                 f"The event is of {event.time.isoformat()}: not of the last day.", status=409
             )
         self._forget(now)
         what = self._key(event)
         if what in self.seen:
-            raise WebhookRefused(f"The event {event.id} was taken before.", status=409)
+            raise WebhookRejected(f"The event {event.id} was taken before.", status=409)
         self.seen[what] = now
 
     def give_back(self, event: WebhookEvent) -> None:
-        """What was to be done with an event failed: when Alma sends it again, it is taken again."""
+        """The work on an event failed: when Alma sends it again, it is accepted again."""
         self.seen.pop(self._key(event), None)
 
     @staticmethod
@@ -221,6 +231,6 @@ class Replays:
         return f"{event.action} {event.id} {event.time.isoformat()}"
 
     def _forget(self, now: float) -> None:
-        """Drop what its own time refuses by now; what was taken first stands first."""
+        """Drop events that would be rejected by their own time now; the earliest are first."""
         while self.seen and self.seen[first := next(iter(self.seen))] + OLDEST + AHEAD < now:
             del self.seen[first]

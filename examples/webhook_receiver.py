@@ -16,7 +16,7 @@ def receiver(alma: AlmaClient, *secrets: str) -> web.Application:
             body = await request.read()
             webhooks.verify_signature(body, request.headers.getall(webhooks.SIGNATURE, ()), *secrets)
             replays.take(event := webhooks.parse_event(body), now=alma.clock.wall())
-        except webhooks.WebhookRefused as error:
+        except webhooks.WebhookRejected as error:
             return web.Response(status=error.status or 400)
         try:
             await alma.jobs.ended(event.job_instance)

@@ -17,7 +17,7 @@ from alma_async.webhooks import (
     JOB_END,
     Replays,
     WebhookEvent,
-    WebhookRefused,
+    WebhookRejected,
     challenge_response,
     parse_event,
     verify_signature,
@@ -79,7 +79,7 @@ def test_the_challenge_is_repeated_as_json(query):
 )
 def test_nothing_else_is_echoed(query):
     """Markup, blanks, line ends, a second challenge, a long one: refused with 400."""
-    with pytest.raises(WebhookRefused) as caught:
+    with pytest.raises(WebhookRejected) as caught:
         challenge_response(query)
     assert caught.value.status == 400
 
@@ -97,7 +97,7 @@ def test_a_changed_byte_is_noticed(position, flip):
     """Any one byte that differs makes the signature wrong."""
     changed = bytearray(BODY)
     changed[position] ^= flip
-    with pytest.raises(WebhookRefused) as caught:
+    with pytest.raises(WebhookRejected) as caught:
         verify_signature(bytes(changed), signed(BODY), SECRET)
     assert caught.value.status == 401
 
@@ -120,7 +120,7 @@ def test_a_changed_byte_is_noticed(position, flip):
 )
 def test_no_other_header_passes(header):
     """Missing, repeated, joined, cut, not base64, hexadecimal, another secret's, or that of re-ordered JSON: 401."""
-    with pytest.raises(WebhookRefused) as caught:
+    with pytest.raises(WebhookRejected) as caught:
         verify_signature(BODY, header, SECRET)
     assert caught.value.status == 401
 
@@ -128,7 +128,7 @@ def test_no_other_header_passes(header):
 def test_a_large_body_is_not_hashed():
     """Above 1 MiB the size alone decides, though the signature be right."""
     large = b" " * (2**20 + 1)
-    with pytest.raises(WebhookRefused) as caught:
+    with pytest.raises(WebhookRejected) as caught:
         verify_signature(large, signed(large), SECRET)
     assert caught.value.status == 413
     verify_signature(large[1:], signed(large[1:]), SECRET)
@@ -138,7 +138,7 @@ def test_the_secret_of_the_environment_serves_where_none_is_given(monkeypatch):
     """ALMA_WEBHOOK_SECRET is the secret of those who give none, and never beside one that is given."""
     monkeypatch.setenv("ALMA_WEBHOOK_SECRET", SECRET)
     verify_signature(BODY, signed(BODY))
-    with pytest.raises(WebhookRefused):
+    with pytest.raises(WebhookRejected):
         verify_signature(BODY, signed(BODY), "another secret that is long enough")
     monkeypatch.setenv("ALMA_WEBHOOK_SECRET", "")
     with pytest.raises(ConfigurationError):
@@ -202,7 +202,7 @@ def test_an_event_as_recorded():
 )
 def test_what_is_no_event(body):
     """XML, broken or deep JSON, missing members: 400, and nothing of ours breaks."""
-    with pytest.raises(WebhookRefused) as caught:
+    with pytest.raises(WebhookRejected) as caught:
         parse_event(body)
     assert caught.value.status == 400
 
@@ -228,7 +228,7 @@ def test_an_event_is_taken_once():
         (an_event("3"), AT + 86_401),
         (an_event("4", AT + 400), AT),
     ):
-        with pytest.raises(WebhookRefused) as caught:
+        with pytest.raises(WebhookRejected) as caught:
             replays.take(event, now=now)
         assert caught.value.status == 409
 
@@ -241,7 +241,7 @@ def test_another_event_of_the_same_run_is_taken():
     for event in others:
         replays.take(event, now=AT + 2)
     for event in others:
-        with pytest.raises(WebhookRefused, match="taken before"):
+        with pytest.raises(WebhookRejected, match="taken before"):
             replays.take(event, now=AT + 3)
 
 
@@ -250,12 +250,12 @@ def test_nothing_is_forgotten_while_it_could_come_again():
     replays = Replays()
     replays.take(an_event("early", AT + 300), now=AT)
     replays.take(an_event("late", AT + 80_000), now=AT + 80_000)
-    with pytest.raises(WebhookRefused, match="taken before"):
+    with pytest.raises(WebhookRejected, match="taken before"):
         replays.take(an_event("early", AT + 300), now=AT + 300 + 86_400)
     assert len(replays.seen) == 2
     replays.take(an_event("new", AT + 86_701), now=AT + 86_701)
     assert len(replays.seen) == 2
-    with pytest.raises(WebhookRefused, match="last day"):
+    with pytest.raises(WebhookRejected, match="last day"):
         replays.take(an_event("early", AT + 300), now=AT + 86_701)
 
 
@@ -268,7 +268,7 @@ def test_no_event_passes_twice(arrivals):
         now += later
         try:
             replays.take(an_event(str(number), AT + number * 20_000), now=now)
-        except WebhookRefused:
+        except WebhookRejected:
             continue
         assert number not in passed
         passed.add(number)
@@ -278,5 +278,5 @@ def test_what_was_taken_outlasts_a_restart():
     """The events seen can be kept by the user and handed in again."""
     first = Replays()
     first.take(an_event("1"), now=AT)
-    with pytest.raises(WebhookRefused):
+    with pytest.raises(WebhookRejected):
         Replays(dict(first.seen)).take(an_event("1"), now=AT + 1)

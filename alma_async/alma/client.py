@@ -1,4 +1,6 @@
-"""``AlmaClient``: one institution's Alma, with everything a call needs put together once and shared by all copies."""
+"""``AlmaClient``: one institution's Alma, with everything a call needs put together once and shared
+by all copies.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,9 @@ __all__ = ["AlmaClient", "RawAnswer"]
 
 @attrs.frozen(kw_only=True)
 class RawAnswer:
-    """What ``AlmaClient.request`` returns: the decoded body (None where empty), the status, the headers in lower case."""
+    """What ``AlmaClient.request`` returns: the decoded body (None where empty), the status, the
+    headers in lower case.
+    """
 
     data: Any = attrs.field(repr=lambda data: masked(repr(data)))
     status: int
@@ -98,15 +102,20 @@ class ClientOptions(SharedOptions, total=False):
 
 @discreet
 class AlmaClient(Client):
-    """An asyncio client of the Ex Libris Alma REST API, governed so that one institution's allowance is shared.
+    """An asyncio client of the Ex Libris Alma REST API, governed so that one institution's
+    allowance is shared.
 
-    Use it as an async context manager, or call ``aclose()``. It may be used by any number of tasks at once. Its areas:
+    Use it as an async context manager, or call ``aclose()``. It may be used by any number of tasks
+    at once. Its areas:
 
-    * ``electronic.collections``, ``.services``, ``.portfolios``: ``list get create update delete``, and ``of_bib``
-    * ``bibs``: ``get get_many``, and ``bibs.portfolios``, also those without a collection: ``list get create update delete``
+    * ``electronic.collections``, ``.services``, ``.portfolios``: ``list get create update delete``,
+      and ``of_bib``
+    * ``bibs``: ``get get_many``, and ``bibs.portfolios``, also those without a collection: ``list get
+      create update delete``
     * ``analytics``: ``report download``
-    * ``sets``: ``list get create update delete members add_members remove_members replace_members combine``,
-      ``create_from_logical create_from_import create_filtered create_in_network wait_until_filled``
+    * ``sets``: ``list get create update delete members add_members remove_members replace_members
+      combine``, ``create_from_logical create_from_import create_filtered create_in_network
+      wait_until_filled``
     * ``jobs``: ``list get submit instances instance events matches download wait`` and ``guard``
     * ``request`` for any other endpoint
 
@@ -115,8 +124,10 @@ class AlmaClient(Client):
     :param base_url: another origin instead (https; http on loopback only)
     :param limits: what may be used of the institution's allowance
     :param job_limits: how many jobs may run and start
-    :param budget: None shares the machine's budget with all its processes; ``LocalBudget()`` is this client's alone
-    :param ledger: where starts of jobs are kept; None is a file of the state directory, shared by all processes
+    :param budget: None shares the machine's budget with all its processes; ``LocalBudget()`` is
+        this client's alone
+    :param ledger: where starts of jobs are kept; None is a file of the state directory, shared by
+        all processes
     :param timeout: seconds for one attempt, or ``Timeouts``
     :param retry: how often a call is sent again
     :param session: lends its connector and trace configurations, and is not closed
@@ -124,13 +135,14 @@ class AlmaClient(Client):
     :param hooks: get every event (``alma_async.events``)
     :param application: named in the ``User-Agent``
     :param language: of descriptions and messages, such as ``en``
-    :param institution: labels the budget, so that all keys of one institution share it; without it, host and key do
+    :param institution: labels the budget, so that all keys of one institution share it; without it,
+        host and key do
     :param ssl_context: for a private certificate authority
     :param proxy: URL of an http or https proxy; its tunnel hides calls and key from it
     :param trust_env: use HTTPS_PROXY and NO_PROXY
     :param read_only: no write is sent, each raises ``ReadOnly``; reads and dry runs work
-    :param expect: ``sandbox`` or ``production``: the first call asks Alma which it is, and where it is the other one nothing else
-        is sent (``UnexpectedEnvironment``)
+    :param expect: ``sandbox`` or ``production``: the first call asks Alma which it is, and where it
+        is the other one nothing else is sent (``UnexpectedEnvironment``)
     :param clock: for tests in virtual time
     :raises ConfigurationError: for a missing key, an unknown region or a base URL that is not one.
     """
@@ -227,9 +239,9 @@ class AlmaClient(Client):
     @classmethod
     @secretive
     def from_env(cls, **overrides: Unpack[ClientOptions]) -> Self:
-        """A client set up by the environment (``ALMA_API_KEY``, ``ALMA_REGION`` or ``ALMA_BASE_URL`` …); an argument
-        given here wins. ``ALMA_LOG`` sets the level of the logger ``alma_async``, which goes to stderr where the program has set up
-        no handler.
+        """A client set up by the environment (``ALMA_API_KEY``, ``ALMA_REGION`` or
+        ``ALMA_BASE_URL`` …); an argument given here wins. ``ALMA_LOG`` sets the level of the logger
+        ``alma_async``, which goes to stderr where the program has set up no handler.
 
         :raises ConfigurationError: where a variable is missing or wrong; it names the variable.
         """
@@ -249,10 +261,11 @@ class AlmaClient(Client):
         priority: Priority | None = None,
         cost: float = 1,
     ) -> RawAnswer:
-        """Any Alma endpoint under the same governor, retries and errors; ``path`` begins with ``/almaws/v1/``.
+        """Any Alma endpoint under the same governor, retries and errors; ``path`` begins with
+        ``/almaws/v1/``.
 
-        An absolute link of an answer may be given as path if it is of the same origin. GET is retried; any other
-        method is a write.
+        An absolute link of an answer may be given as path if it is of the same origin. GET is
+        retried; any other method is a write.
 
         :raises InvalidRequest: for a path that is not below ``/almaws/v1/`` on this origin.
         """
@@ -273,7 +286,8 @@ class AlmaClient(Client):
     async def aclose(self) -> None:
         """Close the connections and the ledger that are the client's own, and release the budget.
 
-        Whatever still waits ends with ``ClientClosed``; a write under way ends with ``OutcomeUnknown``.
+        Whatever still waits ends with ``ClientClosed``; a write under way ends with
+        ``OutcomeUnknown``.
 
         :raises ConfigurationError: in another event loop than the one that uses the client.
         """
@@ -302,7 +316,9 @@ _KEYS: Final = re.compile("api[-_ ]?key", re.IGNORECASE)
 def _raw(  # noqa: PLR0917 - as request takes them
     origin: str, method: str, path: str, params: Mapping[str, str | int] | None, json: Any, cost: float
 ) -> Request | AlmaError:
-    """The request of any endpoint, or what is wrong with it: not raised here, where the arguments are."""
+    """The request of any endpoint, or what is wrong with it: not raised here, where the arguments
+    are.
+    """
     try:
         _METHOD.of("method", method, InvalidRequest)
         method = method.upper()
@@ -341,16 +357,16 @@ def _origin(region: str | None, base_url: str | None) -> str:
 
 def _scope(origin: str, key: Secret, institution: str | None) -> str:
     """What names the budget: the label, or else a digest of the key, which says nothing of the key."""
-    told = (
+    name = (
         institution
         or hashlib.blake2b(key.reveal().encode(), digest_size=16, person=b"alma_async.scope").hexdigest()
     )
-    return f"{origin}#{told}"
+    return f"{origin}#{name}"
 
 
 def _user_agent(application: str | None) -> str:
-    told = "".join(c for c in application or "" if c.isascii() and c.isprintable())[:100].strip()
-    return f"alma-async/{__version__}" + (f" ({told})" if told else "")
+    name = "".join(c for c in application or "" if c.isascii() and c.isprintable())[:100].strip()
+    return f"alma-async/{__version__}" + (f" ({name})" if name else "")
 
 
 def _public(response: Response) -> Mapping[str, str]:

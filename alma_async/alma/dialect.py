@@ -1,7 +1,8 @@
-"""What the session core must know of Alma: its credential, its headers, and how to read its answers.
+"""What the session core must know of Alma: its credential, its headers, and how to read its
+answers.
 
-Order of judging: errors listed in the body, in any status (also under 2xx); then the status; then whether a good
-answer carries the id that was asked for. HTML is never read.
+Order of judging: errors listed in the body, in any status (also under 2xx); then the status; then
+whether a good answer carries the id that was asked for. HTML is never read.
 """
 
 from __future__ import annotations

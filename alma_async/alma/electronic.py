@@ -1,9 +1,10 @@
-"""The Electronic API: collections, their services, their portfolios - all 15 operations - and the portfolios of a bib.
+"""The Electronic API: collections, their services, their portfolios - all 15 operations - and the
+portfolios of a bib.
 
-PUT replaces the whole object (documented), or keeps what is left out (said on another page of Ex Libris'): so an update
-sends all of an object, and what was cleared as ``""`` or null. List items are shortened (recorded): portfolios come
-without linking, coverage, material type and notes, collections without URL, proxy and notes. An update with one is
-refused: ``get`` it first.
+PUT replaces the whole object (documented), or keeps what is left out (said on another page of Ex
+Libris'): so an update sends all of an object, and what was cleared as ``""`` or null. List items
+are shortened (recorded): portfolios come without linking, coverage, material type and notes,
+collections without URL, proxy and notes. ``update`` does not accept them: ``get`` the object first.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class Collections(Resource):
     """Electronic collections."""
 
     def list(self, q: str | None = None, *, offset: int = 0) -> Pager[ElectronicCollection]:
-        """All collections, or those matching ``q`` (``field~words``; interface_name, keywords, name, po_line_id).
+        """All collections, or those matching ``q`` (``field~words``; interface_name, keywords,
+        name, po_line_id).
 
         A search finds words, not equality: compare the full value yourself.
         """
@@ -101,7 +103,8 @@ class Collections(Resource):
         """Replace a collection by this one, as ``get`` returned it and changed.
 
         :param replace: also by one that is not whole: what it lacks is emptied.
-        :raises InvalidRequest: for one that came from a list or was made by hand, and all that Alma refuses.
+        :raises InvalidRequest: for one that came from a list or was made by hand, and where Alma
+            rejects it.
         """
         own_id = id_to_update(collection, ElectronicCollection, "collection", replace=replace)
         request = routes.COLLECTION["PUT"].bind(
@@ -219,10 +222,12 @@ class Services(Resource):
     async def update(
         self, collection_id: str, service: ElectronicService, *, replace: bool = False, dry_run: bool = False
     ) -> ElectronicService | Request:
-        """Replace a service by this one, as ``get`` returned it and changed. Its type cannot be changed (60153).
+        """Replace a service by this one, as ``get`` returned it and changed. Its type cannot be
+        changed (60153).
 
         :param replace: also by one that is not whole: what it lacks is emptied.
-        :raises InvalidRequest: for one that came from a list or was made by hand, and all that Alma refuses.
+        :raises InvalidRequest: for one that came from a list or was made by hand, and where Alma
+            rejects it.
         """
         own_id = id_to_update(service, ElectronicService, "service", replace=replace)
         request = routes.SERVICE["PUT"].bind(
@@ -325,10 +330,11 @@ class Portfolios(Resource):
     ) -> Portfolio | Request:
         """Create a portfolio; ``resource_metadata.mms_id`` is mandatory (60159).
 
-        Coverage given here was ignored in practice (seen in other clients' code): compare the answer, and update
-        where it lacks.
+        Coverage given here was ignored in practice (seen in other clients' code): compare the
+        answer, and update where it lacks.
 
-        :raises OutcomeUnknown: where the answer was lost; it is never sent again blindly, since a repeat makes a second one.
+        :raises OutcomeUnknown: where the answer was lost; it is never sent again blindly, since a
+            repeat makes a second one.
         """
         request = routes.PORTFOLIOS["POST"].bind(
             collection_id, service_id, body=self._encoded("portfolio", portfolio, Portfolio), expects="*"
@@ -371,7 +377,8 @@ class Portfolios(Resource):
         """Replace a portfolio by this one, as ``get`` returned it and changed.
 
         :param replace: also by one that is not whole: what it lacks is emptied.
-        :raises InvalidRequest: for one that came from a list or was made by hand, and all that Alma refuses.
+        :raises InvalidRequest: for one that came from a list or was made by hand, and where Alma
+            rejects it.
         """
         own_id = id_to_update(portfolio, Portfolio, "portfolio", replace=replace)
         request = routes.PORTFOLIO["PUT"].bind(
@@ -477,7 +484,8 @@ class Portfolios(Resource):
         bib: BibHandling = "retain",
         dry_run: bool = False,
     ) -> Request | None:
-        """Delete a portfolio. ``bib`` says what becomes of a bib left without any inventory; it is always sent.
+        """Delete a portfolio. ``bib`` says what becomes of a bib left without any inventory; it is
+        always sent.
 
         :raises NotFound: Alma's 60122, which on this call names the portfolio.
         """

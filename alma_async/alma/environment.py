@@ -1,7 +1,9 @@
-"""Which environment a key is of, the sandbox or production, and that a client works in the one that is expected.
+"""Which environment a key is of, the sandbox or production, and that a client works in the one that
+is expected.
 
-Asked once of a client, before its first call, and then known. ``/conf/general`` names institution and ``environment_type``
-(documented; its values are not: a premium sandbox is taken for a sandbox). Where that cannot be read, nothing else is sent.
+Asked once of a client, before its first call, and then known. ``/conf/general`` names institution
+and ``environment_type`` (documented; its values are not: a premium sandbox is taken for a sandbox).
+Where that cannot be read, nothing else is sent.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ __all__ = ["ExpectedEnvironment", "environment_of"]
 
 
 def environment_of(general: Any) -> tuple[str, str]:
-    """Institution and kind of environment in lower case, as an answer of ``/conf/general`` names them; "" where it does not."""
+    """Institution and kind of environment in lower case, as an answer of ``/conf/general`` names
+    them; "" where it does not.
+    """
     match general:
         case {"institution": {"value": str(code)}, "environment_type": str(kind)}:
             return code, kind.strip().lower()
@@ -28,7 +32,9 @@ def environment_of(general: Any) -> tuple[str, str]:
 
 
 class ExpectedEnvironment:
-    """The precondition that the key is of the expected environment, for all calls of a client and its copies."""
+    """The precondition that the key is of the expected environment, for all calls of a client and
+    its copies.
+    """
 
     def __init__(self, expected: Environment, session: Session) -> None:
         self._expected = expected

@@ -1,8 +1,9 @@
-"""What the job guard asks of Alma, answered by the Jobs API. Decides nothing; who may start what is the guard's to say.
+"""The job guard's calls to Alma, by the Jobs API. Decides nothing; the guard decides what may
+start.
 
-The server's time is the ``Date`` of an answer, which has whole seconds and was written at some moment of the round
-trip: the middle of what it can mean, give or take half. A start is read from the link of the answer (recorded): job and
-instance in it, not those of the request.
+The server's time is the ``Date`` of an answer, which has whole seconds and was written at some
+moment of the round trip: the middle of what it can mean, give or take half. A start is read from
+the link of the answer (recorded): job and instance in it, not those of the request.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Final
 
 from alma_async._core.session import Options, Session, Witness
 from alma_async._guard.port import Instance, ServerTime, Spare
+from alma_async._guard.submission import JOB_NAME
 from alma_async._http.codec import dumps, unstructure
 from alma_async._http.messages import Request
 from alma_async._http.outcome import Done, server_time
@@ -25,7 +27,6 @@ from alma_async.errors import AlmaError, InvalidRequest, NotFound, OutcomeUnknow
 
 __all__ = ["AlmaJobPort", "submission", "texts"]
 
-JOB_NAME: Final = "job_name"
 _NO_JOB: Final = "402216"
 _LEAST: Final = 0.001  # seconds: what is over by then was not sent
 
@@ -33,8 +34,8 @@ _LEAST: Final = 0.001  # seconds: what is over by then was not sent
 class AlmaJobPort(Resource):
     """Fills in ``guard.port.JobPort``. No call outlasts ``until`` (the client's clock).
 
-    ``answered``: whether Alma ever showed a run that was looked at. ``failure``: what the last call failed with, which will
-    be so until ``retry_at`` where that is known.
+    ``answered``: whether Alma ever showed a run that was polled. ``failure``: why the last call
+    failed, and will until ``retry_at`` where that is known.
     """
 
     def __init__(self, session: Session, options: Options, *, until: float = math.inf) -> None:
@@ -72,7 +73,9 @@ class AlmaJobPort(Resource):
         return job_id.startswith("M")
 
     async def server_time(self) -> ServerTime | None:
-        """By the test endpoint, whose answer is a line; None where it has no ``Date`` that can be read."""
+        """By the test endpoint, whose answer is a line; None where it has no ``Date`` that can be
+        read.
+        """
         response = (await self._call(routes.CONF_TEST.bind())).response
         date = server_time(response.headers)
         if date is None:
@@ -88,17 +91,17 @@ class AlmaJobPort(Resource):
         return [_instance(run, job_id) async for run in runs]
 
     async def instance(self, job_id: str, instance_id: str) -> Instance:
-        """One run. Where Alma does not know the job, the run may still be there, under another: a link may name one that its
-        paths do not take (recorded).
+        """One run. Where Alma does not know the job, the run may still be there, under another: a
+        link may name one that its paths do not take (recorded).
         """
         try:
-            return await self._look(job_id, instance_id)
+            return await self._found(job_id, instance_id)
         except NotFound as error:
             if error.code != _NO_JOB or job_id == "ALL":
                 raise
-        return await self._look("ALL", instance_id)
+        return await self._found("ALL", instance_id)
 
-    async def _look(self, job_id: str, instance_id: str) -> Instance:
+    async def _found(self, job_id: str, instance_id: str) -> Instance:
         request = routes.JOB_INSTANCE.bind(job_id, instance_id, expects=instance_id)
         found = _instance(await self._read(request, JobInstance), job_id)
         self.answered = True
@@ -145,7 +148,9 @@ def texts(parameters: Mapping[Any, object]) -> dict[str, str]:
 
 
 def submission(job_id: str, parameters: Mapping[str, str], *, job_name: str | None = None) -> Request:
-    """The request that starts a job. Only manual jobs are known to take a name; scheduled ones are sent none (seen)."""
+    """The request that starts a job. Only manual jobs are known to take a name; scheduled ones are
+    sent none (seen).
+    """
     manual = job_id.startswith("M")
     given = {name: value for name, value in parameters.items() if name != JOB_NAME or manual}
     if job_name and manual:

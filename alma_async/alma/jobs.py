@@ -1,11 +1,9 @@
 """``alma.jobs``: jobs, their runs, and starting one under the job guard.
 
-Whether a job may start now, and when a run is looked at, is decided in ``alma_async._guard``.
-A run that ended with success may have done nothing (recorded): read its ``counters``.
-
-Who waits in this client for the end of which run.
-
-A JOB_END webhook that was reported ends the waiting without another call; what else ends it is the guard's to see.
+Whether a job may start now, and when a run is polled, is decided in ``alma_async._guard``. A run
+that ended with success may have done nothing (recorded): read its ``counters``. A JOB_END webhook
+that was reported (``ended``) ends the waits of this client for its run without another call; the
+guard sees any other end.
 """
 
 from __future__ import annotations
@@ -88,8 +86,8 @@ class Endings:
             if not waits:
                 del self._waits[instance_id]
 
-    def tell(self, instance: JobInstance) -> bool:
-        """A run has ended: let go of those who wait for it; whether there were any."""
+    def end(self, instance: JobInstance) -> bool:
+        """End all waits for a run that has ended; returns whether there were any."""
         self.keep(instance.id, instance)
         waits = self._waits.get(instance.id, [])
         for ending in waits:
@@ -103,9 +101,8 @@ DownloadFormat = Literal["XML", "BINARY"]
 
 _MOMENT: Final = 2.0  # chosen: seconds that all calls may be held for one that does not wait
 
-_LOOK: Final = (
-    5.0  # chosen: seconds that the first look at a run may take, though the wait for its end be shorter
-)
+# Chosen: seconds that the first poll of a run may take, also where the wait for its end is shorter.
+_FIRST_POLL: Final = 5.0
 
 _OFFSET: Final = Check(
     "a whole number, 0 or more",
@@ -142,10 +139,11 @@ class SharedRuns:
 
 @attrs.frozen(kw_only=True)
 class JobRun:
-    """A job that was started. ``submitted_at`` is by the server's clock; ``name`` begins what Alma's lists show it under,
-    and is empty where the run was not named.
+    """A job that was started. ``submitted_at`` is by the server's clock; ``name`` begins what
+    Alma's lists show it under, and is empty where the run was not named.
 
-    ``adopted``: it was not started by this call, but by an earlier one under the same key, or of unknown outcome.
+    ``adopted``: it was not started by this call, but by an earlier one under the same key, or of
+    unknown outcome.
     """
 
     job_id: str
@@ -181,8 +179,8 @@ class Jobs(Resource):
         profile_id: str | None = None,
         offset: int = 0,
     ) -> Pager[Job]:
-        """All jobs that can be submitted, or some: a category is of the table HPaTaskChain.type for manual jobs and of
-        systemJobsGroups for others; a profile is one of scheduled jobs.
+        """All jobs that can be submitted, or some: a category is of the table HPaTaskChain.type for
+        manual jobs and of systemJobsGroups for others; a profile is one of scheduled jobs.
         """
         check_all(_LISTED, locals(), InvalidRequest)
         query = {"category": category, "type": type, "profile_id": profile_id}
@@ -204,7 +202,9 @@ class Jobs(Resource):
         status: str | None = None,
         offset: int = 0,
     ) -> Pager[JobInstance]:
-        """The runs of a job, of these days (the last one included; of which time zone is not documented) and status."""
+        """The runs of a job, of these days (the last one included; of which time zone is not
+        documented) and status.
+        """
         check_all(_RUNS_LISTED, locals(), InvalidRequest)
         query = {
             "submit_date_from": _day(submitted_from),
@@ -246,9 +246,10 @@ class Jobs(Resource):
         download_format: DownloadFormat = "XML",
         line_type: str | None = None,
     ) -> bytes:
-        """The records of a metadata import as MARCXML or binary MARC, whole and as they came, 8 MiB at most.
+        """The records of a metadata import as MARCXML or binary MARC, whole and as they came, 8 MiB
+        at most.
 
-        ``line_type`` is one of the run's counters; TOTAL_RECORDS_IMPORTED where not told otherwise.
+        ``line_type`` is one of the run's counters, TOTAL_RECORDS_IMPORTED by default.
         """
         check_all(_LOADED, locals(), InvalidRequest)
         query = {"download_format": download_format, "line_type": line_type}
@@ -290,18 +291,22 @@ class Jobs(Resource):
         named: bool = True,
         dry_run: bool = False,
     ) -> JobRun | Request:
-        """Start a job as soon as it may be, at most once; ``JobGuard.submit`` tells all.
+        """Start a job as soon as it may be, at most once; see ``JobGuard.submit``.
 
-        :param parameters: as the user interface shows them (``set_id``, ``task_…``); ``job_name`` begins the run's name.
-        :param key: a name for this intent: a second submit under it, even after a crash or from another machine, gets the
-            first one's run.
+        :param parameters: as the user interface shows them (``set_id``, ``task_…``); ``job_name``
+            begins the run's name.
+        :param key: a name for this intent: a second submit under it, even after a crash or from
+            another machine, gets the first one's run.
         :param wait: whether to wait for a free start, ``deadline`` seconds at most.
-        :param named: whether a manual job's run gets a name that occurs once (``job_name`` and a mark), by which a lost
-            answer is looked up. Without it, the run cannot be told from others then: for jobs that refuse the parameter.
-        :raises JobThresholdReached: with ``wait=False``, where none is free; ``retry_at`` tells when one may be.
-        :raises InvalidRequest: where an argument is of a wrong kind, such as an empty key, a parameter has no value, or the key
-            was used with other parameters.
-        :raises OutcomeUnknown: the answer was lost, and Alma does not list the run. It is never sent again.
+        :param named: whether a manual job's run gets a name that occurs once (``job_name`` and a
+            mark), by which it is found where the answer is lost. False, for jobs that reject the
+            parameter: such a run cannot be identified then.
+        :raises JobThresholdReached: with ``wait=False``, where none is free; ``retry_at`` is when
+            one may be.
+        :raises InvalidRequest: where an argument is of a wrong kind, such as an empty key, a
+            parameter has no value, or the key was used with other parameters.
+        :raises OutcomeUnknown: the answer was lost, and Alma does not list the run. It is never
+            sent again.
         """
         check_all(_SUBMITTED, locals(), InvalidRequest)
         given = texts(parameters or {})
@@ -330,7 +335,9 @@ class Jobs(Resource):
         )
 
     def _port(self, seconds: float, *, wait: bool) -> AlmaJobPort:
-        """To ask Alma by, for so many seconds; with none to wait, what holds calls is told at once."""
+        """A port whose calls take so many seconds in all; without a wait, a hold of all calls is an
+        error at once.
+        """
         options = self._options.changed(deadline=None)
         if not wait or not seconds:
             return AlmaJobPort(
@@ -341,7 +348,8 @@ class Jobs(Resource):
         return AlmaJobPort(self._session, options, until=self._session.clock.now() + seconds)
 
     async def resume(self, job_id: str, instance_id: str) -> JobRun:
-        """A run that was started before, by whomever and in whatever process, to be waited for; ``ALL`` may stand for the job.
+        """A run that was started before, by whomever and in whatever process, to be waited for;
+        ``ALL`` may stand for the job.
 
         :raises NotFound: where Alma does not know it.
         """
@@ -357,16 +365,17 @@ class Jobs(Resource):
         )
 
     async def wait(self, job_id: str, instance_id: str, *, timeout: float | None = None) -> JobInstance:
-        """Wait for the end of a run, looking at it sparingly and at the lowest priority; it goes on whether awaited or not.
+        """Wait for the end of a run, with few polls at the lowest priority; the run goes on whether
+        waited for or not.
 
-        An outage, or a quota that is spent, is waited out. ``ended`` cuts the waiting short, in whatever process of this
-        ledger it is called. The run's slot is then free for the guard.
+        An outage, or a quota that is spent, is waited out. ``ended`` cuts the waiting short, in
+        whatever process of this ledger it is called. The run's slot is then free for the guard.
 
-        :raises DeadlineExceeded: where it takes longer than ``timeout`` seconds (of 0: after one look); it says where the run
-            could not be looked at.
-        :raises NotSent: where nobody listens, and Alma was never heard.
-        :raises NotFound: where Alma does not know the run, or does not know it any more; what this client saw end is
-            returned all the same.
+        :raises DeadlineExceeded: where it takes longer than ``timeout`` seconds (of 0: after one
+            poll); it says where the run could not be polled.
+        :raises NotSent: where the server cannot be reached and never answered.
+        :raises NotFound: where Alma does not know the run, or does not know it any more; what this
+            client saw end is returned all the same.
         """
         return await self._ended(job_id, instance_id, timeout, known=False)
 
@@ -388,31 +397,32 @@ class Jobs(Resource):
                 ending.instance = endings.seen(instance_id)
                 if ending.instance is None:
                     raise
-        if ending.instance is None and not (port.answered or port.failure) and (timeout or 0.0) < _LOOK:
+        if ending.instance is None and not (port.answered or port.failure) and (timeout or 0.0) < _FIRST_POLL:
             port = AlmaJobPort(self._session, self._options.changed(retry=RetryPolicy(attempts=1)))
-            ending.instance = await self._look(job_id, instance_id, port)
+            ending.instance = await self._poll_once(job_id, instance_id, port)
         if ending.instance is None:
             raise self._not_ended(job_id, instance_id, timeout or 0.0, port)
         endings.keep(instance_id, ending.instance)
         return ending.instance
 
     async def ended(self, instance: JobInstance) -> bool:
-        """Report a run that ended, as a JOB_END webhook tells it: every ``wait`` for it returns (whether there was one),
-        and its slot is free for the guard.
+        """Report a run that ended, by its JOB_END webhook: every ``wait`` for it returns, and its
+        slot is free for the guard. Returns whether there was a wait.
 
-        Give only what was verified (``webhooks.verify_signature``): it is taken for the truth, and Alma is not asked.
+        Give only what was verified (``webhooks.verify_signature``): it is believed, and Alma is not
+        called.
         """
         _RUN.of("instance", instance, InvalidRequest)
         if not instance.ended or not instance.id:
             return False
-        found = self._shared.endings.tell(instance)
+        found = self._shared.endings.end(instance)
         with suppress(LedgerError):  # it would find out by itself, later
             await self.guard.ended(instance.job_id, instance.id)
         return found
 
-    async def _look(self, job_id: str, instance_id: str, port: AlmaJobPort) -> JobInstance | None:
-        """One look for who had no time for any; the run if it has ended."""
-        with anyio.move_on_after(_LOOK), suppress(*PASSING):
+    async def _poll_once(self, job_id: str, instance_id: str, port: AlmaJobPort) -> JobInstance | None:
+        """One poll for a wait that was too short for any; the run if it has ended."""
+        with anyio.move_on_after(_FIRST_POLL), suppress(*PASSING):
             shown: JobInstance = (await port.instance(job_id, instance_id)).shown
             if shown.ended:
                 await self.ended(shown)
@@ -422,20 +432,22 @@ class Jobs(Resource):
     def _not_ended(
         self, job_id: str, instance_id: str, timeout: float, port: AlmaJobPort
     ) -> DeadlineExceeded:
-        """What a wait is told that was over before the run's end was seen: what is known of the run, and what is not."""
+        """The error of a wait that was over before the run's end was seen: what is known of the
+        run, and what is not.
+        """
         seen, run = self._session.governor.snapshot(), f"Run {instance_id} of job {job_id}"
         held = seen.held_until or seen.stopped_until
-        failure = port.failure or ("all calls are held" if held else "no look was answered")
+        failure = port.failure or ("all calls are held" if held else "no poll was answered")
         if not port.answered:
             late = DeadlineExceeded(
-                f"{run} could not be looked at within {duration(timeout)}: {failure}",
+                f"{run} could not be polled within {duration(timeout)}: {failure}",
                 advice="Whether it has ended is not known; wait for it again when Alma answers.",
             )
         else:
-            last = f" The last look at it failed: {port.failure}" if port.failure else ""
+            last = f" The last poll of it failed: {port.failure}" if port.failure else ""
             late = DeadlineExceeded(
                 f"{run} has not ended within {duration(timeout)}; it goes on.{last}",
-                advice="Wait for it again, or look at it later.",
+                advice="Wait for it again, or see later how it ended.",
             )
         late.retry_at = port.retry_at or (held if not port.answered else None)
         return late

@@ -1,16 +1,17 @@
 """The members of a set: listed, added, removed, replaced, in requests of at most 1,000 ids.
 
-Decides how ids become requests, and what a refusal says of them; when each goes is the governor's to say. 1,000 ids a
-request, and that one wrong id refuses the whole request, are documented; that a set takes several requests side by
-side is not, hence no more than four. An id that comes again is sent once, for which all are remembered (some 100 bytes
-each). A rejected request is sent again in two parts, the ids that Alma's message names and the others, or else by
-halves, until only the wrong ones are rejected, each with its reason; a replacement, which is atomic, is not. Alma names one
-id of those that are in the set already (seen), so after some such rejections the members are read, once, and only what is
-missing is sent; likewise what is to be removed and is not there.
+Decides how ids become requests, and what a rejection says of them; the governor decides when each
+goes. 1,000 ids a request, and that one wrong id has the whole request rejected, are documented;
+that a set takes several requests side by side is not, hence no more than four. An id that comes
+again is sent once, for which all are remembered (some 100 bytes each). A rejected request is sent
+again in two parts, the ids that Alma's message names and the others, or else by halves, until only
+the wrong ones are rejected, each with its reason; a replacement, which is atomic, is not. Alma
+names one id of those that are in the set already (seen), so after some such rejections the members
+are read, once, and only what is missing is sent; likewise what is to be removed and is not there.
 
-What is wrong with ids is told in the answer. Whatever else fails (there is no such set, the quota is spent, an answer
-was lost) is raised, with what was done until then: requests under way are waited for, no further one goes out. The
-same call with ``reconcile=True`` then does what is left to do, and no more.
+Wrong ids are in the result. Any other failure (there is no such set, the quota is spent, an answer
+was lost) is raised, with what was done until then: requests in progress are waited for, no further
+one goes out. The same call with ``reconcile=True`` then does what is left to do, and no more.
 """
 
 from __future__ import annotations
@@ -66,7 +67,9 @@ class RejectedIds:
 
     @property
     def named(self) -> tuple[str, ...]:
-        """Those of them that Alma's messages name; none where they name none. The rest may well be right."""
+        """Those of them that Alma's messages name; none where they name none. The rest may well be
+        right.
+        """
         words = {word.rstrip(".") for problem in self.error.errors for word in _WORD.findall(problem.message)}
         return tuple(one for one in self.ids if one in words)
 
@@ -75,11 +78,12 @@ class RejectedIds:
 class MembersChange:
     """What became of the ids.
 
-    ``added`` and ``removed`` count the ids of accepted requests; ``replaced`` says that a replacement took out
-    what was in the set before, which nobody counts. With ``fail_on_invalid_id=False`` Alma leaves out what
-    it does not know and does not say which: compare ``number_of_members`` of the set. ``unchanged`` were
-    given before, or were so already (``reconcile``, or where many are). ``rejected`` holds the ids that
-    Alma rejected. Of a call that was raised, the error's ``done`` is this.
+    ``added`` and ``removed`` count the ids of accepted requests; ``replaced`` says that a
+    replacement took out what was in the set before, which nobody counts. With
+    ``fail_on_invalid_id=False`` Alma leaves out what it does not know and does not say which:
+    compare ``number_of_members`` of the set. ``unchanged`` were given before, or were so already
+    (``reconcile``, or where many are). ``rejected`` holds the ids that Alma rejected. Of a call
+    that was raised, the error's ``done`` is this.
     """
 
     added: int = 0
@@ -99,7 +103,7 @@ class Terms(TypedDict, total=False):
 
 @attrs.define
 class _Outcome:
-    """What a change under way has come to."""
+    """What has become of a change so far."""
 
     added: int = 0
     removed: int = 0
@@ -136,7 +140,9 @@ class _Outcome:
         self.added += len(ids) if op != "delete_members" else 0
 
     def failed(self, step: Step, error: AlmaError) -> tuple[Step, ...]:
-        """What to send instead. Not where a replacement is rejected: what follows would be added to the old members."""
+        """What to send instead. Not where a replacement is rejected: what follows would be added to
+        the old members.
+        """
         op, ids = step
         if not isinstance(error, InvalidRequest) or error.code not in _OF_IDS:
             self.failure = self.failure or error
@@ -159,7 +165,8 @@ class _Outcome:
         middle = len(ids) // 2
         return (op, ids[:middle]), (op, ids[middle:])
 
-    def told(self) -> MembersChange:
+    def result(self) -> MembersChange:
+        """What became of the ids; a failure is raised with it."""
         change = MembersChange(
             added=self.added,
             removed=self.removed,
@@ -178,9 +185,7 @@ class _Outcome:
         )
         self.failure.add_note(counts)
         advice = self.failure._advice
-        if isinstance(
-            self.failure, OutcomeUnknown
-        ):  # here, and unlike elsewhere, nothing can come of a repeat twice
+        if isinstance(self.failure, OutcomeUnknown):  # here, unlike elsewhere, a repeat does nothing twice
             advice = "Make the same call with reconcile=True: it does what is left to do, and no more."
         self.failure._advice = f"{counts} {advice}"
         raise self.failure
@@ -188,9 +193,10 @@ class _Outcome:
 
 @attrs.define
 class _Steps:
-    """How ids become requests, one id after the other. ``present`` is what is in the set, where only the rest is sent.
+    """How ids become requests, one id after the other. ``present`` is what is in the set, where
+    only the rest is sent.
 
-    To replace by nothing is sent as it is, for Alma to refuse (60113).
+    To replace by nothing is sent as it is; Alma rejects it (60113).
     """
 
     op: Operation
@@ -231,10 +237,11 @@ class _Steps:
 
 @discreet
 class Members(Resource):
-    """What the members of a set can be asked and told."""
+    """The members of a set: list, add, remove, replace."""
 
     def members(self, set_id: str, *, offset: int = 0) -> Pager[SetMember]:
-        """All members; each once, although offsets shift while a set changes. Of portfolio sets they carry ids alone.
+        """All members; each once, although offsets shift while a set changes. Of portfolio sets
+        they carry ids alone.
 
         :raises NotFound: Alma's 60107.
         """
@@ -257,13 +264,14 @@ class Members(Resource):
     ) -> MembersChange | tuple[Request, ...]:
         """Add members, from any iterable of any length, async or not. A repeat is sent once.
 
-        :param id_type: what the ids are if not Alma's own: BARCODE (items); SYSTEM_NUMBER, OCLC_NUMBER, ISBN, ISSN (bibs);
-            a type of the table UserIdentifierTypes (users).
-        :param fail_on_invalid_id: False lets Alma skip ids it does not know, in sets of bibs, items and users only. A member
-            that is in the set already (60115) is rejected still; where that comes again and again, the members are read,
-            and those that are in are ``unchanged``.
-        :param reconcile: read the members first and send what is missing only. Takes the memory of all their ids, some 100
-            bytes each; others' changes meanwhile are not seen.
+        :param id_type: what the ids are if not Alma's own: BARCODE (items); SYSTEM_NUMBER,
+            OCLC_NUMBER, ISBN, ISSN (bibs); a type of the table UserIdentifierTypes (users).
+        :param fail_on_invalid_id: False lets Alma skip ids it does not know, in sets of bibs, items
+            and users only. A member that is in the set already (60115) is rejected still; where
+            that comes again and again, the members are read, and those that are in are
+            ``unchanged``.
+        :param reconcile: read the members first and send what is missing only. Takes the memory of
+            all their ids, some 100 bytes each; others' changes meanwhile are not seen.
         """
         return await self._change("add_members", set_id, ids, dry_run=dry_run, **terms)
 
@@ -282,8 +290,8 @@ class Members(Resource):
     async def remove_members(
         self, set_id: str, ids: Ids, *, dry_run: bool = False, **terms: Unpack[Terms]
     ) -> MembersChange | tuple[Request, ...]:
-        """Remove members, as ``add_members`` adds them. One that is not in the set (60117) is rejected, unless ``reconcile``
-        leaves it out.
+        """Remove members, as ``add_members`` adds them. One that is not in the set (60117) is
+        rejected, unless ``reconcile`` leaves it out.
         """
         return await self._change("delete_members", set_id, ids, dry_run=dry_run, **terms)
 
@@ -302,10 +310,11 @@ class Members(Resource):
     async def replace_members(
         self, set_id: str, ids: Ids, *, dry_run: bool = False, **terms: Unpack[Terms]
     ) -> MembersChange | tuple[Request, ...]:
-        """Make these the members. Atomic for up to 1,000; of more, the first 1,000 replace and the rest are added after.
+        """Make these the members. Atomic for up to 1,000; of more, the first 1,000 replace and the
+        rest are added after.
 
-        With ``reconcile`` what is missing is added and what is too much removed, so that the set is never without the
-        members it keeps; this takes the memory of both.
+        With ``reconcile`` what is missing is added and what is too much removed, so that the set is
+        never without the members it keeps; this takes the memory of both.
 
         :raises InvalidRequest: where the replacement itself is rejected; nothing was changed then.
         """
@@ -347,7 +356,7 @@ class Members(Resource):
                     await self._round(set_id, planned, terms, outcome)
                     planned = []
                 if outcome.failure is not None:
-                    return outcome.told()
+                    return outcome.result()
         planned.extend(steps.rest())
         if dry_run:
             return tuple(self._request(set_id, step, terms) for step in planned)
@@ -355,7 +364,7 @@ class Members(Resource):
             at = 1 if planned[0][0] == "replace_members" else AT_ONCE
             await self._round(set_id, planned[:at], terms, outcome)
             planned = planned[at:]
-        return outcome.told()
+        return outcome.result()
 
     async def _round(
         self, set_id: str, steps: Iterable[Step], terms: dict[str, str | None], outcome: _Outcome
@@ -372,7 +381,7 @@ class Members(Resource):
         return routes.SET["POST"].bind(set_id, query=query.items(), body=body, expects=set_id)
 
     async def _send(self, set_id: str, step: Step, terms: dict[str, str | None], outcome: _Outcome) -> None:
-        """Send one request, and after a refusal what of it is right."""
+        """Send one request, and after a rejection the parts of it that may be right."""
         waiting = [step]
         while waiting and outcome.failure is None:
             given = waiting.pop()

@@ -1,9 +1,11 @@
-"""Alma's error codes and error bodies: what a refusal means. Rules are data; this is the one place that reads them.
+"""Alma's error codes and error bodies: what a rejection means. Rules are data; this is the one
+place that reads them.
 
-Codes come from Ex Libris' OpenAPI documents (documented) but for the gateway's words, which clients quote. Below 5xx a
-code is judged before the status, since statuses vary (429 or 400 for the same threshold) and "not found" is a 400. Under
-5xx only a threshold proves anything. Codes are not unique between calls (60122, 60172): only what holds for every call
-that uses a code is decided here.
+Codes come from Ex Libris' OpenAPI documents (documented) but for the gateway's words, which clients
+quote. Below 5xx a code is judged before the status, since statuses vary (429 or 400 for the same
+threshold) and "not found" is a 400. Under 5xx only a threshold proves anything. Codes are not
+unique between calls (60122, 60172): only what holds for every call that uses a code is decided
+here.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ _REJECTED, _UNKNOWN, _SPARED = OutcomeClass.REJECTED, OutcomeClass.UNKNOWN, Outc
 
 _Verdict: TypeAlias = tuple[OutcomeClass, Reason]
 
-# The gateway's words that say by themselves that nothing was carried out, under any status: "refused without processing" is
+# The gateway's words that say by themselves that nothing was carried out, under any status: that such calls are not processed is
 # reported by one client (inferred for the daily threshold).
 _THRESHOLDS: Final[Mapping[str, _Verdict]] = {
     "PER_SECOND_THRESHOLD": (_SPARED, Reason.THROTTLED),
@@ -84,7 +86,7 @@ _RANK: Final = (
 )
 
 
-# What a code that says nothing by itself leaves to the status. Alma's own refusal under 4xx changed nothing (recorded).
+# What a code that says nothing by itself leaves to the status. A rejection by Alma itself under 4xx changed nothing (recorded).
 _BY_STATUS: Final[Mapping[int, _Verdict]] = {
     401: (_SPARED, Reason.KEY),
     403: (_SPARED, Reason.KEY),  # reported: a key or address that is not allowed shows as 403 INVALID_REQUEST
@@ -93,14 +95,18 @@ _BY_STATUS: Final[Mapping[int, _Verdict]] = {
 
 
 def verdict(problems: Iterable[Problem], status: int) -> _Verdict:
-    """Class and reason for the problems that an answer lists; what one of them leaves unknown is unknown."""
+    """Class and reason for the problems that an answer lists; what one of them leaves unknown is
+    unknown.
+    """
     verdicts = [_verdict(problem.code, status) for problem in problems]
     cls, reason = min(verdicts, key=lambda verdict: _RANK.index(verdict[1]))
     return (_UNKNOWN if any(each is _UNKNOWN for each, _ in verdicts) else cls), reason
 
 
 def _verdict(code: str, status: int) -> _Verdict:
-    """A server fault proves nothing, whatever code it names: ROUTING_ERROR was reported time and again of work that was done."""
+    """A server fault proves nothing, whatever code it names: ROUTING_ERROR was reported time and
+    again of work that was done.
+    """
     if code in _THRESHOLDS:
         return _THRESHOLDS[code]
     if is_server_fault(status):
@@ -113,7 +119,8 @@ def _verdict(code: str, status: int) -> _Verdict:
 
 
 def read_body(body: bytes) -> tuple[Any, tuple[Problem, ...]]:
-    """What a body holds, and the problems it lists, in whatever shape. Told by the first character, not by any header.
+    """What a body holds, and the problems it lists, in whatever shape; the first character decides
+    which, not a header.
 
     The first is the decoded JSON, or None where it is empty or something else.
 
@@ -161,19 +168,19 @@ def _problem(entry: Mapping[str, Any]) -> Problem:
 
 def _text(value: object) -> str:
     """A text or a number as text; null, lists and objects are none."""
-    told = isinstance(value, (str, int, float)) and not isinstance(value, bool)
-    return str(value).strip() if told else ""
+    is_text = isinstance(value, (str, int, float)) and not isinstance(value, bool)
+    return str(value).strip() if is_text else ""
 
 
 def _xml_problems(body: bytes) -> tuple[Problem, ...]:
-    """Alma's XML error, namespaced or not. It is read as UTF-8 whatever encoding it names, so that no document type or entity
-    can hide from the check before it is parsed.
+    """Alma's XML error, namespaced or not. It is read as UTF-8 whatever encoding it names, so that
+    no document type or entity can hide from the check before it is parsed.
     """
     text = body[: 2**20].decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
     if len(body) > 2**20 or re.search(r"<!\s*(DOCTYPE|ENTITY)", text, re.IGNORECASE):
         raise BadAnswer("The answer is XML that is too large or declares entities; it was not read.")
     try:
-        root = ET.fromstring(text)  # noqa: S314 - document types were refused above
+        root = ET.fromstring(text)  # noqa: S314 - document types raised above
     except (ET.ParseError, ValueError, LookupError, RecursionError):
         broken = True
     else:

@@ -51,7 +51,9 @@ class Resource:
         return request if dry_run else await self._done(request, model)
 
     async def _done(self, request: Request, model: type[M]) -> M:
-        """Send a write and structure what came back. The write is known to be done then; an unreadable answer says so."""
+        """Send a write and structure what came back. The write is known to be done then; an
+        unreadable answer says so.
+        """
         done = await self._call(request)
         try:
             return structure(done.data, model, told=self._session.told)
@@ -81,7 +83,9 @@ class Resource:
         offset: int = 0,
         paged: bool = True,
     ) -> Pager[M]:
-        """A list whose answer holds its items under ``member``; the member is missing on an empty page."""
+        """A list whose answer holds its items under ``member``; the member is missing on an empty
+        page.
+        """
 
         async def fetch(at: int, limit: int) -> tuple[list[M], int | None]:
             paging = {"limit": limit, "offset": at} if paged else {}
@@ -96,7 +100,7 @@ class Resource:
             read = partial(self._items, raw, model)
             return (read() if len(raw) <= PAGE else await self._session.clock.aside(read)), _total(done.data)
 
-        # What is wrong is refused when the list is asked for, not at its first use.
+        # A wrong argument is an error when the list is made, not at its first use.
         route.bind(*segments, query=(query or {}).items())
         where = route.bind(*segments)
         return Pager(
@@ -120,7 +124,9 @@ class Resource:
 
 
 def localised(request: Request, language: str | None) -> Request:
-    """The request with ``lang=``: it changes descriptions and messages, so neither is ever matched upon."""
+    """The request with ``lang=``: it changes descriptions and messages, so neither is ever matched
+    upon.
+    """
     if language is None:
         return request
     return attrs.evolve(request, query=(*request.query, ("lang", language)))
@@ -140,14 +146,14 @@ def named(name: str | None) -> None:
     :raises InvalidRequest: where it is.
     """
     if name and not name.strip():
-        raise InvalidRequest("The name consists of blanks; give one that people can tell from others.")
+        raise InvalidRequest("The name consists of blanks; give one by which people can identify it.")
 
 
 def id_to_update(model: Updatable, kind: type[Updatable], name: str, *, replace: bool) -> str:
     """The id of an object that is to be updated.
 
-    :raises InvalidRequest: where it has none, or is of another class; or where the object is not whole, unless that is meant
-        (``replace``).
+    :raises InvalidRequest: where it has none, or is of another class; or where the object is not
+        whole, unless that is meant (``replace``).
     """
     of_kind(name, model, kind)
     FLAG.of("replace", replace, InvalidRequest)
@@ -174,7 +180,8 @@ def _marked(model: M, *, whole: bool) -> M:
 def listed(data: Any, member: str, *, most: int) -> list[Any]:
     """The items of a list's answer, as they came.
 
-    :raises BadAnswer: where it has neither items nor a total, has them elsewhere, or has more than anybody asked for.
+    :raises BadAnswer: where it has neither items nor a total, has them elsewhere, or has more than
+        anybody asked for.
     """
     if not isinstance(data, dict):
         raise BadAnswer(f"A list should be an object with {member!r}, but {type(data).__name__} came.")

@@ -1,5 +1,5 @@
-"""Alma's endpoints as data, from the OpenAPI documents of 2026-05-29 (documented). The path of POST portfolio ends in
-a slash there.
+"""Alma's endpoints as data, from the OpenAPI documents of 2026-05-29 (documented). The path of POST
+portfolio ends in a slash there.
 """
 
 from __future__ import annotations

@@ -1,20 +1,16 @@
 """``alma.sets``: sets and how they are made; their members are in ``alma_async.alma.members``.
 
-A name is unique in an institution (402263, documented), which makes creation safe to repeat: where an answer was lost,
-the set is looked up by its whole name and taken over if it was made by this call; if it is not there, the request is
-sent once more, and a second set cannot come of it. Three are never sent again: what is known to be done, what has no
-name, and combinations. Alma gives those names of its own (seen), and combining takes minutes, in which the gateway
-gives up though the work goes on (reported): they are looked for as long.
+A name is unique in an institution (402263, documented), which makes creation safe to repeat: where
+an answer was lost, the set is searched for by its whole name and returned if this call made it; if
+it is not there, the request is sent once more, and a second set cannot come of it. Three are never
+sent again: what is known to be done, what has no name, and combinations. Alma gives combinations
+names of its own (seen), and combining takes minutes, in which the gateway times out though the work
+goes on (reported): they are searched for as long.
 
-Sets made from a logical set, by combining or by filtering fill after the answer (seen). Where ``additional_info``
-names the job's run that fills the set (seen), ``wait_until_filled`` waits for that; else it infers when it is full.
-
-When a set that fills by itself is full, and when to look again.
-
-Decides by the number of members seen so far; asking and waiting are done in ``alma_async.alma.sets``. Alma fills sets made
-from logical ones, by combining or by filtering after its answer (seen). Where it does not name the job that does it, it never says
-when that is done, so all of this is inferred: full is a number that stays the same, and no members at all are believed only after
-much longer.
+Alma fills sets made from a logical set, by combining or by filtering after its answer (seen). Where
+``additional_info`` names the run of the job that fills the set (seen), ``wait_until_filled`` waits
+for its end. Else nothing says when the set is full, so that is inferred (``Filling``): a number of
+members that stays the same, and no members at all only after much longer.
 """
 
 from __future__ import annotations
@@ -57,9 +53,9 @@ EMPTY: Final = 300.0
 PAUSES: Final = (2.0, 3.0, 5.0, 10.0, 15.0, 30.0, 60.0)
 
 
-def pause(looks: int) -> float:
-    """Seconds to wait after so many looks: soon at first, then each minute."""
-    return PAUSES[min(looks, len(PAUSES)) - 1]
+def pause(polls: int) -> float:
+    """Seconds to wait after so many polls: few at first, then a minute."""
+    return PAUSES[min(polls, len(PAUSES)) - 1]
 
 
 @attrs.frozen
@@ -70,7 +66,7 @@ class Filling:
     since: float
 
     def seen(self, members: int, *, now: float) -> Self:
-        """The state after another look."""
+        """The state after another poll."""
         return self if members == self.members else type(self)(members, now)
 
     def is_full(self, *, now: float, expected: int | None = None) -> bool:
@@ -91,15 +87,15 @@ _GIVEN: Final = Check(
 _SECONDS: Final = NOT_NEGATIVE.or_none()
 _EXPECTED: Final = COUNT.or_none()
 Failures: TypeAlias = list[AlmaError]
-Looks: TypeAlias = list[AlmaSet]  # here, since a class with a method of this name cannot say them
+Polled: TypeAlias = list[AlmaSet]  # here: in the class, ``list`` is its method
 
 NAME_TAKEN: Final = "402263"
 RESOLUTION: Final = 2.0  # seconds; the Date of an answer has whole ones
 
-# Ours, in seconds: after which pauses a set is looked for whose answer was lost.
+# Ours, in seconds: the pauses after which a set whose answer was lost is searched for.
 AT_ONCE: Final = (0.0,)
 SOON: Final = (0.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # it is known to be there, and a list may lag
-SLOW: Final = (0.0, 5.0, 15.0, 30.0, 60.0, 60.0, 60.0, 60.0)  # it may be under way
+SLOW: Final = (0.0, 5.0, 15.0, 30.0, 60.0, 60.0, 60.0, 60.0)  # it may be in progress
 
 
 @discreet
@@ -117,8 +113,8 @@ class Sets(Members):
     ) -> Pager[AlmaSet]:
         """All sets of the institution, or those matching ``q`` (``field~words``; name, created_by).
 
-        A search finds words, not equality. ``content_type`` is of the table SetContentType; ``set_origin`` is UI where
-        not told otherwise.
+        A search finds words, not equality. ``content_type`` is of the table SetContentType;
+        ``set_origin`` is UI by default.
         """
         query = {"q": q, "content_type": content_type, "set_type": set_type, "set_origin": set_origin}
         return self._pager(routes.SETS["GET"], (), "set", AlmaSet, query=query, offset=offset)
@@ -137,10 +133,11 @@ class Sets(Members):
     @overload
     async def create(self, alma_set: AlmaSet, *, dry_run: bool) -> AlmaSet | Request: ...
     async def create(self, alma_set: AlmaSet, *, dry_run: bool = False) -> AlmaSet | Request:
-        """Create a set, empty if itemized; ``AlmaSet`` tells what is mandatory.
+        """Create a set, empty if itemized; ``AlmaSet`` lists what is mandatory.
 
         :raises InvalidRequest: 402263 where the name is taken.
-        :raises OutcomeUnknown: where the answer was lost and no set of ours is found under the name.
+        :raises OutcomeUnknown: where the answer was lost and no set of ours is found under the
+            name.
         """
         return await self._create(alma_set, {}, dry_run=dry_run)
 
@@ -159,7 +156,9 @@ class Sets(Members):
     async def create_from_logical(
         self, alma_set: AlmaSet, logical_set_id: str, *, dry_run: bool = False
     ) -> AlmaSet | Request:
-        """Create an itemized set of what a logical set finds now. It fills later: ``wait_until_filled``."""
+        """Create an itemized set of what a logical set finds now. It fills later:
+        ``wait_until_filled``.
+        """
         return await self._create(alma_set, {"from_logical_set": logical_set_id}, dry_run=dry_run)
 
     @overload
@@ -177,7 +176,9 @@ class Sets(Members):
     async def create_from_import(
         self, alma_set: AlmaSet, job_instance_id: str, population: str, *, dry_run: bool = False
     ) -> AlmaSet | Request:
-        """Create a set of bibs from one run of a metadata import; the run's ``action`` names its populations."""
+        """Create a set of bibs from one run of a metadata import; the run's ``action`` names its
+        populations.
+        """
         query = {"job_instance_id": job_instance_id, "population": population}
         return await self._create(alma_set, query, dry_run=dry_run)
 
@@ -196,11 +197,14 @@ class Sets(Members):
     async def combine(
         self, alma_set: AlmaSet, operator: Operator, set1: str, set2: str, *, dry_run: bool = False
     ) -> AlmaSet | Request:
-        """Create a set of two of the same content: in both, in either, in the first but not in the second. It fills later.
+        """Create a set of two of the same content: in both, in either, in the first but not in the
+        second. It fills later.
 
-        Combining may take minutes; where its answer is lost, the set is looked for as long, and never made a second time.
+        Combining may take minutes; where its answer is lost, the set is searched for as long, and
+        never made a second time.
 
-        :raises OutcomeUnknown: where it is not found; without a name (Alma gives one, seen) there is nothing to look by.
+        :raises OutcomeUnknown: where it is not found; without a name (Alma gives one, seen) it
+            cannot be searched for.
         """
         _OPERATOR.of("operator", operator, InvalidRequest)
         query = {"combine": operator, "set1": set1, "set2": set2}
@@ -221,7 +225,9 @@ class Sets(Members):
     async def create_in_network(
         self, alma_set: AlmaSet, institution_set_id: str, *, dry_run: bool = False
     ) -> AlmaSet | Request:
-        """Create a set in the Network Zone, of the records that those of a set of the Institution Zone are linked to."""
+        """Create a set in the Network Zone, of the records that those of a set of the Institution
+        Zone are linked to.
+        """
         return await self._create(alma_set, {"nz_set_from_iz_set": institution_set_id}, dry_run=dry_run)
 
     @overload
@@ -239,7 +245,9 @@ class Sets(Members):
     async def create_filtered(
         self, alma_set: AlmaSet, set_id: str, indication_rule: str, *, dry_run: bool = False
     ) -> AlmaSet | Request:
-        """Create a set of those members of another to which the indication rule of this name applies. It fills later."""
+        """Create a set of those members of another to which the indication rule of this name
+        applies. It fills later.
+        """
         query = {"filter_set": set_id, "indication_rule": indication_rule}
         return await self._create(alma_set, query, dry_run=dry_run)
 
@@ -254,10 +262,12 @@ class Sets(Members):
     async def update(
         self, alma_set: AlmaSet, *, replace: bool = False, dry_run: bool = False
     ) -> AlmaSet | Request:
-        """Replace a set's description by this one, as ``get`` returned it and changed; its members stay.
+        """Replace a set's description by this one, as ``get`` returned it and changed; its members
+        stay.
 
         :param replace: also by one that is not whole: what it lacks is emptied.
-        :raises InvalidRequest: for one that came from a list or was made by hand, and all that Alma refuses.
+        :raises InvalidRequest: for one that came from a list or was made by hand, and where Alma
+            rejects it.
         """
         own_id = id_to_update(alma_set, AlmaSet, "set", replace=replace)
         request = routes.SET["PUT"].bind(
@@ -281,35 +291,36 @@ class Sets(Members):
     async def wait_until_filled(
         self, set_id: str, *, expected: int | None = None, timeout: float | None = None
     ) -> AlmaSet:
-        """Look at a set, seldom and at the lowest priority, until the job that fills it has ended.
+        """Wait until the job that fills a set has ended, with few polls at the lowest priority.
 
-        Where Alma names no such job, or knows its run no more, until the set seems full: see ``alma_async.alma.sets``.
+        Where Alma names no such job, or does not know its run any more, until the set seems full:
+        see ``alma_async.alma.sets``. An outage, or a quota that is spent, is waited out.
 
         :param expected: full is so many members; without it, a number that stays the same.
-        An outage, or a quota that is spent, is waited out.
-
         :raises DeadlineExceeded: where that takes longer than ``timeout`` seconds.
-        :raises NotSent: where nobody listens, and Alma was never heard.
+        :raises NotSent: where the server cannot be reached and never answered.
         :raises ServerFault: where the job ended without success.
         """
         _SECONDS.of("timeout", timeout, InvalidRequest)
         _EXPECTED.of("expected", expected, InvalidRequest)
-        patient = self._options.changed(priority=Priority.BULK, wait_for_quota=True, deadline=None)
-        looker = type(self)(self._session, patient)
-        seen: Looks = []
+        sparing = self._options.changed(priority=Priority.BULK, wait_for_quota=True, deadline=None)
+        poller = type(self)(self._session, sparing)
+        seen: Polled = []
         failed: Failures = []
         with anyio.move_on_after(timeout):
-            seen.append(await looker._answered(lambda: looker.get(set_id), failed, heard=False))
-            if (run := seen[0].run) is not None and await looker._ended(set_id, *run, failed):
-                return await looker._answered(lambda: looker.get(set_id), failed)
-            return await looker._full(seen, expected, failed)
-        told = f"had {counted(_members(seen[-1]), 'member')}" if seen else "was not answered for"
-        last = f"; the last look failed: {failed[-1]}" if failed else "."
-        raise DeadlineExceeded(f"Set {set_id} {told} after {duration(timeout or 0.0)}{last}")
+            seen.append(await poller._answered(lambda: poller.get(set_id), failed, heard=False))
+            if (run := seen[0].run) is not None and await poller._ended(set_id, *run, failed):
+                return await poller._answered(lambda: poller.get(set_id), failed)
+            return await poller._full(seen, expected, failed)
+        known = f"had {counted(_members(seen[-1]), 'member')}" if seen else "could not be read"
+        last = f"; the last poll failed: {failed[-1]}" if failed else "."
+        raise DeadlineExceeded(f"Set {set_id} {known} after {duration(timeout or 0.0)}{last}")
 
     async def _answered(self, read: Callable[[], Awaitable[T]], failed: Failures, *, heard: bool = True) -> T:
-        """What a look shows, at last: what may pass by itself is waited out. ``failed`` gets the failures since the last answer."""
-        for looks in count(1):
+        """The answer, once there is one: failures that may pass by themselves are waited out.
+        ``failed`` gets those since the last answer.
+        """
+        for polls in count(1):
             try:
                 answer = await read()
             except PASSING as error:
@@ -319,13 +330,13 @@ class Sets(Members):
             else:
                 failed.clear()
                 break
-            await self._session.governor.sleep(pause(looks))
+            await self._session.governor.sleep(pause(polls))
         return answer
 
     async def _ended(self, set_id: str, job_id: str, instance_id: str, failed: Failures) -> bool:
         """Wait for the end of the run that fills a set; False where Alma does not know the run."""
         request = routes.JOB_INSTANCE.bind(job_id, instance_id, expects=instance_id)
-        for looks in count(1):
+        for polls in count(1):
             try:
                 run = await self._answered(lambda: self._read(request, JobInstance), failed)
             except NotFound:
@@ -337,11 +348,11 @@ class Sets(Members):
                 )
             if run.ended:
                 return True
-            await self._session.governor.sleep(pause(looks))
+            await self._session.governor.sleep(pause(polls))
         return False
 
-    async def _full(self, seen: Looks, expected: int | None, failed: Failures) -> AlmaSet:
-        """Look until the set seems full; ``seen`` has the first look, and gets the others."""
+    async def _full(self, seen: Polled, expected: int | None, failed: Failures) -> AlmaSet:
+        """Poll until the set seems full; ``seen`` has the first answer, and gets the others."""
         clock = self._session.clock
         state = Filling(_members(seen[0]), clock.now())
         while not state.is_full(now=clock.now(), expected=expected):
@@ -353,9 +364,10 @@ class Sets(Members):
     async def _create(
         self, alma_set: AlmaSet, query: Mapping[str, str], *, dry_run: bool
     ) -> AlmaSet | Request:
-        """Create, or take over what a request of ours created although its answer was lost.
+        """Create, or return what a request of ours created although its answer was lost.
 
-        :raises OutcomeUnknown: the first one, whatever failed in looking for the set: that it may exist matters most.
+        :raises OutcomeUnknown: the first one, whatever failed in the search for the set: that it
+            may exist matters most.
         """
         FLAG.of("dry_run", dry_run, InvalidRequest)
         body = self._encoded("alma_set", alma_set, AlmaSet)
@@ -384,7 +396,9 @@ class Sets(Members):
         return found
 
     async def _create_again(self, request: Request, alma_set: AlmaSet, started: float) -> AlmaSet:
-        """If the first request is carried out meanwhile, the name it takes refuses this one; a list may show it later."""
+        """If the first request is carried out meanwhile, this one is rejected for its name; a list
+        may show the set later.
+        """
         try:
             return await self._done(request, AlmaSet)
         except AlmaError as error:
@@ -397,7 +411,9 @@ class Sets(Members):
             return found
 
     async def _ours(self, alma_set: AlmaSet, started: float, pauses: Sequence[float]) -> AlmaSet | None:
-        """The set of this very name that was made since ``started``, looked for after each pause, within the deadline."""
+        """The set of exactly this name that was made since ``started``, searched for after each
+        pause, within the deadline.
+        """
         clock, deadline = self._session.clock, self._options.deadline
         for seconds in pauses:
             if deadline is not None and clock.now() + seconds >= started + deadline:
@@ -408,7 +424,9 @@ class Sets(Members):
         return None
 
     async def _listed(self, alma_set: AlmaSet, started: float) -> AlmaSet | None:
-        """The set of this very name, if it was made since ``started``: its date against the ``Date`` of the answer."""
+        """The set of exactly this name, if it was made since ``started``: its date against the
+        ``Date`` of the answer.
+        """
         async for listed in self.list(f"name~{alma_set.name}"):
             if listed.name == alma_set.name and listed.id:
                 done = await self._call(routes.SET["GET"].bind(listed.id, expects=listed.id))
@@ -437,7 +455,7 @@ def _members(alma_set: AlmaSet) -> int:
 
 
 def _moment(text: str | None) -> float | None:
-    """Seconds since 1970 of a date with time and zone; a mere date tells too little."""
+    """Seconds since 1970 of a date with time and zone; None for a date alone."""
     try:
         moment = datetime.fromisoformat(text or "")
     except ValueError:

@@ -1,9 +1,11 @@
-"""``PolarisClient``: one library's Polaris, over the same session, governor and transport as Alma's client.
+"""``PolarisClient``: one library's Polaris, over the same session, governor and transport as Alma's
+client.
 
-Decides what the client is put together of, and how each environment variable is read. The machine's budget is kept by host,
-so all processes of this machine that call one Polaris server share its rate. Of the ways to log in, the first that the
-environment has is used: a staff user (``POLARIS_USER``), a key, a bearer token; a secret comes from its variable or from a
-file (``…_FILE``).
+Decides what the client is put together of, and how each environment variable is read. The machine's
+budget is kept by host, so all processes of this machine that call one Polaris server share its
+rate. Of the ways to log in, the first that the environment has is used: a staff user
+(``POLARIS_USER``), a key, a bearer token; a secret comes from its variable or from a file
+(``…_FILE``).
 """
 
 from __future__ import annotations
@@ -79,23 +81,27 @@ class ClientOptions(SharedOptions, total=False):
 class PolarisClient(Client):
     """An asyncio client of Polaris.ApplicationServices, the staff API of Innovative Polaris.
 
-    Use it as an async context manager, or call ``aclose()``. It may be used by any number of tasks at once, and logs in at
-    the first call that needs it.
+    Use it as an async context manager, or call ``aclose()``. It may be used by any number of tasks
+    at once, and logs in at the first call that needs it.
 
-    :param base_url: the server (https; http on loopback only), with or without ``/Polaris.ApplicationServices``
+    :param base_url: the server (https; http on loopback only), with or without
+        ``/Polaris.ApplicationServices``
     :param organization_id: where the user is logged on
     :param workstation_id: the same; the workstation must be enabled for Leap
     :param auth: a ``StaffPassword``, an ``ApiKey`` or a ``BearerToken``
     :param language: part of each URL
     :param product_id: part of each URL
     :param site_domain: part of the login's URL
-    :param limits: by default 10 calls a second and 4 at once; these figures are ours, since Polaris states none
-    :param budget: None shares that rate with all processes of this machine that call the same server
+    :param limits: by default 10 calls a second and 4 at once; these figures are ours, since Polaris
+        states none
+    :param budget: None shares that rate with all processes of this machine that call the same
+        server
     :param timeout: seconds for one attempt, or ``Timeouts``; 120 by default
     :param retry: how often a call is sent again
     :param read_only: no write but the login is sent, each raises ``ReadOnly``
 
-    ``session``, ``trace_configs``, ``hooks``, ``ssl_context``, ``proxy``, ``trust_env`` and ``clock`` are as in ``AlmaClient``.
+    ``session``, ``trace_configs``, ``hooks``, ``ssl_context``, ``proxy``, ``trust_env`` and
+    ``clock`` are as in ``AlmaClient``.
 
     :raises ConfigurationError: for a base URL that is none, or a part of the URL that cannot be.
     """
@@ -167,16 +173,19 @@ class PolarisClient(Client):
     @classmethod
     @secretive
     def from_env(cls, **overrides: Unpack[ClientOptions]) -> Self:
-        """A client set up by the environment (``POLARIS_BASE_URL``, ``POLARIS_ORGANIZATION_ID``, ``POLARIS_WORKSTATION_ID``,
-        ``POLARIS_DOMAIN``, ``POLARIS_USER``, ``POLARIS_PASSWORD_FILE`` …); an argument given here wins. ``ALMA_LOG``
-        sets the level of the logger ``alma_async``, which goes to stderr where the program has set up no handler.
+        """A client set up by the environment (``POLARIS_BASE_URL``, ``POLARIS_ORGANIZATION_ID``,
+        ``POLARIS_WORKSTATION_ID``, ``POLARIS_DOMAIN``, ``POLARIS_USER``, ``POLARIS_PASSWORD_FILE``
+        …); an argument given here wins. ``ALMA_LOG`` sets the level of the logger ``alma_async``,
+        which goes to stderr where the program has set up no handler.
 
         :raises ConfigurationError: where a variable is missing or wrong; it names the variable.
         """
         return cls._from_env(from_environment, overrides)
 
     async def status(self) -> ServerStatus:
-        """What the server says of itself; needs no login. Tells whether it is there, and which version it is."""
+        """What the server says of itself, such as its version; needs no login, so that it shows
+        whether the server answers.
+        """
         done = await self._without_login.call(routes.STATUS.bind(), self._options)
         return structure(done.data, ServerStatus)
 

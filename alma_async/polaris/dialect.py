@@ -1,14 +1,17 @@
-"""What the session core must know of Polaris.ApplicationServices: its headers, and how to read its answers.
+"""What the session core must know of Polaris.ApplicationServices: its headers, and how to read its
+answers.
 
-Order of judging: the status; then whether a good answer is an object and carries the id that was asked for. Documented: 200,
-400, 401, 403, 404. How errors are written is documented nowhere: ``ErrorCode`` and ``Message`` were seen in another client's
-fixtures, ``ModelState`` is a habit of ASP.NET (inferred). A stack trace that comes with them is never shown.
+Order of judging: the status; then whether a good answer is an object and carries the id that was
+asked for. Documented: 200, 400, 401, 403, 404. How errors are written is documented nowhere:
+``ErrorCode`` and ``Message`` were seen in another client's fixtures, ``ModelState`` is a habit of
+ASP.NET (inferred). A stack trace that comes with them is never shown.
 
-A 5xx is never proof that nothing was done, whatever it says. Any other 4xx is a refusal, which changed nothing (inferred), as
-long as it is not the page of something in between: Polaris answers with an object, or with nothing.
+A 5xx is never proof that nothing was done, whatever it says. Any other 4xx is a rejection, which
+changed nothing (inferred), as long as it is not the page of something in between: Polaris answers
+with an object, or with nothing.
 
-Polaris states no limits and sends no header about any, so nothing here steers the governor but a 429, which only a proxy
-before it could send (inferred).
+Polaris states no limits and sends no header about any, so nothing here steers the governor but a
+429, which only a proxy before it could send (inferred).
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ _ANYBODYS: Final = (401, 403, 429)  # mean the same in a page
 
 _ADVICE: Final[Mapping[Reason, str]] = {
     Reason.LOGIN: (
-        "Check domain, user and password, the key or the token. A refused login is not repeated: three failures within five "
+        "Check domain, user and password, the key or the token. A rejected login is not repeated: three failures within five "
         "minutes lock an account (documented for PAPI, inferred here). Make a new client to try again."
     ),
     Reason.KEY: (
@@ -87,7 +90,7 @@ class PolarisDialect:
         return failed(response, cls, reason, detail, problems=problems, advice=_ADVICE.get(reason))
 
     def signals(self, response: Response, outcome: Outcome) -> Signals:
-        """Nothing is told of any allowance; a 429 slows us down all the same."""
+        """Only a 429, which slows all calls down: Polaris states no allowance."""
         throttled = isinstance(outcome, Failed) and outcome.reason is Reason.THROTTLED
         return Signals(throttled="second" if throttled else None, retry_after=retry_after(response))
 
@@ -107,8 +110,8 @@ def _start(response: Response) -> bytes:
 
 def _good(request: Request, response: Response) -> Outcome:
     if _start(response) not in (b"{", b""):
-        told = f"The answer is no JSON object: {_UNQUOTED if _may_hold_token(request, response) else first_words(response)}"
-        return failed(response, OutcomeClass.UNKNOWN, Reason.BAD_ANSWER, told)
+        detail = f"The answer is no JSON object: {_UNQUOTED if _may_hold_token(request, response) else first_words(response)}"
+        return failed(response, OutcomeClass.UNKNOWN, Reason.BAD_ANSWER, detail)
     try:
         data = loads(response.body)
     except BadAnswer as error:  # nothing of it is shown: it may be a login's
@@ -116,8 +119,8 @@ def _good(request: Request, response: Response) -> Outcome:
     found = next((data[name] for name in data if name.lower() == "recordsetid"), None)
     if request.expects is None or (found and request.expects in ("*", str(found))):
         return Done(response, data)
-    told = wrong_id(found, request.expects)
-    return failed(response, OutcomeClass.UNKNOWN, Reason.BAD_ANSWER, told)
+    detail = wrong_id(found, request.expects)
+    return failed(response, OutcomeClass.UNKNOWN, Reason.BAD_ANSWER, detail)
 
 
 _UNQUOTED: Final = "what it says is not shown, since it may hold a token"
@@ -130,7 +133,9 @@ def _may_hold_token(request: Request, response: Response) -> bool:
 
 
 def _said(response: Response) -> tuple[tuple[Problem, ...], str]:
-    """The problem that a refusal names with a code, or else its words; of an object only those members that are for people."""
+    """The problem that a rejection names with a code, or else its words; of an object only those
+    members that are for people.
+    """
     if _start(response) != b"{":
         return (), first_words(response)
     try:

@@ -1,14 +1,17 @@
-"""Who we are to Polaris: a staff user, an API key or a bearer token, and the one login at a time that makes calls of it.
+"""Who we are to Polaris: a staff user, an API key or a bearer token, and the one login at a time
+that makes calls of it.
 
-Documented: a staff user's password goes out once, as Basic, in a POST without a body; the answer brings a token and a secret,
-which every further call carries as ``PAS site:token:secret``, and the site domain that their URLs name. The same POST checks an
-API key and brings no token: the key itself goes with each call. A bearer token has a POST of its own; where that brings no
-token, it goes with each call too (inferred).
+Documented: a staff user's password goes out once, as Basic, in a POST without a body; the answer
+brings a token and a secret, which every further call carries as ``PAS site:token:secret``, and the
+site domain that their URLs name. The same POST checks an API key and brings no token: the key
+itself goes with each call. A bearer token has a POST of its own; where that brings no token, it
+goes with each call too (inferred).
 
-Three failed logins within five minutes lock an account for a while (documented for PAPI, inferred here). So one login goes at
-a time, everybody who waited for it shares what came of it, and a refused one is never repeated by the same client: its
-calls fail at once. When a token ends is told by a date. One with an offset is heeded, less a margin, as a span from the
-server's own ``Date``; one without says nothing sure, and the 401 that then comes leads to one new login.
+Three failed logins within five minutes lock an account for a while (documented for PAPI, inferred
+here). So one login goes at a time, all calls that waited for it share its result, and a rejected
+one is never repeated by the same client: its calls fail at once. A date says when a token ends. One
+with an offset is used, less a margin, as a span from the server's own ``Date``; one without is not
+reliable, and the 401 that then comes leads to one new login.
 """
 
 from __future__ import annotations
@@ -44,7 +47,8 @@ MARGIN: Final = 60.0  # chosen: seconds before its end from which a token is not
 
 
 class StaffPassword:
-    """A staff user with a network domain. The password is kept only as what is sent, and shown by nothing.
+    """A staff user with a network domain. The password is kept only as what is sent, and shown by
+    nothing.
 
     :raises ConfigurationError: where one of them is empty or cannot be sent.
     """
@@ -94,7 +98,9 @@ class ApiKey:
 
 
 class BearerToken:
-    """A token of the library's own OAuth provider; its ``Upn`` claim reads ``user@domain`` (documented)."""
+    """A token of the library's own OAuth provider; its ``Upn`` claim reads ``user@domain``
+    (documented).
+    """
 
     route: Route = routes.LOGIN_OAUTH
     stands_alone: bool = True
@@ -116,7 +122,9 @@ Auth: TypeAlias = StaffPassword | ApiKey | BearerToken
 
 @attrs.frozen(kw_only=True)
 class _Held:
-    """The credential of one login: how calls carry it, where they go, and when (client's clock) it ends."""
+    """The credential of one login: how calls carry it, where they go, and when (client's clock) it
+    ends.
+    """
 
     authorise: Authorise = attrs.field(repr=False)
     site_domain: str
@@ -124,7 +132,9 @@ class _Held:
 
 
 class StaffLogin:
-    """Logs in when a call needs it, and holds what the login brought. See the module's docstring for what it must not do."""
+    """Logs in when a call needs it, and holds what the login brought. See the module's docstring
+    for what it must not do.
+    """
 
     def __init__(self, session: Session, auth: Auth, place: Place, *, options: Options) -> None:
         """:param session: one that needs no login itself."""
@@ -140,7 +150,7 @@ class StaffLogin:
     async def ready(self, request: Request) -> Request:
         """The request under the token, at the site that the login named.
 
-        :raises Unauthorized: where the login was refused, now or earlier.
+        :raises Unauthorized: where the login was rejected, now or earlier.
         :raises ClientClosed: where the client is closed.
         :raises ServerFault, BadAnswer, NotSent: where it failed otherwise.
         """
@@ -176,7 +186,9 @@ class StaffLogin:
             return self._held
 
     async def _log_in(self) -> _Held:
-        """A POST that is sent again only where it provably never arrived, as any write: it may have been a failed login."""
+        """A POST that is sent again only where it provably never arrived, as any write: it may have
+        been a failed login.
+        """
         request = _login(self._auth.route, self._place, self._auth.authorise)
         try:
             # The answer gets no name here: its text would stand in the frames of a traceback.
@@ -226,10 +238,12 @@ def _pas(site_domain: str, token: str, secret: str) -> Authorise:
 
 
 def _end(answer: LoginAnswer, done: Done, clock: Clock) -> float | None:
-    """When the token is to be replaced; None where that is not told, or is told to be as good as now."""
+    """When the token is to be replaced; None where the answer does not say, or says that it is
+    about to end.
+    """
     date = answer.auth_exp_date
     if date is None or date.tzinfo is None:
         return None
-    told_at = server_time(done.response.headers)
-    span = date.timestamp() - (clock.wall() if told_at is None else told_at) - MARGIN
+    now = server_time(done.response.headers)
+    span = date.timestamp() - (clock.wall() if now is None else now) - MARGIN
     return clock.now() + span if span > MARGIN else None

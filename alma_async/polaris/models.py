@@ -1,8 +1,9 @@
 """Record sets, their contents and the rest of what Polaris answers, as typed values.
 
-Decides names and kinds; documented unless said otherwise. Polaris spells one member in several ways (``RecordSetId`` in the
-answer to a creation, ``RecordSetID`` everywhere else), so members are read without regard to case. Unknown members do no
-harm and stay in ``raw``. Dates come with an offset or without one, and are left in it; the year 1 stands for no date.
+Decides names and kinds; documented unless said otherwise. Polaris spells one member in several ways
+(``RecordSetId`` in the answer to a creation, ``RecordSetID`` everywhere else), so members are read
+without regard to case. Unknown members do no harm and stay in ``raw``. Dates come with an offset or
+without one, and are left in it; the year 1 stands for no date.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ __all__ = [
 
 T = TypeVar("T")
 _DIGITS: Final = re.compile(r"-?[0-9]{1,18}", re.ASCII)
-_TOLD_AS: Final = "told as"
+_MEMBER: Final = "member"
 
 
 class ObjectType(IntEnum):
@@ -84,14 +85,15 @@ class RecordSet:
 class RecordSetChange:
     """What became of a set's contents.
 
-    ``sent`` ids went out, each once; ``duplicates`` are those that had been given more than once. ``added`` and ``warnings``
-    are Polaris' own words; where ``added`` is less than ``sent``, the warnings should tell why (inferred). The answer's
-    ``NumberOfRecords`` is left in ``raw``: it is 0 in the documented example although the set holds a record.
+    ``sent`` ids went out, each once; ``duplicates`` are those that had been given more than once.
+    ``added`` and ``warnings`` are Polaris' own words; where ``added`` is less than ``sent``, the
+    warnings should say why (inferred). The answer's ``NumberOfRecords`` is left in ``raw``: it is 0
+    in the documented example although the set holds a record.
     """
 
     record_set_id: int
-    added: int = attrs.field(default=0, metadata={_TOLD_AS: "numberofrecordsadded"})
-    removed: int = attrs.field(default=0, metadata={_TOLD_AS: "numberofrecordsremoved"})
+    added: int = attrs.field(default=0, metadata={_MEMBER: "numberofrecordsadded"})
+    removed: int = attrs.field(default=0, metadata={_MEMBER: "numberofrecordsremoved"})
     warnings: tuple[str, ...] = ()
     sent: int = 0
     duplicates: tuple[int, ...] = attrs.field(default=(), repr=lambda ids: f"<{len(ids)} ids>")
@@ -100,7 +102,7 @@ class RecordSetChange:
 
 @attrs.frozen(kw_only=True)
 class Record:
-    """One record of a set; what else it tells depends on what the set is of."""
+    """One record of a set; its other fields depend on what the set is of."""
 
     record_id: int
     raw: Mapping[str, Any] = _raw()
@@ -244,9 +246,11 @@ def _moment(raw: Any, _: Any) -> datetime | None:
 
 
 def _reader(cls: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
-    """Members by their names without case and underscores; null is as good as absent; the whole object is ``raw``."""
+    """Members by their names without case and underscores; null is as good as absent; the whole
+    object is ``raw``.
+    """
     renamed = {
-        field.name: override(rename=field.metadata.get(_TOLD_AS, field.name.replace("_", "")))
+        field.name: override(rename=field.metadata.get(_MEMBER, field.name.replace("_", "")))
         for field in attrs.fields(cls)
     }
     read = make_dict_structure_fn(cls, converter, **renamed)  # type: ignore[arg-type]
@@ -254,8 +258,8 @@ def _reader(cls: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
     def structured(raw: Any, _: Any) -> Any:
         if not isinstance(raw, dict):
             raise TypeError(f"{quoted(raw)} is not an object")
-        told = {name.lower(): value for name, value in raw.items() if value is not None}
-        return read(told | {"raw": raw}, cls)
+        given = {name.lower(): value for name, value in raw.items() if value is not None}
+        return read(given | {"raw": raw}, cls)
 
     return structured
 

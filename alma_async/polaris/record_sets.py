@@ -1,12 +1,13 @@
 """``polaris.record_sets``: make a record set of ids, and read sets back.
 
-Decides what is checked before anything is sent: a name, one of the five types, an organization as the owner of a weeding set
-(all documented), ids that an ``int`` of Polaris can hold (documented as array of int; 32 bits inferred: it is what tells a
-barcode from an id), each of them once. One POST carries all ids: a call that adds to a set is not known, and neither is
-any limit on their number.
+Decides what is checked before anything is sent: a name, one of the five types, an organization as
+the owner of a weeding set (all documented), ids that an ``int`` of Polaris can hold (documented as
+array of int; 32 bits inferred: barcodes are longer than that), each of them once. One POST carries
+all ids: a call that adds to a set is not known, and neither is any limit on their number.
 
-That POST is not idempotent, and no known call finds a set by its name. Where its answer is lost, whether there is a set can
-be seen only in Polaris itself; so it is never sent again but where it provably had no effect.
+That POST is not idempotent, and no known call finds a set by its name. Where its answer is lost,
+whether there is a set can be seen only in Polaris itself; so it is never sent again but where it
+provably had no effect.
 """
 
 from __future__ import annotations
@@ -89,17 +90,22 @@ class RecordSets:
     ) -> RecordSetChange | Request:
         """Create a record set with these records, in one request.
 
-        :param records: ids of Polaris' own, not barcodes. An id that comes again is sent once and told in ``duplicates``.
-        :param organization_owner_id: makes the organization the owner; None or 0: whoever creates it. A weeding set needs it.
+        :param records: ids of Polaris' own, not barcodes. An id that comes again is sent once and
+            is in ``duplicates``.
+        :param organization_owner_id: makes the organization the owner; None or 0: whoever creates
+            it. A weeding set needs it.
         :param creator_id: a Polaris user; None: the one who is logged in.
         :param dry_run: send nothing, not even a login, and return what would be sent.
-        :raises InvalidRequest: for what breaks a rule above; nothing is sent, and each wrong id is named with its place.
-        :raises OutcomeUnknown: where the answer was lost; the message names the set and how many records it was to hold.
-        :raises Unauthorized: where the login or a permission was refused; no set was made.
+        :raises InvalidRequest: for what breaks a rule above; nothing is sent, and each wrong id is
+            named with its place.
+        :raises OutcomeUnknown: where the answer was lost; the message names the set and how many
+            records it was to hold.
+        :raises Unauthorized: where the login was rejected or a permission is missing; no set was
+            made.
         """
         _check(name, object_type, organization_owner_id, creator_id)
         ids, duplicates = _each_once(records)
-        told = {
+        members = {
             "Name": name,
             "ObjectTypeID": int(object_type),
             "CreatorID": creator_id,
@@ -107,7 +113,7 @@ class RecordSets:
             "Note": note,
             "Records": ids,
         }
-        body = dumps({member: value for member, value in told.items() if value is not None})
+        body = dumps({member: value for member, value in members.items() if value is not None})
         request = routes.RECORD_SETS.bind(*self._parts, body=body, expects="*")
         if dry_run:
             return request
@@ -122,12 +128,12 @@ class RecordSets:
         return structure((await self._read(record_set_id)).data, RecordSet)
 
     async def owner(self, record_set_id: int) -> RecordSet:
-        """Whose a set is. Needs no permission (documented), and tells little else."""
+        """Whose a set is. Needs no permission (documented), and has few other fields."""
         return structure((await self._read(record_set_id, ownerInfoOnly="true")).data, RecordSet)
 
     def records(self, record_set_id: int, *, offset: int = 0) -> Pager[Record]:
-        """What is in a set, 1,000 records a page: ``AuthorityRecord``, ``BibliographicRecord``, ``ItemRecord`` (also of
-        weeding sets) or ``PatronRecord``.
+        """What is in a set, 1,000 records a page: ``AuthorityRecord``, ``BibliographicRecord``,
+        ``ItemRecord`` (also of weeding sets) or ``PatronRecord``.
         """
 
         async def fetch(at: int, limit: int) -> tuple[list[Record], int | None]:
@@ -140,7 +146,7 @@ class RecordSets:
 
         routes.RECORDS.bind(
             *self._parts, str(record_set_id)
-        )  # a wrong id is refused now, not at the first use
+        )  # a wrong id is an error now, not at the first use
         return Pager(fetch, key=lambda record: str(record.record_id), offset=offset, page=PAGE)
 
     async def _read(self, record_set_id: int, **query: str) -> Done:
@@ -158,7 +164,7 @@ class RecordSets:
         raise OutcomeUnknown(
             f"It is unknown whether {what} was made: {lost.message.partition(': ')[2]}",
             **lost.facts(),
-            advice="Look for it in Polaris before you send it again: a repeat could make a second set.",
+            advice="Search for it in Polaris before you send it again: a repeat could make a second set.",
         )
 
 
@@ -195,15 +201,17 @@ def _each_once(records: Iterable[int]) -> tuple[list[int], tuple[int, ...]]:
             ids[one] = None
     if wrong:
         more = f" ... and {len(wrong) - _NAMED:,} more" if len(wrong) > _NAMED else ""
-        told = f"{', '.join(wrong[:_NAMED])}{more}"
+        named = f"{', '.join(wrong[:_NAMED])}{more}"
         raise InvalidRequest(
-            f"Ids of records are positive integers of at most {MOST:,}; nothing was sent: {told}."
+            f"Ids of records are positive integers of at most {MOST:,}; nothing was sent: {named}."
         )
     return list(ids), tuple(again)
 
 
 def _change(done: Done, request: Request, what: str) -> RecordSetChange:
-    """What the answer to a creation tells. The set is known to be made then; an unreadable answer says so."""
+    """What the answer to a creation says. The set is known to be made then, also where the answer
+    cannot be read.
+    """
     try:
         return structure(done.data, RecordSetChange)
     except BadAnswer as error:

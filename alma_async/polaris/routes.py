@@ -1,7 +1,9 @@
-"""The calls of Polaris.ApplicationServices that are known, as data, and the six parts that most of their URLs carry.
+"""The calls of Polaris.ApplicationServices that are known, as data, and the six parts that most of
+their URLs carry.
 
-Documented: the parts, their order and values, and all calls here. Calls that change a set's contents, delete, undelete or
-search exist (Leap makes them), but no known page names them: none is guessed.
+Documented: the parts, their order and values, and all calls here. Calls that change a set's
+contents, delete, undelete or search exist (Leap makes them), but no known page names them: none is
+guessed.
 """
 
 from __future__ import annotations
@@ -54,8 +56,8 @@ RECORDS: Final = Route("GET", f"{_PLACE}/recordsets/{{record_set_id}}/records", 
 class Place:
     """Where somebody is logged on: the parts of each URL, checked.
 
-    ``product_id`` 20 is Leap's own (documented; 19 is seen in one client). ``site_domain`` is the documented default; what
-    the login names takes its place.
+    ``product_id`` 20 is Leap's own (documented; 19 is seen in one client). ``site_domain`` is the
+    documented default; what the login names takes its place.
     """
 
     organization_id: int

@@ -149,7 +149,7 @@ async def test_that_alma_lists_no_run_is_said_only_by_who_read_the_list_since(de
         assert took <= deadline + 0.2
         after = server.lines[[line[:4] for line in server.lines].index("POST") :]
         looked = any("/instances?" in line for line in after)
-        assert ("Alma lists no run" in str(error), "before it was looked for" in str(error)) == (
+        assert ("Alma lists no run" in str(error), "before it was searched for" in str(error)) == (
             looked,
             not looked,
         )
@@ -166,7 +166,7 @@ async def test_who_could_not_read_the_list_says_so():
 
     async with hostile(respond) as (_, alma):
         error, _ = await timed(alma.jobs.submit("M50", {"set_id": "1"}, deadline=20), most=60)
-        assert "before it was looked for" in str(error)
+        assert "before it was searched for" in str(error)
         assert "lists no run" not in str(error)
 
 
@@ -192,11 +192,11 @@ async def test_a_run_that_is_listed_at_once_is_found_within_a_short_deadline():
     ids=["outage", "page of a proxy", "hold", "quota"],
 )
 async def test_a_wait_that_never_reached_alma_says_so(told, timeout):
-    """Where no look was answered, the error does not speak of the run but of what kept the looks from Alma, and ends in time."""
+    """Where no poll was answered, the error does not speak of the run but of what kept the looks from Alma, and ends in time."""
     async with hostile(lambda line: told) as (server, alma):
         error, took = await timed(alma.jobs.wait("M50", "1", timeout=timeout), most=100)
         assert type(error) is DeadlineExceeded
-        assert "could not be looked at" in str(error)
+        assert "could not be polled" in str(error)
         assert "goes on" not in str(error)
         assert took < max(timeout, 5) + 0.6
         assert server.lines

@@ -437,7 +437,7 @@ async def test_waiting_for_a_set_lasts_through_an_outage(kind, jobs):
         down = sim.FaultPlan(rules=[sim.Rule(kind, method="GET", times=None)])
         server.faults.plan = down
         before = alma.clock.now()
-        with pytest.raises(DeadlineExceeded, match="the last look failed"):
+        with pytest.raises(DeadlineExceeded, match="the last poll failed"):
             await alma.sets.wait_until_filled(made.id, timeout=100)
         assert alma.clock.now() - before == pytest.approx(100, abs=1)
         async with anyio.create_task_group() as group:

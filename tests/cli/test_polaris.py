@@ -150,7 +150,7 @@ def test_a_lost_answer_is_3_and_no_second_set(
         ran = shell(*CREATE, "--file", ids(5, 6))
         assert (ran.code, ran.out) == (3, "")
         assert "'My record set' with 2 records" in ran.err
-        assert "Look for it in Polaris" in ran.err
+        assert "Search for it in Polaris" in ran.err
         assert (len(polaris.record_sets), polaris.tally.routes["POST recordsets"]) == (1, 1)
 
 

@@ -283,7 +283,7 @@ def test_a_blip_at_the_first_look_is_waited_out(shell: Shell, served: Served) ->
     with served(faults=sim.FaultPlan(rules=[attrs.evolve(page, times=2)])) as world:
         ran = shell(*SUBMIT, quick(world))
         assert (ran.code, len([*world.jobs.runs])) == (0, 1)
-    assert "waits for what passes by itself" in ran.err
+    assert "waits out a failure" in ran.err
 
 
 @pytest.mark.slow

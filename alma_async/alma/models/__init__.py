@@ -1,4 +1,6 @@
-"""Alma's objects as attrs classes, under Alma's own names. Nothing that Alma sent is lost; see ``alma_async._http.codec``."""
+"""Alma's objects as attrs classes, under Alma's own names. Nothing that Alma sent is lost; see
+``alma_async._http.codec``.
+"""
 
 from alma_async.alma.models.bibs import Bib, Identifier, LinkedRecord
 from alma_async.alma.models.common import (

@@ -1,8 +1,9 @@
 """What Alma's objects have in common: coded and linked values, notes, group settings, metadata.
 
-Decides only names and kinds. Field names are Alma's own. Grades: *recorded* in an answer of a live Alma (2018-19, 2025-26),
-*documented* by Ex Libris, *seen* in other clients' models only (2022). How a model keeps and writes what was sent, and why objects
-and lists are never None, is told in ``alma_async._http.codec``.
+Decides only names and kinds. Field names are Alma's own. Grades: *recorded* in an answer of a live
+Alma (2018-19, 2025-26), *documented* by Ex Libris, *seen* in other clients' models only (2022). How
+a model keeps and writes what was sent, and why objects and lists are never None: see
+``alma_async._http.codec``.
 """
 
 from __future__ import annotations
@@ -35,9 +36,10 @@ _RUN: Final = re.compile(r"/jobs/([A-Z][0-9]{1,32})/instances/([0-9]{1,32})/?(?:
 class Updatable(Model):
     """An object that an update replaces, and whether all of it is known.
 
-    What ``get`` answered is whole; an item of a list is not, whatever it holds. Any other (an answer to a write, an object from
-    JSON, one made by hand) is known by what it was read from: recorded answers to ``get`` have all the members of
-    ``_always``, and recorded items of lists have none. Copies know it too; to set a field makes no object whole.
+    What ``get`` answered is whole; an item of a list is not, whatever it holds. Any other (an
+    answer to a write, an object from JSON, one made by hand) is known by what it was read from:
+    recorded answers to ``get`` have all the members of ``_always``, and recorded items of lists
+    have none. Copies know it too; to set a field makes no object whole.
     """
 
     _always: ClassVar[tuple[str, ...]] = ()
@@ -65,7 +67,8 @@ class Updatable(Model):
 class Coded(Model):
     """A code of one of Alma's tables and its description (recorded).
 
-    Alma ignores ``desc`` on write (documented) and writes it in the language asked for, so two codes are equal whatever theirs is.
+    Alma ignores ``desc`` on write (documented) and writes it in the language asked for, so two
+    codes are equal whatever theirs is.
     """
 
     _bare = "value"
@@ -76,7 +79,9 @@ class Coded(Model):
 
 @define(repr=False, on_setattr=checked)
 class Linked(Model):
-    """An id and the address of what it names (recorded). Two are equal by id: links are absolute here and relative there."""
+    """An id and the address of what it names (recorded). Two are equal by id: links are absolute
+    here and relative there.
+    """
 
     _bare = "value"
 
@@ -86,7 +91,9 @@ class Linked(Model):
 
 @define(repr=False, on_setattr=checked)
 class Counted(Model):
-    """A number of things and where they are listed. Recorded as an integer; the schema says text; both are read."""
+    """A number of things and where they are listed. Recorded as an integer; the schema says text;
+    both are read.
+    """
 
     _bare = "value"
 
@@ -95,7 +102,9 @@ class Counted(Model):
 
 
 def code_of(value: str | Coded | None) -> str | None:
-    """The code of a month or day, which is plain text in answers of 2026 and an object in older ones."""
+    """The code of a month or day, which is plain text in answers of 2026 and an object in older
+    ones.
+    """
     return value.value if isinstance(value, Coded) else value
 
 

@@ -1,12 +1,13 @@
 """Electronic collections, services and portfolios, with every member known by name.
 
-Decides only names and kinds. Field names are Alma's own, in the order of recorded answers; grades as in ``common``. Nothing is
-mandatory here, since Alma omits and shortens: items of lists lack whole objects, and ``library``, ``license`` and ``pda`` are null
-there (recorded). Get an object by its id before changing it: an update replaces it whole (documented). What Alma refuses on create
-is told by each class.
+Decides only names and kinds. Field names are Alma's own, in the order of recorded answers; grades
+as in ``common``. Nothing is mandatory here, since Alma omits and shortens: items of lists lack
+whole objects, and ``library``, ``license`` and ``pda`` are null there (recorded). Get an object by
+its id before changing it: an update replaces it whole (documented). What Alma rejects on create is
+in the docstring of each class.
 
-Known to exist by error codes only, names unknown, and so kept in ``extra``: linking parameters (60353, 60354), a portfolio's
-provenance (60360) and its from and until dates (300465).
+Known to exist by error codes only, names unknown, and so kept in ``extra``: linking parameters
+(60353, 60354), a portfolio's provenance (60360) and its from and until dates (300465).
 """
 
 from __future__ import annotations
@@ -61,9 +62,10 @@ class CdiInfo(Model):
 class ElectronicCollection(Updatable):
     """An electronic collection.
 
-    Mandatory on create (documented by code): ``public_name`` (60126), ``type`` (60127) and perhaps ``access_type`` (60128).
-    ``type`` is ``0`` for a selective package (recorded) and ``6`` for a database (seen). ``process_type``: recorded in 2018 only.
-    ``portfolios.value`` is their number. ``is_suppressed_from_cdi`` is what the longest name below was called before (seen).
+    Mandatory on create (documented by code): ``public_name`` (60126), ``type`` (60127) and perhaps
+    ``access_type`` (60128). ``type`` is ``0`` for a selective package (recorded) and ``6`` for a
+    database (seen). ``process_type``: recorded in 2018 only. ``portfolios.value`` is their number.
+    ``is_suppressed_from_cdi`` is what the longest name below was called before (seen).
     """
 
     _always = ("link", "interface", "proxy_enabled", "internal_description", "public_note")
@@ -114,14 +116,16 @@ class ElectronicCollection(Updatable):
 
 @define(kw_only=True, repr=False, on_setattr=checked)
 class ElectronicService(Updatable):
-    """A service of a collection. No body of one was ever recorded: all of it was seen in other clients.
+    """A service of a collection. No body of one was ever recorded: all of it was seen in other
+    clients.
 
-    Rejected when wrong (documented by code): ``type`` (60127; not to be changed by an update, 60153),
-    ``activation_status`` (60138), ``url_type`` (60146), ``linking_level`` (60148). ``type`` is ``getFullTxt`` for full text;
-    ``activation_status`` is ``11`` for available, by inference ``10`` for not.
-    ``service_temporarily_unavailable`` was seen as ``"1"`` and as ``"true"``. Alma's own
-    echo can contradict itself: Ex Libris' app leaves out ``deactivate_removed_portfolios`` where ``delete_removed_portfolios`` is
-    true (seen, 2026). What a list leaves out is inferred from portfolios.
+    Rejected when wrong (documented by code): ``type`` (60127; not to be changed by an update,
+    60153), ``activation_status`` (60138), ``url_type`` (60146), ``linking_level`` (60148). ``type``
+    is ``getFullTxt`` for full text; ``activation_status`` is ``11`` for available, by inference
+    ``10`` for not. ``service_temporarily_unavailable`` was seen as ``"1"`` and as ``"true"``.
+    Alma's own echo can contradict itself: Ex Libris' app leaves out
+    ``deactivate_removed_portfolios`` where ``delete_removed_portfolios`` is true (seen, 2026). What
+    a list leaves out is inferred from portfolios.
     """
 
     _always = ("link", "url_type", "proxy_enabled", "public_note")
@@ -174,9 +178,11 @@ class CollectionAndService(Model):
 
 @define(kw_only=True, repr=False, on_setattr=checked)
 class LinkingDetails(Model):
-    """How a portfolio links (recorded; the overrides in requests). A static URL is written ``jkey=https://…`` (seen).
+    """How a portfolio links (recorded; the overrides in requests). A static URL is written
+    ``jkey=https://…`` (seen).
 
-    Of objects of the Community Zone only local members and ``…_override`` can be written (inferred).
+    Of objects of the Community Zone only local members and ``…_override`` can be written
+    (inferred).
     """
 
     url: str | None = None
@@ -196,8 +202,8 @@ class LinkingDetails(Model):
 class DateCoverage(Model):
     """One range of dates, volumes and issues (recorded).
 
-    Months and days are plain text in a live answer of 2026 and objects in older ones and in updates that worked in 2023;
-    ``common.code_of`` reads both. Write the form that Alma sent.
+    Months and days are plain text in a live answer of 2026 and objects in older ones and in updates
+    that worked in 2023; ``common.code_of`` reads both. Write the form that Alma sent.
     """
 
     from_year: str | None = None
@@ -223,10 +229,12 @@ class EmbargoInformation(Model):
 
 @define(kw_only=True, repr=False, on_setattr=checked)
 class CoverageDetails(Model):
-    """What of a title is covered: by the Community Zone (global), here (local), for ever (perpetual). Recorded, embargoes as null.
+    """What of a title is covered: by the Community Zone (global), here (local), for ever
+    (perpetual). Recorded, embargoes as null.
 
-    ``coverage_in_use`` is ``0`` for only local (recorded); by inference ``1`` for only global and ``2`` for either. Coverage in a
-    create was ignored or failed for one library (seen): create first, then update.
+    ``coverage_in_use`` is ``0`` for only local (recorded); by inference ``1`` for only global and
+    ``2`` for either. Coverage in a create was ignored or failed for one library (seen): create
+    first, then update.
     """
 
     coverage_in_use: Coded = field(factory=Coded)
@@ -242,9 +250,10 @@ class CoverageDetails(Model):
 class Portfolio(Updatable):
     """A portfolio: one title in one service.
 
-    Mandatory on create (documented by code): ``resource_metadata.mms_id`` (60159). A create that worked (seen) also had
-    ``electronic_collection``, ``availability``, ``material_type`` and ``linking_details``. ``availability`` is ``11`` for available
-    (recorded), by inference ``10`` for not. ``link`` is the path below the bib record, even in answers of a service (recorded).
+    Mandatory on create (documented by code): ``resource_metadata.mms_id`` (60159). A create that
+    worked (seen) also had ``electronic_collection``, ``availability``, ``material_type`` and
+    ``linking_details``. ``availability`` is ``11`` for available (recorded), by inference ``10``
+    for not. ``link`` is the path below the bib record, even in answers of a service (recorded).
     """
 
     _always = ("link", "linking_details", "coverage_details")

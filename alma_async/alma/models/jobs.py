@@ -1,7 +1,8 @@
 """Jobs, their runs (Alma says instances), and what a run counted.
 
-Decides names and kinds, and which status ends a run; how models are kept and written is told in ``alma_async._http.codec``. Fields
-as documented for ``rest_job_instance.xsd``, recorded in 2020 and 2025, or seen in other clients' models; grades as in ``common``.
+Decides names and kinds, and which status ends a run; how models are kept and written: see
+``alma_async._http.codec``. Fields as documented for ``rest_job_instance.xsd``, recorded in 2020 and
+2025, or seen in other clients' models; grades as in ``common``.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ _NO_JOB: Final = "M0"  # recorded: what the link of a webhook may name in place 
 
 @define(kw_only=True, repr=False, on_setattr=checked)
 class JobParameter(Model):
-    """A parameter of a job (recorded). Names are opaque but for ``set_id`` and ``job_name``; the user interface shows them."""
+    """A parameter of a job (recorded). Names are opaque but for ``set_id`` and ``job_name``; the
+    user interface shows them.
+    """
 
     name: Coded = field(factory=Coded)
     value: str | None = None
@@ -63,7 +66,9 @@ class JobParameter(Model):
 
 @define(kw_only=True, repr=False, on_setattr=checked)
 class Job(Model):
-    """A job, and the answer to its submission: ``additional_info`` then links the run that was started (recorded)."""
+    """A job, and the answer to its submission: ``additional_info`` then links the run that was
+    started (recorded).
+    """
 
     id: str = ""
     name: str | None = None
@@ -111,7 +116,9 @@ class Counter(Model):
 
     @property
     def counts_failures(self) -> bool:
-        """Whether it is a count of what failed or was rejected, by the words of its code (inferred from recorded ones)."""
+        """Whether it is a count of what failed or was rejected, by the words of its code (inferred
+        from recorded ones).
+        """
         words = [word.lower() for word in self.name.split(".")]
         return self.is_count and any(map(_FAILURE.fullmatch, words)) and not _NEGATION.intersection(words)
 
@@ -124,7 +131,9 @@ class Counter(Model):
 
 @define(kw_only=True, repr=False, on_setattr=checked)
 class JobAction(Model):
-    """What can be asked for after a metadata import (documented; kinds inferred, hence both forms are read)."""
+    """What can be asked for after a metadata import (documented; kinds inferred, hence both forms
+    are read).
+    """
 
     type: str | Coded | None = None
     population: str | Coded | None = None
@@ -136,8 +145,8 @@ class JobAction(Model):
 class JobInstance(Model):
     """A run of a job.
 
-    ``progress`` is not to be trusted and nothing here looks at it: it was recorded as 101.3 on a run that had ended, and stays 0
-    on one that failed (seen). ``status_date`` is kept as text, as in sets.
+    ``progress`` is not reliable and nothing here uses it: it was recorded as 101.3 on a run that
+    had ended, and stays 0 on one that failed (seen). ``status_date`` is kept as text, as in sets.
     """
 
     id: str = ""
@@ -158,20 +167,25 @@ class JobInstance(Model):
 
     @property
     def ended(self) -> bool:
-        """Whether the run is over. A status never seen before goes on until an ``end_time`` is set (inferred)."""
+        """Whether the run is over. A status never seen before goes on until an ``end_time`` is set
+        (inferred).
+        """
         status = self.status.value
         return status in _ENDED or (status not in _GOES_ON and self.end_time is not None)
 
     @property
     def succeeded(self) -> bool:
-        """Whether it ended with a status of success, which may hide that every record failed: see ``counter``."""
+        """Whether it ended with a status of success, which may hide that every record failed: see
+        ``counter``.
+        """
         return self.status.value in _SUCCEEDED
 
     @property
     def counters(self) -> Mapping[str, int]:
         """What was counted, by the code of its type, equal codes summed.
 
-        Types in free text are here too, unless one occurs twice: their numbers may be ids. ``counter`` has all as Alma sent it.
+        Types in free text are here too, unless one occurs twice: their numbers may be ids.
+        ``counter`` has all as Alma sent it.
         """
         found: dict[str, int] = {}
         names = Counts(counter.name for counter in self.counter)
@@ -182,7 +196,8 @@ class JobInstance(Model):
 
     @property
     def failed_count(self) -> int | None:
-        """How many failed, by the counters that are known to count failures; None where there are none, whatever the status.
+        """How many failed, by the counters that are known to count failures; None where there are
+        none, whatever the status.
 
         Types differ from job to job, so 0 and None prove nothing: see ``counter``.
         """
@@ -191,7 +206,9 @@ class JobInstance(Model):
 
     @property
     def job_id(self) -> str:
-        """The id of its job: of ``job_info``, or the link's unless that names ``M0``; else ``ALL``, which serves as well."""
+        """The id of its job: of ``job_info``, or the link's unless that names ``M0``; else ``ALL``,
+        which serves as well.
+        """
         found = _JOB_IN_LINK.search(self.link or "")
         linked = found[1] if found and found[1] != _NO_JOB else ALL
         return self.job_info.id or linked

@@ -1,8 +1,9 @@
 """Sets and their members, with every member known by name.
 
-Decides only names and kinds; how they are kept and written is told in ``alma_async._http.codec``. Fields as documented for
-``rest_set.xsd`` and recorded in 2025; grades as in ``common``. Answers never hold members (documented): ``members`` is for what
-is sent, and what is in a set is listed by ``alma.sets.members``.
+Decides only names and kinds; how they are kept and written: see ``alma_async._http.codec``. Fields
+as documented for ``rest_set.xsd`` and recorded in 2025; grades as in ``common``. Answers never hold
+members (documented): ``members`` is for what is sent, and what is in a set is listed by
+``alma.sets.members``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ __all__ = ["AlmaSet", "SetMember", "SetMembers"]
 
 @define(kw_only=True, repr=False, on_setattr=checked)
 class SetMember(Model):
-    """A member. Of portfolio sets it has no link (seen): collection, service and MMS id cannot be told from it."""
+    """A member. Of portfolio sets it has no link (seen): it does not show collection, service and
+    MMS id.
+    """
 
     id: str = ""
     description: str | None = None
@@ -36,12 +39,14 @@ class SetMembers(Model):
 class AlmaSet(Updatable):
     """A set, itemized or logical.
 
-    Mandatory on create (documented): ``name``, which must be unique (402263), ``type`` (``ITEMIZED`` or ``LOGICAL``, 402262),
-    ``content`` (of the table SetContentType: ``PORTFOLIO``, ``IEPA`` for electronic collections, ``BIB_MMS``, ``ITEM``, ``USER``
-    …), and ``query`` for a logical one. ``private`` is ``"true"`` where not told otherwise (documented), and then staff do not see
-    what an API key made. ``query.value`` is the query, ``desc`` the text of the user interface: take it from a set made there.
-    Dates are kept as text, since they were recorded as moments and are documented as dates. ``additional_info`` of a set that
-    a job fills names the run (seen); it is documented as text, which is read as its ``value``.
+    Mandatory on create (documented): ``name``, which must be unique (402263), ``type``
+    (``ITEMIZED`` or ``LOGICAL``, 402262), ``content`` (of the table SetContentType: ``PORTFOLIO``,
+    ``IEPA`` for electronic collections, ``BIB_MMS``, ``ITEM``, ``USER`` …), and ``query`` for a
+    logical one. ``private`` is ``"true"`` by default (documented), and then staff do not see what
+    an API key made. ``query.value`` is the query, ``desc`` the text of the user interface: take it
+    from a set made there. Dates are kept as text, since they were recorded as moments and are
+    documented as dates. ``additional_info`` of a set that a job fills names the run (seen); it is
+    documented as text, which is read as its ``value``.
     """
 
     _always = ("link", "number_of_members")
