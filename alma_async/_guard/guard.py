@@ -45,8 +45,9 @@ from alma_async._clock import Clock
 from alma_async._guard import rules
 from alma_async._guard.ledger import LedgerBusy, LedgerError
 from alma_async._guard.monitor import PASSING, Monitor
-from alma_async._guard.port import UNKNOWN_RUN, Instance, JobPort, ServerTime, Spare
+from alma_async._guard.port import UNKNOWN_RUN, Instance, JobPort, Spare
 from alma_async._guard.rules import Asked, Decision, Go, Taken, Timing, WaitUntil, end_losses
+from alma_async._guard.server_clock import ServerTime
 from alma_async._guard.state import EVERY_JOB, OCCUPIES, UNRESOLVED, Book, Event, Ledger, Run, RunState, Why
 from alma_async._guard.submission import Attempt, NotYet, Started, not_free, unknown, utc
 from alma_async._guard.view import GuardView, view_of

@@ -21,9 +21,9 @@ import attrs
 from alma_async._clock import Clock, shielded
 from alma_async._guard import rules
 from alma_async._guard.ledger import LedgerBusy, LedgerError
-from alma_async._guard.port import UNKNOWN_RUN, Instance, JobPort, ServerTime
+from alma_async._guard.port import UNKNOWN_RUN, Instance, JobPort
 from alma_async._guard.rules import Claimed, Timing
-from alma_async._guard.server_clock import AGREE, DRIFT, ServerClock
+from alma_async._guard.server_clock import AGREE, DRIFT, ServerClock, ServerTime
 from alma_async._guard.state import OCCUPIES, Book, Dating, Event, Ledger, Run, RunState, usual_duration
 from alma_async._text import logger
 from alma_async.errors import (

@@ -8,13 +8,14 @@ its time zone is ever compared with them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol
 
 import attrs
 
 from alma_async._core.session import Witness
+from alma_async._guard.server_clock import ServerTime
 
-__all__ = ["UNKNOWN_RUN", "Instance", "JobPort", "ServerTime", "Spare"]
+__all__ = ["UNKNOWN_RUN", "Instance", "JobPort", "Spare"]
 
 UNKNOWN_RUN: Final = (
     "402218"  # Alma's code for a run that it does not know (any more); its others speak of something else
@@ -22,28 +23,6 @@ UNKNOWN_RUN: Final = (
 
 # ``submitted_by`` of a run that the API started: documented as "API", recorded as "exl_api".
 _API: Final = ("api", "exl_api")
-
-
-@attrs.frozen(kw_only=True)
-class ServerTime:
-    """What the server's clock shows, as seen from here: ``at``, give or take ``error``."""
-
-    at: float
-    error: float
-
-    @property
-    def earliest(self) -> float:
-        """It is at least this late: what has aged by this moment has aged for certain."""
-        return self.at - self.error
-
-    @property
-    def latest(self) -> float:
-        """It is at most this late: what happens now is counted from here."""
-        return self.at + self.error
-
-    def later(self, seconds: float) -> Self:
-        """The server's clock, ``seconds`` from now."""
-        return attrs.evolve(self, at=self.at + seconds)
 
 
 @attrs.frozen(kw_only=True)

@@ -25,7 +25,8 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from alma_async._guard.port import ServerTime, Spare
+from alma_async._guard.port import Spare
+from alma_async._guard.server_clock import ServerTime
 from alma_async._guard.state import (
     COUNTS,
     EVERY_JOB,

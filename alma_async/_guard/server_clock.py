@@ -19,13 +19,33 @@ from typing import Final, Self
 
 import attrs
 
-from alma_async._guard.port import ServerTime
-
-__all__ = ["AGREE", "DRIFT", "ServerClock"]
+__all__ = ["AGREE", "DRIFT", "ServerClock", "ServerTime"]
 
 AGREE: Final = 3  # chosen: answers in a row
 DRIFT: Final = 1e-4  # chosen: how much the two clocks may drift apart; crystals are ten times better
 _LOOSE: Final = 1.0  # seconds by which an offset, which is an estimate, may be off
+
+
+@attrs.frozen(kw_only=True)
+class ServerTime:
+    """What the server's clock shows, as seen from here: ``at``, give or take ``error``."""
+
+    at: float
+    error: float
+
+    @property
+    def earliest(self) -> float:
+        """It is at least this late: what has aged by this moment has aged for certain."""
+        return self.at - self.error
+
+    @property
+    def latest(self) -> float:
+        """It is at most this late: what happens now is counted from here."""
+        return self.at + self.error
+
+    def later(self, seconds: float) -> Self:
+        """The server's clock, ``seconds`` from now."""
+        return attrs.evolve(self, at=self.at + seconds)
 
 
 @attrs.frozen(kw_only=True)

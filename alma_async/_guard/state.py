@@ -47,8 +47,8 @@ from typing import Any, Final, Protocol, Self, TypeVar
 
 import attrs
 
-from alma_async._guard.port import Instance, ServerTime, Spare
-from alma_async._guard.server_clock import ServerClock
+from alma_async._guard.port import Instance, Spare
+from alma_async._guard.server_clock import ServerClock, ServerTime
 
 __all__ = [
     "COUNTS",

@@ -22,8 +22,8 @@ import attrs
 
 from alma_async._guard import rules
 from alma_async._guard.monitor import Monitor
-from alma_async._guard.port import ServerTime
 from alma_async._guard.rules import Decision, Go, WaitUntil
+from alma_async._guard.server_clock import ServerTime
 from alma_async._guard.state import UNRESOLVED, Book, Event, Run, RunState, Waiter, Why
 from alma_async._http.outcome import Done, Failed, Outcome, OutcomeClass, Reason
 from alma_async.errors import AlmaError, InvalidRequest, JobOverlap, JobThresholdReached, OutcomeUnknown

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import attrs
 
-from alma_async._guard.port import ServerTime
 from alma_async._guard.rules import Timing, WaitUntil, decide, forecast
+from alma_async._guard.server_clock import ServerTime
 from alma_async._guard.state import COUNTS, EVERY_JOB, OCCUPIES, UNRESOLVED, Block, Book, Run, Why
 from alma_async.settings import JobLimits
 

@@ -261,12 +261,15 @@ class AlmaClient(Client):
         priority: Priority | None = None,
         cost: float = 1,
     ) -> RawAnswer:
-        """Any Alma endpoint under the same governor, retries and errors; ``path`` begins with
-        ``/almaws/v1/``.
+        """Call any Alma endpoint under the same governor, retries and errors.
 
-        An absolute link of an answer may be given as path if it is of the same origin. GET is
-        retried; any other method is a write.
-
+        :param method: GET is retried; any other is a write, except HEAD.
+        :param path: begins with ``/almaws/v1/``; or an absolute link of an answer, if it is of the
+            same origin
+        :param params: the query; never the key
+        :param json: the body
+        :param priority: instead of the client's
+        :param cost: how many calls it counts as in the pace
         :raises InvalidRequest: for a path that is not below ``/almaws/v1/`` on this origin.
         """
         call = _raw(self._origin, method, path, params, json, cost)

@@ -14,7 +14,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from alma_async._core.session import Options, Session, Witness
-from alma_async._guard.port import Instance, ServerTime, Spare
+from alma_async._guard.port import Instance, Spare
+from alma_async._guard.server_clock import ServerTime
 from alma_async._guard.submission import JOB_NAME
 from alma_async._http.codec import dumps, unstructure
 from alma_async._http.messages import Request

@@ -179,8 +179,12 @@ class Jobs(Resource):
         profile_id: str | None = None,
         offset: int = 0,
     ) -> Pager[Job]:
-        """All jobs that can be submitted, or some: a category is of the table HPaTaskChain.type for
-        manual jobs and of systemJobsGroups for others; a profile is one of scheduled jobs.
+        """All jobs that can be submitted, or some.
+
+        :param category: of the table HPaTaskChain.type for manual jobs, of systemJobsGroups for others
+        :param type: one kind of job alone
+        :param profile_id: the profile of scheduled jobs
+        :param offset: how many jobs are left out at the beginning
         """
         check_all(_LISTED, locals(), InvalidRequest)
         query = {"category": category, "type": type, "profile_id": profile_id}
@@ -297,10 +301,13 @@ class Jobs(Resource):
             begins the run's name.
         :param key: a name for this intent: a second submit under it, even after a crash or from
             another machine, gets the first one's run.
-        :param wait: whether to wait for a free start, ``deadline`` seconds at most.
+        :param wait: whether to wait for a free start.
+        :param deadline: seconds to wait, for a free start or for the run of a lost answer; the
+            client's own deadline counts, too.
         :param named: whether a manual job's run gets a name that occurs once (``job_name`` and a
             mark), by which it is found where the answer is lost. False, for jobs that reject the
             parameter: such a run cannot be identified then.
+        :param dry_run: return the request, and send nothing.
         :raises JobThresholdReached: with ``wait=False``, where none is free; ``retry_at`` is when
             one may be.
         :raises InvalidRequest: where an argument is of a wrong kind, such as an empty key, a

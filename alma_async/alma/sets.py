@@ -113,8 +113,11 @@ class Sets(Members):
     ) -> Pager[AlmaSet]:
         """All sets of the institution, or those matching ``q`` (``field~words``; name, created_by).
 
-        A search finds words, not equality. ``content_type`` is of the table SetContentType;
-        ``set_origin`` is UI by default.
+        :param q: a search, which finds words, not equality
+        :param content_type: of the table SetContentType
+        :param set_type: itemized or logical sets alone
+        :param set_origin: UI by default
+        :param offset: how many sets are left out at the beginning
         """
         query = {"q": q, "content_type": content_type, "set_type": set_type, "set_origin": set_origin}
         return self._pager(routes.SETS["GET"], (), "set", AlmaSet, query=query, offset=offset)

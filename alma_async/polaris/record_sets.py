@@ -90,11 +90,14 @@ class RecordSets:
     ) -> RecordSetChange | Request:
         """Create a record set with these records, in one request.
 
+        :param name: of printable characters.
+        :param object_type: what it holds.
         :param records: ids of Polaris' own, not barcodes. An id that comes again is sent once and
             is in ``duplicates``.
         :param organization_owner_id: makes the organization the owner; None or 0: whoever creates
             it. A weeding set needs it.
         :param creator_id: a Polaris user; None: the one who is logged in.
+        :param note: a text that Polaris shows with it.
         :param dry_run: send nothing, not even a login, and return what would be sent.
         :raises InvalidRequest: for what breaks a rule above; nothing is sent, and each wrong id is
             named with its place.

@@ -10,8 +10,7 @@ from attrs import evolve
 
 from alma_async._guard import rules
 from alma_async._guard.monitor import Monitor
-from alma_async._guard.port import ServerTime
-from alma_async._guard.server_clock import ServerClock
+from alma_async._guard.server_clock import ServerClock, ServerTime
 from alma_async._guard.state import Book, Event
 from alma_async._guard.submission import Attempt
 from alma_async._http.outcome import OutcomeClass

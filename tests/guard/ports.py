@@ -15,7 +15,8 @@ import attrs
 
 from alma_async._clock import Clock
 from alma_async._core.session import Witness
-from alma_async._guard.port import Instance, ServerTime, Spare
+from alma_async._guard.port import Instance, Spare
+from alma_async._guard.server_clock import ServerTime
 from alma_async._http.messages import Response
 from alma_async._http.outcome import Done, Failed, OutcomeClass, Reason
 from alma_async.errors import JobThresholdReached, NotSent, OutcomeUnknown

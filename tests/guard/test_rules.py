@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alma_async._guard.port import ServerTime, Spare
+from alma_async._guard.port import Spare
 from alma_async._guard.rules import (
     Go,
     Taken,
@@ -22,6 +22,7 @@ from alma_async._guard.rules import (
     reserve,
     settle,
 )
+from alma_async._guard.server_clock import ServerTime
 from alma_async._guard.state import EVERY_JOB, Block, Book, Event, Run, RunState, Waiter, Why
 from alma_async.errors import ConfigurationError
 from alma_async.settings import JobLimits

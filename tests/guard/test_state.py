@@ -5,8 +5,9 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from alma_async._guard.port import Instance, ServerTime
+from alma_async._guard.port import Instance
 from alma_async._guard.rules import Timing, claim
+from alma_async._guard.server_clock import ServerTime
 from alma_async._guard.state import Book, Event, Run, RunState
 
 NOW = ServerTime(at=10_000.0, error=1.0)

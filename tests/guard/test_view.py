@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from alma_async._guard.port import ServerTime
+from alma_async._guard.server_clock import ServerTime
 from alma_async._guard.state import EVERY_JOB, Block, Book, Run, RunState, Waiter, Why
 from alma_async._guard.view import view_of
 from alma_async.settings import JobLimits
