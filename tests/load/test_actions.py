@@ -216,7 +216,7 @@ async def test_a_portfolio_of_another_record(rows, tmp_path, action):
         some = rows("portfolio_id,mms_id,public_note", f"{ids[1]},99000000,x")
         report = await loading(alma, tmp_path, action).run(some)
         assert (report.review, dict(server.world.portfolios.all)) == (1, before)
-        assert "of the record 99000001, not of 99000000" in str(told(tmp_path / "a.load")[2].message)
+        assert "belongs to the record 99000001, not to 99000000" in str(told(tmp_path / "a.load")[2].message)
 
 
 async def test_two_rows_of_one_portfolio(rows, tmp_path):
