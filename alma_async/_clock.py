@@ -1,8 +1,8 @@
 """The only reader of time, and the only user of asyncio by name.
 
-Two clocks are told apart. ``now`` is the loop's: monotonic, seconds as float, good for waiting and for durations.
-``wall`` is the civil one: seconds since 1970 in UTC, good for midnight and for what is written down. A test in
-virtual time gives an epoch, and both run off the loop.
+There are two clocks. ``now`` is the loop's: monotonic, seconds as float, good for waiting and for
+durations. ``wall`` is the civil one: seconds since 1970 in UTC, good for midnight and for what is
+written down. A test in virtual time gives an epoch, and both run off the loop.
 """
 
 from __future__ import annotations
@@ -35,11 +35,14 @@ class Clock:
     __slots__ = ("_epoch",)
 
     def __init__(self, *, epoch: float | None = None) -> None:
-        """With ``epoch``, the wall clock is ``epoch`` plus the loop's time (virtual time); without, the machine's."""
+        """With ``epoch``, the wall clock is ``epoch`` plus the loop's time (virtual time); without,
+        the machine's.
+        """
         self._epoch = epoch
 
     def now(self) -> float:
-        """Seconds on the loop's monotonic clock, which is the machine's (on Linux that of all processes of this boot).
+        """Seconds on the loop's monotonic clock, which is the machine's (on Linux that of all
+        processes of this boot).
 
         It can be read where no loop runs, in real time.
         """
@@ -49,7 +52,9 @@ class Clock:
             return time.monotonic() if self._epoch is None else _running().time()
 
     def reader(self) -> Callable[[], float]:
-        """``now`` for as long as this loop runs: for who reads it so often that finding the loop would cost most."""
+        """``now`` for as long as this loop runs: for who reads it so often that finding the loop
+        would cost most.
+        """
         return _running().time
 
     def wall(self) -> float:
@@ -61,17 +66,24 @@ class Clock:
         return datetime.fromtimestamp(self.wall(), UTC)
 
     def boot(self) -> str:
-        """What ``now`` counts from: this boot of the machine, or the virtual time of a test; "" where unknown."""
+        """What ``now`` counts from: this boot of the machine, or the virtual time of a test; ""
+        where unknown.
+        """
         return boot_id() if self._epoch is None else f"virtual {self._epoch}"
 
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The running loop, to notice that it was replaced, and whether the one before it runs still."""
+        """The running loop, to notice that it was replaced, and whether the one before it runs
+        still.
+        """
         return _running()
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
-        """Call back at ``when`` on the ``now`` clock, on the running loop. May fire early or late: look again.
+        """Call back at ``when`` on the ``now`` clock, on the running loop.
 
-        What comes back can be cancelled; when it is due is for the caller to remember, since not every loop tells.
+        May fire early or late: check the time then.
+
+        What comes back can be cancelled; when it is due is for the caller to remember, since not
+        every loop knows.
         """
         return _running().call_at(when, callback)
 
@@ -80,11 +92,14 @@ class Clock:
         await anyio.sleep(max(seconds, 0.0))
 
     def limit(self, seconds: float | None) -> asyncio.Timeout:
-        """A block that ends with ``TimeoutError`` once it took so long; asyncio's, since anyio's costs twice as much."""
+        """A block that ends with ``TimeoutError`` once it took so long; asyncio's, since anyio's
+        costs twice as much.
+        """
         return asyncio.timeout(seconds)
 
     async def aside(self, work: Callable[[], T]) -> T:
-        """Do blocking work in a thread, so that the loop goes on; in virtual time in place, where it takes no time.
+        """Do blocking work in a thread, so that the loop goes on; in virtual time in place, where
+        it takes no time.
 
         The thread has ended when this returns or raises: a cancellation goes on after it.
         """
@@ -95,7 +110,10 @@ class Clock:
 
 
 class Limited:
-    """What one task does under a limit of time; made by the task itself. ``expired`` is also set to end it early."""
+    """What one task does under a limit of time; made by the task itself.
+
+    ``expired`` is also set to end it early.
+    """
 
     __slots__ = ("_cancelling", "_task", "due", "expired")
 
@@ -121,7 +139,8 @@ class Limited:
 class TimeLimits:
     """All that is under a limit on one loop, with one timer, set for whoever is due first.
 
-    ``asyncio.timeout`` sets a timer for each, and another one whenever a limit moves: that costs as much as a slot.
+    ``asyncio.timeout`` sets a timer for each, and another one whenever a limit moves: that costs as
+    much as a slot.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -138,7 +157,9 @@ class TimeLimits:
         self._under_way.add(limited)
 
     def until(self, limited: Limited, due: float) -> None:
-        """Limit it to ``due`` (``now`` of the clock; infinity: no limit), in place of what it was limited to before."""
+        """Limit it to ``due`` (``now`` of the clock; infinity: no limit), in place of what it was
+        limited to before.
+        """
         limited.due = due
         if due < self._next:
             if self._timer is not None:
@@ -163,16 +184,20 @@ class TimeLimits:
 
 
 async def shielded(work: Coroutine[Any, Any, T]) -> T:
-    """Have several steps done whole, whatever cancels the caller; the cancellation goes on after them.
+    """Have several steps done whole, whatever cancels the caller; the cancellation goes on after
+    them.
 
-    anyio's own shield holds against anyio's scopes alone: ``task.cancel()``, ``asyncio.wait_for`` and ``asyncio.timeout``
-    go through it.
+    anyio's own shield holds against anyio's scopes alone: ``task.cancel()``, ``asyncio.wait_for``
+    and ``asyncio.timeout`` go through it.
     """
     return await _outlasting(asyncio.ensure_future(work))
 
 
 def started(work: Coroutine[Any, Any, T]) -> Task[T]:
-    """Work in a task of its own. Who starts it waits for its end (``ended``), whatever happens meanwhile."""
+    """Work in a task of its own.
+
+    Who starts it waits for its end (``ended``), whatever happens meanwhile.
+    """
     return asyncio.ensure_future(work)
 
 
@@ -187,7 +212,10 @@ async def ended(task: Task[Any]) -> None:
 
 
 async def _outlasting(future: asyncio.Future[T]) -> T:
-    """Wait until it is done. Of what came meanwhile, the cancellation goes on; a failure of the work becomes its cause."""
+    """Wait until it is done.
+
+    Of what came meanwhile, the cancellation goes on; a failure of the work becomes its cause.
+    """
     cancelled: asyncio.CancelledError | None = None
     with anyio.CancelScope(shield=True):  # else a cancelled scope would knock at each step of the loop
         while not future.done():

@@ -1,9 +1,12 @@
-"""Text from outside (of a server, a file, an environment) on its way to people: nothing in it forges a line or steers a terminal.
+"""Text from outside (of a server, a file, an environment) on its way to people: nothing in it
+forges a line or steers a terminal.
 
-``AlmaError`` and the command line pass everything through ``plain``, and all our loggers are made by ``logger``. In errors and
-logs, no secret that is in use is repeated, whoever wrote it into what is quoted there.
+``AlmaError`` and the command line pass everything through ``plain``, and all our loggers are made
+by ``logger``. In errors and logs, no secret that is in use is repeated, whoever wrote it into what
+is quoted there.
 
-Counts and lengths of time as people read them, said by one function each wherever a sentence needs them. Pure.
+Counts and lengths of time as people read them, said by one function each wherever a sentence needs
+them. Pure.
 """
 
 from __future__ import annotations
@@ -36,8 +39,8 @@ _LONGEST: Final = 500  # characters of a logged text
 
 
 def plain(text: str, most: int | None = None) -> str:
-    """The text with every control, escape, bidirectional or unassigned character, line break and lone surrogate spelled out as
-    JSON spells it, cut to ``most`` characters.
+    """The text with every control, escape, bidirectional or unassigned character, line break and
+    lone surrogate spelled out as JSON spells it, cut to ``most`` characters.
     """
     if not text.isprintable():
         text = "".join(c if c.isprintable() else _spelled(c) for c in text[:most])
@@ -71,7 +74,8 @@ def _forms_in_use() -> list[str]:
     return [form for secret in secrets for form in secret.forms()]
 
 
-# What no reader sees, as it is or as JSON escapes it: between two characters of a secret it hides the secret from a comparison.
+# What no reader sees, as it is or as JSON escapes it: between two characters of a secret it hides
+# the secret from a comparison.
 _UNSEEN: Final = (
     r"(?:[\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]|\\u[0-9a-fA-F]{4}|\\[bfnrt])"
 )
@@ -79,7 +83,9 @@ _HAS_UNSEEN: Final = re.compile(_UNSEEN)
 
 
 def hide(text: str, forms: Iterable[str]) -> str:
-    """The text with ``***`` for each of the forms of a secret, also where unseen characters break it up."""
+    """The text with ``***`` for each of the forms of a secret, also where unseen characters break
+    it up.
+    """
     broken = _HAS_UNSEEN.search(text) is not None
     for form in forms:
         text = text.replace(form, MASK)
@@ -98,7 +104,10 @@ def holds_secret(text: str) -> bool:
 
 
 def holds(text: str, forms: Iterable[str]) -> bool:
-    """Whether one of the forms of a secret stands in the text. It is asked of each call: a generator costs more."""
+    """Whether one of the forms of a secret stands in the text.
+
+    It is asked of each call: a generator costs more.
+    """
     for form in forms:  # noqa: SIM110
         if form in text:
             return True
@@ -123,7 +132,9 @@ def quoted(value: Any) -> str:
 
 
 def logger(name: str) -> logging.Logger:
-    """The logger of this name; what is logged by it is plain, and each text of it at most 500 characters long."""
+    """The logger of this name; what is logged by it is plain, and each text of it at most 500
+    characters long.
+    """
     log = logging.getLogger(name)
     log.addFilter(_made_plain)
     return log
@@ -147,14 +158,16 @@ def counted(count: int, noun: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """``0.5 seconds``, ``1 minute 30 seconds`` or ``5 hours 27 minutes``: the two largest units, rounded."""
+    """``0.5 seconds``, ``1 minute 30 seconds`` or ``5 hours 27 minutes``: the two largest units,
+    rounded.
+    """
     if seconds < _FINE:
         few = f"{seconds:.1f}".removesuffix(".0")
         return f"{few} second{'' if few == '1' else 's'}"
     smallest = next(size for limit, size in ((86_400, 3600), (3600, 60), (0, 1)) if seconds >= limit)
-    rest, told = round(seconds / smallest) * smallest, []
+    rest, parts = round(seconds / smallest) * smallest, []
     for unit, size in _UNITS:
         count, rest = divmod(rest, size)
         if count:
-            told.append(counted(count, unit))
-    return " ".join(told)
+            parts.append(counted(count, unit))
+    return " ".join(parts)

@@ -1,7 +1,9 @@
-"""The exception tree: what went wrong, with Alma's code and tracking id, and what a person can do about it.
+"""The exception tree: what went wrong, with Alma's code and tracking id, and what a person can do
+about it.
 
-Decides nothing. The seams (transport, dialects, journal) map foreign failures into these once; nothing else leaves
-the library but cancellation. No exception here ever holds a request header, so none can show a key.
+Decides nothing. The seams (transport, dialects, journal) map foreign failures into these once;
+nothing else leaves the library but cancellation. No exception here ever holds a request header, so
+none can show a key.
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ Effect: TypeAlias = Literal["none", "unknown", "done"]
 
 @attrs.frozen
 class Problem:
-    """One entry of the server's error list: code and message as sent, and the tracking id that support asks for."""
+    """One entry of the server's error list: code and message as sent, and the tracking id that
+    support asks for.
+    """
 
     code: str
     message: str
@@ -51,14 +55,19 @@ class Problem:
 
 
 class AlmaError(Exception):
-    """Whatever this library raises. ``code``, ``message`` and ``tracking_id`` are those of the first problem listed.
+    """Whatever this library raises.
 
-    Its text is one line that is safe to print or log, whatever a server wrote; ``errors`` holds what was sent, as it was sent.
+    ``code``, ``message`` and ``tracking_id`` are those of the first problem listed.
+
+    Its text is one line that is safe to print or log, whatever a server wrote; ``errors`` holds
+    what was sent, as it was sent.
     """
 
     advice: ClassVar[str] = ""
     call_id: str | None = None
-    """The id of the call that failed, as in its log line and its ``CallFinished``; None where none was begun."""
+    """The id of the call that failed, as in its log line and its ``CallFinished``; None where none
+    was begun.
+    """
     waited: Mapping[str, float] = MappingProxyType({})
     """For what the call waited, in seconds by reason; see ``CallFinished``."""
     done: Any = None  # what was done before it, where one call makes several requests: a MembersChange, say
@@ -88,26 +97,34 @@ class AlmaError(Exception):
 
     @property
     def retryable(self) -> bool:
-        """Whether the same call may simply be made again, now or at ``retry_at``: it can do no harm and may go well."""
+        """Whether the same call may simply be made again, now or at ``retry_at``: it can do no harm
+        and may go well.
+        """
         return self._retryable
 
     @property
     def effect(self) -> Effect:
-        """What the call changed: ``none``; ``done``, all of it or the part in ``done``; ``unknown`` where it may have done it."""
+        """What the call changed: ``none``; ``done``, all of it or the part in ``done``; ``unknown``
+        where it may have done it.
+        """
         return self._effect
 
     @property
     def code(self) -> str | None:
-        """The server's first code, as text; None where it named none, or the failure is not the server's."""
+        """The server's first code, as text; None where it named none, or the failure is not the
+        server's.
+        """
         return next((p.code for p in self.errors if p.code), None)
 
     @property
     def tracking_id(self) -> str | None:
-        """The first tracking id of the list. Gateway refusals carry none."""
+        """The first tracking id of the list. What the gateway rejects carries none."""
         return next((p.tracking_id for p in self.errors if p.tracking_id), None)
 
     def facts(self) -> dict[str, Any]:
-        """The server's problems and the request they belong to, as arguments of another error that replaces this one."""
+        """The server's problems and the request they belong to, as arguments of another error that
+        replaces this one.
+        """
         return {
             "errors": self.errors,
             "status": self.status,
@@ -128,8 +145,8 @@ class AlmaError(Exception):
             )
             if value is not None
         ]
-        told = f" ({', '.join(facts)})" if facts else ""
-        said = masked(f"{where}{self.message}{told}")
+        more = f" ({', '.join(facts)})" if facts else ""
+        said = masked(f"{where}{self.message}{more}")
         if not self._advice:
             return said
         return f"{said if said.endswith(('.', '!', '?')) else f'{said}.'} {self._advice}"
@@ -167,14 +184,16 @@ class _Until(AlmaError):
         self.firm: bool = firm
 
     def __str__(self) -> str:
-        told = "Free again at" if self.firm else "Ask again at"
-        return f"{super().__str__()} {told} {_when(self.retry_at)}."
+        when = "Free again at" if self.firm else "Ask again at"
+        return f"{super().__str__()} {when} {_when(self.retry_at)}."
 
 
 class InvalidRequest(AlmaError):
-    """The request was refused as wrong and nothing was changed (or it was never sent, being wrong on its face)."""
+    """The request was rejected as wrong and nothing was changed (or it was never sent, being wrong
+    on its face).
+    """
 
-    advice = "Correct the request; sending it again unchanged will be refused again."
+    advice = "Correct the request; sent again unchanged, it will be rejected again."
 
 
 class NotFound(InvalidRequest):
@@ -190,7 +209,9 @@ class Unauthorized(AlmaError):
 
 
 class RateLimited(_Until):
-    """Not processed, for too many calls a second, more often than the retry policy sends a call again."""
+    """Not processed, for too many calls a second, more often than the retry policy sends a call
+    again.
+    """
 
     advice = "Others may be drawing on the same allowance; lower ALMA_PER_SECOND or try later."
 
@@ -202,7 +223,9 @@ class QuotaExhausted(_Until):
 
 
 class JobThresholdReached(_Until):
-    """No start of this job is free: 3 jobs run already, or this one was started 5 times within the hour."""
+    """No start of this job is free: 3 jobs run already, or this one was started 5 times within the
+    hour.
+    """
 
     advice = "It can be waited for (wait=True)."
 
@@ -214,7 +237,10 @@ class JobOverlap(_Until):
 
 
 class ServerFault(AlmaError):
-    """The server failed. Where this is raised for a write, the write is known to have had no effect."""
+    """The server failed.
+
+    Where this is raised for a write, the write is known to have had no effect.
+    """
 
     _retryable = True
     advice = "Try again later."
@@ -235,19 +261,21 @@ class NotSent(AlmaError):
 # By method: what a repeat of a write can do whose first sending may have been carried out.
 _REPEATED: Final = {
     "PUT": "Read the object back, or send the same again: a repeat writes the same once more, over what others changed meanwhile.",
-    "DELETE": "Look whether it is still there, or send the same again: what is gone is answered as not found.",
+    "DELETE": "Check whether it is still there, or send the same again: what is gone is answered as not found.",
 }
 
 
 class OutcomeUnknown(AlmaError):
     """A write whose answer was lost or unreadable. It is never sent again blindly.
 
-    ``effect`` is ``unknown``: it may or may not have happened; or ``done``: only the answer could not be read. ``object_id`` is
-    the id of what was made where the answer has it.
+    ``effect`` is ``unknown``: it may or may not have happened; or ``done``: only the answer could
+    not be read. ``object_id`` is the id of what was made where the answer has it.
     """
 
     object_id: str | None = None
-    advice = "Look for what it was to make or do before sending it again: a repeat could do it a second time."
+    advice = (
+        "Search for what it was to make or do before sending it again: a repeat could do it a second time."
+    )
 
     def __init__(
         self,
@@ -264,12 +292,16 @@ class OutcomeUnknown(AlmaError):
 
     @property
     def retryable(self) -> bool:
-        """True for PUT and DELETE, unless it is known to be done: the same once more changes nothing."""
+        """True for PUT and DELETE, unless it is known to be done: the same once more changes
+        nothing.
+        """
         return self.effect == "unknown" and self.method in _REPEATED
 
 
 class BadAnswer(AlmaError):
-    """A read was answered by something that is not the documented shape (HTML of a proxy, broken JSON, a redirect)."""
+    """A read was answered by something that is not the documented shape (HTML of a proxy, broken
+    JSON, a redirect).
+    """
 
     _retryable = True
     advice = "Check the base URL and any proxy between."
@@ -281,7 +313,10 @@ class BadAnswer(AlmaError):
 
 
 class ClientClosed(AlmaError):
-    """The client was closed before or while this waited. No byte of this request was sent, or it was a read."""
+    """The client was closed before or while this waited.
+
+    No byte of this request was sent, or it was a read.
+    """
 
     advice = "Keep the client open until all work on it has ended; a closed one stays closed."
 
@@ -291,7 +326,9 @@ class ConfigurationError(AlmaError):
 
 
 class ReadOnly(ConfigurationError):
-    """The client is read-only (``read_only=True``, ``--read-only``, ``ALMA_READ_ONLY``): the write was not sent."""
+    """The client is read-only (``read_only=True``, ``--read-only``, ``ALMA_READ_ONLY``): the write
+    was not sent.
+    """
 
     advice = (
         "To write, set up the client without read_only (the command: without --read-only and ALMA_READ_ONLY)."
@@ -299,17 +336,21 @@ class ReadOnly(ConfigurationError):
 
 
 class UnexpectedEnvironment(ConfigurationError):
-    """The key is of another environment than ``expect`` names, or of which one cannot be found out. Nothing was sent but that
-    question.
+    """The key is of another environment than ``expect`` names, or of which one cannot be found out.
+
+    Nothing was sent but that question.
     """
 
     advice = "Use a key of the environment that is expected, or correct expect (--expect, ALMA_EXPECT)."
 
 
 class DeadlineExceeded(AlmaError):
-    """The deadline passed, or the wait for a slot would have outlasted it. Nothing is in flight for this call.
+    """The deadline passed, or the wait for a slot would have outlasted it.
 
-    ``retry_at``: where what it waited for is known to be free at a moment, that moment, with its time zone; else None.
+    Nothing is in flight for this call.
+
+    ``retry_at``: where what it waited for is known to be free at a moment, that moment, with its
+    time zone; else None.
     """
 
     _retryable = True

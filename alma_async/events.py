@@ -1,9 +1,10 @@
-"""What can be observed: one event for each thing that happens, the hooks that get them, and the log, which is one of them.
+"""What can be observed: one event for each thing that happens, the hooks that get them, and the
+log, which is one of them.
 
-A hook is any callable that takes an event. Hooks are called in line, on the loop, right after the fact; they must return at
-once. A hook that fails is logged once and affects no call. The log writes each decision at ``INFO`` and each call at
-``DEBUG``, one line each, to the logger ``alma_async._governance``; its level may change at any time. An event that nobody
-gets is not made.
+A hook is any callable that takes an event. Hooks are called in line, on the loop, right after the
+fact; they must return at once. A hook that fails is logged once and affects no call. The log writes
+each decision at ``INFO`` and each call at ``DEBUG``, one line each, to the logger
+``alma_async._governance``; its level may change at any time. An event that nobody gets is not made.
 """
 
 from __future__ import annotations
@@ -65,9 +66,11 @@ class Admitted(Event):
 class CallFinished(Event):
     """A call ended, with all its attempts that were sent.
 
-    ``waits`` are its seconds of waiting by reason: ``quota`` (of the day), ``hold`` (after a refusal), ``concurrency`` (calls in
-    flight), ``queue`` (calls before it), ``pace`` (its own slot), ``connect``, ``back-off`` (between attempts); ``seconds`` all
-    that it took. ``outcome`` is ``ok``, ``rejected``, ``not sent``, ``not processed``, ``unknown``, or ``cancelled``.
+    ``waits`` are its seconds of waiting by reason: ``quota`` (of the day), ``hold`` (after a
+    rejected call), ``concurrency`` (calls in flight), ``queue`` (calls before it), ``pace`` (its
+    own slot), ``connect``, ``back-off`` (between attempts); ``seconds`` all that it took.
+    ``outcome`` is ``ok``, ``rejected``, ``not sent``, ``not processed``, ``unknown``, or
+    ``cancelled``.
     """
 
     call_id: str
@@ -102,7 +105,9 @@ class ThresholdReached(Event):
 
 @attrs.frozen
 class Adapted(Event):
-    """The governor changed what it allows: calls a second in force, margin, and others' use as estimated."""
+    """The governor changed what it allows: calls a second in force, margin, and others' use as
+    estimated.
+    """
 
     per_second: float
     margin: float
@@ -158,7 +163,9 @@ def fan_out(hooks: Iterable[Hook]) -> Hook | None:
 
 @attrs.define(eq=False)
 class Contained(Generic[T]):
-    """A hook whose failures end here: the first is logged with its traceback, those after it are not."""
+    """A hook whose failures end here: the first is logged with its traceback, those after it are
+    not.
+    """
 
     hook: Callable[[T], object]
     failed: bool = False
@@ -219,7 +226,8 @@ def _said(value: object) -> object:
 
 
 def log_from(level: str | None) -> None:
-    """Have the library log from this level on, as ``ALMA_LOG`` says; to stderr where the program has set up no handler for it.
+    """Have the library log from this level on, as ``ALMA_LOG`` says; to stderr where the program
+    has set up no handler for it.
 
     :param level: None or empty leaves everything as it is
     :raises ConfigurationError: for a level that logging does not know.

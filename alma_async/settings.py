@@ -1,6 +1,8 @@
-"""What a client can be set up with: frozen values, checked when made, and how the environment spells them.
+"""What a client can be set up with: frozen values, checked when made, and how the environment
+spells them.
 
-Decides nothing at run time. Numbers that come from Alma say so; what is only inferred about Alma can be set here.
+Decides nothing at run time. Numbers that come from Alma say so; what is only inferred about Alma
+can be set here.
 """
 
 from __future__ import annotations
@@ -48,7 +50,8 @@ __all__ = [
     "state_dir",
 ]
 
-# Documented: the servers of Ex Libris' OpenAPI documents (2026-05-29). Other spellings seen in the wild are wrong or old.
+# Documented: the servers of Ex Libris' OpenAPI documents (2026-05-29). Other spellings seen in the
+# wild are wrong or old.
 REGIONS: Final[Mapping[str, str]] = {
     "na": "https://api-na.hosted.exlibrisgroup.com",
     "eu": "https://api-eu.hosted.exlibrisgroup.com",
@@ -60,14 +63,18 @@ REGIONS: Final[Mapping[str, str]] = {
 
 
 class Priority(Enum):
-    """Who goes first when calls wait. ``BULK`` stops at the reserve, ``NORMAL`` lower, ``INTERACTIVE`` at zero."""
+    """Who goes first when calls wait.
+
+    ``BULK`` stops at the reserve, ``NORMAL`` lower, ``INTERACTIVE`` at zero.
+    """
 
     INTERACTIVE = "interactive"
     NORMAL = "normal"
     BULK = "bulk"
 
 
-# Enum's own is a Python function, and the governor looks a line up for every call. Here, so that checkers know the class.
+# Enum's own is a Python function, and the governor finds a line by it for every call. Here, so that
+# checkers know the class.
 Priority.__hash__ = object.__hash__  # type: ignore[method-assign]
 
 
@@ -84,7 +91,8 @@ R = TypeVar("R")
 def secretive(function: Callable[P, R]) -> Callable[P, R]:
     """For what is given secrets: an exception leaves it without the frames that hold them.
 
-    Many programs show a traceback with the values of local variables. Here it begins at a frame that holds nothing.
+    Many programs show a traceback with the values of local variables. Here it begins at a frame
+    that holds nothing.
     """
 
     @wraps(function)
@@ -103,8 +111,8 @@ def secretive(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def discreet(cls: type[C]) -> type[C]:
-    """For a class the methods of which are given no secrets: where one is given all the same, by mistake or inside of something,
-    an exception leaves the method without the frames that hold it.
+    """For a class the methods of which are given no secrets: where one is given all the same, by
+    mistake or inside of something, an exception leaves the method without the frames that hold it.
     """
     for name, member in list(vars(cls).items()):
         if isfunction(member) and not name.startswith("_"):
@@ -150,7 +158,9 @@ def _texts(secret: object) -> Iterable[str]:
 
 
 def _quiet(error: E, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> E:
-    """The error, the message of which repeats none of the secrets that were given: pasted twice, say."""
+    """The error, the message of which repeats none of the secrets that were given: pasted twice,
+    say.
+    """
     given = {**dict(zip(signature(function).parameters, args, strict=False)), **kwargs}
     secrets = [value for name, value in given.items() if name in _SECRETS]
     texts = [text for one in secrets for text in _texts(one) if "//" not in text or "@" in text]
@@ -168,7 +178,9 @@ def bare(error: E) -> E:
 
 
 def secret_forms(credential: Iterable[str]) -> list[str]:
-    """The secrets in the values of a credential's headers, as they are and as they may be encoded: what is never to be repeated."""
+    """The secrets in the values of a credential's headers, as they are and as they may be encoded:
+    what is never to be repeated.
+    """
     secrets, whole = [], []
     for value in credential:
         word = value.rpartition(" ")[2]
@@ -177,7 +189,7 @@ def secret_forms(credential: Iterable[str]) -> list[str]:
     return [*whole, *(form for secret in secrets if len(secret) >= _SHORTEST for form in _forms(secret))]
 
 
-_SHORTEST: Final = 6  # characters from which a text is told from a chance
+_SHORTEST: Final = 6  # characters from which a text is no coincidence
 
 
 def _basic(word: str) -> list[str]:
@@ -206,9 +218,11 @@ def _forms(secret: str) -> set[str]:
 
 
 class Secret:
-    """A value that shows itself to nobody but ``reveal()``: not in repr, str, format, pickle or copies.
+    """A value that shows itself to nobody but ``reveal()``: not in repr, str, format, pickle or
+    copies.
 
-    :raises ConfigurationError: where it is no text, is shorter than six characters, or holds some that no header may carry.
+    :raises ConfigurationError: where it is no text, is shorter than six characters, or holds some
+        that no header may carry.
     """
 
     __slots__ = ("__forms", "__reveal", "__weakref__")
@@ -220,8 +234,9 @@ class Secret:
             raise ConfigurationError("The key is empty or holds characters that no header may carry.")
         if len(text) < _SHORTEST:
             raise ConfigurationError(
-                f"The key has fewer than {_SHORTEST} characters: copy the whole of it. (One so short could not be told from other "
-                "words, and so not be hidden where an answer repeats it.)"
+                f"The key has fewer than {_SHORTEST} characters: copy the whole of it. (One so short "
+                "could not be distinguished from other words, and so not be hidden where an answer "
+                "repeats it.)"
             )
         # Closures, not attributes: walking the object's state finds functions, never the text.
         self.__reveal: Callable[[], str] = lambda: text
@@ -231,7 +246,9 @@ class Secret:
 
     @classmethod
     def of(cls, value: str | Self) -> Self:
-        """Any text, unchecked: whoever uses it checks it, so that no frame that may raise holds the text itself."""
+        """Any text, unchecked: whoever uses it checks it, so that no frame that may raise holds the
+        text itself.
+        """
         if isinstance(value, cls):
             return value
         secret, text = cls.__new__(cls), str(value).strip()
@@ -266,7 +283,10 @@ class Secret:
 
 @attrs.frozen
 class Check:
-    """What an option may be: a test, and the words for it. The one place where a wrong option becomes an error."""
+    """What an option may be: a test, and the words for it.
+
+    The one place where a wrong option becomes an error.
+    """
 
     wanted: str
     allows: Callable[[Any], bool]
@@ -278,8 +298,8 @@ class Check:
     def of(self, name: str, value: Any, error: type[AlmaError] = ConfigurationError) -> None:
         """See that the option ``name`` can be this.
 
-        :param error: what is raised: ``ConfigurationError`` for what a client is set up with, ``InvalidRequest`` for what a
-            call is given.
+        :param error: what is raised: ``ConfigurationError`` for what a client is set up with,
+            ``InvalidRequest`` for what a call is given.
         :raises ConfigurationError: naming option, value and what it may be.
         """
         try:
@@ -358,7 +378,7 @@ LANGUAGE: Final = Check(
 
 
 def priority_of(value: Any) -> Any:
-    """The priority that a text names; what is none is left for ``PRIORITY`` to refuse."""
+    """The priority that a text names; what is none is left for ``PRIORITY`` to reject."""
     return next((one for one in Priority if value == one.value), value)
 
 
@@ -396,12 +416,16 @@ _MARGIN: Final = Check("a share between 0 and 0.5", lambda value: _number(value)
 class Limits:
     """What may be used of the institution's allowance.
 
-    :param per_second: 25 is documented (slides of 2016); one newer third-party source says 50 in production, 10 in a sandbox
-    :param reserve: what bulk work leaves of the daily quota: ``forecast``, a number of calls, or a share such as ``10%``
+    :param per_second: 25 is documented (slides of 2016); one newer third-party source says 50 in
+        production, 10 in a sandbox
+    :param reserve: what bulk work leaves of the daily quota: ``forecast``, a number of calls, or a
+        share such as ``10%``
     :param pacing: bulk work over the day: ``even`` spreads it to the reset, ``greedy`` does not
     :param margin: how much wider than ``1 / per_second`` the spacing starts
-    :param in_flight: calls under way at once, at most; 300 are 25 a second at 12 s each (a POST of 11.1 s was recorded)
-    :param hold: the most seconds for which the per-second threshold holds all calls; a single rejection holds a fifth of it
+    :param in_flight: calls under way at once, at most; 300 are 25 a second at 12 s each (a POST of
+        11.1 s was recorded)
+    :param hold: the most seconds for which the per-second threshold holds all calls; a single
+        rejection holds a fifth of it
     """
 
     per_second: float = attrs.field(default=25.0, validator=POSITIVE)
@@ -416,7 +440,7 @@ class Limits:
 class JobLimits:
     """What Alma lets the API do with jobs (documented): 3 running, 5 starts of one job in an hour.
 
-    ``margin`` (chosen) is for how far Alma's own clock may be from the ``Date`` it tells.
+    ``margin`` (chosen) is for how far Alma's own clock may be from the ``Date`` that it sends.
     """
 
     running: int = attrs.field(default=3, validator=WHOLE)
@@ -434,9 +458,9 @@ class JobLimits:
 class RetryPolicy:
     """How often one call is sent again, and how long it waits in between.
 
-    Only what provably had no effect is ever sent again: reads, and writes that were not sent or not processed. ``attempts``
-    counts sends of one call that failed for another reason than being throttled; throttled sends are bounded by
-    ``throttled``.
+    Only what provably had no effect is ever sent again: reads, and writes that were not sent or not
+    processed. ``attempts`` counts sends of one call that failed for another reason than being
+    throttled; throttled sends are bounded by ``throttled``.
     """
 
     attempts: int = attrs.field(default=4, validator=WHOLE)
@@ -447,8 +471,10 @@ class RetryPolicy:
 
 @attrs.frozen(kw_only=True)
 class Timeouts:
-    """Seconds. POSTs of 7.7 s and 11.1 s were recorded and one write was applied 52 s into a request: hence 120 for
-    writes.
+    """Seconds.
+
+    POSTs of 7.7 s and 11.1 s were recorded and one write was applied 52 s into a request: hence 120
+    for writes.
     """
 
     connect: float = attrs.field(default=10.0, validator=POSITIVE)
@@ -467,7 +493,8 @@ LABEL: Final = Check(
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
-# A host as names and addresses are written; no other character ever reaches a resolver or an error of its library.
+# A host as names and addresses are written; no other character ever reaches a resolver or an error
+# of its library.
 _HOST: Final = re.compile(
     r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\.?|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*", re.ASCII
 )
@@ -483,7 +510,9 @@ def _split(url: str) -> SplitResult | None:
 
 
 def shown_url(url: str) -> str:
-    """A URL or path for a message: without what may be a secret (user, password, query, fragment), and not too long."""
+    """A URL or path for a message: without what may be a secret (user, password, query, fragment),
+    and not too long.
+    """
     plain = re.split(r"[?#]", url, maxsplit=1)[0].strip()
     before, slashes, rest = plain.rpartition("//")
     return ascii(f"{before}{slashes}{rest.rpartition('@')[2]}")[:120]
@@ -491,7 +520,8 @@ def shown_url(url: str) -> str:
 
 @secretive
 def origin_of(base_url: str) -> str:
-    """``scheme://host[:port]`` of a base URL, checked: https anywhere, http on loopback only, nothing after the host.
+    """``scheme://host[:port]`` of a base URL, checked: https anywhere, http on loopback only,
+    nothing after the host.
 
     :raises ConfigurationError: for any other scheme, credentials, a path, a query or a fragment.
     """
@@ -523,7 +553,9 @@ def origin_of(base_url: str) -> str:
 
 @secretive
 def state_dir(environ: Mapping[str, str] | None = None) -> Path:
-    """Where ledger, journals and the machine's budget live: ``ALMA_STATE_DIR``, else the user's state directory of this system."""
+    """Where ledger, journals and the machine's budget live: ``ALMA_STATE_DIR``, else the user's
+    state directory of this system.
+    """
     env = os.environ if environ is None else environ
     if named := env.get("ALMA_STATE_DIR"):
         try:
@@ -579,7 +611,8 @@ _SWITCHES: Final = {
 def read_only_from(environ: Mapping[str, str]) -> bool:
     """What ``ALMA_READ_ONLY`` says; False where it is not set.
 
-    :raises ConfigurationError: where it is neither yes nor no. Nothing may be written by a slip of the pen.
+    :raises ConfigurationError: where it is neither yes nor no. Nothing may be written by a slip of
+        the pen.
     """
     text = environ.get("ALMA_READ_ONLY", "")
     if (found := _SWITCHES.get(text.strip().lower())) is None:
@@ -641,7 +674,9 @@ def _changed(limits: T, variables: _Variables, environ: Mapping[str, str]) -> T:
 
 
 def _keep_apart(environ: Mapping[str, str], key: object) -> None:
-    """See that the key stands where it belongs alone: other variables are quoted, logged, and name files."""
+    """See that the key stands where it belongs alone: other variables are quoted, logged, and name
+    files.
+    """
     keys = [text for text in _texts(key) if len(text) >= _SHORTEST]
     for variable, text in environ.items():
         if not variable.startswith("ALMA_") or variable in _KEYS:

@@ -25,7 +25,8 @@ from urllib.parse import parse_qs
 
 import attrs
 
-from alma_async._http.codec import Model, dumps, loads, structure
+from alma_async._http.codec import Model, structure
+from alma_async._http.json_text import dumps, loads
 from alma_async.alma.models.common import Coded
 from alma_async.alma.models.jobs import JobInstance
 from alma_async.errors import AlmaError, BadAnswer, ConfigurationError

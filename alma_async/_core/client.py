@@ -1,7 +1,8 @@
-"""What every client shares: one session over one transport and one governor, its options, and its end.
+"""What every client shares: one session over one transport and one governor, its options, and its
+end.
 
-Decides how the parts of a client are put together, and checks the options that all clients take. Which system is called
-(dialect, origin, areas, environment variables) is the subclass's part.
+Decides how the parts of a client are put together, and checks the options that all clients take.
+Which system is called (dialect, origin, areas, environment variables) is the subclass's part.
 """
 
 from __future__ import annotations
@@ -95,7 +96,10 @@ _CHECKS: Final = {
 
 @discreet
 class Client:
-    """One remote system under one set of options. A subclass makes its areas in ``_bind``, which it calls once itself."""
+    """One remote system under one set of options.
+
+    A subclass makes its areas in ``_bind``, which it calls once itself.
+    """
 
     def __init__(
         self,
@@ -126,7 +130,8 @@ class Client:
         :param timeout: seconds for one attempt, or ``Timeouts`` in place of the ``usual`` ones
         :param read_only: no write is sent; a login is none
         :param login: makes the login of all sessions but the one that it is given
-        :param precondition: makes what must hold before any call, and is given a session for its own
+        :param precondition: makes what must hold before any call, and is given a session for its
+            own
         :raises ConfigurationError: for an option that cannot be.
         """
         proxy = None if proxy is None else Secret.of(proxy)
@@ -220,7 +225,9 @@ class Client:
         return copy
 
     def quota(self) -> QuotaSnapshot:
-        """What the governor knows now: limit in force, remaining today, reserve, others' use, waiting and in flight."""
+        """What the governor knows now: limit in force, remaining today, reserve, others' use,
+        waiting and in flight.
+        """
         return self._session.governor.snapshot()
 
     async def sleep(self, seconds: float) -> None:
@@ -233,7 +240,8 @@ class Client:
     async def aclose(self) -> None:
         """Close what is the client's own, and release the budget.
 
-        Whatever still waits ends with ``ClientClosed``; a write under way ends with ``OutcomeUnknown``.
+        Whatever still waits ends with ``ClientClosed``; a write under way ends with
+        ``OutcomeUnknown``.
 
         :raises ConfigurationError: in another event loop than the one that uses the client.
         """

@@ -1,22 +1,26 @@
 """A list that is read as it is used: items or pages, fetched ahead under the governor.
 
-Pages are asked for in rounds, side by side, one and then twice as many each time; a round ends before its items are
-given out. So there is no task in the background: leaving the loop early, or being cancelled, leaves nothing behind, nor
-any generator for the loop to close later.
+Pages are asked for in rounds, side by side, one and then twice as many each time; a round ends
+before its items are given out. So there is no task in the background: leaving the loop early, or
+being cancelled, leaves nothing behind, nor any generator for the loop to close later.
 
-Offsets: which pages to ask for next, which items came before, and whether all of them came.
+Decides which pages to ask for next, which items came before, and whether all of them came.
 
-Lists by offset are not a snapshot (no order or consistency is documented): items shift while others add and delete, and where
-one goes while another comes the total does not tell. So pages overlap by an item: each must begin with one that came before.
-As long as the items that stay keep their order among each other, this alone proves that none of them was left out between two
-pages, in whatever order these were answered: what stays and did not come yet stands behind all that came. Where a page begins
-with another item, the list has moved up; the reading goes back, further each time, and keeps so much overlap for a while.
+Lists by offset are not a snapshot (no order or consistency is documented): items shift while others
+add and delete, and where one goes while another comes the total does not change. So pages overlap
+by an item: each must begin with one that came before. As long as the items that stay keep their
+order among each other, this alone proves that none of them was left out between two pages, in
+whatever order these were answered: what stays and did not come yet stands behind all that came.
+Where a page begins with another item, the list has moved up; the reading goes back, further each
+time, and keeps so much overlap for a while.
 
-A total that is less than what came with it is no total: such a list is read on until a page brings nothing new.
+A total that is less than what came with it is no total: such a list is read on until a page brings
+nothing new.
 
-Not proven: an item that goes and comes again elsewhere, a list whose order changes, and items without an id. For these the
-number counts: at its end as many items came as the lowest total says, or all of it is read again, and at last refused. Without
-ids and without a total the same page again is the sign of a server that does not heed offsets; such a list is refused.
+Not proven: an item that goes and comes again elsewhere, a list whose order changes, and items
+without an id. For these the number counts: at its end as many items came as the lowest total says,
+or all of it is read again, and at last an error is raised. Without ids and without a total the same
+page again is the sign of a server that ignores offsets; such a list is an error.
 """
 
 from __future__ import annotations
@@ -54,7 +58,10 @@ def pages_of(total: int, page: int) -> int:
 
 @attrs.define
 class Cursor(Generic[T]):
-    """Where a pager stands. ``key``: an item's id, if it has one; ``page``: items asked for at once, two or more."""
+    """Where a pager stands.
+
+    ``key``: an item's id, if it has one; ``page``: items asked for at once, two or more.
+    """
 
     key: Callable[[T], str | None]
     start: int = 0
@@ -70,11 +77,13 @@ class Cursor(Generic[T]):
     )  # how many items the server gives at once, though it is asked for more
     _overlap: int = attrs.field(default=1, init=False)
     _ahead: int = attrs.field(default=1, init=False)
-    _total: int | None = attrs.field(default=None, init=False)  # the last that was told
+    _total: int | None = attrs.field(default=None, init=False)  # the last that came
     _least: int | None = attrs.field(default=None, init=False)  # the lowest of this reading
     _seen: set[str] = attrs.field(factory=set, init=False, repr=False)
     _given: int = attrs.field(default=0, init=False)
-    _nameless: bool = attrs.field(default=False, init=False)  # no repeats can be told: nothing is read again
+    _nameless: bool = attrs.field(
+        default=False, init=False
+    )  # repeats cannot be recognised: nothing is read again
     _fell: bool = attrs.field(default=False, init=False)
     _before: list[T] = attrs.field(
         factory=list, init=False, repr=False
@@ -88,9 +97,12 @@ class Cursor(Generic[T]):
         self._reached, self._width = self.start, self.page
 
     def upcoming(self) -> list[int]:
-        """The offsets of the pages to fetch now, side by side; empty at the end. Doubles from one up to ``MOST_AHEAD``.
+        """The offsets of the pages to fetch now, side by side; empty at the end.
 
-        :raises BadAnswer: where fewer items came than the total says, or the list moved, time and again.
+        Doubles from one up to ``MOST_AHEAD``.
+
+        :raises BadAnswer: where fewer items came than the total says, or the list moved, time and
+            again.
         """
         if self._end is None:
             return [self.start]
@@ -116,17 +128,23 @@ class Cursor(Generic[T]):
         return [self.start]
 
     def took(self, pages: Sequence[tuple[int, list[T], int | None]]) -> list[list[T]]:
-        """A round arrived, in the order of the offsets: where each page begins, its items, and the total told. What is new of
-        each page; pages behind one that does not follow are left, and asked for again.
+        """A round arrived, in the order of the offsets: where each page begins, its items, and its
+        total. What is new of each page; pages behind one that does not follow are left, and asked
+        for again.
         """
         new: list[list[T]] = []
         self._pages += len(pages)
         self._ahead = min(self._ahead * 2, MOST_AHEAD)
-        for offset, items, told in pages:
+        for offset, items, stated in pages:
             # Fewer than came: a total that its own page disproves is none.
-            odd = told is not None and bool(items) and told < offset + len(items) and self.page < sys.maxsize
-            total = None if odd else told
-            fell = self._tell(total)
+            odd = (
+                stated is not None
+                and bool(items)
+                and stated < offset + len(items)
+                and self.page < sys.maxsize
+            )
+            total = None if odd else stated
+            fell = self._note(total)
             if not self._follows(offset, items):
                 self._ahead = 1
                 if not self._nameless:
@@ -142,8 +160,8 @@ class Cursor(Generic[T]):
         """By how much pages of one round overlap."""
         return min(self._overlap, self._width // 2)
 
-    def _tell(self, total: int | None) -> int:
-        """A total was told; by how much it fell."""
+    def _note(self, total: int | None) -> int:
+        """Keep the total of a page; by how much it fell."""
         if total is None:
             return 0
         fell = max((self._total or 0) - total, 0)
@@ -171,7 +189,8 @@ class Cursor(Generic[T]):
             repeats = (
                 total is None and self._overlap <= 1
             )  # a server that gives one page whatever is asked for
-            # There is no use in asking for what follows a page without news, unless it was read again.
+            # There is no use in asking for what follows a page without news, unless it was read
+            # again.
             if not new and (not full or repeats) and (not items or self._reached >= self._furthest):
                 self._end, self._unproven = self._reached, total is not None
             else:
@@ -202,7 +221,7 @@ class Cursor(Generic[T]):
         )
 
 
-# (offset, limit) → the items of that page, and the total the server told
+# (offset, limit) → the items of that page, and the total as the server states it
 Fetch = Callable[[int, int], Awaitable[tuple[list[T], int | None]]]
 
 # The same of several offsets at once.
@@ -210,12 +229,15 @@ Round = Callable[[list[int]], Awaitable[list[tuple[list[T], int | None]]]]
 
 
 class Pager(Generic[T]):
-    """Iterate over it for items, over ``pages()`` for pages. Each iteration starts anew at ``offset``.
+    """Iterate over it for items, over ``pages()`` for pages.
 
-    Items repeated by a shifting offset are dropped by id. A list by offset is not a snapshot: what others add meanwhile may be
-    missed. What was there all the while is not, whatever others add or delete: pages overlap by an item, and where they do not
-    fit, or fewer items came than the total says, they are read again. That holds for items with an id that keep their order;
-    in a list without either, only fewer items than the total are noticed.
+    Each iteration starts anew at ``offset``.
+
+    Items repeated by a shifting offset are dropped by id. A list by offset is not a snapshot: what
+    others add meanwhile may be missed. What was there all the while is not, whatever others add or
+    delete: pages overlap by an item, and where they do not fit, or fewer items came than the total
+    says, they are read again. That holds for items with an id that keep their order; in a list
+    without either, only fewer items than the total are noticed.
     """
 
     def __init__(
@@ -246,8 +268,8 @@ class Pager(Generic[T]):
     def pages(self) -> AsyncIterator[list[T]]:
         """The pages, in order, without items already seen.
 
-        :raises BadAnswer: where, read again and again, pages did not fit or fewer items came than the total says; it names both
-            figures.
+        :raises BadAnswer: where, read again and again, pages did not fit or fewer items came than
+            the total says; it names both figures.
         :raises AlmaError: as any read; what was given out before stays valid.
         """
         page = self._page if self._paged else sys.maxsize
@@ -263,7 +285,9 @@ class Pager(Generic[T]):
         return [item async for item in self]
 
     async def _round(self, offsets: list[int]) -> list[tuple[list[T], int | None]]:
-        """These pages side by side; the first failure ends the round and is raised as itself, not as a group."""
+        """These pages side by side; the first failure ends the round and is raised as itself, not
+        as a group.
+        """
         if len(offsets) == 1:
             return [await self._fetch(offsets[0], self._page)]
         got: dict[int, tuple[list[T], int | None]] = {}
@@ -322,8 +346,8 @@ class _Pages(AsyncIterator[list[T]]):
             pages = await self._fetch(offsets)
         finally:
             self._busy = False
-        told = zip(offsets, pages, strict=True)
-        self._got.extend(self._cursor.took([(offset, *page) for offset, page in told]))
+        rounds = zip(offsets, pages, strict=True)
+        self._got.extend(self._cursor.took([(offset, *page) for offset, page in rounds]))
 
 
 class _Items(AsyncIterator[T]):

@@ -1,9 +1,11 @@
-"""One call: authorise, admit, send, judge, settle, then retry, return or raise. The same loop for every remote system.
+"""One call: authorise, admit, send, judge, settle, then retry, return or raise.
 
-For each attempt the governor admits (a permit), the witness makes the intent durable, the transport sends once, the
-dialect judges, the permit is settled with what the answer told, and the witness learns the outcome - also where the
-attempt was cancelled. What is tried again is ``governance.retry``'s to say; a write only ever where it provably had
-no effect.
+The same loop for every remote system.
+
+For each attempt the governor admits (a permit), the witness makes the intent durable, the transport
+sends once, the dialect judges, the permit is settled with what the answer says, and the witness
+learns the outcome - also where the attempt was cancelled. What is tried again is
+``governance.retry``'s to say; a write only ever where it provably had no effect.
 """
 
 from __future__ import annotations
@@ -59,10 +61,15 @@ class Witness(Protocol):
     """Who must know of every attempt before and after it: a journal's row, a ledger's run."""
 
     async def intend(self, deadline: float) -> None:
-        """Make the intent durable; the attempt has ended, one way or another, at ``deadline`` (client's clock)."""
+        """Make the intent durable; the attempt has ended, one way or another, at ``deadline``
+        (client's clock).
+        """
 
     def settle(self, outcome: Outcome) -> None:
-        """Record what became of the attempt. Called exactly once after each ``intend``; must not wait."""
+        """Record what became of the attempt.
+
+        Called exactly once after each ``intend``; must not wait.
+        """
 
 
 _SECONDS: Final = Check("a positive number of seconds", POSITIVE.allows).or_none()
@@ -72,9 +79,10 @@ _SECONDS: Final = Check("a positive number of seconds", POSITIVE.allows).or_none
 class Options:
     """How calls are made; a client's ``with_options`` changes a copy.
 
-    ``deadline`` is seconds for one whole call, retries and waiting included; ``timeout`` is seconds for one attempt to
-    connect, and as many for its answer (None: by kind). Waiting for its turn counts towards the deadline alone.
-    ``longest_hold``: of a call that does not wait: while all calls are held for more seconds, it raises ``RateLimited``.
+    ``deadline`` is seconds for one whole call, retries and waiting included; ``timeout`` is seconds
+    for one attempt to connect, and as many for its answer (None: by kind). Waiting for its turn
+    counts towards the deadline alone. ``longest_hold``: of a call that does not wait: while all
+    calls are held for more seconds, it raises ``RateLimited``.
     """
 
     priority: Priority = attrs.field(default=Priority.NORMAL, converter=priority_of, validator=PRIORITY)
@@ -94,19 +102,20 @@ class Options:
         return attrs.evolve(self, **changes)
 
 
-# Chosen: seconds that an attempt with a witness has to be connected and given its slot. An intent that grew older than that would
-# be measured from the wrong end; it is made anew.
+# Chosen: seconds that an attempt with a witness has to be connected and given its slot. An intent
+# that grew older than that would be measured from the wrong end; it is made anew.
 _TO_BEGIN: Final = 30.0
 
-_GLANCE: Final = 1.0  # chosen: seconds after which a call that does not wait looks for a hold again
+_RECHECK: Final = 1.0  # chosen: seconds after which a call that does not wait checks for a hold again
 
 _LARGE: Final = 2**18  # chosen: bytes of an answer that are read on the loop, some milliseconds' work
 
-# Seconds after which to try again where nothing else is known. What a threshold of jobs counts is an hour or a run's end.
+# Seconds after which to try again where nothing else is known. What a threshold of jobs counts is
+# an hour or a run's end.
 _RETRY_IN: Final = {Reason.JOB_THRESHOLD: 900.0, Reason.JOB_OVERLAP: 300.0}
 
-# What may pass by itself. A read whose answer was lost or broken is as good as a server fault; a broken TLS set-up or
-# a refusal is not.
+# What may pass by itself. A read whose answer was lost or broken is as good as a server fault; a
+# broken TLS set-up or a rejected call is not.
 _AGAIN: Final = {
     Reason.THROTTLED: retry.RetryCause.THROTTLED,
     Reason.NETWORK: retry.RetryCause.NOT_SENT,
@@ -120,7 +129,8 @@ class Precondition(Protocol):
     """What must hold before any call is made."""
 
     async def hold(self, options: Options, deadline: float | None) -> None:
-        """Return where it holds; find out first, until ``deadline`` (client's clock), where that is not known yet.
+        """Return where it holds; find out first, until ``deadline`` (client's clock), where that is
+        not known yet.
 
         :raises AlmaError: where it does not hold, or could not be found out.
         """
@@ -148,7 +158,9 @@ class _Held(NotSent):
 
 @attrs.frozen
 class _Punctual:
-    """The gate of a send whose witness was told a deadline: it lets nothing begin after ``begin_by``."""
+    """The gate of a send with a witness, which knows its deadline: it lets nothing begin after
+    ``begin_by``.
+    """
 
     gate: Gate
     clock: Clock
@@ -167,7 +179,7 @@ class _Punctual:
 
 @attrs.frozen
 class _Unheld:
-    """The gate of a call that does not wait out a hold: it gives up its turn once there is one."""
+    """The gate of a call that does not wait out a hold: it leaves the queue once there is one."""
 
     gate: Gate
     free: Callable[[], AbstractContextManager[anyio.CancelScope]]
@@ -185,8 +197,8 @@ class _Unheld:
 class Session:
     """Carries calls of one remote system over one transport under one governor.
 
-    With a ``login``, each attempt goes out under the credential that it has ready; where that is refused, the call is
-    tried once more under a fresh one.
+    With a ``login``, each attempt goes out under the credential that it has ready; where the server
+    rejects it, the call is tried once more under a fresh one.
     """
 
     def __init__(
@@ -216,7 +228,7 @@ class Session:
         self._emit = emit
         self._name = secrets.token_hex(3)
         self._numbers = itertools.count(1)
-        self.told: set[tuple[str, str]] = set()  # oddities of answers that were warned of
+        self.warned: set[tuple[str, str]] = set()  # oddities of answers that were warned of
 
     def see_allowed(self, request: Request) -> None:
         """See that the request may be sent at all.
@@ -391,7 +403,7 @@ class Session:
             return Failed(outcome=OutcomeClass.NOT_SENT, reason=Reason.HELD, detail=error.message)
         except NotSent as error:
             return Failed(outcome=OutcomeClass.NOT_SENT, reason=Reason.NETWORK, detail=error.message)
-        except QuotaExhausted as error:  # everything was stopped between seat and slot
+        except QuotaExhausted as error:  # everything was stopped between permit and slot
             return Failed(outcome=OutcomeClass.NOT_SENT, reason=Reason.QUOTA, detail=error.message)
         if isinstance(answer, SendFailure):
             return unanswered(answer)
@@ -443,15 +455,17 @@ class Session:
             return decision.seconds
         if not decision.by_deadline:
             return outcome
-        told = f"The deadline comes before another attempt; the last one ended with: {outcome.said}"
-        return attrs.evolve(outcome, reason=Reason.DEADLINE, detail=told)
+        detail = f"The deadline comes before another attempt; the last one ended with: {outcome.said}"
+        return attrs.evolve(outcome, reason=Reason.DEADLINE, detail=detail)
 
     def _renewed(self, request: Request, tried: _Call) -> bool:
-        """Once more under another credential, be it a write: what was refused for its credential was not processed."""
+        """Once more under another credential, be it a write: what was rejected for its credential
+        was not processed.
+        """
         if self._login is None or tried.renewed:
             return False
         tried.renewed = True
-        self._login.refused(request)
+        self._login.rejected(request)
         return True
 
     def _holds(self) -> float:
@@ -465,14 +479,14 @@ class Session:
         with anyio.CancelScope() as scope:
             timer: Timer | None = None
 
-            def look() -> None:
+            def check() -> None:
                 nonlocal timer
                 if self._holds() > longest:
                     scope.cancel()
                 else:
-                    timer = self.clock.call_at(self.clock.now() + _GLANCE, look)
+                    timer = self.clock.call_at(self.clock.now() + _RECHECK, check)
 
-            look()
+            check()
             try:
                 yield scope
             finally:
@@ -480,12 +494,16 @@ class Session:
                     timer.cancel()
 
     def _timeout(self, request: Request, options: Options) -> float:
-        """Seconds to connect, and seconds again to be answered; waiting for the slot in between is the deadline's to bound."""
+        """Seconds to connect, and seconds again to be answered; waiting for the slot in between is
+        the deadline's to bound.
+        """
         usual = self._timeouts.write if request.safety is Safety.WRITE else self._timeouts.read
         return usual if options.timeout is None else options.timeout
 
     def _retry_at(self, outcome: Failed) -> datetime:
-        """When to try again: what the governor holds everything back for, what the server asked for, or else soon."""
+        """When to try again: what the governor holds everything back for, what the server asked
+        for, or else soon.
+        """
         quota, now = self.governor.snapshot(), self.clock.utc()
         if outcome.reason is Reason.QUOTA:
             return quota.stopped_until or quota.resets_at
@@ -498,7 +516,9 @@ def _forms_of(authorise: Authorise) -> list[str]:
 
 
 def _ended(request: Request, failed: Failed) -> str:
-    """The class of a failure, as it concerns the caller: a read has changed nothing, whatever became of it."""
+    """The class of a failure, as it concerns the caller: a read has changed nothing, whatever
+    became of it.
+    """
     unknown = failed.outcome is OutcomeClass.UNKNOWN and request.safety is not Safety.WRITE
     return (OutcomeClass.NOT_PROCESSED if unknown else failed.outcome).value
 
@@ -511,5 +531,5 @@ def _too_late(*, sent: bool) -> Failed:
 
 _SLOW_DISK: Final[Any] = {
     "detail": "It took too long to write down that it is about to be sent, so it was not.",
-    "advice": "Nothing was changed; look whether the disk is full or slow, then try again.",
+    "advice": "Nothing was changed. Check whether the disk is full or slow, then try again.",
 }

@@ -1,3 +1,4 @@
-"""When a request may go: rate governance for one institution's allowance. ``governor`` opens with the theory
-of operation.
+"""When a request may go: rate governance for one institution's allowance.
+
+``governor`` opens with the theory of operation.
 """

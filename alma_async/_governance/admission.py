@@ -1,17 +1,18 @@
 """Who goes next: each call's permit, the lines they wait in, and which of them gets the next slot.
 
 Decides, given ``now``, which waiting calls get a permit, which ready call gets the slot in hand,
-which calls fail, and when time alone changes something. Never waits. Leaves to ``policy`` what may go
-at all, and to ``governor`` the clock, the timer and the wait for the budget.
+which calls fail, and when time alone changes something. Never waits. Leaves to ``policy`` what may
+go at all, and to ``governor`` the clock, the timer and the wait for the budget.
 
 There is one line for each priority. A line has two parts. Calls first *wait* for a permit. The few
 that hold one open their connection, and are then *ready* for the next slot. Each line has a few
 permits of its own, so bulk work never holds those of a call of high priority, and the order is
 decided when a slot is due and not when it was asked for.
 
-Within a line, first come, first served. Between lines, stride scheduling: each line has a ``passed``
-value that grows by ``cost / weight`` with every call that gets a slot, and the line with the lowest
-value is next. A line that was empty starts where the others are: no credit for idle time.
+Within a line, first come, first served. Between lines, stride scheduling: each line has a
+``passed`` value that grows by ``cost / weight`` with every call that gets a slot, and the line with
+the lowest value is next. A line that was empty starts where the others are: no credit for idle
+time.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ WEIGHTS: Final = {Priority.INTERACTIVE: 8.0, Priority.NORMAL: 4.0, Priority.BULK
 # to hide it: four at 25 a second.
 _LEAD: Final = 0.15
 
-# Chosen: how often a line that must stop checks whether the forecast has freed something, or the day
-# is over.
+# Chosen: how often a line that must stop checks whether the forecast has freed something, or the
+# day is over.
 _RECHECK: Final = 60.0
 
 
@@ -59,7 +60,8 @@ class PermitState(IntEnum):
     ENDED = 4
 
 
-# Python 3.11 searches an enum for a member each time it is named, and these are named ten times a call.
+# Python 3.11 searches an enum for a member each time it is named, and these are named ten times a
+# call.
 WAITING, CONNECTING, READY, GRANTED, ENDED = PermitState
 
 
@@ -82,8 +84,8 @@ class _Event(Protocol):
 class Permit:
     """The right to send once.
 
-    Held over the whole attempt; settled once, at the latest on leaving ``with permit:``. One permit is
-    made for each attempt, since every send has to be paid for.
+    Held over the whole attempt; settled once, at the latest on leaving ``with permit:``. One permit
+    is made for each attempt, since every send has to be paid for.
     """
 
     __slots__ = (
@@ -153,8 +155,8 @@ class Permit:
 
         To be called once, when the connection stands, right before writing.
 
-        :raises QuotaExhausted: if everything (or this priority) was stopped meanwhile. Who would rather
-            wait acquires anew.
+        :raises QuotaExhausted: if everything (or this priority) was stopped meanwhile. Who would
+            rather wait acquires anew.
         """
         return self._issuer.slot_for(self)
 
@@ -181,7 +183,9 @@ class Permit:
         self.since = now
 
     def fail(self) -> NoReturn:
-        """Raise why it may not go; neither the permit nor a frame holds it then, which would be a cycle."""
+        """Raise why it may not go; neither the permit nor a frame holds it then, which would be a
+        cycle.
+        """
         error, self.error = self.error, None
         assert error is not None, "it may go"  # noqa: S101 - asked before
         try:
@@ -190,7 +194,9 @@ class Permit:
             del error
 
     def notify(self) -> None:
-        """Wake its holder, who checks its state anew; where nobody waits yet, the next wait ends at once."""
+        """Wake its holder, who checks its state anew; where nobody waits yet, the next wait ends at
+        once.
+        """
         self.news = True
         if self.wakes is not None:
             self.wakes.set()
@@ -213,9 +219,9 @@ class Totals:
 class Line:
     """The calls of one priority.
 
-    ``not_before`` is when its next call may go (infinity: not today), ``interval`` the seconds between
-    its calls while it is paced over the day, ``permits`` how many calls may hold a permit and no slot,
-    ``holding`` how many do.
+    ``not_before`` is when its next call may go (infinity: not today), ``interval`` the seconds
+    between its calls while it is paced over the day, ``permits`` how many calls may hold a permit
+    and no slot, ``holding`` how many do.
     """
 
     priority: Priority
@@ -396,7 +402,8 @@ class Admission:
     def enter(self, permit: Permit, now: float, wall: float) -> None:
         """Put a call into its line, unless it cannot get a permit in time.
 
-        :raises QuotaExhausted: where nothing is left today for its priority, and it does not wait for the reset
+        :raises QuotaExhausted: where nothing is left today for its priority, and it does not wait
+            for the reset
         :raises DeadlineExceeded: where a hold, or the calls before it, outlast its deadline.
         """
         line, deadline = permit.line, permit.deadline
@@ -418,7 +425,9 @@ class Admission:
         line.enter(permit)
 
     def slot_at_once(self, permit: Permit, now: float) -> bool:
-        """Give the next slot to a call that is connected and finds nobody before it, where it is due."""
+        """Give the next slot to a call that is connected and finds nobody before it, where it is
+        due.
+        """
         line, allowance = permit.line, self._allowance
         if (
             self.queue.totals.ready
@@ -446,9 +455,10 @@ class Admission:
     def may_write(self, permit: Permit, now: float) -> bool:
         """Has it a slot that did not pass while the program was busy?
 
-        If it passed, the permit stands first again, and the slot in hand, which was spaced from the one that passed, goes
-        back too: the next one may be due at once, for a call that can go now. Else a program that is busy for longer than
-        ``CATCH_UP`` between any two steps would never send.
+        If it passed, the permit stands first again, and the slot in hand, which was spaced from the
+        one that passed, goes back too: the next one may be due at once, for a call that can go now.
+        Else a program that is busy for longer than ``CATCH_UP`` between any two steps would never
+        send.
         """
         if permit.error is not None:
             permit.fail()
@@ -464,7 +474,8 @@ class Admission:
         return False
 
     def turn(self, now: float) -> float | None:
-        """Give out all slots and permits that can be given; returns when time alone changes something.
+        """Give out all slots and permits that can be given; returns when time alone changes
+        something.
 
         None if no call waits.
         """
@@ -577,7 +588,8 @@ class Admission:
     def _permit_free(self, line: Line, now: float) -> bool:
         """Whether this line has a permit left, and the client a place in flight.
 
-        A line that is paced over the day gives one permit at a time, shortly before its call may go.
+        A line that is paced over the day gives one permit at a time, shortly before its call may
+        go.
         """
         return (
             line.holding < line.permits

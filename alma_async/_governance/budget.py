@@ -1,14 +1,15 @@
 """Where a budget is kept: the protocol, and the store of one client.
 
-A budget is our share of an institution's allowance. Stores differ in reach (one client, one machine, many
-machines), not in what they decide: all of them run ``Pace`` and ``Quota``, under their own lock. The protocol
-has one rule: **reserve stamped slots, never poll.** A store is asked once and answers with the moment to go;
-the waiting is done here. So it can be far away (one round trip for each call, or less if it leases a few
-slots ahead for the ``waiting`` ones), there is no herd and nothing to notify. What it has at hand it gives at
-once (``reserve_now``), with no task woken for it.
+A budget is our share of an institution's allowance. Stores differ in reach (one client, one
+machine, many machines), not in what they decide: all of them run ``Pace`` and ``Quota``, under
+their own lock. The protocol has one rule: **reserve stamped slots, never poll.** A store is asked
+once and answers with the moment to go; the waiting is done here. So it can be far away (one round
+trip for each call, or less if it leases a few slots ahead for the ``waiting`` ones), there is no
+herd and nothing to notify. What it has at hand it gives at once (``reserve_now``), with no task
+woken for it.
 
-Whatever a store does not know counts as spent: a missing or damaged record is an *empty* budget, whose first
-slot is one window away.
+Whatever a store does not know counts as spent: a missing or damaged record is an *empty* budget,
+whose first slot is one window away.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ __all__ = ["Budget", "Figures", "LocalBudget", "Report"]
 class Report:
     """What one answer taught about the day's calls. Times are wall-clock seconds.
 
-    ``bulk`` counts our bulk calls since the last report; ``stopped`` means that the day's threshold was hit.
+    ``bulk`` counts our bulk calls since the last report; ``stopped`` means that the day's threshold
+    was hit.
     """
 
     wall: float
@@ -61,7 +63,8 @@ class Report:
 class Figures:
     """What a budget shows: see ``Budget``.
 
-    ``share``: the part of the rate that it gives, 1 where it is whole. ``shared``: whether other clients draw on it.
+    ``share``: the part of the rate that it gives, 1 where it is whole. ``shared``: whether other
+    clients draw on it.
     """
 
     held_until: float
@@ -72,12 +75,14 @@ class Figures:
 
 
 class Budget(Protocol):
-    """A store of slots and of the day's figures. ``now`` and stamps are seconds on the client's monotonic
-    clock.
+    """A store of slots and of the day's figures.
 
-    Only ``reserve`` and ``aclose`` may wait; a store with a round trip keeps what the other methods say and takes it along.
-    Being cancelled inside ``reserve``, or a lost answer, counts as spent. No method may fail because the
-    store is out of order: it then serves from what it may safely assume (a static share), never more.
+    ``now`` and stamps are seconds on the client's monotonic clock.
+
+    Only ``reserve`` and ``aclose`` may wait; a store with a round trip keeps what the other methods
+    say and takes it along. Being cancelled inside ``reserve``, or a lost answer, counts as spent.
+    No method may fail because the store is out of order: it then serves from what it may safely
+    assume (a static share), never more.
     """
 
     @property
@@ -92,7 +97,7 @@ class Budget(Protocol):
     def quota(self) -> Quota:
         """The day's figures, as far as known without waiting. To be read only."""
 
-    def look(self) -> Figures:
+    def figures(self) -> Figures:
         """All of this as far as known, read without changing anything: any thread may ask."""
 
     def reserve_now(self, terms: Terms, *, now: float, cost: float) -> Slot | None:
@@ -142,7 +147,7 @@ class LocalBudget:
     def quota(self) -> Quota:
         return self._quota
 
-    def look(self) -> Figures:
+    def figures(self) -> Figures:
         return Figures(self._pace.held_until, self._pace.spent, self._quota, shared=False)
 
     def reserve_now(self, terms: Terms, *, now: float, cost: float) -> Slot | None:

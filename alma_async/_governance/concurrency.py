@@ -1,14 +1,15 @@
 """How many calls may be in flight at once, for each kind of call.
 
-Decides the cap. Leaves the counting and the queueing to ``governor``: whoever finds the cap reached waits,
-nobody is refused for it.
+Decides the cap. Leaves the counting and the queueing to ``governor``: a call that finds the cap
+reached waits, and none fails for it.
 
-Little's law says how many calls are in flight by themselves: rate times latency. Half as much again leaves
-room for slow ones. Beyond that a longer latency can mean two things. If more calls in flight brought more
-answers a second, the server is only slower now and the cap follows. If they did not, the server (or a gateway
-that delays instead of refusing) is full, and the cap shrinks. So while latency is longer than usual the cap
-is raised a step, kept if that brought more, and lowered if it did not. Nothing about this is documented for
-Alma; the least and the most are chosen, the most is a setting.
+Little's law says how many calls are in flight by themselves: rate times latency. Half as much again
+leaves room for slow ones. Beyond that a longer latency can mean two things. If more calls in flight
+brought more answers a second, the server is only slower now and the cap follows. If they did not,
+the server (or a gateway that delays instead of rejecting) is full, and the cap shrinks. So while
+latency is longer than usual the cap is raised a step, kept if that brought more, and lowered if it
+did not. Nothing about this is documented for Alma; the least and the most are chosen, the most is a
+setting.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _MORE = 1.05  # chosen: this much more answers a second is "more"
 _PACED = 0.9  # chosen: from this share of the rate on it is the pace that limits, not the server
 _STEP = 1.25  # chosen: growth tried while latency is longer than usual
 _WINDOW = 1.0  # chosen: seconds over which answers are counted, at least
-_FIRST = 3  # chosen: latencies before the first look; until one has passed, what is answered took half of that on average
+_FIRST = 3  # chosen: latencies before the first review; until one has passed, what is answered took half of that on average
 _ENOUGH = 10  # chosen: answers below which a window says nothing
 
 
@@ -47,12 +48,17 @@ class _Kind:
 
     @property
     def window(self) -> float:
-        """Seconds until the next look. The first is late: of many calls sent together the fastest are answered first."""
+        """Seconds until the next review.
+
+        The first is late: of many calls sent together the fastest are answered first.
+        """
         return _WINDOW if self.reviewed else max(_WINDOW, _FIRST * self.recent)
 
     @property
     def enough(self) -> int:
-        """Answers that say something: at first as many as were out at once, so that slow ones are among them."""
+        """Answers that say something: at first as many as were out at once, so that slow ones are
+        among them.
+        """
         return _ENOUGH if self.reviewed else max(_ENOUGH, self.busiest)
 
 

@@ -1,29 +1,26 @@
-"""The budget of one machine: a locked file that all processes share without being told of each other.
+"""The budget of one machine: a locked file that all processes share, though none knows of the
+others.
 
-Decides nothing about pace or quota: under the lock it reads the state, lets ``Pace`` and ``Quota`` change it,
-and writes it back. It holds for all processes of one boot, since the monotonic clock is common to them; after
-a boot the day's figures live on and the pace starts anew. What others will need of the day
-(``Quota.profile``, 168 hours of a week) is kept in the same file, apart from the pace, so that a reservation reads and
-writes some 250 bytes.
+Decides nothing about pace or quota: under the lock it reads the state, lets ``Pace`` and ``Quota``
+change it, and writes it back. Decides what is believed on reading. It holds for all processes of
+one boot, since the monotonic clock is common to them; after a boot the day's figures live on and
+the pace starts anew. What others will need of the day (``Quota.profile``, 168 hours of a week) is
+kept in the same file, apart from the pace, so that a reservation reads and writes some 250 bytes.
 
-* The kernel drops a dead process's lock, and each part is written in one piece with a checksum: a crash at any
-  point is harmless.
-* A missing, damaged or foreign file is an *empty* budget. Values are checked on reading; what is out of range
-  can slow us, not speed us up.
-* ``flock`` belongs to the open file, which a fork shares: so the file is opened again when the process is
-  another one.
-* A file whose name was deleted is left within half a second. The one that takes its place is empty and gives
-  nobody a slot for a whole window, so the two never add up.
-* A lock that is held for long (a stopped process) never blocks the event loop: a reservation waits and asks
-  again, the rest is owed.
-* If the disk fails, each process goes on alone at a static share of the rate, and returns to the file when it
-  can. Where the file cannot be used from the start, a client takes the same share, and no file later.
-
-A budget's state as bytes, for a store that is a file: one part for the pace, one for the day.
-
-Decides what is believed on reading: a part that is not whole, or not ours, is no record; a value out of range can slow us,
-not speed us up. The pace changes with every call and is small; the day's figures change seldom and are not. Leaves the
-file itself to ``machine``.
+* The kernel drops a dead process's lock, and each part is written in one piece with a checksum: a
+  crash at any point is harmless.
+* The state is two parts. The pace changes with every call and is small; the day's figures change
+  seldom and are not. A part that is not whole, or not ours, is no record: a missing, damaged or
+  foreign file is an *empty* budget. A value out of range can slow us, not speed us up.
+* ``flock`` belongs to the open file, which a fork shares: so the file is opened again when the
+  process is another one.
+* A file whose name was deleted is left within half a second. The one that takes its place is empty
+  and gives nobody a slot for a whole window, so the two never add up.
+* A lock that is held for long (a stopped process) never blocks the event loop: a reservation waits
+  and asks again, the rest is owed.
+* If the disk fails, each process goes on alone at a static share of the rate, and returns to the
+  file when it can. Where the file cannot be used from the start, a client takes the same share, and
+  no file later.
 """
 
 from __future__ import annotations
@@ -62,7 +59,8 @@ __all__ = [
     "parse_pace",
 ]
 
-# In the machine's own byte order, as the file never leaves it. Each part begins with magic and checksum of the rest.
+# In the machine's own byte order, as the file never leaves it. Each part begins with magic and
+# checksum of the rest.
 _MAGIC: Final = b"alma-b2\n"
 _HEAD: Final = struct.Struct("=8sI")
 _PACE: Final = struct.Struct("=16sddqI")  # boot, pace, and the length of the ring, which follows
@@ -84,7 +82,7 @@ SIZE: Final = DAY_AT + _HEAD.size + _DAY.size + _PROFILE.size
 
 
 def dump_pace(boot: bytes, pace: Pace) -> bytes:
-    """The pace's part. ``boot`` (16 bytes) tells whose monotonic clock it is on."""
+    """The pace's part. ``boot`` (16 bytes) is the boot whose monotonic clock it is on."""
     ring = pace.ring if len(pace.ring) <= _LONGEST_RING else pace.ring[-_LONGEST_RING:]
     return _sealed(_PACE.pack(boot, pace.tat, pace.held_until, pace.spent, len(ring)) + ring.tobytes())
 
@@ -147,8 +145,8 @@ _log = logger("alma_async._governance")
 _TRIES: Final = 50
 _PAUSE: Final = 0.001
 
-# Chosen: how often to look whether the file still has its name; well below a window.
-_LOOK: Final = 0.5
+# Chosen: how often it is checked that the file still has its name; well below a window.
+_CHECK_EVERY: Final = 0.5
 
 # Chosen: processes that are taken to share the rate while the file cannot be used.
 _SHARERS: Final = 4
@@ -160,15 +158,15 @@ class MachineBudget:
     """One institution's budget on this machine, in the file ``path``."""
 
     def __init__(self, path: Path, *, boot: str | None = None) -> None:
-        """:raises OSError, ConfigurationError: if the file cannot be used, or its directory is open to
-        others.
+        """:raises OSError, ConfigurationError: if the file cannot be used, or its directory is open
+        to others.
         """
         a(Path, "a Path").of("path", path)
         self._path = path
         self._boot = hashlib.sha256((boot_id() if boot is None else boot).encode()).digest()[:16]
         self._file: OwnFile | None = None
         self._pid = -1
-        self._looked_at = -math.inf
+        self._checked_at = -math.inf
         self._pace: Pace | None = None
         self._pace_raw = b""
         self._spent = 0
@@ -187,20 +185,20 @@ class MachineBudget:
 
     @property
     def held_until(self) -> float:
-        self._glance(self._read_pace)
+        self._reread(self._read_pace)
         return self._pace.held_until if self._pace is not None else -math.inf
 
     @property
     def spent(self) -> int:
-        self._glance(self._read_pace)
+        self._reread(self._read_pace)
         return self._pace.spent if self._pace is not None else self._spent
 
     @property
     def quota(self) -> Quota:
-        self._glance(self._read_day)
+        self._reread(self._read_day)
         return self._quota
 
-    def look(self) -> Figures:
+    def figures(self) -> Figures:
         """By a descriptor of its own; what was read last where that fails."""
         pace, spent, quota = self._pace, self._spent, self._quota
         with suppress(OSError), self._path.open("rb", buffering=0) as file:
@@ -233,21 +231,21 @@ class MachineBudget:
 
     async def reserve(self, terms: Terms, *, now: float, cost: float, waiting: int) -> Slot:  # noqa: ARG002 - no lease needed
         """Take the next slot, as soon as no other process holds the lock."""
-        while (slot := self.reserve_now(terms, now=now, cost=cost)) is None:  # noqa: ASYNC110 - no event tells of another process's lock
+        while (slot := self.reserve_now(terms, now=now, cost=cost)) is None:  # noqa: ASYNC110 - no event comes with another process's lock
             await anyio.sleep(_PAUSE)
         return slot
 
     def refund(self, slot: Slot) -> None:
-        self._say(lambda pace: pace.refund(slot))
+        self._change(lambda pace: pace.refund(slot))
 
     def restamp(self, slot: Slot, *, now: float) -> None:
-        self._say(lambda pace: pace.restamp(slot, now=now))
+        self._change(lambda pace: pace.restamp(slot, now=now))
 
     def hold(self, until: float) -> None:
-        self._say(lambda pace: pace.hold(until))
+        self._change(lambda pace: pace.hold(until))
 
     def report(self, report: Report) -> None:
-        self._say(lambda pace: self._tell(report, pace))
+        self._change(lambda pace: self._apply(report, pace))
 
     async def aclose(self) -> None:
         """Close the file. It is opened again when the budget is used again."""
@@ -275,11 +273,11 @@ class MachineBudget:
                 change(pace)
         return pace
 
-    def _say(self, change: _Change) -> None:
-        """Change the pace now if the lock is free, else with the next change: nothing said is lost."""
+    def _change(self, change: _Change) -> None:
+        """Change the pace now if the lock is free, else with the next change: no change is lost."""
         self._owed.append(change)
         try:
-            if not self._lock(self._looked_at):
+            if not self._lock(self._checked_at):
                 return
             try:
                 if (pace := self._catch_up()) is not None:
@@ -290,7 +288,7 @@ class MachineBudget:
             self._owed.clear()
             self._warn(error)
 
-    def _tell(self, report: Report, pace: Pace) -> None:
+    def _apply(self, report: Report, pace: Pace) -> None:
         if not self._read_day():
             self._quota = Quota()
         report.apply(self._quota, spent=pace.spent)
@@ -306,8 +304,10 @@ class MachineBudget:
 
     # --- reading ---
 
-    def _glance(self, read: Callable[[], bool]) -> None:
-        """Without the lock a part may be half written; then it fails its checksum, and what was read last still stands."""
+    def _reread(self, read: Callable[[], bool]) -> None:
+        """Without the lock a part may be half written; then it fails its checksum, and what was
+        read last still stands.
+        """
         try:
             if self._file is None:
                 self._use_file(-math.inf)
@@ -345,9 +345,9 @@ class MachineBudget:
     def _use_file(self, now: float) -> None:
         """See that the file is open: anew after a fork, and when the name was deleted under us."""
         if self._file is not None and self._pid == os.getpid():
-            if 0 <= now - self._looked_at < _LOOK:
+            if 0 <= now - self._checked_at < _CHECK_EVERY:
                 return
-            self._looked_at = now
+            self._checked_at = now
             if self._file.has_name:
                 return
         self._close()
@@ -380,8 +380,8 @@ def _shared(terms: Terms) -> Terms:
 class _Apart(LocalBudget):
     """The budget of a client that would share it, but has no file to do so."""
 
-    def look(self) -> Figures:
-        return attrs.evolve(super().look(), share=1 / _SHARERS)
+    def figures(self) -> Figures:
+        return attrs.evolve(super().figures(), share=1 / _SHARERS)
 
     def reserve_now(self, terms: Terms, *, now: float, cost: float) -> Slot | None:
         return super().reserve_now(_shared(terms), now=now, cost=cost)
@@ -391,11 +391,11 @@ class _Apart(LocalBudget):
 
 
 def machine_budget(institution: str, *, directory: Path) -> Budget:
-    """The machine's budget of an institution; where no file can be used, a quarter of the rate for this client
-    alone, said once in the log.
+    """The machine's budget of an institution; where no file can be used, a quarter of the rate for
+    this client alone, said once in the log.
 
-    :param institution: what tells this allowance from others, such as a label or host and key. Only its hash
-        is written.
+    :param institution: what distinguishes this allowance from others, such as a label or host and
+        key. Only its hash is written.
     """
     name = hashlib.sha256(institution.encode()).hexdigest()[:32]
     try:

@@ -3,37 +3,38 @@
 Theory of operation
 ===================
 
-A remote system lets an institution make so many calls a second and so many a day, and refuses what is above.
-Whoever sends as fast as possible is refused, and so are all others who share the allowance. So every call
-asks here first, and passes three gates:
+A remote system lets an institution make so many calls a second and so many a day, and rejects what
+is above. Whoever sends as fast as possible is rejected, and so are all others who share the
+allowance. So every call asks here first, and passes three gates:
 
-1. **A permit** (``acquire``). Calls wait in lines, one for each priority. Only the few that will be next get a
-   permit, which each holds until it is answered; they connect now, so that connecting costs no time later. All
-   others hold nothing.
-2. **A slot** (``slot``, called when the connection stands). A slot is a moment in time, stamped by the
-   **budget**, and the moments are evenly spaced. Between two slots nothing goes. Who gets a slot is decided
-   when its time has come, not when it was reserved: a call of high priority that arrives in the last
-   millisecond takes it, and a call that was cancelled leaves no hole.
-3. **The settlement** (``settle``). The answer tells how many calls the day still holds, whether we were too
-   fast, and how long it took. From that follow the next calls' pace (``adapt``), the number in flight
-   (``concurrency``), and who must stop (``quota``).
+1. **A permit** (``acquire``). Calls wait in lines, one for each priority. Only the few that will be
+   next get a permit, which each holds until it is answered; they connect now, so that connecting
+   costs no time later. All others hold nothing.
+2. **A slot** (``slot``, called when the connection stands). A slot is a moment in time, stamped by
+   the **budget**, and the moments are evenly spaced. Between two slots nothing goes. Who gets a
+   slot is decided when its time has come, not when it was reserved: a call of high priority that
+   arrives in the last millisecond takes it, and a call that was cancelled leaves no hole.
+3. **The settlement** (``settle``). The answer says how many calls the day still holds, whether we
+   were too fast, and how long it took. From that follow the next calls' pace (``adapt``), the
+   number in flight (``concurrency``), and who must stop (``quota``).
 
-A permit that was never used gives its slot back. One whose call was cancelled after it was sent counts as
-spent.
+A permit that was never used gives its slot back. One whose call was cancelled after it was sent
+counts as spent.
 
-How it waits. All decisions are made by ``admission``, which never waits: whenever something changed it gives
-out the permits and slots it can, and says when time alone will change something next. The governor sets one timer for that
-moment, however many calls wait; if it fires early or late, admission just decides again. A slot that the budget
-has at hand is taken in the same step. Only one that is a round trip away has to be waited for: the first ready
-call fetches it for all, and if that one is cancelled, the next does. There is no background task, hence nothing
-to start, stop or lose.
+How it waits. All decisions are made by ``admission``, which never waits: whenever something changed
+it gives out the permits and slots it can, and says when time alone will change something next. The
+governor sets one timer for that moment, however many calls wait; if it fires early or late,
+admission just decides again. A slot that the budget has at hand is taken in the same step. Only one
+that is a round trip away has to be waited for: the first ready call fetches it for all, and if that
+one is cancelled, the next does. There is no background task, hence nothing to start, stop or lose.
 
-What goes wrong, and what then happens. *Refused for speed*: everything is held for a moment, longer if it
-happens again; the pace adapts, the call comes back and pays again. *The day's threshold*: everything stops
-until midnight UTC, then starts slowly. *A frozen program*: slots that passed are given back and new ones
-taken, nothing is caught up in a burst. *A second event loop*: when the first has ended, the governor forgets
-who waited on it and goes on with what it learned; while the first still runs, in another thread, the second
-is refused. *A client that is closed*: everything that waits, here or in ``sleep``, ends at once.
+What goes wrong, and what then happens. *Rejected for speed*: everything is held for a moment,
+longer if it happens again; the pace adapts, the call comes back and pays again. *The day's
+threshold*: everything stops until midnight UTC, then starts slowly. *A frozen program*: slots that
+passed are given back and new ones taken, nothing is caught up in a burst. *A second event loop*:
+when the first has ended, the governor forgets who waited on it and goes on with what it learned;
+while the first still runs, in another thread, a call on the second fails. *A client that is
+closed*: everything that waits, here or in ``sleep``, ends at once.
 """
 
 from __future__ import annotations
@@ -67,13 +68,14 @@ __all__ = ["Governor", "Permit", "QuotaSnapshot"]
 class QuotaSnapshot:
     """The allowance as one client sees it.
 
-    ``per_second`` is in force, ``limit`` configured; ``margin`` is how much wider calls are spaced against
-    jitter; ``foreign`` is what others draw a second (None: unknown). ``remaining`` counts for the whole
-    institution and day, less our own calls since (None: unknown); ``reserve`` is what bulk work leaves,
-    ``floors`` where each priority stops; ``at_full_pace`` is how many calls of bulk work may still go so, the rest is
-    spread to the reset. ``held_until`` and ``stopped_until`` say until when everything waits; ``why`` says what
-    holds back whom; ``open`` which priorities may go now, ``next_at`` when their next call may go where that is yet to come;
-    ``shared`` whether other processes and clients share the budget.
+    ``per_second`` is in force, ``limit`` configured; ``margin`` is how much wider calls are spaced
+    against jitter; ``foreign`` is what others draw a second (None: unknown). ``remaining`` counts
+    for the whole institution and day, less our own calls since (None: unknown); ``reserve`` is what
+    bulk work leaves, ``floors`` where each priority stops; ``at_full_pace`` is how many calls of
+    bulk work may still go so, the rest is spread to the reset. ``held_until`` and ``stopped_until``
+    say until when everything waits; ``why`` says what holds back whom; ``open`` which priorities
+    may go now, ``next_at`` when their next call may go where that is yet to come; ``shared``
+    whether other processes and clients share the budget.
     """
 
     per_second: float
@@ -113,7 +115,9 @@ class Governor:
         emit: Hook | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """:param jitter: random numbers in [0, 1), to spread what would otherwise come back at once."""
+        """:param jitter: random numbers in [0, 1), to spread what would otherwise come back at
+        once.
+        """
         self.retries: RetryBudget = RetryBudget()
         self._budget = budget
         self._clock = clock
@@ -148,9 +152,10 @@ class Governor:
         :param deadline: absolute, on the clock's ``now``.
         :param wait_for_quota: where nothing is left today for this priority, wait for the reset.
         :param waits: to which seconds of waiting are added, by their reason (``CallFinished``).
-        :raises DeadlineExceeded: at once if the place in the queue cannot make the deadline, else when it
-            passes.
-        :raises QuotaExhausted: if nothing is left today for this priority, or the day's threshold was hit.
+        :raises DeadlineExceeded: at once if the place in the queue cannot make the deadline, else
+            when it passes.
+        :raises QuotaExhausted: if nothing is left today for this priority, or the day's threshold
+            was hit.
         :raises ClientClosed: if the governor was closed, or is while this waits.
         :raises ConfigurationError: where another event loop uses it, or none runs.
         """
@@ -198,10 +203,13 @@ class Governor:
             raise ClientClosed("The client was closed during a wait.")
 
     def snapshot(self) -> QuotaSnapshot:
-        """Everything the governor knows, frozen. It changes nothing, so any thread may ask, also where no loop runs."""
+        """Everything the governor knows, frozen.
+
+        It changes nothing, so any thread may ask, also where no loop runs.
+        """
         now, wall = self._clock.now(), self._clock.wall()
         allowance, lines = self._allowance, self._admission.queue.lines.values()
-        seen, adapt, limits = self._budget.look(), allowance.adapt, allowance.limits
+        seen, adapt, limits = self._budget.figures(), allowance.adapt, allowance.limits
         quota, spent = seen.quota, seen.spent
         rules = quota.rules(limits, spent=spent, wall=wall)
         held, stopped = seen.held_until > now, quota.stopped_until > wall
@@ -240,7 +248,8 @@ class Governor:
         )
 
     async def aclose(self) -> None:
-        """Admit no call any more, end those that wait with ``ClientClosed``, and release the budget.
+        """Admit no call any more, end those that wait with ``ClientClosed``, and release the
+        budget.
 
         :raises ConfigurationError: where another event loop uses it, or none runs.
         """
@@ -258,7 +267,9 @@ class Governor:
     # --- what permits ask for ---
 
     async def slot_for(self, permit: Permit) -> None:
-        """Wait until the permit has a slot that is due; fetch slots for everybody while nobody else does."""
+        """Wait until the permit has a slot that is due; fetch slots for everybody while nobody else
+        does.
+        """
         admission = self._admission
         try:
             if permit.line.not_before == math.inf:
@@ -319,7 +330,10 @@ class Governor:
     # --- waiting ---
 
     async def _changed(self, permit: Permit, why: str) -> None:
-        """Wait for news of it, and write down for how long. What came while nobody waited is news too."""
+        """Wait for news of it, and write down for how long.
+
+        What came while nobody waited is news too.
+        """
         try:
             if not permit.news:
                 permit.wakes = event = anyio.Event()
@@ -343,7 +357,9 @@ class Governor:
         self._turn(self._now())
 
     def _turn(self, now: float) -> None:
-        """Let admission decide, see that somebody fetches a slot that has to be waited for, and set the timer."""
+        """Let admission decide, see that somebody fetches a slot that has to be waited for, and set
+        the timer.
+        """
         admission = self._admission
         if now >= self._allowance.rules_until:
             admission.review(now, self._clock.wall())
@@ -402,7 +418,7 @@ def _why(*, stopped: bool, held: bool, apart: bool, spread: bool) -> str:
     if stopped:
         return "the day's calls are spent"
     if held:
-        return "refused for too many calls a second"
+        return "calls were rejected as too many a second"
     if apart:
         return "the file of the machine's budget cannot be used, so this client takes a part of the rate"
     return "bulk work is spread evenly over the rest of the day (pacing greedy does not)" if spread else ""

@@ -1,8 +1,9 @@
-"""What may go just now, put together from all that was learned, and how each answer is learned from.
+"""What may go just now, put together from all that was learned, and how each answer is learned
+from.
 
-Decides nothing of its own: it asks ``rate`` for the pace, ``concurrency`` for the number in flight and the
-budget's ``quota`` for who must stop, and hands every answer to each of them. Leaves the order to ``queue``
-and the waiting to ``governor``.
+Decides nothing of its own: it asks ``rate`` for the pace, ``concurrency`` for the number in flight
+and the budget's ``quota`` for who must stop, and hands every answer to each of them. Leaves the
+order to ``queue`` and the waiting to ``governor``.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ from alma_async.settings import Limits, Priority
 
 __all__ = ["Allowance"]
 
-# Chosen: how long terms and rules are used before they are reckoned anew; both drift by far less in that
-# time.
+# Chosen: how long terms and rules are used before they are reckoned anew; both drift by far less in
+# that time.
 _TERMS_LAST: Final = 0.25
 _RULES_LAST: Final = 1.0
 
 # Chosen: a store gets a report at once when others drew (the anchor moved), else this often.
 _REPORT_EVERY: Final = 1.0
 
-# Chosen: a hold ends for all clients of an institution at about the same time; they should not be back in one
-# instant (reference: 100 ms).
+# Chosen: a hold ends for all clients of an institution at about the same time; they should not be
+# back in one instant (reference: 100 ms).
 _HOLD_JITTER: Final = 0.1
 
 # Chosen: a pace that changed by less is not announced; one step of the margin is 1 %.
@@ -87,7 +88,9 @@ class Allowance:
         return self._rules
 
     def _reached_in(self, left: int | None) -> float:
-        """Seconds until our own calls may have reached the nearest floor, which they must not cross before the next review."""
+        """Seconds until our own calls may have reached the nearest floor, which they must not cross
+        before the next review.
+        """
         if left is None:
             return math.inf
         calls = min(
@@ -127,12 +130,13 @@ class Allowance:
         """A call that was sent has ended.
 
         :param in_flight: calls of its kind, this one included.
-        :param latency: seconds; None where no answer came, or one that says nothing about the server.
+        :param latency: seconds; None where no answer came, or one that says nothing about the
+            server.
         """
         if priority is Priority.BULK:
             self._bulk += slot.stamps
         if signals.throttled == "second":
-            self._refused(slot.at, signals, now)
+            self._throttled(slot.at, signals, now)
         elif latency is not None:
             rate = 1 / self._terms.interval
             self.concurrency.answered(kind, latency=latency, in_flight=in_flight, rate=rate, now=now)
@@ -165,11 +169,11 @@ class Allowance:
         elif not all(self.open(priority, wall) and self._rules[priority].floor >= 0 for priority in Priority):
             self.rules_until = -math.inf  # a floor was reached, or is known only now
 
-    def _refused(self, sent_at: float, signals: Signals, now: float) -> None:
-        hold = self.adapt.refuse(sent_at=sent_at, now=now)
+    def _throttled(self, sent_at: float, signals: Signals, now: float) -> None:
+        hold = self.adapt.rejected(sent_at=sent_at, now=now)
         if self._emit is not None:
             self._emit(ThresholdReached(now, "second"))
-        self._retune(now, why="refused")
+        self._retune(now, why="rejected")
         asked = signals.retry_after or 0.0
         if hold is None and not asked:
             return
@@ -186,10 +190,10 @@ class Allowance:
             self._emit(Paused(now, now + self.budget.quota.stopped_until - wall, "the day's calls are spent"))
 
     def _heed_others(self, now: float) -> None:
-        """A hold that is not ours: another client of the budget was refused, and all are to slow down."""
+        """A hold that is not ours: another client's call was rejected, and all are to slow down."""
         held_until = self.budget.held_until
         if held_until > self._known_hold and held_until > now - _TERMS_LAST:
-            self.adapt.refuse(sent_at=now, now=now)
+            self.adapt.rejected(sent_at=now, now=now)
         self._known_hold = held_until
 
     def _retune(self, now: float, *, why: str) -> None:

@@ -1,25 +1,28 @@
-"""How many calls the day still holds, what others will need of them, and who may have the rest. Pure.
+"""How many calls the day still holds, what others will need of them, and who may have the rest.
 
-Decides what an answer's remaining-calls header means, how much is reserved, which priority must stop, and
-when bulk work should go slower. Leaves to ``budget`` where the figures are kept, and to ``governor`` the
-waiting.
+Pure.
 
-What is known of Alma: its remaining-calls header counts down for the whole institution (documented), is missing
-from some answers, and starts anew at midnight UTC (documented as midnight, GMT in practice).
-``DAILY_THRESHOLD`` is the refusal (documented; the status varies).
+Decides what an answer's remaining-calls header means, how much is reserved, which priority must
+stop, and when bulk work should go slower. Leaves to ``budget`` where the figures are kept, and to
+``governor`` the waiting.
 
-One number carries everything: the **anchor**, which is *remaining + our own calls counted when that call was
-sent*. Our own calls do not move it; it falls by what others use. Hence
+What is known of Alma: its remaining-calls header counts down for the whole institution
+(documented), is missing from some answers, and starts anew at midnight UTC (documented as midnight,
+GMT in practice). ``DAILY_THRESHOLD`` is the code of a call beyond them (documented; the status
+varies).
 
-* what is left now = anchor - our own calls counted now: calls in flight, and answers without the header, are
-  already subtracted;
+One number carries everything: the **anchor**, which is *remaining + our own calls counted when that
+call was sent*. Our own calls do not move it; it falls by what others use. Hence
+
+* what is left now = anchor - our own calls counted now: calls in flight, and answers without the
+  header, are already subtracted;
 * of answers that crossed on the way, the lowest anchor is the truth (they arrive in any order);
-* an answer to a call sent *after* that truth arrived cannot be old. If it is higher, the server's count went
-  up: a reset.
+* an answer to a call sent *after* that truth arrived cannot be old. If it is higher, the server's
+  count went up: a reset.
 
-The main part of the reserve is a forecast: what others will still need of the day's calls, learned by hour of
-the week. Everything that is not our bulk work counts as need: other applications, and our own interactive and
-normal calls. Times are seconds since 1970, UTC, as Alma's day is.
+The main part of the reserve is a forecast: what others will still need of the day's calls, learned
+by hour of the week. Everything that is not our bulk work counts as need: other applications, and
+our own interactive and normal calls. Times are seconds since 1970, UTC, as Alma's day is.
 """
 
 from __future__ import annotations
@@ -42,10 +45,12 @@ UNLEARNED: Final = -1.0
 # Chosen: about three weeks weigh as much as all before; a holiday fades within a month.
 _GAIN = 0.3
 
-# Chosen: an hour's first figure comes from half of it at least, not from the minute by which its neighbour was late.
+# Chosen: an hour's first figure comes from half of it at least, not from the minute by which its
+# neighbour was late.
 _ENOUGH = 0.5
 
-# Chosen: the prior weighs as much as a day's hours. A first night's figures must not speak for the first afternoon.
+# Chosen: the prior weighs as much as a day's hours. A first night's figures must not speak for the
+# first afternoon.
 _PRIOR_HOURS = 24
 
 # 1970-01-01 was a Thursday; with Monday 0 the week began 72 hours before.
@@ -57,8 +62,8 @@ def _hour_of_week(wall: float) -> int:
 
 
 def learned(profile: Sequence[float], *, start: float, end: float, calls: float) -> list[float]:
-    """The profile after ``calls`` were needed between ``start`` and ``end``, spread evenly over the hours in
-    between.
+    """The profile after ``calls`` were needed between ``start`` and ``end``, spread evenly over the
+    hours in between.
     """
     new = list(profile)
     rate = calls / (end - start) * HOUR
@@ -77,7 +82,8 @@ def learned(profile: Sequence[float], *, start: float, end: float, calls: float)
 def need(profile: Sequence[float], *, start: float, end: float, prior: float) -> float:
     """Calls needed between ``start`` and ``end``.
 
-    An hour not learned yet counts as the mean of those learned and of ``prior`` (calls an hour), which weighs as a day does.
+    An hour not learned yet counts as the mean of those learned and of ``prior`` (calls an hour),
+    which weighs as a day does.
     """
     known = [rate for rate in profile if rate >= 0]
     typical = (sum(known) + _PRIOR_HOURS * prior) / (len(known) + _PRIOR_HOURS)
@@ -90,25 +96,25 @@ def need(profile: Sequence[float], *, start: float, end: float, prior: float) ->
     return total
 
 
-# Chosen: a header (or clock) may be off by this much before it is ignored. Alma's Date has a resolution of
-# one second.
+# Chosen: a header (or clock) may be off by this much before it is ignored. Alma's Date has a
+# resolution of one second.
 MAX_SKEW = 3600.0
 
 # Chosen: no institution has more calls a day than this; the largest known pool has six million.
 _MOST = 10**9
 
-# Chosen: others are believed to draw at most this many times our own limit a second (a consortium of
-# 5,984,000 calls a day averages three times 25), and a fall beyond that must be confirmed by the next answer:
-# one garbled header must not end the day.
+# Chosen: others are believed to draw at most this many times our own limit a second (a consortium
+# of 5,984,000 calls a day averages three times 25), and a fall beyond that must be confirmed by the
+# next answer: one garbled header must not end the day.
 _OTHERS = 10.0
 _SLACK = 10.0
 
-# Chosen: a rise by this share of the day's calls is a new day and not two gateway nodes that disagree by a
-# few.
+# Chosen: a rise by this share of the day's calls is a new day and not two gateway nodes that
+# disagree by a few.
 _RESET_RISE = 0.01
 
-# The factor is design's (modelled: nobody denied); the prior is chosen. With nothing learned yet, others are
-# taken to need a third of the day's calls, evenly over its hours.
+# The factor is design's (modelled: nobody denied); the prior is chosen. With nothing learned yet,
+# others are taken to need a third of the day's calls, evenly over its hours.
 _CAUTION = 1.2
 _PRIOR = 1 / 3
 
@@ -118,19 +124,19 @@ _MAX_SCALE = 3.0
 # Chosen: shorter than this teaches nothing about an hour.
 _TEACHES = 900.0
 
-# Chosen: refused though midnight has just passed, the reset is late or the clocks differ; ask again after
-# this.
+# Chosen: where a call is rejected though midnight has just passed, the reset is late or the clocks
+# differ; one is sent again after this.
 _PROBE = 900.0
 
-# Chosen: whoever waited for the reset comes back within a minute of it, not in one instant (the ramp is
-# ``adapt``'s).
+# Chosen: whoever waited for the reset comes back within a minute of it, not in one instant (the
+# ramp is ``adapt``'s).
 _SPREAD = 60.0
 
 
 @attrs.frozen
 class Rule:
-    """What one priority may do: go while more than ``floor`` calls are left, ``interval`` seconds apart; shut
-    altogether at infinity.
+    """What one priority may do: go while more than ``floor`` calls are left, ``interval`` seconds
+    apart; shut altogether at infinity.
     """
 
     floor: float
@@ -143,8 +149,8 @@ class Quota:
 
     Times are wall-clock seconds.
 
-    ``taken`` counts what was not our bulk work; ``first_`` is the day's first sighting, ``hour_`` that of the
-    running hour.
+    ``taken`` counts what was not our bulk work; ``first_`` is the day's first sighting, ``hour_``
+    that of the running hour.
     """
 
     day: int = -1
@@ -163,7 +169,9 @@ class Quota:
     profile: Sequence[float] = (UNLEARNED,) * HOURS
 
     def left(self, *, spent: int, wall: float) -> int | None:
-        """Calls left today for everybody, after all of ours so far; None where nothing is known of today."""
+        """Calls left today for everybody, after all of ours so far; None where nothing is known of
+        today.
+        """
         if self.anchor is None or self._today(wall) > self.day:
             return None
         return max(0, self.anchor - spent)
@@ -179,7 +187,8 @@ class Quota:
         wall: float,
         per_second: float,
     ) -> None:
-        """Take in one answer: calls remaining, its call's ordinal and time of sending, the server's ``Date``.
+        """Take in one answer: calls remaining, its call's ordinal and time of sending, the server's
+        ``Date``.
 
         Late, impossible and lonely values change nothing.
         """
@@ -207,8 +216,8 @@ class Quota:
         self.doubted = False
 
     def stop(self, *, wall: float, jitter: float) -> None:
-        """The day's threshold was hit: nothing goes before the reset, and then not in the same instant as
-        everybody else.
+        """The day's threshold was hit: nothing goes before the reset, and then not in the same
+        instant as everybody else.
         """
         since = (wall + self.skew) % DAY
         until = wall + _PROBE if since < _PROBE else self.next_reset(wall)
@@ -219,10 +228,11 @@ class Quota:
         return ((wall + self.skew) // DAY + 1) * DAY - self.skew
 
     def reserve(self, asked: float | str, *, spent: int, wall: float) -> float:
-        """Calls that bulk work leaves to others until the reset: the forecast, and never less than what was
-        asked for.
+        """Calls that bulk work leaves to others until the reset: the forecast, and never less than
+        what was asked for.
 
-        Others' use so far today, beside what was forecast for the same hours, corrects the rest of the day.
+        Others' use so far today, beside what was forecast for the same hours, corrects the rest of
+        the day.
         """
         prior = _PRIOR * self.full / 24
         ahead = need(self.profile, start=wall, end=self.next_reset(wall), prior=prior)
@@ -233,10 +243,11 @@ class Quota:
         return max(_asked(asked, self.full), _CAUTION * scale * ahead)
 
     def rules(self, limits: Limits, *, spent: int, wall: float) -> dict[Priority, Rule]:
-        """What each priority may do now: bulk stops at the reserve, normal at a quarter of it, interactive at
-        zero.
+        """What each priority may do now: bulk stops at the reserve, normal at a quarter of it,
+        interactive at zero.
 
-        Bulk work may hurry through the first half of its part of the day; the rest is spread evenly to the reset.
+        Bulk work may hurry through the first half of its part of the day; the rest is spread evenly
+        to the reset.
         """
         if wall < self.stopped_until <= wall + DAY + _SPREAD:
             return dict.fromkeys(Priority, Rule(math.inf))
@@ -255,7 +266,9 @@ class Quota:
         }
 
     def at_full_pace(self, limits: Limits, *, spent: int, wall: float) -> float:
-        """How many calls of bulk work may still go at full pace, before the rest of its part of the day is spread."""
+        """How many calls of bulk work may still go at full pace, before the rest of its part of the
+        day is spread.
+        """
         remaining = self.left(spent=spent, wall=wall)
         if remaining is None:
             return math.inf

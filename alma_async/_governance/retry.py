@@ -1,11 +1,12 @@
 """Shall a call be sent again, and after how long.
 
-Decides for one call (``decide``) and for all together (``RetryBudget``). Only what provably had no effect may
-be asked about here: that judgement is the session's. A refusal for too many calls a second waits in the
-governor's queue like everybody, so its own wait is zero.
+Decides for one call (``decide``) and for all together (``RetryBudget``). Only what provably had no
+effect may be asked about here: that judgement is the session's. A call that was rejected as one too
+many a second waits in the governor's queue like everybody, so its own wait is zero.
 
-The shared budget follows Finagle's: retries are at most a tenth of the first attempts of the last minute, and
-six more. It is what keeps an outage from becoming a flood, since backoff alone only spreads it.
+The shared budget follows Finagle's: retries are at most a tenth of the first attempts of the last
+minute, and six more. It is what keeps an outage from becoming a flood, since backoff alone only
+spreads it.
 """
 
 from __future__ import annotations
@@ -27,13 +28,14 @@ _FLOOR: Final = 6.0
 _WINDOW: Final = 60.0
 _SLICE: Final = 5.0
 
-# Documented nowhere: Alma was never seen to send Retry-After. A longer one is the user's to wait out.
+# Documented nowhere: Alma was never seen to send Retry-After. A longer one is the user's to wait
+# out.
 _LONGEST_ASKED: Final = 3600.0
 
 
 class RetryCause(Enum):
-    """Why a call has no result, where sending it again is safe; the value is what a retry draws from the
-    budget.
+    """Why a call has no result, where sending it again is safe; the value is what a retry draws
+    from the budget.
     """
 
     THROTTLED = 1.0
@@ -42,7 +44,10 @@ class RetryCause(Enum):
 
     @property
     def cost(self) -> float:
-        """Throttled is cheapest: the hold already slows everybody. A fault may be made worse by asking again."""
+        """Throttled is cheapest: the hold already slows everybody.
+
+        A fault may be made worse by asking again.
+        """
         return self.value
 
 
@@ -74,12 +79,13 @@ def decide(
 ) -> Wait | NoRetry:
     """What to do after a failure.
 
-    :param failures: sends of this call so far that failed for another reason than being throttled, this one
-        included.
+    :param failures: sends of this call so far that failed for another reason than being throttled,
+        this one included.
     :param throttled: sends of this call so far that were throttled, this one included.
     :param jitter: a random number in [0, 1).
-    :param affordable: the shared budget allows it. Throttled calls are not given up for want of it (nothing
-        was wrong with them, and a load must lose no row): they wait until one more is free.
+    :param affordable: the shared budget allows it. Throttled calls are not given up for want of it
+        (nothing was wrong with them, and a load must lose no row): they wait until one more is
+        free.
     :param retry_after: what the server asked for, in seconds.
     :param remaining: seconds until the call's deadline.
     """
@@ -116,8 +122,8 @@ class _Tally:
 class RetryBudget:
     """How many retries all calls together may still make. Times are the loop's.
 
-    The governor counts every attempt; one that was drawn for is taken off again, so that first attempts
-    remain.
+    The governor counts every attempt; one that was drawn for is taken off again, so that first
+    attempts remain.
     """
 
     _tallies: deque[_Tally] = attrs.field(factory=deque)

@@ -1,41 +1,44 @@
-"""JSON in and out, and models that lose nothing of what was sent.
+"""Models that lose nothing of what was sent: decoded JSON becomes attrs objects, and these JSON
+again.
 
-Decides how bytes become values and values become attrs models, and back. Knows no remote system's names: classes made from
-``Model`` bring them. What an answer means, and which class it is read as, is decided elsewhere.
+Knows no remote system's names: classes made from ``Model`` bring them. The text itself is
+``json_text``'s. What an answer means, and which class it is read as, is decided elsewhere.
 
-A model keeps the object that it was read from and is written as an overlay over it: a field that still has the value it was read
-with is written exactly as it came (number or text, ``"2010-09-17Z"``, a lone object for a list, null, ``{}``); a changed one takes
-its member's place; a new one is appended. So an object that nobody changed is written as the JSON that came, in its order and with
-all that its class does not declare.
+A model keeps the object that it was read from and is written as an overlay over it: a field that
+still has the value it was read with is written exactly as it came (number or text,
+``"2010-09-17Z"``, a lone object for a list, null, ``{}``); a changed one takes its member's place;
+a new one is appended. So an object that nobody changed is written as the JSON that came, in its
+order and with all that its class does not declare.
 
-**Objects, lists and ids are never None, the rest may be.** A text, number, date or boolean that is absent or null reads as None,
-an object as an empty model, a list as ``[]``, and a text declared ``str`` (not ``str | None``), as ids are, as ``""``. So
-``portfolio.resource_metadata.title`` needs no guard and ``portfolio.linking_details.static_url = "..."`` works on a fresh object;
-what is empty and untouched is written as it came, or not at all. An empty model is false, as an empty list is.
+**Objects, lists and ids are never None, the rest may be.** A text, number, date or boolean that is
+absent or null reads as None, an object as an empty model, a list as ``[]``, and a text declared
+``str`` (not ``str | None``), as ids are, as ``""``. So ``portfolio.resource_metadata.title`` needs
+no guard and ``portfolio.linking_details.static_url = "..."`` works on a fresh object; what is empty
+and untouched is written as it came, or not at all. An empty model is false, as an empty list is.
 
-**To clear**: None for a text, number, date or boolean, a fresh empty model for an object, ``[]`` for a list. Where something
-stood, a text or number is written as ``""`` and a date or boolean as null, also inside a cleared object: a server that keeps
-what is left out clears only so, and one that replaces the whole object takes it as well.
+**To clear**: None for a text, number, date or boolean, a fresh empty model for an object, ``[]``
+for a list. Where something stood, a text or number is written as ``""`` and a date or boolean as
+null, also inside a cleared object: a server that keeps what is left out clears only so, and one
+that replaces the whole object takes it as well.
 
-Reading is strict about JSON and lenient about habits: a text may come as a number, a boolean or number as text, a list as its
-only item, and ``""`` may stand for nothing. A repeated member counts by its last occurrence, as in orjson. **A member that
-cannot be read as its kind stays as it came**: a number, date or boolean as its attribute, anything else behind an attribute
-that is empty, or an object with its bare text. It is written back unchanged, and one warning of the log names it. Only an
-unreadable id makes an object unreadable.
+Reading is lenient about habits: a text may come as a number, a boolean or number as text, a list as
+its only item, and ``""`` may stand for nothing. **A member that cannot be read as its kind stays as
+it came**: a number, date or boolean as its attribute, anything else behind an attribute that is
+empty, or an object with its bare text. It is written back unchanged, and one warning of the log
+names it. Only an unreadable id makes an object unreadable.
 
-What is set is checked against the kind that is declared, at once where an attribute is set and again where an object is written.
+What is set is checked against the kind that is declared, at once where an attribute is set and
+again where an object is written.
 
-Sources: the forms are those of recorded answers and of other clients' code; 64 levels (six were seen), 8 MiB and
-400,000 values are our own bounds.
+Source: the forms are those of recorded answers and of other clients' code.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import copy, deepcopy
 from datetime import UTC, date, datetime
@@ -48,6 +51,7 @@ import cattrs
 import orjson
 from cattrs.cols import list_structure_factory
 
+from alma_async._http.json_text import PLAIN, dumps
 from alma_async._text import logger, masked, quoted
 from alma_async.errors import BadAnswer, InvalidRequest
 from alma_async.settings import secretive
@@ -56,8 +60,6 @@ __all__ = [
     "Extra",
     "Model",
     "checked",
-    "dumps",
-    "loads",
     "structure",
     "structure_each",
     "take",
@@ -65,16 +67,10 @@ __all__ = [
     "written",
 ]
 
-LARGEST: Final = 8 * 2**20  # bytes
-MOST: Final = 400_000  # values; a text of 8 MiB as Alma writes it has some 350,000
-DEEPEST: Final = 64  # levels; orjson reads 1,024 but writes only 254, and copying recurses
 
 T = TypeVar("T")
 Read = Callable[[Any, Any], Any]
 
-_SHAPE: Final = bytes.maketrans(b"123456789+E{", b"0000000000e[")
-_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
-_PLAIN: Final = frozenset({str, int, bool, type(None)})
 _EMPTY: Final[tuple[Any, ...]] = (None, {}, [])
 _ABSENT: Final = object()
 _INTEGER = re.compile(r"-?\d{1,18}", re.ASCII)
@@ -92,13 +88,15 @@ _NARROWER: Final = {int: bool, date: datetime}  # what Python takes for one of t
 _log = logger("alma_async._http")
 # What the reading under way found that it could not read; each member once.
 Kind: TypeAlias = tuple[str, str]  # a class and member that could not be read, and the kind of what came
-Unread: TypeAlias = list[tuple[Kind | None, str]]  # with how it is told; None: what is told each time
+Unread: TypeAlias = list[tuple[Kind | None, str]]  # with the text for the log; None: logged each time
 
 _unread: ContextVar[Unread | None] = ContextVar("unread", default=None)
 
 
 class Extra(MutableMapping[str, Any]):
-    """What an object has beside its declared fields: read it, set it, delete it; all of it is written."""
+    """What an object has beside its declared fields: read it, set it, delete it; all of it is
+    written.
+    """
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -130,14 +128,17 @@ class Extra(MutableMapping[str, Any]):
 
 @attrs.define(repr=False)
 class Model:
-    """The base of all objects: declared fields, each with a default (None, ``""``, an empty model or list), and their source."""
+    """The base of all objects: declared fields, each with a default (None, ``""``, an empty model
+    or list), and their source.
+    """
 
     _bare: ClassVar[str] = ""  # the field that is meant where a lone text stands for the object
     _identity: ClassVar[tuple[str, ...]] = (
         "id",
     )  # an object whose members of these names cannot be read is none
 
-    # A dict, or whatever stood in its place. The alias keeps it apart from a declared field "source".
+    # A dict, or whatever stood in its place. The alias keeps it apart from a declared field
+    # "source".
     _source: Any = attrs.field(
         factory=dict, kw_only=True, alias="_source", repr=False, eq=False, on_setattr=attrs.setters.NO_OP
     )
@@ -148,7 +149,9 @@ class Model:
         return Extra(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """The object as JSON holds it: what was read, with what was changed. It shares nothing with the model.
+        """The object as JSON holds it: what was read, with what was changed.
+
+        It shares nothing with the model.
 
         :raises InvalidRequest: for a field of the wrong kind, or a moment without a time zone.
         """
@@ -180,7 +183,9 @@ class Model:
             return value
 
     def __bool__(self) -> bool:
-        """Whether anything is known: a field that is not None, ``""`` or empty, or an undeclared member."""
+        """Whether anything is known: a field that is not None, ``""`` or empty, or an undeclared
+        member.
+        """
         values = (getattr(self, name) for name in _kinds(type(self)))
         return any(_is_known(value) and value != "" for value in values) or bool(self.extra)
 
@@ -199,7 +204,7 @@ _set_source: Final = Model._source.__set__  # type: ignore[misc]  # the slot's o
 
 @secretive
 def checked(model: Model, field: attrs.Attribute[Any], value: Any) -> Any:
-    """For ``on_setattr``: refuse what is not of the field's kind.
+    """For ``on_setattr``: see that a value is of the field's kind.
 
     :raises InvalidRequest: naming field, kind and value.
     """
@@ -209,21 +214,24 @@ def checked(model: Model, field: attrs.Attribute[Any], value: Any) -> Any:
 
 
 @secretive
-def structure(raw: Any, cls: type[T], *, told: set[Kind] | None = None) -> T:
-    """Read a decoded JSON value as ``cls``: a model, or a list of them. The models keep ``raw``; do not change it afterwards.
+def structure(raw: Any, cls: type[T], *, warned: set[Kind] | None = None) -> T:
+    """Read a decoded JSON value as ``cls``: a model, or a list of them.
 
-    :param told: what was warned of before; each kind is warned of once, and is at level debug afterwards.
+    The models keep ``raw``; do not change it afterwards.
+
+    :param warned: what was warned of before; each kind is warned of once, and is at level debug
+        afterwards.
     :raises BadAnswer: where it is none, or what identifies it cannot be read.
     """
-    with _told_once(told) as unread:
+    with _warning_once(warned) as unread:
         return _identified(raw, cls, unread)
 
 
 @secretive
-def structure_each(raws: Iterable[Any], cls: type[T], *, told: set[Kind] | None = None) -> list[T]:
+def structure_each(raws: Iterable[Any], cls: type[T], *, warned: set[Kind] | None = None) -> list[T]:
     """Read the items of a list. One that cannot be read is left out, and the warning says so."""
     read = []
-    with _told_once(told) as unread:
+    with _warning_once(warned) as unread:
         for raw in raws:
             try:
                 read.append(_identified(raw, cls, unread))
@@ -242,7 +250,9 @@ def unstructure(model: Model) -> dict[str, Any]:
 
 
 def take(wanted: Model, before: Model, name: str) -> None:
-    """Have a member as another object of the same class has it; one that could not be read there is written as it came."""
+    """Have a member as another object of the same class has it; one that could not be read there is
+    written as it came.
+    """
     kind, raw = _kinds(type(before))[name], _sent(before).get(name, _ABSENT)
     value = deepcopy(getattr(before, name))
     try:
@@ -255,8 +265,8 @@ def take(wanted: Model, before: Model, name: str) -> None:
 
 
 @contextmanager
-def _told_once(told: set[Kind] | None) -> Iterator[Unread]:
-    """Whatever cannot be read inside the block is one warning, but for what was told before."""
+def _warning_once(warned: set[Kind] | None) -> Iterator[Unread]:
+    """Whatever cannot be read inside the block is one warning, but for what was warned of before."""
     unread: Unread = []
     before = _unread.set(unread)
     try:
@@ -264,19 +274,19 @@ def _told_once(told: set[Kind] | None) -> Iterator[Unread]:
     finally:
         _unread.reset(before)
         if unread:
-            _warn(unread, told)
+            _warn(unread, warned)
 
 
-def _warn(unread: Unread, told: set[Kind] | None) -> None:
-    known = frozenset(told or ())
+def _warn(unread: Unread, warned: set[Kind] | None) -> None:
+    known = frozenset(warned or ())
     new = [what for kind, what in unread if kind is None or kind not in known]
-    if told is not None:
-        told.update(kind for kind, _ in unread if kind is not None)
-    _tell(logging.WARNING, new, then=_AFTERWARDS if told is not None else "")
-    _tell(logging.DEBUG, [what for kind, what in unread if kind in known])
+    if warned is not None:
+        warned.update(kind for kind, _ in unread if kind is not None)
+    _log_unread(logging.WARNING, new, then=_AFTERWARDS if warned is not None else "")
+    _log_unread(logging.DEBUG, [what for kind, what in unread if kind in known])
 
 
-def _tell(level: int, unread: list[str], *, then: str = "") -> None:
+def _log_unread(level: int, unread: list[str], *, then: str = "") -> None:
     if unread:
         more = f"; and {len(unread) - 5:,} more" if len(unread) > 5 else ""
         shown = "; ".join(unread[:5])
@@ -324,90 +334,16 @@ def _cannot_read(where: str, raw: Any, why: str) -> None:
 _AFTERWARDS: Final = ". What else comes so is logged at level debug."
 
 
-def loads(body: bytes, *, lone_surrogates: bool = False) -> Any:
-    r"""Decode JSON: UTF-8 only, no NaN, no infinity, no integer of more than 64 bits, bounded in size, depth and number of values.
-
-    :param lone_surrogates: keep the escape of half a character, such as ``\ud800``, which makes no text unreadable then.
-    :raises BadAnswer: for anything else.
-    """
-    if len(body) > LARGEST:
-        raise BadAnswer(f"The text has {len(body):,} bytes; not more than {LARGEST:,} are read.")
-    if len(body) > 2 * MOST and sum(map(body.count, (b",", b"[", b"{"))) >= MOST:
-        raise BadAnswer(f"The text has far too many values; not more than {MOST:,} are read.")
-    try:
-        value = orjson.loads(body.removeprefix(b"\xef\xbb\xbf"))
-        return value if _is_plain(body) else _checked(value)
-    except ValueError as error:
-        if lone_surrogates and _SURROGATE.search(body):
-            return _halved(body)
-        raise BadAnswer(f"The text is not JSON that can be read: {error}.") from None
-
-
-def _halved(body: bytes) -> Any:
-    """The same with Python's own reader, which keeps halves of characters; what else is wrong stays so."""
-    try:
-        return _checked(json.loads(body.decode("utf-8-sig"), parse_int=_short, parse_constant=_no_number))
-    except (ValueError, RecursionError) as error:
-        raise BadAnswer(f"The text is not JSON that can be read: {error}.") from None
-
-
-def _short(digits: str) -> int:
-    if len(digits) > 20 or not -(2**63) <= int(digits) < 2**64:
-        raise ValueError("a number of more than 64 bits")
-    return int(digits)
-
-
-def _no_number(word: str) -> float:
-    raise ValueError(f"{word} is no number")
-
-
 @secretive
 def written(model: Model) -> bytes:
-    """The JSON text to send for a model. Half a character that came is written as it came, as an escape.
+    """The JSON text to send for a model.
 
-    :raises InvalidRequest: for a field of the wrong kind, a moment without a time zone, and what JSON cannot hold.
+    Half a character that came is written as it came, as an escape.
+
+    :raises InvalidRequest: for a field of the wrong kind, a moment without a time zone, and what
+        JSON cannot hold.
     """
     return dumps(unstructure(model), lone_surrogates=True)
-
-
-def dumps(value: Any, *, lone_surrogates: bool = False) -> bytes:
-    """Encode as JSON. NaN and infinity, which no answer can have brought, are written as null.
-
-    :param lone_surrogates: write half a character as an escape, which ``loads`` keeps.
-    :raises InvalidRequest: for what JSON cannot hold.
-    """
-    try:
-        return orjson.dumps(value)
-    except TypeError as error:
-        if lone_surrogates:
-            with suppress(TypeError, ValueError, RecursionError):
-                text = json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
-                if _SURROGATE.search(text):
-                    return text
-        raise InvalidRequest(f"This cannot be written as JSON: {error}.") from None
-
-
-def _is_plain(body: bytes) -> bool:
-    """Whether the text alone rules out what ``_checked`` looks for, at a third of its cost.
-
-    Few openings cannot nest deep, and a number of more than 64 bits has nineteen digits or an exponent.
-    """
-    shape = body.translate(_SHAPE)
-    return shape.count(b"[") <= DEEPEST and b"0" * 19 not in shape and b"0e0" not in shape
-
-
-def _checked(value: Any) -> Any:
-    """Refuse what nests too deep, and long integers, which orjson rounds. By layers, since hostile nesting attacks recursion."""
-    layer: list[Any] = [[value]]
-    for _ in range(DEEPEST + 1):
-        members = (outer.values() if type(outer) is dict else outer for outer in layer)
-        found = [inner for inners in members for inner in inners if type(inner) not in _PLAIN]
-        layer = [inner for inner in found if type(inner) is not float]
-        if any(abs(inner) >= 2.0**63 for inner in found if type(inner) is float):
-            raise ValueError("a number of more than 64 bits")
-        if not layer:
-            return value
-    raise ValueError(f"nested deeper than {DEEPEST} levels")
 
 
 # The forms a leaf may have, and the one value each means.
@@ -459,7 +395,9 @@ def _write_instant(value: datetime) -> str:
 
 
 def _sent(model: Model) -> dict[str, Any]:
-    """The members that a model was read from; none where something else stood in the object's place."""
+    """The members that a model was read from; none where something else stood in the object's
+    place.
+    """
     source = model._source
     return source if isinstance(source, dict) else {}
 
@@ -519,7 +457,7 @@ def _is_text_or_model(kind: Any) -> bool:
 
 @cache  # code made from kinds, as the converter's
 def _fit(kind: Any) -> Callable[[Any], bool]:
-    """What tells whether a value is of a declared kind."""
+    """The check whether a value is of a declared kind."""
     if members := _members(kind):
         fits, nothing = [_fit(member) for member in members], NoneType in get_args(kind)
         return lambda value: nothing if value is None else any(fit(value) for fit in fits)
@@ -543,7 +481,7 @@ def _misfit(model: Model, name: str, kind: Any, value: Any) -> str:
 
 
 def _check(model: Model, name: str, kind: Any, value: Any, kept: Any) -> None:
-    """Refuse what is not of the kind, unless it is what was kept as it came."""
+    """Raise for what is not of the kind, unless it is what was kept as it came."""
     if not _fit(kind)(value) and not (type(value) is type(kept) and value == kept):
         raise InvalidRequest(_misfit(model, name, kind, value))
 
@@ -592,7 +530,9 @@ def _member_reader(cls: type[Model], name: str, kind: Any, converter: cattrs.Con
 
 
 def _model_reader(cls: type[Model], converter: cattrs.Converter) -> Read:
-    """What sets the members that came, each by its slot; the rest is made when it is asked for (``Model.__getattr__``)."""
+    """What sets the members that came, each by its slot; the rest is made when it is asked for
+    (``Model.__getattr__``).
+    """
     members = {
         name: (_slot(cls, name).__set__, _member_reader(cls, name, kind, converter), kind)
         for name, kind in _kinds(cls).items()
@@ -619,12 +559,17 @@ def _model_reader(cls: type[Model], converter: cattrs.Converter) -> Read:
 
 
 def _slot(cls: type[Model], name: str) -> Any:
-    """Where instances keep an attribute; what is done by it is not seen by ``on_setattr`` and ``__getattr__``."""
+    """Where instances keep an attribute; what is done by it is not seen by ``on_setattr`` and
+    ``__getattr__``.
+    """
     return getattr(cls, name)
 
 
 def _model_writer(cls: type[Model], converter: cattrs.Converter) -> Callable[[Model], Any]:
-    """The overlay of one class. An empty model is written as what it came from: ``{}``, ``""`` or None."""
+    """The overlay of one class.
+
+    An empty model is written as what it came from: ``{}``, ``""`` or None.
+    """
     fields = _kinds(cls)
     readers = {name: _member_reader(cls, name, kind, converter) for name, kind in fields.items()}
     fits = {name: _fit(kind) for name, kind in fields.items()}
@@ -658,7 +603,7 @@ def _model_writer(cls: type[Model], converter: cattrs.Converter) -> Callable[[Mo
             elif (new := converter.unstructure(value)) not in _EMPTY and (new or kind is not str):
                 written[name] = new
         for name, raw in source.items():
-            if name not in fields and type(raw) not in _PLAIN:
+            if name not in fields and type(raw) not in PLAIN:
                 written[name] = deepcopy(raw)
         return written or copy(model._source)
 
@@ -678,14 +623,18 @@ def _over(raw: Any, value: Any, kind: Any, converter: cattrs.Converter) -> Any:
 
 
 def _has_models(value: Any) -> bool:
-    """Whether its parts are written by themselves: two that are equal may differ in what a server says of them."""
+    """Whether its parts are written by themselves: two that are equal may differ in what a server
+    says of them.
+    """
     return isinstance(value, Model) or (
         isinstance(value, list) and any(isinstance(one, Model) for one in value)
     )
 
 
 def _cleared(raw: Any, kind: Any) -> Any:
-    """What empties a member: ``""`` for a text or number, null for a date or boolean, a list without items, all of an object."""
+    """What empties a member: ``""`` for a text or number, null for a date or boolean, a list
+    without items, all of an object.
+    """
     model = next(filter(_is_model, (kind, *_members(kind))), None)
     if isinstance(raw, dict) and (kind is None or model):
         kinds = _kinds(model) if model else {}
@@ -712,7 +661,8 @@ def _equip(converter: cattrs.Converter) -> None:
     converter.register_unstructure_hook_factory(_is_model, _model_writer)
 
 
-# No state: what they keep is code made from classes. The strict one fails where anything cannot be read as its kind.
+# No state: what they keep is code made from classes. The strict one fails where anything cannot be
+# read as its kind.
 _STRICT: Final = cattrs.Converter(detailed_validation=False)
 _CONVERTER: Final = cattrs.Converter(detailed_validation=False)
 for _each in (_STRICT, _CONVERTER):

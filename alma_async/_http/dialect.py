@@ -15,7 +15,10 @@ class Dialect(Protocol):
     """What is particular to one remote system. All of it pure, but for the credential it holds."""
 
     def authorise(self) -> Mapping[str, str]:
-        """The credential as headers, made anew for each send. Called at the wire only, after the origin was checked."""
+        """The credential as headers, made anew for each send.
+
+        Called at the wire only, after the origin was checked.
+        """
 
     def headers(self, request: Request) -> Mapping[str, str]:
         """All other headers of a request: formats, language."""
@@ -24,19 +27,23 @@ class Dialect(Protocol):
         """What an answer means."""
 
     def signals(self, response: Response, outcome: Outcome) -> Signals:
-        """What an answer told about the allowance."""
+        """What an answer says of the allowance."""
 
 
 class Login(Protocol):
-    """How a credential is come by, where it has to be asked for and runs out. Not pure: it makes calls of its own."""
+    """How a credential is come by, where it has to be asked for and runs out.
+
+    Not pure: it makes calls of its own.
+    """
 
     async def ready(self, request: Request) -> Request:
         """The request under a credential that is at hand; where none is, one is asked for first.
 
-        Called with no permit held, before each attempt. A request that came out of it may go in again.
+        Called with no permit held, before each attempt. A request that came out of it may go in
+        again.
 
         :raises AlmaError: where none is to be had; the request was not sent then.
         """
 
-    def refused(self, request: Request) -> None:
-        """The credential of this request was refused: it is not to be used again."""
+    def rejected(self, request: Request) -> None:
+        """The server rejected the credential of this request: it is not to be used again."""

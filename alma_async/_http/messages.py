@@ -1,4 +1,7 @@
-"""What goes out and what comes back, as plain values: bytes in, bytes out. Knows neither aiohttp nor any remote system."""
+"""What goes out and what comes back, as plain values: bytes in, bytes out.
+
+Knows neither aiohttp nor any remote system.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ __all__ = ["MOST_BYTES", "Authorise", "Gate", "Request", "Response", "Safety", "
 Authorise: TypeAlias = Callable[[], Mapping[str, str]]
 
 
-# A member of JSON whose name says that its value is nobody's to read, and the value of a parameter that is named so.
+# A member of JSON whose name says that its value is nobody's to read, and the value of a parameter
+# that is named so.
 _WORDS: Final = r"password|passwd|secret|token|api_?key|credential|authorization"
 _HIDDEN: Final = re.compile(
     rf'("[^"]*(?:{_WORDS})[^"]*"\s*\}}?\s*(?:,\s*"value"\s*)?:\s*)("(?:[^"\\]|\\.)*"|[^\s",\[\]{{}}]+)',
@@ -47,11 +51,13 @@ def _shown(body: bytes | None) -> str:
 
 @attrs.frozen(kw_only=True)
 class Request:
-    """One call, bound and encoded. ``path`` is percent-encoded; ``query`` is not. ``kind`` names calls of like latency.
+    """One call, bound and encoded.
 
-    ``expects`` is the id that a good answer carries ("*": any id; None: the answer is not checked for one).
-    ``authorise`` is the credential that this call goes out under; None: the transport's own. An answer of more than
-    ``largest`` bytes is not read.
+    ``path`` is percent-encoded; ``query`` is not. ``kind`` names calls of like latency.
+
+    ``expects`` is the id that a good answer carries ("*": any id; None: the answer is not checked
+    for one). ``authorise`` is the credential that this call goes out under; None: the transport's
+    own. An answer of more than ``largest`` bytes is not read.
     """
 
     method: str
@@ -68,8 +74,8 @@ class Request:
 
 @attrs.frozen(kw_only=True)
 class Response:
-    """An answer, whole: status, headers (names in lower case), the decoded body, the seconds since the request went out, and
-    when it came by our own clock (seconds since 1970; None: not told).
+    """An answer, whole: status, headers (names in lower case), the decoded body, the seconds since
+    the request went out, and when it came by our own clock (seconds since 1970; None: unknown).
     """
 
     status: int
@@ -81,7 +87,9 @@ class Response:
 
 @attrs.frozen(kw_only=True)
 class SendFailure:
-    """No answer. ``sent`` is False only where no byte of the request can have left; then a repeat is safe.
+    """No answer.
+
+    ``sent`` is False only where no byte of the request can have left; then a repeat is safe.
 
     ``status``: of an answer of which no more was read.
     """
@@ -103,7 +111,7 @@ class SendFailure:
 
 @attrs.frozen(kw_only=True)
 class Signals:
-    """What one answer told about the allowance. Missing means unknown, never zero."""
+    """What one answer says of the allowance. Missing means unknown, never zero."""
 
     remaining: int | None = None
     throttled: Literal["second", "day"] | None = None

@@ -1,9 +1,11 @@
-"""The outcome of one send, the exception that a caller gets for it, and what any HTTP answer says whatever the system.
+"""The outcome of one send, the exception that a caller gets for it, and what any HTTP answer says
+whatever the system.
 
-Every send ends in exactly one class. Two shapes carry it: ``Done``, and ``Failed`` with its class and a reason. A write is
-sent again only where the class proves that it had no effect (``NOT_SENT``, ``NOT_PROCESSED``). A dialect decides what an
-answer means, and ``_governance.retry`` which reasons are worth another attempt. First words, ``Date`` and ``Retry-After``
-are read leniently and within bounds, since a proxy may have written them. Pure.
+Every send ends in exactly one class. Two shapes carry it: ``Done``, and ``Failed`` with its class
+and a reason. A write is sent again only where the class proves that it had no effect (``NOT_SENT``,
+``NOT_PROCESSED``). A dialect decides what an answer means, and ``_governance.retry`` which reasons
+are worth another attempt. First words, ``Date`` and ``Retry-After`` are read leniently and within
+bounds, since a proxy may have written them. Pure.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ class OutcomeClass(Enum):
     OK = "ok"
     REJECTED = "rejected"  # the server says no, and nothing was changed
     NOT_SENT = "not sent"  # provably no byte of the request left
-    NOT_PROCESSED = "not processed"  # provably refused before processing
+    NOT_PROCESSED = "not processed"  # provably rejected before processing
     UNKNOWN = "unknown"  # everything else
 
 
@@ -57,8 +59,8 @@ class Reason(Enum):
 
     INVALID = "invalid"
     NOT_FOUND = "not found"
-    KEY = "key refused"
-    LOGIN = "login refused"  # not known, or no longer; a fresh one may do where there is a login
+    KEY = "key rejected"
+    LOGIN = "login rejected"  # not known, or no longer; a fresh one may do where there is a login
     THROTTLED = "throttled"
     QUOTA = "quota"
     JOB_THRESHOLD = "job threshold"
@@ -70,7 +72,7 @@ class Reason(Enum):
     CUT = "answer cut"  # it ends before its JSON does: another one may be whole
     NETWORK = "network"
     TLS = "tls"
-    HELD = "held back"  # our own governor let it wait for longer than its witness had been told
+    HELD = "held back"  # it waited longer for its slot than its witness allows
     DEADLINE = "deadline"  # the caller's
     CANCELLED = "cancelled"
     CLOSED = "closed"  # the client, by its owner
@@ -78,7 +80,10 @@ class Reason(Enum):
 
 @attrs.frozen
 class Done:
-    """Answered well: the response, and its decoded body (None where it is empty). The body is data, and in no repr."""
+    """Answered well: the response, and its decoded body (None where it is empty).
+
+    The body is data, and in no repr.
+    """
 
     response: Response
     data: Any = attrs.field(default=None, repr=False)
@@ -86,7 +91,9 @@ class Done:
 
 @attrs.frozen(kw_only=True)
 class Failed:
-    """Not done: class and reason, with what the server said; ``advice`` where the exception's own would not fit."""
+    """Not done: class and reason, with what the server said; ``advice`` where the exception's own
+    would not fit.
+    """
 
     outcome: OutcomeClass
     reason: Reason
@@ -153,7 +160,9 @@ _UNTIL: Final = (
 
 
 def error_of(request: Request, failed: Failed, *, retry_at: datetime) -> AlmaError:
-    """The exception for a failure that is not tried again; ``retry_at`` is for a limit that frees itself."""
+    """The exception for a failure that is not tried again; ``retry_at`` is for a limit that frees
+    itself.
+    """
     said = failed.said
     facts: dict[str, Any] = {
         "errors": failed.problems,
@@ -182,7 +191,7 @@ def failed(
     problems: tuple[Problem, ...] = (),
     advice: str | None = None,
 ) -> Failed:
-    """A failure with what its answer tells of itself."""
+    """A failure with the facts that its answer carries: status, request id, Retry-After."""
     return Failed(
         outcome=cls,
         reason=reason,
@@ -196,17 +205,20 @@ def failed(
 
 
 def is_server_fault(status: int) -> bool:
-    """Whether a status says that the server failed, or gave up waiting (408): what was asked for may be done all the same."""
+    """Whether a status says that the server failed, or gave up waiting (408): what was asked for
+    may be done all the same.
+    """
     return status >= 500 or status == 408
 
 
 def judged(
     judge: Callable[[Request, Response], Outcome], request: Request, response: Response, forms: Sequence[str]
 ) -> Outcome:
-    """What an answer means, when its server may have repeated the secret that it was asked with (in these forms).
+    """What an answer means, when its server may have repeated the secret that it was asked with (in
+    these forms).
 
-    A body that is answered well is data: it stays as it came, byte for byte. What of an answer is quoted (all of a failure, and
-    the headers) holds the secret in none of its forms.
+    A body that is answered well is data: it stays as it came, byte for byte. What of an answer is
+    quoted (all of a failure, and the headers) holds the secret in none of its forms.
     """
     outcome = judge(request, response)
     if isinstance(outcome, Done):
@@ -235,7 +247,9 @@ def without(response: Response, forms: Sequence[str]) -> Response:
 
 
 def unreadable(response: Response) -> Reason:
-    """Why JSON cannot be read: it was cut on its way, and a read may simply ask again; or it came so, and would again."""
+    """Why JSON cannot be read: it was cut on its way, and a read may simply ask again; or it came
+    so, and would again.
+    """
     return Reason.BAD_ANSWER if response.body.rstrip()[-1:] in (b"}", b"]") else Reason.CUT
 
 
@@ -247,7 +261,10 @@ def wrong_id(found: object, expected: str | None) -> str:
 
 
 def first_words(response: Response) -> str:
-    """What an unreadable answer begins with, safe to print. A redirect's target is not shown: it may repeat a key."""
+    """What an unreadable answer begins with, safe to print.
+
+    A redirect's target is not shown: it may repeat a key.
+    """
     if response.status in _REDIRECTS:
         return f"a redirect ({response.status}), which is never followed"
     text = response.body[:400].decode("utf-8", "replace")
@@ -259,9 +276,11 @@ _REDIRECTS: Final = (301, 302, 303, 307, 308)
 
 
 def retry_after(response: Response) -> float | None:
-    """A ``Retry-After`` in seconds, up to an hour; none was ever seen from Alma, but a proxy may send one.
+    """A ``Retry-After`` in seconds, up to an hour; none was ever seen from Alma, but a proxy may
+    send one.
 
-    A date is counted from the answer's own ``Date``, so that it does not matter whose clock is right; without one, from ours.
+    A date is counted from the answer's own ``Date``, so that it does not matter whose clock is
+    right; without one, from ours.
     """
     text = response.headers.get("retry-after", "").strip()
     if not text:
@@ -284,9 +303,8 @@ def server_time(headers: Mapping[str, str]) -> float | None:
 @lru_cache(maxsize=8)  # no state: all answers of a second carry the same text, which takes long to read
 def _seconds(date: str) -> float | None:
     try:
-        told = parsedate_to_datetime(date)
-        return (
-            told if told.tzinfo else told.replace(tzinfo=UTC)
-        ).timestamp()  # HTTP's third form names no zone
+        read = parsedate_to_datetime(date)
+        zoned = read if read.tzinfo else read.replace(tzinfo=UTC)  # HTTP's third form names no zone
+        return zoned.timestamp()
     except (ValueError, OverflowError, TypeError):
         return None

@@ -1,7 +1,8 @@
 """Where a call goes: method, path template, safety. Ids are checked and become one segment each.
 
-An id pasted from a spreadsheet must not be able to leave its place in the path: ``../users/x`` and ``1?op=delete``
-are refused here, before anything is sent. Routes are data; the tables stand with their dialects.
+An id pasted from a spreadsheet must not be able to leave its place in the path: ``../users/x`` and
+``1?op=delete`` are rejected here, before anything is sent. Routes are data; the tables stand with
+their dialects.
 """
 
 from __future__ import annotations
@@ -24,20 +25,23 @@ NUMERIC_ID: Final = (
 )
 
 _PLACEHOLDER: Final = re.compile(r"\{([a-z_0-9]+)\}")
-# Segments of plain characters, none of them dots alone; a trailing slash is part of some of Alma's own paths.
+# Segments of plain characters, none of them dots alone; a trailing slash is part of some of Alma's
+# own paths.
 _PLAIN_PATH: Final = re.compile(r"(?:/(?!\.+(?:/|\Z))[A-Za-z0-9._~!$&'()*+,;=:@-]++)++/?")
 
-# Chosen: bytes of an answer. A page of 100 items has some 400 KB; and while JSON is decoded, in a thread too, the loop stands
-# still: measured, 10 ms for so much as Alma writes it, 90 ms for 8 MiB.
+# Chosen: bytes of an answer. A page of 100 items has some 400 KB; and while JSON is decoded, in a
+# thread too, the loop stands still: measured, 10 ms for so much as Alma writes it, 90 ms for 8 MiB.
 _LARGEST: Final = 2 * 2**20
 
 
 @attrs.frozen
 class Route:
-    """One endpoint. ``ids`` maps a placeholder to the pattern its value must match in full; the default is digits.
+    """One endpoint.
 
-    A pattern lets through nothing that would have to be encoded: letters, digits and ``-._~`` (RFC 3986, unreserved).
-    ``largest`` is how many bytes an answer may have.
+    ``ids`` maps a placeholder to the pattern its value must match in full; the default is digits.
+
+    A pattern lets through nothing that would have to be encoded: letters, digits and ``-._~`` (RFC
+    3986, unreserved). ``largest`` is how many bytes an answer may have.
     """
 
     method: str
@@ -69,12 +73,13 @@ class Route:
         body: bytes | None = None,
         expects: str | int | None = None,
     ) -> Request:
-        """The request for these ids, in the order of the path. Query members that are None are left out;
-        an id may be a number.
+        """The request for these ids, in the order of the path.
+
+        Query members that are None are left out; an id may be a number.
 
         :raises InvalidRequest: where an id is not one; nothing is sent.
         """
-        told = query_of(query)
+        texts = query_of(query)
         path, *literals = self._literals
         for (name, pattern), value, literal in zip(self._checks, segments, literals, strict=True):
             text = str(value) if type(value) is int else value
@@ -84,7 +89,7 @@ class Route:
         return Request(
             method=self.method,
             path=path,
-            query=told,
+            query=texts,
             body=body,
             safety=self.safety,
             kind=self.kind,
@@ -103,17 +108,18 @@ class Route:
 def query_of(query: Iterable[tuple[str, str | int | None]]) -> tuple[tuple[str, str], ...]:
     """The parameters of a request as texts; what is None is left out.
 
-    :raises InvalidRequest: for what is neither text nor number, and for a secret: URLs are logged on their way.
+    :raises InvalidRequest: for what is neither text nor number, and for a secret: URLs are logged
+        on their way.
     """
-    told = []
+    texts = []
     for name, value in query:
         if value is None:
             continue
         _PARAMETER.of(str(name), value, InvalidRequest)
         if holds_secret(f"{name}={value}"):
             raise InvalidRequest(IN_URL)
-        told.append((str(name), str(value)))
-    return tuple(told)
+        texts.append((str(name), str(value)))
+    return tuple(texts)
 
 
 IN_URL: Final = "The key is never sent in a URL: leave it to the client."
@@ -123,8 +129,8 @@ _PARAMETER: Final = Check(
 
 
 def raw_path(path: str, *, origin: str, root: str) -> str:
-    """A path given by hand, or an absolute link of the same origin, made safe: below ``root``, no dots, no query, no
-    escapes.
+    """A path given by hand, or an absolute link of the same origin, made safe: below ``root``, no
+    dots, no query, no escapes.
 
     :raises InvalidRequest: for another origin, or anything that is not a plain path below ``root``.
     """

@@ -1,9 +1,12 @@
-"""Bytes to the wire and back: the client's only import of aiohttp. One send per permit, one origin, no redirects.
+"""Bytes to the wire and back: the client's only import of aiohttp.
 
-Decides nothing about meaning. An aiohttp session would send some requests twice, follow redirects with a changed
-method, keep cookies and carry its headers to any host. So none is asked to send: a request is made, a connection taken from
-the pool, the slot awaited, the request written and the answer read, each once, in this order. Nor does any aiohttp object leave
-this module, as a value or hanging on an exception, since some hold the key.
+One send per permit, one origin, no redirects.
+
+Decides nothing about meaning. An aiohttp session would send some requests twice, follow redirects
+with a changed method, keep cookies and carry its headers to any host. So none is asked to send: a
+request is made, a connection taken from the pool, the slot awaited, the request written and the
+answer read, each once, in this order. Nor does any aiohttp object leave this module, as a value or
+hanging on an exception, since some hold the key.
 """
 
 from __future__ import annotations
@@ -38,8 +41,9 @@ __all__ = ["Transport"]
 
 MOST_RATIO: Final = 200  # chosen: times as many bytes unpacked as on the wire, above a MiB; JSON has some 20
 
-# Idle connections are dropped after this many seconds: shorter than any gateway is likely to keep them (not
-# documented), since a write on a connection that the other side just closed ends with an unknown outcome.
+# Idle connections are dropped after this many seconds: shorter than any gateway is likely to keep
+# them (not documented), since a write on a connection that the other side just closed ends with an
+# unknown outcome.
 KEEP_ALIVE: Final = 15.0
 
 
@@ -49,8 +53,8 @@ _log = logger("alma_async._http.transport")
 class _Attempt(Limited):
     """One send under way: whether its bytes left, and when.
 
-    ``timeout`` seconds are for connecting, and as many for the answer. Waiting for the slot in between is under no limit
-    here: it is the governor's, and the caller's deadline bounds it.
+    ``timeout`` seconds are for connecting, and as many for the answer. Waiting for the slot in
+    between is under no limit here: it is the governor's, and the caller's deadline bounds it.
     """
 
     __slots__ = ("sent", "sent_at", "timeout")
@@ -63,7 +67,9 @@ class _Attempt(Limited):
 
 
 class _ContainedTrace:
-    """Stands for an ``aiohttp`` trace: what its callbacks raise is logged once for each configuration, and touches no call."""
+    """Stands for an ``aiohttp`` trace: what its callbacks raise is logged once for each
+    configuration, and touches no call.
+    """
 
     def __init__(
         self, session: aiohttp.ClientSession, config: aiohttp.TraceConfig, broken: set[aiohttp.TraceConfig]
@@ -90,7 +96,8 @@ class _ContainedTrace:
         except Exception as error:  # noqa: BLE001 - whatever a user's callback raises
             if self._config not in self._broken:
                 self._broken.add(self._config)
-                # Neither its text nor its frames: they could hold the request's headers, and so the key.
+                # Neither its text nor its frames: they could hold the request's headers, and so the
+                # key.
                 place = traceback.extract_tb(error.__traceback__)[-1]
                 _log.error(
                     "A trace callback failed (%s, %s:%s); later failures of its configuration are not logged.",
@@ -101,9 +108,9 @@ class _ContainedTrace:
 class Transport:
     """Sends requests to one origin.
 
-    A session that is handed in lends its connector (pool, resolver, TLS) and its trace configurations, and is neither
-    changed nor closed; its default headers, cookies and base URL are not used, since they could carry secrets to
-    places they are not for.
+    A session that is handed in lends its connector (pool, resolver, TLS) and its trace
+    configurations, and is neither changed nor closed; its default headers, cookies and base URL are
+    not used, since they could carry secrets to places they are not for.
     """
 
     def __init__(
@@ -120,7 +127,9 @@ class Transport:
         proxy: Secret | None = None,
         trust_env: bool = False,
     ) -> None:
-        """:raises ConfigurationError: for a proxy that cannot be used, a closed session, or TLS said in two places."""
+        """:raises ConfigurationError: for a proxy that cannot be used, a closed session, or TLS
+        said in two places.
+        """
         self._origin = URL(origin)
         self._proxy = _proxy(self._origin, proxy, session=session, trust_env=trust_env)
         _check_lent(session, ssl_context)
@@ -171,11 +180,13 @@ class Transport:
             escaped = error
         except Exception as error:  # noqa: BLE001 - whatever aiohttp raises is mapped here, once
             return self._failure(attempt, error)
-        # Raised outside the except block and without aiohttp's frames, whose locals hold the request's headers.
+        # Raised outside the except block and without aiohttp's frames, whose locals hold the
+        # request's headers.
         try:
             raise escaped.with_traceback(None)
         finally:
-            # It leads to this frame, and the attempt's task leads to it: cycles, which would keep all that hangs on them.
+            # It leads to this frame, and the attempt's task leads to it: cycles, which would keep
+            # all that hangs on them.
             del escaped, attempt
 
     def _failure(self, attempt: _Attempt, error: Exception) -> SendFailure:
@@ -200,9 +211,9 @@ class Transport:
             traces=cast("list[Trace]", traces),
             **self._through_proxy(),
         )
-        told = (made.method, made.url, made.headers.copy()) if traces else ()
+        sending = (made.method, made.url, made.headers.copy()) if traces else ()
         for trace in traces:
-            await trace.send_request_start(*told)
+            await trace.send_request_start(*sending)
         try:
             connection = await connector.connect(
                 made, traces=cast("list[Trace]", traces), timeout=self._connecting
@@ -211,13 +222,13 @@ class Transport:
             try:
                 await answer.start(connection)
                 for trace in traces:
-                    await trace.send_request_end(*told, answer)
+                    await trace.send_request_end(*sending, answer)
                 body = await _read(answer, request.largest)
             finally:
                 answer.close()  # with its connection, unless that went back to the pool at the answer's end
         except BaseException as error:
             for trace in traces:
-                await trace.send_request_exception(*told, error)
+                await trace.send_request_exception(*sending, error)
             raise
         if body is None:
             detail = f"The answer is larger than {request.largest // 2**20} MiB."
@@ -238,10 +249,12 @@ class Transport:
         attempt: _Attempt,
         authorise: Authorise,
     ) -> aiohttp.ClientResponse:
-        """Wait for the slot: a connection is held, nothing is written yet, and no further await comes before the bytes go out.
+        """Wait for the slot: a connection is held, nothing is written yet, and no further await
+        comes before the bytes go out.
 
-        A failure or cancellation here closes the connection. The credential is added here and nowhere above: no frame or
-        object of ours holds it while the call is under way, and were this ever passed by, the call would be refused.
+        A failure or cancellation here closes the connection. The credential is added here and
+        nowhere above: no frame or object of ours holds it while the call is under way, and a call
+        that left without it would be rejected.
         """
         try:
             attempt.due = math.inf
@@ -262,7 +275,8 @@ class Transport:
                 if made.body and sys.version_info < (3, 12):
                     await anyio.lowlevel.checkpoint()
             finally:
-                # Here, not before: on a busy machine the bytes leave late, and the calls behind them are spaced from then.
+                # Here, not before: on a busy machine the bytes leave late, and the calls behind
+                # them are spaced from then.
                 attempt.sent_at = self._now()
                 gate.sent()
             return answer
@@ -274,7 +288,9 @@ class Transport:
                 made.headers.popall(name, None)
 
     def _through_proxy(self) -> dict[str, Any]:
-        """What aiohttp is told of the proxy: where it is, and its own credential, which it sends to nobody else."""
+        """aiohttp's arguments for the proxy: where it is, and its own credential, which goes to
+        nobody else.
+        """
         if self._proxy is None:
             return {}
         url = URL(self._proxy.reveal())
@@ -304,8 +320,10 @@ class Transport:
         return session, connector
 
     async def _sessions(self) -> AsyncGenerator[aiohttp.ClientSession, None]:
-        """One session. A loop that ends closes the asynchronous generators begun on it, hence the session of a client that
-        nobody closed.
+        """One session.
+
+        A loop that ends closes the asynchronous generators begun on it, hence the session of a
+        client that nobody closed.
         """
         session = self._new_session()
         try:
@@ -353,8 +371,10 @@ _SECRET_HEADERS: Final = (hdrs.AUTHORIZATION, "X-Api-Key")
 
 
 async def _read(answer: aiohttp.ClientResponse, most: int) -> bytes | None:
-    """The whole body, or None where it grows beyond the bounds. It is unpacked here, since aiohttp unpacks a whole chunk at once:
-    231 KiB of gzip were measured to take 454 MiB.
+    """The whole body, or None where it grows beyond the bounds.
+
+    It is unpacked here, since aiohttp unpacks a whole chunk at once: 231 KiB of gzip were measured
+    to take 454 MiB.
     """
     packed = answer.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower() in ("gzip", "x-gzip")
     unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS) if packed else None
@@ -398,10 +418,12 @@ def _check_lent(
 def _proxy(
     origin: URL, proxy: Secret | None, *, session: aiohttp.ClientSession | None, trust_env: bool
 ) -> Secret | None:
-    """The proxy to go through: the one given, else the session's, else the environment's where that is trusted, as aiohttp has it.
+    """The proxy to go through: the one given, else the session's, else the environment's where that
+    is trusted, as aiohttp has it.
 
-    Only a tunnel (CONNECT) will do, in which the proxy sees neither request nor key; so one is for https alone, and http, which
-    is to this machine itself, goes past those of session and environment.
+    Only a tunnel (CONNECT) will do, in which the proxy sees neither request nor key; so one is for
+    https alone, and http, which is to this machine itself, goes past those of session and
+    environment.
     """
     if proxy is None and origin.scheme == "https":
         proxy = _proxy_of(session)
@@ -447,8 +469,10 @@ def _closed(attempt: _Attempt) -> SendFailure:
 
 
 def _failure(attempt: _Attempt, error: BaseException) -> SendFailure:
-    """An aiohttp failure as a value. Its text is ours, since aiohttp's own could quote a URL or a header; what the operating
-    system or TLS says of the cause is added, and of an answer that is not HTTP what is wrong with it.
+    """An aiohttp failure as a value.
+
+    Its text is ours, since aiohttp's own could quote a URL or a header; what the operating system
+    or TLS says of the cause is added, and of an answer that is not HTTP what is wrong with it.
     """
     name, why, sent = type(error).__name__, _cause(error), attempt.sent
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
@@ -465,7 +489,7 @@ def _failure(attempt: _Attempt, error: BaseException) -> SendFailure:
         return SendFailure(sent=sent, reason="timeout", detail=f"{what} within {duration(attempt.timeout)}.")
     if isinstance(error, aiohttp.ClientConnectorError):
         whose = "proxy " if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
-        detail = f"The connection to {whose}{error.host}:{error.port} was refused or failed ({why or name})."
+        detail = f"The connection to {whose}{error.host}:{error.port} could not be opened ({why or name})."
         return SendFailure(sent=sent, reason="connect", detail=detail)
     if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError) and not why:
         detail = f"The answer cannot be read as HTTP, or was cut ({_unquoted(error) or name})."
@@ -475,7 +499,9 @@ def _failure(attempt: _Attempt, error: BaseException) -> SendFailure:
 
 
 def _unquoted(error: BaseException) -> str:
-    """What aiohttp says is wrong with an answer, without the part of it that it quotes: that may repeat a key."""
+    """What aiohttp says is wrong with an answer, without the part of it that it quotes: that may
+    repeat a key.
+    """
     inner = error.__cause__ or error
     said = str(getattr(inner, "message", "") or next(iter(inner.args), ""))
     words = re.split(r"(?:^|\s)\W?b?['\"]", said, maxsplit=1)[0]
@@ -483,14 +509,16 @@ def _unquoted(error: BaseException) -> str:
 
 
 def _cause(error: BaseException | None) -> str:
-    """What the operating system or TLS says, of the innermost of the errors that led to this one; no object of theirs."""
+    """What the operating system or TLS says, of the innermost of the errors that led to this one;
+    no object of theirs.
+    """
     said = ""
     for _ in range(10):
         if error is None:
             break
         if isinstance(error, ssl.SSLError):
-            told = getattr(error, "verify_message", None) or getattr(error, "reason", None)
-            said = str(told).replace("_", " ") if told else said
+            why = getattr(error, "verify_message", None) or getattr(error, "reason", None)
+            said = str(why).replace("_", " ") if why else said
         elif isinstance(error, OSError) and isinstance(error.errno, int) and error.strerror:
             said = error.strerror
         inner = getattr(error, "os_error", None) or getattr(error, "certificate_error", None)

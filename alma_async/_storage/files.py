@@ -1,13 +1,17 @@
-"""Files that must be this user's alone, and what the operating system has for them: owners, locks, directories, the boot.
+"""Files that must be this user's alone, and what the operating system has for them: owners, locks,
+directories, the boot.
 
-No other module knows which system it runs on. What is decided here is whether a file of state (journal, ledger, budget) can be
-trusted. SQLite reads a write-ahead log or a rollback journal that lies beside a database as if it had written it, so one that
-somebody else put there changes what a load does. The directory must be ours and not writable by others (a sticky bit does not
-help: others may still add files), and every file that is there must be ours, regular, under one name, and not writable by others.
-The directory above must keep it in its place: others can neither write there nor, where a sticky bit lets them (``/tmp``),
-replace what is ours. Directories further up are left to their owner. On Windows the access lists of the user's profile do this.
+No other module knows which system it runs on. What is decided here is whether a file of state
+(journal, ledger, budget) can be trusted. SQLite reads a write-ahead log or a rollback journal that
+lies beside a database as if it had written it, so one that somebody else put there changes what a
+load does. The directory must be ours and not writable by others (a sticky bit does not help: others
+may still add files), and every file that is there must be ours, regular, under one name, and not
+writable by others. The directory above must keep it in its place: others can neither write there
+nor, where a sticky bit lets them (``/tmp``), replace what is ours. Directories further up are left
+to their owner. On Windows the access lists of the user's profile do this.
 
-Locks are the kernel's, which drops them when the process dies, however it dies: ``flock`` on POSIX, a byte range on Windows.
+Locks are the kernel's, which drops them when the process dies, however it dies: ``flock`` on POSIX,
+a byte range on Windows.
 """
 
 from __future__ import annotations
@@ -46,7 +50,8 @@ _THEIRS: Final = (
 _FOREIGN: Final = "Others may have written what is in it. Remove it if you do not know where it comes from."
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
-# Flags that not every system has. O_BINARY: Windows else changes line ends; it passes no descriptor on by itself.
+# Flags that not every system has. O_BINARY: Windows else changes line ends; it passes no descriptor
+# on by itself.
 _FLAGS: Final = os.O_RDWR | sum(
     getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY", "O_NOINHERIT")
 )
@@ -71,7 +76,9 @@ _here: Final[set[tuple[int, int]]] = set()  # files locked by this process, wher
 
 
 class UnsafeFile(PermissionError):
-    """Somebody else can write, or has written, what only this user may; ``advice`` is what to do about it."""
+    """Somebody else can write, or has written, what only this user may; ``advice`` is what to do
+    about it.
+    """
 
     def __init__(self, name: str, why: str, advice: str) -> None:
         super().__init__(errno.EPERM, f"{name!r} {why}")
@@ -96,9 +103,11 @@ def user_state_dir(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def private_directory(directory: Path) -> None:
-    """Make a directory that nobody else can read, write into or replace; one that is there is closed to others.
+    """Make a directory that nobody else can read, write into or replace; one that is there is
+    closed to others.
 
-    :raises UnsafeFile: where somebody else could have written into it or can put another in its place.
+    :raises UnsafeFile: where somebody else could have written into it or can put another in its
+        place.
     """
     above = directory.parent
     above.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -109,7 +118,8 @@ def private_directory(directory: Path) -> None:
 
 
 def own_directory(directory: Path, *, private: bool = False) -> None:
-    """Make the directory for this user alone where it is missing, and see that nobody else can write into it.
+    """Make the directory for this user alone where it is missing, and see that nobody else can
+    write into it.
 
     :param private: nobody else may read in it either; it is closed to them.
     :raises UnsafeFile: where somebody else can write into it.
@@ -131,7 +141,9 @@ def own_directory(directory: Path, *, private: bool = False) -> None:
 
 
 def check_beside(path: Path) -> None:
-    """See that a database, and whatever lies beside it and would be read with it, is ours. To be asked before it is opened.
+    """See that a database, and whatever lies beside it and would be read with it, is ours.
+
+    To be asked before it is opened.
 
     :raises UnsafeFile: naming the first that is not.
     """
@@ -168,14 +180,18 @@ def identity(path: Path) -> tuple[int, int] | None:
 
 
 class OwnFile:
-    """One open file of this user alone, read and written in place, and locked. One thread at a time uses it."""
+    """One open file of this user alone, read and written in place, and locked.
+
+    One thread at a time uses it.
+    """
 
     __slots__ = ("_file", "_locked")
 
     def __init__(self, path: Path, *, size: int = 0) -> None:
         """Open it; it is made where there is none, closed to all others, and no link is followed.
 
-        :param size: in bytes: it is filled up to it with zeros, so that no later write within it needs room on the disk.
+        :param size: in bytes: it is filled up to it with zeros, so that no later write within it
+            needs room on the disk.
         :raises UnsafeFile: where it is not ours alone.
         """
         self._locked = False
@@ -209,7 +225,9 @@ class OwnFile:
 
     @property
     def has_name(self) -> bool:
-        """Whether it is still found under its name, or any; what is written into one that is not is lost."""
+        """Whether it is still found under its name, or any; what is written into one that is not is
+        lost.
+        """
         return os.fstat(self._file).st_nlink > 0
 
     def read(self, most: int, at: int = 0) -> bytes:
@@ -313,7 +331,9 @@ def _user() -> int:
 
 
 def _by_others(about: os.stat_result) -> bool:
-    """Where modes say something: on Windows they do not, and the user's profile is protected by its own lists."""
+    """Where modes say something: on Windows they do not, and the user's profile is protected by its
+    own lists.
+    """
     return hasattr(os, "geteuid") and bool(about.st_mode & _OTHERS_WRITE)
 
 
@@ -321,7 +341,9 @@ def _by_others(about: os.stat_result) -> bool:
 
 
 def boot_id() -> str:
-    """What tells this boot of the machine from others, so that monotonic times of processes can be compared; "" where unknown."""
+    """An id of this boot of the machine, by which monotonic times of processes can be compared; ""
+    where unknown.
+    """
     for known in (_boot_of_linux, _boot_of_macos, _boot_by_clocks):
         with suppress(OSError, AttributeError, TypeError, ValueError):
             return known()
@@ -342,10 +364,11 @@ def _boot_of_macos() -> str:
 
 
 def _boot_by_clocks() -> str:
-    """When the monotonic clock began, by the civil one: as the first process of this boot found it, which wrote it down.
+    """When the monotonic clock began, by the civil one: as the first process of this boot found it,
+    which wrote it down.
 
-    A civil clock that is set by more than a minute looks like another boot: then what is known of others' times is taken for
-    unknown, which costs time and nothing else.
+    A civil clock that is set by more than a minute is taken for another boot: then what is known of
+    others' times is taken for unknown, which costs time and nothing else.
     """
     directory = user_state_dir()
     own_directory(directory, private=True)

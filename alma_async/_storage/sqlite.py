@@ -1,16 +1,21 @@
-"""SQLite files that must survive: opened so that what is committed is on the disk, and their failures named once.
+"""SQLite files that must survive: opened so that what is committed is on the disk, and their
+failures named once.
 
-Decides how a file is kept and whether it can be believed; leaves what is in it to its store. Three things are not taken on trust:
+Decides how a file is kept and whether it can be believed; leaves what is in it to its store. Three
+things are not taken on trust:
 
-* **Pragmas.** One that fails says so only by its answer (measured: an I/O error left the mode as it was, in silence), so each
-  answer is compared.
-* **The schema.** It is compared with ours before anything is read: a view or a trigger is a program.
-* **Records.** SQLite does not see a flipped byte inside a value (measured), and who can write the file can write its checksums.
-  So each record carries a seal, keyed with a secret of this installation.
+* **Pragmas.** One that fails says so only by its answer (measured: an I/O error left the mode as it
+  was, in silence), so each answer is compared.
+* **The schema.** It is compared with ours before anything is read: a view or a trigger is a
+  program.
+* **Records.** SQLite does not see a flipped byte inside a value (measured), and who can write the
+  file can write its checksums. So each record carries a seal, keyed with a secret of this
+  installation.
 
-A file with one **owner** is kept under ``locking_mode=EXCLUSIVE`` before ``journal_mode=WAL`` (so there is no shared memory and a
-second opener is refused), ``synchronous=FULL``. One that processes **share** is kept with a rollback journal and
-``synchronous=EXTRA``: safe for several writers with every SQLite in use.
+A file with one **owner** is kept under ``locking_mode=EXCLUSIVE`` before ``journal_mode=WAL`` (so
+there is no shared memory and a second opener fails), ``synchronous=FULL``. One that processes
+**share** is kept with a rollback journal and ``synchronous=EXTRA``: safe for several writers with
+every SQLite in use.
 """
 
 from __future__ import annotations
@@ -77,9 +82,12 @@ class Stranger(Exception):
 
 @attrs.frozen
 class Format:
-    """How a store's files are kept. ``version`` is theirs; ``schema`` the statements that make an empty one.
+    """How a store's files are kept.
 
-    ``wait``: seconds in which SQLite itself asks for a lock again, for files that processes share; None for those with one owner.
+    ``version`` is theirs; ``schema`` the statements that make an empty one.
+
+    ``wait``: seconds in which SQLite itself asks for a lock again, for files that processes share;
+    None for those with one owner.
     """
 
     version: int
@@ -95,7 +103,8 @@ class Seal:
 
     @classmethod
     def of(cls, directory: Path) -> Seal:
-        """The installation whose state lies in ``directory``; its secret is made where there is none.
+        """The installation whose state lies in ``directory``; its secret is made where there is
+        none.
 
         :raises OSError: where it cannot be kept for this user alone.
         """
@@ -118,7 +127,7 @@ class Seal:
 
     @property
     def name(self) -> str:
-        """What tells this secret from others, and nothing of it."""
+        """An id of this secret, which shows nothing of it."""
         return blake2b(b"name", key=self._secret, digest_size=8).hexdigest()
 
 
@@ -175,14 +184,17 @@ def _see_ours(db: sqlite3.Connection, kept: Format, name: str, *, new: bool) -> 
 
 
 def _obey_signals() -> None:
-    """Python's handlers of signals run before this does; where one raises, SQLite breaks off what it is doing."""
+    """Python's handlers of signals run before this does; where one raises, SQLite breaks off what
+    it is doing.
+    """
 
 
 @contextmanager
 def failures() -> Iterator[None]:
     """SQLite's failures become ours, once, here.
 
-    :raises KeyboardInterrupt: where that broke off what SQLite was doing: nothing else interrupts it.
+    :raises KeyboardInterrupt: where that broke off what SQLite was doing: nothing else interrupts
+        it.
     """
     try:
         yield

@@ -21,7 +21,7 @@ from typing import IO, Any, Final, Self
 
 import attrs
 
-from alma_async._http.codec import LARGEST
+from alma_async._http.json_text import LARGEST
 from alma_async._http.messages import Request, Safety
 from alma_async._text import quoted
 from alma_async.alma import routes

@@ -18,7 +18,7 @@ from alma_async._core.client import Client, OptionChanges, SharedOptions
 from alma_async._core.session import Options
 from alma_async._governance.budget import Budget
 from alma_async._guard import JobGuard, Ledger, job_ledger
-from alma_async._http.codec import dumps
+from alma_async._http.json_text import dumps
 from alma_async._http.messages import Request, Response, Safety
 from alma_async._http.routes import IN_URL, query_of, raw_path
 from alma_async._text import masked

@@ -17,7 +17,8 @@ from alma_async._core.session import Options, Session, Witness
 from alma_async._guard.port import Instance, Spare
 from alma_async._guard.server_clock import ServerTime
 from alma_async._guard.submission import JOB_NAME
-from alma_async._http.codec import dumps, unstructure
+from alma_async._http.codec import unstructure
+from alma_async._http.json_text import dumps
 from alma_async._http.messages import Request
 from alma_async._http.outcome import Done, server_time
 from alma_async.alma import routes

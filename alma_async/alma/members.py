@@ -25,7 +25,8 @@ import anyio
 import attrs
 
 from alma_async._core.pager import Pager
-from alma_async._http.codec import dumps, unstructure
+from alma_async._http.codec import unstructure
+from alma_async._http.json_text import dumps
 from alma_async._http.messages import Request
 from alma_async.alma import routes
 from alma_async.alma.models.sets import AlmaSet, SetMember, SetMembers

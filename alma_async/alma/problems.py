@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeAlias
 from xml.etree import ElementTree as ET
 
-from alma_async._http.codec import loads
+from alma_async._http.json_text import loads
 from alma_async._http.outcome import OutcomeClass, Reason, is_server_fault
 from alma_async.errors import BadAnswer, Problem
 

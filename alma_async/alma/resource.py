@@ -36,7 +36,7 @@ class Resource:
 
     async def _read(self, request: Request, model: type[M]) -> M:
         return _marked(
-            structure((await self._call(request)).data, model, told=self._session.told), whole=True
+            structure((await self._call(request)).data, model, warned=self._session.warned), whole=True
         )
 
     async def _delete(self, request: Request, *, dry_run: bool) -> Request | None:
@@ -56,7 +56,7 @@ class Resource:
         """
         done = await self._call(request)
         try:
-            return structure(done.data, model, told=self._session.told)
+            return structure(done.data, model, warned=self._session.warned)
         except BadAnswer as error:
             unreadable = error.message
         known = OutcomeUnknown(
@@ -112,7 +112,9 @@ class Resource:
         )
 
     def _items(self, raw: list[Any], model: type[M]) -> list[M]:
-        return [_marked(item, whole=False) for item in structure_each(raw, model, told=self._session.told)]
+        return [
+            _marked(item, whole=False) for item in structure_each(raw, model, warned=self._session.warned)
+        ]
 
     def _encoded(self, name: str, model: Model, kind: type[Model]) -> bytes:
         """The body of a write: everything Alma sent, with what was changed.

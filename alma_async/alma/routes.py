@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from alma_async._http.codec import LARGEST
+from alma_async._http.json_text import LARGEST
 from alma_async._http.messages import MOST_BYTES
 from alma_async._http.routes import Route
 

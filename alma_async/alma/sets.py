@@ -433,7 +433,7 @@ class Sets(Members):
         async for listed in self.list(f"name~{alma_set.name}"):
             if listed.name == alma_set.name and listed.id:
                 done = await self._call(routes.SET["GET"].bind(listed.id, expects=listed.id))
-                found = structure(done.data, AlmaSet, told=self._session.told)
+                found = structure(done.data, AlmaSet, warned=self._session.warned)
                 server = server_time(done.response.headers)
                 created = _moment(found.created_date)
                 lasted = self._session.clock.now() - started

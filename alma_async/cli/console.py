@@ -110,7 +110,7 @@ def say(text: str) -> None:
 
 def json_line(value: Mapping[str, Any]) -> None:
     """One JSON object, on stdout. Escaped characters are inside strings only, so it is read back unchanged."""
-    from alma_async._http.codec import dumps
+    from alma_async._http.json_text import dumps
 
     show(dumps(value, lone_surrogates=True).decode())
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
 
 from cyclopts import Parameter
 
-from alma_async._http.codec import Model, loads, structure
+from alma_async._http.codec import Model, structure
+from alma_async._http.json_text import loads
 from alma_async.alma.electronic import BibHandling
 from alma_async.alma.models.electronic import ElectronicCollection, ElectronicService, Portfolio
 from alma_async.alma.resource import id_to_update

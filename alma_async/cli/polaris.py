@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal
 import attrs
 from cyclopts import Group, Parameter
 
-from alma_async._http.codec import loads
+from alma_async._http.json_text import loads
 from alma_async._http.messages import Request
 from alma_async._text import counted
 from alma_async.cli.console import about, json_line, say, show

@@ -107,7 +107,7 @@ def show_requests(requests: Sequence[Request], *, json: bool) -> None:
     """The requests of a dry run: method, path with its query, and body."""
     from urllib.parse import urlencode
 
-    from alma_async._http.codec import loads
+    from alma_async._http.json_text import loads
 
     for request in requests:
         path = f"{request.path}?{urlencode(request.query)}" if request.query else request.path

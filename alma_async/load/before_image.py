@@ -19,7 +19,8 @@ from typing import Any, Final
 
 import attrs
 
-from alma_async._http.codec import Model, loads, structure, take, unstructure
+from alma_async._http.codec import Model, structure, take, unstructure
+from alma_async._http.json_text import loads
 from alma_async.alma.fields import FIELDS
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.load.entries import BeforeImage, Difference
@@ -80,7 +81,7 @@ def changed(portfolio: Portfolio, before_image: BeforeImage) -> str | None:
 def put_back(portfolio: Portfolio, before_image: BeforeImage) -> tuple[Portfolio, tuple[Difference, ...]]:
     """A copy as it was before the load, and the fields that change; without differences, all of what it was."""
     before, wanted = (
-        structure(loads(before_image.body or b"{}", lone_surrogates=True), Portfolio, told=WARNED),
+        structure(loads(before_image.body or b"{}", lone_surrogates=True), Portfolio, warned=WARNED),
         deepcopy(portfolio),
     )
     if before_image.differences:
@@ -109,5 +110,7 @@ def anew(before_image: BeforeImage) -> Portfolio:
     """The portfolio to create in place of one that was deleted."""
     before = loads(before_image.body or b"{}", lone_surrogates=True)
     return structure(
-        {name: value for name, value in before.items() if name not in ("id", "link")}, Portfolio, told=WARNED
+        {name: value for name, value in before.items() if name not in ("id", "link")},
+        Portfolio,
+        warned=WARNED,
     )

@@ -19,7 +19,7 @@ import attrs
 
 from alma_async._clock import Clock, Task, ended, started
 from alma_async._core.pager import PAGE, pages_of
-from alma_async._http.codec import dumps
+from alma_async._http.json_text import dumps
 from alma_async.load import matching
 from alma_async.load.entries import KNOWN, Entry, Moment, Source, State, Step
 from alma_async.load.facts import SUPERSEDED, compared, see_its_turn

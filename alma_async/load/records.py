@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import attrs
 
-from alma_async._http.codec import LARGEST, dumps, loads
+from alma_async._http.json_text import LARGEST, dumps, loads
 from alma_async._storage.sqlite import Damaged
 from alma_async.errors import AlmaError
 from alma_async.load.entries import BeforeImage, Difference, Entry, Moment, Source, State, Step

@@ -27,7 +27,7 @@ from tempfile import mkstemp
 from typing import IO, Any, Final, TypeAlias
 
 from alma_async._clock import Clock
-from alma_async._http.codec import dumps, loads
+from alma_async._http.json_text import dumps, loads
 from alma_async.errors import ConfigurationError
 from alma_async.load.entries import Entry, Source, State
 from alma_async.load.journal import Journal, slices

@@ -20,7 +20,8 @@ from typing import Any, Final
 import anyio
 import attrs
 
-from alma_async._http.codec import dumps, structure, unstructure
+from alma_async._http.codec import structure, unstructure
+from alma_async._http.json_text import dumps
 from alma_async._http.outcome import Done, Failed, Outcome, OutcomeClass, Reason, is_server_fault
 from alma_async.alma.electronic import Portfolios
 from alma_async.alma.models.electronic import Portfolio
@@ -405,7 +406,7 @@ class RowTask:
 
     def _of_another(self, answer: dict[str, Any]) -> str | None:
         """Why the answer to a create does not show what was made; None where nothing in it speaks against that."""
-        title = structure(answer, Portfolio, told=WARNED).resource_metadata.mms_id.value
+        title = structure(answer, Portfolio, warned=WARNED).resource_metadata.mms_id.value
         meant = self.entry.mms_id or self.row.mms_id
         if title and meant and title != meant:
             return f"The create was answered with a portfolio of the record {title}, not of {meant}."
@@ -436,7 +437,7 @@ class RowTask:
             "portfolio_id": str(portfolio) if portfolio else None,
             "action": action,
             "attempts": 0,
-            "left": digest(answer) if structure(answer, Portfolio, told=WARNED).is_whole else None,
+            "left": digest(answer) if structure(answer, Portfolio, warned=WARNED).is_whole else None,
         }
 
     # --- where it stands

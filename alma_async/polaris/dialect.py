@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from alma_async._http.codec import loads
+from alma_async._http.json_text import loads
 from alma_async._http.messages import Request, Response, Signals
 from alma_async._http.outcome import (
     Done,

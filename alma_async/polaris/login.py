@@ -157,7 +157,7 @@ class StaffLogin:
         held = self._usable() or await self._log_in_once()
         return attrs.evolve(request, path=at_site(request.path, held.site_domain), authorise=held.authorise)
 
-    def refused(self, request: Request) -> None:
+    def rejected(self, request: Request) -> None:
         """Forget the token that this request went out under, unless there is a newer one."""
         if self._held is not None and self._held.authorise is request.authorise:
             self._held = None

@@ -20,7 +20,7 @@ import attrs
 
 from alma_async._core.pager import MOST_ITEMS, Pager
 from alma_async._core.session import Options, Session
-from alma_async._http.codec import dumps
+from alma_async._http.json_text import dumps
 from alma_async._http.messages import Request
 from alma_async._http.outcome import Done
 from alma_async._text import counted

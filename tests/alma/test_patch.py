@@ -16,7 +16,8 @@ from alma_async import (
     Portfolio,
     sim,
 )
-from alma_async._http.codec import loads, unstructure
+from alma_async._http.codec import unstructure
+from alma_async._http.json_text import loads
 from alma_async._http.messages import Request
 from alma_async.alma.fields import COLLECTION, FIELDS, NOTES, PORTFOLIO, SERVICE, as_noted
 from alma_async.alma.models.electronic import DateCoverage, EmbargoInformation

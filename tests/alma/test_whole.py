@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from alma_async import AlmaSet, ElectronicCollection, ElectronicService, InvalidRequest, Portfolio, sim
-from alma_async._http.codec import loads
+from alma_async._http.json_text import loads
 from alma_async.alma.models.common import Coded, Linked
 from alma_async.alma.models.electronic import CoverageDetails, LinkingDetails
 from tests.conftest import EPOCH, SHARED, institution

@@ -20,7 +20,9 @@ SEEN = QuotaSnapshot(
     in_flight={**dict.fromkeys(Priority, 0), Priority.BULK: 7}, latency={}, retries_left=10.0, held_until=None,
     stopped_until=None, resets_at=AT + timedelta(hours=9), why="", shared=True,
 )  # fmt: skip
-HELD = attrs.evolve(SEEN, held_until=AT + timedelta(seconds=1), why="refused for too many calls a second")
+HELD = attrs.evolve(
+    SEEN, held_until=AT + timedelta(seconds=1), why="calls were rejected as too many a second"
+)
 UNKNOWN = attrs.evolve(
     SEEN, remaining=None, remaining_seen_at=None, foreign=None, floors=dict.fromkeys(Priority, -math.inf)
 )
@@ -46,9 +48,11 @@ def test_all_that_is_promised_is_there() -> None:
 def test_what_holds_it_and_until_when() -> None:
     """A hold is told with its end and reason; so is a failed call, whose words cannot steer a terminal."""
     told = [*lines(HELD, at=AT, drawn=None, trouble="no\x1b[2J")]
-    assert "held              until 14:13:21 UTC: refused for too many calls a second" in told
+    assert "held              until 14:13:21 UTC: calls were rejected as too many a second" in told
     assert told[-1] == "no\\u001b[2J"
-    assert line(HELD, at=AT, drawn=None).endswith("until 14:13:21 UTC: refused for too many calls a second")
+    assert line(HELD, at=AT, drawn=None).endswith(
+        "until 14:13:21 UTC: calls were rejected as too many a second"
+    )
     stopped = attrs.evolve(HELD, stopped_until=AT + timedelta(hours=9), why="the day's calls are spent")
     assert line(stopped, at=AT, drawn=None).endswith("until 23:13:20 UTC: the day's calls are spent")
 

@@ -32,7 +32,8 @@ from alma_async._governance.file_budget import MachineBudget
 from alma_async._governance.rate import Terms
 from alma_async._guard.ledger import SqliteLedger
 from alma_async._guard.state import Book
-from alma_async._http.codec import loads, structure
+from alma_async._http.codec import structure
+from alma_async._http.json_text import loads
 from alma_async._http.messages import Request, Response, Safety
 from alma_async._http.outcome import Failed, error_of, retry_after, server_time
 from alma_async._http.routes import raw_path

@@ -102,7 +102,7 @@ def test_jitter_widens_and_does_not_cut(header: bool) -> None:
     adapt = Adaptation.of(Limits())
     adapt.sensor.known_at = 10.0 if header else -math.inf
     sent_at = busy(adapt, start=0.0, seconds=10)
-    assert adapt.refuse(sent_at=sent_at, now=10.2) == 0.2
+    assert adapt.rejected(sent_at=sent_at, now=10.2) == 0.2
     assert adapt.margin(10.2) == pytest.approx(0.02)
     assert adapt.per_second(10.3) == 25
     assert adapt.margin(10.2 + 300) == pytest.approx(0.015)
@@ -114,12 +114,12 @@ def test_beyond_the_widest_margin_refusals_cut() -> None:
     adapt = Adaptation.of(Limits())
     for episode in range(9):
         now = 60.0 * episode
-        adapt.refuse(sent_at=busy(adapt, start=now, seconds=2), now=now + 2)
+        adapt.rejected(sent_at=busy(adapt, start=now, seconds=2), now=now + 2)
     assert adapt.margin(482) == pytest.approx(0.10, abs=0.01)
     assert adapt.per_second(482) == 25
     for episode in range(9, 20):
         now = 60.0 * episode
-        adapt.refuse(sent_at=busy(adapt, start=now, seconds=2), now=now + 2)
+        adapt.rejected(sent_at=busy(adapt, start=now, seconds=2), now=now + 2)
         assert adapt.margin(now + 2) <= 0.10
     assert adapt.per_second(19 * 60 + 2) < 22
 
@@ -134,7 +134,7 @@ def beside_others(foreign: float, *, known_at: float = 10.0) -> Adaptation:
 def test_beside_others_a_refusal_is_chance() -> None:
     """With others in sight the rate is cut by a little and soon back, and the margin stays."""
     adapt = beside_others(9.0)
-    assert adapt.refuse(sent_at=10.0, now=10.1) == 0.2
+    assert adapt.rejected(sent_at=10.0, now=10.1) == 0.2
     assert adapt.per_second(10.1) == pytest.approx(0.85 * 0.95 * 13)
     assert adapt.per_second(20.1) > 0.93 * 13
     assert adapt.per_second(35.1) == pytest.approx(13)
@@ -144,10 +144,10 @@ def test_beside_others_a_refusal_is_chance() -> None:
 def test_echoes_are_not_answered() -> None:
     """Refusals of calls that were sent before the first refusal was known neither cut again nor hold longer."""
     adapt = beside_others(9.0)
-    adapt.refuse(sent_at=10.0, now=10.1)
+    adapt.rejected(sent_at=10.0, now=10.1)
     after = adapt.per_second(10.15)
-    assert adapt.refuse(sent_at=10.05, now=10.15) is None
-    assert adapt.refuse(sent_at=10.1, now=10.15) is None
+    assert adapt.rejected(sent_at=10.05, now=10.15) is None
+    assert adapt.rejected(sent_at=10.1, now=10.15) is None
     assert adapt.per_second(10.15) == after
 
 
@@ -156,7 +156,7 @@ def test_holds_double_while_refusals_follow_closely() -> None:
     adapt, now, holds = Adaptation.of(Limits(hold=2.0)), 0.0, []
     for pause in (0.0, 0.9, 0.9, 0.9, 0.9, 1.1):
         now += pause
-        hold = adapt.refuse(sent_at=now, now=now)
+        hold = adapt.rejected(sent_at=now, now=now)
         assert hold is not None
         now += hold
         holds.append(hold)
@@ -166,7 +166,7 @@ def test_holds_double_while_refusals_follow_closely() -> None:
 def test_a_lower_limit_is_what_was_accepted_behind_a_hold() -> None:
     """A limit that fell to ten is known by the third refusal: the rate is what the server took in the second, not a step lower."""
     adapt, ordinal = Adaptation.of(Limits()), 0
-    hold = adapt.refuse(sent_at=busy(adapt, start=0.0, seconds=1), now=1.0)
+    hold = adapt.rejected(sent_at=busy(adapt, start=0.0, seconds=1), now=1.0)
     now = 1.0
     for _ in range(2):
         assert hold is not None
@@ -174,7 +174,7 @@ def test_a_lower_limit_is_what_was_accepted_behind_a_hold() -> None:
         for _ in range(11):
             ordinal, now = ordinal + 1, now + 1.01 / adapt.per_second(now)
             adapt.sent(ordinal, at=now)
-        hold = adapt.refuse(sent_at=now, now=now)
+        hold = adapt.rejected(sent_at=now, now=now)
     assert adapt.per_second(now) == pytest.approx(0.85 * 10)
     assert adapt.per_second(now + 10) == pytest.approx(10, abs=0.1)
     assert adapt.margin(now) == pytest.approx(0.02, abs=1e-4)
@@ -183,20 +183,20 @@ def test_a_lower_limit_is_what_was_accepted_behind_a_hold() -> None:
 def test_one_refusal_takes_four_tenths_at_most() -> None:
     """A bucket takes a single call behind a hold; that is no reason to fall to one a second."""
     adapt = Adaptation.of(Limits())
-    adapt.refuse(sent_at=0.0, now=0.0)
+    adapt.rejected(sent_at=0.0, now=0.0)
     adapt.sent(2, at=1.1)
     adapt.sent(3, at=1.14)
-    adapt.refuse(sent_at=1.14, now=1.15)
+    adapt.rejected(sent_at=1.14, now=1.15)
     assert adapt.per_second(1.15) == pytest.approx(0.85 * 0.6 * 25)
 
 
 def test_what_siblings_sent_counts_as_accepted_too() -> None:
     """Where four processes share the budget, the server took four times what this one sent."""
     adapt = Adaptation.of(Limits())
-    adapt.refuse(sent_at=0.0, now=0.1)
+    adapt.rejected(sent_at=0.0, now=0.1)
     for own in range(6):
         adapt.sent(100 + 4 * own, at=0.4 + own / 8)
-    adapt.refuse(sent_at=0.4 + 5 / 8, now=1.1)
+    adapt.rejected(sent_at=0.4 + 5 / 8, now=1.1)
     assert adapt.per_second(1.1) == pytest.approx(0.85 * 5 * 21 / 6)
 
 
@@ -205,7 +205,7 @@ def test_the_ceiling_lingers_below_the_limit_it_found_and_then_leaves_it() -> No
     adapt = Adaptation.of(Limits())
     adapt.ramp(0.0)
     now = next(at / 10 for at in range(400) if adapt.ceiling(at / 10) >= 10)
-    adapt.refuse(sent_at=now, now=now)
+    adapt.rejected(sent_at=now, now=now)
     assert adapt.ceiling(now) == pytest.approx(0.85 * 9.5, rel=0.01)
     assert [adapt.ceiling(now + after) for after in (6, 10, 14)] == pytest.approx([9.5] * 3, abs=0.2)
     assert adapt.per_second(now + 40) == 25
@@ -216,7 +216,7 @@ def test_what_the_header_explains_needs_no_ceiling() -> None:
     adapt = Adaptation.of(Limits())
     for ordinal, sent_at in enumerate((1.0, 1.5, 2.3)):
         adapt.sent(ordinal, at=sent_at)
-        adapt.refuse(sent_at=sent_at, now=sent_at)
+        adapt.rejected(sent_at=sent_at, now=sent_at)
     assert adapt.per_second(2.5) < 15
     adapt.sensor.foreign, adapt.sensor.known_at = 16.0, 5.0
     assert adapt.per_second(5.0) == 25 - 16 - 4
@@ -228,10 +228,10 @@ def test_refused_below_what_the_header_allows_is_a_lower_limit() -> None:
     """Others are seen, but far too few: what is accepted behind the holds is believed, and not the limit that was told."""
     adapt, now = beside_others(4.0, known_at=3.0), 3.0
     for _ in range(3):
-        assert adapt.refuse(sent_at=now, now=now) is not None
+        assert adapt.rejected(sent_at=now, now=now) is not None
         now += 1.0
     adapt.sent(1, at=now)
-    adapt.refuse(sent_at=now, now=now)
+    adapt.rejected(sent_at=now, now=now)
     assert adapt.per_second(now) < 0.5 * (25 - 4 - 2)
 
 
@@ -267,7 +267,7 @@ class AdaptMachine(RuleBasedStateMachine):
     @rule(ago=st.floats(0, 3))
     def refused(self, ago: float) -> None:
         before = self.adapt.per_second(self.now)
-        if self.adapt.refuse(sent_at=self.now - ago, now=self.now):
+        if self.adapt.rejected(sent_at=self.now - ago, now=self.now):
             assert all(cut < self.now - ago for cut in self.cuts)
             self.cuts.append(self.now)
         assert self.adapt.per_second(self.now) <= before + 1e-9

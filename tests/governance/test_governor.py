@@ -374,7 +374,7 @@ async def test_a_refusal_holds_everybody_once() -> None:
     for permit in permits:
         permit.settle(Signals(throttled="second"))
         await anyio.sleep(0.1)
-    assert gov.snapshot().why == "refused for too many calls a second"
+    assert gov.snapshot().why == "calls were rejected as too many a second"
     assert 1.0 <= await through(gov) - start <= 1.1
     assert [type(event).__name__ for event in events].count("Paused") == 1
 

@@ -175,10 +175,10 @@ async def test_without_the_file_a_static_share(path: Path, caplog: pytest.LogCap
         budget.hold(1e9)
     assert moments[4] - moments[0] == pytest.approx(4 * 4 * T25.interval)
     assert len(caplog.records) == 1
-    assert budget.look().share == 0.25
+    assert budget.figures().share == 0.25
     path.rmdir()
     assert await take(budget, now=300.0) == pytest.approx(301.01)
-    assert budget.look().share == 1
+    assert budget.figures().share == 1
 
 
 async def test_closing_is_no_end(path: Path) -> None:
@@ -234,7 +234,7 @@ async def test_without_a_file_from_the_start_the_same_share(tmp_path: Path, *, o
     at_once = budget.reserve_now(T25, now=later[-1], cost=1.0)
     assert at_once is not None
     assert at_once.at == pytest.approx(later[-1] + 4 * T25.interval)
-    assert budget.look().share == 0.25
+    assert budget.figures().share == 0.25
 
 
 def test_a_linked_file_is_refused(path: Path, tmp_path: Path) -> None:

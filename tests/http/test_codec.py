@@ -17,18 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alma_async._http.codec import (
-    DEEPEST,
-    LARGEST,
-    MOST,
     Model,
-    _checked,
     checked,
-    dumps,
-    loads,
     structure,
     structure_each,
     unstructure,
 )
+from alma_async._http.json_text import DEEPEST, LARGEST, MOST, _checked, dumps, loads
 from alma_async.errors import BadAnswer, InvalidRequest
 
 seeded = settings(derandomize=True, database=None, deadline=None, max_examples=100)
@@ -698,7 +693,7 @@ def test_a_misspelt_field_is_an_error() -> None:
 _PARSED = """
 import resource, sys
 from alma_async.errors import BadAnswer
-from alma_async._http.codec import loads
+from alma_async._http.json_text import loads
 unit = sys.argv[1].encode()
 body = b"[" + unit * ((8 * 2**20 - 2) // len(unit) - 1) + unit.rstrip(b",") + b"]"
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -13,7 +13,7 @@ from unittest.mock import patch
 import attrs
 
 from alma_async._core import pager, session
-from alma_async._http import codec, outcome
+from alma_async._http import codec, json_text, outcome
 from alma_async._http.outcome import OutcomeClass, Reason
 from alma_async._storage import sqlite
 from alma_async.alma import dialect, problems, resource
@@ -467,7 +467,7 @@ def _written(change: Callable[[Any, dict[str, Any]], dict[str, Any]]) -> list[An
 
     def encoded(_self: Any, model: Any) -> bytes:
         whole = codec.unstructure(model)
-        return codec.dumps(change(model, whole) if model.id else whole)
+        return json_text.dumps(change(model, whole) if model.id else whole)
 
     return [patch.object(Resource, "_encoded", encoded)]
 

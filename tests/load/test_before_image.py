@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alma_async._http.codec import dumps, structure, unstructure
+from alma_async._http.codec import structure, unstructure
+from alma_async._http.json_text import dumps
 from alma_async.alma.fields import FIELDS
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.load.before_image import anew, changed, digest, put_back

@@ -9,7 +9,8 @@ import anyio
 import pytest
 
 from alma_async import AlmaClient, AlmaError, sim
-from alma_async._http.codec import dumps, structure, unstructure
+from alma_async._http.codec import structure, unstructure
+from alma_async._http.json_text import dumps
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.load import InputError, Load, LoadOptions, read_rows, undo_rows
 from alma_async.load.before_image import digest, put_back

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alma_async._http.codec import Model, dumps, loads, structure, unstructure
+from alma_async._http.codec import Model, structure, unstructure
+from alma_async._http.json_text import dumps, loads
 from alma_async.alma.models import (
     Coded,
     CollectionAndService,

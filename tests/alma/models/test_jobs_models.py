@@ -8,7 +8,8 @@ from typing import Any
 import attrs
 import pytest
 
-from alma_async._http.codec import loads, structure, unstructure
+from alma_async._http.codec import structure, unstructure
+from alma_async._http.json_text import loads
 from alma_async.alma.models import Counter, Job, JobInstance
 from tests.conftest import SHARED
 
