@@ -94,6 +94,8 @@ _COMMANDS: Final = {
     "resume": ("load:resume", "Continue an interrupted load; without a name, list the journals."),
     "undo": ("load:undo", "Undo a load, from its journal."),
     "verify": ("verify:verify", "Compare a load's journal with what Alma holds now."),
+    "compare": ("compare:compare", "Compare a list with a service; change nothing."),
+    "export": ("export:export", "Write a service as a list that load takes back."),
     "quota": ("quota:quota", "Show the remaining calls and what this installation reserves."),
     "doctor": ("doctor:doctor", "Check key, address, rights in each area, clock and state directory."),
     "sim": ("sim:sim", "Serve a simulated Alma, and a Polaris beside it, on this machine."),

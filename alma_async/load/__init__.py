@@ -1,9 +1,11 @@
-"""Many rows, safely: ``Load``, ``read_rows`` and ``undo_rows``."""
+"""Many rows, safely: ``Load``, ``read_rows``, ``undo_rows`` and ``export``."""
 
 from __future__ import annotations
 
+from alma_async.load.compare import Compared, Comparison
 from alma_async.load.dry_run import Plan, Price
 from alma_async.load.entries import Difference
+from alma_async.load.export import Exported, Loss, export
 from alma_async.load.fields import Codes
 from alma_async.load.journal import JournalError, JournalInUse
 from alma_async.load.loader import Load
@@ -20,16 +22,20 @@ __all__ = [
     "BadRow",
     "Clear",
     "Codes",
+    "Compared",
+    "Comparison",
     "Coverage",
     "Difference",
     "Embargo",
     "Ended",
+    "Exported",
     "Finding",
     "InputError",
     "JournalError",
     "JournalInUse",
     "Load",
     "LoadOptions",
+    "Loss",
     "Mark",
     "Plan",
     "Price",
@@ -38,6 +44,7 @@ __all__ = [
     "Row",
     "ServiceInUse",
     "UnfinishedLoad",
+    "export",
     "read_rows",
     "undo_rows",
 ]

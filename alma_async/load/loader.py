@@ -20,6 +20,7 @@ from alma_async._storage.files import are_one
 from alma_async.alma.client import AlmaClient
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load import undo
+from alma_async.load.compare import Comparing, Comparison
 from alma_async.load.dry_run import Plan, note_calls, plan_of, scratch_path
 from alma_async.load.entries import Moment
 from alma_async.load.facts import TAKES_BACK
@@ -84,7 +85,7 @@ class Load:
         self._client, self._owned, self._spent = alma, False, False
         self._alma = alma.with_options(priority=Priority.BULK, wait_for_quota=options.wait_for_quota)
         self._journal_path, self._options, self._place = Path(journal), options, place
-        self._run: Run | Verification | None = None
+        self._run: Run | Comparing | Verification | None = None
         self.report: Report | None = None
         self._stop = False
 
@@ -197,6 +198,35 @@ class Load:
         except BaseException:
             if scratch is not None:
                 scratch.cleanup()
+            raise
+
+    async def compare(
+        self, rows: Rows | None = None, *, on_progress: Callable[[Progress], None] | None = None
+    ) -> Comparison:
+        """How the rows and the service differ, field by field; nothing is sent that changes anything.
+
+        Costs what ``plan`` costs, and the list of the service for what no row names.
+
+        :raises ConfigurationError: for another action than upsert.
+        :raises: what ``run`` raises
+        """
+        if self._options.action != "upsert":
+            raise ConfigurationError(
+                "A comparison is of what a list says, and knows the action upsert alone."
+            )
+        plan = await self.plan(rows, on_progress=on_progress)
+        try:
+            context = await self._context()
+            async with self._running():
+                comparing = self._run = Comparing(
+                    context=context,
+                    plan=plan,
+                    meter=Meter(self._alma.clock.now()),
+                    on_progress=on_progress,
+                )
+                return await reporting(comparing.compare, comparing.report_progress if on_progress else None)
+        except BaseException:
+            plan.close()
             raise
 
     async def verify(

@@ -52,7 +52,7 @@ KEYS: Final = ("portfolio_pid", "mms", "issn", "isbn")
 _REPEATED: Final = re.compile("(issn|isbn)[._ ]*[0-9]*")
 _IDENTIFIERS: Final[Mapping[str, Callable[[str], str]]] = {"issn": issn, "isbn": isbn}
 
-_VALUES: Final[Mapping[str, str]] = {
+VALUES: Final[Mapping[str, str]] = {
     "url": "url",
     "availability": "availability",
     "electronic_material_type": "material_type",
@@ -77,7 +77,7 @@ _FIELDS: Final = frozenset(NAMES) - {
 }  # what an action on the whole portfolio does not ask
 _PARTS: Final = ("year", "month", "day", "volume", "issue")
 _COVERAGE: Final = tuple(f"{side}_{part}" for side in ("from", "to") for part in _PARTS)
-_EMBARGO: Final = tuple(f"publication_date_{part}" for part in ("operator", "year", "month"))
+EMBARGO: Final = tuple(f"publication_date_{part}" for part in ("operator", "year", "month"))
 
 
 def columns(file: Table) -> tuple[str, ...]:
@@ -139,14 +139,15 @@ def _rows(file: Table, *, passed: frozenset[str]) -> Rows:
 
 
 def _means(record: Record, identifiers: Iterable[str]) -> str | None:
-    """The record by which a row means its portfolio, or the identifiers; "" where it names that itself or asks for nothing, None
-    where it names nothing.
+    """The portfolio that a row names, or the record by which it means one, or the identifiers; "" where it asks for nothing,
+    None where it names nothing.
     """
     texts = record.cells
-    if kinds.found_id(texts.get("portfolio_pid", "")) or texts.get("localized", "").upper() == "N":
+    if texts.get("localized", "").upper() == "N":
         return ""
     named = (normalised(text) for name in identifiers if (text := texts.get(name)))
-    return kinds.found_id(texts.get("mms", "")) or " ".join(sorted(filter(None, named))) or None
+    found = kinds.found_id(texts.get("portfolio_pid", "")) or kinds.found_id(texts.get("mms", ""))
+    return found or " ".join(sorted(filter(None, named))) or None
 
 
 def _row(record: Record, identifiers: Mapping[str, Callable[[str], str]]) -> Row | BadRow | Skipped:
@@ -192,8 +193,8 @@ def _kept(coverage: Coverage, cells: Cells) -> Iterator[str]:
 
 def _blank(texts: Mapping[str, str]) -> Iterator[str]:
     """The fields that the file has columns for and leaves blank here."""
-    yield from (name for column, name in _VALUES.items() if texts.get(column) == "")
-    for field, columns in (("embargo", _EMBARGO), ("coverage", _COVERAGE)):
+    yield from (name for column, name in VALUES.items() if texts.get(column) == "")
+    for field, columns in (("embargo", EMBARGO), ("coverage", _COVERAGE)):
         found = [text for column in columns if (text := texts.get(column)) is not None]
         if found and not any(found):
             yield field
@@ -224,7 +225,7 @@ def _valid(check: Callable[[str], str], text: str) -> str | None:
 def _values(cells: Cells, *, localized: str) -> dict[str, str | Clear]:
     found = {
         name: value
-        for column, name in _VALUES.items()
+        for column, name in VALUES.items()
         if (value := cells.read(column, native.VALUES[name])) is not None
     }
     native.completed(cells, found)
@@ -309,12 +310,12 @@ def _date(cells: Cells, names: Iterable[str]) -> None:
             cells.reject(given[-1][0], "makes a date that does not exist")
 
 
-_WALLS: Final = {">": "except_last", "<": "last"}
+WALLS: Final = {">": "except_last", "<": "last"}
 _NUMBER: Final = re.compile(r"0*([0-9]{1,5})(?:[.,]0*)?")
 
 
 def _embargo(cells: Cells) -> Embargo | None:
-    names = _EMBARGO
+    names = EMBARGO
     operator, *texts = (cells.texts.get(name, "") for name in names)
     numbers = []
     for name, text in zip(names[1:], texts, strict=True):
@@ -325,10 +326,10 @@ def _embargo(cells: Cells) -> Embargo | None:
     years, months = numbers
     if cells.problems or not (operator or years or months) or (any(texts) and not (years or months)):
         return None
-    if operator not in _WALLS:
+    if operator not in WALLS:
         cells.reject(names[0], "is no operator that can be written (> embargo, < moving wall)")
     elif not (years or months):
         cells.reject(names[0], "stands without a number of years or months")
     else:
-        return Embargo(**{_WALLS[operator]: Period(years, "Y", months) if years else Period(months, "M")})
+        return Embargo(**{WALLS[operator]: Period(years, "Y", months) if years else Period(months, "M")})
     return None

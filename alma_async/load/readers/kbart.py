@@ -49,7 +49,7 @@ _ALIASES: Final = {
     "mms": "mms_id",
 }
 
-_COVERAGE: Final = CoverageColumns(
+COVERAGE: Final = CoverageColumns(
     "date_first_issue_online",
     "date_last_issue_online",
     "num_first_vol_online",
@@ -59,7 +59,7 @@ _COVERAGE: Final = CoverageColumns(
 )
 _READ: Final = frozenset(
     {
-        "publication_title", *IDENTIFIERS, *_COVERAGE, "title_url", "title_id", "embargo_info", "coverage_depth", "notes",
+        "publication_title", *IDENTIFIERS, *COVERAGE, "title_url", "title_id", "embargo_info", "coverage_depth", "notes",
         "publication_type", "access_type", "mms_id", "status", "access_start_date", "access_end_date",
     }
 )  # fmt: skip
@@ -78,7 +78,7 @@ _MEANT: Final = _READ - {"status", "access_start_date", "access_end_date"}
 # What a list writes for nothing where the column cannot hold such a word.
 _MAY_BE_NOTHING: Final = (
     *IDENTIFIERS,
-    *_COVERAGE,
+    *COVERAGE,
     "title_url",
     "embargo_info",
     "notes",
@@ -87,7 +87,7 @@ _MAY_BE_NOTHING: Final = (
     "access_end_date",
 )
 
-_MATERIALS: Final[Mapping[str, str]] = {"serial": "JOURNAL", "monograph": "BOOK"}
+MATERIALS: Final[Mapping[str, str]] = {"serial": "JOURNAL", "monograph": "BOOK"}
 _DEPTHS: Final = frozenset(
     {"fulltext", "volltext", "abstract", "abstracts", "selectedarticles", "ebook", "video"}
 )
@@ -107,7 +107,7 @@ _LAYOUT: Final = Layout(
     quoted=False,
     read=_READ,
     ids=frozenset({*IDENTIFIERS, "mms_id"}),
-    dates=frozenset({_COVERAGE.begins, _COVERAGE.ends, "access_start_date", "access_end_date"}),
+    dates=frozenset({COVERAGE.begins, COVERAGE.ends, "access_start_date", "access_end_date"}),
     seen=(
         Seen(
             column="online_identifier",
@@ -136,7 +136,7 @@ _LAYOUT: Final = Layout(
         ),
         Seen(
             column="publication_type",
-            fits=lambda cell: cell.casefold() in _MATERIALS,
+            fits=lambda cell: cell.casefold() in MATERIALS,
             beside=("notes", "coverage_notes"),
             never=(*_PEOPLE, *_OF_BOOKS, "title_id", "embargo_info", "coverage_depth", "access_type"),
         ),
@@ -211,7 +211,7 @@ def ignored(file: Table) -> tuple[str, ...]:
 
 _PORTFOLIO: Final = "portfolio_id"
 _SAYING: Final = frozenset(
-    {*_COVERAGE, "title_url", "embargo_info", "notes", "publication_type", "coverage_notes"}
+    {*COVERAGE, "title_url", "embargo_info", "notes", "publication_type", "coverage_notes"}
 )
 
 
@@ -341,7 +341,7 @@ def _counted(
     return groups, day_first, torn
 
 
-_DATES: Final = (_COVERAGE.begins, _COVERAGE.ends)
+_DATES: Final = (COVERAGE.begins, COVERAGE.ends)
 
 
 class _Line(NamedTuple):
@@ -409,7 +409,7 @@ def _opened(record: Record, reading: Reading) -> Cells:
 _NOTHING: Final = frozenset(
     ("0000-0000", *(form for word in kinds.NOTHING for form in (word, word.upper(), word.title())))
 )
-_FIELDS: Final = frozenset({*_COVERAGE, *_ACCESS, "embargo_info", "notes", "publication_type", "access_type"})
+_FIELDS: Final = frozenset({*COVERAGE, *_ACCESS, "embargo_info", "notes", "publication_type", "access_type"})
 _SIDE: Final = frozenset(
     {
         *IDENTIFIERS,
@@ -452,7 +452,7 @@ def _part(line: _Line, reading: Reading, *, day_first: bool | None, columns: Con
     material = _material(cells)
     _remark(cells)
     embargo, release = _embargo(cells, ignore=reading.ignore_embargo)
-    coverage = kinds.coverage(cells, _COVERAGE, day_first=day_first) if material != "BOOK" else None
+    coverage = kinds.coverage(cells, COVERAGE, day_first=day_first) if material != "BOOK" else None
     notes = cells.try_read("notes", kinds.note)
     blank = frozenset(_blank(texts, dated=bool(coverage) or material == "BOOK"))
     absent = [name for name in _DATES if name not in columns]
@@ -610,12 +610,12 @@ def _availability(cells: Cells, release: tuple[str, ...], today: date) -> str | 
 
 def _material(cells: Cells) -> str | None:
     kind = cells.texts.get("publication_type", "")
-    material = _MATERIALS.get(kind.casefold())
+    material = MATERIALS.get(kind.casefold())
     if kind and not material:
         cells.warnings.append(
             f"publication_type {shown(kind)} is neither serial nor monograph: no material type is set"
         )
-    if material == "BOOK" and any(cells.texts.get(column) for column in _COVERAGE):
+    if material == "BOOK" and any(cells.texts.get(column) for column in COVERAGE):
         cells.warnings.append("the coverage of a monograph is not loaded")
     return material
 

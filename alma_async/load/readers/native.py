@@ -179,13 +179,9 @@ def completed(cells: Cells, values: Mapping[str, str | Clear]) -> None:
 
 
 def _record(record: Record) -> str | None:
-    """The record by which a row means its portfolio, "" where it names that itself, None where it names nothing."""
+    """The portfolio that a row names, or the record by which it means one; None where it names neither."""
     texts = record.cells
-    return (
-        ""
-        if kinds.found_id(texts.get("portfolio_id", ""))
-        else kinds.found_id(texts.get("mms_id", "")) or None
-    )
+    return kinds.found_id(texts.get("portfolio_id", "")) or kinds.found_id(texts.get("mms_id", "")) or None
 
 
 def _cleared(record: Record, checks: Mapping[str, object]) -> Record:

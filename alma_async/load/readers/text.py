@@ -55,6 +55,7 @@ __all__ = [
 _LIKE_AN_ID: Final = re.compile(r"[0-9]\S*")
 _NOT_UTF8: Final = re.compile("[\udc80-\udcff]")
 _GUARDED: Final = re.compile(r'="{1,2}([^"]*)"{1,2}')
+_GUARDED_QUOTES: Final = re.compile(r'="((?:[^"]|"")*)"')
 # Zero-width and directional marks, the byte order mark, and the end-of-file mark of DOS: nothing of a text, at either end of it.
 _UNSEEN: Final = (
     "\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff\x1a"
@@ -157,11 +158,17 @@ def shown(text: str) -> str:
 
 
 def clean(cell: str) -> str:
-    """The cell without blanks and unseen marks around it, and without the guard that keeps it a text (``="0012-3456"``)."""
+    """The cell without blanks and unseen marks around it, and without the guard that keeps it a text (``="0012-3456"``), in which
+    quotes are doubled.
+    """
     if cell.isalnum() or not cell:
         return cell
     cell = cell.strip().strip(_UNSEEN).strip()
-    found = _GUARDED.fullmatch(cell) if cell.startswith("=") else None
+    if not cell.startswith("="):
+        return cell
+    found = _GUARDED.fullmatch(cell)
+    if not found and (found := _GUARDED_QUOTES.fullmatch(cell)):
+        return found[1].replace('""', '"').strip()
     return found[1].strip() if found else cell
 
 

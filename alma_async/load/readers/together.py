@@ -1,8 +1,9 @@
 """Rows of a table that end at one portfolio, made one row: the ranges of a title with a gap, or one that leaves its URL away.
 
-Decides by values alone, wherever the rows stand in the file, as ``titles`` does for KBART. Rows of one record and URL,
-and those of the record that name no URL, mean one portfolio. Where they contradict each other nothing is joined: the load
-sends to review what says different things of one portfolio; what it could not know to be one is rejected here.
+Decides by values alone, wherever the rows stand in the file, as ``titles`` does for KBART. Rows that
+name one portfolio mean it; so do rows of one record and URL, and those of the record that name no
+URL. Where they contradict each other nothing is joined: the load sends to review what says different
+things of one portfolio; what it could not know to be one is rejected here.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ JOINED: Final = "joined with other lines of the same title or portfolio to one r
 
 
 class Line(NamedTuple):
-    """A row, and of which portfolio it is: a record ("" where the row names a portfolio itself) and perhaps a URL."""
+    """A row, and of which portfolio it is: that portfolio or a record ("" where it names none), and perhaps a URL."""
 
     row: Row | BadRow
     record: str = ""

@@ -249,9 +249,9 @@ def test_a_last_year_that_stands_for_none(opened: Opened, end: str) -> None:
 
 def test_numbers_in_a_workbook(tmp_path: Path) -> None:
     """An id that is a number rejects its row; years, volumes and months may be numbers."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         TIDES | {"MMS": 99112233445566778},
-        TIDES | {"FROM_YEAR": 1990, "FROM_MONTH": 2, "FROM_VOLUME": 7},
+        TIDES | {"PORTFOLIO_PID": "53112233445566780", "FROM_YEAR": 1990, "FROM_MONTH": 2, "FROM_VOLUME": 7},
     ]
     bad, row = read_rows(workbooks.xlsx(tmp_path / "a", {"A": [HEADER, *map(line, rows)]}))
     assert isinstance(bad, BadRow)
