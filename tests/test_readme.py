@@ -197,6 +197,8 @@ async def test_programs_run_as_printed(path, text, tmp_path, anyio_backend):
 PRINTS = {
     "load_titles": "2 0 0 1 0\n",
     "later": "()\n",
+    "back_up": "1 (",
+    "differences": "[]",
     "each_end": "message-1 done created None 53",
     "run_a_job": "True 0",
     "number_of_sets": "200 1 sets",

@@ -92,7 +92,7 @@ def _say_losses(losses: Sequence[Loss], *, json: bool) -> None:
         if json:
             json_line(loss.summary())
         elif loss.field == "portfolio":
-            say(f"left out, since nothing in this format tells which is meant: {_portfolios(loss)}")
+            say(f"left out, since nothing in this format says which is meant: {_portfolios(loss)}")
         else:
             say(f"not in the list: {loss.field} of {_portfolios(loss)}")
 

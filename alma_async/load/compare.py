@@ -107,7 +107,7 @@ class Comparison:
         }
 
     def close(self) -> None:
-        """Remove what the dry run has written down."""
+        """Remove the dry run's journal."""
         self.plan.close()
 
     def __enter__(self) -> Self:
@@ -156,12 +156,12 @@ class _Named:
     """What the rows name, as far as that is decided."""
 
     portfolios: set[str] = attrs.field(factory=set)
-    refused: set[str] = attrs.field(factory=set)  # portfolios that Alma does not give
+    rejected: set[str] = attrs.field(factory=set)  # portfolios that Alma does not give
     records: set[str] = attrs.field(factory=set)  # of rows that are undecided
 
     def add(self, entry: Entry) -> None:
         if _asks(entry) and entry.portfolio_id:
-            self.refused.add(entry.portfolio_id)
+            self.rejected.add(entry.portfolio_id)
         elif entry.portfolio_id:
             self.portfolios.add(entry.portfolio_id)
         if entry.mms_id and _mark(entry, frozenset()) is Mark.UNREAD:
@@ -241,11 +241,11 @@ class Comparing:
         steady: bool,
         failure: AlmaError | None = None,
     ) -> Comparison:
-        gone = frozenset(named.refused - found.keys()) if steady else frozenset[str]()
+        gone = frozenset(named.rejected - found.keys()) if steady else frozenset[str]()
         extras = tuple(
             one
             for one in found.values()
-            if one and one.portfolio_id not in named.refused and one.mms_id not in named.records
+            if one and one.portfolio_id not in named.rejected and one.mms_id not in named.records
         )
         counts = await _counted(self.plan, gone)
         planned, meter = self.plan.report, self.meter

@@ -4,10 +4,10 @@ The service is listed (a call for a hundred portfolios) and each portfolio read 
 as bulk work. What was read waits in a file without a name, so that memory holds ids alone, some
 150 bytes each. What a line says is ``writers``' to decide.
 
-The list is then written beside its place and read there as a load would read it: a portfolio whose
-row is another one in the whole list is left out of it (two that nothing tells apart). Only when what
-the list cannot say was reported does it take its name, whole; whatever ends the export before leaves
-what was there as it was.
+The list is then written beside its place, and read there as a load would read it. A portfolio that
+this reading does not give, as two that nothing distinguishes, is left out. What the list does not
+say is reported, and only then the list takes its name. Whatever ends the export before leaves the
+file of that name as it was.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ _ARGUMENTS: Final = {
 class Loss:
     """What the list does not say: a field, by how many portfolios, and the ids of some.
 
-    ``field`` is "portfolio" where a portfolio is left out: nothing in this format would tell which
-    one is meant. A member that no list can name is called by its path in Alma's object.
+    ``field`` is "portfolio" where a portfolio is left out: nothing in this format says which one
+    is meant. A member that no list can name is called by its path in Alma's object.
     """
 
     field: str
@@ -120,9 +120,9 @@ class Exported:
 
     def summary(self) -> dict[str, Any]:
         """The one object that ``--json`` ends with."""
-        told = {**attrs.asdict(self, recurse=False), "path": str(self.path), "left_out": self.left_out}
-        del told["losses"]
-        return told
+        said = {**attrs.asdict(self, recurse=False), "path": str(self.path), "left_out": self.left_out}
+        del said["losses"]
+        return said
 
 
 async def export(
@@ -385,8 +385,8 @@ class _Spool:
         """Keep one more."""
         if one.digest is None:
             self._unnamed.append(self.count)
-        told = attrs.asdict(one) | {"digest": one.digest.hex() if one.digest else None}
-        self._file.write(dumps(told, lone_surrogates=True) + b"\n")
+        kept = attrs.asdict(one) | {"digest": one.digest.hex() if one.digest else None}
+        self._file.write(dumps(kept, lone_surrogates=True) + b"\n")
         self._records.append(hash(one.mms_id))
         self._urls.append(hash((one.mms_id, one.url)))
         self._bare.append(not one.url)
@@ -395,14 +395,14 @@ class _Spool:
     def __iter__(self) -> Iterator[Written]:
         self._file.seek(0)
         for line in self._file:
-            told: Mapping[str, Any] = loads(line, lone_surrogates=True)
+            kept: Mapping[str, Any] = loads(line, lone_surrogates=True)
             yield Written(
-                portfolio_id=told["portfolio_id"],
-                mms_id=told["mms_id"],
-                url=told["url"],
-                lines=tuple(map(tuple, told["lines"])),
-                lost=tuple(told["lost"]),
-                digest=bytes.fromhex(told["digest"]) if told["digest"] else None,
+                portfolio_id=kept["portfolio_id"],
+                mms_id=kept["mms_id"],
+                url=kept["url"],
+                lines=tuple(map(tuple, kept["lines"])),
+                lost=tuple(kept["lost"]),
+                digest=bytes.fromhex(kept["digest"]) if kept["digest"] else None,
             )
 
     def unnamed(self) -> Sequence[int]:
@@ -410,14 +410,14 @@ class _Spool:
         return self._unnamed
 
     def alike(self) -> Iterator[int]:
-        """Those that record and URL do not tell from others of their record."""
+        """Those that record and URL do not distinguish from others of their record."""
         records, urls = Counter(self._records), Counter(self._urls)
         for number, (record, url) in enumerate(zip(self._records, self._urls, strict=True)):
             if records[record] > 1 and (self._bare[number] or urls[url] > 1):
                 yield number
 
     def close(self) -> None:
-        """Let the file go."""
+        """Close the file, which then is gone."""
         self._file.close()
 
 

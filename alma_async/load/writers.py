@@ -3,7 +3,7 @@
 Decides what a cell says; files are left to ``export``. There is no rule for what a format cannot
 say: the lines of each portfolio are read by the format's own reader, and a field is written only
 where the row that comes back changes nothing of the portfolio, and would make one anew that says
-the same. What is left blank, a load leaves alone. So writer and reader cannot drift apart.
+the same. What is left blank, a load leaves alone. So writer and reader always agree.
 
 A text that a spreadsheet would take for a formula stands in the guard that the readers take off
 again (``="=1+1"``); in a workbook a cell is a text by its type.
@@ -63,7 +63,7 @@ class Written:
     """One portfolio as lines of a list.
 
     ``lost`` is what it says and the lines do not. ``digest`` is of the row that they are read as;
-    None, and no lines, where nothing would tell which portfolio is meant.
+    None, and no lines, where nothing would say which portfolio is meant.
     """
 
     portfolio_id: str
