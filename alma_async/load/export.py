@@ -28,7 +28,7 @@ from typing import IO, Any, Final, get_args
 import anyio
 import attrs
 
-from alma_async._http.codec import dumps, loads
+from alma_async._http.json_text import dumps, loads
 from alma_async._http.outcome import Outcome
 from alma_async.alma.client import AlmaClient
 from alma_async.errors import ConfigurationError, NotFound
