@@ -218,6 +218,13 @@ def test_guards(path: Path, cell: str, delimiter: str) -> None:
     assert record.cells == {"id": "0012-3456", "b": "x"}
 
 
+def test_a_guard_with_quotes(path: Path) -> None:
+    """In the guard of a text, quotes are doubled, as a spreadsheet writes its own formulas."""
+    file = inspected(path, b'id\tb\n="=LINK(""a"",""b"")"\t=""0012""\n')
+    (record,) = records_of(file)
+    assert record.cells == {"id": '=LINK("a","b")', "b": "0012"}
+
+
 def test_headers_below_a_preamble(path: Path) -> None:
     """Each of the first lines that are not blank may be the header, with its own delimiter; what stands above is told."""
     path.write_bytes(b"\nMy list, 2026\n\nid\tb\n1\t2\n")

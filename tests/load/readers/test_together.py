@@ -11,6 +11,8 @@ import pytest
 from alma_async.load.row import BadRow, Coverage, Row
 from tests.load.readers.test_kbart import TIDES, Opened, kbart
 
+NAMED = "portfolio_id,mms_id,coverage_from,coverage_until,public_note\n"
+NAMED_LOADER = "LOCALIZED,PORTFOLIO_PID,MMS,FROM_YEAR,TO_YEAR,PUBLIC_NOTES\n"
 NATIVE = "mms_id,url,coverage_from,coverage_until,public_note,embargo\n"
 LOADER = "LOCALIZED,MMS,ISSN,URL,FROM_YEAR,TO_YEAR,PUBLIC_NOTES\n"
 A, B = "https://e.example/a", "https://e.example/b"
@@ -44,6 +46,14 @@ KINDS: dict[str, tuple[str, list[str], list[object]]] = {
     "other records": (NATIVE, [f"991,{A},2001,,,", "992,,1990,1994,,"], [(A, RANGES[1:], None), (None, RANGES[:1], None)]),
     "ranges of the loader": (LOADER, [f"Y,991,,{A},2001,,", f"Y,991,,{A},1990,1994,"], [(A, RANGES, None)]),
     "an ISSN of the loader": (LOADER, [f"Y,,2049-3630,{A},2001,,", "Y,,20493630,,1990,1994,x"], [(A, RANGES, "x")]),
+    "ranges of a portfolio by its id": (NAMED, ["531,991,2001,,x", "531,991,1990,1994,"], [(None, RANGES, "x")]),
+    "ranges of portfolios of one record": (
+        NAMED, ["531,991,2001,,x", "532,991,1990,1994,"], [(None, RANGES[1:], "x"), (None, RANGES[:1], None)]
+    ),
+    "a bad range of a portfolio by its id": (NAMED, ["531,991,2001,,", "531,991,soon,,"], ["rejected"]),
+    "ranges of a portfolio of the loader": (
+        NAMED_LOADER, ["Y,531,991,2001,,", "Y,531,991,1990,1994,x"], [(None, RANGES, "x")]
+    ),
     "a line that asks for nothing": (LOADER, [f"Y,991,,{A},2001,,", f"N,991,,{A},1990,1994,"], [(A, RANGES[1:], None)]),
 }  # fmt: skip
 
