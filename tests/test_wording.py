@@ -65,7 +65,7 @@ NOT_YET = (
 # Names that others give, as long as they have them.
 KEPT = re.compile(
     r"\.refused\b|\buntil_done\b|\bpatience\b|\.brisk\b"
-    r"|`(--until-done|--patience|refused)`|`Refused`|\[refused.ids for refused in"
+    r"|`(--until-done|--patience|refused)`|`Refused`|\[refused.ids for refused in|\btold="
 )
 
 

@@ -74,7 +74,7 @@ async def test_what_is_blank_stays(way, tmp_path):
         put(server, HELD)
         load = load_of(alma, tmp_path, "a")
         with await load.plan(listed(tmp_path, header, line)) as plan:
-            (planned,) = plan
+            (planned,) = [entry async for entry in plan]
         report = await load.run(listed(tmp_path, header, line))
         assert statements(server) == [wanted]
         assert report.exit_code == 0
@@ -110,7 +110,7 @@ async def test_what_cannot_be_said_is_for_review(there, line, told, tmp_path):
         put(server, *there)
         load = load_of(alma, tmp_path, "a")
         with await load.plan(listed(tmp_path, HEADER, line)) as plan:
-            (planned,) = plan
+            (planned,) = [entry async for entry in plan]
         report = await load.run(listed(tmp_path, HEADER, line))
         assert report.review == 1
         assert statements(server) == there
