@@ -197,6 +197,7 @@ class AlmaClient(Client):
             read_only=read_only,
             precondition=expect and partial(ExpectedEnvironment, expect),
         )
+        self._scope = scope
         self._own_ledger = job_ledger(scope, directory=state_dir(), clock=self.clock)
         port = AlmaJobPort(self._session, self._options)
         guard = JobGuard(ledger or self._own_ledger, port, clock=self.clock, limits=job_limits)
@@ -215,6 +216,11 @@ class AlmaClient(Client):
     def electronic(self) -> Electronic:
         """Electronic collections, their services, their portfolios."""
         return self._electronic
+
+    @property
+    def scope(self) -> str:
+        """What names the institution in this machine's files: address and label, or a digest of the key; it shows no key."""
+        return self._scope
 
     @property
     def bibs(self) -> Bibs:

@@ -26,15 +26,21 @@ if TYPE_CHECKING:
 
 __all__ = ["doctor"]
 
-# By area: a call that reads little, and what needs the area.
+# By area: a call that reads little, what needs the area, and what is done without it all the same.
 _AREAS: Final = {
     "electronic": (
         "/almaws/v1/electronic/e-collections",
         {"limit": 1},
         "collections, services, portfolios, loads",
+        "",
     ),
-    "conf": ("/almaws/v1/conf/general", {}, "sets, jobs, quota"),
-    "bibs": ("/almaws/v1/bibs/test", {}, "the portfolios of a title, by which loads match"),
+    "conf": ("/almaws/v1/conf/general", {}, "sets, jobs, quota", ""),
+    "bibs": (
+        "/almaws/v1/bibs/test",
+        {},
+        "bib records and the portfolios of a title, by which loads match",
+        "; a load by ISSN or ISBN takes a call for each portfolio of its service instead of one for 100",
+    ),
 }
 # Chosen, in seconds: midnight, hours of jobs and quarantines go by the server's Date or a monotonic clock, so a wrong clock harms
 # only times that people read; the resolution of the header is a second.
@@ -104,13 +110,13 @@ class Check:
     async def areas(self) -> None:
         """What the key may read. Ends at the first call that fails otherwise, since the rest would fail as well."""
         rejected = 0
-        for area, (path, params, serves) in _AREAS.items():
+        for area, (path, params, serves, without) in _AREAS.items():
             try:
                 data = await self._ask(path, params)
             except Unauthorized as error:
                 rejected += 1
                 why = f"{error.code or error.status} {error.message}"
-                self.report(area, f"not for this key, so no {serves}: {why}", ok=False)
+                self.report(area, f"not for this key, so no {serves}{without}: {why}", ok=False)
             except UnexpectedEnvironment as error:
                 self.report("expect", str(error), ok=False)
                 return

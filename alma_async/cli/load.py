@@ -92,6 +92,7 @@ class Options(Waiting):
 
     quarantine: Annotated[Seconds, _option("quarantine", env_var="ALMA_QUARANTINE")] = DEFAULTS.quarantine
     on_unknown: Annotated[OnUnknown | None, _option("on_unknown")] = DEFAULTS.on_unknown
+    index_age: Annotated[Seconds, _option("index_age")] = DEFAULTS.index_age
     keep_payload: Annotated[bool, _option("keep_payload")] = DEFAULTS.keep_payload
     circuit_breaker: Annotated[bool, _option("circuit_breaker", negative="--no-circuit-breaker")] = (
         DEFAULTS.circuit_breaker

@@ -1,7 +1,8 @@
 """What a dry run found (``Plan``, its rows read from the dry run's journal) and what the load will cost (``Price``).
 
 The dry run makes each read that the load will make (listing the service, matching, one for each portfolio that would be
-changed), so its own calls are counted; the load makes them once more, and the writes besides. A create costs a POST, and a PUT
+changed), so its own calls are counted; the load makes them once more, but for those that read records for the index of
+identifiers, which it finds kept, and the writes besides. A create costs a POST, and a PUT
 where it names what a create does not take (coverage: seen by other clients); every other write costs one call. Which of this
 an institution needs shows in the first answers of the load, so there is a least and a most. Not counted: calls that are
 throttled or answered badly and repeated, and reading back after a lost answer.
@@ -19,6 +20,7 @@ import attrs
 
 from alma_async._clock import Clock
 from alma_async.load.entries import Entry, State
+from alma_async.load.facts import INDEXED
 from alma_async.load.fields import COVERAGE
 from alma_async.load.journal import SLICE, Journal, opened, slices
 
@@ -208,10 +210,11 @@ async def plan_of(
     """The plan in the journal of a dry run that has ended."""
     writes = Writes()
     async with opened(clock, journal, reading=True) as found:
-        calls = int((await found.meta()).get(_CALLS, "0"))
+        known = await found.meta()
         async for entries in slices(found.entries):
             writes += Writes.of(entries)
-    price = Price(reads=calls, writes=writes, planned=calls, quote=quote)
+    calls, indexed = int(known.get(_CALLS, "0")), int(known.get(INDEXED, "0"))
+    price = Price(reads=calls - indexed, writes=writes, planned=calls, quote=quote)
     return Plan(report=report, price=price, journal=journal, clock=clock, scratch=scratch)
 
 

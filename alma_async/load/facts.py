@@ -11,6 +11,8 @@ from alma_async.load.row import InputError
 __all__ = [
     "BEING_UNDONE",
     "HALFWAY",
+    "INDEXED",
+    "KEPT_SINCE",
     "NOT_BEGUN",
     "OVERTAKEN",
     "RESERVED",
@@ -28,6 +30,8 @@ OVERTAKEN: Final = (
     "overtaken"  # and those of loads into the same service that ran before it ended, one a line
 )
 SUPERSEDED: Final = "superseded"  # the fact that names the journal of a later load, which knows this one
+INDEXED: Final = "indexed"  # the calls by which records were read, which the next load finds kept
+KEPT_SINCE: Final = "kept_since"  # when the oldest record was read that was found kept, in civil seconds
 RESERVED: Final = frozenset(
     {
         "planned",
@@ -41,6 +45,8 @@ RESERVED: Final = frozenset(
         HALFWAY,
         OVERTAKEN,
         SUPERSEDED,
+        INDEXED,
+        KEPT_SINCE,
     }
 )  # what a journal writes down of itself
 

@@ -24,10 +24,9 @@ from alma_async.load import matching
 from alma_async.load.entries import KNOWN, Entry, Moment, Source, State, Step
 from alma_async.load.facts import SUPERSEDED, compared, see_its_turn
 from alma_async.load.fields import key_of, payload_of, rejected, wanted_url
+from alma_async.load.identifier_index import IdentifierIndex
 from alma_async.load.journal import SLICE, Ingested, Journal, exists, opened
-from alma_async.load.lookup import read_carriers
 from alma_async.load.options import LoadContext
-from alma_async.load.outage import ServiceHealth
 from alma_async.load.readers import read_rows
 from alma_async.load.reasons import EndReason
 from alma_async.load.row import BadRow, InputError, Row
@@ -39,6 +38,7 @@ Given: TypeAlias = Row | BadRow | Mapping[str, Any]
 Rows: TypeAlias = str | os.PathLike[str] | Iterable[Given] | AsyncIterable[Given]
 """What a load takes: a path, what ``read_rows`` gives, or rows and mappings (``Row.from_mapping``) as they come."""
 
+_Record: TypeAlias = str | matching.Ambiguous | matching.Suggested | None
 _LISTINGS: Final = 3  # of a service that changes meanwhile, before each title is asked for
 
 
@@ -279,30 +279,44 @@ class Ingest:
 
     # --- rows that name no record
 
-    async def find_records(
-        self, now: Moment, *, health: ServiceHealth, waits: Callable[[str | None], None]
-    ) -> None:
+    async def find_records(self, now: Moment, index: IdentifierIndex) -> None:
         """Have a record for each row that names none, and so the last rows in the journal."""
         if (await self.journal.meta()).get("planned"):
             return
-        await read_carriers(self.context, self.journal, health=health, waits=waits)
+        await index.read()
         async with self._earlier(now) as earlier:
-            while await self._name_some(earlier):
+            while await self._name_some(index, earlier):
                 pass
         await self._end()
 
-    async def _name_some(self, earlier: Journal | None) -> bool:
+    async def _name_some(self, index: IdentifierIndex, earlier: Journal | None) -> bool:
         """Whether there were any left."""
         rows = await self.journal.rows(await self.journal.nameless(limit=SLICE))
-        carriers = await self.journal.carriers({one for _, row in rows for one in row.identifiers})
-        await self._add([(self._named(entry, row, carriers), None) for entry, row in rows], earlier)
+        found = await self._found(index, rows)
+        if not all(isinstance(one, str) for one in found) and await index.renew():
+            found = await self._found(index, rows)
+        named = [self._named(entry, row, one) for (entry, row), one in zip(rows, found, strict=True)]
+        await self._add([(entry, None) for entry in named], earlier)
         return bool(rows)
 
-    def _named(self, entry: Entry, row: Row, carriers: Mapping[str, list[matching.Carrier]]) -> Entry:
+    async def _found(self, index: IdentifierIndex, rows: list[tuple[Entry, Row]]) -> list[_Record]:
+        """The record that each of these means."""
+        carriers = await self.journal.carriers({one for _, row in rows for one in row.identifiers})
+        found = list[_Record]()
+        for _, row in rows:
+            its, url = (
+                list(dict.fromkeys(it for one in row.identifiers for it in carriers[one])),
+                wanted_url(row),
+            )
+            means = matching.record_of(url, its)
+            if url and isinstance(means, matching.Ambiguous):  # the URL decides
+                means = matching.record_of(url, await index.placed(it for it in its if not it.suggested))
+            found.append(means)
+        return found
+
+    def _named(self, entry: Entry, row: Row, found: _Record) -> Entry:
         """The entry of a row that names no record."""
         names = ", ".join(row.identifiers)
-        its = dict.fromkeys(carrier for one in row.identifiers for carrier in carriers[one])
-        found = matching.record_of(wanted_url(row), list(its))
         if isinstance(found, str):
             key = key_of(attrs.evolve(row, mms_id=found), *self.context.place)
             return attrs.evolve(entry, mms_id=found, key=key)
@@ -310,8 +324,14 @@ class Ingest:
             why = EndReason.NO_RECORD
             return attrs.evolve(entry, state=State.REJECTED, reason=why.code, message=why.says(names))
         ids = ", ".join(found.portfolio_ids[:5])
-        why = EndReason.SEVERAL_RECORDS
-        return attrs.evolve(entry, state=State.REVIEW, reason=why.code, message=why.says(names, ids))
+        if isinstance(found, matching.Suggested):
+            why, message = (
+                EndReason.SUGGESTED,
+                EndReason.SUGGESTED.says(names, ", ".join(found.mms_ids[:5]), ids),
+            )
+        else:
+            why, message = EndReason.SEVERAL_RECORDS, EndReason.SEVERAL_RECORDS.says(names, ids)
+        return attrs.evolve(entry, state=State.REVIEW, reason=why.code, message=message)
 
 
 def continued(old: Entry, new: Entry) -> Entry:

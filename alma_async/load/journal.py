@@ -227,11 +227,16 @@ class Journal(Protocol):
 
     # --- the index of identifiers
 
-    async def unread(self) -> list[str]:
-        """Portfolios whose identifiers are not known yet: those the service held, and those that rows stand for."""
+    async def unread(self) -> list[tuple[str, str | None]]:
+        """Portfolios whose identifiers are not known yet, each with the MMS id that the service's list gave: those the service
+        held, and those that rows stand for.
+        """
 
-    async def add_carrier(self, carrier: Carrier, identifiers: Sequence[str]) -> None:
-        """Add the identifiers of a portfolio; that it has none is worth knowing too."""
+    async def add_carriers(self, carriers: Iterable[tuple[Carrier, Sequence[str]]]) -> None:
+        """Add the identifiers of portfolios; that one has none is worth knowing too."""
+
+    async def forget_carriers(self) -> None:
+        """Forget all identifiers of portfolios: they are read anew."""
 
     async def carriers(self, identifiers: Iterable[str]) -> dict[str, list[Carrier]]:
         """The portfolios that carry each of these."""

@@ -578,27 +578,37 @@ class JournalFile:
         """The first rows for which a record has yet to be found."""
         return self._select("WHERE state = 'pending' AND key IS NULL ORDER BY n LIMIT ?", (limit,))
 
-    def unread(self) -> list[str]:
-        """Portfolios of which it is not known what they carry: those the service held, and those that rows stand for."""
+    def unread(self) -> list[tuple[str, str | None]]:
+        """Portfolios of which it is not known what they carry, each with the MMS id that the list gave: those the service held,
+        and those that rows stand for.
+        """
         query = (
-            "SELECT portfolio_id FROM existing UNION SELECT portfolio_id FROM entry WHERE portfolio_id IS NOT NULL "
-            "EXCEPT SELECT portfolio_id FROM identifier"
+            "SELECT portfolio_id, mms_id FROM existing WHERE portfolio_id NOT IN (SELECT portfolio_id FROM identifier) UNION "
+            "SELECT portfolio_id, NULL FROM entry WHERE portfolio_id IS NOT NULL AND portfolio_id NOT IN "
+            "(SELECT portfolio_id FROM existing UNION SELECT portfolio_id FROM identifier)"
         )
         with self._mapped():
-            return [row[0] for row in self._db.execute(query)]
+            return list(self._db.execute(query))
 
-    def add_carrier(self, carrier: Carrier, identifiers: Iterable[str]) -> None:
-        """Add what a portfolio carries; that it carries nothing is worth knowing too."""
+    def add_carriers(self, carriers: Iterable[tuple[Carrier, Sequence[str]]]) -> None:
+        """Add what portfolios carry; that one carries nothing is worth knowing too."""
         with self.together():
-            for value in identifiers or ("",):
-                pair = f"{carrier.portfolio_id} {value}"
-                self._put("identifier", pair, value, *attrs.astuple(carrier))
+            for carrier, identifiers in carriers:
+                for value in identifiers or ("",):
+                    pair = f"{carrier.portfolio_id} {value}"
+                    columns = (carrier.portfolio_id, carrier.mms_id, carrier.url, int(carrier.suggested))
+                    self._put("identifier", pair, value, *columns)
+
+    def forget_carriers(self) -> None:
+        """Forget what portfolios carry."""
+        with self.together():
+            self._db.execute("DELETE FROM identifier")
 
     def carriers(self, identifier: str) -> list[Carrier]:
         """Portfolios that carry this one."""
         with self._mapped():
             found = self._read("identifier", "WHERE value = ? ORDER BY pair", (identifier,))
-            return [Carrier(*columns[2:]) for columns in found]
+            return [Carrier(own_id, mms_id, url, bool(hint)) for _, _, own_id, mms_id, url, hint in found]
 
     def was_there(self, portfolio_id: str) -> bool:
         """Whether the service held this portfolio before the load."""

@@ -1,33 +1,50 @@
-"""Reads of a load: which portfolios a row may mean, what a lost answer may have left, which identifiers portfolios carry.
+"""Reads of a load: which portfolios a row may mean, what a lost answer may have left.
 
-Asks the journal and Alma; ``matching`` decides. A list of portfolios lacks ISSN and ISBN (recorded), so ``read_carriers`` reads
-each portfolio once: a call each, which only rows that have no other name are worth. What the journal has is not read again.
-The ids of the service are in memory meanwhile, some 70 bytes each.
+Asks the journal and Alma; ``matching`` decides. A portfolio that was read whole to be matched is remembered for a while
+(``Bodies``): where a row changes nothing in it, it is not read again. Before each write it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
+from typing import Final
 
-import anyio
 import attrs
 
-from alma_async._text import counted
 from alma_async.alma.electronic import Portfolios
 from alma_async.alma.fields import url_of
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import NotFound
 from alma_async.load import matching
 from alma_async.load.entries import BeforeImage, Entry
-from alma_async.load.fields import identifiers_of, key_of, wanted_url
+from alma_async.load.fields import key_of, wanted_url
 from alma_async.load.journal import Journal
-from alma_async.load.matching import Carrier
-from alma_async.load.options import LoadContext
-from alma_async.load.outage import ServiceHealth
 from alma_async.load.row import Row
 
-__all__ = ["Lookup", "read_carriers"]
+__all__ = ["Bodies", "Lookup"]
+
+_YOUNG: Final = 900.0  # chosen: seconds for which what was read is compared without another read
+_MOST: Final = 1000  # chosen: portfolios remembered, of some 5 KB each
+
+
+@attrs.define(eq=False)
+class Bodies:
+    """Portfolios that were read to be matched, in one run. ``now`` is its clock."""
+
+    now: Callable[[], float]
+    _read: dict[str, tuple[float, Portfolio]] = attrs.field(factory=dict)
+
+    def keep(self, portfolio: Portfolio) -> None:
+        """Remember one that was read just now."""
+        self._read.pop(portfolio.id, None)
+        self._read[portfolio.id] = self.now(), portfolio
+        if len(self._read) > _MOST:
+            del self._read[next(iter(self._read))]
+
+    def take(self, portfolio_id: str) -> Portfolio | None:
+        """One that was read a short while ago, for one use."""
+        at, portfolio = self._read.pop(portfolio_id, (0.0, None))
+        return portfolio if portfolio is not None and self.now() - at <= _YOUNG else None
 
 
 @attrs.frozen(kw_only=True)
@@ -38,6 +55,7 @@ class Lookup:
     journal: Journal
     place: tuple[str, str]
     by_title: bool
+    bodies: Bodies
 
     async def meant(self, row: Row, entry: Entry) -> matching.Match:
         """The portfolio that a row means."""
@@ -102,7 +120,11 @@ class Lookup:
 
     async def _candidates(self, row: Row, entry: Entry, ids: Iterable[str]) -> list[matching.Candidate]:
         """Those that are not, by title and URL, what another row of the file means."""
-        found = [matching.Candidate(one, url_of(await self.get(one))) for one in ids]
+        found = list[matching.Candidate]()
+        for one in ids:
+            portfolio = await self.get(one)
+            self.bodies.keep(portfolio)
+            found.append(matching.Candidate(one, url_of(portfolio)))
         return await self._not_others(row, entry.n, found)
 
     async def _not_others(
@@ -115,37 +137,3 @@ class Lookup:
     def _key(self, row: Row, one: matching.Candidate) -> bytes:
         """The natural key of a row that would mean this portfolio."""
         return key_of(attrs.evolve(row, portfolio_id=None, values={"url": one.url}), *self.place)
-
-
-async def read_carriers(
-    context: LoadContext, journal: Journal, *, health: ServiceHealth, waits: Callable[[str | None], None]
-) -> None:
-    """Read all that the journal does not know yet. May be interrupted anywhere and resumed.
-
-    :raises AlmaError, RowFailure: where ``health`` stops waiting; without one portfolio, two could be taken for one.
-    """
-    unread = await journal.unread()
-
-    async def work() -> None:
-        while unread:
-            waits(f"ISSN and ISBN of {counted(len(unread), 'portfolio')} are yet to be read")
-            carrier, identifiers = await health.persist(partial(_read, context, unread.pop()))
-            await journal.add_carrier(carrier, identifiers)
-
-    try:
-        async with anyio.create_task_group() as group:
-            for _ in range(min(context.workers, len(unread))):
-                group.start_soon(work)
-    except ExceptionGroup as failed:  # as itself and not as a group
-        raise failed.exceptions[0] from None
-    finally:
-        waits(None)
-
-
-async def _read(context: LoadContext, portfolio_id: str) -> tuple[Carrier, tuple[str, ...]]:
-    try:
-        found = await context.alma.electronic.portfolios.get(*context.place, portfolio_id)
-    except NotFound:  # deleted since it was listed
-        return Carrier(portfolio_id, mms_id="", url=""), ()
-    mms_id = found.resource_metadata.mms_id.value or ""
-    return Carrier(portfolio_id, mms_id, url_of(found)), identifiers_of(found) if mms_id else ()

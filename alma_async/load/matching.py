@@ -1,7 +1,8 @@
 """Which portfolio a row means, and what a create of unknown outcome has left. Pure.
 
 A row is matched by portfolio id, then by MMS id, with the URL deciding between several; never by title. A row that has neither
-id gets the MMS id of the portfolios that carry its ISSN or ISBN. On ambiguity nothing is written.
+id gets the MMS id of the portfolios that carry its ISSN or ISBN. What a record names as another form of its title (776) is a
+suggestion, and never a match. On ambiguity nothing is written.
 
 After the quarantine, only portfolios that were not there before the load and stand for no other row are candidates for a lost
 create. One that carries the row's URL is ours. One that does not may be a colleague's, or ours as Alma rewrote it: a person
@@ -27,6 +28,7 @@ __all__ = [
     "NoMatch",
     "OnUnknown",
     "One",
+    "Suggested",
     "Title",
     "Verdict",
     "alike",
@@ -46,11 +48,15 @@ class Candidate:
 
 @attrs.frozen
 class Carrier:
-    """A portfolio of the service that carries an ISSN or ISBN, which it has from its record; "" where it has none."""
+    """A portfolio of the service that carries an ISSN or ISBN, which it has from its record (``mms_id``, "" where it has none).
+
+    ``url`` is None where only the record was read. ``suggested``: the record names the number as another form's of its title.
+    """
 
     portfolio_id: str
     mms_id: str
-    url: str
+    url: str | None
+    suggested: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -97,6 +103,14 @@ class Named:
     portfolio_ids: tuple[str, ...]
 
 
+@attrs.frozen
+class Suggested:
+    """Only records that name it as another form of their title carry it; a person must decide."""
+
+    mms_ids: tuple[str, ...]
+    portfolio_ids: tuple[str, ...]
+
+
 Match: TypeAlias = One | NoMatch | Ambiguous | Alike | Named
 
 
@@ -121,13 +135,19 @@ def alike(url: str, candidates: Sequence[Candidate]) -> Alike | NoMatch:
     return Alike(same) if same else NoMatch()
 
 
-def record_of(url: str, carriers: Sequence[Carrier]) -> str | Ambiguous | None:
+def record_of(url: str, carriers: Sequence[Carrier]) -> str | Ambiguous | Suggested | None:
     """The MMS id of the record that identifiers mean. Where portfolios of several carry them, the URL must be the same."""
-    for found in (carriers, [carrier for carrier in carriers if carrier.url == url != ""]):
+    own = [carrier for carrier in carriers if not carrier.suggested]
+    for found in (own, [carrier for carrier in own if carrier.url == url != ""]):
         mms_ids = {carrier.mms_id for carrier in found}
         if len(mms_ids) == 1:
             return mms_ids.pop()
-    return Ambiguous(tuple(carrier.portfolio_id for carrier in carriers)) if carriers else None
+    if own:
+        return Ambiguous(tuple(carrier.portfolio_id for carrier in own))
+    if not carriers:
+        return None
+    titles = dict.fromkeys(carrier.mms_id for carrier in carriers)
+    return Suggested(tuple(titles), tuple(carrier.portfolio_id for carrier in carriers))
 
 
 OnUnknown: TypeAlias = Literal["resend", "review", "never"]

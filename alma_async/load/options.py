@@ -78,6 +78,12 @@ class LoadOptions:
     wait_for_quota: bool = _option(
         False, FLAG, "wait for the quota's reset instead of stopping at the reserve"
     )
+    index_age: float = _option(
+        86400.0,  # chosen: a day, in which records are held to get no other ISSN or ISBN
+        _SECONDS,
+        "seconds for which the ISSN and ISBN of records that a load has read are known to later loads of the service; 0 reads them "
+        "anew",
+    )
     longest_outage: float = _option(
         4 * 3600.0,  # documented outages lasted 50 min (2025) and 2 h 13 min (2026)
         _SECONDS,

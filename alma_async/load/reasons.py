@@ -66,6 +66,11 @@ class EndReason(Enum):
         "Portfolios of several titles carry {} ({}); name one by its id.",
         "Give the row an MMS id or a portfolio id.",
     )
+    SUGGESTED = (
+        "suggested",
+        "No portfolio of the service carries {}, but the record {} names it as another form of its title (776): portfolio {}.",
+        "If that title is meant, give the row its MMS id.",
+    )
     AMBIGUOUS = (
         "ambiguous",
         "Several portfolios of this title could be meant ({}); name one in portfolio_id.",

@@ -34,7 +34,7 @@ __all__ = [
     "values_of",
 ]
 
-FORMAT: Final = 10
+FORMAT: Final = 11
 
 # Table → its first column, which is its key, and its other columns; a seal follows in each.
 TABLES: Final[dict[str, tuple[str, ...]]] = {
@@ -52,7 +52,7 @@ TABLES: Final[dict[str, tuple[str, ...]]] = {
     "existing": ("portfolio_id TEXT PRIMARY KEY", "mms_id TEXT"),
     "identifier": (
         *("pair TEXT PRIMARY KEY", "value TEXT NOT NULL", "portfolio_id TEXT NOT NULL", "mms_id TEXT NOT NULL"),
-        "url TEXT NOT NULL",
+        *("url TEXT", "suggested INTEGER NOT NULL"),
     ),
 }  # fmt: skip
 

@@ -31,7 +31,7 @@ from alma_async.load.before_image import WARNED, changed, differences, digest
 from alma_async.load.entries import Action, Difference, Entry, Moment, State, Step
 from alma_async.load.fields import asked, merged, new_portfolio, stays, together, unclear, wanted_url
 from alma_async.load.journal import Journal
-from alma_async.load.lookup import Lookup
+from alma_async.load.lookup import Bodies, Lookup
 from alma_async.load.options import LoadContext, LoadOptions
 from alma_async.load.reasons import EndReason
 from alma_async.load.row import Row
@@ -59,6 +59,7 @@ class Shared:
     by_title: bool
     moment: Callable[[], Moment]
     stopping: Callable[[], bool]
+    bodies: Bodies
     vouched: Mapping[str, str] = attrs.field(factory=dict)  # see ``undo.vouched``
 
     @property
@@ -69,6 +70,7 @@ class Shared:
             journal=self.journal,
             place=self.context.place,
             by_title=self.by_title,
+            bodies=self.bodies,
         )
 
 
@@ -172,9 +174,12 @@ class RowTask:
         elif self.row.portfolio_id is None or await self._present() is not None:
             self._end(State.DONE, EndReason.WAS_THERE, action="unchanged")
 
-    async def _present(self) -> Portfolio | None:
-        """The row's portfolio as it is; None, and the row's end, where it is not what the row says or what another load left."""
-        present = await self.shared.lookup.get(self._portfolio_id)
+    async def _present(self, known: Portfolio | None = None) -> Portfolio | None:
+        """The row's portfolio as it is; None, and the row's end, where it is not what the row says or what another load left.
+
+        :param known: as it was read a moment ago, where that suffices
+        """
+        present = known or await self.shared.lookup.get(self._portfolio_id)
         title, before_image = present.resource_metadata.mms_id.value, self.row.before_image
         if self.row.portfolio_id and self.row.mms_id and title and self.row.mms_id != title:
             self._end(State.REVIEW, EndReason.OTHER_RECORD, self.row.portfolio_id, title, self.row.mms_id)
@@ -207,8 +212,16 @@ class RowTask:
             await self._put(created)
 
     async def _update(self) -> None:
-        if (present := await self._present()) is not None:
+        if (present := await self._present(self._unchanged())) is not None:
             await self._put(present)
+
+    def _unchanged(self) -> Portfolio | None:
+        """The row's portfolio as it was read to be matched, where the row changes nothing; before a write it is read again."""
+        known = self.shared.bodies.take(self._portfolio_id)
+        if known is None or self.entry.action is not None or self.row.before_image is not None:
+            return None
+        is_clear = not unclear(known, asked(self.row, self._action, self._options.codes))
+        return known if is_clear and not self._merged(known)[1] else None
 
     @property
     def _portfolio_id(self) -> str:

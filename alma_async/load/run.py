@@ -29,8 +29,10 @@ from alma_async.alma.client import AlmaClient
 from alma_async.errors import AlmaError, ClientClosed, QuotaExhausted
 from alma_async.load.dry_run import Quote
 from alma_async.load.entries import OPEN, Entry, Moment, State
+from alma_async.load.identifier_index import IdentifierIndex
 from alma_async.load.ingest import Ingest, Rows
 from alma_async.load.journal import Journal, slices
+from alma_async.load.lookup import Bodies
 from alma_async.load.options import LoadContext
 from alma_async.load.outage import (
     PASSING,
@@ -238,6 +240,7 @@ class Run:
     _breaker: CircuitBreaker = attrs.field(factory=CircuitBreaker)
     _health: ServiceHealth = attrs.field(init=False)
     _room: Room = attrs.field(init=False)
+    _bodies: Bodies = attrs.field(init=False)
     _tasks: dict[int, tuple[RowTask, Entry]] = attrs.field(
         factory=dict
     )  # rows under way, and where they stood
@@ -252,6 +255,7 @@ class Run:
             counted, self.context.place, longest=self.context.options.longest_outage, waiting=self._waits
         )
         self._room = Room(alma, resting=lambda: self._health.resting)
+        self._bodies = Bodies(alma.clock.now)
 
     def stop(self) -> None:
         """Take no further row, and wait for nothing; who has sent something may end."""
@@ -313,7 +317,14 @@ class Run:
         try:
             if not (await self.journal.meta()).get("seen"):
                 await self._health.persist(begin.see_service)
-            await begin.find_records(self.moment(), health=self._health, waits=self._waits)
+            index = IdentifierIndex(
+                context=self.context,
+                journal=self.journal,
+                health=self._health,
+                waits=self._waits,
+                bodies=self._bodies,
+            )
+            await begin.find_records(self.moment(), index)
         except RowFailure as failed:
             raise failed.failure from None
         except WorkStopped:
@@ -335,6 +346,7 @@ class Run:
             by_title=meta.get("seen") == "title",
             moment=self.moment,
             stopping=lambda: self.stopping,
+            bodies=self._bodies,
             vouched=await vouched(self.context.alma.clock, self.journal),
         )
         while not self.stopping and (rest := await self._rest()) is not None:

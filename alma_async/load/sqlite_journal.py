@@ -190,11 +190,14 @@ class SqliteJournal:
     async def claimed(self, keys: Iterable[bytes], *, but: int) -> list[bytes]:
         return await self._do(lambda: [key for key in keys if self.file.claimed(key, but=but)])
 
-    async def unread(self) -> list[str]:
+    async def unread(self) -> list[tuple[str, str | None]]:
         return await self._do(self.file.unread)
 
-    async def add_carrier(self, carrier: Carrier, identifiers: Sequence[str]) -> None:
-        await self._do(partial(self.file.add_carrier, carrier, identifiers))
+    async def add_carriers(self, carriers: Iterable[tuple[Carrier, Sequence[str]]]) -> None:
+        await self._do(partial(self.file.add_carriers, carriers))
+
+    async def forget_carriers(self) -> None:
+        await self._do(self.file.forget_carriers)
 
     async def carriers(self, identifiers: Iterable[str]) -> dict[str, list[Carrier]]:
         return await self._do(lambda: {one: self.file.carriers(one) for one in identifiers})

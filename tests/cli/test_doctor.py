@@ -51,6 +51,9 @@ def test_an_area_that_the_key_lacks_is_named(shell: Shell, served: Served, missi
     assert (ran.code, wrong(ran)) == (1, {missing})
     assert findings(ran)[missing][1].startswith("not for this key, so no ")
     assert "UNAUTHORIZED API-key not defined" in findings(ran)[missing][1]
+    assert ("a call for each portfolio of its service instead of one for 100" in ran.out) == (
+        missing == "bibs"
+    )
 
 
 def test_a_key_that_is_refused_everywhere_is_wrong_or_of_another_region(

@@ -16,13 +16,14 @@ from alma_async._core import pager, session
 from alma_async._http import codec, json_text, outcome
 from alma_async._http.outcome import OutcomeClass, Reason
 from alma_async._storage import sqlite
-from alma_async.alma import dialect, problems, resource
+from alma_async.alma import bibs, dialect, problems, resource
 from alma_async.alma.models.common import Updatable
 from alma_async.alma.resource import Resource
 from alma_async.errors import BadAnswer
 from alma_async.load import (
     entries,
     fields,
+    identifier_index,
     ingest,
     journal_file,
     loader,
@@ -408,6 +409,65 @@ def _a_strangers_404_means_absence() -> list[Any]:
     """Whoever says 404, the thing is taken not to be there."""
     known = {**dialect._STATUS, 404: (OutcomeClass.REJECTED, Reason.NOT_FOUND)}
     return [patch.object(dialect, "_STATUS", known)]
+
+
+# --- the index of identifiers
+
+
+def _batched(change: Callable[[Any, dict[str, Any]], dict[str, Any]]) -> list[Any]:
+    """Batches of records are read otherwise: ``change`` gets the ids that were asked for, and what was found by them."""
+
+    async def batch(self: identifier_index.IdentifierIndex, ids: Any) -> dict[str, Any]:
+        return change(ids, await real(self, ids))
+
+    real = identifier_index.IdentifierIndex._batch
+    return [patch.object(identifier_index.IdentifierIndex, "_batch", batch)]
+
+
+@_mutant
+def _records_are_matched_by_position() -> list[Any]:
+    async def get_batch(self: bibs.Bibs, mms_ids: Any, **how: Any) -> dict[str, Any]:
+        found = await real(self, mms_ids, **how)
+        return dict(zip(mms_ids, found.values(), strict=False))
+
+    real = bibs.Bibs.get_batch
+    return [patch.object(bibs.Bibs, "get_batch", get_batch)]
+
+
+@_mutant
+def _an_omission_is_no_record() -> list[Any]:
+    """What an answer leaves out is held to carry nothing."""
+    nothing = identifier_index.Named(0.0, ())
+    return _batched(lambda ids, found: {one: found.get(one, nothing) for one in ids})
+
+
+@_mutant
+def _a_kept_index_of_any_age_is_believed() -> list[Any]:
+    def read(self: identifier_index.KeptIndex, now: float, age: float) -> Any:
+        return real(self, now, float("inf"))
+
+    real = identifier_index.KeptIndex.read
+    return [patch.object(identifier_index.KeptIndex, "read", read)]
+
+
+@_mutant
+def _a_kept_index_is_not_proved() -> list[Any]:
+    def believed(text: bytes, service: list[str]) -> Any:
+        with patch.object(identifier_index, "_seal", lambda _: text[:16]):
+            return real(text, service)
+
+    real = identifier_index._believed
+    return [patch.object(identifier_index, "_believed", believed)]
+
+
+@_mutant
+def _a_suggestion_is_a_match() -> list[Any]:
+    def named(bib: Any, read_at: float) -> Any:
+        found = real(bib, read_at)
+        return attrs.evolve(found, own=(*found.own, *found.others))
+
+    real = identifier_index.named
+    return [patch.object(identifier_index, "named", named)]
 
 
 # --- what Alma may answer

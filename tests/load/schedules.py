@@ -26,8 +26,9 @@ from alma_async import AlmaClient, Limits, LocalBudget, Timeouts, sim
 from alma_async._clock import Clock
 from alma_async._core.pager import PAGE, Pager
 from alma_async._http.messages import Request
-from alma_async.load import Load, LoadOptions, ingest, sqlite_journal
+from alma_async.load import Load, LoadOptions, identifier_index, ingest, sqlite_journal
 from alma_async.load.entries import Action, Entry, State
+from alma_async.load.identifier_index import KeptIndex, Named
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.outage import ROW_FAILURES
 from alma_async.load.row import BadRow, Clear, Coverage, InputError, Problem, Row
@@ -45,6 +46,10 @@ MOST_COMMITS: Final = 5000  # of one life; some 100 are usual
 CURSES: Final = ("unlisted", "unreadable", "no route before", "strange fault before")
 LIVES: Final = 12  # after so many the institution and the machine are calm, and the load must come to its end
 NEW, HELD, REFUSED, CURSED, OTHERS = "991", "992", "993", "994", "995"  # how the MMS ids of titles begin
+ABSENT = "996"  # titles that only an ISSN names which no record has
+FOUND: Final = ("carried", "carried", "carried", "shared")  # rows that only an ISSN names
+NAMELESS: Final = (*FOUND, "suggested", "absent")
+_DAY: Final = 86_400.0
 _JULY: Final = {"from_year": "1999", "from_month": "07"}
 
 
@@ -164,12 +169,19 @@ def _row(line: int, title: str, url: str, note: str, month: str | None = None) -
     return Row(line=line, lines=(line,), mms_id=title, values=values, coverage=(since,))
 
 
-def _file(rng: random.Random, count: int) -> tuple[Row | BadRow, ...]:
+def _issn(n: int) -> str:
+    """The n-th valid ISSN."""
+    body = f"{2_000_000 + n:07}"
+    check = -sum(int(digit) * weight for digit, weight in zip(body, range(8, 1, -1), strict=True)) % 11
+    return f"{body[:4]}-{body[4:]}{'X' if check == 10 else check}"
+
+
+def _file(rng: random.Random, count: int, kinds: tuple[str, ...]) -> tuple[Row | BadRow, ...]:
     """Titles of every kind: new, held already, twice in the file, several portfolios of one title, refused, answered with
-    a code that nobody knows each time, unreadable.
+    a code that nobody knows each time, unreadable, and named by an ISSN alone.
     """
     rows: list[Row | BadRow] = []
-    kinds = (*["new"] * 4, "held", "held", "twin", "again", "refused", "bad", rng.choice(("new", "cursed")))
+    kinds += (*["new"] * 4, "held", "held", "twin", "again", "refused", "bad", rng.choice(("new", "cursed")))
     while len(rows) < count:
         line, kind = len(rows) + 2, rng.choice(kinds)
         url = f"https://journals.example/{line}"
@@ -181,11 +193,17 @@ def _file(rng: random.Random, count: int) -> tuple[Row | BadRow, ...]:
         elif kind == "twin" and earlier:
             rows.append(_row(line, str(rng.choice(earlier).mms_id), url, "a twin"))
         else:
-            start = {"held": HELD, "refused": REFUSED, "cursed": CURSED}.get(kind, NEW)
+            start = {"held": HELD, "refused": REFUSED, "cursed": CURSED, "absent": ABSENT}.get(kind, NEW)
+            start = HELD if kind in ("carried", "shared", "suggested") else start
             note, month = rng.choice(("a note", "another")), rng.choice((None, "03", "11"))
             row = _row(line, f"{start}{line:05}", url, note, month)
             clear = {"authentication_note": Clear.CLEAR} if rng.random() < 0.3 else {}
-            rows.append(attrs.evolve(row, values={**row.values, **clear}))
+            found = (
+                next((one for one in earlier if one.title == "carried"), None) if kind == "shared" else None
+            )
+            names = (found.identifiers if found else (_issn(line),)) if kind in NAMELESS else ()
+            row = attrs.evolve(row, values={**row.values, **clear}, identifiers=names)
+            rows.append(attrs.evolve(row, title=kind) if names else row)
     return tuple(rows)
 
 
@@ -226,7 +244,11 @@ class Tale:
     later: float
     story: Story = attrs.field(factory=lambda: Story(schedules=1))
     remote: Service = attrs.field(init=False)
-    file: tuple[Row | BadRow, ...] = attrs.field(init=False)
+    file: tuple[Row | BadRow, ...] = attrs.field(init=False)  # as it is meant
+    given: tuple[Row | BadRow, ...] = attrs.field(
+        init=False
+    )  # without the MMS ids that identifiers stand for
+    batch: int = 100
     disk: Disk = attrs.field(init=False)
     action: Action = attrs.field(init=False)
     planted: set[tuple[str, str]] = attrs.field(factory=set)
@@ -236,7 +258,12 @@ class Tale:
         rng = self.rng
         # Each seed has some faults only: together they hide each other.
         chances = {name: rng.uniform(0.0, most) for name, most in FAULTS.items() if rng.random() < 0.4}
-        self.file, self.disk = _file(rng, self.rows), Disk(self.path)
+        nameless = rng.choice((FOUND, NAMELESS)) if rng.random() < 0.4 else ()
+        self.file, self.disk = _file(rng, self.rows, nameless), Disk(self.path)
+        self.given = tuple(
+            attrs.evolve(row, mms_id=None) if isinstance(row, Row) and row.identifiers else row
+            for row in self.file
+        )
         titles = {str(row.mms_id) for row in self._wanted()}
         of_kind = lambda start: frozenset(title for title in titles if title.startswith(start))  # noqa: E731
         cursed = {title: rng.choice(CURSES) for title in sorted(of_kind(CURSED))}
@@ -246,6 +273,8 @@ class Tale:
         self.remote.world.configure(_switches(rng))
         self.remote.retry_after = rng.choice((None, None, 30, 900))
         self.remote.connecting = rng.choice((0.0, 0.2, 0.5))
+        if nameless:
+            self._record()
         actions: tuple[Action, ...] = ("upsert", "upsert", "upsert", "create")
         self.action = rng.choice(actions)
         held = [_key(row) for row in {row.mms_id: row for row in reversed(self._wanted())}.values()]
@@ -270,6 +299,31 @@ class Tale:
     def _wanted(self) -> list[Row]:
         return [row for row in self.file if isinstance(row, Row)]
 
+    def _record(self) -> None:
+        """What records name, and how they may be read."""
+        rng, remote = self.rng, self.remote
+        for row in self._wanted():
+            if row.title in ("carried", "shared"):
+                remote.world.add_bib(str(row.mms_id), "A title", issn=row.identifiers[0])
+            elif row.title == "suggested":
+                remote.world.add_bib(str(row.mms_id), "A title", other_forms=row.identifiers)
+        remote.may_read_bibs = rng.random() < 0.8
+        remote.most_bibs, remote.is_slow = rng.choice((100, 100, 3, 1)), rng.random() < 0.5
+        remote.omitting = rng.choice((0.0, 0.5, 1.0))
+        self.batch = rng.choice((100, 100, 3))
+
+    async def _keep_wrong(self) -> None:
+        """An index that is not to be believed, of long ago or somebody else's: each title carries what another does."""
+        carried = {str(row.mms_id): row.identifiers for row in self._wanted() if row.title == "carried"}
+        titles, old = list(carried), self.rng.random() < 0.5
+        at = EPOCH - (_DAY + 7200.0 if old else 0.0)
+        wrong = {title: carried[other] for title, other in zip(titles, titles[1:] + titles[:1], strict=True)}
+        async with AlmaClient("sim-schedule", base_url=BASE, budget=LocalBudget()) as alma:
+            kept = KeptIndex.of(alma.scope, C, S)
+        kept.write({title: Named(at, own) for title, own in wrong.items()})
+        if not old and kept.path.exists():
+            kept.path.write_bytes(b"0" * 16 + kept.path.read_bytes()[16:])
+
     def _plant(self, title: str, url: str) -> None:
         """The service holds this title before the load, with an old note."""
         self.planted.add((title, url))
@@ -290,6 +344,8 @@ class Tale:
         machine: Machine | None = None
         harsh, cruel = self.rng.choice((0.0, 0.005, 0.02)), self.rng.random() < 0.3
         boots, skew = 0, 0.0
+        if self.rng.random() < 0.5 and self.given != self.file:
+            await self._keep_wrong()
         for life in range(3 * LIVES):
             self.remote.calm = calm = life >= LIVES
             machine = Machine(self.rng, self.disk, 0.0 if calm else harsh, skew, boots)
@@ -309,12 +365,12 @@ class Tale:
     async def _load(self, machine: Machine, *, calm: bool) -> bool:
         """One life of the process; whether nothing is left to do."""
         load = self._loader(machine)
-        file: tuple[Row | BadRow, ...] | None = self.file
+        file: tuple[Row | BadRow, ...] | None = self.given
         refused = False
         if self.remote.sends and self.rng.random() < 0.5:
             file = None  # it has its rows
         elif not calm and self.remote.sends and self.rng.random() < 0.06:
-            rows = list(self.file)
+            rows = list(self.given)
             self.rng.shuffle(rows)
             file = tuple(rows)
         report = None
@@ -337,7 +393,7 @@ class Tale:
             self.story.died[machine.died] += 1
             return False
         if refused or report is not None:  # another file must be refused, and this one never
-            self.story.wrong += refused == (file in (None, self.file))
+            self.story.wrong += refused == (file in (None, self.given))
         return report is not None and not report.pending
 
     def _loader(self, machine: Machine) -> Load:
@@ -404,6 +460,13 @@ class Tale:
         story = self.story
         if isinstance(row, BadRow):
             story.wrong += entry.state is not State.REJECTED
+            return
+        if row.title in ("absent", "suggested"):
+            ends = {"absent": (State.REJECTED, "no-record"), "suggested": (State.REVIEW, "suggested")}
+            unread = (
+                row.title == "suggested" and entry.reason == "no-record"
+            )  # where records are not to be had
+            story.wrong += (entry.state, entry.reason) != ends[row.title] and not unread
             return
         repeated = _key(row) in seen
         seen.add(_key(row))
@@ -501,5 +564,6 @@ def schedule(seed: int, path: Path, *, rows: int = 10, later: float = 1.0) -> St
         paged,
         patch.object(sqlite_journal, "JournalFile", Watched),
         patch.object(ingest, "PAGE", tale.page),
+        patch.object(identifier_index, "MOST", tale.batch),
     ):
         return anyio.run(tale.live, backend="asyncio", backend_options=options)

@@ -236,7 +236,9 @@ def fill(journal):
     journal.ingest(map(Ingested, (entry(n, payload=b"p%d" % n) for n in range(1, 41))))
     journal.add_existing((f"53{n}", f"99{n}") for n in range(40))
     for n in range(40):
-        journal.add_carrier(Carrier(f"53{n}", f"99{n}", f"https://journals.example/{n}"), CARRIED[n : n + 1])
+        journal.add_carriers(
+            [(Carrier(f"53{n}", f"99{n}", f"https://journals.example/{n}"), CARRIED[n : n + 1])]
+        )
     for n in range(1, 21):
         journal.keep(n, b'{"id":"53%d","public_note":"as it was"}' % n)
         change(journal, n, state=State.DONE, portfolio_id=f"54{n}", action="created", since=NOW)

@@ -35,6 +35,10 @@ class Service(Remote):
     exchanging: float = (
         0.0  # how often these delete one and make another, just when a page of the service was read
     )
+    may_read_bibs: bool = True
+    most_bibs: int = 100  # records in one call above which it is rejected, or never answered
+    is_slow: bool = False
+    omitting: float = 0.0  # how often an answer leaves out a record that is there
     most_sends: int = 2000  # the harshest schedules of ten rows need some 150
     struck: Counter[str] = attrs.field(factory=Counter)  # calls that named this id and failed
     unclear: Counter[str] = attrs.field(factory=Counter)  # those of them that may have changed something
@@ -44,6 +48,8 @@ class Service(Remote):
     before: dict[str, tuple[float, Any]] = attrs.field(factory=dict)
 
     def cursed(self, request: Request) -> str:
+        if self.is_slow and _bibs(request) > self.most_bibs:
+            return "slow"
         return self.cursed_titles.get(_title(request), "")
 
     def note(self, request: Request, fault: str) -> None:
@@ -58,6 +64,8 @@ class Service(Remote):
         return super().upto(most) * self.later
 
     def carry_out(self, request: Request, run: Callable[[Call], Any], call: Call, fault: str) -> Any:
+        if asked := _bibs(request):
+            return self._records(asked, run, call)
         if request.method == "POST" and _title(request) in self.refused_titles:
             raise Rejection("60172")
         self._remember(request.method, call.ids)
@@ -70,6 +78,16 @@ class Service(Remote):
             self._created(result)
         elif request.method == "PUT":
             self.changed[call["portfolio"]] += 1
+        return result
+
+    def _records(self, asked: int, run: Callable[[Call], Any], call: Call) -> Any:
+        if not self.may_read_bibs:
+            raise Rejection("UNAUTHORIZED")
+        if asked > self.most_bibs:
+            raise Rejection("402203")
+        result = run(call)
+        if not self.calm and result["bib"] and self.rng.random() < self.omitting:
+            result["bib"].remove(self.rng.choice(result["bib"]))
         return result
 
     def _exchange(self, call: Call) -> None:
@@ -112,6 +130,11 @@ class Service(Remote):
     def _newer(self, portfolio_id: str, seen: float) -> bool:
         at, old = self.before.get(portfolio_id, (seen - 1, None))
         return at > seen and old is None
+
+
+def _bibs(request: Request) -> int:
+    """How many records are asked for in one call."""
+    return dict(request.query).get("mms_id", "").count(",") + 1 if request.path.endswith("/bibs") else 0
 
 
 def _title(request: Request) -> str:
