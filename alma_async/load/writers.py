@@ -122,13 +122,12 @@ class Writer:
         )
 
     def _cell(self, text: str) -> str:
-        if not self.delimiter:
-            return f'="{text}"' if clean(text) != text.strip() else text[:_MOST]
-        if text.startswith(_FORMULA):
+        needs_guard = text.startswith(_FORMULA) if self.delimiter else clean(text) != text.strip()
+        if needs_guard:
             text = '="{}"'.format(text.replace('"', '""'))
         if self.delimiter == "\t" and len(text) > 1 and text[0] == text[-1] == '"':
             return '"{}"'.format(text.replace('"', '""'))
-        return text
+        return text if self.delimiter else text[:_MOST]
 
     def text(self, lines: Iterable[Sequence[str]]) -> str:
         """Lines as they stand in a file. KBART is written without quoting."""
