@@ -23,7 +23,7 @@ from alma_async._http.dialect import Dialect, Login
 from alma_async._http.outcome import Outcome
 from alma_async._http.transport import Transport
 from alma_async.errors import ReadOnly
-from alma_async.events import LOG, Hook, fan_out, log_from
+from alma_async.events import LOG, CallFinished, Hook, fan_out, log_from
 from alma_async.settings import (
     FLAG,
     RETRY,
@@ -72,6 +72,7 @@ class OptionChanges(TypedDict, total=False):
     longest_hold: float | None
     witness: Witness | None
     on_outcome: Callable[[Outcome], None] | None
+    on_finished: Callable[[CallFinished], None] | None
 
 
 _LIST: Final = Check(

@@ -96,6 +96,9 @@ class Options:
     on_outcome: Callable[[Outcome], None] | None = attrs.field(
         default=None, eq=False, converter=attrs.converters.optional(contained)
     )
+    on_finished: Callable[[CallFinished], None] | None = attrs.field(
+        default=None, eq=False, converter=attrs.converters.optional(contained)
+    )
 
     def changed(self, **changes: Any) -> Self:
         """A copy with what is given; unknown names raise ``TypeError``."""
@@ -277,8 +280,11 @@ class Session:
                 call.outcome = OutcomeClass.NOT_SENT.value
             raise
         finally:
-            if self._emit is not None and wanted(self._emit, CallFinished):
-                self._emit(self._finished(request, options, call, last))
+            emit = self._emit if self._emit is not None and wanted(self._emit, CallFinished) else None
+            if emit is not None or options.on_finished is not None:
+                finished = self._finished(request, options, call, last)
+                for hook in filter(None, (emit, options.on_finished)):
+                    hook(finished)
 
     def _id(self, call: _Call) -> str:
         return f"{self._name}-{call.number}"

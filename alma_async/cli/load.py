@@ -99,7 +99,10 @@ class Options(Waiting):
     )
     beside: Annotated[bool, _option("beside")] = DEFAULTS.beside
     report: Annotated[
-        Path | None, Parameter(help="write how each row ended to a .csv, .xlsx or .jsonl file")
+        Path | None,
+        Parameter(
+            help="write how the load went to an .html page, or how each row ended to a .csv, .xlsx or .jsonl file"
+        ),
     ] = None
     show: Annotated[
         int,

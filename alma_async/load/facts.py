@@ -40,6 +40,7 @@ RESERVED: Final = frozenset(
         "lines",
         "warnings",
         "calls",
+        "measured",
         BEING_UNDONE,
         TAKES_BACK,
         HALFWAY,

@@ -404,7 +404,9 @@ class Load:
             meter=Meter(self._alma.clock.now()),
             on_progress=on_progress,
         )
-        run.context = attrs.evolve(context, alma=self._alma.with_options(on_outcome=run.called))
+        run.context = attrs.evolve(
+            context, alma=self._alma.with_options(on_outcome=run.called, on_finished=run.finished)
+        )
         self._run = run
         if self._stop:
             run.stop()
@@ -414,6 +416,8 @@ class Load:
 async def _wind_up(run: Run) -> None:
     """Have written what a run knows, however it ended."""
     await run.journal.flush()
+    with suppress(JournalError):  # all that matters is written
+        await run.note_measured()
     if run.context.dry:
         await note_calls(run.journal, run.meter)
 

@@ -193,14 +193,15 @@ class Meter:
         self.rows = row_counts(counts)
         self._begun, self._calls_before, self._ended = begun_count(counts), self.calls, 0
 
-    def called(self, outcome: Outcome, now: float) -> None:
-        """One attempt ended; one that was not sent cost nothing."""
+    def called(self, outcome: Outcome, now: float) -> bool:
+        """One attempt ended; whether it was sent: one that was not cost nothing."""
         if isinstance(outcome, Failed) and outcome.outcome is OutcomeClass.NOT_SENT:
-            return
+            return False
         self.calls += 1
         self._recent.append(now)
         if isinstance(outcome, Failed) and outcome.reason in (Reason.THROTTLED, Reason.QUOTA):
             self.throttled += 1
+        return True
 
     def settled(self, before: Entry, entry: Entry) -> None:
         """A row went as far as it goes now; finished ones leave the pending."""

@@ -1,4 +1,4 @@
-"""What became of each row, as a file: CSV and xlsx for people, JSONL for programs. Pure functions and thin writers.
+"""What became of each row, as a file: HTML, CSV and xlsx for people, JSONL for programs. Pure functions and thin writers.
 
 Decides the columns and what a cell may hold; leaves the counting to the journal. ``lines`` are all lines of the file that a row
 stands on. What is to be known of the file as a whole comes last, each as a record of its own in the state ``warning``.
@@ -32,6 +32,7 @@ from alma_async.errors import ConfigurationError
 from alma_async.load.entries import Entry, Source, State
 from alma_async.load.journal import Journal, slices
 from alma_async.load.reasons import EndReason
+from alma_async.load.report_html import About, html_writer
 
 __all__ = ["COLUMNS", "cell", "check_path", "record", "write_report"]
 
@@ -97,7 +98,7 @@ def _text(value: Value) -> str:
 
 
 @contextmanager
-def _csv_writer(file: IO[bytes]) -> Iterator[Write]:
+def _csv_writer(file: IO[bytes], _about: About) -> Iterator[Write]:
     file.write(BOM_UTF8 + _csv_line(COLUMNS))  # the mark makes spreadsheets read UTF-8
     yield lambda records: file.writelines(_csv_line([cell(one[name]) for name in COLUMNS]) for one in records)
 
@@ -109,12 +110,12 @@ def _csv_line(cells: Any) -> bytes:
 
 
 @contextmanager
-def _jsonl_writer(file: IO[bytes]) -> Iterator[Write]:
+def _jsonl_writer(file: IO[bytes], _about: About) -> Iterator[Write]:
     yield lambda records: file.writelines(dumps(one, lone_surrogates=True) + b"\n" for one in records)
 
 
 @contextmanager
-def _xlsx_writer(file: IO[bytes]) -> Iterator[Write]:
+def _xlsx_writer(file: IO[bytes], _about: About) -> Iterator[Write]:
     """Row by row: the sheet never is in memory whole."""
     from openpyxl import Workbook
     from openpyxl.cell import WriteOnlyCell
@@ -139,8 +140,9 @@ def _xlsx_writer(file: IO[bytes]) -> Iterator[Write]:
     book.save(file)
 
 
-_FORMATS: Final[Mapping[str, Callable[[IO[bytes]], AbstractContextManager[Write]]]] = {
+_FORMATS: Final[Mapping[str, Callable[[IO[bytes], About], AbstractContextManager[Write]]]] = {
     ".csv": _csv_writer,
+    ".html": html_writer,
     ".jsonl": _jsonl_writer,
     ".xlsx": _xlsx_writer,
 }
@@ -149,10 +151,12 @@ _FORMATS: Final[Mapping[str, Callable[[IO[bytes]], AbstractContextManager[Write]
 def check_path(path: Path) -> None:
     """Whether a report can be written there, to be asked before a load begins.
 
-    :raises ConfigurationError: for another suffix than ``.csv``, ``.xlsx`` or ``.jsonl``, or a directory that is not there.
+    :raises ConfigurationError: for another suffix, or a directory that is not there.
     """
     if path.suffix.lower() not in _FORMATS:
-        raise ConfigurationError(f"A report is a file ending in .csv, .xlsx or .jsonl, not {path.name!r}.")
+        raise ConfigurationError(
+            f"A report is a file ending in .html, .csv, .xlsx or .jsonl, not {path.name!r}."
+        )
     if not path.absolute().parent.is_dir():
         raise ConfigurationError(f"The report's directory {str(path.parent)!r} does not exist.")
     if path.suffix.lower() == ".xlsx" and find_spec("openpyxl") is None:
@@ -168,7 +172,8 @@ async def write_report(clock: Clock, journal: Journal, path: Path) -> int:
     kind, count = path.suffix.lower(), 0
     try:
         with ExitStack() as whole:
-            write = await clock.aside(partial(_begin, whole, path, _FORMATS[kind]))
+            about = About(journal=journal.name, facts=await journal.meta(), written=clock.wall())
+            write = await clock.aside(partial(_begin, whole, path, lambda file: _FORMATS[kind](file, about)))
             async for records in _records(journal, payloads=kind == ".jsonl"):
                 await clock.aside(partial(write, map(operator.call, records)))
                 count += len(records)

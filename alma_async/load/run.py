@@ -27,12 +27,14 @@ from alma_async._http.outcome import Outcome
 from alma_async._text import counted, duration
 from alma_async.alma.client import AlmaClient
 from alma_async.errors import AlmaError, ClientClosed, QuotaExhausted
+from alma_async.events import CallFinished
 from alma_async.load.dry_run import Quote
 from alma_async.load.entries import OPEN, Entry, Moment, State
 from alma_async.load.identifier_index import IdentifierIndex
 from alma_async.load.ingest import Ingest, Rows
 from alma_async.load.journal import Journal, slices
 from alma_async.load.lookup import Bodies
+from alma_async.load.measured import EVERY, MEASURED, Measured, Stretch
 from alma_async.load.options import LoadContext
 from alma_async.load.outage import (
     PASSING,
@@ -244,13 +246,17 @@ class Run:
     _tasks: dict[int, tuple[RowTask, Entry]] = attrs.field(
         factory=dict
     )  # rows under way, and where they stood
+    _measured: Measured = attrs.field(factory=Measured)
+    _stretch: Stretch | None = None  # what is measured of this run
+    _noted_at: float = attrs.field(init=False)
     _why: str | None = None  # what everybody waits for
     _is_reading: bool = True  # the file, for the first time
 
     def __attrs_post_init__(self) -> None:
         alma = self.context.alma
+        self._noted_at = alma.clock.now()
         self._boot = alma.clock.boot() or uuid4().hex  # where it is unknown, each run is taken for one
-        counted = alma.with_options(on_outcome=self.called)
+        counted = alma.with_options(on_outcome=self.called, on_finished=self.finished)
         self._health = ServiceHealth.of(
             counted, self.context.place, longest=self.context.options.longest_outage, waiting=self._waits
         )
@@ -271,11 +277,26 @@ class Run:
 
     def called(self, outcome: Outcome) -> None:
         """One attempt ended."""
-        self.meter.called(outcome, self.context.alma.clock.now())
+        now, throttled = self.context.alma.clock.now(), self.meter.throttled
+        if self.meter.called(outcome, now) and self._stretch is not None:
+            self._stretch.called(now - self.meter.started, throttled=self.meter.throttled > throttled)
         self._health.saw(outcome)
         self._room.recheck()
         if self.stopping:
             self._health.end()  # perhaps nothing is in flight any more
+
+    def finished(self, call: CallFinished) -> None:
+        """One call ended, with all its attempts."""
+        if self._stretch is not None:
+            self._measured.finished(call.route, call.attempts)
+            self._stretch.waited(call.at - self.meter.started, call.seconds, call.waits)
+
+    async def note_measured(self, *, every: float = 0.0) -> None:
+        """Write down what was measured, at most ``every`` so many seconds."""
+        now = self.context.alma.clock.now()
+        if self.meter.calls and now - self._noted_at >= every:
+            self._noted_at = now
+            await self.journal.note({MEASURED: self._measured.written()})
 
     @property
     def resumable(self) -> bool:
@@ -304,6 +325,8 @@ class Run:
         begin = Ingest(context=self.context, journal=self.journal, rows=self.rows, reading=self._reading)
         self._reading(0)
         await begin.compare()
+        self._measured = Measured.read((await self.journal.meta()).get(MEASURED))
+        self._stretch = self._measured.begin(self.context.alma.clock.wall())
         await begin.read(self.moment())
         self._is_reading = False
         self._waits(None)
@@ -406,9 +429,10 @@ class Run:
         if ended is None:
             return False
         self._ended(entry, ended)
-        if self.on_end is None or ended.state in OPEN:
-            return True
         try:
+            await self.note_measured(every=EVERY)
+            if self.on_end is None or ended.state in OPEN:
+                return True
             await self.journal.record(ended)
         except AlmaError as error:
             self.halt(error)
