@@ -1,0 +1,98 @@
+"""What loads pay with: calls, by the server's count.
+
+Titles are named by their ISSN alone. The records of the service's portfolios are read a hundred a call; a load whose key may not
+read records takes a call for each portfolio instead, as all loads did before. The simulator is called directly, without sockets
+or latency, and counts what arrives. Besides the listing (100 portfolios a call) each row costs a read, and a write where it
+differs.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import anyio
+
+from alma_async import Limits, sim
+from alma_async._http.messages import Request, Response
+from alma_async.load import Report, read_rows
+from benchmarks.report import Goal, Plan, Section, Table
+from tests.load.line import Line, institution, into, refusal
+
+__all__ = ["measure"]
+
+HEADER: Final = "publication_title\tprint_identifier\tonline_identifier\ttitle_url\tcoverage_depth"
+# What it is, portfolios in the service, rows, how many of them differ, the most calls, and the calls before.
+CASES: Final = (
+    ("10 rows into a service of 3,000, none differs", 3000, 10, 0, 75, 3042),
+    ("500 rows, 2 % changed", 500, 500, 10, 530, 1017),
+)
+
+
+def measure(_plan: Plan) -> Section:
+    """Each case with and without the right to read records."""
+    rows, goals = list[tuple[str, ...]](), list[Goal]()
+    for name, held, count, changed, most, before in CASES:
+        calls, again, without = anyio.run(_count, held, count, changed)
+        rows.append((name, f"{before:,}", f"{calls:,}", f"{again:,}", f"{without:,}"))
+        goals.append(Goal(what=f"calls: {name}", goal=f"≤ {most:,}", reached=f"{calls:,}", met=calls <= most))
+    head = ("load by ISSN", "before", "now", "again within a day", "without the right Bibs")
+    about = (__doc__ or "").partition("\n\n")[2]
+    return Section(
+        piece="calls", about=about, tables=[Table(title="Calls", head=head, rows=rows)], goals=goals
+    )
+
+
+async def _count(held: int, count: int, changed: int) -> tuple[int, int, int]:
+    """The calls of a load, of the same one again, and of one whose key may not read records."""
+    with tempfile.TemporaryDirectory() as folder:
+        first, again = await _load(Path(folder), held, count, changed, may_read=True)
+        without, _ = await _load(Path(folder), held, count, changed, may_read=False)
+    return first, again, without
+
+
+async def _load(folder: Path, held: int, count: int, changed: int, *, may_read: bool) -> tuple[int, int]:
+    file = folder / "list.txt"
+    lines = ["\t".join(["Title", _issn(n), "", _url(n), "fulltext"]) for n in range(count)]
+    file.write_text("\n".join([HEADER, *lines, ""]), encoding="utf-8")
+    limits = Limits(per_second=1e6, reserve=0, pacing="greedy")
+    async with institution(limits=limits, institution=f"{may_read}") as (line, alma):
+        for n in range(held):
+            _hold(line, n, "https://old.example/" if n < changed else _url(n))
+        if not may_read:
+            line.trouble = _denied
+        told = list[Report]()
+        for name in ("first", "again"):
+            before = len(line.arrivals)
+            told.append(await into(alma, folder / f"{name}-{may_read}.load").run(read_rows(file)))
+            assert len(line.arrivals) - before == told[-1].calls
+    assert (told[0].updated, told[0].unchanged) == (changed, count - changed), told[0]
+    return told[0].calls, told[1].calls
+
+
+def _hold(line: Line, n: int, url: str) -> None:
+    line.world.add_bib(f"99{n:06}", f"Title {n}", issn=_issn(n))
+    sent = {
+        "resource_metadata": {"mms_id": {"value": f"99{n:06}"}},
+        "availability": {"value": "11"},
+        "is_local": True,
+        "linking_details": {"static_url": f"jkey={url}"},
+    }
+    line.world.portfolios.create(sim.DEMO_COLLECTION, sim.DEMO_SERVICE, sent, now=0.0)
+
+
+def _denied(request: Request) -> Response | None:
+    """What Alma says to a key without the right, of records alone."""
+    return refusal("UNAUTHORIZED") if request.path.endswith("/bibs") else None
+
+
+def _url(n: int) -> str:
+    return f"https://journals.example/{n}"
+
+
+def _issn(n: int) -> str:
+    """The n-th valid ISSN."""
+    body = f"{2_000_000 + n:07}"
+    check = -sum(int(digit) * weight for digit, weight in zip(body, range(8, 1, -1), strict=True)) % 11
+    return f"{body[:4]}-{body[4:]}{'X' if check == 10 else check}"
