@@ -142,3 +142,28 @@ def test_all_warnings_in_the_shell(shell: Shell, served: Served, kbart: tuple[Pa
     assert "--warnings " in first
     assert all(f"about {n} moons" in everything for n in range(3, 63))
     assert "more warnings" not in everything
+
+
+def test_a_page_for_people(shell: Shell, served: Served, kbart: tuple[Path, Path], tmp_path: Path) -> None:
+    """``--report page.html`` names the list, its titles and what is wrong, for the load and for its journal again."""
+    list_, mms_map = kbart
+    page, again = tmp_path / "page.html", tmp_path / "again.html"
+    with served():
+        ran = shell(
+            "load", list_, *TO, "--mms-map", mms_map, "--journal", tmp_path / "a.load", "--report", page
+        )
+        assert ran.code == 1
+        assert shell("resume", tmp_path / "a.load", "--report", again).code == 1
+    for path in (page, again):
+        text = path.read_text(encoding="utf-8")
+        for said in (
+            "Load of list.txt",
+            "Annals of Tests",
+            "Wrong Dates",
+            "POST portfolio",
+            "Calls a second",
+            "a.load",
+        ):
+            assert said in text, said
+        assert str(tmp_path) not in text
+        assert path.stat().st_mode & 0o077 == 0
