@@ -25,13 +25,13 @@ from alma_async.alma.fields import FIELDS
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.load.entries import BeforeImage, Difference
 
-__all__ = ["WARNED", "anew", "changed", "differences", "digest", "put_back"]
+__all__ = ["PASSED_OVER", "WARNED", "anew", "changed", "differences", "digest", "plain", "put_back"]
 
 WARNED: Final[set[tuple[str, str]]] = (
     set()
 )  # of oddities in what is read a second time, each once in a process
 _NOTHING: Final[tuple[Any, ...]] = (None, "", {}, [])
-_PASSED_OVER: Final = ("desc", "link")
+PASSED_OVER: Final = ("desc", "link")  # Alma's own words
 _PLACE: Final = ("is_standalone", "resource_metadata", "electronic_collection")  # not a writer's to change
 
 
@@ -44,24 +44,22 @@ def differences(old: Portfolio, new: Portfolio) -> tuple[Difference, ...]:
 def digest(portfolio: Mapping[str, Any]) -> bytes:
     """What shows whether somebody changed a portfolio, from its JSON object."""
     own = {name: value for name, value in portfolio.items() if name != "resource_metadata"}
-    return blake2b(repr(_plain(own)).encode(), digest_size=16, person=b"alma_async.left").digest()
+    return blake2b(repr(plain(own)).encode(), digest_size=16, person=b"alma_async.left").digest()
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """What a value says, in one form; "" for nothing."""
     if value is None or isinstance(value, str):
         return (value or "").removesuffix("Z")
     if isinstance(value, dict):
         said = [  # most members say nothing and are not worth a call
-            (name, plain)
+            (name, text)
             for name in sorted(value)
-            if value[name] not in _NOTHING
-            and name not in _PASSED_OVER
-            and (plain := _plain(value[name])) != ""
+            if value[name] not in _NOTHING and name not in PASSED_OVER and (text := plain(value[name])) != ""
         ]
         return said[0][1] if len(said) == 1 and said[0][0] == "value" else tuple(said) or ""
     if isinstance(value, list):
-        return tuple(map(_plain, value)) or ""
+        return tuple(map(plain, value)) or ""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -48,11 +48,12 @@ OPEN: Final = (State.PENDING, State.INTENT, State.UNKNOWN)
 
 
 class Step(Enum):
-    """Which call a row needs next, or needed last."""
+    """Which call a row needs next, or needed last. CHECK: a read, should it ever be doubted; its update went without one."""
 
     MATCH = "match"
     CREATE = "create"
     UPDATE = "update"
+    CHECK = "check"
     DELETE = "delete"
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "OVERTAKEN",
     "RESERVED",
     "SUPERSEDED",
+    "SURPRISE",
     "TAKES_BACK",
     "OtherLoad",
     "compared",
@@ -32,6 +33,7 @@ OVERTAKEN: Final = (
 SUPERSEDED: Final = "superseded"  # the fact that names the journal of a later load, which knows this one
 INDEXED: Final = "indexed"  # the calls by which records were read, which the next load finds kept
 KEPT_SINCE: Final = "kept_since"  # when the oldest record was read that was found kept, in civil seconds
+SURPRISE: Final = "surprise"  # what ended the trust in what is known of creates: JSON, see ``after_create``
 RESERVED: Final = frozenset(
     {
         "planned",

@@ -155,3 +155,8 @@ class EndReason(Enum):
         "It is unknown whether the create was applied (portfolios that may be it: {}).",
         "Check the title's portfolios in Alma; load the row again with --since and this journal: that load first searches for it.",
     )
+    UNREAD = (
+        "unread",
+        "It was not read between its create and its update, as rows like it had shown what is there; a later one did not: see {}.",
+        "Compare these fields in Alma with those of a portfolio that nobody has updated.",
+    )

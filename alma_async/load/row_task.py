@@ -3,6 +3,7 @@
 ::
 
     PENDING ── match ──▶ PENDING, its next step known: create, update or delete
+    DONE, written unread ── what Alma makes of creates is not as was learned ──▶ PENDING in the step check
     PENDING ── send: intent, then outcome ──▶ DONE | PENDING in the next step | REJECTED | REVIEW | UNKNOWN
     UNKNOWN ── quarantine, read back ──▶ DONE | PENDING (adopted, or to be sent again) | REVIEW | REJECTED
 
@@ -20,6 +21,7 @@ from typing import Any, Final
 import anyio
 import attrs
 
+from alma_async._clock import shielded
 from alma_async._http.codec import structure, unstructure
 from alma_async._http.json_text import dumps
 from alma_async._http.outcome import Done, Failed, Outcome, OutcomeClass, Reason, is_server_fault
@@ -27,8 +29,10 @@ from alma_async.alma.electronic import Portfolios
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import AlmaError, BadAnswer, InvalidRequest, NotFound, OutcomeUnknown
 from alma_async.load import matching
+from alma_async.load.after_create import AfterCreate, Turn, kind_of
 from alma_async.load.before_image import WARNED, changed, differences, digest
 from alma_async.load.entries import Action, Difference, Entry, Moment, State, Step
+from alma_async.load.facts import SURPRISE
 from alma_async.load.fields import asked, merged, new_portfolio, stays, together, unclear, wanted_url
 from alma_async.load.journal import Journal
 from alma_async.load.lookup import Bodies, Lookup
@@ -36,7 +40,7 @@ from alma_async.load.options import LoadContext, LoadOptions
 from alma_async.load.reasons import EndReason
 from alma_async.load.row import Row
 
-__all__ = ["MOST_ATTEMPTS", "RowTask", "Shared"]
+__all__ = ["MOST_ATTEMPTS", "Learned", "RowTask", "Shared"]
 
 MOST_ATTEMPTS: Final = 3  # lost answers per step of a row; a code missing from our table must not loop
 _SETTLED: Final = {"code": None, "tracking_id": None}
@@ -50,6 +54,36 @@ _REJECTED: Final = (
 )
 
 
+@attrs.define
+class Learned:
+    """What Alma makes of creates, as rows under way learn it from each other. ``surprise`` is durable before it has an effect."""
+
+    after: AfterCreate
+    journal: Journal
+    _news: anyio.Event = attrs.field(factory=anyio.Event)
+
+    async def turn(self, kind: bytes) -> Turn:
+        """What a row of this kind does, once that is decided."""
+        while (turn := self.after.turn(kind)) is Turn.WAIT:
+            await self._news.wait()
+        return turn
+
+    async def learn(
+        self, sent: dict[str, Any], answer: dict[str, Any], present: dict[str, Any] | None
+    ) -> None:
+        """What a row was to read, or None where that was not to be had."""
+        trusted = self.after.surprise is None
+        if present is None:
+            self.after.forgo(kind_of(sent))
+        else:
+            self.after.learn(sent, answer, present)
+        self._news.set()
+        self._news = anyio.Event()
+        if trusted and self.after.surprise is not None:
+            text = dumps(self.after.surprise, lone_surrogates=True).decode()
+            await self.journal.note({SURPRISE: text})
+
+
 @attrs.frozen(kw_only=True)
 class Shared:
     """What all rows of one load have in common. In a dry run each row ends with what would be done."""
@@ -59,6 +93,7 @@ class Shared:
     by_title: bool
     moment: Callable[[], Moment]
     stopping: Callable[[], bool]
+    learned: Learned
     bodies: Bodies
     vouched: Mapping[str, str] = attrs.field(factory=dict)  # see ``undo.vouched``
 
@@ -92,6 +127,7 @@ class RowTask:
     entry: Entry
     _sending: tuple[str, tuple[Difference, ...]] = ("", ())  # what the next send does, if it does
     _before: Entry | None = None  # as it stood before the present intent
+    _unread: bool = False  # what is put was not read before, but is expected
 
     async def run(self) -> Entry:
         """Carry the row to its end, or as far as it goes now; returns where it stands.
@@ -106,6 +142,7 @@ class RowTask:
                     Step.MATCH: self._match,
                     Step.CREATE: self._create,
                     Step.UPDATE: self._update,
+                    Step.CHECK: self._check,
                     Step.DELETE: self._delete,
                 }[self.entry.step]
             else:
@@ -206,10 +243,47 @@ class RowTask:
         )
         if self.entry.state is not State.PENDING or await self._is_taken():
             return
-        # Coverage in a create was ignored in practice, so the answer is compared; a shortened one says nothing and is
-        # read again. What needs no further call ends also where the load is stopping.
+        # Coverage in a create was ignored in practice, so the answer is compared; a shortened one says nothing, and what was
+        # made is read or known. What needs no further call ends also where the load is stopping.
         if created.is_whole and not (self.shared.stopping() and self._merged(created)[1]):
             await self._put(created)
+        elif not created.is_whole and self.row.before_image is None:
+            await self._go_on_from(unstructure(portfolio), unstructure(created))
+
+    async def _go_on_from(self, sent: dict[str, Any], answer: dict[str, Any]) -> None:
+        """After a create with a shortened answer: learn from a read what Alma has made of it, or put what follows without one."""
+        learned = self.shared.learned
+        if await learned.turn(kind_of(sent)) is Turn.READ:
+            await self._put_read(sent, answer)
+            return
+        expected = structure(learned.after.expected(sent, answer), Portfolio, warned=WARNED)
+        if self._merged(expected)[1] and not self.shared.stopping():
+            self._unread = True
+            try:
+                await self._put(expected)
+            finally:
+                self._unread = False
+
+    async def _put_read(self, sent: dict[str, Any], answer: dict[str, Any]) -> None:
+        learned, present = self.shared.learned, None
+        try:
+            present = await self._present()
+        finally:
+            await shielded(learned.learn(sent, answer, None if present is None else unstructure(present)))
+        if present is not None:
+            await self._put(present)
+
+    async def _check(self) -> None:
+        """A row that was put without a read before it, after it was seen that what Alma makes of creates was not known."""
+        if (present := await self._present()) is None:
+            return
+        if lacking := self.shared.learned.after.lacking(unstructure(present)):
+            self._end(State.REVIEW, EndReason.UNREAD, ", ".join(lacking))
+        elif self.entry.left and (missing := self._merged(present)[1]):
+            self._end(State.REVIEW, EndReason.NOT_TAKEN, _shown(missing))
+        else:
+            self.entry = attrs.evolve(self.entry, step=Step.UPDATE)
+            await self._put(present)
 
     async def _update(self) -> None:
         if (present := await self._present(self._unchanged())) is not None:
@@ -245,7 +319,8 @@ class RowTask:
             return
         if action == "updated":
             self._keep(present)
-        answer = await self._witnessed(action, fields, wanted).update(*self.shared.context.place, wanted)
+        portfolios, place = self._witnessed(action, fields, wanted), self.shared.context.place
+        answer = await portfolios.update(*place, wanted, replace=self._unread)
         if not answer.is_whole:
             await self._confirm(present)
         elif missing := self._merged(answer)[1]:
@@ -300,9 +375,13 @@ class RowTask:
 
     async def _read_back(self) -> None:
         """Read back what a lost answer left: of a create the title, of the rest the portfolio."""
-        await {Step.UPDATE: self._read_back_update, Step.DELETE: self._read_back_delete}.get(
-            self.entry.step, self._read_back_create
-        )()
+        updates = (Step.UPDATE, Step.CHECK)
+        if self.entry.step in updates:
+            await self._read_back_update()
+        elif self.entry.step is Step.DELETE:
+            await self._read_back_delete()
+        else:
+            await self._read_back_create()
 
     @property
     def _policy(self) -> matching.OnUnknown:
@@ -383,7 +462,8 @@ class RowTask:
         until = attrs.evolve(now, wall=now.wall + deadline - now.mono, mono=deadline)
         before = self._before = self.entry
         fields = together(before.differences, self._sending[1])
-        self.entry = attrs.evolve(before, state=State.INTENT, since=until, differences=fields)
+        step = Step.CHECK if self._unread else before.step
+        self.entry = attrs.evolve(before, state=State.INTENT, step=step, since=until, differences=fields)
         try:
             await self.shared.journal.record(self.entry)
         except BaseException:  # nothing will be sent
@@ -446,7 +526,7 @@ class RowTask:
         portfolio = self.entry.portfolio_id or answer.get("id")
         return {
             "state": State.PENDING,
-            "step": Step.UPDATE,
+            "step": Step.CHECK if self.entry.step is Step.CHECK else Step.UPDATE,
             "portfolio_id": str(portfolio) if portfolio else None,
             "action": action,
             "attempts": 0,

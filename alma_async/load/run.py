@@ -23,13 +23,16 @@ import anyio
 import attrs
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
+from alma_async._http.json_text import loads
 from alma_async._http.outcome import Outcome
 from alma_async._text import counted, duration
 from alma_async.alma.client import AlmaClient
 from alma_async.errors import AlmaError, ClientClosed, QuotaExhausted
 from alma_async.events import CallFinished
+from alma_async.load.after_create import AfterCreate
 from alma_async.load.dry_run import Quote
-from alma_async.load.entries import OPEN, Entry, Moment, State
+from alma_async.load.entries import OPEN, Entry, Moment, State, Step
+from alma_async.load.facts import SURPRISE
 from alma_async.load.identifier_index import IdentifierIndex
 from alma_async.load.ingest import Ingest, Rows
 from alma_async.load.journal import Journal, slices
@@ -46,7 +49,7 @@ from alma_async.load.outage import (
 )
 from alma_async.load.progress import Ended, Meter, Progress, Report
 from alma_async.load.row import Row
-from alma_async.load.row_task import RowTask, Shared
+from alma_async.load.row_task import Learned, RowTask, Shared
 from alma_async.load.undo import vouched
 from alma_async.settings import Priority
 
@@ -369,14 +372,28 @@ class Run:
             by_title=meta.get("seen") == "title",
             moment=self.moment,
             stopping=lambda: self.stopping,
+            learned=Learned(
+                AfterCreate(loads(meta[SURPRISE].encode()) if SURPRISE in meta else None), self.journal
+            ),
             bodies=self._bodies,
             vouched=await vouched(self.context.alma.clock, self.journal),
         )
+        await self._doubt(shared.learned)
         while not self.stopping and (rest := await self._rest()) is not None:
             if rest > 0:
                 await self._wait(rest)
             else:
                 await self._pass(shared)
+                await self._doubt(shared.learned)
+
+    async def _doubt(self, learned: Learned) -> None:
+        """Have rows read that were written unread, where what Alma makes of creates turned out not to be known."""
+        if learned.after.surprise is None:
+            return
+        async for entries in slices(self.journal.entries):
+            written = [one for one in entries if one.step is Step.CHECK and one.state is State.DONE]
+            await self.journal.amend([attrs.evolve(one, state=State.PENDING) for one in written], facts={})
+        self.meter.begin(await self.journal.counts())
 
     async def _rest(self) -> float | None:
         """Seconds until some row can go on: 0 now, None when none is open."""

@@ -96,6 +96,10 @@ class Config:
     """What a PUT of an electronic object does with what it leaves out: Ex Libris says both. Where that stays, ``""`` clears."""
     write_answers: Literal["whole", "without_coverage", "short"] = "whole"
     """What POST and PUT of electronic objects answer: all, all but coverage, or no more than a list shows."""
+    post_answers: Literal["whole", "without_coverage", "short"] | None = None
+    """What POST answers, where that is not what PUT answers."""
+    post_adds: Literal["nothing", "the same", "of the record"] = "nothing"
+    """What a new portfolio holds that nobody sent: an interface, the same for all; or, too, a description that names its record."""
     empty_members: bool = True
     """Whether answers have members that say nothing, as in 2018; newer ones leave them out."""
     months_as_objects: bool = False

@@ -312,11 +312,22 @@ class Portfolios:
             "electronic_collection": _place_links(*place),
             "link": f"{ROOT}/bibs/{bib.mms_id}/portfolios/{portfolio_id}",
         }
-        kept = with_identity(identity, kept)
+        kept = with_identity(identity, kept | self._added(kept, bib))
         self.all[portfolio_id] = self._of_bib[bib.mms_id][portfolio_id] = kept
         if service is not None:
             service.portfolios[portfolio_id] = kept
         return kept
+
+    def _added(self, kept: Json, bib: Bib) -> Json:
+        """What Alma puts into a new portfolio by itself."""
+        adds = self._records.config.post_adds
+        if adds == "nothing":
+            return {}
+        described = kept["internal_description"] or (f"Of {bib.mms_id}" if adds == "of the record" else "")
+        return {
+            "interface": {"name": kept["interface"]["name"] or "A platform", "vendor": None},
+            "internal_description": described,
+        }
 
     def _replace(self, old: Json, sent: Json, now: float) -> Json:
         identity = {member: old[member] for member in _IDENTITY}

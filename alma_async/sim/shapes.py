@@ -45,9 +45,10 @@ def shaped(result: Json | None, route: Route, config: Config) -> Json | None:
 
 def _after_a_write(result: Json, route: Route, config: Config) -> Json:
     item = _ITEMS.get(route.path.rpartition("/")[-1])
-    if item is None or config.write_answers == "whole":
+    answers = (route.method == "POST" and config.post_answers) or config.write_answers
+    if item is None or answers == "whole":
         return result
-    if config.write_answers == "short":
+    if answers == "short":
         return item(result)
     return {name: value for name, value in result.items() if name != "coverage_details"}
 

@@ -21,6 +21,7 @@ from alma_async.alma.models.common import Updatable
 from alma_async.alma.resource import Resource
 from alma_async.errors import BadAnswer
 from alma_async.load import (
+    after_create,
     entries,
     fields,
     identifier_index,
@@ -613,3 +614,25 @@ def _a_list_without_its_items_is_empty() -> list[Any]:
         return items if isinstance(items, list) else [items]
 
     return [patch.object(resource, "listed", listed), patch.object(resource, "_total", lambda _data: None)]
+
+
+# --- what Alma makes of a create
+
+
+@_mutant
+def _what_one_row_shows_is_trusted() -> list[Any]:
+    return [
+        patch.object(after_create._Kind, "is_learned", property(lambda self: self.read >= 1)),
+        patch.object(after_create._Kind, "is_due", property(lambda self: self.trusted >= 5)),
+    ]
+
+
+@_mutant
+def _what_alma_has_added_is_not_sent() -> list[Any]:
+    """What was sent and ignored is known, but a PUT has only what rows say."""
+
+    def corrected(sent: Any, answer: Any, corrections: Any) -> Any:
+        return real(sent, answer, {path: value for path, value in corrections.items() if value is None})
+
+    real = after_create._corrected
+    return [patch.object(after_create, "_corrected", corrected)]

@@ -26,7 +26,7 @@ from alma_async import AlmaClient, Limits, LocalBudget, Timeouts, sim
 from alma_async._clock import Clock
 from alma_async._core.pager import PAGE, Pager
 from alma_async._http.messages import Request
-from alma_async.load import Load, LoadOptions, identifier_index, ingest, sqlite_journal
+from alma_async.load import Load, LoadOptions, after_create, identifier_index, ingest, sqlite_journal
 from alma_async.load.entries import Action, Entry, State
 from alma_async.load.identifier_index import KeptIndex, Named
 from alma_async.load.journal_file import JournalFile
@@ -34,7 +34,7 @@ from alma_async.load.outage import ROW_FAILURES
 from alma_async.load.row import BadRow, Clear, Coverage, InputError, Problem, Row
 from alma_async.load.row_task import MOST_ATTEMPTS
 from alma_async.load.verify import Audit, Mark
-from tests.load.wire import LATEST, STALEST, Service
+from tests.load.wire import LATEST, STALEST, Service, added
 from tests.wires import BASE, EPOCH, FAULTS, Wire
 
 T = TypeVar("T")
@@ -213,6 +213,8 @@ def _switches(rng: random.Random) -> sim.Config:
         put=rng.choice(("replaces", "keeps")),
         coverage_in_post=rng.random() < 0.5,
         write_answers=rng.choice(("whole", "whole", "without_coverage", "short")),
+        post_answers=rng.choice((None, "short", "short")),
+        post_adds=rng.choice(("nothing", "the same", "the same", "of the record")),
         empty_members=rng.random() < 0.5,
         months_as_objects=rng.random() < 0.3,
         odd_fields=rng.choice((0.0, 0.0, 0.2)),
@@ -338,7 +340,8 @@ class Tale:
             "internal_description": "kept by hand",
             "authentication_note": self.rng.choice(("", "Ask us")),
         }
-        self.remote.world.portfolios.create(C, S, body, now=EPOCH)
+        made = self.remote.world.portfolios.create(C, S, body, now=EPOCH)
+        self.remote.added[made["id"]] = added(made)
 
     async def live(self) -> Story:
         machine: Machine | None = None
@@ -522,6 +525,8 @@ class Tale:
             return False
         if self.action == "create" and str(row.mms_id).startswith(HELD):
             return True  # what was there is left alone
+        if added(one) != self.remote.added[one["id"]]:
+            return False  # what was made of a create stays
         if _key(row) in self.planted and one["internal_description"] != "kept by hand":
             return False
         dates = one["coverage_details"]["local_date_coverage_parameters"]
@@ -564,6 +569,7 @@ def schedule(seed: int, path: Path, *, rows: int = 10, later: float = 1.0) -> St
         paged,
         patch.object(sqlite_journal, "JournalFile", Watched),
         patch.object(ingest, "PAGE", tale.page),
+        patch.object(after_create, "_READ_FIRST", 2),  # of ten rows
         patch.object(identifier_index, "MOST", tale.batch),
     ):
         return anyio.run(tale.live, backend="asyncio", backend_options=options)

@@ -16,7 +16,7 @@ from alma_async.sim.codes import Rejection
 from alma_async.sim.routes import Call
 from tests.wires import REFUSALS, Remote
 
-__all__ = ["LATEST", "STALEST", "Service"]
+__all__ = ["LATEST", "STALEST", "Service", "added"]
 
 LATEST: Final = 60.0  # a request that was sent is applied within so many seconds, or never (assumption A2)
 STALEST: Final = 8.0  # a read shows what was applied so many seconds ago (assumption A3)
@@ -46,6 +46,7 @@ class Service(Remote):
     changed: Counter[str] = attrs.field(factory=Counter)  # changes of this portfolio
     creates: Counter[tuple[str, str]] = attrs.field(factory=Counter)
     before: dict[str, tuple[float, Any]] = attrs.field(factory=dict)
+    added: dict[str, tuple[str, str]] = attrs.field(factory=dict)  # what creates have put in by themselves
 
     def cursed(self, request: Request) -> str:
         if self.is_slow and _bibs(request) > self.most_bibs:
@@ -110,6 +111,7 @@ class Service(Remote):
 
     def _created(self, result: Any) -> None:
         self.before[result["id"]] = (self.now(), None)
+        self.added[result["id"]] = added(result)
         title, url = result["resource_metadata"]["mms_id"]["value"], result["linking_details"]["static_url"]
         self.creates[title, url] += 1
         self.log.append((self.now(), f"created {title} {url}"))
@@ -135,6 +137,11 @@ class Service(Remote):
 def _bibs(request: Request) -> int:
     """How many records are asked for in one call."""
     return dict(request.query).get("mms_id", "").count(",") + 1 if request.path.endswith("/bibs") else 0
+
+
+def added(one: Any) -> tuple[str, str]:
+    """What of a portfolio a create may put in by itself, and no row of these lists."""
+    return one["interface"]["name"], one["internal_description"]
 
 
 def _title(request: Request) -> str:
