@@ -25,6 +25,7 @@ from alma_async.load import Load, LoadOptions
 from alma_async.sim.answers import Answer, done, problem
 from alma_async.sim.codes import Rejection
 from alma_async.sim.routes import ROUTES, Call, Route
+from alma_async.sim.shapes import shaped
 
 __all__ = ["BASE", "Line", "institution", "into", "titles"]
 
@@ -80,7 +81,9 @@ class Line:
         )
         try:
             result = route.run(call)
-            answer = result if isinstance(result, Answer) else done(result, base_url=BASE)
+            if not isinstance(result, Answer):
+                result = done(shaped(result, route, self.world.config), base_url=BASE)
+            answer = result
         except Rejection as refusal:
             answer = problem(refusal.code, refusal.message, style="json")
         headers = {
