@@ -150,6 +150,15 @@ async def test_a_hold_lasts_as_long_as_it_was_asked_for(asked):
     assert max(times) <= min(asked, 3600) + 10
 
 
+async def test_a_day_asked_for_by_a_fault_is_an_hour():
+    """A server fault that asks for a day is sent again after an hour, as a throttled call is."""
+    replies = [answer(b"", 503, {"Retry-After": "86400"}), answer(GOOD)]
+    async with hostile(lambda _line: replies.pop(0)) as (server, alma):
+        await alma.electronic.collections.get(C)
+        (first, _), (second, _) = server.seen
+    assert 3600 <= second - first <= 3610
+
+
 async def test_a_refusal_says_until_when_it_holds():
     """``retry_at`` is the end of the hold, for whoever does not wait for it."""
     once = RetryPolicy(throttled=1)

@@ -18,7 +18,6 @@ from typing import Final
 
 import attrs
 
-from alma_async._text import duration
 from alma_async.settings import RetryPolicy
 
 __all__ = ["NoRetry", "RetryBudget", "RetryCause", "Wait", "decide"]
@@ -27,10 +26,6 @@ _SHARE: Final = 0.1
 _FLOOR: Final = 6.0
 _WINDOW: Final = 60.0
 _SLICE: Final = 5.0
-
-# Documented nowhere: Alma was never seen to send Retry-After. A longer one is the user's to wait
-# out.
-_LONGEST_ASKED: Final = 3600.0
 
 
 class RetryCause(Enum):
@@ -86,7 +81,7 @@ def decide(
     :param affordable: the shared budget allows it. Throttled calls are not given up for want of it
         (nothing was wrong with them, and a load must lose no row): they wait until one more is
         free.
-    :param retry_after: what the server asked for, in seconds.
+    :param retry_after: what the server asked for, in seconds; whoever read it has bounded it.
     :param remaining: seconds until the call's deadline.
     """
     if reason is RetryCause.THROTTLED:
@@ -103,8 +98,6 @@ def decide(
         ceiling = min(policy.longest_wait, policy.first_wait * 2 ** (failures - 1))
         wait = ceiling * (0.5 + jitter / 2)
     if retry_after is not None:
-        if retry_after > _LONGEST_ASKED:
-            return NoRetry(f"the server asks to wait {duration(retry_after)}")
         wait = max(wait, retry_after)
     if remaining is not None and wait >= remaining:
         return NoRetry("the deadline comes first", by_deadline=True)

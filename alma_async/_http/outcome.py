@@ -276,8 +276,9 @@ _REDIRECTS: Final = (301, 302, 303, 307, 308)
 
 
 def retry_after(response: Response) -> float | None:
-    """A ``Retry-After`` in seconds, up to an hour; none was ever seen from Alma, but a proxy may
-    send one.
+    """The seconds of a ``Retry-After``. Alma was never seen to send one, but a proxy may.
+
+    A longer one counts as an hour: whatever was asked for, the server is then asked again.
 
     A date is counted from the answer's own ``Date``, so that it does not matter whose clock is
     right; without one, from ours.
@@ -286,12 +287,12 @@ def retry_after(response: Response) -> float | None:
     if not text:
         return None
     if text.isascii() and text.isdigit():
-        return min(float(text[:6]), _LONGEST)
+        return min(float(text[:6]), _LONGEST_RETRY_AFTER)
     until, now = _seconds(text), server_time(response.headers) or response.came_at
-    return None if until is None or now is None else min(max(until - now, 0.0), _LONGEST)
+    return None if until is None or now is None else min(max(until - now, 0.0), _LONGEST_RETRY_AFTER)
 
 
-_LONGEST: Final = 3600.0  # seconds
+_LONGEST_RETRY_AFTER: Final = 3600.0  # seconds; chosen
 
 
 def server_time(headers: Mapping[str, str]) -> float | None:
