@@ -5,7 +5,7 @@ The same loop for every remote system.
 For each attempt the governor admits (a permit), the witness makes the intent durable, the transport
 sends once, the dialect judges, the permit is settled with what the answer says, and the witness
 learns the outcome - also where the attempt was cancelled. What is tried again is
-``governance.retry``'s to say; a write only ever where it provably had no effect.
+decided in ``_governance.retry``; a write only ever where it provably had no effect.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Witness(Protocol):
 
     async def intend(self, deadline: float) -> None:
         """Make the intent durable; the attempt has ended, one way or another, at ``deadline``
-        (client's clock).
+        (client's clock). Where this raises, nothing is sent, and the call raises the same.
         """
 
     def settle(self, outcome: Outcome) -> None:
@@ -248,7 +248,7 @@ class Session:
     async def call(self, request: Request, options: Options) -> Done:
         """Make one call.
 
-        :raises AlmaError: one of its classes, mapped from the last attempt; see ``wire.outcome``.
+        :raises AlmaError: one of its classes, mapped from the last attempt; see ``_http.outcome``.
         """
         self.see_allowed(request)
         now = self.clock.now()
@@ -374,7 +374,11 @@ class Session:
         self, request: Request, call: _Call, permit: Permit, gate: Gate, timeout: float, *, witness: Witness
     ) -> Outcome:
         begin_by = self.clock.now() + min(timeout, _TO_BEGIN)
-        await witness.intend(begin_by + timeout)
+        try:
+            await witness.intend(begin_by + timeout)
+        except Exception:  # not granted: nobody cancelled it
+            call.outcome = OutcomeClass.NOT_SENT.value
+            raise
         try:
             if self.clock.now() < begin_by:
                 gate = _Punctual(gate, self.clock, begin_by)

@@ -85,6 +85,28 @@ async def test_a_cancelled_call_ends_in_its_event():
     assert last.waits["pace"] == pytest.approx(3.0, abs=0.1)
 
 
+@pytest.mark.anyio
+async def test_a_call_whose_intent_is_not_granted_was_not_sent():
+    """Nobody cancelled a call that its witness does not grant, by whatever exception it says so."""
+
+    class NotGranted(Exception):
+        pass
+
+    class Witness:
+        async def intend(self, deadline):
+            raise NotGranted
+
+        def settle(self, outcome):
+            pytest.fail("there was no intent")
+
+    seen = []
+    async with institution(client={"hooks": [seen.append]}) as (_, alma):
+        with pytest.raises(NotGranted):
+            await alma.with_options(witness=Witness()).electronic.collections.list().total()
+    (last,) = [one for one in seen if isinstance(one, CallFinished)]
+    assert (last.outcome, last.status, last.attempts) == ("not sent", None, 0)
+
+
 def test_every_reason_of_a_row_has_code_sentence_and_advice():
     """What a row ends with is a member of one enumeration, so that reports can be filtered by it."""
     reasons = importlib.import_module("alma_async.load.reasons").EndReason
