@@ -63,7 +63,15 @@ class SharedOptions(TypedDict, total=False):
 
 
 class OptionChanges(TypedDict, total=False):
-    """What ``with_options`` of every client takes; see ``session.Options``."""
+    """What ``with_options`` of every client takes.
+
+    ``priority``: in which of the three lines a call waits. ``timeout``: seconds for one attempt to
+    connect, and as many for its answer. ``deadline``: seconds for one whole call, retries and waiting
+    included. ``retry``: how often a call is sent again. ``longest_hold``: a call raises
+    ``RateLimited`` while all calls are held for more seconds than this. ``witness``: whom each
+    attempt is reported to, before and after it. ``on_outcome``, ``on_finished``: called with the
+    outcome of each attempt, and with the event of each call.
+    """
 
     priority: Priority
     timeout: float | None

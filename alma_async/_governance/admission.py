@@ -37,12 +37,12 @@ from alma_async.settings import Priority
 
 __all__ = ["WAITING", "WEIGHTS", "Admission", "Line", "Permit", "PermitState", "Queue", "Totals"]
 
-# Chosen (design): with all three lines full, of thirteen calls eight are interactive, four normal,
+# Chosen: with all three lines full, of thirteen calls eight are interactive, four normal,
 # one is bulk.
 WEIGHTS: Final = {Priority.INTERACTIVE: 8.0, Priority.NORMAL: 4.0, Priority.BULK: 1.0}
 
-# Reference: setting up TLS takes 100 ms and more. So many seconds' worth of calls get permits ahead
-# to hide it: four at 25 a second.
+# Chosen: setting up TLS takes 100 ms and more. So many seconds' worth of calls get permits ahead, so
+# that this delays no slot: four at 25 a second.
 _LEAD: Final = 0.15
 
 # Chosen: how often a line that must stop checks whether the forecast has freed something, or the

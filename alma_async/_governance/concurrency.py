@@ -1,6 +1,6 @@
 """How many calls may be in flight at once, for each kind of call.
 
-Decides the cap. Leaves the counting and the queueing to ``governor``: a call that finds the cap
+Decides the cap. Leaves the counting and the queueing to ``admission``: a call that finds the cap
 reached waits, and none fails for it.
 
 Little's law says how many calls are in flight by themselves: rate times latency. Half as much again

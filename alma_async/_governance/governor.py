@@ -15,7 +15,7 @@ allowance. So every call asks here first, and passes three gates:
    slot is decided when its time has come, not when it was reserved: a call of high priority that
    arrives in the last millisecond takes it, and a call that was cancelled leaves no hole.
 3. **The settlement** (``settle``). The answer says how many calls the day still holds, whether we
-   were too fast, and how long it took. From that follow the next calls' pace (``adapt``), the
+   were too fast, and how long it took. From that follow the next calls' pace (``rate``), the
    number in flight (``concurrency``), and who must stop (``quota``).
 
 A permit that was never used gives its slot back. One whose call was cancelled after it was sent

@@ -3,7 +3,7 @@ from.
 
 Decides nothing of its own: it asks ``rate`` for the pace, ``concurrency`` for the number in flight
 and the budget's ``quota`` for who must stop, and hands every answer to each of them. Leaves the
-order to ``queue`` and the waiting to ``governor``.
+order to ``admission`` and the waiting to ``governor``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _RULES_LAST: Final = 1.0
 _REPORT_EVERY: Final = 1.0
 
 # Chosen: a hold ends for all clients of an institution at about the same time; they should not be
-# back in one instant (reference: 100 ms).
+# back in one instant.
 _HOLD_JITTER: Final = 0.1
 
 # Chosen: a pace that changed by less is not announced; one step of the margin is 1 %.

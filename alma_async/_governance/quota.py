@@ -113,8 +113,9 @@ _SLACK = 10.0
 # disagree by a few.
 _RESET_RISE = 0.01
 
-# The factor is design's (modelled: nobody denied); the prior is chosen. With nothing learned yet,
-# others are taken to need a third of the day's calls, evenly over its hours.
+# Chosen: the forecast of others' need is multiplied by the factor; with it nobody was denied a call
+# in the modelled day (docs/measured.md). With nothing learned yet, others are taken to need a third of the day's
+# calls, evenly over its hours.
 _CAUTION = 1.2
 _PRIOR = 1 / 3
 
@@ -129,7 +130,7 @@ _TEACHES = 900.0
 _PROBE = 900.0
 
 # Chosen: whoever waited for the reset comes back within a minute of it, not in one instant (the
-# ramp is ``adapt``'s).
+# ramp is in ``rate``).
 _SPREAD = 60.0
 
 

@@ -57,7 +57,6 @@ class Wait:
 class NoRetry:
     """Surface the failure. ``by_deadline``: it could have been sent again, had there been time."""
 
-    why: str
     by_deadline: bool = False
 
 
@@ -86,12 +85,10 @@ def decide(
     """
     if reason is RetryCause.THROTTLED:
         if throttled > policy.throttled:
-            return NoRetry(f"throttled {throttled} times")
+            return NoRetry()
         wait = 0.0 if affordable else _WINDOW / _FLOOR * (0.5 + jitter)
-    elif failures >= policy.attempts:
-        return NoRetry(f"failed {failures} times")
-    elif not affordable:
-        return NoRetry("too many calls are being sent again already")
+    elif failures >= policy.attempts or not affordable:
+        return NoRetry()
     elif reason is RetryCause.NOT_SENT and failures == 1:
         wait = 0.0
     else:
@@ -100,7 +97,7 @@ def decide(
     if retry_after is not None:
         wait = max(wait, retry_after)
     if remaining is not None and wait >= remaining:
-        return NoRetry("the deadline comes first", by_deadline=True)
+        return NoRetry(by_deadline=True)
     return Wait(wait)
 
 

@@ -78,7 +78,11 @@ class RawAnswer:
 
 
 class AlmaOptionChanges(OptionChanges, total=False):
-    """What ``with_options`` takes; see ``session.Options``."""
+    """What ``with_options`` takes, beside what every client takes.
+
+    ``language``: of descriptions and messages, such as ``en``. ``wait_for_quota``: whether a call
+    waits until midnight UTC where the day's calls are spent, and does not raise ``QuotaExhausted``.
+    """
 
     language: str | None
     wait_for_quota: bool
@@ -108,15 +112,11 @@ class AlmaClient(Client):
     Use it as an async context manager, or call ``aclose()``. It may be used by any number of tasks
     at once. Its areas:
 
-    * ``electronic.collections``, ``.services``, ``.portfolios``: ``list get create update delete``,
-      and ``of_bib``
-    * ``bibs``: ``get get_many``, and ``bibs.portfolios``, also those without a collection: ``list get
-      create update delete``
-    * ``analytics``: ``report download``
-    * ``sets``: ``list get create update delete members add_members remove_members replace_members
-      combine``, ``create_from_logical create_from_import create_filtered create_in_network
-      wait_until_filled``
-    * ``jobs``: ``list get submit instances instance events matches download wait`` and ``guard``
+    * ``electronic``: electronic collections, their services and portfolios
+    * ``bibs``: bibliographic records, and ``bibs.portfolios``, also those without a collection
+    * ``sets`` of records, and their members
+    * ``jobs``: start, find, follow and wait for jobs; ``jobs.guard`` shows what may be started
+    * ``analytics``: rows of a report
     * ``request`` for any other endpoint
 
     :param api_key: the key; it is never shown
