@@ -199,6 +199,7 @@ PRINTS = {
     "later": "()\n",
     "back_up": "1 (",
     "differences": "[]",
+    "hold_what_the_list_says": "None not all rows of the list ended well (1 rejected)\n",
     "each_end": "message-1 done created None 53",
     "run_a_job": "True 0",
     "number_of_sets": "200 1 sets",

@@ -91,6 +91,7 @@ app: App = App(
 _COMMANDS: Final = {
     "demo": ("demo:demo", "Load the sample list into a simulated Alma; needs no account."),
     "load": ("load:load", "Load a file of rows into the portfolios of one service."),
+    "sync": ("load:sync", "Load a complete list; report, deactivate or delete what it does not name."),
     "resume": ("load:resume", "Continue an interrupted load; without a name, list the journals."),
     "undo": ("load:undo", "Undo a load, from its journal."),
     "verify": ("verify:verify", "Compare a load's journal with what Alma holds now."),
@@ -242,9 +243,12 @@ def _code_of(error: AlmaError) -> int:
     from alma_async._guard import LedgerBusy, LedgerError
     from alma_async.load.journal import JournalError, JournalInUse
     from alma_async.load.register import ServiceInUse
+    from alma_async.load.surplus import BeyondBound
 
     if isinstance(error, (JournalInUse, LedgerBusy, ServiceInUse)):
         return 75
     if isinstance(error, (JournalError, LedgerError)):
         return 74
+    if isinstance(error, BeyondBound):
+        return 1
     return 3 if isinstance(error, _PASSING) else 2

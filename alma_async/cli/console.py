@@ -108,6 +108,15 @@ def say(text: str) -> None:
         drop(sys.stderr)
 
 
+def agreed(question: str) -> bool:
+    """Whether a person says yes; true where there is nobody to ask, since one end is no terminal."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return True
+    sys.stderr.write(f"{masked(question)} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def json_line(value: Mapping[str, Any]) -> None:
     """One JSON object, on stdout. Escaped characters are inside strings only, so it is read back unchanged."""
     from alma_async._http.json_text import dumps

@@ -17,7 +17,7 @@ from alma_async._clock import Clock
 from alma_async._storage.files import make_file, own_directory
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load.entries import State
-from alma_async.load.facts import SUPERSEDED
+from alma_async.load.facts import SUPERSEDED, undecided
 from alma_async.load.journal import Journal, JournalError, JournalInUse, opened
 from alma_async.load.progress import begun_count, row_counts
 from alma_async.settings import state_dir
@@ -191,7 +191,7 @@ def standing(path: Path) -> Standing:
     elif not meta.get("rows"):
         state = "not begun"
     else:
-        state = "unfinished" if rows["pending"] else "complete"
+        state = "unfinished" if rows["pending"] or undecided(meta) else "complete"
     return Standing(
         journal=name,
         state=state,

@@ -1,4 +1,4 @@
-"""``load``, ``resume`` and ``undo``: rows into one service, the same again from its journal, and the way back.
+"""``load``, ``sync``, ``resume`` and ``undo``: rows into one service, the same again from its journal, and the way back.
 
 Decides how a load begins and what is printed at its end. What a load is about (``Input``) stands in its journal, so
 ``resume``, ``verify`` and ``undo`` need a journal alone; the options may differ from one run to the next.
@@ -27,28 +27,29 @@ from alma_async.alma.electronic import BibHandling
 from alma_async.alma.fields import NoteStrategy
 from alma_async.cli import journals
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
-from alma_async.cli.console import json_line, say, show
+from alma_async.cli.console import agreed, json_line, say, show
 from alma_async.cli.journals import kind_of
 from alma_async.cli.signals import GRACE, Ended, attend
-from alma_async.cli.view import View, closing, not_loaded, show_part, show_plan
+from alma_async.cli.view import View, closing, not_loaded, show_part, show_plan, show_surplus
 from alma_async.errors import AlmaError, ConfigurationError, InvalidRequest
 from alma_async.load.dry_run import Plan
 from alma_async.load.entries import Action, State
 from alma_async.load.journal import JournalDamaged, JournalInUse, opened
 from alma_async.load.loader import Load
 from alma_async.load.matching import OnUnknown
-from alma_async.load.options import DEFAULTS, LoadOptions, options_of
+from alma_async.load.options import DEFAULTS, LoadOptions, Missing, options_of
 from alma_async.load.progress import Meter, Progress, Report
 from alma_async.load.readers import Blanks, RowSource, read_rows
 from alma_async.load.register import ServiceInUse, UnfinishedLoad, unfinished
 from alma_async.load.report import check_path, write_report
 from alma_async.load.row import InputError
+from alma_async.load.surplus import BeyondBound
 from alma_async.load.undo import UndoRows, begun_load, undo_rows
 
 if TYPE_CHECKING:
     from alma_async.alma.client import AlmaClient
 
-__all__ = ["AS_IT_IS", "AS_USUAL", "Input", "Options", "Reading", "Waiting", "load", "resume", "undo"]
+__all__ = ["AS_IT_IS", "AS_USUAL", "Input", "Options", "Reading", "Waiting", "load", "resume", "sync", "undo"]
 
 Seconds = Annotated[float, Parameter(validator=lambda _type, value: _not_negative(value), metavar="SECONDS")]
 
@@ -191,6 +192,8 @@ class Input:
     notes: str
     since: str
     dry: str
+    missing: str = ""
+    max_delete: str = ""
 
     @classmethod
     def of(cls, journal: Path) -> Input:
@@ -205,7 +208,7 @@ class Input:
                 advice=f"Give the command that began it again, with --journal {shlex.quote(str(journal))}.",
             )
         try:
-            known = {"file": journal.name, "notes": DEFAULTS.notes, **meta}  # a load of a program has no file
+            known = {"missing": "", "max_delete": "", "file": journal.name, "notes": DEFAULTS.notes, **meta}
             return cls(**{field.name: known[field.name] for field in attrs.fields(cls)})
         except KeyError:
             raise ConfigurationError(
@@ -311,6 +314,70 @@ def load(
             return interrupted
         rows = reading.rows(downloaded, action)
         return _load(given, rows, journal, options, connection, reads=(reading.mms_map,))
+
+
+def sync(
+    file: Path,
+    /,
+    *,
+    collection: str,
+    service: str,
+    missing: Annotated[
+        Missing,
+        Parameter(
+            help="what becomes of a portfolio that the list does not name, once all rows have ended well: it is reported, "
+            "deactivated or deleted"
+        ),
+    ] = "report",
+    max_delete: Annotated[str, _option("max_delete", metavar="N or P%")] = str(DEFAULTS.max_delete),
+    yes: Annotated[
+        bool, Parameter(help="do not ask on a terminal before anything is deactivated or deleted")
+    ] = False,
+    journal: Path | None = None,
+    bib: Annotated[BibHandling, _option("bib")] = DEFAULTS.bib,
+    notes: Annotated[NoteStrategy, _option("notes")] = DEFAULTS.notes,
+    since: Annotated[str | None, Parameter(help=_SINCE)] = None,
+    dry_run: DryRun = False,
+    reading: Reading = AS_IT_IS,
+    options: Options = AS_USUAL,
+    connection: Connection = FROM_ENVIRONMENT,
+) -> int:
+    """Load a list that is complete, and report, deactivate or delete what the service holds beyond it.
+
+    Nothing is deactivated or deleted where any row was rejected or is for review, where a part of the file or of the service's
+    list could not be read. Where more would go than --max-delete allows, nothing is sent at all. Ends with 1 where portfolios
+    are only reported, or were not touched for such a reason; undo brings back what a sync did.
+
+    :param file: all titles of the service: what load takes
+    :param collection: id of the electronic collection
+    :param service: id of its service
+    :param journal: the file that keeps the load; by default in the state directory
+    """
+    given = Input(
+        file=str(file.absolute()),
+        collection=collection,
+        service=service,
+        action="upsert",
+        bib=bib,
+        duplicates="rejected",
+        notes=notes,
+        since=str(journals.find(since).absolute()) if since else "",
+        dry="1" if dry_run else "",
+        missing=missing,
+        max_delete=max_delete,
+    )
+    rows = reading.rows(file)
+    LoadOptions(
+        missing=missing, max_delete=max_delete, beside=options.beside
+    )  # wrong use, before a person is asked
+    question = (
+        f"{missing.capitalize()} what service {service} holds beyond {file.name}, {max_delete} at most?"
+    )
+    if missing != "report" and not (dry_run or yes or agreed(question)):
+        raise ConfigurationError(
+            "Nothing was sent.", advice="--dry-run shows what would be done, --yes does not ask."
+        )
+    return _load(given, rows, journal, options, connection, reads=(file, reading.mms_map))
 
 
 async def _download(alma: AlmaClient, *, report: str, to: Path) -> int:
@@ -462,7 +529,15 @@ def _note_way_on(error: AlmaError, path: Path, seen: list[Progress]) -> None:
         )
 
 
-_NO_WAY_ON: Final = (InputError, InvalidRequest, JournalDamaged, JournalInUse, ServiceInUse, UnfinishedLoad)
+_NO_WAY_ON: Final = (
+    BeyondBound,
+    InputError,
+    InvalidRequest,
+    JournalDamaged,
+    JournalInUse,
+    ServiceInUse,
+    UnfinishedLoad,
+)
 
 
 class _Warnings:
@@ -534,7 +609,7 @@ def _end(
     if not report.read:
         say("Not all rows were read in, and nothing was sent. Give the same command again.")
         code = ended.interrupted if ended.signal is not None else code
-    elif report.pending:
+    elif report.pending or report.undecided:
         counts = journals.read(path, lambda opened: opened.counts())
         if unknown := sum(n for (state, _), n in counts.items() if state is State.UNKNOWN):
             say(
@@ -557,6 +632,8 @@ async def _report_all(result: Report | Plan, given: Input, path: Path, options: 
         async for line in not_loaded(journal, most=20):
             say(line)
         lines = int((await journal.meta()).get("lines") or 0)
+        if given.missing == "report":
+            await show_surplus(journal, most=options.show, json=options.json)
     if isinstance(result, Plan):
         await show_plan(
             result, rows=options.show, lines=lines, wait_for_quota=options.waits_for_quota, json=options.json
@@ -588,5 +665,4 @@ def _cut_short(path: Path, seen: list[Progress], why: str) -> Report:
     last = seen[0] if seen else Progress(rows=0)
     meta, counts = journals.read(path, journals.meta_and_counts)
     meter = Meter(0.0, calls=last.calls, throttled=last.throttled)
-    read = bool(meta.get("rows"))
-    return meter.report(last.seconds, last.remaining, counts=counts, stopped=why, read=read)
+    return meter.report(last.seconds, last.remaining, counts=counts, stopped=why, meta=meta)

@@ -36,6 +36,7 @@ __all__ = [
     "rows_on_lines",
     "show_part",
     "show_plan",
+    "show_surplus",
     "stopped_line",
 ]
 
@@ -43,6 +44,7 @@ _HELD: Final = 5  # ticks after which it is said, once, what holds the load back
 _STILL: Final = 60  # ticks, which are seconds, without a row done
 _SHOWN: Final = {State.REJECTED: "rejected", State.REVIEW: "for review"}
 _WIDE: Final = 250  # columns where there is no terminal
+_NOT_IN_LIST: Final = "-"  # the mark of verify and compare
 _DOES: Final = {"created": "create", "updated": "update", "deleted": "delete"}
 
 
@@ -181,7 +183,18 @@ def closing(report: Report, *, lines: int = 0) -> list[str]:
         )
     if not report.read:
         found.append("The file was not read to its end: it may have more rows.")
+    found += _surplus(report)
     return [*found, stopped_line(report.stopped)] if report.exit_code == 3 and report.stopped else found
+
+
+def _surplus(report: Report) -> list[str]:
+    """What is to be said of what the service holds beyond a complete list."""
+    if report.surplus_kept:
+        return [f"What the service holds beyond the list was not touched: {report.surplus_kept}."]
+    if report.surplus:
+        are = "is a portfolio" if report.surplus == 1 else "are portfolios"
+        return [f"Of these {report.surplus:,} {are} of the service that the list does not name."]
+    return ["The list names all that the service holds."] if report.surplus == 0 else []
 
 
 def stopped_line(why: str) -> str:
@@ -194,11 +207,35 @@ async def not_loaded(journal: Journal, *, most: int) -> AsyncIterator[str]:
     found = 0
     async for entries in slices(journal.entries):
         for entry in entries:
-            found += entry.state in _SHOWN
-            if entry.state in _SHOWN and found <= most:
+            is_shown = entry.state in _SHOWN and not _is_reported(entry)
+            found += is_shown
+            if is_shown and found <= most:
                 yield _sentence(entry)
     if found > most:
         yield f"... and {found - most:,} more; --report lists all."
+
+
+def _is_reported(entry: Entry) -> bool:
+    """Whether it is a portfolio that the list does not name, and that was to be reported."""
+    return entry.state is State.REVIEW and entry.reason == EndReason.NOT_IN_LIST.code
+
+
+async def show_surplus(journal: Journal, *, most: int, json: bool) -> None:
+    """The portfolios that the list does not name, each with its mark; as text at most so many, and how many more there are."""
+    found = 0
+    async for entries in slices(journal.entries):
+        for entry in filter(_is_reported, entries):
+            found += 1
+            if json:
+                json_line({"mark": _NOT_IN_LIST, **record(entry)})
+            elif found <= most:
+                show(f"{_NOT_IN_LIST} {entry.portfolio_id}{_title(entry)} ({entry.mms_id}): {entry.message}")
+    if found > most and not json:
+        show(f"... and {found - most:,} more; --report lists all.")
+
+
+def _title(entry: Entry) -> str:
+    return f' "{entry.source.title}"' if entry.source and entry.source.title else ""
 
 
 def _sentence(entry: Entry) -> str:
@@ -208,8 +245,8 @@ def _sentence(entry: Entry) -> str:
         for name, value in (("code", entry.code), ("tracking id", entry.tracking_id))
         if value
     ]
-    title = f' "{entry.source.title}"' if entry.source and entry.source.title else ""
-    return f"line {entry.line}{title}: {_SHOWN[entry.state]}: {why}" + (
+    where = f"line {entry.line}" if entry.line else f"portfolio {entry.portfolio_id}"
+    return f"{where}{_title(entry)}: {_SHOWN[entry.state]}: {why}" + (
         f" ({', '.join(facts)})" if facts else ""
     )
 
@@ -229,6 +266,8 @@ async def show_plan(plan: Plan, *, rows: int, lines: int, wait_for_quota: bool, 
             first.append(entry)
     _show_rows(first)
     show(_counts(plan.report, lines))
+    for line in _surplus(plan.report):
+        show(line)
     for line in price_lines(plan.price, wait_for_quota=wait_for_quota):
         show(line)
     if plan.report.pending and plan.report.stopped:
@@ -286,7 +325,7 @@ def _show_rows(entries: Iterable[Entry]) -> None:
 def _lines(entry: Entry) -> Iterator[list[str]]:
     """One line for each field that changes, the first with what the row is about; the last is of fields that stay."""
     does = _DOES.get(entry.action or "", "nothing")
-    head = [str(entry.line), entry.portfolio_id or entry.mms_id or "-", does]
+    head = [str(entry.line or "-"), entry.portfolio_id or entry.mms_id or "-", does]
     for difference in entry.differences:
         yield [*head, difference.field, *(_short(masked(text)) for text in (difference.old, difference.new))]
         head = ["", "", ""]

@@ -14,12 +14,14 @@ from alma_async.load.progress import Ended, Progress, Report
 from alma_async.load.readers import read_rows
 from alma_async.load.register import ServiceInUse, UnfinishedLoad
 from alma_async.load.row import BadRow, Clear, Coverage, Embargo, InputError, Row
+from alma_async.load.surplus import BeyondBound
 from alma_async.load.undo import undo_rows
 from alma_async.load.verify import Audit, Finding, Mark
 
 __all__ = [
     "Audit",
     "BadRow",
+    "BeyondBound",
     "Clear",
     "Codes",
     "Compared",

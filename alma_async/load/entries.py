@@ -108,9 +108,10 @@ class BeforeImage:
 class Entry:
     """One row as the journal knows it.
 
-    ``n`` counts rows of the file, bad ones included, from 1. ``key`` is the natural key, ``own_key`` the caller's (``Row.key``).
-    ``left`` is ``before_image.digest`` of what the row made of its object. ``reason`` is the code of an ``EndReason``, ``code``
-    Alma's own. ``source`` is None where the file has no more to say than the line.
+    ``n`` counts rows of the file, bad ones included, from 1; the portfolios that it does not name (``missing``) come after them,
+    on line 0. ``key`` is the natural key, ``own_key`` the caller's (``Row.key``). ``left`` is ``before_image.digest`` of what the
+    row made of its object. ``reason`` is the code of an ``EndReason``, ``code`` Alma's own. ``source`` is None where the file has
+    no more to say than the line.
     """
 
     n: int

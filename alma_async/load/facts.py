@@ -17,11 +17,15 @@ __all__ = [
     "OVERTAKEN",
     "RESERVED",
     "SUPERSEDED",
+    "SURPLUS",
+    "SURPLUS_KEPT",
     "SURPRISE",
     "TAKES_BACK",
+    "UNREAD",
     "OtherLoad",
     "compared",
     "see_its_turn",
+    "undecided",
 ]
 
 BEING_UNDONE: Final = "undo"  # the fact that names the journal of an undo that has not ended
@@ -34,6 +38,9 @@ SUPERSEDED: Final = "superseded"  # the fact that names the journal of a later l
 INDEXED: Final = "indexed"  # the calls by which records were read, which the next load finds kept
 KEPT_SINCE: Final = "kept_since"  # when the oldest record was read that was found kept, in civil seconds
 SURPRISE: Final = "surprise"  # what ended the trust in what is known of creates: JSON, see ``after_create``
+SURPLUS: Final = "surplus"  # how many portfolios the list does not name, once they are rows of the journal
+SURPLUS_KEPT: Final = "surplus_kept"  # why they are none, and never will be
+UNREAD: Final = "unread"  # what of the rows' source is no row, such as other sheets of a workbook
 RESERVED: Final = frozenset(
     {
         "planned",
@@ -50,6 +57,9 @@ RESERVED: Final = frozenset(
         SUPERSEDED,
         INDEXED,
         KEPT_SINCE,
+        SURPLUS,
+        SURPLUS_KEPT,
+        UNREAD,
     }
 )  # what a journal writes down of itself
 
@@ -59,6 +69,11 @@ NOT_BEGUN: Final = "Nothing was sent. Name the journal of a load that was begun.
 
 class OtherLoad(InputError):
     """The journal is of another load, or its load is being taken back."""
+
+
+def undecided(known: Mapping[str, str]) -> bool:
+    """Whether a load has yet to decide about what its service holds beyond the list (``missing``)."""
+    return bool(known.get("missing")) and SURPLUS not in known and SURPLUS_KEPT not in known
 
 
 def see_its_turn(known: Mapping[str, str], *, ended: bool = False, earlier: bool = False) -> None:
@@ -110,6 +125,8 @@ _OTHER: Final = {
     "dry": "{journal} is a dry run's, or the load's that a dry run was asked with.",
     "duplicates": "{journal} belongs to a load with duplicates {old}, not {new}.",
     "notes": "{journal} belongs to a load with notes={old}, not {new}.",
+    "missing": "{journal} belongs to a load with missing={old!r}, not {new!r}.",
+    "max_delete": "{journal} belongs to a sync with max_delete={old}, not {new}.",
     "since": "{journal} belongs to a load since {old!r}, not {new!r}.",
 }
 _ANOTHER: Final = "Nothing was sent. Name another journal, or none: then a new one is made."

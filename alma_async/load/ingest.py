@@ -20,12 +20,13 @@ import attrs
 from alma_async._clock import Clock, Task, ended, started
 from alma_async._core.pager import PAGE, pages_of
 from alma_async._http.json_text import dumps
+from alma_async.alma.models.electronic import Portfolio
 from alma_async.load import matching
 from alma_async.load.entries import KNOWN, Entry, Moment, Source, State, Step
-from alma_async.load.facts import SUPERSEDED, compared, see_its_turn
+from alma_async.load.facts import SUPERSEDED, UNREAD, compared, see_its_turn, undecided
 from alma_async.load.fields import key_of, payload_of, rejected, wanted_url
 from alma_async.load.identifier_index import IdentifierIndex
-from alma_async.load.journal import SLICE, Ingested, Journal, exists, opened
+from alma_async.load.journal import SLICE, Held, Ingested, Journal, exists, opened
 from alma_async.load.options import LoadContext
 from alma_async.load.readers import read_rows
 from alma_async.load.reasons import EndReason
@@ -87,7 +88,7 @@ class Ingest:
         await self.journal.check()
         known = await self.journal.meta()
         is_open = await self.journal.open_entries(after=0, limit=1)
-        see_its_turn(known, ended=bool(known.get("seen")) and not is_open)
+        see_its_turn(known, ended=bool(known.get("seen")) and not is_open and not undecided(known))
         facts = self.context.known_by()
         if known.get("rows"):
             compared(known, facts)
@@ -178,6 +179,7 @@ class Ingest:
                     await _written(writing)
                     about = dumps(getattr(source, "about_file", ()), lone_surrogates=True).decode()
                     facts = {"rows": str(n), "lines": str(lines), "warnings": about}
+                    facts[UNREAD] = ", ".join(getattr(source, "unread", ()))
                     await self.journal.note(facts | getattr(source, "facts", {}))
                     return True
                 entries = await self.context.alma.clock.aside(partial(self._entries, part, n))
@@ -189,13 +191,15 @@ class Ingest:
             await ended(writing)
         return False
 
-    async def _see_same(self, rows: Rows) -> None:
+    async def _see_same(self, given: Rows) -> None:
         """Rows are given again: nothing is taken from them, and they must say what the journal's say."""
-        _, slices = self._slices(rows)
+        _, slices = self._slices(given)
+        rows = int((await self.journal.meta())["rows"])  # what the service holds beyond them comes after
         n = 0
         while self.reading(n):
             part = await slices.next()
             known = await self.journal.entries(after=n, limit=max(len(part), 1))
+            known = [entry for entry in known if entry.n <= rows]
             line = await self.context.alma.clock.aside(partial(self._other, part, known, n))
             if line is not None:
                 raise InputError(_OTHERS.format(line), advice=_SINCE)
@@ -256,6 +260,7 @@ class Ingest:
         rows, known = sum(counts.values()), (State.DONE, KNOWN) in counts
         nameless = await self.journal.nameless(limit=1)
         by_title = pages_of(total, PAGE) > rows and not nameless and not known
+        by_title = by_title and self.context.options.missing is None
         if total and not by_title:
             by_title = not await self._list_service(total)
         if known and not by_title and self.context.options.action != "delete":
@@ -269,13 +274,19 @@ class Ingest:
         for _ in range(_LISTINGS):
             before, listed = total, set()
             async for page in portfolios.list(*self.context.place).pages():
-                found = [(p.id, p.resource_metadata.mms_id.value) for p in page if p.id]
-                listed |= {one for one, _ in found}
+                found = list(map(self._held, filter(lambda one: one.id, page)))
+                listed |= {one.portfolio_id for one in found}
                 await self.journal.add_existing(found)
             total = await portfolios.list(*self.context.place).total()
             if before == total == len(listed):
                 return True
         return False
+
+    def _held(self, portfolio: Portfolio) -> Held:
+        """What is kept of one: its title only where a person may want to know which it is."""
+        record = portfolio.resource_metadata
+        title = record.title if self.context.options.missing is not None else None
+        return Held(portfolio.id, record.mms_id.value, portfolio.availability.value, title)
 
     # --- rows that name no record
 

@@ -32,7 +32,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 import attrs
 
@@ -44,6 +44,7 @@ from alma_async.load.row import Row
 
 __all__ = [
     "SLICE",
+    "Held",
     "Ingested",
     "Journal",
     "JournalDamaged",
@@ -216,6 +217,25 @@ class Journal(Protocol):
     async def forget_gone(self) -> None:
         """Rows that an earlier load had done and whose portfolios the service does not hold any more become PENDING."""
 
+    async def held(self) -> int:
+        """How many portfolios the service held before the load, where that was listed."""
+
+    async def fewest_left(self, *, inactive: str | None) -> int:
+        """How many of what the service held the rows leave over at least, each of which stands for one portfolio of its title.
+
+        :param inactive: the availability of those that are not counted
+        """
+
+    async def add_left(
+        self, make: Callable[[int, Held], Ingested], *, inactive: str | None, most: int | None
+    ) -> int:
+        """Add a row for each portfolio that the service held and no row stands for, and the fact ``SURPLUS``: all or nothing.
+        How many they are; none is added where they are more than ``most``.
+
+        :param make: the row, from its number and the portfolio
+        :param inactive: the availability of those that are left out
+        """
+
     async def of_title(self, mms_id: str, *, n: int) -> Title:
         """What is known of row ``n``'s title."""
 
@@ -242,8 +262,17 @@ class Journal(Protocol):
         """The portfolios that carry each of these."""
 
 
-Listed: TypeAlias = Iterable[tuple[str, str | None]]
-"""Portfolio ids, each with its MMS id."""
+class Held(NamedTuple):
+    """A portfolio of the service, as its list says it."""
+
+    portfolio_id: str
+    mms_id: str | None = None
+    availability: str | None = None
+    title: str | None = None
+
+
+Listed: TypeAlias = Iterable[Held | tuple[str, str | None]]
+"""Portfolios, at least by their ids and MMS ids."""
 
 
 def opened(clock: Clock, path: Path, *, reading: bool = False) -> AbstractAsyncContextManager[Journal]:

@@ -23,7 +23,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from errno import EACCES, EPERM, EROFS
 from pathlib import Path
@@ -56,7 +56,16 @@ from alma_async._text import logger
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load import records
 from alma_async.load.entries import KNOWN, Entry, Moment, State
-from alma_async.load.journal import Ingested, JournalDamaged, JournalError, JournalInUse, Kept, Listed
+from alma_async.load.facts import SURPLUS
+from alma_async.load.journal import (
+    Held,
+    Ingested,
+    JournalDamaged,
+    JournalError,
+    JournalInUse,
+    Kept,
+    Listed,
+)
 from alma_async.load.matching import Carrier, Title
 from alma_async.load.reasons import EndReason
 from alma_async.load.row import Row
@@ -146,6 +155,14 @@ _FORMAT: Final = Format(records.FORMAT, tuple(records.schema()))
 _ACTIONS: Final = (None, "created", "updated", "unchanged", "deleted", KNOWN)  # what a row may have done
 _MOST_VALUES: Final = 500  # of one statement; older SQLite takes 999
 _MADE: Final = "SELECT 1 FROM entry WHERE portfolio_id = ? AND action = 'created'"
+_LEFT: Final = (
+    "WHERE NOT EXISTS (SELECT 1 FROM entry WHERE entry.portfolio_id = existing.portfolio_id) "
+    "AND (?1 IS NULL OR availability IS NOT ?1)"
+)
+_UNCLEAR: Final = (
+    "SELECT mms_id FROM entry WHERE mms_id IS NOT NULL AND portfolio_id IS NULL "
+    "AND (state <> 'duplicate' OR own_key IS NOT NULL)"
+)
 _CREATING: Final = "SELECT 1 FROM entry WHERE step = 'create' AND mms_id = "
 
 
@@ -495,9 +512,9 @@ class JournalFile:
         made without our knowing, is left out.
         """
         with self.together():
-            for portfolio_id, mms_id in portfolios:
-                if not self._holds(_MADE, (portfolio_id,)) and not self._holds(f"{_CREATING} ?", (mms_id,)):
-                    self._put("existing", portfolio_id, mms_id)
+            for one in (Held(*listed) for listed in portfolios):
+                if not self._holds(_MADE, one[:1]) and not self._holds(f"{_CREATING} ?", one[1:2]):
+                    self._put("existing", *one)
 
     def forget_existing(self) -> None:
         """Drop what is known of the service, which is listed again; but for titles whose portfolios may be ours by now."""
@@ -512,6 +529,37 @@ class JournalFile:
             for entry, row in self.rows(self._select(f"WHERE {gone}", (KNOWN,))):
                 again = attrs.evolve(entry, state=State.PENDING, action=None, portfolio_id=row.portfolio_id)
                 self.write(again)
+
+    def held(self) -> int:
+        """How many portfolios the service held before the load."""
+        with self._mapped():
+            return int(self._db.execute("SELECT COUNT(*) FROM existing").fetchone()[0])
+
+    def fewest_left(self, *, inactive: str | None) -> int:
+        """How many of what the service held the rows leave over at least: of each title, those that stand for no row by their ids,
+        but for one for each row that may mean one of them.
+        """
+        rows = "SELECT mms_id, COUNT(*) AS n FROM entry WHERE portfolio_id IS NULL AND state <> 'duplicate' GROUP BY mms_id"
+        held = f"SELECT mms_id, COUNT(*) AS n FROM existing {_LEFT} GROUP BY mms_id"  # noqa: S608 - our own words
+        query = f"SELECT SUM(MAX(held.n - COALESCE(rows.n, 0), 0)) FROM ({held}) held LEFT JOIN ({rows}) rows USING (mms_id)"  # noqa: S608
+        with self._mapped():
+            return int(self._db.execute(query, (inactive,)).fetchone()[0] or 0)
+
+    def add_left(
+        self, make: Callable[[int, Held], Ingested], *, inactive: str | None, most: int | None
+    ) -> int:
+        """Add a row for each portfolio that the service held and no row stands for, unless they are too many. A title of which
+        a row stands for no portfolio that is known, or repeats a key of the caller's, keeps all that it has.
+        """
+        unclear = f"{_LEFT} AND (mms_id IS NULL OR mms_id NOT IN ({_UNCLEAR})) ORDER BY portfolio_id"
+        with self.together():
+            found = [Held._make(one) for one in self._read("existing", unclear, (inactive,))]
+            if most is not None and len(found) > most:
+                return len(found)
+            (last,) = self._db.execute("SELECT COALESCE(MAX(n), 0) FROM entry").fetchone()
+            self.ingest([make(n, one) for n, one in enumerate(found, last + 1)])
+            self.note({SURPLUS: str(len(found))})
+        return len(found)
 
     # --- the work
 

@@ -189,10 +189,18 @@ class Load:
             Without one, a file that goes away with the plan.
         :raises: what ``run`` raises
         """
-        context = attrs.evolve(await self._context(), dry=True)
+        return await self._plan(await self._context(), rows, journal, on_progress)
+
+    async def _plan(
+        self,
+        context: LoadContext,
+        rows: Rows | None,
+        journal: str | os.PathLike[str] | None,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> Plan:
         path, scratch = (Path(journal), None) if journal is not None else scratch_path()
         try:
-            report = await self._carry_out(context, path, rows, on_progress)
+            report = await self._carry_out(attrs.evolve(context, dry=True), path, rows, on_progress)
             now = quote(self._alma.quota(), self._alma.clock.wall())
             return await plan_of(self._alma.clock, path, report, now, scratch=scratch)
         except BaseException:
@@ -214,7 +222,9 @@ class Load:
             raise ConfigurationError(
                 "A comparison is of what a list says, and knows the action upsert alone."
             )
-        plan = await self.plan(rows, on_progress=on_progress)
+        context = await self._context()
+        context = attrs.evolve(context, options=attrs.evolve(context.options, missing=None))
+        plan = await self._plan(context, rows, None, on_progress)
         try:
             context = await self._context()
             async with self._running():
@@ -280,6 +290,7 @@ class Load:
             notes="replace",
             allow_duplicates=False,
             since=None,
+            missing=None,
             facts={},
         )
         context = attrs.evolve(context, options=options)

@@ -8,9 +8,11 @@ option but an argument of ``Load``; both together are a load's context, which it
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
-from typing import Any, Final, cast, get_args
+from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
 import attrs
 
@@ -24,10 +26,30 @@ from alma_async.load.fields import Codes
 from alma_async.load.matching import OnUnknown
 from alma_async.settings import FLAG, NOT_NEGATIVE, WHOLE, Check, a, one_of, secretive
 
-__all__ = ["DEFAULTS", "PATH", "LoadContext", "LoadOptions", "options_of"]
+__all__ = ["DEFAULTS", "PATH", "LoadContext", "LoadOptions", "Missing", "most_of", "options_of"]
+
+Missing: TypeAlias = Literal["report", "deactivate", "delete"]
 
 PATH: Final = Check("a path", lambda value: isinstance(value, (str, os.PathLike)) and bool(os.fspath(value)))
 _SECONDS: Final = Check("a number of seconds, 0 or more", NOT_NEGATIVE.allows)
+
+
+_BOUND: Final = re.compile(r"([0-9]{1,9})|([0-9]{1,3}(?:\.[0-9]{1,6})?) ?%")
+
+
+def most_of(bound: str, held: int) -> int:
+    """How many portfolios a bound such as ``20`` or ``1.5%`` allows, of so many.
+
+    :raises ValueError: where it is none.
+    """
+    found = _BOUND.fullmatch(bound)
+    if found is None or Fraction(found[2] or 0) > 100:
+        raise ValueError(bound)
+    return int(found[1]) if found[1] else int(Fraction(found[2]) * held / 100)
+
+
+def _is_bound(value: Any) -> bool:
+    return most_of(value, 0) >= 0
 
 
 def _option(default: Any, check: Check, text: str) -> Any:
@@ -38,10 +60,14 @@ def _path(value: str | os.PathLike[str] | None) -> Path | None:
     return Path(value) if isinstance(value, (str, os.PathLike)) and os.fspath(value) else cast("None", value)
 
 
+def _bound(value: str | int) -> str | int:
+    return str(value) if type(value) is int else value
+
+
 @attrs.frozen(kw_only=True)
 class LoadOptions:
     """How a load is done. All may differ from one run to the next but ``action``, ``bib``, ``notes``,
-    ``allow_duplicates`` and ``since``.
+    ``allow_duplicates``, ``since``, ``missing`` and ``max_delete``.
 
     ``LoadOptions.help("quarantine")`` gives the meaning of one option, as the shell shows it.
 
@@ -116,6 +142,21 @@ class LoadOptions:
             "has not finished are continued here"
         },
     )
+    missing: Missing | None = _option(
+        None,
+        one_of(get_args(Missing)).or_none(),
+        "the rows are all that the service should hold: what becomes of a portfolio that none of them stands for, once all have "
+        "ended well. report lists it, deactivate and delete do so; by default the rows say nothing of it",
+    )
+    max_delete: str | int = attrs.field(
+        default="10%",  # chosen: a list loses a few percent a year, and one that was cut off loses more
+        converter=_bound,
+        validator=Check("a number of portfolios, or a share of the service such as '5%'", _is_bound),
+        metadata={
+            "help": "the most portfolios that are deactivated or deleted since no row stands for them: a number, or a share of "
+            "what the service holds such as 1%; where there are more, nothing is sent"
+        },
+    )
     codes: Codes = _option(
         attrs.Factory(Codes),
         a(Codes, "Codes(...)"),
@@ -132,6 +173,12 @@ class LoadOptions:
             raise ConfigurationError(f"Facts of a load cannot be named {', '.join(sorted(taken))}.")
         if self.since is not None and (self.allow_duplicates or self.action == "undo"):
             raise ConfigurationError("since cannot go with allow_duplicates, nor with an undo.")
+        if self.missing is not None and self.action != "upsert":
+            raise ConfigurationError("missing goes with the action upsert alone.")
+        if self.missing is not None and self.missing != "report" and self.beside:
+            raise ConfigurationError(
+                "missing='deactivate' and 'delete' cannot go with beside: what another load makes would be on no list."
+            )
 
     @classmethod
     def help(cls, name: str) -> str:
@@ -169,6 +216,8 @@ class LoadContext:
             "duplicates": "allowed" if options.allow_duplicates else "rejected",
             "notes": options.notes,
             "since": str(options.since.absolute()) if options.since else "",
+            "missing": options.missing or "",
+            "max_delete": str(options.max_delete) if options.missing else "",
         }
 
 
@@ -184,4 +233,6 @@ def options_of(known: Mapping[str, str], options: LoadOptions) -> LoadOptions:
         notes=cast("NoteStrategy", known.get("notes", "replace")),
         allow_duplicates=known["duplicates"] == "allowed",
         since=known["since"] or None,
+        missing=cast("Missing | None", known.get("missing") or None),
+        max_delete=known.get("max_delete") or options.max_delete,
     )

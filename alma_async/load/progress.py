@@ -11,10 +11,12 @@ import attrs
 from alma_async._http.outcome import Failed, Outcome, OutcomeClass, Reason
 from alma_async.load.dry_run import Quote
 from alma_async.load.entries import OPEN, Entry, State, begun
+from alma_async.load.facts import SURPLUS, SURPLUS_KEPT, undecided
 
 __all__ = ["Ended", "Meter", "Progress", "Report", "begun_count", "row_counts"]
 
 _SPAN: Final = 10.0  # seconds over which the present rate is taken
+_WHOLE: Final[Mapping[str, str]] = {"rows": "all"}  # what a journal says that has its rows
 _FEW: Final = 10  # chosen: rows that outweigh what is assumed of a row's calls
 
 
@@ -107,7 +109,9 @@ class Progress:
 class Report:
     """How a load ended. ``pending`` rows go on when the load is resumed; ``stopped`` says why there are any. ``undone`` rows were
     taken back by an undo of the load; ``known`` ones an earlier load had done (``since``). ``read`` says whether all rows are in
-    the journal, and so in ``rows``.
+    the journal, and so in ``rows``. Of a load with ``missing``, ``surplus`` is how many portfolios of the service the list does
+    not name, which are rows too (None: not known, or not yet), and ``surplus_kept`` why none of them was touched; ``undecided``:
+    it stopped before that was known.
     """
 
     rows: int
@@ -127,13 +131,18 @@ class Report:
     remaining: int | None
     stopped: str | None = None
     read: bool = True
+    surplus: int | None = None
+    surplus_kept: str | None = None
+    undecided: bool = False
 
     @property
     def exit_code(self) -> int:
-        """0 all done; 1 done, but rows were rejected, need review or were undone; 3 stopped, resumable."""
-        if self.pending or not self.read:
+        """0 all done; 1 done, but rows were rejected, need review or were undone, or what the list does not name was not touched;
+        3 stopped, resumable.
+        """
+        if self.pending or not self.read or self.undecided:
             return 3
-        return 1 if self.rejected or self.review or self.undone else 0
+        return 1 if self.rejected or self.review or self.undone or self.surplus_kept else 0
 
     def summary(self) -> dict[str, float | int | str | None]:
         """The one object that ``--json`` ends with."""
@@ -236,9 +245,10 @@ class Meter:
         *,
         counts: Mapping[tuple[State, str | None], int],
         stopped: str | None,
-        read: bool = True,
+        meta: Mapping[str, str] = _WHOLE,
     ) -> Report:
-        """How it ended at ``now``: rows by the journal's count, calls by ours."""
+        """How it ended at ``now``: rows by the journal's count and what it says (``meta``), calls by ours."""
+        surplus = meta.get(SURPLUS)
         return Report(
             **row_counts(counts),
             calls=self.calls,
@@ -246,7 +256,10 @@ class Meter:
             seconds=now - self.started,
             remaining=remaining,
             stopped=stopped,
-            read=read,
+            read=bool(meta.get("rows")),
+            surplus=None if surplus is None else int(surplus),
+            surplus_kept=meta.get(SURPLUS_KEPT),
+            undecided=undecided(meta),
         )
 
     def progress(self, now: float, quote: Quote, *, under_way: int = 0, reading: bool = False) -> Progress:

@@ -112,6 +112,19 @@ class EndReason(Enum):
         "Check the portfolio in Alma, and put it back by hand if it should be.",
     )
 
+    # --- what the service holds beyond the list
+
+    NOT_IN_LIST = (
+        "not-in-list",
+        "The list does not name it.",
+        "If it should go: sync with --missing deactivate or delete. If it should stay, the list should name it.",
+    )
+    NOT_IN_LIST_KEPT = (
+        "not-in-list-kept",
+        "The list does not name it, and nothing was done about it: rows of the list were undone meanwhile.",
+        "Sync again, with a new journal.",
+    )
+
     # --- what became of it
 
     NOT_THERE = "not-there", "It was not there.", "Nothing."

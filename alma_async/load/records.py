@@ -34,7 +34,7 @@ __all__ = [
     "values_of",
 ]
 
-FORMAT: Final = 11
+FORMAT: Final = 12
 
 # Table → its first column, which is its key, and its other columns; a seal follows in each.
 TABLES: Final[dict[str, tuple[str, ...]]] = {
@@ -49,7 +49,7 @@ TABLES: Final[dict[str, tuple[str, ...]]] = {
     "asked": ("n INTEGER PRIMARY KEY", "body BLOB NOT NULL"),
     "before_image": ("n INTEGER PRIMARY KEY", "body BLOB NOT NULL"),
     "sent": ("n INTEGER PRIMARY KEY", "body BLOB NOT NULL"),
-    "existing": ("portfolio_id TEXT PRIMARY KEY", "mms_id TEXT"),
+    "existing": ("portfolio_id TEXT PRIMARY KEY", "mms_id TEXT", "availability TEXT", "title TEXT"),
     "identifier": (
         *("pair TEXT PRIMARY KEY", "value TEXT NOT NULL", "portfolio_id TEXT NOT NULL", "mms_id TEXT NOT NULL"),
         *("url TEXT", "suggested INTEGER NOT NULL"),
@@ -68,7 +68,7 @@ CREATE INDEX identifier_value ON identifier (value);
 
 _MOMENT: Final = ("wall", "mono", "boot")
 # Fields of a row that are plain.
-_NAMED: Final = ("mms_id", "portfolio_id", "partial", "keeps", "blank", "action")
+_NAMED: Final = ("mms_id", "portfolio_id", "partial", "keeps", "blank", "action", "surplus")
 _COLUMNS: Final = tuple(column.split()[0] for column in TABLES["entry"])
 _PLAIN: Final = attrgetter(*(name for name in _COLUMNS if name not in _MOMENT))
 

@@ -71,7 +71,8 @@ def record(entry: Entry, *, planned: bool = False, sent: bytes | None = None) ->
     """
     source = entry.source or Source()
     made = {
-        "lines": list(source.lines or [entry.line]),
+        "line": entry.line or None,  # a portfolio of the service stands on none
+        "lines": list(source.lines or filter(None, [entry.line])),
         "title": source.title,
         "identifiers": list(source.identifiers),
         "warnings": list(source.warnings),

@@ -29,6 +29,7 @@ from alma_async._text import counted, duration, masked
 from alma_async._version import __version__
 from alma_async.load.dry_run import Writes
 from alma_async.load.entries import OPEN, State
+from alma_async.load.facts import SURPLUS_KEPT
 from alma_async.load.fields import COVERAGE
 from alma_async.load.measured import MEASURED, Measured, Stretch
 from alma_async.load.reasons import EndReason
@@ -127,12 +128,16 @@ def _line(head: str, *cells: str, numbers: int = 0) -> str:
 
 def _row(one: Record) -> str:
     """A row with its why and its before and after."""
-    lines = one["lines"] or [one["line"]]
+    lines = one["lines"] or [one["line"] or "–"]  # none of the file's: the list does not name it
     many = f'<br><span class="ids">and {len(lines) - 1:,} more</span>' if len(lines) > 1 else ""
     return (
-        f'<tr><th scope="row" class="num">{lines[0]:,}{many}</th>'
+        f'<tr><th scope="row" class="num">{_number(lines[0])}{many}</th>'
         f"<td>{_what(one)}</td><td>{_why(one)}</td><td>{_changes(one)}</td></tr>\n"
     )
+
+
+def _number(line: int | str) -> str:
+    return f"{line:,}" if isinstance(line, int) else line
 
 
 def _what(one: Record) -> str:
@@ -527,6 +532,9 @@ def _options(facts: Mapping[str, str]) -> str:
     shown += [f"notes: {facts['notes']}"] if facts.get("notes") not in (None, "", "replace") else []
     shown += ["duplicates allowed"] if facts.get("duplicates") == "allowed" else []
     shown += [f"since {_name(facts['since'])}"] if facts.get("since") else []
+    if facts.get("missing"):
+        shown += [f"what the list does not name: {facts['missing']}, at most {facts['max_delete']}"]
+    shown += [f"not touched: {facts[SURPLUS_KEPT]}"] if facts.get(SURPLUS_KEPT) else []
     return "".join(f"; {_shown(one)}" for one in shown)
 
 

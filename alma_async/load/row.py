@@ -180,6 +180,7 @@ class Row:
     ``keeps`` are the parts of the coverage (``PARTS``) that the row does not name, so what Alma has there stays.
     ``blank`` are fields that the file has a column for and leaves blank in this row, so what Alma has there stays.
     ``action`` and ``before_image`` stand in rows that take another load back, see ``undo``: what is done to this one.
+    ``surplus``: it is no row of the list but a portfolio of the service that the list does not name.
     ``key`` is the caller's own name of the row: two rows of one journal with the same key are the same row, which is loaded once.
     """
 
@@ -200,6 +201,7 @@ class Row:
     warnings: tuple[str, ...] = ()
     action: Action | None = None
     before_image: BeforeImage | None = None
+    surplus: bool = False
     key: str | None = None
 
     @classmethod

@@ -286,7 +286,14 @@ class RowTask:
             await self._put(present)
 
     async def _update(self) -> None:
-        if (present := await self._present(self._unchanged())) is not None:
+        try:
+            present = await self._present(self._unchanged())
+        except NotFound:
+            if not self.row.surplus:
+                raise
+            self._gone()
+            return
+        if present is not None:
             await self._put(present)
 
     def _unchanged(self) -> Portfolio | None:
@@ -344,7 +351,12 @@ class RowTask:
         if before_image is not None:
             return (EndReason.NEW_ID, before_image.portfolio_id) if self._action == "create" else ()
         said = stays(present, asked(self.row, self._action, self._options.codes))
-        return (EndReason.STAYS, said) if said else ()
+        return (EndReason.STAYS, said) if said else self._left_over
+
+    @property
+    def _left_over(self) -> tuple[EndReason, str] | tuple[()]:
+        """What is to be said of a portfolio that the list does not name."""
+        return (EndReason.NOT_IN_LIST, "") if self.row.surplus else ()
 
     async def _delete(self) -> None:
         try:
@@ -386,7 +398,8 @@ class RowTask:
     @property
     def _policy(self) -> matching.OnUnknown:
         """Whether to delete again what somebody may have made anew is a person's to decide, unless an option says so."""
-        return self._options.on_unknown or ("review" if self.entry.step is Step.DELETE else "resend")
+        anew = self.entry.step is Step.DELETE and not self.row.surplus  # which its id names, and no other
+        return self._options.on_unknown or ("review" if anew else "resend")
 
     @property
     def _may_resend(self) -> bool:
@@ -411,7 +424,7 @@ class RowTask:
         try:
             await self.shared.lookup.get(self._portfolio_id)
         except NotFound:
-            self._end(State.DONE, action="deleted")
+            self._end(State.DONE, *self._left_over, action="deleted")
             return
         if self._may_resend:
             self._note(state=State.PENDING, since=None, action="deleted")
@@ -522,7 +535,9 @@ class RowTask:
         """What a send that was answered well made of the row."""
         action = self._sending[0]
         if self.entry.step is Step.DELETE:
-            return {"state": State.DONE, "action": action, "message": None, "reason": None, **_SETTLED}
+            why = EndReason.NOT_IN_LIST if self.row.surplus else None
+            said = {"message": why and why.says(), "reason": why and why.code}
+            return {"state": State.DONE, "action": action, **said, **_SETTLED}
         portfolio = self.entry.portfolio_id or answer.get("id")
         return {
             "state": State.PENDING,
@@ -559,7 +574,7 @@ class RowTask:
     def _gone(self) -> None:
         """A portfolio to delete is not there: one of our sends was applied, or there was none to begin with."""
         if self.entry.action == "deleted":
-            self._end(State.DONE)
+            self._end(State.DONE, *self._left_over)
         else:
             self._end(State.DONE, EndReason.NOT_THERE, action="unchanged", differences=())
 

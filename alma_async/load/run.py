@@ -50,6 +50,7 @@ from alma_async.load.outage import (
 from alma_async.load.progress import Ended, Meter, Progress, Report
 from alma_async.load.row import Row
 from alma_async.load.row_task import Learned, RowTask, Shared
+from alma_async.load.surplus import Surplus
 from alma_async.load.undo import vouched
 from alma_async.settings import Priority
 
@@ -311,14 +312,24 @@ class Run:
         await self.prepare()
         await self._give_known_ends()
         await self.passes()
+        if self.context.options.missing is not None and not self.stopping:
+            last = sum((await self.journal.counts()).values())
+            await self._surplus.add()
+            self.meter.begin(await self.journal.counts())
+            await self._give_known_ends(after=last)
+            await self.passes()
 
-    async def _give_known_ends(self) -> None:
-        """The ends of rows that ended when they were read, or in an earlier run."""
+    @property
+    def _surplus(self) -> Surplus:
+        return Surplus(context=self.context, journal=self.journal)
+
+    async def _give_known_ends(self, *, after: int = 0) -> None:
+        """The ends of rows after this one that ended when they were read, or in an earlier run."""
         if self.on_end is None:
             return
         async for entries in slices(self.journal.entries):
             for entry in entries:
-                if entry.state not in OPEN:
+                if entry.n > after and entry.state not in OPEN:
                     await self.on_end(Ended.of(entry))
             if self.stopping:
                 return
@@ -355,6 +366,9 @@ class Run:
             raise failed.failure from None
         except WorkStopped:
             return
+        if self.context.options.missing is not None:
+            await self._surplus.keep_back()
+            await self._surplus.check()
         self.meter.begin(await self.journal.counts())
 
     def _reading(self, count: int) -> bool:
@@ -527,6 +541,6 @@ class Run:
         counts = await self.journal.counts()
         why = str(self.stopped) if self.stopped is not None else "stopped on request"
         alma, stopped = self.context.alma, why if self.stopping else None
-        read = bool((await self.journal.meta()).get("rows"))
+        meta = await self.journal.meta()
         now, remaining = alma.clock.now(), alma.quota().remaining
-        return self.meter.report(now, remaining, counts=counts, stopped=stopped, read=read)
+        return self.meter.report(now, remaining, counts=counts, stopped=stopped, meta=meta)

@@ -33,7 +33,7 @@ import attrs
 
 from alma_async._clock import Clock
 from alma_async.load.entries import Entry, Moment, State
-from alma_async.load.journal import Ingested, Journal, Kept, Listed
+from alma_async.load.journal import Held, Ingested, Journal, Kept, Listed
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.matching import Carrier, Title
 from alma_async.load.row import InputError, Row
@@ -175,6 +175,17 @@ class SqliteJournal:
 
     async def forget_gone(self) -> None:
         await self._do(self.file.forget_gone)
+
+    async def held(self) -> int:
+        return await self._do(self.file.held)
+
+    async def fewest_left(self, *, inactive: str | None) -> int:
+        return await self._do(partial(self.file.fewest_left, inactive=inactive))
+
+    async def add_left(
+        self, make: Callable[[int, Held], Ingested], *, inactive: str | None, most: int | None
+    ) -> int:
+        return await self._do(partial(self.file.add_left, make, inactive=inactive, most=most))
 
     async def of_title(self, mms_id: str, *, n: int) -> Title:
         return await self._do(partial(self.file.of_title, mms_id, n=n))

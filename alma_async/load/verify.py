@@ -35,6 +35,7 @@ from alma_async.load.journal import Journal, slices
 from alma_async.load.options import LoadContext
 from alma_async.load.outage import RowFailure, ServiceHealth, WorkStopped
 from alma_async.load.progress import Meter, Progress, Report
+from alma_async.load.reasons import EndReason
 from alma_async.load.row import InputError, Row
 from alma_async.load.run import how_far, spread
 
@@ -133,7 +134,8 @@ class Audit:
 
 def claims_absence(entry: Entry, action: str) -> bool:
     """Whether a finished row says that its portfolio is not there."""
-    return entry.action == "deleted" or (action == "delete" and entry.action in ("unchanged", KNOWN))
+    is_gone = entry.action == "deleted" or entry.reason == EndReason.NOT_THERE.code
+    return is_gone or (action == "delete" and entry.action in ("unchanged", KNOWN))
 
 
 def compare(
@@ -171,7 +173,14 @@ def unread(entry: Entry, failure: AlmaError) -> Finding:
     )
 
 
-_NOT_COMPARED: Final = ("dry", "bib", "duplicates", "since")  # facts that an audit need not share
+_NOT_COMPARED: Final = (
+    "dry",
+    "bib",
+    "duplicates",
+    "since",
+    "missing",
+    "max_delete",
+)  # facts that an audit need not share
 
 Item = tuple[Entry, Row | None]
 

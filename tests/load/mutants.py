@@ -32,9 +32,11 @@ from alma_async.load import (
     row_task,
     run,
     sqlite_journal,
+    surplus,
 )
 from alma_async.load.entries import State
 from alma_async.load.fields import new_portfolio
+from alma_async.load.journal import Held
 from alma_async.load.row_task import RowTask
 
 __all__ = ["MUTANTS", "Patches", "planted"]
@@ -355,6 +357,69 @@ def _another_file_is_not_noticed() -> list[Any]:
     return [patch.object(ingest.Ingest, "_see_same", see_same)]
 
 
+# --- a list that is complete
+
+
+@_mutant
+def _what_the_rest_of_a_moving_list_does_not_name_goes() -> list[Any]:
+    """That the service was listed is enough, whether it held still or not."""
+
+    async def why_kept(self: surplus.Surplus) -> str:
+        meta = self.journal.meta
+
+        async def as_if_still() -> dict[str, str]:
+            return {**await meta(), "seen": "list"}
+
+        with patch.object(type(self.journal), "meta", lambda _: as_if_still()):
+            return await real(self)
+
+    real = surplus.Surplus._why_kept
+    return [patch.object(surplus.Surplus, "_why_kept", why_kept)]
+
+
+@_mutant
+def _what_is_left_over_goes_although_a_row_failed() -> list[Any]:
+    async def why_kept(self: surplus.Surplus) -> str:
+        return "" if (await self.journal.meta()).get("seen") == "list" else "unseen"
+
+    return [patch.object(surplus.Surplus, "_why_kept", why_kept)]
+
+
+@_mutant
+def _the_bound_is_compared_after_the_rows() -> list[Any]:
+    async def check(_self: surplus.Surplus) -> None:
+        """Once the rows are done is soon enough."""
+
+    return [patch.object(surplus.Surplus, "check", check)]
+
+
+@_mutant
+def _what_the_load_made_is_left_over() -> list[Any]:
+    """The service is listed again when the rows are done, and what is there besides what was there is left over."""
+
+    def add_left(self: journal_file.JournalFile, make: Any, *, inactive: Any, most: Any) -> int:
+        made = [entry for entry in self.entries() if entry.action == "created"]
+        found = real(self, make, inactive=inactive, most=most)
+        rows = enumerate(made, len(self.entries()) + 1)
+        left = [make(n, Held(str(entry.portfolio_id), entry.mms_id)) for n, entry in rows]
+        self.ingest(attrs.evolve(one, entry=attrs.evolve(one.entry, key=None)) for one in left)
+        return found + len(made)
+
+    real = journal_file.JournalFile.add_left
+    return [patch.object(journal_file.JournalFile, "add_left", add_left)]
+
+
+@_mutant
+def _what_is_left_over_is_known_before_the_rows_are_done() -> list[Any]:
+    """What no row stands for yet is taken for what no row stands for."""
+
+    async def check(self: surplus.Surplus) -> None:
+        with patch.object(surplus, "OPEN", ()), patch.object(surplus, "_WELL", tuple(State)):
+            await self.add()
+
+    return [patch.object(surplus.Surplus, "check", check)]
+
+
 # --- the object
 
 
@@ -398,9 +463,9 @@ def _a_later_look_is_taken_for_an_earlier() -> list[Any]:
 
     def add(self: journal_file.JournalFile, portfolios: Any) -> None:
         with self.together():
-            for portfolio_id, mms_id in portfolios:
-                if not self.bound(portfolio_id):
-                    self._put("existing", portfolio_id, mms_id)
+            for one in (Held(*listed) for listed in portfolios):
+                if not self.bound(one.portfolio_id):
+                    self._put("existing", *one)
 
     return [patch.object(journal_file.JournalFile, "add_existing", add)]
 

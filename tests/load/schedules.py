@@ -26,10 +26,20 @@ from alma_async import AlmaClient, Limits, LocalBudget, Timeouts, sim
 from alma_async._clock import Clock
 from alma_async._core.pager import PAGE, Pager
 from alma_async._http.messages import Request
-from alma_async.load import Load, LoadOptions, after_create, identifier_index, ingest, sqlite_journal
+from alma_async.load import (
+    BeyondBound,
+    Load,
+    LoadOptions,
+    after_create,
+    identifier_index,
+    ingest,
+    sqlite_journal,
+)
 from alma_async.load.entries import Action, Entry, State
+from alma_async.load.facts import SURPLUS, SURPLUS_KEPT
 from alma_async.load.identifier_index import KeptIndex, Named
 from alma_async.load.journal_file import JournalFile
+from alma_async.load.options import Missing
 from alma_async.load.outage import ROW_FAILURES
 from alma_async.load.row import BadRow, Clear, Coverage, InputError, Problem, Row
 from alma_async.load.row_task import MOST_ATTEMPTS
@@ -50,6 +60,7 @@ ABSENT = "996"  # titles that only an ISSN names which no record has
 FOUND: Final = ("carried", "carried", "carried", "shared")  # rows that only an ISSN names
 NAMELESS: Final = (*FOUND, "suggested", "absent")
 _DAY: Final = 86_400.0
+_WHOLE: Final = 1  # each fourth story is of a list that is complete
 _JULY: Final = {"from_year": "1999", "from_month": "07"}
 
 
@@ -226,6 +237,15 @@ def _switches(rng: random.Random) -> sim.Config:
     )
 
 
+def _is_tame(row: Row | BadRow) -> bool:
+    """Whether the row ends well where nothing fails."""
+    return (
+        isinstance(row, Row)
+        and not str(row.mms_id).startswith((REFUSED, CURSED))
+        and row.title not in ("absent", "suggested")
+    )
+
+
 def _month(statement: Any) -> str | None:
     """The month in what the institution holds, in either form."""
     month = statement.get("from_month")
@@ -255,6 +275,11 @@ class Tale:
     action: Action = attrs.field(init=False)
     planted: set[tuple[str, str]] = attrs.field(factory=set)
     page: int = PAGE
+    whole: random.Random | None = None  # chance of the stories of a list that is complete
+    missing: Missing | None = None
+    bound: str = "100%"
+    left: frozenset[str] = frozenset()  # portfolios that a complete list does not name
+    beyond: bool = False
 
     def __attrs_post_init__(self) -> None:
         rng = self.rng
@@ -262,6 +287,8 @@ class Tale:
         chances = {name: rng.uniform(0.0, most) for name, most in FAULTS.items() if rng.random() < 0.4}
         nameless = rng.choice((FOUND, NAMELESS)) if rng.random() < 0.4 else ()
         self.file, self.disk = _file(rng, self.rows, nameless), Disk(self.path)
+        if self.whole is not None and self.whole.random() < 0.6:  # else nothing goes in most stories
+            self.file = tuple(row for row in self.file if _is_tame(row))
         self.given = tuple(
             attrs.evolve(row, mms_id=None) if isinstance(row, Row) and row.identifiers else row
             for row in self.file
@@ -290,13 +317,32 @@ class Tale:
             rng.shuffle(held)
             self.page = 3
             self.remote.exchanging = rng.choice((0.0, 0.3))
+        if self.whole is not None:
+            held = self._complete(held, others)
         for title, url in held:
             self._plant(title, url)
+        self.left = frozenset(
+            one_id
+            for one_id, one in self.remote.world.portfolios.all.items()
+            if one["resource_metadata"]["mms_id"]["value"].startswith(OTHERS)
+        )
         self.remote.others = {
             one_id
             for one_id, one in self.remote.world.portfolios.all.items()
             if one["resource_metadata"]["mms_id"]["value"].startswith(OTHERS)
         }
+
+    def _complete(self, held: list[tuple[str, str]], others: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """The list is all that the service should hold, which holds more. What is held is told in another order."""
+        assert self.whole is not None
+        self.action, self.missing = "upsert", self.whole.choice(("delete", "deactivate"))
+        self.bound = self.whole.choice(("100%", "100%", "100%", "0"))
+        self.page = self.whole.choice((PAGE, 3))
+        self.remote.exchanging = self.whole.choice((0.0, 0.0, 0.3, 0.9)) if self.page == 3 else 0.0
+        self.remote.growing = self.whole.choice((0.0, 0.9)) if self.page == PAGE else 0.0
+        held = [key for key in held if not key[0].startswith(OTHERS)] + others[: self.whole.randrange(1, 6)]
+        self.whole.shuffle(held)
+        return held
 
     def _wanted(self) -> list[Row]:
         return [row for row in self.file if isinstance(row, Row)]
@@ -386,6 +432,8 @@ class Tale:
                     tasks.cancel_scope.cancel()
             except* InputError:
                 refused = True
+            except* BeyondBound:
+                self.beyond = True
             except* BaseException:
                 if not machine.died:
                     raise
@@ -395,6 +443,8 @@ class Tale:
             self.story.crashes += 1
             self.story.died[machine.died] += 1
             return False
+        if self.beyond:
+            return True
         if refused or report is not None:  # another file must be refused, and this one never
             self.story.wrong += refused == (file in (None, self.given))
         return report is not None and not report.pending
@@ -409,7 +459,8 @@ class Tale:
         session._jitter = random.Random(self.rng.random())
         return Load(
             alma, collection_id=C, service_id=S, journal=self.path,
-            options=LoadOptions(action=self.action, quarantine=QUARANTINE, workers=5, circuit_breaker=False),
+            options=LoadOptions(action=self.action, quarantine=QUARANTINE, workers=5, circuit_breaker=False, missing=self.missing,
+                max_delete=self.bound),
         )  # fmt: skip
 
     async def _fate(self, machine: Machine, load: Load, scope: anyio.CancelScope) -> None:
@@ -449,13 +500,43 @@ class Tale:
         for key, count in remote.creates.items():
             story.doubled += count - (0 if key[0].startswith(HELD) and key in self.planted else 1)
         with JournalFile(self.path) as journal:
-            entries = journal.entries()
+            entries, meta = journal.entries(), journal.meta()
+        self._judge_left(entries[len(self.file) :], entries[: len(self.file)], meta)
+        if self.beyond:
+            return
+        entries = entries[: len(self.file)]
         if len(entries) != len(self.file):
             story.lost += abs(len(self.file) - len(entries))
         held = {str(one["id"]): one for one in remote.world.portfolios.all.values()}
         seen: set[tuple[str, str]] = set()
         for row, entry in zip(self.file, entries, strict=False):
             self._judge_row(row, entry, held, seen)
+
+    def _judge_left(self, left: list[Entry], rows: list[Entry], meta: dict[str, str]) -> None:
+        """What a complete list does not name: touched where it may be, and nothing besides."""
+        remote, story = self.remote, self.story
+        touched = {one for one in (*remote.deleted, *remote.changed) if one in remote.others}
+        story.wrong += not remote.deleted.keys() <= touched or (
+            self.missing == "delete" and remote.changed.keys() & touched != set()
+        )
+        well = all(entry.state in (State.DONE, State.DUPLICATE) for entry in rows)
+        may = self.missing is not None and well and meta.get("seen") == "list" and not self.beyond
+        story.wrong += bool(touched) and not may
+        if self.beyond:
+            story.wrong += bool(remote.creates or remote.changed or remote.deleted)
+            return
+        story.wrong += self.missing is not None and (SURPLUS in meta) == (SURPLUS_KEPT in meta)
+        story.wrong += SURPLUS in meta and not may
+        ended = {entry.portfolio_id: entry for entry in left}
+        for one in self.left if SURPLUS in meta else ():
+            held, entry = remote.world.portfolios.all.get(one), ended.get(one)
+            there = held is not None and (self.missing == "delete" or held["availability"]["value"] != "10")
+            if entry is None or entry.state is State.DONE:
+                story.lost += there
+            else:  # a person is asked only where answers were lost or calls failed again and again
+                story.review += 1
+                failed = remote.struck[one] >= ROW_FAILURES or remote.unclear[one] or remote.refused[one]
+                story.wrong += entry.state not in (State.REVIEW, State.REJECTED) or not failed
 
     def _judge_row(
         self, row: Row | BadRow, entry: Entry, held: dict[str, Any], seen: set[tuple[str, str]]
@@ -547,7 +628,8 @@ def schedule(seed: int, path: Path, *, rows: int = 10, later: float = 1.0) -> St
 
     :param later: how many times as late as the loader may assume requests are applied and reads are stale.
     """
-    tale = Tale(random.Random(seed), path, rows, later)
+    whole = random.Random(f"complete {seed}") if seed % 4 == _WHOLE else None
+    tale = Tale(random.Random(seed), path, rows, later, whole=whole)
 
     class Watched(JournalFile):
         """The real journal, whose connection the disk may look at."""

@@ -19,6 +19,7 @@ from tests.wires import REFUSALS, Remote
 __all__ = ["LATEST", "STALEST", "Service", "added"]
 
 LATEST: Final = 60.0  # a request that was sent is applied within so many seconds, or never (assumption A2)
+_MOST_OTHERS: Final = 20
 STALEST: Final = 8.0  # a read shows what was applied so many seconds ago (assumption A3)
 
 
@@ -39,11 +40,13 @@ class Service(Remote):
     most_bibs: int = 100  # records in one call above which it is rejected, or never answered
     is_slow: bool = False
     omitting: float = 0.0  # how often an answer leaves out a record that is there
+    growing: float = 0.0  # how often these make one more then
     most_sends: int = 2000  # the harshest schedules of ten rows need some 150
     struck: Counter[str] = attrs.field(factory=Counter)  # calls that named this id and failed
     unclear: Counter[str] = attrs.field(factory=Counter)  # those of them that may have changed something
     refused: Counter[str] = attrs.field(factory=Counter)  # writes that named it and were refused as they were
     changed: Counter[str] = attrs.field(factory=Counter)  # changes of this portfolio
+    deleted: Counter[str] = attrs.field(factory=Counter)  # deletions of this portfolio, asked for by a call
     creates: Counter[tuple[str, str]] = attrs.field(factory=Counter)
     before: dict[str, tuple[float, Any]] = attrs.field(factory=dict)
     added: dict[str, tuple[str, str]] = attrs.field(factory=dict)  # what creates have put in by themselves
@@ -75,10 +78,13 @@ class Service(Remote):
         result = run(call)
         if request.method == "GET" and "offset" in call.query and call.ids.get("service"):
             self._exchange(call)
+            self._grow(call)
         if request.method == "POST":
             self._created(result)
         elif request.method == "PUT":
             self.changed[call["portfolio"]] += 1
+        elif request.method == "DELETE":
+            self.deleted[call["portfolio"]] += 1
         return result
 
     def _records(self, asked: int, run: Callable[[Call], Any], call: Call) -> Any:
@@ -103,6 +109,20 @@ class Service(Remote):
             }
             portfolios.delete(*place, gone)
             self.others.add(portfolios.create(*place, sent, now=self.wall())["id"])
+
+    def _grow(self, call: Call) -> None:
+        """One more of a title that nobody else has."""
+        if (
+            not self.growing
+            or self.calm
+            or len(self.others) > _MOST_OTHERS
+            or self.rng.random() >= self.growing
+        ):
+            return
+        title = {"mms_id": {"value": f"9959{len(self.others):04}"}}
+        body = {"is_local": True, "resource_metadata": title, "availability": {"value": "11"}}
+        place = call["collection"], call["service"]
+        self.others.add(self.world.portfolios.create(*place, body, now=self.wall())["id"])
 
     def _remember(self, method: str, ids: Mapping[str, str]) -> None:
         present = self.world.portfolios.all.get(ids.get("portfolio", ""))

@@ -32,7 +32,7 @@ from alma_async.load.readers.together import Line, Rows, rows
 from alma_async.load.readers.workbook import Table, check_once
 from alma_async.load.row import PARTS, BadRow, Clear, Coverage, Embargo, InputError, Period, Row, later
 
-__all__ = ["KEYS", "NAMES", "columns", "ignored", "read"]
+__all__ = ["KEYS", "NAMES", "NOT_LOCAL", "columns", "ignored", "read"]
 
 NAMES: Final = (
     "localized", "issn", "issn", "issn", "isbn", "isbn", "isbn", "portfolio_pid", "mms", "title", "from_year", "to_year",
@@ -61,6 +61,7 @@ VALUES: Final[Mapping[str, str]] = {
     "internal_description": "internal_description",
     "license": "license",
 }
+NOT_LOCAL: Final = "rows with LOCALIZED N"
 _NOT_WRITTEN: Final = (
     "warnings", "parser_parameters", "ownership", "group_name", "activation_date", "expected_activation_date", "license_name",
     "pda", "notes", "access_type", "other_system_number",
@@ -154,7 +155,7 @@ def _row(record: Record, identifiers: Mapping[str, Callable[[str], str]]) -> Row
     cells = Cells.of(record)
     localized = cells.texts.get("localized", "").upper()
     if localized == "N":
-        return Skipped("rows with LOCALIZED N")
+        return Skipped(NOT_LOCAL)
     if localized not in ("", "Y"):
         cells.reject("localized", "is neither Y nor N")
     title = shown(cells.texts.get("title", "")) or None

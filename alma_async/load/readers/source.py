@@ -17,6 +17,7 @@ import attrs
 
 from alma_async.load.entries import OF_WHOLE, Action
 from alma_async.load.readers import alma_loader, analytics, kbart, native
+from alma_async.load.readers.alma_loader import NOT_LOCAL
 from alma_async.load.readers.files import ReadOnce
 from alma_async.load.readers.kbart import IDENTIFIERS, Notes
 from alma_async.load.readers.mms_map import MmsMap
@@ -121,6 +122,7 @@ class RowSource:
     _options: Options
     _of_file: tuple[str, ...] = ()
     _of_rows: tuple[str, ...] = ()
+    _not_rows: tuple[str, ...] = ()
     _read_once: ReadOnce | None = None  # kept for its copy
 
     def __iter__(self) -> Iterator[Row | BadRow]:
@@ -135,6 +137,7 @@ class RowSource:
             yield row
         self._of_file = (*(f"{what} skipped: {number}" for what, number in skipped.items()), *file.tally)
         self._of_rows = tuple(remarks)
+        self._not_rows = tuple(f"{what} ({number})" for what, number in skipped.items() if what == NOT_LOCAL)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -142,6 +145,12 @@ class RowSource:
         of several is said once.
         """
         return (*self.about_file, *self._of_rows)
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """What may name titles and was not read: rows that are skipped, and sheets of a workbook of which none was named."""
+        sheets = [f"sheet {name}" for name in self._file.others] if isinstance(self._file, Sheet) else []
+        return (*sheets, *self._not_rows)
 
     @property
     def about_file(self) -> tuple[str, ...]:

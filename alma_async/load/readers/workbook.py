@@ -64,6 +64,7 @@ class Sheet:
     header: tuple[str, ...]
     header_line: int
     warnings: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()  # sheets that may be parts of the list, as nobody has named this one
     tally: Tally = attrs.field(factory=Tally, eq=False)
 
     @classmethod
@@ -84,7 +85,9 @@ class Sheet:
             with child.opened(path, kind) as book:
                 filled = [row for row in islice(book.rows(entry), _TITLE_ROWS) if any(row.cells)]
             if filled:
-                yield from cls._of(path, kind, entries, entry, filled)
+                besides = tuple(shown(one.name) for one in chosen if one != entry)
+                for sheet in cls._of(path, kind, entries, entry, filled):
+                    yield attrs.evolve(sheet, others=besides)
             else:
                 empty.append(entry)
         else:
