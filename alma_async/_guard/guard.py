@@ -23,6 +23,11 @@ Submissions that have to wait are in a queue in the ledger, so that processes ar
 order they came. Where the moment of the next free start is known, there is one timer and no call;
 where a running job has to end, runs are polled less and less often, each by one process for all.
 
+Words. An *intent* is a caller's wish that a job runs once; its key names it. A *submission* carries
+an intent out, in as many sends as that takes. A *reservation* is the intent in the ledger before
+its send. A *run* is what the ledger knows of the intent from then on. An *instance* is what Alma
+shows of a run, and has its id. A *start* is what Alma counts: an accepted send.
+
 All times are those of one clock that the ledger keeps (``server_clock``): it is set by the server's
 ``Date`` and goes on with the monotonic clock. Neither the client's wall clock nor a ``Date`` that
 jumps makes a start older than it is, or hides one.
@@ -49,7 +54,7 @@ from alma_async._guard.port import UNKNOWN_RUN, Instance, JobPort, Spare
 from alma_async._guard.rules import Asked, Decision, Go, Taken, Timing, WaitUntil, end_losses
 from alma_async._guard.server_clock import ServerTime
 from alma_async._guard.state import EVERY_JOB, OCCUPIES, UNRESOLVED, Book, Event, Ledger, Run, RunState, Why
-from alma_async._guard.submission import Attempt, NotYet, Started, not_free, unknown, utc
+from alma_async._guard.submission import NotYet, Started, Submission, not_free, unknown, utc
 from alma_async._guard.view import GuardView, view_of
 from alma_async._text import logger
 from alma_async.errors import (
@@ -112,7 +117,7 @@ class JobGuard:
         timing: Timing | None = None,
     ) -> None:
         self._clock = clock
-        self._alma = Monitor(
+        self._monitor = Monitor(
             ledger, port, clock=clock, limits=limits or JobLimits(), timing=timing or Timing()
         )
 
@@ -139,7 +144,8 @@ class JobGuard:
             an earlier submission of the same job and parameters ended with its outcome unknown,
             this one gets its run, if there is one.
         :param wait: whether to wait for a free start.
-        :param deadline: seconds to wait, for a free start or for the run of a lost answer.
+        :param deadline: seconds to wait, for a free start or for the run of a lost answer. 0: one
+            try, whose calls take the time that they need.
         :param named: whether the run gets its unique name. Without it, a run whose answer was lost,
             or which only another ledger knows, is not found again.
         :param port: makes the calls to Alma, with this caller's priority and deadline.
@@ -151,35 +157,35 @@ class JobGuard:
             again.
         """
         check_all(GIVEN, locals(), InvalidRequest)
-        alma = self._alma.asking(port)
-        alma.check_open()
-        until = math.inf if deadline is None else self._clock.now() + deadline
-        opening = partial(alma.open, until if deadline else math.inf, wait=wait and deadline != 0)
-        await self._outlasting(alma, opening, until, wait=wait)
-        attempt = Attempt(alma, job_id, parameters or {}, key, named=named)
+        monitor = self._monitor.asking(port)
+        monitor.check_open()
+        until, one_try = math.inf if deadline is None else self._clock.now() + deadline, deadline == 0
+        opening = partial(monitor.open, math.inf if one_try else until, wait=wait and not one_try)
+        await self._outlasting(monitor, opening, until, wait=wait)
+        submission = Submission(monitor, job_id, parameters or {}, key, named=named)
         try:
-            started = await self._carry_out(alma, attempt, until, wait=wait)
+            started = await self._carry_out(monitor, submission, until, wait=wait)
         except AlmaError:
-            await attempt.leave()
+            await submission.leave()
             raise
         except BaseException:
-            await attempt.leave(cancelled=True)
+            await submission.leave(cancelled=True)
             raise
-        await attempt.leave()
+        await submission.leave()
         return started
 
     async def recover(self) -> list[Started]:
         """Recover after a crash: search for every run of unknown outcome, and return ours that are
         running.
         """
-        alma = self._alma
-        await alma.open()
-        book = await alma.read()
+        monitor = self._monitor
+        await monitor.open()
+        book = await monitor.read()
         for job_id in sorted({run.job_id for run in book.runs.values() if run.state in UNRESOLVED}):
-            await alma.refresh(job_id)
-        book = await alma.read()
+            await monitor.refresh(job_id)
+        book = await monitor.read()
         ours = (run for run in book.runs.values() if run.ours and run.state is RunState.RUNNING)
-        return [_started(alma, run, adopted=True) for run in ours]
+        return [_started(monitor, run, adopted=True) for run in ours]
 
     async def watch(
         self, job_id: str, instance_id: str, *, port: JobPort | None = None, known: bool = False
@@ -193,25 +199,25 @@ class JobGuard:
         :raises NotFound: where Alma does not know the run, or does not know it any more.
         :raises LedgerError: where the ledger fails for minutes; the run goes on.
         """
-        alma, failures = self._alma.asking(port), 0
+        monitor, failures = self._monitor.asking(port), 0
         while True:
-            alma.check_open()
+            monitor.check_open()
             began = self._clock.now()
             try:
-                return await self._watch(alma, job_id, instance_id)
+                return await self._watch(monitor, job_id, instance_id)
             except NotFound as error:
                 if error.code != UNKNOWN_RUN:
                     raise
-                if not known and (await alma.read()).of_instance(instance_id) is None:
+                if not known and (await monitor.read()).of_instance(instance_id) is None:
                     raise
                 gone = deleted(job_id, instance_id, error)
             except (*PASSING, LedgerError) as error:
-                if isinstance(error, NotSent) and not (alma.heard or failures):
+                if isinstance(error, NotSent) and not (monitor.heard or failures):
                     raise
-                failures = 1 if self._clock.now() - began > alma.timing.rest else failures + 1
+                failures = 1 if self._clock.now() - began > monitor.timing.rest else failures + 1
                 if not isinstance(error, PASSING) and failures >= _LEDGER_FAILURES:
                     raise
-                await self._rest(alma, None, failures, math.inf)
+                await self._rest(monitor, None, failures, math.inf)
                 continue
             raise gone
 
@@ -219,13 +225,13 @@ class JobGuard:
         """Record that a run ended (by a webhook, or by an operator); a submission that waits for
         its slot goes on at once.
         """
-        await self._alma.mark(instance_id, Event.END)
+        await self._monitor.mark(instance_id, Event.END)
 
     async def free(self, run_id: str) -> bool:
         """Free a run's slot because an operator says so. ``run_id`` is its instance id or its name.
         Returns whether it held one.
         """
-        await self._alma.open()
+        await self._monitor.open()
 
         def free(book: Book, _: ServerTime) -> bool:
             found = [
@@ -237,65 +243,69 @@ class JobGuard:
                 book.end(run, Event.MISS if run.state in UNRESOLVED else Event.END)
             return bool(found)
 
-        return await self._alma.update(free)
+        return await self._monitor.update(free)
 
     async def lift(self, job_id: str) -> bool:
         """Lift the block on a job because an operator says so; ``ALL`` is the one on every job.
         Returns whether there was one.
         """
-        await self._alma.open()
+        await self._monitor.open()
 
         def lift(book: Book, _: ServerTime) -> bool:
             block = book.blocks.pop(EVERY_JOB if job_id == "ALL" else job_id, None)
             book.news |= block is not None
             return block is not None
 
-        return await self._alma.update(lift)
+        return await self._monitor.update(lift)
 
     async def view(self) -> GuardView:
         """What runs, what was started within the window, and when each job may start again; by the
         caller's wall clock.
         """
-        alma = self._alma
-        await alma.open()
+        monitor = self._monitor
+        await monitor.open()
 
         def settled(book: Book, now: ServerTime) -> Book:
-            end_losses(book, now, alma.timing)
+            end_losses(book, now, monitor.timing)
             return book.copy()
 
-        book = await alma.update(settled)
-        return view_of(book, now=alma.now(), limits=alma.limits, timing=alma.timing, civil=alma.civil)
+        book = await monitor.update(settled)
+        return view_of(
+            book, now=monitor.now(), limits=monitor.limits, timing=monitor.timing, civil=monitor.civil
+        )
 
     async def review(self) -> GuardView:
         """The view, after a poll of every run that may have ended."""
-        await self._alma.open()
-        book = await self._alma.read()
-        await self._alma.see([run for run in book.runs.values() if run.state in OCCUPIES])
+        await self._monitor.open()
+        book = await self._monitor.read()
+        await self._monitor.see([run for run in book.runs.values() if run.state in OCCUPIES])
         return await self.view()
 
     def close(self) -> None:
         """End all waiting with ``ClientClosed``; runs at Alma go on."""
-        self._alma.close()
+        self._monitor.close()
 
     # --- one submission
 
-    async def _carry_out(self, alma: Monitor, attempt: Attempt, until: float, *, wait: bool) -> Started:
-        outlasting = partial(self._outlasting, alma, until=until, wait=wait)
-        earlier = await outlasting(partial(self._earlier, alma, attempt, until))
+    async def _carry_out(
+        self, monitor: Monitor, submission: Submission, until: float, *, wait: bool
+    ) -> Started:
+        outlasting = partial(self._outlasting, monitor, until=until, wait=wait)
+        earlier = await outlasting(partial(self._earlier, monitor, submission, until))
         if earlier is not None:
             return earlier
         while True:
-            found = await outlasting(partial(self._once, alma, attempt, until))
+            found = await outlasting(partial(self._once, monitor, submission, until))
             if isinstance(found, Started):
                 return found
             if isinstance(found, WaitUntil):
                 if not wait:
-                    raise not_free(found, attempt, alma)
+                    raise not_free(found, submission, monitor)
                 with suppress(LedgerBusy):  # the next try waits for it
-                    await self._wait_in_queue(alma, attempt, until)
+                    await self._wait_in_queue(monitor, submission, until)
 
     async def _outlasting(
-        self, alma: Monitor, act: Callable[[], Awaitable[T]], until: float, *, wait: bool
+        self, monitor: Monitor, act: Callable[[], Awaitable[T]], until: float, *, wait: bool
     ) -> T:
         """Do it, and wait out failures that pass by themselves, except without ``wait`` or where
         the address never answered as Alma does.
@@ -303,7 +313,7 @@ class JobGuard:
         failures, began = 0, self._clock.now()
         last: AlmaError | None = None
         while True:
-            alma.check_open()
+            monitor.check_open()
             try:
                 return await act()
             except PASSING as error:
@@ -311,113 +321,119 @@ class JobGuard:
                 last = error if last is None or not isinstance(error, DeadlineExceeded) else last
                 silent = isinstance(error, NotSent) and not failures
                 foreign = isinstance(error, BadAnswer) and now - began >= _UNCONFIRMED
-                if not wait or (not alma.heard and (silent or foreign)):
+                if not wait or (not monitor.heard and (silent or foreign)):
                     raise
                 if now >= until:
                     raise _late(last) from None
                 failures += 1
                 if failures == 1:
                     _log.warning("A submission waits out a failure: %s", error)
-                await self._rest(alma, error, failures, until)
+                await self._rest(monitor, error, failures, until)
 
-    async def _once(self, alma: Monitor, attempt: Attempt, until: float) -> Decision | Started | None:
+    async def _once(
+        self, monitor: Monitor, submission: Submission, until: float
+    ) -> Decision | Started | None:
         """One try, or the outcome of the intent where another process has carried it out or is
         about to.
         """
-        found = await self._try(alma, attempt)
+        found = await self._try(monitor, submission)
         if not isinstance(found, Taken):
             return found
-        attempt.check(found.run)
-        return await self._reconcile(alma, found.run, until, attempt.rejection)
+        submission.check(found.run)
+        return await self._reconcile(monitor, found.run, until, submission.rejection)
 
-    async def _rest(self, alma: Monitor, error: AlmaError | None, failures: int, until: float) -> None:
+    async def _rest(self, monitor: Monitor, error: AlmaError | None, failures: int, until: float) -> None:
         """Wait after a failure: until the moment that the error names, or each time longer."""
-        rest = min(alma.timing.first_poll * 2 ** min(failures, 9), alma.timing.rest)
+        rest = min(monitor.timing.first_poll * 2 ** min(failures, 9), monitor.timing.rest)
         if (retry_at := getattr(error, "retry_at", None)) is not None:
             rest = max(rest, retry_at.timestamp() - self._clock.wall())
-        await alma.pause_for(min(rest, until - self._clock.now()))
+        await monitor.pause_for(min(rest, until - self._clock.now()))
 
-    async def _earlier(self, alma: Monitor, attempt: Attempt, until: float) -> Started | None:
+    async def _earlier(self, monitor: Monitor, submission: Submission, until: float) -> Started | None:
         """The run of an earlier submission of the same without a key, whose caller does not know
         its outcome.
         """
-        if attempt.keyed:
+        if submission.keyed:
             return None
-        run = await alma.update(lambda book, now: book.abandoned(attempt.job_id, attempt.digest, now))
+        run = await monitor.update(
+            lambda book, now: book.abandoned(submission.job_id, submission.digest, now)
+        )
         if run is None:
             return None
-        await alma.refresh(run.job_id)
+        await monitor.refresh(run.job_id)
         try:
-            return await self._reconcile(alma, run, until, None)
+            return await self._reconcile(monitor, run, until, None)
         except OutcomeUnknown:
-            book = await alma.read(key=run.key)
+            book = await monitor.read(key=run.key)
             if book.runs.get(run.key, run).state in UNRESOLVED:
                 raise
             return None  # it was not started: this one is the first
 
     # --- one try
 
-    async def _try(self, alma: Monitor, attempt: Attempt) -> Decision | Started:
+    async def _try(self, monitor: Monitor, submission: Submission) -> Decision | Started:
         """Refresh, ask, send. Anything but ``Started`` means that nothing was sent, or that it is
         known as ``Taken``.
         """
-        await alma.refresh(attempt.job_id, key=attempt.key if attempt.keyed else None)
-        decision = (await self._ask(alma, attempt)).decision
-        return await self._send(alma, attempt) if isinstance(decision, Go) else decision
+        await monitor.refresh(submission.job_id, key=submission.key if submission.keyed else None)
+        decision = (await self._ask(monitor, submission)).decision
+        return await self._send(monitor, submission) if isinstance(decision, Go) else decision
 
-    async def _send(self, alma: Monitor, attempt: Attempt) -> Decision | Started:
+    async def _send(self, monitor: Monitor, submission: Submission) -> Decision | Started:
         try:
-            ids = await alma.port.start(
-                attempt.job_id, attempt.parameters, job_name=attempt.name, witness=attempt
+            ids = await monitor.port.start(
+                submission.job_id, submission.parameters, job_name=submission.name, witness=submission
             )
         except NotYet as not_yet:
             return not_yet.decision
         except AlmaError as error:
-            alma.check_open()
-            decision = (await self._ask(alma, attempt)).decision
-            attempt.rejection = error
+            monitor.check_open()
+            decision = (await self._ask(monitor, submission)).decision
+            submission.rejection = error
             if isinstance(error, _CURABLE) or isinstance(decision, Taken):
                 return decision
             raise
-        return attempt.accepted(*ids)
+        return submission.accepted(*ids)
 
-    async def _ask(self, alma: Monitor, attempt: Attempt) -> Asked:
+    async def _ask(self, monitor: Monitor, submission: Submission) -> Asked:
         """Ask the rules, and poll what is due before a "wait for a running job" is accepted."""
-        waiter, limits, timing = attempt.waiter, alma.limits, alma.timing
+        waiter, limits, timing = submission.waiter, monitor.limits, monitor.timing
 
         def ask(spare: Spare | None, book: Book, now: ServerTime) -> Asked:
             return rules.ask(book, waiter, now=now, limits=limits, timing=timing, spare=spare)
 
         while True:
-            asked = await alma.update(partial(ask, alma.port.spare()), key=waiter.key)
+            asked = await monitor.update(partial(ask, monitor.port.spare()), key=waiter.key)
             if not asked.due:
                 return asked
-            await alma.see(asked.due)
+            await monitor.see(asked.due)
 
     # --- waiting
 
-    async def _wait_in_queue(self, alma: Monitor, attempt: Attempt, until: float) -> None:
-        """Return when, by all that is in the ledger, this attempt may go, or another process has
+    async def _wait_in_queue(self, monitor: Monitor, submission: Submission, until: float) -> None:
+        """Return when, by all that is in the ledger, this submission may go, or another process has
         carried it out.
         """
         while True:
-            seen = await alma.watermark()
-            asked = await self._ask(alma, attempt)
+            seen = await monitor.watermark()
+            asked = await self._ask(monitor, submission)
             decision = asked.decision
             if not isinstance(decision, WaitUntil):
                 return
-            if self._clock.now() >= until or (decision.firm and alma.client_time(decision.moment) > until):
+            if self._clock.now() >= until or (decision.firm and monitor.client_time(decision.moment) > until):
                 late = DeadlineExceeded(
-                    f"No start of job {attempt.job_id} is free before the deadline ({decision.why.value}).",
+                    f"No start of job {submission.job_id} is free before the deadline ({decision.why.value}).",
                     advice="Allow more time, or submit it again when fewer jobs run.",
                 )
-                late.retry_at = utc(alma.civil(decision.moment)) if decision.firm else None
+                late.retry_at = utc(monitor.civil(decision.moment)) if decision.firm else None
                 raise late
             poll_ledger = not decision.firm or decision.why is Why.LOST  # which an operator may lift
-            await alma.pause(min(alma.client_time(asked.again), until), seen, poll_ledger=poll_ledger)
+            await monitor.pause(
+                min(monitor.client_time(asked.ask_again_at), until), seen, poll_ledger=poll_ledger
+            )
 
     async def _reconcile(
-        self, alma: Monitor, run: Run, until: float, failure: AlmaError | None
+        self, monitor: Monitor, run: Run, until: float, failure: AlmaError | None
     ) -> Started | None:
         """Search Alma's list for a run of unknown outcome. None: another process that tried it did
         not send it.
@@ -427,43 +443,43 @@ class JobGuard:
         :raises OutcomeUnknown: where Alma does not list it in time.
         """
         key, ours = run.key, failure is not None
-        since = alma.now().at if ours else run.reserved_at
+        since = monitor.now().at if ours else run.reserved_at
         while True:
-            seen = await alma.watermark()
-            book = await alma.read(key=key)
+            seen = await monitor.watermark()
+            book = await monitor.read(key=key)
             run = book.runs.get(key, run)
             if run.instance_id is not None and run.state not in UNRESOLVED:
-                return _started(alma, run, adopted=not ours)
+                return _started(monitor, run, adopted=not ours)
             if run.state in (RunState.RETURNED, RunState.REJECTED):
                 return None
-            sought = run.state is RunState.NOT_FOUND or alma.listed(run.job_id, since=since)
+            sought = run.state is RunState.NOT_FOUND or monitor.listed(run.job_id, since=since)
             if run.state is RunState.NOT_FOUND or self._clock.now() >= until:
-                raise unknown(run, book.strangers(run) if sought else (), alma, failure, sought=sought)
-            again = await alma.poll(key=key)
-            book = await alma.read(key=key)
+                raise unknown(run, book.strangers(run) if sought else (), monitor, failure, sought=sought)
+            again = await monitor.poll(key=key)
+            book = await monitor.read(key=key)
             if book.runs.get(key, run).state is run.state:
-                again = alma.client_time(min(again, alma.now().at + alma.timing.rest))
-                last = until if alma.listed(run.job_id, since=since) else until - _LAST_POLL
-                await alma.pause(
+                again = monitor.client_time(min(again, monitor.now().at + monitor.timing.rest))
+                last = until if monitor.listed(run.job_id, since=since) else until - _LAST_POLL
+                await monitor.pause(
                     min(again, max(last, self._clock.now() + 0.001), until), seen, poll_ledger=True
                 )
                 if last <= self._clock.now() < until and again > self._clock.now():
                     with suppress(*PASSING):  # else the deadline passes without a search
-                        await alma.refresh(run.job_id, key=key)
+                        await monitor.refresh(run.job_id, key=key)
 
-    async def _watch(self, alma: Monitor, job_id: str, instance_id: str) -> Instance:
-        await alma.open()
-        instance = await alma.poll_run(job_id, instance_id)
+    async def _watch(self, monitor: Monitor, job_id: str, instance_id: str) -> Instance:
+        await monitor.open()
+        instance = await monitor.poll_run(job_id, instance_id)
         while not instance.ended:
-            seen = await alma.watermark()
-            run = (await alma.read()).of_instance(instance_id)
+            seen = await monitor.watermark()
+            run = (await monitor.read()).of_instance(instance_id)
             if run is None or run.state not in OCCUPIES:
-                instance = await alma.port.instance(job_id, instance_id)
+                instance = await monitor.port.instance(job_id, instance_id)
                 if not instance.ended:  # an end was reported that Alma does not show yet
-                    await alma.pause_for(alma.timing.first_poll)
+                    await monitor.pause_for(monitor.timing.first_poll)
                 continue
-            again = await alma.poll(key=run.key)
-            await alma.pause(alma.client_time(again), seen, poll_ledger=True)
+            again = await monitor.poll(key=run.key)
+            await monitor.pause(monitor.client_time(again), seen, poll_ledger=True)
         return instance
 
 
@@ -489,12 +505,12 @@ def deleted(job_id: str, instance_id: str, error: NotFound) -> NotFound:
     )
 
 
-def _started(alma: Monitor, run: Run, *, adopted: bool) -> Started:
+def _started(monitor: Monitor, run: Run, *, adopted: bool) -> Started:
     """What a caller gets for a run whose instance is known."""
     return Started(
         job_id=run.job_id,
         instance_id=run.instance_id or "",
         name=run.name,
-        submitted_at=alma.alma_time(run.latest_start),
+        submitted_at=monitor.alma_time(run.latest_start),
         adopted=adopted,
     )

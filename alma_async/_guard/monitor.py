@@ -323,7 +323,7 @@ class Monitor:
         """
         claimed = await self.update(self._claiming(key))
         await self.see(claimed.due)
-        return claimed.again
+        return claimed.next_poll_at
 
     def _claiming(self, key: str | None) -> Act[Claimed]:
         spare, timing = self.port.spare(), self.timing

@@ -125,14 +125,15 @@ class Go:
 class WaitUntil:
     """None is free before ``moment`` (infinity: nobody knows), because of ``why``.
 
-    ``firm``: the moment cannot come nearer, so nothing is polled until then. ``again``: when a
-    caller who does not wait should ask again; always finite, and computed with all who are ahead.
+    ``firm``: the moment cannot come nearer, so nothing is polled until then. ``worth_asking_at``:
+    when a caller who does not wait should ask again; always finite, and computed with all who are
+    ahead.
     """
 
     moment: float
     why: Why
     firm: bool = True
-    again: float = math.inf
+    worth_asking_at: float = math.inf
 
 
 @attrs.frozen
@@ -152,7 +153,7 @@ class Asked:
     """
 
     decision: Decision
-    again: float
+    ask_again_at: float
     due: list[Run] = attrs.field(factory=list)
 
 
@@ -161,7 +162,7 @@ class Claimed:
     """The running jobs that the claimer polls, and when the next poll is due or allowed."""
 
     due: list[Run]
-    again: float
+    next_poll_at: float
 
 
 _AGAIN: Final = (RunState.RETURNED, RunState.REJECTED)
@@ -305,21 +306,21 @@ def ask(
     ahead = _ahead(book, waiter)
     decision = _taken(book, waiter.key) or decide(book, waiter.job_id, now=now, limits=limits, ahead=ahead)
     if not isinstance(decision, WaitUntil):
-        return Asked(decision=decision, again=now.at)
+        return Asked(decision=decision, ask_again_at=now.at)
     again, watches, due = decision.moment, False, list[Run]()
     if not decision.firm:
         again = min(again, now.at + timing.line)
         watches = not any(each.watches for each in ahead)
     if watches:
         claimed = claim(book, None, now=now, timing=timing, spare=spare)
-        due, again = claimed.due, min(again, claimed.again)
+        due, again = claimed.due, min(again, claimed.next_poll_at)
     known = book.waiters.get(waiter.key)
     # Not written at every poll: a commit costs a few flushes of the disk.
     if known is None or known.until < again + timing.line / 2 or known.watches != watches:
         until = min(again, now.at + limits.span) + timing.line
         book.waiters[waiter.key] = attrs.evolve(waiter, until=until, watches=watches)
     worth = forecast(book, waiter.job_id, now=now, limits=limits, timing=timing, ahead=ahead)
-    return Asked(decision=attrs.evolve(decision, again=worth), again=again, due=due)
+    return Asked(decision=attrs.evolve(decision, worth_asking_at=worth), ask_again_at=again, due=due)
 
 
 def claim(
@@ -350,7 +351,9 @@ def claim(
         book.polls[""] = allowance
     moments = [book.runs[run.key].poll_at for run in watched if book.runs[run.key].poll_at > now.at]
     again = min(moments, default=math.inf)
-    return Claimed(due=due, again=min(again, now.at + allowance.wait(spare)) if put_off else again)
+    if put_off:
+        again = min(again, now.at + allowance.wait(spare))
+    return Claimed(due=due, next_poll_at=again)
 
 
 def _pause(run: Run, now: ServerTime, timing: Timing) -> float:
@@ -376,7 +379,7 @@ def reserve(
     decision = decide(book, run.job_id, now=now, limits=limits, ahead=ahead)
     if isinstance(decision, WaitUntil):
         worth = forecast(book, run.job_id, now=now, limits=limits, timing=timing, ahead=ahead)
-        return attrs.evolve(decision, again=worth)
+        return attrs.evolve(decision, worth_asking_at=worth)
     if run.key in book.runs:
         book.move(
             run,

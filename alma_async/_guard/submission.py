@@ -28,7 +28,7 @@ from alma_async._guard.state import UNRESOLVED, Book, Event, Run, RunState, Wait
 from alma_async._http.outcome import Done, Failed, Outcome, OutcomeClass, Reason
 from alma_async.errors import AlmaError, InvalidRequest, JobOverlap, JobThresholdReached, OutcomeUnknown
 
-__all__ = ["JOB_NAME", "Attempt", "NotYet", "Started", "not_free", "unknown", "utc"]
+__all__ = ["JOB_NAME", "NotYet", "Started", "Submission", "not_free", "unknown", "utc"]
 
 JOB_NAME: Final = "job_name"  # the parameter by which manual jobs take the name of a run (recorded)
 _NOT_SENT: Final = Failed(outcome=OutcomeClass.NOT_SENT, reason=Reason.CANCELLED)
@@ -58,8 +58,8 @@ class NotYet(Exception):
         self.decision = decision
 
 
-class Attempt:
-    """An intent, and the witness of its sends. ``key`` is the caller's name for it; without one it
+class Submission:
+    """One intent, and the witness of each of its sends. ``key`` is the caller's name for it; without one it
     is random.
 
     ``named``: whether the run is given a name that occurs once, by which it is found again.
@@ -67,7 +67,7 @@ class Attempt:
 
     def __init__(
         self,
-        alma: Monitor,
+        monitor: Monitor,
         job_id: str,
         parameters: Mapping[str, str],
         key: str | None,
@@ -77,44 +77,44 @@ class Attempt:
         self.job_id = job_id
         self.keyed: bool = key is not None
         self.key: str = mark(job_id, key)
-        self.name: str = run_name(parameters, self.key) if named and alma.port.names(job_id) else ""
+        self.name: str = run_name(parameters, self.key) if named and monitor.port.names(job_id) else ""
         self.parameters: dict[str, str] = dict(parameters)
-        if self.name or not alma.port.names(job_id):
+        if self.name or not monitor.port.names(job_id):
             self.parameters.pop(JOB_NAME, None)
         self.digest: str = _digest(parameters)
-        self._alma = alma
+        self._monitor = monitor
         self._run: Run | None = None
         self._started: str | None = None  # the instance id that Alma answered
         self.rejection: AlmaError | None = None  # Alma's, for a caller who does not wait
-        self.waiter: Waiter = Waiter(key=self.key, job_id=job_id, since=alma.arrival(), until=0.0)
+        self.waiter: Waiter = Waiter(key=self.key, job_id=job_id, since=monitor.arrival(), until=0.0)
 
     async def intend(self, deadline: float) -> None:
         """Reserve: read, decide and write in one transaction.
 
         :raises NotYet: where no start is free any more.
         """
-        alma, granted = self._alma, list[Run]()
+        monitor, granted = self._monitor, list[Run]()
 
         def reserve(book: Book, now: ServerTime) -> Decision:
-            latest = alma.at(deadline).latest
+            latest = monitor.at(deadline).latest
             run = Run(
                 key=self.key,
                 job_id=self.job_id,
                 name=self.name,
                 state=RunState.RESERVED,
                 reserved_at=now.earliest,
-                latest_start=latest + alma.timing.quarantine,
+                latest_start=latest + monitor.timing.quarantine,
                 poll_at=latest,
-                usual=alma.usual(self.job_id),
+                usual=monitor.usual(self.job_id),
                 parameters=self.digest,
             )
-            limits, timing = alma.limits, alma.timing
+            limits, timing = monitor.limits, monitor.timing
             decision = rules.reserve(book, run, self.waiter, now=now, limits=limits, timing=timing)
             granted[:] = [run] if isinstance(decision, Go) else []
             return decision
 
         try:
-            decision = await alma.update(reserve, key=self.key)
+            decision = await monitor.update(reserve, key=self.key)
         except BaseException:
             if granted:  # it may be written all the same: the thread ends before a cancellation goes on
                 self._run = granted[0]
@@ -128,25 +128,25 @@ class Attempt:
         """Record what became of the send. A good answer waits for the ids in it, which come in the
         next step.
         """
-        run, alma = self._run, self._alma
+        run, monitor = self._run, self._monitor
         if run is None or isinstance(outcome, Done):
             return
-        alma.update_soon(
-            lambda book, now: rules.settle(book, run, outcome, now=now, timing=alma.timing), key=self.key
+        monitor.update_soon(
+            lambda book, now: rules.settle(book, run, outcome, now=now, timing=monitor.timing), key=self.key
         )
 
     def accepted(self, job_id: str, instance_id: str) -> Started:
         """Record the run that the answer names."""
-        run, alma = self._run, self._alma
+        run, monitor = self._run, self._monitor
         assert run is not None, "started without a reservation"  # noqa: S101 - the port must call its witness
 
         def accept(book: Book, now: ServerTime) -> None:
-            poll_at = now.at + alma.timing.next_poll(0.0, run.usual)
+            poll_at = now.at + monitor.timing.next_poll(0.0, run.usual)
             book.move(run, Event.ACCEPT, instance_id=instance_id, latest_start=now.latest, poll_at=poll_at)
 
-        alma.update_soon(accept, key=self.key)
+        monitor.update_soon(accept, key=self.key)
         self._started = instance_id
-        submitted = alma.alma_time(alma.now().at)
+        submitted = monitor.alma_time(monitor.now().at)
         return Started(job_id=job_id, instance_id=instance_id, name=self.name, submitted_at=submitted)
 
     async def leave(self, *, cancelled: bool = False) -> None:
@@ -165,17 +165,17 @@ class Attempt:
                 book.runs[self.key] = attrs.evolve(run, reported=True)
                 left.append(run)
 
-        self._alma.update_soon(leave, key=self.key)
+        self._monitor.update_soon(leave, key=self.key)
         try:
-            await self._alma.flush()
+            await self._monitor.flush()
         except BaseException:
             cancelled = True
             raise
         finally:
             if cancelled and left:
-                self._alma.warn_of(left[0])
+                self._monitor.warn_of(left[0])
             elif cancelled and self._started is not None:
-                self._alma.warn_of_started(self.job_id, self._started)
+                self._monitor.warn_of_started(self.job_id, self._started)
 
     def check(self, run: Run) -> None:
         """:raises InvalidRequest: where the run under this key was given other parameters."""
@@ -234,29 +234,29 @@ def _differences(then: str, now: str) -> list[str]:
     return [f"{name} ({said[name in before, name in after]})" for name in names]
 
 
-def not_free(decision: WaitUntil, attempt: Attempt, alma: Monitor) -> AlmaError:
+def not_free(decision: WaitUntil, submission: Submission, monitor: Monitor) -> AlmaError:
     """Why a start that does not wait is not made; with Alma's errors, where Alma rejected it."""
-    said = attempt.rejection
+    said = submission.rejection
     facts: dict[str, Any] = {} if said is None else {"errors": said.errors, "status": said.status}
-    facts |= {"retry_at": utc(alma.civil(decision.again)), "firm": decision.firm}
+    facts |= {"retry_at": utc(monitor.civil(decision.worth_asking_at)), "firm": decision.firm}
     facts["advice"] = "Let the submission wait for it, or submit it again then."
     if decision.why is Why.OVERLAP:
-        return JobOverlap(f"Job {attempt.job_id} overlaps with a running job.", **facts)
-    message = f"No start of job {attempt.job_id} is free ({decision.why.value})."
+        return JobOverlap(f"Job {submission.job_id} overlaps with a running job.", **facts)
+    message = f"No start of job {submission.job_id} is free ({decision.why.value})."
     return JobThresholdReached(message, **facts)
 
 
 def unknown(
-    run: Run, strangers: Iterable[Run], alma: Monitor, failure: AlmaError | None, *, sought: bool
+    run: Run, strangers: Iterable[Run], monitor: Monitor, failure: AlmaError | None, *, sought: bool
 ) -> OutcomeUnknown:
     """The error for a run of unknown outcome. Scheduled jobs take no name (seen): then it may be
     one of the ``strangers``.
 
     ``sought``: whether a list was read since that does not have it.
     """
-    listed = ", ".join(f"{each.instance_id} ({_clock(alma, each.latest_start)} UTC)" for each in strangers)
+    listed = ", ".join(f"{each.instance_id} ({_clock(monitor, each.latest_start)} UTC)" for each in strangers)
     named = f" named {run.name!r}" if run.name else ""
-    since = f" since {utc(alma.civil(run.reserved_at)):%Y-%m-%d %H:%M:%S} UTC"
+    since = f" since {utc(monitor.civil(run.reserved_at)):%Y-%m-%d %H:%M:%S} UTC"
     others = f", but these of the API under other names: {listed}" if listed else ""
     why = "its answer was lost"
     if failure is not None and failure.effect == "done":
@@ -268,7 +268,7 @@ def unknown(
     if not sought:
         seen = f"the deadline passed before it was searched for (its run would be{named or ' one'}{since})"
     if run.state in UNRESOLVED:
-        until = _clock(alma, run.latest_start)
+        until = _clock(monitor, run.latest_start)
         still = f" It may still appear until {until} UTC."
         advice = (
             f"Search the job's runs after {until} UTC. The same submission, made again without a key or under the same "
@@ -282,8 +282,8 @@ def unknown(
     )
 
 
-def _clock(alma: Monitor, moment: float) -> str:
-    return f"{utc(alma.civil(moment)):%H:%M:%S}"
+def _clock(monitor: Monitor, moment: float) -> str:
+    return f"{utc(monitor.civil(moment)):%H:%M:%S}"
 
 
 def utc(moment: float) -> datetime:

@@ -303,7 +303,7 @@ class Jobs(Resource):
             another machine, gets the first one's run.
         :param wait: whether to wait for a free start.
         :param deadline: seconds to wait, for a free start or for the run of a lost answer; the
-            client's own deadline counts, too.
+            client's own deadline counts, too. 0: one try, whose calls take the time that they need.
         :param named: whether a manual job's run gets a name that occurs once (``job_name`` and a
             mark), by which it is found where the answer is lost. False, for jobs that reject the
             parameter: such a run cannot be identified then.
@@ -342,17 +342,13 @@ class Jobs(Resource):
         )
 
     def _port(self, seconds: float, *, wait: bool) -> AlmaJobPort:
-        """A port whose calls take so many seconds in all; without a wait, a hold of all calls is an
-        error at once.
+        """A port whose calls take so many seconds in all (0, which is one try, sets no limit);
+        without a wait, a hold of all calls is an error at once.
         """
         options = self._options.changed(deadline=None)
         if not wait or not seconds:
-            return AlmaJobPort(
-                self._session,
-                options.changed(longest_hold=_MOMENT, wait_for_quota=False),
-                until=self._session.clock.now() + (seconds or math.inf),
-            )
-        return AlmaJobPort(self._session, options, until=self._session.clock.now() + seconds)
+            options = options.changed(longest_hold=_MOMENT, wait_for_quota=False)
+        return AlmaJobPort(self._session, options, until=self._session.clock.now() + (seconds or math.inf))
 
     async def resume(self, job_id: str, instance_id: str) -> JobRun:
         """A run that was started before, by whomever and in whatever process, to be waited for;

@@ -12,7 +12,7 @@ from alma_async._guard import rules
 from alma_async._guard.monitor import Monitor
 from alma_async._guard.server_clock import ServerClock, ServerTime
 from alma_async._guard.state import Book, Event
-from alma_async._guard.submission import Attempt
+from alma_async._guard.submission import Submission
 from alma_async._http.outcome import OutcomeClass
 from alma_async.alma import problems
 from tests.load.mutants import MUTANTS as OF_LOADS
@@ -34,21 +34,21 @@ _SHARED: Final = (
 def _recorded_after_the_submission() -> list[Any]:
     """What was decided is not written before the send, only what was answered."""
 
-    async def intend(self: Attempt, deadline: float) -> None:
-        alma = self._alma
-        self._alma = deciding = copy(alma)
+    async def intend(self: Submission, deadline: float) -> None:
+        monitor = self._monitor
+        self._monitor = deciding = copy(monitor)
 
         async def unwritten(act: Any, *, key: str | None = None) -> Any:
-            return await alma.update(lambda book, now: act(book.copy(), now), key=key)
+            return await monitor.update(lambda book, now: act(book.copy(), now), key=key)
 
         deciding.update = unwritten  # type: ignore[method-assign]
         try:
             await real(self, deadline)
         finally:
-            self._alma = alma
+            self._monitor = monitor
 
-    real = Attempt.intend
-    return [patch.object(Attempt, "intend", intend)]
+    real = Submission.intend
+    return [patch.object(Submission, "intend", intend)]
 
 
 def _a_lost_start_is_free_again() -> list[Any]:

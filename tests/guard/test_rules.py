@@ -158,7 +158,7 @@ def test_one_waiter_watches_for_all():
     second = ask(line, waiter("b", since=2.0), now=later, limits=LIMITS, timing=TIMING)
     assert {each.key for each in first.due} == {"k0", "k1", "k2"}
     assert second.due == []
-    assert first.again == NOW.at + TIMING.first_poll
+    assert first.ask_again_at == NOW.at + TIMING.first_poll
     assert ask(line, waiter("a", since=1.0), now=NOW, limits=LIMITS, timing=TIMING).due == []
     assert len(ask(line, waiter("a", since=1.0), now=later, limits=LIMITS, timing=TIMING).due) == 3
 
@@ -255,7 +255,7 @@ def test_after_a_lost_ledger_no_job_starts_within_the_quarantine():
     line = book(blocks=[Block(job_id=EVERY_JOB, until=math.inf, why=Why.LOST)])
     asked = ask(line, waiter("a", since=1.0), now=NOW, limits=LIMITS, timing=TIMING)
     until = NOW.latest + 300.0
-    assert asked.decision == WaitUntil(moment=until, why=Why.LOST, again=until)
+    assert asked.decision == WaitUntil(moment=until, why=Why.LOST, worth_asking_at=until)
     later = NOW.later(302.5)
     assert isinstance(ask(line, waiter("a"), now=later, limits=LIMITS, timing=TIMING).decision, Go)
     assert line.blocks == {}
@@ -306,7 +306,7 @@ def test_what_cannot_be_afforded_is_looked_at_later():
     line = book(run(1, age=100.0, state=RunState.RUNNING, poll_at=NOW.at))
     claimed = claim(line, None, now=NOW, timing=TIMING, spare=spare)
     assert claimed.due == []
-    assert claimed.again == pytest.approx(NOW.at + 7200.0, abs=1.0)
+    assert claimed.next_poll_at == pytest.approx(NOW.at + 7200.0, abs=1.0)
     lost = book(run(1, state=RunState.UNKNOWN, poll_at=0.0))
     assert len(claim(lost, None, now=NOW, timing=TIMING, spare=spare).due) == 1
 
