@@ -3,7 +3,8 @@
 ``ServiceHealth`` decides which failures pass by themselves, and distinguishes a row that fails on its own from an outage, in
 which all calls fail. In an outage all rows that have sent nothing are cancelled and wait, while one call asks, at growing
 intervals up to a minute, until it is answered. So an outage costs one call a minute, however many rows are in progress.
-Documented outages lasted 50 min (2025) and 2 h 13 min (2026).
+Once it is answered one row tries, and the others wait for that: where the service answers and no row's call goes well, an outage
+goes on. Documented outages lasted 50 min (2025) and 2 h 13 min (2026).
 
 ``CircuitBreaker`` decides when so many rows are rejected that the load must be wrong and not its rows: a wrong collection, a
 missing right or a column of another meaning has every row rejected, and fifty thousand equal rejections would use up the day's
@@ -14,7 +15,6 @@ unknown, and counts. A server fault has no code here: it is an outage's to wait 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from itertools import count
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 import anyio
@@ -105,7 +105,8 @@ PASSING: Final = (
 )  # a proxy's page instead of an answer passes too
 _ILL: Final = (Reason.NETWORK, Reason.SERVER, Reason.LOST, Reason.CUT, Reason.BAD_ANSWER)
 _OUTAGE: Final = 5  # failures of anybody, one after the other, that make an outage
-ROW_FAILURES: Final = 6  # failures of one row while others go well
+ROW_FAILURES: Final = 6  # failures of one row while the service is well
+_OWN: Final = 5  # rows whose failures are their own, while no other goes well; more of them are an outage
 _LONGEST: Final = 60.0
 
 T = TypeVar("T")
@@ -127,6 +128,21 @@ def _never() -> bool:
     return False
 
 
+@attrs.define
+class _Tried:
+    """How often one work was tried, and how often in a row it failed by itself: since the last outage."""
+
+    tries: int = 0
+    failures: int = 0
+    outages: int = 0
+
+    def failed(self, *, outages: int, own: bool) -> None:
+        """Once more. ``own``: it may be to blame itself."""
+        self.tries += 1
+        self.failures = own + (self.failures if outages == self.outages else 0)
+        self.outages = outages
+
+
 @attrs.define(kw_only=True)
 class ServiceHealth:
     """What all work of one run shares about how the service does.
@@ -142,9 +158,14 @@ class ServiceHealth:
     waiting: Callable[[str | None], None]
     over: bool = False  # nothing is waited for any more
     resting: int = 0  # works that wait after a failure of their own
-    _failures: int = 0
-    _ill_since: float | None = None  # the first failure since anything went well
-    _asking: anyio.Event | None = None
+    _failures: int = 0  # of anybody, one after the other
+    _ill_since: float | None = None  # the first failure since a work's call went well
+    _why: str = ""  # the last of them
+    _is_asking: bool = False
+    _asked: int = 0  # how often the service was asked since then
+    _outages: int = 0  # in which it did not answer at once
+    _given_up: int = 0  # works that failed by themselves since a work's call went well
+    _trial: anyio.Event | None = None  # somebody asks and then tries, on behalf of all
     _at_work: dict[anyio.CancelScope, Callable[[], bool]] = attrs.field(factory=dict)
 
     @classmethod
@@ -166,8 +187,8 @@ class ServiceHealth:
         if isinstance(outcome, Failed) and outcome.reason in _ILL:
             self._failures += 1
             self._ill_for()
-        elif isinstance(outcome, Done):
-            self._ill_since, self._failures = None, 0
+        elif isinstance(outcome, Done) and not self._is_asking:
+            self._ill_since, self._failures, self._asked, self._given_up = None, 0, 0, 0
 
     async def persist(self, work: Callable[[], Awaitable[T]], *, sent: Callable[[], bool] = _never) -> T:
         """Do it, again and again where need be.
@@ -177,11 +198,12 @@ class ServiceHealth:
         :raises RowFailure: where it failed again and again though the service is well.
         :raises WorkStopped: where nothing is waited for any more.
         """
+        tried = _Tried(outages=self._outages)
         while not self.over:
             with anyio.CancelScope() as scope:
                 self._at_work[scope] = sent
                 try:
-                    return await self._persist(work, scope)
+                    return await self._persist(work, scope, tried)
                 finally:
                     del self._at_work[scope]
         raise WorkStopped
@@ -196,26 +218,31 @@ class ServiceHealth:
             if scope is not but and not sent():
                 scope.cancel()
 
-    async def _persist(self, work: Callable[[], Awaitable[T]], scope: anyio.CancelScope) -> T:
-        own = 0  # failures that may be this work's own
-        for tries in count():
-            if await self._was_ill(scope):
-                own = 0
+    async def _persist(self, work: Callable[[], Awaitable[T]], scope: anyio.CancelScope, tried: _Tried) -> T:
+        while True:
+            trial = await self._until_well(scope)
             try:
                 return await work()
             except PASSING as error:
-                failure = error
+                failure, self._why = error, error.message
+            finally:
+                if trial:
+                    self._end_trial()
             if self.over or self._ill_for() > self.longest:
                 raise failure
-            own += not isinstance(failure, (NotSent, RateLimited))
-            if own >= ROW_FAILURES and not await self._was_ill(scope):
+            tried.failed(outages=self._outages, own=not isinstance(failure, (NotSent, RateLimited)))
+            if (
+                tried.failures >= ROW_FAILURES
+                and self._given_up < _OWN
+                and (trial or self._failures < _OUTAGE)
+            ):
+                self._given_up += 1
                 raise RowFailure(failure)
             self.resting += 1
             try:
-                await self.sleep(_pause(tries))
+                await self.sleep(_pause(tried.tries - 1))
             finally:
                 self.resting -= 1
-        raise AssertionError("unreachable")
 
     def _ill_for(self) -> float:
         """Seconds since the first of the failures, one of which was now."""
@@ -224,39 +251,54 @@ class ServiceHealth:
             self._ill_since = now
         return now - self._ill_since
 
-    async def _was_ill(self, scope: anyio.CancelScope) -> bool:
-        """Wait until the service is well; whether that took longer than to ask."""
-        ill = False
+    async def _until_well(self, scope: anyio.CancelScope) -> bool:
+        """Wait until the service is well; or whether this work is to try it, on behalf of all."""
         while self._failures >= _OUTAGE:
-            if self._asking is not None:
-                await self._asking.wait()
-                ill = True
-            else:
+            if self._trial is None:
                 self._cancel_idle(scope)
-                ill = await self._sit_out()
-        return ill
+                await self._sit_out()
+                return True
+            await self._trial.wait()
+        return False
 
-    async def _sit_out(self) -> bool:
-        """Ask until there is an answer, on behalf of all; whether the service was ill indeed."""
-        self._asking = anyio.Event()
+    async def _sit_out(self) -> None:
+        """Ask until there is an answer. After it, one more failure makes an outage again."""
+        self._trial = anyio.Event()
+        was_down = False
         try:
-            for tries in count():
-                try:
-                    await self.ask()
-                except PASSING as error:
-                    failure = error
-                else:
-                    self._ill_since, self._failures = None, 0
-                    return tries > 0
-                if self._ill_for() > self.longest:
-                    raise failure
-                self.waiting(failure.message)
-                await self.sleep(_pause(tries))
+            while True:
+                if self._asked:
+                    self.waiting(self._why)
+                    await self.sleep(_pause(self._asked - 1))
+                if not await self._is_down():
+                    break
+                was_down = True
+        except BaseException:
+            self._end_trial()
+            raise
+        self._failures = _OUTAGE - 1
+        self._outages += was_down
+
+    async def _is_down(self) -> bool:
+        self._asked += 1
+        self._is_asking = True
+        try:
+            await self.ask()
+        except PASSING as error:
+            failure, self._why = error, error.message
+        else:
+            return False
         finally:
-            self._asking.set()
-            self._asking = None
-            self.waiting(None)
-        raise AssertionError("unreachable")
+            self._is_asking = False
+        if self._ill_for() > self.longest:
+            raise failure
+        return True
+
+    def _end_trial(self) -> None:
+        if self._trial is not None:
+            self._trial.set()
+        self._trial = None
+        self.waiting(None)
 
 
 def _pause(tries: int) -> float:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import anyio
 import pytest
 
+from alma_async import sim
 from alma_async._clock import Clock
 from alma_async._http.messages import Response
 from alma_async._http.outcome import Done, Failed, OutcomeClass, Reason
 from alma_async.errors import InvalidRequest, NotSent, ServerFault
+from alma_async.load import Load
 from alma_async.load.outage import RowFailure, ServiceHealth, WorkStopped
+from tests.conftest import institution
+from tests.sim.calling import portfolio
 
 HOUR = 3600.0
 WELL = Done(response=Response(status=200, headers={}, body=b"", elapsed=0.1))
@@ -159,3 +163,91 @@ async def test_an_outage_counts_from_the_first_failure():
     await anyio.sleep(6 * HOUR)
     service.well_from = anyio.current_time() + HOUR / 2
     assert await health.persist(service) == "well"
+
+
+async def test_rows_that_all_fail_while_the_service_answers_cost_little():
+    """Where the question is answered and no row's call goes well, rows are tried as seldom as in an outage; then all go on."""
+    rows, service = Service(3 * HOUR), Service(0)
+    health = rows.health(ask=service)
+    results = []
+
+    async def one():
+        try:
+            results.append(await health.persist(rows))
+        except RowFailure:
+            results.append("own")
+
+    async with anyio.create_task_group() as group:
+        for _ in range(200):
+            group.start_soon(one)
+        await anyio.sleep(2 * HOUR)
+        assert rows.calls + service.calls < 2 * 60 * 5 + 200
+        assert rows.whys[-1] == "no"
+    assert len(results) == 200
+    assert results.count("own") <= 5
+    assert anyio.current_time() < 3 * HOUR + 130
+
+
+async def test_rows_that_all_fail_end_the_work_at_last():
+    """An answer to the question alone is no reason to go on for ever."""
+    rows, service = Service(99 * HOUR), Service(0)
+    health = rows.health(ask=service, longest=HOUR)
+    ends = []
+
+    async def one():
+        try:
+            await health.persist(rows)
+        except (RowFailure, WorkStopped) as error:
+            ends.append(type(error))
+        except ServerFault as error:
+            ends.append(type(error))
+            health.end()  # as a run does
+
+    async with anyio.create_task_group() as group:
+        for _ in range(50):
+            group.start_soon(one)
+    assert [ends.count(kind) for kind in (RowFailure, ServerFault, WorkStopped)] == [5, 1, 44]
+    assert HOUR < anyio.current_time() < HOUR + 130
+
+
+async def test_a_row_keeps_its_failures_when_the_question_is_asked():
+    """Some rows that fail by themselves among many that go well end each after six failures, whoever asks meanwhile."""
+    bad, good = Service(99 * HOUR), Service(0)
+    health = good.health()
+    bad.saw = health.saw
+    ends = []
+
+    async def failing():
+        with pytest.raises(RowFailure):
+            await health.persist(bad)
+        ends.append(anyio.current_time())
+
+    async def working():
+        for _ in range(600):
+            await health.persist(good)
+            await anyio.sleep(0.5)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(20):
+            group.start_soon(failing)
+        group.start_soon(working)
+    assert len(ends) == 20
+    assert bad.calls < 20 * 12
+
+
+async def test_a_load_whose_reads_fail_while_lists_are_answered(tmp_path):
+    """An hour of that costs some calls a minute, not the day's; when it has passed the load goes on to its end."""
+    outage = sim.Rule("server_error", method="GET", path=r"/portfolios/\d+", times=260)
+    async with institution(faults=sim.FaultPlan(rules=[outage])) as (server, alma):
+        place = (sim.DEMO_COLLECTION, sim.DEMO_SERVICE)
+        made = [
+            server.world.portfolios.create(*place, portfolio(f"9910000{n:05}0421"), now=0.0)
+            for n in range(60)
+        ]
+        rows = [{"portfolio_id": one["id"], "public_note": "x"} for one in made]
+        load = Load(alma, collection_id=place[0], service_id=place[1], journal=tmp_path / "a.load")
+        report = await load.run(rows)
+        assert alma.clock.now() > HOUR / 2
+    assert (report.updated + report.review, report.pending) == (60, 0)
+    assert report.review <= 5
+    assert sum(server.world.tally.routes.values()) < 700
