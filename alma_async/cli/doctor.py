@@ -62,6 +62,7 @@ def doctor(*, json: bool = False, connection: Connection = FROM_ENVIRONMENT) -> 
         await check.areas()
         check.clock()
         check.quota()
+        check.known()
         return check.code
 
     return connection.run(examine)
@@ -106,6 +107,13 @@ class Check:
             why = _unshared(root)
             finding = f"the budget is not shared with other processes: {why} Until then a quarter of the rate is taken."
             self.report("state", f"{root}: {finding}", ok=False)
+
+    def known(self) -> None:
+        """What loads have seen of the institution, if any has."""
+        from alma_async.load.institution import KnownFile  # it brings the loads
+
+        if said := str(KnownFile.of(self.alma.scope).read()):
+            self.report("alma", f"as loads have seen: {said}")
 
     async def areas(self) -> None:
         """What the key may read. Ends at the first call that fails otherwise, since the rest would fail as well."""

@@ -3,9 +3,10 @@
 The dry run makes each read that the load will make (listing the service, matching, one for each portfolio that would be
 changed), so its own calls are counted; the load makes them once more, but for those that read records for the index of
 identifiers, which it finds kept, and the writes besides. A create costs a POST, and a PUT
-where it names what a create does not take (coverage: seen by other clients); every other write costs one call. Which of this
-an institution needs shows in the first answers of the load, so there is a least and a most. Not counted: calls that are
-throttled or answered badly and repeated, and reading back after a lost answer.
+where it names what a create does not take (coverage: seen by other clients); every other write costs one call, and a read where
+its answer shows less than the whole. Which of this an institution needs shows in the first answers of the load and is kept
+(``institution``): until then there is a least and a most. Not counted: calls that are throttled or answered badly and repeated,
+reading back after a lost answer, and rows of many kinds, each of which is learned apart (``after_create``).
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from typing import TYPE_CHECKING, Final, Self
 import attrs
 
 from alma_async._clock import Clock
+from alma_async.load.after_create import reads_of
 from alma_async.load.entries import Entry, State
 from alma_async.load.facts import INDEXED
 from alma_async.load.fields import COVERAGE
+from alma_async.load.institution import Known
 from alma_async.load.journal import SLICE, Journal, opened, slices
 
 if TYPE_CHECKING:
@@ -46,6 +49,18 @@ class Writes:
     def of(cls, entries: Iterable[Entry]) -> Self:
         """What the rows of a dry run would send."""
         return sum((cls._of(entry) for entry in entries if entry.state is State.DONE), cls())
+
+    def calls(self, known: Known) -> int:
+        """All calls that carry them out, where all of this is known and rows are alike."""
+        puts = self.puts - (self.spared if known.post_coverage else 0)
+        read = self.posts if known.post_coverage else self.posts - self.spared + reads_of(self.spared)
+        shown = 0 if known.put_answer == "whole" else puts
+        return self.posts + puts + self.deletes + (0 if known.post_answer == "whole" else read) + shown
+
+    @property
+    def most(self) -> int:
+        """All calls, where a create does not take coverage and each write is read back."""
+        return self.posts + self.puts + self.deletes + self.reads_back
 
     @classmethod
     def _of(cls, entry: Entry) -> Self:
@@ -94,27 +109,31 @@ class Quote:
 
 @attrs.frozen(kw_only=True)
 class Price:
-    """The price of a load. ``planned`` is what the dry run itself has cost, and is spent."""
+    """The price of a load. ``planned`` is what the dry run itself has cost, and is spent; ``known`` is of the institution, by
+    which the price is exact where rows are alike, and a range where it is not known.
+    """
 
     reads: int
     writes: Writes
     planned: int
     quote: Quote
+    known: Known = attrs.field(factory=Known)
 
     @property
     def calls(self) -> int:
-        """All calls of the load, where a create does not take coverage and answers are whole (seen)."""
-        return self.reads + self.writes.posts + self.writes.puts + self.writes.deletes
+        """All calls of the load; where that is not known, a create does not take coverage and answers are whole (seen)."""
+        return self.reads + self.writes.calls(self.known.completions()[0])
 
     @property
     def least(self) -> int:
-        """All calls, where a create takes all that it is given."""
-        return self.calls - self.writes.spared
+        """All calls in the best case that what is known leaves open."""
+        return self.reads + min(map(self.writes.calls, self.known.completions()))
 
     @property
     def most(self) -> int:
-        """All calls, where it does not, and each write has to be read back."""
-        return self.calls + self.writes.reads_back
+        """All calls in the worst case that it leaves open; each write is read back then."""
+        each = max(map(self.writes.calls, self.known.completions()))
+        return self.reads + (each if self.known.post_answer else max(each, self.writes.most))
 
     @property
     def seconds(self) -> float:
@@ -205,16 +224,16 @@ class Plan:
 
 
 async def plan_of(
-    clock: Clock, journal: Path, report: Report, quote: Quote, *, scratch: Scratch | None = None
+    clock: Clock, journal: Path, report: Report, quote: Quote, known: Known, *, scratch: Scratch | None = None
 ) -> Plan:
-    """The plan in the journal of a dry run that has ended."""
+    """The plan in the journal of a dry run that has ended; ``known`` is of the institution."""
     writes = Writes()
     async with opened(clock, journal, reading=True) as found:
-        known = await found.meta()
+        facts = await found.meta()
         async for entries in slices(found.entries):
             writes += Writes.of(entries)
-    calls, indexed = int(known.get(_CALLS, "0")), int(known.get(INDEXED, "0"))
-    price = Price(reads=calls - indexed, writes=writes, planned=calls, quote=quote)
+    calls, indexed = int(facts.get(_CALLS, "0")), int(facts.get(INDEXED, "0"))
+    price = Price(reads=calls - indexed, writes=writes, planned=calls, quote=quote, known=known)
     return Plan(report=report, price=price, journal=journal, clock=clock, scratch=scratch)
 
 

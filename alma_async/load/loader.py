@@ -25,6 +25,7 @@ from alma_async.load.dry_run import Plan, note_calls, plan_of, scratch_path
 from alma_async.load.entries import Moment
 from alma_async.load.facts import TAKES_BACK
 from alma_async.load.ingest import Rows
+from alma_async.load.institution import KnownFile
 from alma_async.load.journal import Journal, JournalError, opened
 from alma_async.load.options import DEFAULTS, PATH, LoadContext, LoadOptions, options_of
 from alma_async.load.progress import Ended, Meter, Progress, Report
@@ -202,7 +203,8 @@ class Load:
         try:
             report = await self._carry_out(attrs.evolve(context, dry=True), path, rows, on_progress)
             now = quote(self._alma.quota(), self._alma.clock.wall())
-            return await plan_of(self._alma.clock, path, report, now, scratch=scratch)
+            known = await self._alma.clock.aside(KnownFile.of(self._alma.scope).read)
+            return await plan_of(self._alma.clock, path, report, now, known, scratch=scratch)
         except BaseException:
             if scratch is not None:
                 scratch.cleanup()
@@ -431,6 +433,8 @@ async def _wind_up(run: Run) -> None:
         await run.note_measured()
     if run.context.dry:
         await note_calls(run.journal, run.meter)
+    else:
+        await run.keep_observed()
 
 
 def _moment(clock: Clock) -> Moment:

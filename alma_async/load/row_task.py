@@ -33,7 +33,17 @@ from alma_async.load.after_create import AfterCreate, Turn, kind_of
 from alma_async.load.before_image import WARNED, changed, differences, digest
 from alma_async.load.entries import Action, Difference, Entry, Moment, State, Step
 from alma_async.load.facts import SURPRISE
-from alma_async.load.fields import asked, merged, new_portfolio, stays, together, unclear, wanted_url
+from alma_async.load.fields import (
+    COVERAGE,
+    asked,
+    merged,
+    new_portfolio,
+    stays,
+    together,
+    unclear,
+    wanted_url,
+)
+from alma_async.load.institution import Observed, shown_by
 from alma_async.load.journal import Journal
 from alma_async.load.lookup import Bodies, Lookup
 from alma_async.load.options import LoadContext, LoadOptions
@@ -60,6 +70,7 @@ class Learned:
 
     after: AfterCreate
     journal: Journal
+    observed: Observed = attrs.field(factory=Observed)
     _news: anyio.Event = attrs.field(factory=anyio.Event)
 
     async def turn(self, kind: bytes) -> Turn:
@@ -243,6 +254,9 @@ class RowTask:
         )
         if self.entry.state is not State.PENDING or await self._is_taken():
             return
+        self.shared.learned.observed.see(post_answer=shown_by(created))
+        if created.is_whole:
+            self._see_coverage(created)
         # Coverage in a create was ignored in practice, so the answer is compared; a shortened one says nothing, and what was
         # made is read or known. What needs no further call ends also where the load is stopping.
         if created.is_whole and not (self.shared.stopping() and self._merged(created)[1]):
@@ -271,7 +285,14 @@ class RowTask:
         finally:
             await shielded(learned.learn(sent, answer, None if present is None else unstructure(present)))
         if present is not None:
+            self._see_coverage(present)
             await self._put(present)
+
+    def _see_coverage(self, made: Portfolio) -> None:
+        """Whether a create has taken its coverage."""
+        if isinstance(self.row.coverage, tuple) and self.row.before_image is None:
+            lacking = any(one.field in COVERAGE for one in self._merged(made)[1])
+            self.shared.learned.observed.see(post_coverage=not lacking)
 
     async def _check(self) -> None:
         """A row that was put without a read before it, after it was seen that what Alma makes of creates was not known."""
@@ -328,6 +349,7 @@ class RowTask:
             self._keep(present)
         portfolios, place = self._witnessed(action, fields, wanted), self.shared.context.place
         answer = await portfolios.update(*place, wanted, replace=self._unread)
+        self.shared.learned.observed.see(put_answer=shown_by(answer))
         if not answer.is_whole:
             await self._confirm(present)
         elif missing := self._merged(answer)[1]:

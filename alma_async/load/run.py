@@ -35,6 +35,7 @@ from alma_async.load.entries import OPEN, Entry, Moment, State, Step
 from alma_async.load.facts import SURPRISE
 from alma_async.load.identifier_index import IdentifierIndex
 from alma_async.load.ingest import Ingest, Rows
+from alma_async.load.institution import KnownFile, Observed
 from alma_async.load.journal import Journal, slices
 from alma_async.load.lookup import Bodies
 from alma_async.load.measured import EVERY, MEASURED, Measured, Stretch
@@ -253,6 +254,7 @@ class Run:
     _measured: Measured = attrs.field(factory=Measured)
     _stretch: Stretch | None = None  # what is measured of this run
     _noted_at: float = attrs.field(init=False)
+    _observed: Observed = attrs.field(factory=Observed)
     _why: str | None = None  # what everybody waits for
     _is_reading: bool = True  # the file, for the first time
 
@@ -380,15 +382,14 @@ class Run:
     async def passes(self) -> None:
         """Pass over the file until nothing is open, resting between passes for rows whose outcome is unknown."""
         meta = await self.journal.meta()
+        after = AfterCreate(loads(meta[SURPRISE].encode()) if SURPRISE in meta else None)
         shared = Shared(
             context=self.context,
             journal=self.journal,
             by_title=meta.get("seen") == "title",
             moment=self.moment,
             stopping=lambda: self.stopping,
-            learned=Learned(
-                AfterCreate(loads(meta[SURPRISE].encode()) if SURPRISE in meta else None), self.journal
-            ),
+            learned=Learned(after, self.journal, self._observed),
             bodies=self._bodies,
             vouched=await vouched(self.context.alma.clock, self.journal),
         )
@@ -399,6 +400,11 @@ class Run:
             else:
                 await self._pass(shared)
                 await self._doubt(shared.learned)
+
+    async def keep_observed(self) -> None:
+        """Keep for the next load what was seen of the institution."""
+        kept = KnownFile.of(self.context.alma.scope)
+        await self.context.alma.clock.aside(partial(kept.learn, self._observed.over))
 
     async def _doubt(self, learned: Learned) -> None:
         """Have rows read that were written unread, where what Alma makes of creates turned out not to be known."""

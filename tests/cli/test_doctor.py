@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from alma_async._clock import Clock
+from alma_async.sim import DEMO_COLLECTION, DEMO_SERVICE
 from tests.cli.conftest import KEY, Ran, Served, Shell
 
 AREAS = {"electronic", "conf", "bibs"}
@@ -41,6 +42,17 @@ def test_where_all_is_right_three_calls_tell_it(shell: Shell, served: Served, tm
     assert "institution 01SIM_INST, sandbox" in ran.out
     assert "agrees with Alma's" in ran.out
     assert "4,997 calls left today" in ran.out
+
+
+def test_what_loads_have_seen_is_shown(shell: Shell, served: Served, tmp_path: Path) -> None:
+    """After a load the institution's ways with creates and updates are a finding; before, there is none."""
+    file = tmp_path / "titles.csv"
+    file.write_text("mms_id,url,coverage_from\n99001234,https://journals.example/,1999\n", encoding="utf-8")
+    with served(post_answers="short"):
+        assert "alma" not in findings(shell("doctor", "--json"))
+        assert shell("load", str(file), "--collection", DEMO_COLLECTION, "--service", DEMO_SERVICE).code == 0
+        said = "a create ignores coverage, its answer is short, that of an update is whole"
+        assert findings(shell("doctor", "--json"))["alma"] == (True, f"as loads have seen: {said}")
 
 
 @pytest.mark.parametrize("missing", sorted(AREAS))

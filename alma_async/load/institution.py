@@ -1,0 +1,143 @@
+"""What is known of an institution's Alma that no document says: how it answers writes, and whether a create takes coverage.
+
+Each real load observes it in its answers; what was alike in all of them is kept for the price of the next one, in a small file for
+each key or institution. It is sealed, owned by this user alone and names its institution: a file that is not just what was written
+is not used. What is kept decides no write: what a row holds is read, or shown by an answer, in every load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from hashlib import sha256
+from itertools import product
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
+
+import attrs
+
+from alma_async._http.json_text import dumps, loads
+from alma_async._storage.files import OwnFile, private_directory
+from alma_async._storage.sqlite import Seal
+from alma_async._text import logger
+from alma_async.alma.models.electronic import Portfolio
+from alma_async.errors import AlmaError
+from alma_async.settings import state_dir
+
+__all__ = ["Known", "KnownFile", "Observed", "shown_by"]
+
+_log = logger("alma_async.load")
+
+Shown: TypeAlias = Literal["whole", "without_coverage", "short"]
+"""What an answer to a write shows: the whole object, all but its coverage, or less."""
+
+_IN_WORDS: Final = {"whole": "whole", "without_coverage": "without coverage", "short": "short"}
+_SEAL: Final = 16  # characters of the seal before the text
+_LARGEST: Final = 65_536  # bytes of a file that are read
+
+
+@attrs.frozen(kw_only=True)
+class Known:
+    """Facts; None where one is not known, or was not the same in all answers."""
+
+    post_answer: Shown | None = None
+    post_coverage: bool | None = None
+    put_answer: Shown | None = None
+
+    def __str__(self) -> str:
+        said = list[str]()
+        if self.post_coverage is not None:
+            said.append(f"a create {'takes' if self.post_coverage else 'ignores'} coverage")
+        if self.post_answer:
+            said.append(f"its answer is {_IN_WORDS[self.post_answer]}")
+        if self.put_answer:
+            said.append(f"that of an update is {_IN_WORDS[self.put_answer]}")
+        return ", ".join(said)
+
+    def completions(self) -> list[Known]:
+        """All that may be so."""
+        may_be = (_either(self.post_answer, "whole", "short"), _either(self.post_coverage, False, True),
+                  _either(self.put_answer, "whole", "short"))  # fmt: skip
+        return [
+            Known(post_answer=post, post_coverage=takes, put_answer=put)
+            for post, takes, put in product(*may_be)
+        ]
+
+
+def _either(known: Any, usual: Any, other: Any) -> tuple[Any, ...]:
+    return (usual, other) if known is None else (known,)
+
+
+def shown_by(answer: Portfolio) -> Shown:
+    """How much of its portfolio an answer to a write shows."""
+    if answer.is_whole:
+        return "whole"
+    return "without_coverage" if answer.missing == ("coverage_details",) else "short"
+
+
+@attrs.define
+class Observed:
+    """What one run has seen."""
+
+    _seen: dict[str, Any] = attrs.field(factory=dict)
+
+    def see(self, **facts: Any) -> None:
+        """One answer."""
+        for name, value in facts.items():
+            self._seen[name] = value if self._seen.get(name, value) == value else None
+
+    def over(self, known: Known) -> Known:
+        """What is known after it."""
+        return attrs.evolve(known, **self._seen)
+
+
+@attrs.define
+class KnownFile:
+    """The file of one institution. All methods block, and none fails: what cannot be read or written is done without."""
+
+    path: Path
+    scope: str
+
+    @classmethod
+    def of(cls, scope: str) -> KnownFile:
+        """The one of this scope (a client's)."""
+        return cls(state_dir() / "institutions" / f"{sha256(scope.encode()).hexdigest()[:32]}.json", scope)
+
+    def read(self) -> Known:
+        """What it holds; nothing, where it is not just what was written."""
+        try:
+            if self.path.is_file():
+                private_directory(self.path.parent)
+                with closing(OwnFile(self.path)) as file, file.locked():
+                    return self._believed(file.read(_LARGEST))
+        except (OSError, AlmaError, ValueError, TypeError, KeyError):
+            _log.warning("%s is not what was written; what it says of an institution is not used.", self.path)
+        return Known()
+
+    def learn(self, change: Callable[[Known], Known]) -> None:
+        """Keep what is known after this change."""
+        before = self.read()
+        if (after := change(before)) == before:
+            return
+        try:
+            private_directory(self.path.parent)
+            body = dumps({"of": self.scope, "known": attrs.asdict(after)})
+            with closing(OwnFile(self.path)) as file, file.locked():
+                file.replace(_seal(body) + body)
+        except (OSError, AlmaError) as error:
+            _log.warning("What was learned of an institution cannot be kept: %s: %s.", self.path, error)
+
+    def _believed(self, text: bytes) -> Known:
+        if text[:_SEAL] != _seal(text[_SEAL:]):
+            raise ValueError(_OTHER)
+        held = loads(text[_SEAL:])
+        if held["of"] != self.scope:
+            raise ValueError(_OTHER)
+        return Known(**held["known"])
+
+
+_OTHER: Final = "not what was written"
+
+
+def _seal(body: bytes) -> bytes:
+    return Seal.of(state_dir())((body,)).hex().encode()
