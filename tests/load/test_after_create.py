@@ -72,15 +72,23 @@ async def test_what_differs_between_rows_is_never_trusted(tmp_path):
         assert all(one["internal_description"] == f"Of {title}" for title, one in held(server).items())
 
 
-async def test_a_surprise_ends_the_trust(tmp_path):
-    """What changes under way is found at the next check: the rest is read, and what was written unread is said."""
+@pytest.mark.parametrize("stops_at", [None, 26, 27, 28, 29, 30, 31])
+async def test_a_surprise_ends_the_trust(tmp_path, stops_at):
+    """What changes under way is found at the next check: the rest is read, and what was written unread is said, also resumed."""
     async with institution(post_answers="short", post_adds="the same") as (server, alma):
 
         def change(progress):
             if progress.created >= 20:
                 server.world.configure(attrs.evolve(server.world.config, post_adds="of the record"))
 
-        report = await load(alma, tmp_path, workers=1).run(rows(60), on_progress=change)
+            if progress.created == stops_at:
+                first.stop()
+
+        first = load(alma, tmp_path, workers=1)
+        report = await first.run(rows(60), on_progress=change)
+        if stops_at is not None:
+            assert report.pending
+            report = await load(alma, tmp_path, workers=1).run()
         assert report.pending == 0
         assert report.created + report.review == 60
         with JournalFile(tmp_path / "a.load") as journal:
