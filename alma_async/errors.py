@@ -3,7 +3,8 @@ about it.
 
 Decides nothing. The seams (transport, dialects, journal) map foreign failures into these once;
 nothing else leaves the library but cancellation. No exception here ever holds a request header, so
-none can show a key.
+none can show a key. Where the failure underneath may hold a key, the exception is raised
+after its ``except`` block, so that it has no context; elsewhere it is raised ``from None``.
 """
 
 from __future__ import annotations

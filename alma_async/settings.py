@@ -13,6 +13,7 @@ import os
 import re
 import ssl
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
 from enum import Enum
 from functools import wraps
 from inspect import iscoroutinefunction, isfunction, signature
@@ -367,7 +368,6 @@ COUNT: Final = Check(
 FLAG: Final = a(bool, "True or False")
 TEXT: Final = a(str, "a text")
 EXPECTED: Final = one_of(get_args(Environment)).or_none()
-CALLABLE: Final = Check("something that can be called", callable)
 LANGUAGE: Final = Check(
     "a code such as 'en'",
     lambda value: (
@@ -561,11 +561,9 @@ def state_dir(environ: Mapping[str, str] | None = None) -> Path:
         try:
             return Path(named).expanduser()
         except RuntimeError:
-            unknown = True
-        if unknown:
             raise ConfigurationError(
                 f"ALMA_STATE_DIR begins with a user's home that is not known: {shown(named)}."
-            )
+            ) from None
     return user_state_dir(env)
 
 
@@ -692,14 +690,11 @@ def _key_from(environ: Mapping[str, str]) -> Secret:
     if text := environ.get("ALMA_API_KEY") or environ.get("ALMA_APIKEY"):
         return Secret(text)
     if path := environ.get("ALMA_API_KEY_FILE"):
-        try:
+        with suppress(OSError, UnicodeDecodeError, ValueError, RuntimeError):
             return Secret(Path(path).expanduser().read_text(encoding="ascii"))
-        except (OSError, UnicodeDecodeError, ValueError, RuntimeError):
-            unreadable = True
-        if unreadable:  # what it says is not quoted: it may be the key itself
-            raise ConfigurationError(
-                "ALMA_API_KEY_FILE cannot be read as a key: it must be the path of a file that holds it."
-            )
+        raise ConfigurationError(  # outside: what it says may be the key itself
+            "ALMA_API_KEY_FILE cannot be read as a key: it must be the path of a file that holds it."
+        )
     raise ConfigurationError(
         "No API key: set ALMA_API_KEY (or ALMA_API_KEY_FILE to the path of a file that holds it)."
     )

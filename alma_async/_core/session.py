@@ -111,6 +111,8 @@ _TO_BEGIN: Final = 30.0
 
 _RECHECK: Final = 1.0  # chosen: seconds after which a call that does not wait checks for a hold again
 
+_NOT_WAITING: Final = "All calls are held, and this one does not wait."
+
 _LARGE: Final = 2**18  # chosen: bytes of an answer that are read on the loop, some milliseconds' work
 
 # Seconds after which to try again where nothing else is known. What a threshold of jobs counts is
@@ -155,8 +157,12 @@ class _Call:
     outcome: str | None = None
 
 
+class _Late(NotSent):
+    """The slot of a send with a witness did not come in time, and nothing was sent."""
+
+
 class _Held(NotSent):
-    """Its turn did not come in time, and nothing was sent."""
+    """All calls are held, and nothing was sent."""
 
 
 @attrs.frozen
@@ -174,7 +180,7 @@ class _Punctual:
             await self.gate.slot()
             if self.clock.now() < self.begin_by:
                 return
-        raise _Held("Its turn did not come in time.")
+        raise _Late("Its turn did not come in time.")
 
     def sent(self) -> None:
         self.gate.sent()
@@ -191,7 +197,7 @@ class _Unheld:
         with self.free() as scope:
             await self.gate.slot()
         if scope.cancelled_caught:
-            raise _Held("Its turn did not come in time.")
+            raise _Held(_NOT_WAITING)
 
     def sent(self) -> None:
         self.gate.sent()
@@ -348,7 +354,7 @@ class Session:
             error.method, error.path = request.method, request.path
             raise
         if permit is None:
-            return Failed(outcome=OutcomeClass.NOT_SENT, reason=Reason.HELD)
+            return Failed(outcome=OutcomeClass.NOT_SENT, reason=Reason.HELD, detail=_NOT_WAITING)
         try:
             timeout = self._timeout(request, options)
             gate: Gate = permit if longest is None else _Unheld(permit, partial(self._free, longest))
@@ -409,6 +415,8 @@ class Session:
                     answer = await sending
         except TimeoutError:
             return _too_late(sent=permit.was_sent)
+        except _Late as error:
+            return Failed(outcome=OutcomeClass.NOT_SENT, reason=Reason.LATE, detail=error.message)
         except _Held as error:
             return Failed(outcome=OutcomeClass.NOT_SENT, reason=Reason.HELD, detail=error.message)
         except NotSent as error:
@@ -435,13 +443,14 @@ class Session:
         """Seconds until another attempt, or the failure that is the caller's to know."""
         if outcome.reason is Reason.QUOTA:
             return 0.0 if options.wait_for_quota else outcome  # the governor holds it until the reset
-        if options.longest_hold is not None and self._holds() > options.longest_hold:
+        if outcome.reason is Reason.LATE:
+            return 0.0  # it waits on, and its witness makes the intent anew
+        if outcome.reason in (Reason.HELD, Reason.THROTTLED):
+            longest = options.longest_hold
+            if longest is not None and self._holds() > longest:
+                return outcome
             if outcome.reason is Reason.HELD:
-                outcome = attrs.evolve(outcome, detail="All calls are held, and this one does not wait.")
-            if outcome.reason in (Reason.HELD, Reason.THROTTLED):
-                return attrs.evolve(outcome, reason=Reason.THROTTLED)
-        if outcome.reason is Reason.HELD:
-            return 0.0  # it goes on waiting
+                return 0.0  # the hold is about to end
         if outcome.reason is Reason.LOGIN and outcome.harmless:
             return 0.0 if self._renewed(request, tried) else outcome
         why = _AGAIN.get(outcome.reason)

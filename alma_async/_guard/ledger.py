@@ -101,12 +101,10 @@ def making(path: Path) -> Iterator[None]:
         check_beside(path)
         lock = OwnFile(path.with_name(f"{path.name}.lock"))
     except OSError as error:
-        failure = f"The ledger {path.name} cannot be opened: {error.strerror}."
         advice = error.advice if isinstance(error, UnsafeFile) else None
-    else:
-        failure = ""
-    if failure:
-        raise LedgerError(failure, advice=advice)
+        raise LedgerError(
+            f"The ledger {path.name} cannot be opened: {error.strerror}.", advice=advice
+        ) from None
     with closing(lock):
         try:
             is_free = lock.lock()

@@ -72,7 +72,8 @@ class Reason(Enum):
     CUT = "answer cut"  # it ends before its JSON does: another one may be whole
     NETWORK = "network"
     TLS = "tls"
-    HELD = "held back"  # it waited longer for its slot than its witness allows
+    LATE = "slot too late"  # it waited longer for its slot than its witness allows
+    HELD = "held back"  # all calls are held, and this one does not wait
     DEADLINE = "deadline"  # the caller's
     CANCELLED = "cancelled"
     CLOSED = "closed"  # the client, by its owner
@@ -145,7 +146,8 @@ _EXCEPTIONS: Final[Mapping[Reason, type[AlmaError]]] = {
     Reason.CUT: errors.BadAnswer,
     Reason.NETWORK: errors.NotSent,
     Reason.TLS: errors.ConfigurationError,
-    Reason.HELD: errors.NotSent,
+    Reason.LATE: errors.NotSent,
+    Reason.HELD: errors.RateLimited,
     Reason.DEADLINE: errors.DeadlineExceeded,
     Reason.CANCELLED: errors.NotSent,
     Reason.CLOSED: errors.ClientClosed,

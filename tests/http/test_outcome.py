@@ -31,7 +31,13 @@ def test_every_reason_has_an_exception(reason):
     error = error_of(READ, Failed(outcome=OutcomeClass.REJECTED, reason=reason), retry_at=WHEN)
     assert isinstance(error, errors.AlmaError)
     assert error.effect == "none"
-    frees_itself = reason in (Reason.THROTTLED, Reason.QUOTA, Reason.JOB_THRESHOLD, Reason.JOB_OVERLAP)
+    frees_itself = reason in (
+        Reason.THROTTLED,
+        Reason.HELD,
+        Reason.QUOTA,
+        Reason.JOB_THRESHOLD,
+        Reason.JOB_OVERLAP,
+    )
     assert (getattr(error, "retry_at", None) == WHEN) is frees_itself
     assert ("Free again at 2026-09-21 14:30:00 UTC." in str(error)) is frees_itself
     passing = {
@@ -40,7 +46,7 @@ def test_every_reason_has_an_exception(reason):
         Reason.NETWORK,
         Reason.BAD_ANSWER,
         Reason.CUT,
-        Reason.HELD,
+        Reason.LATE,
         Reason.DEADLINE,
     }
     for again in (copy(error), pickle.loads(pickle.dumps(error))):
