@@ -230,7 +230,7 @@ class Secret:
 
     @secretive
     def __init__(self, value: str) -> None:
-        text = value.strip() if a(str, "").allows(value) else ""
+        text = value.strip() if TEXT.allows(value) else ""
         if not text or not text.isascii() or not text.isprintable() or " " in text:
             raise ConfigurationError("The key is empty or holds characters that no header may carry.")
         if len(text) < _SHORTEST:
@@ -294,10 +294,10 @@ class Check:
 
     def __call__(self, _: object, attribute: attrs.Attribute[Any], value: Any) -> None:
         """As a validator of attrs."""
-        self.of(attribute.name, value)
+        self.require(attribute.name, value)
 
-    def of(self, name: str, value: Any, error: type[AlmaError] = ConfigurationError) -> None:
-        """See that the option ``name`` can be this.
+    def require(self, name: str, value: Any, error: type[AlmaError] = ConfigurationError) -> None:
+        """Raise unless the option ``name`` can be this.
 
         :param error: what is raised: ``ConfigurationError`` for what a client is set up with,
             ``InvalidRequest`` for what a call is given.
@@ -318,12 +318,12 @@ class Check:
 def check_all(
     checks: Mapping[str, Check], given: Mapping[str, Any], error: type[AlmaError] = ConfigurationError
 ) -> None:
-    """See that each of the options can be what was given for it.
+    """Raise unless each of the options can be what was given for it.
 
-    :raises ConfigurationError: or ``error``, as in ``Check.of``, at the first that cannot.
+    :raises ConfigurationError: or ``error``, as in ``Check.require``, at the first that cannot.
     """
     for name, check in checks.items():
-        check.of(name, given[name], error)
+        check.require(name, given[name], error)
 
 
 def shown(value: Any) -> str:
@@ -346,7 +346,7 @@ def one_of(choices: Iterable[str]) -> Check:
     )
 
 
-def a(kind: type | tuple[type, ...], words: str) -> Check:
+def instance_of(kind: type | tuple[type, ...], words: str) -> Check:
     """An object of a kind, or of one of several."""
     return Check(words, lambda value: isinstance(value, kind))
 
@@ -365,8 +365,8 @@ COUNT: Final = Check(
     "a whole number, 0 or more",
     lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0,
 )
-FLAG: Final = a(bool, "True or False")
-TEXT: Final = a(str, "a text")
+FLAG: Final = instance_of(bool, "True or False")
+TEXT: Final = instance_of(str, "a text")
 EXPECTED: Final = one_of(get_args(Environment)).or_none()
 LANGUAGE: Final = Check(
     "a code such as 'en'",
@@ -482,7 +482,7 @@ class Timeouts:
     write: float = attrs.field(default=120.0, validator=POSITIVE)
 
 
-RETRY: Final = a(RetryPolicy, "RetryPolicy(...)")
+RETRY: Final = instance_of(RetryPolicy, "RetryPolicy(...)")
 TIMEOUT: Final = Check(
     "a positive number of seconds, or Timeouts(...)",
     lambda value: isinstance(value, Timeouts) or POSITIVE.allows(value),
@@ -525,7 +525,7 @@ def origin_of(base_url: str) -> str:
 
     :raises ConfigurationError: for any other scheme, credentials, a path, a query or a fragment.
     """
-    TEXT.of("base_url", base_url)
+    TEXT.require("base_url", base_url)
     parts = _split(base_url.strip().rstrip("/"))
     host = parts.hostname or "" if parts else ""
     if (

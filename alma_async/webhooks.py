@@ -30,7 +30,7 @@ from alma_async._http.json_text import dumps, loads
 from alma_async.alma.models.common import Coded
 from alma_async.alma.models.jobs import JobInstance
 from alma_async.errors import AlmaError, BadAnswer, ConfigurationError
-from alma_async.settings import Check, Secret, a, secretive
+from alma_async.settings import Check, Secret, instance_of, secretive
 
 __all__ = [
     "JOB_END",
@@ -51,7 +51,7 @@ SHORTEST_SECRET: Final = 32  # bytes
 OLDEST: Final = 24 * 3600.0  # seconds; the last repeat comes after ten hours
 AHEAD: Final = 300.0  # seconds that Alma's clock may be ahead of ours
 
-_BODY: Final = a((bytes, bytearray, memoryview), "the raw bytes that came")
+_BODY: Final = instance_of((bytes, bytearray, memoryview), "the raw bytes that came")
 _HEADER: Final = Check(
     "a text, or a list of texts",
     lambda value: isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray)),
@@ -79,7 +79,7 @@ def challenge_response(query: str | Mapping[str, Any]) -> bytes:
         found = fields.get("challenge", [])
         word = found[0] if len(found) == 1 else ""
     else:
-        a(Mapping, "a URL, its query, or a mapping").of("query", query)
+        instance_of(Mapping, "a URL, its query, or a mapping").require("query", query)
         word = query.get("challenge", "")
     if not _WORD.fullmatch(str(word)):
         raise WebhookRejected("There is no challenge of letters, digits and hyphens.", status=400)
@@ -103,7 +103,7 @@ def verify_signature(body: bytes, header: str | Iterable[str] | None, *secrets: 
     keys = [_key(secret) for secret in secrets]
     if not keys:
         raise ConfigurationError("Give the secret of the webhook profile, or set ALMA_WEBHOOK_SECRET.")
-    _BODY.of("body", body)
+    _BODY.require("body", body)
     values = [header] if isinstance(header, str) else _values(header)
     if len(values) != 1:
         raise WebhookRejected(f"There must be one {SIGNATURE}, not {len(values)}.", status=401)
@@ -118,7 +118,7 @@ def verify_signature(body: bytes, header: str | Iterable[str] | None, *secrets: 
 
 def _key(secret: str | bytes | Secret) -> bytes:
     text = secret.reveal() if isinstance(secret, Secret) else secret
-    a((str, bytes), "a text or bytes").of("the secret", text)
+    instance_of((str, bytes), "a text or bytes").require("the secret", text)
     # A secret of the environment may hold bytes that are no text.
     key = text.encode(errors="surrogateescape") if isinstance(text, str) else text
     if len(key) < SHORTEST_SECRET:
@@ -127,10 +127,10 @@ def _key(secret: str | bytes | Secret) -> bytes:
 
 
 def _values(header: Iterable[str] | None) -> list[str]:
-    _HEADER.of("header", header)
+    _HEADER.require("header", header)
     values = list(header or ())
     for value in values:
-        a(str, "a text").of("header", value)
+        instance_of(str, "a text").require("header", value)
     return values
 
 
@@ -175,7 +175,7 @@ def parse_event(body: bytes) -> WebhookEvent:
 
     :raises WebhookRejected: 400, for anything but a JSON event with id, action and time.
     """
-    _BODY.of("body", body)
+    _BODY.require("body", body)
     try:
         data = loads(bytes(body))
         read = structure(data, _Body)

@@ -35,9 +35,9 @@ from alma_async.settings import (
     RetryPolicy,
     Secret,
     Timeouts,
-    a,
     check_all,
     discreet,
+    instance_of,
     state_dir,
 )
 
@@ -89,7 +89,7 @@ _LIST: Final = Check(
 )
 _HOOK: Final = Check("a list of what can be called with an event", callable)
 _CHECKS: Final = {
-    "limits": a(Limits, "Limits(...)"),
+    "limits": instance_of(Limits, "Limits(...)"),
     "timeout": TIMEOUT,
     "budget": Check("a budget", lambda value: callable(value.reserve)).or_none(),
     "retry": RETRY.or_none(),
@@ -147,7 +147,7 @@ class Client:
         check_all(_CHECKS, locals())
         hooks = tuple(hooks)
         for hook in hooks:
-            _HOOK.of("hooks", hook)
+            _HOOK.require("hooks", hook)
         clock = clock or Clock()
         timeouts = timeout if isinstance(timeout, Timeouts) else usual
         self._origin = origin

@@ -254,7 +254,7 @@ class Pager(Generic[T]):
 
         :raises InvalidRequest: where ``offset`` is none.
         """
-        COUNT.of("offset", offset, InvalidRequest)
+        COUNT.require("offset", offset, InvalidRequest)
         self._fetch = fetch
         self._key = key
         self._offset = offset

@@ -46,7 +46,7 @@ from alma_async._governance.rate import CATCH_UP, Pace, Slot, Terms
 from alma_async._storage.files import OwnFile, boot_id, private_directory
 from alma_async._text import logger
 from alma_async.errors import ConfigurationError
-from alma_async.settings import a
+from alma_async.settings import instance_of
 
 __all__ = [
     "DAY_AT",
@@ -161,7 +161,7 @@ class MachineBudget:
         """:raises OSError, ConfigurationError: if the file cannot be used, or its directory is open
         to others.
         """
-        a(Path, "a Path").of("path", path)
+        instance_of(Path, "a Path").require("path", path)
         self._path = path
         self._boot = hashlib.sha256((boot_id() if boot is None else boot).encode()).digest()[:16]
         self._file: OwnFile | None = None

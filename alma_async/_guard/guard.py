@@ -68,7 +68,7 @@ from alma_async.errors import (
     NotSent,
     OutcomeUnknown,
 )
-from alma_async.settings import FLAG, NOT_NEGATIVE, Check, JobLimits, a, check_all, discreet
+from alma_async.settings import FLAG, NOT_NEGATIVE, Check, JobLimits, check_all, discreet, instance_of
 
 __all__ = ["GIVEN", "NAME", "JobGuard"]
 
@@ -93,7 +93,7 @@ NAME: Final = Check(
 # What a submission may be given.
 GIVEN: Final = {
     "job_id": NAME,
-    "parameters": a(Mapping, "a mapping of names to values").or_none(),
+    "parameters": instance_of(Mapping, "a mapping of names to values").or_none(),
     "key": NAME.or_none(),
     "wait": FLAG,
     "deadline": NOT_NEGATIVE.or_none(),

@@ -115,7 +115,7 @@ def query_of(query: Iterable[tuple[str, str | int | None]]) -> tuple[tuple[str, 
     for name, value in query:
         if value is None:
             continue
-        _PARAMETER.of(str(name), value, InvalidRequest)
+        _PARAMETER.require(str(name), value, InvalidRequest)
         if holds_secret(f"{name}={value}"):
             raise InvalidRequest(IN_URL)
         texts.append((str(name), str(value)))

@@ -68,9 +68,9 @@ class Analytics(Resource):
         :param timeout: seconds that Alma may take to make the report
         :raises AlmaError: while it is read.
         """
-        _PATH.of("path", path, InvalidRequest)
-        TEXT.or_none().of("filter", filter, InvalidRequest)
-        NOT_NEGATIVE.of("timeout", timeout, InvalidRequest)
+        _PATH.require("path", path, InvalidRequest)
+        TEXT.or_none().require("filter", filter, InvalidRequest)
+        NOT_NEGATIVE.require("timeout", timeout, InvalidRequest)
         return ReportReader(self, path, filter, timeout)
 
     async def download(

@@ -127,7 +127,7 @@ class BibPortfolios(Resource):
 
         :raises NotFound: Alma's 60123 (the portfolio), 60221 (the record).
         """
-        BIB_HANDLING.of("bib", bib, InvalidRequest)
+        BIB_HANDLING.require("bib", bib, InvalidRequest)
         request = routes.BIB_PORTFOLIO["DELETE"].bind(mms_id, portfolio_id, query=[("bib", bib)])
         return await self._delete(request, dry_run=dry_run)
 
@@ -146,7 +146,7 @@ class Bibs(Resource):
         :param view: ``brief`` leaves the MARCXML out, and with it all identifiers but one of each kind
         :raises NotFound: Alma's 402203 for an MMS id it does not know.
         """
-        _VIEW.of("view", view, InvalidRequest)
+        _VIEW.require("view", view, InvalidRequest)
         request = routes.BIB.bind(mms_id, query=[("view", view)])
         bib = await self._read(request, Bib)
         if bib.mms_id != str(mms_id):
@@ -172,8 +172,8 @@ class Bibs(Resource):
         :param view: ``brief`` leaves the MARCXML out, and with it all identifiers but one of each kind
         :raises AlmaError: while it is read, for all that no single id is to blame for (the key, the quota, the network)
         """
-        _IDS.of("mms_ids", mms_ids, InvalidRequest)
-        _VIEW.of("view", view, InvalidRequest)
+        _IDS.require("mms_ids", mms_ids, InvalidRequest)
+        _VIEW.require("view", view, InvalidRequest)
         return BibReader(self, mms_ids, view)
 
     async def get_batch(

@@ -50,11 +50,11 @@ from alma_async.settings import (
     RetryPolicy,
     Secret,
     Timeouts,
-    a,
     bare,
     check_all,
     discreet,
     from_environment,
+    instance_of,
     origin_of,
     secretive,
     state_dir,
@@ -308,7 +308,7 @@ _REGION: Final = Check(
     f"one of {' '.join(REGIONS)}", lambda value: isinstance(value, str) and value.lower() in REGIONS
 )
 _OPTIONS: Final = {
-    "job_limits": a(JobLimits, "JobLimits(...)").or_none(),
+    "job_limits": instance_of(JobLimits, "JobLimits(...)").or_none(),
     "ledger": Check("a ledger", lambda value: callable(value.update)).or_none(),
     "application": TEXT.or_none(),
     "language": LANGUAGE.or_none(),
@@ -317,8 +317,8 @@ _OPTIONS: Final = {
 }
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _METHOD: Final = Check(f"one of {', '.join(_METHODS)}", lambda value: value.upper() in _METHODS)
-_PATH: Final = a(str, "a path")
-_PARAMS: Final = a(Mapping, "a mapping").or_none()
+_PATH: Final = instance_of(str, "a path")
+_PARAMS: Final = instance_of(Mapping, "a mapping").or_none()
 _KEYS: Final = re.compile("api[-_ ]?key", re.IGNORECASE)
 
 
@@ -329,11 +329,11 @@ def _raw(  # noqa: PLR0917 - as request takes them
     are.
     """
     try:
-        _METHOD.of("method", method, InvalidRequest)
+        _METHOD.require("method", method, InvalidRequest)
         method = method.upper()
-        POSITIVE.of("cost", cost, InvalidRequest)
-        _PATH.of("path", path, InvalidRequest)
-        _PARAMS.of("params", params, InvalidRequest)
+        POSITIVE.require("cost", cost, InvalidRequest)
+        _PATH.require("path", path, InvalidRequest)
+        _PARAMS.require("params", params, InvalidRequest)
         if params and any(_KEYS.search(str(name)) for name in params):
             return InvalidRequest(IN_URL)
         return Request(
@@ -360,7 +360,7 @@ def _origin(region: str | None, base_url: str | None) -> str:
         raise ConfigurationError(
             "Say where: region= (ALMA_REGION), one of na eu ap aps ca cn, or base_url= (ALMA_BASE_URL)."
         )
-    _REGION.of("region", region)
+    _REGION.require("region", region)
     return REGIONS[region.lower()]
 
 

@@ -139,7 +139,7 @@ class Collections(Resource):
         **changes: Unpack[CollectionChanges],
     ) -> ElectronicCollection | Request | None:
         """Set some fields of a collection; as ``portfolios.patch``."""
-        _NOTES.of("notes", notes, InvalidRequest)
+        _NOTES.require("notes", notes, InvalidRequest)
         present = await self.get(collection_id)
         wanted = patched(present, changes, fields.COLLECTION, notes=notes)
         if wanted is None:
@@ -265,7 +265,7 @@ class Services(Resource):
         **changes: Unpack[ServiceChanges],
     ) -> ElectronicService | Request | None:
         """Set some fields of a service; as ``portfolios.patch``."""
-        _NOTES.of("notes", notes, InvalidRequest)
+        _NOTES.require("notes", notes, InvalidRequest)
         present = await self.get(collection_id, service_id)
         wanted = patched(present, changes, fields.SERVICE, notes=notes)
         if wanted is None:
@@ -433,7 +433,7 @@ class Portfolios(Resource):
         :raises InvalidRequest: for a value that is not of the field's kind, and all that Alma rejects.
         :raises TypeError: for a name that is no field.
         """
-        _NOTES.of("notes", notes, InvalidRequest)
+        _NOTES.require("notes", notes, InvalidRequest)
         if changes.get("coverage"):
             changes = {"coverage_in_use": "0", **changes}  # recorded: "only local"
         present = await self.get(collection_id, service_id, portfolio_id)
@@ -489,7 +489,7 @@ class Portfolios(Resource):
 
         :raises NotFound: Alma's 60122, which on this call names the portfolio.
         """
-        BIB_HANDLING.of("bib", bib, InvalidRequest)
+        BIB_HANDLING.require("bib", bib, InvalidRequest)
         request = routes.PORTFOLIO["DELETE"].bind(
             collection_id, service_id, portfolio_id, query=[("bib", bib)]
         )

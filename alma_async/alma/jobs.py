@@ -36,9 +36,9 @@ from alma_async.settings import (
     Check,
     Priority,
     RetryPolicy,
-    a,
     check_all,
     discreet,
+    instance_of,
     one_of,
 )
 
@@ -108,7 +108,7 @@ _OFFSET: Final = Check(
     "a whole number, 0 or more",
     lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0,
 )
-_DAY: Final = a(date, "a date, such as datetime.date(2026, 9, 21)").or_none()
+_DAY: Final = instance_of(date, "a date, such as datetime.date(2026, 9, 21)").or_none()
 # What the methods may be given, by the names of their arguments.
 _SUBMITTED: Final = GIVEN | {"dry_run": FLAG}
 _LISTED: Final = {
@@ -125,7 +125,7 @@ _RUNS_LISTED: Final = {
 }
 _MATCHED: Final = {"population": one_of(get_args(Population)), "offset": _OFFSET}
 _LOADED: Final = {"download_format": one_of(get_args(DownloadFormat)), "line_type": NAME.or_none()}
-_RUN: Final = a(JobInstance, "a JobInstance")
+_RUN: Final = instance_of(JobInstance, "a JobInstance")
 _WAITED: Final = {"job_id": NAME, "instance_id": NAME, "timeout": NOT_NEGATIVE.or_none()}
 
 
@@ -229,7 +229,7 @@ class Jobs(Resource):
 
     def events(self, job_id: str, instance_id: str, *, offset: int = 0) -> Pager[JobEvent]:
         """The rejected entries of a run of the student information system (60332 for other jobs)."""
-        _OFFSET.of("offset", offset, InvalidRequest)
+        _OFFSET.require("offset", offset, InvalidRequest)
         segments = (job_id, instance_id)
         return self._pager(routes.JOB_INSTANCE_EVENTS, segments, "event", JobEvent, offset=offset)
 
@@ -415,7 +415,7 @@ class Jobs(Resource):
         Give only what was verified (``webhooks.verify_signature``): it is believed, and Alma is not
         called.
         """
-        _RUN.of("instance", instance, InvalidRequest)
+        _RUN.require("instance", instance, InvalidRequest)
         if not instance.ended or not instance.id:
             return False
         found = self._shared.endings.end(instance)

@@ -337,8 +337,8 @@ class Members(Resource):
             ("fail_on_invalid_id", fail_on_invalid_id),
             ("reconcile", reconcile),
         ):
-            FLAG.of(name, flag, InvalidRequest)
-        _IDS.of("ids", ids, InvalidRequest)
+            FLAG.require(name, flag, InvalidRequest)
+        _IDS.require("ids", ids, InvalidRequest)
         if reconcile and id_type is not None:
             raise InvalidRequest(
                 "reconcile compares Alma's own ids of members, so id_type cannot be given with it."

@@ -17,7 +17,7 @@ from alma_async._http.routes import Route
 from alma_async._text import masked, quoted
 from alma_async.alma.models.common import Updatable
 from alma_async.errors import BadAnswer, InvalidRequest, OutcomeUnknown
-from alma_async.settings import FLAG, a, secretive
+from alma_async.settings import FLAG, instance_of, secretive
 
 __all__ = ["Resource", "id_to_update", "listed", "named", "of_kind"]
 
@@ -40,14 +40,14 @@ class Resource:
         )
 
     async def _delete(self, request: Request, *, dry_run: bool) -> Request | None:
-        FLAG.of("dry_run", dry_run, InvalidRequest)
+        FLAG.require("dry_run", dry_run, InvalidRequest)
         if dry_run:
             return request
         await self._call(request)
         return None
 
     async def _write(self, request: Request, model: type[M], *, dry_run: bool) -> M | Request:
-        FLAG.of("dry_run", dry_run, InvalidRequest)
+        FLAG.require("dry_run", dry_run, InvalidRequest)
         return request if dry_run else await self._done(request, model)
 
     async def _done(self, request: Request, model: type[M]) -> M:
@@ -139,7 +139,7 @@ def of_kind(name: str, model: object, kind: type[Model]) -> None:
 
     :raises InvalidRequest: naming the argument and both classes.
     """
-    a(kind, f"{kind.__name__}(...)").of(name, model, InvalidRequest)
+    instance_of(kind, f"{kind.__name__}(...)").require(name, model, InvalidRequest)
 
 
 def named(name: str | None) -> None:
@@ -158,7 +158,7 @@ def id_to_update(model: Updatable, kind: type[Updatable], name: str, *, replace:
         whole, unless that is meant (``replace``).
     """
     of_kind(name, model, kind)
-    FLAG.of("replace", replace, InvalidRequest)
+    FLAG.require("replace", replace, InvalidRequest)
     if not model.id:
         raise InvalidRequest(f"This {name} has no id: get it first, change it, then update it.")
     if not (replace or model.is_whole):

@@ -209,7 +209,7 @@ class Sets(Members):
         :raises OutcomeUnknown: where it is not found; without a name (Alma gives one, seen) it
             cannot be searched for.
         """
-        _OPERATOR.of("operator", operator, InvalidRequest)
+        _OPERATOR.require("operator", operator, InvalidRequest)
         query = {"combine": operator, "set1": set1, "set2": set2}
         return await self._create(alma_set, query, dry_run=dry_run)
 
@@ -304,8 +304,8 @@ class Sets(Members):
         :raises NotSent: where the server cannot be reached and never answered.
         :raises ServerFault: where the job ended without success.
         """
-        _SECONDS.of("timeout", timeout, InvalidRequest)
-        _EXPECTED.of("expected", expected, InvalidRequest)
+        _SECONDS.require("timeout", timeout, InvalidRequest)
+        _EXPECTED.require("expected", expected, InvalidRequest)
         sparing = self._options.changed(priority=Priority.BULK, wait_for_quota=True, deadline=None)
         poller = type(self)(self._session, sparing)
         seen: Polled = []
@@ -372,7 +372,7 @@ class Sets(Members):
         :raises OutcomeUnknown: the first one, whatever failed in the search for the set: that it
             may exist matters most.
         """
-        FLAG.of("dry_run", dry_run, InvalidRequest)
+        FLAG.require("dry_run", dry_run, InvalidRequest)
         body = self._encoded("alma_set", alma_set, AlmaSet)
         named(alma_set.name)
         request = routes.SETS["POST"].bind(query=_whole(query), body=body, expects="*")
@@ -448,7 +448,7 @@ def _whole(query: Mapping[str, str]) -> Iterable[tuple[str, str]]:
     :raises InvalidRequest: where one is.
     """
     for name, value in query.items():
-        _GIVEN.of(name, value, InvalidRequest)
+        _GIVEN.require(name, value, InvalidRequest)
         yield name, value
 
 

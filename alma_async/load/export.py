@@ -44,7 +44,7 @@ from alma_async.load.readers.source import Blanks
 from alma_async.load.row import Row
 from alma_async.load.run import how_far, quote
 from alma_async.load.writers import WRITERS, ExportFormat, Writer, Written, workbook_text, written
-from alma_async.settings import FLAG, Priority, a, check_all, one_of
+from alma_async.settings import FLAG, Priority, check_all, instance_of, one_of
 
 __all__ = ["Export", "ExportPrice", "Exported", "Loss", "export"]
 
@@ -53,12 +53,12 @@ _AHEAD: Final = 2 * _READERS  # portfolios that were read before their turn, at 
 _EXAMPLES: Final = 3
 WHOLE: Final = "portfolio"
 _ARGUMENTS: Final = {
-    "alma": a(AlmaClient, "an AlmaClient"),
+    "alma": instance_of(AlmaClient, "an AlmaClient"),
     "path": PATH,
     "format": one_of(get_args(ExportFormat)),
     "blanks": one_of(get_args(Blanks)),
     "portfolio_ids": FLAG,
-    "options": a(LoadOptions, "LoadOptions(...)"),
+    "options": instance_of(LoadOptions, "LoadOptions(...)"),
 }
 
 

@@ -33,7 +33,7 @@ from alma_async.load.register import Registered, see_cut_off, unfinished
 from alma_async.load.row import InputError
 from alma_async.load.run import Run, quote, reporting
 from alma_async.load.verify import Audit, Verification
-from alma_async.settings import Check, Priority, a, check_all, secretive
+from alma_async.settings import Check, Priority, check_all, instance_of, secretive
 
 __all__ = ["Load"]
 
@@ -41,11 +41,11 @@ _ID: Final = Check(
     "an id of digits", lambda value: re.fullmatch(NUMERIC_ID, str(value), re.ASCII) is not None
 )
 _ARGUMENTS: Final = {
-    "alma": a(AlmaClient, "an AlmaClient"),
+    "alma": instance_of(AlmaClient, "an AlmaClient"),
     "collection_id": _ID,
     "service_id": _ID,
     "journal": PATH,
-    "options": a(LoadOptions, "LoadOptions(...)"),
+    "options": instance_of(LoadOptions, "LoadOptions(...)"),
 }
 
 

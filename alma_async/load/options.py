@@ -24,7 +24,7 @@ from alma_async.load.entries import Action
 from alma_async.load.facts import RESERVED
 from alma_async.load.fields import Codes
 from alma_async.load.matching import OnUnknown
-from alma_async.settings import FLAG, NOT_NEGATIVE, WHOLE, Check, a, one_of, secretive
+from alma_async.settings import FLAG, NOT_NEGATIVE, WHOLE, Check, instance_of, one_of, secretive
 
 __all__ = ["DEFAULTS", "PATH", "LoadContext", "LoadOptions", "Missing", "most_of", "options_of"]
 
@@ -159,12 +159,12 @@ class LoadOptions:
     )
     codes: Codes = _option(
         attrs.Factory(Codes),
-        a(Codes, "Codes(...)"),
+        instance_of(Codes, "Codes(...)"),
         "codes of embargo and availability that are only inferred",
     )
     facts: Mapping[str, str] = _option(
         attrs.Factory(dict),
-        a(Mapping, "a mapping of texts"),
+        instance_of(Mapping, "a mapping of texts"),
         "texts that are written into the journal for whoever resumes the load",
     )
 

@@ -130,8 +130,8 @@ class PolarisClient(Client):
         read_only: bool = False,
         clock: Clock | None = None,
     ) -> None:
-        TEXT.of("base_url", base_url)
-        _AUTH.of("auth", auth)
+        TEXT.require("base_url", base_url)
+        _AUTH.require("auth", auth)
         origin = origin_of(_SERVICE.sub("", base_url.strip()))
         self._place = Place(
             organization_id=organization_id,
