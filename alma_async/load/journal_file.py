@@ -58,6 +58,7 @@ from alma_async.load import records
 from alma_async.load.entries import KNOWN, Entry, Moment, State
 from alma_async.load.facts import SURPLUS
 from alma_async.load.journal import (
+    SLICE,
     Held,
     Ingested,
     JournalDamaged,
@@ -557,7 +558,9 @@ class JournalFile:
             if most is not None and len(found) > most:
                 return len(found)
             (last,) = self._db.execute("SELECT COALESCE(MAX(n), 0) FROM entry").fetchone()
-            self.ingest([make(n, one) for n, one in enumerate(found, last + 1)])
+            for first in range(0, len(found), SLICE):
+                part = enumerate(found[first : first + SLICE], last + 1 + first)
+                self.ingest(make(n, one) for n, one in part)
             self.note({SURPLUS: str(len(found))})
         return len(found)
 

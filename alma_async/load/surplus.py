@@ -83,13 +83,14 @@ class Surplus:
 
     async def keep_back(self) -> None:
         """Leave alone what was not begun yet, where the load was taken back meanwhile."""
-        if not (await self.journal.meta()).get(SURPLUS):
+        meta = await self.journal.meta()
+        if not meta.get(SURPLUS):
             return
         if not any(state is State.UNDONE for state, _ in await self.journal.counts()):
             return
         why = EndReason.NOT_IN_LIST_KEPT
         async for entries in slices(self.journal.open_entries):
-            kept = [one for one in entries if one.line == 0 and not one.is_begun]
+            kept = [one for one in entries if one.n > int(meta["rows"]) and not one.is_begun]
             ended = partial(attrs.evolve, state=State.REVIEW, reason=why.code, message=why.says())
             await self.journal.amend(map(ended, kept), facts={})
 

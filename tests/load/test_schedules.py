@@ -20,6 +20,11 @@ QUICKLY_FOUND = (
     "unknown is refused",
     "what is there is not looked at",
     "every failure is harmless",
+    "what the rest of a moving list does not name goes",
+    "what is left over goes although a row failed",
+    "the bound is compared after the rows",
+    "what the load made is left over",
+    "what is left over is known before the rows are done",
 )
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from alma_async import ConfigurationError, sim
 from alma_async.load import BeyondBound, Load, LoadOptions, read_rows
-from alma_async.load.entries import State
+from alma_async.load.entries import Entry, State
 from alma_async.load.facts import SUPERSEDED
+from alma_async.load.journal import Held, Ingested
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.options import most_of
 from alma_async.load.readers.alma_loader import NAMES
@@ -265,6 +266,58 @@ async def test_repeated_and_known_rows_name_their_portfolios(sync, tmp_path):
         report = await sync(alma, "delete", since=tmp_path / "first.load").run(given)
         assert (report.known, report.duplicates, report.unchanged, report.deleted) == (38, 1, 1, 1)
         assert len(server.world.portfolios.all) == 39
+
+
+async def test_a_row_that_repeats_a_key_of_the_callers_names_its_title(sync):
+    """Two rows with one key are one row to the load, which does the first; the other names another title all the same."""
+    async with institution() as (server, alma):
+        hold(server, *range(20))
+        given = [{**one, "key": "a" if n > 16 else str(n)} for n, one in enumerate(rows(*range(19)))]
+        report = await sync(alma, "delete").run(given)
+        assert (report.duplicates, report.deleted) == (1, 1)
+        assert {one["resource_metadata"]["mms_id"]["value"] for one in world_of(server).values()} == {
+            f"99{n:06}" for n in range(19)
+        }
+
+
+async def test_a_title_that_comes_back_is_made_anew(sync, tmp_path):
+    """To a later load, what was deleted as left over is not what its list asks for."""
+    async with institution() as (server, alma):
+        hold(server, *range(20))
+        assert (await sync(alma, "delete").run(rows(*range(1, 20)))).deleted == 1
+        later = sync(alma, "delete", name="b.load", since=tmp_path / "a.load")
+        report = await later.run(rows(*range(20)))
+        assert (report.created, report.known, report.surplus, report.exit_code) == (1, 19, 0, 0)
+
+
+def left(n, one):
+    """A row of a portfolio that is left over."""
+    return Ingested(Entry(n=n, line=0, state=State.REVIEW, portfolio_id=one.portfolio_id, mms_id=one.mms_id))
+
+
+def test_any_number_is_left_over_or_none(tmp_path):
+    """All become rows in one go; where they are too many, none does. The fewest that rows leave over are known before."""
+    with JournalFile(tmp_path / "a.load") as journal:
+        journal.add_existing(
+            Held(f"53{n:05}", f"99{n % 1250}", "10" if n < 50 else "11") for n in range(2500)
+        )
+        journal.ingest(
+            [
+                Ingested(Entry(n=1, line=2, state=State.PENDING, key=b"a", mms_id="990")),  # one of two
+                Ingested(Entry(n=2, line=3, state=State.PENDING, key=b"b", portfolio_id="5300051")),
+                Ingested(Entry(n=3, line=4, state=State.PENDING, key=b"c", mms_id="9999999")),
+            ]
+        )
+        assert (journal.held(), journal.fewest_left(inactive=None)) == (2500, 2498)
+        assert journal.fewest_left(inactive="10") == 2450 - 2
+        journal.write(Entry(n=1, line=2, state=State.DONE, key=b"a", mms_id="990", portfolio_id="5300000"))
+        assert journal.add_left(left, inactive="10", most=2448) == 2449
+        assert len(journal.entries(limit=5000)) == 3
+        assert journal.add_left(left, inactive="10", most=2449) == 2449
+        assert journal.meta()["surplus"] == "2449"
+        ends = [entry.n for entry in journal.entries(limit=5000)]
+        assert ends == list(range(1, 3 + 2449 + 1))
+        assert (journal.add_left(left, inactive="10", most=0), journal.check()) == (0, None)
 
 
 async def test_of_several_portfolios_of_a_title_the_named_one_stays(sync):
