@@ -56,32 +56,13 @@ RETIRED = re.compile(
     r"|patien(t|ce)|until[ _-]done|circuit(?![_ -]breaker)|lookout|glances?|up for review|manner)\b",
     re.IGNORECASE,
 )
-# Files whose words are still to be cleaned: delete a line here when they are.
-NOT_YET = (
-    "alma/analytics.py",
-    "alma/bibs.py",
-    "alma/fields.py",
-)
-# Names that others give, as long as they have them.
-KEPT = re.compile(
-    r"\.refused\b|\buntil_done\b|\bpatience\b|\.brisk\b"
-    r"|`(--until-done|--patience|refused)`|`Refused`|\[refused.ids for refused in|\btold="
-)
+# Two options of the shell that have these names too.
+KEPT = re.compile(r"\buntil_done\b|\bpatience\b|`(--until-done|--patience)`")
 
 
 def held() -> list[Path]:
-    """The files and pages that are held to the words."""
-    readers = sorted((PACKAGE / "load" / "readers").glob("*.py"))
-    rooms = [
-        one
-        for one in sorted(PACKAGE.rglob("*.py"))
-        if not one.relative_to(PACKAGE).as_posix().startswith(NOT_YET)
-    ]
-    return [
-        *readers,
-        *rooms,
-        *PROSE,
-    ]
+    """The files and pages that are held to the words: all."""
+    return [*sorted(PACKAGE.rglob("*.py")), *PROSE]
 
 
 def words_of(text: str) -> str:

@@ -211,7 +211,7 @@ class _Page:
     rows: list[dict[str, str]] = attrs.field(factory=list)
     _row: dict[str, str] | None = None
     _text: list[str] = attrs.field(factory=list)
-    _is_told: bool = False
+    _says_end: bool = False
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         self._text = []
@@ -231,7 +231,7 @@ class _Page:
         elif name == "ResumptionToken":
             self.token = text.strip() or None
         elif name == "IsFinished":
-            self.finished, self._is_told = text.strip().lower() == "true", True
+            self.finished, self._says_end = text.strip().lower() == "true", True
 
     def characters(self, text: str) -> None:
         self._text.append(text)
@@ -247,7 +247,7 @@ def _page(request: Request, data: Any) -> _Page:
     page = _Page()
     if isinstance(document, str):
         walk(document, page, what="The page of a report", most=LARGEST)
-        if page._is_told and (page.rows or page.columns or page.finished or page.token is None):
+        if page._says_end and (page.rows or page.columns or page.finished or page.token is None):
             return page
     raise BadAnswer(
         f"This is not the page of a report: {quoted(data)}", method=request.method, path=request.path

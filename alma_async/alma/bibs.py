@@ -1,6 +1,7 @@
 """Bib records, one or a hundred a call, and the portfolios of a record, which may have no collection.
 
-Decides how many ids become calls, and what an id without a record is told. Documented: 100 ids a call, and the key's right *Bibs*.
+Decides how many ids become calls, and what is said of an id without a record. Documented: 100 ids a call, and the key's right
+*Bibs*.
 Recorded: records come in another order than their ids, so they are matched by ``mms_id`` alone; ids without a record are left out,
 and the total may be null, so what is left out is asked for by itself before anything is said of it. One id that is no number
 rejects the whole call (402204). Large answers are slow (reported: 50 to 100 records with availability time out). So a call
@@ -101,7 +102,7 @@ class BibPortfolios(Resource):
         """Replace a portfolio by this one, as ``get`` returned it and changed.
 
         :param replace: also by one that is not whole: what it lacks is emptied.
-        :raises InvalidRequest: for one that came from a list or was made by hand, and all that Alma refuses.
+        :raises InvalidRequest: for one that came from a list or was made by hand, and all that Alma rejects.
         """
         own_id = id_to_update(portfolio, Portfolio, "portfolio", replace=replace)
         body = self._encoded("portfolio", portfolio, Portfolio)

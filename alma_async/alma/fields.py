@@ -132,7 +132,7 @@ def _fitted(present: Any, value: Any) -> Any:
 
 
 def _switch(place: str) -> Field:
-    """The same where nothing means ``false``, as which Alma tells it (recorded)."""
+    """A simple field whose empty value means ``false``: so Alma answers it (recorded)."""
     plain = _member(place)
     return attrs.evolve(
         plain,
