@@ -3,7 +3,8 @@
 A PUT replaces the whole object (documented, so it is assumed), and an answer to a create may be shortened (inferred). So a create
 whose coverage has to follow by PUT needs a read between the two, unless it is known what Alma has made of it: what was sent, what
 the answer shows, and beyond both only what is alike for each row. Those **corrections** (an interface that comes from the
-collection, a default, coverage that was ignored) are learned from the first rows, which are read; while they are, rows alike wait.
+collection, a default, coverage that was ignored) are learned from the first rows of different records, which are read; while they
+are, rows alike wait.
 
 What Alma sets may depend on what is sent, so each **kind** of row is learned apart: the same members, the same codes and links.
 Nothing is trusted where corrections differ between rows, change by themselves (dates) or follow from the record (material type).
@@ -58,6 +59,7 @@ class _Kind:
     is_unlike: bool = False
     reading: int = 0
     read: int = 0
+    records: set[str] = attrs.field(factory=set)  # of those read first, which have to differ
     trusted: int = 0  # since one was read
 
     @property
@@ -108,7 +110,12 @@ class AfterCreate:
         elif not alike and known.corrections is not None:
             known.is_unlike = True
         else:
-            known.corrections, known.read = found, known.read + 1
+            # rows of one record may have it in common
+            record = str(plain(sent.get("resource_metadata")))
+            known.corrections = found
+            known.read += known.is_learned or record not in known.records
+            if not known.is_learned:
+                known.records.add(record)
             known.is_unlike = not all(map(_stands_still, found.items()))
 
     def forgo(self, kind: bytes) -> None:

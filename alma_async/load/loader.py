@@ -147,6 +147,7 @@ class Load:
         """Carry every row to its end as ``run`` does, and give each row's end as it comes, once the journal has it.
 
         Begins with the ends of rows that the journal has already, so that a program that acknowledges messages misses none.
+        A row is given again, in review, where it turned out that its update should not have gone without a read (``unread``).
         Rows are begun as ends are consumed. Leaving the loop early stops the load, resumable (``contextlib.aclosing`` waits
         for that). ``report`` says afterwards how the run ended.
 

@@ -112,10 +112,22 @@ MADE = {
 
 def learned(present=MADE, *, rows=4):
     known = AfterCreate()
-    for _ in range(rows):
+    for n in range(rows):
         assert known.turn(kind_of(SENT)) is Turn.READ
-        known.learn(SENT, {"id": "1"}, {**SENT, **present})
+        known.learn(of_record(n), {"id": "1"}, {**SENT, **present})
     return known
+
+
+def of_record(n):
+    return {**SENT, "resource_metadata": {"mms_id": {"value": f"99{n}"}}}
+
+
+def test_rows_of_one_record_teach_once():
+    """What four rows of one title have in common may be the title's."""
+    known = AfterCreate()
+    for _ in range(10):
+        assert known.turn(kind_of(SENT)) is Turn.READ
+        known.learn(of_record(1), {"id": "1"}, {**SENT, **MADE})
 
 
 def test_the_first_rows_are_read_while_others_wait():
@@ -164,3 +176,19 @@ def test_kinds_are_learned_apart():
     assert kind_of(SENT) != kind_of({**SENT, "availability": {"value": "10"}})
     assert kind_of(SENT) != kind_of({**SENT, "public_note": "a note"})
     assert learned().turn(kind_of({**SENT, "public_note": "a note"})) is Turn.READ
+
+
+async def test_a_stream_gives_the_end_in_review_again(tmp_path):
+    """Who acknowledges ends is told of a row that was done and is to be looked at."""
+    async with institution(post_answers="short", post_adds="the same") as (server, alma):
+        ends: dict[int, list[str]] = {}
+        async for ended in load(alma, tmp_path, workers=1).stream(rows(60)):
+            ends.setdefault(ended.line, []).append(ended.state)
+            if len(ends) == 20:
+                server.world.configure(attrs.evolve(server.world.config, post_adds="of the record"))
+        assert len(ends) == 60
+        assert ["done", "review"] in ends.values()
+        with JournalFile(tmp_path / "a.load") as journal:
+            assert {entry.line: entry.state.value for entry in journal.entries()} == {
+                line: states[-1] for line, states in ends.items()
+            }
