@@ -35,7 +35,7 @@ __all__ = [
 MASK: Final = "***"  # stands for a secret in what is quoted
 
 
-_LONGEST: Final = 500  # characters of a logged text
+_LONGEST_LOGGED: Final = 500  # characters of a logged text
 
 
 def plain(text: str, most: int | None = None) -> str:
@@ -143,7 +143,8 @@ def logger(name: str) -> logging.Logger:
 def _made_plain(record: logging.LogRecord) -> bool:
     if isinstance(record.args, tuple):
         record.args = tuple(
-            arg if isinstance(arg, (int, float)) else plain(masked(str(arg)), _LONGEST) for arg in record.args
+            arg if isinstance(arg, (int, float)) else plain(masked(str(arg)), _LONGEST_LOGGED)
+            for arg in record.args
         )
     return True
 

@@ -133,7 +133,7 @@ class QuotaLow(Event):
 
 @attrs.frozen
 class ResetSeen(Event):
-    """The daily quota began anew."""
+    """The daily quota was reset."""
 
     remaining: int | None
 

@@ -311,7 +311,7 @@ class Check:
             raise error(f"{name} must be {self.wanted}, not {shown(value)}.")
 
     def or_none(self) -> Check:
-        """The same, or None."""
+        """A check that also allows None."""
         return Check(f"{self.wanted}, or None", lambda value: value is None or self.allows(value))
 
 
@@ -672,7 +672,7 @@ def _changed(limits: T, variables: _Variables, environ: Mapping[str, str]) -> T:
 
 
 def _keep_apart(environ: Mapping[str, str], key: object) -> None:
-    """See that the key stands where it belongs alone: other variables are quoted, logged, and name
+    """Raise where the key stands in another variable: other variables are quoted, logged, and name
     files.
     """
     keys = [text for text in _texts(key) if len(text) >= _SHORTEST]

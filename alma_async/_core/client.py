@@ -210,8 +210,8 @@ class Client:
         """Whether no write is sent: each raises ``ReadOnly``."""
         return self._read_only
 
-    def see_writable(self) -> None:
-        """See that writes are sent, before work that needs them is begun.
+    def require_writable(self) -> None:
+        """Raise unless writes are sent, before work that needs them is begun.
 
         :raises ReadOnly: where they are not.
         """

@@ -106,7 +106,7 @@ class Options:
 
 
 # Chosen: seconds that an attempt with a witness has to be connected and given its slot. An intent
-# that grew older than that would be measured from the wrong end; it is made anew.
+# that grew older than that would be measured from the wrong end; a new one is made.
 _TO_BEGIN: Final = 30.0
 
 _RECHECK: Final = 1.0  # chosen: seconds after which a call that does not wait checks for a hold again
@@ -121,7 +121,7 @@ _RETRY_IN: Final = {Reason.JOB_THRESHOLD: 900.0, Reason.JOB_OVERLAP: 300.0}
 
 # What may pass by itself. A read whose answer was lost or broken is as good as a server fault; a
 # broken TLS set-up or a rejected call is not.
-_AGAIN: Final = {
+_CAUSES: Final = {
     Reason.THROTTLED: retry.RetryCause.THROTTLED,
     Reason.NETWORK: retry.RetryCause.NOT_SENT,
     Reason.SERVER: retry.RetryCause.SERVER_FAULT,
@@ -239,8 +239,8 @@ class Session:
         self._numbers = itertools.count(1)
         self.warned: set[tuple[str, str]] = set()  # oddities of answers that were warned of
 
-    def see_allowed(self, request: Request) -> None:
-        """See that the request may be sent at all.
+    def require_allowed(self, request: Request) -> None:
+        """Raise unless the request may be sent at all.
 
         :raises ReadOnly: for a write, where this session only reads.
         """
@@ -256,7 +256,7 @@ class Session:
 
         :raises AlmaError: one of its classes, mapped from the last attempt; see ``_http.outcome``.
         """
-        self.see_allowed(request)
+        self.require_allowed(request)
         now = self.clock.now()
         deadline = None if options.deadline is None else now + options.deadline
         if self._precondition is not None:
@@ -444,7 +444,7 @@ class Session:
         if outcome.reason is Reason.QUOTA:
             return 0.0 if options.wait_for_quota else outcome  # the governor holds it until the reset
         if outcome.reason is Reason.LATE:
-            return 0.0  # it waits on, and its witness makes the intent anew
+            return 0.0  # it waits on, and its witness makes a new intent
         if outcome.reason in (Reason.HELD, Reason.THROTTLED):
             longest = options.longest_hold
             if longest is not None and self._holds() > longest:
@@ -453,7 +453,7 @@ class Session:
                 return 0.0  # the hold is about to end
         if outcome.reason is Reason.LOGIN and outcome.harmless:
             return 0.0 if self._renewed(request, tried) else outcome
-        why = _AGAIN.get(outcome.reason)
+        why = _CAUSES.get(outcome.reason)
         if why is None or not (outcome.harmless or request.safety is Safety.READ):
             return outcome
         throttled = why is retry.RetryCause.THROTTLED
@@ -478,7 +478,7 @@ class Session:
         return attrs.evolve(outcome, reason=Reason.DEADLINE, detail=detail)
 
     def _renewed(self, request: Request, tried: _Call) -> bool:
-        """Once more under another credential, be it a write: what was rejected for its credential
+        """Once more under another credential, also for a write: what was rejected for its credential
         was not processed.
         """
         if self._login is None or tried.renewed:

@@ -343,7 +343,7 @@ class MachineBudget:
         return self._open_file().lock(_TRIES)
 
     def _use_file(self, now: float) -> None:
-        """See that the file is open: anew after a fork, and when the name was deleted under us."""
+        """Open the file where it is not: again after a fork, and when the name was deleted under us."""
         if self._file is not None and self._pid == os.getpid():
             if 0 <= now - self._checked_at < _CHECK_EVERY:
                 return

@@ -26,7 +26,7 @@ it gives out the permits and slots it can, and says when time alone will change 
 governor sets one timer for that moment, however many calls wait; if it fires early or late,
 admission just decides again. A slot that the budget has at hand is taken in the same step. Only one
 that is a round trip away has to be waited for: the first ready call fetches it for all, and if that
-one is cancelled, the next does. There is no background task, hence nothing to start, stop or lose.
+one is cancelled, the next does. There is no background task, so there is nothing to start, stop or lose.
 
 What goes wrong, and what then happens. *Rejected for speed*: everything is held for a moment,
 longer if it happens again; the pace adapts, the call comes back and pays again. *The day's

@@ -22,7 +22,7 @@ from alma_async.settings import Limits, Priority
 
 __all__ = ["Allowance"]
 
-# Chosen: how long terms and rules are used before they are reckoned anew; both drift by far less in
+# Chosen: how long terms and rules are used before they are computed again; both drift by far less in
 # that time.
 _TERMS_LAST: Final = 0.25
 _RULES_LAST: Final = 1.0
@@ -112,7 +112,7 @@ class Allowance:
         return quota.stopped_until if quota.stopped_until > wall else quota.next_reset(wall)
 
     def forget_rules(self) -> None:
-        """Compute terms and rules anew when they are next asked for."""
+        """Compute terms and rules again when they are next asked for."""
         self.rules_until = self._terms_until = -math.inf
 
     def learn(

@@ -278,7 +278,7 @@ class JobGuard:
         """The view, after a poll of every run that may have ended."""
         await self._monitor.open()
         book = await self._monitor.read()
-        await self._monitor.see([run for run in book.runs.values() if run.state in OCCUPIES])
+        await self._monitor.poll_claimed([run for run in book.runs.values() if run.state in OCCUPIES])
         return await self.view()
 
     def close(self) -> None:
@@ -406,7 +406,7 @@ class JobGuard:
             asked = await monitor.update(partial(ask, monitor.port.spare()), key=waiter.key)
             if not asked.due:
                 return asked
-            await monitor.see(asked.due)
+            await monitor.poll_claimed(asked.due)
 
     # --- waiting
 

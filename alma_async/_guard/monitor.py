@@ -254,7 +254,7 @@ class Monitor:
             self._spread()
 
     def update_soon(self, act: Act[None], *, key: str) -> None:
-        """The same where nothing may wait; it is written by the next ``update`` or ``flush``."""
+        """A transaction where nothing may wait; it is written by the next ``update`` or ``flush``."""
         self._ledger.update_soon(self._noting(act), since=self._since(), key=key)
 
     async def flush(self) -> None:
@@ -322,24 +322,24 @@ class Monitor:
         when to poll again.
         """
         claimed = await self.update(self._claiming(key))
-        await self.see(claimed.due)
+        await self.poll_claimed(claimed.due)
         return claimed.next_poll_at
 
     def _claiming(self, key: str | None) -> Act[Claimed]:
         spare, timing = self.port.spare(), self.timing
         return lambda book, now: rules.claim(book, key, now=now, timing=timing, spare=spare)
 
-    async def see(self, due: list[Run]) -> None:
+    async def poll_claimed(self, due: list[Run]) -> None:
         """Poll runs that were claimed."""
         unlisted = {run.job_id: None for run in due if run.instance_id is None}
         for job_id in unlisted:
-            await self._seeing(job_id, None)
+            await self._poll_one(job_id, None)
         for run in due:
             self._alarm(run)
             if run.instance_id is not None and run.state is RunState.RUNNING:
-                await self._seeing(run.job_id, run.instance_id)
+                await self._poll_one(run.job_id, run.instance_id)
 
-    async def _seeing(self, job_id: str, instance_id: str | None) -> None:
+    async def _poll_one(self, job_id: str, instance_id: str | None) -> None:
         try:
             await (self.refresh(job_id) if instance_id is None else self.poll_run(job_id, instance_id))
         except PASSING:

@@ -2,7 +2,7 @@
 
 It starts with the first ``Date`` that was read and then runs at the speed of real time, carried on
 by the monotonic clock, whatever later answers say. So no start ages faster than time passes, and no
-``Date``, be it of 1970 or of 9999, moves what is written down. A ``Date`` that agrees makes the
+``Date``, whether of 1970 or of 9999, moves what is written down. A ``Date`` that agrees makes the
 clock more exact, within what it left open before. One that does not agree is believed when three
 answers in a row agree with each other, and then only as the difference (``offset``) between Alma's
 clock and this one. It may be wrong all the same. So where times in Alma's lists are read by it, the

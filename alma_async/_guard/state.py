@@ -322,7 +322,7 @@ class Book:
     news: bool = False
 
     def copy(self) -> Book:
-        """The same, to be read outside the transaction."""
+        """A copy, to be read outside the transaction."""
         return Book(
             runs=dict(self.runs),
             waiters=dict(self.waiters),

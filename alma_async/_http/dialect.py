@@ -15,7 +15,7 @@ class Dialect(Protocol):
     """What is particular to one remote system. All of it pure, but for the credential it holds."""
 
     def authorise(self) -> Mapping[str, str]:
-        """The credential as headers, made anew for each send.
+        """The credential as headers, new for each send.
 
         Called at the wire only, after the origin was checked.
         """
@@ -31,7 +31,7 @@ class Dialect(Protocol):
 
 
 class Login(Protocol):
-    """How a credential is come by, where it has to be asked for and runs out.
+    """How a credential is obtained, where it has to be asked for and expires.
 
     Not pure: it makes calls of its own.
     """

@@ -14,7 +14,7 @@ import attrs
 
 __all__ = ["MOST_BYTES", "Authorise", "Gate", "Request", "Response", "Safety", "SendFailure", "Signals"]
 
-# A credential as headers, made anew for each send; called at the wire only.
+# A credential as headers, new for each send; called at the wire only.
 Authorise: TypeAlias = Callable[[], Mapping[str, str]]
 
 

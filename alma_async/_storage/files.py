@@ -141,7 +141,7 @@ def own_directory(directory: Path, *, private: bool = False) -> None:
 
 
 def check_beside(path: Path) -> None:
-    """See that a database, and whatever lies beside it and would be read with it, is ours.
+    """Raise unless a database, and whatever lies beside it and would be read with it, is ours.
 
     To be asked before it is opened.
 

@@ -30,7 +30,7 @@ from alma_async.errors import AlmaError, InvalidRequest, NotFound, OutcomeUnknow
 __all__ = ["AlmaJobPort", "submission", "texts"]
 
 _NO_JOB: Final = "402216"
-_LEAST: Final = 0.001  # seconds: what is over by then was not sent
+_SHORTEST_DEADLINE: Final = 0.001  # seconds: what is over by then was not sent
 
 
 class AlmaJobPort(Resource):
@@ -50,7 +50,9 @@ class AlmaJobPort(Resource):
     async def _call(self, request: Request) -> Done:
         options, left = self._options, self._until - self._session.clock.now()
         if left < math.inf:
-            options = options.changed(deadline=min(max(left, _LEAST), options.deadline or math.inf))
+            options = options.changed(
+                deadline=min(max(left, _SHORTEST_DEADLINE), options.deadline or math.inf)
+            )
         try:
             done = await self._session.call(localised(request, options.language), options)
         except AlmaError as error:

@@ -322,7 +322,7 @@ class Jobs(Resource):
         if dry_run:
             name = run_name(given, mark(job_id, key)) if named and port.names(job_id) else None
             return submission(job_id, given, job_name=name)
-        self._session.see_allowed(submission(job_id, given))
+        self._session.require_allowed(submission(job_id, given))
         started = await self.guard.submit(
             job_id,
             given,

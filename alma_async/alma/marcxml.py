@@ -14,7 +14,7 @@ from alma_async.alma.xml import walk
 
 __all__ = ["Subfield", "subfields"]
 
-_MOST: Final = 2**20  # characters
+_MOST_CHARACTERS: Final = 2**20  # characters
 
 
 @attrs.frozen
@@ -32,7 +32,7 @@ def subfields(record: str, tags: Collection[str]) -> list[Subfield]:
     :raises BadAnswer: where it cannot be read, is too large, or declares a document type or an entity.
     """
     reading = _Reading(frozenset(tags))
-    walk(record, reading, what="A MARCXML record", most=_MOST)
+    walk(record, reading, what="A MARCXML record", most=_MOST_CHARACTERS)
     return reading.found
 
 

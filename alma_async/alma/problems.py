@@ -70,7 +70,7 @@ _CODES: Final[Mapping[str, _Verdict]] = {
     **_WORDS,
 }
 
-_MOST: Final = 100  # problems that are read of one answer
+_MOST_PROBLEMS: Final = 100  # problems that are read of one answer
 
 # Where an answer lists several codes, the one that binds most decides; their order has no known meaning.
 _RANK: Final = (
@@ -147,7 +147,7 @@ def json_problems(data: Any) -> tuple[Problem, ...]:
     listed = inner.get("errorList")
     errors = listed.get("error") if isinstance(listed, dict) else listed
     entries = errors if isinstance(errors, list) else [errors]
-    found = tuple(_problem(entry) for entry in entries[:_MOST] if isinstance(entry, dict))
+    found = tuple(_problem(entry) for entry in entries[:_MOST_PROBLEMS] if isinstance(entry, dict))
     if not found and _true(inner.get("errorsExist")):
         return (Problem("", "The answer says that errors exist and names none."),)
     return found
@@ -192,7 +192,7 @@ def _xml_problems(body: bytes) -> tuple[Problem, ...]:
         if _local(element.tag) == "error":
             texts = {_local(child.tag): (child.text or "").strip() for child in element}
             found.append(_problem(texts))
-    return tuple(found[:_MOST])
+    return tuple(found[:_MOST_PROBLEMS])
 
 
 def _local(tag: str) -> str:

@@ -135,7 +135,7 @@ def localised(request: Request, language: str | None) -> Request:
 
 
 def of_kind(name: str, model: object, kind: type[Model]) -> None:
-    """See that an object is of the class that a call takes: another call takes the others.
+    """Raise unless an object is of the class that a call takes: another call takes the others.
 
     :raises InvalidRequest: naming the argument and both classes.
     """
@@ -143,7 +143,7 @@ def of_kind(name: str, model: object, kind: type[Model]) -> None:
 
 
 def named(name: str | None) -> None:
-    """See that the name of something new is no mere blanks.
+    """Raise where the name of something new is blank.
 
     :raises InvalidRequest: where it is.
     """

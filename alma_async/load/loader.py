@@ -308,7 +308,7 @@ class Load:
         on_end: Callable[[Ended], Awaitable[None]] | None = None,
     ) -> Report:
         if not context.dry:
-            self._alma.see_writable()
+            self._alma.require_writable()
         async with (
             self._running(),
             self._registered(context, path) as registered,
