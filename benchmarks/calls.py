@@ -52,7 +52,19 @@ def measure(_plan: Plan) -> Section:
         created.append((name, f"{before:,}", f"{calls:,}", f"{(calls - 1) / 400:.2f}"))
         what = f"calls: 400 creates with coverage, {name}"
         goals.append(Goal(what=what, goal=f"≤ {most + 1:,}", reached=f"{calls:,}", met=calls <= most + 1))
-    tables = [Table(title="400 creates with coverage", head=("Alma", "before", "now", "a row"), rows=created)]
+    read_once = list[tuple[str, ...]]()
+    planned, week = anyio.run(_read_once)
+    for name, calls, most, before in (
+        ("a dry run, and the load of its plan", planned, 560, 2024),
+        ("the same list a week later, with --since", week, 30, 1017),
+    ):
+        read_once.append((name, f"{before:,}", f"{calls:,}"))
+        goals.append(Goal(what=f"calls: {name}", goal=f"≤ {most}", reached=f"{calls:,}", met=calls <= most))
+    of_once = Table(title="500 rows by ISSN, 2 % changed", head=("load", "before", "now"), rows=read_once)
+    tables = [
+        of_once,
+        Table(title="400 creates with coverage", head=("Alma", "before", "now", "a row"), rows=created),
+    ]
     head = ("load by ISSN", "before", "now", "again within a day", "without the right Bibs")
     about = (__doc__ or "").partition("\n\n")[2]
     return Section(
@@ -85,6 +97,29 @@ async def _load(folder: Path, held: int, count: int, changed: int, *, may_read: 
             assert len(line.arrivals) - before == told[-1].calls
     assert (told[0].updated, told[0].unchanged) == (changed, count - changed), told[0]
     return told[0].calls, told[1].calls
+
+
+async def _read_once() -> tuple[int, int]:
+    """The calls of a dry run and of the load that carries out its plan, in one; and of the same list a week later."""
+    limits, old = Limits(per_second=1e6, reserve=0, pacing="greedy"), "https://old.example/"
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        file, plan = folder / "list.txt", folder / "plan.load"
+        lines = ["\t".join(["Title", _issn(n), "", _url(n), "fulltext"]) for n in range(500)]
+        file.write_text("\n".join([HEADER, *lines, ""]), encoding="utf-8")
+        async with institution(limits=limits, institution="once") as (line, alma):
+            for n in range(500):
+                _hold(line, n, old if n < 10 else _url(n))
+            with await into(alma, folder / "none.load").plan(read_rows(file), journal=plan):
+                pass
+            told = await into(alma, folder / "a.load", plan=plan).run(read_rows(file))
+            assert (told.updated, told.unchanged) == (10, 490), told
+            planned = len(line.arrivals)
+            told = await into(alma, folder / "b.load", since=folder / "a.load", index_age=0.0).run(
+                read_rows(file)
+            )
+            assert told.known == 500, told
+        return planned, len(line.arrivals) - planned
 
 
 async def _create(switches: dict[str, Any]) -> int:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, cast
 
 import anyio
 import attrs
@@ -34,10 +34,12 @@ from alma_async.cli.view import View, closing, not_loaded, show_part, show_plan,
 from alma_async.errors import AlmaError, ConfigurationError, InvalidRequest
 from alma_async.load.dry_run import Plan
 from alma_async.load.entries import Action, State
+from alma_async.load.facts import BEGUN_AT
 from alma_async.load.journal import JournalDamaged, JournalInUse, opened
 from alma_async.load.loader import Load
 from alma_async.load.matching import OnUnknown
 from alma_async.load.options import DEFAULTS, LoadOptions, Missing, options_of
+from alma_async.load.planned import as_of
 from alma_async.load.progress import Meter, Progress, Report
 from alma_async.load.readers import Blanks, RowSource, read_rows
 from alma_async.load.register import ServiceInUse, UnfinishedLoad, unfinished
@@ -99,6 +101,7 @@ class Options(Waiting):
         DEFAULTS.circuit_breaker
     )
     beside: Annotated[bool, _option("beside")] = DEFAULTS.beside
+    plan_age: Annotated[Seconds, _option("plan_age")] = DEFAULTS.plan_age
     report: Annotated[
         Path | None,
         Parameter(
@@ -192,6 +195,7 @@ class Input:
     notes: str
     since: str
     dry: str
+    plan: str = ""
     missing: str = ""
     max_delete: str = ""
 
@@ -208,13 +212,47 @@ class Input:
                 advice=f"Give the command that began it again, with --journal {shlex.quote(str(journal))}.",
             )
         try:
-            known = {"missing": "", "max_delete": "", "file": journal.name, "notes": DEFAULTS.notes, **meta}
+            # A load of a program has no file.
+            usual = {
+                "missing": "",
+                "max_delete": "",
+                "plan": "",
+                "file": journal.name,
+                "notes": DEFAULTS.notes,
+            }
+            known = {**usual, **meta}
             return cls(**{field.name: known[field.name] for field in attrs.fields(cls)})
         except KeyError:
             raise ConfigurationError(
                 f"{journal.name} was not begun by 'alma-async load'.",
                 advice="Continue it in Python, where it was begun: Load(..., journal=...) with run or verify.",
             ) from None
+
+    @classmethod
+    def asked(cls, given: Mapping[str, str | None], plan: Path | None, *, dry: bool) -> Self:
+        """What is asked for: what is not given is the plan's, or as usual.
+
+        :raises ConfigurationError: where a file of rows or the service is missing.
+        """
+        known = {
+            "action": DEFAULTS.action,
+            "bib": DEFAULTS.bib,
+            "duplicates": "rejected",
+            "notes": DEFAULTS.notes,
+            "since": "",
+        }
+        if plan is not None:
+            its = attrs.asdict(cls.of(plan))
+            known = {name: its[name] for name in given}
+            _say_age(plan)
+        known |= {name: value for name, value in given.items() if value is not None}
+        if "file" not in known:
+            raise ConfigurationError(
+                "Name a file of rows, or a report with --from-analytics, or a plan with --plan."
+            )
+        if missing := [f"--{name}" for name in ("collection", "service") if name not in known]:
+            raise ConfigurationError(f"Name the service to load into: {' and '.join(missing)}.")
+        return cls(**known, plan=str(plan) if plan else "", dry="1" if dry else "")
 
     @classmethod
     def undoing(cls, journal: Path, meta: Mapping[str, str], *, dry: bool) -> Input:
@@ -228,6 +266,7 @@ class Input:
             duplicates="rejected",
             notes=DEFAULTS.notes,
             since="",
+            plan="",
             dry="1" if dry else "",
         )
 
@@ -258,7 +297,16 @@ class Input:
 
 
 Source = RowSource | UndoRows | None  # of a load that has its rows
-_SINCE: Final = f"{LoadOptions.help('since')} (a path, or a name as listed by resume)"
+_NAMED: Final = "(a path, or a name as listed by resume)"
+_SINCE: Final = f"{LoadOptions.help('since')} {_NAMED}"
+_PLAN: Final = f"{LoadOptions.help('plan')} {_NAMED}. Its list, its service and what it was made with need not be given again"
+
+
+def _planned(name: str, default: Any) -> Parameter:
+    """An option that a plan knows, where it is not given."""
+    return _option(name, show_default=lambda _: default)
+
+
 DryRun = Annotated[bool, Parameter(help="show what would be done and what it costs; change nothing")]
 
 
@@ -266,17 +314,19 @@ def load(
     file: Path | None = None,
     /,
     *,
-    collection: str,
-    service: str,
+    collection: str | None = None,
+    service: str | None = None,
     from_analytics: str | None = None,
     journal: Path | None = None,
     action: Annotated[
-        Literal["upsert", "create", "update", "delete", "activate", "deactivate"], _option("action")
-    ] = "upsert",
-    bib: Annotated[BibHandling, _option("bib")] = DEFAULTS.bib,
-    allow_duplicates: Annotated[bool, _option("allow_duplicates")] = DEFAULTS.allow_duplicates,
-    notes: Annotated[NoteStrategy, _option("notes")] = DEFAULTS.notes,
+        Literal["upsert", "create", "update", "delete", "activate", "deactivate"] | None,
+        _planned("action", DEFAULTS.action),
+    ] = None,
+    bib: Annotated[BibHandling | None, _planned("bib", DEFAULTS.bib)] = None,
+    allow_duplicates: Annotated[bool | None, _planned("allow_duplicates", DEFAULTS.allow_duplicates)] = None,
+    notes: Annotated[NoteStrategy | None, _planned("notes", DEFAULTS.notes)] = None,
     since: Annotated[str | None, Parameter(help=_SINCE)] = None,
+    plan: Annotated[str | None, Parameter(help=_PLAN)] = None,
     dry_run: DryRun = False,
     reading: Reading = AS_IT_IS,
     options: Options = AS_USUAL,
@@ -292,27 +342,31 @@ def load(
         /shared/Our Library/Reports/Portfolios; a call for 1,000 rows
     :param journal: the file that keeps the load; by default in the state directory
     """
-    if (file is None) == (from_analytics is None):
-        raise ConfigurationError("Name a file of rows, or a report with --from-analytics.")
-    given = Input(
-        file=str(file.absolute()) if file else f"{from_analytics}",
-        collection=collection,
-        service=service,
-        action=action,
-        bib=bib,
-        duplicates="allowed" if allow_duplicates else "rejected",
-        notes=notes,
-        since=str(journals.find(since).absolute()) if since else "",
-        dry="1" if dry_run else "",
-    )
+    if file is not None and from_analytics is not None:
+        raise ConfigurationError("Name a file of rows, or a report with --from-analytics, not both.")
+    if dry_run and plan:
+        raise ConfigurationError("--plan carries out what a --dry-run has shown; name one of the two.")
+    asked = {
+        "file": str(file.absolute()) if file else from_analytics,
+        "collection": collection,
+        "service": service,
+        "action": action,
+        "bib": bib,
+        "duplicates": None if allow_duplicates is None else "allowed" if allow_duplicates else "rejected",
+        "notes": notes,
+        "since": str(journals.find(since).absolute()) if since else None,
+    }
+    given = Input.asked(asked, Path(journals.find(plan).absolute()) if plan else None, dry=dry_run)
+    if file is None and from_analytics is None:  # the plan has its rows
+        return _load(given, None, journal, options, connection)
     if file is not None:
-        rows = reading.rows(file, action)
+        rows = reading.rows(file, cast("Action", given.action))
         return _load(given, rows, journal, options, connection, reads=(file, reading.mms_map))
     with TemporaryDirectory(prefix="alma-async-report-") as folder:
         downloaded = Path(folder) / f"{Path(given.file).name}.csv"
         if interrupted := connection.run(partial(_download, report=given.file, to=downloaded)):
             return interrupted
-        rows = reading.rows(downloaded, action)
+        rows = reading.rows(downloaded, cast("Action", given.action))
         return _load(given, rows, journal, options, connection, reads=(reading.mms_map,))
 
 
@@ -378,6 +432,12 @@ def sync(
             "Nothing was sent.", advice="--dry-run shows what would be done, --yes does not ask."
         )
     return _load(given, rows, journal, options, connection, reads=(file, reading.mms_map))
+
+
+def _say_age(plan: Path) -> None:
+    """Say when a plan was made, since what it compared is not read again."""
+    if made := journals.read(plan, lambda opened: opened.meta()).get(BEGUN_AT):
+        say(f"plan: {plan}, made at {as_of(float(made))}")
 
 
 async def _download(alma: AlmaClient, *, report: str, to: Path) -> int:
@@ -462,7 +522,8 @@ def _load(
 ) -> int:
     if options.report is not None:
         check_path(options.report)
-        _see_apart(options.report, journal, Path(given.since) if given.since else None, *reads)
+        others = (Path(name) for name in (given.since, given.plan) if name)
+        _see_apart(options.report, journal, *others, *reads)
     alma = connection.client()
     if origin not in (None, alma.origin):
         raise InputError(f"{Path(given.file).name} is of a load into {origin}, not {alma.origin}.")
@@ -488,7 +549,8 @@ def _load(
                 _report(_cut_short(path, seen, error.message), given, path, options)
         _note_way_on(error, path, seen)
         raise
-    return _end(ended, seen, given, path, options)
+    kept = journal is not None and path.absolute().parent != journals.directory().absolute()
+    return _end(ended, seen, given, path, options, kept=kept)
 
 
 def _see_apart(report: Path, *others: Path | None) -> None:
@@ -599,9 +661,15 @@ async def _run(
 
 
 def _end(
-    ended: Ended[Report | Plan], seen: list[Progress], given: Input, path: Path, options: Options
+    ended: Ended[Report | Plan],
+    seen: list[Progress],
+    given: Input,
+    path: Path,
+    options: Options,
+    *,
+    kept: bool,
 ) -> int:
-    """Print how it ended and how to continue; the exit code."""
+    """Print how it ended and how to continue; the exit code. ``kept``: the journal of a dry run stays."""
     result = ended.result or _cut_short(path, seen, "cancelled")
     written = _report(result, given, path, options)
     report = result.report if isinstance(result, Plan) else result
@@ -617,8 +685,10 @@ def _end(
             )
         say(f"Go on with: {journals.resuming(path)}")
         code = ended.interrupted if ended.signal is not None else code
-    elif isinstance(result, Plan) and written:
+    elif isinstance(result, Plan) and written and not kept:
         journals.discard(path)
+    elif isinstance(result, Plan) and given.action != "undo":
+        say(f"Carry it out with: alma-async load --plan {shlex.quote(str(path))}")
     return code if written else max(code, 2)
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "Difference",
     "Entry",
     "Moment",
+    "Planned",
     "Source",
     "State",
     "Step",
@@ -105,13 +106,30 @@ class BeforeImage:
 
 
 @attrs.frozen(kw_only=True)
+class Planned:
+    """What a dry run decided for a row, and what it saw: taken over by the load that carries it out.
+
+    ``ended`` is the row's entry in the dry run, which began at ``at`` (civil seconds). ``seen`` are the
+    portfolios that the row concerns (its title's, and the one that it names), each with the code of its
+    availability in the list; ``carriers`` those that carried its identifiers, where it has no other name.
+    ``before`` is the portfolio that would be updated or deleted.
+    """
+
+    at: float
+    ended: Entry
+    seen: tuple[tuple[str, str], ...] = ()
+    carriers: tuple[str, ...] = ()
+    before: bytes | None = None
+
+
+@attrs.frozen(kw_only=True)
 class Entry:
     """One row as the journal knows it.
 
     ``n`` counts rows of the file, bad ones included, from 1; the portfolios that it does not name (``missing``) come after them,
     on line 0. ``key`` is the natural key, ``own_key`` the caller's (``Row.key``). ``left`` is ``before_image.digest`` of what the
-    row made of its object. ``reason`` is the code of an ``EndReason``, ``code`` Alma's own. ``source`` is None where the file has
-    no more to say than the line.
+    row made of its object, ``availability`` the code that its portfolio had then. ``reason`` is the code of an ``EndReason``,
+    ``code`` Alma's own. ``source`` is None where the file has no more to say than the line.
     """
 
     n: int
@@ -132,6 +150,7 @@ class Entry:
     tracking_id: str | None = None
     differences: tuple[Difference, ...] = ()
     left: bytes | None = None
+    availability: str | None = None
     source: Source | None = None
 
     @property
@@ -142,4 +161,4 @@ class Entry:
 
 def begun(state: State, action: str | None) -> bool:
     """Whether rows that stand here were begun and have not ended."""
-    return state in OPEN and (state is not State.PENDING or action not in (None, "unchanged"))
+    return state in OPEN and (state is not State.PENDING or action not in (None, "unchanged", KNOWN))

@@ -9,12 +9,15 @@ from typing import Final
 from alma_async.load.row import InputError
 
 __all__ = [
+    "BEGUN_AT",
     "BEING_UNDONE",
+    "CARRIED_OUT",
     "HALFWAY",
     "INDEXED",
     "KEPT_SINCE",
     "NOT_BEGUN",
     "OVERTAKEN",
+    "PLAN_SEEN",
     "RESERVED",
     "SUPERSEDED",
     "SURPLUS",
@@ -35,6 +38,9 @@ OVERTAKEN: Final = (
     "overtaken"  # and those of loads into the same service that ran before it ended, one a line
 )
 SUPERSEDED: Final = "superseded"  # the fact that names the journal of a later load, which knows this one
+BEGUN_AT: Final = "begun_at"  # when the rows were read, in civil seconds
+CARRIED_OUT: Final = "carried_out"  # in a dry run's journal: that of the load that carries it out
+PLAN_SEEN: Final = "plan_seen"  # and in that load's: how the dry run saw the service, by list or by title
 INDEXED: Final = "indexed"  # the calls by which records were read, which the next load finds kept
 KEPT_SINCE: Final = "kept_since"  # when the oldest record was read that was found kept, in civil seconds
 SURPRISE: Final = "surprise"  # what ended the trust in what is known of creates: JSON, see ``after_create``
@@ -55,6 +61,9 @@ RESERVED: Final = frozenset(
         HALFWAY,
         OVERTAKEN,
         SUPERSEDED,
+        BEGUN_AT,
+        CARRIED_OUT,
+        PLAN_SEEN,
         INDEXED,
         KEPT_SINCE,
         SURPLUS,
@@ -90,17 +99,24 @@ def see_its_turn(known: Mapping[str, str], *, ended: bool = False, earlier: bool
         raise OtherLoad(_UNDO.format(undo), advice=_END_IT)
 
 
-def compared(known: Mapping[str, str], facts: Mapping[str, str], *, journal: str | None = None) -> None:
+def compared(
+    known: Mapping[str, str],
+    facts: Mapping[str, str],
+    *,
+    journal: str | None = None,
+    advice: str | None = None,
+) -> None:
     """See that a journal that knows these facts is this load's.
 
     :param journal: what to call the journal of an earlier load, which this one is to know
+    :param advice: what to do about another one
 
     :raises OtherLoad: naming the first that is another.
     """
     for name, value in facts.items():
         if (old := known.get(name, value)) != value:
             said = _OTHER[name].format(journal=journal or "This journal", old=old, new=value)
-            raise OtherLoad(said, advice=_ANOTHER if journal is None else _ANOTHER_SINCE)
+            raise OtherLoad(said, advice=advice or (_ANOTHER if journal is None else _ANOTHER_SINCE))
 
 
 _LATER: Final = (
@@ -128,6 +144,7 @@ _OTHER: Final = {
     "missing": "{journal} belongs to a load with missing={old!r}, not {new!r}.",
     "max_delete": "{journal} belongs to a sync with max_delete={old}, not {new}.",
     "since": "{journal} belongs to a load since {old!r}, not {new!r}.",
+    "plan": "{journal} belongs to a load with the plan {old!r}, not {new!r}.",
 }
 _ANOTHER: Final = "Nothing was sent. Name another journal, or none: then a new one is made."
 _ANOTHER_SINCE: Final = (

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import islice, zip_longest
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -21,13 +22,24 @@ from alma_async._clock import Clock, Task, ended, started
 from alma_async._core.pager import PAGE, pages_of
 from alma_async._http.json_text import dumps
 from alma_async.alma.models.electronic import Portfolio
+from alma_async.errors import BadAnswer
 from alma_async.load import matching
 from alma_async.load.entries import KNOWN, Entry, Moment, Source, State, Step
-from alma_async.load.facts import SUPERSEDED, UNREAD, compared, see_its_turn, undecided
+from alma_async.load.facts import (
+    BEGUN_AT,
+    CARRIED_OUT,
+    PLAN_SEEN,
+    SUPERSEDED,
+    UNREAD,
+    compared,
+    see_its_turn,
+    undecided,
+)
 from alma_async.load.fields import key_of, payload_of, rejected, wanted_url
 from alma_async.load.identifier_index import IdentifierIndex
 from alma_async.load.journal import SLICE, Held, Ingested, Journal, exists, opened
 from alma_async.load.options import LoadContext
+from alma_async.load.planned import Others, PlanRows, see_plan
 from alma_async.load.readers import read_rows
 from alma_async.load.reasons import EndReason
 from alma_async.load.row import BadRow, InputError, Row
@@ -36,6 +48,7 @@ from alma_async.load.undo import UndoRows
 __all__ = ["Ingest", "Rows", "continued"]
 
 Given: TypeAlias = Row | BadRow | Mapping[str, Any]
+_Source: TypeAlias = Given | Entry  # of a plan: where a row stands that was rejected as it was read
 Rows: TypeAlias = str | os.PathLike[str] | Iterable[Given] | AsyncIterable[Given]
 """What a load takes: a path, what ``read_rows`` gives, or rows and mappings (``Row.from_mapping``) as they come."""
 
@@ -48,9 +61,9 @@ class _Slices:
     """Slices of an iterator, read in a thread, since a long file would hold up the event loop; one thread at a time advances it."""
 
     clock: Clock
-    items: Iterator[Given]
+    items: Iterator[_Source]
 
-    async def next(self) -> list[Given]:
+    async def next(self) -> list[_Source]:
         return await self.clock.aside(lambda: list(islice(self.items, SLICE)))
 
 
@@ -58,10 +71,10 @@ class _Slices:
 class _Coming:
     """Slices of what comes by itself."""
 
-    items: AsyncIterator[Given]
+    items: AsyncIterator[_Source]
 
-    async def next(self) -> list[Given]:
-        part: list[Given] = []
+    async def next(self) -> list[_Source]:
+        part: list[_Source] = []
         while len(part) < SLICE:
             try:
                 part.append(await anext(self.items))
@@ -93,7 +106,7 @@ class Ingest:
         if known.get("rows"):
             compared(known, facts)
         else:  # nothing was begun, nor any earlier load known
-            compared(known, {name: fact for name, fact in facts.items() if name != "since"})
+            compared(known, {name: fact for name, fact in facts.items() if name not in ("since", "plan")})
             await self.journal.note({**self.context.options.facts, **facts})
 
     async def read(self, now: Moment) -> None:
@@ -104,7 +117,11 @@ class Ingest:
         """
         await self.journal.orphaned(now)
         known = await self.journal.meta()
-        if self.rows is None:
+        if self.context.options.plan is not None and not known.get("rows"):
+            async with self._earlier(now) as earlier, self._plan(self.context.options.plan) as plan:
+                if plan is None or not await self._take_in(plan, earlier):
+                    return
+        elif self.rows is None:
             if not known.get("rows"):
                 raise InputError(_NO_ROWS.format(self.journal.name), advice=_GIVE_ROWS)
         elif known.get("rows"):
@@ -152,7 +169,52 @@ class Ingest:
             await earlier.orphaned(now)
             yield earlier
 
-    def _slices(self, rows: Rows) -> tuple[Any, _Slices | _Coming]:
+    @asynccontextmanager
+    async def _plan(self, path: Path) -> AsyncIterator[PlanRows | None]:
+        """The rows of the plan, which is carried out by this load from now on; None where the reading of a list that is given with
+        it, whose rows must be the plan's, was to stop.
+
+        :raises InputError: where there is none, or it cannot be carried out; ``see_plan`` says when.
+        """
+        clock, address = self.context.alma.clock, self.journal.address
+        if not await exists(clock, path):
+            raise InputError(f"There is no journal {str(path)!r}.", advice=_DRY_RUN)
+        facts = self.context.known_by()
+        alike = {name: facts[name] for name in (*_ALIKE, "duplicates", "since", "missing")}
+        async with opened(clock, path) as plan:
+            known = await see_plan(
+                plan, alike, by=address, now=clock.wall(), age=self.context.options.plan_age
+            )
+            if self.rows is not None and not await self._is_of_plan(self.rows, plan):
+                yield None
+                return
+            await plan.note({CARRIED_OUT: address})
+            after = ""
+            while found := await plan.identifiers(after=after, limit=SLICE):
+                await self.journal.add_carriers([(carrier, (value,)) for _, carrier, value in found])
+                after = found[-1][0]
+            yield PlanRows(plan, known)
+
+    async def _is_of_plan(self, rows: Rows, plan: Journal) -> bool:
+        """Whether a list was read to its end.
+
+        :raises InputError: where its rows are not the plan's, naming them.
+        """
+        _, slices = self._slices(rows)
+        n, others = 0, Others()
+        while self.reading(n):
+            part = await slices.next()
+            known = await plan.entries(after=n, limit=max(len(part), SLICE if not part else 1))
+            for at, (given, planned) in enumerate(zip_longest(part, known), n + 1):
+                others.compare(None if given is None else self._entry(at, given)[0], planned)
+            if not part and not known:
+                if others.said is not None:
+                    raise InputError(_NOT_PLANNED.format(plan.name, others.said), advice=_GIVE_PLANNED)
+                return True
+            n += max(len(part), len(known))
+        return False
+
+    def _slices(self, rows: Rows | PlanRows) -> tuple[Any, _Slices | _Coming]:
         """The source as a whole, and its rows."""
         source = read_rows(rows) if isinstance(rows, (str, os.PathLike)) else rows
         if isinstance(source, UndoRows):
@@ -167,18 +229,18 @@ class Ingest:
             raise InputError(f"Rows are a path, or come from an iterable; this is {type(source).__name__}.")
         return source, _Slices(self.context.alma.clock, iter(source))
 
-    async def _take_in(self, rows: Rows, earlier: Journal | None) -> bool:
+    async def _take_in(self, rows: Rows | PlanRows, earlier: Journal | None) -> bool:
         """Whether the rows were read to their end."""
         await self.journal.clear()
         source, slices = self._slices(rows)
-        n = lines = 0
+        begun_at, n, lines = self.context.alma.clock.wall(), 0, 0
         writing = started(self._add([], earlier))
         try:
             while self.reading(n):
                 if not (part := await slices.next()):
                     await _written(writing)
                     about = dumps(getattr(source, "about_file", ()), lone_surrogates=True).decode()
-                    facts = {"rows": str(n), "lines": str(lines), "warnings": about}
+                    facts = {"rows": str(n), "lines": str(lines), "warnings": about, BEGUN_AT: str(begun_at)}
                     facts[UNREAD] = ", ".join(getattr(source, "unread", ()))
                     await self.journal.note(facts | getattr(source, "facts", {}))
                     return True
@@ -207,7 +269,7 @@ class Ingest:
                 return
             n += len(part)
 
-    def _other(self, part: list[Given], known: list[Entry], after: int) -> int | None:
+    def _other(self, part: list[_Source], known: list[Entry], after: int) -> int | None:
         """The line of the first row that is another than the journal's, or that is missing on either side."""
         for n, (given, old) in enumerate(zip_longest(part, known), after + 1):
             entry = old if given is None else self._entry(n, given)[0]
@@ -221,17 +283,26 @@ class Ingest:
         if earlier is not None:
             olds = await earlier.of_keys({entry.key for entry, _ in rows if entry.key})
             before = await earlier.kept([old.n for old in olds.values() if old.is_begun])
+            taken = set(await self.journal.of_keys(olds))  # by a row of this list: the others repeat it
             for n, (entry, row) in enumerate(rows):
-                if entry.key and (old := olds.get(entry.key)):
-                    found[n] = Ingested(continued(old, entry), row, before.get(old.n))
+                if entry.key and entry.key not in taken and (old := olds.get(entry.key)):
+                    taken.add(entry.key)
+                    stands = continued(old, entry)
+                    if row is not None and stands.is_begun:  # it goes on as it stood, whatever a plan says
+                        asked: Row | None = attrs.evolve(row, planned=None)
+                    else:
+                        asked = row
+                    found[n] = Ingested(stands, asked, before.get(old.n))
         await self.journal.ingest(found, repeats=self.context.options.allow_duplicates)
 
-    def _entries(self, part: list[Given], after: int) -> list[tuple[Entry, Row | None]]:
+    def _entries(self, part: list[_Source], after: int) -> list[tuple[Entry, Row | None]]:
         """These rows, whose numbers follow."""
         return [self._entry(n, given) for n, given in enumerate(part, after + 1)]
 
-    def _entry(self, n: int, given: Given) -> tuple[Entry, Row | None]:
+    def _entry(self, n: int, given: _Source) -> tuple[Entry, Row | None]:
         """Where a row stands at first; and the row, where it can be carried out."""
+        if isinstance(given, Entry):
+            return given, None
         if not isinstance(given, (Row, BadRow, Mapping)):
             raise InputError(
                 f"Row {n} is {type(given).__name__}, neither a Row nor a mapping of names and values."
@@ -257,15 +328,20 @@ class Ingest:
         """List the service once, where that costs fewer calls than asking title by title."""
         total = await self.context.alma.electronic.portfolios.list(*self.context.place).total()
         counts = await self.journal.counts()
-        rows, known = sum(counts.values()), (State.DONE, KNOWN) in counts
+        rows, known = sum(counts.values()), (State.PENDING, KNOWN) in counts
         nameless = await self.journal.nameless(limit=1)
         by_title = pages_of(total, PAGE) > rows and not nameless and not known
         by_title = by_title and self.context.options.missing is None
+        if planned := (await self.journal.meta()).get(PLAN_SEEN):
+            by_title = planned == "title"
         if total and not by_title:
             by_title = not await self._list_service(total)
-        if known and not by_title and self.context.options.action != "delete":
-            await self.journal.forget_gone()
         await self.journal.note({"seen": "title" if by_title else "list"})
+
+    async def _settle_known(self) -> None:
+        """What an earlier load had done is done, unless the list of the service shows that it is not so any more."""
+        if (State.PENDING, KNOWN) in await self.journal.counts():
+            await self.journal.settle_known(compared=self.context.options.action != "delete")
 
     async def _list_service(self, total: int) -> bool:
         """Whether it held still for once: what is deleted while it is listed shifts another portfolio off the next page."""
@@ -291,24 +367,55 @@ class Ingest:
     # --- rows that name no record
 
     async def find_records(self, now: Moment, index: IdentifierIndex) -> None:
-        """Have a record for each row that names none, and so the last rows in the journal."""
-        if (await self.journal.meta()).get("planned"):
-            return
-        await index.read()
-        async with self._earlier(now) as earlier:
-            while await self._name_some(index, earlier):
-                pass
-        await self._end()
+        """Have a record for each row that names none, and so the last rows in the journal; then what is known is settled."""
+        is_planned = bool((await self.journal.meta()).get("planned"))
+        if not is_planned:
+            await index.read()
+            async with self._earlier(now) as earlier:
+                while await self._name_some(index, earlier):
+                    pass
+        await self._settle_known()
+        if not is_planned:
+            await self._end()
 
     async def _name_some(self, index: IdentifierIndex, earlier: Journal | None) -> bool:
         """Whether there were any left."""
         rows = await self.journal.rows(await self.journal.nameless(limit=SLICE))
+        if self.context.options.plan is not None:
+            named = await self._named_by_plan(rows)
+            asked = [row if earlier is not None else None for _, row in rows]
+            await self._add(list(zip(named, asked, strict=True)), earlier)
+            return bool(rows)
         found = await self._found(index, rows)
         if not all(isinstance(one, str) for one in found) and await index.renew():
             found = await self._found(index, rows)
         named = [self._named(entry, row, one) for (entry, row), one in zip(rows, found, strict=True)]
         await self._add([(entry, None) for entry in named], earlier)
         return bool(rows)
+
+    async def _named_by_plan(self, rows: list[tuple[Entry, Row]]) -> list[Entry]:
+        """The entries of these, as the plan found their records, unless other portfolios carry their identifiers since."""
+        carriers = await self.journal.carriers({one for _, row in rows for one in row.identifiers})
+        named = list[Entry]()
+        for entry, row in rows:
+            if row.planned is None:
+                raise BadAnswer("The journal does not say what the plan decided for this row.")
+            ended, its = (
+                row.planned.ended,
+                {it.portfolio_id for one in row.identifiers for it in carriers[one]},
+            )
+            if came := sorted(its - set(row.planned.carriers)):
+                why = EndReason.CHANGED_SINCE_PLAN
+                said = why.says(_CARRIES.format(", ".join(came[:5]), ", ".join(row.identifiers)))
+                named.append(attrs.evolve(entry, state=State.REVIEW, reason=why.code, message=said))
+            elif ended.mms_id is None:
+                named.append(
+                    attrs.evolve(entry, state=ended.state, reason=ended.reason, message=ended.message)
+                )
+            else:
+                key = key_of(attrs.evolve(row, mms_id=ended.mms_id), *self.context.place)
+                named.append(attrs.evolve(entry, mms_id=ended.mms_id, key=key))
+        return named
 
     async def _found(self, index: IdentifierIndex, rows: list[tuple[Entry, Row]]) -> list[_Record]:
         """The record that each of these means."""
@@ -348,12 +455,14 @@ class Ingest:
 def continued(old: Entry, new: Entry) -> Entry:
     """Where a row stands at first, whose natural key an earlier load had too.
 
-    What that load did and the row still asks for is known, and not sent. What it had begun continues here from where it stood, so
-    that what it sent without an answer is read back before anything is sent again. All else is a row like any other.
+    What that load did and the row still asks for is known, and not sent once the list of the service shows that it is so still.
+    What it had begun continues here from where it stood, so that what it sent without an answer is read back before anything is
+    sent again. All else is a row like any other.
     """
     if old.state is State.DONE and old.payload == new.payload:
         why = EndReason.KNOWN.code
-        return attrs.evolve(new, state=State.DONE, action=KNOWN, reason=why, portfolio_id=old.portfolio_id)
+        known = attrs.evolve(new, action=KNOWN, reason=why)
+        return attrs.evolve(known, portfolio_id=old.portfolio_id, availability=old.availability)
     sent = old.state in (State.INTENT, State.UNKNOWN) or (
         old.state is State.REVIEW and old.step is Step.CREATE and old.action is None and bool(old.differences)
     )
@@ -397,3 +506,9 @@ _SINCE: Final = (
     "Nothing was sent. Go on with the rows of then, which the journal keeps: resume, or run() without rows. "
     "Corrected rows are a load of their own, which can know this one: --since JOURNAL (since=)."
 )
+_NOT_PLANNED: Final = "The list is not that of the plan {}: {}."
+_GIVE_PLANNED: Final = (
+    "Nothing was sent. Leave the list out (the plan keeps its rows), or make a new plan (--dry-run)."
+)
+_DRY_RUN: Final = "Nothing was sent. Make a plan: --dry-run --journal PLAN."
+_CARRIES: Final = "portfolio {} carries {} too."

@@ -214,8 +214,13 @@ class Journal(Protocol):
     async def forget_existing(self) -> None:
         """Drop what is known of the service, but for titles whose portfolios may be ours by now."""
 
-    async def forget_gone(self) -> None:
-        """Rows that an earlier load had done and whose portfolios the service does not hold any more become PENDING."""
+    async def settle_known(self, *, compared: bool) -> None:
+        """Rows that an earlier load had done become DONE; with ``compared`` only those whose portfolios the service holds, with
+        the availability that that load left. The others are to be done again.
+        """
+
+    async def existing(self, mms_ids: Collection[str], portfolio_ids: Collection[str]) -> list[Held]:
+        """The portfolios of these titles, and of these ids, that the service held before the load."""
 
     async def held(self) -> int:
         """How many portfolios the service held before the load, where that was listed."""
@@ -257,6 +262,9 @@ class Journal(Protocol):
 
     async def forget_carriers(self) -> None:
         """Forget all identifiers of portfolios: they are read anew."""
+
+    async def identifiers(self, *, after: str, limit: int) -> list[tuple[str, Carrier, str]]:
+        """The next of all identifiers, each with the portfolio that carries it, and before both what they are ordered by."""
 
     async def carriers(self, identifiers: Iterable[str]) -> dict[str, list[Carrier]]:
         """The portfolios that carry each of these."""

@@ -23,7 +23,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from errno import EACCES, EPERM, EROFS
 from pathlib import Path
@@ -523,13 +523,41 @@ class JournalFile:
             query = f"DELETE FROM existing WHERE NOT EXISTS ({_CREATING} existing.mms_id)"  # noqa: S608 - our own words
             self._db.execute(query)
 
-    def forget_gone(self) -> None:
-        """Rows that an earlier load had done and whose portfolios the service does not hold any more are to be done again."""
-        gone = "action = ? AND portfolio_id NOT IN (SELECT portfolio_id FROM existing)"
+    def settle_known(self, *, compared: bool) -> None:
+        """Rows that an earlier load had done become DONE; with ``compared`` only those whose portfolios the service holds, with
+        the availability that that load left. The others are to be done again.
+        """
+        stands = (
+            "SELECT 1 FROM existing WHERE existing.portfolio_id = entry.portfolio_id AND (existing.availability IS NULL "
+            "OR entry.availability IS NULL OR existing.availability = entry.availability)"
+        )
+        known = "WHERE state = 'pending' AND action = ?"
         with self.together():
-            for entry, row in self.rows(self._select(f"WHERE {gone}", (KNOWN,))):
-                again = attrs.evolve(entry, state=State.PENDING, action=None, portfolio_id=row.portfolio_id)
-                self.write(again)
+            drifted = self._select(f"{known} AND NOT EXISTS ({stands})", (KNOWN,)) if compared else []
+            for entry, row in self.rows(drifted):
+                again = attrs.evolve(entry, action=None, reason=None, availability=None)
+                self.write(attrs.evolve(again, portfolio_id=row.portfolio_id))
+            for entry in self._select(known, (KNOWN,)):
+                self.write(attrs.evolve(entry, state=State.DONE))
+
+    def existing(self, mms_ids: Collection[str], portfolio_ids: Collection[str]) -> list[Held]:
+        """The portfolios of these titles, and of these ids, that the service held before the load."""
+        found = dict[str, Held]()
+        with self._mapped():
+            for column, values in (("mms_id", mms_ids), ("portfolio_id", portfolio_ids)):
+                for value in values:
+                    for one in self._read("existing", f"WHERE {column} = ?", (value,)):
+                        found[one[0]] = Held._make(one)
+        return list(found.values())
+
+    def identifiers(self, *, after: str, limit: int) -> list[tuple[str, Carrier, str]]:
+        """The next of all identifiers, each with its carrier."""
+        with self._mapped():
+            found = self._read("identifier", "WHERE pair > ? ORDER BY pair LIMIT ?", (after, limit))
+            return [
+                (pair, Carrier(own_id, mms_id, url, bool(hint)), value)
+                for pair, value, own_id, mms_id, url, hint in found
+            ]
 
     def held(self) -> int:
         """How many portfolios the service held before the load."""

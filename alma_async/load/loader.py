@@ -73,6 +73,8 @@ class Load:
         check_all(_ARGUMENTS, locals())
         if options.since is not None and are_one(options.since, Path(journal)):
             raise ConfigurationError("since names the load's own journal; name that of an earlier load.")
+        if options.plan is not None and are_one(options.plan, Path(journal)):
+            raise ConfigurationError("plan names the load's own journal; name that of a dry run.")
         self._set(alma, journal, options, (str(collection_id), str(service_id)))
 
     def _set(
@@ -191,6 +193,8 @@ class Load:
             Without one, a file that goes away with the plan.
         :raises: what ``run`` raises
         """
+        if self._options.plan is not None:
+            raise ConfigurationError("plan is carried out by run; a dry run makes one.")
         return await self._plan(await self._context(), rows, journal, on_progress)
 
     async def _plan(
@@ -294,6 +298,7 @@ class Load:
             allow_duplicates=False,
             since=None,
             missing=None,
+            plan=None,
             facts={},
         )
         context = attrs.evolve(context, options=options)

@@ -18,7 +18,8 @@ from alma_async.errors import NotFound
 from alma_async.load import matching
 from alma_async.load.entries import BeforeImage, Entry
 from alma_async.load.fields import key_of, wanted_url
-from alma_async.load.journal import Journal
+from alma_async.load.journal import Held, Journal
+from alma_async.load.planned import of_row
 from alma_async.load.row import Row
 
 __all__ = ["Bodies", "Lookup"]
@@ -102,17 +103,32 @@ class Lookup:
 
     async def _title(self, mms_id: str, n: int) -> matching.Title:
         if self.by_title:
-            await self.journal.add_existing([(found, mms_id) for found in await self._of_title(mms_id)])
+            await self._see_title(mms_id)
         return await self.journal.of_title(mms_id, n=n)
+
+    async def seen(self, row: Row, mms_id: str | None) -> tuple[tuple[str, str], ...]:
+        """The portfolios that a row concerns (``planned.of_row``): as the list of the service has them, or as the title has now."""
+        if self.by_title and mms_id is not None and row.portfolio_id is None:
+            await self._see_title(mms_id)
+        held = await self.journal.existing(
+            [mms_id] if mms_id else [], [row.portfolio_id] if row.portfolio_id else []
+        )
+        return of_row(held, row, mms_id, by_title=self.by_title)
+
+    async def _see_title(self, mms_id: str) -> None:
+        await self.journal.add_existing(await self._listed(mms_id))
 
     async def _of_title(self, mms_id: str) -> list[str]:
         """Portfolios of the title that are in our service now."""
+        return [one.portfolio_id for one in await self._listed(mms_id)]
+
+    async def _listed(self, mms_id: str) -> list[Held]:
         try:
             listed = await self.portfolios.of_bib(mms_id).all()
         except NotFound:
             return []
         return [
-            item.id
+            Held(item.id, mms_id, item.availability.value)
             for item in listed
             if item.id
             and (item.electronic_collection.id.value, item.electronic_collection.service.value) == self.place

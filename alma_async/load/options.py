@@ -67,7 +67,7 @@ def _bound(value: str | int) -> str | int:
 @attrs.frozen(kw_only=True)
 class LoadOptions:
     """How a load is done. All may differ from one run to the next but ``action``, ``bib``, ``notes``,
-    ``allow_duplicates``, ``since``, ``missing`` and ``max_delete``.
+    ``allow_duplicates``, ``since``, ``plan``, ``missing`` and ``max_delete``.
 
     ``LoadOptions.help("quarantine")`` gives the meaning of one option, as the shell shows it.
 
@@ -157,6 +157,20 @@ class LoadOptions:
             "what the service holds such as 1%; where there are more, nothing is sent"
         },
     )
+    plan: Path | None = attrs.field(
+        default=None,
+        converter=_path,
+        validator=PATH.or_none(),
+        metadata={
+            "help": "the journal of a dry run: the load carries out exactly that. What the dry run read is not read again; what "
+            "changed in Alma since then goes to review"
+        },
+    )
+    plan_age: float = _option(
+        24 * 3600.0,  # chosen: made one day and carried out the next morning
+        _SECONDS,
+        "seconds for which a plan may be carried out; an older one is rejected, since its comparisons are too old",
+    )
     codes: Codes = _option(
         attrs.Factory(Codes),
         instance_of(Codes, "Codes(...)"),
@@ -179,6 +193,8 @@ class LoadOptions:
             raise ConfigurationError(
                 "missing='deactivate' and 'delete' cannot go with beside: what another load makes would be on no list."
             )
+        if self.plan is not None and (self.action == "undo" or self.missing is not None):
+            raise ConfigurationError("plan cannot go with an undo, nor with missing.")
 
     @classmethod
     def help(cls, name: str) -> str:
@@ -218,6 +234,7 @@ class LoadContext:
             "since": str(options.since.absolute()) if options.since else "",
             "missing": options.missing or "",
             "max_delete": str(options.max_delete) if options.missing else "",
+            "plan": str(options.plan.absolute()) if options.plan else "",
         }
 
 
@@ -235,4 +252,5 @@ def options_of(known: Mapping[str, str], options: LoadOptions) -> LoadOptions:
         since=known["since"] or None,
         missing=cast("Missing | None", known.get("missing") or None),
         max_delete=known.get("max_delete") or options.max_delete,
+        plan=known.get("plan") or None,
     )

@@ -112,6 +112,12 @@ class EndReason(Enum):
         "Check the portfolio in Alma, and put it back by hand if it should be.",
     )
 
+    CHANGED_SINCE_PLAN = (
+        "changed-since-plan",
+        "Not as the plan saw it: {}",
+        "Make a new plan (--dry-run), or load the row without --plan.",
+    )
+
     # --- what the service holds beyond the list
 
     NOT_IN_LIST = (
@@ -136,6 +142,7 @@ class EndReason(Enum):
     WAS_THERE = "was-there", "It was there already.", "Nothing; --action upsert would update it."
     STAYS = "stays", "{}", "Nothing; --blanks clear empties what the list leaves blank."
     NEW_ID = "new-id", "It was {} before.", "Nothing; Alma gives what is made anew another id."
+    AS_PLANNED = "as-planned", "The plan compared it at {}; it was not read again.", "Nothing."
     KNOWN = "known", "An earlier load has done it.", "Nothing."
     REJECTED = "rejected", "{}", "See Alma's code and message, correct the row, and load it again."
     FAILS = (

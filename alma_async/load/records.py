@@ -17,7 +17,16 @@ import attrs
 from alma_async._http.json_text import LARGEST, dumps, loads
 from alma_async._storage.sqlite import Damaged
 from alma_async.errors import AlmaError
-from alma_async.load.entries import BeforeImage, Difference, Entry, Moment, Source, State, Step
+from alma_async.load.entries import (
+    BeforeImage,
+    Difference,
+    Entry,
+    Moment,
+    Planned,
+    Source,
+    State,
+    Step,
+)
 from alma_async.load.row import CLEAR, Clear, Coverage, Embargo, Period, Row
 
 __all__ = [
@@ -34,7 +43,7 @@ __all__ = [
     "values_of",
 ]
 
-FORMAT: Final = 12
+FORMAT: Final = 13
 
 # Table → its first column, which is its key, and its other columns; a seal follows in each.
 TABLES: Final[dict[str, tuple[str, ...]]] = {
@@ -43,7 +52,8 @@ TABLES: Final[dict[str, tuple[str, ...]]] = {
         *("n INTEGER PRIMARY KEY", "line INTEGER NOT NULL", "state TEXT NOT NULL", "step TEXT NOT NULL", "mms_id TEXT"),
         *("key BLOB", "payload BLOB", "portfolio_id TEXT", "own_key TEXT", "action TEXT", "attempts INTEGER NOT NULL",
           "code TEXT"),
-        *("reason TEXT", "message TEXT", "tracking_id TEXT", "differences BLOB", "left BLOB", "source BLOB"),
+        *("reason TEXT", "message TEXT", "tracking_id TEXT", "differences BLOB", "left BLOB", "availability TEXT"),
+        *("source BLOB",),
         *("wall REAL", "mono REAL", "boot TEXT"),
     ),
     "asked": ("n INTEGER PRIMARY KEY", "body BLOB NOT NULL"),
@@ -68,6 +78,10 @@ CREATE INDEX identifier_value ON identifier (value);
 
 _MOMENT: Final = ("wall", "mono", "boot")
 # Fields of a row that are plain.
+_ENDED: Final = (
+    *("state", "step", "mms_id", "portfolio_id", "action", "code", "reason", "message", "tracking_id"),
+    "availability",
+)  # of what a plan decided
 _NAMED: Final = ("mms_id", "portfolio_id", "partial", "keeps", "blank", "action", "surplus")
 _COLUMNS: Final = tuple(column.split()[0] for column in TABLES["entry"])
 _PLAIN: Final = attrgetter(*(name for name in _COLUMNS if name not in _MOMENT))
@@ -150,7 +164,7 @@ def values_of(entry: Entry) -> tuple[Any, ...]:
         if entry.differences
         else None
     )
-    n, line, state, step, *others, _, left, source = _PLAIN(entry)
+    n, line, state, step, *others, _, left, availability, source = _PLAIN(entry)
     said = (
         dumps((source.lines, source.title, source.identifiers, source.warnings), lone_surrogates=True)
         if source
@@ -165,6 +179,7 @@ def values_of(entry: Entry) -> tuple[Any, ...]:
         *others,
         differences,
         left,
+        availability,
         said,
         *(moment or (None, None, None)),
     )
@@ -221,7 +236,40 @@ def dump_row(row: Row) -> bytes:
         asked["before_image"] = before_image | {
             "differences": [attrs.astuple(one) for one in row.before_image.differences]
         }
+    if row.planned is not None:
+        asked["planned"] = _dumped(row.planned)
     return dumps(asked, lone_surrogates=True)
+
+
+def _dumped(planned: Planned) -> dict[str, Any]:
+    """A plan's word on a row; the keys and the source of its entry are the row's own."""
+    ended = planned.ended
+    said = {name: getattr(ended, name) for name in _ENDED}
+    return {
+        "at": planned.at,
+        "ended": said | {"state": ended.state.value, "step": ended.step.value},
+        "differences": [attrs.astuple(one) for one in ended.differences],
+        "seen": planned.seen,
+        "carriers": planned.carriers,
+        "before": planned.before and planned.before.decode(),
+    }
+
+
+def _planned(said: dict[str, Any], entry: Entry) -> Planned:
+    ended = said["ended"] | {"state": State(said["ended"]["state"]), "step": Step(said["ended"]["step"])}
+    before = said["before"]
+    return Planned(
+        at=float(said["at"]),
+        ended=Entry(
+            n=entry.n,
+            line=entry.line,
+            differences=tuple(Difference(*one) for one in said["differences"]),
+            **ended,
+        ),
+        seen=tuple((str(one), str(code)) for one, code in said["seen"]),
+        carriers=tuple(map(str, said["carriers"])),
+        before=before and before.encode(),
+    )
 
 
 def _given(parts: Coverage) -> dict[str, str]:
@@ -261,6 +309,8 @@ def _row_of(asked: dict[str, Any], entry: Entry) -> Row:
         more["before_image"] = BeforeImage(
             **before_image | {"differences": tuple(Difference(*one) for one in before_image["differences"])}
         )
+    if "planned" in asked:
+        more["planned"] = _planned(asked["planned"], entry)
     return Row(
         line=entry.line, key=entry.own_key, lines=source.lines, title=source.title, identifiers=source.identifiers,
         warnings=source.warnings,

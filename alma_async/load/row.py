@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 import attrs
 
 from alma_async.errors import ConfigurationError
-from alma_async.load.entries import Action, BeforeImage
+from alma_async.load.entries import Action, BeforeImage, Planned
 
 __all__ = [
     "CLEAR",
@@ -181,6 +181,7 @@ class Row:
     ``blank`` are fields that the file has a column for and leaves blank in this row, so what Alma has there stays.
     ``action`` and ``before_image`` stand in rows that take another load back, see ``undo``: what is done to this one.
     ``surplus``: it is no row of the list but a portfolio of the service that the list does not name.
+    ``planned`` stands in rows that carry out a plan, see ``planned``: what the dry run decided and saw.
     ``key`` is the caller's own name of the row: two rows of one journal with the same key are the same row, which is loaded once.
     """
 
@@ -202,6 +203,7 @@ class Row:
     action: Action | None = None
     before_image: BeforeImage | None = None
     surplus: bool = False
+    planned: Planned | None = None
     key: str | None = None
 
     @classmethod

@@ -31,7 +31,7 @@ from alma_async.errors import AlmaError, BadAnswer, InvalidRequest, NotFound, Ou
 from alma_async.load import matching
 from alma_async.load.after_create import AfterCreate, Turn, kind_of
 from alma_async.load.before_image import WARNED, changed, differences, digest
-from alma_async.load.entries import Action, Difference, Entry, Moment, State, Step
+from alma_async.load.entries import Action, Difference, Entry, Moment, Planned, State, Step
 from alma_async.load.facts import SURPRISE
 from alma_async.load.fields import (
     COVERAGE,
@@ -47,6 +47,7 @@ from alma_async.load.institution import Observed, shown_by
 from alma_async.load.journal import Journal
 from alma_async.load.lookup import Bodies, Lookup
 from alma_async.load.options import LoadContext, LoadOptions
+from alma_async.load.planned import as_of, drift, strayed
 from alma_async.load.reasons import EndReason
 from alma_async.load.row import Row
 
@@ -121,6 +122,10 @@ class Shared:
 
 
 _VOUCHED: Final = "A load since then, with the journal {!r}, has found or made it as it should be."
+
+_GONE: Final = "portfolio {} is not there any more."
+_OTHERWISE: Final = "the plan says otherwise."
+_STEPS: Final = {"created": Step.CREATE, "updated": Step.UPDATE, "deleted": Step.DELETE, "unchanged": None}
 
 _UNCLEAR: Final = {
     matching.Ambiguous: EndReason.AMBIGUOUS,
@@ -201,6 +206,35 @@ class RowTask:
     # --- match
 
     async def _match(self) -> None:
+        if self.row.planned is not None:
+            await self._as_planned(self.row.planned)
+        else:
+            await self._match_anew()
+
+    async def _as_planned(self, planned: Planned) -> None:
+        """Take over what the plan decided, unless what the row concerns has changed since."""
+        lookup, ended = self.shared.lookup, planned.ended
+        now = await lookup.seen(self.row, self.entry.mms_id)
+        said = {name: getattr(ended, name) for name in ("reason", "message", "code", "tracking_id")}
+        is_read = lookup.by_title and self.row.portfolio_id is not None
+        if why := drift(planned.seen, now):
+            self._end(State.REVIEW, EndReason.CHANGED_SINCE_PLAN, why)
+        elif ended.state in (State.REJECTED, State.REVIEW):
+            self._note(state=ended.state, portfolio_id=ended.portfolio_id, **said)
+        elif ended.state is not State.DONE or ended.action not in _STEPS:
+            self._end(State.REVIEW, EndReason.CHANGED_SINCE_PLAN, _OTHERWISE)
+        elif step := _STEPS[ended.action]:
+            self._note(step=step, portfolio_id=ended.portfolio_id)
+        elif is_read:
+            await self._match_anew()
+        else:
+            compared = EndReason.AS_PLANNED.says(as_of(planned.at))
+            message = " ".join(filter(None, (ended.message, compared)))
+            said |= {"reason": ended.reason or EndReason.AS_PLANNED.code, "message": message}
+            its = {"portfolio_id": ended.portfolio_id, "availability": ended.availability}
+            self._note(state=State.DONE, action=ended.action, **its, **said)
+
+    async def _match_anew(self) -> None:
         found = await self.shared.lookup.meant(self.row, self.entry)
         if isinstance(found, (matching.Ambiguous, matching.Alike, matching.Named)):
             self._end(State.REVIEW, _UNCLEAR[type(found)], ", ".join(found.portfolio_ids[:5]))
@@ -228,6 +262,9 @@ class RowTask:
         :param known: as it was read a moment ago, where that suffices
         """
         present = known or await self.shared.lookup.get(self._portfolio_id)
+        if why := self._strayed(present):
+            self._end(State.REVIEW, EndReason.CHANGED_SINCE_PLAN, why)
+            return None
         title, before_image = present.resource_metadata.mms_id.value, self.row.before_image
         if self.row.portfolio_id and self.row.mms_id and title and self.row.mms_id != title:
             self._end(State.REVIEW, EndReason.OTHER_RECORD, self.row.portfolio_id, title, self.row.mms_id)
@@ -241,11 +278,37 @@ class RowTask:
             return None
         return present
 
+    def _strayed(self, present: Portfolio) -> str | None:
+        """How the row's portfolio, or what would be done to it, is not what the plan says; None where it is, or where our own
+        write shows.
+        """
+        planned = self.row.planned
+        if planned is None or self.entry.action == "created" or self._action == "create":
+            return None
+        if planned.ended.action == "unchanged":
+            if self._action == "delete":
+                return "it was not there, and is."
+            fields = self._merged(present)[1]
+            return f"{_shown(fields)}." if fields else None
+        if planned.ended.action == "updated" and self.entry.action and not self._merged(present)[1]:
+            return None
+        return strayed(planned.before, present)
+
+    def _vanished(self) -> bool:
+        """Whether the row ends since the plan saw a portfolio that is not there any more."""
+        if self.row.planned is None or self.entry.action is not None or self.row.planned.before is None:
+            return False
+        self._end(State.REVIEW, EndReason.CHANGED_SINCE_PLAN, _GONE.format(self._portfolio_id))
+        return True
+
     # --- create, update, delete
 
     async def _create(self) -> None:
         portfolio = new_portfolio(self.row, *self.shared.context.place, self._options.codes)
         fields = differences(Portfolio(), portfolio)
+        if self.row.planned is not None and fields != self.row.planned.ended.differences:
+            self._end(State.REVIEW, EndReason.CHANGED_SINCE_PLAN, _OTHERWISE)
+            return
         if self.shared.context.dry:
             self._end(State.DONE, action="created", differences=fields)
             return
@@ -310,9 +373,10 @@ class RowTask:
         try:
             present = await self._present(self._unchanged())
         except NotFound:
-            if not self.row.surplus:
+            if self.row.surplus:
+                self._gone()
+            elif not self._vanished():
                 raise
-            self._gone()
             return
         if present is not None:
             await self._put(present)
@@ -340,13 +404,13 @@ class RowTask:
         action = _action(self.entry.action, fields)
         if not fields:
             left = digest(unstructure(present)) if self.entry.action else None
-            self._end(State.DONE, *self._remark(present), action=action, left=left)
-            return
-        if self.shared.context.dry:
-            self._end(State.DONE, *self._remark(present), action=action, differences=fields)
+            self._done(present, present, action=action, left=left)
             return
         if action == "updated":
             self._keep(present)
+        if self.shared.context.dry:
+            self._end(State.DONE, *self._remark(present), action=action, differences=fields)
+            return
         portfolios, place = self._witnessed(action, fields, wanted), self.shared.context.place
         answer = await portfolios.update(*place, wanted, replace=self._unread)
         self.shared.learned.observed.see(put_answer=shown_by(answer))
@@ -355,7 +419,7 @@ class RowTask:
         elif missing := self._merged(answer)[1]:
             self._end(State.REVIEW, EndReason.NOT_TAKEN, _shown(missing))
         else:
-            self._end(State.DONE, *self._remark(present), left=self.entry.left)
+            self._done(present, answer, left=self.entry.left)
 
     async def _confirm(self, present: Portfolio) -> None:
         """The answer did not show what was written. A read may lag, so one that lacks it is repeated after the quarantine."""
@@ -365,7 +429,11 @@ class RowTask:
             said = {"reason": why.code, "message": why.says(_shown(missing))}
             self._note(state=State.UNKNOWN, since=since, attempts=MOST_ATTEMPTS, **said)
         else:
-            self._end(State.DONE, *self._remark(present), left=digest(unstructure(shown)))
+            self._done(present, shown, left=digest(unstructure(shown)))
+
+    def _done(self, present: Portfolio, shown: Portfolio, **changes: Any) -> None:
+        """It ends well: the portfolio was ``present`` and is as ``shown``."""
+        self._end(State.DONE, *self._remark(present), availability=shown.availability.value, **changes)
 
     def _remark(self, present: Portfolio) -> tuple[EndReason, str] | tuple[()]:
         """What is to be said of a row that is done."""
@@ -384,6 +452,8 @@ class RowTask:
         try:
             present = await self._present()
         except NotFound:
+            if self._vanished():
+                return
             if anew := await self._anew():
                 self._end(State.REVIEW, EndReason.MADE_ANEW, ", ".join(anew))
             else:
@@ -392,10 +462,10 @@ class RowTask:
         if present is None:
             return
         fields = differences(present, Portfolio())
+        self._keep(present)
         if self.shared.context.dry:
             self._end(State.DONE, action="deleted", differences=fields)
             return
-        self._keep(present)
         portfolios = self._witnessed("deleted", fields)
         await portfolios.delete(*self.shared.context.place, self._portfolio_id, bib=self._options.bib)
 

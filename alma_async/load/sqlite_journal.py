@@ -173,8 +173,11 @@ class SqliteJournal:
     async def forget_existing(self) -> None:
         await self._do(self.file.forget_existing)
 
-    async def forget_gone(self) -> None:
-        await self._do(self.file.forget_gone)
+    async def settle_known(self, *, compared: bool) -> None:
+        await self._do(partial(self.file.settle_known, compared=compared))
+
+    async def existing(self, mms_ids: Collection[str], portfolio_ids: Collection[str]) -> list[Held]:
+        return await self._do(partial(self.file.existing, mms_ids, portfolio_ids))
 
     async def held(self) -> int:
         return await self._do(self.file.held)
@@ -209,6 +212,9 @@ class SqliteJournal:
 
     async def forget_carriers(self) -> None:
         await self._do(self.file.forget_carriers)
+
+    async def identifiers(self, *, after: str, limit: int) -> list[tuple[str, Carrier, str]]:
+        return await self._do(partial(self.file.identifiers, after=after, limit=limit))
 
     async def carriers(self, identifiers: Iterable[str]) -> dict[str, list[Carrier]]:
         return await self._do(lambda: {one: self.file.carriers(one) for one in identifiers})

@@ -25,7 +25,7 @@ from alma_async.errors import AlmaError
 from alma_async.load.before_image import anew
 from alma_async.load.entries import KNOWN, OPEN, BeforeImage, Entry, Source, State, Step
 from alma_async.load.facts import BEING_UNDONE, HALFWAY, NOT_BEGUN, OVERTAKEN, SUPERSEDED, TAKES_BACK
-from alma_async.load.journal import SLICE, Journal, exists, opened, slices
+from alma_async.load.journal import SLICE, Held, Journal, exists, opened, slices
 from alma_async.load.row import BadRow, InputError, Problem, Row
 
 __all__ = ["UndoRows", "begin", "begun_load", "beside", "end", "note_overtaken", "undo_rows", "vouched"]
@@ -146,7 +146,7 @@ async def _say(clock: Clock, state: State, path: Path, taken: Mapping[int, Entry
         under = {row.before_image.n: taken[entry.n] for entry, row in rows if row.before_image is not None}
         await _say(clock, other, Path(below), under)
     halfway = set(meta.get(HALFWAY, "").split())
-    written, touched, remade = list[Entry](), dict[str, Entry](), list[tuple[str, str | None]]()
+    written, touched, remade = list[Entry](), dict[str, Entry](), list[Held]()
     for entry in known:
         if entry.state in _TAKEN_BACK:
             now = taken[entry.n]
@@ -155,7 +155,7 @@ async def _say(clock: Clock, state: State, path: Path, taken: Mapping[int, Entry
                 touched[entry.portfolio_id] = attrs.evolve(now, portfolio_id=stands.portfolio_id)
             # Made anew under another id, it is none of the load's own.
             if now.portfolio_id and now.portfolio_id != stands.portfolio_id:
-                remade.append((now.portfolio_id, now.mms_id))
+                remade.append(Held(now.portfolio_id, now.mms_id))
     async with opened(clock, path) as load:
         await load.amend(written, existing=remade, facts={HALFWAY: " ".join(sorted(halfway))})
     await _say_later(clock, state, Path(later), touched, {path})

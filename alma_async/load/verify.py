@@ -178,6 +178,7 @@ _NOT_COMPARED: Final = (
     "bib",
     "duplicates",
     "since",
+    "plan",
     "missing",
     "max_delete",
 )  # facts that an audit need not share

@@ -111,6 +111,7 @@ class Disk:
     db: sqlite3.Connection | None = None
     sure: bool = False
     release: Callable[[], None] | None = None  # what the kernel does when a process is dead
+    others: dict[int, Callable[[], None]] = attrs.field(factory=dict)  # the same of other open journals
     unsure: deque[bytes] = attrs.field(factory=lambda: deque(maxlen=4))
 
     def committed(self) -> None:
@@ -413,16 +414,8 @@ class Tale:
 
     async def _load(self, machine: Machine, *, calm: bool) -> bool:
         """One life of the process; whether nothing is left to do."""
-        load = self._loader(machine)
-        file: tuple[Row | BadRow, ...] | None = self.given
-        refused = False
-        if self.remote.sends and self.rng.random() < 0.5:
-            file = None  # it has its rows
-        elif not calm and self.remote.sends and self.rng.random() < 0.06:
-            rows = list(self.given)
-            self.rng.shuffle(rows)
-            file = tuple(rows)
-        report = None
+        load, file = self._loader(machine), self._handed_in(calm=calm)
+        report, refused = None, False
         with machine.scope:
             try:
                 async with anyio.create_task_group() as tasks:
@@ -437,8 +430,9 @@ class Tale:
             except* BaseException:
                 if not machine.died:
                     raise
-        if self.disk.release is not None:
-            self.disk.release()
+        for close in [self.disk.release, *self.disk.others.values()]:
+            if close is not None:
+                close()
         if machine.died:
             self.story.crashes += 1
             self.story.died[machine.died] += 1
@@ -449,6 +443,16 @@ class Tale:
             self.story.wrong += refused == (file in (None, self.given))
         return report is not None and not report.pending
 
+    def _handed_in(self, *, calm: bool) -> tuple[Row | BadRow, ...] | None:
+        """The file that this life is given: none where it has its rows, and sometimes another one."""
+        if self.remote.sends and self.rng.random() < 0.5:
+            return None
+        if not calm and self.remote.sends and self.rng.random() < 0.06:
+            rows = list(self.given)
+            self.rng.shuffle(rows)
+            return tuple(rows)
+        return self.given
+
     def _loader(self, machine: Machine) -> Load:
         alma = AlmaClient(
             "sim-schedule", base_url=BASE, limits=Limits(reserve=0, pacing="greedy"), budget=LocalBudget(),
@@ -457,10 +461,13 @@ class Tale:
         session: Any = alma._session
         session._transport = Wire(self.remote, lambda where, _: machine.point(where), self._check_intent)
         session._jitter = random.Random(self.rng.random())
-        return Load(
-            alma, collection_id=C, service_id=S, journal=self.path,
-            options=LoadOptions(action=self.action, quarantine=QUARANTINE, workers=5, circuit_breaker=False, missing=self.missing,
-                max_delete=self.bound),
+        return Load(alma, collection_id=C, service_id=S, journal=self.path, options=self.options)
+
+    @property
+    def options(self) -> LoadOptions:
+        return LoadOptions(
+            action=self.action, quarantine=QUARANTINE, workers=5, circuit_breaker=False, missing=self.missing,
+            max_delete=self.bound,
         )  # fmt: skip
 
     async def _fate(self, machine: Machine, load: Load, scope: anyio.CancelScope) -> None:
@@ -623,23 +630,29 @@ class Tale:
         )
 
 
-def schedule(seed: int, path: Path, *, rows: int = 10, later: float = 1.0) -> Story:
+def schedule(seed: int, path: Path, *, rows: int = 10, later: float = 1.0, of: type[Tale] = Tale) -> Story:
     """Live through one schedule from the beginning; the same seed gives the same story, call by call.
 
     :param later: how many times as late as the loader may assume requests are applied and reads are stale.
+    :param of: the kind of story
     """
-    whole = random.Random(f"complete {seed}") if seed % 4 == _WHOLE else None
-    tale = Tale(random.Random(seed), path, rows, later, whole=whole)
+    whole = random.Random(f"complete {seed}") if seed % 4 == _WHOLE and of is Tale else None
+    tale = of(random.Random(seed), path, rows, later, whole=whole)
 
     class Watched(JournalFile):
         """The real journal, whose connection the disk may look at."""
 
         def __init__(self, path: Path, *, reading: bool = False) -> None:
             super().__init__(path, reading=reading)
-            tale.disk.opened(self._db, self.close)
+            if path == tale.path:
+                tale.disk.opened(self._db, self.close)
+            else:
+                tale.disk.others[id(self)] = self.close
 
         def close(self) -> None:
-            tale.disk.release = None
+            if self.path == tale.path:
+                tale.disk.release = None
+            tale.disk.others.pop(id(self), None)
             super().close()
 
     random.seed(seed)  # what the governor draws from

@@ -234,7 +234,7 @@ def fill(journal):
     """Some of everything that a journal holds."""
     journal.note({"action": "upsert", "planned": "1"})
     journal.ingest(map(Ingested, (entry(n, payload=b"p%d" % n) for n in range(1, 41))))
-    journal.add_existing((f"53{n}", f"99{n}") for n in range(40))
+    journal.add_existing((f"53{n}", f"99{n}", "11") for n in range(40))
     for n in range(40):
         journal.add_carriers(
             [(Carrier(f"53{n}", f"99{n}", f"https://journals.example/{n}"), CARRIED[n : n + 1])]

@@ -63,8 +63,10 @@ def load(tmp_path):
 
 
 def test_what_was_done_and_is_asked_for_again_is_known():
-    """A row that was done and says the same is done, with its portfolio; one that says something else begins anew."""
-    known = attrs.evolve(SAME, state=State.DONE, action=KNOWN, reason="known", portfolio_id="53")
+    """A row that was done and says the same is known, with its portfolio, once the service is listed; one that says something else
+    begins anew.
+    """
+    known = attrs.evolve(SAME, action=KNOWN, reason="known", portfolio_id="53")
     assert continued(OLD, SAME) == known
     assert continued(OLD, OTHER) == OTHER
 
@@ -392,3 +394,66 @@ async def test_an_undo_has_a_journal_of_its_own(file, load, tmp_path):
         for name in ("a.load", "link.load"):
             with pytest.raises(ConfigurationError, match="journal of the load itself"):
                 await load(alma, "a.load").undo(journal=tmp_path / name)
+
+
+def drift(server, n, **changes):
+    """Change the portfolio of this title; its id."""
+    for one, portfolio in server.world.portfolios.all.items():
+        if portfolio["resource_metadata"]["mms_id"]["value"] == f"99{n:06}":
+            portfolio.update(changes)
+            return one
+    raise LookupError(n)
+
+
+async def test_what_drifted_is_compared(load, tmp_path):
+    """A known row whose portfolio vanished or has another availability than the earlier load left is loaded as it says."""
+    path = tmp_path / "titles.csv"
+
+    def some(codes):
+        lines = [f"99{n:06},https://journals.example/{n},{code}" for n, code in enumerate(codes)]
+        path.write_text("\n".join(["mms_id,url,availability", *lines, ""]), encoding="utf-8")
+        return read_rows(path)
+
+    async with institution() as (server, alma):
+        for n in range(8):
+            server.world.add_bib(f"99{n:06}", "A title")
+        codes = ["11", "10", "11", "", "11", "10", "", "11"]
+        assert (await load(alma, "a.load").run(some(codes))).created == 8
+        off, on = {"value": "10"}, {"value": "11"}
+        server.world.portfolios.delete(C, S, drift(server, 0))
+        drift(server, 1, availability=on)  # is put back
+        back = drift(server, 2, availability=off)  # is put back
+        drift(server, 3, availability=off)  # the row says nothing of it: compared, and left
+        before = len(server.world.tally.received)
+        report = await load(alma, "b.load", since="a.load").run(some(codes))
+        assert (report.known, report.created, report.updated, report.unchanged) == (4, 1, 2, 1)
+        assert len(server.world.tally.received) - before == 3 + 1 + 2 * 2 + 1
+        assert server.world.portfolios.all[back]["availability"]["value"] == "11"
+        before = len(server.world.tally.received)
+        again = await load(alma, "c.load", since="b.load").run(some(codes))
+        assert (again.known, len(server.world.tally.received) - before) == (8, 3)
+
+
+async def test_a_list_of_a_week_ago_costs_its_list(file, load):
+    """500 rows that an earlier load knows: what changed is sent, and the list is what is read besides."""
+    async with institution() as (server, alma):
+        await load(alma, "a.load").run(file([(n, "old") for n in range(500)]))
+        await anyio.sleep(7 * 86400.0)
+        before = len(server.world.tally.received)
+        report = await load(alma, "b.load", since="a.load").run(
+            file([(n, "new" if n < 10 else "old") for n in range(500)])
+        )
+        assert (report.known, report.updated) == (490, 10)
+        assert len(server.world.tally.received) - before <= 30
+
+
+async def test_a_vanished_portfolio_of_a_list_that_moves_is_not_known(file, load, monkeypatch):
+    """Also where the service changes while it is listed, each time, a known row whose portfolio is not seen is looked for."""
+    monkeypatch.setattr("alma_async.load.ingest._LISTINGS", 0)
+    async with institution() as (server, alma):
+        rows = file([(n, "old") for n in range(5)])
+        await load(alma, "a.load").run(rows)
+        server.world.portfolios.delete(C, S, drift(server, 3))
+        report = await load(alma, "b.load", since="a.load").run(rows)
+        assert (report.created, report.pending) == (1, 0)
+        assert held(server) == {n: ["old"] for n in range(5)}
