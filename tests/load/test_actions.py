@@ -220,13 +220,15 @@ async def test_a_portfolio_of_another_record(rows, tmp_path, action):
 
 
 async def test_two_rows_of_one_portfolio(rows, tmp_path):
-    """Two rows that name one portfolio, or one that names it and one that names its title, never write over each other."""
+    """Two rows that name one portfolio and contradict each other, or one that names it and one that names its title, never write
+    over each other.
+    """
     async with institution(latency=0.3) as (server, alma):
         ids = hold(server, 1)
         some = rows(
             "portfolio_id,mms_id,public_note,internal_description",
             f"{ids[0]},,first,",
-            f"{ids[0]},,,second",
+            f"{ids[0]},,another,second",
             f"{ids[0]},,first,",
             ",99000000,third,",
         )
@@ -236,3 +238,19 @@ async def test_two_rows_of_one_portfolio(rows, tmp_path):
         assert (
             told(tmp_path / "a.load")[3].message == "The same portfolio as line 2, which says something else."
         )
+
+
+async def test_rows_of_one_portfolio_that_agree_are_one(rows, tmp_path):
+    """Rows that name one portfolio, each another of its fields, are written together; what names its title stays for review."""
+    async with institution() as (server, alma):
+        ids = hold(server, 1)
+        some = rows(
+            "portfolio_id,mms_id,public_note,internal_description",
+            f"{ids[0]},,first,",
+            f"{ids[0]},,,second",
+            ",99000000,third,",
+        )
+        report = await loading(alma, tmp_path, "update").run(some)
+        assert (report.updated, report.review) == (1, 1)
+        held = server.world.portfolios.all[ids[0]]
+        assert (held["public_note"], held["internal_description"]) == ("first", "second")
