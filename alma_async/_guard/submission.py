@@ -263,7 +263,7 @@ def unknown(
         why = "Alma accepted it, in an answer that names no run"
     elif failure is not None and failure.errors:
         why = f"Alma answered {failure.errors[0].message or failure.code!r}"
-    advice = "Search the job's runs; only if it is not there, submit the job again (under a new key)."
+    advice = "Search the job's runs; only if it is not there, submit the job anew (under a new key)."
     still, seen = "", f"Alma lists no run{named}{since}{others}"
     if not sought:
         seen = f"the deadline passed before it was searched for (its run would be{named or ' one'}{since})"
