@@ -16,8 +16,9 @@ from unittest.mock import patch
 import anyio
 import attrs
 
-from alma_async.load import LoadOptions, ingest, journal_file, planned, row_task, sqlite_journal
+from alma_async.load import LoadOptions, ingest, journal_file, planned, row_task
 from alma_async.load.entries import KNOWN, Entry, State
+from alma_async.load.journal import Ingested
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.row import BadRow, Row
 from tests.load.schedules import HELD, C, Machine, S, Story, Tale, _key
@@ -286,9 +287,13 @@ def _what_is_known_is_done_before_the_service_is_listed() -> list[Any]:
 def _each_row_that_repeats_a_known_one_is_known() -> list[Any]:
     """Such a row then stands for the portfolio, which the first one makes again."""
 
-    async def of_keys(self: sqlite_journal.SqliteJournal, keys: Any) -> Any:
-        found = await real(self, keys)
-        return found if self.file.path.stem == "first" else {}
+    async def add(self: ingest.Ingest, rows: Any, earlier: Any) -> None:
+        found = [Ingested(entry, row) for entry, row in rows]
+        if earlier is not None:
+            olds = await earlier.of_keys({entry.key for entry, _ in rows if entry.key})
+            for n, (entry, row) in enumerate(rows):
+                if entry.key and (old := olds.get(entry.key)):
+                    found[n] = Ingested(ingest.continued(old, entry), row)
+        await self.journal.ingest(found, repeats=False)
 
-    real = sqlite_journal.SqliteJournal.of_keys
-    return [patch.object(sqlite_journal.SqliteJournal, "of_keys", of_keys)]
+    return [patch.object(ingest.Ingest, "_add", add)]

@@ -457,3 +457,14 @@ async def test_a_vanished_portfolio_of_a_list_that_moves_is_not_known(file, load
         report = await load(alma, "b.load", since="a.load").run(rows)
         assert (report.created, report.pending) == (1, 0)
         assert held(server) == {n: ["old"] for n in range(5)}
+
+
+async def test_a_title_that_is_listed_twice_is_made_again_once(file, load):
+    """A row that repeats one whose portfolio vanished stands for nothing, and nothing is made for it."""
+    async with institution() as (server, alma):
+        rows = file([(n, "old") for n in (0, 1, 2, 1)])
+        await load(alma, "a.load").run(rows)
+        server.world.portfolios.delete(C, S, drift(server, 1))
+        report = await load(alma, "b.load", since="a.load").run(rows)
+        assert (report.known, report.created, report.duplicates) == (2, 1, 1)
+        assert held(server) == {n: ["old"] for n in range(3)}
