@@ -202,8 +202,8 @@ def _file(rng: random.Random, count: int, kinds: tuple[str, ...]) -> tuple[Row |
             rows.append(BadRow(line=line, lines=(line,), problems=(Problem(line, "url", "is no URL"),)))
         elif kind == "again" and earlier:
             rows.append(attrs.evolve(rng.choice(earlier), line=line, lines=(line,)))
-        elif kind == "twin" and earlier:
-            rows.append(_row(line, str(rng.choice(earlier).mms_id), url, "a twin"))
+        elif kind == "twin" and (sure := [row for row in earlier if row.title != "suggested"]):
+            rows.append(_row(line, str(rng.choice(sure).mms_id), url, "a twin"))
         else:
             start = {"held": HELD, "refused": REFUSED, "cursed": CURSED, "absent": ABSENT}.get(kind, NEW)
             start = HELD if kind in ("carried", "shared", "suggested") else start
