@@ -118,12 +118,12 @@ class Analytics(Resource):
             lines.writerow(report.columns)
         return rows
 
-    async def page(self, query: Sequence[tuple[str, str | None]], *, moves: bool) -> _Page:
+    async def _page(self, query: Sequence[tuple[str, str | None]], *, moves: bool) -> _Page:
         """One answer. ``moves``: it is sent only once, since a second answer is the page after."""
         request = routes.ANALYTICS.bind(query=query)
         if moves:
             request = attrs.evolve(request, safety=Safety.ONCE)
-        return _page(request, (await self._call(request)).data)
+        return _page_of(request, (await self._call(request)).data)
 
 
 class ReportReader:
@@ -165,12 +165,12 @@ class ReportReader:
 
     async def _next(self) -> list[list[str]]:
         if self._token is None:
-            page = await self._analytics.page(self._query, moves=False)
+            page = await self._analytics._page(self._query, moves=False)
             self._named = [(name, heading) for name, heading in page.columns if heading not in ("", "0")]
             self.columns = _distinct(heading for _, heading in self._named)
             self._token = page.token
         else:
-            page = await self._analytics.page([("token", self._token)], moves=True)
+            page = await self._analytics._page([("token", self._token)], moves=True)
         self._finished = page.finished
         return [[row.get(name, "") for name, _ in self._named] for row in page.rows]
 
@@ -237,7 +237,7 @@ class _Page:
         self._text.append(text)
 
 
-def _page(request: Request, data: Any) -> _Page:
+def _page_of(request: Request, data: Any) -> _Page:
     """An answer: XML, as a text of its own or inside JSON.
 
     :raises BadAnswer: where it is not the page of a report.

@@ -112,11 +112,16 @@ class AlmaClient(Client):
     Use it as an async context manager, or call ``aclose()``. It may be used by any number of tasks
     at once. Its areas:
 
-    * ``electronic``: electronic collections, their services and portfolios
-    * ``bibs``: bibliographic records, and ``bibs.portfolios``, also those without a collection
-    * ``sets`` of records, and their members
-    * ``jobs``: start, find, follow and wait for jobs; ``jobs.guard`` shows what may be started
-    * ``analytics``: rows of a report
+    * ``electronic.collections``, ``.services``, ``.portfolios``: ``list get create update patch
+      delete``, and ``of_bib``
+    * ``bibs``: ``get get_batch get_many``; ``bibs.portfolios``, also those without a collection:
+      ``list get create update delete``
+    * ``sets``: ``list get create update delete members add_members remove_members replace_members
+      combine create_from_logical create_from_import create_filtered create_in_network
+      wait_until_filled``
+    * ``jobs``: ``list get submit resume wait ended instances instance events matches download``, and
+      ``jobs.guard``, which shows what may be started
+    * ``analytics``: ``report download``
     * ``request`` for any other endpoint
 
     :param api_key: the key; it is never shown
