@@ -92,7 +92,7 @@ def test_help_of_what_is_run_often_does_not_pay_for_loads(command: str) -> None:
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("load x.csv --collection 1", "--service is missing. Help: alma-async load --help\n"),
+        ("sync x.csv --collection 1", "--service is missing. Help: alma-async sync --help\n"),
         ("sets add", "SET_ID is missing. Help: alma-async sets add --help\n"),
         ("quota --wach", "Unknown option: --wach. Did you mean --watch? Help: alma-async quota --help\n"),
     ],

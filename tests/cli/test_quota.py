@@ -157,6 +157,6 @@ def test_who_looks_does_not_wait_out_a_hold(
             ran = shell.wait(shell.start(*command))
             told = ran.err if command[0] == "quota" else ran.out
             assert ran.code == (3 if command[0] == "quota" else 1)
-            assert re.search(r"All calls are held until \d\d:\d\d:\d\d UTC: refused", told)
+            assert re.search(r"All calls are held until \d\d:\d\d:\d\d UTC: calls were rejected", told)
             assert all(json.loads(line) for line in ran.out.splitlines())
         server.shutdown()

@@ -8,7 +8,7 @@ import pytest
 
 from alma_async import sim
 from alma_async.load import InputError, Load, LoadOptions, read_rows
-from alma_async.load.entries import BeforeImage, Difference, Entry, State
+from alma_async.load.entries import BeforeImage, Difference, Entry, Planned, State
 from alma_async.load.ingest import _source
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.records import dump_row, row_of
@@ -276,6 +276,19 @@ ROWS = [
         embargo=Embargo(except_last=Period(30, "D")),
     ),
     Row(line=6, lines=(6,), mms_id="992", before_image=BeforeImage(n=1, portfolio_id="53")),
+    Row(line=0, lines=(0,), portfolio_id="54", action="delete", surplus=True),
+    Row(
+        line=8,
+        lines=(8,),
+        mms_id="993",
+        planned=Planned(
+            at=1_790_000_000.5,
+            ended=Entry(n=1, line=8, state=State.DONE, action="updated", portfolio_id="55"),
+            seen=(("55", "11"), ("56", "")),
+            carriers=("57",),
+            before=b'{"id":"55"}',
+        ),
+    ),
 ]
 
 
