@@ -15,7 +15,7 @@ from alma_async._text import counted, masked
 from alma_async.cli import journals
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import json_line, say, show
-from alma_async.cli.load import AS_IT_IS, Reading, Waiting
+from alma_async.cli.load_options import AS_IT_IS, Reading, Waiting
 from alma_async.cli.signals import Ended, attend
 from alma_async.cli.view import View
 from alma_async.errors import QuotaExhausted

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from alma_async._text import counted, duration
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import json_line, say, show
-from alma_async.cli.load import Waiting
+from alma_async.cli.load_options import Waiting
 from alma_async.cli.signals import Ended, attend
 from alma_async.cli.view import View
 from alma_async.load.export import Export, Exported, ExportPrice, Loss

@@ -13,7 +13,7 @@ from alma_async._text import counted
 from alma_async.cli import journals
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import json_line, say, show
-from alma_async.cli.load import Input, Waiting
+from alma_async.cli.load_options import Input, Waiting
 from alma_async.cli.signals import Ended, attend
 from alma_async.cli.view import View, stopped_line
 from alma_async.errors import QuotaExhausted

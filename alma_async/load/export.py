@@ -41,6 +41,7 @@ from alma_async.load.outage import RowFailure, ServiceHealth, WorkStopped
 from alma_async.load.progress import Meter, Progress
 from alma_async.load.readers import read_rows
 from alma_async.load.readers.source import Blanks
+from alma_async.load.report import sheet_of_texts
 from alma_async.load.row import Row
 from alma_async.load.run import how_far, quote
 from alma_async.load.writers import WRITERS, ExportFormat, Writer, Written, workbook_text, written
@@ -482,26 +483,13 @@ def _put_workbook(
     writer: Writer, file: IO[bytes], portfolios: Iterator[tuple[int, Written]], expected: _Expected
 ) -> None:
     """Row by row: the sheet never is in memory whole."""
-    from openpyxl import Workbook
-    from openpyxl.cell import WriteOnlyCell
-
-    book = Workbook(write_only=True)
-    sheet = book.create_sheet("portfolios")
-    sheet.freeze_panes = "A2"
-
-    def as_text(text: str) -> Any:
-        if not text:
-            return None
-        made = WriteOnlyCell(sheet, workbook_text(text))
-        made.data_type, made.number_format = "s", "@"  # else "=..." would be a formula
-        return made
-
+    book, sheet, as_text = sheet_of_texts("portfolios")
     sheet.append(list(map(as_text, writer.heads)))
     line = 2
     for number, one in portfolios:
         expected.add(line, number, one.digest)
         for cells in one.lines:
-            sheet.append(list(map(as_text, cells)))
+            sheet.append([as_text(workbook_text(text)) for text in cells])
         line += len(one.lines)
     book.save(file)
 

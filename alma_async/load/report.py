@@ -34,7 +34,7 @@ from alma_async.load.journal import Journal, slices
 from alma_async.load.reasons import EndReason
 from alma_async.load.report_html import About, html_writer
 
-__all__ = ["COLUMNS", "cell", "check_path", "record", "write_report"]
+__all__ = ["COLUMNS", "cell", "check_path", "record", "sheet_of_texts", "write_report"]
 
 COLUMNS: Final = (
     "line",
@@ -115,26 +115,35 @@ def _jsonl_writer(file: IO[bytes], _about: About) -> Iterator[Write]:
     yield lambda records: file.writelines(dumps(one, lone_surrogates=True) + b"\n" for one in records)
 
 
-@contextmanager
-def _xlsx_writer(file: IO[bytes], _about: About) -> Iterator[Write]:
-    """Row by row: the sheet never is in memory whole."""
+def sheet_of_texts(name: str) -> tuple[Any, Any, Callable[[str], Any]]:
+    """A new workbook, its one sheet, to be written row by row, and what makes a text its cell: never a formula or a number."""
     from openpyxl import Workbook
     from openpyxl.cell import WriteOnlyCell
 
     book = Workbook(write_only=True)
-    sheet = book.create_sheet("rows")
+    sheet = book.create_sheet(name)
     sheet.freeze_panes = "A2"
 
     def as_text(value: str) -> Any:
         if not value:
             return None
-        made = WriteOnlyCell(sheet, value[:_LONGEST])
+        made = WriteOnlyCell(sheet, value)
         made.data_type, made.number_format = "s", "@"  # else "=..." would be a formula
         return made
 
+    return book, sheet, as_text
+
+
+@contextmanager
+def _xlsx_writer(file: IO[bytes], _about: About) -> Iterator[Write]:
+    """Row by row: the sheet never is in memory whole."""
+    book, sheet, as_text = sheet_of_texts("rows")
+
     def write(records: Iterable[Record]) -> None:
         for one in records:
-            sheet.append([one[name] if name == "line" else as_text(_text(one[name])) for name in COLUMNS])
+            sheet.append(
+                [one[name] if name == "line" else as_text(_text(one[name])[:_LONGEST]) for name in COLUMNS]
+            )
 
     sheet.append([as_text(name) for name in COLUMNS])
     yield write
