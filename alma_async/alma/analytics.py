@@ -27,7 +27,7 @@ from alma_async._text import quoted
 from alma_async.alma import routes
 from alma_async.alma.resource import Resource
 from alma_async.alma.xml import walk
-from alma_async.errors import BadAnswer, DeadlineExceeded, InvalidRequest, NotSent, ServerFault
+from alma_async.errors import BadAnswer, DeadlineExceeded, InvalidRequest, ServerFault
 from alma_async.settings import NOT_NEGATIVE, TEXT, Check, discreet
 
 __all__ = ["Analytics", "ReportReader"]
@@ -41,7 +41,7 @@ _PAUSES: Final = (
     8.0,
     15.0,
 )  # chosen: seconds until a report that is being made is asked for again
-_LOST: Final = (NotSent, ServerFault, BadAnswer, DeadlineExceeded)
+_LOST: Final = (ServerFault, BadAnswer)  # a page may have been made whose answer did not come
 _PATH: Final = Check(
     "the path of a report, such as /shared/...", lambda value: TEXT.allows(value) and "/" in value
 )

@@ -76,6 +76,16 @@ async def test_what_was_not_processed_is_sent_again():
         assert len(await read(alma)) == 2500
 
 
+async def test_a_download_waits_once_for_its_report(tmp_path):
+    """A report that is not made in time is given up after that time, and not begun anew: no page was lost."""
+    async with institution(world=world(10, unready=9999)) as (_, alma):
+        began = alma.clock.now()
+        with pytest.raises(DeadlineExceeded, match="60 seconds"):
+            await alma.analytics.download(PATH, tmp_path / "a.csv", timeout=60)
+        assert alma.clock.now() - began < 70
+    assert list(tmp_path.iterdir()) == []
+
+
 async def test_a_download_that_fails_leaves_nothing(tmp_path):
     """Neither half a file nor another in place of the one that was there."""
     (tmp_path / "a.csv").write_text("before")
