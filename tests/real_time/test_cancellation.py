@@ -143,7 +143,6 @@ async def test_submissions(seed):
         list_lag=1.0,
         client={"limits": Limits(per_second=15.0, pacing="greedy"), "job_limits": None},
     ) as (server, alma):
-        alma.jobs.guard._alma.limits  # noqa: B018 - the guard is there
         keys = [f"key{n}" for n in range(3)]
         for turn in range(INTERRUPTIONS):
             work = alma.jobs.submit(JOB, {"set_id": "1"}, key=keys[turn % 3], wait=False)
