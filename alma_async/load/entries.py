@@ -126,10 +126,12 @@ class Planned:
 class Entry:
     """One row as the journal knows it.
 
-    ``n`` counts rows of the file, bad ones included, from 1; the portfolios that it does not name (``missing``) come after them,
-    on line 0. ``key`` is the natural key, ``own_key`` the caller's (``Row.key``). ``left`` is ``before_image.digest`` of what the
-    row made of its object, ``availability`` the code that its portfolio had then. ``reason`` is the code of an ``EndReason``,
-    ``code`` Alma's own. ``source`` is None where the file has no more to say than the line.
+    ``n`` counts rows of the file, bad ones included, from 1; the portfolios that it does not name
+    (``missing``) come after them, on line 0. ``key`` is the caller's (``Row.key``), ``natural_key``
+    is one for all rows that mean the same portfolio (``fields.natural_key_of``). ``left`` is
+    ``before_image.digest`` of what the row made of its object, ``availability`` the code that its
+    portfolio had then. ``reason`` is the code of an ``EndReason``, ``code`` Alma's own. ``source``
+    is None where the file has no more to say than the line.
     """
 
     n: int
@@ -137,10 +139,10 @@ class Entry:
     state: State
     step: Step = Step.MATCH
     mms_id: str | None = None
-    key: bytes | None = None
+    natural_key: bytes | None = None
     payload: bytes | None = None
     portfolio_id: str | None = None
-    own_key: str | None = None
+    key: str | None = None
     action: str | None = None
     attempts: int = 0
     since: Moment | None = None

@@ -36,8 +36,8 @@ __all__ = [
     "asked",
     "completed",
     "identifiers_of",
-    "key_of",
     "merged",
+    "natural_key_of",
     "new_portfolio",
     "payload_of",
     "put",
@@ -101,7 +101,7 @@ def wanted_url(row: Row) -> str:
     return url.removeprefix("jkey=") if isinstance(url, str) else ""
 
 
-def key_of(row: Row, collection_id: str, service_id: str) -> bytes:
+def natural_key_of(row: Row, collection_id: str, service_id: str) -> bytes:
     """The natural key of a row: two rows with the same key mean the same portfolio."""
     old = (
         (row.before_image.portfolio_id, row.line) if row.before_image else ()

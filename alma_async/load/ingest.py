@@ -35,7 +35,7 @@ from alma_async.load.facts import (
     see_its_turn,
     undecided,
 )
-from alma_async.load.fields import key_of, payload_of, rejected, wanted_url
+from alma_async.load.fields import natural_key_of, payload_of, rejected, wanted_url
 from alma_async.load.identifier_index import IdentifierIndex
 from alma_async.load.journal import SLICE, Held, Ingested, Journal, exists, opened
 from alma_async.load.options import LoadContext
@@ -281,12 +281,20 @@ class Ingest:
         """Ingest these rows, which the earlier load may know by their natural keys."""
         found = [Ingested(entry, row) for entry, row in rows]
         if earlier is not None:
-            olds = await earlier.of_keys({entry.key for entry, _ in rows if entry.key})
+            olds = await earlier.of_natural_keys(
+                {entry.natural_key for entry, _ in rows if entry.natural_key}
+            )
             before = await earlier.kept([old.n for old in olds.values() if old.is_begun])
-            taken = set(await self.journal.of_keys(olds))  # by a row of this list: the others repeat it
+            taken = set(
+                await self.journal.of_natural_keys(olds)
+            )  # by a row of this list: the others repeat it
             for n, (entry, row) in enumerate(rows):
-                if entry.key and entry.key not in taken and (old := olds.get(entry.key)):
-                    taken.add(entry.key)
+                if (
+                    entry.natural_key
+                    and entry.natural_key not in taken
+                    and (old := olds.get(entry.natural_key))
+                ):
+                    taken.add(entry.natural_key)
                     stands = continued(old, entry)
                     if row is not None and stands.is_begun:  # it goes on as it stood, whatever a plan says
                         asked: Row | None = attrs.evolve(row, planned=None)
@@ -308,7 +316,7 @@ class Ingest:
                 f"Row {n} is {type(given).__name__}, neither a Row nor a mapping of names and values."
             )
         row = Row.from_mapping(given, line=n) if isinstance(given, Mapping) else given
-        stands = partial(Entry, n=n, line=row.line, own_key=row.key, source=_source(row))
+        stands = partial(Entry, n=n, line=row.line, key=row.key, source=_source(row))
         if isinstance(row, BadRow):
             return stands(state=State.REJECTED, reason=EndReason.INPUT.code, message=row.reason), None
         if wrong := rejected(row, action=self.context.options.action, place=self.context.place):
@@ -319,7 +327,7 @@ class Ingest:
             state=State.PENDING,
             mms_id=row.mms_id,
             portfolio_id=row.portfolio_id,
-            key=None if row.is_nameless else key_of(row, *self.context.place),
+            natural_key=None if row.is_nameless else natural_key_of(row, *self.context.place),
             payload=payload_of(row),
         )
         return entry, row
@@ -413,8 +421,8 @@ class Ingest:
                     attrs.evolve(entry, state=ended.state, reason=ended.reason, message=ended.message)
                 )
             else:
-                key = key_of(attrs.evolve(row, mms_id=ended.mms_id), *self.context.place)
-                named.append(attrs.evolve(entry, mms_id=ended.mms_id, key=key))
+                key = natural_key_of(attrs.evolve(row, mms_id=ended.mms_id), *self.context.place)
+                named.append(attrs.evolve(entry, mms_id=ended.mms_id, natural_key=key))
         return named
 
     async def _found(self, index: IdentifierIndex, rows: list[tuple[Entry, Row]]) -> list[_Record]:
@@ -436,8 +444,8 @@ class Ingest:
         """The entry of a row that names no record."""
         names = ", ".join(row.identifiers)
         if isinstance(found, str):
-            key = key_of(attrs.evolve(row, mms_id=found), *self.context.place)
-            return attrs.evolve(entry, mms_id=found, key=key)
+            key = natural_key_of(attrs.evolve(row, mms_id=found), *self.context.place)
+            return attrs.evolve(entry, mms_id=found, natural_key=key)
         if found is None:
             why = EndReason.NO_RECORD
             return attrs.evolve(entry, state=State.REJECTED, reason=why.code, message=why.says(names))

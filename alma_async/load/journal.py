@@ -160,7 +160,7 @@ class Journal(Protocol):
     async def rows(self, entries: Sequence[Entry]) -> list[tuple[Entry, Row]]:
         """What these ask for; those that were rejected when they were ingested are left out."""
 
-    async def of_keys(self, keys: Collection[bytes]) -> dict[bytes, Entry]:
+    async def of_natural_keys(self, keys: Collection[bytes]) -> dict[bytes, Entry]:
         """The rows that have these natural keys."""
 
     async def of_portfolios(self, portfolio_ids: Collection[str]) -> list[Entry]:

@@ -162,7 +162,7 @@ _LEFT: Final = (
 )
 _UNCLEAR: Final = (
     "SELECT mms_id FROM entry WHERE mms_id IS NOT NULL AND portfolio_id IS NULL "
-    "AND (state <> 'duplicate' OR own_key IS NOT NULL)"
+    "AND (state <> 'duplicate' OR key IS NOT NULL)"
 )
 _CREATING: Final = "SELECT 1 FROM entry WHERE step = 'create' AND mms_id = "
 
@@ -430,7 +430,7 @@ class JournalFile:
 
     def _are_new(self, entries: Sequence[Entry]) -> bool:
         """Whether none of these rows has a key that another one has, here or in the journal."""
-        for column in ("key", "own_key"):
+        for column in ("natural_key", "key"):
             keys = [records.storable(key) for one in entries if (key := getattr(one, column)) is not None]
             if len(set(keys)) < len(keys):
                 return False
@@ -450,15 +450,17 @@ class JournalFile:
             self.note(facts)
 
     def _add(self, entry: Entry, *, repeats: bool) -> None:
-        known, why = self._of_own_key(entry.own_key), EndReason.DUPLICATE
+        known, why = self._of_key(entry.key), EndReason.DUPLICATE
         if known is not None and known.n != entry.n:
             said = why.says("key", known.line)
-            self.write(attrs.evolve(entry, state=State.DUPLICATE, key=None, reason=why.code, message=said))
+            self.write(
+                attrs.evolve(entry, state=State.DUPLICATE, natural_key=None, reason=why.code, message=said)
+            )
             return
-        old = self.of_key(entry.key)
+        old = self.of_natural_key(entry.natural_key)
         while repeats and old is not None and old.n != entry.n and entry.portfolio_id is None:
-            entry = attrs.evolve(entry, key=records.next_key(old.key))
-            old = self.of_key(entry.key)
+            entry = attrs.evolve(entry, natural_key=records.next_key(old.natural_key))
+            old = self.of_natural_key(entry.natural_key)
         if old is None:
             self.write(entry)
         elif old.n != entry.n:
@@ -473,18 +475,18 @@ class JournalFile:
                 said = why.says(what, entry.line)
                 self.write(attrs.evolve(old, state=state, reason=why.code, message=said))
             said = why.says(what, old.line)
-            self.write(attrs.evolve(entry, state=state, key=None, reason=why.code, message=said))
+            self.write(attrs.evolve(entry, state=state, natural_key=None, reason=why.code, message=said))
 
-    def of_key(self, key: bytes | None) -> Entry | None:
+    def of_natural_key(self, key: bytes | None) -> Entry | None:
         """The row of this natural key."""
-        found = self._select("WHERE key = ?", (key,)) if key is not None else []
+        found = self._select("WHERE natural_key = ?", (key,)) if key is not None else []
         return found[0] if found else None
 
-    def _of_own_key(self, own_key: str | None) -> Entry | None:
+    def _of_key(self, key: str | None) -> Entry | None:
         """The row of which the caller gave this key."""
         found = (
-            self._select("WHERE own_key = ? ORDER BY n LIMIT 1", (records.storable(own_key),))
-            if own_key is not None
+            self._select("WHERE key = ? ORDER BY n LIMIT 1", (records.storable(key),))
+            if key is not None
             else []
         )
         return found[0] if found else None
@@ -655,7 +657,7 @@ class JournalFile:
 
     def nameless(self, *, limit: int) -> list[Entry]:
         """The first rows for which a record has yet to be found."""
-        return self._select("WHERE state = 'pending' AND key IS NULL ORDER BY n LIMIT ?", (limit,))
+        return self._select("WHERE state = 'pending' AND natural_key IS NULL ORDER BY n LIMIT ?", (limit,))
 
     def unread(self) -> list[tuple[str, str | None]]:
         """Portfolios of which it is not known what they carry, each with the MMS id that the list gave: those the service held,
@@ -699,7 +701,7 @@ class JournalFile:
 
     def claimed(self, key: bytes, *, but: int) -> bool:
         """Whether another row than ``but`` has this natural key."""
-        return self._holds("SELECT 1 FROM entry WHERE key = ? AND n <> ?", (key, but))
+        return self._holds("SELECT 1 FROM entry WHERE natural_key = ? AND n <> ?", (key, but))
 
     def _holds(self, query: str, values: tuple[Any, ...]) -> bool:
         with self._mapped():

@@ -17,7 +17,7 @@ from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import NotFound
 from alma_async.load import matching
 from alma_async.load.entries import BeforeImage, Entry
-from alma_async.load.fields import key_of, wanted_url
+from alma_async.load.fields import natural_key_of, wanted_url
 from alma_async.load.journal import Held, Journal
 from alma_async.load.planned import of_row
 from alma_async.load.row import Row
@@ -79,7 +79,9 @@ class Lookup:
 
     async def _named(self, portfolio_ids: Iterable[str], n: int) -> tuple[str, ...]:
         """Which of these another row of the file names by its id: whether row ``n`` means the same, nobody can say."""
-        keys = {key_of(Row(line=0, lines=(), portfolio_id=one), *self.place): one for one in portfolio_ids}
+        keys = {
+            natural_key_of(Row(line=0, lines=(), portfolio_id=one), *self.place): one for one in portfolio_ids
+        }
         return tuple(keys[key] for key in await self.journal.claimed(keys, but=n))
 
     async def left(self, row: Row, entry: Entry) -> list[matching.Candidate]:
@@ -152,4 +154,4 @@ class Lookup:
 
     def _key(self, row: Row, one: matching.Candidate) -> bytes:
         """The natural key of a row that would mean this portfolio."""
-        return key_of(attrs.evolve(row, portfolio_id=None, values={"url": one.url}), *self.place)
+        return natural_key_of(attrs.evolve(row, portfolio_id=None, values={"url": one.url}), *self.place)

@@ -47,7 +47,7 @@ class Ended:
         """The end of a row, which its entry says."""
         return cls(
             line=entry.line,
-            key=entry.own_key,
+            key=entry.key,
             state=entry.state.value,
             action=entry.action,
             reason=entry.reason,

@@ -43,15 +43,15 @@ __all__ = [
     "values_of",
 ]
 
-FORMAT: Final = 13
+FORMAT: Final = 14
 
 # Table → its first column, which is its key, and its other columns; a seal follows in each.
 TABLES: Final[dict[str, tuple[str, ...]]] = {
     "meta": ("name TEXT PRIMARY KEY", "value TEXT NOT NULL"),
     "entry": (
         *("n INTEGER PRIMARY KEY", "line INTEGER NOT NULL", "state TEXT NOT NULL", "step TEXT NOT NULL", "mms_id TEXT"),
-        *("key BLOB", "payload BLOB", "portfolio_id TEXT", "own_key TEXT", "action TEXT", "attempts INTEGER NOT NULL",
-          "code TEXT"),
+        *("natural_key BLOB", "payload BLOB", "portfolio_id TEXT", "key TEXT", "action TEXT"),
+        *("attempts INTEGER NOT NULL", "code TEXT"),
         *("reason TEXT", "message TEXT", "tracking_id TEXT", "differences BLOB", "left BLOB", "availability TEXT"),
         *("source BLOB",),
         *("wall REAL", "mono REAL", "boot TEXT"),
@@ -67,10 +67,10 @@ TABLES: Final[dict[str, tuple[str, ...]]] = {
 }  # fmt: skip
 
 _INDEXES: Final = """
-CREATE UNIQUE INDEX entry_key ON entry (key) WHERE key IS NOT NULL;
+CREATE UNIQUE INDEX entry_natural_key ON entry (natural_key) WHERE natural_key IS NOT NULL;
 CREATE INDEX entry_open ON entry (state, n) WHERE state IN ('pending', 'intent', 'unknown');
 CREATE INDEX entry_title ON entry (mms_id) WHERE mms_id IS NOT NULL;
-CREATE INDEX entry_own ON entry (own_key) WHERE own_key IS NOT NULL;
+CREATE INDEX entry_key ON entry (key) WHERE key IS NOT NULL;
 CREATE INDEX entry_portfolio ON entry (portfolio_id) WHERE portfolio_id IS NOT NULL;
 CREATE INDEX existing_mms ON existing (mms_id);
 CREATE INDEX identifier_value ON identifier (value);
@@ -312,7 +312,7 @@ def _row_of(asked: dict[str, Any], entry: Entry) -> Row:
     if "planned" in asked:
         more["planned"] = _planned(asked["planned"], entry)
     return Row(
-        line=entry.line, key=entry.own_key, lines=source.lines, title=source.title, identifiers=source.identifiers,
+        line=entry.line, key=entry.key, lines=source.lines, title=source.title, identifiers=source.identifiers,
         warnings=source.warnings,
         **more | {name: tuple(more.get(name, ())) for name in ("keeps", "blank")},
     )  # fmt: skip

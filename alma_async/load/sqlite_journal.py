@@ -129,8 +129,8 @@ class SqliteJournal:
     async def rows(self, entries: Sequence[Entry]) -> list[tuple[Entry, Row]]:
         return await self._do(partial(self.file.rows, entries))
 
-    async def of_keys(self, keys: Collection[bytes]) -> dict[bytes, Entry]:
-        of_key = self.file.of_key
+    async def of_natural_keys(self, keys: Collection[bytes]) -> dict[bytes, Entry]:
+        of_key = self.file.of_natural_key
         return await self._do(lambda: {key: found for key in keys if (found := of_key(key)) is not None})
 
     async def of_portfolios(self, portfolio_ids: Collection[str]) -> list[Entry]:

@@ -151,7 +151,7 @@ class Surplus:
             state=State.REVIEW if is_reported else State.PENDING,
             mms_id=held.mms_id,
             portfolio_id=held.portfolio_id,
-            key=_key(held.portfolio_id),
+            natural_key=_key(held.portfolio_id),
             payload=payload_of(row),
             reason=why.code if is_reported else None,
             message=why.says() if is_reported else None,

@@ -122,7 +122,7 @@ def sound_journal() -> tuple[bytes, bytes]:
                             line=n + 1,
                             state=State.PENDING,
                             mms_id=f"99{n}",
-                            key=bytes([n]) * 16,
+                            natural_key=bytes([n]) * 16,
                             differences=changed,
                         )
                         for n in range(1, 30)

@@ -345,8 +345,8 @@ def _the_url_is_no_part_of_the_key() -> list[Any]:
     def key_of(row: Any, *place: str) -> Any:
         return real(attrs.evolve(row, values={}), *place)
 
-    real = fields.key_of
-    return [patch.object(ingest, "key_of", key_of)]
+    real = fields.natural_key_of
+    return [patch.object(ingest, "natural_key_of", key_of)]
 
 
 @_mutant
@@ -402,7 +402,7 @@ def _what_the_load_made_is_left_over() -> list[Any]:
         found = real(self, make, inactive=inactive, most=most)
         rows = enumerate(made, len(self.entries()) + 1)
         left = [make(n, Held(str(entry.portfolio_id), entry.mms_id)) for n, entry in rows]
-        self.ingest(attrs.evolve(one, entry=attrs.evolve(one.entry, key=None)) for one in left)
+        self.ingest(attrs.evolve(one, entry=attrs.evolve(one.entry, natural_key=None)) for one in left)
         return found + len(made)
 
     real = journal_file.JournalFile.add_left

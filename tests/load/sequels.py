@@ -290,9 +290,11 @@ def _each_row_that_repeats_a_known_one_is_known() -> list[Any]:
     async def add(self: ingest.Ingest, rows: Any, earlier: Any) -> None:
         found = [Ingested(entry, row) for entry, row in rows]
         if earlier is not None:
-            olds = await earlier.of_keys({entry.key for entry, _ in rows if entry.key})
+            olds = await earlier.of_natural_keys(
+                {entry.natural_key for entry, _ in rows if entry.natural_key}
+            )
             for n, (entry, row) in enumerate(rows):
-                if entry.key and (old := olds.get(entry.key)):
+                if entry.natural_key and (old := olds.get(entry.natural_key)):
                     found[n] = Ingested(ingest.continued(old, entry), row)
         await self.journal.ingest(found, repeats=False)
 

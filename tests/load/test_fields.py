@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from alma_async._http.codec import structure, unstructure
 from alma_async.alma.fields import url_of
 from alma_async.alma.models.electronic import Portfolio
-from alma_async.load.fields import Codes, key_of, merged, new_portfolio, payload_of, unsupported
+from alma_async.load.fields import Codes, merged, natural_key_of, new_portfolio, payload_of, unsupported
 from alma_async.load.row import CLEAR, Coverage, Embargo, Row
 
 RULES = Codes()
@@ -190,7 +190,11 @@ def test_keys_and_payloads():
     """The key is title, place and URL; the payload is all that is asked for."""
     one = row(values={"url": "https://x.example", "public_note": "a"})
     other = attrs.evolve(one, values={"url": "jkey=https://x.example", "public_note": "b"})
-    assert key_of(one, "61", "62") == key_of(other, "61", "62") != key_of(one, "61", "63")
+    assert (
+        natural_key_of(one, "61", "62")
+        == natural_key_of(other, "61", "62")
+        != natural_key_of(one, "61", "63")
+    )
     assert payload_of(one) != payload_of(other)
 
 

@@ -295,7 +295,7 @@ ROWS = [
 @pytest.mark.parametrize("row", ROWS, ids=[str(row.line) for row in ROWS])
 def test_a_row_comes_back_as_it_was_read(row):
     """All that a row says is in the journal, but for where it stands, which is compared when it is read."""
-    entry = Entry(n=1, line=row.line, state=State.PENDING, own_key=row.key, source=_source(row))
+    entry = Entry(n=1, line=row.line, state=State.PENDING, key=row.key, source=_source(row))
     assert row_of(dump_row(row), entry) == row
 
 

@@ -31,7 +31,14 @@ NOW = Moment(wall=1000.0, mono=50.0, boot="b")
 
 def entry(n, **more):
     return Entry(
-        **{"n": n, "line": n + 1, "state": State.PENDING, "mms_id": f"99{n}", "key": b"k%d" % n, **more}
+        **{
+            "n": n,
+            "line": n + 1,
+            "state": State.PENDING,
+            "mms_id": f"99{n}",
+            "natural_key": b"k%d" % n,
+            **more,
+        }
     )
 
 
@@ -70,7 +77,7 @@ def test_rows_survive_closing(path):
 def test_a_repeated_key_is_a_duplicate_and_names_the_first(path):
     """A second row with the same key is not to be sent, and says which line it repeats."""
     with JournalFile(path) as journal:
-        journal.ingest(map(Ingested, [entry(1), entry(2, key=b"k1"), entry(3)]))
+        journal.ingest(map(Ingested, [entry(1), entry(2, natural_key=b"k1"), entry(3)]))
         states = [(e.state, e.message) for e in journal.entries()]
     assert states == [
         (State.PENDING, None),

@@ -21,12 +21,12 @@ OLD = Entry(
     line=4,
     state=State.DONE,
     step=Step.UPDATE,
-    key=b"k",
+    natural_key=b"k",
     payload=b"p",
     portfolio_id="53",
     action="created",
 )
-SAME = Entry(n=9, line=7, state=State.PENDING, key=b"k", payload=b"p")
+SAME = Entry(n=9, line=7, state=State.PENDING, natural_key=b"k", payload=b"p")
 OTHER = attrs.evolve(SAME, payload=b"q")
 MADE = (Difference("url", "", "x"),)
 

@@ -69,7 +69,7 @@ async def test_who_leaves_early_stops_the_load_and_goes_on_later(tmp_path):
         await anyio.sleep(60)
         assert len(server.world.tally.received) == calls
         with JournalFile(tmp_path / "a.load") as journal:
-            states = {entry.own_key: entry.state for entry in journal.entries()}
+            states = {entry.key: entry.state for entry in journal.entries()}
         assert {states[key] for key in seen} == {State.DONE}
         assert State.PENDING in states.values()
         again = [ended.key async for ended in load.stream()]

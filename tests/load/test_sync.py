@@ -303,14 +303,18 @@ def test_any_number_is_left_over_or_none(tmp_path):
         )
         journal.ingest(
             [
-                Ingested(Entry(n=1, line=2, state=State.PENDING, key=b"a", mms_id="990")),  # one of two
-                Ingested(Entry(n=2, line=3, state=State.PENDING, key=b"b", portfolio_id="5300051")),
-                Ingested(Entry(n=3, line=4, state=State.PENDING, key=b"c", mms_id="9999999")),
+                Ingested(
+                    Entry(n=1, line=2, state=State.PENDING, natural_key=b"a", mms_id="990")
+                ),  # one of two
+                Ingested(Entry(n=2, line=3, state=State.PENDING, natural_key=b"b", portfolio_id="5300051")),
+                Ingested(Entry(n=3, line=4, state=State.PENDING, natural_key=b"c", mms_id="9999999")),
             ]
         )
         assert (journal.held(), journal.fewest_left(inactive=None)) == (2500, 2498)
         assert journal.fewest_left(inactive="10") == 2450 - 2
-        journal.write(Entry(n=1, line=2, state=State.DONE, key=b"a", mms_id="990", portfolio_id="5300000"))
+        journal.write(
+            Entry(n=1, line=2, state=State.DONE, natural_key=b"a", mms_id="990", portfolio_id="5300000")
+        )
         assert journal.add_left(left, inactive="10", most=2448) == 2449
         assert len(journal.entries(limit=5000)) == 3
         assert journal.add_left(left, inactive="10", most=2449) == 2449
