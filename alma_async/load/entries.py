@@ -132,6 +132,10 @@ class Entry:
     ``before_image.digest`` of what the row made of its object, ``availability`` the code that its
     portfolio had then. ``reason`` is the code of an ``EndReason``, ``code`` Alma's own. ``source``
     is None where the file has no more to say than the line.
+
+    ``sent_by``: the last byte of its last send had left by then, or never leaves. So it lies ahead in
+    an INTENT; in an UNKNOWN row the quarantine counts from it. ``lost_answers`` counts those of the
+    present step; not ``may_resend``: it was answered, but a read does not show it.
     """
 
     n: int
@@ -144,8 +148,9 @@ class Entry:
     portfolio_id: str | None = None
     key: str | None = None
     action: str | None = None
-    attempts: int = 0
-    since: Moment | None = None
+    lost_answers: int = 0
+    may_resend: bool = True
+    sent_by: Moment | None = None
     code: str | None = None
     reason: str | None = None
     message: str | None = None

@@ -477,7 +477,14 @@ def continued(old: Entry, new: Entry) -> Entry:
     if sent or old.is_begun:
         state = State.UNKNOWN if sent else old.state
         return attrs.evolve(
-            old, n=new.n, line=new.line, payload=new.payload, source=new.source, state=state, attempts=0
+            old,
+            n=new.n,
+            line=new.line,
+            payload=new.payload,
+            source=new.source,
+            state=state,
+            lost_answers=0,
+            may_resend=True,
         )
     return new
 

@@ -604,18 +604,18 @@ class JournalFile:
         """
         found = self._sent(now)
         with self.together():
-            for entry, since in found:
-                self.write(attrs.evolve(entry, state=State.UNKNOWN, since=since))
+            for entry, sent_by in found:
+                self.write(attrs.evolve(entry, state=State.UNKNOWN, sent_by=sent_by))
         return sum(entry.state is State.INTENT for entry, _ in found)
 
     def last_sent(self, ended: Moment) -> float | None:
         """When the last of the rows of unknown outcome may have been sent by a process that had ended by then, in civil seconds."""
-        return max((since.wall for _, since in self._sent(ended)), default=None)
+        return max((sent_by.wall for _, sent_by in self._sent(ended)), default=None)
 
     def _sent(self, ended: Moment) -> list[tuple[Entry, Moment]]:
         """The rows of unknown outcome, each with the last moment at which a process that had ended by then may have sent it."""
         found = self._select("WHERE state IN ('intent', 'unknown')", ())
-        return [(entry, _earlier(entry.since, ended)) for entry in found]
+        return [(entry, _earlier(entry.sent_by, ended)) for entry in found]
 
     def open_entries(self, *, after: int, limit: int) -> list[Entry]:
         """The next rows that are not finished, in the order of the file."""
@@ -714,9 +714,11 @@ class JournalFile:
             return {(_state(state, action), action): count for state, action, count in rows}
 
 
-def _earlier(since: Moment | None, now: Moment) -> Moment:
+def _earlier(sent_by: Moment | None, now: Moment) -> Moment:
     """The earlier of the two; now, where no clock says which it is."""
-    return now if since is None or since.boot != now.boot or since.mono > now.mono else since
+    if sent_by is None or sent_by.boot != now.boot or sent_by.mono > now.mono:
+        return now
+    return sent_by
 
 
 def _state(state: str, action: str | None) -> State:

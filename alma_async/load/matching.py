@@ -169,12 +169,12 @@ class Verdict(Enum):
 
 
 def verdict(
-    url: str, candidates: Sequence[Candidate], *, attempts: int, most: int, policy: OnUnknown
+    url: str, candidates: Sequence[Candidate], *, lost_answers: int, most: int, policy: OnUnknown
 ) -> Adopt | Verdict:
-    """Decide one row. ``attempts`` counts lost answers so far; a row that would need more than ``most`` goes to review."""
+    """Decide one row. One that has had ``most`` lost answers is not sent again but goes to review."""
     ours = [candidate for candidate in candidates if candidate.url == url]
     if len(ours) == 1:
         return Adopt(ours[0].portfolio_id)
-    if candidates or policy == "review" or (policy == "resend" and attempts >= most):
+    if candidates or policy == "review" or (policy == "resend" and lost_answers >= most):
         return Verdict.REVIEW
     return Verdict.RESEND if policy == "resend" else Verdict.REJECT

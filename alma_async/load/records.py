@@ -43,15 +43,16 @@ __all__ = [
     "values_of",
 ]
 
-FORMAT: Final = 14
+FORMAT: Final = 15
 
 # Table → its first column, which is its key, and its other columns; a seal follows in each.
 TABLES: Final[dict[str, tuple[str, ...]]] = {
     "meta": ("name TEXT PRIMARY KEY", "value TEXT NOT NULL"),
     "entry": (
-        *("n INTEGER PRIMARY KEY", "line INTEGER NOT NULL", "state TEXT NOT NULL", "step TEXT NOT NULL", "mms_id TEXT"),
+        *("n INTEGER PRIMARY KEY", "line INTEGER NOT NULL", "state TEXT NOT NULL", "step TEXT NOT NULL"),
+        *("may_resend INTEGER NOT NULL", "mms_id TEXT"),
         *("natural_key BLOB", "payload BLOB", "portfolio_id TEXT", "key TEXT", "action TEXT"),
-        *("attempts INTEGER NOT NULL", "code TEXT"),
+        *("lost_answers INTEGER NOT NULL", "code TEXT"),
         *("reason TEXT", "message TEXT", "tracking_id TEXT", "differences BLOB", "left BLOB", "availability TEXT"),
         *("source BLOB",),
         *("wall REAL", "mono REAL", "boot TEXT"),
@@ -164,18 +165,19 @@ def values_of(entry: Entry) -> tuple[Any, ...]:
         if entry.differences
         else None
     )
-    n, line, state, step, *others, _, left, availability, source = _PLAIN(entry)
+    n, line, state, step, may_resend, *others, _, left, availability, source = _PLAIN(entry)
     said = (
         dumps((source.lines, source.title, source.identifiers, source.warnings), lone_surrogates=True)
         if source
         else None
     )
-    moment = entry.since and (entry.since.wall, entry.since.mono, entry.since.boot)
+    moment = entry.sent_by and (entry.sent_by.wall, entry.sent_by.mono, entry.sent_by.boot)
     return (
         n,
         line,
         state.value,
         step.value,
+        int(may_resend),
         *others,
         differences,
         left,
@@ -201,7 +203,8 @@ def entry_of(columns: tuple[Any, ...]) -> Entry:
 def _entry(values: dict[str, Any]) -> Entry:
     wall, mono, boot = (values.pop(part) for part in _MOMENT)
     values["state"], values["step"] = State(values["state"]), Step(values["step"])
-    values["since"] = None if wall is None else Moment(wall=wall, mono=mono, boot=boot)
+    values["may_resend"] = bool(values["may_resend"])
+    values["sent_by"] = None if wall is None else Moment(wall=wall, mono=mono, boot=boot)
     differences = values["differences"]
     values["differences"] = (
         tuple(Difference(*d) for d in loads(unpacked(differences), lone_surrogates=True))

@@ -51,9 +51,9 @@ from alma_async.load.planned import as_of, drift, strayed
 from alma_async.load.reasons import EndReason
 from alma_async.load.row import Row
 
-__all__ = ["MOST_ATTEMPTS", "Learned", "RowTask", "Shared"]
+__all__ = ["MOST_LOST_ANSWERS", "Learned", "RowTask", "Shared"]
 
-MOST_ATTEMPTS: Final = 3  # lost answers per step of a row; a code missing from our table must not loop
+MOST_LOST_ANSWERS: Final = 3  # lost answers per step of a row; a code missing from our table must not loop
 _SETTLED: Final = {"code": None, "tracking_id": None}
 
 _REJECTED: Final = (
@@ -425,9 +425,9 @@ class RowTask:
         """The answer did not show what was written. A read may lag, so one that lacks it is repeated after the quarantine."""
         shown = await self.shared.lookup.get(self._portfolio_id)
         if missing := self._merged(shown)[1]:
-            why, since = EndReason.NOT_TAKEN, self.shared.moment()
+            why, now = EndReason.NOT_TAKEN, self.shared.moment()
             said = {"reason": why.code, "message": why.says(_shown(missing))}
-            self._note(state=State.UNKNOWN, since=since, attempts=MOST_ATTEMPTS, **said)
+            self._note(state=State.UNKNOWN, sent_by=now, may_resend=False, **said)
         else:
             self._done(present, shown, left=digest(unstructure(shown)))
 
@@ -495,7 +495,8 @@ class RowTask:
 
     @property
     def _may_resend(self) -> bool:
-        return self._policy == "resend" and self.entry.attempts < MOST_ATTEMPTS
+        may_resend = self.entry.may_resend and self.entry.lost_answers < MOST_LOST_ANSWERS
+        return self._policy == "resend" and may_resend
 
     @property
     def _not_applied(self) -> State:
@@ -508,7 +509,7 @@ class RowTask:
         missing = self._merged(present)[1]
         if self._may_resend or not missing:
             action = self.entry.action or "updated"  # should it say all by now, we made it so
-            self._note(state=State.PENDING, since=None, action=action)
+            self._note(state=State.PENDING, sent_by=None, action=action)
         else:
             self._end(self._not_applied, EndReason.UPDATE_UNCLEAR, _shown(missing))
 
@@ -519,7 +520,7 @@ class RowTask:
             self._end(State.DONE, *self._left_over, action="deleted")
             return
         if self._may_resend:
-            self._note(state=State.PENDING, since=None, action="deleted")
+            self._note(state=State.PENDING, sent_by=None, action="deleted")
         else:
             self._end(self._not_applied, EndReason.DELETE_UNCLEAR)
 
@@ -528,15 +529,15 @@ class RowTask:
         decided = matching.verdict(
             wanted_url(self.row),
             candidates,
-            attempts=self.entry.attempts,
-            most=MOST_ATTEMPTS,
+            lost_answers=self.entry.lost_answers,
+            most=MOST_LOST_ANSWERS,
             policy=self._policy,
         )
         if isinstance(decided, matching.Adopt):
             adopted = {"portfolio_id": decided.portfolio_id, "action": "created"}
-            self._note(state=State.PENDING, step=Step.UPDATE, since=None, **adopted)
+            self._note(state=State.PENDING, step=Step.UPDATE, sent_by=None, **adopted)
         elif decided is matching.Verdict.RESEND:
-            self._note(state=State.PENDING, step=Step.CREATE, since=None)
+            self._note(state=State.PENDING, step=Step.CREATE, sent_by=None)
         elif decided is matching.Verdict.REJECT:
             self._end(State.REJECTED, EndReason.CREATE_LOST)
         else:
@@ -568,7 +569,7 @@ class RowTask:
         before = self._before = self.entry
         fields = together(before.differences, self._sending[1])
         step = Step.CHECK if self._unread else before.step
-        self.entry = attrs.evolve(before, state=State.INTENT, step=step, since=until, differences=fields)
+        self.entry = attrs.evolve(before, state=State.INTENT, step=step, sent_by=until, differences=fields)
         try:
             await self.shared.journal.record(self.entry)
         except BaseException:  # nothing will be sent
@@ -583,7 +584,7 @@ class RowTask:
             if self.entry.step is Step.CREATE and (why := self._of_another(answer)):
                 self._unknown(message=why)
             else:
-                self._note(since=None, **self._made(answer))
+                self._note(sent_by=None, **self._made(answer))
         elif outcome.outcome is OutcomeClass.UNKNOWN:
             # Only what the server did counts: being stopped ourselves, however often, says nothing about the row.
             by_server = outcome.reason not in (Reason.CANCELLED, Reason.DEADLINE)
@@ -592,15 +593,15 @@ class RowTask:
             self._gone()
         elif outcome.reason in _REJECTED:
             self._note(
-                state=self._rejected, since=None, reason=EndReason.REJECTED.code, **_answer_of(outcome)
+                state=self._rejected, sent_by=None, reason=EndReason.REJECTED.code, **_answer_of(outcome)
             )
         else:  # not sent, or not processed: it is as if nothing had been tried
             self._note(**attrs.asdict(self._before or self.entry, recurse=False))
 
     def _unknown(self, *, counts: bool = True, **changes: Any) -> None:
         """What was sent may have been applied: it is read back after the quarantine."""
-        attempts = self.entry.attempts + counts
-        self._note(state=State.UNKNOWN, since=self.shared.moment(), attempts=attempts, **changes)
+        lost = self.entry.lost_answers + counts
+        self._note(state=State.UNKNOWN, sent_by=self.shared.moment(), lost_answers=lost, **changes)
 
     def _of_another(self, answer: dict[str, Any]) -> str | None:
         """Why the answer to a create does not show what was made; None where nothing in it speaks against that."""
@@ -636,7 +637,8 @@ class RowTask:
             "step": Step.CHECK if self.entry.step is Step.CHECK else Step.UPDATE,
             "portfolio_id": str(portfolio) if portfolio else None,
             "action": action,
-            "attempts": 0,
+            "lost_answers": 0,
+            "may_resend": True,
             "left": digest(answer) if structure(answer, Portfolio, warned=WARNED).is_whole else None,
         }
 
@@ -652,7 +654,7 @@ class RowTask:
         if state is State.DONE:
             changes |= _SETTLED  # what an earlier answer said is over
         said = {"reason": why and why.code, "message": why and why.says(*particulars)}
-        self._note(state=state, since=None, **said, **changes)
+        self._note(state=state, sent_by=None, **said, **changes)
 
     def _fail(self, state: State, why: EndReason, error: AlmaError) -> None:
         """It ends here, with what Alma said."""

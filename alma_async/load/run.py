@@ -427,9 +427,9 @@ class Run:
         return soonest
 
     def _rest_of(self, entry: Entry) -> float:
-        if entry.state is not State.UNKNOWN or entry.since is None:
+        if entry.state is not State.UNKNOWN or entry.sent_by is None:
             return 0.0
-        return max(self.context.options.quarantine - entry.since.elapsed(self.moment()), 0.0)
+        return max(self.context.options.quarantine - entry.sent_by.elapsed(self.moment()), 0.0)
 
     async def _pass(self, shared: Shared) -> None:
         self._room.under_way = 0

@@ -176,7 +176,7 @@ def _a_quarantine_from_the_intent() -> list[Any]:
     def settle(self: RowTask, result: Any) -> None:
         _REAL_SETTLE(self, result)
         if self.entry.state is State.UNKNOWN:
-            self._note(since=begun[id(self)])
+            self._note(sent_by=begun[id(self)])
 
     real = RowTask.intend
     begun: dict[int, entries.Moment] = {}
@@ -206,7 +206,7 @@ def _unknown_without_a_moment() -> list[Any]:
     def settle(self: RowTask, result: Any) -> None:
         _REAL_SETTLE(self, result)
         if self.entry.state is State.UNKNOWN:
-            self._note(since=None)
+            self._note(sent_by=None)
 
     return [patch.object(RowTask, "settle", settle)]
 
@@ -289,7 +289,7 @@ def _a_cancelled_send_was_not_sent() -> list[Any]:
 
 @_mutant
 def _attempts_are_not_bounded() -> list[Any]:
-    return [patch.object(row_task, "MOST_ATTEMPTS", 10**9)]
+    return [patch.object(row_task, "MOST_LOST_ANSWERS", 10**9)]
 
 
 # --- reading back, matching
@@ -298,7 +298,7 @@ def _attempts_are_not_bounded() -> list[Any]:
 @_mutant
 def _sent_again_without_reading_back() -> list[Any]:
     async def reconcile(self: RowTask) -> None:
-        self._note(state=State.PENDING, since=None)
+        self._note(state=State.PENDING, sent_by=None)
 
     return [patch.object(RowTask, "_read_back", reconcile)]
 

@@ -42,7 +42,7 @@ from alma_async.load.journal_file import JournalFile
 from alma_async.load.options import Missing
 from alma_async.load.outage import ROW_FAILURES
 from alma_async.load.row import BadRow, Clear, Coverage, InputError, Problem, Row
-from alma_async.load.row_task import MOST_ATTEMPTS
+from alma_async.load.row_task import MOST_LOST_ANSWERS
 from alma_async.load.verify import Audit, Mark
 from tests.load.wire import LATEST, STALEST, Service, added
 from tests.wires import BASE, EPOCH, FAULTS, Wire
@@ -577,7 +577,8 @@ class Tale:
                 sum(counted[str(one)] for one in names)
                 for counted in (self.remote.struck, self.remote.unclear, self.remote.refused)
             )
-            lost = entry.attempts >= MOST_ATTEMPTS and unclear > 0
+            last = entry.lost_answers >= MOST_LOST_ANSWERS or not entry.may_resend
+            lost = last and unclear > 0
             halfway = refused > 0 and self.remote.creates[_key(row)] > 0
             story.wrong += not (lost or halfway or failed >= ROW_FAILURES)
         else:

@@ -60,8 +60,9 @@ def test_rows_survive_closing(path):
         payload=b"p",
         portfolio_id="53",
         action="created",
-        attempts=2,
-        since=NOW,
+        lost_answers=2,
+        may_resend=False,
+        sent_by=NOW,
         code="60164",
         message="m",
         tracking_id="T",
@@ -90,25 +91,25 @@ def test_an_intent_found_at_start_up_is_of_unknown_outcome(path):
     """A row that was about to be sent when the process died rests from its deadline or from now, whichever is earlier."""
     with JournalFile(path) as journal:
         journal.ingest(map(Ingested, [entry(1), entry(2), entry(3)]))
-        change(journal, 1, state=State.INTENT, since=Moment(wall=900.0, mono=20.0, boot="b"))
-        change(journal, 2, state=State.INTENT, since=Moment(wall=1100.0, mono=170.0, boot="b"))
+        change(journal, 1, state=State.INTENT, sent_by=Moment(wall=900.0, mono=20.0, boot="b"))
+        change(journal, 2, state=State.INTENT, sent_by=Moment(wall=1100.0, mono=170.0, boot="b"))
     with JournalFile(path) as journal:
         assert journal.orphaned(NOW) == 2
         first, second, third = journal.entries()
     assert (first.state, second.state, third.state) == (State.UNKNOWN, State.UNKNOWN, State.PENDING)
-    assert first.since is not None
-    assert first.since.mono == 20.0
-    assert second.since == NOW
+    assert first.sent_by is not None
+    assert first.sent_by.mono == 20.0
+    assert second.sent_by == NOW
 
 
 def test_a_reboot_begins_the_quarantine_anew(path):
     """What rested before a reboot rests again in full, whatever the civil clock says by then."""
     with JournalFile(path) as journal:
         journal.ingest(map(Ingested, [entry(1), entry(2)]))
-        change(journal, 1, state=State.INTENT, since=Moment(wall=900.0, mono=20.0, boot="a"))
-        change(journal, 2, state=State.UNKNOWN, since=Moment(wall=900.0, mono=20.0, boot="a"))
+        change(journal, 1, state=State.INTENT, sent_by=Moment(wall=900.0, mono=20.0, boot="a"))
+        change(journal, 2, state=State.UNKNOWN, sent_by=Moment(wall=900.0, mono=20.0, boot="a"))
         assert journal.orphaned(NOW) == 1
-        assert [e.since for e in journal.entries()] == [NOW, NOW]
+        assert [e.sent_by for e in journal.entries()] == [NOW, NOW]
 
 
 @pytest.mark.parametrize(
@@ -248,7 +249,7 @@ def fill(journal):
         )
     for n in range(1, 21):
         journal.keep(n, b'{"id":"53%d","public_note":"as it was"}' % n)
-        change(journal, n, state=State.DONE, portfolio_id=f"54{n}", action="created", since=NOW)
+        change(journal, n, state=State.DONE, portfolio_id=f"54{n}", action="created", sent_by=NOW)
 
 
 def told(path):
@@ -267,7 +268,7 @@ def damageable(path, request):
     with JournalFile(path) as journal:
         fill(journal)
         if request.param == "killed":
-            change(journal, 30, state=State.INTENT, since=NOW)
+            change(journal, 30, state=State.INTENT, sent_by=NOW)
             files = {file.name: file.read_bytes() for file in path.parent.iterdir()}
     if request.param == "closed":
         files = {file.name: file.read_bytes() for file in path.parent.iterdir()}

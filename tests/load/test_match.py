@@ -46,4 +46,4 @@ def test_match(url, candidates, rows, expected):
 )
 def test_reconcile(candidates, attempts, policy, expected):
     """Only a single portfolio with the row's URL is adopted; only nothing at all is sent again, and not for ever."""
-    assert verdict("u", candidates, attempts=attempts, most=3, policy=policy) == expected
+    assert verdict("u", candidates, lost_answers=attempts, most=3, policy=policy) == expected

@@ -135,8 +135,8 @@ async def test_it_is_waited_for_as_long_as_the_quarantine(tmp_path, quarantine):
                 entry
             ) in journal.entries():  # as after a kill: nobody was there to write that it was cancelled
                 if entry.state is State.UNKNOWN:
-                    since = attrs.evolve(entry.since, wall=died + 60.0, mono=alma.clock.now() + 60.0)
-                    journal.write(attrs.evolve(entry, state=State.INTENT, since=since))
+                    sent_by = attrs.evolve(entry.sent_by, wall=died + 60.0, mono=alma.clock.now() + 60.0)
+                    journal.write(attrs.evolve(entry, state=State.INTENT, sent_by=sent_by))
         again = into(alma, tmp_path / "two.load", quarantine=quarantine)
         while alma.clock.wall() < died + quarantine:
             with pytest.raises(

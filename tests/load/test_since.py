@@ -76,9 +76,9 @@ def test_what_was_done_and_is_asked_for_again_is_known():
 def test_what_was_sent_without_an_answer_is_read_back(state, new):
     """A row whose outcome is unknown rests on as it did, whatever it asks for now: a send again would double it."""
     old = attrs.evolve(
-        OLD, state=state, step=Step.CREATE, portfolio_id=None, action=None, since=NOW, attempts=2
+        OLD, state=state, step=Step.CREATE, portfolio_id=None, action=None, sent_by=NOW, lost_answers=2
     )
-    expected = attrs.evolve(old, n=9, line=7, payload=new.payload, state=State.UNKNOWN, attempts=0)
+    expected = attrs.evolve(old, n=9, line=7, payload=new.payload, state=State.UNKNOWN, lost_answers=0)
     assert continued(old, new) == expected
 
 
