@@ -17,7 +17,7 @@ from alma_async._clock import Clock
 from alma_async._storage.files import make_file, own_directory
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load.entries import State
-from alma_async.load.facts import SUPERSEDED, undecided
+from alma_async.load.facts import ROWS, SUPERSEDED, undecided
 from alma_async.load.journal import Journal, JournalError, JournalInUse, opened
 from alma_async.load.progress import begun_count, row_counts
 from alma_async.settings import state_dir
@@ -101,7 +101,7 @@ def untouched(path: Path) -> bool:
 
     async def is_untouched(journal: Journal) -> bool:
         meta = await journal.meta()
-        return await journal.is_untouched() and not (meta.get("since") and meta.get("rows"))
+        return await journal.is_untouched() and not (meta.get("since") and meta.get(ROWS))
 
     try:
         return read(path, is_untouched)
@@ -112,7 +112,7 @@ def untouched(path: Path) -> bool:
 def has_rows(path: Path) -> bool | None:
     """Whether this journal has all rows of its load, and so can be gone on with; None where it cannot be read now."""
     try:
-        return bool(read(path, lambda journal: journal.meta()).get("rows"))
+        return bool(read(path, lambda journal: journal.meta()).get(ROWS))
     except AlmaError:
         return None
 
@@ -188,7 +188,7 @@ def standing(path: Path) -> Standing:
     rows = row_counts(counts)
     if meta.get(SUPERSEDED):
         state = "superseded"
-    elif not meta.get("rows"):
+    elif not meta.get(ROWS):
         state = "not begun"
     else:
         state = "unfinished" if rows["pending"] or undecided(meta) else "complete"

@@ -31,6 +31,7 @@ from alma_async.cli.view import View, closing, not_loaded, show_part, show_plan,
 from alma_async.errors import AlmaError, ConfigurationError, InvalidRequest
 from alma_async.load.dry_run import Plan
 from alma_async.load.entries import Action, State
+from alma_async.load.facts import LINES
 from alma_async.load.journal import JournalDamaged, JournalInUse, opened
 from alma_async.load.options import DEFAULTS, LoadOptions, Missing
 from alma_async.load.progress import Meter, Progress, Report
@@ -449,7 +450,7 @@ async def _report_all(result: Report | Plan, given: Input, path: Path, options: 
     async with opened(Clock(), path, reading=True) as journal:
         async for line in not_loaded(journal, most=20):
             say(line)
-        lines = int((await journal.meta()).get("lines") or 0)
+        lines = int((await journal.meta()).get(LINES) or 0)
         if given.missing == "report":
             await show_surplus(journal, most=options.show, json=options.json)
     if isinstance(result, Plan):

@@ -15,14 +15,14 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 import attrs
 
 from alma_async._clock import Clock
 from alma_async.load.after_create import reads_of
 from alma_async.load.entries import Entry, State
-from alma_async.load.facts import INDEXED
+from alma_async.load.facts import CALLS, INDEXED
 from alma_async.load.fields import COVERAGE
 from alma_async.load.institution import Known
 from alma_async.load.journal import SLICE, Journal, opened, slices
@@ -179,8 +179,6 @@ class Price:
         }
 
 
-_CALLS: Final = "calls"  # the fact that holds what a dry run has cost so far, over all its runs
-
 Scratch = TemporaryDirectory[str]
 
 
@@ -232,7 +230,7 @@ async def plan_of(
         facts = await found.meta()
         async for entries in slices(found.entries):
             writes += Writes.of(entries)
-    calls, indexed = int(facts.get(_CALLS, "0")), int(facts.get(INDEXED, "0"))
+    calls, indexed = int(facts.get(CALLS, "0")), int(facts.get(INDEXED, "0"))
     price = Price(reads=calls - indexed, writes=writes, planned=calls, quote=quote, known=known)
     return Plan(report=report, price=price, journal=journal, clock=clock, scratch=scratch)
 
@@ -245,5 +243,5 @@ def scratch_path() -> tuple[Path, Scratch]:
 
 async def note_calls(journal: Journal, meter: Meter) -> None:
     """Add what this run of a dry run has cost; what was throttled is not asked again by the load."""
-    before = int((await journal.meta()).get(_CALLS, "0"))
-    await journal.note({_CALLS: str(before + meter.calls - meter.throttled)})
+    before = int((await journal.meta()).get(CALLS, "0"))
+    await journal.note({CALLS: str(before + meter.calls - meter.throttled)})

@@ -1,4 +1,8 @@
-"""The facts by which a journal knows its load: their names, whether two are the same, whose turn it is. Pure."""
+"""The facts that a journal keeps of its load: their names, whether they are another load's, whose turn it is. Pure.
+
+Here are the names of all that a load writes of itself; what it *is* (where to, its action, its options) is named in
+``options.LoadContext.known_by`` and, for people, in ``_OTHER`` below.
+"""
 
 from __future__ import annotations
 
@@ -11,66 +15,70 @@ from alma_async.load.row import InputError
 __all__ = [
     "BEGUN_AT",
     "BEING_UNDONE",
+    "BY_LIST",
+    "BY_TITLE",
+    "CALLS",
     "CARRIED_OUT",
     "HALFWAY",
     "INDEXED",
+    "INGESTED",
     "KEPT_SINCE",
+    "LINES",
+    "MEASURED",
     "NOT_BEGUN",
     "OVERTAKEN",
-    "PLAN_SEEN",
+    "PLAN_SERVICE_READ",
     "RESERVED",
+    "ROWS",
+    "SERVICE_READ",
     "SUPERSEDED",
     "SURPLUS",
     "SURPLUS_KEPT",
     "SURPRISE",
     "TAKES_BACK",
     "UNREAD",
+    "WARNINGS",
     "OtherLoad",
     "compared",
     "see_its_turn",
     "undecided",
 ]
 
-BEING_UNDONE: Final = "undo"  # the fact that names the journal of an undo that has not ended
-TAKES_BACK: Final = "takes_back"  # and, in an undo's own, the journal of the load that it takes back
-HALFWAY: Final = "halfway"  # the rows that were not at their end when they were taken back
-OVERTAKEN: Final = (
-    "overtaken"  # and those of loads into the same service that ran before it ended, one a line
-)
-SUPERSEDED: Final = "superseded"  # the fact that names the journal of a later load, which knows this one
-BEGUN_AT: Final = "begun_at"  # when the rows were read, in civil seconds
-CARRIED_OUT: Final = "carried_out"  # in a dry run's journal: that of the load that carries it out
-PLAN_SEEN: Final = "plan_seen"  # and in that load's: how the dry run saw the service, by list or by title
+# How far the load came.
+BEGUN_AT: Final = "begun_at"  # when its rows were read, in civil seconds
+ROWS: Final = "rows"  # how many rows its source had, once it was read to its end
+LINES: Final = "lines"  # and how many lines these are
+WARNINGS: Final = "warnings"  # what was noticed in the source as a whole: JSON
+UNREAD: Final = "unread"  # what of the source is no row, such as other sheets of a workbook
+INGESTED: Final = "ingested"  # all rows are in, each with its record: what follows may send
+SERVICE_READ: Final = "service_read"  # how what the service holds is known, once it is decided
+BY_LIST: Final = "list"
+BY_TITLE: Final = "title"
 INDEXED: Final = "indexed"  # the calls by which records were read, which the next load finds kept
-KEPT_SINCE: Final = "kept_since"  # when the oldest record was read that was found kept, in civil seconds
-SURPRISE: Final = "surprise"  # what ended the trust in what is known of creates: JSON, see ``after_create``
-SURPLUS: Final = "surplus"  # how many portfolios the list does not name, once they are rows of the journal
+KEPT_SINCE: Final = "kept_since"  # the oldest reading of a record that was found kept: civil seconds
+SURPRISE: Final = "surprise"  # what ended the trust in what is known of creates: ``after_create``
+SURPLUS: Final = "surplus"  # how many portfolios the list does not name, once they are rows too
 SURPLUS_KEPT: Final = "surplus_kept"  # why they are none, and never will be
-UNREAD: Final = "unread"  # what of the rows' source is no row, such as other sheets of a workbook
+CALLS: Final = "calls"  # what a dry run has cost so far, over all its runs
+MEASURED: Final = "measured"  # calls and waiting over time, see ``measured``
+
+# Which other journals it has to do with. Journals are named by their address.
+SUPERSEDED: Final = "superseded"  # that of a later load, which knows this one
+BEING_UNDONE: Final = "undo"  # that of an undo of this load that has not ended
+TAKES_BACK: Final = "takes_back"  # in an undo's: that of the load that it takes back
+HALFWAY: Final = "halfway"  # the rows that were not at their end when they were taken back
+OVERTAKEN: Final = "overtaken"  # loads of the service that ran before the undo ended, one a line
+CARRIED_OUT: Final = "carried_out"  # in a dry run's: that of the load that carries it out
+PLAN_SERVICE_READ: Final = "plan_service_read"  # in that load's: ``SERVICE_READ`` of the dry run
+
 RESERVED: Final = frozenset(
     {
-        "planned",
-        "seen",
-        "rows",
-        "lines",
-        "warnings",
-        "calls",
-        "measured",
-        BEING_UNDONE,
-        TAKES_BACK,
-        HALFWAY,
-        OVERTAKEN,
-        SUPERSEDED,
-        BEGUN_AT,
-        CARRIED_OUT,
-        PLAN_SEEN,
-        INDEXED,
-        KEPT_SINCE,
-        SURPLUS,
-        SURPLUS_KEPT,
-        UNREAD,
+        *(BEGUN_AT, ROWS, LINES, WARNINGS, UNREAD, INGESTED, SERVICE_READ, INDEXED, KEPT_SINCE),
+        *(SURPRISE, SURPLUS, SURPLUS_KEPT, CALLS, MEASURED, SUPERSEDED, BEING_UNDONE, TAKES_BACK),
+        *(HALFWAY, OVERTAKEN, CARRIED_OUT, PLAN_SERVICE_READ),
     }
-)  # what a journal writes down of itself
+)
+"""What a journal says of itself, and so no caller may (``LoadOptions.facts``)."""
 
 
 NOT_BEGUN: Final = "Nothing was sent. Name the journal of a load that was begun."

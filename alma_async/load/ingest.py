@@ -27,10 +27,17 @@ from alma_async.load import matching
 from alma_async.load.entries import KNOWN, Entry, Moment, Source, State, Step
 from alma_async.load.facts import (
     BEGUN_AT,
+    BY_LIST,
+    BY_TITLE,
     CARRIED_OUT,
-    PLAN_SEEN,
+    INGESTED,
+    LINES,
+    PLAN_SERVICE_READ,
+    ROWS,
+    SERVICE_READ,
     SUPERSEDED,
     UNREAD,
+    WARNINGS,
     compared,
     see_its_turn,
     undecided,
@@ -101,9 +108,9 @@ class Ingest:
         await self.journal.check()
         known = await self.journal.meta()
         is_open = await self.journal.open_entries(after=0, limit=1)
-        see_its_turn(known, ended=bool(known.get("seen")) and not is_open and not undecided(known))
+        see_its_turn(known, ended=bool(known.get(SERVICE_READ)) and not is_open and not undecided(known))
         facts = self.context.known_by()
-        if known.get("rows"):
+        if known.get(ROWS):
             compared(known, facts)
         else:  # nothing was begun, nor any earlier load known
             compared(known, {name: fact for name, fact in facts.items() if name not in ("since", "plan")})
@@ -117,20 +124,20 @@ class Ingest:
         """
         await self.journal.orphaned(now)
         known = await self.journal.meta()
-        if self.context.options.plan is not None and not known.get("rows"):
+        if self.context.options.plan is not None and not known.get(ROWS):
             async with self._earlier(now) as earlier, self._plan(self.context.options.plan) as plan:
                 if plan is None or not await self._take_in(plan, earlier):
                     return
         elif self.rows is None:
-            if not known.get("rows"):
+            if not known.get(ROWS):
                 raise InputError(_NO_ROWS.format(self.journal.name), advice=_GIVE_ROWS)
-        elif known.get("rows"):
+        elif known.get(ROWS):
             await self._see_same(self.rows)
         else:
             async with self._earlier(now) as earlier:
                 if not await self._take_in(self.rows, earlier):
                     return
-        if not known.get("planned") and not await self.journal.nameless(limit=1):
+        if not known.get(INGESTED) and not await self.journal.nameless(limit=1):
             await self._end()
 
     async def _end(self) -> None:
@@ -138,7 +145,7 @@ class Ingest:
         if self.context.options.since is not None and not self.context.dry:
             async with opened(self.context.alma.clock, self.context.options.since) as earlier:
                 await earlier.note({SUPERSEDED: self.journal.address})
-        await self.journal.note({"planned": "1"})
+        await self.journal.note({INGESTED: "1"})
 
     @asynccontextmanager
     async def _earlier(self, now: Moment) -> AsyncIterator[Journal | None]:
@@ -159,7 +166,7 @@ class Ingest:
                 see_its_turn(known, earlier=True)
             facts = self.context.known_by()
             compared(known, {name: facts[name] for name in _ALIKE}, journal=self.context.options.since.name)
-            if known.get("dry") or not known.get("planned"):
+            if known.get("dry") or not known.get(INGESTED):
                 what = (
                     "a dry run"
                     if known.get("dry")
@@ -240,7 +247,7 @@ class Ingest:
                 if not (part := await slices.next()):
                     await _written(writing)
                     about = dumps(getattr(source, "about_file", ()), lone_surrogates=True).decode()
-                    facts = {"rows": str(n), "lines": str(lines), "warnings": about, BEGUN_AT: str(begun_at)}
+                    facts = {ROWS: str(n), LINES: str(lines), WARNINGS: about, BEGUN_AT: str(begun_at)}
                     facts[UNREAD] = ", ".join(getattr(source, "unread", ()))
                     await self.journal.note(facts | getattr(source, "facts", {}))
                     return True
@@ -256,7 +263,7 @@ class Ingest:
     async def _see_same(self, given: Rows) -> None:
         """Rows are given again: nothing is taken from them, and they must say what the journal's say."""
         _, slices = self._slices(given)
-        rows = int((await self.journal.meta())["rows"])  # what the service holds beyond them comes after
+        rows = int((await self.journal.meta())[ROWS])  # what the service holds beyond them comes after
         n = 0
         while self.reading(n):
             part = await slices.next()
@@ -340,11 +347,11 @@ class Ingest:
         nameless = await self.journal.nameless(limit=1)
         by_title = pages_of(total, PAGE) > rows and not nameless and not known
         by_title = by_title and self.context.options.missing is None
-        if planned := (await self.journal.meta()).get(PLAN_SEEN):
-            by_title = planned == "title"
+        if planned := (await self.journal.meta()).get(PLAN_SERVICE_READ):
+            by_title = planned == BY_TITLE
         if total and not by_title:
             by_title = not await self._list_service(total)
-        await self.journal.note({"seen": "title" if by_title else "list"})
+        await self.journal.note({SERVICE_READ: BY_TITLE if by_title else BY_LIST})
 
     async def _settle_known(self) -> None:
         """What an earlier load had done is done, unless the list of the service shows that it is not so any more."""
@@ -376,7 +383,7 @@ class Ingest:
 
     async def find_records(self, now: Moment, index: IdentifierIndex) -> None:
         """Have a record for each row that names none, and so the last rows in the journal; then what is known is settled."""
-        is_planned = bool((await self.journal.meta()).get("planned"))
+        is_planned = bool((await self.journal.meta()).get(INGESTED))
         if not is_planned:
             await index.read()
             async with self._earlier(now) as earlier:

@@ -1,6 +1,6 @@
 """What a load measures of itself as it runs: calls by kind; calls and waiting over time. Pure.
 
-It is kept in the journal's facts (``MEASURED``), so that a report has it though the load was
+It is kept in the journal's facts (``facts.MEASURED``), so that a report has it though the load was
 interrupted and resumed, and it is small however long a load takes: a run has at most ``_MOST``
 samples; where it would have more, two neighbours become one and the step doubles. Earlier runs are
 kept more coarsely, the last ``_RUNS`` of them.
@@ -16,9 +16,8 @@ import attrs
 from alma_async._http.json_text import dumps, loads
 from alma_async.errors import BadAnswer
 
-__all__ = ["EVERY", "MEASURED", "Measured", "Stretch"]
+__all__ = ["EVERY", "Measured", "Stretch"]
 
-MEASURED: Final = "measured"  # the fact
 EVERY: Final = 20.0  # chosen: seconds between two writes of it, and so what a crash loses
 _MOST: Final = 120
 _COARSE: Final = 40  # of a run that is over

@@ -23,7 +23,17 @@ from alma_async._text import duration, masked
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.load.before_image import WARNED, differences, digest
 from alma_async.load.entries import Entry, Planned
-from alma_async.load.facts import BEGUN_AT, CARRIED_OUT, PLAN_SEEN, OtherLoad, compared
+from alma_async.load.facts import (
+    BEGUN_AT,
+    BY_TITLE,
+    CARRIED_OUT,
+    INGESTED,
+    PLAN_SERVICE_READ,
+    SERVICE_READ,
+    WARNINGS,
+    OtherLoad,
+    compared,
+)
 from alma_async.load.journal import Held, Journal, slices
 from alma_async.load.row import InputError, Row
 
@@ -47,7 +57,7 @@ async def see_plan(
     if not known.get("dry"):
         raise InputError(_NO_PLAN.format(plan.name), advice=_DRY_RUN)
     compared(known, facts, journal=plan.name, advice=_ANOTHER)
-    if not known.get("planned") or not known.get("seen") or await plan.open_entries(after=0, limit=1):
+    if not known.get(INGESTED) or not known.get(SERVICE_READ) or await plan.open_entries(after=0, limit=1):
         raise InputError(_NOT_ENDED.format(plan.name), advice=_END_IT.format(plan.name))
     if (other := known.get(CARRIED_OUT)) and other != by:
         raise OtherLoad(_CARRIED_OUT.format(plan.name, other), advice=_GO_ON)
@@ -73,15 +83,15 @@ class PlanRows:
     @property
     def about_file(self) -> tuple[str, ...]:
         """What was said of the list as a whole."""
-        return tuple(loads(self.known["warnings"].encode(), lone_surrogates=True))
+        return tuple(loads(self.known[WARNINGS].encode(), lone_surrogates=True))
 
     @property
     def facts(self) -> dict[str, str]:
         """What the load's own journal says of it."""
-        return {PLAN_SEEN: self.known["seen"]}
+        return {PLAN_SERVICE_READ: self.known[SERVICE_READ]}
 
     async def __aiter__(self) -> AsyncIterator[Row | Entry]:
-        at, by_title = float(self.known[BEGUN_AT]), self.known["seen"] == "title"
+        at, by_title = float(self.known[BEGUN_AT]), self.known[SERVICE_READ] == BY_TITLE
         async for entries in slices(self.plan.entries):
             rows = {entry.n: row for entry, row in await self.plan.rows(entries)}
             bodies = await self.plan.kept(list(rows))

@@ -11,12 +11,12 @@ import attrs
 from alma_async._http.outcome import Failed, Outcome, OutcomeClass, Reason
 from alma_async.load.dry_run import Quote
 from alma_async.load.entries import OPEN, Entry, State, begun
-from alma_async.load.facts import SURPLUS, SURPLUS_KEPT, undecided
+from alma_async.load.facts import ROWS, SURPLUS, SURPLUS_KEPT, undecided
 
 __all__ = ["Ended", "Meter", "Progress", "Report", "begun_count", "row_counts"]
 
 _SPAN: Final = 10.0  # seconds over which the present rate is taken
-_WHOLE: Final[Mapping[str, str]] = {"rows": "all"}  # what a journal says that has its rows
+_WHOLE: Final[Mapping[str, str]] = {ROWS: "all"}  # what a journal says that has its rows
 _FEW: Final = 10  # chosen: rows that outweigh what is assumed of a row's calls
 
 
@@ -256,7 +256,7 @@ class Meter:
             seconds=now - self.started,
             remaining=remaining,
             stopped=stopped,
-            read=bool(meta.get("rows")),
+            read=bool(meta.get(ROWS)),
             surplus=None if surplus is None else int(surplus),
             surplus_kept=meta.get(SURPLUS_KEPT),
             undecided=undecided(meta),

@@ -30,6 +30,7 @@ from alma_async._clock import Clock
 from alma_async._http.json_text import dumps, loads
 from alma_async.errors import ConfigurationError
 from alma_async.load.entries import Entry, Source, State
+from alma_async.load.facts import WARNINGS
 from alma_async.load.journal import Journal, slices
 from alma_async.load.reasons import EndReason
 from alma_async.load.report_html import About, html_writer
@@ -202,7 +203,7 @@ async def _records(journal: Journal, *, payloads: bool) -> AsyncIterator[list[Ca
     async for entries in slices(journal.entries):
         sent = await journal.kept([entry.n for entry in entries], of="sent") if payloads else {}
         yield [partial(record, entry, planned=planned, sent=sent.get(entry.n)) for entry in entries]
-    warnings = loads(meta.get("warnings", "[]").encode(), lone_surrogates=True)
+    warnings = loads(meta.get(WARNINGS, "[]").encode(), lone_surrogates=True)
     empty = dict.fromkeys(COLUMNS)
     yield [partial(dict[str, Value], empty, state="warning", message=str(one)) for one in warnings]
 

@@ -29,9 +29,9 @@ from alma_async._text import counted, duration, masked
 from alma_async._version import __version__
 from alma_async.load.dry_run import Writes
 from alma_async.load.entries import OPEN, State
-from alma_async.load.facts import SURPLUS_KEPT
+from alma_async.load.facts import CALLS, MEASURED, SURPLUS_KEPT
 from alma_async.load.fields import COVERAGE
-from alma_async.load.measured import MEASURED, Measured, Stretch
+from alma_async.load.measured import Measured, Stretch
 from alma_async.load.reasons import EndReason
 from alma_async.load.report_style import DIGEST, STYLE
 
@@ -429,7 +429,7 @@ class _Page:
         yield "</section>\n"
 
     def _price(self) -> Iterator[str]:
-        reads, writes = int(self._about.facts.get("calls") or 0), self._writes
+        reads, writes = int(self._about.facts.get(CALLS) or 0), self._writes
         planned = {
             "GET": reads,
             "POST (creations)": writes.posts,

@@ -32,13 +32,13 @@ from alma_async.events import CallFinished
 from alma_async.load.after_create import AfterCreate
 from alma_async.load.dry_run import Quote
 from alma_async.load.entries import OPEN, Entry, Moment, State, Step
-from alma_async.load.facts import SURPRISE
+from alma_async.load.facts import BY_TITLE, MEASURED, SERVICE_READ, SURPRISE
 from alma_async.load.identifier_index import IdentifierIndex
 from alma_async.load.ingest import Ingest, Rows
 from alma_async.load.institution import KnownFile, Observed
 from alma_async.load.journal import Journal, slices
 from alma_async.load.lookup import Bodies
-from alma_async.load.measured import EVERY, MEASURED, Measured, Stretch
+from alma_async.load.measured import EVERY, Measured, Stretch
 from alma_async.load.options import LoadContext
 from alma_async.load.outage import (
     PASSING,
@@ -354,7 +354,7 @@ class Run:
         if self.stopping:
             return
         try:
-            if not (await self.journal.meta()).get("seen"):
+            if not (await self.journal.meta()).get(SERVICE_READ):
                 await self._health.persist(begin.see_service)
             index = IdentifierIndex(
                 context=self.context,
@@ -386,7 +386,7 @@ class Run:
         shared = Shared(
             context=self.context,
             journal=self.journal,
-            by_title=meta.get("seen") == "title",
+            by_title=meta.get(SERVICE_READ) == BY_TITLE,
             moment=self.moment,
             stopping=lambda: self.stopping,
             learned=Learned(after, self.journal, self._observed),

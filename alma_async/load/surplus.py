@@ -22,7 +22,7 @@ import attrs
 from alma_async._text import counted
 from alma_async.errors import AlmaError
 from alma_async.load.entries import OPEN, Entry, Source, State
-from alma_async.load.facts import SURPLUS, SURPLUS_KEPT, UNREAD, undecided
+from alma_async.load.facts import BY_LIST, ROWS, SERVICE_READ, SURPLUS, SURPLUS_KEPT, UNREAD, undecided
 from alma_async.load.fields import payload_of
 from alma_async.load.journal import Held, Ingested, Journal, slices
 from alma_async.load.options import LoadContext, most_of
@@ -90,7 +90,7 @@ class Surplus:
             return
         why = EndReason.NOT_IN_LIST_KEPT
         async for entries in slices(self.journal.open_entries):
-            kept = [one for one in entries if one.n > int(meta["rows"]) and not one.is_begun]
+            kept = [one for one in entries if one.n > int(meta[ROWS]) and not one.is_begun]
             ended = partial(attrs.evolve, state=State.REVIEW, reason=why.code, message=why.says())
             await self.journal.amend(map(ended, kept), facts={})
 
@@ -121,7 +121,7 @@ class Surplus:
     async def _why_kept(self) -> str:
         """What speaks against touching any of them by now; "" where nothing does."""
         meta, counts = await self.journal.meta(), await self.journal.counts()
-        if meta.get("seen") != "list":
+        if meta.get(SERVICE_READ) != BY_LIST:
             return "the service changed while it was listed"
         if unread := meta.get(UNREAD):
             return f"a part of the file was not read: {unread}"

@@ -24,7 +24,15 @@ from alma_async.alma.fields import url_of
 from alma_async.errors import AlmaError
 from alma_async.load.before_image import anew
 from alma_async.load.entries import KNOWN, OPEN, BeforeImage, Entry, Source, State, Step
-from alma_async.load.facts import BEING_UNDONE, HALFWAY, NOT_BEGUN, OVERTAKEN, SUPERSEDED, TAKES_BACK
+from alma_async.load.facts import (
+    BEING_UNDONE,
+    HALFWAY,
+    INGESTED,
+    NOT_BEGUN,
+    OVERTAKEN,
+    SUPERSEDED,
+    TAKES_BACK,
+)
 from alma_async.load.journal import SLICE, Held, Journal, exists, opened, slices
 from alma_async.load.row import BadRow, InputError, Problem, Row
 
@@ -87,7 +95,7 @@ async def beside(clock: Clock, load: Path) -> Path:
 
 
 async def _has_ended(undo: Journal) -> bool:
-    return bool((await undo.meta()).get("planned")) and not await undo.open_entries(after=0, limit=1)
+    return bool((await undo.meta()).get(INGESTED)) and not await undo.open_entries(after=0, limit=1)
 
 
 async def begin(clock: Clock, load: Path, journal: Journal) -> None:
@@ -232,7 +240,7 @@ async def begun_load(clock: Clock, path: Path) -> dict[str, str]:
     async with opened(clock, path, reading=True) as load:
         await load.check()
         meta = await load.meta()
-    if "planned" not in meta:
+    if INGESTED not in meta:
         raise InputError(
             f"The load of {path.name} was never begun; there is nothing to take back.", advice=NOT_BEGUN
         )

@@ -29,7 +29,7 @@ from alma_async.alma.models.common import Coded
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import AlmaError, NotFound
 from alma_async.load.entries import KNOWN, Difference, Entry, State
-from alma_async.load.facts import NOT_BEGUN, compared
+from alma_async.load.facts import BY_TITLE, INGESTED, NOT_BEGUN, SERVICE_READ, compared
 from alma_async.load.fields import asked, merged, stays
 from alma_async.load.journal import Journal, slices
 from alma_async.load.options import LoadContext
@@ -229,7 +229,7 @@ class Verification:
         await self.journal.check()
         meta = await self.journal.meta()
         self._check(meta)
-        self._by_title = meta.get("seen") == "title"
+        self._by_title = meta.get(SERVICE_READ) == BY_TITLE
         counts = await self.journal.counts()
         claims = sum(count for (state, _), count in counts.items() if state is State.DONE)
         self.meter.begin({(State.PENDING, None): claims})
@@ -240,7 +240,7 @@ class Verification:
             raise self._broken
         why = str(self._stopped) if self._stopped is not None else "stopped on request"
         wrong = sum(found.mark is not Mark.UNREAD for found in self._findings)
-        seen = bool(meta.get("seen"))
+        seen = bool(meta.get(SERVICE_READ))
         return Audit(
             report=self.meter.report(
                 self.context.alma.clock.now(),
@@ -283,7 +283,7 @@ class Verification:
         return how_far(self.context.alma, self.meter, self._why)
 
     def _check(self, meta: Mapping[str, str]) -> None:
-        if not meta.get("planned") or meta.get("dry"):
+        if not meta.get(INGESTED) or meta.get("dry"):
             raise InputError(f"{self.journal.name} is of no load that was begun.", advice=NOT_BEGUN)
         facts = self.context.known_by()
         compared(meta, {name: fact for name, fact in facts.items() if name not in _NOT_COMPARED})

@@ -70,7 +70,7 @@ def test_standing(tmp_path: Path) -> None:
     """Each state is told: unfinished with its counts, complete, in use, unreadable."""
     path = journals.new_path(Path("list.csv"))
     with JournalFile(path) as journal:
-        journal.note({"planned": "1", "rows": "2", "file": "/data/list.csv"})
+        journal.note({"ingested": "1", "rows": "2", "file": "/data/list.csv"})
         journal.ingest(
             map(Ingested, [Entry(n=1, line=2, state=State.PENDING), Entry(n=2, line=3, state=State.REJECTED)])
         )

@@ -84,8 +84,8 @@ def test_an_undo_at_the_reserve_is_resumed(shell: Shell, served: Served, titles:
     [
         (None, "no journal"),
         ({}, "never begun"),
-        ({"planned": "1", "dry": "1"}, "dry run"),
-        ({"planned": "1", "origin": "https://api-eu.hosted.exlibrisgroup.com"}, "is of a load into"),
+        ({"ingested": "1", "dry": "1"}, "dry run"),
+        ({"ingested": "1", "origin": "https://api-eu.hosted.exlibrisgroup.com"}, "is of a load into"),
     ],
 )
 def test_what_cannot_be_undone_is_2(

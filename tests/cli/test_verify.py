@@ -136,7 +136,7 @@ def test_of_a_load_that_is_not_complete(shell: Shell, served: Served, titles: Ti
 def test_a_journal_of_a_program_is_2(shell: Shell, tmp_path: Path) -> None:
     """One that Python began says where to go on with it."""
     with JournalFile(tmp_path / "python.load") as journal:
-        journal.note({"planned": "1"})
+        journal.note({"ingested": "1"})
     ran = shell("verify", tmp_path / "python.load")
     assert ran.code == 2
     assert "in Python, where it was begun" in ran.err

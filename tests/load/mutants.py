@@ -35,6 +35,7 @@ from alma_async.load import (
     surplus,
 )
 from alma_async.load.entries import State
+from alma_async.load.facts import BY_LIST, SERVICE_READ
 from alma_async.load.fields import new_portfolio
 from alma_async.load.journal import Held
 from alma_async.load.row_task import RowTask
@@ -326,7 +327,7 @@ def _what_others_mean_is_taken_for_ours() -> list[Any]:
 @_mutant
 def _what_is_there_is_not_looked_at() -> list[Any]:
     async def see_service(self: ingest.Ingest) -> None:
-        await self.journal.note({"seen": "list"})
+        await self.journal.note({SERVICE_READ: BY_LIST})
 
     return [patch.object(ingest.Ingest, "see_service", see_service)]
 
@@ -368,7 +369,7 @@ def _what_the_rest_of_a_moving_list_does_not_name_goes() -> list[Any]:
         meta = self.journal.meta
 
         async def as_if_still() -> dict[str, str]:
-            return {**await meta(), "seen": "list"}
+            return {**await meta(), SERVICE_READ: BY_LIST}
 
         with patch.object(type(self.journal), "meta", lambda _: as_if_still()):
             return await real(self)
@@ -380,7 +381,7 @@ def _what_the_rest_of_a_moving_list_does_not_name_goes() -> list[Any]:
 @_mutant
 def _what_is_left_over_goes_although_a_row_failed() -> list[Any]:
     async def why_kept(self: surplus.Surplus) -> str:
-        return "" if (await self.journal.meta()).get("seen") == "list" else "unseen"
+        return "" if (await self.journal.meta()).get(SERVICE_READ) == BY_LIST else "unseen"
 
     return [patch.object(surplus.Surplus, "_why_kept", why_kept)]
 

@@ -36,7 +36,7 @@ from alma_async.load import (
     sqlite_journal,
 )
 from alma_async.load.entries import Action, Entry, State
-from alma_async.load.facts import SURPLUS, SURPLUS_KEPT
+from alma_async.load.facts import BY_LIST, SERVICE_READ, SURPLUS, SURPLUS_KEPT
 from alma_async.load.identifier_index import KeptIndex, Named
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.options import Missing
@@ -527,7 +527,7 @@ class Tale:
             self.missing == "delete" and remote.changed.keys() & touched != set()
         )
         well = all(entry.state in (State.DONE, State.DUPLICATE) for entry in rows)
-        may = self.missing is not None and well and meta.get("seen") == "list" and not self.beyond
+        may = self.missing is not None and well and meta.get(SERVICE_READ) == BY_LIST and not self.beyond
         story.wrong += bool(touched) and not may
         if self.beyond:
             story.wrong += bool(remote.creates or remote.changed or remote.deleted)

@@ -240,7 +240,7 @@ DELETE = {
 
 def fill(journal):
     """Some of everything that a journal holds."""
-    journal.note({"action": "upsert", "planned": "1"})
+    journal.note({"action": "upsert", "ingested": "1"})
     journal.ingest(map(Ingested, (entry(n, payload=b"p%d" % n) for n in range(1, 41))))
     journal.add_existing((f"53{n}", f"99{n}", "11") for n in range(40))
     for n in range(40):
@@ -257,7 +257,7 @@ def told(path):
     with JournalFile(path) as journal:
         journal.check()
         entries = journal.entries()
-        meta = {name: value for name, value in journal.meta().items() if name != "seen"}
+        meta = {name: value for name, value in journal.meta().items() if name != "service_read"}
         held = [journal.was_there(f"53{n}") for n in range(45)], [journal.kept(n) for n in range(45)]
         return entries, meta, held, [journal.carriers(one) for one in CARRIED], sorted(journal.unread())
 

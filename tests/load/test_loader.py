@@ -266,13 +266,13 @@ async def test_another_file_or_service_is_refused(titles, tmp_path):
 def test_facts_may_not_take_the_journals_own_names(tmp_path):
     """What a caller writes into the journal cannot overwrite what the journal says of itself."""
     alma = AlmaClient("sim-xx", base_url="http://127.0.0.1:1", budget=LocalBudget())
-    with pytest.raises(ConfigurationError, match="planned"):
+    with pytest.raises(ConfigurationError, match="ingested"):
         Load(
             alma,
             collection_id=C,
             service_id=S,
             journal=tmp_path / "a.load",
-            options=LoadOptions(facts={"planned": "2"}),
+            options=LoadOptions(facts={"ingested": "2"}),
         )
 
 

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from alma_async import sim
 from alma_async.load import Load, LoadOptions
 from alma_async.load.entries import Difference, Entry, Source, State
+from alma_async.load.facts import MEASURED
 from alma_async.load.journal import opened
-from alma_async.load.measured import MEASURED, Measured
+from alma_async.load.measured import Measured
 from alma_async.load.reasons import EndReason
 from alma_async.load.report import record, write_report
 from alma_async.load.report_html import SHOWN, About, html_writer
