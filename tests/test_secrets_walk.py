@@ -37,7 +37,7 @@ from alma_async import (
     Secret,
     webhooks,
 )
-from alma_async._core.session import Options
+from alma_async._core.session import CallOptions
 from alma_async.load import BadRow, Ended, Load, LoadOptions, Row
 from alma_async.polaris import ApiKey, BearerToken, ObjectType, PolarisClient, StaffPassword
 from tests.conftest import institution
@@ -456,7 +456,7 @@ def typed(areas):
             ]
             for one, told in parameters.items():
                 if told.kind == told.VAR_KEYWORD:
-                    changes = attrs.fields_dict(Options) if name == "with_options" else ()
+                    changes = attrs.fields_dict(CallOptions) if name == "with_options" else ()
                     yield from ((method, needed, change) for change in changes)
                 else:
                     yield method, needed, one

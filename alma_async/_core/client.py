@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, Unpack
 
 from alma_async._clock import Clock
-from alma_async._core.session import Options, Precondition, Session, Witness
+from alma_async._core.session import CallOptions, Precondition, Session, Witness
 from alma_async._governance.budget import Budget
 from alma_async._governance.file_budget import machine_budget
 from alma_async._governance.governor import Governor, QuotaSnapshot
@@ -130,7 +130,7 @@ class Client:
         clock: Clock | None,
         language: str | None = None,
         read_only: bool = False,
-        login: Callable[[Session, Options], Login] | None = None,
+        login: Callable[[Session, CallOptions], Login] | None = None,
         precondition: Callable[[Session], Precondition] | None = None,
     ) -> None:
         """Check the options and put the parts together.
@@ -171,7 +171,7 @@ class Client:
             Session, dialect, self._transport, governor, clock=clock, timeouts=timeouts, emit=emit
         )
         per_attempt = None if isinstance(timeout, Timeouts) else float(timeout)
-        options = Options(retry=retry or RetryPolicy(), language=language, timeout=per_attempt)
+        options = CallOptions(retry=retry or RetryPolicy(), language=language, timeout=per_attempt)
         self._without_login = session_of()
         self._session = session_of(
             login=login and login(self._without_login, options),
@@ -181,7 +181,7 @@ class Client:
         self._read_only = read_only
         self._options = options
 
-    def _bind(self, options: Options) -> None:
+    def _bind(self, options: CallOptions) -> None:
         """Make the areas that a subclass has, under these options."""
         self._options = options
 
@@ -201,7 +201,7 @@ class Client:
         return self._origin
 
     @property
-    def options(self) -> Options:
+    def options(self) -> CallOptions:
         """The options in force."""
         return self._options
 

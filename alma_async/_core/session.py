@@ -54,7 +54,7 @@ from alma_async.settings import (
     secret_forms,
 )
 
-__all__ = ["Options", "Precondition", "Session", "Witness"]
+__all__ = ["CallOptions", "Precondition", "Session", "Witness"]
 
 
 class Witness(Protocol):
@@ -76,7 +76,7 @@ _SECONDS: Final = Check("a positive number of seconds", POSITIVE.allows).or_none
 
 
 @attrs.frozen(kw_only=True)
-class Options:
+class CallOptions:
     """How calls are made; a client's ``with_options`` changes a copy.
 
     ``deadline`` is seconds for one whole call, retries and waiting included; ``timeout`` is seconds
@@ -133,7 +133,7 @@ _CAUSES: Final = {
 class Precondition(Protocol):
     """What must hold before any call is made."""
 
-    async def hold(self, options: Options, deadline: float | None) -> None:
+    async def hold(self, options: CallOptions, deadline: float | None) -> None:
         """Return where it holds; find out first, until ``deadline`` (client's clock), where that is
         not known yet.
 
@@ -251,7 +251,7 @@ class Session:
                 path=request.path,
             )
 
-    async def call(self, request: Request, options: Options) -> Done:
+    async def call(self, request: Request, options: CallOptions) -> Done:
         """Make one call.
 
         :raises AlmaError: one of its classes, mapped from the last attempt; see ``_http.outcome``.
@@ -308,7 +308,7 @@ class Session:
             call.waits["back-off"] = call.waits.get("back-off", 0.0) + self.clock.now() - began
 
     def _finished(
-        self, request: Request, options: Options, call: _Call, outcome: Outcome | None
+        self, request: Request, options: CallOptions, call: _Call, outcome: Outcome | None
     ) -> CallFinished:
         now, status, tracking = self.clock.now(), None, None
         if isinstance(outcome, Done):
@@ -338,7 +338,7 @@ class Session:
             "The deadline passed before the login was answered.", method=request.method, path=request.path
         )
 
-    async def _attempt(self, request: Request, options: Options, call: _Call) -> Outcome:
+    async def _attempt(self, request: Request, options: CallOptions, call: _Call) -> Outcome:
         longest = options.longest_hold
         acquired = self.governor.acquire(
             priority=options.priority,
@@ -439,7 +439,9 @@ class Session:
         forms = self._forms(request.authorise or self._dialect.authorise)
         return judged(self._dialect.judge, request, answer, forms)
 
-    def _next_try(self, request: Request, outcome: Failed, options: Options, tried: _Call) -> float | Failed:
+    def _next_try(
+        self, request: Request, outcome: Failed, options: CallOptions, tried: _Call
+    ) -> float | Failed:
         """Seconds until another attempt, or the failure that is the caller's to know."""
         if outcome.reason is Reason.QUOTA:
             return 0.0 if options.wait_for_quota else outcome  # the governor holds it until the reset
@@ -512,7 +514,7 @@ class Session:
                 if timer is not None:
                     timer.cancel()
 
-    def _timeout(self, request: Request, options: Options) -> float:
+    def _timeout(self, request: Request, options: CallOptions) -> float:
         """Seconds to connect, and seconds again to be answered; waiting for the slot in between is
         the deadline's to bound.
         """

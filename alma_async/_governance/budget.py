@@ -21,11 +21,11 @@ import attrs
 from alma_async._governance.quota import Quota
 from alma_async._governance.rate import Pace, Slot, Terms
 
-__all__ = ["Budget", "Figures", "LocalBudget", "Report"]
+__all__ = ["Budget", "DayReport", "Figures", "LocalBudget"]
 
 
 @attrs.define(eq=False)
-class Report:
+class DayReport:
     """What one answer taught about the day's calls. Times are wall-clock seconds.
 
     ``bulk`` counts our bulk calls since the last report; ``stopped`` means that the day's threshold
@@ -115,7 +115,7 @@ class Budget(Protocol):
     def hold(self, until: float) -> None:
         """No slot for anybody before ``until``."""
 
-    def report(self, report: Report) -> None:
+    def report(self, report: DayReport) -> None:
         """What an answer taught about the day's calls."""
 
     async def aclose(self) -> None:
@@ -165,7 +165,7 @@ class LocalBudget:
     def hold(self, until: float) -> None:
         self._pace.hold(until)
 
-    def report(self, report: Report) -> None:
+    def report(self, report: DayReport) -> None:
         report.apply(self._quota, spent=self._pace.spent)
 
     async def aclose(self) -> None:

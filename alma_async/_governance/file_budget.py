@@ -40,7 +40,7 @@ from typing import Final
 import anyio
 import attrs
 
-from alma_async._governance.budget import Budget, Figures, LocalBudget, Report
+from alma_async._governance.budget import Budget, DayReport, Figures, LocalBudget
 from alma_async._governance.quota import HOURS, MAX_SKEW, UNLEARNED, Quota
 from alma_async._governance.rate import CATCH_UP, Pace, Slot, Terms
 from alma_async._storage.files import OwnFile, boot_id, private_directory
@@ -244,7 +244,7 @@ class MachineBudget:
     def hold(self, until: float) -> None:
         self._change(lambda pace: pace.hold(until))
 
-    def report(self, report: Report) -> None:
+    def report(self, report: DayReport) -> None:
         self._change(lambda pace: self._apply(report, pace))
 
     async def aclose(self) -> None:
@@ -288,7 +288,7 @@ class MachineBudget:
             self._owed.clear()
             self._warn(error)
 
-    def _apply(self, report: Report, pace: Pace) -> None:
+    def _apply(self, report: DayReport, pace: Pace) -> None:
         if not self._read_day():
             self._quota = Quota()
         report.apply(self._quota, spent=pace.spent)

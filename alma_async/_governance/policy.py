@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from alma_async._governance.budget import Budget, Report
+from alma_async._governance.budget import Budget, DayReport
 from alma_async._governance.concurrency import Concurrency
 from alma_async._governance.quota import Rule
 from alma_async._governance.rate import Adaptation, Slot, Terms, terms
@@ -149,7 +149,7 @@ class Allowance:
             self._report(slot, signals, stopped=stopped, now=now, wall=wall)
 
     def _report(self, slot: Slot, signals: Signals, *, stopped: bool, now: float, wall: float) -> None:
-        report = Report(
+        report = DayReport(
             wall=wall,
             sent_at=wall - (now - slot.at),
             per_second=self.limits.per_second,

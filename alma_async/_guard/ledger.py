@@ -56,9 +56,9 @@ from alma_async._storage.sqlite import (
     Busy,
     Columns,
     Damaged,
-    Failed,
-    Format,
+    Layout,
     Seal,
+    StorageFailed,
     Stranger,
     connect,
     failures,
@@ -266,7 +266,7 @@ CREATE TABLE polls (
 CREATE TABLE news (count INTEGER NOT NULL);
 INSERT INTO news VALUES (0)
 """
-_FORMAT: Final = Format(6, tuple(_SCHEMA.split(";")), wait=0.005)
+_FORMAT: Final = Layout(6, tuple(_SCHEMA.split(";")), wait=0.005)
 
 
 _Change: TypeAlias = tuple[Callable[[Book], Any], float, str | None]
@@ -472,7 +472,7 @@ def _mapped() -> Iterator[None]:
     try:
         with failures():
             yield
-    except Failed as error:
+    except StorageFailed as error:
         failure: AlmaError = LedgerError(f"The job ledger failed: {error}.")
     except Stranger as error:
         failure = ConfigurationError(f"{error}.")

@@ -37,9 +37,9 @@ __all__ = [
     "Columns",
     "Damaged",
     "Empty",
-    "Failed",
-    "Format",
+    "Layout",
     "Seal",
+    "StorageFailed",
     "Stranger",
     "connect",
     "failures",
@@ -72,7 +72,7 @@ class Empty(Damaged):
     """The file is empty, and must not be."""
 
 
-class Failed(Exception):
+class StorageFailed(Exception):
     """The disk or its file system does not do what it must; the text says how."""
 
 
@@ -81,7 +81,7 @@ class Stranger(Exception):
 
 
 @attrs.frozen
-class Format:
+class Layout:
     """How a store's files are kept.
 
     ``version`` is theirs; ``schema`` the statements that make an empty one.
@@ -131,11 +131,11 @@ class Seal:
         return blake2b(b"name", key=self._secret, digest_size=8).hexdigest()
 
 
-def connect(path: Path, kept: Format, *, new: bool = True) -> sqlite3.Connection:
+def connect(path: Path, kept: Layout, *, new: bool = True) -> sqlite3.Connection:
     """Open a file that is there. To be closed by the caller, and used by one thread at a time.
 
     :param new: it may be empty, and becomes one of this format then.
-    :raises Busy, Damaged, Failed, Stranger:
+    :raises Busy, Damaged, StorageFailed, Stranger:
     """
     db = sqlite3.connect(path, isolation_level=None, timeout=kept.wait or 0, check_same_thread=False)
     db.set_progress_handler(_obey_signals, _OFTEN)
@@ -159,12 +159,12 @@ def _configure(db: sqlite3.Connection, pragmas: Iterable[tuple[str, object]]) ->
         wanted.append(answer)
         got.append(said[0])
     if wanted != got:
-        raise Failed(f"its file system does not allow safe writing (got {', '.join(map(str, got))})")
+        raise StorageFailed(f"its file system does not allow safe writing (got {', '.join(map(str, got))})")
     if "wal" in got:
         db.execute(f"PRAGMA wal_autocheckpoint = {_PAGES}")
 
 
-def _see_ours(db: sqlite3.Connection, kept: Format, name: str, *, new: bool) -> None:
+def _see_ours(db: sqlite3.Connection, kept: Layout, name: str, *, new: bool) -> None:
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if not version and not db.execute(_MADE).fetchone():
         if not new:
@@ -211,4 +211,4 @@ def failures() -> Iterator[None]:
         code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or "decode" in failure
     ):  # a text that is no UTF-8
         raise Damaged(failure)
-    raise Failed(failure)
+    raise StorageFailed(failure)

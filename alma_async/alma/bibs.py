@@ -19,7 +19,7 @@ import anyio
 import attrs
 
 from alma_async._core.pager import MOST_ITEMS, Pager
-from alma_async._core.session import Options, Session
+from alma_async._core.session import CallOptions, Session
 from alma_async._http.messages import Request
 from alma_async._http.routes import NUMERIC_ID
 from alma_async.alma import routes
@@ -137,7 +137,7 @@ class BibPortfolios(Resource):
 class Bibs(Resource):
     """``alma.bibs``: bib records are read, and their ``portfolios`` written. The key needs the right *Bibs*."""
 
-    def __init__(self, session: Session, options: Options) -> None:
+    def __init__(self, session: Session, options: CallOptions) -> None:
         super().__init__(session, options)
         self.portfolios: BibPortfolios = BibPortfolios(session, options)
 

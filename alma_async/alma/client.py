@@ -15,7 +15,7 @@ import attrs
 
 from alma_async._clock import Clock
 from alma_async._core.client import Client, OptionChanges, SharedOptions
-from alma_async._core.session import Options
+from alma_async._core.session import CallOptions
 from alma_async._governance.budget import Budget
 from alma_async._guard import JobGuard, Ledger, job_ledger
 from alma_async._http.json_text import dumps
@@ -209,7 +209,7 @@ class AlmaClient(Client):
         self._runs = SharedRuns(guard)
         self._bind(self._options)
 
-    def _bind(self, options: Options) -> None:
+    def _bind(self, options: CallOptions) -> None:
         super()._bind(options)
         self._electronic = Electronic(self._session, options)
         self._bibs = Bibs(self._session, options)

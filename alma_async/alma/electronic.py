@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Final, Literal, Unpack, get_args, overload
 
 from alma_async._core.pager import Pager
-from alma_async._core.session import Options, Session
+from alma_async._core.session import CallOptions, Session
 from alma_async._http.messages import Request
 from alma_async.alma import fields, routes
 from alma_async.alma.fields import CollectionChanges, NoteStrategy, PortfolioChanges, ServiceChanges, patched
@@ -499,7 +499,7 @@ class Portfolios(Resource):
 class Electronic:
     """``alma.electronic``: ``collections``, ``services``, ``portfolios``."""
 
-    def __init__(self, session: Session, options: Options) -> None:
+    def __init__(self, session: Session, options: CallOptions) -> None:
         self.collections: Collections = Collections(session, options)
         self.services: Services = Services(session, options)
         self.portfolios: Portfolios = Portfolios(session, options)

@@ -12,7 +12,7 @@ from typing import Any
 
 import anyio
 
-from alma_async._core.session import Options, Session
+from alma_async._core.session import CallOptions, Session
 from alma_async._text import quoted
 from alma_async.alma import routes
 from alma_async.errors import DeadlineExceeded, Unauthorized, UnexpectedEnvironment
@@ -42,14 +42,14 @@ class ExpectedEnvironment:
         self._asking = anyio.Lock()
         self._fault: str | None = None  # why it is not the one; "" where it is; None until that is known
 
-    async def hold(self, options: Options, deadline: float | None) -> None:
+    async def hold(self, options: CallOptions, deadline: float | None) -> None:
         """See ``session.Precondition``."""
         if self._fault is None:
             await self._find_out(options, deadline)
         if self._fault:
             raise UnexpectedEnvironment(self._fault)
 
-    async def _find_out(self, options: Options, deadline: float | None) -> None:
+    async def _find_out(self, options: CallOptions, deadline: float | None) -> None:
         """Ask, unless another call did meanwhile."""
         with anyio.move_on_after(None if deadline is None else deadline - self._session.clock.now()):
             async with self._asking:
@@ -58,7 +58,7 @@ class ExpectedEnvironment:
             return
         raise DeadlineExceeded("The deadline passed before Alma said which environment this is.")
 
-    async def _ask(self, options: Options, deadline: float | None) -> str:
+    async def _ask(self, options: CallOptions, deadline: float | None) -> str:
         """Why it is not the one; "" where it is."""
         left = None if deadline is None else max(deadline - self._session.clock.now(), 0.001)
         try:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from alma_async._core.session import Options, Session, Witness
+from alma_async._core.session import CallOptions, Session, Witness
 from alma_async._guard.port import Instance, Spare
 from alma_async._guard.server_clock import ServerTime
 from alma_async._guard.submission import JOB_NAME
@@ -40,7 +40,7 @@ class AlmaJobPort(Resource):
     failed, and will until ``retry_at`` where that is known.
     """
 
-    def __init__(self, session: Session, options: Options, *, until: float = math.inf) -> None:
+    def __init__(self, session: Session, options: CallOptions, *, until: float = math.inf) -> None:
         super().__init__(session, options)
         self._until = until
         self.answered: bool = False

@@ -18,7 +18,7 @@ import anyio
 import attrs
 
 from alma_async._core.pager import Pager
-from alma_async._core.session import Options, Session
+from alma_async._core.session import CallOptions, Session
 from alma_async._guard import JobGuard, LedgerError
 from alma_async._guard.guard import GIVEN, NAME
 from alma_async._guard.monitor import PASSING
@@ -162,7 +162,7 @@ class JobRun:
 class Jobs(Resource):
     """Jobs and their runs."""
 
-    def __init__(self, session: Session, options: Options, shared: SharedRuns) -> None:
+    def __init__(self, session: Session, options: CallOptions, shared: SharedRuns) -> None:
         super().__init__(session, options)
         self._shared = shared
 

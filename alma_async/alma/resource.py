@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import attrs
 
 from alma_async._core.pager import MOST_ITEMS, PAGE, Pager
-from alma_async._core.session import Options, Session
+from alma_async._core.session import CallOptions, Session
 from alma_async._http.codec import Model, structure, structure_each, written
 from alma_async._http.messages import Request
 from alma_async._http.outcome import Done
@@ -27,7 +27,7 @@ M = TypeVar("M", bound=Model)
 class Resource:
     """One area of the API under one set of options."""
 
-    def __init__(self, session: Session, options: Options) -> None:
+    def __init__(self, session: Session, options: CallOptions) -> None:
         self._session = session
         self._options = options
 

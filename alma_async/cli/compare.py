@@ -15,8 +15,8 @@ from alma_async._text import counted, masked
 from alma_async.cli import journals
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import json_line, say, show
-from alma_async.cli.load_options import AS_IT_IS, Reading, Waiting
-from alma_async.cli.signals import Ended, attend
+from alma_async.cli.load_options import AS_IT_IS, ListOptions, Waiting
+from alma_async.cli.signals import Attended, attend
 from alma_async.cli.view import View
 from alma_async.errors import QuotaExhausted
 from alma_async.load.compare import Compared, Comparison
@@ -37,7 +37,7 @@ def compare(
     *,
     collection: str,
     service: str,
-    reading: Reading = AS_IT_IS,
+    reading: ListOptions = AS_IT_IS,
     waiting: Waiting = _WAITING,
     warnings: Annotated[
         int, Parameter(validator=Number(gte=0), help="how many warnings about the file are printed")
@@ -79,7 +79,7 @@ async def _compare(
     connection: Connection,
     *,
     json: bool,
-) -> Ended[Comparison]:
+) -> Attended[Comparison]:
     async with connection.client() as alma:
         load = Load(
             alma,

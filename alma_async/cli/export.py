@@ -14,7 +14,7 @@ from alma_async._text import counted, duration
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import json_line, say, show
 from alma_async.cli.load_options import Waiting
-from alma_async.cli.signals import Ended, attend
+from alma_async.cli.signals import Attended, attend
 from alma_async.cli.view import View
 from alma_async.load.export import Export, Exported, ExportPrice, Loss
 from alma_async.load.readers import Blanks
@@ -52,7 +52,7 @@ def export(
     :param portfolio_ids: name portfolios by their ids; without, load creates what is not there any more
     """
 
-    async def work() -> Ended[Exported]:
+    async def work() -> Attended[Exported]:
         async with connection.client() as alma:
             task = Export(
                 alma,

@@ -25,8 +25,8 @@ from alma_async.alma.fields import NoteStrategy
 from alma_async.cli import journals
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import agreed, json_line, say, show
-from alma_async.cli.load_options import AS_IT_IS, AS_USUAL, Input, Options, Reading, option
-from alma_async.cli.signals import GRACE, Ended, attend
+from alma_async.cli.load_options import AS_IT_IS, AS_USUAL, Input, ListOptions, ShellOptions, option
+from alma_async.cli.signals import GRACE, Attended, attend
 from alma_async.cli.view import View, closing, not_loaded, show_part, show_plan, show_surplus
 from alma_async.errors import AlmaError, ConfigurationError, InvalidRequest
 from alma_async.load.dry_run import Plan
@@ -79,8 +79,8 @@ def load(
     since: Annotated[str | None, Parameter(help=_SINCE)] = None,
     plan: Annotated[str | None, Parameter(help=_PLAN)] = None,
     dry_run: DryRun = False,
-    reading: Reading = AS_IT_IS,
-    options: Options = AS_USUAL,
+    reading: ListOptions = AS_IT_IS,
+    options: ShellOptions = AS_USUAL,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
     """Load a file of rows into the portfolios of one service.
@@ -143,8 +143,8 @@ def sync(
     notes: Annotated[NoteStrategy, option("notes")] = DEFAULTS.notes,
     since: Annotated[str | None, Parameter(help=_SINCE)] = None,
     dry_run: DryRun = False,
-    reading: Reading = AS_IT_IS,
-    options: Options = AS_USUAL,
+    reading: ListOptions = AS_IT_IS,
+    options: ShellOptions = AS_USUAL,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
     """Load a list that is complete, and report, deactivate or delete what the service holds beyond it.
@@ -200,7 +200,7 @@ def resume(
     journal: str | None = None,
     /,
     *,
-    options: Options = AS_USUAL,
+    options: ShellOptions = AS_USUAL,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
     """Continue an interrupted load; without a name, list the journals of the state directory.
@@ -219,7 +219,7 @@ def undo(
     *,
     journal: Path | None = None,
     dry_run: DryRun = False,
-    options: Options = AS_USUAL,
+    options: ShellOptions = AS_USUAL,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
     """Undo a load: delete what it created, restore what it changed, create again what it deleted.
@@ -263,7 +263,7 @@ def _load(
     given: Input,
     rows: Source,
     journal: Path | None,
-    options: Options,
+    options: ShellOptions,
     connection: Connection,
     *,
     reads: tuple[Path | None, ...] = (),
@@ -382,10 +382,10 @@ async def _run(
     rows: Source,
     path: Path,
     *,
-    options: Options,
+    options: ShellOptions,
     seen: list[Progress],
     warnings: _Warnings,
-) -> Ended[Report | Plan]:
+) -> Attended[Report | Plan]:
     """The run; ``seen`` holds its last progress."""
     load = given.load(alma, path, options.options())
 
@@ -410,11 +410,11 @@ async def _run(
 
 
 def _end(
-    ended: Ended[Report | Plan],
+    ended: Attended[Report | Plan],
     seen: list[Progress],
     given: Input,
     path: Path,
-    options: Options,
+    options: ShellOptions,
     *,
     kept: bool,
 ) -> int:
@@ -441,12 +441,12 @@ def _end(
     return code if written else max(code, 2)
 
 
-def _report(result: Report | Plan, given: Input, path: Path, options: Options) -> bool:
+def _report(result: Report | Plan, given: Input, path: Path, options: ShellOptions) -> bool:
     """Print how the rows ended, then write the report; whether it could be written."""
     return anyio.run(_report_all, result, given, path, options)
 
 
-async def _report_all(result: Report | Plan, given: Input, path: Path, options: Options) -> bool:
+async def _report_all(result: Report | Plan, given: Input, path: Path, options: ShellOptions) -> bool:
     async with opened(Clock(), path, reading=True) as journal:
         async for line in not_loaded(journal, most=20):
             say(line)

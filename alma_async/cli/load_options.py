@@ -31,7 +31,7 @@ from alma_async.load.readers import Blanks, RowSource, read_rows
 if TYPE_CHECKING:
     from alma_async.alma.client import AlmaClient
 
-__all__ = ["AS_IT_IS", "AS_USUAL", "Input", "Options", "Reading", "Waiting", "option"]
+__all__ = ["AS_IT_IS", "AS_USUAL", "Input", "ListOptions", "ShellOptions", "Waiting", "option"]
 
 Seconds = Annotated[float, Parameter(validator=lambda _type, value: _not_negative(value), metavar="SECONDS")]
 
@@ -70,7 +70,7 @@ class Waiting:
 
 @Parameter(name="*", group=Group("Run", sort_key=5))
 @attrs.frozen(kw_only=True)
-class Options(Waiting):
+class ShellOptions(Waiting):
     """The options of one run of a load, and what is printed at its end."""
 
     quarantine: Annotated[Seconds, option("quarantine", env_var="ALMA_QUARANTINE")] = DEFAULTS.quarantine
@@ -101,12 +101,12 @@ class Options(Waiting):
     ] = False
 
 
-AS_USUAL: Final = Options()
+AS_USUAL: Final = ShellOptions()
 
 
 @Parameter(name="*", group=Group("List", sort_key=4))
 @attrs.frozen(kw_only=True)
-class Reading:
+class ListOptions:
     """How a list is read, for all commands that take one."""
 
     format: Annotated[
@@ -156,7 +156,7 @@ class Reading:
         return read_rows(file, action=action, **attrs.asdict(self))
 
 
-AS_IT_IS: Final = Reading()
+AS_IT_IS: Final = ListOptions()
 
 
 @attrs.frozen(kw_only=True)

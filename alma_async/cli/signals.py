@@ -19,7 +19,7 @@ from anyio.abc import TaskStatus
 
 from alma_async._clock import Clock
 
-__all__ = ["GRACE", "Ended", "attend", "finish"]
+__all__ = ["GRACE", "Attended", "attend", "finish"]
 
 GRACE: Final = 30.0
 _ENDING: Final = (SIGINT, SIGTERM)
@@ -29,7 +29,7 @@ C = TypeVar("C", bound=AbstractAsyncContextManager[Any])
 
 
 @attrs.frozen
-class Ended(Generic[T]):
+class Attended(Generic[T]):
     """What came of some work: its result, or None where it was cancelled, and the signal that ended it."""
 
     result: T | None
@@ -48,7 +48,7 @@ async def attend(
     tick: Callable[[], None] | None = None,
     every: float = 1.0,
     grace: float = GRACE,
-) -> Ended[T]:
+) -> Attended[T]:
     """Do the work. A signal calls ``stop`` and gives it ``grace`` seconds, or cancels it at once where it cannot be stopped.
 
     ``tick`` is called each ``every`` seconds meanwhile; where it fails, that is the end of the work too.
@@ -91,7 +91,7 @@ async def attend(
         await whole(working)
     if failures:
         raise failures[0]
-    return Ended(results[0] if results else None, came[0] if came else None)
+    return Attended(results[0] if results else None, came[0] if came else None)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from alma_async.cli import journals
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import json_line, say, show
 from alma_async.cli.load_options import Input, Waiting
-from alma_async.cli.signals import Ended, attend
+from alma_async.cli.signals import Attended, attend
 from alma_async.cli.view import View, stopped_line
 from alma_async.errors import QuotaExhausted
 from alma_async.load.options import LoadOptions
@@ -65,7 +65,7 @@ def verify(
 
 async def _verify(
     connection: Connection, given: Input, path: Path, options: LoadOptions, *, ids_only: bool
-) -> Ended[Audit]:
+) -> Attended[Audit]:
     async with connection.client() as alma:
         load = given.load(alma, path, options)
         with View(f"verify {Path(given.file).name}", fresh=load.progress) as view:
@@ -89,7 +89,7 @@ def _report(audit: Audit, path: Path, *, json: bool) -> None:
         say("Not all was compared. Run verify again: it starts over, since Alma may have changed meanwhile.")
 
 
-def _code(audit: Audit, ended: Ended[Audit]) -> int:
+def _code(audit: Audit, ended: Attended[Audit]) -> int:
     """The exit code; an error that does not pass by itself is raised."""
     if audit.stopped is not None and not isinstance(audit.stopped, (QuotaExhausted, *PASSING)):
         raise audit.stopped

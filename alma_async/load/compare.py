@@ -152,7 +152,7 @@ def _compared(entry: Entry, mark: Mark) -> Compared:
 
 
 @attrs.define(kw_only=True)
-class _Named:
+class _NamedByRows:
     """What the rows name, as far as that is decided."""
 
     portfolios: set[str] = attrs.field(factory=set)
@@ -210,7 +210,7 @@ class Comparing:
 
     async def compare(self) -> Comparison:
         """What the list does not name, beside what the dry run has found."""
-        named = _Named()
+        named = _NamedByRows()
         if self.plan.report.exit_code == 3:
             return await self._end(named, {}, steady=False)
         async for entry in self.plan:
@@ -235,7 +235,7 @@ class Comparing:
 
     async def _end(
         self,
-        named: _Named,
+        named: _NamedByRows,
         found: Mapping[str, Compared | None],
         *,
         steady: bool,

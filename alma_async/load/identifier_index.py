@@ -42,7 +42,7 @@ from alma_async.load.outage import RowFailure, ServiceHealth
 from alma_async.load.readers.identifiers import every
 from alma_async.settings import state_dir
 
-__all__ = ["IdentifierIndex", "KeptIndex", "Named", "named"]
+__all__ = ["IdentifierIndex", "KeptIndex", "RecordIdentifiers", "named"]
 
 _log = logger("alma_async.load")
 T = TypeVar("T")
@@ -54,7 +54,7 @@ _SEAL: Final = 16  # characters of the seal before the text
 
 
 @attrs.frozen
-class Named:
+class RecordIdentifiers:
     """What a record names, normalised: its own ISSN and ISBN, and those of its title's other forms; and when it was read."""
 
     read_at: float
@@ -62,7 +62,7 @@ class Named:
     others: tuple[str, ...] = ()
 
 
-def named(bib: Bib, read_at: float) -> Named:
+def named(bib: Bib, read_at: float) -> RecordIdentifiers:
     """What a record names.
 
     :raises BadAnswer: where its MARCXML cannot be read.
@@ -70,7 +70,7 @@ def named(bib: Bib, read_at: float) -> Named:
     found = bib.identifiers()
     own = dict.fromkeys(one for each in found if not each.suggested for one in every(each.value))
     others = dict.fromkeys(one for each in found if each.suggested for one in every(each.value))
-    return Named(read_at, tuple(own), tuple(one for one in others if one not in own))
+    return RecordIdentifiers(read_at, tuple(own), tuple(one for one in others if one not in own))
 
 
 class _TooMuch(Exception):
@@ -87,7 +87,7 @@ class IdentifierIndex:
     waits: Callable[[str | None], None]
     bodies: Bodies
     _kept: KeptIndex = attrs.field(init=False)
-    _fresh: dict[str, Named] = attrs.field(factory=dict)  # by MMS id, read in this run
+    _fresh: dict[str, RecordIdentifiers] = attrs.field(factory=dict)  # by MMS id, read in this run
     _urls: dict[str, Carrier | None] = attrs.field(factory=dict)
     _calls: int = 0  # for batches
     _is_denied: bool = False
@@ -104,7 +104,7 @@ class IdentifierIndex:
         aside = self.context.alma.clock.aside
         await self._read_beside(await aside(partial(self._kept.read, self._wall, age)) if age else {})
 
-    async def _read_beside(self, known: Mapping[str, Named]) -> None:
+    async def _read_beside(self, known: Mapping[str, RecordIdentifiers]) -> None:
         """Read all that is not known, and keep both for the next run."""
         try:
             await self._read(known)
@@ -136,7 +136,7 @@ class IdentifierIndex:
     def _wall(self) -> float:
         return self.context.alma.clock.wall()
 
-    async def _read(self, known: Mapping[str, Named]) -> None:
+    async def _read(self, known: Mapping[str, RecordIdentifiers]) -> None:
         unread = await self.journal.unread()
         of_record = dict[str, list[str]]()
         alone = list[str]()
@@ -169,7 +169,7 @@ class IdentifierIndex:
         await self._each(parts, batch, "record", min(self.context.workers, _AT_ONCE), of=len)
         return left
 
-    async def _batch(self, ids: Sequence[str]) -> dict[str, Named]:
+    async def _batch(self, ids: Sequence[str]) -> dict[str, RecordIdentifiers]:
         """What these records name; those that are left out are not known not to be there."""
         if self._is_denied:
             return {}
@@ -206,7 +206,9 @@ class IdentifierIndex:
             )
         self._is_denied = True
 
-    async def _add(self, portfolios: Mapping[str, list[str]], records: Mapping[str, Named]) -> None:
+    async def _add(
+        self, portfolios: Mapping[str, list[str]], records: Mapping[str, RecordIdentifiers]
+    ) -> None:
         carried = [
             carrier
             for mms_id, ids in portfolios.items()
@@ -266,15 +268,17 @@ class IdentifierIndex:
             raise failed.exceptions[0] from None
 
 
-def _carried(portfolio_id: str, mms_id: str, record: Named) -> list[tuple[Carrier, tuple[str, ...]]]:
+def _carried(
+    portfolio_id: str, mms_id: str, record: RecordIdentifiers
+) -> list[tuple[Carrier, tuple[str, ...]]]:
     own = (Carrier(portfolio_id, mms_id, url=None), record.own)
     others = (Carrier(portfolio_id, mms_id, url=None, suggested=True), record.others)
     return [own, others] if record.others else [own]
 
 
-def _all_named(bibs: Mapping[str, Bib], read_at: float) -> dict[str, Named]:
+def _all_named(bibs: Mapping[str, Bib], read_at: float) -> dict[str, RecordIdentifiers]:
     """What these records name, but for those that cannot be read."""
-    found = dict[str, Named]()
+    found = dict[str, RecordIdentifiers]()
     for mms_id, bib in bibs.items():
         try:
             found[mms_id] = named(bib, read_at)
@@ -299,7 +303,7 @@ class KeptIndex:
         name = sha256("\0".join(service).encode()).hexdigest()[:32]
         return cls(state_dir() / "identifiers" / f"{name}.json", list(service))
 
-    def read(self, now: float, age: float) -> dict[str, Named]:
+    def read(self, now: float, age: float) -> dict[str, RecordIdentifiers]:
         """What it holds that was read at most ``age`` seconds ago; nothing, where it is not just what was written."""
         try:
             if not self.path.is_file():
@@ -313,7 +317,7 @@ class KeptIndex:
             return {}
         return {mms_id: one for mms_id, one in found.items() if 0 <= now - one.read_at <= age}
 
-    def write(self, records: Mapping[str, Named]) -> None:
+    def write(self, records: Mapping[str, RecordIdentifiers]) -> None:
         """Keep these in place of what it holds."""
         held = {mms_id: [one.read_at, one.own, one.others] for mms_id, one in records.items()}
         try:
@@ -336,7 +340,7 @@ def _seal(body: bytes) -> bytes:
     return Seal.of(state_dir())((body,)).hex().encode()
 
 
-def _believed(text: bytes, service: list[str]) -> dict[str, Named] | None:
+def _believed(text: bytes, service: list[str]) -> dict[str, RecordIdentifiers] | None:
     """The records of a file that is what was written for this service; None where it is not."""
     seal, body = text[:_SEAL], text[_SEAL:]
     if seal != _seal(body):
@@ -345,5 +349,6 @@ def _believed(text: bytes, service: list[str]) -> dict[str, Named] | None:
     if held["of"] != service:
         return None
     return {
-        mms_id: Named(at, tuple(own), tuple(others)) for mms_id, (at, own, others) in held["records"].items()
+        mms_id: RecordIdentifiers(at, tuple(own), tuple(others))
+        for mms_id, (at, own, others) in held["records"].items()
     }

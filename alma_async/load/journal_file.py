@@ -45,9 +45,9 @@ from alma_async._storage.sqlite import (
     Columns,
     Damaged,
     Empty,
-    Failed,
-    Format,
+    Layout,
     Seal,
+    StorageFailed,
     Stranger,
     connect,
     failures,
@@ -152,7 +152,7 @@ _READ_ONLY: Final = (
 )
 
 
-_FORMAT: Final = Format(records.FORMAT, tuple(records.schema()))
+_FORMAT: Final = Layout(records.FORMAT, tuple(records.schema()))
 _ACTIONS: Final = (None, "created", "updated", "unchanged", "deleted", KNOWN)  # what a row may have done
 _MOST_VALUES: Final = 500  # of one statement; older SQLite takes 999
 _MADE: Final = "SELECT 1 FROM entry WHERE portfolio_id = ? AND action = 'created'"
@@ -321,7 +321,7 @@ class JournalFile:
                 yield
         except Stranger:
             kind, why = ConfigurationError, f"{name} is not a journal of this version."
-        except (Busy, Failed) as error:
+        except (Busy, StorageFailed) as error:
             kind, why = (
                 JournalError,
                 f"The journal {name} failed ({str(error) or 'another process holds it'}).",

@@ -31,7 +31,7 @@ from alma_async.load.options import DEFAULTS, PATH, LoadContext, LoadOptions, op
 from alma_async.load.progress import Ended, Meter, Progress, Report
 from alma_async.load.register import Registered, see_cut_off, unfinished
 from alma_async.load.row import InputError
-from alma_async.load.run import Run, quote, reporting
+from alma_async.load.run import LoadRun, quote, reporting
 from alma_async.load.verify import Audit, Verification
 from alma_async.settings import Check, Priority, check_all, instance_of, secretive
 
@@ -88,7 +88,7 @@ class Load:
         self._client, self._owned, self._spent = alma, False, False
         self._alma = alma.with_options(priority=Priority.BULK, wait_for_quota=options.wait_for_quota)
         self._journal_path, self._options, self._place = Path(journal), options, place
-        self._run: Run | Comparing | Verification | None = None
+        self._run: LoadRun | Comparing | Verification | None = None
         self.report: Report | None = None
         self._stop = False
 
@@ -414,9 +414,9 @@ class Load:
         journal: Journal,
         rows: Rows | None,
         on_progress: Callable[[Progress], None] | None,
-    ) -> Run:
+    ) -> LoadRun:
         """A run whose calls are counted."""
-        run = Run(
+        run = LoadRun(
             context=context,
             journal=journal,
             rows=rows,
@@ -432,7 +432,7 @@ class Load:
         return run
 
 
-async def _wind_up(run: Run) -> None:
+async def _wind_up(run: LoadRun) -> None:
     """Have written what a run knows, however it ended."""
     await run.journal.flush()
     with suppress(JournalError):  # all that matters is written

@@ -74,7 +74,7 @@ class Lookup:
         found = matching.decide(wanted_url(row), candidates, rows_of_title=title.rows)
         if found == matching.NoMatch() and title.taken:
             named = await self._named(title.taken, entry.n)
-            return matching.Named(named) if named else found
+            return matching.NamedByAnother(named) if named else found
         return found
 
     async def _named(self, portfolio_ids: Iterable[str], n: int) -> tuple[str, ...]:

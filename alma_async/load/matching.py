@@ -24,7 +24,7 @@ __all__ = [
     "Candidate",
     "Carrier",
     "Match",
-    "Named",
+    "NamedByAnother",
     "NoMatch",
     "OnUnknown",
     "One",
@@ -97,7 +97,7 @@ class Alike:
 
 
 @attrs.frozen
-class Named:
+class NamedByAnother:
     """All that are there of the title are named by other rows, by their ids; nothing may be written."""
 
     portfolio_ids: tuple[str, ...]
@@ -111,7 +111,7 @@ class Suggested:
     portfolio_ids: tuple[str, ...]
 
 
-Match: TypeAlias = One | NoMatch | Ambiguous | Alike | Named
+Match: TypeAlias = One | NoMatch | Ambiguous | Alike | NamedByAnother
 
 
 def decide(url: str, candidates: Sequence[Candidate], *, rows_of_title: int) -> Match:

@@ -28,8 +28,8 @@ __all__ = [
     "Embargo",
     "InputError",
     "Period",
-    "Problem",
     "Row",
+    "RowProblem",
 ]
 
 
@@ -223,7 +223,7 @@ class Row:
         if isinstance(key, (str, int)) or key is None:
             return attrs.evolve(row, key=None if key is None else str(key))
         kind = type(key).__name__
-        return BadRow(line=line, lines=(line,), problems=(Problem(line, "key", f"is no text but {kind}"),))
+        return BadRow(line=line, lines=(line,), problems=(RowProblem(line, "key", f"is no text but {kind}"),))
 
     @property
     def says_nothing(self) -> bool:
@@ -239,7 +239,7 @@ class Row:
 
 
 @attrs.frozen
-class Problem:
+class RowProblem:
     """Why a row is rejected: the cell as it was found, safe to print, and what is wrong with it.
 
     ``column`` is empty where the whole row is meant. ``text`` and ``reason`` together make a sentence.
@@ -269,7 +269,7 @@ class BadRow:
 
     line: int
     lines: tuple[int, ...]
-    problems: tuple[Problem, ...]
+    problems: tuple[RowProblem, ...]
     title: str | None = None
     identifiers: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -130,7 +130,7 @@ _STEPS: Final = {"created": Step.CREATE, "updated": Step.UPDATE, "deleted": Step
 _UNCLEAR: Final = {
     matching.Ambiguous: EndReason.AMBIGUOUS,
     matching.Alike: EndReason.ALIKE,
-    matching.Named: EndReason.NAMED_BY_ANOTHER,
+    matching.NamedByAnother: EndReason.NAMED_BY_ANOTHER,
 }
 
 
@@ -236,7 +236,7 @@ class RowTask:
 
     async def _match_anew(self) -> None:
         found = await self.shared.lookup.meant(self.row, self.entry)
-        if isinstance(found, (matching.Ambiguous, matching.Alike, matching.Named)):
+        if isinstance(found, (matching.Ambiguous, matching.Alike, matching.NamedByAnother)):
             self._end(State.REVIEW, _UNCLEAR[type(found)], ", ".join(found.portfolio_ids[:5]))
         elif isinstance(found, matching.One):
             await self._found(found.portfolio_id)

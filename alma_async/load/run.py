@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from alma_async.alma.client import AlmaClient
     from alma_async.load.progress import Meter, Progress
 
-__all__ = ["Room", "Run", "hold", "how_far", "most", "quote", "reporting", "spread"]
+__all__ = ["LoadRun", "Room", "hold", "how_far", "most", "quote", "reporting", "spread"]
 
 _FEWEST: Final = 4  # chosen: rows beyond those, at least
 _READY: Final = (
@@ -231,7 +231,7 @@ Item = tuple[Row, Entry]
 
 
 @attrs.define(kw_only=True)
-class Run:
+class LoadRun:
     """One run over an open journal."""
 
     context: LoadContext

@@ -34,7 +34,7 @@ from alma_async.load.facts import (
     TAKES_BACK,
 )
 from alma_async.load.journal import SLICE, Held, Journal, exists, opened, slices
-from alma_async.load.row import BadRow, InputError, Problem, Row
+from alma_async.load.row import BadRow, InputError, Row, RowProblem
 
 __all__ = ["UndoRows", "begin", "begun_load", "beside", "end", "note_overtaken", "undo_rows", "vouched"]
 
@@ -306,7 +306,7 @@ def _row(entry: Entry, body: bytes | None, place: tuple[str, str]) -> Row | BadR
 
 
 def _unknown(entry: Entry, reason: str) -> BadRow:
-    return BadRow(line=entry.line, **_known_by(entry), problems=(Problem(entry.line, "", reason),))
+    return BadRow(line=entry.line, **_known_by(entry), problems=(RowProblem(entry.line, "", reason),))
 
 
 def _known_by(entry: Entry) -> dict[str, Any]:

@@ -40,8 +40,8 @@ from alma_async.load.fields import (
 from alma_async.load.readers import alma_loader, kbart, native
 from alma_async.load.readers.cells import CoverageColumns
 from alma_async.load.readers.identifiers import every, normalised
-from alma_async.load.readers.sheets import Cell, Entry, SheetRow
-from alma_async.load.readers.source import FORMATS, Options
+from alma_async.load.readers.sheets import Cell, SheetEntry, SheetRow
+from alma_async.load.readers.source import FORMATS, ReaderOptions
 from alma_async.load.readers.text import Headers, Layout, Places, Records, TextFile, clean
 from alma_async.load.readers.workbook import Sheet, Table
 from alma_async.load.row import CLEAR, Embargo, InputError, Period, Row
@@ -162,8 +162,8 @@ def _filled(cells: Cells) -> Cells:
 # --- lines that are read before they are written
 
 _HERE: Final = Path("export")
-_SHEET: Final = Entry("portfolios", hidden=False)
-_AS_USUAL: Final = Options(kbart=kbart.Reading(today=date.min))
+_SHEET: Final = SheetEntry("portfolios", hidden=False)
+_AS_USUAL: Final = ReaderOptions(kbart=kbart.Reading(today=date.min))
 
 
 @attrs.frozen(kw_only=True)

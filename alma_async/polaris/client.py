@@ -21,7 +21,7 @@ import attrs
 
 from alma_async._clock import Clock
 from alma_async._core.client import Client, SharedOptions
-from alma_async._core.session import Options, Session
+from alma_async._core.session import CallOptions, Session
 from alma_async._governance.budget import Budget
 from alma_async._http.dialect import Login
 from alma_async.errors import ConfigurationError
@@ -161,7 +161,7 @@ class PolarisClient(Client):
         )
         self._bind(self._options)
 
-    def _bind(self, options: Options) -> None:
+    def _bind(self, options: CallOptions) -> None:
         super()._bind(options)
         self._record_sets = RecordSets(self._session, options, self._place)
 
@@ -190,7 +190,7 @@ class PolarisClient(Client):
         return structure(done.data, ServerStatus)
 
 
-def _login(auth: Auth, place: Place, session: Session, options: Options) -> Login:
+def _login(auth: Auth, place: Place, session: Session, options: CallOptions) -> Login:
     return StaffLogin(session, auth, place, options=options.changed(priority=Priority.INTERACTIVE))
 
 

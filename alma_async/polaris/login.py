@@ -24,7 +24,7 @@ import anyio
 import attrs
 
 from alma_async._clock import Clock
-from alma_async._core.session import Options, Session
+from alma_async._core.session import CallOptions, Session
 from alma_async._http.messages import Authorise, Request
 from alma_async._http.outcome import Done, server_time
 from alma_async._http.routes import Route
@@ -136,7 +136,7 @@ class StaffLogin:
     for what it must not do.
     """
 
-    def __init__(self, session: Session, auth: Auth, place: Place, *, options: Options) -> None:
+    def __init__(self, session: Session, auth: Auth, place: Place, *, options: CallOptions) -> None:
         """:param session: one that needs no login itself."""
         self._session = session
         self._auth = auth

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, overload
 import attrs
 
 from alma_async._core.pager import MOST_ITEMS, Pager
-from alma_async._core.session import Options, Session
+from alma_async._core.session import CallOptions, Session
 from alma_async._http.json_text import dumps
 from alma_async._http.messages import Request
 from alma_async._http.outcome import Done
@@ -48,7 +48,7 @@ _NAMED: Final = 20  # wrong ids that a message names
 class RecordSets:
     """Record sets."""
 
-    def __init__(self, session: Session, options: Options, place: Place) -> None:
+    def __init__(self, session: Session, options: CallOptions, place: Place) -> None:
         self._session = session
         self._options = options
         self._parts = place.parts

@@ -8,7 +8,7 @@ import signal
 import anyio
 import pytest
 
-from alma_async.cli.signals import Ended, attend
+from alma_async.cli.signals import Attended, attend
 
 
 async def kill(which: signal.Signals) -> None:
@@ -27,7 +27,7 @@ async def test_undisturbed_work_gives_its_result() -> None:
         return "done"
 
     with anyio.fail_after(5):
-        assert await attend(work, tick=lambda: ticks.append(1), every=0.02) == Ended("done", None)
+        assert await attend(work, tick=lambda: ticks.append(1), every=0.02) == Attended("done", None)
 
 
 async def test_a_failure_comes_as_itself() -> None:
@@ -61,7 +61,7 @@ async def test_work_that_can_be_stopped_ends_itself() -> None:
         return "in order"
 
     ended = await attend(work, stop=stopped.set)
-    assert ended == Ended("in order", signal.SIGTERM)
+    assert ended == Attended("in order", signal.SIGTERM)
     assert ended.interrupted == 143
 
 
@@ -69,7 +69,7 @@ async def test_the_grace_ends() -> None:
     """Work that does not stop within the grace is cancelled."""
     with anyio.fail_after(5):
         ended = await attend(lambda: _deaf(signal.SIGINT), stop=lambda: None, grace=0.1)
-    assert ended == Ended(None, signal.SIGINT)
+    assert ended == Attended(None, signal.SIGINT)
 
 
 async def test_a_second_signal_is_immediate() -> None:
@@ -87,7 +87,7 @@ async def test_a_second_signal_is_immediate() -> None:
 async def test_work_that_cannot_be_stopped_is_cancelled_at_once() -> None:
     """Without ``stop`` the first signal cancels."""
     with anyio.fail_after(5):
-        assert await attend(lambda: _deaf(signal.SIGTERM)) == Ended(None, signal.SIGTERM)
+        assert await attend(lambda: _deaf(signal.SIGTERM)) == Attended(None, signal.SIGTERM)
 
 
 async def test_signals_are_given_back() -> None:

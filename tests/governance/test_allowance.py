@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from alma_async._governance.budget import LocalBudget, Report
+from alma_async._governance.budget import DayReport, LocalBudget
 from alma_async._governance.policy import Allowance
 from alma_async._governance.rate import Slot
 from alma_async._http.messages import Signals
@@ -21,9 +21,9 @@ class Counting(LocalBudget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.reports: list[Report] = []
+        self.reports: list[DayReport] = []
 
-    def report(self, report: Report) -> None:
+    def report(self, report: DayReport) -> None:
         self.reports.append(report)
         super().report(report)
 

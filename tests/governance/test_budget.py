@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alma_async._governance.budget import LocalBudget, Report
+from alma_async._governance.budget import DayReport, LocalBudget
 from alma_async._governance.quota import Quota
 from alma_async._governance.rate import terms
 
@@ -10,9 +10,9 @@ T25 = terms(25, per_second=25, margin=0.01)
 WALL = 20_000 * 86400 + 43_200.0
 
 
-def report(*, remaining: int | None = None, bulk: int = 0, stopped: bool = False) -> Report:
+def report(*, remaining: int | None = None, bulk: int = 0, stopped: bool = False) -> DayReport:
     """What one answer taught."""
-    return Report(
+    return DayReport(
         wall=WALL,
         sent_at=WALL - 0.2,
         per_second=25,

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alma_async._governance.budget import Budget, LocalBudget, Report
+from alma_async._governance.budget import Budget, DayReport, LocalBudget
 from alma_async._governance.file_budget import MachineBudget, machine_budget
 from alma_async._governance.rate import LONGEST_HOLD, terms
 from tests.governance.examples import MANY
@@ -43,7 +43,7 @@ async def take(budget: Budget, now: float = 100.0) -> float:
 def told(budget: MachineBudget, remaining: int) -> None:
     """An answer came."""
     budget.report(
-        Report(
+        DayReport(
             wall=WALL, sent_at=WALL - 0.2, per_second=25, ordinal=budget.spent, bulk=1, remaining=remaining
         )
     )

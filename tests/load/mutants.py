@@ -46,7 +46,7 @@ Patches = Callable[[], list[Any]]
 MUTANTS: Final[dict[str, Patches]] = {}
 
 _REAL_SETTLE = RowTask.settle
-_REAL_REST = run.Run._rest_of
+_REAL_REST = run.LoadRun._rest_of
 
 
 def _mutant(make: Patches) -> Patches:
@@ -139,7 +139,7 @@ def _commits_are_not_synchronous() -> list[Any]:
 
 
 def _rest(change: Callable[[float], float]) -> list[Any]:
-    def rest_of(self: run.Run, entry: entries.Entry) -> float:
+    def rest_of(self: run.LoadRun, entry: entries.Entry) -> float:
         known = self.context
         options = attrs.evolve(known.options, quarantine=change(known.options.quarantine))
         self.context = attrs.evolve(known, options=options)
@@ -148,7 +148,7 @@ def _rest(change: Callable[[float], float]) -> list[Any]:
         finally:
             self.context = known
 
-    return [patch.object(run.Run, "_rest_of", rest_of)]
+    return [patch.object(run.LoadRun, "_rest_of", rest_of)]
 
 
 @_mutant
@@ -504,7 +504,7 @@ def _records_are_matched_by_position() -> list[Any]:
 @_mutant
 def _an_omission_is_no_record() -> list[Any]:
     """What an answer leaves out is held to carry nothing."""
-    nothing = identifier_index.Named(0.0, ())
+    nothing = identifier_index.RecordIdentifiers(0.0, ())
     return _batched(lambda ids, found: {one: found.get(one, nothing) for one in ids})
 
 

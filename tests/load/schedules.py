@@ -37,11 +37,11 @@ from alma_async.load import (
 )
 from alma_async.load.entries import Action, Entry, State
 from alma_async.load.facts import BY_LIST, SERVICE_READ, SURPLUS, SURPLUS_KEPT
-from alma_async.load.identifier_index import KeptIndex, Named
+from alma_async.load.identifier_index import KeptIndex, RecordIdentifiers
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.options import Missing
 from alma_async.load.outage import ROW_FAILURES
-from alma_async.load.row import BadRow, Clear, Coverage, InputError, Problem, Row
+from alma_async.load.row import BadRow, Clear, Coverage, InputError, Row, RowProblem
 from alma_async.load.row_task import MOST_LOST_ANSWERS
 from alma_async.load.verify import Audit, Mark
 from tests.load.wire import LATEST, STALEST, Service, added
@@ -199,7 +199,7 @@ def _file(rng: random.Random, count: int, kinds: tuple[str, ...]) -> tuple[Row |
         url = f"https://journals.example/{line}"
         earlier = [row for row in rows if isinstance(row, Row)]
         if kind == "bad":
-            rows.append(BadRow(line=line, lines=(line,), problems=(Problem(line, "url", "is no URL"),)))
+            rows.append(BadRow(line=line, lines=(line,), problems=(RowProblem(line, "url", "is no URL"),)))
         elif kind == "again" and earlier:
             rows.append(attrs.evolve(rng.choice(earlier), line=line, lines=(line,)))
         elif kind == "twin" and (sure := [row for row in earlier if row.title != "suggested"]):
@@ -369,7 +369,7 @@ class Tale:
         wrong = {title: carried[other] for title, other in zip(titles, titles[1:] + titles[:1], strict=True)}
         async with AlmaClient("sim-schedule", base_url=BASE, budget=LocalBudget()) as alma:
             kept = KeptIndex.of(alma.scope, C, S)
-        kept.write({title: Named(at, own) for title, own in wrong.items()})
+        kept.write({title: RecordIdentifiers(at, own) for title, own in wrong.items()})
         if not old and kept.path.exists():
             kept.path.write_bytes(b"0" * 16 + kept.path.read_bytes()[16:])
 

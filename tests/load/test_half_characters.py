@@ -14,7 +14,7 @@ from alma_async.events import LOGGER, stderr_handler
 from alma_async.load import read_rows, undo_rows
 from alma_async.load.journal import opened
 from alma_async.load.report import write_report
-from alma_async.load.row import BadRow, Problem, Row
+from alma_async.load.row import BadRow, Row, RowProblem
 from tests.conftest import institution
 from tests.load.test_actions import hold, loading, told, url
 
@@ -83,7 +83,7 @@ async def test_what_a_list_holds(tmp_path, half):
         values={"url": f"{url(0)}/{half}", "public_note": half},
         **known,
     )
-    bad = BadRow(line=3, lines=(3,), title=half, identifiers=(half,), problems=(Problem(3, half, half),))
+    bad = BadRow(line=3, lines=(3,), title=half, identifiers=(half,), problems=(RowProblem(3, half, half),))
     wrong = Row(line=4, lines=(4,), mms_id=half, values={"url": url(4)})
     alone = Row(line=5, lines=(5,), portfolio_id=half, values={"public_note": "x"})
     rows = Rows((good, bad, wrong, alone), about_file=(half,))

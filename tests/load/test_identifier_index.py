@@ -12,7 +12,7 @@ import pytest
 from alma_async import sim
 from alma_async._storage.sqlite import Seal
 from alma_async.load.entries import State
-from alma_async.load.identifier_index import KeptIndex, Named
+from alma_async.load.identifier_index import KeptIndex, RecordIdentifiers
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.matching import Ambiguous, Carrier, Suggested, record_of
 from alma_async.settings import state_dir
@@ -330,7 +330,7 @@ async def test_a_file_that_is_not_what_was_written_is_not_believed(kbart, tmp_pa
 
 def test_a_file_of_another_service_or_another_installation_is_not_believed(tmp_path, monkeypatch, caplog):
     """Copied here by hand, it names its service; and no other secret seals it."""
-    records = {"991": Named(100.0, (issn(1),), (issn(2),))}
+    records = {"991": RecordIdentifiers(100.0, (issn(1),), (issn(2),))}
     one, other = KeptIndex.of("scope", "61", "62"), KeptIndex.of("scope", "61", "63")
     one.write(records)
     assert one.read(150.0, 100.0) == records
@@ -350,12 +350,12 @@ def test_a_file_of_another_service_or_another_installation_is_not_believed(tmp_p
 def test_a_file_that_others_can_write_is_not_believed(caplog):
     """Nor is one written where it cannot be."""
     index = KeptIndex.of("scope", "61", "62")
-    index.write({"991": Named(100.0, (issn(1),))})
+    index.write({"991": RecordIdentifiers(100.0, (issn(1),))})
     index.path.chmod(0o666)
     assert index.read(100.0, 100.0) == {}
     index.path.unlink()
     index.path.mkdir()
-    index.write({"991": Named(100.0, (issn(1),))})
+    index.write({"991": RecordIdentifiers(100.0, (issn(1),))})
     assert index.read(100.0, 100.0) == {}
     assert [one.levelno for one in caplog.records] == [logging.WARNING] * 2
 

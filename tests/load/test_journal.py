@@ -444,8 +444,8 @@ def test_a_record_that_fits_its_seal_is_still_checked(path, column, value):
 _ENDLESS = """
 import sys
 from pathlib import Path
-from alma_async._storage.sqlite import Format, connect, failures
-db = connect(Path(sys.argv[1]), Format(1, ()))
+from alma_async._storage.sqlite import Layout, connect, failures
+db = connect(Path(sys.argv[1]), Layout(1, ()))
 try:
     print("begun", flush=True)
     with failures():

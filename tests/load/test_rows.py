@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alma_async.load.row import BadRow, Coverage, Embargo, Period, Problem, later
+from alma_async.load.row import BadRow, Coverage, Embargo, Period, RowProblem, later
 
 periods = st.builds(Period, st.integers(1, 99_999), st.sampled_from(["D", "M", "Y"])) | st.builds(
     Period, st.integers(1, 99), st.just("Y"), st.integers(1, 99)
@@ -88,16 +88,16 @@ def test_overlap(one: Coverage, other: Coverage, expected: bool) -> None:
 
 def test_problem_reads_as_a_sentence() -> None:
     """A problem prints its line, column, cell and reason, and leaves out what it does not have."""
-    assert str(Problem(7, "url", "is no URL", "ftp://x")) == 'line 7: url "ftp://x" is no URL'
-    assert str(Problem(7, "", "has 2 cells")) == "line 7: has 2 cells"
+    assert str(RowProblem(7, "url", "is no URL", "ftp://x")) == 'line 7: url "ftp://x" is no URL'
+    assert str(RowProblem(7, "", "has 2 cells")) == "line 7: has 2 cells"
 
 
 def test_a_refused_row_tells_all_that_is_wrong() -> None:
     """Its reasons stand together, and only those on another line than its first name theirs."""
     problems = (
-        Problem(5, "issn", "is none", "1"),
-        Problem(5, "", "names no record"),
-        Problem(6, "url", "is none"),
+        RowProblem(5, "issn", "is none", "1"),
+        RowProblem(5, "", "names no record"),
+        RowProblem(6, "url", "is none"),
     )
     row = BadRow(line=5, lines=(5, 6), problems=problems)
     assert row.reason == 'issn "1" is none; names no record; line 6: url is none'

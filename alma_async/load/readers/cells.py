@@ -18,7 +18,7 @@ import attrs
 
 from alma_async.load.readers import dates
 from alma_async.load.readers.text import Record, shown, unguarded
-from alma_async.load.row import BadRow, Coverage, Problem, later
+from alma_async.load.row import BadRow, Coverage, RowProblem, later
 
 __all__ = [
     "LOST",
@@ -138,7 +138,7 @@ class Rounded:
     def judge(self, record: Record) -> Record:
         """The record, rejected where an id of it is one of those."""
         found = [
-            Problem(record.lines[0], column, LOST, record.cells[column])
+            RowProblem(record.lines[0], column, LOST, record.cells[column])
             for column in self._zeros
             if self.is_cut(column, record.cells.get(column, ""))
         ]
@@ -317,7 +317,7 @@ class Cells:
 
     lines: tuple[int, ...]
     texts: Mapping[str, str]
-    problems: list[Problem] = attrs.field(factory=list)
+    problems: list[RowProblem] = attrs.field(factory=list)
     warnings: list[str] = attrs.field(factory=list)
     strict: bool = False
 
@@ -356,7 +356,7 @@ class Cells:
 
     def reject(self, column: str, reason: str) -> None:
         """Note why this row cannot be loaded; an empty column means the whole row."""
-        self.problems.append(Problem(self.lines[0], column, reason, shown(self.texts.get(column, ""))))
+        self.problems.append(RowProblem(self.lines[0], column, reason, shown(self.texts.get(column, ""))))
 
     def bad(self, title: str | None, identifiers: tuple[str, ...] = ()) -> BadRow:
         """The row as rejected."""

@@ -33,10 +33,10 @@ import attrs
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load.readers import xls, xlsx
 from alma_async.load.readers.files import readable
-from alma_async.load.readers.sheets import Entry, Odd, SheetRow
+from alma_async.load.readers.sheets import Odd, SheetEntry, SheetRow
 from alma_async.load.row import InputError
 
-__all__ = ["Book", "opened", "serve"]
+__all__ = ["OpenBook", "opened", "serve"]
 
 Kind = Literal["xlsx", "xls"]
 
@@ -77,14 +77,14 @@ finally:
 
 
 @attrs.frozen
-class Book:
+class OpenBook:
     """A workbook that a child process has open."""
 
     path: Path
-    entries: tuple[Entry, ...]
+    entries: tuple[SheetEntry, ...]
     _process: subprocess.Popen[bytes]
 
-    def rows(self, entry: Entry) -> Iterator[SheetRow]:
+    def rows(self, entry: SheetEntry) -> Iterator[SheetRow]:
         """The rows of one of its sheets; to be asked once."""
         with _answers(self.path):
             assert self._process.stdin is not None  # noqa: S101 - for mypy: it was made with one
@@ -102,7 +102,7 @@ class Book:
 
 
 @contextmanager
-def opened(path: Path, kind: Kind) -> Iterator[Book]:
+def opened(path: Path, kind: Kind) -> Iterator[OpenBook]:
     """The workbook, open in a child process that ends with the block.
 
     :raises InputError: where it cannot be read, or not within its limits.
@@ -115,8 +115,8 @@ def opened(path: Path, kind: Kind) -> Iterator[Book]:
     process = _started(path, kind)
     try:
         with _answers(path):
-            entries = tuple(Entry(*one) for one in _next(path, process) or ())
-        yield Book(path, entries, process)
+            entries = tuple(SheetEntry(*one) for one in _next(path, process) or ())
+        yield OpenBook(path, entries, process)
     finally:
         process.kill()
         process.communicate()

@@ -31,7 +31,7 @@ from alma_async.load.readers.text import Layout, Record, Seen, Tally, shown, ung
 from alma_async.load.readers.titles import Part, one_row, parted
 from alma_async.load.readers.together import JOINED, OF_ANOTHER, Rows, ids_in
 from alma_async.load.readers.workbook import Table, check_once
-from alma_async.load.row import BadRow, Embargo, InputError, Problem, later
+from alma_async.load.row import BadRow, Embargo, InputError, RowProblem, later
 
 __all__ = ["Notes", "Reading", "columns", "ignored", "read"]
 
@@ -302,7 +302,7 @@ def _whole(parts: list[Part], torn: Mapping[str, int]) -> list[Part]:
         else ()
     )
     if lines := sorted({torn[name] for name in names if name in torn}):
-        problem = Problem(parts[0].line, "", OF_ANOTHER.format(lines[0]))
+        problem = RowProblem(parts[0].line, "", OF_ANOTHER.format(lines[0]))
         return [attrs.evolve(parts[0], problems=(*parts[0].problems, problem)), *parts[1:]]
     return parts
 

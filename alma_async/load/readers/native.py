@@ -19,7 +19,7 @@ from alma_async.load.readers.cells import Cells, Check, CoverageColumns
 from alma_async.load.readers.text import Layout, Record, shown, spoilt, without
 from alma_async.load.readers.together import Line, Rows, rows
 from alma_async.load.readers.workbook import Table, check_once
-from alma_async.load.row import CLEAR, BadRow, Clear, Coverage, Embargo, InputError, Problem, Row
+from alma_async.load.row import CLEAR, BadRow, Clear, Coverage, Embargo, InputError, Row, RowProblem
 
 __all__ = ["COLUMNS", "KEYS", "VALUES", "address", "completed", "from_mapping", "read", "says_nothing"]
 
@@ -98,13 +98,13 @@ def read(file: Table, *, ignore_unknown: bool = False, clears: bool = False, who
 def from_mapping(values: Mapping[str, Any], line: int) -> Row | BadRow:
     """See ``Row.from_mapping``."""
     shape = _shape(tuple(map(str, values)))
-    wrong = [Problem(line, shown(name), why) for name, why in shape.wrong]
+    wrong = [RowProblem(line, shown(name), why) for name, why in shape.wrong]
     texts = dict[str, str]()
     for name, value in zip(shape.names, values.values(), strict=True):
         try:
             texts[name] = _text(value)
         except (TypeError, ValueError) as error:
-            wrong.append(Problem(line, shown(name), str(error)))
+            wrong.append(RowProblem(line, shown(name), str(error)))
     known = texts if not wrong else {name: text for name, text in texts.items() if name in COLUMNS}
     return _row(spoilt(Record((line,), known, tuple(wrong)), COLUMNS), shape.ids, shape.checks)
 

@@ -7,10 +7,10 @@ from decimal import Decimal
 from itertools import repeat
 from typing import Literal, NamedTuple, TypeAlias
 
-__all__ = ["Cell", "Entry", "Merged", "Odd", "SheetRow", "column_letters", "plain_number"]
+__all__ = ["Cell", "Merged", "Odd", "SheetEntry", "SheetRow", "column_letters", "plain_number"]
 
 
-class Entry(NamedTuple):
+class SheetEntry(NamedTuple):
     """A sheet as its workbook lists it."""
 
     name: str

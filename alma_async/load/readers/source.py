@@ -26,11 +26,11 @@ from alma_async.load.readers.together import Rows
 from alma_async.load.readers.workbook import Sheet, Table, headers
 from alma_async.load.row import BadRow, InputError, Row
 
-__all__ = ["FORMATS", "Blanks", "Format", "Options", "RowSource", "read_rows"]
+__all__ = ["FORMATS", "Blanks", "Format", "ReaderOptions", "RowSource", "read_rows"]
 
 
 @attrs.frozen(kw_only=True)
-class Options:
+class ReaderOptions:
     """What the user chose about reading."""
 
     kbart: kbart.Reading
@@ -49,7 +49,7 @@ class Format:
 
     wants: str
     fits: Callable[[Table], tuple[str, ...]]
-    read: Callable[[Table, Options], Rows]
+    read: Callable[[Table, ReaderOptions], Rows]
     ignored: Callable[[Table], tuple[str, ...]]
 
 
@@ -119,7 +119,7 @@ class RowSource:
     format: str
     reason: str
     _file: Table
-    _options: Options
+    _options: ReaderOptions
     _of_file: tuple[str, ...] = ()
     _of_rows: tuple[str, ...] = ()
     _not_rows: tuple[str, ...] = ()
@@ -193,7 +193,7 @@ def read_rows(
     file, name, reason = _recognise(headers(once.path, sheet=sheet), format)
     if mms_map is not None and name != "kbart":
         raise InputError(f"{file.path} names its records itself; a map of MMS ids is for KBART.")
-    options = Options(
+    options = ReaderOptions(
         kbart=kbart.Reading(
             mms_map=MmsMap.read(Path(mms_map)) if mms_map is not None else None,
             notes=notes,

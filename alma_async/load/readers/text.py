@@ -26,7 +26,7 @@ from typing import Final, NamedTuple, TextIO
 import attrs
 
 from alma_async.load.readers.files import kind_of, readable, without_mark
-from alma_async.load.row import BadRow, InputError, Problem
+from alma_async.load.row import BadRow, InputError, RowProblem
 
 __all__ = [
     "DELIMITERS",
@@ -71,7 +71,7 @@ class Record(NamedTuple):
 
     lines: tuple[int, ...]
     cells: Mapping[str, str]
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[RowProblem, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -93,7 +93,7 @@ def spoilt(record: Record, read: Container[str]) -> Record:
     ]
     if not found:
         return record
-    problems = (Problem(record.lines[0], name, ERROR, shown(record.cells[name])) for name in found)
+    problems = (RowProblem(record.lines[0], name, ERROR, shown(record.cells[name])) for name in found)
     cells = {name: text for name, text in record.cells.items() if name not in found}
     return record._replace(cells=cells, problems=(*record.problems, *problems))
 
@@ -511,7 +511,7 @@ def rejected_row(
     """A row that is none, with all lines that it took: the first alone would not show what is lost."""
     if len(lines) > 1:
         reason = f"takes in lines {lines[0]} to {lines[-1]} and {reason}"
-    problem = Problem(lines[0], "", reason, text)
+    problem = RowProblem(lines[0], "", reason, text)
     return BadRow(
         line=lines[0], lines=lines, problems=(problem,), title=title, texts=tuple(filter(None, texts))
     )

@@ -15,7 +15,7 @@ from typing import Final, Literal, TypeVar
 import attrs
 
 from alma_async.load.readers.text import shown
-from alma_async.load.row import CLEAR, BadRow, Coverage, Embargo, Problem, Row
+from alma_async.load.row import CLEAR, BadRow, Coverage, Embargo, Row, RowProblem
 
 __all__ = ["Part", "one_row", "parted"]
 
@@ -44,7 +44,7 @@ class Part:
     mms_ids: frozenset[str]
     identifiers: tuple[str, ...]
     warnings: tuple[str, ...]
-    problems: tuple[Problem, ...]
+    problems: tuple[RowProblem, ...]
 
     @property
     def range(self) -> Coverage:
@@ -89,7 +89,7 @@ def _settled(titles: Iterable[list[Part]]) -> Iterator[list[Part]]:
         if len(meant) == 1:
             next(iter(meant.values())).extend(title)
         else:
-            several = [Problem(part.line, "title_url", _NO_URL) for part in title] if meant else []
+            several = [RowProblem(part.line, "title_url", _NO_URL) for part in title] if meant else []
             yield [attrs.evolve(part, problems=(*part.problems, *several)) for part in title]
     yield from rest
 
@@ -211,7 +211,7 @@ def _different(parts: Iterable[Part], read: Callable[[Part], T | None]) -> list[
     return list(dict.fromkeys(value for part in parts if (value := read(part)) is not None))
 
 
-def _contradictions(parts: Sequence[Part]) -> Iterator[Problem]:
+def _contradictions(parts: Sequence[Part]) -> Iterator[RowProblem]:
     """What lines say differently that a portfolio holds once; a line that says nothing of it agrees with any."""
     first: dict[str, tuple[object, int]] = {}
     for part in parts:
@@ -225,14 +225,14 @@ def _contradictions(parts: Sequence[Part]) -> Iterator[Problem]:
             one, line = first.setdefault(column, (value, part.line)) if value else (value, 0)
             if one != value:
                 reason = f"differs from line {line} of the same title, but a portfolio has only one; make the lines agree"
-                yield Problem(part.line, column, reason, shown(str(value)))
+                yield RowProblem(part.line, column, reason, shown(str(value)))
 
 
-def _mixed_access(parts: Sequence[Part]) -> Iterator[Problem]:
+def _mixed_access(parts: Sequence[Part]) -> Iterator[RowProblem]:
     for one, other in _overlaps(parts):
         if one.free != other.free:
             reason = f"contradicts line {one.line}, whose dates overlap: one is free, the other paid; correct one of them"
-            yield Problem(other.line, "access_type", reason, "F" if other.free else "P")
+            yield RowProblem(other.line, "access_type", reason, "F" if other.free else "P")
 
 
 def _warnings(parts: Sequence[Part]) -> Iterator[str]:
@@ -259,18 +259,20 @@ def _last(coverage: Coverage) -> tuple[int, ...]:
     return coverage.ends + (9999, 99, 99)[len(coverage.ends) :]
 
 
-def _not_one_record(parts: Sequence[Part], mms_ids: Sequence[str], *, matched: bool) -> Problem:
+def _not_one_record(parts: Sequence[Part], mms_ids: Sequence[str], *, matched: bool) -> RowProblem:
     line = parts[0].line
     if mms_ids:
-        return Problem(
+        return RowProblem(
             line,
             "mms_id",
             "are several records for one title; leave the right one",
             shown(", ".join(mms_ids)),
         )
     if matched:
-        return Problem(line, "mms_id", "is missing, and the title has neither ISSN nor ISBN to be found by")
-    return Problem(
+        return RowProblem(
+            line, "mms_id", "is missing, and the title has neither ISSN nor ISBN to be found by"
+        )
+    return RowProblem(
         line,
         "mms_id",
         "is missing: neither a column mms_id nor the map of MMS ids names the record of this title",

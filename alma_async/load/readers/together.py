@@ -20,7 +20,7 @@ import attrs
 from alma_async.load.readers.cells import Rounded, found_id
 from alma_async.load.readers.text import Layout, Record, Records, Skipped, Tally
 from alma_async.load.readers.workbook import Table
-from alma_async.load.row import BadRow, Clear, Coverage, InputError, Problem, Row
+from alma_async.load.row import BadRow, Clear, Coverage, InputError, Row, RowProblem
 
 __all__ = ["JOINED", "OF_ANOTHER", "Line", "Rows", "ids_in", "joined", "rows"]
 
@@ -80,7 +80,7 @@ def joined(records: Iterable[str | BadRow], lines: Lines, tally: Tally) -> Rows:
             yield line
             continue
         if line.record in torn:
-            yield _rejected([line.row], [Problem(line.row.line, "", OF_ANOTHER.format(torn[line.record]))])
+            yield _rejected([line.row], [RowProblem(line.row.line, "", OF_ANOTHER.format(torn[line.record]))])
             continue
         key = hash(line.record)
         if not line.record or key not in missing:
@@ -143,7 +143,7 @@ def _rows(lines: Sequence[Line], tally: Tally) -> Iterator[Row | BadRow]:
 
 
 def _vague(row: Row | BadRow) -> BadRow:
-    return _rejected([row], [Problem(row.line, "", _NO_URL)])
+    return _rejected([row], [RowProblem(row.line, "", _NO_URL)])
 
 
 _NO_URL: Final = "names no URL, but other lines of its record name several, so its portfolio is not identified; give it a URL"
@@ -172,7 +172,7 @@ def _content(row: Row) -> Row:
     return attrs.evolve(row, line=0, lines=(), title=None, blank=(), warnings=())
 
 
-def _contradictions(rows: Sequence[Row]) -> Iterator[Problem]:
+def _contradictions(rows: Sequence[Row]) -> Iterator[RowProblem]:
     """What rows say differently that a portfolio holds once; a row that says nothing of it agrees with any."""
     first: dict[str, tuple[object, int]] = {}
     ranged = sum(row.coverage is not None for row in rows) > 1
@@ -189,7 +189,7 @@ def _contradictions(rows: Sequence[Row]) -> Iterator[Problem]:
             one, line = first.setdefault(column, (value, row.line)) if value is not None else (None, 0)
             if one != value:
                 reason = f"differs from line {line} of the same portfolio, which has only one; make the lines agree"
-                yield Problem(row.line, column, reason)
+                yield RowProblem(row.line, column, reason)
 
 
 def _joined(rows: Sequence[Row]) -> Row:
@@ -213,7 +213,7 @@ def _joined(rows: Sequence[Row]) -> Row:
     )
 
 
-def _rejected(rows: Sequence[Row | BadRow], problems: Sequence[Problem]) -> BadRow:
+def _rejected(rows: Sequence[Row | BadRow], problems: Sequence[RowProblem]) -> BadRow:
     """All rows of a portfolio, since what some of them say of it is not all."""
     bad = chain.from_iterable(row.problems for row in rows if isinstance(row, BadRow))
     return BadRow(

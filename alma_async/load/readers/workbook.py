@@ -18,7 +18,7 @@ import attrs
 
 from alma_async.load.readers import child
 from alma_async.load.readers.files import kind_of
-from alma_async.load.readers.sheets import Cell, Entry, Odd, SheetRow, column_letters
+from alma_async.load.readers.sheets import Cell, Odd, SheetEntry, SheetRow, column_letters
 from alma_async.load.readers.text import (
     ERROR,
     Headers,
@@ -35,7 +35,7 @@ from alma_async.load.readers.text import (
     shown,
     spoilt,
 )
-from alma_async.load.row import BadRow, InputError, Problem
+from alma_async.load.row import BadRow, InputError, RowProblem
 
 __all__ = ["WHOLE", "Sheet", "Table", "check_once", "headers", "sheet_rows"]
 
@@ -60,7 +60,7 @@ class Sheet:
 
     path: Path
     kind: Literal["xlsx", "xls"]
-    entry: Entry
+    entry: SheetEntry
     header: tuple[str, ...]
     header_line: int
     warnings: tuple[str, ...] = ()
@@ -108,8 +108,8 @@ class Sheet:
         cls,
         path: Path,
         kind: Literal["xlsx", "xls"],
-        entries: Sequence[Entry],
-        entry: Entry,
+        entries: Sequence[SheetEntry],
+        entry: SheetEntry,
         filled: Sequence[SheetRow],
     ) -> Iterator[Sheet]:
         # A report's title stands in one cell, the header in several.
@@ -164,7 +164,7 @@ class Sheet:
         return _record(row, self.header, layout, old=self.kind == "xls")
 
 
-def _chosen(path: Path, entries: Sequence[Entry], name: str | None) -> Entry:
+def _chosen(path: Path, entries: Sequence[SheetEntry], name: str | None) -> SheetEntry:
     if name is None:
         found = next((entry for entry in entries if not entry.hidden), None)
     else:
@@ -184,7 +184,7 @@ def sheet_rows(path: Path, kind: Literal["xlsx", "xls"]) -> Iterator[tuple[int, 
                 yield row.number, [clean(cell) if isinstance(cell, str) else cell for cell in row.cells]
 
 
-def _names(entries: Sequence[Entry]) -> str:
+def _names(entries: Sequence[SheetEntry]) -> str:
     more = f" and {len(entries) - _MOST_NAMES} more" if len(entries) > _MOST_NAMES else ""
     return ", ".join(shown(entry.name) for entry in entries[:_MOST_NAMES]) + more
 
@@ -193,12 +193,12 @@ def _name(cell: Cell) -> str:
     return cell.text.casefold() if isinstance(cell, Odd) else name_of(cell)
 
 
-def _about_sheet(entries: Sequence[Entry], entry: Entry) -> Iterator[str]:
+def _about_sheet(entries: Sequence[SheetEntry], entry: SheetEntry) -> Iterator[str]:
     if others := _names([one for one in entries if one != entry]):
         yield f"sheet {shown(entry.name)} was read, not {others}"
 
 
-def _about_hidden(entry: Entry, header: Sequence[str]) -> Iterator[str]:
+def _about_hidden(entry: SheetEntry, header: Sequence[str]) -> Iterator[str]:
     ranges = [tuple(map(int, one.split("-"))) for one in entry.hidden_columns.split()]
     places = [
         place for place in range(len(header)) if any(first <= place + 1 <= last for first, last in ranges)
@@ -224,7 +224,7 @@ def _record(row: SheetRow, header: Sequence[str], layout: Layout, *, old: bool) 
             texts[name] = clean(cell)
         elif name in layout.read:
             if reason := _spoilt(cell, name, layout):
-                problems.append(Problem(row.number, name, reason, shown(cell.text)))
+                problems.append(RowProblem(row.number, name, reason, shown(cell.text)))
                 del texts[name]  # it is not blank
             else:
                 texts[name] = cell.text

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from alma_async.load.readers.files import readable
-from alma_async.load.readers.sheets import Cell, Entry, Merged, Odd, SheetRow, plain_number
+from alma_async.load.readers.sheets import Cell, Merged, Odd, SheetEntry, SheetRow, plain_number
 from alma_async.load.row import InputError
 
 if TYPE_CHECKING:
@@ -29,19 +29,19 @@ _FIRST_YEAR: Final = 1900
 _ERRORS: Final = frozenset({"#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"})
 
 
-def entries(path: Path) -> tuple[Entry, ...]:
+def entries(path: Path) -> tuple[SheetEntry, ...]:
     """The worksheets, in their order."""
     with _opened(path) as book:
         from python_calamine import SheetTypeEnum, SheetVisibleEnum
 
         return tuple(
-            Entry(sheet.name, hidden=sheet.visible != SheetVisibleEnum.Visible)
+            SheetEntry(sheet.name, hidden=sheet.visible != SheetVisibleEnum.Visible)
             for sheet in book.sheets_metadata
             if sheet.typ == SheetTypeEnum.WorkSheet
         )
 
 
-def rows(path: Path, entry: Entry) -> Iterator[SheetRow]:
+def rows(path: Path, entry: SheetEntry) -> Iterator[SheetRow]:
     """The rows of a worksheet."""
     with _opened(path) as book:
         sheet = book.get_sheet_by_name(entry.name)

@@ -27,7 +27,7 @@ from zipfile import BadZipFile, ZipFile
 import attrs
 
 from alma_async.load.readers.files import check_parts, readable, unreadable
-from alma_async.load.readers.sheets import Cell, Entry, Merged, Odd, SheetRow, plain_number
+from alma_async.load.readers.sheets import Cell, Merged, Odd, SheetEntry, SheetRow, plain_number
 from alma_async.load.row import InputError
 
 __all__ = ["entries", "rows"]
@@ -72,13 +72,13 @@ _NOT_PATTERN: Final = re.compile(r'"[^"]*"|\[(?![hms]+\])[^]]*\]|[\\_*].', re.IG
 _DATE_LETTER: Final = re.compile("[dmyhs]", re.IGNORECASE)
 
 
-def entries(path: Path) -> tuple[Entry, ...]:
+def entries(path: Path) -> tuple[SheetEntry, ...]:
     """The worksheets, in their order."""
     with _opened(path) as package:
         return package.worksheets()
 
 
-def rows(path: Path, entry: Entry) -> Iterator[SheetRow]:
+def rows(path: Path, entry: SheetEntry) -> Iterator[SheetRow]:
     """The rows of a worksheet that the file names; others are blank."""
     with _opened(path) as package, _strings(package) as strings:
         styles = package.styles()
@@ -237,7 +237,7 @@ class _Package:
         found = self._book.find("{*}workbookPr")
         return found is not None and found.get("date1904") in ("1", "true")
 
-    def worksheets(self) -> tuple[Entry, ...]:
+    def worksheets(self) -> tuple[SheetEntry, ...]:
         found = self._book.findall("{*}sheets/{*}sheet")
         if len(found) > _MOST_SHEETS:
             raise ValueError(f"it lists {len(found):,} sheets")
@@ -245,7 +245,7 @@ class _Package:
             (sheet, next(text for name, text in sheet.items() if name.endswith("}id"))) for sheet in found
         ]
         return tuple(
-            Entry(
+            SheetEntry(
                 name=sheet.get("name", ""),
                 hidden=sheet.get("state", "visible") != "visible",
                 part=self._links[link][1],
