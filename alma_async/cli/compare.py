@@ -69,7 +69,7 @@ def compare(
         return ended.interrupted
     if found.stopped is not None and not isinstance(found.stopped, (QuotaExhausted, *PASSING)):
         raise found.stopped
-    return ended.interrupted if ended.signal is not None and found.exit_code == 3 else found.exit_code
+    return ended.interrupted if ended.signal is not None and not found.is_whole else found.exit_code
 
 
 async def _compare(

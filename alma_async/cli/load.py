@@ -272,7 +272,7 @@ def _load(
     if options.report is not None:
         check_path(options.report)
         others = (Path(name) for name in (given.since, given.plan) if name)
-        _see_apart(options.report, journal, *others, *reads)
+        _require_apart(options.report, journal, *others, *reads)
     alma = connection.client()
     if origin not in (None, alma.origin):
         raise InputError(f"{Path(given.file).name} is of a load into {origin}, not {alma.origin}.")
@@ -302,7 +302,7 @@ def _load(
     return _end(ended, seen, given, path, options, kept=kept)
 
 
-def _see_apart(report: Path, *others: Path | None) -> None:
+def _require_apart(report: Path, *others: Path | None) -> None:
     """Check that the report overwrites nothing that the load reads or writes.
 
     :raises ConfigurationError: naming what it would.

@@ -93,7 +93,7 @@ def _code(audit: Audit, ended: Attended[Audit]) -> int:
     """The exit code; an error that does not pass by itself is raised."""
     if audit.stopped is not None and not isinstance(audit.stopped, (QuotaExhausted, *PASSING)):
         raise audit.stopped
-    return ended.interrupted if ended.signal is not None and audit.exit_code == 3 else audit.exit_code
+    return ended.interrupted if ended.signal is not None and not audit.is_whole else audit.exit_code
 
 
 def _lines(audit: Audit) -> list[str]:

@@ -175,7 +175,7 @@ def closing(report: Report, *, lines: int = 0) -> list[str]:
         f"{rows_on_lines(report.rows, lines)}: {parts or 'none'}.",
         f"{counted(report.calls, 'call')} in {duration(report.seconds)}{pace}, {report.throttled:,} throttled{left}.",
     ]
-    if report.rows and report.exit_code != 3 and not report.calls:
+    if report.rows and report.is_finished and not report.calls:
         found.append("Nothing was left to do: the load had ended before.")
     if report.undone:
         found.append(
@@ -184,7 +184,7 @@ def closing(report: Report, *, lines: int = 0) -> list[str]:
     if not report.read:
         found.append("The file was not read to its end: it may have more rows.")
     found += _surplus(report)
-    return [*found, stopped_line(report.stopped)] if report.exit_code == 3 and report.stopped else found
+    return [*found, stopped_line(report.stopped)] if not report.is_finished and report.stopped else found
 
 
 def _surplus(report: Report) -> list[str]:

@@ -18,7 +18,7 @@ from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import AlmaError
 from alma_async.load.dry_run import Plan
 from alma_async.load.entries import Entry, State
-from alma_async.load.listing import listed
+from alma_async.load.lookup import listed
 from alma_async.load.options import LoadContext
 from alma_async.load.outage import RowFailure, ServiceHealth, WorkStopped
 from alma_async.load.progress import Meter, Progress, Report
@@ -84,9 +84,15 @@ class Comparison:
         return self.counts.get(mark, 0)
 
     @property
+    def is_whole(self) -> bool:
+        """Whether all of the list and of the service was compared."""
+        is_read = self.report.is_finished and not self.report.stopped
+        return is_read and self.steady and not self.count(Mark.UNREAD)
+
+    @property
     def exit_code(self) -> int:
         """0 where nothing differs, 1 where anything does, 3 where not all could be compared."""
-        if self.report.exit_code == 3 or self.report.stopped or not self.steady or self.count(Mark.UNREAD):
+        if not self.is_whole:
             return 3
         return 1 if any(self.count(one) for one in (Mark.MISSING, Mark.DIFFERS, Mark.EXTRA)) else 0
 
@@ -211,18 +217,20 @@ class Comparing:
     async def compare(self) -> Comparison:
         """What the list does not name, beside what the dry run has found."""
         named = _NamedByRows()
-        if self.plan.report.exit_code == 3:
+        if not self.plan.report.is_finished:
             return await self._end(named, {}, steady=False)
         async for entry in self.plan:
             named.add(entry)
 
-        def keep(one: Portfolio) -> Compared | None:
-            return None if one.id in named.portfolios else _extra(one)
+        seen = dict[str, Compared | None]()
+
+        async def keep(page: list[Portfolio]) -> None:
+            seen.update({one.id: None if one.id in named.portfolios else _extra(one) for one in page})
 
         failure: AlmaError | None = None
-        found, steady = dict[str, Compared | None](), False
+        ids, steady = dict[str, None](), False
         try:
-            found, steady = await self._health.persist(
+            ids, steady = await self._health.persist(
                 partial(listed, self.context.alma, self.context.place, keep)
             )
         except WorkStopped:
@@ -231,7 +239,7 @@ class Comparing:
             failure = failed.failure
         except AlmaError as error:
             failure = error
-        return await self._end(named, found, steady=steady, failure=failure)
+        return await self._end(named, {one: seen[one] for one in ids}, steady=steady, failure=failure)
 
     async def _end(
         self,

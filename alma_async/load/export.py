@@ -35,7 +35,7 @@ from alma_async.errors import ConfigurationError, NotFound
 from alma_async.load.dry_run import Quote
 from alma_async.load.entries import State
 from alma_async.load.fields import payload_of
-from alma_async.load.listing import listed
+from alma_async.load.lookup import listed
 from alma_async.load.options import DEFAULTS, PATH, LoadOptions
 from alma_async.load.outage import RowFailure, ServiceHealth, WorkStopped
 from alma_async.load.progress import Meter, Progress
@@ -275,8 +275,7 @@ class Export:
             raise failed.failure from None
 
     async def _list(self) -> None:
-        ids, self._steady = await listed(self._alma, self._place, lambda _: None)
-        self._ids = ids
+        self._ids, self._steady = await listed(self._alma, self._place)
 
     async def _read_all(self, spool: _Spool) -> None:
         """Read each portfolio; they are kept in the order of the list."""

@@ -40,7 +40,7 @@ __all__ = [
     "WARNINGS",
     "OtherLoad",
     "compared",
-    "see_its_turn",
+    "require_its_turn",
     "undecided",
 ]
 
@@ -93,8 +93,8 @@ def undecided(known: Mapping[str, str]) -> bool:
     return bool(known.get("missing")) and SURPLUS not in known and SURPLUS_KEPT not in known
 
 
-def see_its_turn(known: Mapping[str, str], *, ended: bool = False, earlier: bool = False) -> None:
-    """See that no later load has taken this one's place, and no undo of it has begun and not ended.
+def require_its_turn(known: Mapping[str, str], *, ended: bool = False, earlier: bool = False) -> None:
+    """Require that no later load has taken this one's place, and no undo of it has begun and not ended.
 
     :param ended: it has nothing left to do, and so no place to take
     :param earlier: it is asked for another load, which is to know it

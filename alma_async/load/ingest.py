@@ -39,14 +39,15 @@ from alma_async.load.facts import (
     UNREAD,
     WARNINGS,
     compared,
-    see_its_turn,
+    require_its_turn,
     undecided,
 )
 from alma_async.load.fields import natural_key_of, payload_of, rejected, wanted_url
 from alma_async.load.identifier_index import IdentifierIndex
 from alma_async.load.journal import SLICE, Held, Ingested, Journal, exists, opened
+from alma_async.load.lookup import listed
 from alma_async.load.options import LoadContext
-from alma_async.load.planned import Others, PlanRows, see_plan
+from alma_async.load.planned import Others, PlanRows, require_plan
 from alma_async.load.readers import read_rows
 from alma_async.load.reasons import EndReason
 from alma_async.load.row import BadRow, InputError, Row
@@ -60,7 +61,6 @@ Rows: TypeAlias = str | os.PathLike[str] | Iterable[Given] | AsyncIterable[Given
 """What a load takes: a path, what ``read_rows`` gives, or rows and mappings (``Row.from_mapping``) as they come."""
 
 _Record: TypeAlias = str | matching.Ambiguous | matching.Suggested | None
-_LISTINGS: Final = 3  # of a service that changes meanwhile, before each title is asked for
 
 
 @attrs.define(eq=False)
@@ -108,7 +108,7 @@ class Ingest:
         await self.journal.check()
         known = await self.journal.meta()
         is_open = await self.journal.open_entries(after=0, limit=1)
-        see_its_turn(known, ended=bool(known.get(SERVICE_READ)) and not is_open and not undecided(known))
+        require_its_turn(known, ended=bool(known.get(SERVICE_READ)) and not is_open and not undecided(known))
         facts = self.context.known_by()
         if known.get(ROWS):
             compared(known, facts)
@@ -132,7 +132,7 @@ class Ingest:
             if not known.get(ROWS):
                 raise InputError(_NO_ROWS.format(self.journal.name), advice=_GIVE_ROWS)
         elif known.get(ROWS):
-            await self._see_same(self.rows)
+            await self._require_same(self.rows)
         else:
             async with self._earlier(now) as earlier:
                 if not await self._take_in(self.rows, earlier):
@@ -163,7 +163,7 @@ class Ingest:
             await earlier.check()
             known = await earlier.meta()
             if known.get(SUPERSEDED) != self.journal.address:
-                see_its_turn(known, earlier=True)
+                require_its_turn(known, earlier=True)
             facts = self.context.known_by()
             compared(known, {name: facts[name] for name in _ALIKE}, journal=self.context.options.since.name)
             if known.get("dry") or not known.get(INGESTED):
@@ -181,7 +181,7 @@ class Ingest:
         """The rows of the plan, which is carried out by this load from now on; None where the reading of a list that is given with
         it, whose rows must be the plan's, was to stop.
 
-        :raises InputError: where there is none, or it cannot be carried out; ``see_plan`` says when.
+        :raises InputError: where there is none, or it cannot be carried out; ``require_plan`` says when.
         """
         clock, address = self.context.alma.clock, self.journal.address
         if not await exists(clock, path):
@@ -189,10 +189,10 @@ class Ingest:
         facts = self.context.known_by()
         alike = {name: facts[name] for name in (*_ALIKE, "duplicates", "since", "missing")}
         async with opened(clock, path) as plan:
-            known = await see_plan(
+            known = await require_plan(
                 plan, alike, by=address, now=clock.wall(), age=self.context.options.plan_age
             )
-            if self.rows is not None and not await self._is_of_plan(self.rows, plan):
+            if self.rows is not None and not await self._compare_with_plan(self.rows, plan):
                 yield None
                 return
             await plan.note({CARRIED_OUT: address})
@@ -202,8 +202,8 @@ class Ingest:
                 after = found[-1][0]
             yield PlanRows(plan, known)
 
-    async def _is_of_plan(self, rows: Rows, plan: Journal) -> bool:
-        """Whether a list was read to its end.
+    async def _compare_with_plan(self, rows: Rows, plan: Journal) -> bool:
+        """Compare a list with the plan's; whether it was read to its end.
 
         :raises InputError: where its rows are not the plan's, naming them.
         """
@@ -237,7 +237,7 @@ class Ingest:
         return source, _Slices(self.context.alma.clock, iter(source))
 
     async def _take_in(self, rows: Rows | PlanRows, earlier: Journal | None) -> bool:
-        """Whether the rows were read to their end."""
+        """Ingest all rows; whether they were read to their end."""
         await self.journal.clear()
         source, slices = self._slices(rows)
         begun_at, n, lines = self.context.alma.clock.wall(), 0, 0
@@ -260,7 +260,7 @@ class Ingest:
             await ended(writing)
         return False
 
-    async def _see_same(self, given: Rows) -> None:
+    async def _require_same(self, given: Rows) -> None:
         """Rows are given again: nothing is taken from them, and they must say what the journal's say."""
         _, slices = self._slices(given)
         rows = int((await self.journal.meta())[ROWS])  # what the service holds beyond them comes after
@@ -339,7 +339,7 @@ class Ingest:
         )
         return entry, row
 
-    async def see_service(self) -> None:
+    async def list_service(self) -> None:
         """List the service once, where that costs fewer calls than asking title by title."""
         total = await self.context.alma.electronic.portfolios.list(*self.context.place).total()
         counts = await self.journal.counts()
@@ -350,7 +350,9 @@ class Ingest:
         if planned := (await self.journal.meta()).get(PLAN_SERVICE_READ):
             by_title = planned == BY_TITLE
         if total and not by_title:
-            by_title = not await self._list_service(total)
+            await self.journal.forget_existing()
+            _, is_steady = await listed(self.context.alma, self.context.place, self._add_held, total=total)
+            by_title = not is_steady
         await self.journal.note({SERVICE_READ: BY_TITLE if by_title else BY_LIST})
 
     async def _settle_known(self) -> None:
@@ -358,20 +360,8 @@ class Ingest:
         if (State.PENDING, KNOWN) in await self.journal.counts():
             await self.journal.settle_known(compared=self.context.options.action != "delete")
 
-    async def _list_service(self, total: int) -> bool:
-        """Whether it held still for once: what is deleted while it is listed shifts another portfolio off the next page."""
-        portfolios = self.context.alma.electronic.portfolios
-        await self.journal.forget_existing()
-        for _ in range(_LISTINGS):
-            before, listed = total, set()
-            async for page in portfolios.list(*self.context.place).pages():
-                found = list(map(self._held, filter(lambda one: one.id, page)))
-                listed |= {one.portfolio_id for one in found}
-                await self.journal.add_existing(found)
-            total = await portfolios.list(*self.context.place).total()
-            if before == total == len(listed):
-                return True
-        return False
+    async def _add_held(self, page: list[Portfolio]) -> None:
+        await self.journal.add_existing(list(map(self._held, page)))
 
     def _held(self, portfolio: Portfolio) -> Held:
         """What is kept of one: its title only where a person may want to know which it is."""
@@ -387,14 +377,14 @@ class Ingest:
         if not is_planned:
             await index.read()
             async with self._earlier(now) as earlier:
-                while await self._name_some(index, earlier):
+                while await self._name_slice(index, earlier):
                     pass
         await self._settle_known()
         if not is_planned:
             await self._end()
 
-    async def _name_some(self, index: IdentifierIndex, earlier: Journal | None) -> bool:
-        """Whether there were any left."""
+    async def _name_slice(self, index: IdentifierIndex, earlier: Journal | None) -> bool:
+        """Find records for the next rows; whether there were any."""
         rows = await self.journal.rows(await self.journal.nameless(limit=SLICE))
         if self.context.options.plan is not None:
             named = await self._named_by_plan(rows)

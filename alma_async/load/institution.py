@@ -81,8 +81,8 @@ class Observed:
 
     _seen: dict[str, Any] = attrs.field(factory=dict)
 
-    def see(self, **facts: Any) -> None:
-        """One answer."""
+    def add(self, **facts: Any) -> None:
+        """Add what one answer has shown; what contradicts an earlier one is not known."""
         for name, value in facts.items():
             self._seen[name] = value if self._seen.get(name, value) == value else None
 

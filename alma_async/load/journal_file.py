@@ -352,7 +352,7 @@ class JournalFile:
             try:
                 yield
                 if self._db.total_changes != before:
-                    self._see_in_place()
+                    self._require_in_place()
                     if self._has_sent and self._noted is None:
                         self._open_noted()
                     commits = self._sign()
@@ -366,7 +366,7 @@ class JournalFile:
                 if self._noted is not None:
                     self._noted.write(commits.to_bytes(_WIDTH, "big"))
 
-    def _see_in_place(self) -> None:
+    def _require_in_place(self) -> None:
         """What is committed into a file that has no name any more is lost with the process."""
         if identity(self.path) != self._identity:
             raise JournalError(

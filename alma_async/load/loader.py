@@ -29,7 +29,7 @@ from alma_async.load.institution import KnownFile
 from alma_async.load.journal import Journal, JournalError, opened
 from alma_async.load.options import DEFAULTS, PATH, LoadContext, LoadOptions, options_of
 from alma_async.load.progress import Ended, Meter, Progress, Report
-from alma_async.load.register import Registered, see_cut_off, unfinished
+from alma_async.load.register import Registered, require_none_cut_off, unfinished
 from alma_async.load.row import InputError
 from alma_async.load.run import LoadRun, quote, reporting
 from alma_async.load.verify import Audit, Verification
@@ -319,8 +319,17 @@ class Load:
             self._registered(context, path) as registered,
             opened(self._alma.clock, path) as journal,
         ):
-            run = self._begin(context, journal, rows, on_progress)
-            run.on_end, self.report = on_end, None
+            run = self._run = LoadRun(
+                context=context,
+                journal=journal,
+                rows=rows,
+                meter=Meter(self._alma.clock.now()),
+                on_progress=on_progress,
+                on_end=on_end,
+            )
+            if self._stop:
+                run.stop()
+            self.report = None
             undoes = await self._undoes(context, journal, rows)
             try:
                 try:
@@ -334,12 +343,12 @@ class Load:
                 run.halt(error)
             if undoes is not None and not isinstance(run.stopped, JournalError):
                 await shielded(undo.end(self._alma.clock, undoes, journal))
-            if run.stopped is not None and not run.resumable:
+            if run.stopped is not None and not run.ends_in_report:
                 for line in run.unwritten():
                     run.stopped.add_note(line)
                 raise run.stopped
             report = self.report = await run.report()
-            if registered is not None and report.exit_code != 3:
+            if registered is not None and report.is_finished:
                 await self._alma.clock.aside(registered.remove)
             return report
 
@@ -398,7 +407,7 @@ class Load:
         try:
             # What an undo does not know of, it leaves alone.
             if not options.beside and options.action != "undo":
-                await see_cut_off(clock, service, path, now=_moment(clock), rests=options.quarantine)
+                await require_none_cut_off(clock, service, path, now=_moment(clock), rests=options.quarantine)
             await clock.aside(lambda: found.append(enter()))
             if options.action != "undo":
                 others = await clock.aside(partial(unfinished, service))
@@ -407,29 +416,6 @@ class Load:
         finally:
             if found and found[0] is not None:
                 found[0].close()
-
-    def _begin(
-        self,
-        context: LoadContext,
-        journal: Journal,
-        rows: Rows | None,
-        on_progress: Callable[[Progress], None] | None,
-    ) -> LoadRun:
-        """A run whose calls are counted."""
-        run = LoadRun(
-            context=context,
-            journal=journal,
-            rows=rows,
-            meter=Meter(self._alma.clock.now()),
-            on_progress=on_progress,
-        )
-        run.context = attrs.evolve(
-            context, alma=self._alma.with_options(on_outcome=run.called, on_finished=run.finished)
-        )
-        self._run = run
-        if self._stop:
-            run.stop()
-        return run
 
 
 async def _wind_up(run: LoadRun) -> None:

@@ -1,4 +1,4 @@
-"""Reads of a load: which portfolios a row may mean, what a lost answer may have left.
+"""Reads of a load: what the service holds, which portfolios a row may mean, what a lost answer may have left.
 
 Asks the journal and Alma; ``matching`` decides. A portfolio that was read whole to be matched is remembered for a while
 (``Bodies``): where a row changes nothing in it, it is not read again. Before each write it is.
@@ -6,11 +6,12 @@ Asks the journal and Alma; ``matching`` decides. A portfolio that was read whole
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 import attrs
 
+from alma_async.alma.client import AlmaClient
 from alma_async.alma.electronic import Portfolios
 from alma_async.alma.fields import url_of
 from alma_async.alma.models.electronic import Portfolio
@@ -22,10 +23,40 @@ from alma_async.load.journal import Held, Journal
 from alma_async.load.planned import of_row
 from alma_async.load.row import Row
 
-__all__ = ["Bodies", "Lookup"]
+__all__ = ["Bodies", "Lookup", "listed"]
 
 _YOUNG: Final = 900.0  # chosen: seconds for which what was read is compared without another read
+_LISTINGS: Final = 3  # chosen: of a service that changes meanwhile
 _MOST: Final = 1000  # chosen: portfolios remembered, of some 5 KB each
+
+
+async def listed(
+    alma: AlmaClient,
+    place: tuple[str, str],
+    add: Callable[[list[Portfolio]], Awaitable[None]] | None = None,
+    *,
+    total: int | None = None,
+) -> tuple[dict[str, None], bool]:
+    """List the portfolios of a service until the list holds still: it has as many as Alma says
+    after it, and as Alma said before. What is deleted meanwhile shifts another one off the next page.
+
+    :param add: gets each page, of each listing
+    :param total: how many Alma said there are, where it was asked
+    :return: the ids, in order, of the list that held still, or of all that any showed; and whether it did
+    """
+    portfolios, seen = alma.electronic.portfolios.list, dict[str, None]()
+    for _ in range(_LISTINGS):
+        found, before = dict[str, None](), total
+        async for page in portfolios(*place).pages():
+            with_ids = [one for one in page if one.id]
+            found |= dict.fromkeys(one.id for one in with_ids)
+            if add is not None:
+                await add(with_ids)
+        total = await portfolios(*place).total()
+        if total == len(found) and before in (None, total):
+            return found, True
+        seen |= found
+    return seen, False
 
 
 @attrs.define(eq=False)
@@ -105,19 +136,19 @@ class Lookup:
 
     async def _title(self, mms_id: str, n: int) -> matching.Title:
         if self.by_title:
-            await self._see_title(mms_id)
+            await self._list_title(mms_id)
         return await self.journal.of_title(mms_id, n=n)
 
     async def seen(self, row: Row, mms_id: str | None) -> tuple[tuple[str, str], ...]:
         """The portfolios that a row concerns (``planned.of_row``): as the list of the service has them, or as the title has now."""
         if self.by_title and mms_id is not None and row.portfolio_id is None:
-            await self._see_title(mms_id)
+            await self._list_title(mms_id)
         held = await self.journal.existing(
             [mms_id] if mms_id else [], [row.portfolio_id] if row.portfolio_id else []
         )
         return of_row(held, row, mms_id, by_title=self.by_title)
 
-    async def _see_title(self, mms_id: str) -> None:
+    async def _list_title(self, mms_id: str) -> None:
         await self.journal.add_existing(await self._listed(mms_id))
 
     async def _of_title(self, mms_id: str) -> list[str]:

@@ -220,7 +220,7 @@ class ServiceHealth:
 
     async def _persist(self, work: Callable[[], Awaitable[T]], scope: anyio.CancelScope, tried: _Tried) -> T:
         while True:
-            trial = await self._until_well(scope)
+            trial = await self._wait_until_well(scope)
             try:
                 return await work()
             except PASSING as error:
@@ -251,7 +251,7 @@ class ServiceHealth:
             self._ill_since = now
         return now - self._ill_since
 
-    async def _until_well(self, scope: anyio.CancelScope) -> bool:
+    async def _wait_until_well(self, scope: anyio.CancelScope) -> bool:
         """Wait until the service is well; or whether this work is to try it, on behalf of all."""
         while self._failures >= _OUTAGE:
             if self._trial is None:
@@ -270,7 +270,7 @@ class ServiceHealth:
                 if self._asked:
                     self.waiting(self._why)
                     await self.sleep(_pause(self._asked - 1))
-                if not await self._is_down():
+                if not await self._ask_if_down():
                     break
                 was_down = True
         except BaseException:
@@ -279,7 +279,7 @@ class ServiceHealth:
         self._failures = _OUTAGE - 1
         self._outages += was_down
 
-    async def _is_down(self) -> bool:
+    async def _ask_if_down(self) -> bool:
         self._asked += 1
         self._is_asking = True
         try:

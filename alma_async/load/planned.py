@@ -37,10 +37,10 @@ from alma_async.load.facts import (
 from alma_async.load.journal import Held, Journal, slices
 from alma_async.load.row import InputError, Row
 
-__all__ = ["Others", "PlanRows", "as_of", "drift", "of_row", "see_plan", "strayed"]
+__all__ = ["Others", "PlanRows", "as_of", "drift", "of_row", "require_plan", "strayed"]
 
 
-async def see_plan(
+async def require_plan(
     plan: Journal, facts: Mapping[str, str], *, by: str, now: float, age: float
 ) -> dict[str, str]:
     """See that this journal is a plan of a load with these facts, which the load of the journal ``by`` may carry out.

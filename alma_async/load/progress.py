@@ -136,11 +136,16 @@ class Report:
     undecided: bool = False
 
     @property
+    def is_finished(self) -> bool:
+        """Whether nothing is left to do; else the load can be resumed."""
+        return self.read and not self.pending and not self.undecided
+
+    @property
     def exit_code(self) -> int:
-        """0 all done; 1 done, but rows were rejected, need review or were undone, or what the list does not name was not touched;
-        3 stopped, resumable.
+        """0 all done; 1 done, but rows were rejected, need review or were undone, or what the list
+        does not name was not touched; 3 stopped, resumable.
         """
-        if self.pending or not self.read or self.undecided:
+        if not self.is_finished:
             return 3
         return 1 if self.rejected or self.review or self.undone or self.surplus_kept else 0
 

@@ -30,7 +30,7 @@ from alma_async.load.entries import Moment
 from alma_async.load.journal import JournalInUse, opened
 from alma_async.settings import state_dir
 
-__all__ = ["Registered", "ServiceInUse", "UnfinishedLoad", "see_cut_off", "unfinished"]
+__all__ = ["Registered", "ServiceInUse", "UnfinishedLoad", "require_none_cut_off", "unfinished"]
 
 _log = logger("alma_async.load")
 
@@ -75,7 +75,7 @@ class Registered:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with _gate(path.parent):
                 if not beside:
-                    _see_alone(service, path)
+                    _require_alone(service, path)
                 return cls(path, _entered(path, journal.absolute(), now.wall))
         except OSError as error:
             _log.warning(
@@ -102,7 +102,9 @@ def unfinished(service: Service) -> list[Path]:
         return [journal for _, journal, running in _entries(folder) if not running]
 
 
-async def see_cut_off(clock: Clock, service: Service, own: Path, *, now: Moment, rests: float) -> None:
+async def require_none_cut_off(
+    clock: Clock, service: Service, own: Path, *, now: Moment, rests: float
+) -> None:
     """See that no other load of this service was cut off a moment ago. A load that continues is not held up.
 
     :param own: the journal of the load that begins
@@ -149,7 +151,7 @@ def _seen_ended(path: Path, now: Moment) -> Moment:
     return now
 
 
-def _see_alone(service: Service, own: Path) -> None:
+def _require_alone(service: Service, own: Path) -> None:
     for path, journal, running in _entries(own.parent):
         if running and path != own:
             raise ServiceInUse(

@@ -253,11 +253,11 @@ class RowTask:
         self.entry: Entry = attrs.evolve(self.entry, portfolio_id=portfolio_id)
         if self._action != "create":
             self._note(step=Step.DELETE if self._action == "delete" else Step.UPDATE)
-        elif self.row.portfolio_id is None or await self._present() is not None:
+        elif self.row.portfolio_id is None or await self._read_or_end() is not None:
             self._end(State.DONE, EndReason.WAS_THERE, action="unchanged")
 
-    async def _present(self, known: Portfolio | None = None) -> Portfolio | None:
-        """The row's portfolio as it is; None, and the row's end, where it is not what the row says or what another load left.
+    async def _read_or_end(self, known: Portfolio | None = None) -> Portfolio | None:
+        """Read the row's portfolio; where it is not what the row says or what another load left, end the row and return None.
 
         :param known: as it was read a moment ago, where that suffices
         """
@@ -294,8 +294,8 @@ class RowTask:
             return None
         return strayed(planned.before, present)
 
-    def _vanished(self) -> bool:
-        """Whether the row ends since the plan saw a portfolio that is not there any more."""
+    def _end_if_vanished(self) -> bool:
+        """End the row where the plan saw a portfolio that is not there any more; whether it did."""
         if self.row.planned is None or self.entry.action is not None or self.row.planned.before is None:
             return False
         self._end(State.REVIEW, EndReason.CHANGED_SINCE_PLAN, _GONE.format(self._portfolio_id))
@@ -315,9 +315,9 @@ class RowTask:
         created = await self._witnessed("created", fields, portfolio).create(
             *self.shared.context.place, portfolio
         )
-        if self.entry.state is not State.PENDING or await self._is_taken():
+        if self.entry.state is not State.PENDING or await self._doubt_if_taken():
             return
-        self.shared.learned.observed.see(post_answer=shown_by(created))
+        self.shared.learned.observed.add(post_answer=shown_by(created))
         if created.is_whole:
             self._see_coverage(created)
         # Coverage in a create was ignored in practice, so the answer is compared; a shortened one says nothing, and what was
@@ -344,7 +344,7 @@ class RowTask:
     async def _put_read(self, sent: dict[str, Any], answer: dict[str, Any]) -> None:
         learned, present = self.shared.learned, None
         try:
-            present = await self._present()
+            present = await self._read_or_end()
         finally:
             await shielded(learned.learn(sent, answer, None if present is None else unstructure(present)))
         if present is not None:
@@ -352,14 +352,14 @@ class RowTask:
             await self._put(present)
 
     def _see_coverage(self, made: Portfolio) -> None:
-        """Whether a create has taken its coverage."""
+        """Learn whether a create has taken its coverage."""
         if isinstance(self.row.coverage, tuple) and self.row.before_image is None:
             lacking = any(one.field in COVERAGE for one in self._merged(made)[1])
-            self.shared.learned.observed.see(post_coverage=not lacking)
+            self.shared.learned.observed.add(post_coverage=not lacking)
 
     async def _check(self) -> None:
         """A row that was put without a read before it, after it was seen that what Alma makes of creates was not known."""
-        if (present := await self._present()) is None:
+        if (present := await self._read_or_end()) is None:
             return
         if lacking := self.shared.learned.after.lacking(unstructure(present)):
             self._end(State.REVIEW, EndReason.UNREAD, ", ".join(lacking))
@@ -371,11 +371,11 @@ class RowTask:
 
     async def _update(self) -> None:
         try:
-            present = await self._present(self._unchanged())
+            present = await self._read_or_end(self._unchanged())
         except NotFound:
             if self.row.surplus:
                 self._gone()
-            elif not self._vanished():
+            elif not self._end_if_vanished():
                 raise
             return
         if present is not None:
@@ -413,7 +413,7 @@ class RowTask:
             return
         portfolios, place = self._witnessed(action, fields, wanted), self.shared.context.place
         answer = await portfolios.update(*place, wanted, replace=self._unread)
-        self.shared.learned.observed.see(put_answer=shown_by(answer))
+        self.shared.learned.observed.add(put_answer=shown_by(answer))
         if not answer.is_whole:
             await self._confirm(present)
         elif missing := self._merged(answer)[1]:
@@ -450,9 +450,9 @@ class RowTask:
 
     async def _delete(self) -> None:
         try:
-            present = await self._present()
+            present = await self._read_or_end()
         except NotFound:
-            if self._vanished():
+            if self._end_if_vanished():
                 return
             if anew := await self._anew():
                 self._end(State.REVIEW, EndReason.MADE_ANEW, ", ".join(anew))
@@ -611,8 +611,8 @@ class RowTask:
             return f"The create was answered with a portfolio of the record {title}, not of {meant}."
         return None
 
-    async def _is_taken(self) -> bool:
-        """Whether the answer to a create names a portfolio that another row stands for, so that it has to be read back."""
+    async def _doubt_if_taken(self) -> bool:
+        """Take the outcome for unknown where the answer to a create names another row's portfolio; whether it does."""
         made, n = self.entry.portfolio_id, self.entry.n
         if made is None:
             return False

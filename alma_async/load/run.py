@@ -225,14 +225,14 @@ async def reporting(work: Callable[[], Awaitable[T]], report: Callable[[], None]
 _EVERY: Final = 1.0
 
 
-_RESUMABLE: Final = (ClientClosed, QuotaExhausted, MassRejection, *PASSING)
+_REPORTED: Final = (ClientClosed, QuotaExhausted, MassRejection, *PASSING)
 
 Item = tuple[Row, Entry]
 
 
 @attrs.define(kw_only=True)
 class LoadRun:
-    """One run over an open journal."""
+    """One run over an open journal, whose calls it counts."""
 
     context: LoadContext
     journal: Journal
@@ -262,7 +262,8 @@ class LoadRun:
         alma = self.context.alma
         self._noted_at = alma.clock.now()
         self._boot = alma.clock.boot() or uuid4().hex  # where it is unknown, each run is taken for one
-        counted = alma.with_options(on_outcome=self.called, on_finished=self.finished)
+        counted = alma.with_options(on_outcome=self._called, on_finished=self._finished)
+        self.context = attrs.evolve(self.context, alma=counted)
         self._health = ServiceHealth.of(
             counted, self.context.place, longest=self.context.options.longest_outage, waiting=self._waits
         )
@@ -277,11 +278,11 @@ class LoadRun:
 
     def halt(self, error: AlmaError) -> None:
         """Stop, for this reason. The first one stands, unless a later one is worse."""
-        if self.resumable and not (self.stopping and isinstance(error, _RESUMABLE)):
+        if self.ends_in_report and not (self.stopping and isinstance(error, _REPORTED)):
             self.stopped = error
         self.stop()
 
-    def called(self, outcome: Outcome) -> None:
+    def _called(self, outcome: Outcome) -> None:
         """One attempt ended."""
         now, throttled = self.context.alma.clock.now(), self.meter.throttled
         if self.meter.called(outcome, now) and self._stretch is not None:
@@ -291,7 +292,7 @@ class LoadRun:
         if self.stopping:
             self._health.end()  # perhaps nothing is in flight any more
 
-    def finished(self, call: CallFinished) -> None:
+    def _finished(self, call: CallFinished) -> None:
         """One call ended, with all its attempts."""
         if self._stretch is not None:
             self._measured.finished(call.route, call.attempts)
@@ -305,9 +306,9 @@ class LoadRun:
             await self.journal.note({MEASURED: self._measured.written()})
 
     @property
-    def resumable(self) -> bool:
-        """Whether it ended by itself, or by what passes by itself or is a person's to decide."""
-        return self.stopped is None or isinstance(self.stopped, _RESUMABLE)
+    def ends_in_report(self) -> bool:
+        """Whether it ended by itself, or by what passes by itself or is a person's to decide; else its error is raised."""
+        return self.stopped is None or isinstance(self.stopped, _REPORTED)
 
     async def work(self) -> None:
         """All of it."""
@@ -355,7 +356,7 @@ class LoadRun:
             return
         try:
             if not (await self.journal.meta()).get(SERVICE_READ):
-                await self._health.persist(begin.see_service)
+                await self._health.persist(begin.list_service)
             index = IdentifierIndex(
                 context=self.context,
                 journal=self.journal,

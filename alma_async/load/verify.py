@@ -112,11 +112,16 @@ class Audit:
         return self.once if mark is Mark.ONCE else sum(found.mark is mark for found in self.findings)
 
     @property
+    def is_whole(self) -> bool:
+        """Whether all that the rows claim was compared."""
+        return not self.not_compared and not self.report.stopped
+
+    @property
     def exit_code(self) -> int:
         """0 where each row that is done is there once as it should be, none is pending or in review, and nothing is there besides;
         3 where not all was compared; 1 otherwise.
         """
-        if self.not_compared or self.report.stopped:
+        if not self.is_whole:
             return 3
         wrong = any(found.mark is not Mark.STAYS for found in self.findings)
         return 1 if wrong or self.pending or self.review else 0
@@ -234,7 +239,7 @@ class Verification:
         claims = sum(count for (state, _), count in counts.items() if state is State.DONE)
         self.meter.begin({(State.PENDING, None): claims})
         self._waits(None)
-        if self._by_title or await self._see_service():
+        if self._by_title or await self._list_service():
             await spread(self.context.workers, self._give_out, self._work, failed=self._break)
         if self._broken is not None:
             raise self._broken
@@ -290,7 +295,7 @@ class Verification:
 
     # --- what is there
 
-    async def _see_service(self) -> bool:
+    async def _list_service(self) -> bool:
         """List what is there; whether that could be done."""
         try:
             await self._health.persist(self._list)

@@ -326,10 +326,10 @@ def _what_others_mean_is_taken_for_ours() -> list[Any]:
 
 @_mutant
 def _what_is_there_is_not_looked_at() -> list[Any]:
-    async def see_service(self: ingest.Ingest) -> None:
+    async def list_service(self: ingest.Ingest) -> None:
         await self.journal.note({SERVICE_READ: BY_LIST})
 
-    return [patch.object(ingest.Ingest, "see_service", see_service)]
+    return [patch.object(ingest.Ingest, "list_service", list_service)]
 
 
 @_mutant
@@ -352,10 +352,10 @@ def _the_url_is_no_part_of_the_key() -> list[Any]:
 
 @_mutant
 def _another_file_is_not_noticed() -> list[Any]:
-    async def see_same(_self: ingest.Ingest, _rows: Any) -> None:
+    async def require_same(_self: ingest.Ingest, _rows: Any) -> None:
         pass
 
-    return [patch.object(ingest.Ingest, "_see_same", see_same)]
+    return [patch.object(ingest.Ingest, "_require_same", require_same)]
 
 
 # --- a list that is complete
@@ -627,19 +627,19 @@ def _an_odd_field_fails_its_object() -> list[Any]:
 def _a_list_that_moves_is_read_once() -> list[Any]:
     """Page after page to the end that was told last, by the pager and by the load, whether they follow or not."""
 
-    async def list_service(self: ingest.Ingest, total: int) -> bool:
-        with patch.object(ingest, "_LISTINGS", 1):
-            await real_listing(self, total)
-        return True
+    async def listed(*of: Any, **how: Any) -> Any:
+        with patch.object(lookup, "_LISTINGS", 1):
+            ids, _ = await real_listing(*of, **how)
+        return ids, True
 
     def took(self: pager.Cursor[Any], pages: Any) -> Any:
         new = real_took(self, pages)
         self._least = 0
         return new
 
-    real_listing, real_took = ingest.Ingest._list_service, pager.Cursor.took
+    real_listing, real_took = lookup.listed, pager.Cursor.took
     return [
-        patch.object(ingest.Ingest, "_list_service", list_service),
+        patch.object(ingest, "listed", listed),
         patch.object(pager.Cursor, "took", took),
         patch.object(pager.Cursor, "_follows", lambda *_: True),
     ]

@@ -117,7 +117,7 @@ def test_the_file_of_another_institution_is_not_used():
 def test_what_varies_is_not_known():
     """An answer that was once whole and once short says nothing of the next."""
     seen = Observed()
-    seen.see(post_answer="whole", put_answer="whole")
-    seen.see(post_answer="short", put_answer="whole")
-    seen.see(post_answer="short")
+    seen.add(post_answer="whole", put_answer="whole")
+    seen.add(post_answer="short", put_answer="whole")
+    seen.add(post_answer="short")
     assert seen.over(SHORT) == Known(post_answer=None, post_coverage=False, put_answer="whole")

@@ -449,7 +449,7 @@ async def test_a_list_of_a_week_ago_costs_its_list(file, load):
 
 async def test_a_vanished_portfolio_of_a_list_that_moves_is_not_known(file, load, monkeypatch):
     """Also where the service changes while it is listed, each time, a known row whose portfolio is not seen is looked for."""
-    monkeypatch.setattr("alma_async.load.ingest._LISTINGS", 0)
+    monkeypatch.setattr("alma_async.load.lookup._LISTINGS", 0)
     async with institution() as (server, alma):
         rows = file([(n, "old") for n in range(5)])
         await load(alma, "a.load").run(rows)
