@@ -2,8 +2,8 @@
 
 The governor is the real one; the gateway is the simulator's, asked without a network in between. Others follow a curve over the
 day (``40,000/24 · (1 + 0.9 sin((h − 8)/24 · 2π))`` an hour, at random moments), interactive calls come evenly at random moments.
-Before the day that counts, the governor lives through a week with others and interactive calls only, and learns what they need;
-*first day* is without that week. Denied are calls that meet ``DAILY_THRESHOLD``, or that our own quota rule sends away.
+Before the day that counts, the governor lives through two weeks with others and interactive calls only, and learns what they need;
+*first day* is without them. Denied are calls that meet ``DAILY_THRESHOLD``, or that our own quota rule sends away.
 """
 
 from __future__ import annotations
@@ -144,9 +144,9 @@ class _Institution:
 
 
 async def _live(factor: float, *, learn: bool, governed: bool = True) -> Lived:
-    """One day that counts, after a week of learning or none."""
+    """One day that counts, after two weeks of learning or none."""
     start = anyio.current_time()
-    learning = 7 * DAY if learn else 0.0
+    learning = 14 * DAY if learn else 0.0
     clock = Clock(epoch=MIDNIGHT - start)
     institution = _Institution(factor, clock, random.Random(1), learning_until=learning)
     governor = Governor(Limits(), budget=LocalBudget(), clock=clock, jitter=random.Random(2).random)
@@ -181,7 +181,7 @@ def _lived(institution: _Institution) -> Lived:
 
 
 def measure(plan: Plan) -> Section:  # noqa: ARG001 - a day is a day
-    """The day as forecast, with a third more of others, without the week, and without a governor."""
+    """The day as forecast, with a third more of others, without the weeks, and without a governor."""
     stories: dict[str, Callable[[], Lived]] = {
         "governed, others as forecast": partial(_story, 1.0, learn=True),
         "governed, others × 1.33": partial(_story, 1.33, learn=True),

@@ -4,8 +4,9 @@ others.
 Decides nothing about pace or quota: under the lock it reads the state, lets ``Pace`` and ``Quota``
 change it, and writes it back. Decides what is believed on reading. It holds for all processes of
 one boot, since the monotonic clock is common to them; after a boot the day's figures live on and
-the pace starts anew. What others will need of the day (``Quota.profile``, 168 hours of a week) is
-kept in the same file, apart from the pace, so that a reservation reads and writes some 250 bytes.
+the pace starts anew. What others will need of the day (``Quota.profile`` and ``Quota.spread``, 168
+hours of a week) is kept in the same file, apart from the pace, so that a reservation reads and
+writes some 250 bytes.
 
 * The kernel drops a dead process's lock, and each part is written in one piece with a checksum: a
   crash at any point is harmless.
@@ -41,7 +42,7 @@ import anyio
 import attrs
 
 from alma_async._governance.budget import Budget, DayReport, Figures, LocalBudget
-from alma_async._governance.quota import HOURS, MAX_SKEW, UNLEARNED, Quota
+from alma_async._governance.quota import HOURS, MAX_SKEW, MOST, UNLEARNED, Quota
 from alma_async._governance.rate import CATCH_UP, Pace, Slot, Terms
 from alma_async._storage.files import OwnFile, boot_id, private_directory
 from alma_async._text import logger
@@ -61,13 +62,13 @@ __all__ = [
 
 # In the machine's own byte order, as the file never leaves it. Each part begins with magic and
 # checksum of the rest.
-_MAGIC: Final = b"alma-b2\n"
+_MAGIC: Final = b"alma-b3\n"
 _HEAD: Final = struct.Struct("=8sI")
 _PACE: Final = struct.Struct("=16sddqI")  # boot, pace, and the length of the ring, which follows
 _DAY: Final = struct.Struct(
     "=qqqdqddqqqqdqd"
-)  # is there an anchor; the day's figures in their order; the profile follows
-_PROFILE: Final = struct.Struct(f"={HOURS}d")
+)  # is there an anchor; the day's figures in their order; the hours' two follow
+_WEEKS: Final = struct.Struct(f"={2 * HOURS}d")
 _LONGEST_RING: Final = 512  # beyond 512 calls a second the spacing alone keeps the window
 
 _figures = attrgetter(*(field.name for field in attrs.fields(Quota)))
@@ -77,7 +78,7 @@ _RING_AT: Final = _HEAD.size + _PACE.size
 DAY_AT: Final = _RING_AT + 8 * _LONGEST_RING
 """Where the day's part begins; the pace's part is never longer."""
 
-SIZE: Final = DAY_AT + _HEAD.size + _DAY.size + _PROFILE.size
+SIZE: Final = DAY_AT + _HEAD.size + _DAY.size + _WEEKS.size
 """The bytes of both parts."""
 
 
@@ -89,9 +90,9 @@ def dump_pace(boot: bytes, pace: Pace) -> bytes:
 
 def dump_day(quota: Quota) -> bytes:
     """The day's part."""
-    day, anchor, *figures, profile = _figures(quota)
+    day, anchor, *figures, profile, spread = _figures(quota)
     known = anchor is not None
-    return _sealed(_DAY.pack(known, day, anchor or 0, *figures) + _PROFILE.pack(*profile))
+    return _sealed(_DAY.pack(known, day, anchor or 0, *figures) + _WEEKS.pack(*profile, *spread))
 
 
 def parse_pace(raw: bytes, boot: bytes) -> tuple[Pace | None, int] | None:
@@ -120,10 +121,10 @@ def parse_day(raw: bytes) -> Quota | None:
     if not all(map(math.isfinite, figures)):
         return None
     quota = Quota(*figures)
-    quota.profile = tuple(
-        rate if 0 <= rate < math.inf else UNLEARNED
-        for rate in _PROFILE.unpack_from(raw, _HEAD.size + _DAY.size)
-    )
+    hours = _WEEKS.unpack_from(raw, _HEAD.size + _DAY.size)
+    if not (min(hours) >= UNLEARNED and max(hours) <= MOST and math.isfinite(sum(hours))):
+        hours = tuple(min(calls, MOST) if calls >= 0 else UNLEARNED for calls in hours)
+    quota.profile, quota.spread = hours[:HOURS], hours[HOURS:]
     quota.skew = min(max(quota.skew, -MAX_SKEW), MAX_SKEW)
     quota.doubted = bool(quota.doubted)
     if not known:

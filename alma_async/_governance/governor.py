@@ -262,6 +262,7 @@ class Governor:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._allowance.finish(self._clock.wall())
         await self._budget.aclose()
 
     # --- what permits ask for ---

@@ -148,6 +148,16 @@ class Allowance:
         if stopped or news or (unreported and now >= self._report_at):
             self._report(slot, signals, stopped=stopped, now=now, wall=wall)
 
+    def finish(self, wall: float) -> None:
+        """Report what was not yet: bulk work that nobody counted would pass for others' need."""
+        if self._bulk:
+            self.budget.report(
+                DayReport(
+                    wall=wall, sent_at=wall, per_second=self.limits.per_second, ordinal=0, bulk=self._bulk
+                )
+            )
+            self._bulk = 0
+
     def _report(self, slot: Slot, signals: Signals, *, stopped: bool, now: float, wall: float) -> None:
         report = DayReport(
             wall=wall,

@@ -22,20 +22,43 @@ call was sent*. Our own calls do not move it; it falls by what others use. Hence
 
 The main part of the reserve is a forecast: what others will still need of the day's calls, learned
 by hour of the week. Everything that is not our bulk work counts as need: other applications, and
-our own interactive and normal calls. Times are seconds since 1970, UTC, as Alma's day is.
+our own interactive and normal calls. It is learned from the difference of two anchors, so it makes
+no difference whether a program ran in between: where the anchor is kept (``file_budget``), two
+short runs of a day teach what others used between them. What was used between the last answer of
+a day and the first of the next is not known, and teaches nothing.
+
+An hour seen in two weeks also has a **spread**: how far its need was from what was expected. As far
+as the hours ahead have one the forecast is trusted, and bulk work goes at full pace down to the most
+that others may need. What is between that and the reserve, and half of what is spare where nothing
+is learned yet, is spread evenly to the reset: it is used up only as the day shows that nobody needs
+it.
+
+Times are seconds since 1970, UTC, as Alma's day is.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import attrs
 
 from alma_async.settings import Limits, Priority
 
-__all__ = ["DAY", "HOUR", "HOURS", "MAX_SKEW", "UNLEARNED", "Quota", "Rule", "learned", "need"]
+__all__ = [
+    "DAY",
+    "HOUR",
+    "HOURS",
+    "MAX_SKEW",
+    "MOST",
+    "UNLEARNED",
+    "Quota",
+    "Rule",
+    "learned",
+    "need",
+    "spreads",
+]
 
 HOUR: Final = 3600.0
 DAY: Final = 86400.0
@@ -61,22 +84,51 @@ def _hour_of_week(wall: float) -> int:
     return (int(wall // HOUR) + _THURSDAY) % HOURS
 
 
+def _hours(start: float, end: float) -> Iterator[tuple[int, float]]:
+    """The hours of the week between two moments, each with the part of it that lies between them."""
+    at = start
+    while at < end:
+        until = min((at // HOUR + 1) * HOUR, end)
+        yield _hour_of_week(at), (until - at) / HOUR
+        at = until
+
+
 def learned(profile: Sequence[float], *, start: float, end: float, calls: float) -> list[float]:
     """The profile after ``calls`` were needed between ``start`` and ``end``, spread evenly over the
     hours in between.
     """
     new = list(profile)
     rate = calls / (end - start) * HOUR
-    at = start
-    while at < end:
-        until = min((at // HOUR + 1) * HOUR, end)
-        hour, part = _hour_of_week(at), (until - at) / HOUR
+    for hour, part in _hours(start, end):
         if new[hour] >= 0:
             new[hour] += _GAIN * part * (rate - new[hour])
         elif part >= _ENOUGH:
             new[hour] = rate
-        at = until
     return new
+
+
+def spreads(
+    spread: Sequence[float], profile: Sequence[float], *, start: float, end: float, calls: float
+) -> list[float]:
+    """How far each hour's need is from what ``profile`` said, after the same calls: the mean distance,
+    in calls; UNLEARNED for an hour that was not seen in two weeks.
+
+    Of calls over several hours it is not known in which they fell: that counts as a distance too.
+    """
+    new = list(spread)
+    rate = calls / (end - start) * HOUR
+    vague = _VAGUE * rate * (1 - HOUR / max(end - start, HOUR))
+    for hour, part in _hours(start, end):
+        if profile[hour] < 0 or (new[hour] < 0 and part < _ENOUGH):
+            continue
+        off = max(abs(rate - profile[hour]), vague)
+        new[hour] = off if new[hour] < 0 else new[hour] + _GAIN * part * (off - new[hour])
+    return new
+
+
+def _typical(profile: Sequence[float], prior: float) -> float:
+    known = [rate for rate in profile if rate >= 0]
+    return (sum(known) + _PRIOR_HOURS * prior) / (len(known) + _PRIOR_HOURS)
 
 
 def need(profile: Sequence[float], *, start: float, end: float, prior: float) -> float:
@@ -85,15 +137,8 @@ def need(profile: Sequence[float], *, start: float, end: float, prior: float) ->
     An hour not learned yet counts as the mean of those learned and of ``prior`` (calls an hour),
     which weighs as a day does.
     """
-    known = [rate for rate in profile if rate >= 0]
-    typical = (sum(known) + _PRIOR_HOURS * prior) / (len(known) + _PRIOR_HOURS)
-    total, at = 0.0, start
-    while at < end:
-        until = min((at // HOUR + 1) * HOUR, end)
-        rate = profile[_hour_of_week(at)]
-        total += (rate if rate >= 0 else typical) * (until - at) / HOUR
-        at = until
-    return total
+    typical = _typical(profile, prior)
+    return sum((profile[hour] if profile[hour] >= 0 else typical) * part for hour, part in _hours(start, end))
 
 
 # Chosen: a header (or clock) may be off by this much before it is ignored. Alma's Date has a
@@ -101,7 +146,7 @@ def need(profile: Sequence[float], *, start: float, end: float, prior: float) ->
 MAX_SKEW = 3600.0
 
 # Chosen: no institution has more calls a day than this; the largest known pool has six million.
-_MOST = 10**9
+MOST = 10**9
 
 # Chosen: others are believed to draw at most this many times our own limit a second (a consortium
 # of 5,984,000 calls a day averages three times 25), and a fall beyond that must be confirmed by the
@@ -118,6 +163,24 @@ _RESET_RISE = 0.01
 # calls, evenly over its hours.
 _CAUTION = 1.2
 _PRIOR = 1 / 3
+
+# Chosen: what is left of the day may be used at full pace down to the most that others may need: a
+# third more than forecast, or the forecast and three mean distances (some 2.4 standard deviations),
+# all hours off to the same side. Where nobody ever called, it is a tenth of the day's calls, by the
+# time that is left.
+_SAFE = 4 / 3
+_DISTANCES = 3.0
+_LEAST = 0.1
+
+# Chosen: of calls over many hours, each hour's share may be off by this part.
+_VAGUE = 1 / 6
+
+# Chosen: the part of bulk work's share of the day that goes at full pace where nothing is learned.
+_CAREFUL = 0.5
+
+# Chosen: seconds without an answer after which what was learned is no longer trusted; it is
+# still the forecast.
+_FORGOTTEN = 28 * DAY
 
 # Chosen: today may need up to three times what the same hours needed before.
 _MAX_SCALE = 3.0
@@ -144,6 +207,18 @@ class Rule:
     interval: float = 0.0
 
 
+@attrs.frozen
+class _Forecast:
+    """What is kept for others until the reset: the reserve, the most that they may need, and the share
+    of their need that comes from hours seen in two weeks (one call an hour is added, so that quiet
+    hours count too).
+    """
+
+    reserve: float
+    most: float
+    trust: float
+
+
 @attrs.define(eq=False)
 class Quota:
     """The day's figures as last known; plain numbers, so that any store can keep them.
@@ -151,7 +226,8 @@ class Quota:
     Times are wall-clock seconds.
 
     ``taken`` counts what was not our bulk work; ``first_`` is the day's first sighting, ``hour_``
-    that of the running hour.
+    that of the running hour. ``profile`` is what others need in each hour of the week, ``spread``
+    how far off that was.
     """
 
     day: int = -1
@@ -168,6 +244,7 @@ class Quota:
     hour_taken: int = 0
     hour_at: float = 0.0
     profile: Sequence[float] = (UNLEARNED,) * HOURS
+    spread: Sequence[float] = (UNLEARNED,) * HOURS
 
     def left(self, *, spent: int, wall: float) -> int | None:
         """Calls left today for everybody, after all of ours so far; None where nothing is known of
@@ -193,7 +270,7 @@ class Quota:
 
         Late, impossible and lonely values change nothing.
         """
-        if not 0 <= remaining <= _MOST:
+        if not 0 <= remaining <= MOST:
             return
         if date is not None and abs(date - wall) <= MAX_SKEW:
             self.skew = date - wall
@@ -209,9 +286,11 @@ class Quota:
             self._begin(anchor, day=day, full=remaining, spent=spent, wall=wall)
         elif anchor <= self.anchor or causal:
             believed = _OTHERS * per_second * (max(wall - self.seen_at, 0.0) + _SLACK)
-            if self.anchor - anchor > believed and not self.doubted:
-                self.doubted = True
-                return
+            if self.anchor - anchor > believed:
+                if not self.doubted:
+                    self.doubted = True
+                    return
+                self.hour_taken += self.anchor - anchor  # nobody's use: it teaches nothing
             self.anchor, self.seen_at = anchor, wall
             self._learn(spent=spent, wall=wall)
         self.doubted = False
@@ -235,35 +314,27 @@ class Quota:
         Others' use so far today, beside what was forecast for the same hours, corrects the rest of
         the day.
         """
-        prior = _PRIOR * self.full / 24
-        ahead = need(self.profile, start=wall, end=self.next_reset(wall), prior=prior)
-        expected = need(self.profile, start=self.first_at, end=wall, prior=prior)
-        actual = max(0, self._taken(spent) - self.first_taken)
-        weight = prior + 1
-        scale = min(max((actual + weight) / (expected + weight), 1.0), _MAX_SCALE)
-        return max(_asked(asked, self.full), _CAUTION * scale * ahead)
+        return self._forecast(asked, spent=spent, wall=wall).reserve
 
     def rules(self, limits: Limits, *, spent: int, wall: float) -> dict[Priority, Rule]:
         """What each priority may do now: bulk stops at the reserve, normal at a quarter of it,
         interactive at zero.
 
-        Bulk work may hurry through the first half of its part of the day; the rest is spread evenly
-        to the reset.
+        Bulk work goes at full pace as far as the forecast is trusted; the rest of its part of the day
+        is spread evenly to the reset.
         """
         if wall < self.stopped_until <= wall + DAY + _SPREAD:
             return dict.fromkeys(Priority, Rule(math.inf))
         remaining = self.left(spent=spent, wall=wall)
         if remaining is None:
             return dict.fromkeys(Priority, Rule(-math.inf))
-        kept = self.reserve(limits.reserve, spent=spent, wall=wall)
-        spare = remaining - kept
-        even = (
-            0.0 if spare <= 0 or self._at_full_pace(spare, limits) else (self.next_reset(wall) - wall) / spare
-        )
+        forecast = self._forecast(limits.reserve, spent=spent, wall=wall)
+        kept, spare = forecast.reserve, remaining - forecast.reserve
+        is_spread = spare > 0 and not self._at_full_pace(remaining, forecast, limits)
         return {
             Priority.INTERACTIVE: Rule(0.0),
             Priority.NORMAL: Rule(kept / 4),
-            Priority.BULK: Rule(kept, even),
+            Priority.BULK: Rule(kept, (self.next_reset(wall) - wall) / spare if is_spread else 0.0),
         }
 
     def at_full_pace(self, limits: Limits, *, spent: int, wall: float) -> float:
@@ -273,11 +344,40 @@ class Quota:
         remaining = self.left(spent=spent, wall=wall)
         if remaining is None:
             return math.inf
-        return self._at_full_pace(remaining - self.reserve(limits.reserve, spent=spent, wall=wall), limits)
+        forecast = self._forecast(limits.reserve, spent=spent, wall=wall)
+        return self._at_full_pace(remaining, forecast, limits)
 
-    def _at_full_pace(self, spare: float, limits: Limits) -> float:
+    def _at_full_pace(self, remaining: int, forecast: _Forecast, limits: Limits) -> float:
+        """Half of bulk work's part of the day; more as the forecast is trusted, but no call that others
+        may need.
+        """
+        if limits.pacing == "greedy":
+            return math.inf
         used = self.bulk - self.first_bulk
-        return math.inf if limits.pacing == "greedy" else max((spare - used) / 2, 0.0)
+        careful = _CAREFUL * (remaining - forecast.reserve + used)
+        trusted = forecast.trust * (remaining - forecast.most + used)
+        return max(careful - used, trusted - used, 0.0)
+
+    def _forecast(self, asked: float | str, *, spent: int, wall: float) -> _Forecast:
+        """Others' use so far today, beside what was forecast for the same hours, corrects the rest of
+        the day.
+        """
+        prior, reset = _PRIOR * self.full / 24, self.next_reset(wall)
+        expected = need(self.profile, start=self.first_at, end=wall, prior=prior)
+        actual = max(0, self._taken(spent) - self.first_taken)
+        weight = prior + 1
+        scale = min(max((actual + weight) / (expected + weight), 1.0), _MAX_SCALE)
+        typical, ahead, known, distance = _typical(self.profile, prior), 0.0, 0.0, 0.0
+        for hour, part in _hours(wall, reset):
+            rate, off = self.profile[hour], self.spread[hour]
+            ahead += (rate if rate >= 0 else typical) * part
+            if rate >= 0 and off >= 0:
+                known += (rate + 1) * part
+                distance += off * part
+        reserve = max(_asked(asked, self.full), _CAUTION * scale * ahead)
+        most = scale * max(_SAFE * ahead, ahead + _DISTANCES * distance)
+        least = _LEAST * self.full * (reset - wall) / DAY
+        return _Forecast(reserve, max(reserve, most, least), known / (ahead + (reset - wall) / HOUR))
 
     def _today(self, wall: float) -> int:
         return int((wall + self.skew) // DAY)
@@ -286,7 +386,13 @@ class Quota:
         return spent - self.bulk - (self.anchor or 0)
 
     def _begin(self, anchor: int, *, day: int, full: int, spent: int, wall: float) -> None:
-        """The first word of a new day (or of a counter that was set up again)."""
+        """The first answer of a new day (or of a counter that was set up again). What was needed since
+        the last answer of the day before is not known.
+        """
+        if self.anchor is not None:
+            self._teach(self._taken(spent), until=self.seen_at)
+        if wall - self.seen_at > _FORGOTTEN:
+            self.spread = (UNLEARNED,) * HOURS
         self.day, self.anchor, self.seen_at, self.full = day, anchor, wall, full
         self.first_bulk = self.bulk
         self.first_taken = self.hour_taken = self._taken(spent)
@@ -297,10 +403,16 @@ class Quota:
         if wall // HOUR <= self.hour_at // HOUR:
             return
         taken = self._taken(spent)
-        if wall - self.hour_at >= _TEACHES:
-            needed = max(0, taken - self.hour_taken)
-            self.profile = learned(self.profile, start=self.hour_at, end=wall, calls=needed)
+        self._teach(taken, until=wall)
         self.hour_taken, self.hour_at = taken, wall
+
+    def _teach(self, taken: int, *, until: float) -> None:
+        """Let the profile know what was needed since the running hour's first sighting."""
+        start, calls = self.hour_at, max(0, taken - self.hour_taken)
+        if _TEACHES <= until - start <= DAY:
+            was = self.profile
+            self.profile = learned(was, start=start, end=until, calls=calls)
+            self.spread = spreads(self.spread, was, start=start, end=until, calls=calls)
 
 
 def _asked(reserve: float | str, full: int) -> float:

@@ -127,6 +127,9 @@ def lines(
         left = "-" if seen.remaining is None else f"{max(0.0, seen.remaining - max(floor, 0.0)):,.0f}"
         numbers = f"{seen.waiting[priority]:>8,} {seen.in_flight[priority]:>10,}"
         yield f"{priority.value:<12} {_floor(floor):>10} {left:>10} {numbers}"
+    if seen.remaining is not None and seen.at_full_pace < seen.remaining - seen.floors[Priority.BULK]:
+        yield ""
+        yield f"at full pace      {seen.at_full_pace:,.0f} calls of bulk work; the rest is spread to the reset"
     if trouble:
         yield ""
         yield plain(trouble)

@@ -42,6 +42,8 @@ def test_all_that_is_promised_is_there() -> None:
         "interactive           0     50,000        0          0",
         "normal            2,000     48,000        0          0",
         "bulk              8,000     42,000    1,234          7",
+        "",
+        "at full pace      40,000 calls of bulk work; the rest is spread to the reset",
     ]
 
 

@@ -647,3 +647,11 @@ def test_a_busy_program_still_sends() -> None:
     assert len(moments) == 30
     assert min(b - a for a, b in pairwise(moments)) >= INTERVAL - 0.0101
     assert moments[-1] - moments[0] <= 29 * (INTERVAL + 3 * 0.012)
+
+
+async def test_a_client_that_is_closed_has_counted_all_its_bulk_work() -> None:
+    """What was not reported yet is: for the next client it would be others' need."""
+    gov = governor()
+    await all_through(gov, 15, Priority.BULK)
+    await gov.aclose()
+    assert gov._budget.quota.bulk == 15

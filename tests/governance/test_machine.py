@@ -78,6 +78,23 @@ async def test_everything_survives_reopening(path: Path) -> None:
     assert one.spent == 2
 
 
+async def test_two_runs_hours_apart_teach_what_others_used_between(path: Path) -> None:
+    """The file tells the second one what was left and what we have called; what else is gone is others' need, learned for all."""
+    first, begin = MachineBudget(path), WALL
+    for calls, hours, remaining in ((3, 0, 90_000), (2, 5, 84_998)):
+        budget = MachineBudget(path)
+        for _ in range(calls):
+            await take(budget, now=100.0 + 3600 * hours)
+        wall = begin + 3600 * hours
+        budget.report(
+            DayReport(
+                wall=wall, sent_at=wall, per_second=25, ordinal=budget.spent, bulk=calls, remaining=remaining
+            )
+        )
+        await budget.aclose()
+    assert [hour for hour in first.quota.profile if hour >= 0] == [1000.0] * 5
+
+
 async def test_after_a_boot_the_day_lives_on_and_the_pace_does_not(path: Path) -> None:
     """Monotonic times of another boot mean nothing: an empty pace. Count and day's figures go on."""
     old = MachineBudget(path, boot="old")
@@ -91,7 +108,7 @@ async def test_after_a_boot_the_day_lives_on_and_the_pace_does_not(path: Path) -
 
 
 @pytest.mark.parametrize(
-    "damage", [b"", b"\0" * 6000, b"SQLite format 3\0" * 400, b"alma-b2\n" + b"\xff" * 6000]
+    "damage", [b"", b"\0" * 6000, b"SQLite format 3\0" * 400, b"alma-b3\n" + b"\xff" * 6000]
 )
 async def test_a_damaged_or_foreign_file_is_an_empty_budget(path: Path, damage: bytes) -> None:
     """What is not our record is overwritten, and the first slot is a window away."""

@@ -44,6 +44,7 @@ _times = st.floats(-1e12, 1e12)
         _counts,
         _times,
         st.floats(0, 1e6).map(lambda rate: (rate, -1.0) * (HOURS // 2)),
+        st.floats(0, 1e6).map(lambda off: (-1.0, off) * (HOURS // 2)),
     ),
 )
 def test_what_is_written_is_read(pace: Pace, quota: Quota) -> None:
@@ -82,7 +83,7 @@ def test_a_long_ring_is_cut_to_its_end() -> None:
 @given(st.binary(max_size=4000))
 def test_no_bytes_are_mistaken_for_a_record(raw: bytes) -> None:
     """Noise is no record, also behind our own magic."""
-    for noise in (raw, b"alma-b2\n" + raw, (b"alma-b2\n" + raw).ljust(SIZE - DAY_AT, b"\0")):
+    for noise in (raw, b"alma-b3\n" + raw, (b"alma-b3\n" + raw).ljust(SIZE - DAY_AT, b"\0")):
         assert parse_pace(noise, BOOT) is None
         assert parse_day(noise) is None
 
@@ -97,11 +98,13 @@ def test_impossible_paces_are_no_record(pace: Pace) -> None:
 
 
 def test_an_impossible_day_is_no_record() -> None:
-    """The same for the day's figures; an hour of the profile that cannot be is only not learned."""
+    """The same for the day's figures; an hour's need or spread that cannot be is only not learned."""
     assert parse_day(dump_day(Quota(seen_at=float("inf")))) is None
-    read = parse_day(dump_day(Quota(profile=(float("nan"), -5.0, 7.0) * (HOURS // 3))))
+    hours = (float("nan"), -5.0, 7.0) * (HOURS // 3)
+    read = parse_day(dump_day(Quota(profile=hours, spread=hours)))
     assert read is not None
-    assert read.profile[:3] == (-1.0, -1.0, 7.0)
+    assert read.profile[:3] == read.spread[:3] == (-1.0, -1.0, 7.0)
+    assert len(read.profile) == len(read.spread) == HOURS
 
 
 def test_a_flipped_bit_is_no_record() -> None:
