@@ -15,32 +15,26 @@ decided by records read in this one. Chosen: 15 minutes, within which the two co
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import closing
 from functools import partial
-from hashlib import sha256
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import anyio
 import attrs
 
-from alma_async._http.json_text import dumps, loads
-from alma_async._storage.files import OwnFile, private_directory
-from alma_async._storage.sqlite import Seal
 from alma_async._text import counted, logger
 from alma_async.alma.bibs import MOST
 from alma_async.alma.fields import url_of
 from alma_async.alma.models.bibs import Bib
-from alma_async.errors import AlmaError, BadAnswer, InvalidRequest, NotFound, ServerFault, Unauthorized
+from alma_async.errors import BadAnswer, InvalidRequest, NotFound, ServerFault, Unauthorized
 from alma_async.load.facts import INDEXED, KEPT_SINCE
 from alma_async.load.fields import identifiers_of
 from alma_async.load.journal import SLICE, Journal
+from alma_async.load.kept import KeptFile
 from alma_async.load.lookup import Bodies
 from alma_async.load.matching import Carrier
 from alma_async.load.options import LoadContext
 from alma_async.load.outage import RowFailure, ServiceHealth
 from alma_async.load.readers.identifiers import every
-from alma_async.settings import state_dir
 
 __all__ = ["IdentifierIndex", "KeptIndex", "RecordIdentifiers", "named"]
 
@@ -49,8 +43,6 @@ T = TypeVar("T")
 
 _AT_ONCE: Final = 4  # chosen: batches side by side; an answer to one may have megabytes
 _AS_NEW: Final = 900.0  # chosen: seconds within which what was read by another run counts as read by this one
-_LARGEST: Final = 64 * 2**20  # chosen: bytes of a kept index that are read, some 500,000 records
-_SEAL: Final = 16  # characters of the seal before the text
 
 
 @attrs.frozen
@@ -290,65 +282,27 @@ def _all_named(bibs: Mapping[str, Bib], read_at: float) -> dict[str, RecordIdent
 # --- kept for the next run
 
 
-@attrs.define
+@attrs.frozen
 class KeptIndex:
     """The file of one service. All methods block, and none fails: what cannot be read or written is done without."""
 
-    path: Path
-    of_service: list[str]
+    file: KeptFile
 
     @classmethod
     def of(cls, *service: str) -> KeptIndex:
         """The one of this scope (a client's), collection and service."""
-        name = sha256("\0".join(service).encode()).hexdigest()[:32]
-        return cls(state_dir() / "identifiers" / f"{name}.json", list(service))
+        return cls(KeptFile.named("identifiers", *service))
 
     def read(self, now: float, age: float) -> dict[str, RecordIdentifiers]:
         """What it holds that was read at most ``age`` seconds ago; nothing, where it is not just what was written."""
-        try:
-            if not self.path.is_file():
-                return {}
-            text = self._text()
-            found = _believed(text, self.of_service) if text else None
-        except (OSError, AlmaError, ValueError, TypeError, KeyError) as error:
-            found, text = None, str(error).encode()
-        if found is None:
-            _log.warning("The index of identifiers %s is not what was written; it is read anew.", self.path)
-            return {}
+        nothing: dict[str, RecordIdentifiers] = {}
+        found = self.file.read(_records, nothing)
         return {mms_id: one for mms_id, one in found.items() if 0 <= now - one.read_at <= age}
 
     def write(self, records: Mapping[str, RecordIdentifiers]) -> None:
         """Keep these in place of what it holds."""
-        held = {mms_id: [one.read_at, one.own, one.others] for mms_id, one in records.items()}
-        try:
-            private_directory(self.path.parent)
-            body = dumps({"of": self.of_service, "records": held})
-            with closing(OwnFile(self.path)) as file, file.locked():
-                file.replace(_seal(body) + body)
-        except (OSError, AlmaError) as error:
-            _log.warning(
-                "The index of identifiers cannot be kept for the next load: %s: %s.", self.path, error
-            )
-
-    def _text(self) -> bytes:
-        private_directory(self.path.parent)
-        with closing(OwnFile(self.path)) as file, file.locked():
-            return file.read(_LARGEST)
+        self.file.write({mms_id: [one.read_at, one.own, one.others] for mms_id, one in records.items()})
 
 
-def _seal(body: bytes) -> bytes:
-    return Seal.of(state_dir())((body,)).hex().encode()
-
-
-def _believed(text: bytes, service: list[str]) -> dict[str, RecordIdentifiers] | None:
-    """The records of a file that is what was written for this service; None where it is not."""
-    seal, body = text[:_SEAL], text[_SEAL:]
-    if seal != _seal(body):
-        return None
-    held: Any = loads(body)
-    if held["of"] != service:
-        return None
-    return {
-        mms_id: RecordIdentifiers(at, tuple(own), tuple(others))
-        for mms_id, (at, own, others) in held["records"].items()
-    }
+def _records(held: Any) -> dict[str, RecordIdentifiers]:
+    return {mms_id: RecordIdentifiers(at, tuple(own), tuple(others)) for mms_id, (at, own, others) in held.items()}

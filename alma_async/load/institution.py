@@ -8,32 +8,20 @@ is not used. What is kept decides no write: what a row holds is read, or shown b
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
-from hashlib import sha256
 from itertools import product
-from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 
-from alma_async._http.json_text import dumps, loads
-from alma_async._storage.files import OwnFile, private_directory
-from alma_async._storage.sqlite import Seal
-from alma_async._text import logger
 from alma_async.alma.models.electronic import Portfolio
-from alma_async.errors import AlmaError
-from alma_async.settings import state_dir
+from alma_async.load.kept import KeptFile
 
 __all__ = ["Known", "KnownFile", "Observed", "shown_by"]
-
-_log = logger("alma_async.load")
 
 Shown: TypeAlias = Literal["whole", "without_coverage", "short"]
 """What an answer to a write shows: the whole object, all but its coverage, or less."""
 
 _IN_WORDS: Final = {"whole": "whole", "without_coverage": "without coverage", "short": "short"}
-_SEAL: Final = 16  # characters of the seal before the text
-_LARGEST: Final = 65_536  # bytes of a file that are read
 
 
 @attrs.frozen(kw_only=True)
@@ -91,53 +79,23 @@ class Observed:
         return attrs.evolve(known, **self._seen)
 
 
-@attrs.define
+@attrs.frozen
 class KnownFile:
     """The file of one institution. All methods block, and none fails: what cannot be read or written is done without."""
 
-    path: Path
-    scope: str
+    file: KeptFile
 
     @classmethod
     def of(cls, scope: str) -> KnownFile:
         """The one of this scope (a client's)."""
-        return cls(state_dir() / "institutions" / f"{sha256(scope.encode()).hexdigest()[:32]}.json", scope)
+        return cls(KeptFile.named("institutions", scope))
 
     def read(self) -> Known:
         """What it holds; nothing, where it is not just what was written."""
-        try:
-            if self.path.is_file():
-                private_directory(self.path.parent)
-                with closing(OwnFile(self.path)) as file, file.locked():
-                    return self._believed(file.read(_LARGEST))
-        except (OSError, AlmaError, ValueError, TypeError, KeyError):
-            _log.warning("%s is not what was written; what it says of an institution is not used.", self.path)
-        return Known()
+        return self.file.read(lambda held: Known(**held), Known())
 
     def learn(self, change: Callable[[Known], Known]) -> None:
         """Keep what is known after this change."""
         before = self.read()
-        if (after := change(before)) == before:
-            return
-        try:
-            private_directory(self.path.parent)
-            body = dumps({"of": self.scope, "known": attrs.asdict(after)})
-            with closing(OwnFile(self.path)) as file, file.locked():
-                file.replace(_seal(body) + body)
-        except (OSError, AlmaError) as error:
-            _log.warning("What was learned of an institution cannot be kept: %s: %s.", self.path, error)
-
-    def _believed(self, text: bytes) -> Known:
-        if text[:_SEAL] != _seal(text[_SEAL:]):
-            raise ValueError(_OTHER)
-        held = loads(text[_SEAL:])
-        if held["of"] != self.scope:
-            raise ValueError(_OTHER)
-        return Known(**held["known"])
-
-
-_OTHER: Final = "not what was written"
-
-
-def _seal(body: bytes) -> bytes:
-    return Seal.of(state_dir())((body,)).hex().encode()
+        if (after := change(before)) != before:
+            self.file.write(attrs.asdict(after))

@@ -22,7 +22,6 @@ import attrs
 from alma_async.sim.codes import Rejection
 from alma_async.sim.fields import ROOT, Json
 
-_MOST = 100  # documented: ids in one call
 _PLAUSIBLE = re.compile(r"99[0-9]{6,17}", re.ASCII)
 _KINDS = ("Journal of", "Annals of", "Archives of", "Advances in", "Handbook of", "Letters in")
 _TOPICS = ("Applied Hydrology", "Comparative Law", "Medieval Music", "Polymer Science", "Rural Economics")
@@ -90,13 +89,13 @@ def one_record(bibs: Bibs, mms_id: str, query: Mapping[str, str]) -> Json:
     return _answered(bib, full=query.get("view") != "brief")
 
 
-def many_records(bibs: Bibs, query: Mapping[str, str], *, total: bool = True) -> Json:
+def many_records(bibs: Bibs, query: Mapping[str, str], *, total: bool = True, most: int = 100) -> Json:
     """The answer to `GET /bibs?mms_id=`."""
     asked = asked_for(query)
     for mms_id in asked:
         if not (mms_id.isascii() and mms_id.isdigit()):
             raise Rejection("402204", mms_id)
-    if not 0 < len(asked) <= _MOST:
+    if not 0 < len(asked) <= most:
         raise Rejection("402203", query.get("mms_id", "")[:100])
     found = [bib for mms_id in reversed(dict.fromkeys(asked)) if (bib := bibs.find(mms_id)) is not None]
     records = [_answered(bib, full=query.get("view") != "brief") for bib in found]

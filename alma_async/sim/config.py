@@ -9,13 +9,14 @@ of jobs) is a switch. 5 s to fill a set: a public client waits as long.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from ipaddress import ip_address
-from typing import Literal
+from typing import Literal, get_args
 
 import attrs
 
 from alma_async.sim.faults import FaultPlan
+from alma_async.sim.fields import EMPTY_VALUES, Effect
 
 __all__ = ["Config", "Dates", "Latency"]
 
@@ -58,6 +59,12 @@ class Dates:
         return self.off if rng.random() < self.share else 0.0
 
 
+def _known_effects(_config: object, _field: object, effects: Mapping[str, str]) -> None:
+    for value, effect in effects.items():
+        if value not in EMPTY_VALUES or effect not in get_args(Effect):
+            raise ValueError(f"No such switch: {value!r}: {effect!r}. There are {', '.join(EMPTY_VALUES)}.")
+
+
 @attrs.frozen(kw_only=True)
 class Config:
     """The switches of one simulated institution and of the gateway before it."""
@@ -88,12 +95,18 @@ class Config:
     """Seconds that each record of a call for many takes: large answers were recorded to be slow, and to time out."""
     totals_of_bibs: bool = True
     """Whether the answer to a call for many records has their total; null was recorded, too."""
+    bibs_a_call: int = 100
+    """How many records one call may ask for (documented: 100); more reject it."""
     longest_url: int | None = None
     """Characters of an address above which a proxy before the gateway rejects the call (414)."""
     require_known_bibs: bool = False
     coverage_in_post: bool = False
     put: Literal["replaces", "keeps"] = "replaces"
     """What a PUT of an electronic object does with what it leaves out: Ex Libris says both. Where that stays, ``""`` clears."""
+    clears: Mapping[str, Effect] = attrs.field(factory=dict, validator=_known_effects)
+    """What an empty value in a PUT does to a field that says something, by kind of field and value, as ``"text null"``. One that
+    is not named: as `put` has it.
+    """
     write_answers: Literal["whole", "without_coverage", "short"] = "whole"
     """What POST and PUT of electronic objects answer: all, all but coverage, or no more than a list shows."""
     post_answers: Literal["whole", "without_coverage", "short"] | None = None

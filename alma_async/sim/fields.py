@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import date
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -62,6 +62,49 @@ def overlaid(old: Json, sent: Json) -> Json:
         if isinstance(value, dict) and isinstance(old.get(name), dict)
     }
     return old | sent_now | deeper
+
+
+Effect = Literal["cleared", "ignored", "rejected"]
+EMPTY_VALUES = (
+    "text null",
+    "text blank",
+    "date null",
+    "date blank",
+    "coverage null",
+    "coverage blank",
+    "coverage list",
+)
+_CLEARED: Json = {"text": "", "date": None, "coverage": []}
+_REJECTED = {"text": "40166410", "date": "60142", "coverage": "60165"}
+
+
+def emptied(old: Json, sent: Json, effects: Mapping[str, Effect]) -> Json:
+    """A PUT in which empty values do to what an old object says as the switches have it."""
+    made = dict(sent)
+    for name, value in sent.items() if effects else ():
+        before, kind = old.get(name), _kind(name, old.get(name))
+        effect = effects.get(f"{kind} {_empty(value)}")
+        if isinstance(value, dict) and isinstance(before, dict):
+            made[name] = emptied(before, value, effects)
+        elif effect == "rejected":
+            raise Rejection(_REJECTED[kind], name)
+        elif effect is not None:
+            made[name] = _CLEARED[kind] if effect == "cleared" else before
+    return made
+
+
+def _empty(value: object) -> str:
+    """What an empty value is called; "" for one that says something."""
+    return "null" if value is None else "blank" if value == "" else "list" if value == [] else ""
+
+
+def _kind(name: str, held: object) -> str:
+    """The kind of a field that says something; "" for those that no switch is for."""
+    if not held or name in ("value", "desc", "link") or name.startswith("number_of_"):
+        return ""
+    if isinstance(held, list):
+        return "coverage" if name.endswith("_date_coverage_parameters") else ""
+    return "" if not isinstance(held, str) else "date" if name.endswith("_date") else "text"
 
 
 def members(sent: object) -> Json:

@@ -9,7 +9,7 @@ import attrs
 
 from alma_async.sim.bibs import Bibs
 from alma_async.sim.config import Config
-from alma_async.sim.fields import Json, Reading, overlaid
+from alma_async.sim.fields import Json, Reading, emptied, overlaid
 from alma_async.sim.tally import Tally
 
 _INSTITUTION = "0004711"
@@ -37,6 +37,7 @@ class Records:
 
     def meant(self, old: Json, sent: Json) -> Json:
         """The whole object that a PUT over an old one asks for."""
+        sent = emptied(old, sent, self.config.clears)
         return overlaid(old, sent) if self.config.put == "keeps" else sent
 
     def updated(self, object_id: str) -> None:

@@ -96,6 +96,11 @@ def shifted(run: Callable[[Call], Result], call: Call, by: int) -> Result:
     return page
 
 
+def _bibs(call: Call) -> Json:
+    config = call.world.config
+    return many_records(call.world.bibs, call.query, total=config.totals_of_bibs, most=config.bibs_a_call)
+
+
 def _test_get(_call: Call) -> Answer:
     return short_xml(f"GET - OK - institutionCode: {INSTITUTION}")
 
@@ -146,7 +151,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", _P, lambda c: c.world.portfolios.get(*c.portfolio)),
     Route("PUT", _P, lambda c: c.world.portfolios.update(*c.portfolio, c.sent, now=c.now)),
     Route("DELETE", _P, lambda c: c.world.portfolios.delete(*c.portfolio, bib=c.bib)),
-    Route("GET", _BIBS, lambda c: many_records(c.world.bibs, c.query, total=c.world.config.totals_of_bibs)),
+    Route("GET", _BIBS, _bibs),
     Route("GET", _BC, lambda c: c.world.portfolios.list_collections_of_bib(c["mms"], c.page)),
     Route(
         "GET",

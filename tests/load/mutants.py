@@ -27,6 +27,7 @@ from alma_async.load import (
     identifier_index,
     ingest,
     journal_file,
+    kept,
     loader,
     lookup,
     row_task,
@@ -519,12 +520,12 @@ def _a_kept_index_of_any_age_is_believed() -> list[Any]:
 
 @_mutant
 def _a_kept_index_is_not_proved() -> list[Any]:
-    def believed(text: bytes, service: list[str]) -> Any:
-        with patch.object(identifier_index, "_seal", lambda _: text[:16]):
-            return real(text, service)
+    def believed(self: kept.KeptFile, text: bytes) -> Any:
+        with patch.object(kept, "_seal", lambda _: text[:16]):
+            return real(self, text)
 
-    real = identifier_index._believed
-    return [patch.object(identifier_index, "_believed", believed)]
+    real = kept.KeptFile.believed
+    return [patch.object(kept.KeptFile, "believed", believed)]
 
 
 @_mutant

@@ -370,8 +370,8 @@ class Tale:
         async with AlmaClient("sim-schedule", base_url=BASE, budget=LocalBudget()) as alma:
             kept = KeptIndex.of(alma.scope, C, S)
         kept.write({title: RecordIdentifiers(at, own) for title, own in wrong.items()})
-        if not old and kept.path.exists():
-            kept.path.write_bytes(b"0" * 16 + kept.path.read_bytes()[16:])
+        if not old and kept.file.path.exists():
+            kept.file.path.write_bytes(b"0" * 16 + kept.file.path.read_bytes()[16:])
 
     def _plant(self, title: str, url: str) -> None:
         """The service holds this title before the load, with an old note."""

@@ -337,8 +337,8 @@ def test_a_file_of_another_service_or_another_installation_is_not_believed(tmp_p
     assert one.read(250.0, 100.0) == {}
     assert one.read(50.0, 100.0) == {}
     assert other.read(150.0, 100.0) == {}
-    other.path.write_bytes(one.path.read_bytes())
-    other.path.chmod(0o600)
+    other.file.path.write_bytes(one.file.path.read_bytes())
+    other.file.path.chmod(0o600)
     assert other.read(150.0, 100.0) == {}
     secret = Seal.of(state_dir())
     (state_dir() / "secret").write_bytes(os.urandom(32))
@@ -351,10 +351,10 @@ def test_a_file_that_others_can_write_is_not_believed(caplog):
     """Nor is one written where it cannot be."""
     index = KeptIndex.of("scope", "61", "62")
     index.write({"991": RecordIdentifiers(100.0, (issn(1),))})
-    index.path.chmod(0o666)
+    index.file.path.chmod(0o666)
     assert index.read(100.0, 100.0) == {}
-    index.path.unlink()
-    index.path.mkdir()
+    index.file.path.unlink()
+    index.file.path.mkdir()
     index.write({"991": RecordIdentifiers(100.0, (issn(1),))})
     assert index.read(100.0, 100.0) == {}
     assert [one.levelno for one in caplog.records] == [logging.WARNING] * 2

@@ -10,6 +10,7 @@ import pytest
 from alma_async import sim
 from alma_async.load import Load, Row, institution
 from alma_async.load.institution import Known, KnownFile, Observed
+from alma_async.load.kept import KeptFile
 from alma_async.load.row import Coverage
 from tests.conftest import institution as simulated
 
@@ -74,7 +75,7 @@ async def test_facts_of_another_institution_are_found_out(tmp_path):
     """Planted: one file for all. The price of the second institution is not what its load takes then."""
 
     def of(_scope):
-        return KnownFile(Path(tmp_path / "all" / "known.json"), "all")
+        return KnownFile(KeptFile(Path(tmp_path / "all" / "known.json"), ["all"]))
 
     with patch.object(institution.KnownFile, "of", of):
         async with simulated(post_answers="short") as (server, alma):
@@ -98,7 +99,7 @@ def test_a_file_that_is_not_what_was_written_is_not_used(spoil, caplog):
     kept = KnownFile.of("https://alma.example#one")
     kept.learn(lambda _: SHORT)
     assert kept.read() == SHORT
-    kept.path.write_bytes(spoil(kept.path.read_bytes()))
+    kept.file.path.write_bytes(spoil(kept.file.path.read_bytes()))
     assert kept.read() == Known()
     assert "not what was written" in caplog.text
     kept.learn(lambda _: SHORT)
@@ -110,7 +111,7 @@ def test_the_file_of_another_institution_is_not_used():
     one, other = KnownFile.of("https://alma.example#one"), KnownFile.of("https://alma.example#other")
     one.learn(lambda _: SHORT)
     assert other.read() == Known()
-    other.path.write_bytes(one.path.read_bytes())
+    other.file.path.write_bytes(one.file.path.read_bytes())
     assert other.read() == Known()
 
 

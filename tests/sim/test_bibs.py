@@ -109,6 +109,13 @@ async def test_a_hundred_are_answered() -> None:
         assert len(told.json["bib"]) == 100
 
 
+async def test_fewer_may_be_accepted() -> None:
+    """What an institution takes is a switch: more reject the call."""
+    async with calling(bibs_a_call=2) as call:
+        assert len((await call("GET", f"{BIBS}?mms_id=99000001,99000002")).json["bib"]) == 2
+        assert (await call("GET", f"{BIBS}?mms_id=99000001,99000002,99000003")).code == "402203"
+
+
 def fields(record: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Tag, code and value of each subfield of the one record in ``anies``."""
     (text,) = record["anies"]

@@ -11,7 +11,7 @@ import pytest
 from alma_async.sim import DEMO_COLLECTION, DEMO_SERVICE, Config, World
 from alma_async.sim.answers import Page
 from alma_async.sim.codes import Rejection
-from alma_async.sim.fields import Json
+from alma_async.sim.fields import EMPTY_VALUES, Json
 
 COLLECTION: dict[str, Any] = {"public_name": "Journals", "type": {"value": "0"}}
 SERVICE: dict[str, Any] = {"type": {"value": "getFullTxt"}}
@@ -273,6 +273,47 @@ def test_what_is_empty_clears_where_the_rest_stays(keeping: World, kind: str) ->
         assert {**after, name: before[name]} == before
         update(before)
         assert update({}) == before
+
+
+@pytest.mark.parametrize("reading", ["keeps", "replaces"])
+@pytest.mark.parametrize("effect", ["cleared", "ignored", "rejected"])
+@pytest.mark.parametrize("value", EMPTY_VALUES)
+def test_an_empty_value_does_as_it_is_told_to(value: str, effect: Any, reading: Any) -> None:
+    """Each by itself, whatever becomes of what is left out; where nothing stands it does nothing, and a code is no text."""
+    kind, empty = value.split()
+    world = World.demo(Config(put=reading, coverage_in_post=True, clears={value: effect}))
+    put(world, "portfolio")
+    ((portfolio_id, kept),) = world.portfolios.all.items()
+    before = deepcopy(kept)
+    name = {"text": "public_note", "date": "activation_date", "coverage": "local_date_coverage_parameters"}[
+        kind
+    ]
+    nothing = {
+        "expected_activation_date": None,
+        "linking_details": {**before["linking_details"], "dynamic_url": ""},
+    }
+    sent = deepcopy(before) | nothing
+    (sent["coverage_details"] if kind == "coverage" else sent)[name] = {
+        "null": None,
+        "blank": "",
+        "list": [],
+    }[empty]
+    try:
+        world.portfolios.update(DEMO_COLLECTION, DEMO_SERVICE, portfolio_id, sent, now=0.0)
+    except Rejection:
+        assert (effect, kept) == ("rejected", before)
+    else:
+        old, new = (one["coverage_details"] if kind == "coverage" else one for one in (before, kept))
+        assert new[name] == (old[name] if effect == "ignored" else {"date": None, "text": ""}.get(kind, []))
+        new[name] = old[name]
+        assert kept == before
+
+
+def test_a_switch_that_is_none() -> None:
+    """A wrong name or effect is an error, with the names there are."""
+    for wrong in ({"text": "cleared"}, {"text null": "kept"}):
+        with pytest.raises(ValueError, match="coverage list"):
+            Config(clears=wrong)  # type: ignore[arg-type]
 
 
 def test_a_part_of_an_object_is_put_where_the_rest_stays(keeping: World) -> None:
