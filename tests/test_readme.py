@@ -198,6 +198,7 @@ PRINTS = {
     "load_titles": "2 0 0 1 0\n",
     "later": "()\n",
     "back_up": "1 (",
+    "find_out": "replace {'coverage': {'empty_list': 'cleared', ",
     "differences": "[]",
     "hold_what_the_list_says": "None not all rows of the list ended well (1 rejected)\n",
     "each_end": "message-1 done created None 53",

@@ -18,7 +18,7 @@ from alma_async.alma import routes
 from alma_async.errors import DeadlineExceeded, Unauthorized, UnexpectedEnvironment
 from alma_async.settings import Environment
 
-__all__ = ["ExpectedEnvironment", "environment_of"]
+__all__ = ["ExpectedEnvironment", "environment_of", "require_environment"]
 
 
 def environment_of(general: Any) -> tuple[str, str]:
@@ -29,6 +29,28 @@ def environment_of(general: Any) -> tuple[str, str]:
         case {"institution": {"value": str(code)}, "environment_type": str(kind)}:
             return code, kind.strip().lower()
     return "", ""
+
+
+def require_environment(expected: Environment, general: Any) -> None:
+    """Raise unless this answer of ``/conf/general`` is of the environment that is expected.
+
+    :raises UnexpectedEnvironment: where it is of another one.
+    """
+    if fault := _fault(expected, general):
+        raise UnexpectedEnvironment(fault)
+
+
+def _fault(expected: Environment, general: Any) -> str:
+    """Why it is not the one; "" where it is."""
+    institution, kind = environment_of(general)
+    if expected in kind:
+        return ""
+    here = (
+        f"the {kind} environment of {institution}"
+        if kind.isalnum()
+        else f"an environment of type {quoted(kind)}"
+    )
+    return f"This is {here}, and {expected} is expected. Nothing was sent."
 
 
 class ExpectedEnvironment:
@@ -70,12 +92,4 @@ class ExpectedEnvironment:
                 f"Whether this is the {self._expected} environment cannot be found out: the key may not read the "
                 f"configuration ({error.message})."
             )
-        institution, kind = environment_of(done.data)
-        if self._expected in kind:
-            return ""
-        here = (
-            f"the {kind} environment of {institution}"
-            if kind.isalnum()
-            else f"an environment of type {quoted(kind)}"
-        )
-        return f"This is {here}, and {self._expected} is expected. Nothing was sent."
+        return _fault(self._expected, done.data)

@@ -99,6 +99,7 @@ _COMMANDS: Final = {
     "export": ("export:export", "Write a service as a list that load takes back."),
     "quota": ("quota:quota", "Show the remaining calls and what this installation reserves."),
     "doctor": ("doctor:doctor", "Check key, address, rights in each area, clock and state directory."),
+    "probe": ("probe:probe", "Find out what this Alma does where no document says it."),
     "sim": ("sim:sim", "Serve a simulated Alma, and a Polaris beside it, on this machine."),
 }
 

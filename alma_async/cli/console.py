@@ -108,10 +108,10 @@ def say(text: str) -> None:
         drop(sys.stderr)
 
 
-def agreed(question: str) -> bool:
-    """Whether a person says yes; true where there is nobody to ask, since one end is no terminal."""
+def agreed(question: str, *, unasked: bool = True) -> bool:
+    """Whether a person says yes; ``unasked`` where there is nobody to ask, since one end is no terminal."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return True
+        return unasked
     sys.stderr.write(f"{masked(question)} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")

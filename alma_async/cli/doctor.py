@@ -109,11 +109,13 @@ class Check:
             self.report("state", f"{root}: {finding}", ok=False)
 
     def known(self) -> None:
-        """What loads have seen of the institution, if any has."""
+        """What loads have seen of the institution, and a probe found out, if any has."""
         from alma_async.load.institution import KnownFile  # it brings the loads
 
-        if said := str(KnownFile.of(self.alma.scope).read()):
-            self.report("alma", f"as loads have seen: {said}")
+        known = KnownFile.of(self.alma.scope).read()
+        if said := str(known):
+            probe = f" and a probe of {known.probed}" if known.probed else ""
+            self.report("alma", f"as loads{probe} have seen: {said}")
 
     async def areas(self) -> None:
         """What the key may read. Ends at the first call that fails otherwise, since the rest would fail as well."""

@@ -1,4 +1,4 @@
-"""Many rows, safely: ``Load``, ``read_rows``, ``undo_rows`` and ``export``."""
+"""Many rows, safely: ``Load``, ``read_rows``, ``undo_rows`` and ``export``; ``probe`` finds out what no document says."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from alma_async.load.fields import Codes
 from alma_async.load.journal import JournalError, JournalInUse
 from alma_async.load.loader import Load
 from alma_async.load.options import LoadOptions
+from alma_async.load.probe import Probed, probe
 from alma_async.load.progress import Ended, Progress, Report
 from alma_async.load.readers import read_rows
 from alma_async.load.register import ServiceInUse, UnfinishedLoad
@@ -41,12 +42,14 @@ __all__ = [
     "Mark",
     "Plan",
     "Price",
+    "Probed",
     "Progress",
     "Report",
     "Row",
     "ServiceInUse",
     "UnfinishedLoad",
     "export",
+    "probe",
     "read_rows",
     "undo_rows",
 ]

@@ -305,4 +305,6 @@ class KeptIndex:
 
 
 def _records(held: Any) -> dict[str, RecordIdentifiers]:
-    return {mms_id: RecordIdentifiers(at, tuple(own), tuple(others)) for mms_id, (at, own, others) in held.items()}
+    return {
+        mms_id: RecordIdentifiers(at, tuple(own), tuple(others)) for mms_id, (at, own, others) in held.items()
+    }

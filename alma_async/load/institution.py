@@ -1,19 +1,23 @@
-"""What is known of an institution's Alma that no document says: how it answers writes, and whether a create takes coverage.
+"""What is known of an institution's Alma that no document says: how it answers writes, whether a create takes coverage, what a PUT
+makes of what it leaves out and of empty values.
 
-Each real load observes it in its answers; what was alike in all of them is kept for the price of the next one, in a small file for
-each key or institution. It is sealed, owned by this user alone and names its institution: a file that is not just what was written
-is not used. What is kept decides no write: what a row holds is read, or shown by an answer, in every load.
+Each real load observes the first two in its answers; what was alike in all of them is kept for the price of the next one.
+``probe`` finds out all of it. It is kept in a small file for each key or institution, which is sealed, owned by this user alone and
+names its institution: a file that is not just what was written is not used. What is kept decides by which value a load empties a
+field (``clearing``), and no other write: what a row holds is read, or shown by an answer, in every load.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import product
 from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 
+from alma_async._text import counted
 from alma_async.alma.models.electronic import Portfolio
+from alma_async.load.clearing import Effect, Effects, Way
 from alma_async.load.kept import KeptFile
 
 __all__ = ["Known", "KnownFile", "Observed", "shown_by"]
@@ -21,6 +25,17 @@ __all__ = ["Known", "KnownFile", "Observed", "shown_by"]
 Shown: TypeAlias = Literal["whole", "without_coverage", "short"]
 """What an answer to a write shows: the whole object, all but its coverage, or less."""
 
+_WAYS_IN_WORDS: Final[Mapping[Way, str]] = {
+    "null": "null",
+    "blank": '""',
+    "empty_list": "[]",
+    "left_out": "leaving out",
+}
+_EFFECTS_IN_WORDS: Final[Mapping[Effect, str]] = {
+    "cleared": "clears",
+    "kept": "does not clear",
+    "rejected": "is rejected",
+}
 _IN_WORDS: Final = {"whole": "whole", "without_coverage": "without coverage", "short": "short"}
 
 
@@ -31,8 +46,22 @@ class Known:
     post_answer: Shown | None = None
     post_coverage: bool | None = None
     put_answer: Shown | None = None
+    put: Literal["merge", "replace"] | None = None
+    """What a PUT does with members that it leaves out."""
+    clears: Effects = attrs.field(factory=dict)
+    """What each way to empty a text, a date, a coverage does."""
+    bibs_asked: int | None = None
+    """For how many records a call was made; how many it answered (none where it was rejected), and in how many seconds."""
+    bibs_answered: int | None = None
+    bibs_seconds: float | None = None
+    probed: str | None = None
+    """The day (UTC) on which ``probe`` has found it out."""
 
     def __str__(self) -> str:
+        return ", ".join(self.lines())
+
+    def lines(self) -> list[str]:
+        """What is known, in words."""
         said = list[str]()
         if self.post_coverage is not None:
             said.append(f"a create {'takes' if self.post_coverage else 'ignores'} coverage")
@@ -40,16 +69,29 @@ class Known:
             said.append(f"its answer is {_IN_WORDS[self.post_answer]}")
         if self.put_answer:
             said.append(f"that of an update is {_IN_WORDS[self.put_answer]}")
-        return ", ".join(said)
+        if self.put:
+            said.append(f"an update {'keeps' if self.put == 'merge' else 'clears'} what it leaves out")
+        said.extend(f"{kind}: {_listed(ways)}" for kind, ways in self.clears.items() if ways)
+        if self.bibs_asked is not None:
+            answers = f"answers {self.bibs_answered} in {self.bibs_seconds:.1f} s"
+            said.append(
+                f"a call for {counted(self.bibs_asked, 'record')} {answers if self.bibs_answered else 'is rejected'}"
+            )
+        return said
 
     def completions(self) -> list[Known]:
         """All that may be so."""
         may_be = (_either(self.post_answer, "whole", "short"), _either(self.post_coverage, False, True),
                   _either(self.put_answer, "whole", "short"))  # fmt: skip
         return [
-            Known(post_answer=post, post_coverage=takes, put_answer=put)
+            attrs.evolve(self, post_answer=post, post_coverage=takes, put_answer=put)
             for post, takes, put in product(*may_be)
         ]
+
+
+def _listed(ways: Mapping[Way, Effect]) -> str:
+    """Each way to empty a field, and what it does."""
+    return ", ".join(f"{_WAYS_IN_WORDS[way]} {_EFFECTS_IN_WORDS[effect]}" for way, effect in ways.items())
 
 
 def _either(known: Any, usual: Any, other: Any) -> tuple[Any, ...]:

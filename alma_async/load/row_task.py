@@ -31,6 +31,7 @@ from alma_async.errors import AlmaError, BadAnswer, InvalidRequest, NotFound, Ou
 from alma_async.load import matching
 from alma_async.load.after_create import AfterCreate, Turn, kind_of
 from alma_async.load.before_image import WARNED, changed, differences, digest
+from alma_async.load.clearing import Effects, as_known
 from alma_async.load.entries import Action, Difference, Entry, Moment, Planned, State, Step
 from alma_async.load.facts import SURPRISE
 from alma_async.load.fields import (
@@ -108,6 +109,7 @@ class Shared:
     learned: Learned
     bodies: Bodies
     vouched: Mapping[str, str] = attrs.field(factory=dict)  # see ``undo.vouched``
+    effects: Effects = attrs.field(factory=dict)  # of the institution, see ``clearing``
 
     @property
     def lookup(self) -> Lookup:
@@ -411,8 +413,9 @@ class RowTask:
         if self.shared.context.dry:
             self._end(State.DONE, *self._remark(present), action=action, differences=fields)
             return
-        portfolios, place = self._witnessed(action, fields, wanted), self.shared.context.place
-        answer = await portfolios.update(*place, wanted, replace=self._unread)
+        sent = self._as_known(present, wanted)
+        portfolios, place = self._witnessed(action, fields, sent), self.shared.context.place
+        answer = await portfolios.update(*place, sent, replace=self._unread or wanted.is_whole)
         self.shared.learned.observed.add(put_answer=shown_by(answer))
         if not answer.is_whole:
             await self._confirm(present)
@@ -420,6 +423,13 @@ class RowTask:
             self._end(State.REVIEW, EndReason.NOT_TAKEN, _shown(missing))
         else:
             self._done(present, answer, left=self.entry.left)
+
+    def _as_known(self, present: Portfolio, wanted: Portfolio) -> Portfolio:
+        """The same, with fields emptied as this institution is known to empty them."""
+        if not self.shared.effects:
+            return wanted
+        body = as_known(unstructure(present), unstructure(wanted), self.shared.effects)
+        return structure(body, Portfolio, warned=WARNED)
 
     async def _confirm(self, present: Portfolio) -> None:
         """The answer did not show what was written. A read may lag, so one that lacks it is repeated after the quarantine."""

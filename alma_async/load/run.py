@@ -383,6 +383,7 @@ class LoadRun:
     async def passes(self) -> None:
         """Pass over the file until nothing is open, resting between passes for rows whose outcome is unknown."""
         meta = await self.journal.meta()
+        known = await self.context.alma.clock.aside(KnownFile.of(self.context.alma.scope).read)
         after = AfterCreate(loads(meta[SURPRISE].encode()) if SURPRISE in meta else None)
         shared = Shared(
             context=self.context,
@@ -393,6 +394,7 @@ class LoadRun:
             learned=Learned(after, self.journal, self._observed),
             bodies=self._bodies,
             vouched=await vouched(self.context.alma.clock, self.journal),
+            effects=known.clears,
         )
         await self._doubt(shared.learned)
         while not self.stopping and (rest := await self._rest()) is not None:
