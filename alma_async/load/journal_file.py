@@ -168,7 +168,9 @@ _CREATING: Final = "SELECT 1 FROM entry WHERE step = 'create' AND mms_id = "
 
 
 class JournalFile:
-    """One open file. All methods are short; what they changed is on the disk when they return."""
+    """One open file. What its methods do is said by ``journal.Journal``, in whose words they are named;
+    all are short, and what they changed is on the disk when they return.
+    """
 
     def __init__(self, path: Path, *, reading: bool = False) -> None:
         """Open or create, and own it from now on.
@@ -398,24 +400,20 @@ class JournalFile:
     # --- what the load is about, and its rows
 
     def meta(self) -> dict[str, str]:
-        """The load's own facts: where to, which file, which options."""
         with self._mapped():
             return dict(self._read("meta"))
 
     def note(self, facts: Mapping[str, str]) -> None:
-        """Write facts down, over older ones of the same name."""
         with self.together():
             for name, value in facts.items():
                 self._put("meta", name, value)
 
     def clear(self) -> None:
-        """Forget all rows, since not all were ingested; nothing was sent for them."""
         with self.together():
             for table in ("entry", *get_args(Kept)):
                 self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
 
     def ingest(self, rows: Iterable[Ingested], *, repeats: bool = False) -> None:
-        """Add rows, in one transaction."""
         rows = list(rows)
         asked = ((one.entry.n, records.packed(records.dump_row(one.row))) for one in rows if one.row)
         before = ((one.entry.n, records.packed(one.before)) for one in rows if one.before is not None)
@@ -441,8 +439,7 @@ class JournalFile:
                     return False
         return True
 
-    def amend(self, entries: Iterable[Entry], *, existing: Listed, facts: Mapping[str, str]) -> None:
-        """Write where these rows stand, portfolios that are not the load's own, and facts, in one transaction."""
+    def amend(self, entries: Iterable[Entry], *, existing: Listed = (), facts: Mapping[str, str]) -> None:
         with self.together():
             for entry in entries:
                 self.write(entry)
@@ -477,6 +474,9 @@ class JournalFile:
             said = why.says(what, old.line)
             self.write(attrs.evolve(entry, state=state, natural_key=None, reason=why.code, message=said))
 
+    def of_natural_keys(self, keys: Collection[bytes]) -> dict[bytes, Entry]:
+        return {key: entry for key in keys if (entry := self.of_natural_key(key)) is not None}
+
     def of_natural_key(self, key: bytes | None) -> Entry | None:
         """The row of this natural key."""
         found = self._select("WHERE natural_key = ?", (key,)) if key is not None else []
@@ -491,9 +491,9 @@ class JournalFile:
         )
         return found[0] if found else None
 
-    def of_portfolio(self, portfolio_id: str | None) -> list[Entry]:
-        """The rows that stand for this portfolio."""
-        return self._select("WHERE portfolio_id = ?", (portfolio_id,))
+    def of_portfolios(self, portfolio_ids: Collection[str]) -> list[Entry]:
+        where = "WHERE portfolio_id = ?"
+        return [entry for one in portfolio_ids for entry in self._select(where, (one,))]
 
     def write(self, entry: Entry) -> None:
         """Write down where one row stands now, in place of what was there."""
@@ -501,34 +501,29 @@ class JournalFile:
         self._put("entry", *records.values_of(entry))
 
     def keep(self, n: int, body: bytes, *, of: Kept = "before_image") -> None:
-        """Keep a row's object as it was before the load touched it, or as it was sent, in place of what was kept."""
         self._put(of, n, records.packed(body))
 
-    def kept(self, n: int, *, of: Kept = "before_image") -> bytes | None:
-        """What was kept of a row's object."""
+    def kept(self, ns: Collection[int], *, of: Kept = "before_image") -> dict[int, bytes]:
+        return {n: body for n in ns if (body := self.body(n, of=of)) is not None}
+
+    def body(self, n: int, *, of: Kept = "before_image") -> bytes | None:
+        """What was kept of one row."""
         with self._mapped():
             found = list(self._read(of, "WHERE n = ?", (n,)))
             return records.unpacked(found[0][1]) if found else None
 
     def add_existing(self, portfolios: Listed) -> None:
-        """Add what the service held before the load: portfolio id and MMS id. What a row of this load has made, or may have
-        made without our knowing, is left out.
-        """
         with self.together():
             for one in (Held(*listed) for listed in portfolios):
                 if not self._holds(_MADE, one[:1]) and not self._holds(f"{_CREATING} ?", one[1:2]):
                     self._put("existing", *one)
 
     def forget_existing(self) -> None:
-        """Drop what is known of the service, which is listed again; but for titles whose portfolios may be ours by now."""
         with self.together():
             query = f"DELETE FROM existing WHERE NOT EXISTS ({_CREATING} existing.mms_id)"  # noqa: S608 - our own words
             self._db.execute(query)
 
     def settle_known(self, *, compared: bool) -> None:
-        """Rows that an earlier load had done become DONE; with ``compared`` only those whose portfolios the service holds, with
-        the availability that that load left. The others are to be done again.
-        """
         stands = (
             "SELECT 1 FROM existing WHERE existing.portfolio_id = entry.portfolio_id AND (existing.availability IS NULL "
             "OR entry.availability IS NULL OR existing.availability = entry.availability)"
@@ -543,7 +538,6 @@ class JournalFile:
                 self.write(attrs.evolve(entry, state=State.DONE))
 
     def existing(self, mms_ids: Collection[str], portfolio_ids: Collection[str]) -> list[Held]:
-        """The portfolios of these titles, and of these ids, that the service held before the load."""
         found = dict[str, Held]()
         with self._mapped():
             for column, values in (("mms_id", mms_ids), ("portfolio_id", portfolio_ids)):
@@ -553,16 +547,11 @@ class JournalFile:
         return list(found.values())
 
     def identifiers(self, *, after: str, limit: int) -> list[tuple[str, Carrier, str]]:
-        """The next of all identifiers, each with its carrier."""
         with self._mapped():
             found = self._read("identifier", "WHERE pair > ? ORDER BY pair LIMIT ?", (after, limit))
-            return [
-                (pair, Carrier(own_id, mms_id, url, bool(hint)), value)
-                for pair, value, own_id, mms_id, url, hint in found
-            ]
+            return [(one[0], _carrier(one), one[1]) for one in found]
 
     def held(self) -> int:
-        """How many portfolios the service held before the load."""
         with self._mapped():
             return int(self._db.execute("SELECT COUNT(*) FROM existing").fetchone()[0])
 
@@ -609,7 +598,6 @@ class JournalFile:
         return sum(entry.state is State.INTENT for entry, _ in found)
 
     def last_sent(self, ended: Moment) -> float | None:
-        """When the last of the rows of unknown outcome may have been sent by a process that had ended by then, in civil seconds."""
         return max((sent_by.wall for _, sent_by in self._sent(ended)), default=None)
 
     def _sent(self, ended: Moment) -> list[tuple[Entry, Moment]]:
@@ -618,20 +606,20 @@ class JournalFile:
         return [(entry, _earlier(entry.sent_by, ended)) for entry in found]
 
     def open_entries(self, *, after: int, limit: int) -> list[Entry]:
-        """The next rows that are not finished, in the order of the file."""
         return self._select(
             "WHERE state IN ('pending', 'intent', 'unknown') AND n > ? ORDER BY n LIMIT ?", (after, limit)
         )
 
     def entries(self, *, after: int = 0, limit: int = 1000) -> list[Entry]:
-        """All rows, in the order of the file, a slice at a time."""
         return self._select("WHERE n > ? ORDER BY n LIMIT ?", (after, limit))
 
     def rows(self, entries: Iterable[Entry]) -> list[tuple[Entry, Row]]:
-        """What these ask for; those that were rejected when they were ingested are left out."""
-        found = [(entry, self.kept(entry.n, of="asked")) for entry in entries]
+        found = [(entry, self.body(entry.n, of="asked")) for entry in entries]
         with self._mapped():
             return [(entry, records.row_of(asked, entry)) for entry, asked in found if asked is not None]
+
+    def entries_of(self, ns: Collection[int]) -> list[Entry]:
+        return [self.get(n) for n in ns]
 
     def get(self, n: int) -> Entry:
         """One row."""
@@ -642,7 +630,6 @@ class JournalFile:
             return [records.entry_of(columns) for columns in self._read("entry", where, values)]
 
     def of_title(self, mms_id: str, *, n: int) -> Title:
-        """What the journal knows of row ``n``'s title."""
         with self._mapped():
             query = "SELECT portfolio_id FROM existing WHERE mms_id = ? ORDER BY portfolio_id"
             existing = [row[0] for row in self._db.execute(query, (mms_id,))]
@@ -652,17 +639,12 @@ class JournalFile:
         return Title(rows=count, existing=tuple(free), taken=tuple(f for f in existing if f not in free))
 
     def is_untouched(self) -> bool:
-        """Whether no row was ever about to be sent, nor found to be done already."""
         return not self._holds("SELECT 1 FROM entry WHERE differences IS NOT NULL OR action IS NOT NULL", ())
 
     def nameless(self, *, limit: int) -> list[Entry]:
-        """The first rows for which a record has yet to be found."""
         return self._select("WHERE state = 'pending' AND natural_key IS NULL ORDER BY n LIMIT ?", (limit,))
 
     def unread(self) -> list[tuple[str, str | None]]:
-        """Portfolios of which it is not known what they carry, each with the MMS id that the list gave: those the service held,
-        and those that rows stand for.
-        """
         query = (
             "SELECT portfolio_id, mms_id FROM existing WHERE portfolio_id NOT IN (SELECT portfolio_id FROM identifier) UNION "
             "SELECT portfolio_id, NULL FROM entry WHERE portfolio_id IS NOT NULL AND portfolio_id NOT IN "
@@ -672,7 +654,6 @@ class JournalFile:
             return list(self._db.execute(query))
 
     def add_carriers(self, carriers: Iterable[tuple[Carrier, Sequence[str]]]) -> None:
-        """Add what portfolios carry; that one carries nothing is worth knowing too."""
         with self.together():
             for carrier, identifiers in carriers:
                 for value in identifiers or ("",):
@@ -681,15 +662,17 @@ class JournalFile:
                     self._put("identifier", pair, value, *columns)
 
     def forget_carriers(self) -> None:
-        """Forget what portfolios carry."""
         with self.together():
             self._db.execute("DELETE FROM identifier")
 
-    def carriers(self, identifier: str) -> list[Carrier]:
-        """Portfolios that carry this one."""
+    def carriers(self, identifiers: Iterable[str]) -> dict[str, list[Carrier]]:
         with self._mapped():
-            found = self._read("identifier", "WHERE value = ? ORDER BY pair", (identifier,))
-            return [Carrier(own_id, mms_id, url, bool(hint)) for _, _, own_id, mms_id, url, hint in found]
+            where = "WHERE value = ? ORDER BY pair"
+            return {one: list(map(_carrier, self._read("identifier", where, (one,)))) for one in identifiers}
+
+    def unbound(self, portfolio_ids: Iterable[str], *, but: int = 0, is_new: bool) -> list[str]:
+        free = (one for one in portfolio_ids if not self.bound(one, but=but))
+        return [one for one in free if not (is_new and self.was_there(one))]
 
     def was_there(self, portfolio_id: str) -> bool:
         """Whether the service held this portfolio before the load."""
@@ -699,19 +682,23 @@ class JournalFile:
         """Whether another row than ``but`` stands for this portfolio."""
         return self._holds("SELECT 1 FROM entry WHERE portfolio_id = ? AND n <> ?", (portfolio_id, but))
 
-    def claimed(self, key: bytes, *, but: int) -> bool:
-        """Whether another row than ``but`` has this natural key."""
-        return self._holds("SELECT 1 FROM entry WHERE natural_key = ? AND n <> ?", (key, but))
+    def claimed(self, keys: Iterable[bytes], *, but: int) -> list[bytes]:
+        query = "SELECT 1 FROM entry WHERE natural_key = ? AND n <> ?"
+        return [key for key in keys if self._holds(query, (key, but))]
 
     def _holds(self, query: str, values: tuple[Any, ...]) -> bool:
         with self._mapped():
             return self._db.execute(query, values).fetchone() is not None
 
     def counts(self) -> dict[tuple[State, str | None], int]:
-        """How many rows stand where, by state and action."""
         with self._mapped():
             rows = self._db.execute("SELECT state, action, COUNT(*) FROM entry GROUP BY state, action")
             return {(_state(state, action), action): count for state, action, count in rows}
+
+
+def _carrier(columns: Columns) -> Carrier:
+    _, _, portfolio_id, mms_id, url, suggested = columns
+    return Carrier(portfolio_id, mms_id, url, bool(suggested))
 
 
 def _earlier(sent_by: Moment | None, now: Moment) -> Moment:

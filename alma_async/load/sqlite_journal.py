@@ -21,25 +21,25 @@ page cache cannot be trusted. Outcomes that are known and were not written can b
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from traceback import clear_frames
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 import anyio
 import attrs
 
 from alma_async._clock import Clock
-from alma_async.load.entries import Entry, Moment, State
-from alma_async.load.journal import Held, Ingested, Journal, Kept, Listed
+from alma_async.load.entries import Entry, State
+from alma_async.load.journal import Journal, Kept
 from alma_async.load.journal_file import JournalFile
-from alma_async.load.matching import Carrier, Title
-from alma_async.load.row import InputError, Row
+from alma_async.load.row import InputError
 
 __all__ = ["SqliteJournal", "opened"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -80,6 +80,17 @@ class _Work(Generic[T]):
             self.news.set()
 
 
+def _queued(
+    method: Callable[Concatenate[JournalFile, P], T],
+) -> Callable[Concatenate[SqliteJournal, P], Coroutine[Any, Any, T]]:
+    """Make a method of the journal of one of its file's: it is done after all that came before it."""
+
+    async def queued(self: SqliteJournal, /, *args: P.args, **how: P.kwargs) -> T:
+        return await self._do(partial(getattr(self.file, method.__name__), *args, **how))
+
+    return queued
+
+
 @attrs.define(eq=False)
 class SqliteJournal:
     """The ``Journal`` of one open file. ``aside`` runs a call without holding up the loop."""
@@ -99,56 +110,39 @@ class SqliteJournal:
     def address(self) -> str:
         return str(self.file.path.absolute())
 
-    async def check(self) -> None:
-        await self._do(self.file.check)
-
-    async def meta(self) -> dict[str, str]:
-        return await self._do(self.file.meta)
-
-    async def note(self, facts: Mapping[str, str]) -> None:
-        await self._do(partial(self.file.note, facts))
-
-    async def clear(self) -> None:
-        await self._do(self.file.clear)
-
-    async def ingest(self, rows: Sequence[Ingested], *, repeats: bool) -> None:
-        await self._do(partial(self.file.ingest, rows, repeats=repeats))
-
-    async def nameless(self, *, limit: int) -> list[Entry]:
-        return await self._do(partial(self.file.nameless, limit=limit))
-
-    async def entries(self, *, after: int, limit: int) -> list[Entry]:
-        return await self._do(partial(self.file.entries, after=after, limit=limit))
-
-    async def entries_of(self, ns: Collection[int]) -> list[Entry]:
-        return await self._do(lambda: [self.file.get(n) for n in ns])
-
-    async def open_entries(self, *, after: int, limit: int) -> list[Entry]:
-        return await self._do(partial(self.file.open_entries, after=after, limit=limit))
-
-    async def rows(self, entries: Sequence[Entry]) -> list[tuple[Entry, Row]]:
-        return await self._do(partial(self.file.rows, entries))
-
-    async def of_natural_keys(self, keys: Collection[bytes]) -> dict[bytes, Entry]:
-        of_key = self.file.of_natural_key
-        return await self._do(lambda: {key: found for key in keys if (found := of_key(key)) is not None})
-
-    async def of_portfolios(self, portfolio_ids: Collection[str]) -> list[Entry]:
-        of_portfolio = self.file.of_portfolio
-        return await self._do(lambda: [entry for one in portfolio_ids for entry in of_portfolio(one)])
-
-    async def counts(self) -> dict[tuple[State, str | None], int]:
-        return await self._do(self.file.counts)
-
-    async def is_untouched(self) -> bool:
-        return await self._do(self.file.is_untouched)
-
-    async def kept(self, ns: Collection[int], *, of: Kept = "before_image") -> dict[int, bytes]:
-        kept = self.file.kept
-        return await self._do(lambda: {n: body for n in ns if (body := kept(n, of=of)) is not None})
-
-    async def last_sent(self, ended: Moment) -> float | None:
-        return await self._do(partial(self.file.last_sent, ended))
+    check = _queued(JournalFile.check)
+    meta = _queued(JournalFile.meta)
+    note = _queued(JournalFile.note)
+    clear = _queued(JournalFile.clear)
+    ingest = _queued(JournalFile.ingest)
+    nameless = _queued(JournalFile.nameless)
+    entries = _queued(JournalFile.entries)
+    entries_of = _queued(JournalFile.entries_of)
+    open_entries = _queued(JournalFile.open_entries)
+    rows = _queued(JournalFile.rows)
+    of_natural_keys = _queued(JournalFile.of_natural_keys)
+    of_portfolios = _queued(JournalFile.of_portfolios)
+    counts = _queued(JournalFile.counts)
+    is_untouched = _queued(JournalFile.is_untouched)
+    kept = _queued(JournalFile.kept)
+    last_sent = _queued(JournalFile.last_sent)
+    orphaned = _queued(JournalFile.orphaned)
+    amend = _queued(JournalFile.amend)
+    add_existing = _queued(JournalFile.add_existing)
+    forget_existing = _queued(JournalFile.forget_existing)
+    settle_known = _queued(JournalFile.settle_known)
+    existing = _queued(JournalFile.existing)
+    held = _queued(JournalFile.held)
+    fewest_left = _queued(JournalFile.fewest_left)
+    add_left = _queued(JournalFile.add_left)
+    of_title = _queued(JournalFile.of_title)
+    unbound = _queued(JournalFile.unbound)
+    claimed = _queued(JournalFile.claimed)
+    unread = _queued(JournalFile.unread)
+    add_carriers = _queued(JournalFile.add_carriers)
+    forget_carriers = _queued(JournalFile.forget_carriers)
+    identifiers = _queued(JournalFile.identifiers)
+    carriers = _queued(JournalFile.carriers)
 
     async def record(self, entry: Entry) -> None:
         await self._wait_for(self._row(entry))
@@ -158,66 +152,6 @@ class SqliteJournal:
 
     def keep(self, n: int, body: bytes, *, of: Kept = "before_image") -> None:
         self._queue.append(_Work(partial(self.file.keep, n, body, of=of)))
-
-    async def orphaned(self, now: Moment) -> int:
-        return await self._do(partial(self.file.orphaned, now))
-
-    async def amend(
-        self, entries: Iterable[Entry], *, existing: Listed = (), facts: Mapping[str, str]
-    ) -> None:
-        await self._do(partial(self.file.amend, entries, existing=existing, facts=facts))
-
-    async def add_existing(self, portfolios: Listed) -> None:
-        await self._do(partial(self.file.add_existing, portfolios))
-
-    async def forget_existing(self) -> None:
-        await self._do(self.file.forget_existing)
-
-    async def settle_known(self, *, compared: bool) -> None:
-        await self._do(partial(self.file.settle_known, compared=compared))
-
-    async def existing(self, mms_ids: Collection[str], portfolio_ids: Collection[str]) -> list[Held]:
-        return await self._do(partial(self.file.existing, mms_ids, portfolio_ids))
-
-    async def held(self) -> int:
-        return await self._do(self.file.held)
-
-    async def fewest_left(self, *, inactive: str | None) -> int:
-        return await self._do(partial(self.file.fewest_left, inactive=inactive))
-
-    async def add_left(
-        self, make: Callable[[int, Held], Ingested], *, inactive: str | None, most: int | None
-    ) -> int:
-        return await self._do(partial(self.file.add_left, make, inactive=inactive, most=most))
-
-    async def of_title(self, mms_id: str, *, n: int) -> Title:
-        return await self._do(partial(self.file.of_title, mms_id, n=n))
-
-    async def unbound(self, portfolio_ids: Iterable[str], *, but: int = 0, is_new: bool) -> list[str]:
-        file = self.file
-
-        def is_unbound(one: str) -> bool:
-            return not file.bound(one, but=but) and not (is_new and file.was_there(one))
-
-        return await self._do(lambda: list(filter(is_unbound, portfolio_ids)))
-
-    async def claimed(self, keys: Iterable[bytes], *, but: int) -> list[bytes]:
-        return await self._do(lambda: [key for key in keys if self.file.claimed(key, but=but)])
-
-    async def unread(self) -> list[tuple[str, str | None]]:
-        return await self._do(self.file.unread)
-
-    async def add_carriers(self, carriers: Iterable[tuple[Carrier, Sequence[str]]]) -> None:
-        await self._do(partial(self.file.add_carriers, carriers))
-
-    async def forget_carriers(self) -> None:
-        await self._do(self.file.forget_carriers)
-
-    async def identifiers(self, *, after: str, limit: int) -> list[tuple[str, Carrier, str]]:
-        return await self._do(partial(self.file.identifiers, after=after, limit=limit))
-
-    async def carriers(self, identifiers: Iterable[str]) -> dict[str, list[Carrier]]:
-        return await self._do(lambda: {one: self.file.carriers(one) for one in identifiers})
 
     @property
     def unwritten(self) -> list[Entry]:

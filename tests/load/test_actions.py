@@ -79,7 +79,7 @@ async def test_delete_by_title_and_by_id(rows, tmp_path):
     assert [found[line].message for line in (4, 5)] == ["It was not there."] * 2
     with JournalFile(tmp_path / "a.load") as journal:
         for n in (1, 2):
-            kept = json.loads(journal.kept(n))
+            kept = json.loads(journal.body(n))
             assert {**kept, **LINKS} == {**before[ids[n - 1]], **LINKS}
     assert {d.field: d.old for d in found[2].differences} == {
         "url": url(0), "availability": "11", "public_note": "Note 0", "coverage_in_use": "0",
@@ -161,7 +161,7 @@ async def test_the_former_state_is_of_just_before_the_write(rows, tmp_path):
         server.world.portfolios.all[ids[0]]["public_note"] = "A colleague's"
         assert (await loading(alma, tmp_path, "upsert", wait_for_quota=True).run(asked)).updated == 1
     with JournalFile(tmp_path / "a.load") as journal:
-        assert json.loads(journal.kept(1))["public_note"] == "A colleague's"
+        assert json.loads(journal.body(1))["public_note"] == "A colleague's"
     assert [(d.old, d.new) for d in told(tmp_path / "a.load")[2].differences] == [("A colleague's", "New")]
 
 
@@ -179,7 +179,7 @@ async def test_what_is_kept_first_stands_once_it_may_have_been_replaced(rows, tm
         assert (await loading(alma, tmp_path, "upsert").run(asked, on_progress=edit)).updated == 1
         assert server.world.portfolios.all[ids[0]]["public_note"] == "New"
     with JournalFile(tmp_path / "a.load") as journal:
-        before_image = json.loads(journal.kept(1))
+        before_image = json.loads(journal.body(1))
     assert (before_image["public_note"], before_image["linking_details"]["static_url"]) == (
         "Note 0",
         f"jkey={url(0)}",

@@ -194,7 +194,7 @@ def test_a_changed_byte_is_noticed(path):
         with pytest.raises(JournalError, match="damaged"):
             journal.get(1)
         with pytest.raises(JournalError, match="damaged"):
-            journal.kept(2)
+            journal.body(2)
 
 
 def test_a_former_state_comes_back(path):
@@ -206,8 +206,8 @@ def test_a_former_state_comes_back(path):
     with JournalFile(path) as journal:
         journal.keep(7, b"earlier")
         journal.keep(7, body)
-        assert journal.kept(7) == body
-        assert journal.kept(8) is None
+        assert journal.body(7) == body
+        assert journal.body(8) is None
         journal.check()
         (size,) = journal._db.execute("SELECT length(body) FROM before_image").fetchone()
         assert size < len(body) / 10
@@ -258,8 +258,14 @@ def told(path):
         journal.check()
         entries = journal.entries()
         meta = {name: value for name, value in journal.meta().items() if name != "service_read"}
-        held = [journal.was_there(f"53{n}") for n in range(45)], [journal.kept(n) for n in range(45)]
-        return entries, meta, held, [journal.carriers(one) for one in CARRIED], sorted(journal.unread())
+        held = [journal.was_there(f"53{n}") for n in range(45)], [journal.body(n) for n in range(45)]
+        return (
+            entries,
+            meta,
+            held,
+            [journal.carriers([one])[one] for one in CARRIED],
+            sorted(journal.unread()),
+        )
 
 
 @pytest.fixture(params=["closed", "killed"])

@@ -423,7 +423,7 @@ async def test_what_was_sent_is_kept_only_if_asked_for(titles, tmp_path, keep):
         with JournalFile(tmp_path / "j" / "a.load") as journal:
             journal.check()
             await write_report(alma.clock, SqliteJournal(journal, alma.clock.aside), report)
-            assert (journal.kept(1, of="sent") is not None) is keep
+            assert (journal.body(1, of="sent") is not None) is keep
             assert all(
                 ("public_note", "", "Only here") in map(attrs.astuple, entry.differences)
                 for entry in journal.entries()
