@@ -1,59 +1,23 @@
-"""The file of a journal in SQLite: its owner, its records, its transactions. Synchronous.
+"""The tables of a journal: what one statement reads and writes. Synchronous.
 
-Decides what one statement reads and writes and who may open the file; leaves the thread and the grouping of commits to
-``sqlite_journal``, the form of a record to ``records``, and what they mean to ``journal``.
-
-A commit is on the disk when it returns (``synchronous=FULL``).
-
-One process owns the file at a time: by a lock on a small file beside it, which the kernel releases when the process
-dies, however it dies, and by its signature in each commit, should the lock have failed. The small file also holds the
-number of the journal's last commit, noted after that commit was on the disk and not itself waited for: after a crash it
-is never ahead of a journal that kept what it was given. Where it is ahead, the journal was cut off, restored from a
-backup, or lost its write-ahead log. Of a journal that has sent something, the number is also noted in the state
-directory, under the journal's own random id, by which a whole older copy is found out, small file and all. On another
-machine, or where the state directory was lost, nothing is noted and no such copy is found out.
-
-A disk may give back other than was written, and people copy files back: each record carries a seal, and the records of
-each table are counted. A journal that is not whole is not opened, for a row that is taken for pending though it was sent is
-sent again.
+Leaves who may open the file and when it is believed to ``owned_database``, the thread and the
+grouping of commits to ``sqlite_journal``, the form of a record to ``records``, and what all of it
+means to ``journal``.
 """
 
 from __future__ import annotations
 
-import os
-import re
-import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from errno import EACCES, EPERM, EROFS
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final, Self, get_args
 
 import attrs
 
-from alma_async._storage.files import (
-    OwnFile,
-    UnsafeFile,
-    boot_id,
-    check_beside,
-    identity,
-    own_directory,
-    private_directory,
-)
 from alma_async._storage.sqlite import (
-    Busy,
     Columns,
     Damaged,
-    Empty,
-    Layout,
-    Seal,
-    StorageFailed,
-    Stranger,
-    connect,
-    failures,
 )
-from alma_async._text import logger
-from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load import records
 from alma_async.load.entries import KNOWN, Entry, Moment, State
 from alma_async.load.facts import SURPLUS
@@ -61,98 +25,16 @@ from alma_async.load.journal import (
     SLICE,
     Held,
     Ingested,
-    JournalDamaged,
-    JournalError,
-    JournalInUse,
     Kept,
     Listed,
 )
 from alma_async.load.matching import Carrier, Title
+from alma_async.load.owned_database import OwnedDatabase
 from alma_async.load.reasons import EndReason
 from alma_async.load.row import Row
-from alma_async.settings import state_dir
 
-__all__ = ["JournalFile", "Ownership"]
+__all__ = ["JournalFile"]
 
-_log = logger("alma_async.load")
-
-_WIDTH: Final = 8  # bytes of the number, in one sector, so that it is written whole or not at all
-
-
-@attrs.frozen
-class Ownership:
-    """The lock on one journal, held until it is closed."""
-
-    _file: OwnFile
-
-    @classmethod
-    def of(cls, path: Path) -> Ownership:
-        """Lock the journal at ``path``, or make an empty one, once it, its directory and what lies beside it are seen to be ours.
-
-        :raises JournalInUse: where another process holds it.
-        :raises JournalError: where there can be none.
-        """
-        try:
-            own_directory(path.parent)
-            check_beside(path)
-            size = path.lstat().st_size if os.path.lexists(path) else None
-            file = OwnFile(path.with_name(f"{path.name}.lock"))
-        except OSError as error:
-            failure, advice = f"The journal {path.name} cannot be opened: {error.strerror}.", _advice(error)
-        else:
-            owned = cls(file)
-            owned._take(path, size)
-            return owned
-        raise JournalError(failure, advice=advice)
-
-    def _take(self, path: Path, size: int | None) -> None:
-        try:
-            if in_use := not self._file.lock():
-                self.close()
-            else:
-                if size is None or (size == 0 and self.noted is None):
-                    self.note(0)
-                    self._file.sync()
-                OwnFile(path).close()  # before SQLite opens it: closing later would drop SQLite's own locks
-        except OSError as error:
-            self.close()
-            in_use, failure = False, f"The journal {path.name} cannot be opened: {error.strerror}."
-            advice = _advice(error)
-        else:
-            failure, advice = "", None
-        if in_use:
-            raise JournalInUse(f"The journal {path.name} is in use by another load, or by another process.")
-        if failure:
-            raise JournalError(failure, advice=advice)
-
-    def note(self, commits: int) -> None:
-        """So many commits are on the disk."""
-        self._file.write(commits.to_bytes(_WIDTH, "big"))
-
-    @property
-    def noted(self) -> int | None:
-        """How many commits were on the disk, at least; None where nothing ever was beside this journal, which is a copy then."""
-        number = self._file.read(_WIDTH)
-        return int.from_bytes(number, "big") if len(number) == _WIDTH else None
-
-    def close(self) -> None:
-        """Release the lock."""
-        self._file.close()
-
-
-def _advice(error: OSError) -> str | None:
-    if isinstance(error, UnsafeFile):
-        return error.advice
-    return _READ_ONLY if error.errno in (EROFS, EACCES, EPERM) else None
-
-
-_READ_ONLY: Final = (
-    "A journal lies where it can be written, also to be read: its lock is beside it. Copy it to such a place with the files "
-    "that end in .lock and, where there is one, in -wal, and name that one."
-)
-
-
-_FORMAT: Final = Layout(records.FORMAT, tuple(records.schema()))
 _ACTIONS: Final = (None, "created", "updated", "unchanged", "deleted", KNOWN)  # what a row may have done
 _MOST_VALUES: Final = 500  # of one statement; older SQLite takes 999
 _MADE: Final = "SELECT 1 FROM entry WHERE portfolio_id = ? AND action = 'created'"
@@ -168,119 +50,19 @@ _CREATING: Final = "SELECT 1 FROM entry WHERE step = 'create' AND mms_id = "
 
 
 class JournalFile:
-    """One open file. What its methods do is said by ``journal.Journal``, in whose words they are named;
-    all are short, and what they changed is on the disk when they return.
+    """One open file. What its methods do is said by ``journal.Journal``, in whose words they are
+    named; all are short, and what they changed is on the disk when they return.
     """
 
     def __init__(self, path: Path, *, reading: bool = False) -> None:
         """Open or create, and own it from now on.
 
         :param reading: nothing is written into it.
-        :raises JournalInUse: where another process owns it.
-        :raises JournalError: where it cannot be opened, or is older than it was.
-        :raises ConfigurationError: where it is of another version.
+        :raises: what ``OwnedDatabase`` raises
         """
         self.path = path
-        self._ownership = Ownership.of(path)
-        self._nonce = os.urandom(8)
-        self._commits = 0
-        self._id = ""
-        self._noted: OwnFile | None = None  # the number of its last commit, in the state directory
-        self._has_sent = False
-        try:
-            self._has_log = identity(_log_of(path)) is not None
-            self._seal = _sealing()
-            with self._mapped():
-                self._db = self._connect()
-            try:
-                self._identity = identity(path)
-                self._own(reading=reading)
-            except BaseException:
-                self._db.close()
-                raise
-        except BaseException:
-            self._give_back()
-            raise
-
-    def _connect(self) -> sqlite3.Connection:
-        try:
-            return connect(self.path, _FORMAT, new=not self._ownership.noted)
-        except Empty as error:
-            raise self._cut_off(str(error)) from None
-
-    def _own(self, *, reading: bool) -> None:
-        with self._mapped():
-            owner = self._db.execute("SELECT secret, commits, id FROM owner").fetchall()
-            if (
-                len(owner) != 1 or not isinstance(owner[0][1], int) or not _is_id(owner[0][2])
-            ):  # no seal holds it
-                raise Damaged("its owner's record")
-            (secret, self._commits, known), noted = owner[0], self._ownership.noted
-            if noted is None:
-                raise Damaged(f"the number of its last commit beside it ({self.path.name}.lock)")
-            if self._commits < noted:
-                raise self._cut_off(f"its end (it had {noted} commits and has {self._commits}), or the file,")
-            if secret not in (None, self._seal.name):
-                raise self._of_another()
-        self._id = known or os.urandom(16).hex()
-        if known and _noted_of(known).exists():
-            self._open_noted(reading=reading)
-        if reading:
-            return
-        with self.together():
-            mine = (self._id, self._seal.name, boot_id(), os.getpid(), self._nonce)
-            self._db.execute("UPDATE owner SET id = ?, secret = ?, boot = ?, pid = ?, nonce = ?", mine)
-
-    def _open_noted(self, *, reading: bool = False) -> None:
-        """Open what the state directory notes of this journal, and see that no copy of it is in use or was used since.
-
-        :raises JournalInUse: where one is in use.
-        :raises JournalError: where one was used since.
-        """
-        path, file, is_ours, noted = _noted_of(self._id), None, True, 0
-        try:
-            private_directory(path.parent)
-            file = OwnFile(path, size=_WIDTH)
-            is_ours = reading or file.lock()
-            noted = int.from_bytes(file.read(_WIDTH), "big")
-        except OSError as error:
-            if file is not None:
-                file.close()
-            _log.warning(
-                "Older copies of a journal are not found out: %s: %s.", path, error.strerror or error
-            )
-            return
-        self._noted = file
-        if not is_ours:
-            raise JournalInUse(f"A copy of the journal {self.path.name} is in use by another process.")
-        if noted > self._commits:
-            raise JournalError(
-                f"The journal {self.path.name} is an older copy: it has {self._commits} commits, and the one that it is a "
-                f"copy of had {noted}.",
-                advice=f"Continue the one that was used last. {JournalDamaged.advice}",
-            )
-
-    def _of_another(self) -> Exception:
-        return JournalError(
-            f"The journal {self.path.name} was written by another installation: its records are sealed with a secret that is "
-            f"not the one in {str(state_dir())!r}.",
-            advice=(
-                "Name the state directory that it was written with (ALMA_STATE_DIR). Where that is lost, wait ten minutes and "
-                "begin with a new journal: it first reads what Alma holds, and makes nothing twice."
-            ),
-        )
-
-    def _cut_off(self, what: str) -> Exception:
-        """Why it holds less than was written: the file that is missing, where one is."""
-        if self._has_log:
-            return Damaged(what)
-        missing = _log_of(self.path).name
-        return JournalError(
-            f"Of the journal {self.path.name} the file {missing} is missing, or it is an older copy: {what} is not what was "
-            "written.",
-            advice=f"A journal whose process was killed holds its last rows in {missing}: put it back beside it. "
-            f"{JournalDamaged.advice}",
-        )
+        self._file = OwnedDatabase(path, reading=reading)
+        self._db = self._file.db
 
     def __enter__(self) -> Self:
         return self
@@ -290,123 +72,25 @@ class JournalFile:
 
     def close(self) -> None:
         """Close the file and release the lock."""
-        self._db.close()
-        self._give_back()
-
-    def _give_back(self) -> None:
-        if self._noted is not None:
-            self._noted.close()
-        self._ownership.close()
+        self._file.close()
 
     def check(self) -> None:
-        """Read every record, and see that it is what was written and that none is missing.
+        self._file.check()
 
-        :raises JournalError: at the first that is not.
-        """
-        with self._mapped():
-            (answer,) = self._db.execute("PRAGMA integrity_check(1)").fetchone()
-            if answer != "ok":
-                raise Damaged(answer)
-            for table in records.TABLES:
-                found = sum(1 for _ in self._read(table))
-                (written,) = self._db.execute(f"SELECT {table} FROM owner").fetchone()  # noqa: S608 - our own names
-                if found != written:
-                    raise Damaged(f"the number of its records of {table} ({found}, not {written})")
-
-    @contextmanager
-    def _mapped(self) -> Iterator[None]:
-        """The disk's failures become the journal's, once, here."""
-        name = self.path.name
-        kind: type[AlmaError]
-        try:
-            with failures():
-                yield
-        except Stranger:
-            kind, why = ConfigurationError, f"{name} is not a journal of this version."
-        except (Busy, StorageFailed) as error:
-            kind, why = (
-                JournalError,
-                f"The journal {name} failed ({str(error) or 'another process holds it'}).",
-            )
-        except (Damaged, UnicodeDecodeError) as error:
-            kind, why = JournalDamaged, f"The journal {name} is damaged: {error} is not what was written."
-        else:
-            return
-        raise kind(why)
-
-    def _read(self, table: str, where: str = "", values: Columns = ()) -> Iterator[Columns]:
-        """Columns of a table's records, each seen to be what was written."""
-        for record in self._db.execute(f"SELECT * FROM {table} {where}", values):  # noqa: S608 - our own words
-            *columns, seal = record
-            if self._seal(columns) != seal:
-                raise Damaged(f"a record of {table} ({str(record[0])[:40]})")
-            yield tuple(columns)
-
-    @contextmanager
-    def together(self) -> Iterator[None]:
-        """All or nothing, and on the disk when it ends. A failed commit is never tried again in place."""
-        if self._db.in_transaction:
-            yield
-            return
-        with self._mapped():
-            self._db.execute("BEGIN IMMEDIATE")
-            before, commits = self._db.total_changes, self._commits
-            try:
-                yield
-                if self._db.total_changes != before:
-                    self._require_in_place()
-                    if self._has_sent and self._noted is None:
-                        self._open_noted()
-                    commits = self._sign()
-                self._db.execute("COMMIT")
-            except BaseException:
-                self._db.rollback()
-                raise
-            if commits != self._commits:
-                self._commits = commits
-                self._ownership.note(commits)
-                if self._noted is not None:
-                    self._noted.write(commits.to_bytes(_WIDTH, "big"))
-
-    def _require_in_place(self) -> None:
-        """What is committed into a file that has no name any more is lost with the process."""
-        if identity(self.path) != self._identity:
-            raise JournalError(
-                f"The journal {self.path.name} was removed or replaced while it was in use.",
-                advice="Nothing more was sent. Put it back, or begin with a new journal after ten minutes.",
-            )
-
-    def _sign(self) -> int:
-        """Have the commit be the owner's; its number. A lock that failed us is noticed here at the latest."""
-        query = "UPDATE owner SET commits = commits + 1 WHERE nonce = ? AND commits = ?"
-        if self._db.execute(query, (self._nonce, self._commits)).rowcount != 1:
-            raise JournalInUse(f"The journal {self.path.name} was taken over by another process.")
-        return self._commits + 1
-
-    def _put(self, table: str, *values: Any) -> None:
-        stored = tuple(map(records.storable, values))
-        statement = records.INSERT[table], (*stored, self._seal(stored))
-        if self._db.in_transaction:
-            self._db.execute(*statement)
-            return
-        with self.together():
-            self._db.execute(*statement)
-
-    def _put_all(self, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
-        """The same of many records, within a transaction."""
-        stored = (tuple(map(records.storable, values)) for values in rows)
-        self._db.executemany(records.INSERT[table], ((*one, self._seal(one)) for one in stored))
+    def together(self) -> AbstractContextManager[None]:
+        """All or nothing, and on the disk when it ends."""
+        return self._file.together()
 
     # --- what the load is about, and its rows
 
     def meta(self) -> dict[str, str]:
-        with self._mapped():
-            return dict(self._read("meta"))
+        with self._file.mapped():
+            return dict(self._file.read("meta"))
 
     def note(self, facts: Mapping[str, str]) -> None:
         with self.together():
             for name, value in facts.items():
-                self._put("meta", name, value)
+                self._file.put("meta", name, value)
 
     def clear(self) -> None:
         with self.together():
@@ -419,12 +103,12 @@ class JournalFile:
         before = ((one.entry.n, records.packed(one.before)) for one in rows if one.before is not None)
         with self.together():
             if self._are_new([one.entry for one in rows]):
-                self._put_all("entry", (records.values_of(one.entry) for one in rows))
+                self._file.put_all("entry", (records.values_of(one.entry) for one in rows))
             else:
                 for one in rows:
                     self._add(one.entry, repeats=repeats)
-            self._put_all("asked", asked)
-            self._put_all("before_image", before)
+            self._file.put_all("asked", asked)
+            self._file.put_all("before_image", before)
 
     def _are_new(self, entries: Sequence[Entry]) -> bool:
         """Whether none of these rows has a key that another one has, here or in the journal."""
@@ -497,26 +181,26 @@ class JournalFile:
 
     def write(self, entry: Entry) -> None:
         """Write down where one row stands now, in place of what was there."""
-        self._has_sent = self._has_sent or entry.state is State.INTENT
-        self._put("entry", *records.values_of(entry))
+        self._file.has_sent = self._file.has_sent or entry.state is State.INTENT
+        self._file.put("entry", *records.values_of(entry))
 
     def keep(self, n: int, body: bytes, *, of: Kept = "before_image") -> None:
-        self._put(of, n, records.packed(body))
+        self._file.put(of, n, records.packed(body))
 
     def kept(self, ns: Collection[int], *, of: Kept = "before_image") -> dict[int, bytes]:
         return {n: body for n in ns if (body := self.body(n, of=of)) is not None}
 
     def body(self, n: int, *, of: Kept = "before_image") -> bytes | None:
         """What was kept of one row."""
-        with self._mapped():
-            found = list(self._read(of, "WHERE n = ?", (n,)))
+        with self._file.mapped():
+            found = list(self._file.read(of, "WHERE n = ?", (n,)))
             return records.unpacked(found[0][1]) if found else None
 
     def add_existing(self, portfolios: Listed) -> None:
         with self.together():
             for one in (Held(*listed) for listed in portfolios):
                 if not self._holds(_MADE, one[:1]) and not self._holds(f"{_CREATING} ?", one[1:2]):
-                    self._put("existing", *one)
+                    self._file.put("existing", *one)
 
     def forget_existing(self) -> None:
         with self.together():
@@ -539,20 +223,20 @@ class JournalFile:
 
     def existing(self, mms_ids: Collection[str], portfolio_ids: Collection[str]) -> list[Held]:
         found = dict[str, Held]()
-        with self._mapped():
+        with self._file.mapped():
             for column, values in (("mms_id", mms_ids), ("portfolio_id", portfolio_ids)):
                 for value in values:
-                    for one in self._read("existing", f"WHERE {column} = ?", (value,)):
+                    for one in self._file.read("existing", f"WHERE {column} = ?", (value,)):
                         found[one[0]] = Held._make(one)
         return list(found.values())
 
     def identifiers(self, *, after: str, limit: int) -> list[tuple[str, Carrier, str]]:
-        with self._mapped():
-            found = self._read("identifier", "WHERE pair > ? ORDER BY pair LIMIT ?", (after, limit))
+        with self._file.mapped():
+            found = self._file.read("identifier", "WHERE pair > ? ORDER BY pair LIMIT ?", (after, limit))
             return [(one[0], _carrier(one), one[1]) for one in found]
 
     def held(self) -> int:
-        with self._mapped():
+        with self._file.mapped():
             return int(self._db.execute("SELECT COUNT(*) FROM existing").fetchone()[0])
 
     def fewest_left(self, *, inactive: str | None) -> int:
@@ -562,7 +246,7 @@ class JournalFile:
         rows = "SELECT mms_id, COUNT(*) AS n FROM entry WHERE portfolio_id IS NULL AND state <> 'duplicate' GROUP BY mms_id"
         held = f"SELECT mms_id, COUNT(*) AS n FROM existing {_LEFT} GROUP BY mms_id"  # noqa: S608 - our own words
         query = f"SELECT SUM(MAX(held.n - COALESCE(rows.n, 0), 0)) FROM ({held}) held LEFT JOIN ({rows}) rows USING (mms_id)"  # noqa: S608
-        with self._mapped():
+        with self._file.mapped():
             return int(self._db.execute(query, (inactive,)).fetchone()[0] or 0)
 
     def add_left(
@@ -573,7 +257,7 @@ class JournalFile:
         """
         unclear = f"{_LEFT} AND (mms_id IS NULL OR mms_id NOT IN ({_UNCLEAR})) ORDER BY portfolio_id"
         with self.together():
-            found = [Held._make(one) for one in self._read("existing", unclear, (inactive,))]
+            found = [Held._make(one) for one in self._file.read("existing", unclear, (inactive,))]
             if most is not None and len(found) > most:
                 return len(found)
             (last,) = self._db.execute("SELECT COALESCE(MAX(n), 0) FROM entry").fetchone()
@@ -615,7 +299,7 @@ class JournalFile:
 
     def rows(self, entries: Iterable[Entry]) -> list[tuple[Entry, Row]]:
         found = [(entry, self.body(entry.n, of="asked")) for entry in entries]
-        with self._mapped():
+        with self._file.mapped():
             return [(entry, records.row_of(asked, entry)) for entry, asked in found if asked is not None]
 
     def entries_of(self, ns: Collection[int]) -> list[Entry]:
@@ -626,11 +310,11 @@ class JournalFile:
         return self._select("WHERE n = ?", (n,))[0]
 
     def _select(self, where: str, values: tuple[Any, ...]) -> list[Entry]:
-        with self._mapped():
-            return [records.entry_of(columns) for columns in self._read("entry", where, values)]
+        with self._file.mapped():
+            return [records.entry_of(columns) for columns in self._file.read("entry", where, values)]
 
     def of_title(self, mms_id: str, *, n: int) -> Title:
-        with self._mapped():
+        with self._file.mapped():
             query = "SELECT portfolio_id FROM existing WHERE mms_id = ? ORDER BY portfolio_id"
             existing = [row[0] for row in self._db.execute(query, (mms_id,))]
             query = "SELECT COUNT(*) FROM entry WHERE mms_id = ? AND state <> 'duplicate'"
@@ -650,7 +334,7 @@ class JournalFile:
             "SELECT portfolio_id, NULL FROM entry WHERE portfolio_id IS NOT NULL AND portfolio_id NOT IN "
             "(SELECT portfolio_id FROM existing UNION SELECT portfolio_id FROM identifier)"
         )
-        with self._mapped():
+        with self._file.mapped():
             return list(self._db.execute(query))
 
     def add_carriers(self, carriers: Iterable[tuple[Carrier, Sequence[str]]]) -> None:
@@ -659,16 +343,18 @@ class JournalFile:
                 for value in identifiers or ("",):
                     pair = f"{carrier.portfolio_id} {value}"
                     columns = (carrier.portfolio_id, carrier.mms_id, carrier.url, int(carrier.suggested))
-                    self._put("identifier", pair, value, *columns)
+                    self._file.put("identifier", pair, value, *columns)
 
     def forget_carriers(self) -> None:
         with self.together():
             self._db.execute("DELETE FROM identifier")
 
     def carriers(self, identifiers: Iterable[str]) -> dict[str, list[Carrier]]:
-        with self._mapped():
+        with self._file.mapped():
             where = "WHERE value = ? ORDER BY pair"
-            return {one: list(map(_carrier, self._read("identifier", where, (one,)))) for one in identifiers}
+            return {
+                one: list(map(_carrier, self._file.read("identifier", where, (one,)))) for one in identifiers
+            }
 
     def unbound(self, portfolio_ids: Iterable[str], *, but: int = 0, is_new: bool) -> list[str]:
         free = (one for one in portfolio_ids if not self.bound(one, but=but))
@@ -687,11 +373,11 @@ class JournalFile:
         return [key for key in keys if self._holds(query, (key, but))]
 
     def _holds(self, query: str, values: tuple[Any, ...]) -> bool:
-        with self._mapped():
+        with self._file.mapped():
             return self._db.execute(query, values).fetchone() is not None
 
     def counts(self) -> dict[tuple[State, str | None], int]:
-        with self._mapped():
+        with self._file.mapped():
             rows = self._db.execute("SELECT state, action, COUNT(*) FROM entry GROUP BY state, action")
             return {(_state(state, action), action): count for state, action, count in rows}
 
@@ -713,32 +399,3 @@ def _state(state: str, action: str | None) -> State:
     if action in _ACTIONS and (found := next((one for one in State if one.value == state), None)):
         return found
     raise Damaged(f"where its rows stand ({state}, {action})")
-
-
-def _sealing() -> Seal:
-    """What seals the journals of this installation.
-
-    :raises JournalError: where its secret cannot be kept.
-    """
-    directory = state_dir()
-    try:
-        return Seal.of(directory)
-    except OSError as error:
-        failure = (
-            f"The secret that seals journals cannot be kept in {str(directory)!r}: {error.strerror or error}."
-        )
-    raise JournalError(failure, advice="Name a directory of your own that can be written: ALMA_STATE_DIR.")
-
-
-def _is_id(found: object) -> bool:
-    return found is None or (isinstance(found, str) and re.fullmatch("[0-9a-f]{32}", found) is not None)
-
-
-def _noted_of(journal_id: str) -> Path:
-    """Where the number of a journal's last commit is noted apart from the journal."""
-    return state_dir() / "commits" / journal_id
-
-
-def _log_of(path: Path) -> Path:
-    """SQLite's write-ahead log of a journal: there while it is open, and after its process was killed."""
-    return path.with_name(f"{path.name}-wal")

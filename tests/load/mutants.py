@@ -30,6 +30,7 @@ from alma_async.load import (
     kept,
     loader,
     lookup,
+    owned_database,
     row_task,
     run,
     sqlite_journal,
@@ -133,7 +134,7 @@ def _commits_are_not_synchronous() -> list[Any]:
         return db
 
     real = sqlite.connect
-    return [patch.object(journal_file, "connect", connect)]
+    return [patch.object(owned_database, "connect", connect)]
 
 
 # --- the quarantine
@@ -467,7 +468,7 @@ def _a_later_look_is_taken_for_an_earlier() -> list[Any]:
         with self.together():
             for one in (Held(*listed) for listed in portfolios):
                 if not self.bound(one.portfolio_id):
-                    self._put("existing", *one)
+                    self._file.put("existing", *one)
 
     return [patch.object(journal_file.JournalFile, "add_existing", add)]
 
