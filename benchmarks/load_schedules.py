@@ -1,9 +1,10 @@
 """The bulk loader over many seeded schedules of faults and crashes, and the bugs that these find when they are planted.
 
-    python -m benchmarks.load_schedules [SCHEDULES] [--first SEED] [--rows N] [--mutants [NAME ...]] [--later TIMES]
+    python -m benchmarks.load_schedules [SCHEDULES] [--of KIND] [--first SEED] [--rows N] [--mutants [NAME ...]] [--later TIMES]
 
 Run from the checkout's root, on all processors. Each schedule is a story in virtual time (``tests/load/schedules.py``) with
-the real loader, journal, session, governor and dialect. ``--mutants`` plants bugs and counts the schedules until each is
+the real loader, journal, session, governor and dialect. ``--of`` names another kind of story, in which a plan or an earlier load
+came before (``tests/load/sequels.py``). ``--mutants`` plants bugs and counts the schedules until each is
 found; ``--later 3`` breaks the assumption that requests are applied within the quarantine: rows are doubled then, and none of
 them untold by ``verify``.
 """
@@ -23,12 +24,16 @@ import attrs
 from alma_async._clock import Clock
 from tests.guard.schedules import fast_folder
 from tests.load.mutants import MUTANTS, planted
-from tests.load.schedules import Story, schedule
+from tests.load.schedules import Story, Tale, schedule
+from tests.load.sequels import MUTANTS as OF_SEQUELS
+from tests.load.sequels import OfEarlierLoad, OfPlan
 
 _BLOCK = 50
+_KINDS = {kind.__name__: kind for kind in (Tale, OfPlan, OfEarlierLoad)}
+_BUGS = {name: (Tale, make) for name, make in MUTANTS.items()} | OF_SEQUELS
 
 
-def block(seeds: range, *, rows: int, later: float) -> Story:
+def block(seeds: range, *, of: type[Tale], rows: int, later: float) -> Story:
     """The schedules of these seeds, added up; a broken promise is told with its seed."""
     total = Story()
     gc.disable()  # cheaper between the schedules
@@ -36,20 +41,20 @@ def block(seeds: range, *, rows: int, later: float) -> Story:
         for seed in seeds:
             if seed % 10 == 0:
                 gc.collect()
-            story = schedule(seed, Path(folder) / f"{seed}" / "a.load", rows=rows, later=later)
+            story = schedule(seed, Path(folder) / f"{seed}" / "a.load", rows=rows, later=later, of=of)
             if story.broken:
                 print(f"seed {seed}: {story.broken}", flush=True)
             total += story
     return total
 
 
-def schedules(first: int, count: int, *, rows: int, later: float) -> Story:
+def schedules(first: int, count: int, *, of: type[Tale], rows: int, later: float) -> Story:
     """All schedules, on all processors."""
     total = Story()
     starts = range(first, first + count, _BLOCK)
     blocks = [range(start, min(start + _BLOCK, first + count)) for start in starts]
     with ProcessPoolExecutor() as pool:
-        for story in pool.map(partial(block, rows=rows, later=later), blocks):
+        for story in pool.map(partial(block, of=of, rows=rows, later=later), blocks):
             total += story
             sys.stderr.write(f"\r{total.schedules:,} of {count:,}")
     sys.stderr.write("\n")
@@ -58,10 +63,11 @@ def schedules(first: int, count: int, *, rows: int, later: float) -> Story:
 
 def until_found(name: str, *, most: int) -> tuple[str, int | None, str]:
     """How many schedules it takes to find a planted bug, and how it shows."""
-    with planted(name), tempfile.TemporaryDirectory(dir=fast_folder()) as folder:
+    kind, make = _BUGS[name]
+    with planted(name, of={name: make}), tempfile.TemporaryDirectory(dir=fast_folder()) as folder:
         for seed in range(most):
             try:
-                story = schedule(seed, Path(folder) / f"{seed}" / "a.load")
+                story = schedule(seed, Path(folder) / f"{seed}" / "a.load", of=kind)
             except Exception as error:  # noqa: BLE001 - a loader that breaks down is found too
                 return name, seed + 1, type(error).__name__
             if story.broken:
@@ -73,7 +79,7 @@ def mutants(names: list[str], *, most: int) -> int:
     """Each bug, planted by itself; how many were not found."""
     missed = 0
     with ProcessPoolExecutor() as pool:
-        for name, found, how in pool.map(partial(until_found, most=most), names or list(MUTANTS)):
+        for name, found, how in pool.map(partial(until_found, most=most), names or list(_BUGS)):
             missed += found is None
             told = f"{found:>6,} schedules: {how}" if found else f"not found by {most:,} schedules"
             print(f"{name:<50} {told}", flush=True)
@@ -83,6 +89,7 @@ def mutants(names: list[str], *, most: int) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("schedules", type=int, nargs="?", default=100_000)
+    parser.add_argument("--of", choices=_KINDS, default="Tale", metavar="KIND", help=", ".join(_KINDS))
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--rows", type=int, default=10)
     parser.add_argument("--later", type=float, default=1.0)
@@ -91,7 +98,9 @@ def main() -> int:
     if options.mutants is not None:
         return 1 if mutants(options.mutants, most=min(options.schedules, 1000)) else 0
     began = Clock().wall()
-    total = schedules(options.first, options.schedules, rows=options.rows, later=options.later)
+    total = schedules(
+        options.first, options.schedules, of=_KINDS[options.of], rows=options.rows, later=options.later
+    )
     for name, value in attrs.asdict(total).items():
         if isinstance(value, int):
             print(f"{name:>11} {value:>11,}")

@@ -20,7 +20,6 @@ QUICKLY_FOUND = (
     "unknown is refused",
     "what is there is not looked at",
     "every failure is harmless",
-    "what the rest of a moving list does not name goes",
     "what is left over goes although a row failed",
     "the bound is compared after the rows",
     "what the load made is left over",
