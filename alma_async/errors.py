@@ -98,14 +98,14 @@ class AlmaError(Exception):
 
     @property
     def retryable(self) -> bool:
-        """Whether the same call may simply be made again, now or at ``retry_at``: it can do no harm
+        """True where the same call may simply be made again, now or at ``retry_at``: it can do no harm
         and may go well.
         """
         return self._retryable
 
     @property
     def effect(self) -> Effect:
-        """What the call changed: ``none``; ``done``, all of it or the part in ``done``; ``unknown``
+        """The change that the call made: ``none``; ``done``, all of it or the part in ``done``; ``unknown``
         where it may have done it.
         """
         return self._effect
@@ -198,7 +198,7 @@ class InvalidRequest(AlmaError):
 
 
 class NotFound(InvalidRequest):
-    """What the path names does not exist. Alma says so with status 400 and a code of its own."""
+    """The thing that the path names does not exist. Alma says so with status 400 and a code of its own."""
 
     advice = "Check the ids; the object may have been deleted."
 

@@ -414,7 +414,7 @@ _MARGIN: Final = Check("a share between 0 and 0.5", lambda value: _number(value)
 
 @attrs.frozen(kw_only=True)
 class Limits:
-    """What may be used of the institution's allowance.
+    """The share of the institution's allowance that may be used.
 
     :param per_second: 25 is documented (slides of 2016); one newer third-party source says 50 in
         production, 10 in a sandbox
@@ -438,7 +438,7 @@ class Limits:
 
 @attrs.frozen(kw_only=True)
 class JobLimits:
-    """What Alma lets the API do with jobs (documented): 3 running, 5 starts of one job in an hour.
+    """The limits of jobs that the API starts (documented): 3 running, 5 starts of one job in an hour.
 
     ``margin`` (chosen) is for how far Alma's own clock may be from the ``Date`` that it sends.
     """
@@ -456,7 +456,7 @@ class JobLimits:
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
-    """How often one call is sent again, and how long it waits in between.
+    """The rules by which one call is sent again: how often, and how long it waits in between.
 
     Only what provably had no effect is ever sent again: reads, and writes that were not sent or not
     processed. ``attempts`` counts sends of one call that failed for another reason than being
@@ -654,7 +654,7 @@ def limits_from(environ: Mapping[str, str]) -> Limits:
 
 @secretive
 def job_limits_from(environ: Mapping[str, str]) -> JobLimits:
-    """The same for the job guard.
+    """The job guard's limits: what the variables say over the defaults.
 
     :raises ConfigurationError: where one cannot be; it names the variable.
     """

@@ -143,7 +143,7 @@ def _decoded(value: str) -> bytes:
 
 @attrs.frozen(kw_only=True)
 class WebhookEvent:
-    """What happened. ``action`` is in upper case, since ``job_end`` is documented and ``JOB_END``
+    """One event. ``action`` is in upper case, since ``job_end`` is documented and ``JOB_END``
     sent (recorded).
 
     ``job_instance`` is empty (and false) unless a job ended; its ``job_id`` identifies the job, and

@@ -276,7 +276,7 @@ class Pager(Generic[T]):
         return _Pages(Cursor(self._key, start=self._offset, page=page), self._round, where=self._where)
 
     async def total(self) -> int:
-        """How many there are, as the server says now; one call."""
+        """Ask how many there are, as the server says now; one call."""
         items, total = await self._fetch(0, 0 if self._paged else self._page)
         return len(items) if total is None else total
 

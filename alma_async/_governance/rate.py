@@ -319,7 +319,7 @@ class Adaptation:
         return self.allowed(now)
 
     def allowed(self, now: float) -> float:
-        """The same without forgetting anything."""
+        """Like ``per_second``, but forgets nothing."""
         return max(_FLOOR * self.limit, min(self._free(now), self.ceiling(now)))
 
     def _free(self, now: float) -> float:

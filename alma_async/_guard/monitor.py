@@ -105,7 +105,7 @@ class Monitor:
         self._all = _Shared()
 
     def asking(self, port: JobPort | None) -> Self:
-        """The same monitor over another port: with another caller's priority and deadline."""
+        """Give this monitor over another port: with another caller's priority and deadline."""
         if port is None:
             return self
         twin = copy.copy(self)

@@ -175,7 +175,7 @@ class Polls:
     at: float
 
     def refilled(self, now: float, spare: Spare | None) -> Self:
-        """The same at ``now``."""
+        """Give the allowance as it is at ``now``, some of it refilled."""
         passed = max(now - self.at, 0.0)
         most, refill = _day(spare)
         day = most if spare is None else min(self.day + refill * passed, most)
@@ -289,8 +289,8 @@ class Dating:
         return self.now.latest if shown is None else min(shown - self.offset, self.now.latest)
 
     def seen_again(self, instance: Instance, run: Run) -> float:
-        """The same of a run that is known: what Alma has shown of it before moves only by what it
-        says by itself.
+        """The latest start of a run that is known: what Alma has shown of it before moves only by
+        what it says by itself.
         """
         shown, latest = instance.submitted, run.latest_start
         if shown is not None:

@@ -68,8 +68,8 @@ def dumps(value: Any, *, lone_surrogates: bool = False) -> bytes:
 
 
 def _halved(body: bytes) -> Any:
-    """The same with Python's own reader, which keeps halves of characters; what else is wrong stays
-    so.
+    """Read JSON with Python's own reader, which keeps halves of characters; what else is wrong
+    stays so.
     """
     try:
         return _checked(json.loads(body.decode("utf-8-sig"), parse_int=_short, parse_constant=_no_number))

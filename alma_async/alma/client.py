@@ -68,7 +68,7 @@ __all__ = ["AlmaClient", "RawAnswer"]
 
 @attrs.frozen(kw_only=True)
 class RawAnswer:
-    """What ``AlmaClient.request`` returns: the decoded body (None where empty), the status, the
+    """The answer to ``AlmaClient.request``: the decoded body (None where empty), the status, the
     headers in lower case.
     """
 
@@ -224,7 +224,7 @@ class AlmaClient(Client):
 
     @property
     def scope(self) -> str:
-        """What names the institution in this machine's files: address and label, or a digest of the key; it shows no key."""
+        """The name of the institution in this machine's files: address and label, or a digest of the key; it shows no key."""
         return self._scope
 
     @property

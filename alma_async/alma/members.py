@@ -77,7 +77,7 @@ class RejectedIds:
 
 @attrs.frozen(kw_only=True)
 class MembersChange:
-    """What became of the ids.
+    """The outcome of a change of members, by their ids.
 
     ``added`` and ``removed`` count the ids of accepted requests; ``replaced`` says that a
     replacement took out what was in the set before, which nobody counts. With

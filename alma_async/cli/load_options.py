@@ -62,7 +62,7 @@ class Waiting:
         return self.wait_for_quota or self.until_done
 
     def options(self) -> LoadOptions:
-        """The same, as a load has them."""
+        """Give these options as a load has them."""
         shared = {name: getattr(self, name) for name in attrs.fields_dict(LoadOptions) if hasattr(self, name)}
         outage = self.longest_outage if self.patience is None else self.patience
         return LoadOptions(**{**shared, "wait_for_quota": self.waits_for_quota, "longest_outage": outage})

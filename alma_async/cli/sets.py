@@ -315,7 +315,7 @@ def _rejection(rejected: RejectedIds) -> dict[str, Any]:
 @Parameter(name="*", group=Group("Set", sort_key=5))
 @attrs.frozen(kw_only=True)
 class MadeSet(NewSet):
-    """The same of a set that is made of others, which fills after the answer."""
+    """A new set that is made of others, which fills after the answer."""
 
     wait: Annotated[bool, Parameter(help="wait until the set has filled")] = False
     timeout: Annotated[

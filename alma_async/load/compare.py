@@ -57,7 +57,7 @@ class Compared:
 
 @attrs.frozen(kw_only=True)
 class Comparison:
-    """How a list and a service compare. ``async for`` gives the rows in the order of the list, then
+    """The comparison of a list with a service. ``async for`` gives the rows in the order of the list, then
     the portfolios that no row names. Close it, or use it in a ``with``.
 
     ``stopped`` says why not all was compared, if something stopped it; ``steady`` whether the service
@@ -80,12 +80,12 @@ class Comparison:
             yield one
 
     def count(self, mark: Mark) -> int:
-        """How many carry this mark."""
+        """Count those that carry this mark."""
         return self.counts.get(mark, 0)
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of the list and of the service was compared."""
+        """True where all of the list and of the service was compared."""
         is_read = self.report.is_finished and not self.report.stopped
         return is_read and self.steady and not self.count(Mark.UNREAD)
 

@@ -148,13 +148,13 @@ class Price:
 
     @property
     def above_reserve(self) -> bool | None:
-        """Whether it leaves the reserve to others; None where it is unknown what remains."""
+        """True where it leaves the reserve to others; None where it is unknown what remains."""
         left = self.quote.remaining
         return None if left is None else left - self.calls >= self.quote.reserve
 
     @property
     def before_reset(self) -> bool:
-        """Whether it is done before the day's calls begin anew, at midnight UTC."""
+        """True where it is done before the day's calls begin anew, at midnight UTC."""
         return self.seconds <= self.quote.resets_in + 1e-6
 
     def summary(self) -> dict[str, float | int | bool | None]:
@@ -184,7 +184,7 @@ Scratch = TemporaryDirectory[str]
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """What a load would do, and its price.
+    """The dry run of a load: what it would do, and its price.
 
     ``async for`` gives its rows, in their order: ``action`` is what would be done, ``differences`` say it field by field.
     ``report`` counts them as ``Load.run`` would. Close it, or use it in a ``with``, where it was made without a journal of its own.

@@ -65,7 +65,7 @@ _ARGUMENTS: Final = {
 
 @attrs.frozen(kw_only=True)
 class Loss:
-    """What the list does not say: a field, by how many portfolios, and the ids of some.
+    """A field that the list does not say, by how many portfolios, and the ids of some.
 
     ``field`` is "portfolio" where a portfolio is left out: nothing in this format says which one
     is meant. A member that no list can name is called by its path in Alma's object.

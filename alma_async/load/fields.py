@@ -81,7 +81,7 @@ def identifiers_of(portfolio: Portfolio) -> tuple[str, ...]:
 
 @attrs.frozen(kw_only=True)
 class Codes:
-    """What is only inferred about Alma and can be set.
+    """Codes of Alma that are only inferred and can be set.
 
     ``only_last`` and ``all_but_last`` are the codes of ``embargo_operator``: the REST field's codes are unknown,
     these are the signs of Alma's portfolio loader. ``availability`` is what a new portfolio gets where the file names
@@ -131,7 +131,7 @@ def _digest(*parts: object) -> bytes:
 
 
 def unsupported(row: Row) -> tuple[EndReason, str, str] | None:
-    """Why, column and particulars where Alma has no field for what the row asks; None where it has."""
+    """The reason, column and particulars where Alma has no field for what the row asks; else None."""
     why = row.embargo.unwritable if isinstance(row.embargo, Embargo) else None
     return (
         (EndReason.UNWRITABLE, "embargo", f"{why}; load the rest without it: --ignore-embargo")
@@ -141,7 +141,7 @@ def unsupported(row: Row) -> tuple[EndReason, str, str] | None:
 
 
 def rejected(row: Row, *, action: Action, place: tuple[str, str]) -> tuple[EndReason, str, str] | None:
-    """The same where a row can never be carried out here, for whatever reason."""
+    """The reason, column and particulars where a row can never be carried out here; else None."""
     if action == "undo" and row.before_image is None:
         return (
             EndReason.OTHER_PLACE,

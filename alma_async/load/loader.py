@@ -125,7 +125,7 @@ class Load:
             self._run.stop()
 
     def progress(self) -> Progress | None:
-        """How far what runs is now, to be asked at any time; None before anything is known."""
+        """Say how far the present run is, at any time; None before anything is known."""
         return None if self._run is None else self._run.progress()
 
     async def run(
@@ -187,7 +187,7 @@ class Load:
         journal: str | os.PathLike[str] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Plan:
-        """What ``run`` would do now, and its price: the same code, but nothing is sent that changes anything.
+        """Find out what ``run`` would do now, and its price: the same code, but nothing is sent that changes anything.
 
         :param journal: where the dry run is written down, and resumed after an interruption; the load's own stays as it is.
             Without one, a file that goes away with the plan.
@@ -218,7 +218,7 @@ class Load:
     async def compare(
         self, rows: Rows | None = None, *, on_progress: Callable[[Progress], None] | None = None
     ) -> Comparison:
-        """How the rows and the service differ, field by field; nothing is sent that changes anything.
+        """Compare the rows with the service, field by field; nothing is sent that changes anything.
 
         Costs what ``plan`` costs, and the list of the service for what no row names.
 

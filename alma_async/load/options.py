@@ -66,7 +66,7 @@ def _bound(value: str | int) -> str | int:
 
 @attrs.frozen(kw_only=True)
 class LoadOptions:
-    """How a load is done. All may differ from one run to the next but ``action``, ``bib``, ``notes``,
+    """The options of a load. All may differ from one run to the next but ``action``, ``bib``, ``notes``,
     ``allow_duplicates``, ``since``, ``plan``, ``missing`` and ``max_delete``.
 
     ``LoadOptions.help("quarantine")`` gives the meaning of one option, as the shell shows it.

@@ -53,7 +53,7 @@ class MassRejection(AlmaError):
     )
 
     def of_undo(self) -> MassRejection:
-        """The same of an undo, which has no file to correct."""
+        """Give this failure with the advice for an undo, which has no file to correct."""
         return MassRejection(self.message, advice=_OF_UNDO)
 
 

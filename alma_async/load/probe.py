@@ -60,7 +60,7 @@ _FAULTS: Final = ("INTERNAL_SERVER_ERROR",)  # of the application, not of the ga
 
 @attrs.frozen(kw_only=True)
 class Probed:
-    """What was found out. ``known`` has what loads use; ``unknown`` names what could not be found out.
+    """The findings of a probe. ``known`` has what loads use; ``unknown`` names what could not be found out.
 
     ``removed`` are the portfolios of earlier probes that were cut off; they are deleted now.
     """

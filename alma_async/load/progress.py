@@ -22,7 +22,7 @@ _FEW: Final = 10  # chosen: rows that outweigh what is assumed of a row's calls
 
 @attrs.frozen(kw_only=True)
 class Ended:
-    """How one row ended.
+    """The end of one row.
 
     ``state`` is done, rejected, duplicate, review or undone, ``action`` what was done (created, updated, unchanged, deleted,
     known), ``reason`` a code of docs/reasons.md. ``before`` and ``after`` are the fields that changed, as texts. ``code`` and
@@ -107,7 +107,7 @@ class Progress:
 
 @attrs.frozen(kw_only=True)
 class Report:
-    """How a load ended. ``pending`` rows go on when the load is resumed; ``stopped`` says why there are any. ``undone`` rows were
+    """The end of a load. ``pending`` rows go on when the load is resumed; ``stopped`` says why there are any. ``undone`` rows were
     taken back by an undo of the load; ``known`` ones an earlier load had done (``since``). ``read`` says whether all rows are in
     the journal, and so in ``rows``. Of a load with ``missing``, ``surplus`` is how many portfolios of the service the list does
     not name, which are rows too (None: not known, or not yet), and ``surplus_kept`` why none of them was touched; ``undecided``:
@@ -137,7 +137,7 @@ class Report:
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing is left to do; else the load can be resumed."""
+        """True where nothing is left to do; else the load can be resumed."""
         return self.read and not self.pending and not self.undecided
 
     @property

@@ -91,7 +91,7 @@ def _shown(value: Any) -> str:
 
 
 def _foreign(value: Any) -> str:
-    """The same, whatever its direction is."""
+    """A text from outside, whose direction does not spread to what stands around it."""
     return f"<bdi>{_shown(value)}</bdi>"
 
 

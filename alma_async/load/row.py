@@ -82,7 +82,7 @@ class Coverage:
         return _numbers(self.until_year, self.until_month, self.until_day)
 
     def overlaps(self, other: Coverage) -> bool:
-        """Whether the dates do not prove the two apart."""
+        """Return False where the dates prove the two apart."""
         return not (later(self.begins, than=other.ends) or later(other.begins, than=self.ends))
 
 
@@ -120,7 +120,7 @@ class Period:
 
 @attrs.frozen(kw_only=True)
 class Embargo:
-    """What lies behind the moving walls: only ``last`` (KBART's R), and all but ``except_last`` (KBART's P)."""
+    """The moving walls and what lies behind them: only ``last`` (KBART's R), and all but ``except_last`` (KBART's P)."""
 
     last: Period | None = None
     except_last: Period | None = None
@@ -134,7 +134,7 @@ class Embargo:
 
     @property
     def unwritable(self) -> str | None:
-        """Why a portfolio has no field for it, which holds one wall, in years and months; None where it has."""
+        """The reason why no portfolio can hold it (it has one wall, in years and months); None where one can."""
         walls = [wall for wall in (self.last, self.except_last) if wall is not None]
         if len(walls) > 1:
             return f"{self} sets two moving walls; a portfolio holds one"
@@ -227,14 +227,14 @@ class Row:
 
     @property
     def says_nothing(self) -> bool:
-        """Whether the row names a portfolio and no more."""
+        """True where the row names a portfolio and no more."""
         return (
             not self.values and self.coverage is None and self.embargo is None and self.before_image is None
         )
 
     @property
     def is_nameless(self) -> bool:
-        """Whether only identifiers say which portfolio is meant."""
+        """True where only identifiers say which portfolio is meant."""
         return bool(self.identifiers) and self.portfolio_id is None and self.mms_id is None
 
 

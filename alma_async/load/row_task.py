@@ -425,7 +425,7 @@ class RowTask:
             self._done(present, answer, left=self.entry.left)
 
     def _as_known(self, present: Portfolio, wanted: Portfolio) -> Portfolio:
-        """The same, with fields emptied as this institution is known to empty them."""
+        """Give what is wanted with its fields emptied as this institution is known to empty them."""
         if not self.shared.effects:
             return wanted
         body = as_known(unstructure(present), unstructure(wanted), self.shared.effects)

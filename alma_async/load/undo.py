@@ -50,7 +50,7 @@ class UndoRows:
 
     @property
     def about_file(self) -> tuple[str, ...]:
-        """The same, for its report."""
+        """The warnings, as a report asks any source for them."""
         return self.warnings
 
     @property
@@ -222,7 +222,7 @@ async def vouched(clock: Clock, undo: Journal) -> dict[str, str]:
 
 
 def undo_rows(journal: str | os.PathLike[str]) -> UndoRows:
-    """What takes a load back, for a load with ``action="undo"`` into the same service.
+    """Give the rows that take a load back, for a load with ``action="undo"`` into the same service.
 
     The journal is read when the rows are (``async for``), which raises ``InputError`` where there is none or its load was never
     begun, ``JournalError`` where it is not what was written, and ``JournalInUse`` where another process works on it.

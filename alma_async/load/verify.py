@@ -43,7 +43,7 @@ __all__ = ["Audit", "Finding", "Mark", "Verification", "claims_absence", "compar
 
 
 class Mark(Enum):
-    """How a row and the service compare."""
+    """The result of comparing a row with the service."""
 
     ONCE = "="
     MISSING = "+"
@@ -56,7 +56,7 @@ class Mark(Enum):
 
 @attrs.frozen(kw_only=True)
 class Finding:
-    """What is not as it should be; ``line`` is None for a portfolio that stands for no row."""
+    """One thing that is not as it should be; ``line`` is None for a portfolio that stands for no row."""
 
     mark: Mark
     message: str
@@ -71,7 +71,7 @@ class Finding:
 
 @attrs.frozen(kw_only=True)
 class Audit:
-    """How a load and its service compare.
+    """The comparison of a load with what its service holds now.
 
     ``report`` is the load as its journal counts it; calls, seconds and why it stopped are the audit's. ``once`` counts the rows
     that are as they should be; ``not_compared`` those that claim something but could not be read, or not any more before it
@@ -104,16 +104,16 @@ class Audit:
 
     @property
     def calls(self) -> int:
-        """What the audit cost."""
+        """The calls that the audit cost."""
         return self.report.calls
 
     def count(self, mark: Mark) -> int:
-        """How many carry this mark."""
+        """Count those that carry this mark."""
         return self.once if mark is Mark.ONCE else sum(found.mark is mark for found in self.findings)
 
     @property
     def is_whole(self) -> bool:
-        """Whether all that the rows claim was compared."""
+        """True where all that the rows claim was compared."""
         return not self.not_compared and not self.report.stopped
 
     @property
@@ -312,7 +312,7 @@ class Verification:
             await self._add(page)
 
     async def _ask(self, entry: Entry) -> None:
-        """The same for one title, or one portfolio."""
+        """Read what is there of one title, or one portfolio."""
         portfolios = self.context.alma.electronic.portfolios
         try:
             if entry.mms_id is not None:

@@ -183,7 +183,7 @@ class PolarisClient(Client):
         return cls._from_env(from_environment, overrides)
 
     async def status(self) -> ServerStatus:
-        """What the server says of itself, such as its version; needs no login, so that it shows
+        """Ask what the server says of itself, such as its version; needs no login, so that it shows
         whether the server answers.
         """
         done = await self._without_login.call(routes.STATUS.bind(), self._options)

@@ -43,7 +43,7 @@ _MEMBER: Final = "member"
 
 
 class ObjectType(IntEnum):
-    """What a record set is of."""
+    """The kind of record in a record set."""
 
     AUTHORITY = 1
     BIBLIOGRAPHIC = 2
@@ -77,13 +77,13 @@ class RecordSet:
 
     @property
     def object_type(self) -> ObjectType | None:
-        """What it is of; None where that is none of the documented types."""
+        """The kind of record in it; None where that is none of the documented types."""
         return next((kind for kind in ObjectType if kind == self.object_type_id), None)
 
 
 @attrs.frozen(kw_only=True)
 class RecordSetChange:
-    """What became of a set's contents.
+    """The outcome of a change of a set's contents.
 
     ``sent`` ids went out, each once; ``duplicates`` are those that had been given more than once.
     ``added`` and ``warnings`` are Polaris' own words; where ``added`` is less than ``sent``, the
@@ -184,7 +184,7 @@ def record_class(object_type: Any) -> type[Record]:
 
 @attrs.frozen(kw_only=True)
 class ServerStatus:
-    """What a server says of itself to anybody."""
+    """The answer of a server to anybody who asks what it is."""
 
     service_name: str | None = None
     version: str | None = None

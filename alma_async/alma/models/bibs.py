@@ -88,7 +88,7 @@ class Bib(Model):
 
     @property
     def has_marc(self) -> bool:
-        """Whether the MARCXML came, and so all identifiers."""
+        """True where the MARCXML came, and so all identifiers."""
         return bool(self.anies)
 
     def identifiers(self) -> tuple[Identifier, ...]:

@@ -167,7 +167,7 @@ class JobInstance(Model):
 
     @property
     def ended(self) -> bool:
-        """Whether the run is over. A status never seen before goes on until an ``end_time`` is set
+        """True once the run is over. A status never seen before goes on until an ``end_time`` is set
         (inferred).
         """
         status = self.status.value
@@ -175,7 +175,7 @@ class JobInstance(Model):
 
     @property
     def succeeded(self) -> bool:
-        """Whether it ended with a status of success, which may hide that every record failed: see
+        """True where it ended with a status of success, which may hide that every record failed: see
         ``counter``.
         """
         return self.status.value in _SUCCEEDED
@@ -196,7 +196,7 @@ class JobInstance(Model):
 
     @property
     def failed_count(self) -> int | None:
-        """How many failed, by the counters that are known to count failures; None where there are
+        """The number of failed ones, by the counters that are known to count failures; None where there are
         none, whatever the status.
 
         Types differ from job to job, so 0 and None prove nothing: see ``counter``.

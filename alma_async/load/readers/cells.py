@@ -167,7 +167,7 @@ LOST: Final = (
 
 
 def found_id(text: str) -> str:
-    """The same, "" where there is none."""
+    """The id in a cell (``record_id``), or "" where there is none."""
     try:
         return record_id(text) if text else ""
     except ValueError:
@@ -270,7 +270,7 @@ def _one(text: str) -> str:
 
 
 def full_url(text: str) -> str:
-    """The same for a publisher's list, where an address may lack its scheme, be a DOI, or hold a blank."""
+    """An absolute address from a publisher's list, where one may lack its scheme, be a DOI, or hold a blank."""
     if _URL.fullmatch(_sound(text, forbidden=_UNSOUND)):
         return _one(text)
     if (found := _NO_SCHEME.fullmatch(text)) and not _FILE.fullmatch(text):
@@ -285,7 +285,7 @@ def full_url(text: str) -> str:
 
 
 def found_url(text: str) -> str:
-    """The same, or the text as it is where it is none."""
+    """The address in a text (``full_url``), or the text as it is where it is none."""
     try:
         return full_url(text)
     except ValueError:
@@ -331,7 +331,7 @@ class Cells:
         return self._read(column, check, self.reject)
 
     def try_read(self, column: str, check: Check[T]) -> T | None:
-        """The same where the row can do without the cell: one that is wrong is left out with a warning."""
+        """The value of a cell that the row can do without: one that is wrong is left out with a warning."""
         return self._read(column, check, self.doubt)
 
     def _read(self, column: str, check: Check[T], wrong: Callable[[str, str], None]) -> T | None:

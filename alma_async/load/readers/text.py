@@ -260,7 +260,9 @@ class TextFile:
             yield line
 
     def numbered(self, *, after: int, odd: set[int]) -> Iterator[tuple[int, str]]:
-        """The same with their numbers; those of lines that are not UTF-8, and were read as cp1252, are put into ``odd``."""
+        """The lines after that number, each with its own; the numbers of lines that are not UTF-8, and
+        were read as cp1252, are put into ``odd``.
+        """
         with readable(self.path), _opened(self.path, self.encoding) as stream:
             for number, line in enumerate(islice(stream, after, None), after + 1):
                 if self.wrapped:
