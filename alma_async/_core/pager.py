@@ -69,25 +69,21 @@ class Cursor(Generic[T]):
     _reached: int = attrs.field(init=False)  # where the page ended that was taken last
     _furthest: int = attrs.field(default=0, init=False)  # where one ended, at most
     _end: int | None = attrs.field(default=None, init=False)  # by that page's total; None: none came yet
-    _unproven: bool = attrs.field(
-        default=False, init=False
-    )  # that page brought nothing, though its total says that more is there
-    _width: int = attrs.field(
-        init=False
-    )  # how many items the server gives at once, though it is asked for more
+    # that page brought nothing, though its total says that more is there
+    _unproven: bool = attrs.field(default=False, init=False)
+    # how many items the server gives at once, though it is asked for more
+    _width: int = attrs.field(init=False)
     _overlap: int = attrs.field(default=1, init=False)
     _ahead: int = attrs.field(default=1, init=False)
     _total: int | None = attrs.field(default=None, init=False)  # the last that came
     _least: int | None = attrs.field(default=None, init=False)  # the lowest of this reading
     _seen: set[str] = attrs.field(factory=set, init=False, repr=False)
     _given: int = attrs.field(default=0, init=False)
-    _nameless: bool = attrs.field(
-        default=False, init=False
-    )  # repeats cannot be recognised: nothing is read again
+    # repeats cannot be recognised: nothing is read again
+    _nameless: bool = attrs.field(default=False, init=False)
     _fell: bool = attrs.field(default=False, init=False)
-    _before: list[T] = attrs.field(
-        factory=list, init=False, repr=False
-    )  # the page before, where nothing else ends a list
+    # the page before, where nothing else ends a list
+    _before: list[T] = attrs.field(factory=list, init=False, repr=False)
     _alike: int = attrs.field(default=1, init=False)
     _readings: int = attrs.field(default=1, init=False)
     _pages: int = attrs.field(default=0, init=False)
@@ -182,13 +178,11 @@ class Cursor(Generic[T]):
         new = [item for item in items if self._is_new(self.key(item))]
         self._given += len(new)
         self._reached, full = offset + len(items), len(items) >= self.page
-        self._end = (
-            total if total is not None else self._reached + (full or odd)
-        )  # a full page promises another
+        # a full page promises another
+        self._end = total if total is not None else self._reached + (full or odd)
         if self._reached < self._end:
-            repeats = (
-                total is None and self._overlap <= 1
-            )  # a server that gives one page whatever is asked for
+            # a server that gives one page whatever is asked for
+            repeats = total is None and self._overlap <= 1
             # There is no use in asking for what follows a page without news, unless it was read
             # again.
             if not new and (not full or repeats) and (not items or self._reached >= self._furthest):

@@ -65,9 +65,8 @@ __all__ = [
 _MAGIC: Final = b"alma-b3\n"
 _HEAD: Final = struct.Struct("=8sI")
 _PACE: Final = struct.Struct("=16sddqI")  # boot, pace, and the length of the ring, which follows
-_DAY: Final = struct.Struct(
-    "=qqqdqddqqqqdqd"
-)  # is there an anchor; the day's figures in their order; the hours' two follow
+# is there an anchor; the day's figures in their order; the hours' two follow
+_DAY: Final = struct.Struct("=qqqdqddqqqqdqd")
 _WEEKS: Final = struct.Struct(f"={2 * HOURS}d")
 _LONGEST_RING: Final = 512  # beyond 512 calls a second the spacing alone keeps the window
 

@@ -380,9 +380,8 @@ class Governor:
         self._timer, self._due = self._clock.call_at(wake, self._on_timer), wake
 
     def _on_timer(self) -> None:
-        if (
-            self._clock.loop() is self._loop
-        ):  # else it was left on a loop that is used again, and this is in use elsewhere
+        # else it was left on a loop that is used again, and this is in use elsewhere
+        if self._clock.loop() is self._loop:
             self._timer = None
             self._turn(self._now())
 

@@ -279,9 +279,8 @@ class Sensor:
         if span < _SPAN:
             return
         foreign = max(0.0, min(old[1] - new[1], old[2] - new[2]) / span)
-        if (
-            foreign > _IMPOSSIBLE * self.limit
-        ):  # a pool wider than the institution: the header says nothing about our limit
+        # a pool wider than the institution: the header says nothing about our limit
+        if foreign > _IMPOSSIBLE * self.limit:
             self._muted_until = now + _MUTE
         self.foreign, self.known_at = foreign, now
 

@@ -359,9 +359,8 @@ def claim(
 def _pause(run: Run, now: ServerTime, timing: Timing) -> float:
     if run.state is RunState.RUNNING:
         return timing.next_poll(now.at - run.latest_start, run.usual)
-    over = (
-        run.latest_start - now.earliest + 0.1
-    )  # from then on a list that lacks it proves that it was not started
+    # from then on a list that lacks it proves that it was not started
+    over = run.latest_start - now.earliest + 0.1
     pause = timing.search(now.at - run.reserved_at)
     return min(pause, over) if over > 0 else pause
 

@@ -103,11 +103,12 @@ class Event(Enum):
 
 UNRESOLVED: Final = frozenset({RunState.RESERVED, RunState.UNKNOWN})
 OCCUPIES: Final = UNRESOLVED | {RunState.RUNNING}  # one of the slots of running jobs
+# one of the starts of its window
 COUNTS: Final = OCCUPIES | {
     RunState.ENDED,
     RunState.NOT_FOUND,
     RunState.VANISHED,
-}  # one of the starts of its window
+}
 
 _ANSWERS: Final = {
     Event.ACCEPT: RunState.RUNNING,
@@ -364,9 +365,8 @@ class Book:
         """
         known = self.runs.get(run.key, run)
         if known.shown is not None and event in (Event.ACCEPT, Event.LOSE):
-            changes.pop(
-                "latest_start", None
-            )  # the list showed it before, and is more exact than a late answer
+            # the list showed it before, and is more exact than a late answer
+            changes.pop("latest_start", None)
         moved = attrs.evolve(known, state=after(known.state, event), **changes)
         self.runs[run.key] = moved
         self.news |= moved.state is not known.state

@@ -133,9 +133,8 @@ class Model:
     """
 
     _bare: ClassVar[str] = ""  # the field that is meant where a lone text stands for the object
-    _identity: ClassVar[tuple[str, ...]] = (
-        "id",
-    )  # an object whose members of these names cannot be read is none
+    # an object whose members of these names cannot be read is none
+    _identity: ClassVar[tuple[str, ...]] = ("id",)
 
     # A dict, or whatever stood in its place. The alias keeps it apart from a declared field
     # "source".

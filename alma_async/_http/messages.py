@@ -27,9 +27,8 @@ _HIDDEN: Final = re.compile(
 )
 _SHOWN: Final = 2000  # characters of a body
 
-MOST_BYTES: Final = (
-    8 * 2**20
-)  # of a decoded body: 194 KB of gzip were measured to become 200 MB in a bare read()
+# of a decoded body: 194 KB of gzip were measured to become 200 MB in a bare read()
+MOST_BYTES: Final = 8 * 2**20
 
 
 class Safety(Enum):

@@ -56,9 +56,8 @@ _FLAGS: Final = os.O_RDWR | sum(
     getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY", "O_NOINHERIT")
 )
 _IN_USE: Final = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)  # what a lock of another's is answered with
-_LOCKED_AT: Final = (
-    2**31 - 2
-)  # the byte that Windows locks: beyond what anybody reads, for a locked one is unreadable
+# the byte that Windows locks: beyond what anybody reads, for a locked one is unreadable
+_LOCKED_AT: Final = 2**31 - 2
 _PAUSE: Final = 0.001  # chosen: seconds between two tries at a lock that is waited for
 _SAME_BOOT: Final = 60.0  # chosen: seconds by which two estimates of one boot's time may differ
 
@@ -212,9 +211,8 @@ class OwnFile:
     def close(self) -> None:
         """Close it, and give its lock back."""
         if self.is_open:
-            if self._locked and not (
-                _fcntl or _msvcrt
-            ):  # else the kernel does it, unless a fork has it still
+            # else the kernel does it, unless a fork has it still
+            if self._locked and not (_fcntl or _msvcrt):
                 self.unlock()
             os.close(self._file)
             self._file = -1

@@ -207,8 +207,7 @@ def failures() -> Iterator[None]:
         raise KeyboardInterrupt
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         raise Busy
-    if (
-        code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or "decode" in failure
-    ):  # a text that is no UTF-8
+    # a text that is no UTF-8
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or "decode" in failure:
         raise Damaged(failure)
     raise StorageFailed(failure)

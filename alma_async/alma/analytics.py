@@ -34,13 +34,14 @@ __all__ = ["Analytics", "ReportReader"]
 
 PAGE: Final = 1000  # documented: rows of an answer, in bulks of 25
 _ANEW: Final = 3  # chosen: how often a download is begun
+# chosen: seconds until a report that is being made is asked for again
 _PAUSES: Final = (
     1.0,
     2.0,
     4.0,
     8.0,
     15.0,
-)  # chosen: seconds until a report that is being made is asked for again
+)
 _LOST: Final = (ServerFault, BadAnswer)  # a page may have been made whose answer did not come
 _PATH: Final = Check(
     "the path of a report, such as /shared/...", lambda value: TEXT.allows(value) and "/" in value

@@ -49,10 +49,11 @@ _THRESHOLDS: Final[Mapping[Reason, Literal["second", "day"]]] = {
     Reason.QUOTA: "day",
 }
 
+# inferred: what a downloaded file may be called; its bytes are not read here
 _FILES: Final = (
     "/octet-stream",
     "/marc",
-)  # inferred: what a downloaded file may be called; its bytes are not read here
+)
 
 
 class AlmaDialect:

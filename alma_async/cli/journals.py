@@ -136,10 +136,11 @@ def checked(path: Path) -> Path:
 
     :raises ConfigurationError: where one does.
     """
+    # what cannot be read is reported when it is opened as a journal
     with (
         suppress(OSError),
         path.open("rb") as file,
-    ):  # what cannot be read is reported when it is opened as a journal
+    ):
         if (begins := file.read(len(_MAGIC))) and begins != _MAGIC:
             raise ConfigurationError(
                 f"{str(path)!r} is no journal.", advice="'alma-async resume' lists the journals."

@@ -172,9 +172,8 @@ def sync(
         max_delete=max_delete,
     )
     rows = reading.rows(file)
-    LoadOptions(
-        missing=missing, max_delete=max_delete, beside=options.beside
-    )  # wrong use is said before a person is asked
+    # wrong use is said before a person is asked
+    LoadOptions(missing=missing, max_delete=max_delete, beside=options.beside)
     if missing != "report" and not (dry_run or yes):
         _require_agreed(
             f"{missing.capitalize()} what service {service} holds beyond {file.name}, {max_delete} at most?"
@@ -288,9 +287,8 @@ def _load(
             run = partial(_run, alma, given, rows, path, options=options, seen=seen, warnings=warnings)
             ended = anyio.run(run)
     except AlmaError as error:
-        if journal is None and journals.untouched(
-            path
-        ):  # a wrong key or id, for example: there is nothing to continue
+        # a wrong key or id, for example: there is nothing to continue
+        if journal is None and journals.untouched(path):
             journals.discard(path)
             raise
         if seen and not isinstance(error, InputError):  # such a load did nothing

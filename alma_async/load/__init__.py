@@ -1,4 +1,6 @@
-"""Many rows, safely: ``Load``, ``read_rows``, ``undo_rows`` and ``export``; ``probe`` finds out what no document says."""
+"""Many rows, safely: ``Load``, ``read_rows``, ``undo_rows`` and ``export``; ``probe`` finds
+out what no document says.
+"""
 
 from __future__ import annotations
 

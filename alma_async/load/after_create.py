@@ -1,18 +1,23 @@
-"""What a portfolio holds after its create, where the answer does not show it: learned from rows that are read, then trusted. Pure.
+"""What a portfolio holds after its create, where the answer does not show it: learned from rows
+that are read, then trusted. Pure.
 
-A PUT replaces the whole object (documented, so it is assumed), and an answer to a create may be shortened (inferred). So a create
-whose coverage has to follow by PUT needs a read between the two, unless it is known what Alma has made of it: what was sent, what
-the answer shows, and beyond both only what is alike for each row. Those **corrections** (an interface that comes from the
-collection, a default, coverage that was ignored) are learned from the first rows of different records, which are read; while they
-are, rows alike wait.
+A PUT replaces the whole object (documented, so it is assumed), and an answer to a create may be
+shortened (inferred). So a create whose coverage has to follow by PUT needs a read between the two,
+unless it is known what Alma has made of it: what was sent, what the answer shows, and beyond both
+only what is alike for each row. Those **corrections** (an interface that comes from the collection,
+a default, coverage that was ignored) are learned from the first rows of different records, which
+are read; while they are, rows alike wait.
 
-What Alma sets may depend on what is sent, so each **kind** of row is learned apart: the same members, the same codes and links.
-Nothing is trusted where corrections differ between rows, change by themselves (dates) or follow from the record (material type).
+What Alma sets may depend on what is sent, so each **kind** of row is learned apart: the same
+members, the same codes and links. Nothing is trusted where corrections differ between rows, change
+by themselves (dates) or follow from the record (material type).
 
-Trusted is never known: after every fifth trusted row, then after each tenth, and so on to each fiftieth, one is read as the first
-were. One that holds something else ends the trust for the rest of the load; the rows written under it are read again then.
+Trusted is never known: after every fifth trusted row, then after each tenth, and so on to each
+fiftieth, one is read as the first were. One that holds something else ends the trust for the rest
+of the load; the rows written under it are read again then.
 
-Decides whether a row is read, waits or is trusted, and what is expected; leaves calls, the journal and a row's end to ``row_task``.
+Decides whether a row is read, waits or is trusted, and what is expected; leaves calls, the journal
+and a row's end to ``row_task``.
 """
 
 from __future__ import annotations
@@ -32,10 +37,13 @@ __all__ = ["AfterCreate", "Turn", "kind_of", "reads_of"]
 
 Json: TypeAlias = Mapping[str, Any]
 Corrections: TypeAlias = Mapping[str, Any]
-"""By path (``interface.name``), what Alma holds there instead of what was sent and answered; None for nothing."""
+"""By path (``interface.name``), what Alma holds there instead of what was sent and
+answered; None for nothing.
+"""
 
 _READ_FIRST: Final = 4  # chosen: rows of a kind that are read before one is trusted
-_EACH: Final = 5  # chosen: trusted rows before the first that is read again, and by how many more each time
+# chosen: trusted rows before the first that is read again, and by how many more each time
+_EACH: Final = 5
 _AT_MOST: Final = 50  # chosen: and never more than so many
 _KINDS: Final = 100  # chosen: kinds that are learned; rows of others are read
 _IDENTITY: Final = ("id", "link", "is_standalone", "resource_metadata", "electronic_collection")
@@ -53,7 +61,9 @@ class Turn(Enum):
 
 @attrs.define
 class _Kind:
-    """What is known of rows of one kind. ``reading``: rows that are being read to learn from; ``read`` have agreed."""
+    """What is known of rows of one kind. ``reading``: rows that are being read to learn
+    from; ``read`` have agreed.
+    """
 
     corrections: Corrections | None = None
     is_unlike: bool = False
@@ -75,14 +85,17 @@ class _Kind:
 class AfterCreate:
     """What one run of a load has learned.
 
-    ``surprise`` ended the trust: what a portfolio held, by path, that was not expected. None while nothing did.
+    ``surprise`` ended the trust: what a portfolio held, by path, that was not
+    expected. None while nothing did.
     """
 
     surprise: Mapping[str, str] | None = None
     _kinds: dict[bytes, _Kind] = attrs.field(factory=dict)
 
     def turn(self, kind: bytes) -> Turn:
-        """What a row of this kind does. Who is to READ says afterwards what it has read, by ``learn``, or nothing, by ``forgo``."""
+        """What a row of this kind does. Who is to READ says afterwards what it has read, by
+        ``learn``, or nothing, by ``forgo``.
+        """
         known = self._kinds.get(kind)
         if known is None and len(self._kinds) < _KINDS:
             known = self._kinds[kind] = _Kind()
@@ -97,7 +110,9 @@ class AfterCreate:
         return Turn.TRUST
 
     def learn(self, sent: Json, answer: Json, present: Json) -> None:
-        """A row was read: ``present`` is what its portfolio held after the create of ``sent``, before anything else was written."""
+        """A row was read: ``present`` is what its portfolio held after the create of ``sent``,
+        before anything else was written.
+        """
         known = self._kinds.get(kind_of(sent))
         if known is None or self.surprise is not None:
             return
@@ -146,7 +161,9 @@ def reads_of(rows: int) -> int:
 
 
 def kind_of(sent: Json) -> bytes:
-    """Rows of which Alma may make the same: those that send the same members, and the same codes, links, numbers and switches."""
+    """Rows of which Alma may make the same: those that send the same members, and the same codes,
+    links, numbers and switches.
+    """
     of_kind = sorted((path, "" if _is_text(path, value) else plain(value)) for path, value in _flat(sent))
     return blake2b(repr(of_kind).encode(), digest_size=16, person=b"alma_async.kind").digest()
 
@@ -193,7 +210,9 @@ def _stands_still(correction: tuple[str, Any]) -> bool:
 
 
 def _flat(value: Json, above: str = "") -> Iterator[tuple[str, Any]]:
-    """Each member that says something, by its path: codes, links and lists whole; without what identifies an object."""
+    """Each member that says something, by its path: codes, links and lists whole; without
+    what identifies an object.
+    """
     for name, inner in value.items():
         if plain(inner) == "" or name in PASSED_OVER or (not above and name in _IDENTITY):
             continue

@@ -1,13 +1,16 @@
-"""A portfolio before and after: what differs, and the way back from what another load did to it. Pure.
+"""A portfolio before and after: what differs, and the way back from what
+another load did to it. Pure.
 
-An update is taken back field by field, and only where a field still says what the load made of it; what others changed since stays.
-What was absent before is cleared, not left out: a PUT that keeps what is left out would keep what the load wrote.
-What was created is deleted only where it is as the load left it, which a digest shows; what was deleted is made anew from its
-before-image, under another id.
+An update is taken back field by field, and only where a field still says what the load made of it;
+what others changed since stays. What was absent before is cleared, not left out: a PUT that keeps
+what is left out would keep what the load wrote. What was created is deleted only where it is as the
+load left it, which a digest shows; what was deleted is made anew from its before-image, under
+another id.
 
-The digest leaves out what Alma may write differently from one answer to the next (descriptions, links, null or "" for nothing, a
-``Z`` after a date, codes as text or as objects: all recorded) and the title, which follows the bib record. That a portfolio nobody
-touched reads the same otherwise is inferred.
+The digest leaves out what Alma may write differently from one answer to the next (descriptions,
+links, null or "" for nothing, a ``Z`` after a date, codes as text or as objects: all recorded) and
+the title, which follows the bib record. That a portfolio nobody touched reads the same otherwise is
+inferred.
 """
 
 from __future__ import annotations
@@ -27,12 +30,12 @@ from alma_async.load.entries import BeforeImage, Difference
 
 __all__ = ["PASSED_OVER", "WARNED", "anew", "changed", "differences", "digest", "plain", "put_back"]
 
-WARNED: Final[set[tuple[str, str]]] = (
-    set()
-)  # of oddities in what is read a second time, each once in a process
+# of oddities in what is read a second time, each once in a process
+WARNED: Final[set[tuple[str, str]]] = set()
 _NOTHING: Final[tuple[Any, ...]] = (None, "", {}, [])
 PASSED_OVER: Final = ("desc", "link")  # Alma's own words
-_PLACE: Final = ("is_standalone", "resource_metadata", "electronic_collection")  # not a writer's to change
+# not a writer's to change
+_PLACE: Final = ("is_standalone", "resource_metadata", "electronic_collection")
 
 
 def differences(old: Portfolio, new: Portfolio) -> tuple[Difference, ...]:
@@ -77,7 +80,9 @@ def changed(portfolio: Portfolio, before_image: BeforeImage) -> str | None:
 
 
 def put_back(portfolio: Portfolio, before_image: BeforeImage) -> tuple[Portfolio, tuple[Difference, ...]]:
-    """A copy as it was before the load, and the fields that change; without differences, all of what it was."""
+    """A copy as it was before the load, and the fields that change; without
+    differences, all of what it was.
+    """
     before, wanted = (
         structure(loads(before_image.body or b"{}", lone_surrogates=True), Portfolio, warned=WARNED),
         deepcopy(portfolio),
@@ -96,7 +101,9 @@ def put_back(portfolio: Portfolio, before_image: BeforeImage) -> tuple[Portfolio
 
 
 def _take(before: Model, wanted: Model, path: Sequence[str]) -> None:
-    """Have one member as it was. What was not there is empty, and the codec writes what was there since as cleared."""
+    """Have one member as it was. What was not there is empty, and the codec writes what
+    was there since as cleared.
+    """
     name, *inner = path
     if inner:
         _take(getattr(before, name), getattr(wanted, name), inner)

@@ -1,12 +1,15 @@
-"""By which value a PUT empties a field of a portfolio: as is usual, or as an institution was seen to do it. Pure.
+"""By which value a PUT empties a field of a portfolio: as is usual, or as an
+institution was seen to do it. Pure.
 
-Documented is little: of collections Ex Libris' own app empties texts by ``""`` and dates by null, and what becomes of a member that
-is left out is documented both ways (``put`` of ``institution``). So usual is what is right under both, and a list is emptied by
-``[]``. ``probe`` finds out what each value does; where the usual one is known not to empty a kind of field and another is known to,
-a load writes the other.
+Documented is little: of collections Ex Libris' own app empties texts by ``""`` and dates by null,
+and what becomes of a member that is left out is documented both ways (``put`` of ``institution``).
+So usual is what is right under both, and a list is emptied by ``[]``. ``probe`` finds out what each
+value does; where the usual one is known not to empty a kind of field and another is known to, a
+load writes the other.
 
-Decides the value; what is to be emptied is decided by ``fields`` and ``before_image``, and written by the codec. Codes, embargoes
-and all that is no text, date or coverage are written as usual: nothing is known of them.
+Decides the value; what is to be emptied is decided by ``fields`` and ``before_image``, and written
+by the codec. Codes, embargoes and all that is no text, date or coverage are written as usual:
+nothing is known of them.
 """
 
 from __future__ import annotations
@@ -27,7 +30,9 @@ WAYS: Final[Mapping[Kind, tuple[Way, ...]]] = {
     "date": ("null", "blank", "left_out"),
     "coverage": ("empty_list", "null", "blank", "left_out"),
 }
-"""How each kind of field may be emptied; first the usual way, then the others in the order of choice."""
+"""How each kind of field may be emptied; first the usual way, then the
+others in the order of choice.
+"""
 
 _VALUES: Final[Mapping[Way, Any]] = {"null": None, "blank": "", "empty_list": []}
 _NOTHING: Final[tuple[Any, ...]] = (None, "", [])
@@ -46,7 +51,9 @@ def kind_of(name: str, held: Any) -> Kind | None:
 
 
 def as_known(before: Json, wanted: Json, effects: Effects) -> dict[str, Any]:
-    """The body of a PUT over an object as it was ``before``, in which members that are emptied are so in the way that does it."""
+    """The body of a PUT over an object as it was ``before``, in which members that are emptied are
+    so in the way that does it.
+    """
     made = dict[str, Any]()
     for name, value in wanted.items():
         held = before.get(name)
@@ -66,7 +73,9 @@ def emptied(object_: Json, name: str, way: Way) -> dict[str, Any]:
 
 
 def _way(kind: Kind, effects: Effects) -> Way | None:
-    """The way that is to be taken in place of the usual one; None where that is right, or none is known to be better."""
+    """The way that is to be taken in place of the usual one; None where that is right, or
+    none is known to be better.
+    """
     usual, *others = WAYS[kind]
     known = effects.get(kind, {})
     if known.get(usual, "cleared") == "cleared":

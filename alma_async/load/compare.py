@@ -1,8 +1,9 @@
-"""How a list and a service differ, row by row and field by field. Sends nothing that changes anything.
+"""How a list and a service differ, row by row and field by field. Sends
+nothing that changes anything.
 
 A comparison is a dry run, read as one: what the load would create is missing, what it would update
-differs, what it would leave for review or reject is undecided. The service is listed besides (a call
-for a hundred portfolios), for what the list does not name. The marks are those of ``verify``.
+differs, what it would leave for review or reject is undecided. The service is listed besides (a
+call for a hundred portfolios), for what the list does not name. The marks are those of ``verify``.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ _MARKS: Final = {"unchanged": Mark.ONCE, "created": Mark.MISSING, "updated": Mar
 class Compared:
     """One row, or one portfolio that no row names (``line`` is None then).
 
-    ``mark`` is ``=`` (there, as the row says), ``+`` (not in the service), ``*`` (differs), ``-`` (not
-    in the list) or ``?`` (undecided). ``in_alma`` and ``in_list`` hold the fields that differ, as texts.
-    ``reason`` is a code of docs/reasons.md.
+    ``mark`` is ``=`` (there, as the row says), ``+`` (not in the service), ``*`` (differs), ``-``
+    (not in the list) or ``?`` (undecided). ``in_alma`` and ``in_list`` hold the fields that differ,
+    as texts. ``reason`` is a code of docs/reasons.md.
     """
 
     mark: Mark
@@ -57,11 +58,11 @@ class Compared:
 
 @attrs.frozen(kw_only=True)
 class Comparison:
-    """The comparison of a list with a service. ``async for`` gives the rows in the order of the list, then
-    the portfolios that no row names. Close it, or use it in a ``with``.
+    """The comparison of a list with a service. ``async for`` gives the rows in the order of the
+    list, then the portfolios that no row names. Close it, or use it in a ``with``.
 
-    ``stopped`` says why not all was compared, if something stopped it; ``steady`` whether the service
-    held still while it was listed, without which portfolios may be missing here.
+    ``stopped`` says why not all was compared, if something stopped it; ``steady`` whether the
+    service held still while it was listed, without which portfolios may be missing here.
     """
 
     plan: Plan

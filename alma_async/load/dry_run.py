@@ -1,12 +1,15 @@
-"""What a dry run found (``Plan``, its rows read from the dry run's journal) and what the load will cost (``Price``).
+"""What a dry run found (``Plan``, its rows read from the dry run's journal) and what the
+load will cost (``Price``).
 
-The dry run makes each read that the load will make (listing the service, matching, one for each portfolio that would be
-changed), so its own calls are counted; the load makes them once more, but for those that read records for the index of
-identifiers, which it finds kept, and the writes besides. A create costs a POST, and a PUT
-where it names what a create does not take (coverage: seen by other clients); every other write costs one call, and a read where
-its answer shows less than the whole. Which of this an institution needs shows in the first answers of the load and is kept
-(``institution``): until then there is a least and a most. Not counted: calls that are throttled or answered badly and repeated,
-reading back after a lost answer, and rows of many kinds, each of which is learned apart (``after_create``).
+The dry run makes each read that the load will make (listing the service, matching, one for each
+portfolio that would be changed), so its own calls are counted; the load makes them once more, but
+for those that read records for the index of identifiers, which it finds kept, and the writes
+besides. A create costs a POST, and a PUT where it names what a create does not take (coverage: seen
+by other clients); every other write costs one call, and a read where its answer shows less than the
+whole. Which of this an institution needs shows in the first answers of the load and is kept
+(``institution``): until then there is a least and a most. Not counted: calls that are throttled or
+answered badly and repeated, reading back after a lost answer, and rows of many kinds, each of which
+is learned apart (``after_create``).
 """
 
 from __future__ import annotations
@@ -35,8 +38,9 @@ __all__ = ["Plan", "Price", "Quote", "Writes", "note_calls", "plan_of", "scratch
 
 @attrs.frozen(kw_only=True)
 class Writes:
-    """How many calls of each kind that change something; of the PUTs ``spared`` are not needed where a create takes coverage.
-    ``reads_back`` counts the GETs that are needed besides where Alma answers writes with less than the whole object.
+    """How many calls of each kind that change something; of the PUTs ``spared`` are not needed
+    where a create takes coverage. ``reads_back`` counts the GETs that are needed besides where Alma
+    answers writes with less than the whole object.
     """
 
     posts: int = 0
@@ -79,9 +83,10 @@ class Writes:
 
 @attrs.frozen(kw_only=True)
 class Quote:
-    """What the institution allows now: the pace in force, what remains today (None: unknown), what bulk work leaves to others of
-    it, how many calls go at that pace before the rest is spread over the day, and the seconds until the day's calls begin anew.
-    ``opens_in`` is how many seconds bulk work has to wait before its next call.
+    """What the institution allows now: the pace in force, what remains today (None: unknown), what
+    bulk work leaves to others of it, how many calls go at that pace before the rest is spread over
+    the day, and the seconds until the day's calls begin anew. ``opens_in`` is how many seconds bulk
+    work has to wait before its next call.
     """
 
     per_second: float
@@ -92,7 +97,9 @@ class Quote:
     opens_in: float = 0.0
 
     def seconds(self, calls: float) -> float:
-        """How long so many calls take, if nobody else draws more than now; what the day has no room for goes after midnight."""
+        """How long so many calls take, if nobody else draws more than now; what the day has no
+        room for goes after midnight.
+        """
         if self.opens_in:
             return self.opens_in + calls / self.per_second
         at_full_pace = min(calls, self.at_full_pace)
@@ -109,8 +116,9 @@ class Quote:
 
 @attrs.frozen(kw_only=True)
 class Price:
-    """The price of a load. ``planned`` is what the dry run itself has cost, and is spent; ``known`` is of the institution, by
-    which the price is exact where rows are alike, and a range where it is not known.
+    """The price of a load. ``planned`` is what the dry run itself has cost, and is spent; ``known``
+    is of the institution, by which the price is exact where rows are alike, and a range where it is
+    not known.
     """
 
     reads: int
@@ -121,7 +129,9 @@ class Price:
 
     @property
     def calls(self) -> int:
-        """All calls of the load; where that is not known, a create does not take coverage and answers are whole (seen)."""
+        """All calls of the load; where that is not known, a create does not take coverage and
+        answers are whole (seen).
+        """
         return self.reads + self.writes.calls(self.known.completions()[0])
 
     @property
@@ -142,7 +152,9 @@ class Price:
 
     @property
     def share(self) -> float | None:
-        """Of the calls that remain today; None where that is unknown, above 1 where they do not suffice."""
+        """Of the calls that remain today; None where that is unknown, above 1
+        where they do not suffice.
+        """
         left = self.quote.remaining
         return None if left is None else self.calls / left if left else float("inf") if self.calls else 0.0
 
@@ -186,8 +198,9 @@ Scratch = TemporaryDirectory[str]
 class Plan:
     """The dry run of a load: what it would do, and its price.
 
-    ``async for`` gives its rows, in their order: ``action`` is what would be done, ``differences`` say it field by field.
-    ``report`` counts them as ``Load.run`` would. Close it, or use it in a ``with``, where it was made without a journal of its own.
+    ``async for`` gives its rows, in their order: ``action`` is what would be done, ``differences``
+    say it field by field. ``report`` counts them as ``Load.run`` would. Close it, or use it in a
+    ``with``, where it was made without a journal of its own.
     """
 
     report: Report

@@ -1,4 +1,6 @@
-"""Where a row of a load stands, as plain values. Pure; ``journal`` keeps them and says what they mean together."""
+"""Where a row of a load stands, as plain values. Pure; ``journal`` keeps them and
+says what they mean together.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ OPEN: Final = (State.PENDING, State.INTENT, State.UNKNOWN)
 
 
 class Step(Enum):
-    """Which call a row needs next, or needed last. CHECK: a read, should it ever be doubted; its update went without one."""
+    """Which call a row needs next, or needed last. CHECK: a read, should it ever be doubted;
+    its update went without one.
+    """
 
     MATCH = "match"
     CREATE = "create"
@@ -60,14 +64,18 @@ class Step(Enum):
 
 @attrs.frozen(kw_only=True)
 class Moment:
-    """A point in time: civil seconds for people, and monotonic seconds, which count within one boot of the machine."""
+    """A point in time: civil seconds for people, and monotonic seconds, which count
+    within one boot of the machine.
+    """
 
     wall: float
     mono: float
     boot: str
 
     def elapsed(self, now: Moment) -> float:
-        """Seconds since. None are known to have passed across boots: a civil clock may have been set meanwhile."""
+        """Seconds since. None are known to have passed across boots: a civil clock
+        may have been set meanwhile.
+        """
         return max(now.mono - self.mono, 0.0) if self.boot and self.boot == now.boot else 0.0
 
 
@@ -82,7 +90,9 @@ class Difference:
 
 @attrs.frozen
 class Source:
-    """What a person knows a row by: its lines in the file, its title, its identifiers, and what reading it has shown."""
+    """What a person knows a row by: its lines in the file, its title, its identifiers, and
+    what reading it has shown.
+    """
 
     lines: tuple[int, ...] = ()
     title: str | None = None
@@ -92,10 +102,11 @@ class Source:
 
 @attrs.frozen(kw_only=True)
 class BeforeImage:
-    """What a portfolio was before another load touched it, in its row ``n``, and how that load left it.
+    """What a portfolio was before another load touched it, in its row ``n``,
+    and how that load left it.
 
-    ``body`` is None where it was not there, and of ``differences`` then only the URL is kept; they are empty where it is there no
-    more; ``left`` is ``before_image.digest``.
+    ``body`` is None where it was not there, and of ``differences`` then only the URL is kept; they
+    are empty where it is there no more; ``left`` is ``before_image.digest``.
     """
 
     n: int
@@ -107,12 +118,13 @@ class BeforeImage:
 
 @attrs.frozen(kw_only=True)
 class Planned:
-    """What a dry run decided for a row, and what it saw: taken over by the load that carries it out.
+    """What a dry run decided for a row, and what it saw: taken over by the
+    load that carries it out.
 
-    ``ended`` is the row's entry in the dry run, which began at ``at`` (civil seconds). ``seen`` are the
-    portfolios that the row concerns (its title's, and the one that it names), each with the code of its
-    availability in the list; ``carriers`` those that carried its identifiers, where it has no other name.
-    ``before`` is the portfolio that would be updated or deleted.
+    ``ended`` is the row's entry in the dry run, which began at ``at`` (civil seconds). ``seen`` are
+    the portfolios that the row concerns (its title's, and the one that it names), each with the
+    code of its availability in the list; ``carriers`` those that carried its identifiers, where it
+    has no other name. ``before`` is the portfolio that would be updated or deleted.
     """
 
     at: float
@@ -133,9 +145,9 @@ class Entry:
     portfolio had then. ``reason`` is the code of an ``EndReason``, ``code`` Alma's own. ``source``
     is None where the file has no more to say than the line.
 
-    ``sent_by``: the last byte of its last send had left by then, or never leaves. So it lies ahead in
-    an INTENT; in an UNKNOWN row the quarantine counts from it. ``lost_answers`` counts those of the
-    present step; not ``may_resend``: it was answered, but a read does not show it.
+    ``sent_by``: the last byte of its last send had left by then, or never leaves. So it lies ahead
+    in an INTENT; in an UNKNOWN row the quarantine counts from it. ``lost_answers`` counts those of
+    the present step; not ``may_resend``: it was answered, but a read does not show it.
     """
 
     n: int

@@ -143,8 +143,8 @@ async def export(
 
     :param path: where the list is written, over what is there; whole, or not at all
     :param format: ``csv`` (native, which says most), ``kbart`` or ``alma-loader`` (a workbook)
-    :param blanks: ``clear`` writes ``<clear>`` where a portfolio has nothing, so that a load empties
-        what was added since; ``csv`` alone can say that
+    :param blanks: ``clear`` writes ``<clear>`` where a portfolio has nothing, so that a load
+        empties what was added since; ``csv`` alone can say that
     :param portfolio_ids: without them a load makes anew what is not there any more
     :param options: of these ``wait_for_quota``, ``longest_outage``, ``workers`` and ``codes`` count
     :param on_losses: gets what the list will not say, before it is written
@@ -336,7 +336,9 @@ class Export:
             left |= set(wrong)
 
     def _taken(self, spool: _Spool, left: set[int], losses: _Losses) -> Iterator[tuple[int, Written]]:
-        """The portfolios with their numbers, but for those left out; what is lost of each is counted."""
+        """The portfolios with their numbers, but for those left out; what
+        is lost of each is counted.
+        """
         for number, one in enumerate(spool):
             if number in left:
                 losses.add(WHOLE, one.portfolio_id)

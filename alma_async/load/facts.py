@@ -1,7 +1,8 @@
-"""The facts that a journal keeps of its load: their names, whether they are another load's, whose turn it is. Pure.
+"""The facts that a journal keeps of its load: their names, whether they are another
+load's, whose turn it is. Pure.
 
-Here are the names of all that a load writes of itself; what it *is* (where to, its action, its options) is named in
-``options.LoadContext.known_by`` and, for people, in ``_OTHER`` below.
+Here are the names of all that a load writes of itself; what it *is* (where to, its action, its
+options) is named in ``options.LoadContext.known_by`` and, for people, in ``_OTHER`` below.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ SERVICE_READ: Final = "service_read"  # how what the service holds is known, onc
 BY_LIST: Final = "list"
 BY_TITLE: Final = "title"
 INDEXED: Final = "indexed"  # the calls by which records were read, which the next load finds kept
-KEPT_SINCE: Final = "kept_since"  # the oldest reading of a record that was found kept: civil seconds
+# the oldest reading of a record that was found kept: civil seconds
+KEPT_SINCE: Final = "kept_since"
 SURPRISE: Final = "surprise"  # what ended the trust in what is known of creates: ``after_create``
 SURPLUS: Final = "surplus"  # how many portfolios the list does not name, once they are rows too
 SURPLUS_KEPT: Final = "surplus_kept"  # why they are none, and never will be
@@ -94,11 +96,13 @@ def undecided(known: Mapping[str, str]) -> bool:
 
 
 def require_its_turn(known: Mapping[str, str], *, ended: bool = False, earlier: bool = False) -> None:
-    """Require that no later load has taken this one's place, and no undo of it has begun and not ended.
+    """Require that no later load has taken this one's place, and no undo of
+    it has begun and not ended.
 
     :param ended: it has nothing left to do, and so no place to take
     :param earlier: it is asked for another load, which is to know it
-    :raises OtherLoad: where one has; it is named, and the way on, also where its journal is not there any more.
+    :raises OtherLoad: where one has; it is named, and the way on, also where its
+        journal is not there any more.
     """
     if (later := known.get(SUPERSEDED)) and not ended:
         there = _NAME_IT if earlier else _GO_ON_WITH_IT

@@ -1,7 +1,9 @@
-"""A row's fields over a portfolio: the new portfolio it makes, or the differences to the one that is there. Pure.
+"""A row's fields over a portfolio: the new portfolio it makes, or the differences to
+the one that is there. Pure.
 
-Fields that a row does not name are left alone; of a coverage that it names in part, what it does not name stays. What the fields
-are, and when two say the same, ``alma.fields`` knows; the way back from what another load did, ``before_image``.
+Fields that a row does not name are left alone; of a coverage that it names in part, what it does
+not name stays. What the fields are, and when two say the same, ``alma.fields`` knows; the way back
+from what another load did, ``before_image``.
 """
 
 from __future__ import annotations
@@ -49,7 +51,8 @@ __all__ = [
     "wanted_url",
 ]
 
-COVERAGE: Final = frozenset({"coverage", "coverage_in_use", "embargo"})  # what a create does not take (seen)
+# what a create does not take (seen)
+COVERAGE: Final = frozenset({"coverage", "coverage_in_use", "embargo"})
 
 
 def put(portfolio: Portfolio, name: str, value: Any) -> Difference | None:
@@ -71,7 +74,9 @@ def together(earlier: Iterable[Difference], later: Iterable[Difference]) -> tupl
 
 
 def identifiers_of(portfolio: Portfolio) -> tuple[str, ...]:
-    """The ISSN and ISBN of the record behind a portfolio. Alma gives ``issn`` (recorded); ``isbn`` is read if it comes."""
+    """The ISSN and ISBN of the record behind a portfolio. Alma gives ``issn`` (recorded);
+    ``isbn`` is read if it comes.
+    """
     record = portfolio.resource_metadata
     return every(" ".join(str(text) for text in (record.issn, record.extra.get("isbn")) if text))
 
@@ -83,9 +88,9 @@ def identifiers_of(portfolio: Portfolio) -> tuple[str, ...]:
 class Codes:
     """Codes of Alma that are only inferred and can be set.
 
-    ``only_last`` and ``all_but_last`` are the codes of ``embargo_operator``: the REST field's codes are unknown,
-    these are the signs of Alma's portfolio loader. ``availability`` is what a new portfolio gets where the file names
-    none (recorded: 11, available).
+    ``only_last`` and ``all_but_last`` are the codes of ``embargo_operator``: the REST field's codes
+    are unknown, these are the signs of Alma's portfolio loader. ``availability`` is what a new
+    portfolio gets where the file names none (recorded: 11, available).
     """
 
     only_last: str = "<"
@@ -103,9 +108,8 @@ def wanted_url(row: Row) -> str:
 
 def natural_key_of(row: Row, collection_id: str, service_id: str) -> bytes:
     """The natural key of a row: two rows with the same key mean the same portfolio."""
-    old = (
-        (row.before_image.portfolio_id, row.line) if row.before_image else ()
-    )  # what was undone may be alike otherwise
+    # what was undone may be alike otherwise
+    old = (row.before_image.portfolio_id, row.line) if row.before_image else ()
     names = (row.portfolio_id,) if row.portfolio_id is not None else (row.mms_id, wanted_url(row))
     return _digest(collection_id, service_id, *names, *old)
 
@@ -175,7 +179,9 @@ def new_portfolio(row: Row, collection_id: str, service_id: str, codes: Codes) -
 
 
 def asked(row: Row, action: str, codes: Codes) -> Row:
-    """What is asked under this action: activating and deactivating name the availability and nothing else."""
+    """What is asked under this action: activating and deactivating name the
+    availability and nothing else.
+    """
     code = {"activate": codes.active, "deactivate": codes.inactive}.get(action)
     if code is None:
         return row
@@ -185,10 +191,13 @@ def asked(row: Row, action: str, codes: Codes) -> Row:
 def merged(
     portfolio: Portfolio, row: Row, codes: Codes, *, notes: NoteStrategy = "replace"
 ) -> tuple[Portfolio, tuple[Difference, ...]]:
-    """A copy with the row's fields over it, and what they change; an empty tuple means that nothing needs to be sent."""
+    """A copy with the row's fields over it, and what they change; an empty tuple means that
+    nothing needs to be sent.
+    """
     if row.before_image is not None:
         return put_back(portfolio, row.before_image)
-    wanted = copy(portfolio)  # what is set below is set in these three, no more: a deep copy costs 2 ms
+    # what is set below is set in these three, no more: a deep copy costs 2 ms
+    wanted = copy(portfolio)
     wanted.linking_details = copy(portfolio.linking_details)
     wanted.coverage_details = copy(portfolio.coverage_details)
     named = _named(row, codes)
@@ -206,7 +215,9 @@ def merged(
 
 
 def unclear(portfolio: Portfolio, row: Row) -> str:
-    """Why it cannot be said what the coverage of a portfolio should be, of which a row names a part; "" where it can."""
+    """Why it cannot be said what the coverage of a portfolio should be, of which a row
+    names a part; "" where it can.
+    """
     if not row.keeps or not isinstance(row.coverage, tuple):
         return ""
     whole = completed(portfolio, row.coverage, row.keeps)
@@ -214,7 +225,9 @@ def unclear(portfolio: Portfolio, row: Row) -> str:
 
 
 def stays(portfolio: Portfolio, row: Row) -> str:
-    """What a portfolio goes on to say that the file leaves blank or does not get written; "" where there is none."""
+    """What a portfolio goes on to say that the file leaves blank or does not get
+    written; "" where there is none.
+    """
     shown = ((name, FIELDS[name].show(portfolio)) for name in row.blank)
     return "; ".join(f"{name} stays, the list sets none: {text}" for name, text in shown if text)
 
@@ -247,10 +260,12 @@ Statement = DateCoverage | Coverage
 def completed(
     portfolio: Portfolio, wanted: tuple[Coverage, ...], keeps: Iterable[str]
 ) -> tuple[Coverage, ...] | str:
-    """The statements with the parts that they do not name and that stay, from what the portfolio has; or why that is unclear.
+    """The statements with the parts that they do not name and that stay, from what the portfolio
+    has; or why that is unclear.
 
-    One statement over one takes what it does not name from it. Of several, each takes it from the one that says the same in all
-    that it names; where another has something that would be lost, it is not known to which it belongs.
+    One statement over one takes what it does not name from it. Of several, each takes it from the
+    one that says the same in all that it names; where another has something that would be lost, it
+    is not known to which it belongs.
     """
     if not (present := portfolio.coverage_details.local_date_coverage_parameters):
         return wanted
@@ -277,7 +292,9 @@ def completed(
 
 
 def _is_backwards(one: Coverage) -> bool:
-    """Whether it ends before it begins; a year of Alma's that is no number is compared with nothing."""
+    """Whether it ends before it begins; a year of Alma's that is no number
+    is compared with nothing.
+    """
     dates = [getattr(one, part) for end in ("coverage_from", "coverage_until") for part in PARTS[end]]
     is_dated = all(text is None or text.isdecimal() for text in dates)
     return is_dated and later(one.begins, than=one.ends)

@@ -1,15 +1,19 @@
-"""The ISSN, ISBN and MMS ids of a service's portfolios, read from their records a hundred a call, and kept for the next load.
+"""The ISSN, ISBN and MMS ids of a service's portfolios, read from their records a hundred a call,
+and kept for the next load.
 
-A list of portfolios lacks ISSN and ISBN (recorded). So the records of the listed portfolios are read, 100 a call: what a record
-names in 020, 022 and 023 its portfolios carry; what it names of other forms (776) is a suggestion. Records are matched by their
-MMS ids. A batch that is rejected or fails is read by halves. What an answer leaves out, and what has no MMS id, is read portfolio
-by portfolio, a call each; so is all of it where the key may not read records, which is said once. What was read is in the journal
-at once, so an interruption loses none of it. ``matching`` decides what it means for a row.
+A list of portfolios lacks ISSN and ISBN (recorded). So the records of the listed portfolios are
+read, 100 a call: what a record names in 020, 022 and 023 its portfolios carry; what it names of
+other forms (776) is a suggestion. Records are matched by their MMS ids. A batch that is rejected or
+fails is read by halves. What an answer leaves out, and what has no MMS id, is read portfolio by
+portfolio, a call each; so is all of it where the key may not read records, which is said once. What
+was read is in the journal at once, so an interruption loses none of it. ``matching`` decides what
+it means for a row.
 
-**Kept for the next run** is what records name, in one small file for each key or institution and service, for as long as
-``LoadOptions.index_age`` says. It is sealed, owned by this user alone and names its service: a file that is not just what was
-written is not used, and is written anew. A row that finds nothing, or several titles, by records kept from an earlier load is
-decided by records read in this one. Chosen: 15 minutes, within which the two count as one.
+**Kept for the next run** is what records name, in one small file for each key or institution and
+service, for as long as ``LoadOptions.index_age`` says. It is sealed, owned by this user alone and
+names its service: a file that is not just what was written is not used, and is written anew. A row
+that finds nothing, or several titles, by records kept from an earlier load is decided by records
+read in this one. Chosen: 15 minutes, within which the two count as one.
 """
 
 from __future__ import annotations
@@ -42,12 +46,15 @@ _log = logger("alma_async.load")
 T = TypeVar("T")
 
 _AT_ONCE: Final = 4  # chosen: batches side by side; an answer to one may have megabytes
-_AS_NEW: Final = 900.0  # chosen: seconds within which what was read by another run counts as read by this one
+# chosen: seconds within which what was read by another run counts as read by this one
+_AS_NEW: Final = 900.0
 
 
 @attrs.frozen
 class RecordIdentifiers:
-    """What a record names, normalised: its own ISSN and ISBN, and those of its title's other forms; and when it was read."""
+    """What a record names, normalised: its own ISSN and ISBN, and those of its title's other
+    forms; and when it was read.
+    """
 
     read_at: float
     own: tuple[str, ...]
@@ -71,7 +78,9 @@ class _TooMuch(Exception):
 
 @attrs.define(kw_only=True, eq=False)
 class IdentifierIndex:
-    """The index of one run's service, in the run's journal. ``waits`` gets what is being read, or None when it is over."""
+    """The index of one run's service, in the run's journal. ``waits`` gets what is being
+    read, or None when it is over.
+    """
 
     context: LoadContext
     journal: Journal
@@ -88,9 +97,11 @@ class IdentifierIndex:
         self._kept = KeptIndex.of(self.context.alma.scope, *self.context.place)
 
     async def read(self) -> None:
-        """Have what the portfolios of the service carry in the journal. May be interrupted anywhere and resumed.
+        """Have what the portfolios of the service carry in the journal. May be
+        interrupted anywhere and resumed.
 
-        :raises AlmaError, RowFailure: where ``health`` stops waiting; without one portfolio, two could be taken for one.
+        :raises AlmaError, RowFailure: where ``health`` stops waiting; without one portfolio,
+            two could be taken for one.
         """
         age = self.context.options.index_age
         aside = self.context.alma.clock.aside
@@ -120,7 +131,9 @@ class IdentifierIndex:
         return True
 
     async def placed(self, carriers: Iterable[Carrier]) -> list[Carrier]:
-        """These portfolios, each with its URL; without those that were deleted since they were listed."""
+        """These portfolios, each with its URL; without those that were
+        deleted since they were listed.
+        """
         found = [await self._placed(carrier) for carrier in carriers]
         return [carrier for carrier in found if carrier is not None]
 
@@ -284,7 +297,9 @@ def _all_named(bibs: Mapping[str, Bib], read_at: float) -> dict[str, RecordIdent
 
 @attrs.frozen
 class KeptIndex:
-    """The file of one service. All methods block, and none fails: what cannot be read or written is done without."""
+    """The file of one service. All methods block, and none fails: what cannot be read
+    or written is done without.
+    """
 
     file: KeptFile
 
@@ -294,7 +309,9 @@ class KeptIndex:
         return cls(KeptFile.named("identifiers", *service))
 
     def read(self, now: float, age: float) -> dict[str, RecordIdentifiers]:
-        """What it holds that was read at most ``age`` seconds ago; nothing, where it is not just what was written."""
+        """What it holds that was read at most ``age`` seconds ago; nothing, where it is
+        not just what was written.
+        """
         nothing: dict[str, RecordIdentifiers] = {}
         found = self.file.read(_records, nothing)
         return {mms_id: one for mms_id, one in found.items() if 0 <= now - one.read_at <= age}

@@ -1,9 +1,10 @@
 """How a load begins: its rows go into the journal, and beside them what the service holds already.
 
-Rows are read once, from a file or any iterable, as they come; from then on the journal alone is read. As nothing is sent before
-all are in, a reading that was cut off is simply done again. Also decides whether the service is listed or asked title by title, and
-which record a row means that names none: that of the portfolios which carry its ISSN or ISBN. So such a row has a natural key like
-any other. Sends nothing that changes anything.
+Rows are read once, from a file or any iterable, as they come; from then on the journal alone is
+read. As nothing is sent before all are in, a reading that was cut off is simply done again. Also
+decides whether the service is listed or asked title by title, and which record a row means that
+names none: that of the portfolios which carry its ISSN or ISBN. So such a row has a natural key
+like any other. Sends nothing that changes anything.
 """
 
 from __future__ import annotations
@@ -58,14 +59,18 @@ __all__ = ["Ingest", "Rows", "continued"]
 Given: TypeAlias = Row | BadRow | Mapping[str, Any]
 _Source: TypeAlias = Given | Entry  # of a plan: where a row stands that was rejected as it was read
 Rows: TypeAlias = str | os.PathLike[str] | Iterable[Given] | AsyncIterable[Given]
-"""What a load takes: a path, what ``read_rows`` gives, or rows and mappings (``Row.from_mapping``) as they come."""
+"""What a load takes: a path, what ``read_rows`` gives, or rows and mappings
+(``Row.from_mapping``) as they come.
+"""
 
 _Record: TypeAlias = str | matching.Ambiguous | matching.Suggested | None
 
 
 @attrs.define(eq=False)
 class _Slices:
-    """Slices of an iterator, read in a thread, since a long file would hold up the event loop; one thread at a time advances it."""
+    """Slices of an iterator, read in a thread, since a long file would hold up the event loop; one
+    thread at a time advances it.
+    """
 
     clock: Clock
     items: Iterator[_Source]
@@ -92,7 +97,9 @@ class _Coming:
 
 @attrs.frozen(kw_only=True)
 class Ingest:
-    """The beginning of one run. ``reading`` gets how many rows were read so far, and says whether to continue."""
+    """The beginning of one run. ``reading`` gets how many rows were read so far, and
+    says whether to continue.
+    """
 
     context: LoadContext
     journal: Journal
@@ -103,7 +110,8 @@ class Ingest:
         """See that the journal is whole, and that it is this load's.
 
         :raises JournalError: where it is not what was written.
-        :raises OtherLoad: where it is another load's, or an undo of this one has begun and not ended.
+        :raises OtherLoad: where it is another load's, or an undo of this
+            one has begun and not ended.
         """
         await self.journal.check()
         known = await self.journal.meta()
@@ -117,10 +125,11 @@ class Ingest:
             await self.journal.note({**self.context.options.facts, **facts})
 
     async def read(self, now: Moment) -> None:
-        """Have all rows in the journal, unless it is to stop before. Rows that are given to a journal which has its own must be
-        the same.
+        """Have all rows in the journal, unless it is to stop before. Rows that are given to a
+        journal which has its own must be the same.
 
-        :raises InputError: where none are given and the journal lacks some, or others than its own are given.
+        :raises InputError: where none are given and the journal lacks some, or
+            others than its own are given.
         """
         await self.journal.orphaned(now)
         known = await self.journal.meta()
@@ -178,10 +187,11 @@ class Ingest:
 
     @asynccontextmanager
     async def _plan(self, path: Path) -> AsyncIterator[PlanRows | None]:
-        """The rows of the plan, which is carried out by this load from now on; None where the reading of a list that is given with
-        it, whose rows must be the plan's, was to stop.
+        """The rows of the plan, which is carried out by this load from now on; None where the
+        reading of a list that is given with it, whose rows must be the plan's, was to stop.
 
-        :raises InputError: where there is none, or it cannot be carried out; ``require_plan`` says when.
+        :raises InputError: where there is none, or it cannot be carried out;
+            ``require_plan`` says when.
         """
         clock, address = self.context.alma.clock, self.journal.address
         if not await exists(clock, path):
@@ -261,9 +271,12 @@ class Ingest:
         return False
 
     async def _require_same(self, given: Rows) -> None:
-        """Rows are given again: nothing is taken from them, and they must say what the journal's say."""
+        """Rows are given again: nothing is taken from them, and they must
+        say what the journal's say.
+        """
         _, slices = self._slices(given)
-        rows = int((await self.journal.meta())[ROWS])  # what the service holds beyond them comes after
+        # what the service holds beyond them comes after
+        rows = int((await self.journal.meta())[ROWS])
         n = 0
         while self.reading(n):
             part = await slices.next()
@@ -277,7 +290,9 @@ class Ingest:
             n += len(part)
 
     def _other(self, part: list[_Source], known: list[Entry], after: int) -> int | None:
-        """The line of the first row that is another than the journal's, or that is missing on either side."""
+        """The line of the first row that is another than the journal's, or that
+        is missing on either side.
+        """
         for n, (given, old) in enumerate(zip_longest(part, known), after + 1):
             entry = old if given is None else self._entry(n, given)[0]
             if given is None or old is None or (old.line, old.payload) != (entry.line, entry.payload):
@@ -292,9 +307,8 @@ class Ingest:
                 {entry.natural_key for entry, _ in rows if entry.natural_key}
             )
             before = await earlier.kept([old.n for old in olds.values() if old.is_begun])
-            taken = set(
-                await self.journal.of_natural_keys(olds)
-            )  # by a row of this list: the others repeat it
+            # by a row of this list: the others repeat it
+            taken = set(await self.journal.of_natural_keys(olds))
             for n, (entry, row) in enumerate(rows):
                 if (
                     entry.natural_key
@@ -303,7 +317,8 @@ class Ingest:
                 ):
                     taken.add(entry.natural_key)
                     stands = continued(old, entry)
-                    if row is not None and stands.is_begun:  # it goes on as it stood, whatever a plan says
+                    # it goes on as it stood, whatever a plan says
+                    if row is not None and stands.is_begun:
                         asked: Row | None = attrs.evolve(row, planned=None)
                     else:
                         asked = row
@@ -356,7 +371,9 @@ class Ingest:
         await self.journal.note({SERVICE_READ: BY_TITLE if by_title else BY_LIST})
 
     async def _settle_known(self) -> None:
-        """What an earlier load had done is done, unless the list of the service shows that it is not so any more."""
+        """What an earlier load had done is done, unless the list of the service shows
+        that it is not so any more.
+        """
         if (State.PENDING, KNOWN) in await self.journal.counts():
             await self.journal.settle_known(compared=self.context.options.action != "delete")
 
@@ -372,7 +389,9 @@ class Ingest:
     # --- rows that name no record
 
     async def find_records(self, now: Moment, index: IdentifierIndex) -> None:
-        """Have a record for each row that names none, and so the last rows in the journal; then what is known is settled."""
+        """Have a record for each row that names none, and so the last rows in the journal; then
+        what is known is settled.
+        """
         is_planned = bool((await self.journal.meta()).get(INGESTED))
         if not is_planned:
             await index.read()
@@ -399,7 +418,9 @@ class Ingest:
         return bool(rows)
 
     async def _named_by_plan(self, rows: list[tuple[Entry, Row]]) -> list[Entry]:
-        """The entries of these, as the plan found their records, unless other portfolios carry their identifiers since."""
+        """The entries of these, as the plan found their records, unless other portfolios
+        carry their identifiers since.
+        """
         carriers = await self.journal.carriers({one for _, row in rows for one in row.identifiers})
         named = list[Entry]()
         for entry, row in rows:
@@ -460,9 +481,10 @@ class Ingest:
 def continued(old: Entry, new: Entry) -> Entry:
     """Where a row stands at first, whose natural key an earlier load had too.
 
-    What that load did and the row still asks for is known, and not sent once the list of the service shows that it is so still.
-    What it had begun continues here from where it stood, so that what it sent without an answer is read back before anything is
-    sent again. All else is a row like any other.
+    What that load did and the row still asks for is known, and not sent once the list of the
+    service shows that it is so still. What it had begun continues here from where it stood, so that
+    what it sent without an answer is read back before anything is sent again. All else is a row
+    like any other.
     """
     if old.state is State.DONE and old.payload == new.payload:
         why = EndReason.KNOWN.code
@@ -505,6 +527,7 @@ _NO_ROWS: Final = (
 _GIVE_ROWS: Final = "Nothing was sent. Give the rows: run(rows), or the command that began it."
 _NOT_BEGUN: Final = "{}, given as since, is the journal of {}."
 _OTHERS: Final = "The journal has its rows already, and line {} is not among them as it is now."
+# what a load and the earlier one have in common
 _ALIKE: Final = (
     "notes",
     "origin",
@@ -512,7 +535,7 @@ _ALIKE: Final = (
     "service",
     "action",
     "bib",
-)  # what a load and the earlier one have in common
+)
 _BEGUN: Final = "Nothing was sent. Name the journal of a load that was begun, or leave out --since (since=)."
 _SINCE: Final = (
     "Nothing was sent. Go on with the rows of then, which the journal keeps: resume, or run() without rows. "

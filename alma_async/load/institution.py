@@ -1,10 +1,11 @@
-"""What is known of an institution's Alma that no document says: how it answers writes, whether a create takes coverage, what a PUT
-makes of what it leaves out and of empty values.
+"""What is known of an institution's Alma that no document says: how it answers writes, whether a
+create takes coverage, what a PUT makes of what it leaves out and of empty values.
 
-Each real load observes the first two in its answers; what was alike in all of them is kept for the price of the next one.
-``probe`` finds out all of it. It is kept in a small file for each key or institution, which is sealed, owned by this user alone and
-names its institution: a file that is not just what was written is not used. What is kept decides by which value a load empties a
-field (``clearing``), and no other write: what a row holds is read, or shown by an answer, in every load.
+Each real load observes the first two in its answers; what was alike in all of them is kept for the
+price of the next one. ``probe`` finds out all of it. It is kept in a small file for each key or
+institution, which is sealed, owned by this user alone and names its institution: a file that is not
+just what was written is not used. What is kept decides by which value a load empties a field
+(``clearing``), and no other write: what a row holds is read, or shown by an answer, in every load.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ class Known:
     clears: Effects = attrs.field(factory=dict)
     """What each way to empty a text, a date, a coverage does."""
     bibs_asked: int | None = None
-    """For how many records a call was made; how many it answered (none where it was rejected), and in how many seconds."""
+    """For how many records a call was made; how many it answered (none where it was
+    rejected), and in how many seconds.
+    """
     bibs_answered: int | None = None
     bibs_seconds: float | None = None
     probed: str | None = None
@@ -123,7 +126,9 @@ class Observed:
 
 @attrs.frozen
 class KnownFile:
-    """The file of one institution. All methods block, and none fails: what cannot be read or written is done without."""
+    """The file of one institution. All methods block, and none fails: what cannot be read
+    or written is done without.
+    """
 
     file: KeptFile
 

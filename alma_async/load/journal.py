@@ -1,30 +1,32 @@
-"""The journal: one load and all its rows, durable. What a load needs of it, whichever store keeps it.
+"""The journal: one load and all its rows, durable. What a load needs of it,
+whichever store keeps it.
 
 Theory of operation
 -------------------
-Alma has no idempotency keys: a create that is sent twice makes two records. So a row is written down *before* it is
-sent (its intent), and again when its outcome is known. An intent is durable before a byte is sent; an outcome is
-written soon after, in order. Whatever moment the process dies at, one of these is true of each row, and the journal
-says which::
+Alma has no idempotency keys: a create that is sent twice makes two records. So a row is written
+down *before* it is sent (its intent), and again when its outcome is known. An intent is durable
+before a byte is sent; an outcome is written soon after, in order. Whatever moment the process dies
+at, one of these is true of each row, and the journal says which::
 
     PENDING ── intent ──▶ INTENT ── outcome ──▶ DONE | REJECTED | UNKNOWN | back to PENDING
     UNKNOWN ── after the quarantine, read back ──▶ PENDING (adopted, or to be sent again) | REVIEW
 
 * PENDING: no call of this step is under way; sending is safe.
-* INTENT: it was about to be sent. Found at start-up, the process died there: nobody knows whether it was applied.
-* UNKNOWN: it was sent and the answer was lost. It waits for the quarantine (longer than Alma may take to apply what it
-  holds), is then read back, and only then decided. Reading back too early makes duplicates, as does an intent that is
-  not durable.
+* INTENT: it was about to be sent. Found at start-up, the process died there: nobody
+  knows whether it was applied.
+* UNKNOWN: it was sent and the answer was lost. It waits for the quarantine (longer than Alma may
+  take to apply what it holds), is then read back, and only then decided. Reading back too early
+  makes duplicates, as does an intent that is not durable.
 
-A row's work has two steps, since coverage given on create was ignored in practice: ``create``, then ``update``. A
-finished create leaves its row PENDING in step ``update`` with the new portfolio's id.
+A row's work has two steps, since coverage given on create was ignored in practice: ``create``, then
+``update``. A finished create leaves its row PENDING in step ``update`` with the new portfolio's id.
 
-One process owns a journal at a time, and each commit proves that it is still the owner's. The journal holds ids and
-hashes, titles and warnings for the report, the before-images of what was changed, what was sent only if asked to, and
-no key.
+One process owns a journal at a time, and each commit proves that it is still the owner's. The
+journal holds ids and hashes, titles and warnings for the report, the before-images of what was
+changed, what was sent only if asked to, and no key.
 
-Decides nothing but this protocol and which store keeps a journal (``opened``): ``sqlite_journal`` keeps it in one SQLite file.
-No other module of a load knows a store.
+Decides nothing but this protocol and which store keeps a journal (``opened``): ``sqlite_journal``
+keeps it in one SQLite file. No other module of a load knows a store.
 """
 
 from __future__ import annotations
@@ -60,11 +62,15 @@ SLICE: Final = 1000
 """Rows in memory at once, where all of a journal are read."""
 
 Kept: TypeAlias = Literal["asked", "before_image", "sent"]
-"""What is kept of a row beside its entry: what it asks for, its before-image, the object as it was sent."""
+"""What is kept of a row beside its entry: what it asks for, its before-image,
+the object as it was sent.
+"""
 
 
 class JournalError(AlmaError):
-    """The journal could not be written or read; the load stopped before sending anything it could not write down."""
+    """The journal could not be written or read; the load stopped before sending
+    anything it could not write down.
+    """
 
     advice = "Free the disk or move the journal to a local file system, then resume."
 
@@ -87,8 +93,8 @@ class JournalInUse(ConfigurationError):
 
 @attrs.frozen
 class Ingested:
-    """A row on its way into the journal: where it stands, what it asks for (None where it was rejected, or is kept already),
-    and the before-image that an earlier load kept of it.
+    """A row on its way into the journal: where it stands, what it asks for (None where it was
+    rejected, or is kept already), and the before-image that an earlier load kept of it.
     """
 
     entry: Entry
@@ -99,13 +105,15 @@ class Ingested:
 class Journal(Protocol):
     """One open journal, owned by this process.
 
-    A method that is awaited is done after all that was asked for before it, and what it changed is durable when it
-    returns. ``record_soon`` and ``keep`` return at once: what they write follows in order, before whatever is asked for
-    after them. Being cancelled undoes nothing: what was to be written is written.
+    A method that is awaited is done after all that was asked for before it, and what it changed is
+    durable when it returns. ``record_soon`` and ``keep`` return at once: what they write follows in
+    order, before whatever is asked for after them. Being cancelled undoes nothing: what was to be
+    written is written.
 
     After one failure nothing more is written.
 
-    :raises JournalError: from every method that is awaited, where the journal cannot be read or written, now or earlier.
+    :raises JournalError: from every method that is awaited, where the journal cannot be read
+        or written, now or earlier.
     :raises JournalInUse: where it is not ours any more.
     """
 
@@ -139,8 +147,9 @@ class Journal(Protocol):
     async def ingest(self, rows: Sequence[Ingested], *, repeats: bool) -> None:
         """Add rows, or replace those of the same number.
 
-        A key that another row has makes a row DUPLICATE, naming that row's line, or with ``repeats`` gets it a key of its
-        own. Two rows with one key that say different things end in REVIEW, both: none is chosen by its place.
+        A key that another row has makes a row DUPLICATE, naming that row's line, or with
+        ``repeats`` gets it a key of its own. Two rows with one key that say different things end in
+        REVIEW, both: none is chosen by its place.
         """
 
     async def nameless(self, *, limit: int) -> list[Entry]:
@@ -176,8 +185,8 @@ class Journal(Protocol):
         """What was kept of the rows of these numbers, of those where anything was."""
 
     async def last_sent(self, ended: Moment) -> float | None:
-        """When the last of the rows of unknown outcome may have been sent by a process that had ended by then, in civil seconds;
-        None where there is no such row.
+        """When the last of the rows of unknown outcome may have been sent by a process that had
+        ended by then, in civil seconds; None where there is no such row.
         """
 
     # --- what a row's work writes
@@ -186,7 +195,9 @@ class Journal(Protocol):
         """Write down where a row stands, durable before this returns: an intent."""
 
     def record_soon(self, entry: Entry) -> None:
-        """Write down where a row stands: an outcome. Lost with the process, the row is found with its intent."""
+        """Write down where a row stands: an outcome. Lost with the process, the row
+        is found with its intent.
+        """
 
     def keep(self, n: int, body: bytes, *, of: Kept = "before_image") -> None:
         """Keep an object of row ``n``, before the intent that follows."""
@@ -204,19 +215,24 @@ class Journal(Protocol):
     async def amend(
         self, entries: Iterable[Entry], *, existing: Listed = (), facts: Mapping[str, str]
     ) -> None:
-        """Write where these rows stand, portfolios that are not the load's own, and facts: all or nothing."""
+        """Write where these rows stand, portfolios that are not the load's own,
+        and facts: all or nothing.
+        """
 
     # --- what the service holds
 
     async def add_existing(self, portfolios: Listed) -> None:
-        """Add what the service held before the load. What a row of this load made, or may have made, is left out."""
+        """Add what the service held before the load. What a row of this load made, or
+        may have made, is left out.
+        """
 
     async def forget_existing(self) -> None:
         """Drop what is known of the service, but for titles whose portfolios may be ours by now."""
 
     async def settle_known(self, *, compared: bool) -> None:
-        """Rows that an earlier load had done become DONE; with ``compared`` only those whose portfolios the service holds, with
-        the availability that that load left. The others are to be done again.
+        """Rows that an earlier load had done become DONE; with ``compared`` only those whose
+        portfolios the service holds, with the availability that that load left. The others are to
+        be done again.
         """
 
     async def existing(self, mms_ids: Collection[str], portfolio_ids: Collection[str]) -> list[Held]:
@@ -226,7 +242,8 @@ class Journal(Protocol):
         """How many portfolios the service held before the load, where that was listed."""
 
     async def fewest_left(self, *, inactive: str | None) -> int:
-        """How many of what the service held the rows leave over at least, each of which stands for one portfolio of its title.
+        """How many of what the service held the rows leave over at least, each of which stands for
+        one portfolio of its title.
 
         :param inactive: the availability of those that are not counted
         """
@@ -234,8 +251,9 @@ class Journal(Protocol):
     async def add_left(
         self, make: Callable[[int, Held], Ingested], *, inactive: str | None, most: int | None
     ) -> int:
-        """Add a row for each portfolio that the service held and no row stands for, and the fact ``SURPLUS``: all or nothing.
-        How many they are; none is added where they are more than ``most``.
+        """Add a row for each portfolio that the service held and no row stands for, and the fact
+        ``SURPLUS``: all or nothing. How many they are; none is added where they are more than
+        ``most``.
 
         :param make: the row, from its number and the portfolio
         :param inactive: the availability of those that are left out
@@ -245,7 +263,9 @@ class Journal(Protocol):
         """What is known of row ``n``'s title."""
 
     async def unbound(self, portfolio_ids: Iterable[str], *, but: int = 0, is_new: bool) -> list[str]:
-        """Those that stand for no other row than ``but``; with ``is_new`` only those that came since the load began."""
+        """Those that stand for no other row than ``but``; with ``is_new`` only those that
+        came since the load began.
+        """
 
     async def claimed(self, keys: Iterable[bytes], *, but: int) -> list[bytes]:
         """Those of these natural keys that another row than ``but`` has."""
@@ -253,8 +273,8 @@ class Journal(Protocol):
     # --- the index of identifiers
 
     async def unread(self) -> list[tuple[str, str | None]]:
-        """Portfolios whose identifiers are not known yet, each with the MMS id that the service's list gave: those the service
-        held, and those that rows stand for.
+        """Portfolios whose identifiers are not known yet, each with the MMS id that the service's
+        list gave: those the service held, and those that rows stand for.
         """
 
     async def add_carriers(self, carriers: Iterable[tuple[Carrier, Sequence[str]]]) -> None:
@@ -264,7 +284,9 @@ class Journal(Protocol):
         """Forget all identifiers of portfolios: they are read anew."""
 
     async def identifiers(self, *, after: str, limit: int) -> list[tuple[str, Carrier, str]]:
-        """The next of all identifiers, each with the portfolio that carries it, and before both what they are ordered by."""
+        """The next of all identifiers, each with the portfolio that carries it, and before both
+        what they are ordered by.
+        """
 
     async def carriers(self, identifiers: Iterable[str]) -> dict[str, list[Carrier]]:
         """The portfolios that carry each of these."""

@@ -35,7 +35,8 @@ from alma_async.load.row import Row
 
 __all__ = ["JournalFile"]
 
-_ACTIONS: Final = (None, "created", "updated", "unchanged", "deleted", KNOWN)  # what a row may have done
+# what a row may have done
+_ACTIONS: Final = (None, "created", "updated", "unchanged", "deleted", KNOWN)
 _MOST_VALUES: Final = 500  # of one statement; older SQLite takes 999
 _MADE: Final = "SELECT 1 FROM entry WHERE portfolio_id = ? AND action = 'created'"
 _LEFT: Final = (
@@ -150,9 +151,8 @@ class JournalFile:
             state, why = (
                 (State.DUPLICATE, EndReason.DUPLICATE) if same else (State.REVIEW, EndReason.CONTRADICTS)
             )
-            if (
-                not same and old.state is State.PENDING
-            ):  # which of the two is right is not for their order to say
+            # which of the two is right is not for their order to say
+            if not same and old.state is State.PENDING:
                 said = why.says(what, entry.line)
                 self.write(attrs.evolve(old, state=state, reason=why.code, message=said))
             said = why.says(what, old.line)
@@ -240,8 +240,8 @@ class JournalFile:
             return int(self._db.execute("SELECT COUNT(*) FROM existing").fetchone()[0])
 
     def fewest_left(self, *, inactive: str | None) -> int:
-        """How many of what the service held the rows leave over at least: of each title, those that stand for no row by their ids,
-        but for one for each row that may mean one of them.
+        """How many of what the service held the rows leave over at least: of each title, those that
+        stand for no row by their ids, but for one for each row that may mean one of them.
         """
         rows = "SELECT mms_id, COUNT(*) AS n FROM entry WHERE portfolio_id IS NULL AND state <> 'duplicate' GROUP BY mms_id"
         held = f"SELECT mms_id, COUNT(*) AS n FROM existing {_LEFT} GROUP BY mms_id"  # noqa: S608 - our own words
@@ -252,8 +252,9 @@ class JournalFile:
     def add_left(
         self, make: Callable[[int, Held], Ingested], *, inactive: str | None, most: int | None
     ) -> int:
-        """Add a row for each portfolio that the service held and no row stands for, unless they are too many. A title of which
-        a row stands for no portfolio that is known, or repeats a key of the caller's, keeps all that it has.
+        """Add a row for each portfolio that the service held and no row stands for, unless they are
+        too many. A title of which a row stands for no portfolio that is known, or repeats a key of
+        the caller's, keeps all that it has.
         """
         unclear = f"{_LEFT} AND (mms_id IS NULL OR mms_id NOT IN ({_UNCLEAR})) ORDER BY portfolio_id"
         with self.together():
@@ -270,10 +271,12 @@ class JournalFile:
     # --- the work
 
     def orphaned(self, now: Moment) -> int:
-        """Rows whose sender died between intent and outcome become UNKNOWN; how many. The lock proves that it is dead.
+        """Rows whose sender died between intent and outcome become UNKNOWN; how many. The
+        lock proves that it is dead.
 
-        Its last byte left before the send's deadline and before now, so the quarantine counts from the earlier of the two.
-        After a reboot no clock can be believed to say how long ago that was, so the quarantine begins anew.
+        Its last byte left before the send's deadline and before now, so the quarantine counts from
+        the earlier of the two. After a reboot no clock can be believed to say how long ago that
+        was, so the quarantine begins anew.
         """
         found = self._sent(now)
         with self.together():
@@ -285,7 +288,9 @@ class JournalFile:
         return max((sent_by.wall for _, sent_by in self._sent(ended)), default=None)
 
     def _sent(self, ended: Moment) -> list[tuple[Entry, Moment]]:
-        """The rows of unknown outcome, each with the last moment at which a process that had ended by then may have sent it."""
+        """The rows of unknown outcome, each with the last moment at which a process that had ended
+        by then may have sent it.
+        """
         found = self._select("WHERE state IN ('intent', 'unknown')", ())
         return [(entry, _earlier(entry.sent_by, ended)) for entry in found]
 

@@ -1,7 +1,8 @@
-"""A small file that keeps a value from one run to the next: sealed, owned by this user alone, and naming what it is of.
+"""A small file that keeps a value from one run to the next: sealed, owned by this user alone,
+and naming what it is of.
 
-Decides whether a file is just what was written, here and for this; one that is not is never used. What a value means is its
-writer's to say.
+Decides whether a file is just what was written, here and for this; one that is not is never used.
+What a value means is its writer's to say.
 """
 
 from __future__ import annotations
@@ -27,9 +28,8 @@ _log = logger("alma_async.load")
 T = TypeVar("T")
 
 _SEAL: Final = 16  # characters of the seal before the text
-_LARGEST: Final = (
-    64 * 2**20
-)  # chosen: bytes of a file that are read, some 500,000 records of an index of identifiers
+# chosen: bytes of a file that are read, some 500,000 records of an index of identifiers
+_LARGEST: Final = 64 * 2**20
 
 
 @attrs.frozen
@@ -46,7 +46,9 @@ class KeptFile:
         return cls(state_dir() / directory / f"{name}.{end}", list(of))
 
     def read(self, structure: Callable[[Any], T], otherwise: T) -> T:
-        """What it holds; where there is none, or it is not what was written, the other, the latter with a warning. Never fails."""
+        """What it holds; where there is none, or it is not what was written, the other, the latter
+        with a warning. Never fails.
+        """
         try:
             if self.path.is_file():
                 with closing(self.open()) as file, file.locked():
@@ -56,7 +58,9 @@ class KeptFile:
         return otherwise
 
     def write(self, held: Any) -> None:
-        """Keep this in place of what it holds. Never fails: where it cannot be kept, a warning says so."""
+        """Keep this in place of what it holds. Never fails: where it cannot
+        be kept, a warning says so.
+        """
         try:
             with closing(self.open()) as file, file.locked():
                 file.replace(self.sealed(held))

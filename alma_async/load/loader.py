@@ -55,7 +55,8 @@ class Load:
     :param alma: the client
     :param collection_id: id of the electronic collection
     :param service_id: id of its service
-    :param journal: a path: a new one begins a load, one that exists is resumed. It keeps the rows, which are read once.
+    :param journal: a path: a new one begins a load, one that exists is resumed. It keeps the
+        rows, which are read once.
     :param options: what is done, and how; see ``LoadOptions``
     :raises ConfigurationError: naming the argument that cannot be what was given.
     """
@@ -103,9 +104,11 @@ class Load:
     ) -> Self:
         """The load of a journal that is there, which says all but how to go on.
 
-        The journal is read when the load is used, which raises ``InputError`` where there is none, or nothing was written into it.
+        The journal is read when the load is used, which raises ``InputError`` where there is none,
+        or nothing was written into it.
 
-        :param alma: the client; without one, each call makes its own from the environment, and closes it.
+        :param alma: the client; without one, each call makes its own from the
+            environment, and closes it.
         :param options: those that may differ from one run to the next; the others are the journal's
         """
         checks = {**_ARGUMENTS, "alma": _ARGUMENTS["alma"].or_none()}
@@ -116,7 +119,8 @@ class Load:
         return load
 
     def stop(self) -> None:
-        """Take no further row, and let those under way end their present call; what runs then returns, resumable.
+        """Take no further row, and let those under way end their present call; what
+        runs then returns, resumable.
 
         Where nothing runs yet, what is run next returns so before it sends anything.
         """
@@ -133,24 +137,29 @@ class Load:
     ) -> Report:
         """Carry every row to its end, or as far as it goes.
 
-        :param rows: a path, what ``read_rows`` gives, or any (async) iterable of rows or mappings; it is read once. Without it,
-            those that the journal has. Rows that are given again must be the same.
+        :param rows: a path, what ``read_rows`` gives, or any (async) iterable of rows or mappings;
+            it is read once. Without it, those that the journal has. Rows that are given again must
+            be the same.
         :raises JournalError: where the journal cannot be written; nothing more is sent then.
         :raises JournalInUse: where another process works on it.
-        :raises ServiceInUse, UnfinishedLoad: where another load of the service is under way, or was cut off a moment ago.
+        :raises ServiceInUse, UnfinishedLoad: where another load of the service is under way, or
+            was cut off a moment ago.
         :raises InputError: where the rows cannot be read, or the journal has others.
-        :raises Unauthorized, ConfigurationError: where going on makes no sense; the load can be resumed.
+        :raises Unauthorized, ConfigurationError: where going on makes no
+            sense; the load can be resumed.
         """
         return await self._carry_out(await self._context(), self._journal_path, rows, on_progress)
 
     async def stream(
         self, rows: Rows | None = None, *, on_progress: Callable[[Progress], None] | None = None
     ) -> AsyncGenerator[Ended, None]:
-        """Carry every row to its end as ``run`` does, and give each row's end as it comes, once the journal has it.
+        """Carry every row to its end as ``run`` does, and give each row's end as it
+        comes, once the journal has it.
 
-        Begins with the ends of rows that the journal has already, so that a program that acknowledges messages misses none.
-        A row is given again, in review, where it turned out that its update should not have gone without a read (``unread``).
-        Rows are begun as ends are consumed. Leaving the loop early stops the load, resumable (``contextlib.aclosing`` waits
+        Begins with the ends of rows that the journal has already, so that a program that
+        acknowledges messages misses none. A row is given again, in review, where it turned out that
+        its update should not have gone without a read (``unread``). Rows are begun as ends are
+        consumed. Leaving the loop early stops the load, resumable (``contextlib.aclosing`` waits
         for that). ``report`` says afterwards how the run ended.
 
         :raises: what ``run`` raises
@@ -187,10 +196,11 @@ class Load:
         journal: str | os.PathLike[str] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Plan:
-        """Find out what ``run`` would do now, and its price: the same code, but nothing is sent that changes anything.
+        """Find out what ``run`` would do now, and its price: the same code, but nothing is
+        sent that changes anything.
 
-        :param journal: where the dry run is written down, and resumed after an interruption; the load's own stays as it is.
-            Without one, a file that goes away with the plan.
+        :param journal: where the dry run is written down, and resumed after an interruption; the
+            load's own stays as it is. Without one, a file that goes away with the plan.
         :raises: what ``run`` raises
         """
         if self._options.plan is not None:
@@ -249,9 +259,11 @@ class Load:
     async def verify(
         self, *, ids_only: bool = False, on_progress: Callable[[Progress], None] | None = None
     ) -> Audit:
-        """Compare what the load's journal says with what Alma holds now, or as much of it as can be read.
+        """Compare what the load's journal says with what Alma holds now, or as
+        much of it as can be read.
 
-        Waits for what passes by itself as ``run`` does; what stops it then is in ``stopped`` beside what was found.
+        Waits for what passes by itself as ``run`` does; what stops it then is in
+        ``stopped`` beside what was found.
 
         :param ids_only: do not compare fields, which costs a call for each row
         :raises JournalError: where the journal is not what was written.
@@ -276,11 +288,14 @@ class Load:
         journal: str | os.PathLike[str] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Report:
-        """Take back what the load did: delete what it created, put back what it changed, create anew what it deleted.
+        """Take back what the load did: delete what it created, put back what it changed,
+        create anew what it deleted.
 
-        What somebody else changed since is left alone and ends in review. What is created anew gets a new id.
+        What somebody else changed since is left alone and ends in review. What is
+        created anew gets a new id.
 
-        :param journal: where the undo is written down; by default beside the load's own. One that did not end is resumed.
+        :param journal: where the undo is written down; by default beside the load's own. One
+            that did not end is resumed.
         :raises: what ``run`` raises
         """
         context, clock = await self._context(), self._alma.clock
@@ -373,7 +388,9 @@ class Load:
             self._spent = self._owned
 
     async def _context(self) -> LoadContext:
-        """What the parts of the next run share. A client of our own serves one run; a load of a journal is what that says."""
+        """What the parts of the next run share. A client of our own serves one run; a load of a
+        journal is what that says.
+        """
         if self._spent:
             self._spent, self._client = False, AlmaClient.from_env()
             waits = self._alma.options.wait_for_quota
@@ -397,7 +414,9 @@ class Load:
 
     @asynccontextmanager
     async def _registered(self, context: LoadContext, path: Path) -> AsyncIterator[Registered | None]:
-        """Have the load known as one of its service's, unless it sends nothing that changes anything."""
+        """Have the load known as one of its service's, unless it sends
+        nothing that changes anything.
+        """
         if context.dry:
             yield None
             return
@@ -434,8 +453,9 @@ def _moment(clock: Clock) -> Moment:
 
 
 def _workers(per_second: float) -> int:
-    """Rows under way at once that keep the pace full: a second's calls for each second of the longest latency recorded (a POST took
-    11.1 s), and as many again that stand ready, so that it is full to the end.
+    """Rows under way at once that keep the pace full: a second's calls for each second of the
+    longest latency recorded (a POST took 11.1 s), and as many again that stand ready, so that it is
+    full to the end.
     """
     return min(ceil(per_second * 2 * 12.0), _MOST_WORKERS)
 

@@ -1,7 +1,9 @@
-"""Reads of a load: what the service holds, which portfolios a row may mean, what a lost answer may have left.
+"""Reads of a load: what the service holds, which portfolios a row may mean, what a
+lost answer may have left.
 
-Asks the journal and Alma; ``matching`` decides. A portfolio that was read whole to be matched is remembered for a while
-(``Bodies``): where a row changes nothing in it, it is not read again. Before each write it is.
+Asks the journal and Alma; ``matching`` decides. A portfolio that was read whole to be matched is
+remembered for a while (``Bodies``): where a row changes nothing in it, it is not read again. Before
+each write it is.
 """
 
 from __future__ import annotations
@@ -38,11 +40,13 @@ async def listed(
     total: int | None = None,
 ) -> tuple[dict[str, None], bool]:
     """List the portfolios of a service until the list holds still: it has as many as Alma says
-    after it, and as Alma said before. What is deleted meanwhile shifts another one off the next page.
+    after it, and as Alma said before. What is deleted meanwhile shifts another one off the next
+    page.
 
     :param add: gets each page, of each listing
     :param total: how many Alma said there are, where it was asked
-    :return: the ids, in order, of the list that held still, or of all that any showed; and whether it did
+    :return: the ids, in order, of the list that held still, or of all that any
+        showed; and whether it did
     """
     portfolios, seen = alma.electronic.portfolios.list, dict[str, None]()
     for _ in range(_LISTINGS):
@@ -81,7 +85,9 @@ class Bodies:
 
 @attrs.frozen(kw_only=True)
 class Lookup:
-    """The reading half of a load. ``by_title``: the service was not listed when the load began, so each title is asked for."""
+    """The reading half of a load. ``by_title``: the service was not listed when the load began,
+    so each title is asked for.
+    """
 
     portfolios: Portfolios
     journal: Journal
@@ -109,22 +115,26 @@ class Lookup:
         return found
 
     async def _named(self, portfolio_ids: Iterable[str], n: int) -> tuple[str, ...]:
-        """Which of these another row of the file names by its id: whether row ``n`` means the same, nobody can say."""
+        """Which of these another row of the file names by its id: whether row ``n`` means
+        the same, nobody can say.
+        """
         keys = {
             natural_key_of(Row(line=0, lines=(), portfolio_id=one), *self.place): one for one in portfolio_ids
         }
         return tuple(keys[key] for key in await self.journal.claimed(keys, but=n))
 
     async def left(self, row: Row, entry: Entry) -> list[matching.Candidate]:
-        """What a create of unknown outcome may have left: portfolios of the title that were not there before the load
-        and stand for no other row.
+        """What a create of unknown outcome may have left: portfolios of the title that were not
+        there before the load and stand for no other row.
         """
         found = await self._of_title(str(row.mms_id))
         new = await self.journal.unbound(found, but=entry.n, is_new=True)
         return await self._candidates(row, entry, new)
 
     async def anew(self, row: Row, before_image: BeforeImage, n: int) -> list[str]:
-        """The title's portfolios with the URL that this one had, but for those that other rows stand for."""
+        """The title's portfolios with the URL that this one had, but for those
+        that other rows stand for.
+        """
         url = "".join(one.new for one in before_image.differences)
         found = await self._of_title(row.mms_id) if row.mms_id else []
         free = await self.journal.unbound(found, but=n, is_new=False)
@@ -140,7 +150,9 @@ class Lookup:
         return await self.journal.of_title(mms_id, n=n)
 
     async def seen(self, row: Row, mms_id: str | None) -> tuple[tuple[str, str], ...]:
-        """The portfolios that a row concerns (``planned.of_row``): as the list of the service has them, or as the title has now."""
+        """The portfolios that a row concerns (``planned.of_row``): as the list of the service has
+        them, or as the title has now.
+        """
         if self.by_title and mms_id is not None and row.portfolio_id is None:
             await self._list_title(mms_id)
         held = await self.journal.existing(

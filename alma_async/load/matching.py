@@ -1,12 +1,14 @@
 """Which portfolio a row means, and what a create of unknown outcome has left. Pure.
 
-A row is matched by portfolio id, then by MMS id, with the URL deciding between several; never by title. A row that has neither
-id gets the MMS id of the portfolios that carry its ISSN or ISBN. What a record names as another form of its title (776) is a
-suggestion, and never a match. On ambiguity nothing is written.
+A row is matched by portfolio id, then by MMS id, with the URL deciding between several; never by
+title. A row that has neither id gets the MMS id of the portfolios that carry its ISSN or ISBN. What
+a record names as another form of its title (776) is a suggestion, and never a match. On ambiguity
+nothing is written.
 
-After the quarantine, only portfolios that were not there before the load and stand for no other row are candidates for a lost
-create. One that carries the row's URL is ours. One that does not may be a colleague's, or ours as Alma rewrote it: a person
-must decide. None means that the send was never applied.
+After the quarantine, only portfolios that were not there before the load and stand for no other row
+are candidates for a lost create. One that carries the row's URL is ours. One that does not may be a
+colleague's, or ours as Alma rewrote it: a person must decide. None means that the send was never
+applied.
 """
 
 from __future__ import annotations
@@ -48,9 +50,11 @@ class Candidate:
 
 @attrs.frozen
 class Carrier:
-    """A portfolio of the service that carries an ISSN or ISBN, which it has from its record (``mms_id``, "" where it has none).
+    """A portfolio of the service that carries an ISSN or ISBN, which it has from its record
+    (``mms_id``, "" where it has none).
 
-    ``url`` is None where only the record was read. ``suggested``: the record names the number as another form's of its title.
+    ``url`` is None where only the record was read. ``suggested``: the record names the number as
+    another form's of its title.
     """
 
     portfolio_id: str
@@ -61,8 +65,9 @@ class Carrier:
 
 @attrs.frozen(kw_only=True)
 class Title:
-    """How many rows of the file name a title (repeats not counted), and which portfolios of it were in the service before
-    the load and stand for no other row (``existing``), or for one (``taken``).
+    """How many rows of the file name a title (repeats not counted), and which portfolios of it were
+    in the service before the load and stand for no other row (``existing``), or for one
+    (``taken``).
     """
 
     rows: int
@@ -98,7 +103,9 @@ class Alike:
 
 @attrs.frozen
 class NamedByAnother:
-    """All that are there of the title are named by other rows, by their ids; nothing may be written."""
+    """All that are there of the title are named by other rows, by their
+    ids; nothing may be written.
+    """
 
     portfolio_ids: tuple[str, ...]
 
@@ -115,9 +122,11 @@ Match: TypeAlias = One | NoMatch | Ambiguous | Alike | NamedByAnother
 
 
 def decide(url: str, candidates: Sequence[Candidate], *, rows_of_title: int) -> Match:
-    """Choose among the portfolios of one title. ``rows_of_title`` is how many rows of the file name the same title.
+    """Choose among the portfolios of one title. ``rows_of_title`` is how many rows of the
+    file name the same title.
 
-    A single portfolio and a single row mean each other, whatever their URLs. Otherwise the URL must be the same.
+    A single portfolio and a single row mean each other, whatever their URLs. Otherwise
+    the URL must be the same.
     """
     if not candidates:
         return NoMatch()
@@ -136,7 +145,9 @@ def alike(url: str, candidates: Sequence[Candidate]) -> Alike | NoMatch:
 
 
 def record_of(url: str, carriers: Sequence[Carrier]) -> str | Ambiguous | Suggested | None:
-    """The MMS id of the record that identifiers mean. Where portfolios of several carry them, the URL must be the same."""
+    """The MMS id of the record that identifiers mean. Where portfolios of several carry them,
+    the URL must be the same.
+    """
     own = [carrier for carrier in carriers if not carrier.suggested]
     for found in (own, [carrier for carrier in own if carrier.url == url != ""]):
         mms_ids = {carrier.mms_id for carrier in found}

@@ -26,9 +26,9 @@ _RUNS: Final = 20
 
 @attrs.define(kw_only=True)
 class Stretch:
-    """One run. ``began`` and ``ended`` are civil seconds; a sample holds what happened in ``step`` seconds:
-    calls, those of them that were throttled, and the seconds that calls waited, by reason. ``sent`` are all calls,
-    also those whose end was not waited for.
+    """One run. ``began`` and ``ended`` are civil seconds; a sample holds what happened in ``step``
+    seconds: calls, those of them that were throttled, and the seconds that calls waited, by reason.
+    ``sent`` are all calls, also those whose end was not waited for.
     """
 
     began: float
@@ -80,7 +80,9 @@ def _paired(series: list[Any]) -> list[Any]:
 
 @attrs.define
 class Measured:
-    """All runs of a load that are known, oldest first, and all its calls by kind (as ``CallFinished.route`` names them)."""
+    """All runs of a load that are known, oldest first, and all its calls by kind (as
+    ``CallFinished.route`` names them).
+    """
 
     runs: list[Stretch] = attrs.field(factory=list)
     kinds: dict[str, int] = attrs.field(factory=dict)

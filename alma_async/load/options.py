@@ -1,8 +1,10 @@
 # ruff: noqa: RUF009 - the fields are declared by a function of ours
-"""What a caller of a load chooses: ``LoadOptions``, the same for Python, for the shell and for the journal's facts. Pure.
+"""What a caller of a load chooses: ``LoadOptions``, the same for Python, for the shell and for
+the journal's facts. Pure.
 
-Each option is declared, documented and checked here, once. Where a load goes (client, collection, service, journal) is no
-option but an argument of ``Load``; both together are a load's context, which its parts share.
+Each option is declared, documented and checked here, once. Where a load goes (client, collection,
+service, journal) is no option but an argument of ``Load``; both together are a load's context,
+which its parts share.
 """
 
 from __future__ import annotations
@@ -66,8 +68,8 @@ def _bound(value: str | int) -> str | int:
 
 @attrs.frozen(kw_only=True)
 class LoadOptions:
-    """The options of a load. All may differ from one run to the next but ``action``, ``bib``, ``notes``,
-    ``allow_duplicates``, ``since``, ``plan``, ``missing`` and ``max_delete``.
+    """The options of a load. All may differ from one run to the next but ``action``, ``bib``,
+    ``notes``, ``allow_duplicates``, ``since``, ``plan``, ``missing`` and ``max_delete``.
 
     ``LoadOptions.help("quarantine")`` gives the meaning of one option, as the shell shows it.
 
@@ -211,7 +213,9 @@ DEFAULTS: Final = LoadOptions()
 
 @attrs.frozen(kw_only=True)
 class LoadContext:
-    """One load. ``workers`` is the most rows in progress at once; ``dry``: nothing is sent that changes anything."""
+    """One load. ``workers`` is the most rows in progress at once; ``dry``: nothing is
+    sent that changes anything.
+    """
 
     alma: AlmaClient
     place: tuple[str, str]

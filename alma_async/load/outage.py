@@ -1,15 +1,18 @@
-"""Failures that pass by themselves are waited out, for hours if need be; many rejections stop the load.
+"""Failures that pass by themselves are waited out, for hours if need be; many
+rejections stop the load.
 
-``ServiceHealth`` decides which failures pass by themselves, and distinguishes a row that fails on its own from an outage, in
-which all calls fail. In an outage all rows that have sent nothing are cancelled and wait, while one call asks, at growing
-intervals up to a minute, until it is answered. So an outage costs one call a minute, however many rows are in progress.
-Once it is answered one row tries, and the others wait for that: where the service answers and no row's call goes well, an outage
-goes on. Documented outages lasted 50 min (2025) and 2 h 13 min (2026).
+``ServiceHealth`` decides which failures pass by themselves, and distinguishes a row that fails on
+its own from an outage, in which all calls fail. In an outage all rows that have sent nothing are
+cancelled and wait, while one call asks, at growing intervals up to a minute, until it is answered.
+So an outage costs one call a minute, however many rows are in progress. Once it is answered one row
+tries, and the others wait for that: where the service answers and no row's call goes well, an
+outage goes on. Documented outages lasted 50 min (2025) and 2 h 13 min (2026).
 
-``CircuitBreaker`` decides when so many rows are rejected that the load must be wrong and not its rows: a wrong collection, a
-missing right or a column of another meaning has every row rejected, and fifty thousand equal rejections would use up the day's
-calls. Rows that the reader rejected were never sent and do not count; a code that names a failure inside Alma leaves its row
-unknown, and counts. A server fault has no code here: it is an outage's to wait out.
+``CircuitBreaker`` decides when so many rows are rejected that the load must be wrong and not its
+rows: a wrong collection, a missing right or a column of another meaning has every row rejected, and
+fifty thousand equal rejections would use up the day's calls. Rows that the reader rejected were
+never sent and do not count; a code that names a failure inside Alma leaves its row unknown, and
+counts. A server fault has no code here: it is an outage's to wait out.
 """
 
 from __future__ import annotations
@@ -97,16 +100,18 @@ class CircuitBreaker:
         return None
 
 
+# a proxy's page instead of an answer passes too
 PASSING: Final = (
     NotSent,
     ServerFault,
     RateLimited,
     BadAnswer,
-)  # a proxy's page instead of an answer passes too
+)
 _ILL: Final = (Reason.NETWORK, Reason.SERVER, Reason.LOST, Reason.CUT, Reason.BAD_ANSWER)
 _OUTAGE: Final = 5  # failures of anybody, one after the other, that make an outage
 ROW_FAILURES: Final = 6  # failures of one row while the service is well
-_OWN: Final = 5  # rows whose failures are their own, while no other goes well; more of them are an outage
+# rows whose failures are their own, while no other goes well; more of them are an outage
+_OWN: Final = 5
 _LONGEST: Final = 60.0
 
 T = TypeVar("T")
@@ -130,7 +135,9 @@ def _never() -> bool:
 
 @attrs.define
 class _Tried:
-    """How often one work was tried, and how often in a row it failed by itself: since the last outage."""
+    """How often one work was tried, and how often in a row it failed by
+    itself: since the last outage.
+    """
 
     tries: int = 0
     failures: int = 0
@@ -147,8 +154,9 @@ class _Tried:
 class ServiceHealth:
     """What all work of one run shares about how the service does.
 
-    ``sleep`` ends where the client is closed; ``ask`` is one cheap read; ``waiting`` gets the reason why everybody waits, or
-    None when it is over. ``longest``: seconds of nothing but failures after which the last one is raised.
+    ``sleep`` ends where the client is closed; ``ask`` is one cheap read; ``waiting`` gets the
+    reason why everybody waits, or None when it is over. ``longest``: seconds of nothing but
+    failures after which the last one is raised.
     """
 
     clock: Clock
@@ -177,7 +185,9 @@ class ServiceHealth:
         longest: float,
         waiting: Callable[[str | None], None],
     ) -> Self:
-        """That of work on one service, which is asked for the number of its portfolios, once at a time."""
+        """That of work on one service, which is asked for the number of its
+        portfolios, once at a time.
+        """
         once = alma.with_options(retry=attrs.evolve(alma.options.retry, attempts=1))
         ask = lambda: once.electronic.portfolios.list(*place).total()  # noqa: E731
         return cls(clock=alma.clock, sleep=alma.sleep, longest=longest, ask=ask, waiting=waiting)
@@ -194,7 +204,8 @@ class ServiceHealth:
         """Do it, again and again where need be.
 
         :param sent: whether something is in flight, which must not be cancelled.
-        :raises AlmaError: the last failure, once nothing at all went well for so long, or at once where waiting cannot help.
+        :raises AlmaError: the last failure, once nothing at all went well for so long, or at once
+            where waiting cannot help.
         :raises RowFailure: where it failed again and again though the service is well.
         :raises WorkStopped: where nothing is waited for any more.
         """

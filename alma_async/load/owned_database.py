@@ -75,7 +75,8 @@ class Ownership:
 
     @classmethod
     def of(cls, path: Path) -> Ownership:
-        """Lock the journal at ``path``, or make an empty one, once it, its directory and what lies beside it are seen to be ours.
+        """Lock the journal at ``path``, or make an empty one, once it, its directory and what lies
+        beside it are seen to be ours.
 
         :raises JournalInUse: where another process holds it.
         :raises JournalError: where there can be none.
@@ -101,7 +102,8 @@ class Ownership:
                 if size is None or (size == 0 and self.noted is None):
                     self.note(0)
                     self._file.sync()
-                OwnFile(path).close()  # before SQLite opens it: closing later would drop SQLite's own locks
+                # before SQLite opens it: closing later would drop SQLite's own locks
+                OwnFile(path).close()
         except OSError as error:
             self.close()
             in_use, failure = False, f"The journal {path.name} cannot be opened: {error.strerror}."
@@ -119,7 +121,9 @@ class Ownership:
 
     @property
     def noted(self) -> int | None:
-        """How many commits were on the disk, at least; None where nothing ever was beside this journal, which is a copy then."""
+        """How many commits were on the disk, at least; None where nothing ever was beside this
+        journal, which is a copy then.
+        """
         number = self._file.read(_WIDTH)
         return int.from_bytes(number, "big") if len(number) == _WIDTH else None
 
@@ -185,9 +189,8 @@ class OwnedDatabase:
     def _own(self, *, reading: bool) -> None:
         with self.mapped():
             owner = self.db.execute("SELECT secret, commits, id FROM owner").fetchall()
-            if (
-                len(owner) != 1 or not isinstance(owner[0][1], int) or not _is_id(owner[0][2])
-            ):  # no seal holds it
+            # no seal holds it
+            if len(owner) != 1 or not isinstance(owner[0][1], int) or not _is_id(owner[0][2]):
                 raise Damaged("its owner's record")
             (secret, self._commits, known), noted = owner[0], self._ownership.noted
             if noted is None:
@@ -206,7 +209,8 @@ class OwnedDatabase:
             self.db.execute("UPDATE owner SET id = ?, secret = ?, boot = ?, pid = ?, nonce = ?", mine)
 
     def _open_noted(self, *, reading: bool = False) -> None:
-        """Open what the state directory notes of this journal, and see that no copy of it is in use or was used since.
+        """Open what the state directory notes of this journal, and see that no copy of it is
+        in use or was used since.
 
         :raises JournalInUse: where one is in use.
         :raises JournalError: where one was used since.
@@ -312,7 +316,9 @@ class OwnedDatabase:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """All or nothing, and on the disk when it ends. A failed commit is never tried again in place."""
+        """All or nothing, and on the disk when it ends. A failed commit is
+        never tried again in place.
+        """
         if self.db.in_transaction:
             yield
             return
@@ -345,7 +351,9 @@ class OwnedDatabase:
             )
 
     def _sign(self) -> int:
-        """Have the commit be the owner's; its number. A lock that failed us is noticed here at the latest."""
+        """Have the commit be the owner's; its number. A lock that failed us is
+        noticed here at the latest.
+        """
         query = "UPDATE owner SET commits = commits + 1 WHERE nonce = ? AND commits = ?"
         if self.db.execute(query, (self._nonce, self._commits)).rowcount != 1:
             raise JournalInUse(f"The journal {self.path.name} was taken over by another process.")
@@ -392,5 +400,7 @@ def _noted_of(journal_id: str) -> Path:
 
 
 def _log_of(path: Path) -> Path:
-    """SQLite's write-ahead log of a journal: there while it is open, and after its process was killed."""
+    """SQLite's write-ahead log of a journal: there while it is open, and
+    after its process was killed.
+    """
     return path.with_name(f"{path.name}-wal")

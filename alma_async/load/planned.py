@@ -1,11 +1,13 @@
-"""Carrying out a plan: a dry run's journal as the rows of a load, each with what the dry run decided and saw.
+"""Carrying out a plan: a dry run's journal as the rows of a load, each with what
+the dry run decided and saw.
 
-Decides whether a journal is a plan that this load may carry out now, which rows of a list are not the plan's, and whether
-what a row concerns is still as the plan saw it: the portfolios of its title in the list of the service, and the portfolio that
-it changes, read right before the write. What is not goes to review and names what differs. What a row then needs is left to
-``row_task``.
+Decides whether a journal is a plan that this load may carry out now, which rows of a list are not
+the plan's, and whether what a row concerns is still as the plan saw it: the portfolios of its title
+in the list of the service, and the portfolio that it changes, read right before the write. What is
+not goes to review and names what differs. What a row then needs is left to ``row_task``.
 
-A plan is carried out once: the first load that takes it says so in the plan's journal, before it takes a row.
+A plan is carried out once: the first load that takes it says so in the plan's
+journal, before it takes a row.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ __all__ = ["Others", "PlanRows", "as_of", "drift", "of_row", "require_plan", "st
 async def require_plan(
     plan: Journal, facts: Mapping[str, str], *, by: str, now: float, age: float
 ) -> dict[str, str]:
-    """See that this journal is a plan of a load with these facts, which the load of the journal ``by`` may carry out.
+    """See that this journal is a plan of a load with these facts, which the load of the
+    journal ``by`` may carry out.
 
     :param now: civil seconds
     :param age: seconds for which a plan may be carried out
@@ -75,7 +78,9 @@ def as_of(at: float) -> str:
 
 @attrs.frozen
 class PlanRows:
-    """The rows of a plan, in its open journal, of which ``known`` are the facts. What was rejected as it was read is an entry."""
+    """The rows of a plan, in its open journal, of which ``known`` are the facts. What was rejected
+    as it was read is an entry.
+    """
 
     plan: Journal
     known: Mapping[str, str]
@@ -130,8 +135,9 @@ def _by_name(held: Iterable[Held]) -> dict[str, list[Held]]:
 def of_row(
     held: Iterable[Held], row: Row, mms_id: str | None, *, by_title: bool
 ) -> tuple[tuple[str, str], ...]:
-    """The portfolios that a row concerns, each with its availability: its title's, and the one that it names. Where each title is
-    asked for, a row that names a portfolio concerns none: that one is read.
+    """The portfolios that a row concerns, each with its availability: its title's, and the one that
+    it names. Where each title is asked for, a row that names a portfolio concerns none: that one is
+    read.
     """
     if by_title and row.portfolio_id is not None:
         return ()
@@ -170,7 +176,9 @@ def strayed(before: bytes | None, present: Portfolio) -> str | None:
 
 @attrs.define
 class Others:
-    """The lines of rows that only the list has, and of those that only the plan has, by what they ask for."""
+    """The lines of rows that only the list has, and of those that only the plan
+    has, by what they ask for.
+    """
 
     added: dict[bytes, list[int]] = attrs.field(factory=dict)
     missing: dict[bytes, list[int]] = attrs.field(factory=dict)

@@ -1,15 +1,19 @@
-"""``probe``: what an institution's Alma does where no document says it, found out with one portfolio that is deleted again.
+"""``probe``: what an institution's Alma does where no document says it, found out with one
+portfolio that is deleted again.
 
-``trials`` says what is asked. Here it is asked: of a sandbox, unless it is said otherwise, in the service that is named. The
-portfolio is inactive, and both its URL and its public note hold a mark that occurs once.
+``trials`` says what is asked. Here it is asked: of a sandbox, unless it is said otherwise, in the
+service that is named. The portfolio is inactive, and both its URL and its public note hold a mark
+that occurs once.
 
-**Nothing is left behind.** Before the POST the mark is durable in a small file of the institution, which a probe holds locked and
-which is emptied when the portfolio is gone. A probe first removes what an earlier one has left: the record's portfolios in the
-service are listed, and those that hold the mark deleted; no others ever. The same is done where the answer to the POST is lost,
-which is never sent again. Until the quarantine is over a lost POST may still be carried out (inferred), so what is not found is
-searched for once more then.
+**Nothing is left behind.** Before the POST the mark is durable in a small file of the institution,
+which a probe holds locked and which is emptied when the portfolio is gone. A probe first removes
+what an earlier one has left: the record's portfolios in the service are listed, and those that hold
+the mark deleted; no others ever. The same is done where the answer to the POST is lost, which is
+never sent again. Until the quarantine is over a lost POST may still be carried out (inferred), so
+what is not found is searched for once more then.
 
-What was found out is kept for the institution (``institution``), where prices, ``doctor`` and loads have it from.
+What was found out is kept for the institution (``institution``), where prices,
+``doctor`` and loads have it from.
 """
 
 from __future__ import annotations
@@ -55,12 +59,15 @@ _TRIES: Final = 3  # to delete it, whose answers were lost
 _LISTS: Final = 10  # chosen: services whose portfolios are listed to find 100 records
 _LARGEST: Final = 4096  # bytes of a mark's file that are read
 _FAULTS: Final = ("INTERNAL_SERVER_ERROR",)  # of the application, not of the gateway (recorded)
-"""Such a code, or one of digits, says that Alma itself has answered a write: the write was not lost."""
+"""Such a code, or one of digits, says that Alma itself has answered a
+write: the write was not lost.
+"""
 
 
 @attrs.frozen(kw_only=True)
 class Probed:
-    """The findings of a probe. ``known`` has what loads use; ``unknown`` names what could not be found out.
+    """The findings of a probe. ``known`` has what loads use; ``unknown`` names
+    what could not be found out.
 
     ``removed`` are the portfolios of earlier probes that were cut off; they are deleted now.
     """
@@ -79,7 +86,9 @@ class Probed:
         return 1 if self.unknown else 0
 
     def summary(self) -> dict[str, Any]:
-        """The one object of ``--json``, which names neither institution nor title, so that it can be passed on."""
+        """The one object of ``--json``, which names neither institution nor title, so
+        that it can be passed on.
+        """
         said = {"environment": self.environment, "calls": self.calls, "seconds": round(self.seconds, 1)}
         return {**attrs.asdict(self.known), "unknown": list(self.unknown), **said, "version": __version__}
 
@@ -94,7 +103,8 @@ async def probe(
     quarantine: float = DEFAULTS.quarantine,
     on_wait: Callable[[float], None] | None = None,
 ) -> Probed:
-    """Find out what no document says of an institution's Alma, with one portfolio that is deleted again. Some 40 calls.
+    """Find out what no document says of an institution's Alma, with one portfolio that is
+    deleted again. Some 40 calls.
 
     :param collection_id, service_id: where the portfolio is made
     :param mms_id: the record that it is of
@@ -103,7 +113,8 @@ async def probe(
     :param on_wait: gets the seconds that it waits for that, where it has to
     :raises UnexpectedEnvironment: where it is another environment, or is not known.
     :raises ReadOnly: where the client sends no writes.
-    :raises AlmaError: where a call fails. What was made is deleted then or, where that fails too, by the next probe.
+    :raises AlmaError: where a call fails. What was made is deleted then or, where that
+        fails too, by the next probe.
     """
     check_all(_ARGUMENTS, locals())
     work = _Probe(
@@ -125,7 +136,9 @@ _ARGUMENTS: Final = {
 
 @attrs.frozen(kw_only=True)
 class _Mark:
-    """A portfolio that is made, or about to be: all that is needed to find it. ``at``: when it was posted, seconds since 1970."""
+    """A portfolio that is made, or about to be: all that is needed to find it. ``at``: when it was
+    posted, seconds since 1970.
+    """
 
     mark: str
     collection_id: str
@@ -297,7 +310,9 @@ class _Probe:
         return tuple(found)
 
     async def _listed(self, mark: _Mark) -> list[str]:
-        """The record's portfolios in the service; of the service's list, where the key may not read bib records."""
+        """The record's portfolios in the service; of the service's list, where the key
+        may not read bib records.
+        """
         try:
             listed = await self._portfolios.of_bib(mark.mms_id).all()
         except Unauthorized:
@@ -314,7 +329,9 @@ class _Probe:
     # --- records
 
     async def _batch(self) -> dict[str, Any]:
-        """What comes of a call for 100 records, or for as many as were found; nothing where that was not found out."""
+        """What comes of a call for 100 records, or for as many as were found; nothing
+        where that was not found out.
+        """
         try:
             ids = await self._records()
         except AlmaError:
@@ -351,7 +368,9 @@ class _Probe:
 
 @attrs.frozen
 class _Marks:
-    """The file of the mark, which is locked. It is written once before a POST and emptied once after the DELETE."""
+    """The file of the mark, which is locked. It is written once before a POST and
+    emptied once after the DELETE.
+    """
 
     kept: KeptFile
     file: OwnFile

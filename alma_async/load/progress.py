@@ -24,9 +24,10 @@ _FEW: Final = 10  # chosen: rows that outweigh what is assumed of a row's calls
 class Ended:
     """The end of one row.
 
-    ``state`` is done, rejected, duplicate, review or undone, ``action`` what was done (created, updated, unchanged, deleted,
-    known), ``reason`` a code of docs/reasons.md. ``before`` and ``after`` are the fields that changed, as texts. ``code`` and
-    ``tracking_id`` are Alma's. ``line`` and ``key`` say which row it is: rows that are no file's are counted from 1.
+    ``state`` is done, rejected, duplicate, review or undone, ``action`` what was done (created,
+    updated, unchanged, deleted, known), ``reason`` a code of docs/reasons.md. ``before`` and
+    ``after`` are the fields that changed, as texts. ``code`` and ``tracking_id`` are Alma's.
+    ``line`` and ``key`` say which row it is: rows that are no file's are counted from 1.
     """
 
     line: int
@@ -65,9 +66,9 @@ class Ended:
 class Progress:
     """A moment of a running load.
 
-    ``pending`` rows have not ended; of these ``begun`` were sent in part or have an unknown outcome.
-    ``rate`` is calls a second over the last ten seconds, ``mean`` over the whole run. ``eta`` is
-    seconds to the end, by the calls still needed and the pace allowed. ``reading``: the
+    ``pending`` rows have not ended; of these ``begun`` were sent in part or have an unknown
+    outcome. ``rate`` is calls a second over the last ten seconds, ``mean`` over the whole run.
+    ``eta`` is seconds to the end, by the calls still needed and the pace allowed. ``reading``: the
     file is still being read. ``waiting`` says for what the load waits and until when, or is None
     while it works; ``waited`` for how many seconds now.
     """
@@ -107,11 +108,12 @@ class Progress:
 
 @attrs.frozen(kw_only=True)
 class Report:
-    """The end of a load. ``pending`` rows go on when the load is resumed; ``stopped`` says why there are any. ``undone`` rows were
-    taken back by an undo of the load; ``known`` ones an earlier load had done (``since``). ``read`` says whether all rows are in
-    the journal, and so in ``rows``. Of a load with ``missing``, ``surplus`` is how many portfolios of the service the list does
-    not name, which are rows too (None: not known, or not yet), and ``surplus_kept`` why none of them was touched; ``undecided``:
-    it stopped before that was known.
+    """The end of a load. ``pending`` rows go on when the load is resumed; ``stopped`` says why
+    there are any. ``undone`` rows were taken back by an undo of the load; ``known`` ones an earlier
+    load had done (``since``). ``read`` says whether all rows are in the journal, and so in
+    ``rows``. Of a load with ``missing``, ``surplus`` is how many portfolios of the service the list
+    does not name, which are rows too (None: not known, or not yet), and ``surplus_kept`` why none
+    of them was touched; ``undecided``: it stopped before that was known.
     """
 
     rows: int
@@ -234,7 +236,9 @@ class Meter:
 
     @property
     def needed(self) -> float:
-        """Calls that the pending rows still need, by what those that ended took: two each, as long as few have ended."""
+        """Calls that the pending rows still need, by what those that ended took: two each,
+        as long as few have ended.
+        """
         each = (self.calls - self._calls_before + 2.0 * _FEW) / (self._ended + _FEW)
         return max(self.rows["pending"] * each - self._begun, 0.0)
 
@@ -252,7 +256,9 @@ class Meter:
         stopped: str | None,
         meta: Mapping[str, str] = _WHOLE,
     ) -> Report:
-        """How it ended at ``now``: rows by the journal's count and what it says (``meta``), calls by ours."""
+        """How it ended at ``now``: rows by the journal's count and what it says
+        (``meta``), calls by ours.
+        """
         surplus = meta.get(SURPLUS)
         return Report(
             **row_counts(counts),
@@ -268,7 +274,9 @@ class Meter:
         )
 
     def progress(self, now: float, quote: Quote, *, under_way: int = 0, reading: bool = False) -> Progress:
-        """How far it is at ``now``, where so much is allowed. ``under_way``: how many more rows were begun than had been."""
+        """How far it is at ``now``, where so much is allowed. ``under_way``: how many more rows
+        were begun than had been.
+        """
         seconds = now - self.started
         span = min(max(seconds, 1.0), _SPAN)
         return Progress(

@@ -1,6 +1,8 @@
-"""Every reason that a row can end with: a code to filter by, a sentence, and what to do about it. Pure.
+"""Every reason that a row can end with: a code to filter by, a sentence, and
+what to do about it. Pure.
 
-The code stands in the journal, in reports and in JSON beside the sentence. What Alma itself said stands there as it was said.
+The code stands in the journal, in reports and in JSON beside the sentence. What Alma itself said
+stands there as it was said.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ __all__ = ["EndReason"]
 
 
 class EndReason(Enum):
-    """Why a row ended as it did. ``sentence`` has a place for each particular; ``advice`` says what a person can do."""
+    """Why a row ended as it did. ``sentence`` has a place for each particular; ``advice``
+    says what a person can do.
+    """
 
     code: str
     sentence: str

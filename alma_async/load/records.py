@@ -1,7 +1,7 @@
 """The form of a journal's records on the disk: tables, columns, checksums, packing. Pure.
 
-Each record ends in a seal (``_storage.sqlite``), and each table's number of records is kept, so that one that is gone is missed.
-``journal`` reads and writes them.
+Each record ends in a seal (``_storage.sqlite``), and each table's number of records is kept, so
+that one that is gone is missed. ``journal`` reads and writes them.
 """
 
 from __future__ import annotations
@@ -79,10 +79,11 @@ CREATE INDEX identifier_value ON identifier (value);
 
 _MOMENT: Final = ("wall", "mono", "boot")
 # Fields of a row that are plain.
+# of what a plan decided
 _ENDED: Final = (
     *("state", "step", "mms_id", "portfolio_id", "action", "code", "reason", "message", "tracking_id"),
     "availability",
-)  # of what a plan decided
+)
 _NAMED: Final = ("mms_id", "portfolio_id", "partial", "keeps", "blank", "action", "surplus")
 _COLUMNS: Final = tuple(column.split()[0] for column in TABLES["entry"])
 _PLAIN: Final = attrgetter(*(name for name in _COLUMNS if name not in _MOMENT))
@@ -90,7 +91,8 @@ _PLAIN: Final = attrgetter(*(name for name in _COLUMNS if name not in _MOMENT))
 _STATEMENT: Final = tuple(field.name for field in attrs.fields(Coverage))
 _RAW: Final = -zlib.MAX_WBITS  # without zlib's header and checksum
 
-# What most portfolios and differences say, so that a before-image takes some 400 bytes instead of 2,000. Part of the format.
+# What most portfolios and differences say, so that a before-image takes some 400 bytes instead of
+# 2,000. Part of the format.
 _USUAL: Final = (
     b'[["material_type",""],["library",""],["po_line",""],["license",""],["proxy",""],["authentication_note",""],'
     b'["internal_description",""],["embargo","years=1 months=6 operator="],["coverage_in_use","","0"],["url","","https://www."],'
@@ -120,8 +122,9 @@ _PACKER: Final = zlib.compressobj(9, wbits=-12, memLevel=4, zdict=_USUAL)
 def schema() -> Iterator[str]:
     """The statements that make an empty journal.
 
-    ``owner`` has one record: the journal's own random id, which secret seals the others, whose the journal is, the number of
-    its last commit, and how many records each table has, which its triggers keep.
+    ``owner`` has one record: the journal's own random id, which secret seals the others, whose the
+    journal is, the number of its last commit, and how many records each table has, which its
+    triggers keep.
     """
     yield (
         "CREATE TABLE owner (one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT, secret TEXT, boot TEXT, pid INTEGER, nonce BLOB, "
@@ -146,9 +149,8 @@ def _insert(table: str) -> str:
     return f"INSERT INTO {table} VALUES ({marks}) ON CONFLICT ({key}) DO UPDATE SET {changes}"  # noqa: S608 - our own names
 
 
-INSERT: Final = {
-    table: _insert(table) for table in TABLES
-}  # writes one record, over what is there under its key
+# writes one record, over what is there under its key
+INSERT: Final = {table: _insert(table) for table in TABLES}
 
 
 def storable(value: Any) -> Any:
@@ -223,7 +225,9 @@ def _source(parts: list[Any]) -> Source:
 
 
 def dump_row(row: Row) -> bytes:
-    """What a row asks for, as JSON of the fields that it names; what a person knows it by is in its entry. ``null`` empties one."""
+    """What a row asks for, as JSON of the fields that it names; what a person knows it by is in its
+    entry. ``null`` empties one.
+    """
     asked: dict[str, Any] = {name: value for name in _NAMED if (value := getattr(row, name))}
     if row.values:
         asked["values"] = {name: None if value is CLEAR else value for name, value in row.values.items()}

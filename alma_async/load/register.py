@@ -1,10 +1,13 @@
-"""Which loads of a service are under way on this machine, and which were left unfinished: one small file for each.
+"""Which loads of a service are under way on this machine, and which were left
+unfinished: one small file for each.
 
-Two loads of one service at the same time do not see what the other is about to make, and make it twice; so does a load that is
-begun anew while what a killed one had sent may still be applied. Each load therefore enters here before it sends anything. Its
-file is locked while it runs, which ends with the process however that dies, names its journal, and is removed once nothing is left
-to do. The file of a load that was cut off also says when that was first seen here: what the load had sent left before then, and its
-journal is only read. Where no file can be written, that is said in the log, and nothing is guarded.
+Two loads of one service at the same time do not see what the other is about to make, and make it
+twice; so does a load that is begun anew while what a killed one had sent may still be applied. Each
+load therefore enters here before it sends anything. Its file is locked while it runs, which ends
+with the process however that dies, names its journal, and is removed once nothing is left to do.
+The file of a load that was cut off also says when that was first seen here: what the load had sent
+left before then, and its journal is only read. Where no file can be written, that is said in the
+log, and nothing is guarded.
 """
 
 from __future__ import annotations
@@ -57,7 +60,9 @@ Service = tuple[str, str, str]  # origin, collection and service
 
 @attrs.frozen
 class Registered:
-    """One load that is under way. Close it when it ends; remove it before, where nothing is left to do."""
+    """One load that is under way. Close it when it ends; remove it before,
+    where nothing is left to do.
+    """
 
     path: Path
     file: OwnFile
@@ -94,7 +99,9 @@ class Registered:
 
 
 def unfinished(service: Service) -> list[Path]:
-    """The journals of loads of this service that ended before all was done, and that no process works on now."""
+    """The journals of loads of this service that ended before all was done, and
+    that no process works on now.
+    """
     folder = _folder(service)
     if not folder.is_dir():
         return []
@@ -105,10 +112,12 @@ def unfinished(service: Service) -> list[Path]:
 async def require_none_cut_off(
     clock: Clock, service: Service, own: Path, *, now: Moment, rests: float
 ) -> None:
-    """See that no other load of this service was cut off a moment ago. A load that continues is not held up.
+    """See that no other load of this service was cut off a moment ago. A load that
+    continues is not held up.
 
     :param own: the journal of the load that begins
-    :param rests: the quarantine, in which what a load that was cut off had sent may still be applied
+    :param rests: the quarantine, in which what a load that was cut off had
+        sent may still be applied
     :raises UnfinishedLoad: where one was; it is named.
     """
     for path, ended in await clock.aside(partial(_cut_off, service, own, now)):
@@ -122,7 +131,9 @@ async def require_none_cut_off(
 
 
 def _cut_off(service: Service, own: Path, now: Moment) -> list[tuple[Path, Moment]]:
-    """The journals of loads that no process works on now, each with the time when that was first seen, which is written down."""
+    """The journals of loads that no process works on now, each with the time when that was first
+    seen, which is written down.
+    """
     path = _path_of(service, own)
     if path.exists() or not path.parent.is_dir():
         return []
@@ -140,7 +151,9 @@ def _cut_off(service: Service, own: Path, now: Moment) -> list[tuple[Path, Momen
 
 
 def _seen_ended(path: Path, now: Moment) -> Moment:
-    """When the load of this file was first seen to have ended; now, where no clock of this boot says it."""
+    """When the load of this file was first seen to have ended; now, where no
+    clock of this boot says it.
+    """
     with closing(OwnFile(path)) as file:
         entry = _entry_of(file)
         with suppress(TypeError):
@@ -161,7 +174,9 @@ def _require_alone(service: Service, own: Path) -> None:
 
 
 async def _last_sent(clock: Clock, path: Path, ended: Moment) -> float | None:
-    """Until when, in civil seconds, a load that had ended by then may have sent what is of unknown outcome."""
+    """Until when, in civil seconds, a load that had ended by then may have sent
+    what is of unknown outcome.
+    """
     try:
         async with opened(clock, path, reading=True) as journal:
             return await journal.last_sent(ended)
@@ -170,7 +185,9 @@ async def _last_sent(clock: Clock, path: Path, ended: Moment) -> float | None:
 
 
 def _entries(folder: Path) -> Iterator[tuple[Path, Path, bool]]:
-    """All that is registered: its file, its journal, and whether it is under way. What has no journal any more is removed."""
+    """All that is registered: its file, its journal, and whether it is under way. What has no
+    journal any more is removed.
+    """
     for path in sorted(folder.glob(f"*{_SUFFIX}")):
         with closing(OwnFile(path)) as file:
             running = not file.lock()

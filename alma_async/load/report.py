@@ -1,13 +1,15 @@
-"""What became of each row, as a file: HTML, CSV and xlsx for people, JSONL for programs. Pure functions and thin writers.
+"""What became of each row, as a file: HTML, CSV and xlsx for people, JSONL for programs. Pure
+functions and thin writers.
 
-Decides the columns and what a cell may hold; leaves the counting to the journal. ``lines`` are all lines of the file that a row
-stands on. What is to be known of the file as a whole comes last, each as a record of its own in the state ``warning``.
-``before`` and ``after`` are the fields that the
-row changes, with what they said and what they say then. A CSV cell is read by spreadsheets, which take a text that begins with
-``=``, ``+``, ``-`` or ``@`` for a formula (the full-width forms too), so such a text gets an apostrophe in front, and characters
-that steer a terminal become blanks. In an xlsx each cell is declared to be text, so ids keep all their digits and nothing is a
-formula, but for the line, which sorts as a number. JSONL holds every text as it is, and ``sent``, the object as it was sent,
-where the load kept it.
+Decides the columns and what a cell may hold; leaves the counting to the journal. ``lines`` are all
+lines of the file that a row stands on. What is to be known of the file as a whole comes last, each
+as a record of its own in the state ``warning``. ``before`` and ``after`` are the fields that the
+row changes, with what they said and what they say then. A CSV cell is read by spreadsheets, which
+take a text that begins with ``=``, ``+``, ``-`` or ``@`` for a formula (the full-width forms too),
+so such a text gets an apostrophe in front, and characters that steer a terminal become blanks. In
+an xlsx each cell is declared to be text, so ids keep all their digits and nothing is a formula, but
+for the line, which sorts as a number. JSONL holds every text as it is, and ``sent``, the object as
+it was sent, where the load kept it.
 """
 
 from __future__ import annotations
@@ -58,7 +60,8 @@ COLUMNS: Final = (
 
 _LONGEST: Final = 32_767  # characters of an xlsx cell (documented by Microsoft)
 
-# Where a cell begins for whichever separator a spreadsheet is set to (our quotes hold for commas alone), and what makes a formula.
+# Where a cell begins for whichever separator a spreadsheet is set to (our quotes hold for commas
+# alone), and what makes a formula.
 _FORMULA: Final = re.compile("(^|[;|])(?=[\\s\"']*[=+@＝﹦⁼₌＋﹢⁺₊﬩－﹣＠﹫-])")
 
 Value: TypeAlias = str | int | Mapping[str, str] | Sequence[str | int] | None
@@ -67,8 +70,8 @@ Write: TypeAlias = Callable[[Iterable[Record]], None]
 
 
 def record(entry: Entry, *, planned: bool = False, sent: bytes | None = None) -> Record:
-    """The columns of one row of the load, or of a dry run, in which nothing is done but ``planned``; and the object as it was sent,
-    where that was kept.
+    """The columns of one row of the load, or of a dry run, in which nothing is done but
+    ``planned``; and the object as it was sent, where that was kept.
     """
     source = entry.source or Source()
     made = {
@@ -87,7 +90,9 @@ def record(entry: Entry, *, planned: bool = False, sent: bytes | None = None) ->
 
 
 def cell(value: Value) -> str:
-    """The text of a CSV cell, which no spreadsheet takes for a formula and no terminal for a command."""
+    """The text of a CSV cell, which no spreadsheet takes for a formula and
+    no terminal for a command.
+    """
     return _FORMULA.sub(r"\1'", _text(value))
 
 
@@ -117,7 +122,9 @@ def _jsonl_writer(file: IO[bytes], _about: About) -> Iterator[Write]:
 
 
 def sheet_of_texts(name: str) -> tuple[Any, Any, Callable[[str], Any]]:
-    """A new workbook, its one sheet, to be written row by row, and what makes a text its cell: never a formula or a number."""
+    """A new workbook, its one sheet, to be written row by row, and what makes a text its cell:
+    never a formula or a number.
+    """
     from openpyxl import Workbook
     from openpyxl.cell import WriteOnlyCell
 
@@ -175,9 +182,11 @@ def check_path(path: Path) -> None:
 
 
 async def write_report(clock: Clock, journal: Journal, path: Path) -> int:
-    """Write the report of all rows over whatever was there, for its owner's eyes only; how many records it holds.
+    """Write the report of all rows over whatever was there, for its owner's eyes only;
+    how many records it holds.
 
-    :raises ConfigurationError: where the path is not one, or cannot be written. The old file is then as it was.
+    :raises ConfigurationError: where the path is not one, or cannot be written. The
+        old file is then as it was.
     """
     check_path(path)
     kind, count = path.suffix.lower(), 0
@@ -217,7 +226,8 @@ def _begin(
 @contextmanager
 def _replacing(path: Path) -> Iterator[IO[bytes]]:
     """A new file that takes the place of the old one, whole or not at all."""
-    descriptor, beside = mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600 whatever the umask says
+    # 0600 whatever the umask says
+    descriptor, beside = mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w+b") as file:
             yield file

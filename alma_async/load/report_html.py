@@ -1,13 +1,14 @@
-"""The report of a load as one page for people: what, when, price and bill, pace and waits, how rows ended.
+"""The report of a load as one page for people: what, when, price and bill, pace
+and waits, how rows ended.
 
-Decides what the page says; ``report_style`` decides its style. One file that stands alone: no script, nothing
-remote, and a policy in it that allows neither. No meaning is in a colour alone, and each table has a
-caption. Each text from outside is escaped, isolated in its direction, and shown without what steers a
-reader; secrets of this process, signatures and passwords in URLs are ``***``.
+Decides what the page says; ``report_style`` decides its style. One file that stands alone: no
+script, nothing remote, and a policy in it that allows neither. No meaning is in a colour alone, and
+each table has a caption. Each text from outside is escaped, isolated in its direction, and shown
+without what steers a reader; secrets of this process, signatures and passwords in URLs are ``***``.
 
 Rows that a person has to see to (for review, rejected) are on it in full; of the others the first
-``SHOWN`` of each kind, and the page says so. It is written in one pass: each section is spooled to a file
-without a name, so memory stays flat however many rows there are.
+``SHOWN`` of each kind, and the page says so. It is written in one pass: each section is spooled to
+a file without a name, so memory stays flat however many rows there are.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ Record: TypeAlias = Mapping[str, Any]
 
 @attrs.frozen(kw_only=True)
 class About:
-    """What a page says of its load beside the rows. ``facts`` are the journal's, ``written`` is civil seconds."""
+    """What a page says of its load beside the rows. ``facts`` are the journal's,
+    ``written`` is civil seconds.
+    """
 
     journal: str
     facts: Mapping[str, str]
@@ -72,7 +75,8 @@ def _name(path: str) -> str:
 # --- texts
 
 _JOINERS: Final = re.compile("([\u200c\u200d])")  # they shape letters and move nothing
-# What signs or opens in a URL: the value of a parameter that is named so, and a password before the host.
+# What signs or opens in a URL: the value of a parameter that is named so, and a
+# password before the host.
 _SIGNED: Final = re.compile(
     r"([?&;](?:x-amz-(?:signature|credential|security-token)|x-goog-signature|sig|signature|hmac|token|access_token|auth|"
     r"api_?key|key|secret|password|pwd|ticket|jwt)=)[^&;#\s\"'<>]+",

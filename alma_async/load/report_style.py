@@ -1,6 +1,8 @@
-"""The style of the report in HTML, light, dark and on paper: a style sheet, and its digest for the policy.
+"""The style of the report in HTML, light, dark and on paper: a style sheet, and
+its digest for the policy.
 
-Decides no content. All colours of text have a contrast of 4.5 to 1 or more to what is behind them, in both schemes.
+Decides no content. All colours of text have a contrast of 4.5 to 1 or more to what is
+behind them, in both schemes.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
 """What one row of an input file says, in words that no file format knows.
 
-Decides the shape alone: which parts a row may have, and how "leave alone", "empty it" and "set it" differ. Reading files is left
-to ``readers``; what a row means for a portfolio, to ``matching`` and ``fields``. Every part of a coverage statement stays the
-text the file gave, because Alma keeps them as text (volumes such as ``S7`` are documented) and a month that the file does not
-name is not ours to invent. The embargo grammar is KBART's (NISO RP-9-2014); years and months are calendar units there.
+Decides the shape alone: which parts a row may have, and how "leave alone", "empty it" and "set it"
+differ. Reading files is left to ``readers``; what a row means for a portfolio, to ``matching`` and
+``fields``. Every part of a coverage statement stays the text the file gave, because Alma keeps them
+as text (volumes such as ``S7`` are documented) and a month that the file does not name is not ours
+to invent. The embargo grammar is KBART's (NISO RP-9-2014); years and months are calendar units
+there.
 """
 
 from __future__ import annotations
@@ -53,12 +55,15 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "coverage_until": ("until_year", "until_month", "until_day"),
     **{f"coverage_{part}": (part,) for part in ("from_volume", "until_volume", "from_issue", "until_issue")},
 }
-"""The parts of a coverage statement that a list can name or leave blank, and the members of each."""
+"""The parts of a coverage statement that a list can name or leave blank, and the members of each.
+"""
 
 
 @attrs.frozen(kw_only=True)
 class Coverage:
-    """One coverage statement. A part that the file does not give is None; no last date means up to the present."""
+    """One coverage statement. A part that the file does not give is None; no last
+    date means up to the present.
+    """
 
     from_year: str | None = None
     from_month: str | None = None
@@ -94,7 +99,9 @@ Part = TypeVar("Part", int, str)  # as text, of equal length: 05, not 5
 
 
 def later(date: tuple[Part, ...], *, than: tuple[Part, ...]) -> bool:
-    """Whether one date is later than another as far as both are known: 2010-05 is not later than 2010."""
+    """Whether one date is later than another as far as both are known:
+    2010-05 is not later than 2010.
+    """
     known = min(len(date), len(than))
     return date[:known] > than[:known]
 
@@ -120,21 +127,25 @@ class Period:
 
 @attrs.frozen(kw_only=True)
 class Embargo:
-    """The moving walls and what lies behind them: only ``last`` (KBART's R), and all but ``except_last`` (KBART's P)."""
+    """The moving walls and what lies behind them: only ``last`` (KBART's R), and all but
+    ``except_last`` (KBART's P).
+    """
 
     last: Period | None = None
     except_last: Period | None = None
 
     @classmethod
     def parse(cls, text: str) -> Embargo:
-        """Read ``P1Y``, ``R2Y``, both walls in either order (``R2Y;P6M``), or ``6 months``, which means P6M; anything else is a
-        ValueError that says so.
+        """Read ``P1Y``, ``R2Y``, both walls in either order (``R2Y;P6M``), or ``6 months``, which
+        means P6M; anything else is a ValueError that says so.
         """
         return _embargo(text)
 
     @property
     def unwritable(self) -> str | None:
-        """The reason why no portfolio can hold it (it has one wall, in years and months); None where one can."""
+        """The reason why no portfolio can hold it (it has one wall, in years and
+        months); None where one can.
+        """
         walls = [wall for wall in (self.last, self.except_last) if wall is not None]
         if len(walls) > 1:
             return f"{self} sets two moving walls; a portfolio holds one"
@@ -173,16 +184,19 @@ def _embargo(text: str) -> Embargo:
 class Row:
     """One title to load: which portfolio it means, and the fields that the file names for it.
 
-    ``values`` holds native column names and only cells that were not blank. ``line`` counts physical lines, the header's included.
-    ``identifiers`` are normalised ISSN (``1234-5679``) and ISBN (thirteen digits); they mean a portfolio where neither id is given.
-    ``collection_id`` and ``service_id`` are where the file says that the portfolio stands; None where it does not say.
-    ``partial``: the file does not say all of the coverage, which is written only where a portfolio has none.
-    ``keeps`` are the parts of the coverage (``PARTS``) that the row does not name, so what Alma has there stays.
-    ``blank`` are fields that the file has a column for and leaves blank in this row, so what Alma has there stays.
-    ``action`` and ``before_image`` stand in rows that take another load back, see ``undo``: what is done to this one.
-    ``surplus``: it is no row of the list but a portfolio of the service that the list does not name.
-    ``planned`` stands in rows that carry out a plan, see ``planned``: what the dry run decided and saw.
-    ``key`` is the caller's own name of the row: two rows of one journal with the same key are the same row, which is loaded once.
+    ``values`` holds native column names and only cells that were not blank. ``line`` counts
+    physical lines, the header's included. ``identifiers`` are normalised ISSN (``1234-5679``) and
+    ISBN (thirteen digits); they mean a portfolio where neither id is given. ``collection_id`` and
+    ``service_id`` are where the file says that the portfolio stands; None where it does not say.
+    ``partial``: the file does not say all of the coverage, which is written only where a portfolio
+    has none. ``keeps`` are the parts of the coverage (``PARTS``) that the row does not name, so
+    what Alma has there stays. ``blank`` are fields that the file has a column for and leaves blank
+    in this row, so what Alma has there stays. ``action`` and ``before_image`` stand in rows that
+    take another load back, see ``undo``: what is done to this one. ``surplus``: it is no row of the
+    list but a portfolio of the service that the list does not name. ``planned`` stands in rows that
+    carry out a plan, see ``planned``: what the dry run decided and saw. ``key`` is the caller's own
+    name of the row: two rows of one journal with the same key are the same row, which is loaded
+    once.
     """
 
     line: int
@@ -208,7 +222,8 @@ class Row:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], *, line: int = 1) -> Row | BadRow:
-        """A row of native column names, as ``csv`` files have them: None and blanks leave a field alone, ``<clear>`` empties it.
+        """A row of native column names, as ``csv`` files have them: None and blanks leave a field
+        alone, ``<clear>`` empties it.
 
         :param values: ``key`` in it, text or number, becomes the row's ``key``
         :param line: what the report calls it by
@@ -242,7 +257,8 @@ class Row:
 class RowProblem:
     """Why a row is rejected: the cell as it was found, safe to print, and what is wrong with it.
 
-    ``column`` is empty where the whole row is meant. ``text`` and ``reason`` together make a sentence.
+    ``column`` is empty where the whole row is meant. ``text`` and ``reason``
+    together make a sentence.
     """
 
     line: int
@@ -262,9 +278,11 @@ class RowProblem:
 
 @attrs.frozen(kw_only=True)
 class BadRow:
-    """A row that is rejected and never sent, kept for the report with all that a person needs to correct it.
+    """A row that is rejected and never sent, kept for the report with all that a
+    person needs to correct it.
 
-    ``texts`` are the cells of a row of which nobody can say to which columns they belong: they may name a title of other rows.
+    ``texts`` are the cells of a row of which nobody can say to which columns they belong: they may
+    name a title of other rows.
     """
 
     line: int

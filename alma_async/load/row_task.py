@@ -7,10 +7,12 @@
     PENDING ── send: intent, then outcome ──▶ DONE | PENDING in the next step | REJECTED | REVIEW | UNKNOWN
     UNKNOWN ── quarantine, read back ──▶ DONE | PENDING (adopted, or to be sent again) | REVIEW | REJECTED
 
-Decides which call a row needs next and what its answer means for the row; leaves which portfolio is meant to ``matching``,
-what differs to ``fields`` and ``before_image``, the quarantine and outages to ``run``. The row is the witness of its own writes:
-before each one its intent and its before-image are durable (``intend``), after each one its outcome follows (``settle``). What
-concerns the row alone ends in its journal entry; what the whole load must know of is raised (network, quota, key).
+Decides which call a row needs next and what its answer means for the row; leaves which portfolio is
+meant to ``matching``, what differs to ``fields`` and ``before_image``, the quarantine and outages
+to ``run``. The row is the witness of its own writes: before each one its intent and its
+before-image are durable (``intend``), after each one its outcome follows (``settle``). What
+concerns the row alone ends in its journal entry; what the whole load must know of is raised
+(network, quota, key).
 """
 
 from __future__ import annotations
@@ -54,7 +56,8 @@ from alma_async.load.row import Row
 
 __all__ = ["MOST_LOST_ANSWERS", "Learned", "RowTask", "Shared"]
 
-MOST_LOST_ANSWERS: Final = 3  # lost answers per step of a row; a code missing from our table must not loop
+# lost answers per step of a row; a code missing from our table must not loop
+MOST_LOST_ANSWERS: Final = 3
 _SETTLED: Final = {"code": None, "tracking_id": None}
 
 _REJECTED: Final = (
@@ -68,7 +71,9 @@ _REJECTED: Final = (
 
 @attrs.define
 class Learned:
-    """What Alma makes of creates, as rows under way learn it from each other. ``surprise`` is durable before it has an effect."""
+    """What Alma makes of creates, as rows under way learn it from each other. ``surprise`` is
+    durable before it has an effect.
+    """
 
     after: AfterCreate
     journal: Journal
@@ -171,7 +176,9 @@ class RowTask:
         return self.entry
 
     async def _take(self, step: Callable[[], Any]) -> None:
-        """Take one step. A read that is rejected ends the row; a write's outcome was recorded by ``settle`` already."""
+        """Take one step. A read that is rejected ends the row; a write's outcome was
+        recorded by ``settle`` already.
+        """
         try:
             await step()
         except OutcomeUnknown:
@@ -179,9 +186,8 @@ class RowTask:
         except InvalidRequest as error:
             if self.entry.state is State.PENDING:
                 self._fail(self._rejected, EndReason.REJECTED, error)
-            elif (
-                self.entry.state is State.UNKNOWN
-            ):  # it cannot be read back; what was sent may have been applied
+            elif self.entry.state is State.UNKNOWN:
+                # it cannot be read back; what was sent may have been applied
                 self._fail(State.REVIEW, EndReason.REJECTED, error)
 
     def to_review(self, error: AlmaError) -> Entry:
@@ -259,7 +265,8 @@ class RowTask:
             self._end(State.DONE, EndReason.WAS_THERE, action="unchanged")
 
     async def _read_or_end(self, known: Portfolio | None = None) -> Portfolio | None:
-        """Read the row's portfolio; where it is not what the row says or what another load left, end the row and return None.
+        """Read the row's portfolio; where it is not what the row says or what another load left,
+        end the row and return None.
 
         :param known: as it was read a moment ago, where that suffices
         """
@@ -281,8 +288,8 @@ class RowTask:
         return present
 
     def _strayed(self, present: Portfolio) -> str | None:
-        """How the row's portfolio, or what would be done to it, is not what the plan says; None where it is, or where our own
-        write shows.
+        """How the row's portfolio, or what would be done to it, is not what the plan says; None
+        where it is, or where our own write shows.
         """
         planned = self.row.planned
         if planned is None or self.entry.action == "created" or self._action == "create":
@@ -322,15 +329,18 @@ class RowTask:
         self.shared.learned.observed.add(post_answer=shown_by(created))
         if created.is_whole:
             self._see_coverage(created)
-        # Coverage in a create was ignored in practice, so the answer is compared; a shortened one says nothing, and what was
-        # made is read or known. What needs no further call ends also where the load is stopping.
+        # Coverage in a create was ignored in practice, so the answer is compared; a shortened one
+        # says nothing, and what was made is read or known. What needs no further call ends also
+        # where the load is stopping.
         if created.is_whole and not (self.shared.stopping() and self._merged(created)[1]):
             await self._put(created)
         elif not created.is_whole and self.row.before_image is None:
             await self._go_on_from(unstructure(portfolio), unstructure(created))
 
     async def _go_on_from(self, sent: dict[str, Any], answer: dict[str, Any]) -> None:
-        """After a create with a shortened answer: learn from a read what Alma has made of it, or put what follows without one."""
+        """After a create with a shortened answer: learn from a read what Alma has made of it, or
+        put what follows without one.
+        """
         learned = self.shared.learned
         if await learned.turn(kind_of(sent)) is Turn.READ:
             await self._put_read(sent, answer)
@@ -360,7 +370,9 @@ class RowTask:
             self.shared.learned.observed.add(post_coverage=not lacking)
 
     async def _check(self) -> None:
-        """A row that was put without a read before it, after it was seen that what Alma makes of creates was not known."""
+        """A row that was put without a read before it, after it was seen that what Alma makes
+        of creates was not known.
+        """
         if (present := await self._read_or_end()) is None:
             return
         if lacking := self.shared.learned.after.lacking(unstructure(present)):
@@ -384,7 +396,9 @@ class RowTask:
             await self._put(present)
 
     def _unchanged(self) -> Portfolio | None:
-        """The row's portfolio as it was read to be matched, where the row changes nothing; before a write it is read again."""
+        """The row's portfolio as it was read to be matched, where the row changes nothing; before
+        a write it is read again.
+        """
         known = self.shared.bodies.take(self._portfolio_id)
         if known is None or self.entry.action is not None or self.row.before_image is not None:
             return None
@@ -398,7 +412,9 @@ class RowTask:
         return self.entry.portfolio_id
 
     async def _put(self, present: Portfolio) -> None:
-        """Replace the whole object with the row's fields over it; nothing is sent where nothing differs."""
+        """Replace the whole object with the row's fields over it; nothing is
+        sent where nothing differs.
+        """
         if why := unclear(present, asked(self.row, self._action, self._options.codes)):
             self._end(State.REVIEW, EndReason.COVERAGE_UNCLEAR, why)
             return
@@ -432,7 +448,9 @@ class RowTask:
         return structure(body, Portfolio, warned=WARNED)
 
     async def _confirm(self, present: Portfolio) -> None:
-        """The answer did not show what was written. A read may lag, so one that lacks it is repeated after the quarantine."""
+        """The answer did not show what was written. A read may lag, so one that lacks it is
+        repeated after the quarantine.
+        """
         shown = await self.shared.lookup.get(self._portfolio_id)
         if missing := self._merged(shown)[1]:
             why, now = EndReason.NOT_TAKEN, self.shared.moment()
@@ -480,7 +498,9 @@ class RowTask:
         await portfolios.delete(*self.shared.context.place, self._portfolio_id, bib=self._options.bib)
 
     async def _anew(self) -> list[str]:
-        """Where what another load created is gone: the ids under which the title has it again, as after an undo of its deletion."""
+        """Where what another load created is gone: the ids under which the title has it again, as
+        after an undo of its deletion.
+        """
         if self.row.before_image is None or self.entry.action == "deleted":
             return []
         return await self.shared.lookup.anew(self.row, self.row.before_image, self.entry.n)
@@ -499,8 +519,11 @@ class RowTask:
 
     @property
     def _policy(self) -> matching.OnUnknown:
-        """Whether to delete again what somebody may have made anew is a person's to decide, unless an option says so."""
-        anew = self.entry.step is Step.DELETE and not self.row.surplus  # which its id names, and no other
+        """Whether to delete again what somebody may have made anew is a person's to decide,
+        unless an option says so.
+        """
+        # which its id names, and no other
+        anew = self.entry.step is Step.DELETE and not self.row.surplus
         return self._options.on_unknown or ("review" if anew else "resend")
 
     @property
@@ -557,7 +580,9 @@ class RowTask:
     # --- sending
 
     def _keep(self, present: Portfolio) -> None:
-        """Written before the intent that follows. Once a send may have been applied, what was kept before it stands."""
+        """Written before the intent that follows. Once a send may have been applied, what
+        was kept before it stands.
+        """
         if not self.entry.differences:
             before_image = dumps(unstructure(present), lone_surrogates=True)
             self.shared.journal.keep(self.entry.n, before_image)
@@ -573,7 +598,9 @@ class RowTask:
         return self.shared.context.alma.with_options(witness=self).electronic.portfolios
 
     async def intend(self, deadline: float) -> None:
-        """Durable before anything is sent; after ``deadline`` this process does not send it any more."""
+        """Durable before anything is sent; after ``deadline`` this process
+        does not send it any more.
+        """
         now = self.shared.moment()
         until = attrs.evolve(now, wall=now.wall + deadline - now.mono, mono=deadline)
         before = self._before = self.entry
@@ -588,7 +615,9 @@ class RowTask:
             raise
 
     def settle(self, outcome: Outcome) -> None:
-        """Written before anything else is written of the row; lost with the process, the intent stands for it."""
+        """Written before anything else is written of the row; lost with the process,
+        the intent stands for it.
+        """
         if isinstance(outcome, Done):
             answer = outcome.data if isinstance(outcome.data, dict) else {}
             if self.entry.step is Step.CREATE and (why := self._of_another(answer)):
@@ -596,7 +625,8 @@ class RowTask:
             else:
                 self._note(sent_by=None, **self._made(answer))
         elif outcome.outcome is OutcomeClass.UNKNOWN:
-            # Only what the server did counts: being stopped ourselves, however often, says nothing about the row.
+            # Only what the server did counts: being stopped ourselves, however often,
+            # says nothing about the row.
             by_server = outcome.reason not in (Reason.CANCELLED, Reason.DEADLINE)
             self._unknown(counts=by_server, **_answer_of(outcome))
         elif outcome.reason is Reason.NOT_FOUND and self.entry.step is Step.DELETE:
@@ -614,7 +644,9 @@ class RowTask:
         self._note(state=State.UNKNOWN, sent_by=self.shared.moment(), lost_answers=lost, **changes)
 
     def _of_another(self, answer: dict[str, Any]) -> str | None:
-        """Why the answer to a create does not show what was made; None where nothing in it speaks against that."""
+        """Why the answer to a create does not show what was made; None where nothing
+        in it speaks against that.
+        """
         title = structure(answer, Portfolio, warned=WARNED).resource_metadata.mms_id.value
         meant = self.entry.mms_id or self.row.mms_id
         if title and meant and title != meant:
@@ -622,11 +654,14 @@ class RowTask:
         return None
 
     async def _doubt_if_taken(self) -> bool:
-        """Take the outcome for unknown where the answer to a create names another row's portfolio; whether it does."""
+        """Take the outcome for unknown where the answer to a create names another row's
+        portfolio; whether it does.
+        """
         made, n = self.entry.portfolio_id, self.entry.n
         if made is None:
             return False
-        with anyio.CancelScope(shield=True):  # a moment of the disk's, which a stop does not cut off
+        # a moment of the disk's, which a stop does not cut off
+        with anyio.CancelScope(shield=True):
             free = await self.shared.journal.unbound([made], but=n, is_new=False)
         if free:
             return False
@@ -676,7 +711,9 @@ class RowTask:
         return State.REVIEW if self.entry.action == "created" else State.REJECTED
 
     def _gone(self) -> None:
-        """A portfolio to delete is not there: one of our sends was applied, or there was none to begin with."""
+        """A portfolio to delete is not there: one of our sends was applied, or
+        there was none to begin with.
+        """
         if self.entry.action == "deleted":
             self._end(State.DONE, *self._left_over)
         else:
@@ -684,7 +721,9 @@ class RowTask:
 
 
 def _answer_of(failed: Failed) -> dict[str, str | None]:
-    """What the answer says of the row. The code of a server fault says nothing of it: the same would be said of any."""
+    """What the answer says of the row. The code of a server fault says nothing of it: the
+    same would be said of any.
+    """
     first = failed.problems[0] if failed.problems and not is_server_fault(failed.status or 0) else None
     tracking = next((p.tracking_id for p in failed.problems if p.tracking_id), None)
     return {

@@ -1,14 +1,16 @@
-"""One run of a load over its journal: pass over its rows until none is pending, report progress, stop in good order.
+"""One run of a load over its journal: pass over its rows until none is pending, report
+progress, stop in good order.
 
-The first pass carries every pending row as far as it goes; further passes come back for rows whose outcome is unknown, after
-the quarantine. Workers do not pace themselves; the governor does. A run stops on request, at a failure that does not pass
-(``outage``), or when the circuit breaker opens. Rows that only wait are then cancelled; a row that has sent something ends its
-present call first.
+The first pass carries every pending row as far as it goes; further passes come back for rows whose
+outcome is unknown, after the quarantine. Workers do not pace themselves; the governor does. A run
+stops on request, at a failure that does not pass (``outage``), or when the circuit breaker opens.
+Rows that only wait are then cancelled; a row that has sent something ends its present call first.
 
-How many rows are in progress at once is decided here (``Room``). A row takes several calls. If all rows begin at once, they
-wait for each other between their calls, and an interruption leaves them half done; if rows begin too late, the pace is not
-used. So there are twice as many rows as calls in flight (pace times latency), and a few more: one half is in flight, the other
-is ready. What was begun is finished before something new begins.
+How many rows are in progress at once is decided here (``Room``). A row takes several calls. If all
+rows begin at once, they wait for each other between their calls, and an interruption leaves them
+half done; if rows begin too late, the pace is not used. So there are twice as many rows as calls in
+flight (pace times latency), and a few more: one half is in flight, the other is ready. What was
+begun is finished before something new begins.
 """
 
 from __future__ import annotations
@@ -161,7 +163,9 @@ def quote(quota: QuotaSnapshot, wall: float) -> Quote:
 def how_far(
     alma: AlmaClient, meter: Meter, why: str | None, *, under_way: int = 0, reading: bool = False
 ) -> Progress:
-    """How far work is that waits for ``why``, or for what the governor says. ``under_way``: rows begun beyond those counted."""
+    """How far work is that waits for ``why``, or for what the governor says. ``under_way``: rows
+    begun beyond those counted.
+    """
     quota, now, wall = alma.quota(), alma.clock.now(), alma.clock.wall()
     meter.waits(why or hold(quota, wall), now)
     return meter.progress(now, quote(quota, wall), under_way=under_way, reading=reading)
@@ -177,7 +181,8 @@ async def spread(
     """Return when all that was given out is done, or every worker has stopped.
 
     :param work: one worker: takes items from the stream until it ends, or until the worker stops
-    :param failed: is called with what ended the giving out (a fault of the journal), which is not raised as a group
+    :param failed: is called with what ended the giving out (a fault of the journal),
+        which is not raised as a group
     """
     send, receive = anyio.create_memory_object_stream[T]()
     async with anyio.create_task_group() as group:
@@ -194,7 +199,9 @@ async def spread(
 
 
 async def reporting(work: Callable[[], Awaitable[T]], report: Callable[[], None] | None) -> T:
-    """Do the work and report its progress each second, however long it waits. What either raises is raised as itself."""
+    """Do the work and report its progress each second, however long it waits. What either
+    raises is raised as itself.
+    """
     if report is None:
         return await work()
     results, failures = list[T](), list[Exception]()
@@ -248,9 +255,8 @@ class LoadRun:
     _health: ServiceHealth = attrs.field(init=False)
     _room: Room = attrs.field(init=False)
     _bodies: Bodies = attrs.field(init=False)
-    _tasks: dict[int, tuple[RowTask, Entry]] = attrs.field(
-        factory=dict
-    )  # rows under way, and where they stood
+    # rows under way, and where they stood
+    _tasks: dict[int, tuple[RowTask, Entry]] = attrs.field(factory=dict)
     _measured: Measured = attrs.field(factory=Measured)
     _stretch: Stretch | None = None  # what is measured of this run
     _noted_at: float = attrs.field(init=False)
@@ -261,7 +267,8 @@ class LoadRun:
     def __attrs_post_init__(self) -> None:
         alma = self.context.alma
         self._noted_at = alma.clock.now()
-        self._boot = alma.clock.boot() or uuid4().hex  # where it is unknown, each run is taken for one
+        # where it is unknown, each run is taken for one
+        self._boot = alma.clock.boot() or uuid4().hex
         counted = alma.with_options(on_outcome=self._called, on_finished=self._finished)
         self.context = attrs.evolve(self.context, alma=counted)
         self._health = ServiceHealth.of(
@@ -307,7 +314,9 @@ class LoadRun:
 
     @property
     def ends_in_report(self) -> bool:
-        """Whether it ended by itself, or by what passes by itself or is a person's to decide; else its error is raised."""
+        """Whether it ended by itself, or by what passes by itself or is a person's to decide;
+        else its error is raised.
+        """
         return self.stopped is None or isinstance(self.stopped, _REPORTED)
 
     async def work(self) -> None:
@@ -348,9 +357,8 @@ class LoadRun:
         self._is_reading = False
         self._waits(None)
         self.meter.begin(await self.journal.counts())
-        self.report_progress(
-            force=True
-        )  # all rows are read: what was found in them is known before anything is sent
+        # all rows are read: what was found in them is known before anything is sent
+        self.report_progress(force=True)
         self._reported_at = float("-inf")
         if self.stopping:
             return
@@ -381,7 +389,9 @@ class LoadRun:
         return not self.stopping
 
     async def passes(self) -> None:
-        """Pass over the file until nothing is open, resting between passes for rows whose outcome is unknown."""
+        """Pass over the file until nothing is open, resting between passes for rows
+        whose outcome is unknown.
+        """
         meta = await self.journal.meta()
         known = await self.context.alma.clock.aside(KnownFile.of(self.context.alma.scope).read)
         after = AfterCreate(loads(meta[SURPRISE].encode()) if SURPRISE in meta else None)
@@ -410,7 +420,9 @@ class LoadRun:
         await self.context.alma.clock.aside(partial(kept.learn, self._observed.over))
 
     async def _doubt(self, learned: Learned) -> None:
-        """Have rows read that were written unread, where what Alma makes of creates turned out not to be known."""
+        """Have rows read that were written unread, where what Alma makes of creates
+        turned out not to be known.
+        """
         if learned.after.surprise is None:
             return
         async for entries in slices(self.journal.entries):
@@ -493,7 +505,9 @@ class LoadRun:
             return None
 
     def _has_sent(self, task: RowTask) -> bool:
-        """Whether something of the row may be in flight. During a hold rows wait for a slot with their intent written down."""
+        """Whether something of the row may be in flight. During a hold rows wait for a slot with
+        their intent written down.
+        """
         quota = self.context.alma.quota()
         waits = quota.held_until is not None and not quota.in_flight[Priority.BULK]
         return task.entry.state is State.INTENT and not waits

@@ -1,22 +1,27 @@
-"""A journal in one SQLite file: what waits to be written goes to the disk together, off the event loop.
+"""A journal in one SQLite file: what waits to be written goes to the disk
+together, off the event loop.
 
 Theory of operation
 -------------------
-A commit that is on the disk when it returns (``synchronous=FULL``) costs 0.3 ms on a good disk and 10 ms or more on a
-bad one. Work on the file therefore queues here, in order, and is done in batches: all that waits goes into one
-transaction, in a thread, while the loop goes on. What comes meanwhile waits for the next. So a quick disk commits each
-change by itself and a slow one a hundred at once, with no timer and no setting (group commit).
+A commit that is on the disk when it returns (``synchronous=FULL``) costs 0.3 ms on a good disk and
+10 ms or more on a bad one. Work on the file therefore queues here, in order, and is done in
+batches: all that waits goes into one transaction, in a thread, while the loop goes on. What comes
+meanwhile waits for the next. So a quick disk commits each change by itself and a slow one a hundred
+at once, with no timer and no setting (group commit).
 
-There is no background task: the first who waits leads a batch on behalf of all, and hands on when it is done. Who is
-cancelled while leading, by anyio or by asyncio itself, finishes the batch first (``Clock.aside``), so the connection is
-never used by two threads; who is cancelled while waiting leaves its work in the queue, since what was to be written
-down is true whether or not somebody waits for it.
+There is no background task: the first who waits leads a batch on behalf of all, and hands on when
+it is done. Who is cancelled while leading, by anyio or by asyncio itself, finishes the batch first
+(``Clock.aside``), so the connection is never used by two threads; who is cancelled while waiting
+leaves its work in the queue, since what was to be written down is true whether or not somebody
+waits for it.
 
-An **intent** is waited for (``record``), for nothing may be sent that is not on the disk. An **outcome** need not be
-(``record_soon``): should the process die before it is written, the row is found with its intent and read back.
+An **intent** is waited for (``record``), for nothing may be sent that is not on the disk. An
+**outcome** need not be (``record_soon``): should the process die before it is written, the row is
+found with its intent and read back.
 
-After one failure nothing more is written: a commit is never tried again in place, since after a failed ``fsync`` the
-page cache cannot be trusted. Outcomes that are known and were not written can be read here (``unwritten``).
+After one failure nothing more is written: a commit is never tried again in place, since after a
+failed ``fsync`` the page cache cannot be trusted. Outcomes that are known and were not written can
+be read here (``unwritten``).
 """
 
 from __future__ import annotations
@@ -45,8 +50,8 @@ T = TypeVar("T")
 
 @asynccontextmanager
 async def opened(clock: Clock, path: Path, *, reading: bool = False) -> AsyncIterator[Journal]:
-    """A journal, opened and closed beside the loop, which a slow disk would hold up; closed also where this is cancelled while it
-    is being opened.
+    """A journal, opened and closed beside the loop, which a slow disk would hold up; closed also
+    where this is cancelled while it is being opened.
 
     :param reading: nothing is written into it
     """
@@ -98,7 +103,8 @@ class SqliteJournal:
     file: JournalFile
     aside: Callable[[Callable[[], None]], Awaitable[None]]
     _queue: list[_Work[Any]] = attrs.field(factory=list)
-    _rows: dict[int, _Work[None]] = attrs.field(factory=dict)  # in the queue, to say where a row stands
+    # in the queue, to say where a row stands
+    _rows: dict[int, _Work[None]] = attrs.field(factory=dict)
     _leading: bool = False
     _failure: BaseException | None = None
 
@@ -174,7 +180,9 @@ class SqliteJournal:
         return work
 
     async def _do(self, call: Callable[[], T]) -> T:
-        """Have it done, after all that came before it; what it changed is on the disk when this returns."""
+        """Have it done, after all that came before it; what it changed is on
+        the disk when this returns.
+        """
         work = _Work(call)
         self._queue.append(work)
         await self._wait_for(work)
@@ -195,7 +203,9 @@ class SqliteJournal:
             self._hand_on()
 
     async def _lead(self) -> None:
-        """Have all that waits done in one transaction, to its end also where this is cancelled meanwhile."""
+        """Have all that waits done in one transaction, to its end also where
+        this is cancelled meanwhile.
+        """
         batch, self._queue, self._rows, self._leading = self._queue, [], {}, True
         try:
             await self.aside(lambda: self._carry_out(batch))
@@ -231,7 +241,9 @@ class SqliteJournal:
 
 
 def _end_statements(error: BaseException | None) -> None:
-    """A statement that a frame of a traceback holds would keep the file open after it was closed, and locked."""
+    """A statement that a frame of a traceback holds would keep the file open after
+    it was closed, and locked.
+    """
     while error is not None:
         clear_frames(error.__traceback__)
         error = error.__context__

@@ -1,13 +1,16 @@
-"""What a service holds beyond a list that is complete: when it is touched, how much of it, and its portfolios as rows of the load.
+"""What a service holds beyond a list that is complete: when it is touched, how much of it, and its
+portfolios as rows of the load.
 
-A load with ``missing`` takes its rows for all that the service should hold. The surplus are the portfolios that the service held
-when the load began (by a list that held still) and that no row stands for once all rows have ended well. They become rows of
-the same journal, all in one commit, so that reports, verify, undo and resume know them as they know any row.
+A load with ``missing`` takes its rows for all that the service should hold. The surplus are the
+portfolios that the service held when the load began (by a list that held still) and that no row
+stands for once all rows have ended well. They become rows of the same journal, all in one commit,
+so that reports, verify, undo and resume know them as they know any row.
 
-* A row that was rejected, is for review or was undone may have meant one of them, and so may what was not read of a file: then
-  none of them is touched. Nor where the list of the service did not hold still.
-* The bound (``max_delete``) is compared before the first write of the load, with the fewest that the rows can leave over, and
-  again with all of them before they become rows.
+* A row that was rejected, is for review or was undone may have meant one of them, and so may what
+  was not read of a file: then none of them is touched. Nor where the list of the service did not
+  hold still.
+* The bound (``max_delete``) is compared before the first write of the load, with the fewest that
+  the rows can leave over, and again with all of them before they become rows.
 * What came after the service was listed is not among them, nor what the load made.
 """
 
@@ -33,8 +36,8 @@ __all__ = ["BeyondBound", "Surplus"]
 
 
 class BeyondBound(AlmaError):
-    """More portfolios than ``max_delete`` allows would be deactivated or deleted: ``surplus`` of the ``held`` ones, where ``most``
-    are allowed.
+    """More portfolios than ``max_delete`` allows would be deactivated or deleted: ``surplus`` of
+    the ``held`` ones, where ``most`` are allowed.
     """
 
     advice = (
@@ -65,7 +68,8 @@ class Surplus:
         self._compare(await self.journal.fewest_left(inactive=self._inactive), held, "at least ")
 
     async def add(self) -> None:
-        """Make rows of them, unless that was decided before, or something speaks against it, which is noted.
+        """Make rows of them, unless that was decided before, or something speaks
+        against it, which is noted.
 
         :raises BeyondBound: where they are too many. None is a row then.
         """
@@ -161,7 +165,9 @@ class Surplus:
 
 
 def _key(portfolio_id: str) -> bytes:
-    """A key that no row of a list has: to a later load, what was done here is not what its list asks for."""
+    """A key that no row of a list has: to a later load, what was done here is
+    not what its list asks for.
+    """
     return blake2b(portfolio_id.encode(), digest_size=16, person=b"alma_async.left").digest()
 
 

@@ -1,10 +1,12 @@
-"""What ``probe`` asks of the portfolio that it has made, one PUT at a time, and what each answer says. Pure.
+"""What ``probe`` asks of the portfolio that it has made, one PUT at a time, and
+what each answer says. Pure.
 
-First a field of each kind is set: a text and its coverage by the POST, and what that did not take, and a date, by a PUT. Then each
-way to empty a field is tried in a PUT of the whole portfolio in which that one field alone is emptied. Two trials that follow each
-other are of different kinds, so each PUT that is not rejected also sets again what the one before it has emptied. After each PUT
-the portfolio is read; whether the field says something then is what the way does. A field that cannot be set, or not again, is not
-tried: that is not known then, and nothing is concluded from it.
+First a field of each kind is set: a text and its coverage by the POST, and what that did not take,
+and a date, by a PUT. Then each way to empty a field is tried in a PUT of the whole portfolio in
+which that one field alone is emptied. Two trials that follow each other are of different kinds, so
+each PUT that is not rejected also sets again what the one before it has emptied. After each PUT the
+portfolio is read; whether the field says something then is what the way does. A field that cannot
+be set, or not again, is not tried: that is not known then, and nothing is concluded from it.
 """
 
 from __future__ import annotations
@@ -56,7 +58,9 @@ def sent(mms_id: str, place: tuple[str, str], url: str, *, note: str, inactive: 
 
 @attrs.define
 class Trials:
-    """What is asked. ``shown`` is the portfolio as it was read last; ``effects`` is what was found out."""
+    """What is asked. ``shown`` is the portfolio as it was read last;
+    ``effects`` is what was found out.
+    """
 
     shown: Json
     effects: dict[Kind, dict[Way, Effect]] = attrs.field(factory=dict)
@@ -67,7 +71,9 @@ class Trials:
 
     @property
     def put(self) -> Literal["merge", "replace"] | None:
-        """What a PUT does with what it leaves out; None where that is not known, or is not the same for all kinds."""
+        """What a PUT does with what it leaves out; None where that is not known, or is
+        not the same for all kinds.
+        """
         found = {effects["left_out"] for effects in self.effects.values() if "left_out" in effects}
         return "merge" if found == {"kept"} else "replace" if found == {"cleared"} else None
 
@@ -78,7 +84,8 @@ class Trials:
             is_set = _says(self.shown, kind)
             if way is not None and is_set:
                 return _at(self._whole(kind), _PLACES[kind], way)
-            if way is not None and kind in self._usable:  # it could be set before, so it is set again
+            # it could be set before, so it is set again
+            if way is not None and kind in self._usable:
                 self._left.appendleft((kind, None))
             elif way is None and not is_set:
                 return self._whole(kind)

@@ -1,11 +1,13 @@
 """The rows that take a load back, read from its journal: ``undo_rows``.
 
-Decides what is taken back: what was created is deleted, what was updated is put back, what was deleted is created anew.
-``before_image`` decides how, and when a person must decide instead. They are rows like any others: the load that carries them out
-has a journal of its own and all that this brings.
+Decides what is taken back: what was created is deleted, what was updated is put back, what was
+deleted is created anew. ``before_image`` decides how, and when a person must decide instead. They
+are rows like any others: the load that carries them out has a journal of its own and all that this
+brings.
 
-The journal is opened for a slice of rows at a time, so nobody is kept from it. While it is being taken back it says so, and its
-load does not go on; nor do the loads that know its rows (``since``), which are taken back from them too.
+The journal is opened for a slice of rows at a time, so nobody is kept from it. While it is being
+taken back it says so, and its load does not go on; nor do the loads that know its rows (``since``),
+which are taken back from them too.
 """
 
 from __future__ import annotations
@@ -38,12 +40,15 @@ from alma_async.load.row import BadRow, InputError, Row, RowProblem
 
 __all__ = ["UndoRows", "begin", "begun_load", "beside", "end", "note_overtaken", "undo_rows", "vouched"]
 
-_TAKEN_BACK: Final = (State.PENDING, State.DONE, State.UNDONE)  # where a row stands that can be, and was
+# where a row stands that can be, and was
+_TAKEN_BACK: Final = (State.PENDING, State.DONE, State.UNDONE)
 
 
 @attrs.define
 class UndoRows:
-    """The way back from one load. ``warnings``, for the whole of it, are known once its rows are being read."""
+    """The way back from one load. ``warnings``, for the whole of it, are known
+    once its rows are being read.
+    """
 
     path: Path
     warnings: tuple[str, ...] = ()
@@ -83,7 +88,9 @@ class UndoRows:
 
 
 async def beside(clock: Clock, load: Path) -> Path:
-    """Where the undo of a load is written down, beside the load's journal: an undo that did not end, or a new one."""
+    """Where the undo of a load is written down, beside the load's journal: an undo that
+    did not end, or a new one.
+    """
     for n in count(1):
         path = load.with_name(f"{load.stem}-undo{f'-{n}' if n > 1 else ''}{load.suffix}")
         if not await exists(clock, path):
@@ -99,8 +106,8 @@ async def _has_ended(undo: Journal) -> bool:
 
 
 async def begin(clock: Clock, load: Path, journal: Journal) -> None:
-    """Write into the journals of the load, and of all that say something of its rows, that it is being taken back, by the undo of
-    this journal.
+    """Write into the journals of the load, and of all that say something of its rows, that it is
+    being taken back, by the undo of this journal.
     """
     for path in await _concerned(clock, load):
         if await exists(clock, path):
@@ -109,7 +116,9 @@ async def begin(clock: Clock, load: Path, journal: Journal) -> None:
 
 
 async def _concerned(clock: Clock, load: Path) -> list[Path]:
-    """The load's journal, those of the later loads that know it, and the same of the load that it takes back; there or not."""
+    """The load's journal, those of the later loads that know it, and the same of the load that it
+    takes back; there or not.
+    """
     found, ahead = list[Path](), [load]
     while ahead:
         path = ahead.pop()
@@ -125,7 +134,9 @@ async def _concerned(clock: Clock, load: Path) -> list[Path]:
 
 
 async def end(clock: Clock, load: Path, by: Journal) -> None:
-    """Write there which rows were taken back, as the journal of the undo says, once all were; or that nothing was sent."""
+    """Write there which rows were taken back, as the journal of the undo says, once all were;
+    or that nothing was sent.
+    """
     if not await by.is_untouched():
         if not await _has_ended(by):
             return
@@ -141,8 +152,9 @@ async def end(clock: Clock, load: Path, by: Journal) -> None:
 
 
 async def _say(clock: Clock, state: State, path: Path, taken: Mapping[int, Entry]) -> None:
-    """Write down where these rows stand now, each by the row that took it back; first, in the journal of the load that this one had
-    taken back, the opposite: where its undo is undone, it stands again. Last, in those of the later loads that know its rows.
+    """Write down where these rows stand now, each by the row that took it back; first, in the
+    journal of the load that this one had taken back, the opposite: where its undo is undone, it
+    stands again. Last, in those of the later loads that know its rows.
     """
     async with opened(clock, path, reading=True) as load:
         meta = await load.meta()
@@ -172,7 +184,9 @@ async def _say(clock: Clock, state: State, path: Path, taken: Mapping[int, Entry
 async def _say_later(
     clock: Clock, state: State, path: Path, touched: Mapping[str, Entry], written: AbstractSet[Path]
 ) -> None:
-    """Write into the journal of a later load where its rows of these portfolios stand now; and of those after it."""
+    """Write into the journal of a later load where its rows of these portfolios stand
+    now; and of those after it.
+    """
     if path in written or not await exists(clock, path):
         return
     async with opened(clock, path) as load:
@@ -184,7 +198,9 @@ async def _say_later(
 
 
 def _vouched(entry: Entry, state: State, now: Entry) -> Entry:
-    """A row of a later load, whose portfolio was taken back from under it; what it only knew stands again with what it knew."""
+    """A row of a later load, whose portfolio was taken back from under it; what it only knew
+    stands again with what it knew.
+    """
     stands = attrs.evolve(entry, state=state, portfolio_id=now.portfolio_id)
     if state is State.UNDONE:
         gone = entry.action == KNOWN or now.action != "unchanged"
@@ -193,8 +209,9 @@ def _vouched(entry: Entry, state: State, now: Entry) -> Entry:
 
 
 async def note_overtaken(clock: Clock, undos: Iterable[Path], by: Path) -> None:
-    """Write into the journals of undos that did not end that a load into the same service begins: what it finds as it should be
-    is not theirs to take back any more. Other journals among them are passed over.
+    """Write into the journals of undos that did not end that a load into the same service begins:
+    what it finds as it should be is not theirs to take back any more. Other journals among them are
+    passed over.
     """
     name = await clock.aside(lambda: str(by.absolute()))
     for path in undos:
@@ -209,7 +226,9 @@ async def note_overtaken(clock: Clock, undos: Iterable[Path], by: Path) -> None:
 
 
 async def vouched(clock: Clock, undo: Journal) -> dict[str, str]:
-    """The portfolios that loads since then have as they should be, each with the name of the last such load's journal."""
+    """The portfolios that loads since then have as they should be, each with the name of the
+    last such load's journal.
+    """
     found = dict[str, str]()
     for name in (await undo.meta()).get(OVERTAKEN, "").splitlines():
         if not await exists(clock, name):
@@ -224,8 +243,9 @@ async def vouched(clock: Clock, undo: Journal) -> dict[str, str]:
 def undo_rows(journal: str | os.PathLike[str]) -> UndoRows:
     """Give the rows that take a load back, for a load with ``action="undo"`` into the same service.
 
-    The journal is read when the rows are (``async for``), which raises ``InputError`` where there is none or its load was never
-    begun, ``JournalError`` where it is not what was written, and ``JournalInUse`` where another process works on it.
+    The journal is read when the rows are (``async for``), which raises ``InputError`` where there
+    is none or its load was never begun, ``JournalError`` where it is not what was written, and
+    ``JournalInUse`` where another process works on it.
     """
     return UndoRows(Path(journal))
 
@@ -256,8 +276,8 @@ _MISSING: Final = (
 
 
 def _standing(entry: Entry, state: State, now: Entry, halfway: set[str]) -> Entry:
-    """A row that was taken back, or stands again as ``now`` made it: under the id of what is there, and not at its end if it was
-    among those ``halfway`` when it was taken back.
+    """A row that was taken back, or stands again as ``now`` made it: under the id of what is there,
+    and not at its end if it was among those ``halfway`` when it was taken back.
     """
     if state is State.UNDONE:
         halfway.update({str(entry.n)} if entry.state is State.PENDING else ())
@@ -275,7 +295,8 @@ def _row(entry: Entry, body: bytes | None, place: tuple[str, str]) -> Row | BadR
     """What takes one row back; None where it did nothing."""
     if entry.state in OPEN and entry.state is not State.PENDING:
         return _unknown(entry, "It is unknown what became of this row; resume the load, then undo again")
-    # An update that stayed unknown is put back like one that was made: where it was not, nothing differs.
+    # An update that stayed unknown is put back like one that was made: where it
+    # was not, nothing differs.
     updates = entry.step is Step.UPDATE and entry.action in ("updated", None)
     if entry.state is State.REVIEW and entry.action is None and entry.differences and not updates:
         return _unknown(entry, "It stayed unknown what became of this row; check its portfolios in Alma")

@@ -1,13 +1,16 @@
-"""Compares a load's journal with what Alma holds now: each row that is done claims something, and each claim is checked.
+"""Compares a load's journal with what Alma holds now: each row that is done claims something,
+and each claim is checked.
 
-The service is listed once (one call for a hundred portfolios), or each title asked for where the load did so too; a portfolio is
-read whole where the list lacks what is compared, which is all but the availability. The ids of the service are in memory
-meanwhile, some 150 bytes each. Nothing is written, neither to Alma nor to the journal. Failures are waited out as a load does
-(``outage``); at one that does not pass, verifying stops and what was found by then is reported.
+The service is listed once (one call for a hundred portfolios), or each title asked for where the
+load did so too; a portfolio is read whole where the list lacks what is compared, which is all but
+the availability. The ids of the service are in memory meanwhile, some 150 bytes each. Nothing is
+written, neither to Alma nor to the journal. Failures are waited out as a load does (``outage``); at
+one that does not pass, verifying stops and what was found by then is reported.
 
-Each finding has a mark: ``=`` once, ``+`` missing, ``*`` differs, ``2`` double, ``?`` could not be read, ``~`` as the row says,
-but it also says what the row leaves blank; and ``-`` for a portfolio that came since the load began and stands for no row. What
-cannot be prevented (a request applied after the quarantine, somebody who loads the same titles) is found here.
+Each finding has a mark: ``=`` once, ``+`` missing, ``*`` differs, ``2`` double, ``?`` could not be
+read, ``~`` as the row says, but it also says what the row leaves blank; and ``-`` for a portfolio
+that came since the load began and stands for no row. What cannot be prevented (a request applied
+after the quarantine, somebody who loads the same titles) is found here.
 """
 
 from __future__ import annotations
@@ -56,7 +59,9 @@ class Mark(Enum):
 
 @attrs.frozen(kw_only=True)
 class Finding:
-    """One thing that is not as it should be; ``line`` is None for a portfolio that stands for no row."""
+    """One thing that is not as it should be; ``line`` is None for a
+    portfolio that stands for no row.
+    """
 
     mark: Mark
     message: str
@@ -73,10 +78,12 @@ class Finding:
 class Audit:
     """The comparison of a load with what its service holds now.
 
-    ``report`` is the load as its journal counts it; calls, seconds and why it stopped are the audit's. ``once`` counts the rows
-    that are as they should be; ``not_compared`` those that claim something but could not be read, or not any more before it
-    stopped. ``stopped`` is the failure that stopped it, if one did. ``fields`` says whether more than ids was compared; ``seen``,
-    whether the load had seen what the service held before it, without which nobody can say what came since.
+    ``report`` is the load as its journal counts it; calls, seconds and why it stopped are the
+    audit's. ``once`` counts the rows that are as they should be; ``not_compared`` those that claim
+    something but could not be read, or not any more before it stopped. ``stopped`` is the failure
+    that stopped it, if one did. ``fields`` says whether more than ids was compared; ``seen``,
+    whether the load had seen what the service held before it, without which nobody can say what
+    came since.
     """
 
     report: Report
@@ -94,7 +101,9 @@ class Audit:
 
     @property
     def pending(self) -> int:
-        """Rows that the load has still to do, and so claim nothing, as do those in review and the rejected ones."""
+        """Rows that the load has still to do, and so claim nothing, as do those in
+        review and the rejected ones.
+        """
         return self.report.pending
 
     @property
@@ -118,8 +127,8 @@ class Audit:
 
     @property
     def exit_code(self) -> int:
-        """0 where each row that is done is there once as it should be, none is pending or in review, and nothing is there besides;
-        3 where not all was compared; 1 otherwise.
+        """0 where each row that is done is there once as it should be, none is pending or in
+        review, and nothing is there besides; 3 where not all was compared; 1 otherwise.
         """
         if not self.is_whole:
             return 3
@@ -152,7 +161,9 @@ def compare(
     doubles: Sequence[str] = (),
     stays: str = "",
 ) -> Finding | None:
-    """What is wrong with one finished row; None where it is there once, as the row says, or not there, as it says."""
+    """What is wrong with one finished row; None where it is there once, as the row says,
+    or not there, as it says.
+    """
     wrong = partial(Finding, line=entry.line, mms_id=entry.mms_id, portfolio_id=entry.portfolio_id)
     if absent:
         return wrong(mark=Mark.DIFFERS, message="It is there.") if there else None
@@ -178,6 +189,7 @@ def unread(entry: Entry, failure: AlmaError) -> Finding:
     )
 
 
+# facts that an audit need not share
 _NOT_COMPARED: Final = (
     "dry",
     "bib",
@@ -186,7 +198,7 @@ _NOT_COMPARED: Final = (
     "plan",
     "missing",
     "max_delete",
-)  # facts that an audit need not share
+)
 
 Item = tuple[Entry, Row | None]
 
@@ -202,9 +214,8 @@ class Verification:
     on_progress: Callable[[Progress], None] | None
     _by_title: bool = False
     _listed: dict[str, str] = attrs.field(factory=dict)  # what is there: id → availability
-    _extras: defaultdict[str, dict[str, str | None]] = attrs.field(
-        factory=lambda: defaultdict(dict)
-    )  # what came and stands for no row: MMS id → id → URL, once it was read
+    # what came and stands for no row: MMS id → id → URL, once it was read
+    _extras: defaultdict[str, dict[str, str | None]] = attrs.field(factory=lambda: defaultdict(dict))
     _findings: list[Finding] = attrs.field(factory=list)
     _once: int = 0
     _stopped: AlmaError | None = None  # what the service answers
@@ -369,7 +380,9 @@ class Verification:
         self.report_progress()
 
     async def _compare(self, entry: Entry, row: Row | None) -> Finding | None:
-        """One row. Its fields are compared where it saw to them, not where it left alone what was there."""
+        """One row. Its fields are compared where it saw to them, not where it
+        left alone what was there.
+        """
         if entry.portfolio_id is None:  # to be deleted, and nothing of this title was there
             return None
         action = (row.action if row else None) or self.context.options.action
@@ -391,7 +404,8 @@ class Verification:
         return compare(entry, absent=False, there=True, differences=fields, doubles=doubles, stays=left)
 
     async def _present(self, portfolio_id: str, wanted: Row | None, *, whole: bool) -> Portfolio:
-        # What is not listed may have been shifted off its page: nothing is reported as missing that was not asked for by its id.
+        # What is not listed may have been shifted off its page: nothing is reported as missing that
+        # was not asked for by its id.
         if whole or portfolio_id not in self._listed or (wanted is not None and _asks_more(wanted)):
             return await self.context.alma.electronic.portfolios.get(*self.context.place, portfolio_id)
         return Portfolio(id=portfolio_id, availability=Coded(self._listed[portfolio_id]))

@@ -282,13 +282,14 @@ def _is_said(
 # --- what is lost
 
 _WRITTEN: Final = frozenset(place for field in FIELDS.values() for place in field.places)
+# Alma's own, or the Community Zone's
 _NOT_OURS: Final = frozenset(
     {
         *("id", "link", "is_local", "is_standalone", "resource_metadata", "electronic_collection"),
         *("linking_details.url", "coverage_details.global_date_coverage_parameters"),
         "coverage_details.global_embargo_information",
     }
-)  # Alma's own, or the Community Zone's
+)
 
 
 def _lost(portfolio: Portfolio, anew: Portfolio) -> Iterator[str]:

@@ -147,9 +147,8 @@ class RecordSets:
             done = await self._session.call(request, self._options)
             return await self._session.clock.aside(partial(_records, done.data)), None
 
-        routes.RECORDS.bind(
-            *self._parts, str(record_set_id)
-        )  # a wrong id is an error now, not at the first use
+        # a wrong id is an error now, not at the first use
+        routes.RECORDS.bind(*self._parts, str(record_set_id))
         return Pager(fetch, key=lambda record: str(record.record_id), offset=offset, page=PAGE)
 
     async def _read(self, record_set_id: int, **query: str) -> Done:

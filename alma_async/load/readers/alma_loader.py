@@ -1,15 +1,22 @@
-"""The file of Alma's own portfolio loader: a workbook of 61 columns or more, or the same columns as text.
+"""The file of Alma's own portfolio loader: a workbook of 61 columns or more, or
+the same columns as text.
 
-Decides what each column asks of a portfolio. The vendor's table of columns is not public; names, order and values are those that a
-public converter and libraries' guides rely on (inferred), as is what they mean for the REST API. So only what is sure is written:
+Decides what each column asks of a portfolio. The vendor's table of columns is not public; names,
+order and values are those that a public converter and libraries' guides rely on (inferred), as is
+what they mean for the REST API. So only what is sure is written:
 
-* ``LOCALIZED`` N means that the institution has no portfolio of the title: the row asks for nothing and is skipped. Y activates
-  where there is no column ``AVAILABILITY``; a blank one leaves it unchanged, and the row names all that stays so.
-* ``GLOBAL_…`` is the Community Zone's, and bibliographic columns are the record's: neither is written by anyone here.
-* Local dates are written where ``COVERAGE_STATEMENT`` is blank or ``Only local``; a load cannot set another statement.
-* ``>`` is an embargo, ``<`` a moving wall. ``>=`` and ``<=`` have no code that is known, and reject their row.
+* ``LOCALIZED`` N means that the institution has no portfolio of the title: the row asks for nothing
+  and is skipped. Y activates where there is no column ``AVAILABILITY``; a blank one leaves it
+  unchanged, and the row names all that stays so.
+* ``GLOBAL_…`` is the Community Zone's, and bibliographic columns are the record's: neither
+  is written by anyone here.
+* Local dates are written where ``COVERAGE_STATEMENT`` is blank or ``Only local``; a load
+  cannot set another statement.
+* ``>`` is an embargo, ``<`` a moving wall. ``>=`` and ``<=`` have no code that is
+  known, and reject their row.
 * ``PROXY_ENABLE`` and ``PROXY_SELECTED`` count at the level ``PORTFOLIO`` alone.
-* What the REST API takes as a code of unknown spelling, or not at all, is a warning of the row (``_NOT_WRITTEN``).
+* What the REST API takes as a code of unknown spelling, or not at all, is a warning of
+  the row (``_NOT_WRITTEN``).
 """
 
 from __future__ import annotations
@@ -67,6 +74,7 @@ _NOT_WRITTEN: Final = (
     "pda", "notes", "access_type", "other_system_number",
 )  # fmt: skip
 _DATES: Final = frozenset({"activation_date", "expected_activation_date", "date_of_publication"})
+# what an action on the whole portfolio does not ask
 _FIELDS: Final = frozenset(NAMES) - {
     "localized",
     "issn",
@@ -75,14 +83,16 @@ _FIELDS: Final = frozenset(NAMES) - {
     "mms",
     "title",
     "url",
-}  # what an action on the whole portfolio does not ask
+}
 _PARTS: Final = ("year", "month", "day", "volume", "issue")
 _COVERAGE: Final = tuple(f"{side}_{part}" for side in ("from", "to") for part in _PARTS)
 EMBARGO: Final = tuple(f"publication_date_{part}" for part in ("operator", "year", "month"))
 
 
 def columns(file: Table) -> tuple[str, ...]:
-    """The header with repeated names numbered: ISSN, ISSN 2, ISSN 3, however a tool has renamed them."""
+    """The header with repeated names numbered: ISSN, ISSN 2, ISSN 3,
+    however a tool has renamed them.
+    """
     seen: Counter[str] = Counter()
     return tuple(_numbered(name, seen) for name in file.header)
 
@@ -140,8 +150,8 @@ def _rows(file: Table, *, passed: frozenset[str]) -> Rows:
 
 
 def _means(record: Record, identifiers: Iterable[str]) -> str | None:
-    """The portfolio that a row names, or the record by which it means one, or the identifiers; "" where it asks for nothing,
-    None where it names nothing.
+    """The portfolio that a row names, or the record by which it means one, or the identifiers; ""
+    where it asks for nothing, None where it names nothing.
     """
     texts = record.cells
     if texts.get("localized", "").upper() == "N":
@@ -185,7 +195,9 @@ def _row(record: Record, identifiers: Mapping[str, Callable[[str], str]]) -> Row
 
 
 def _kept(coverage: Coverage, cells: Cells) -> Iterator[str]:
-    """The parts of the coverage that the row leaves blank; a last year that stands for the present is not blank."""
+    """The parts of the coverage that the row leaves blank; a last year that stands for
+    the present is not blank.
+    """
     for name, members in PARTS.items():
         is_said = name == "coverage_until" and cells.texts.get("to_year")
         if not is_said and not any(getattr(coverage, member) for member in members):
@@ -204,7 +216,9 @@ def _blank(texts: Mapping[str, str]) -> Iterator[str]:
 def _identifiers(
     cells: Cells, identifiers: Mapping[str, Callable[[str], str]], *, needed: bool
 ) -> Iterator[str]:
-    """The identifiers. Where an id names the portfolio, a wrong one costs a warning: the record itself may have it so."""
+    """The identifiers. Where an id names the portfolio, a wrong one costs a warning: the
+    record itself may have it so.
+    """
     found = {column: text for column in identifiers if (text := cells.texts.get(column))}
     for column, text in found.items():
         if valid := _valid(identifiers[column], text):

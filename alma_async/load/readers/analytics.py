@@ -1,9 +1,10 @@
 """Analytics exports: any report with ``Portfolio Id`` or ``MMS Id``, as CSV or as a workbook.
 
-Decides which of its columns say what a native column says: those of the same name, case and blanks aside. Two more names are known
-from public scripts that read such exports: ``Electronic Collection Id`` (also ``Collection Id``) and ``Static URL``. Columns that a
-report fills with a name where the REST API takes a code are not read: Alma would reject the name or keep it. Reading the
-rows is left to ``native``.
+Decides which of its columns say what a native column says: those of the same name, case and blanks
+aside. Two more names are known from public scripts that read such exports: ``Electronic Collection
+Id`` (also ``Collection Id``) and ``Static URL``. Columns that a report fills with a name where the
+REST API takes a code are not read: Alma would reject the name or keep it. Reading the rows is left
+to ``native``.
 """
 
 from __future__ import annotations

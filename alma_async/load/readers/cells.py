@@ -1,8 +1,9 @@
 """What one cell may hold: a function for each kind of cell, from text to value.
 
-Decides by the cell alone; each check raises a ValueError whose text continues the sentence "the cell …". Which column is of which
-kind is left to the readers. Ids have at most 32 digits here so that none can leave its place in a path (real ones have 16 to 19);
-availability ``11`` is recorded from Alma and ``10`` inferred.
+Decides by the cell alone; each check raises a ValueError whose text continues the sentence "the
+cell …". Which column is of which kind is left to the readers. Ids have at most 32 digits here so
+that none can leave its place in a path (real ones have 16 to 19); availability ``11`` is recorded
+from Alma and ``10`` inferred.
 """
 
 from __future__ import annotations
@@ -96,8 +97,9 @@ _AVAILABILITY: Final = {
 def record_id(text: str) -> str:
     """An id of Alma, or what a spreadsheet did to it.
 
-    A spreadsheet keeps 15 digits of a number and fills up with zeros. One or two zeros at the end are no proof of that, since all
-    ids of an institution end in the same digits. What was a number and proves that it is whole is taken for its digits.
+    A spreadsheet keeps 15 digits of a number and fills up with zeros. One or two zeros at the end
+    are no proof of that, since all ids of an institution end in the same digits. What was a number
+    and proves that it is whole is taken for its digits.
     """
     if not _ID.fullmatch(text):
         text = _digits(_plain(text))
@@ -112,10 +114,12 @@ def record_id(text: str) -> str:
 
 
 class Rounded:
-    """Whether a column of ids was one of numbers: most end in zeros after their 15th digit, and yet in different digits.
+    """Whether a column of ids was one of numbers: most end in zeros after their 15th digit,
+    and yet in different digits.
 
-    All ids of an institution end in the same four digits, so that zeros alone prove nothing. Where all end in the same zeros,
-    the ids of another column prove it, when these end otherwise. Ids of 18 digits and more show it by themselves (``record_id``).
+    All ids of an institution end in the same four digits, so that zeros alone prove nothing. Where
+    all end in the same zeros, the ids of another column prove it, when these end otherwise. Ids of
+    18 digits and more show it by themselves (``record_id``).
     """
 
     def __init__(self, *columns: str) -> None:
@@ -175,7 +179,9 @@ def found_id(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """The id without the marks between thousands, where they stand after every third digit, and without its name before it."""
+    """The id without the marks between thousands, where they stand after every third digit, and
+    without its name before it.
+    """
     if not text.isascii() and _FULL_WIDTH.fullmatch(text):
         text = normalize("NFKC", text)
     text = _NAMED.sub("", text.lstrip("'"))
@@ -203,7 +209,8 @@ def _digits(text: str) -> str:
             "is a number that Excel rounded to 15 digits or fewer: format the column as text and export again"
         )
     if found := _DECIMAL.fullmatch(text):
-        # A floating-point number is printed exactly or with zeros at its end: what is neither never was one.
+        # A floating-point number is printed exactly or with zeros at its end: what
+        # is neither never was one.
         exact = (
             len(found[1]) <= _MOST_DIGITS and int(float(found[1])) != int(found[1]) and found[1][-1] != "0"
         )
@@ -221,7 +228,9 @@ def text(text: str) -> str:
 
 
 def numbering(text: str) -> str:
-    """A volume or an issue: text, but where a program has made 12.0 of 12 (1,000 has three zeros and is a thousand)."""
+    """A volume or an issue: text, but where a program has made 12.0 of 12 (1,000 has three
+    zeros and is a thousand).
+    """
     if text.isdigit():
         return _sound(text, forbidden=_UNSOUND)
     if found := _WHOLE_NUMBER.fullmatch(text):
@@ -270,7 +279,9 @@ def _one(text: str) -> str:
 
 
 def full_url(text: str) -> str:
-    """An absolute address from a publisher's list, where one may lack its scheme, be a DOI, or hold a blank."""
+    """An absolute address from a publisher's list, where one may lack its scheme,
+    be a DOI, or hold a blank.
+    """
     if _URL.fullmatch(_sound(text, forbidden=_UNSOUND)):
         return _one(text)
     if (found := _NO_SCHEME.fullmatch(text)) and not _FILE.fullmatch(text):
@@ -310,7 +321,8 @@ def flag(text: str) -> str:
 
 @attrs.define
 class Cells:
-    """The cells of one row, read one by one; what is wrong with them gathers here instead of ending the row.
+    """The cells of one row, read one by one; what is wrong with them gathers here
+    instead of ending the row.
 
     ``strict``: what is uncertain rejects the row, instead of a warning.
     """
@@ -331,7 +343,9 @@ class Cells:
         return self._read(column, check, self.reject)
 
     def try_read(self, column: str, check: Check[T]) -> T | None:
-        """The value of a cell that the row can do without: one that is wrong is left out with a warning."""
+        """The value of a cell that the row can do without: one that is wrong
+        is left out with a warning.
+        """
         return self._read(column, check, self.doubt)
 
     def _read(self, column: str, check: Check[T], wrong: Callable[[str, str], None]) -> T | None:
@@ -350,7 +364,9 @@ class Cells:
             self.warnings.append(f"{column} {shown(self.texts.get(column, ''))} {reason}")
 
     def read_all(self, checks: Mapping[str, Check[T]]) -> dict[str, T]:
-        """The values of the cells of these columns by column; those that are blank or wrong are not among them."""
+        """The values of the cells of these columns by column; those that are blank or
+        wrong are not among them.
+        """
         found = ((column, self.read(column, check)) for column, check in checks.items())
         return {column: value for column, value in found if value is not None}
 

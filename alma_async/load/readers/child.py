@@ -1,15 +1,19 @@
-"""Workbooks are read in a child process with limits of memory and time: a damaged or hostile file ends there, in one sentence.
+"""Workbooks are read in a child process with limits of memory and time: a damaged or hostile file
+ends there, in one sentence.
 
-Decides how much a workbook may cost, and what is said of one that costs more or breaks its reader (python-calamine is written in
-another language: a wrong byte may end the process that runs it, or ask for all memory there is). What the cells mean is left to
-``xlsx`` and ``xls``, which run in the child, and to ``workbook``, which runs here.
+Decides how much a workbook may cost, and what is said of one that costs more or breaks its reader
+(python-calamine is written in another language: a wrong byte may end the process that runs it, or
+ask for all memory there is). What the cells mean is left to ``xlsx`` and ``xls``, which run in the
+child, and to ``workbook``, which runs here.
 
-The child is a Python without this program's environment, so without its secrets, and in a process group of its own, so that Ctrl-C
-is not its to obey. Both sides speak JSON, a line each: the child sends the sheets, gets the place of one, and sends its rows.
-Memory: Linux by ``RLIMIT_AS``, Windows by a job object; macOS takes the limit and does not enforce it, so time alone bounds it
-there. Time is the processor's (``RLIMIT_CPU``), so a busy machine makes no honest file slow; each row that was sent allows more.
-By the wall's clock it may take half as long again, and longer only where the machine says that more want its processors than
-there are: a thread of C ends it then, less the time of waiting for us.
+The child is a Python without this program's environment, so without its secrets, and in a process
+group of its own, so that Ctrl-C is not its to obey. Both sides speak JSON, a line each: the child
+sends the sheets, gets the place of one, and sends its rows. Memory: Linux by ``RLIMIT_AS``, Windows
+by a job object; macOS takes the limit and does not enforce it, so time alone bounds it there. Time
+is the processor's (``RLIMIT_CPU``), so a busy machine makes no honest file slow; each row that was
+sent allows more. By the wall's clock it may take half as long again, and longer only where the
+machine says that more want its processors than there are: a thread of C ends it then, less the time
+of waiting for us.
 """
 
 from __future__ import annotations
@@ -41,13 +45,14 @@ __all__ = ["OpenBook", "opened", "serve"]
 Kind = Literal["xlsx", "xls"]
 
 MEMORY: Final = 400 * 2**20  # bytes; a list of a million titles takes a fourth of it
-# Of the processor's time, and so many more for each MiB of the file and each row that was sent; measured: all in all 0.000055 a
-# row of nine cells, 1.1 a MiB.
+# Of the processor's time, and so many more for each MiB of the file and each row that was sent;
+# measured: all in all 0.000055 a row of nine cells, 1.1 a MiB.
 SECONDS: Final = 10.0
 SECONDS_A_MIB: Final = 0.7
 SECONDS_A_ROW: Final = 0.0001
 SECONDS_AT_ALL: Final = 18.0  # before the first row was sent
-# By the wall's clock it may take so many times as long, and longer on a machine that does much else.
+# By the wall's clock it may take so many times as long, and longer on a
+# machine that does much else.
 SHARE: Final = 1.5
 _MOST_SHARE: Final = 10.0
 LONGEST: Final = 2**23  # bytes of one row
@@ -58,7 +63,8 @@ _SAVE: Final = (
     "Nothing was sent. Open it in Excel or LibreOffice and save it again as .xlsx, or as text (CSV)."
 )
 _KEPT: Final = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR", "TEMP", "TMP")
-# The exit codes that ``faulthandler`` and ``RLIMIT_CPU`` give; anything else that goes wrong is sent before the end.
+# The exit codes that ``faulthandler`` and ``RLIMIT_CPU`` give; anything else that goes wrong
+# is sent before the end.
 _TIME_IS_UP: Final = (1, -getattr(signal, "SIGXCPU", 0) or 1)
 
 # Packages are stood in for, since the real ones import the whole client.
@@ -268,7 +274,9 @@ class _Watch:
 
 
 def _share() -> float:
-    """How much longer than its processor's time a work may take, by how many processes want a processor."""
+    """How much longer than its processor's time a work may take, by how many
+    processes want a processor.
+    """
     load = 1.0 if sys.platform == "win32" else os.getloadavg()[0] / (os.cpu_count() or 1)
     return min(max(SHARE, SHARE * load), _MOST_SHARE)
 
@@ -286,7 +294,9 @@ def _limit_memory(most: int) -> None:
 
 
 def _limit_on_windows(most: int) -> None:
-    """A job object of which this process is the only one (documented: JOBOBJECT_EXTENDED_LIMIT_INFORMATION)."""
+    """A job object of which this process is the only one (documented:
+    JOBOBJECT_EXTENDED_LIMIT_INFORMATION).
+    """
     import ctypes
 
     class Limits(ctypes.Structure):

@@ -1,8 +1,9 @@
 """What a cell of dates says: a year, a month or a day, in the forms that published lists write.
 
-Decides by the cell alone, and by ``day_first`` where a list has shown in which order it writes day and month. The precision is the
-cell's: nothing is made up, and what is uncertain in a cell (which number is the month, a day that does not exist) is left away with
-a remark, so that what is written is true of the line whatever was meant.
+Decides by the cell alone, and by ``day_first`` where a list has shown in which order it writes day
+and month. The precision is the cell's: nothing is made up, and what is uncertain in a cell (which
+number is the month, a day that does not exist) is left away with a remark, so that what is written
+is true of the line whatever was meant.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ NOTHING: Final = " is how Excel shows that there is nothing: it is read as blank
 
 
 class Dated(NamedTuple):
-    """Year, month and day as far as they are given, none for the present; and what a person should know of the reading."""
+    """Year, month and day as far as they are given, none for the present; and what a person
+    should know of the reading.
+    """
 
     parts: tuple[str, ...]
     remark: str = ""
@@ -65,7 +68,8 @@ _ZERO: Final = re.compile(
 )
 _CLOCK: Final = re.compile(r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?(?: ?[AaPp][Mm])?")
 _LAST_DAY: Final = re.compile(r"1899-12-31|31[./]12[./]1899|12/31/1899")
-"""A day number of 0, which may also be the last day of the century: another date beside it decides."""
+"""A day number of 0, which may also be the last day of the century: another date beside it decides.
+"""
 _SERIAL: Final = re.compile(r"([1-6][0-9]{4}|7[0-2][0-9]{3})(?:\.[0-9]+)?")
 _CENTURIES: Final = ("18", "19", "20")
 _OF_ZERO: Final = frozenset(("1899", "1900", "1904"))
@@ -138,7 +142,9 @@ def read(text: str, *, last: bool = False, day_first: bool | None = None) -> Dat
 
 
 def _of_year(text: str, year: str, *, last: bool) -> Dated:
-    """A season or a quarter of a year, or of two; which months these are depends on who writes them."""
+    """A season or a quarter of a year, or of two; which months these are
+    depends on who writes them.
+    """
     dated = _span(years, last=last) if (years := _SPAN.fullmatch(year)) else _checked((year,))
     return Dated(dated.parts, f"{text} is read as {dated.parts[0]}: the year alone is written")
 
@@ -172,7 +178,9 @@ _EAST_ASIAN: Final = re.compile(
 
 
 def day_first(texts: Iterable[str]) -> Iterator[bool | None]:
-    """Whether these cells write the day before the month, of each that shows it; None of one that may be read either way."""
+    """Whether these cells write the day before the month, of each that shows it; None of one
+    that may be read either way.
+    """
     for text in texts:
         if (
             (text[2:3] in _BETWEEN or text[1:2] in _BETWEEN)
@@ -259,7 +267,9 @@ def _month(name: str) -> str:
 
 
 def _checked(parts: tuple[str, ...], remark: str = "") -> Dated:
-    """The parts as far as they are there, 00 being none; a day that its month does not have is left away."""
+    """The parts as far as they are there, 00 being none; a day that its month
+    does not have is left away.
+    """
     given = tuple(takewhile(lambda part: part.strip("0"), (part.zfill(2) for part in parts)))
     year, month, day = (int(part) for part in (*given, "1", "1", "1")[:3]) if given else (_EARLIEST, 1, 1)
     if year < _EARLIEST or month > 12 or day > 31:

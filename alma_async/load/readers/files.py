@@ -1,7 +1,9 @@
-"""What a file is by its first bytes: text, a workbook that can be read, or something else that is rejected by its name.
+"""What a file is by its first bytes: text, a workbook that can be read, or something else
+that is rejected by its name.
 
-Decides for the whole file before a line of it is read, and asks no file name: pages saved as ``.xls`` and workbooks called ``.csv``
-are common. Whether text or workbook has the right header is left to the formats. The signatures are the formats' own.
+Decides for the whole file before a line of it is read, and asks no file name: pages saved as
+``.xls`` and workbooks called ``.csv`` are common. Whether text or workbook has the right header is
+left to the formats. The signatures are the formats' own.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ __all__ = ["Kind", "ReadOnce", "check_parts", "kind_of", "readable", "unreadable
 Kind = Literal["text", "xlsx", "xls"]
 
 _ZIP: Final = b"PK\x03\x04"
-_COMPOUND: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # the container of all Office files before 2007
+# the container of all Office files before 2007
+_COMPOUND: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 _NO_TEXT: Final = frozenset(range(32)) - frozenset(b"\t\n\v\f\r\x1a\x1b")  # control characters
 
@@ -59,7 +62,8 @@ _CHUNK: Final = 2**20
 
 
 class ReadOnce:
-    """A file that can be read only once (a pipe, as ``<(...)`` gives one), as a private copy that lasts as long as this object.
+    """A file that can be read only once (a pipe, as ``<(...)`` gives one), as a private copy that
+    lasts as long as this object.
 
     ``path`` is that of the copy; of any other file, its own.
     """
@@ -88,7 +92,9 @@ class ReadOnce:
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Makes what the disk says an InputError. A file may go away at any time: a load reads it again on each pass."""
+    """Makes what the disk says an InputError. A file may go away at any time: a load
+    reads it again on each pass.
+    """
     try:
         yield
     except OSError as error:
@@ -114,7 +120,8 @@ def kind_of(path: Path) -> Kind:
     for signature, name in _OTHERS:
         if start.startswith(signature):
             raise unreadable(path, name)
-    header = re.split(rb"[\r\n]", start, maxsplit=1)[0]  # further down, a damaged row is named by its line
+    # further down, a damaged row is named by its line
+    header = re.split(rb"[\r\n]", start, maxsplit=1)[0]
     if (
         without_mark(start) is None
         and not start.startswith((BOM_UTF16_LE, BOM_UTF16_BE, BOM_UTF32_BE))
@@ -125,7 +132,9 @@ def kind_of(path: Path) -> Kind:
 
 
 def without_mark(start: bytes) -> str | None:
-    """The kind of UTF-16 in which a text without byte order mark begins that is ASCII there, as headers are; None of another."""
+    """The kind of UTF-16 in which a text without byte order mark begins that is ASCII there, as
+    headers are; None of another.
+    """
     start = start[: len(start) // 2 * 2]
     for encoding, zeros, letters in (
         ("utf-16-le", start[1::2], start[::2]),

@@ -1,6 +1,8 @@
-"""ISSN and ISBN: normalised so that two spellings of one identifier are equal, and proved by their check digit.
+"""ISSN and ISBN: normalised so that two spellings of one identifier are equal, and
+proved by their check digit.
 
-Decides whether a text is an identifier, by the rules of ISO 3297 and ISO 2108. Which title it names is left to others.
+Decides whether a text is an identifier, by the rules of ISO 3297 and ISO 2108. Which title
+it names is left to others.
 """
 
 from __future__ import annotations
@@ -29,10 +31,12 @@ _ISBN13: Final = re.compile("97[89][0-9]{10}")
 _ANY: Final = re.compile(
     r"(?<![0-9A-Za-z.-])(?:97[89][- ]?(?:[0-9][- ]?){9}[0-9]|(?:[0-9][- ]?){9}[0-9Xx]|[0-9]{4}[- ]?[0-9]{3}[0-9Xx])(?![0-9A-Za-z-])"
 )
-_OTHER: Final = re.compile(r"10\.[0-9]{4,9}/\S*|https?:\S*")  # a DOI or a URL may contain the form of one
+# a DOI or a URL may contain the form of one
+_OTHER: Final = re.compile(r"10\.[0-9]{4,9}/\S*|https?:\S*")
 _DIGIT: Final = re.compile("[0-9]")
 
-# Hyphen-minus, soft hyphen, the Unicode dashes, and the minus sign: typesetting turns one into another.
+# Hyphen-minus, soft hyphen, the Unicode dashes, and the minus sign: typesetting
+# turns one into another.
 _DASHES: Final = frozenset("\u00ad\u2010\u2011\u2012\u2013\u2014\u2015\u2212")
 _FILLING: Final = {ord(char): None for char in " \u00a0-\u00ad\u2010\u2011\u2012\u2013\u2014\u2015\u2212"}
 
@@ -59,7 +63,9 @@ _ZEROS: Final = "; a spreadsheet drops leading zeros"
 
 
 def isbn(text: str) -> str:
-    """The thirteen digits of an ISBN, one of ten characters converted; a ValueError where it is none."""
+    """The thirteen digits of an ISBN, one of ten characters converted; a
+    ValueError where it is none.
+    """
     found = compact(text)
     if _ISBN13.fullmatch(found):
         if _check13(found[:12]) != found[12]:
@@ -84,7 +90,9 @@ def identifier(text: str) -> str:
 
 
 def normalised(text: str) -> str | None:
-    """The one spelling to compare by: an ISSN with its hyphen, an ISBN as thirteen digits; None where the text is neither."""
+    """The one spelling to compare by: an ISSN with its hyphen, an ISBN as thirteen digits; None
+    where the text is neither.
+    """
     try:
         found = identifier(text)
     except ValueError:
@@ -98,9 +106,11 @@ def every(text: str) -> tuple[str, ...]:
 
 
 def sought(text: str) -> tuple[tuple[str, ...], str]:
-    """Whatever a cell names, proved, in the order of the cell, and why it is not all there is to it ("" where it is).
+    """Whatever a cell names, proved, in the order of the cell, and why it is not all there
+    is to it ("" where it is).
 
-    Several stand side by side with any sign between them and any word before them (``1234-5679、2049-3630 (online)``).
+    Several stand side by side with any sign between them and any word before them
+    (``1234-5679、2049-3630 (online)``).
     """
     try:
         return (identifier(text),), ""
@@ -150,8 +160,8 @@ def is_like_one(text: str) -> bool:
 
 
 def match_key(text: str) -> str:
-    """The normalised identifier, or the text itself where it is none (a provider's title id, a URL); one with a wrong check digit
-    is the same wherever its hyphens stand.
+    """The normalised identifier, or the text itself where it is none (a provider's title id, a
+    URL); one with a wrong check digit is the same wherever its hyphens stand.
     """
     try:
         return identifier(text)

@@ -1,12 +1,16 @@
-"""KBART title lists (NISO RP-9-2014, phase II, and phase I before it): one line per coverage range of a title.
+"""KBART title lists (NISO RP-9-2014, phase II, and phase I before it): one line per
+coverage range of a title.
 
-Decides what each line says; ``titles`` joins the lines of one title. A KBART line names no record of Alma, so its MMS id comes from
-a further column ``mms_id`` or from a map. Without a map, a title is left to be found by its ISSN and ISBN among the portfolios that
-are there; with one, a title that the map does not know is rejected. Columns that say nothing about a portfolio (authors, editions,
-publishers, the dates of monographs) are read over; unknown ones are named, with the column that may be meant.
+Decides what each line says; ``titles`` joins the lines of one title. A KBART line names no record
+of Alma, so its MMS id comes from a further column ``mms_id`` or from a map. Without a map, a title
+is left to be found by its ISSN and ISBN among the portfolios that are there; with one, a title that
+the map does not know is rejected. Columns that say nothing about a portfolio (authors, editions,
+publishers, the dates of monographs) are read over; unknown ones are named, with the column that may
+be meant.
 
-What is wrong beside what names the title and what is written (one identifier of two, a note, an embargo) costs a warning. A title
-that the list calls retired, deleted or expected is not active: GOKb adds ``status``, ``access_start_date``, ``access_end_date``.
+What is wrong beside what names the title and what is written (one identifier of two, a note, an
+embargo) costs a warning. A title that the list calls retired, deleted or expected is not active:
+GOKb adds ``status``, ``access_start_date``, ``access_end_date``.
 """
 
 from __future__ import annotations
@@ -36,7 +40,9 @@ from alma_async.load.row import BadRow, Embargo, InputError, RowProblem, later
 __all__ = ["Notes", "Reading", "columns", "ignored", "read"]
 
 Notes = Literal["internal_description", "public_note"] | None
-"""The field that takes a publisher's notes. The sources disagree; the default is the one that no patron sees."""
+"""The field that takes a publisher's notes. The sources disagree; the default is
+the one that no patron sees.
+"""
 
 IDENTIFIERS: Final = ("print_identifier", "online_identifier")
 
@@ -167,9 +173,10 @@ _LAYOUT: Final = Layout(
 
 @attrs.frozen(kw_only=True)
 class Reading:
-    """How a list is read: with which map, where its notes go, whether what is uncertain is rejected, whether blank cells empty a
-    field, whether an embargo that no portfolio can hold is left out, and on which day. ``whole``: the rows ask nothing
-    of a portfolio's fields, and their cells for these are passed over.
+    """How a list is read: with which map, where its notes go, whether what is uncertain is
+    rejected, whether blank cells empty a field, whether an embargo that no portfolio can hold is
+    left out, and on which day. ``whole``: the rows ask nothing of a portfolio's fields, and their
+    cells for these are passed over.
     """
 
     mms_map: MmsMap | None = None
@@ -216,7 +223,9 @@ _SAYING: Final = frozenset(
 
 
 def _near(name: str, missing: list[str]) -> str | None:
-    """The column that is missing and nearly named so: another spelling, or one name within the other."""
+    """The column that is missing and nearly named so: another spelling, or
+    one name within the other.
+    """
     within = [one for one in missing if f"_{name}_" in f"_{one}_" or f"_{one}_" in f"_{name}_"]
     return next(iter([*get_close_matches(name, missing, n=1, cutoff=0.8), *within]), None)
 
@@ -235,7 +244,9 @@ def read(file: Table, reading: Reading) -> Rows:
 
 
 class _Groups:
-    """Which lines may be one title, by hashes of what they may share; two that collide are separated when all are there."""
+    """Which lines may be one title, by hashes of what they may share; two that collide are
+    separated when all are there.
+    """
 
     def __init__(self) -> None:
         """No lines."""
@@ -267,8 +278,8 @@ class _Groups:
 def _titles(file: Table, reading: Reading) -> Rows:
     """The rows, each as soon as its last line is read.
 
-    The first pass sees which lines have the same identifiers or record; the second holds back only those whose number is
-    not yet complete.
+    The first pass sees which lines have the same identifiers or record; the second holds back only
+    those whose number is not yet complete.
     """
     rounded = kinds.Rounded("mms_id")
     groups, day_first, torn = _counted(file, reading, rounded)
@@ -295,7 +306,9 @@ def _titles(file: Table, reading: Reading) -> Rows:
 
 
 def _whole(parts: list[Part], torn: Mapping[str, int]) -> list[Part]:
-    """The lines of a title, rejected where a line that was torn names it too: what it said of the title is lost."""
+    """The lines of a title, rejected where a line that was torn names it too: what it
+    said of the title is lost.
+    """
     names = (
         {name for part in parts for name in (*part.mms_ids, *part.identifiers, part.url or "")}
         if torn
@@ -308,7 +321,9 @@ def _whole(parts: list[Part], torn: Mapping[str, int]) -> list[Part]:
 
 
 def _named_in(texts: Iterable[str]) -> set[str]:
-    """What may name the title of a row whose cells cannot be separated: its MMS id; else its identifiers; else its address."""
+    """What may name the title of a row whose cells cannot be separated: its MMS id; else its
+    identifiers; else its address.
+    """
     texts = [text for text in texts if text]
     ids = {found for text in texts for found in ids_in(text)}
     return ids or set(chain.from_iterable(map(every, texts))) or {text for text in texts if "://" in text}
@@ -317,7 +332,9 @@ def _named_in(texts: Iterable[str]) -> set[str]:
 def _counted(
     file: Table, reading: Reading, rounded: kinds.Rounded
 ) -> tuple[_Groups, bool | None, dict[str, int]]:
-    """Which lines belong together, whether the list writes the day before the month, and what lines name that were torn."""
+    """Which lines belong together, whether the list writes the day before the month, and what
+    lines name that were torn.
+    """
     groups, orders, torn = _Groups(), dict[bool | None, int](), dict[str, int]()
     for record in attrs.evolve(file, tally=Tally()).records(_LAYOUT):
         if isinstance(record, Record):
@@ -376,7 +393,9 @@ class _Line(NamedTuple):
 
     @property
     def record(self) -> str | None:
-        """The record of the portfolio that it means, where it names one: a line without URL may belong to any of its lines."""
+        """The record of the portfolio that it means, where it names one: a line without URL may
+        belong to any of its lines.
+        """
         return next(iter(self.mms_ids)) if len(self.mms_ids) == 1 else None
 
 
@@ -490,7 +509,9 @@ _NO_DATES: Final = "the coverage is written only where a portfolio has none: wit
 
 
 def _blank(texts: Mapping[str, str], *, dated: bool) -> Iterator[str]:
-    """The fields that the line could name and does not, be it blank or the words that there is none."""
+    """The fields that the line could name and does not, be it blank or the
+    words that there is none.
+    """
     for field, column in (("url", "title_url"), ("notes", "notes")):
         if texts.get(column) == "":
             yield field

@@ -1,9 +1,10 @@
 """The map from identifiers to MMS ids, which a KBART list needs because it names no record of Alma.
 
-Decides which MMS id a text stands for. The file has two columns, in text or in a workbook; a header is optional. One holds an
-ISSN, an ISBN (or several), a provider's title id or a URL, the other the MMS id, in either order; of more columns, the header
-decides. Identifiers are normalised, so that both spellings of one match. A title id in the form of an ISSN counts where
-the map is one of title ids: another title may have that ISSN.
+Decides which MMS id a text stands for. The file has two columns, in text or in a workbook; a header
+is optional. One holds an ISSN, an ISBN (or several), a provider's title id or a URL, the other the
+MMS id, in either order; of more columns, the header decides. Identifiers are normalised, so that
+both spellings of one match. A title id in the form of an ISSN counts where the map is one of title
+ids: another title may have that ISSN.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ Line: TypeAlias = tuple[int, list[Cell]]
 
 @attrs.frozen
 class MmsMap:
-    """What each key stands for; what stands for several records costs the titles that it names, with a warning."""
+    """What each key stands for; what stands for several records costs the titles that
+    it names, with a warning.
+    """
 
     path: Path
     mms_ids: Mapping[str, tuple[str, ...]]
@@ -41,7 +44,9 @@ class MmsMap:
 
     @classmethod
     def read(cls, path: Path) -> MmsMap:
-        """Read the whole file; a line without a valid MMS id costs the titles that it names, with a warning."""
+        """Read the whole file; a line without a valid MMS id costs the titles that
+        it names, with a warning.
+        """
         mms_ids: dict[str, tuple[str, ...]] = {}
         named: dict[str, list[int]] = {}
         wrong, once = Tally(), ReadOnce(path)
@@ -70,7 +75,9 @@ class MmsMap:
         return set(chain.from_iterable(found))
 
     def find_title(self, title_id: str, own: Iterable[str]) -> set[str]:
-        """The MMS ids of a provider's title id, which is no ISSN of another title; ``own``: the title's identifiers."""
+        """The MMS ids of a provider's title id, which is no ISSN of another title;
+        ``own``: the title's identifiers.
+        """
         if self.of_titles or not is_like_one(title_id) or match_key(title_id) in map(match_key, own):
             return self.find([title_id])
         return set()
@@ -131,7 +138,9 @@ def _squeezed(cell: Cell) -> str:
 
 
 def _is_header(cells: list[Cell]) -> bool:
-    """Only a header has no digit where the id stands; a damaged id in the first line is not taken for one."""
+    """Only a header has no digit where the id stands; a damaged id in the first
+    line is not taken for one.
+    """
     found = [cell for cell in cells if cell]
     return not any(map(str.isdigit, _text(found[-1]))) and not _may_be_id(found[0])
 
@@ -174,7 +183,9 @@ def _rows(path: Path) -> Iterator[Line]:
 
 
 def _delimiter(file: TextFile) -> str:
-    """What leaves an MMS id alone in most of the first lines: identifiers may be separated by other signs."""
+    """What leaves an MMS id alone in most of the first lines: identifiers may be
+    separated by other signs.
+    """
     lines = [line for line in islice(file.lines(after=0), _SAMPLE) if line.strip()]
 
     def fits(delimiter: str) -> int:

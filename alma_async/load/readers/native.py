@@ -1,8 +1,10 @@
-"""The native table: one row per portfolio, columns named after what they set; CSV, or the same columns in a workbook.
+"""The native table: one row per portfolio, columns named after what they set; CSV, or the
+same columns in a workbook.
 
-Decides what each column may hold. A blank cell leaves its field alone and ``<clear>`` empties it. The coverage columns are one
-field together, since a statement is one object of Alma's; a part that is blank or has no column stays as Alma has it.
-Whether an action needs ``mms_id`` or ``portfolio_id`` is left to the loader; one of them must be there.
+Decides what each column may hold. A blank cell leaves its field alone and ``<clear>`` empties it.
+The coverage columns are one field together, since a statement is one object of Alma's; a part that
+is blank or has no column stays as Alma has it. Whether an action needs ``mms_id`` or
+``portfolio_id`` is left to the loader; one of them must be there.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ T = TypeVar("T")
 
 KEYS: Final = ("mms_id", "portfolio_id")
 PLACE: Final = ("collection_id", "service_id")
-"""Where the portfolio stands, which the load knows anyhow: a row of another place must not be taken for one of this."""
+"""Where the portfolio stands, which the load knows anyhow: a row of another place must not
+be taken for one of this.
+"""
 
 
 _CLEAR: Final[str] = CLEAR.value
@@ -66,7 +70,8 @@ COVERAGE: Final = CoverageColumns(
 )
 
 COLUMNS: Final = frozenset({*KEYS, *PLACE, *VALUES, *COVERAGE, "embargo", "title"})
-_FIELDS: Final = frozenset({*VALUES, *COVERAGE, "embargo"}) - {"url"}  # the URL may identify the portfolio
+# the URL may identify the portfolio
+_FIELDS: Final = frozenset({*VALUES, *COVERAGE, "embargo"}) - {"url"}
 _SAYING: Final = COLUMNS - {*KEYS, *PLACE, "title"}
 _LAYOUT: Final = Layout(
     quoted=True,
@@ -83,7 +88,9 @@ def says_nothing(header: Iterable[str]) -> tuple[str, ...]:
 
 
 def read(file: Table, *, ignore_unknown: bool = False, clears: bool = False, whole: bool = False) -> Rows:
-    """Check the header, and return the rows. ``whole``: they ask nothing of a portfolio's fields, whose cells are passed over."""
+    """Check the header, and return the rows. ``whole``: they ask nothing of a portfolio's fields,
+    whose cells are passed over.
+    """
     unknown = [name for name in file.header if name not in COLUMNS]
     if unknown and not ignore_unknown:
         named = ", ".join(shown(name) or "(no name)" for name in unknown)
@@ -137,7 +144,8 @@ _PLAIN: Final[tuple[type, ...]] = (str, Number, date)
 def _text(value: Any) -> str:
     """A cell: what programs have for blank and for flags, else its text.
 
-    :raises TypeError, ValueError: where it is no value of a cell; the text continues the column's name.
+    :raises TypeError, ValueError: where it is no value of a cell; the text
+        continues the column's name.
     """
     if type(value) is str:
         return value.strip()
@@ -164,7 +172,9 @@ def _rows(file: Table, *, clears: bool, passed: frozenset[str]) -> Rows:
 
 
 def address(row: Row | BadRow, text: str) -> str:
-    """The URL that distinguishes the portfolio of a row from others of its record, or ""; of a rejected row as it stands."""
+    """The URL that distinguishes the portfolio of a row from others of its record, or ""; of a
+    rejected row as it stands.
+    """
     found = row.values.get("url", "") if isinstance(row, Row) else kinds.found_url(text)
     return "" if isinstance(found, Clear) or found.casefold() == _CLEAR else found.removeprefix("jkey=")
 
@@ -179,13 +189,17 @@ def completed(cells: Cells, values: Mapping[str, str | Clear]) -> None:
 
 
 def _record(record: Record) -> str | None:
-    """The portfolio that a row names, or the record by which it means one; None where it names neither."""
+    """The portfolio that a row names, or the record by which it means one;
+    None where it names neither.
+    """
     texts = record.cells
     return kinds.found_id(texts.get("portfolio_id", "")) or kinds.found_id(texts.get("mms_id", "")) or None
 
 
 def _cleared(record: Record, checks: Mapping[str, object]) -> Record:
-    """The record with each blank cell that could name a field, or a part of the coverage, emptying it."""
+    """The record with each blank cell that could name a field, or a part of
+    the coverage, emptying it.
+    """
     texts = record.cells
     blank = [*checks, "embargo", *COVERAGE]
     return record._replace(cells={**texts, **{column: _CLEAR for column in blank if texts.get(column) == ""}})

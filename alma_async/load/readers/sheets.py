@@ -1,4 +1,6 @@
-"""What a sheet of any workbook holds: rows of cells, where a cell is text or one of the things a spreadsheet makes of text."""
+"""What a sheet of any workbook holds: rows of cells, where a cell is text or one of the things a
+spreadsheet makes of text.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,8 @@ class SheetEntry(NamedTuple):
 
 
 class Odd(NamedTuple):
-    """A cell that is no text, as it would read: a number (or true, false), a date, an error, a formula without its result, a cell
-    that is covered by a merged one of a row above (the range).
+    """A cell that is no text, as it would read: a number (or true, false), a date, an error, a
+    formula without its result, a cell that is covered by a merged one of a row above (the range).
     """
 
     kind: Literal["number", "date", "error", "formula", "covered"]
@@ -41,7 +43,9 @@ class SheetRow(NamedTuple):
 
 
 class Merged:
-    """The merged ranges of a sheet that go over several rows: first row and column, last row and column, from 0."""
+    """The merged ranges of a sheet that go over several rows: first row and column,
+    last row and column, from 0.
+    """
 
     def __init__(self, ranges: Iterable[tuple[int, ...]]) -> None:
         """These ranges, in any order."""
@@ -49,7 +53,9 @@ class Merged:
         self._open: list[tuple[int, ...]] = []
 
     def covering(self, number: int, cells: list[Cell]) -> list[Cell]:
-        """The cells of a row, those marked that a merged one above covers; a row that is blank otherwise stays so."""
+        """The cells of a row, those marked that a merged one above covers; a row that is
+        blank otherwise stays so.
+        """
         while self._waiting and self._waiting[-1][0] < number - 1:
             self._open.append(self._waiting.pop())
         if self._open:

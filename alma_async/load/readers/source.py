@@ -1,6 +1,7 @@
 """Which format a file is of, and the source of rows that a load reads.
 
-Decides by the header alone; file names and content are not asked. A further format joins by one entry of ``FORMATS``.
+Decides by the header alone; file names and content are not asked. A further format joins by
+one entry of ``FORMATS``.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ Blanks = Literal["keep", "clear"]
 class Format:
     """One kind of file: what its header must name, and how to read it.
 
-    ``fits`` gives the columns it knows the file by; ``ignored`` gives warnings of columns that it does not read.
+    ``fits`` gives the columns it knows the file by; ``ignored`` gives warnings of
+    columns that it does not read.
     """
 
     wants: str
@@ -70,7 +72,8 @@ def _named(keys: Iterable[str], file: Table) -> tuple[str, ...]:
     return tuple(name for name in keys if name in file.header)
 
 
-# In the order of asking: a KBART list may have a column mms_id, a native file has no publication_title.
+# In the order of asking: a KBART list may have a column mms_id, a native file
+# has no publication_title.
 FORMATS: Final[Mapping[str, Format]] = {
     "kbart": Format(
         wants="publication_title and print_identifier or online_identifier",
@@ -110,7 +113,8 @@ FORMATS: Final[Mapping[str, Format]] = {
 
 @attrs.define
 class RowSource:
-    """The rows of a file. Each iteration opens the file anew; ``warnings`` are complete after the first one has ended.
+    """The rows of a file. Each iteration opens the file anew; ``warnings`` are complete
+    after the first one has ended.
 
     ``format`` is what the file is read as, and ``reason`` why, in a sentence.
     """
@@ -141,14 +145,16 @@ class RowSource:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a person should know about the file as a whole, and about each row that is not quite as it should be; what is true
-        of several is said once.
+        """What a person should know about the file as a whole, and about each row that is not quite
+        as it should be; what is true of several is said once.
         """
         return (*self.about_file, *self._of_rows)
 
     @property
     def unread(self) -> tuple[str, ...]:
-        """What may name titles and was not read: rows that are skipped, and sheets of a workbook of which none was named."""
+        """What may name titles and was not read: rows that are skipped, and sheets of a
+        workbook of which none was named.
+        """
         sheets = [f"sheet {name}" for name in self._file.others] if isinstance(self._file, Sheet) else []
         return (*sheets, *self._not_rows)
 
@@ -177,16 +183,21 @@ def read_rows(
     """Open a file of rows for a load: text, or a sheet of a workbook.
 
     :param format: ``auto`` (by the header), ``csv``, ``kbart``, ``alma-loader`` or ``analytics``
-    :param mms_map: a file of two columns, identifier and MMS id, for KBART lists without a column ``mms_id``
+    :param mms_map: a file of two columns, identifier and MMS id, for KBART lists
+        without a column ``mms_id``
     :param ignore_unknown: read over columns that the native CSV does not know
     :param notes: which field takes the notes of a KBART list, if any
     :param sheet: the name of a workbook's sheet; by default the first that is not hidden
-    :param blanks: ``keep`` leaves alone what a blank cell stands for (its row says what stays), ``clear`` empties it
-    :param strict: reject a KBART line for anything uncertain in it, instead of loading what is sure with a warning
-    :param ignore_embargo: load titles of a KBART list whose embargo no portfolio can hold (days, two walls) without it
-    :param action: what the load does; where it asks nothing of a portfolio's fields (activate, deactivate, delete), the cells
-        for these reject no row
-    :param today: the day by which a KBART list's dates of access are judged; by default the day of reading
+    :param blanks: ``keep`` leaves alone what a blank cell stands for (its row says what
+        stays), ``clear`` empties it
+    :param strict: reject a KBART line for anything uncertain in it, instead of loading
+        what is sure with a warning
+    :param ignore_embargo: load titles of a KBART list whose embargo no portfolio can hold
+        (days, two walls) without it
+    :param action: what the load does; where it asks nothing of a portfolio's fields (activate,
+        deactivate, delete), the cells for these reject no row
+    :param today: the day by which a KBART list's dates of access are judged; by
+        default the day of reading
     :raises InputError: where the file is not of that format, or of none that is known
     """
     once = ReadOnce(Path(path))

@@ -1,16 +1,19 @@
 """A text file as numbered records under a header, whatever its encoding, line ends and quoting.
 
-Decides what a line is, what a cell is, and which records are no rows at all (blank) or damaged (shifted, cut off, broken quoting).
-What a cell means is left to the readers. The habits catered for are those found in published title lists: byte order marks, lines
-of cp1252 among lines of UTF-8, line ends of CR alone, trailing delimiters, trailing blank cells that were left out, blank rows at
+Decides what a line is, what a cell is, and which records are no rows at all (blank) or damaged
+(shifted, cut off, broken quoting). What a cell means is left to the readers. The habits catered for
+are those found in published title lists: byte order marks, lines of cp1252 among lines of UTF-8,
+line ends of CR alone, trailing delimiters, trailing blank cells that were left out, blank rows at
 the end, the guards that keep a spreadsheet from reading a text as a number.
 
-A row with fewer cells than the header lacks its last ones, unless a cell whose kind can be seen (a URL, "fulltext", "serial")
-stands in the place of another: then a delimiter is missing further in front, and the row is rejected.
+A row with fewer cells than the header lacks its last ones, unless a cell whose kind can be seen (a
+URL, "fulltext", "serial") stands in the place of another: then a delimiter is missing further in
+front, and the row is rejected.
 
-A quote too many makes one cell of all rows up to the next quote, and that may fit. Such a row is known by its lines: more than one
-is a row by itself, with a cell for each column and what can be an id where one belongs. So a note may have any number of lines, and
-no number of swallowed rows is too small to be seen.
+A quote too many makes one cell of all rows up to the next quote, and that may fit. Such a row is
+known by its lines: more than one is a row by itself, with a cell for each column and what can be an
+id where one belongs. So a note may have any number of lines, and no number of swallowed rows is too
+small to be seen.
 """
 
 from __future__ import annotations
@@ -56,7 +59,8 @@ _LIKE_AN_ID: Final = re.compile(r"[0-9]\S*")
 _NOT_UTF8: Final = re.compile("[\udc80-\udcff]")
 _GUARDED: Final = re.compile(r'="{1,2}([^"]*)"{1,2}')
 _GUARDED_QUOTES: Final = re.compile(r'="((?:[^"]|"")*)"')
-# Zero-width and directional marks, the byte order mark, and the end-of-file mark of DOS: nothing of a text, at either end of it.
+# Zero-width and directional marks, the byte order mark, and the end-of-file mark of DOS: nothing of
+# a text, at either end of it.
 _UNSEEN: Final = (
     "\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff\x1a"
 )
@@ -67,7 +71,9 @@ _SHOWN: Final = 200
 
 
 class Record(NamedTuple):
-    """One row as text: the physical lines it stands on, its cells by column name, and what reading them has shown already."""
+    """One row as text: the physical lines it stands on, its cells by column name, and what
+    reading them has shown already.
+    """
 
     lines: tuple[int, ...]
     cells: Mapping[str, str]
@@ -82,9 +88,11 @@ ERROR: Final = "is the error of a formula"
 
 
 def spoilt(record: Record, read: Container[str]) -> Record:
-    """The record without the cells that hold the error of a formula: they are not blank, and are no text either.
+    """The record without the cells that hold the error of a formula: they are not
+    blank, and are no text either.
 
-    A cell that cannot be read is not among the cells of its record, and is a problem of it, whatever the file.
+    A cell that cannot be read is not among the cells of its record, and is a problem
+    of it, whatever the file.
     """
     found = [
         name
@@ -117,16 +125,19 @@ class Skipped(NamedTuple):
 
 
 Records = Iterator[Record | BadRow | Skipped | None]
-"""The records of one reading, the damaged ones already rejected; None stands for each blank row, for others to count."""
+"""The records of one reading, the damaged ones already rejected; None stands for each blank
+row, for others to count.
+"""
 
 
 @attrs.frozen(kw_only=True)
 class Layout:
     """What a format knows of its columns before it reads them.
 
-    ``quoted`` is how text is split, unless no tab separates it. ``seen`` are columns by whose cells a shifted row is known.
-    The rest is for workbooks, whose cells have types: which columns are ``read``, which of them hold ``ids`` (a number may
-    have lost digits) and which ``dates`` (anywhere else a date was something else once).
+    ``quoted`` is how text is split, unless no tab separates it. ``seen`` are columns by whose cells
+    a shifted row is known. The rest is for workbooks, whose cells have types: which columns are
+    ``read``, which of them hold ``ids`` (a number may have lost digits) and which ``dates``
+    (anywhere else a date was something else once).
     """
 
     quoted: bool
@@ -138,7 +149,8 @@ class Layout:
 
 @attrs.frozen(kw_only=True)
 class Seen:
-    """A column whose cells have a known form, and the columns beside it in which such a cell is out of place.
+    """A column whose cells have a known form, and the columns beside it in which
+    such a cell is out of place.
 
     ``never`` are columns in which one such cell proves the row shifted; of the others it takes two.
     """
@@ -150,7 +162,9 @@ class Seen:
 
 
 def shown(text: str) -> str:
-    """The text cut to 200 characters, with every character escaped that could disturb a terminal or a log."""
+    """The text cut to 200 characters, with every character escaped that could
+    disturb a terminal or a log.
+    """
     if len(text) <= _SHOWN and text.isprintable():
         return text
     safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:_SHOWN])
@@ -158,8 +172,8 @@ def shown(text: str) -> str:
 
 
 def clean(cell: str) -> str:
-    """The cell without blanks and unseen marks around it, and without the guard that keeps it a text (``="0012-3456"``), in which
-    quotes are doubled.
+    """The cell without blanks and unseen marks around it, and without the guard that keeps it a
+    text (``="0012-3456"``), in which quotes are doubled.
     """
     if cell.isalnum() or not cell:
         return cell
@@ -181,7 +195,9 @@ _NOT_SEEN: Final = dict.fromkeys(map(ord, f"{_UNSEEN}\u00ad"))
 
 
 def unguarded(texts: Mapping[str, str]) -> Mapping[str, str]:
-    """The cells without the apostrophe that keeps one a text in a spreadsheet; one that has a second is a quotation mark."""
+    """The cells without the apostrophe that keeps one a text in a spreadsheet; one that has a
+    second is a quotation mark.
+    """
     found = {
         name: text[1:].strip() for name, text in texts.items() if text[:1] == "'" and "'" not in text[1:]
     }
@@ -231,7 +247,9 @@ class TextFile:
 
     @classmethod
     def headers(cls, path: Path) -> Iterator[TextFile]:
-        """The file under each line that may be its header: the first that is not blank, and those below it."""
+        """The file under each line that may be its header: the first that is not
+        blank, and those below it.
+        """
         if (kind := kind_of(path)) != "text":
             raise InputError(f"{path} is a workbook (.{kind}), where text is wanted.")
         with readable(path):
@@ -260,8 +278,8 @@ class TextFile:
             yield line
 
     def numbered(self, *, after: int, odd: set[int]) -> Iterator[tuple[int, str]]:
-        """The lines after that number, each with its own; the numbers of lines that are not UTF-8, and
-        were read as cp1252, are put into ``odd``.
+        """The lines after that number, each with its own; the numbers of lines that are not UTF-8,
+        and were read as cp1252, are put into ``odd``.
         """
         with readable(self.path), _opened(self.path, self.encoding) as stream:
             for number, line in enumerate(islice(stream, after, None), after + 1):
@@ -284,7 +302,9 @@ _BLANK: Final = "".join(DELIMITERS) + " \r\n\xa0" + _UNSEEN
 
 
 def _cp1252(found: re.Match[str]) -> str:
-    """The byte that is not UTF-8, by the code page of Western European Windows; what is UTF-8 beside it stays."""
+    """The byte that is not UTF-8, by the code page of Western European Windows; what
+    is UTF-8 beside it stays.
+    """
     return bytes([ord(found[0]) - 0xDC00]).decode("cp1252", "replace")
 
 
@@ -305,7 +325,9 @@ def _encoding(path: Path) -> str:
 
 
 def _unwrapped(line: str) -> str:
-    """The line without the quotes around the whole of it, as a spreadsheet writes lines that it took for one cell each."""
+    """The line without the quotes around the whole of it, as a spreadsheet writes lines that
+    it took for one cell each.
+    """
     inner = line.strip()
     if len(inner) < 2 or not inner[0] == inner[-1] == '"' or '"' in inner[1:-1].replace('""', ""):
         return line
@@ -363,7 +385,9 @@ def plain_records(file: TextFile, layout: Layout) -> Records:
 
 
 def _joined(file: TextFile, odd: set[int]) -> Iterator[tuple[tuple[int, ...], str]]:
-    """The lines, those of one quoted cell together: a spreadsheet writes them so, and a row that ends in an open quote is short."""
+    """The lines, those of one quoted cell together: a spreadsheet writes them so, and a row that
+    ends in an open quote is short.
+    """
     lines = file.numbered(after=file.header_line, odd=odd)
     width, delimiter = len(file.header), file.delimiter
     for number, line in lines:
@@ -428,7 +452,9 @@ def quoted_records(file: TextFile, layout: Layout) -> Records:
 
 
 def _is_torn(raw: Sequence[str]) -> bool:
-    """Whether a cell begins with the blank that follows the comma of a text, in a row that writes none after its other commas."""
+    """Whether a cell begins with the blank that follows the comma of a text, in a row that writes
+    none after its other commas.
+    """
     places = [place for place in range(1, len(raw)) if raw[place].strip()]
     spaced = [place for place in places if raw[place][0] == " "]
     return len(spaced) < len(places) and any(raw[place - 1].strip() for place in spaced)
@@ -453,7 +479,9 @@ def _by_line(
     taken: list[str],
     why: str,
 ) -> Records:
-    """The rows of lines whose quotes do not close, each line by itself; rejected together where none of them is a row."""
+    """The rows of lines whose quotes do not close, each line by itself; rejected together
+    where none of them is a row.
+    """
     if len(lines) == 1 or not any(cells for cells, _ in rows):
         yield rejected_row(lines, why, texts=_torn(shape.delimiter, *taken))
         return
@@ -473,8 +501,8 @@ _LONE: Final = "has quotes that are not closed, or not doubled: they are kept as
 
 
 def _of_line(line: str, file: TextFile, places: list[int]) -> tuple[list[str] | None, bool]:
-    """The cells of a line by itself, and whether its quotes are kept; None where it is no row: it has not a cell for each column,
-    or nothing that can be an id where one belongs.
+    """The cells of a line by itself, and whether its quotes are kept; None where it is no row: it
+    has not a cell for each column, or nothing that can be an id where one belongs.
     """
     if not line.strip(_BLANK):
         return [], False
@@ -522,7 +550,8 @@ def rejected_row(
 class Headers:
     """Further headers under the first, as a list has that was put together of several.
 
-    One of the same order is skipped. Under one of another order, cells would be read as what they are not: these rows are rejected.
+    One of the same order is skipped. Under one of another order, cells would be read as what they
+    are not: these rows are rejected.
     """
 
     def __init__(self, header: tuple[str, ...], layout: Layout) -> None:
@@ -532,7 +561,9 @@ class Headers:
         self._other = 0
 
     def judge(self, lines: tuple[int, ...], cells: Sequence[str]) -> BadRow | Skipped | None:
-        """What becomes of a row that is a header, or stands under another; None of one that is a row."""
+        """What becomes of a row that is a header, or stands under another;
+        None of one that is a row.
+        """
         if _normal(cells[0]) not in self._names or not self._is_header(
             names := [_normal(cell) for cell in cells]
         ):
@@ -583,8 +614,9 @@ class Places:
         self._last = max((place for place, *_ in self._seen), default=-1)
 
     def shifted(self, cells: Sequence[str]) -> str:
-        """Which cells stand out of place: one proves it where it can never stand, or two others; in a row that has not a cell
-        for each column, one whose own place is taken. "" where the row is as it should be.
+        """Which cells stand out of place: one proves it where it can never stand, or two others; in
+        a row that has not a cell for each column, one whose own place is taken. "" where the row is
+        as it should be.
         """
         there, found = len(cells), 0
         for place, fits, beside, never in self._seen:
@@ -625,7 +657,9 @@ class _Shape:
     def record(
         self, lines: tuple[int, ...], cells: list[str], warnings: tuple[str, ...], *, ended: bool
     ) -> Record | BadRow | Skipped:
-        """The row, its missing last cells blank; or rejected. ``ended``: whether a line end follows, so that nothing is cut off."""
+        """The row, its missing last cells blank; or rejected. ``ended``: whether a line end
+        follows, so that nothing is cut off.
+        """
         width, file = self._width, self._file
         if judged := self._headers.judge(lines, cells):
             return judged

@@ -1,8 +1,9 @@
 """Which KBART lines are one title, and what they say together.
 
-Decides by values alone, wherever the lines stand in the file. Lines are one title when they agree in their normalised identifiers
-and in title_id or URL: title_id alone is no key, since published lists give predecessors the id and URL of their successor. Lines
-that name one record and one URL end at one portfolio, whatever their identifiers, and are one statement too. Lines that contradict
+Decides by values alone, wherever the lines stand in the file. Lines are one title when they agree
+in their normalised identifiers and in title_id or URL: title_id alone is no key, since published
+lists give predecessors the id and URL of their successor. Lines that name one record and one URL
+end at one portfolio, whatever their identifiers, and are one statement too. Lines that contradict
 each other are rejected for a person to review; nothing is chosen for them.
 """
 
@@ -24,7 +25,9 @@ T = TypeVar("T")
 
 @attrs.frozen(kw_only=True)
 class Part:
-    """What one line says. ``unread``: fields of which it says what is not written; they are not blank, and stay as they are."""
+    """What one line says. ``unread``: fields of which it says what is not written; they are not
+    blank, and stay as they are.
+    """
 
     line: int
     lines: tuple[int, ...] = ()
@@ -63,7 +66,8 @@ def parted(parts: Iterable[Part]) -> list[list[Part]]:
     """The lines of each title, in the order of the file."""
     titles: dict[tuple[object, ...], list[Part]] = {}
     for part in parts:
-        # One line may tie together two titles that seemed different: the one by its title_id, the other by its URL.
+        # One line may tie together two titles that seemed different: the one by its
+        # title_id, the other by its URL.
         tied = list({id(found := titles[key]): found for key in part.keys if key in titles}.values())
         title = max(tied, key=len, default=[])
         for other in tied:
@@ -77,7 +81,9 @@ def parted(parts: Iterable[Part]) -> list[list[Part]]:
 
 
 def _settled(titles: Iterable[list[Part]]) -> Iterator[list[Part]]:
-    """The titles, those without a URL joined to the one that they may mean; where that may be several, they are for review."""
+    """The titles, those without a URL joined to the one that they may mean; where that may be
+    several, they are for review.
+    """
     vague = [title for title in titles if not any(part.url for part in title)]
     rest = [title for title in titles if any(part.url for part in title)]
     by_name: dict[object, dict[int, list[Part]]] = {}
@@ -100,7 +106,9 @@ _NO_URL: Final = (
 
 
 def _names(title: Iterable[Part]) -> Iterator[object]:
-    """What a title without URL may share with the one that it means: its record; without one, its identifiers."""
+    """What a title without URL may share with the one that it means: its record;
+    without one, its identifiers.
+    """
     for part in title:
         if len(part.mms_ids) == 1:
             yield next(iter(part.mms_ids))
@@ -115,8 +123,8 @@ def one_row(
     matched: bool = False,
     clears: bool = False,
 ) -> Row | BadRow:
-    """The title as a row, or all that speaks against it. ``matched``: identifiers suffice to name its record. ``clears``: what all
-    lines leave blank is to be emptied.
+    """The title as a row, or all that speaks against it. ``matched``: identifiers suffice to name
+    its record. ``clears``: what all lines leave blank is to be emptied.
     """
     first, lines = parts[0], tuple(n for part in parts for n in part.lines or (part.line,))
     identifiers = tuple(sorted({name for part in parts for name in part.identifiers}))
@@ -155,7 +163,9 @@ def one_row(
 
 
 def _without_dates(parts: list[Part]) -> list[Part]:
-    """The lines of a title, without coverage where one of them calls it a monograph: the others may leave its type blank."""
+    """The lines of a title, without coverage where one of them calls it a monograph: the others
+    may leave its type blank.
+    """
     if not any(part.material == "BOOK" for part in parts):
         return parts
     warning = "the coverage of a monograph is not loaded"
@@ -212,7 +222,9 @@ def _different(parts: Iterable[Part], read: Callable[[Part], T | None]) -> list[
 
 
 def _contradictions(parts: Sequence[Part]) -> Iterator[RowProblem]:
-    """What lines say differently that a portfolio holds once; a line that says nothing of it agrees with any."""
+    """What lines say differently that a portfolio holds once; a line that says
+    nothing of it agrees with any.
+    """
     first: dict[str, tuple[object, int]] = {}
     for part in parts:
         for column, value in (
@@ -248,7 +260,9 @@ def _warnings(parts: Sequence[Part]) -> Iterator[str]:
 
 
 def _overlaps(parts: Sequence[Part]) -> Iterator[tuple[Part, Part]]:
-    """For each line, in the order of their beginnings, the line before it that reaches longest, of free and paid ones each."""
+    """For each line, in the order of their beginnings, the line before it that reaches longest,
+    of free and paid ones each.
+    """
     longest: dict[bool, Part] = {}
     for part in sorted(parts, key=lambda part: part.range.begins):
         yield from ((other, part) for other in longest.values() if other.range.overlaps(part.range))

@@ -1,9 +1,10 @@
-"""Rows of a table that end at one portfolio, made one row: the ranges of a title with a gap, or one that leaves its URL away.
+"""Rows of a table that end at one portfolio, made one row: the ranges of a title with a gap, or one
+that leaves its URL away.
 
-Decides by values alone, wherever the rows stand in the file, as ``titles`` does for KBART. Rows that
-name one portfolio mean it; so do rows of one record and URL, and those of the record that name no
-URL. Where they contradict each other nothing is joined: the load sends to review what says different
-things of one portfolio; what it could not know to be one is rejected here.
+Decides by values alone, wherever the rows stand in the file, as ``titles`` does for KBART. Rows
+that name one portfolio mean it; so do rows of one record and URL, and those of the record that name
+no URL. Where they contradict each other nothing is joined: the load sends to review what says
+different things of one portfolio; what it could not know to be one is rejected here.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ JOINED: Final = "joined with other lines of the same title or portfolio to one r
 
 
 class Line(NamedTuple):
-    """A row, and of which portfolio it is: that portfolio or a record ("" where it names none), and perhaps a URL."""
+    """A row, and of which portfolio it is: that portfolio or a record ("" where it names
+    none), and perhaps a URL.
+    """
 
     row: Row | BadRow
     record: str = ""
@@ -50,7 +53,8 @@ def rows(
     """The rows of a table. The first reading sees what each line means, the second makes the rows.
 
     :param ids: columns of ids, in which one that a spreadsheet cut off rejects its row
-    :param means: the record by which a line means its portfolio; "" where it names that itself, None where it names nothing
+    :param means: the record by which a line means its portfolio; "" where it names that itself,
+        None where it names nothing
     :param read: a line as a row
     """
     rounded = Rounded(*ids)
@@ -68,8 +72,9 @@ def rows(
 
 
 def joined(records: Iterable[str | BadRow], lines: Lines, tally: Tally) -> Rows:
-    """The rows, each as soon as all lines of its record are read. ``records``: those of all lines, from an earlier reading, and the
-    lines that cannot be read: a row of a record that one of these names is rejected, since the other is lost.
+    """The rows, each as soon as all lines of its record are read. ``records``: those of all lines,
+    from an earlier reading, and the lines that cannot be read: a row of a record that one of these
+    names is rejected, since the other is lost.
     """
     torn: dict[str, int] = {}
     counts = Counter(hash(record) for record in _sound(records, torn))
@@ -173,7 +178,9 @@ def _content(row: Row) -> Row:
 
 
 def _contradictions(rows: Sequence[Row]) -> Iterator[RowProblem]:
-    """What rows say differently that a portfolio holds once; a row that says nothing of it agrees with any."""
+    """What rows say differently that a portfolio holds once; a row that says
+    nothing of it agrees with any.
+    """
     first: dict[str, tuple[object, int]] = {}
     ranged = sum(row.coverage is not None for row in rows) > 1
     for row in rows:

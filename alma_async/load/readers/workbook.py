@@ -1,9 +1,11 @@
 """A sheet of a workbook as records under a header.
 
-Decides which sheet and which of its rows is the header, and what a spreadsheet may have done to a cell: a number in a column of ids
-has lost leading zeros and every digit after the fifteenth, and a date elsewhere than in a column of dates was a text such as 3-4.
-Such cells reject their row; nothing is repaired. A cell of a column that no format reads is never judged. Reading the two kinds of
-workbook is left to ``xlsx`` and ``xls``, in a process of their own (``child``). ``headers`` opens any input file, text as well.
+Decides which sheet and which of its rows is the header, and what a spreadsheet may have done to a
+cell: a number in a column of ids has lost leading zeros and every digit after the fifteenth, and a
+date elsewhere than in a column of dates was a text such as 3-4. Such cells reject their row;
+nothing is repaired. A cell of a column that no format reads is never judged. Reading the two kinds
+of workbook is left to ``xlsx`` and ``xls``, in a process of their own (``child``). ``headers``
+opens any input file, text as well.
 """
 
 from __future__ import annotations
@@ -45,7 +47,8 @@ _LONG_ENOUGH: Final = 5.0  # seconds: no honest sheet takes that to begin
 
 _MOST_NAMES: Final = 20  # of sheets, in a message
 WHOLE: Final = 15
-"""Digits that a number keeps; of an ISSN or ISBN its check digit then shows whether it lacks zeros."""
+"""Digits that a number keeps; of an ISSN or ISBN its check digit then shows whether it lacks zeros.
+"""
 
 _YEAR_AS_DAY: Final = ("1905-04-11", "1905-09-28")  # day numbers 1928 to 2098
 
@@ -64,12 +67,15 @@ class Sheet:
     header: tuple[str, ...]
     header_line: int
     warnings: tuple[str, ...] = ()
-    others: tuple[str, ...] = ()  # sheets that may be parts of the list, as nobody has named this one
+    # sheets that may be parts of the list, as nobody has named this one
+    others: tuple[str, ...] = ()
     tally: Tally = attrs.field(factory=Tally, eq=False)
 
     @classmethod
     def headers(cls, path: Path, *, kind: Literal["xlsx", "xls"], name: str | None) -> Iterator[Sheet]:
-        """The sheet of that name, or each that is not hidden, under each row that may be its header."""
+        """The sheet of that name, or each that is not hidden, under each
+        row that may be its header.
+        """
         with child.opened(path, kind) as book:
             entries = book.entries
         chosen = [_chosen(path, entries, name)]
@@ -266,7 +272,9 @@ def check_once(file: Table, names: Container[str]) -> None:
 
 
 def headers(path: Path, *, sheet: str | None = None) -> Iterator[Table]:
-    """The file, opened as what its first bytes say it is, under each row that may be its header, the likeliest first."""
+    """The file, opened as what its first bytes say it is, under each row that may be its
+    header, the likeliest first.
+    """
     kind = kind_of(path)
     if kind != "text":
         yield from Sheet.headers(path, kind=kind, name=sheet)

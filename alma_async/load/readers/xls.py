@@ -1,9 +1,10 @@
 """The rows of an ``.xls`` workbook of Excel 97 to 2003, by python-calamine.
 
-It holds the whole sheet in memory, which the format bounds at 65,536 rows. It says neither which rows are hidden nor how a
-date is shown: one of the first day of a month or year may be shown as that month or year, and is taken for it. A formula
-whose result is a text of no characters is blank, as the sheet shows it, and as it is in ``xlsx``; the file says the same
-where nobody ever calculated it. A damaged file may end the process that reads it: see ``child``.
+It holds the whole sheet in memory, which the format bounds at 65,536 rows. It says neither which
+rows are hidden nor how a date is shown: one of the first day of a month or year may be shown as
+that month or year, and is taken for it. A formula whose result is a text of no characters is blank,
+as the sheet shows it, and as it is in ``xlsx``; the file says the same where nobody ever calculated
+it. A damaged file may end the process that reads it: see ``child``.
 """
 
 from __future__ import annotations

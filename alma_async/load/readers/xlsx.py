@@ -1,9 +1,11 @@
-"""The rows of an ``.xlsx`` workbook, streamed: memory for one row at a time, whatever the file holds.
+"""The rows of an ``.xlsx`` workbook, streamed: memory for one row at a
+time, whatever the file holds.
 
-Decides what each cell is as the file has it (ECMA-376, part 1, SpreadsheetML): text, or a number, a date, a formula's error,
-which ``workbook`` judges by the column. A library's reader would do for most of it, but keeps the table of shared strings in
-memory (with titles and URLs, nearly the whole file), and distinguishes neither hidden rows nor formulas that were never
-calculated from blank cells.
+Decides what each cell is as the file has it (ECMA-376, part 1, SpreadsheetML): text, or a number, a
+date, a formula's error, which ``workbook`` judges by the column. A library's reader would do for
+most of it, but keeps the table of shared strings in memory (with titles and URLs, nearly the whole
+file), and distinguishes neither hidden rows nor formulas that were never calculated from blank
+cells.
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ _SHEETS_CHECKED: Final = 20  # for hidden columns
 _MOST_FILES: Final = 10_000
 _MOST_PARTS: Final = 200_000  # elements of one row or one text
 _MOST_BYTES: Final = 2**32  # of a part when unpacked
-_MOST_WHOLE: Final = 2**23  # of a part that is read in one piece: the lists of sheets, links and styles
+# of a part that is read in one piece: the lists of sheets, links and styles
+_MOST_WHOLE: Final = 2**23
 _MOST_RATIO: Final = 250  # of unpacked to packed; a sheet of formatted blank rows comes to 60
 _SMALL: Final = 2**20  # bytes to which no ratio applies
 _PROLOG: Final = 64 * 1024  # bytes in which a part's first element begins
@@ -55,7 +58,8 @@ _STEP: Final = 1024
 _MOST_BLANK: Final = 1_000_000
 _MOST_BLANK_A_CELL: Final = 20
 _LONGEST: Final = 2**24  # bytes of a row or text; a cell holds 32,767 characters
-# Formatted cells that hold nothing, and rows of them, whose addresses make them needless; most of a sheet, in some.
+# Formatted cells that hold nothing, and rows of them, whose addresses make them needless;
+# most of a sheet, in some.
 _BLANK: Final = re.compile(
     rb'<row r="[0-9]{1,7}"[^<>]*+>(?:<c r="[A-Z]{1,3}[0-9]{1,7}"(?: [a-z]{1,9}="[0-9a-zA-Z]{1,9}")*+ ?/>)*+</row>'
     rb'|<c r="[A-Z]{1,3}[0-9]{1,7}"(?: [a-z]{1,9}="[0-9a-zA-Z]{1,9}")*+ ?/>'
@@ -64,7 +68,8 @@ _CHUNK: Final = 16 * 1024  # bytes at a time; as elements some twenty times that
 _ESCAPED: Final = re.compile("_x([0-9A-Fa-f]{4})_")
 _DIGITS: Final = "0123456789"
 _LETTERS: Final = re.compile("[A-Z]{1,3}")
-# Number formats that show a date: built-in ones by number (18.8.30), others by a letter outside quotes and brackets.
+# Number formats that show a date: built-in ones by number (18.8.30), others by a letter
+# outside quotes and brackets.
 _BUILTIN_DATES: Final = frozenset({*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)})
 _MONTH_AND_YEAR: Final = 17  # mmm-yy
 _YEARS: Final = range(1928, 2100)
@@ -90,7 +95,9 @@ def rows(path: Path, entry: SheetEntry) -> Iterator[SheetRow]:
 
 
 def _merged(archive: ZipFile, part: str) -> Iterator[tuple[int, ...]]:
-    """The merged ranges of a sheet, which stand behind its rows: it is unpacked once for them alone."""
+    """The merged ranges of a sheet, which stand behind its rows: it is
+    unpacked once for them alone.
+    """
     found, kept = 0, b""
     with archive.open(part) as stream:
         while chunk := stream.read(_STEP * _STEP):
@@ -137,7 +144,9 @@ def _archive(path: Path) -> ZipFile:
 
 
 def _check_sizes(path: Path, archive: ZipFile) -> None:
-    """Reject what would grow out of all proportion; nothing is ever unpacked beyond the size that the archive names."""
+    """Reject what would grow out of all proportion; nothing is ever unpacked beyond the
+    size that the archive names.
+    """
     if len(archive.namelist()) > _MOST_FILES:
         raise ValueError(f"it has {len(archive.namelist()):,} parts")
     for part in archive.infolist():
@@ -159,7 +168,8 @@ def _whole(archive: ZipFile, part: str) -> Element:
 
 
 def _check_prolog(start: bytes) -> None:
-    """Reject a document type, and so every entity, in whatever encoding, by the parser itself: it knows its own encodings.
+    """Reject a document type, and so every entity, in whatever encoding, by the parser itself:
+    it knows its own encodings.
 
     :raises ValueError: where there is one, or no element in so many bytes.
     """
@@ -179,9 +189,11 @@ def _check_prolog(start: bytes) -> None:
 
 
 def _members(stream: IO[bytes], name: str) -> Iterator[Element]:
-    """What stands in the first element of this name, each as soon as it is whole; the tree does not keep it.
+    """What stands in the first element of this name, each as soon as it is whole;
+    the tree does not keep it.
 
-    A function for each element, or an event as ElementTree would give them, costs more than to read it.
+    A function for each element, or an event as ElementTree would give them,
+    costs more than to read it.
     """
     tree = ET.TreeBuilder()  # whose close gives what is there so far
     parser = ET.XMLParser(target=tree)  # noqa: S314 - as checked
@@ -264,7 +276,9 @@ class _Package:
 
 
 def _dates(styles: Element) -> dict[str, int]:
-    """The numbers of the cell styles that show a date, with how much of it: the characters of 1999, 1999-03, 1999-03-01."""
+    """The numbers of the cell styles that show a date, with how much of it: the characters of
+    1999, 1999-03, 1999-03-01.
+    """
     custom = {
         form.get("numFmtId", ""): _date_shown(form.get("formatCode", ""))
         for form in styles.iterfind("{*}numFmts/{*}numFmt")
@@ -338,7 +352,8 @@ def _strings(package: _Package) -> Iterator[_Strings]:
 
 
 class _Strings(dict[str, str]):
-    """Texts by their number, read as far as they are asked for, in a temporary file: there may be a million of them.
+    """Texts by their number, read as far as they are asked for, in a temporary file: there
+    may be a million of them.
 
     Itself it holds the first ones, which are those that come again and again.
     """
@@ -388,7 +403,9 @@ def _shared_texts(package: _Package) -> Iterator[str]:
 
 
 def _text(element: Element) -> str:
-    """The text of a string with or without rich runs; the reading aids of East Asian text are left out."""
+    """The text of a string with or without rich runs; the reading aids of
+    East Asian text are left out.
+    """
     if len(element) == 1:  # nearly always, and many times faster
         element = element[0]
     found = element.text or ""
@@ -488,7 +505,9 @@ class _Sheet:
         return Odd("number", plain_number(float(value)))
 
     def _shown(self, days: float, length: int) -> str:
-        """The date as far as the cell shows it; a year that was typed into it is a day of 1905, and stays whole to be seen."""
+        """The date as far as the cell shows it; a year that was typed into it is a day of 1905,
+        and stays whole to be seen.
+        """
         if 0 <= days < 1:
             return "0"  # no day; at most a time
         found = self._date(days)
