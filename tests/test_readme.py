@@ -201,6 +201,7 @@ PRINTS = {
     "find_out": "replace {'coverage': {'empty_list': 'cleared', ",
     "differences": "[]",
     "hold_what_the_list_says": "None not all rows of the list ended well (1 rejected)\n",
+    "deactivate": "1 0 set 95",
     "each_end": "message-1 done created None 53",
     "run_a_job": "True 0",
     "number_of_sets": "200 1 sets",

@@ -34,7 +34,7 @@ from alma_async.alma.resource import Resource
 from alma_async.errors import AlmaError, InvalidRequest, OutcomeUnknown
 from alma_async.settings import FLAG, Check, discreet
 
-__all__ = ["Ids", "Members", "MembersChange", "RejectedIds"]
+__all__ = ["IN_SET", "Ids", "Members", "MembersChange", "RejectedIds", "size_of"]
 
 Ids: TypeAlias = Iterable[str] | AsyncIterable[str]
 Operation: TypeAlias = Literal["add_members", "delete_members", "replace_members"]
@@ -48,8 +48,8 @@ MOST_SPLITS: Final = (
 
 # Documented: the fault lies in one id or several, and nothing was changed.
 _OF_IDS: Final = frozenset({"60114", "60115", "60116", "60117", "60119", "60120", "60176"})
-# Documented: the id is in the set already, or is not in it.
-_IS_SO: Final = {"add_members": "60115", "delete_members": "60117"}
+IN_SET: Final = "60115"  # documented: the id is in the set already
+_IS_SO: Final = {"add_members": IN_SET, "delete_members": "60117"}  # documented: or is not in it
 # Ours: such rejections of one change after which the members are read. Each costs two requests, a page of 100 members one.
 _READ_AFTER: Final = 5
 _IDS: Final = Check(
@@ -83,8 +83,9 @@ class MembersChange:
     replacement took out what was in the set before, which nobody counts. With
     ``fail_on_invalid_id=False`` Alma leaves out what it does not know and does not say which:
     compare ``number_of_members`` of the set. ``unchanged`` were given before, or were so already
-    (``reconcile``, or where many are). ``rejected`` holds the ids that Alma rejected. Of a call
-    that was raised, the error's ``done`` is this.
+    (``reconcile``, or where many are). ``rejected`` holds the ids that Alma rejected. ``size`` is
+    how many members the set had then, by the answer of one request; None where it took several, as
+    these are answered side by side. Of a call that was raised, the error's ``done`` is this.
     """
 
     added: int = 0
@@ -92,6 +93,7 @@ class MembersChange:
     unchanged: int = 0
     rejected: tuple[RejectedIds, ...] = ()
     replaced: bool = False
+    size: int | None = None
 
 
 class Terms(TypedDict, total=False):
@@ -111,6 +113,7 @@ class _Outcome:
     unchanged: int = 0
     splits: int = 0
     replaced: bool = False
+    sizes: list[int | None] = attrs.field(factory=list)  # by the answers
     rejected: list[RejectedIds] = attrs.field(factory=list)
     failure: AlmaError | None = None
     present: set[str] | None = None  # what was in the set, once it was read
@@ -174,6 +177,7 @@ class _Outcome:
             unchanged=self.unchanged,
             rejected=tuple(self.rejected),
             replaced=self.replaced,
+            size=self.sizes[0] if len(self.sizes) == 1 else None,
         )
         if self.failure is None:
             return change
@@ -390,7 +394,7 @@ class Members(Resource):
             if step != given and not step[1]:
                 continue
             try:
-                await self._done(self._request(set_id, step, terms), AlmaSet)
+                answer = await self._done(self._request(set_id, step, terms), AlmaSet)
             except AlmaError as error:
                 outcome.were_so += error.code == _IS_SO.get(step[0])
                 if outcome.were_so >= _READ_AFTER and terms["id_type"] is None:
@@ -398,6 +402,7 @@ class Members(Resource):
                 waiting.extend(outcome.failed(step, error))
             else:
                 outcome.took(step)
+                outcome.sizes.append(size_of(answer))
 
     async def _read_present(self, set_id: str, outcome: _Outcome) -> None:
         async with outcome.reading:
@@ -406,6 +411,12 @@ class Members(Resource):
                     outcome.found({str(member.id) async for member in self.members(set_id)})
                 except AlmaError as error:
                     outcome.failure = error
+
+
+def size_of(alma_set: AlmaSet) -> int | None:
+    """How many members a set has; None where the answer does not say."""
+    size = alma_set.number_of_members.value
+    return size if isinstance(size, int) else None
 
 
 def _is_round(steps: Sequence[Step]) -> bool:

@@ -30,7 +30,7 @@ from alma_async._http.messages import Request
 from alma_async._http.outcome import server_time
 from alma_async._text import counted, duration
 from alma_async.alma import routes
-from alma_async.alma.members import Members
+from alma_async.alma.members import Members, size_of
 from alma_async.alma.models.jobs import JobInstance
 from alma_async.alma.models.sets import AlmaSet
 from alma_async.alma.resource import id_to_update, named
@@ -45,7 +45,7 @@ from alma_async.errors import (
 )
 from alma_async.settings import COUNT, FLAG, NOT_NEGATIVE, Check, Priority, discreet, one_of
 
-__all__ = ["Filling", "Sets", "pause"]
+__all__ = ["NAME_TAKEN", "Filling", "Sets", "pause"]
 
 # Ours, in seconds. One client's tests wait 5 s for small sets (seen); nothing is known of large ones.
 STEADY: Final = 15.0
@@ -453,8 +453,7 @@ def _whole(query: Mapping[str, str]) -> Iterable[tuple[str, str]]:
 
 
 def _members(alma_set: AlmaSet) -> int:
-    value = alma_set.number_of_members.value
-    return value if isinstance(value, int) else 0
+    return size_of(alma_set) or 0
 
 
 def _moment(text: str | None) -> float | None:

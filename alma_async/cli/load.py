@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, cast
 
 import anyio
 import attrs
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 from alma_async._clock import Clock
 from alma_async._storage.files import are_one
@@ -27,13 +27,14 @@ from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import agreed, json_line, say, show
 from alma_async.cli.load_options import AS_IT_IS, AS_USUAL, Input, ListOptions, ShellOptions, option
 from alma_async.cli.signals import GRACE, Attended, attend
-from alma_async.cli.view import View, closing, not_loaded, show_part, show_plan, show_surplus
+from alma_async.cli.view import View, closing, few, not_loaded, show_part, show_plan, show_surplus
 from alma_async.errors import AlmaError, ConfigurationError, InvalidRequest
 from alma_async.load.dry_run import Plan
 from alma_async.load.entries import Action, State
 from alma_async.load.facts import LINES
+from alma_async.load.job_template import JobTemplate
 from alma_async.load.journal import JournalDamaged, JournalInUse, opened
-from alma_async.load.options import DEFAULTS, LoadOptions, Missing
+from alma_async.load.options import DEFAULTS, LoadOptions, Missing, options_of
 from alma_async.load.progress import Meter, Progress, Report
 from alma_async.load.readers import RowSource
 from alma_async.load.register import ServiceInUse, UnfinishedLoad, unfinished
@@ -41,6 +42,7 @@ from alma_async.load.report import check_path, write_report
 from alma_async.load.row import InputError
 from alma_async.load.surplus import BeyondBound
 from alma_async.load.undo import UndoRows, begun_load, undo_rows
+from alma_async.load.via_job import FEW
 
 if TYPE_CHECKING:
     from alma_async.alma.client import AlmaClient
@@ -58,6 +60,22 @@ def _planned(name: str, default: Any) -> Parameter:
     return option(name, show_default=lambda _: default)
 
 
+_OF_JOB: Final = Group("By a job", sort_key=3)
+ViaJob = Annotated[
+    Path | None,
+    Parameter(
+        metavar="TEMPLATE",
+        group=_OF_JOB,
+        help=f"a file with {LoadOptions.help('via_job')}. It holds what Alma shows under Run a Job, API Information: the URL and, "
+        "below it, the body in XML or JSON; set_id and job_name are replaced, all else goes as it is",
+    ),
+]
+JobId = Annotated[
+    str | None,
+    Parameter(
+        metavar="ID", group=_OF_JOB, help="the id of that job, where its file has no URL (M and digits)"
+    ),
+]
 DryRun = Annotated[bool, Parameter(help="show what would be done and what it costs; change nothing")]
 
 
@@ -78,6 +96,9 @@ def load(
     notes: Annotated[NoteStrategy | None, _planned("notes", DEFAULTS.notes)] = None,
     since: Annotated[str | None, Parameter(help=_SINCE)] = None,
     plan: Annotated[str | None, Parameter(help=_PLAN)] = None,
+    via_job: ViaJob = None,
+    job: JobId = None,
+    no_undo: Annotated[bool, option("no_undo", group=_OF_JOB, negative="")] = DEFAULTS.no_undo,
     dry_run: DryRun = False,
     reading: ListOptions = AS_IT_IS,
     options: ShellOptions = AS_USUAL,
@@ -108,6 +129,7 @@ def load(
         "since": str(journals.find(since).absolute()) if since else None,
     }
     given = Input.asked(asked, Path(journals.find(plan).absolute()) if plan else None, dry=dry_run)
+    given = _by_job(given, _template(via_job, job), no_undo=no_undo)
     if file is None and from_analytics is None:  # the plan has its rows
         return _load(given, None, journal, options, connection)
     if file is not None:
@@ -119,6 +141,20 @@ def load(
             return interrupted
         rows = reading.rows(downloaded, cast("Action", given.action))
         return _load(given, rows, journal, options, connection, reads=(reading.mms_map,))
+
+
+def _template(via_job: Path | None, job: str | None) -> JobTemplate | None:
+    if via_job is None and job is not None:
+        raise ConfigurationError("--job names the job of a template; name that with --via-job.")
+    return None if via_job is None else JobTemplate.read(via_job, job_id=job)
+
+
+def _by_job(given: Input, template: JobTemplate | None, *, no_undo: bool) -> Input:
+    """The same by this job, if there is one; what cannot be is said before anything is read."""
+    found = attrs.evolve(given, via_job=template.written if template else "", no_undo="1" if no_undo else "")
+    if template is not None or no_undo:
+        options_of(attrs.asdict(found), LoadOptions())
+    return found
 
 
 def sync(
@@ -217,6 +253,8 @@ def undo(
     /,
     *,
     journal: Path | None = None,
+    via_job: ViaJob = None,
+    job: JobId = None,
     dry_run: DryRun = False,
     options: ShellOptions = AS_USUAL,
     connection: Connection = FROM_ENVIRONMENT,
@@ -235,7 +273,7 @@ def undo(
         )
     meta = anyio.run(begun_load, Clock(), path)
     return _load(
-        Input.undoing(path, meta, dry=dry_run),
+        Input.undoing(path, meta, via_job=_template(via_job, job), dry=dry_run),
         undo_rows(path),
         journal,
         options,
@@ -392,6 +430,8 @@ async def _run(
         load.stop()
 
     def report(progress: Progress) -> None:
+        if given.via_job and not given.dry and not progress.reading and (not seen or seen[0].reading):
+            _say_few(progress.pending)
         seen[:] = [progress]
         if not progress.reading:
             warnings.say()
@@ -405,6 +445,11 @@ async def _run(
     async with alma:
         with View(given.title, fresh=load.progress) as view:
             return await attend(work, stop=stop, tick=view.tick)
+
+
+def _say_few(rows: int) -> None:
+    if 0 < rows < FEW:
+        say(few(rows))
 
 
 def _end(
@@ -434,7 +479,7 @@ def _end(
         code = ended.interrupted if ended.signal is not None else code
     elif isinstance(result, Plan) and written and not kept:
         journals.discard(path)
-    elif isinstance(result, Plan) and given.action != "undo":
+    elif isinstance(result, Plan) and given.action != "undo" and not given.via_job:
         say(f"Carry it out with: alma-async load --plan {shlex.quote(str(path))}")
     return code if written else max(code, 2)
 

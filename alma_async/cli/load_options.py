@@ -22,6 +22,7 @@ from alma_async.cli.journals import kind_of
 from alma_async.errors import ConfigurationError
 from alma_async.load.entries import Action
 from alma_async.load.facts import BEGUN_AT
+from alma_async.load.job_template import JobTemplate
 from alma_async.load.loader import Load
 from alma_async.load.matching import OnUnknown
 from alma_async.load.options import DEFAULTS, LoadOptions, options_of
@@ -178,6 +179,8 @@ class Input:
     plan: str = ""
     missing: str = ""
     max_delete: str = ""
+    via_job: str = ""
+    no_undo: str = ""
 
     @classmethod
     def of(cls, journal: Path) -> Input:
@@ -197,6 +200,8 @@ class Input:
                 "missing": "",
                 "max_delete": "",
                 "plan": "",
+                "via_job": "",
+                "no_undo": "",
                 "file": journal.name,
                 "notes": DEFAULTS.notes,
             }
@@ -235,7 +240,9 @@ class Input:
         return cls(**known, plan=str(plan) if plan else "", dry="1" if dry else "")
 
     @classmethod
-    def undoing(cls, journal: Path, meta: Mapping[str, str], *, dry: bool) -> Input:
+    def undoing(
+        cls, journal: Path, meta: Mapping[str, str], *, via_job: JobTemplate | None, dry: bool
+    ) -> Input:
         """What undoes the load of a journal that says ``meta``."""
         return cls(
             file=str(journal.absolute()),
@@ -247,6 +254,7 @@ class Input:
             notes=DEFAULTS.notes,
             since="",
             plan="",
+            via_job=via_job.written if via_job else "",
             dry="1" if dry else "",
         )
 

@@ -20,6 +20,7 @@ from alma_async.load.journal import Journal, slices
 from alma_async.load.progress import Progress, Report
 from alma_async.load.reasons import EndReason
 from alma_async.load.report import record
+from alma_async.load.via_job import FEW
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "View",
     "closing",
+    "few",
     "lines",
     "not_loaded",
     "price_lines",
@@ -181,6 +183,8 @@ def closing(report: Report, *, lines: int = 0) -> list[str]:
         found.append(
             "Rows that an undo took back are not loaded again; to load them, begin with a new journal."
         )
+    if report.job:
+        found.append(f"By a job of Alma's: {report.job}.")
     if not report.read:
         found.append("The file was not read to its end: it may have more rows.")
     found += _surplus(report)
@@ -339,7 +343,12 @@ def _short(text: str) -> str:
 
 def price_lines(price: Price, *, wait_for_quota: bool = False) -> list[str]:
     """What it costs, and whether the day has room for it; ``wait_for_quota``: whether it would wait for the next."""
-    writes = {"POST": price.writes.posts, "PUT": price.writes.puts, "DELETE": price.writes.deletes}
+    writes = {
+        "POST": price.writes.posts,
+        "PUT": price.writes.puts,
+        "DELETE": price.writes.deletes,
+        "for the set and the job": price.writes.job,
+    }
     parts = ", ".join(
         [f"{price.reads:,} GET", *(f"{count:,} {name}" for name, count in writes.items() if count)]
     )
@@ -351,6 +360,10 @@ def price_lines(price: Price, *, wait_for_quota: bool = False) -> list[str]:
         )
     calls = counted(price.calls, "call")
     lines = [f"Price: {calls} ({parts}), {pace}; the dry run itself took {price.planned:,}."]
+    if price.writes.job:
+        lines.append(_BY_JOB)
+    if 0 < price.writes.by_job < FEW:
+        lines.append(few(price.writes.by_job))
     if price.least != price.most:
         lines.append(
             f"At least {price.least:,} and at most {price.most:,}, as the first answers will show: whether creates take "
@@ -369,6 +382,15 @@ def price_lines(price: Price, *, wait_for_quota: bool = False) -> list[str]:
     return lines
 
 
+def few(rows: int) -> str:
+    """What is to be said where a job is no gain."""
+    return (
+        f"For {counted(rows, 'row')} a load row by row may be as good (without --via-job): a job takes minutes, and says "
+        f"nothing of a single row. It pays from some {FEW} rows."
+    )
+
+
+_BY_JOB: Final = "The job's own time comes on top: the price reckons with 5 minutes, and with one more call for each 5 beyond."
 _BEYOND: Final = {
     True: "It goes on beyond midnight UTC, when the day's calls begin anew.",
     False: "Today's calls do not suffice: the load stops at the reserve, and goes on when it is resumed after midnight UTC "

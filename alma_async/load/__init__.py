@@ -9,6 +9,7 @@ from alma_async.load.dry_run import Plan, Price
 from alma_async.load.entries import Difference
 from alma_async.load.export import Exported, Loss, export
 from alma_async.load.fields import Codes
+from alma_async.load.job_template import JobTemplate
 from alma_async.load.journal import JournalError, JournalInUse
 from alma_async.load.loader import Load
 from alma_async.load.options import LoadOptions
@@ -20,6 +21,7 @@ from alma_async.load.row import BadRow, Clear, Coverage, Embargo, InputError, Ro
 from alma_async.load.surplus import BeyondBound
 from alma_async.load.undo import undo_rows
 from alma_async.load.verify import Audit, Finding, Mark
+from alma_async.load.via_job import SetDiffers
 
 __all__ = [
     "Audit",
@@ -36,6 +38,7 @@ __all__ = [
     "Exported",
     "Finding",
     "InputError",
+    "JobTemplate",
     "JournalError",
     "JournalInUse",
     "Load",
@@ -49,6 +52,7 @@ __all__ = [
     "Report",
     "Row",
     "ServiceInUse",
+    "SetDiffers",
     "UnfinishedLoad",
     "export",
     "probe",

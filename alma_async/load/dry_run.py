@@ -7,9 +7,10 @@ for those that read records for the index of identifiers, which it finds kept, a
 besides. A create costs a POST, and a PUT where it names what a create does not take (coverage: seen
 by other clients); every other write costs one call, and a read where its answer shows less than the
 whole. Which of this an institution needs shows in the first answers of the load and is kept
-(``institution``): until then there is a least and a most. Not counted: calls that are throttled or
-answered badly and repeated, reading back after a lost answer, and rows of many kinds, each of which
-is learned apart (``after_create``).
+(``institution``): until then there is a least and a most. Rows that one job carries out
+(``via_job``) cost the calls of its set and its run, and one each where they are read after it. Not
+counted: calls that are throttled or answered badly and repeated, reading back after a lost answer,
+and rows of many kinds, each of which is learned apart (``after_create``).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from alma_async.load.facts import CALLS, INDEXED
 from alma_async.load.fields import COVERAGE
 from alma_async.load.institution import Known
 from alma_async.load.journal import SLICE, Journal, opened, slices
+from alma_async.load.via_job import calls_of, is_listed
 
 if TYPE_CHECKING:
     from alma_async.load.progress import Meter, Report
@@ -40,7 +42,8 @@ __all__ = ["Plan", "Price", "Quote", "Writes", "note_calls", "plan_of", "scratch
 class Writes:
     """How many calls of each kind that change something; of the PUTs ``spared`` are not needed
     where a create takes coverage. ``reads_back`` counts the GETs that are needed besides where Alma
-    answers writes with less than the whole object.
+    answers writes with less than the whole object. ``job`` counts all calls of a job that carries
+    out ``by_job`` rows in place of those.
     """
 
     posts: int = 0
@@ -48,6 +51,8 @@ class Writes:
     deletes: int = 0
     spared: int = 0
     reads_back: int = 0
+    job: int = 0
+    by_job: int = 0
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> Self:
@@ -59,12 +64,13 @@ class Writes:
         puts = self.puts - (self.spared if known.post_coverage else 0)
         read = self.posts if known.post_coverage else self.posts - self.spared + reads_of(self.spared)
         shown = 0 if known.put_answer == "whole" else puts
-        return self.posts + puts + self.deletes + (0 if known.post_answer == "whole" else read) + shown
+        shown += 0 if known.post_answer == "whole" else read
+        return self.posts + puts + self.deletes + self.job + shown
 
     @property
     def most(self) -> int:
         """All calls, where a create does not take coverage and each write is read back."""
-        return self.posts + self.puts + self.deletes + self.reads_back
+        return self.posts + self.puts + self.deletes + self.reads_back + self.job
 
     @classmethod
     def _of(cls, entry: Entry) -> Self:
@@ -180,6 +186,7 @@ class Price:
             "posts": self.writes.posts,
             "puts": self.writes.puts,
             "deletes": self.writes.deletes,
+            "job": self.writes.job,
             "planning_calls": self.planned,
             "seconds": round(self.seconds, 1),
             "per_second": round(self.quote.per_second, 2),
@@ -243,9 +250,21 @@ async def plan_of(
         facts = await found.meta()
         async for entries in slices(found.entries):
             writes += Writes.of(entries)
+        if facts.get("via_job"):
+            writes = await _of_job(found, facts["action"])
     calls, indexed = int(facts.get(CALLS, "0")), int(facts.get(INDEXED, "0"))
     price = Price(reads=calls - indexed, writes=writes, planned=calls, quote=quote, known=known)
     return Plan(report=report, price=price, journal=journal, clock=clock, scratch=scratch)
+
+
+async def _of_job(plan: Journal, action: str) -> Writes:
+    """What the job costs that changes or deletes what the rows of a dry run would."""
+    rows = read = 0
+    async for entries in slices(plan.entries):
+        done = [one for one in entries if one.state is State.DONE and one.action in ("updated", "deleted")]
+        rows += len(done)
+        read += sum(not is_listed(row, action) for _, row in await plan.rows(done))
+    return Writes(job=calls_of(rows, await plan.held(), read=read), by_job=rows)
 
 
 def scratch_path() -> tuple[Path, Scratch]:

@@ -23,6 +23,12 @@ __all__ = [
     "HALFWAY",
     "INDEXED",
     "INGESTED",
+    "JOB_BEGUN",
+    "JOB_ENDED",
+    "JOB_FILLING",
+    "JOB_KEY",
+    "JOB_RUN",
+    "JOB_SET",
     "KEPT_SINCE",
     "LINES",
     "MEASURED",
@@ -64,6 +70,14 @@ SURPLUS_KEPT: Final = "surplus_kept"  # why they are none, and never will be
 CALLS: Final = "calls"  # what a dry run has cost so far, over all its runs
 MEASURED: Final = "measured"  # calls and waiting over time, see ``measured``
 
+# Of a load by one job (``via_job``), in the order in which it comes to them.
+JOB_KEY: Final = "job_key"  # by which its set and its run are named and found again
+JOB_SET: Final = "job_set"  # the set's id, once it is known
+JOB_FILLING: Final = "job_filling"  # members may have been added
+JOB_BEGUN: Final = "job_begun"  # all rows of the job have their intent, and its run may be started
+JOB_RUN: Final = "job_run"  # the run, once it is known: job and instance
+JOB_ENDED: Final = "job_ended"  # how it ended
+
 # Which other journals it has to do with. Journals are named by their address.
 SUPERSEDED: Final = "superseded"  # that of a later load, which knows this one
 BEING_UNDONE: Final = "undo"  # that of an undo of this load that has not ended
@@ -78,6 +92,7 @@ RESERVED: Final = frozenset(
         *(BEGUN_AT, ROWS, LINES, WARNINGS, UNREAD, INGESTED, SERVICE_READ, INDEXED, KEPT_SINCE),
         *(SURPRISE, SURPLUS, SURPLUS_KEPT, CALLS, MEASURED, SUPERSEDED, BEING_UNDONE, TAKES_BACK),
         *(HALFWAY, OVERTAKEN, CARRIED_OUT, PLAN_SERVICE_READ),
+        *(JOB_KEY, JOB_SET, JOB_FILLING, JOB_BEGUN, JOB_RUN, JOB_ENDED),
     }
 )
 """What a journal says of itself, and so no caller may (``LoadOptions.facts``)."""
@@ -157,6 +172,8 @@ _OTHER: Final = {
     "max_delete": "{journal} belongs to a sync with max_delete={old}, not {new}.",
     "since": "{journal} belongs to a load since {old!r}, not {new!r}.",
     "plan": "{journal} belongs to a load with the plan {old!r}, not {new!r}.",
+    "via_job": "{journal} belongs to a load with another job's template, or one of the two has none.",
+    "no_undo": "{journal} belongs to a load that keeps what was there before, or the other way round.",
 }
 _ANOTHER: Final = "Nothing was sent. Name another journal, or none: then a new one is made."
 _ANOTHER_SINCE: Final = (

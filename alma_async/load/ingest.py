@@ -32,6 +32,7 @@ from alma_async.load.facts import (
     BY_TITLE,
     CARRIED_OUT,
     INGESTED,
+    JOB_BEGUN,
     LINES,
     PLAN_SERVICE_READ,
     ROWS,
@@ -182,6 +183,8 @@ class Ingest:
                     else "a load that was never begun: it has not all its rows"
                 )
                 raise InputError(_NOT_BEGUN.format(self.context.options.since.name, what), advice=_BEGUN)
+            if known.get(JOB_BEGUN) and await earlier.open_entries(after=0, limit=1):
+                raise InputError(_JOB_RUNS.format(self.context.options.since.name), advice=_END_JOB)
             await earlier.orphaned(now)
             yield earlier
 
@@ -355,7 +358,15 @@ class Ingest:
         return entry, row
 
     async def list_service(self) -> None:
-        """List the service once, where that costs fewer calls than asking title by title."""
+        """List the service once, where that costs fewer calls than asking title by title; for a job
+        always, since it is read again after it.
+        """
+        if self.context.options.via_job is not None:
+            await self.journal.forget_existing()
+            async for page in self.context.alma.electronic.portfolios.list(*self.context.place).pages():
+                await self._add_held([one for one in page if one.id])
+            await self.journal.note({SERVICE_READ: BY_LIST})
+            return
         total = await self.context.alma.electronic.portfolios.list(*self.context.place).total()
         counts = await self.journal.counts()
         rows, known = sum(counts.values()), (State.PENDING, KNOWN) in counts
@@ -526,6 +537,8 @@ _NO_ROWS: Final = (
 )
 _GIVE_ROWS: Final = "Nothing was sent. Give the rows: run(rows), or the command that began it."
 _NOT_BEGUN: Final = "{}, given as since, is the journal of {}."
+_JOB_RUNS: Final = "The job of the load {} may still run."
+_END_JOB: Final = "Nothing was sent. Resume that load first: it waits for the job, and sees what it has done."
 _OTHERS: Final = "The journal has its rows already, and line {} is not among them as it is now."
 # what a load and the earlier one have in common
 _ALIKE: Final = (

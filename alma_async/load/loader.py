@@ -26,6 +26,7 @@ from alma_async.load.entries import Moment
 from alma_async.load.facts import TAKES_BACK
 from alma_async.load.ingest import Rows
 from alma_async.load.institution import KnownFile
+from alma_async.load.job_template import JobTemplate
 from alma_async.load.journal import Journal, JournalError, opened
 from alma_async.load.options import DEFAULTS, PATH, LoadContext, LoadOptions, options_of
 from alma_async.load.progress import Ended, Meter, Progress, Report
@@ -286,6 +287,7 @@ class Load:
         self,
         *,
         journal: str | os.PathLike[str] | None = None,
+        via_job: JobTemplate | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Report:
         """Take back what the load did: delete what it created, put back what it changed,
@@ -296,6 +298,8 @@ class Load:
 
         :param journal: where the undo is written down; by default beside the load's own. One
             that did not end is resumed.
+        :param via_job: a job that puts back, at once, what a load did to all of its portfolios
+            alike: the opposite of its own
         :raises: what ``run`` raises
         """
         context, clock = await self._context(), self._alma.clock
@@ -314,6 +318,8 @@ class Load:
             since=None,
             missing=None,
             plan=None,
+            via_job=via_job,
+            no_undo=False,
             facts={},
         )
         context = attrs.evolve(context, options=options)

@@ -25,6 +25,7 @@ from alma_async.errors import ConfigurationError
 from alma_async.load.entries import Action
 from alma_async.load.facts import RESERVED
 from alma_async.load.fields import Codes
+from alma_async.load.job_template import JobTemplate
 from alma_async.load.matching import OnUnknown
 from alma_async.settings import FLAG, NOT_NEGATIVE, WHOLE, Check, instance_of, one_of, secretive
 
@@ -69,7 +70,8 @@ def _bound(value: str | int) -> str | int:
 @attrs.frozen(kw_only=True)
 class LoadOptions:
     """The options of a load. All may differ from one run to the next but ``action``, ``bib``,
-    ``notes``, ``allow_duplicates``, ``since``, ``plan``, ``missing`` and ``max_delete``.
+    ``notes``, ``allow_duplicates``, ``since``, ``plan``, ``missing``, ``max_delete``, ``via_job``
+    and ``no_undo``.
 
     ``LoadOptions.help("quarantine")`` gives the meaning of one option, as the shell shows it.
 
@@ -173,6 +175,18 @@ class LoadOptions:
         _SECONDS,
         "seconds for which a plan may be carried out; an older one is rejected, since its comparisons are too old",
     )
+    via_job: JobTemplate | None = _option(
+        None,
+        instance_of(JobTemplate, "JobTemplate.read(...)").or_none(),
+        "a job of Alma's that does to all portfolios at once what the rows ask, each the same: activate, deactivate, delete, or "
+        "update with one value. Its set and its run are made by the load; a row is done when the service's list shows it",
+    )
+    no_undo: bool = _option(
+        False,
+        FLAG,
+        "with a job that deletes, or that changes what the service's list does not show: do not read each portfolio before, which "
+        "saves a call a row; undo cannot bring back what it was",
+    )
     codes: Codes = _option(
         attrs.Factory(Codes),
         instance_of(Codes, "Codes(...)"),
@@ -197,6 +211,26 @@ class LoadOptions:
             )
         if self.plan is not None and (self.action == "undo" or self.missing is not None):
             raise ConfigurationError("plan cannot go with an undo, nor with missing.")
+        self._check_via_job()
+
+    def _check_via_job(self) -> None:
+        if self.via_job is None:
+            if self.no_undo:
+                raise ConfigurationError(
+                    "no_undo goes with via_job alone: a load keeps what was there before."
+                )
+            return
+        if self.action in ("upsert", "create"):
+            raise ConfigurationError(
+                "via_job goes with the actions activate, deactivate, delete and update: a job makes no portfolio.",
+                advice="Name the action: --action activate (action=).",
+            )
+        if self.since is not None or self.plan is not None or self.allow_duplicates:
+            raise ConfigurationError("via_job cannot go with since, plan or allow_duplicates.")
+        if self.bib != "retain":
+            raise ConfigurationError(
+                "via_job cannot go with bib: what becomes of the record is the job's to say, by a parameter of its own."
+            )
 
     @classmethod
     def help(cls, name: str) -> str:
@@ -239,6 +273,8 @@ class LoadContext:
             "missing": options.missing or "",
             "max_delete": str(options.max_delete) if options.missing else "",
             "plan": str(options.plan.absolute()) if options.plan else "",
+            "via_job": options.via_job.written if options.via_job else "",
+            "no_undo": "1" if options.no_undo else "",
         }
 
 
@@ -257,4 +293,6 @@ def options_of(known: Mapping[str, str], options: LoadOptions) -> LoadOptions:
         missing=cast("Missing | None", known.get("missing") or None),
         max_delete=known.get("max_delete") or options.max_delete,
         plan=known.get("plan") or None,
+        via_job=JobTemplate.restored(template) if (template := known.get("via_job")) else None,
+        no_undo=bool(known.get("no_undo")),
     )

@@ -11,7 +11,7 @@ import attrs
 from alma_async._http.outcome import Failed, Outcome, OutcomeClass, Reason
 from alma_async.load.dry_run import Quote
 from alma_async.load.entries import OPEN, Entry, State, begun
-from alma_async.load.facts import ROWS, SURPLUS, SURPLUS_KEPT, undecided
+from alma_async.load.facts import JOB_ENDED, JOB_RUN, JOB_SET, ROWS, SURPLUS, SURPLUS_KEPT, undecided
 
 __all__ = ["Ended", "Meter", "Progress", "Report", "begun_count", "row_counts"]
 
@@ -113,7 +113,8 @@ class Report:
     load had done (``since``). ``read`` says whether all rows are in the journal, and so in
     ``rows``. Of a load with ``missing``, ``surplus`` is how many portfolios of the service the list
     does not name, which are rows too (None: not known, or not yet), and ``surplus_kept`` why none
-    of them was touched; ``undecided``: it stopped before that was known.
+    of them was touched; ``undecided``: it stopped before that was known. Of a load by a job,
+    ``job`` is its set, its run, and how that ended, as far as it came.
     """
 
     rows: int
@@ -136,6 +137,7 @@ class Report:
     surplus: int | None = None
     surplus_kept: str | None = None
     undecided: bool = False
+    job: str | None = None
 
     @property
     def is_finished(self) -> bool:
@@ -154,6 +156,12 @@ class Report:
     def summary(self) -> dict[str, float | int | str | None]:
         """The one object that ``--json`` ends with."""
         return attrs.asdict(self)
+
+
+def _job(meta: Mapping[str, str]) -> str | None:
+    """What a journal says of its load's job."""
+    facts = (("set", JOB_SET), ("run", JOB_RUN), ("ended:", JOB_ENDED))
+    return ", ".join(f"{name} {meta[fact]}" for name, fact in facts if meta.get(fact)) or None
 
 
 def row_counts(counts: Mapping[tuple[State, str | None], int]) -> dict[str, int]:
@@ -203,6 +211,7 @@ class Meter:
     _ended: int = 0  # rows that ended since it began
     _calls_before: int = 0
     _begun: int = 0
+    foreseen: bool = True  # whether what is left is a matter of calls
 
     def begin(self, counts: Mapping[tuple[State, str | None], int]) -> None:
         """Start from what the journal says is done already."""
@@ -271,6 +280,7 @@ class Meter:
             surplus=None if surplus is None else int(surplus),
             surplus_kept=meta.get(SURPLUS_KEPT),
             undecided=undecided(meta),
+            job=_job(meta),
         )
 
     def progress(self, now: float, quote: Quote, *, under_way: int = 0, reading: bool = False) -> Progress:
@@ -288,7 +298,7 @@ class Meter:
             seconds=seconds,
             rate=sum(1 for at in self._recent if at > now - span) / span,
             remaining=quote.remaining,
-            eta=quote.seconds(self.needed) if self.rows["pending"] else None,
+            eta=quote.seconds(self.needed) if self.rows["pending"] and self.foreseen else None,
             waiting=self._waiting[0] if self._waiting else None,
             waited=now - self._waiting[1] if self._waiting else 0.0,
         )

@@ -122,6 +122,24 @@ class EndReason(Enum):
         "Make a new plan (--dry-run), or load the row without --plan.",
     )
 
+    # --- one job for all rows
+
+    NOT_BY_JOB = (
+        "not-by-job",
+        "It cannot go with the job's other rows: {}.",
+        "Load the row without --via-job (an undo: undo again without it).",
+    )
+    NOT_A_MEMBER = (
+        "not-a-member",
+        "{}",
+        "Alma did not take it into the job's set: check the portfolio in Alma, and load the row without --via-job.",
+    )
+    JOB_LEFT = (
+        "job-left",
+        "The job ended ({}), and the portfolio does not show what it was to do: {}.",
+        "See the job's report in Alma; load the row again, with or without --via-job.",
+    )
+
     # --- what the service holds beyond the list
 
     NOT_IN_LIST = (

@@ -6,6 +6,7 @@
     DONE, written unread ── what Alma makes of creates is not as was learned ──▶ PENDING in the step check
     PENDING ── send: intent, then outcome ──▶ DONE | PENDING in the next step | REJECTED | REVIEW | UNKNOWN
     UNKNOWN ── quarantine, read back ──▶ DONE | PENDING (adopted, or to be sent again) | REVIEW | REJECTED
+    PENDING, its next step known ── one job for all rows (``via_job``), and the list ──▶ DONE | REVIEW
 
 Decides which call a row needs next and what its answer means for the row; leaves which portfolio is
 meant to ``matching``, what differs to ``fields`` and ``before_image``, the quarantine and outages
@@ -17,7 +18,7 @@ concerns the row alone ends in its journal entry; what the whole load must know 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, Final
 
 import anyio
@@ -28,6 +29,8 @@ from alma_async._http.codec import structure, unstructure
 from alma_async._http.json_text import dumps
 from alma_async._http.outcome import Done, Failed, Outcome, OutcomeClass, Reason, is_server_fault
 from alma_async.alma.electronic import Portfolios
+from alma_async.alma.fields import FIELDS
+from alma_async.alma.models.common import Coded, Linked, ResourceMetadata
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import AlmaError, BadAnswer, InvalidRequest, NotFound, OutcomeUnknown
 from alma_async.load import matching
@@ -53,8 +56,9 @@ from alma_async.load.options import LoadContext, LoadOptions
 from alma_async.load.planned import as_of, drift, strayed
 from alma_async.load.reasons import EndReason
 from alma_async.load.row import Row
+from alma_async.load.via_job import After, is_listed, value_of
 
-__all__ = ["MOST_LOST_ANSWERS", "Learned", "RowTask", "Shared"]
+__all__ = ["MOST_LOST_ANSWERS", "Joined", "Learned", "RowTask", "Shared"]
 
 # lost answers per step of a row; a code missing from our table must not loop
 MOST_LOST_ANSWERS: Final = 3
@@ -103,6 +107,18 @@ class Learned:
 
 
 @attrs.frozen(kw_only=True)
+class Joined:
+    """The rows of a load that one job carries out. ``value`` is what all of them ask; ``changes``,
+    by their numbers, what their portfolios will show changed. ``after`` is None until the job has
+    ended.
+    """
+
+    value: Hashable
+    changes: dict[int, tuple[Difference, ...]] = attrs.field(factory=dict)
+    after: After | None = None
+
+
+@attrs.frozen(kw_only=True)
 class Shared:
     """What all rows of one load have in common. In a dry run each row ends with what would be done."""
 
@@ -115,6 +131,7 @@ class Shared:
     bodies: Bodies
     vouched: Mapping[str, str] = attrs.field(factory=dict)  # see ``undo.vouched``
     effects: Effects = attrs.field(factory=dict)  # of the institution, see ``clearing``
+    job: Joined | None = None
 
     @property
     def lookup(self) -> Lookup:
@@ -158,6 +175,9 @@ class RowTask:
         :raises AlmaError: for what is not the row's own failure; the row stays pending.
         """
         while not self.shared.stopping():
+            if self.shared.job is not None and self.entry.step is not Step.MATCH:
+                await self._see_job_done(self.shared.job.after)
+                break
             if self.entry.state is State.UNKNOWN:
                 step = self._read_back
             elif self.entry.state is State.PENDING:
@@ -243,6 +263,9 @@ class RowTask:
             self._note(state=State.DONE, action=ended.action, **its, **said)
 
     async def _match_anew(self) -> None:
+        if self.shared.job is not None and (why := self._apart(self.shared.job.value)):
+            self._end(State.REJECTED, EndReason.NOT_BY_JOB, why)
+            return
         found = await self.shared.lookup.meant(self.row, self.entry)
         if isinstance(found, (matching.Ambiguous, matching.Alike, matching.NamedByAnother)):
             self._end(State.REVIEW, _UNCLEAR[type(found)], ", ".join(found.portfolio_ids[:5]))
@@ -259,7 +282,9 @@ class RowTask:
 
     async def _found(self, portfolio_id: str) -> None:
         self.entry: Entry = attrs.evolve(self.entry, portfolio_id=portfolio_id)
-        if self._action != "create":
+        if self.shared.job is not None:
+            await self._join(self.shared.job)
+        elif self._action != "create":
             self._note(step=Step.DELETE if self._action == "delete" else Step.UPDATE)
         elif self.row.portfolio_id is None or await self._read_or_end() is not None:
             self._end(State.DONE, EndReason.WAS_THERE, action="unchanged")
@@ -480,12 +505,7 @@ class RowTask:
         try:
             present = await self._read_or_end()
         except NotFound:
-            if self._end_if_vanished():
-                return
-            if anew := await self._anew():
-                self._end(State.REVIEW, EndReason.MADE_ANEW, ", ".join(anew))
-            else:
-                self._gone()
+            await self._was_deleted()
             return
         if present is None:
             return
@@ -497,6 +517,15 @@ class RowTask:
         portfolios = self._witnessed("deleted", fields)
         await portfolios.delete(*self.shared.context.place, self._portfolio_id, bib=self._options.bib)
 
+    async def _was_deleted(self) -> None:
+        """What is to be deleted is not there."""
+        if self._end_if_vanished():
+            return
+        if anew := await self._anew():
+            self._end(State.REVIEW, EndReason.MADE_ANEW, ", ".join(anew))
+        else:
+            self._gone()
+
     async def _anew(self) -> list[str]:
         """Where what another load created is gone: the ids under which the title has it again, as
         after an undo of its deletion.
@@ -504,6 +533,89 @@ class RowTask:
         if self.row.before_image is None or self.entry.action == "deleted":
             return []
         return await self.shared.lookup.anew(self.row, self.row.before_image, self.entry.n)
+
+    # --- by a job that does it for all rows
+
+    def _apart(self, value: Hashable) -> str:
+        """Why the job cannot carry this row out with the others; "" where it can."""
+        own = value_of(self.row, self._options.action)
+        if own is None:
+            return "a job makes no portfolio"
+        return "" if own == value else "it asks for something else than the first row"
+
+    async def _join(self, job: Joined) -> None:
+        """Leave it to the job, unless it is as it should be already."""
+        deletes = self._action == "delete"
+        keeps_whole = not self._options.no_undo and deletes
+        is_read = keeps_whole or not is_listed(self.row, self._action)
+        try:
+            present = await self._read_or_end(None if is_read else await self._listed_before())
+        except NotFound:
+            if not deletes:
+                raise
+            await self._was_deleted()
+            return
+        if present is None:
+            return
+        if why := "" if deletes else unclear(present, asked(self.row, self._action, self._options.codes)):
+            self._end(State.REVIEW, EndReason.COVERAGE_UNCLEAR, why)
+            return
+        action = "deleted" if deletes else "updated"
+        fields = differences(present, Portfolio()) if deletes else self._merged(present)[1]
+        if not fields and not deletes:
+            self._done(present, present, action="unchanged")
+        elif self.shared.context.dry:
+            self._end(State.DONE, *self._remark(present), action=action, differences=fields)
+        else:
+            if keeps_whole or not deletes:
+                self._keep(present)
+            job.changes[self.entry.n] = fields
+            self._note(step=Step.DELETE if deletes else Step.UPDATE)
+
+    async def _listed_before(self) -> Portfolio | None:
+        """The row's portfolio as the service's list showed it; None where it did not."""
+        held = await self.shared.journal.existing((), [self._portfolio_id])
+        return _as_listed(self._portfolio_id, held[0].availability, held[0].mms_id) if held else None
+
+    async def _see_job_done(self, after: After | None) -> None:
+        """The job has ended: see what became of the row's portfolio. Only what is shown is done."""
+        if after is None:
+            return
+        deletes = self.entry.step is Step.DELETE
+        try:
+            present = await self._present_after(after)
+        except InvalidRequest as error:
+            self._fail(State.REVIEW, EndReason.REJECTED, error)
+            return
+        if present is None:
+            lacking = "" if deletes else "it is not there any more"
+        else:
+            lacking = "it is there" if deletes else _shown(self._lacking(present))
+        if not lacking:
+            shown = present.availability.value if present is not None else None
+            self._end(State.DONE, action="deleted" if deletes else "updated", availability=shown)
+        elif after.last:
+            self._end(State.REVIEW, EndReason.JOB_LEFT, after.ended, lacking)
+
+    async def _present_after(self, after: After) -> Portfolio | None:
+        one, deletes = self._portfolio_id, self.entry.step is Step.DELETE
+        is_there = one in after.listed
+        if is_there and (deletes or is_listed(self.row, self._action)):
+            return _as_listed(one, after.listed[one], self.entry.mms_id)
+        if deletes:
+            return None
+        try:
+            return await self.shared.lookup.get(one)
+        except NotFound:
+            return None
+
+    def _lacking(self, present: Portfolio) -> tuple[Difference, ...]:
+        """What the portfolio does not show that the row asks for."""
+        before_image = self.row.before_image
+        if before_image is None:
+            return self._merged(present)[1]
+        shown = ((one, FIELDS[one.field].show(present)) for one in before_image.differences)
+        return tuple(Difference(one.field, says, one.old) for one, says in shown if says != one.old)
 
     # --- reading back
 
@@ -718,6 +830,12 @@ class RowTask:
             self._end(State.DONE, *self._left_over)
         else:
             self._end(State.DONE, EndReason.NOT_THERE, action="unchanged", differences=())
+
+
+def _as_listed(portfolio_id: str, availability: str | None, mms_id: str | None) -> Portfolio:
+    """As much of a portfolio as a list shows that matters here."""
+    record = ResourceMetadata(mms_id=Linked(mms_id))
+    return Portfolio(id=portfolio_id, availability=Coded(availability), resource_metadata=record)
 
 
 def _answer_of(failed: Failed) -> dict[str, str | None]:

@@ -15,9 +15,10 @@ begun is finished before something new begins.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator
 from datetime import datetime
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import uuid4
 
@@ -52,9 +53,10 @@ from alma_async.load.outage import (
 )
 from alma_async.load.progress import Ended, Meter, Progress, Report
 from alma_async.load.row import Row
-from alma_async.load.row_task import Learned, RowTask, Shared
+from alma_async.load.row_task import Joined, Learned, RowTask, Shared
 from alma_async.load.surplus import Surplus
 from alma_async.load.undo import vouched
+from alma_async.load.via_job import After, SetDiffers, ViaJob, availabilities, match_anew, value_of
 from alma_async.settings import Priority
 
 if TYPE_CHECKING:
@@ -232,7 +234,7 @@ async def reporting(work: Callable[[], Awaitable[T]], report: Callable[[], None]
 _EVERY: Final = 1.0
 
 
-_REPORTED: Final = (ClientClosed, QuotaExhausted, MassRejection, *PASSING)
+_REPORTED: Final = (ClientClosed, QuotaExhausted, MassRejection, SetDiffers, *PASSING)
 
 Item = tuple[Row, Entry]
 
@@ -261,6 +263,7 @@ class LoadRun:
     _stretch: Stretch | None = None  # what is measured of this run
     _noted_at: float = attrs.field(init=False)
     _observed: Observed = attrs.field(factory=Observed)
+    _job: Joined | None = None  # that carries out all rows, where one does
     _why: str | None = None  # what everybody waits for
     _is_reading: bool = True  # the file, for the first time
 
@@ -324,6 +327,8 @@ class LoadRun:
         await self.prepare()
         await self._give_known_ends()
         await self.passes()
+        if self._job is not None and not self.context.dry:
+            await self._carry_out_job(self._job)
         if self.context.options.missing is not None and not self.stopping:
             last = sum((await self.journal.counts()).values())
             await self._surplus.add()
@@ -362,6 +367,8 @@ class LoadRun:
         self._reported_at = float("-inf")
         if self.stopping:
             return
+        if self.context.options.via_job is not None:
+            await match_anew(self.journal)
         try:
             if not (await self.journal.meta()).get(SERVICE_READ):
                 await self._health.persist(begin.list_service)
@@ -389,13 +396,25 @@ class LoadRun:
         return not self.stopping
 
     async def passes(self) -> None:
-        """Pass over the file until nothing is open, resting between passes for rows
-        whose outcome is unknown.
+        """Pass over the file until nothing is open, resting between passes for rows whose outcome
+        is unknown; rows of a job until they are ready for it.
         """
+        if self.context.options.via_job is not None:
+            self._job = Joined(value=await self._first_value())
+        shared = await self._shared()
+        await self._doubt(shared.learned)
+        while not self.stopping and (rest := await self._rest()) is not None:
+            if rest > 0:
+                await self._wait(rest)
+            else:
+                await self._pass(shared)
+                await self._doubt(shared.learned)
+
+    async def _shared(self) -> Shared:
         meta = await self.journal.meta()
         known = await self.context.alma.clock.aside(KnownFile.of(self.context.alma.scope).read)
         after = AfterCreate(loads(meta[SURPRISE].encode()) if SURPRISE in meta else None)
-        shared = Shared(
+        return Shared(
             context=self.context,
             journal=self.journal,
             by_title=meta.get(SERVICE_READ) == BY_TITLE,
@@ -405,14 +424,58 @@ class LoadRun:
             bodies=self._bodies,
             vouched=await vouched(self.context.alma.clock, self.journal),
             effects=known.clears,
+            job=self._job,
         )
-        await self._doubt(shared.learned)
-        while not self.stopping and (rest := await self._rest()) is not None:
-            if rest > 0:
-                await self._wait(rest)
-            else:
-                await self._pass(shared)
-                await self._doubt(shared.learned)
+
+    async def _first_value(self) -> Hashable:
+        """What the first row asks that a job can carry out, and so all others should."""
+        async for entries in slices(self.journal.entries):
+            for _, row in await self.journal.rows(entries):
+                if (value := value_of(row, self.context.options.action)) is not None:
+                    return value
+        return None
+
+    async def _carry_out_job(self, joined: Joined) -> None:
+        """Have one job do what the rows ask, and see what became of each; once more after the
+        quarantine where it is lacking.
+        """
+        template = self.context.options.via_job
+        if self.stopping or template is None or not await self.journal.open_entries(after=0, limit=1):
+            return
+        job = ViaJob(
+            alma=self.context.alma,
+            journal=self.journal,
+            template=template,
+            persist=self._persist,
+            waits=self._waits,
+            moment=self.moment,
+        )
+        self.meter.foreseen = False  # Alma's job takes as long as it takes
+        try:
+            ended = await job.carry_out(joined.changes)
+            if ended is not None and await self._is_left(ended, last=False):
+                await self._wait(self.context.options.quarantine)
+                await self._is_left(ended, last=True)
+        except WorkStopped:
+            pass
+        finally:
+            self._waits(None)
+
+    async def _is_left(self, ended: str, *, last: bool) -> bool:
+        """Read the service's list after a job that ended so; whether rows are left of which it does
+        not show what they ask.
+        """
+        self.meter.begin(await self.journal.counts())
+        found = await self._persist(partial(availabilities, self.context.alma, self.context.place))
+        self._job = Joined(value=None, after=After(ended=ended, listed=found, last=last))
+        await self._pass(await self._shared())
+        return not self.stopping and bool(await self.journal.open_entries(after=0, limit=1))
+
+    async def _persist(self, work: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await self._health.persist(work)
+        except RowFailure as failed:
+            raise failed.failure from None
 
     async def keep_observed(self) -> None:
         """Keep for the next load what was seen of the institution."""
@@ -439,9 +502,11 @@ class LoadRun:
                 soonest = rest if soonest is None else min(soonest, rest)
             if soonest == 0:
                 break
-        return soonest
+        return None if soonest == inf else soonest
 
     def _rest_of(self, entry: Entry) -> float:
+        if self._job is not None and entry.step is not Step.MATCH:
+            return inf if self._job.after is None else 0.0
         if entry.state is not State.UNKNOWN or entry.sent_by is None:
             return 0.0
         return max(self.context.options.quarantine - entry.sent_by.elapsed(self.moment()), 0.0)
@@ -510,11 +575,13 @@ class LoadRun:
         """
         quota = self.context.alma.quota()
         waits = quota.held_until is not None and not quota.in_flight[Priority.BULK]
-        return task.entry.state is State.INTENT and not waits
+        return task.entry.state is State.INTENT and not waits and self._job is None
 
     def _ended(self, before: Entry, entry: Entry) -> None:
         self.meter.settled(before, entry)
-        if self.context.options.circuit_breaker and (rejected := self._breaker.judge(entry)):
+        if self._job is not None and self._job.after is not None:
+            pass  # the job was for all of them, and nothing more is sent
+        elif self.context.options.circuit_breaker and (rejected := self._breaker.judge(entry)):
             self.halt(rejected if self.context.options.action != "undo" else rejected.of_undo())
         self.report_progress()
 

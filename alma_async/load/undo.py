@@ -302,6 +302,8 @@ def _row(entry: Entry, body: bytes | None, place: tuple[str, str]) -> Row | BadR
         return _unknown(entry, "It stayed unknown what became of this row; check its portfolios in Alma")
     if entry.portfolio_id is None:
         return None
+    if entry.action in ("updated", "deleted") and body is None and entry.state is State.DONE:
+        return _unknown(entry, "It was loaded with --no-undo (no_undo=): what it was before is not known")
     row = Row(
         line=entry.line,
         **_known_by(entry),

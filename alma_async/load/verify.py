@@ -198,6 +198,8 @@ _NOT_COMPARED: Final = (
     "plan",
     "missing",
     "max_delete",
+    "via_job",
+    "no_undo",
 )
 
 Item = tuple[Entry, Row | None]

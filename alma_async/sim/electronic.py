@@ -260,6 +260,16 @@ class Portfolios:
         member_of = (_place(one)[0] for one in self._of_bib[mms_id].values())
         return tuple(dict.fromkeys([*own, *filter(None, member_of)]))
 
+    def change(self, portfolio_id: str, wanted: Json | None) -> None:
+        """What a job does to one: it sets these members, or deletes it. What is not there any more is passed over."""
+        if (one := self.all.get(portfolio_id)) is None:
+            return
+        if wanted is None:
+            self._remove(one, "retain")
+        elif wanted:
+            one.update(wanted)
+            self._records.updated(portfolio_id)
+
     # Finding.
 
     def _at(self, collection_id: str, service_id: str, portfolio_id: str, *, missing: str) -> Json:

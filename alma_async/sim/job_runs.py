@@ -3,7 +3,8 @@
 Decides state, progress, counters and outcome of a run from `now` alone: everything else was drawn when it was submitted, so
 that no task has to live with it. Recorded: the fields, counters as texts that need not be numbers, a progress above 100, a
 success that failed on every record, `exl_api` as submitter, the name (`job_name`, a dash, local time). Known from
-public clients: the states, and a progress of 0 on FAILED. Inferred: how long each state lasts; that counters come at the end.
+public clients: the states, and a progress of 0 on FAILED. Inferred: how long each state lasts; that counters come at the end;
+that what a job does to the members of its set shows at its end, all at once.
 """
 
 from __future__ import annotations
@@ -113,6 +114,11 @@ class Job:
     """Of an MD import: which records make up each population."""
     matches: Mapping[str, Sequence[Json]] = attrs.field(factory=dict)
     events: Sequence[Json] = ()
+    change: Callable[[Mapping[str, str]], Json | None] | None = None
+    """From the parameters: what it sets in each portfolio of its set; None where it deletes them. The names of real jobs'
+    parameters are not public: these are the simulator's own."""
+    leaves: float = 0.0
+    """The share of the portfolios that it leaves as they are: it failed on them."""
 
     @property
     def type(self) -> str:
@@ -158,6 +164,8 @@ class Run:
     duration: float
     end: str
     records: int
+    members: Sequence[str] = ()
+    """What the set held when it was submitted."""
 
     @property
     def by_api(self) -> bool:

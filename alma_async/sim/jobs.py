@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import attrs
 
@@ -20,6 +20,7 @@ from alma_async.sim.answers import XML, Answer, Page, day_of, local_time_of
 from alma_async.sim.bibs import as_binary, as_xml
 from alma_async.sim.codes import TABLES, Rejection
 from alma_async.sim.config import Config
+from alma_async.sim.electronic import Portfolios
 from alma_async.sim.fields import Json, is_date, members, plain
 from alma_async.sim.job_runs import BY_API, Job, Run, Runs, is_job_id
 from alma_async.sim.queries import choice
@@ -91,12 +92,15 @@ class Jobs:
 
     _records: Records
     _sets: Sets
+    _portfolios: Portfolios
     runs: Runs
     _began: Callable[[Run], object]
     """Called with every run, whoever started it."""
     all: dict[str, Job] = attrs.field(factory=dict, init=False)
     rejected: Counter[str] = attrs.field(factory=Counter, init=False)
     """Submissions rejected by a threshold or an overlap, by code."""
+    _changing: list[Run] = attrs.field(factory=list, init=False)
+    """Runs that will change portfolios when they end."""
 
     def add(self, job: Job) -> Job:
         self.all[job.id] = job
@@ -189,6 +193,16 @@ class Jobs:
             return Answer(body=as_binary(bibs), content_type="application/marc")
         return Answer(body=as_xml(bibs), content_type=XML)
 
+    def settle(self, now: float) -> None:
+        """Have done what runs that have ended by now did to portfolios."""
+        for run in sorted((run for run in self._changing if run.ended(now)), key=lambda run: run.ends_at):
+            self._changing.remove(run)
+            wanted = run.job.change(dict(run.parameters)) if run.job.change else {}
+            rng = random.Random(f"{self._records.config.seed}:{run.id}:leaves")
+            for one in run.members:
+                if rng.random() >= run.job.leaves:
+                    self._portfolios.change(one, wanted)
+
     def summary(self) -> Json:
         """What `GET /_sim/stats` answers about jobs: the API's own starts, and what was rejected."""
         return {
@@ -248,8 +262,10 @@ class Jobs:
         drawn = job.duration(rng) if callable(job.duration) else job.duration
         end = rng.choices([*job.ends], [*job.ends.values()])[0]
         records: int | None = job.records
+        members: Sequence[str] = ()
         if "set_id" in given:
-            records = self._sets.size_of(given["set_id"], now=now)
+            held = self._sets.held_by(given["set_id"], now=now)
+            records, members = (None, ()) if held is None else (len(held), held)
         run = Run(
             id=run_id,
             job=job,
@@ -260,7 +276,10 @@ class Jobs:
             duration=drawn if duration is None else duration,
             end="FAILED" if records is None else end,
             records=records or 0,
+            members=members if job.change else (),
         )
+        if run.members and run.end != "FAILED":
+            self._changing.append(run)
         self._began(self.runs.add(run))
         return run
 

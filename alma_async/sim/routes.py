@@ -31,6 +31,9 @@ class Call:
     body: bytes
     now: float
 
+    def __attrs_post_init__(self) -> None:
+        self.world.jobs.settle(self.now)
+
     def __getitem__(self, name: str) -> str:
         return self.ids[name]
 

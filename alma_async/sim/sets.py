@@ -504,9 +504,9 @@ class Sets:
         one.settle(self._config, now=now)
         return one.members
 
-    def size_of(self, set_id: str, *, now: float) -> int | None:
-        """How many members a set has; None if there is no such set."""
-        return len(self.ids_of(self.all[set_id], now=now)) if set_id in self.all else None
+    def held_by(self, set_id: str, *, now: float) -> Sequence[str] | None:
+        """The members of a set; None if there is no such set."""
+        return [*self.ids_of(self.all[set_id], now=now)] if set_id in self.all else None
 
     def sizes(self, *, now: float) -> dict[str, int]:
         """Names and sizes, for `GET /_sim/stats`."""

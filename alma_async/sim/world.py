@@ -14,6 +14,7 @@ import attrs
 
 from alma_async.sim.analytics import Analytics
 from alma_async.sim.bibs import Bib, Bibs
+from alma_async.sim.codes import TABLES
 from alma_async.sim.config import Config
 from alma_async.sim.electronic import Electronic, Portfolios
 from alma_async.sim.fields import Json, Reading
@@ -72,7 +73,7 @@ class World:
         runs = Runs()
         holdings = Holdings(self._records, self.electronic, self.portfolios)
         self.sets = Sets(self._records, self.portfolios, runs, holdings)
-        self.jobs = Jobs(self._records, self.sets, runs, self.webhooks.began)
+        self.jobs = Jobs(self._records, self.sets, self.portfolios, runs, self.webhooks.began)
         self.sets.filling = self.jobs.fill
         self.webhooks.reset()
         self.thresholds = Thresholds()
@@ -118,6 +119,12 @@ def _plant_demo(world: World) -> None:
         world.jobs.add(job)
 
 
+def _set_availability(given: Mapping[str, str]) -> Json:
+    """What the demonstration's job sets: the availability, where the parameter `task_availability` names one."""
+    code = given.get("task_availability", "")
+    return {"availability": {"value": code, "desc": TABLES["availability"][code]}} if code else {}
+
+
 _DEMO_JOBS = (
     Job(
         id=DEMO_JOB,
@@ -126,6 +133,7 @@ _DEMO_JOBS = (
         content="PORTFOLIO",
         mandatory=("set_id",),
         duration=lambda rng: rng.uniform(60.0, 600.0),
+        change=_set_availability,
         counters=(
             Counter("label.processed.records", "Records processed"),
             Counter("label.failed.records", "Records failed", share=0.0),

@@ -87,7 +87,7 @@ class Line:
         except Rejection as refusal:
             answer = problem(refusal.code, refusal.message, style="json")
         headers = {
-            "content-type": "application/json",
+            "content-type": answer.content_type,
             "date": formatdate(now, usegmt=True),
             "x-exl-api-remaining": str(10**9 - len(self.arrivals)),
         }
