@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Any, Final, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
+from alma_async._http.json_text import loads
 from alma_async._text import counted, duration
 from alma_async._version import __version__
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import agreed, json_line, say, show
+from alma_async.cli.ids import read_text
 from alma_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from alma_async.alma.client import AlmaClient
     from alma_async.load import Probed
-    from alma_async.settings import Environment
 
 __all__ = ["probe"]
 
@@ -23,9 +24,10 @@ _INTERRUPTED: Final = (130, 143)
 
 def probe(
     *,
-    collection: str,
-    service: str,
-    mms_id: str,
+    collection: str | None = None,
+    service: str | None = None,
+    mms_id: str | None = None,
+    facts: str | None = None,
     yes: bool = False,
     show_institution: bool = False,
     json: bool = False,
@@ -41,11 +43,19 @@ def probe(
     :param collection: id of the electronic collection
     :param service: id of its service, in which the portfolio is made
     :param mms_id: the bib record that the portfolio is of
+    :param facts: instead of all that: keep what --json printed for the same institution elsewhere, in its sandbox or on another
+        machine; sends nothing
     :param yes: do not ask; needed where there is no terminal
     :param show_institution: print the institution's code, too
     :param json: one JSON object
     """
-    expect = connection.environment(os.environ).get("ALMA_EXPECT", "").strip().lower() or "sandbox"
+    if facts is not None:
+        if collection or service or mms_id:
+            raise ConfigurationError("--facts needs no place and no record: it makes nothing.")
+        return connection.run(partial(_keep, file=facts))
+    if not (collection and service and mms_id):
+        raise ConfigurationError("--collection, --service and --mms-id say where the portfolio is made.")
+    expect = connection.expect or "sandbox"
     question = (
         f"Make a portfolio of record {mms_id} in service {service} of collection {collection} ({expect}), change it some ten times "
         "and delete it?"
@@ -61,7 +71,7 @@ def probe(
             collection_id=collection,
             service_id=service,
             mms_id=mms_id,
-            expect=cast("Environment", expect),
+            expect=expect,
             on_wait=_say_wait,
         )
         return _report(found, json=json, institution=show_institution)
@@ -70,6 +80,21 @@ def probe(
     if code in _INTERRUPTED:
         say("Interrupted. If a portfolio was made, the next probe deletes it.")
     return code
+
+
+async def _keep(alma: AlmaClient, *, file: str) -> int:
+    """Keep the facts in a file; its exit code."""
+    from alma_async.load import keep_facts  # it brings the loads
+
+    try:
+        facts = loads(read_text(file).encode())
+    except ValueError:
+        facts = None
+    if not isinstance(facts, dict):
+        raise ConfigurationError(f"{file} holds no JSON object, as probe --json prints it.")
+    for line in (await keep_facts(alma, facts)).lines():
+        show(f"  {line}")
+    return 0
 
 
 def _say_wait(seconds: float) -> None:

@@ -13,7 +13,7 @@ from alma_async.load.job_template import JobTemplate
 from alma_async.load.journal import JournalError, JournalInUse
 from alma_async.load.loader import Load
 from alma_async.load.options import LoadOptions
-from alma_async.load.probe import Probed, probe
+from alma_async.load.probe import Probed, keep_facts, probe
 from alma_async.load.progress import Ended, Progress, Report
 from alma_async.load.readers import read_rows
 from alma_async.load.register import ServiceInUse, UnfinishedLoad
@@ -55,6 +55,7 @@ __all__ = [
     "SetDiffers",
     "UnfinishedLoad",
     "export",
+    "keep_facts",
     "probe",
     "read_rows",
     "undo_rows",

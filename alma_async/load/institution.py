@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import product
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
+from attrs.validators import deep_mapping, in_, instance_of, matches_re, optional
 
 from alma_async._text import counted
 from alma_async.alma.models.electronic import Portfolio
-from alma_async.load.clearing import Effect, Effects, Way
+from alma_async.load.clearing import Effect, Effects, Kind, Way
 from alma_async.load.kept import KeptFile
 
 __all__ = ["Known", "KnownFile", "Observed", "shown_by"]
@@ -40,25 +41,48 @@ _EFFECTS_IN_WORDS: Final[Mapping[Effect, str]] = {
 _IN_WORDS: Final = {"whole": "whole", "without_coverage": "without coverage", "short": "short"}
 
 
+Put: TypeAlias = Literal["merge", "replace"]
+_SHOWN: Final = optional(in_(get_args(Shown)))
+_COUNT: Final = optional(instance_of(int))
+_OBJECT: Final = instance_of(dict)
+_EFFECTS: Final = deep_mapping(
+    in_(get_args(Kind)), deep_mapping(in_(get_args(Way)), in_(get_args(Effect)), _OBJECT), _OBJECT
+)
+
+
 @attrs.frozen(kw_only=True)
 class Known:
     """Facts; None where one is not known, or was not the same in all answers."""
 
-    post_answer: Shown | None = None
-    post_coverage: bool | None = None
-    put_answer: Shown | None = None
-    put: Literal["merge", "replace"] | None = None
+    post_answer: Shown | None = attrs.field(default=None, validator=_SHOWN)
+    post_coverage: bool | None = attrs.field(default=None, validator=optional(instance_of(bool)))
+    put_answer: Shown | None = attrs.field(default=None, validator=_SHOWN)
+    put: Put | None = attrs.field(default=None, validator=optional(in_(get_args(Put))))
     """What a PUT does with members that it leaves out."""
-    clears: Effects = attrs.field(factory=dict)
+    clears: Effects = attrs.field(factory=dict, validator=_EFFECTS)
     """What each way to empty a text, a date, a coverage does."""
-    bibs_asked: int | None = None
+    bibs_asked: int | None = attrs.field(default=None, validator=_COUNT)
     """For how many records a call was made; how many it answered (none where it was
     rejected), and in how many seconds.
     """
-    bibs_answered: int | None = None
-    bibs_seconds: float | None = None
-    probed: str | None = None
+    bibs_answered: int | None = attrs.field(default=None, validator=_COUNT)
+    bibs_seconds: float | None = attrs.field(default=None, validator=optional(instance_of((int, float))))
+    probed: str | None = attrs.field(default=None, validator=optional(matches_re(r"\d{4}-\d\d-\d\d")))
     """The day (UTC) on which ``probe`` has found it out."""
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Known:
+        """What is known by these facts, each under its name; others are passed over.
+
+        :raises ValueError, TypeError: where one is none.
+        """
+        names = [field.name for field in attrs.fields(cls)]
+        return cls(**{name: facts[name] for name in names if name in facts})
+
+    def over(self, before: Known) -> Known:
+        """These facts, and those of before that are not among them."""
+        new = {name: value for name, value in attrs.asdict(self).items() if value not in (None, {})}
+        return attrs.evolve(before, **new)
 
     def __str__(self) -> str:
         return ", ".join(self.lines())
@@ -139,7 +163,7 @@ class KnownFile:
 
     def read(self) -> Known:
         """What it holds; nothing, where it is not just what was written."""
-        return self.file.read(lambda held: Known(**held), Known())
+        return self.file.read(Known.of, Known())
 
     def learn(self, change: Callable[[Known], Known]) -> None:
         """Keep what is known after this change."""

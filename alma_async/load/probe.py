@@ -18,7 +18,7 @@ What was found out is kept for the institution (``institution``), where prices,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from secrets import token_hex
 from typing import Any, Final
@@ -52,16 +52,13 @@ from alma_async.load.progress import Meter
 from alma_async.load.trials import Trials, says_coverage, sent
 from alma_async.settings import POSITIVE, Environment, check_all, instance_of, one_of
 
-__all__ = ["CALLS", "Probed", "probe"]
+__all__ = ["Probed", "keep_facts", "probe"]
 
-CALLS: Final = 40  # about so many, where nothing is left of an earlier one
 _TRIES: Final = 3  # to delete it, whose answers were lost
 _LISTS: Final = 10  # chosen: services whose portfolios are listed to find 100 records
 _LARGEST: Final = 4096  # bytes of a mark's file that are read
-_FAULTS: Final = ("INTERNAL_SERVER_ERROR",)  # of the application, not of the gateway (recorded)
-"""Such a code, or one of digits, says that Alma itself has answered a
-write: the write was not lost.
-"""
+# No answer, or none of Alma's: what was sent may still be carried out.
+_LOST: Final = (None, "ROUTING_ERROR")
 
 
 @attrs.frozen(kw_only=True)
@@ -132,6 +129,27 @@ _ARGUMENTS: Final = {
     "expect": one_of(("sandbox", "production")),
     "quarantine": POSITIVE,
 }
+
+
+async def keep_facts(alma: AlmaClient, facts: Mapping[str, Any]) -> Known:
+    """Keep for this institution what a probe has found elsewhere, in its sandbox or from another
+    machine. Sends nothing.
+
+    :param facts: what ``Probed.summary()`` gives, and ``probe --json`` prints
+    :raises ConfigurationError: where it is not what a probe finds.
+    """
+    try:
+        known = Known.of(facts)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"This is not what a probe finds: {error.args[0]}.") from None
+    if known == Known():
+        raise ConfigurationError("This is not what a probe finds: it holds none of its facts.")
+    await _keep(alma, known)
+    return known
+
+
+async def _keep(alma: AlmaClient, known: Known) -> None:
+    await alma.clock.aside(lambda: KnownFile.of(alma.scope).learn(known.over))
 
 
 @attrs.frozen(kw_only=True)
@@ -222,9 +240,7 @@ class _Probe:
         known = self._seen.over(
             Known(put=trials.put, clears=trials.effects, probed=f"{self.alma.clock.utc():%Y-%m-%d}", **batch)
         )
-        new = {name: value for name, value in attrs.asdict(known).items() if value not in (None, {})}
-        file = KnownFile.of(self.alma.scope)
-        await self.alma.clock.aside(lambda: file.learn(lambda before: attrs.evolve(before, **new)))
+        await _keep(self.alma, known)
         await self._remove(marks)
         return known, tuple(_unknown(known))
 
@@ -257,16 +273,19 @@ class _Probe:
         return trials
 
     async def _is_rejected(self, mark: _Mark, body: dict[str, Any]) -> bool:
-        try:
-            answer = await self._portfolios.update(*mark.place, structure(body, Portfolio), replace=True)
-        except InvalidRequest:
-            return True
-        except OutcomeUnknown as error:
-            if error.code is not None and (error.code.isdigit() or error.code in _FAULTS):
+        """Put it; whether Alma rejects it, or answers twice that it failed."""
+        for _ in range(2):
+            try:
+                answer = await self._portfolios.update(*mark.place, structure(body, Portfolio), replace=True)
+            except InvalidRequest:
                 return True
-            raise
-        self._seen.add(put_answer=shown_by(answer))
-        return False
+            except OutcomeUnknown as error:
+                if error.code in _LOST:
+                    raise
+                continue
+            self._seen.add(put_answer=shown_by(answer))
+            return False
+        return True
 
     @property
     def _portfolios(self) -> Portfolios:

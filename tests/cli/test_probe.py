@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -76,6 +77,23 @@ def test_what_is_printed(shell: Shell, served: Served) -> None:
         assert INSTITUTION in shell(*ARGUMENTS, "--yes", "--json", "--show-institution").out
         assert not world.portfolios.all
         assert "a probe of 20" in shell("doctor").out
+
+
+def test_facts_from_a_file(
+    shell: Shell, served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one key has found and printed is kept for another one; a file without it, and a place beside it, are errors."""
+    path = tmp_path / "facts.json"
+    with served(put="keeps") as world:
+        path.write_text(shell(*ARGUMENTS, "--yes", "--json").out, encoding="utf-8")
+        monkeypatch.setenv("ALMA_INSTITUTION", "another")
+        calls = len(world.tally.received)
+        assert "an update keeps what it leaves out" in shell("probe", "--facts", path).out
+        assert shell(*ARGUMENTS, "--facts", path).code == 2
+        path.write_text("[]", encoding="utf-8")
+        assert shell("probe", "--facts", path).code == shell("probe", *TO).code == 2
+        assert len(world.tally.received) == calls
+        assert "an update keeps what it leaves out" in shell("doctor").out
 
 
 def test_in_production_it_has_to_be_said(shell: Shell, served: Served) -> None:

@@ -24,7 +24,7 @@ from alma_async.errors import (
     ReadOnly,
     UnexpectedEnvironment,
 )
-from alma_async.load import Load, Probed, Row, probe
+from alma_async.load import Load, Probed, Row, keep_facts, probe
 from alma_async.load.clearing import WAYS
 from alma_async.load.institution import KnownFile
 from alma_async.load.row import CLEAR, Coverage
@@ -373,6 +373,34 @@ async def test_loads_empty_fields_by_what_was_found_out(tmp_path: Any, clears: A
         assert kept["authentication_note"] == "another"
         assert (await load("fourth").undo()).updated == 1
         assert (kept["authentication_note"], bodies[-1]["authentication_note"]) == ("", None)
+
+
+async def test_facts_of_a_sandbox_are_kept_for_production() -> None:
+    """What another key has found, as it is printed, with nothing sent; what is no such thing is not kept."""
+    async with institution(world=world(clears={"text blank": "ignored"}), institution="sandbox") as (
+        line,
+        alma,
+    ):
+        found = (await probed(alma)).summary()
+    async with institution(world=world(), institution="production") as (line, alma):
+        KnownFile.of(alma.scope).learn(lambda known: attrs.evolve(known, put_answer="short"))
+        kept = await keep_facts(alma, orjson.loads(orjson.dumps({**found, "put_answer": None})))
+        assert KnownFile.of(alma.scope).read() == attrs.evolve(kept, put_answer="short")
+        assert kept.clears == found["clears"]
+        effects: Any
+        for effects in ({"text": {"blank": "ignored"}}, {"texts": {}}, {"text": ["blank"]}, []):
+            with pytest.raises(ConfigurationError, match="not what a probe finds"):
+                await keep_facts(alma, {**found, "clears": effects})
+        for wrong in (
+            {},
+            {"put": "merges"},
+            {"post_coverage": "no"},
+            {"probed": "today"},
+            {"bibs_asked": "many"},
+        ):
+            with pytest.raises(ConfigurationError, match="not what a probe finds"):
+                await keep_facts(alma, wrong)
+        assert not line.arrivals
 
 
 async def test_a_price_is_exact_after_a_probe(tmp_path: Any) -> None:
