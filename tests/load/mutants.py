@@ -511,6 +511,11 @@ def _an_omission_is_no_record() -> list[Any]:
 
 
 @_mutant
+def _fields_are_emptied_as_usual_whatever_is_known() -> list[Any]:
+    return [patch.object(row_task, "as_known", lambda _before, wanted, _effects: wanted)]
+
+
+@_mutant
 def _a_kept_index_of_any_age_is_believed() -> list[Any]:
     def read(self: identifier_index.KeptIndex, now: float, age: float) -> Any:
         return real(self, now, float("inf"))

@@ -38,6 +38,7 @@ from alma_async.load import (
 from alma_async.load.entries import Action, Entry, State
 from alma_async.load.facts import BY_LIST, SERVICE_READ, SURPLUS, SURPLUS_KEPT
 from alma_async.load.identifier_index import KeptIndex, RecordIdentifiers
+from alma_async.load.institution import KnownFile
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.options import Missing
 from alma_async.load.outage import ROW_FAILURES
@@ -361,6 +362,18 @@ class Tale:
         remote.omitting = rng.choice((0.0, 0.5, 1.0))
         self.batch = rng.choice((100, 100, 3))
 
+    async def _probe(self) -> None:
+        """In some stories Alma does not take an empty text for an order to clear, and that is known."""
+        apart = random.Random(str(self.rng.getstate()[1][:3]))  # what else happens stays as it was
+        if apart.random() < 0.7:
+            return
+        effect: Any = apart.choice(("ignored", "rejected"))
+        world, clears = self.remote.world, {"text blank": effect, "text null": "cleared"}
+        world.configure(attrs.evolve(world.config, clears=clears))
+        known: Any = {"text": {"blank": "kept" if effect == "ignored" else effect, "null": "cleared"}}
+        async with AlmaClient("sim-schedule", base_url=BASE, budget=LocalBudget()) as alma:
+            KnownFile.of(alma.scope).learn(lambda before: attrs.evolve(before, clears=known))
+
     async def _keep_wrong(self) -> None:
         """An index that is not to be believed, of long ago or somebody else's: each title carries what another does."""
         carried = {str(row.mms_id): row.identifiers for row in self._wanted() if row.title == "carried"}
@@ -394,6 +407,7 @@ class Tale:
         machine: Machine | None = None
         harsh, cruel = self.rng.choice((0.0, 0.005, 0.02)), self.rng.random() < 0.3
         boots, skew = 0, 0.0
+        await self._probe()
         if self.rng.random() < 0.5 and self.given != self.file:
             await self._keep_wrong()
         for life in range(3 * LIVES):
