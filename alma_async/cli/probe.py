@@ -1,4 +1,6 @@
-"""``probe``: what an institution's Alma does where no document says it, found out with consent and one portfolio."""
+"""``probe``: what an institution's Alma does where no document says it, found out with consent and
+one portfolio.
+"""
 
 from __future__ import annotations
 
@@ -33,18 +35,19 @@ def probe(
     json: bool = False,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
-    """Find out what this Alma does where no document says it: how updates treat fields left out and empty values, whether creates
-    take coverage, how much answers show, and calls for 100 bib records.
+    """Find out what this Alma does where no document says it: how updates treat fields left out and
+    empty values, whether creates take coverage, how much answers show, and calls for 100 records.
 
-    Makes one inactive portfolio in a service, changes it some ten times, and deletes it: some 40 calls. Only on a
-    sandbox, unless --expect production. What an earlier probe left when it was cut off is deleted first. Loads, their prices and
-    doctor use what is found out. Ends with 1 where something could not be.
+    Makes one inactive portfolio in a service, changes it some ten times, and deletes it: some 40
+    calls. Only on a sandbox, unless --expect production. What an earlier probe left when it was cut
+    off is deleted first. Loads, their prices and doctor use what is found out. Ends with 1 where
+    something could not be.
 
     :param collection: id of the electronic collection
     :param service: id of its service, in which the portfolio is made
     :param mms_id: the bib record that the portfolio is of
-    :param facts: instead of all that: keep what --json printed for the same institution elsewhere, in its sandbox or on another
-        machine; sends nothing
+    :param facts: instead of all that: keep what --json printed for the same institution elsewhere,
+        in its sandbox or on another machine; sends nothing
     :param yes: do not ask; needed where there is no terminal
     :param show_institution: print the institution's code, too
     :param json: one JSON object
