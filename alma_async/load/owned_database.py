@@ -169,7 +169,7 @@ class OwnedDatabase:
             self._has_log = identity(_log_of(path)) is not None
             self._seal = _sealing()
             with self.mapped():
-                self.db = self._connect()
+                self.db: sqlite3.Connection = self._connect()
             try:
                 self._identity = identity(path)
                 self._own(reading=reading)

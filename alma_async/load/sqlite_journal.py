@@ -42,7 +42,7 @@ from alma_async.load.journal import Journal, Kept
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.row import InputError
 
-__all__ = ["SqliteJournal", "opened"]
+__all__ = ["opened"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -64,7 +64,7 @@ async def opened(clock: Clock, path: Path, *, reading: bool = False) -> AsyncIte
 
     try:
         await clock.aside(open_file)
-        yield SqliteJournal(found[0], clock.aside)
+        yield _SqliteJournal(found[0], clock.aside)
     finally:
         if found:
             await clock.aside(found[0].close)
@@ -87,17 +87,17 @@ class _Work(Generic[T]):
 
 def _queued(
     method: Callable[Concatenate[JournalFile, P], T],
-) -> Callable[Concatenate[SqliteJournal, P], Coroutine[Any, Any, T]]:
+) -> Callable[Concatenate[_SqliteJournal, P], Coroutine[Any, Any, T]]:
     """Make a method of the journal of one of its file's: it is done after all that came before it."""
 
-    async def queued(self: SqliteJournal, /, *args: P.args, **how: P.kwargs) -> T:
+    async def queued(self: _SqliteJournal, /, *args: P.args, **how: P.kwargs) -> T:
         return await self._do(partial(getattr(self.file, method.__name__), *args, **how))
 
     return queued
 
 
 @attrs.define(eq=False)
-class SqliteJournal:
+class _SqliteJournal:
     """The ``Journal`` of one open file. ``aside`` runs a call without holding up the loop."""
 
     file: JournalFile

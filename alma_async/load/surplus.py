@@ -47,7 +47,9 @@ class BeyondBound(AlmaError):
 
     def __init__(self, message: str, *, surplus: int, most: int, held: int) -> None:
         super().__init__(message)
-        self.surplus, self.most, self.held = surplus, most, held
+        self.surplus: int = surplus
+        self.most: int = most
+        self.held: int = held
 
 
 @attrs.frozen(kw_only=True)

@@ -82,10 +82,10 @@ def _no_intent() -> list[Any]:
 
 @_mutant
 def _intent_is_not_waited_for() -> list[Any]:
-    async def record(self: sqlite_journal.SqliteJournal, entry: entries.Entry) -> None:
+    async def record(self: sqlite_journal._SqliteJournal, entry: entries.Entry) -> None:
         self.record_soon(entry)
 
-    return [patch.object(sqlite_journal.SqliteJournal, "record", record)]
+    return [patch.object(sqlite_journal._SqliteJournal, "record", record)]
 
 
 @_mutant
@@ -109,21 +109,21 @@ def _orphaned_intents_are_sent_again() -> list[Any]:
 
 @_mutant
 def _outcomes_are_not_written() -> list[Any]:
-    def record_soon(self: sqlite_journal.SqliteJournal, entry: entries.Entry) -> None:
+    def record_soon(self: sqlite_journal._SqliteJournal, entry: entries.Entry) -> None:
         """Only what is waited for is written."""
 
-    return [patch.object(sqlite_journal.SqliteJournal, "record_soon", record_soon)]
+    return [patch.object(sqlite_journal._SqliteJournal, "record_soon", record_soon)]
 
 
 @_mutant
 def _the_first_of_two_writes_stands() -> list[Any]:
     """What still waits to be written of a row is not overtaken by what came after it."""
 
-    def row(self: sqlite_journal.SqliteJournal, entry: entries.Entry) -> Any:
+    def row(self: sqlite_journal._SqliteJournal, entry: entries.Entry) -> Any:
         return self._rows.get(entry.n) or real(self, entry)
 
-    real = sqlite_journal.SqliteJournal._row
-    return [patch.object(sqlite_journal.SqliteJournal, "_row", row)]
+    real = sqlite_journal._SqliteJournal._row
+    return [patch.object(sqlite_journal._SqliteJournal, "_row", row)]
 
 
 @_mutant

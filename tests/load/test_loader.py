@@ -15,7 +15,7 @@ from alma_async.load import InputError, Load, LoadOptions, Row, read_rows, undo_
 from alma_async.load.entries import State
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.report import write_report
-from alma_async.load.sqlite_journal import SqliteJournal
+from alma_async.load.sqlite_journal import _SqliteJournal as SqliteJournal
 from tests.conftest import EPOCH, institution
 
 C, S = sim.DEMO_COLLECTION, sim.DEMO_SERVICE

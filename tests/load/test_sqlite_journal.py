@@ -14,7 +14,7 @@ from alma_async.load.journal import Ingested, JournalError
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.row import Row
 from alma_async.load.row_task import RowTask, Shared
-from alma_async.load.sqlite_journal import SqliteJournal
+from alma_async.load.sqlite_journal import _SqliteJournal as SqliteJournal
 
 
 @pytest.fixture

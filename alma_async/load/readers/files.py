@@ -73,7 +73,7 @@ class ReadOnce:
 
         :raises InputError: where it cannot be read, or is longer than 1 GiB.
         """
-        self.path = path
+        self.path: Path = path
         with readable(path):
             if not path.exists() or not stat.S_ISFIFO(path.stat().st_mode):
                 return
