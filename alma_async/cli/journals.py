@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Final, TypeVar
@@ -14,11 +13,11 @@ import anyio
 import attrs
 
 from alma_async._clock import Clock
-from alma_async._storage.files import make_file, own_directory
+from alma_async._storage.files import own_directory
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load.entries import State
 from alma_async.load.facts import ROWS, SUPERSEDED, undecided
-from alma_async.load.journal import Journal, JournalError, JournalInUse, opened
+from alma_async.load.journal import Journal, JournalError, JournalInUse, is_foreign, opened, remove, reserve
 from alma_async.load.progress import begun_count, row_counts
 from alma_async.settings import state_dir
 
@@ -41,7 +40,6 @@ __all__ = [
 ]
 
 _SUFFIX: Final = ".load"
-_MAGIC: Final = b"SQLite format 3\0"
 
 T = TypeVar("T")
 
@@ -82,7 +80,7 @@ def new_path(file: Path, *, of: str = "load") -> Path:
         own_directory(directory())
         for number in count(1):
             path = directory() / f"{name}{f'-{number}' if number > 1 else ''}{_SUFFIX}"
-            if make_file(path):  # free until now
+            if reserve(path):  # free until now
                 return path
     except OSError as error:
         failure = f"No journal can be made in {str(directory())!r}: {error.strerror or error}."
@@ -92,8 +90,7 @@ def new_path(file: Path, *, of: str = "load") -> Path:
 def discard(path: Path) -> None:
     """Remove the journal of a dry run or of a load that sent nothing, unless its path was chosen by --journal."""
     if path.parent == directory():
-        for suffix in ("", "-wal", ".lock"):
-            path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
+        remove(path)
 
 
 def untouched(path: Path) -> bool:
@@ -137,14 +134,10 @@ def checked(path: Path) -> Path:
     :raises ConfigurationError: where one does.
     """
     # what cannot be read is reported when it is opened as a journal
-    with (
-        suppress(OSError),
-        path.open("rb") as file,
-    ):
-        if (begins := file.read(len(_MAGIC))) and begins != _MAGIC:
-            raise ConfigurationError(
-                f"{str(path)!r} is no journal.", advice="'alma-async resume' lists the journals."
-            )
+    if is_foreign(path):
+        raise ConfigurationError(
+            f"{str(path)!r} is no journal.", advice="'alma-async resume' lists the journals."
+        )
     return path
 
 

@@ -54,7 +54,10 @@ __all__ = [
     "JournalInUse",
     "Kept",
     "exists",
+    "is_foreign",
     "opened",
+    "remove",
+    "reserve",
     "slices",
 ]
 
@@ -321,6 +324,30 @@ def opened(clock: Clock, path: Path, *, reading: bool = False) -> AbstractAsyncC
 async def exists(clock: Clock, path: str | Path) -> bool:
     """Whether there is a journal at ``path``."""
     return await clock.aside(Path(path).is_file)
+
+
+def reserve(path: Path) -> bool:
+    """Make an empty journal, so that nobody else takes its path; False where something has it.
+
+    :raises OSError: where none can be made.
+    """
+    from alma_async.load.sqlite_journal import reserve as in_sqlite
+
+    return in_sqlite(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a journal that nobody uses, if it is there."""
+    from alma_async.load.sqlite_journal import remove as in_sqlite
+
+    in_sqlite(path)
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether something that is no journal has this path."""
+    from alma_async.load.sqlite_journal import is_foreign as in_sqlite
+
+    return in_sqlite(path)
 
 
 async def slices(read: Callable[..., Awaitable[list[Entry]]]) -> AsyncIterator[list[Entry]]:

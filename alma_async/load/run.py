@@ -353,12 +353,12 @@ class LoadRun:
 
     async def prepare(self) -> None:
         """Have the rows in the journal, and see what the service holds."""
-        begin = Ingest(context=self.context, journal=self.journal, rows=self.rows, reading=self._reading)
+        ingest = Ingest(context=self.context, journal=self.journal, rows=self.rows, reading=self._reading)
         self._reading(0)
-        await begin.compare()
+        await ingest.compare()
         self._measured = Measured.read((await self.journal.meta()).get(MEASURED))
         self._stretch = self._measured.begin(self.context.alma.clock.wall())
-        await begin.read(self.moment())
+        await ingest.read(self.moment())
         self._is_reading = False
         self._waits(None)
         self.meter.begin(await self.journal.counts())
@@ -371,7 +371,7 @@ class LoadRun:
             await match_anew(self.journal)
         try:
             if not (await self.journal.meta()).get(SERVICE_READ):
-                await self._health.persist(begin.list_service)
+                await self._health.persist(ingest.list_service)
             index = IdentifierIndex(
                 context=self.context,
                 journal=self.journal,
@@ -379,7 +379,7 @@ class LoadRun:
                 waits=self._waits,
                 bodies=self._bodies,
             )
-            await begin.find_records(self.moment(), index)
+            await ingest.find_records(self.moment(), index)
         except RowFailure as failed:
             raise failed.failure from None
         except WorkStopped:
@@ -396,8 +396,8 @@ class LoadRun:
         return not self.stopping
 
     async def passes(self) -> None:
-        """Pass over the file until nothing is open, resting between passes for rows whose outcome
-        is unknown; rows of a job until they are ready for it.
+        """Pass over the journal until nothing is open, resting between passes for rows whose
+        outcome is unknown; rows of a job until they are ready for it.
         """
         if self.context.options.via_job is not None:
             self._job = Joined(value=await self._first_value())

@@ -27,22 +27,25 @@ be read here (``unwritten``).
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from traceback import clear_frames
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, cast
 
 import anyio
 import attrs
 
 from alma_async._clock import Clock
+from alma_async._storage.files import make_file
 from alma_async.load.entries import Entry, State
 from alma_async.load.journal import Journal, Kept
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.row import InputError
 
-__all__ = ["opened"]
+__all__ = ["is_foreign", "opened", "remove", "reserve"]
+
+_BEGINS: Final = b"SQLite format 3\0"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -68,6 +71,25 @@ async def opened(clock: Clock, path: Path, *, reading: bool = False) -> AsyncIte
     finally:
         if found:
             await clock.aside(found[0].close)
+
+
+def reserve(path: Path) -> bool:
+    """Make an empty file: it becomes a journal when it is opened."""
+    return make_file(path)
+
+
+def remove(path: Path) -> None:
+    """Remove the journal and what lies beside it."""
+    for suffix in ("", "-wal", ".lock"):
+        path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether another file stands there. One that cannot be read is not known to be another."""
+    with suppress(OSError), path.open("rb") as file:
+        begins = file.read(len(_BEGINS))
+        return bool(begins) and begins != _BEGINS
+    return False
 
 
 @attrs.define(eq=False)

@@ -92,8 +92,8 @@ class ReadOnce:
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Makes what the disk says an InputError. A file may go away at any time: a load
-    reads it again on each pass.
+    """Makes what the disk says an InputError. A file may go away
+    at any time.
     """
     try:
         yield
