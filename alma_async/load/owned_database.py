@@ -87,12 +87,10 @@ class Ownership:
             size = path.lstat().st_size if os.path.lexists(path) else None
             file = OwnFile(path.with_name(f"{path.name}.lock"))
         except OSError as error:
-            failure, advice = f"The journal {path.name} cannot be opened: {error.strerror}.", _advice(error)
-        else:
-            owned = cls(file)
-            owned._take(path, size)
-            return owned
-        raise JournalError(failure, advice=advice)
+            raise _cannot_open(path, error) from None
+        owned = cls(file)
+        owned._take(path, size)
+        return owned
 
     def _take(self, path: Path, size: int | None) -> None:
         try:
@@ -106,14 +104,9 @@ class Ownership:
                 OwnFile(path).close()
         except OSError as error:
             self.close()
-            in_use, failure = False, f"The journal {path.name} cannot be opened: {error.strerror}."
-            advice = _advice(error)
-        else:
-            failure, advice = "", None
+            raise _cannot_open(path, error) from None
         if in_use:
             raise JournalInUse(f"The journal {path.name} is in use by another load, or by another process.")
-        if failure:
-            raise JournalError(failure, advice=advice)
 
     def note(self, commits: int) -> None:
         """So many commits are on the disk."""
@@ -132,10 +125,12 @@ class Ownership:
         self._file.close()
 
 
-def _advice(error: OSError) -> str | None:
+def _cannot_open(path: Path, error: OSError) -> JournalError:
     if isinstance(error, UnsafeFile):
-        return error.advice
-    return _READ_ONLY if error.errno in (EROFS, EACCES, EPERM) else None
+        advice: str | None = error.advice
+    else:
+        advice = _READ_ONLY if error.errno in (EROFS, EACCES, EPERM) else None
+    return JournalError(f"The journal {path.name} cannot be opened: {error.strerror}.", advice=advice)
 
 
 _READ_ONLY: Final = (

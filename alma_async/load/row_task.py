@@ -349,6 +349,7 @@ class RowTask:
         created = await self._witnessed("created", fields, portfolio).create(
             *self.shared.context.place, portfolio
         )
+        # ``settle`` ran meanwhile: the entry is what the answer made of it.
         if self.entry.state is not State.PENDING or await self._doubt_if_taken():
             return
         self.shared.learned.observed.add(post_answer=shown_by(created))
@@ -456,6 +457,7 @@ class RowTask:
             return
         sent = self._as_known(present, wanted)
         portfolios, place = self._witnessed(action, fields, sent), self.shared.context.place
+        # As it is sent, ``intend`` and ``settle`` move the entry.
         answer = await portfolios.update(*place, sent, replace=self._unread or wanted.is_whole)
         self.shared.learned.observed.add(put_answer=shown_by(answer))
         if not answer.is_whole:
