@@ -7,20 +7,26 @@ differs.
 
 A create is a POST. Where that ignores coverage, a PUT follows; where its answer shows less than the whole, each portfolio was read
 between the two, and now few are: what Alma makes of a create is learned from the first rows and checked in later ones.
+
+Where all rows ask the same, one of Alma's own jobs can do it: a set, one run of it (here of a minute), and the list before and
+after. Row by row each activation takes a read and a write.
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
 
 import anyio
 import attrs
 
 from alma_async import Limits, sim
 from alma_async._http.messages import Request, Response
-from alma_async.load import Report, read_rows
+from alma_async.load import JobTemplate, Report, read_rows
+from alma_async.load.entries import Action
 from benchmarks.report import Goal, Plan, Section, Table
 from tests.load.line import Line, institution, into, refusal
 
@@ -37,6 +43,13 @@ CREATES: Final[tuple[tuple[str, dict[str, Any], int, int], ...]] = (
     ("POST ignores coverage, its answer is whole", {}, 800, 801),
     ("POST ignores coverage, its answer is short", {"post_answers": "short"}, 820, 1201),
 )  # what Alma does, the most calls but for the listing, and the calls before
+
+# What it is, the action, its options, the most calls, and the calls row by row.
+BY_JOB: Final[tuple[tuple[str, Action, dict[str, Any], int, int], ...]] = (
+    ("500 activations by a job", "activate", {}, 20, 1007),
+    ("500 deletions by a job, with what an undo needs", "delete", {}, 520, 1007),
+    ("500 deletions by a job, without undo", "delete", {"no_undo": True}, 20, 1007),
+)
 
 
 def measure(_plan: Plan) -> Section:
@@ -60,10 +73,17 @@ def measure(_plan: Plan) -> Section:
     ):
         read_once.append((name, f"{before:,}", f"{calls:,}"))
         goals.append(Goal(what=f"calls: {name}", goal=f"≤ {most}", reached=f"{calls:,}", met=calls <= most))
+    loop = {"loop_factory": sim.VirtualTimeLoop}
+    by_job = list[tuple[str, ...]]()
+    for name, action, how, most, before in BY_JOB:
+        calls = anyio.run(_by_job, action, how, backend_options=loop)
+        by_job.append((name, f"{before:,}", f"{calls:,}"))
+        goals.append(Goal(what=f"calls: {name}", goal=f"≤ {most}", reached=f"{calls:,}", met=calls <= most))
     of_once = Table(title="500 rows by ISSN, 2 % changed", head=("load", "before", "now"), rows=read_once)
     tables = [
         of_once,
         Table(title="400 creates with coverage", head=("Alma", "before", "now", "a row"), rows=created),
+        Table(title="One value for 500 rows", head=("load", "row by row", "by a job"), rows=by_job),
     ]
     head = ("load by ISSN", "before", "now", "again within a day", "without the right Bibs")
     about = (__doc__ or "").partition("\n\n")[2]
@@ -136,11 +156,28 @@ async def _create(switches: dict[str, Any]) -> int:
     return told.calls
 
 
-def _hold(line: Line, n: int, url: str) -> None:
+async def _by_job(action: Action, how: dict[str, Any]) -> int:
+    """The calls of a load by a job that takes a minute."""
+    job = JobTemplate(job_id="M50", parameters=(("task_availability", "11"), ("set_id", "1")))
+    limits = Limits(per_second=1e6, reserve=0, pacing="greedy")
+    with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, ALMA_STATE_DIR=folder):
+        async with institution(limits=limits) as (line, alma):
+            change: dict[str, Any] = {} if action == "activate" else {"change": lambda _: None}
+            line.world.jobs.add(attrs.evolve(line.world.jobs.all["M50"], duration=60.0, **change))
+            for n in range(500):
+                _hold(line, n, _url(n), code="10")
+            load = into(alma, Path(folder) / "a.load", action=action, via_job=job, **how)
+            told = await load.run({"mms_id": f"99{n:06}"} for n in range(500))
+            assert told.updated + told.deleted == 500, told
+            assert told.calls == len(line.arrivals), told
+    return told.calls
+
+
+def _hold(line: Line, n: int, url: str, *, code: str = "11") -> None:
     line.world.add_bib(f"99{n:06}", f"Title {n}", issn=_issn(n))
     sent = {
         "resource_metadata": {"mms_id": {"value": f"99{n:06}"}},
-        "availability": {"value": "11"},
+        "availability": {"value": code},
         "is_local": True,
         "linking_details": {"static_url": f"jkey={url}"},
     }

@@ -4,9 +4,9 @@
 
 Run from the checkout's root, on all processors. Each schedule is a story in virtual time (``tests/load/schedules.py``) with
 the real loader, journal, session, governor and dialect. ``--of`` names another kind of story, in which a plan or an earlier load
-came before (``tests/load/sequels.py``). ``--mutants`` plants bugs and counts the schedules until each is
-found; ``--later 3`` breaks the assumption that requests are applied within the quarantine: rows are doubled then, and none of
-them untold by ``verify``.
+came before (``tests/load/sequels.py``), or one job does it for all rows (``tests/load/job_tales.py``). ``--mutants`` plants
+bugs and counts the schedules until each is found; ``--later 3`` breaks the assumption that requests are applied within the
+quarantine: rows are doubled then, and none of them untold by ``verify``.
 """
 
 from __future__ import annotations
@@ -23,14 +23,17 @@ import attrs
 
 from alma_async._clock import Clock
 from tests.guard.schedules import fast_folder
+from tests.load.job_tales import MUTANTS as OF_JOBS
+from tests.load.job_tales import OfJob
 from tests.load.mutants import MUTANTS, planted
 from tests.load.schedules import Story, Tale, schedule
 from tests.load.sequels import MUTANTS as OF_SEQUELS
 from tests.load.sequels import OfEarlierLoad, OfPlan
 
 _BLOCK = 50
-_KINDS = {kind.__name__: kind for kind in (Tale, OfPlan, OfEarlierLoad)}
+_KINDS = {kind.__name__: kind for kind in (Tale, OfPlan, OfEarlierLoad, OfJob)}
 _BUGS = {name: (Tale, make) for name, make in MUTANTS.items()} | OF_SEQUELS
+_BUGS |= {name: (OfJob, make) for name, make in OF_JOBS.items()}
 
 
 def block(seeds: range, *, of: type[Tale], rows: int, later: float) -> Story:

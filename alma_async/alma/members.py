@@ -34,7 +34,7 @@ from alma_async.alma.resource import Resource
 from alma_async.errors import AlmaError, InvalidRequest, OutcomeUnknown
 from alma_async.settings import FLAG, Check, discreet
 
-__all__ = ["IN_SET", "Ids", "Members", "MembersChange", "RejectedIds", "size_of"]
+__all__ = ["IN_SET", "MOST", "Ids", "Members", "MembersChange", "RejectedIds", "size_of"]
 
 Ids: TypeAlias = Iterable[str] | AsyncIterable[str]
 Operation: TypeAlias = Literal["add_members", "delete_members", "replace_members"]

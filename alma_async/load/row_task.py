@@ -147,6 +147,7 @@ class Shared:
 
 _VOUCHED: Final = "A load since then, with the journal {!r}, has found or made it as it should be."
 
+_UNREAD: Final = "(not read)"  # what a portfolio said before, where nobody asked
 _GONE: Final = "portfolio {} is not there any more."
 _OTHERWISE: Final = "the plan says otherwise."
 _STEPS: Final = {"created": Step.CREATE, "updated": Step.UPDATE, "deleted": Step.DELETE, "unchanged": None}
@@ -222,6 +223,9 @@ class RowTask:
     @property
     def _action(self) -> Action:
         return self.row.action or self._options.action
+
+    def _unclear(self, present: Portfolio) -> str:
+        return unclear(present, asked(self.row, self._action, self._options.codes))
 
     def _merged(self, present: Portfolio) -> tuple[Portfolio, tuple[Difference, ...]]:
         return merged(
@@ -428,7 +432,7 @@ class RowTask:
         known = self.shared.bodies.take(self._portfolio_id)
         if known is None or self.entry.action is not None or self.row.before_image is not None:
             return None
-        is_clear = not unclear(known, asked(self.row, self._action, self._options.codes))
+        is_clear = not self._unclear(known)
         return known if is_clear and not self._merged(known)[1] else None
 
     @property
@@ -441,7 +445,7 @@ class RowTask:
         """Replace the whole object with the row's fields over it; nothing is
         sent where nothing differs.
         """
-        if why := unclear(present, asked(self.row, self._action, self._options.codes)):
+        if why := self._unclear(present):
             self._end(State.REVIEW, EndReason.COVERAGE_UNCLEAR, why)
             return
         wanted, fields = self._merged(present)
@@ -548,10 +552,9 @@ class RowTask:
     async def _join(self, job: Joined) -> None:
         """Leave it to the job, unless it is as it should be already."""
         deletes = self._action == "delete"
-        keeps_whole = not self._options.no_undo and deletes
-        is_read = keeps_whole or not is_listed(self.row, self._action)
+        known = None if self._reads_before else await self._listed_before()
         try:
-            present = await self._read_or_end(None if is_read else await self._listed_before())
+            present = await self._read_or_end(known)
         except NotFound:
             if not deletes:
                 raise
@@ -559,25 +562,40 @@ class RowTask:
             return
         if present is None:
             return
-        if why := "" if deletes else unclear(present, asked(self.row, self._action, self._options.codes)):
+        if why := "" if deletes else self._unclear(present):
             self._end(State.REVIEW, EndReason.COVERAGE_UNCLEAR, why)
             return
-        action = "deleted" if deletes else "updated"
         fields = differences(present, Portfolio()) if deletes else self._merged(present)[1]
+        is_unread = known is not None and not is_listed(self.row, self._action)
+        if is_unread:
+            fields = tuple(attrs.evolve(one, old=_UNREAD) for one in fields)
+        action = "deleted" if deletes else "updated"
         if not fields and not deletes:
             self._done(present, present, action="unchanged")
         elif self.shared.context.dry:
             self._end(State.DONE, *self._remark(present), action=action, differences=fields)
         else:
-            if keeps_whole or not deletes:
+            if not is_unread and not (deletes and known is not None):
                 self._keep(present)
-            job.changes[self.entry.n] = fields
+            job.changes[self.entry.n] = fields or (Difference("availability", _UNREAD, ""),)
             self._note(step=Step.DELETE if deletes else Step.UPDATE)
+
+    @property
+    def _reads_before(self) -> bool:
+        """Whether its portfolio is read before the job: for the undo, where the list shows less than that takes."""
+        before_image = self.row.before_image
+        if before_image is not None and before_image.body is None:
+            return True  # whether it is as its load left it, the whole shows
+        return not self._options.no_undo and (
+            self._action == "delete" or not is_listed(self.row, self._action)
+        )
 
     async def _listed_before(self) -> Portfolio | None:
         """The row's portfolio as the service's list showed it; None where it did not."""
         held = await self.shared.journal.existing((), [self._portfolio_id])
-        return _as_listed(self._portfolio_id, held[0].availability, held[0].mms_id) if held else None
+        if not held or not held[0].availability:
+            return None
+        return _as_listed(self._portfolio_id, held[0].availability, held[0].mms_id)
 
     async def _see_job_done(self, after: After | None) -> None:
         """The job has ended: see what became of the row's portfolio. Only what is shown is done."""
@@ -601,11 +619,10 @@ class RowTask:
 
     async def _present_after(self, after: After) -> Portfolio | None:
         one, deletes = self._portfolio_id, self.entry.step is Step.DELETE
-        is_there = one in after.listed
-        if is_there and (deletes or is_listed(self.row, self._action)):
-            return _as_listed(one, after.listed[one], self.entry.mms_id)
-        if deletes:
+        if deletes and one not in after.listed:
             return None
+        if (code := after.listed.get(one)) and is_listed(self.row, self._action):
+            return _as_listed(one, code, self.entry.mms_id)
         try:
             return await self.shared.lookup.get(one)
         except NotFound:

@@ -351,6 +351,10 @@ class LoadRun:
             if self.stopping:
                 return
 
+    async def _give(self, entry: Entry) -> None:
+        if self.on_end is not None:
+            await self.on_end(Ended.of(entry))
+
     async def prepare(self) -> None:
         """Have the rows in the journal, and see what the service holds."""
         ingest = Ingest(context=self.context, journal=self.journal, rows=self.rows, reading=self._reading)
@@ -449,6 +453,7 @@ class LoadRun:
             persist=self._persist,
             waits=self._waits,
             moment=self.moment,
+            give=self._give,
         )
         self.meter.foreseen = False  # Alma's job takes as long as it takes
         try:

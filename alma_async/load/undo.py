@@ -302,7 +302,8 @@ def _row(entry: Entry, body: bytes | None, place: tuple[str, str]) -> Row | BadR
         return _unknown(entry, "It stayed unknown what became of this row; check its portfolios in Alma")
     if entry.portfolio_id is None:
         return None
-    if entry.action in ("updated", "deleted") and body is None and entry.state is State.DONE:
+    changed = entry.step in (Step.UPDATE, Step.DELETE) and entry.action != "created" and entry.differences
+    if changed and body is None and entry.state in (State.DONE, State.REVIEW):
         return _unknown(entry, "It was loaded with --no-undo (no_undo=): what it was before is not known")
     row = Row(
         line=entry.line,

@@ -40,7 +40,7 @@ import attrs
 from alma_async._core.pager import PAGE, pages_of
 from alma_async._text import counted
 from alma_async.alma.client import AlmaClient
-from alma_async.alma.members import IN_SET, MembersChange
+from alma_async.alma.members import IN_SET, MOST, MembersChange
 from alma_async.alma.models.common import Coded
 from alma_async.alma.models.jobs import JobInstance
 from alma_async.alma.models.sets import AlmaSet
@@ -129,7 +129,7 @@ def calls_of(rows: int, held: int, *, read: int = 0) -> int:
     """
     if not rows:
         return 0
-    members, start = -(-rows // 1000), 3  # Alma's time, the job's runs, and the run
+    members, start = -(-rows // MOST), 3  # Alma's time, the job's runs, and the run
     return 1 + members + (members > 1) + start + _USUAL + pages_of(held, PAGE) + read
 
 
@@ -178,7 +178,7 @@ async def availabilities(alma: AlmaClient, place: tuple[str, str]) -> dict[str, 
 @attrs.frozen(kw_only=True)
 class ViaJob:
     """The job of one run of a load. ``persist`` waits out what passes by itself; ``waits`` gets
-    what is waited for.
+    what is waited for, ``give`` each row that ends before the job.
     """
 
     alma: AlmaClient
@@ -187,6 +187,7 @@ class ViaJob:
     persist: Persist
     waits: Callable[[str | None], None]
     moment: Callable[[], Moment]
+    give: Callable[[Entry], Awaitable[None]]
 
     async def carry_out(self, changes: Mapping[int, tuple[Difference, ...]]) -> str | None:
         """From the set to the end of the run, which is given; None where no row needs it.
@@ -293,7 +294,10 @@ class ViaJob:
             code=error.code,
             tracking_id=error.tracking_id,
         )
-        await self.journal.amend(map(ended, await self.journal.entries_of(ns)), facts={})
+        left = list(map(ended, await self.journal.entries_of(ns)))
+        await self.journal.amend(left, facts={})
+        for entry in left:
+            await self.give(entry)
 
     async def _count(self, set_id: str, rows: int, size: int | None) -> None:
         """See that the set holds as many as it should."""

@@ -12,9 +12,11 @@ import pytest
 
 from alma_async import InvalidRequest, Limits, sim
 from alma_async._http.messages import SendFailure
-from alma_async.load import InputError, JobTemplate, Load, LoadOptions
-from alma_async.load.entries import State
+from alma_async.alma import members
+from alma_async.load import InputError, JobTemplate, Load, LoadOptions, via_job
+from alma_async.load.entries import Difference, State
 from alma_async.load.journal_file import JournalFile
+from alma_async.sim import objects
 from tests.conftest import institution
 from tests.load.line import institution as on_a_line
 from tests.load.line import into
@@ -88,31 +90,23 @@ def available(world):
 
 
 async def test_500_activations_take_20_calls(tmp_path):
-    """As the server counts them, in a service of 600: two listings, one set, one run of a minute."""
+    """As the server counts them, in a service of 500: two listings, one set, one run of a minute."""
     async with institution() as (server, alma):
         job(server.world)
-        ids = hold(server.world, 600)
+        ids = hold(server.world, 500)
         load = loading(alma, tmp_path)
         report = await load.run(titles(*range(500)))
         assert (report.updated, report.exit_code) == (500, 0), report
-        assert available(server.world) == ["11"] * 500 + ["10"] * 100
-        assert report.calls == len(server.world.tally.received) <= 22, server.world.tally.routes
+        assert set(available(server.world)) == {"11"}
+        assert report.calls == len(server.world.tally.received) <= 20, server.world.tally.routes
         assert (await load.verify(ids_only=True)).exit_code == 0
         (one,), (run,) = server.world.sets.all.values(), server.world.jobs.runs
-        assert [*one.members] == ids[:500]
+        assert [*one.members] == ids
         assert one.kept["private"]["value"] == "false"
         assert dict(run.parameters)["task_availability"] == "11"
         assert dict(run.parameters)["set_id"] == one.id
         assert run.name.startswith(one.kept["name"])
         assert report.job == f"set {one.id}, run M50/{run.id}, ended: COMPLETED_SUCCESS"
-
-
-async def test_a_service_of_500_takes_20(tmp_path):
-    async with institution() as (server, alma):
-        job(server.world)
-        hold(server.world, 500)
-        assert (await loading(alma, tmp_path).run(titles(*range(500)))).updated == 500
-        assert len(server.world.tally.received) <= 20, server.world.tally.routes
 
 
 async def test_rows_that_cannot_go_this_way_are_told_and_left(tmp_path):
@@ -215,6 +209,58 @@ async def test_one_field_that_the_list_does_not_show(tmp_path):
         assert (await load.verify()).exit_code == 0
         assert (await load.undo()).updated == 3
         assert {one["public_note"] for one in server.world.portfolios.all.values()} == {"Open"}
+
+
+async def test_one_field_without_undo_is_read_after_the_job_alone(tmp_path):
+    """The report says that nobody read what was there before, and so does the undo."""
+    async with institution() as (server, alma):
+        job(server.world, change=lambda _: {"public_note": "Closed"}, leaves=0.5)
+        hold(server.world, 8, public_note="Open")
+        load = loading(alma, tmp_path, "update", no_undo=True)
+        report = await load.run([one | {"public_note": "Closed"} for one in titles(*range(8))])
+        assert 0 < report.review < 8
+        assert report.updated + report.review == 8
+        assert server.world.tally.routes[READ] == 8 + report.review
+        assert told(tmp_path / "a.load")[1].differences == (
+            Difference("public_note", "(not read)", "Closed"),
+        )
+        assert (await load.undo()).rejected == 8
+
+
+async def test_a_list_without_availability_is_no_proof(tmp_path, monkeypatch):
+    """What it does not show is read portfolio by portfolio."""
+    async with institution() as (server, alma):
+        job(server.world)
+        hold(server.world, 3)
+        with monkeypatch.context() as patched:
+            shown = ((*objects._PORTFOLIO_ITEM[0],), (*objects._PORTFOLIO_ITEM[1], "availability"))
+            patched.setattr(objects, "_PORTFOLIO_ITEM", shown)
+            report = await loading(alma, tmp_path).run(titles(0, 1, 2))
+        assert (report.updated, server.world.tally.routes[READ]) == (3, 6)
+        assert available(server.world) == ["11"] * 3
+
+
+async def test_each_end_is_given_as_it_comes(tmp_path):
+    async with institution() as (server, alma):
+        job(server.world, leaves=0.5)
+        hold(server.world, 10)
+        ends = [one async for one in loading(alma, tmp_path).stream(titles(*range(10), 77))]
+        assert sorted(one.line for one in ends) == [*range(1, 12)]
+        assert {one.reason for one in ends} == {None, "job-left", "nothing-to-update"}
+
+
+async def test_a_set_takes_any_number(tmp_path, monkeypatch):
+    """So many members a call, and then their number is asked for."""
+    monkeypatch.setattr(members, "MOST", 4)
+    monkeypatch.setattr(via_job, "MOST", 4)
+    async with line_of(1) as (line, alma):
+        rows = [{"portfolio_id": one} for one in hold(line.world, 10)]
+        load = into(alma, tmp_path / "a.load", action="activate", via_job=ACTIVATE)
+        with await load.plan(rows) as plan:
+            price = plan.price.calls
+        assert len(line.arrivals) == plan.price.planned
+        report = await load.run(rows)
+        assert (report.updated, report.calls) == (10, price - 2)  # a minute takes two polls less than five
 
 
 @pytest.mark.parametrize("template", [DEACTIVATE, None])
