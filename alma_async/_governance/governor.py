@@ -72,10 +72,11 @@ class QuotaSnapshot:
     against jitter; ``foreign`` is what others draw a second (None: unknown). ``remaining`` counts
     for the whole institution and day, less our own calls since (None: unknown); ``reserve`` is what
     bulk work leaves, ``floors`` where each priority stops; ``at_full_pace`` is how many calls of
-    bulk work may still go so, the rest is spread to the reset. ``held_until`` and ``stopped_until``
-    say until when everything waits; ``why`` says what holds back whom; ``open`` which priorities
-    may go now, ``next_at`` when their next call may go where that is yet to come; ``shared``
-    whether other processes and clients share the budget.
+    bulk work may still go so, the rest is spread to the reset; ``next_day`` is how many calls the
+    next one is expected to have for bulk work, ``next_day_at_full_pace`` how many of them so.
+    ``held_until`` and ``stopped_until`` say until when everything waits; ``why`` says what holds
+    back whom; ``open`` which priorities may go now, ``next_at`` when their next call may go where
+    that is yet to come; ``shared`` whether other processes and clients share the budget.
     """
 
     per_second: float
@@ -87,6 +88,8 @@ class QuotaSnapshot:
     reserve: float
     floors: Mapping[Priority, float]
     at_full_pace: float
+    next_day: float = math.inf
+    next_day_at_full_pace: float = math.inf
     open: Mapping[Priority, bool]
     next_at: Mapping[Priority, datetime] = attrs.field(factory=dict)
     waiting: Mapping[Priority, int]
@@ -214,6 +217,7 @@ class Governor:
         rules = quota.rules(limits, spent=spent, wall=wall)
         held, stopped = seen.held_until > now, quota.stopped_until > wall
         margin = adapt.margin(now)
+        next_day, at_full_pace = quota.next_day(limits, wall=wall)
         interval = terms(limits.per_second, per_second=adapt.allowed(now), margin=margin).interval
         return QuotaSnapshot(
             per_second=seen.share / interval,
@@ -225,6 +229,8 @@ class Governor:
             reserve=rules[Priority.BULK].floor if math.isfinite(rules[Priority.BULK].floor) else 0.0,
             floors={priority: rule.floor for priority, rule in rules.items()},
             at_full_pace=quota.at_full_pace(limits, spent=spent, wall=wall),
+            next_day=next_day,
+            next_day_at_full_pace=at_full_pace,
             open={line.priority: line.not_before < math.inf for line in lines},
             next_at={
                 line.priority: _utc(wall + line.not_before - now)

@@ -162,6 +162,7 @@ _RESET_RISE = 0.01
 # in the modelled day (docs/measured.md). With nothing learned yet, others are taken to need a third of the day's
 # calls, evenly over its hours.
 _CAUTION = 1.2
+_CHANCE = 3.0  # and by chance so many times the square root more, which matters in a day's last minutes
 _PRIOR = 1 / 3
 
 # Chosen: what is left of the day may be used at full pace down to the most that others may need: a
@@ -330,7 +331,8 @@ class Quota:
             return dict.fromkeys(Priority, Rule(-math.inf))
         forecast = self._forecast(limits.reserve, spent=spent, wall=wall)
         kept, spare = forecast.reserve, remaining - forecast.reserve
-        is_spread = spare > 0 and not self._at_full_pace(remaining, forecast, limits)
+        used = self.bulk - self.first_bulk
+        is_spread = spare > 0 and not _at_full_pace(remaining, forecast, limits, used=used)
         return {
             Priority.INTERACTIVE: Rule(0.0),
             Priority.NORMAL: Rule(kept / 4),
@@ -345,39 +347,49 @@ class Quota:
         if remaining is None:
             return math.inf
         forecast = self._forecast(limits.reserve, spent=spent, wall=wall)
-        return self._at_full_pace(remaining, forecast, limits)
+        return _at_full_pace(remaining, forecast, limits, used=self.bulk - self.first_bulk)
 
-    def _at_full_pace(self, remaining: int, forecast: _Forecast, limits: Limits) -> float:
-        """Half of bulk work's part of the day; more as the forecast is trusted, but no call that others
-        may need.
+    def next_day(self, limits: Limits, *, wall: float) -> tuple[float, float]:
+        """How many calls bulk work may make on the next day, and how many of them at full pace, as it is
+        expected; infinity where the day's calls are not known.
+
+        A day's calls are those that remained when this one was first seen, and what others had needed
+        of it by then.
         """
-        if limits.pacing == "greedy":
-            return math.inf
-        used = self.bulk - self.first_bulk
-        careful = _CAREFUL * (remaining - forecast.reserve + used)
-        trusted = forecast.trust * (remaining - forecast.most + used)
-        return max(careful - used, trusted - used, 0.0)
+        if self.anchor is None:
+            return math.inf, math.inf
+        start, prior = self.next_reset(wall), _PRIOR * self.full / 24
+        size = self.full + need(self.profile, start=start - DAY, end=self.first_at, prior=prior)
+        forecast = self._ahead(limits.reserve, start=start, end=start + DAY, scale=1.0, full=size)
+        calls = max(size - forecast.reserve, 1.0)
+        return calls, min(_at_full_pace(size, forecast, limits, used=0), calls)
 
     def _forecast(self, asked: float | str, *, spent: int, wall: float) -> _Forecast:
         """Others' use so far today, beside what was forecast for the same hours, corrects the rest of
         the day.
         """
-        prior, reset = _PRIOR * self.full / 24, self.next_reset(wall)
+        prior = _PRIOR * self.full / 24
         expected = need(self.profile, start=self.first_at, end=wall, prior=prior)
         actual = max(0, self._taken(spent) - self.first_taken)
         weight = prior + 1
         scale = min(max((actual + weight) / (expected + weight), 1.0), _MAX_SCALE)
-        typical, ahead, known, distance = _typical(self.profile, prior), 0.0, 0.0, 0.0
-        for hour, part in _hours(wall, reset):
+        return self._ahead(asked, start=wall, end=self.next_reset(wall), scale=scale, full=self.full)
+
+    def _ahead(self, asked: float | str, *, start: float, end: float, scale: float, full: float) -> _Forecast:
+        """What is kept for others between two moments of a day of so many calls."""
+        typical, calls, known, distance = _typical(self.profile, _PRIOR * full / 24), 0.0, 0.0, 0.0
+        for hour, part in _hours(start, end):
             rate, off = self.profile[hour], self.spread[hour]
-            ahead += (rate if rate >= 0 else typical) * part
+            calls += (rate if rate >= 0 else typical) * part
             if rate >= 0 and off >= 0:
                 known += (rate + 1) * part
                 distance += off * part
-        reserve = max(_asked(asked, self.full), _CAUTION * scale * ahead)
-        most = scale * max(_SAFE * ahead, ahead + _DISTANCES * distance)
-        least = _LEAST * self.full * (reset - wall) / DAY
-        return _Forecast(reserve, max(reserve, most, least), known / (ahead + (reset - wall) / HOUR))
+        expected = scale * calls
+        enough = max(_CAUTION * expected, expected + _CHANCE * math.sqrt(expected))
+        reserve = max(_asked(asked, full), enough)
+        most = scale * max(_SAFE * calls, calls + _DISTANCES * distance)
+        least = _LEAST * full * (end - start) / DAY
+        return _Forecast(reserve, max(reserve, most, least), known / (calls + (end - start) / HOUR))
 
     def _today(self, wall: float) -> int:
         return int((wall + self.skew) // DAY)
@@ -415,7 +427,18 @@ class Quota:
             self.spread = spreads(self.spread, was, start=start, end=until, calls=calls)
 
 
-def _asked(reserve: float | str, full: int) -> float:
+def _at_full_pace(remaining: float, forecast: _Forecast, limits: Limits, *, used: int) -> float:
+    """Half of bulk work's part of the day, of which ``used`` are gone; more as the forecast is
+    trusted, but no call that others may need.
+    """
+    if limits.pacing == "greedy":
+        return math.inf
+    careful = _CAREFUL * (remaining - forecast.reserve + used)
+    trusted = forecast.trust * (remaining - forecast.most + used)
+    return max(careful - used, trusted - used, 0.0)
+
+
+def _asked(reserve: float | str, full: float) -> float:
     if isinstance(reserve, str):
         return 0.0 if reserve == "forecast" else float(reserve.rstrip("%")) / 100 * full
     return reserve

@@ -68,7 +68,8 @@ def lines(now: Progress) -> list[str]:
         calls.append(f"{now.remaining:,} remaining today")
     calls.append(f"{clock_time(now.seconds)} so far")
     if now.eta is not None and now.pending:
-        calls.append(f"{clock_time(now.eta)} to go")
+        needed = "" if now.needed is None else f"{counted(now.needed, 'call')} and "
+        calls.append(f"{needed}{clock_time(now.eta)} to go")
     counts = " · ".join(f"{count:,} {name}" for name, count in rows)
     texts = [counts + (f" ({now.begun:,} of them begun)" if now.begun else ""), " · ".join(calls)]
     if now.waiting:
@@ -364,6 +365,12 @@ def price_lines(price: Price, *, wait_for_quota: bool = False) -> list[str]:
         lines.append(_BY_JOB)
     if 0 < price.writes.by_job < FEW:
         lines.append(few(price.writes.by_job))
+    if price.of_plan is not None and price.of_plan < price.calls:
+        time = duration(price.quote.seconds(price.of_plan))
+        lines.append(
+            f"As a plan (--dry-run --journal PLAN, then load --plan PLAN): {counted(price.of_plan, 'call')}, {time}; what was "
+            f"read is not read again."
+        )
     if price.least != price.most:
         lines.append(
             f"At least {price.least:,} and at most {price.most:,}, as the first answers will show: whether creates take "

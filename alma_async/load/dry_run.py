@@ -15,18 +15,20 @@ and rows of many kinds, each of which is learned apart (``after_create``).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+import math
+from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import attrs
 
 from alma_async._clock import Clock
+from alma_async._core.pager import PAGE, pages_of
 from alma_async.load.after_create import reads_of
 from alma_async.load.entries import Entry, State
-from alma_async.load.facts import CALLS, INDEXED
+from alma_async.load.facts import BY_LIST, CALLS, INDEXED, SERVICE_READ
 from alma_async.load.fields import COVERAGE
 from alma_async.load.institution import Known
 from alma_async.load.journal import SLICE, Journal, opened, slices
@@ -36,6 +38,10 @@ if TYPE_CHECKING:
     from alma_async.load.progress import Meter, Report
 
 __all__ = ["Plan", "Price", "Quote", "Writes", "note_calls", "plan_of", "scratch_path"]
+
+_DAY: Final = 86_400.0
+# What a load that carries out a plan reads right before.
+_READ_BEFORE: Final = ("updated", "deleted")
 
 
 @attrs.frozen(kw_only=True)
@@ -92,7 +98,8 @@ class Quote:
     """What the institution allows now: the pace in force, what remains today (None: unknown), what
     bulk work leaves to others of it, how many calls go at that pace before the rest is spread over
     the day, and the seconds until the day's calls begin anew. ``opens_in`` is how many seconds bulk
-    work has to wait before its next call.
+    work has to wait before its next call, ``next_day`` how many calls a later day has for it,
+    ``next_day_at_full_pace`` how many of them at that pace.
     """
 
     per_second: float
@@ -101,30 +108,40 @@ class Quote:
     at_full_pace: float
     resets_in: float
     opens_in: float = 0.0
+    next_day: float = math.inf
+    next_day_at_full_pace: float = math.inf
 
     def seconds(self, calls: float) -> float:
-        """How long so many calls take, if nobody else draws more than now; what the day has no
-        room for goes after midnight.
+        """How long so many calls take, if nobody else draws more than now; what a day has no room
+        for goes on the next.
         """
-        if self.opens_in:
-            return self.opens_in + calls / self.per_second
-        at_full_pace = min(calls, self.at_full_pace)
-        seconds, rest = at_full_pace / self.per_second, calls - at_full_pace
-        if rest and self.remaining is not None:
+        at_full_pace = min(calls, self.at_full_pace) if self.opens_in < self.resets_in else 0.0
+        seconds, rest = self.opens_in + at_full_pace / self.per_second, calls - at_full_pace
+        if rest and self.remaining is not None and seconds < self.resets_in:
             spare = max(self.remaining - self.reserve - at_full_pace, 0.0)
             spread = min(rest, spare)
             if spread:
                 seconds += spread * max((self.resets_in - seconds) / spare, 1 / self.per_second)
             rest -= spread
-            seconds = max(seconds, self.resets_in) if rest else seconds
+        if rest and self.remaining is not None:
+            return max(seconds, self.resets_in) + self._later(rest)
         return seconds + rest / self.per_second
+
+    def _later(self, calls: float) -> float:
+        """How long so many calls take from a reset on."""
+        days = max(math.ceil(calls / self.next_day) - 1, 0)
+        rest = calls - days * self.next_day if days else calls
+        fast = min(rest, self.next_day_at_full_pace)
+        slow = (rest - fast) * max(_DAY / (self.next_day - fast), 1 / self.per_second) if rest > fast else 0.0
+        return days * _DAY + fast / self.per_second + slow
 
 
 @attrs.frozen(kw_only=True)
 class Price:
     """The price of a load. ``planned`` is what the dry run itself has cost, and is spent; ``known``
     is of the institution, by which the price is exact where rows are alike, and a range where it is
-    not known.
+    not known. ``reads_of_plan`` are the reads of a load that carries out the dry run (``load
+    --plan``): the list of the service, and a read before each change. None: not known.
     """
 
     reads: int
@@ -132,6 +149,7 @@ class Price:
     planned: int
     quote: Quote
     known: Known = attrs.field(factory=Known)
+    reads_of_plan: int | None = None
 
     @property
     def calls(self) -> int:
@@ -139,6 +157,13 @@ class Price:
         answers are whole (seen).
         """
         return self.reads + self.writes.calls(self.known.completions()[0])
+
+    @property
+    def of_plan(self) -> int | None:
+        """All calls of a load that carries out the dry run: what was read is not read again. None
+        where it is not known.
+        """
+        return None if self.reads_of_plan is None else self.reads_of_plan + self.calls - self.reads
 
     @property
     def least(self) -> int:
@@ -188,6 +213,7 @@ class Price:
             "deletes": self.writes.deletes,
             "job": self.writes.job,
             "planning_calls": self.planned,
+            "calls_of_plan": self.of_plan,
             "seconds": round(self.seconds, 1),
             "per_second": round(self.quote.per_second, 2),
             "remaining": self.quote.remaining,
@@ -245,15 +271,23 @@ async def plan_of(
     clock: Clock, journal: Path, report: Report, quote: Quote, known: Known, *, scratch: Scratch | None = None
 ) -> Plan:
     """The plan in the journal of a dry run that has ended; ``known`` is of the institution."""
-    writes = Writes()
+    writes, changed = Writes(), 0
     async with opened(clock, journal, reading=True) as found:
-        facts = await found.meta()
+        facts, held = await found.meta(), await found.held()
         async for entries in slices(found.entries):
             writes += Writes.of(entries)
+            changed += sum(one.state is State.DONE and one.action in _READ_BEFORE for one in entries)
         if facts.get("via_job"):
             writes = await _of_job(found, facts["action"])
     calls, indexed = int(facts.get(CALLS, "0")), int(facts.get(INDEXED, "0"))
-    price = Price(reads=calls - indexed, writes=writes, planned=calls, quote=quote, known=known)
+    price = Price(
+        reads=calls - indexed,
+        writes=writes,
+        planned=calls,
+        quote=quote,
+        known=known,
+        reads_of_plan=_reads_of_plan(facts, held, changed),
+    )
     return Plan(report=report, price=price, journal=journal, clock=clock, scratch=scratch)
 
 
@@ -265,6 +299,20 @@ async def _of_job(plan: Journal, action: str) -> Writes:
         rows += len(done)
         read += sum(not is_listed(row, action) for _, row in await plan.rows(done))
     return Writes(job=calls_of(rows, await plan.held(), read=read), by_job=rows)
+
+
+def _reads_of_plan(facts: Mapping[str, str], held: int, changed: int) -> int | None:
+    """What a load with this plan reads of a service that holds so many. None where each title is
+    asked for, and where a plan cannot be carried out.
+    """
+    if (
+        facts.get(SERVICE_READ) != BY_LIST
+        or facts["action"] == "undo"
+        or facts["missing"]
+        or facts.get("via_job")
+    ):
+        return None
+    return changed + (2 + pages_of(held, PAGE) if held else 1)
 
 
 def scratch_path() -> tuple[Path, Scratch]:

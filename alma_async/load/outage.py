@@ -18,6 +18,7 @@ counts. A server fault has no code here: it is an outage's to wait out.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 import anyio
@@ -25,6 +26,7 @@ import attrs
 
 from alma_async._clock import Clock
 from alma_async._http.outcome import Done, Failed, Outcome, Reason
+from alma_async._text import duration
 from alma_async.errors import AlmaError, BadAnswer, NotSent, RateLimited, ServerFault
 from alma_async.load.entries import Entry, State
 
@@ -279,8 +281,9 @@ class ServiceHealth:
         try:
             while True:
                 if self._asked:
-                    self.waiting(self._why)
-                    await self.sleep(_pause(self._asked - 1))
+                    pause = _pause(self._asked - 1)
+                    self.waiting(self._until(pause))
+                    await self.sleep(pause)
                 if not await self._ask_if_down():
                     break
                 was_down = True
@@ -289,6 +292,12 @@ class ServiceHealth:
             raise
         self._failures = _OUTAGE - 1
         self._outages += was_down
+
+    def _until(self, pause: float) -> str:
+        """What everybody waits for, when Alma is asked again, and for how long at most."""
+        again = datetime.fromtimestamp(self.clock.wall() + pause, UTC)
+        left = duration(max(round(self.longest - self._ill_for()), 0))
+        return f"{self._why.removesuffix('.')}; asked again at {again:%H:%M:%S} UTC, for {left} at most"
 
     async def _ask_if_down(self) -> bool:
         self._asked += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from typing import Final
@@ -68,7 +69,7 @@ class Progress:
 
     ``pending`` rows have not ended; of these ``begun`` were sent in part or have an unknown
     outcome. ``rate`` is calls a second over the last ten seconds, ``mean`` over the whole run.
-    ``eta`` is seconds to the end, by the calls still needed and the pace allowed. ``reading``: the
+    ``eta`` is seconds to the end, by the calls still ``needed`` and the pace allowed. ``reading``: the
     file is still being read. ``waiting`` says for what the load waits and until when, or is None
     while it works; ``waited`` for how many seconds now.
     """
@@ -90,6 +91,7 @@ class Progress:
     seconds: float = 0.0
     rate: float = 0.0
     remaining: int | None = None
+    needed: int | None = None
     eta: float | None = None
     reading: bool = False
     waiting: str | None = None
@@ -289,6 +291,7 @@ class Meter:
         """
         seconds = now - self.started
         span = min(max(seconds, 1.0), _SPAN)
+        needed, is_open = self.needed, self.rows["pending"] > 0
         return Progress(
             **self.rows,
             begun=self._begun + under_way,
@@ -298,7 +301,8 @@ class Meter:
             seconds=seconds,
             rate=sum(1 for at in self._recent if at > now - span) / span,
             remaining=quote.remaining,
-            eta=quote.seconds(self.needed) if self.rows["pending"] and self.foreseen else None,
+            needed=math.ceil(needed) if is_open else None,
+            eta=quote.seconds(needed) if is_open and self.foreseen else None,
             waiting=self._waiting[0] if self._waiting else None,
             waited=now - self._waiting[1] if self._waiting else 0.0,
         )

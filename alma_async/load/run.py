@@ -157,6 +157,8 @@ def quote(quota: QuotaSnapshot, wall: float) -> Quote:
         remaining=quota.remaining,
         reserve=quota.reserve,
         at_full_pace=quota.at_full_pace,
+        next_day=quota.next_day,
+        next_day_at_full_pace=quota.next_day_at_full_pace,
         resets_in=resets.timestamp() - wall,
         opens_in=max(opens.timestamp() - wall, 0.0) if opens is not None else 0.0,
     )

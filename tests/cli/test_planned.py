@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import attrs
 import openpyxl
 import pytest
 
@@ -131,6 +132,16 @@ def test_the_price_in_words(quote: dict[str, float | None], told: list[str]) -> 
     assert "goes on beyond midnight" not in text
     waiting = "\n".join(price_lines(price, wait_for_quota=True))
     assert ("goes on beyond midnight" in waiting) == (not price.before_reset)
+
+
+def test_the_price_of_a_plan_in_words() -> None:
+    """What carrying the dry run out costs, where that is less."""
+    now = Quote(per_second=25.0, remaining=1000, reserve=100.0, at_full_pace=1000.0, resets_in=7200.0)
+    price = Price(reads=60, writes=Writes(puts=15), planned=60, quote=now, reads_of_plan=20)
+    said = "As a plan (--dry-run --journal PLAN, then load --plan PLAN): 35 calls, 1.4 seconds;"
+    assert said in "\n".join(price_lines(price))
+    for reads in (60, None):
+        assert "As a plan" not in "\n".join(price_lines(attrs.evolve(price, reads_of_plan=reads)))
 
 
 def test_a_dry_run_tells_what_stays(shell: Shell, served: Served, tmp_path: Path) -> None:

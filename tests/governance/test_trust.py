@@ -70,6 +70,27 @@ def test_what_may_go_at_full_pace_does_not_come_back() -> None:
     assert there.at_full_pace() == pytest.approx(before - 10_000)
 
 
+@pytest.mark.parametrize("weeks", [0, 2])
+def test_the_next_day_is_told_ahead(weeks: int) -> None:
+    """How many calls it has for bulk work, and how many of them at full pace, in the middle of the day before."""
+    there = begun_at(9, Institution().ordinary_weeks(weeks))
+    calls, at_full_pace = there.quota.next_day(Limits(), wall=there.wall)
+    there.passes(15 * HOUR)
+    there.see()
+    kept = there.quota.reserve("forecast", spent=there.spent, wall=there.wall)
+    assert calls == pytest.approx(there.remaining - kept, rel=0.1)
+    assert at_full_pace == pytest.approx(there.at_full_pace(), rel=0.1)
+
+
+def test_the_last_minutes_of_a_day_keep_what_chance_may_need() -> None:
+    """A fifth of ten calls is two, and twenty may come."""
+    there = begun_at(24 - 1 / 60, Institution().ordinary_weeks())
+    kept = there.quota.reserve("forecast", spent=there.spent, wall=there.wall)
+    expected = there.quota.profile[23] / 60
+    assert 5 < expected < 15
+    assert kept == pytest.approx(expected + 3 * expected**0.5)
+
+
 def test_an_hour_that_varies_keeps_more_back() -> None:
     """Where the need was far off what was expected, the most that others may need is further from the forecast."""
     there = begun_at(9, Institution().ordinary_weeks())

@@ -191,6 +191,31 @@ async def test_titles_by_their_identifiers(kbart, tmp_path):
         assert (report.updated, report.unchanged, report.rejected, report.review) == (2, 7, 1, 2)
 
 
+@pytest.mark.parametrize(("action", "extra"), [("upsert", 100), ("delete", 0), ("upsert", 4000)])
+async def test_the_price_says_what_carrying_it_out_costs(rows, tmp_path, action, extra):
+    """By the server's count; where each title is asked for it is not said."""
+    async with institution() as (server, alma):
+        hold(server, 20)
+        hold_others(server, extra)
+        with await loading(alma, tmp_path, action).plan(rows(*LIST), journal=tmp_path / "p.load") as plan:
+            price = plan.price
+        if extra == 4000:
+            assert price.of_plan is None
+            return
+        before = counted(server)
+        report = await carrying(alma, tmp_path, action=action).run()
+        assert price.of_plan == report.calls == counted(server) - before < price.calls
+
+
+async def test_a_sync_has_no_plan_to_carry_out(rows, tmp_path):
+    """So its price says none."""
+    async with institution() as (server, alma):
+        hold(server, 20)
+        with await loading(alma, tmp_path, "upsert", missing="report").plan(rows(*LIST[:-3])) as plan:
+            assert plan.price.of_plan is None
+            assert plan.price.summary()["calls_of_plan"] is None
+
+
 async def test_a_week_of_plan_and_since(rows, tmp_path):
     """A plan of a corrected list that knows an earlier load is carried out by a load that knows it too."""
     async with institution() as (server, alma):

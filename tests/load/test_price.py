@@ -64,6 +64,11 @@ def test_calls_and_time():
         ({"at_full_pace": 0, "remaining": 300}, 3600.0 + 20.0),  # no room at all: it goes after the reset
         ({"at_full_pace": 0, "remaining": None}, 20.0),  # nothing is known of the day
         ({"opens_in": 60.0}, 60.0 + 20.0),  # everything is held for a minute
+        ({"at_full_pace": 100, "opens_in": 60.0}, 64.0 + 400 / 500 * (3600 - 64)),  # so too in a spread day
+        (
+            {"at_full_pace": 0, "remaining": 300, "next_day": 200.0, "next_day_at_full_pace": 60.0},
+            3600.0 + 2 * 86400 + 60 / 25 + 40 / 140 * 86400,  # two whole days, and a hundred calls of a third
+        ),
     ],
 )
 def test_time_where_the_rest_of_the_day_is_spread(quote, seconds):
