@@ -93,13 +93,25 @@ def _hours(start: float, end: float) -> Iterator[tuple[int, float]]:
         at = until
 
 
-def learned(profile: Sequence[float], *, start: float, end: float, calls: float) -> list[float]:
-    """The profile after ``calls`` were needed between ``start`` and ``end``, spread evenly over the
-    hours in between.
+def _needed(
+    profile: Sequence[float], *, start: float, end: float, calls: float
+) -> Iterator[tuple[int, float, float]]:
+    """The hours between two moments, with the part of each and the calls an hour that were needed in
+    it, if ``calls`` were in all: in the shape that ``profile`` knows, evenly where it knows none.
     """
+    level = calls / (end - start) * HOUR
+    hours = [
+        (hour, part, profile[hour] if profile[hour] >= 0 else level) for hour, part in _hours(start, end)
+    ]
+    expected = sum(part * rate for _, part, rate in hours)
+    for hour, part, rate in hours:
+        yield hour, part, rate * calls / expected if expected else level
+
+
+def learned(profile: Sequence[float], *, start: float, end: float, calls: float) -> list[float]:
+    """The profile after ``calls`` were needed between ``start`` and ``end``."""
     new = list(profile)
-    rate = calls / (end - start) * HOUR
-    for hour, part in _hours(start, end):
+    for hour, part, rate in _needed(profile, start=start, end=end, calls=calls):
         if new[hour] >= 0:
             new[hour] += _GAIN * part * (rate - new[hour])
         elif part >= _ENOUGH:
@@ -116,12 +128,11 @@ def spreads(
     Of calls over several hours it is not known in which they fell: that counts as a distance too.
     """
     new = list(spread)
-    rate = calls / (end - start) * HOUR
-    vague = _VAGUE * rate * (1 - HOUR / max(end - start, HOUR))
-    for hour, part in _hours(start, end):
+    vague = _VAGUE * (1 - HOUR / max(end - start, HOUR))
+    for hour, part, rate in _needed(profile, start=start, end=end, calls=calls):
         if profile[hour] < 0 or (new[hour] < 0 and part < _ENOUGH):
             continue
-        off = max(abs(rate - profile[hour]), vague)
+        off = max(abs(rate - profile[hour]), vague * rate)
         new[hour] = off if new[hour] < 0 else new[hour] + _GAIN * part * (off - new[hour])
     return new
 

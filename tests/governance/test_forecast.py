@@ -23,6 +23,15 @@ def test_a_long_gap_teaches_each_hour_its_part() -> None:
     assert profile[:4] == pytest.approx([100, 100, 100, UNLEARNED])
 
 
+def test_a_long_gap_keeps_the_shape_of_what_is_known() -> None:
+    """A gap that was twice as busy as expected makes each of its hours busier in proportion."""
+    profile = learned(BLANK, start=MONDAY, end=MONDAY + HOUR, calls=30)
+    profile = learned(profile, start=MONDAY + HOUR, end=MONDAY + 2 * HOUR, calls=90)
+    again = learned(profile, start=MONDAY + 7 * DAY, end=MONDAY + 7 * DAY + 2 * HOUR, calls=240)
+    assert again[0] > 30
+    assert again[1] == pytest.approx(3 * again[0])
+
+
 def test_a_new_week_moves_the_old_figure_by_a_part() -> None:
     """One unusual Monday changes what is expected of Mondays, but does not become it."""
     profile = learned(BLANK, start=MONDAY, end=MONDAY + HOUR, calls=100)

@@ -84,9 +84,9 @@ def test_the_next_day_is_told_ahead(weeks: int) -> None:
 
 def test_the_last_minutes_of_a_day_keep_what_chance_may_need() -> None:
     """A fifth of ten calls is two, and twenty may come."""
-    there = begun_at(24 - 1 / 60, Institution().ordinary_weeks())
-    kept = there.quota.reserve("forecast", spent=there.spent, wall=there.wall)
+    there = Institution().ordinary_weeks()
     expected = there.quota.profile[23] / 60
+    kept = there.quota.reserve("forecast", spent=there.spent, wall=there.wall + DAY - 60)
     assert 5 < expected < 15
     assert kept == pytest.approx(expected + 3 * expected**0.5)
 
