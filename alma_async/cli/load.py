@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, cast
+from typing import Annotated, Any, Final, Literal, Self, cast
 
 import anyio
 import attrs
@@ -43,9 +43,6 @@ from alma_async.load.row import InputError
 from alma_async.load.surplus import BeyondBound
 from alma_async.load.undo import UndoRows, begun_load, undo_rows
 from alma_async.load.via_job import FEW
-
-if TYPE_CHECKING:
-    from alma_async.alma.client import AlmaClient
 
 __all__ = ["load", "resume", "sync", "undo"]
 

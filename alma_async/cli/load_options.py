@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 import attrs
 from cyclopts import Group, Parameter
@@ -28,9 +28,6 @@ from alma_async.load.matching import OnUnknown
 from alma_async.load.options import DEFAULTS, LoadOptions, options_of
 from alma_async.load.planned import as_of
 from alma_async.load.readers import Blanks, RowSource, read_rows
-
-if TYPE_CHECKING:
-    from alma_async.alma.client import AlmaClient
 
 __all__ = ["AS_IT_IS", "AS_USUAL", "Input", "ListOptions", "ShellOptions", "Waiting", "option"]
 

@@ -15,7 +15,6 @@ and rows of many kinds, each of which is learned apart (``after_create``).
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,11 +34,10 @@ from alma_async.load.journal import SLICE, Journal, opened, slices
 from alma_async.load.via_job import calls_of, is_listed
 
 if TYPE_CHECKING:
-    from alma_async.load.progress import Meter, Report
+    from alma_async.load.progress import Meter, Quote, Report
 
-__all__ = ["Plan", "Price", "Quote", "Writes", "note_calls", "plan_of", "scratch_path"]
+__all__ = ["Plan", "Price", "Writes", "note_calls", "plan_of", "scratch_path"]
 
-_DAY: Final = 86_400.0
 # What a load that carries out a plan reads right before.
 _READ_BEFORE: Final = ("updated", "deleted")
 
@@ -91,49 +89,6 @@ class Writes:
         pairs = zip(attrs.astuple(self), attrs.astuple(other), strict=True)
         names = (field.name for field in attrs.fields(Writes))
         return type(self)(**{name: one + two for name, (one, two) in zip(names, pairs, strict=True)})
-
-
-@attrs.frozen(kw_only=True)
-class Quote:
-    """What the institution allows now: the pace in force, what remains today (None: unknown), what
-    bulk work leaves to others of it, how many calls go at that pace before the rest is spread over
-    the day, and the seconds until the day's calls begin anew. ``opens_in`` is how many seconds bulk
-    work has to wait before its next call, ``next_day`` how many calls a later day has for it,
-    ``next_day_at_full_pace`` how many of them at that pace.
-    """
-
-    per_second: float
-    remaining: int | None
-    reserve: float
-    at_full_pace: float
-    resets_in: float
-    opens_in: float = 0.0
-    next_day: float = math.inf
-    next_day_at_full_pace: float = math.inf
-
-    def seconds(self, calls: float) -> float:
-        """How long so many calls take, if nobody else draws more than now; what a day has no room
-        for goes on the next.
-        """
-        at_full_pace = min(calls, self.at_full_pace) if self.opens_in < self.resets_in else 0.0
-        seconds, rest = self.opens_in + at_full_pace / self.per_second, calls - at_full_pace
-        if rest and self.remaining is not None and seconds < self.resets_in:
-            spare = max(self.remaining - self.reserve - at_full_pace, 0.0)
-            spread = min(rest, spare)
-            if spread:
-                seconds += spread * max((self.resets_in - seconds) / spare, 1 / self.per_second)
-            rest -= spread
-        if rest and self.remaining is not None:
-            return max(seconds, self.resets_in) + self._later(rest)
-        return seconds + rest / self.per_second
-
-    def _later(self, calls: float) -> float:
-        """How long so many calls take from a reset on."""
-        days = max(math.ceil(calls / self.next_day) - 1, 0)
-        rest = calls - days * self.next_day if days else calls
-        fast = min(rest, self.next_day_at_full_pace)
-        slow = (rest - fast) * max(_DAY / (self.next_day - fast), 1 / self.per_second) if rest > fast else 0.0
-        return days * _DAY + fast / self.per_second + slow
 
 
 @attrs.frozen(kw_only=True)

@@ -29,10 +29,10 @@ from alma_async.load.institution import KnownFile
 from alma_async.load.job_template import JobTemplate
 from alma_async.load.journal import Journal, JournalError, opened
 from alma_async.load.options import DEFAULTS, PATH, LoadContext, LoadOptions, options_of
-from alma_async.load.progress import Ended, Meter, Progress, Report
+from alma_async.load.progress import Ended, Meter, Progress, Report, quote
 from alma_async.load.register import Registered, require_none_cut_off, unfinished
 from alma_async.load.row import InputError
-from alma_async.load.run import LoadRun, quote, reporting
+from alma_async.load.run import LoadRun, reporting
 from alma_async.load.verify import Audit, Verification
 from alma_async.settings import Check, Priority, check_all, instance_of, secretive
 

@@ -1,24 +1,126 @@
-"""How far a load is, and how it ended: plain values, and the counting behind them. Pure."""
+"""How far a load is, how it ended, what the institution allows now: plain values, and the counting
+behind them. Pure.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import deque
 from collections.abc import Mapping
-from typing import Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from alma_async._http.outcome import Failed, Outcome, OutcomeClass, Reason
-from alma_async.load.dry_run import Quote
+from alma_async._text import duration
 from alma_async.load.entries import OPEN, Entry, State, begun
 from alma_async.load.facts import JOB_ENDED, JOB_RUN, JOB_SET, ROWS, SURPLUS, SURPLUS_KEPT, undecided
+from alma_async.settings import Priority
 
-__all__ = ["Ended", "Meter", "Progress", "Report", "begun_count", "row_counts"]
+if TYPE_CHECKING:
+    from alma_async._governance.governor import QuotaSnapshot
+
+__all__ = [
+    "Ended",
+    "Meter",
+    "Progress",
+    "Quote",
+    "Report",
+    "begun_count",
+    "hold",
+    "quote",
+    "row_counts",
+]
 
 _SPAN: Final = 10.0  # seconds over which the present rate is taken
 _WHOLE: Final[Mapping[str, str]] = {ROWS: "all"}  # what a journal says that has its rows
+_DAY: Final = 86_400.0
 _FEW: Final = 10  # chosen: rows that outweigh what is assumed of a row's calls
+
+
+_SLOW: Final = 2.0  # chosen: seconds until the next call from which on a person wonders
+_SPREAD: Final = "bulk work is spread evenly over the rest of the day (pacing greedy does not)"
+
+
+@attrs.frozen(kw_only=True)
+class Quote:
+    """What the institution allows now: the pace in force, what remains today (None: unknown), what
+    bulk work leaves to others of it, how many calls go at that pace before the rest is spread over
+    the day, and the seconds until the day's calls begin anew. ``opens_in`` is how many seconds bulk
+    work has to wait before its next call, ``next_day`` how many calls a later day has for it,
+    ``next_day_at_full_pace`` how many of them at that pace.
+    """
+
+    per_second: float
+    remaining: int | None
+    reserve: float
+    at_full_pace: float
+    resets_in: float
+    opens_in: float = 0.0
+    next_day: float = math.inf
+    next_day_at_full_pace: float = math.inf
+
+    def seconds(self, calls: float) -> float:
+        """How long so many calls take, if nobody else draws more than now; what a day has no room
+        for goes on the next.
+        """
+        at_full_pace = min(calls, self.at_full_pace) if self.opens_in < self.resets_in else 0.0
+        seconds, rest = self.opens_in + at_full_pace / self.per_second, calls - at_full_pace
+        if rest and self.remaining is not None and seconds < self.resets_in:
+            spare = max(self.remaining - self.reserve - at_full_pace, 0.0)
+            spread = min(rest, spare)
+            if spread:
+                seconds += spread * max((self.resets_in - seconds) / spare, 1 / self.per_second)
+            rest -= spread
+        if rest and self.remaining is not None:
+            return max(seconds, self.resets_in) + self._later(rest)
+        return seconds + rest / self.per_second
+
+    def _later(self, calls: float) -> float:
+        """How long so many calls take from a reset on."""
+        days = max(math.ceil(calls / self.next_day) - 1, 0)
+        rest = calls - days * self.next_day if days else calls
+        fast = min(rest, self.next_day_at_full_pace)
+        slow = (rest - fast) * max(_DAY / (self.next_day - fast), 1 / self.per_second) if rest > fast else 0.0
+        return days * _DAY + fast / self.per_second + slow
+
+
+def hold(quota: QuotaSnapshot, wall: float) -> str | None:
+    """What holds bulk work back now; None where nothing does."""
+    if quota.stopped_until is not None:
+        return f"the day's calls are spent; calls go again at {_when(quota.stopped_until)}"
+    if quota.held_until is not None:
+        return f"rejected for too many calls a second; calls go again at {_when(quota.held_until)}"
+    if not quota.open[Priority.BULK]:
+        return f"what remains of the day's calls is the reserve; calls go again at {_when(quota.resets_at)}"
+    upcoming = quota.next_at.get(Priority.BULK)
+    if upcoming is not None and upcoming.timestamp() - wall > _SLOW:
+        return f"{quota.why or _SPREAD}; the next call goes at {_when(upcoming)}"
+    if quota.per_second < 1 / _SLOW:
+        return f"the pace is down to one call in {duration(1 / quota.per_second)}"
+    return None
+
+
+def _when(moment: datetime) -> str:
+    return f"{moment:%H:%M:%S} UTC"
+
+
+def quote(quota: QuotaSnapshot, wall: float) -> Quote:
+    """What the institution allows now."""
+    resets, opens = quota.resets_at, quota.stopped_until or quota.held_until
+    if opens is None and not quota.open[Priority.BULK]:
+        opens = resets
+    return Quote(
+        per_second=quota.per_second,
+        remaining=quota.remaining,
+        reserve=quota.reserve,
+        at_full_pace=quota.at_full_pace,
+        next_day=quota.next_day,
+        next_day_at_full_pace=quota.next_day_at_full_pace,
+        resets_in=resets.timestamp() - wall,
+        opens_in=max(opens.timestamp() - wall, 0.0) if opens is not None else 0.0,
+    )
 
 
 @attrs.frozen(kw_only=True)

@@ -16,10 +16,9 @@ begun is finished before something new begins.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator
-from datetime import datetime
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 from uuid import uuid4
 
 import anyio
@@ -33,7 +32,6 @@ from alma_async.alma.client import AlmaClient
 from alma_async.errors import AlmaError, ClientClosed, QuotaExhausted
 from alma_async.events import CallFinished
 from alma_async.load.after_create import AfterCreate
-from alma_async.load.dry_run import Quote
 from alma_async.load.entries import OPEN, Entry, Moment, State, Step
 from alma_async.load.facts import BY_TITLE, MEASURED, SERVICE_READ, SURPRISE
 from alma_async.load.identifier_index import IdentifierIndex
@@ -51,7 +49,7 @@ from alma_async.load.outage import (
     ServiceHealth,
     WorkStopped,
 )
-from alma_async.load.progress import Ended, Meter, Progress, Report
+from alma_async.load.progress import Ended, Meter, Progress, Report, hold, quote
 from alma_async.load.row import Row
 from alma_async.load.row_task import Joined, Learned, RowTask, Shared
 from alma_async.load.surplus import Surplus
@@ -59,12 +57,7 @@ from alma_async.load.undo import vouched
 from alma_async.load.via_job import After, SetDiffers, ViaJob, availabilities, match_anew, value_of
 from alma_async.settings import Priority
 
-if TYPE_CHECKING:
-    from alma_async._governance.governor import QuotaSnapshot
-    from alma_async.alma.client import AlmaClient
-    from alma_async.load.progress import Meter, Progress
-
-__all__ = ["LoadRun", "Room", "hold", "how_far", "most", "quote", "reporting", "spread"]
+__all__ = ["LoadRun", "Room", "how_far", "most", "reporting", "spread"]
 
 _FEWEST: Final = 4  # chosen: rows beyond those, at least
 _READY: Final = (
@@ -122,46 +115,6 @@ class Room:
 
 
 T = TypeVar("T")
-
-_SLOW: Final = 2.0  # chosen: seconds until the next call from which on a person wonders
-_SPREAD: Final = "bulk work is spread evenly over the rest of the day (pacing greedy does not)"
-
-
-def hold(quota: QuotaSnapshot, wall: float) -> str | None:
-    """What holds bulk work back now; None where nothing does."""
-    if quota.stopped_until is not None:
-        return f"the day's calls are spent; calls go again at {_when(quota.stopped_until)}"
-    if quota.held_until is not None:
-        return f"rejected for too many calls a second; calls go again at {_when(quota.held_until)}"
-    if not quota.open[Priority.BULK]:
-        return f"what remains of the day's calls is the reserve; calls go again at {_when(quota.resets_at)}"
-    upcoming = quota.next_at.get(Priority.BULK)
-    if upcoming is not None and upcoming.timestamp() - wall > _SLOW:
-        return f"{quota.why or _SPREAD}; the next call goes at {_when(upcoming)}"
-    if quota.per_second < 1 / _SLOW:
-        return f"the pace is down to one call in {duration(1 / quota.per_second)}"
-    return None
-
-
-def _when(moment: datetime) -> str:
-    return f"{moment:%H:%M:%S} UTC"
-
-
-def quote(quota: QuotaSnapshot, wall: float) -> Quote:
-    """What the institution allows now."""
-    resets, opens = quota.resets_at, quota.stopped_until or quota.held_until
-    if opens is None and not quota.open[Priority.BULK]:
-        opens = resets
-    return Quote(
-        per_second=quota.per_second,
-        remaining=quota.remaining,
-        reserve=quota.reserve,
-        at_full_pace=quota.at_full_pace,
-        next_day=quota.next_day,
-        next_day_at_full_pace=quota.next_day_at_full_pace,
-        resets_in=resets.timestamp() - wall,
-        opens_in=max(opens.timestamp() - wall, 0.0) if opens is not None else 0.0,
-    )
 
 
 def how_far(

@@ -13,8 +13,9 @@ import pytest
 from alma_async import sim
 from alma_async.cli import journals
 from alma_async.cli.view import price_lines
-from alma_async.load.dry_run import Price, Quote, Writes
+from alma_async.load.dry_run import Price, Writes
 from alma_async.load.journal_file import JournalFile
+from alma_async.load.progress import Quote
 from tests.cli.conftest import TO, Served, Shell
 
 Titles = Callable[..., Path]

@@ -6,8 +6,9 @@ from math import inf
 
 import pytest
 
-from alma_async.load.dry_run import Price, Quote, Writes
+from alma_async.load.dry_run import Price, Writes
 from alma_async.load.entries import Difference, Entry, State
+from alma_async.load.progress import Quote
 
 NOTE, COVERAGE = Difference("public_note", "", "x"), Difference("coverage", "", "from_year=2001")
 

@@ -13,7 +13,8 @@ from alma_async import Limits
 from alma_async._http.messages import SendFailure
 from alma_async.load import read_rows
 from alma_async.load.journal_file import JournalFile
-from alma_async.load.run import hold, most
+from alma_async.load.progress import hold
+from alma_async.load.run import most
 from tests.conftest import EPOCH
 from tests.conftest import institution as served
 from tests.guard.schedules import fast_folder
