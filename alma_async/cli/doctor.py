@@ -111,11 +111,15 @@ class Check:
     def known(self) -> None:
         """What loads have seen of the institution, and a probe found out, if any has."""
         from alma_async.load.institution import KnownFile  # it brings the loads
+        from alma_async.load.probe import is_left
 
         known = KnownFile.of(self.alma.scope).read()
         if said := str(known):
             probe = f" and a probe of {known.probed}" if known.probed else ""
             self.report("alma", f"as loads{probe} have seen: {said}")
+        if is_left(self.alma.scope):
+            left = "one was cut off, and may have left a portfolio: probe again, which deletes it"
+            self.report("probe", left, ok=False)
 
     async def areas(self) -> None:
         """What the key may read. Ends at the first call that fails otherwise, since the rest would fail as well."""

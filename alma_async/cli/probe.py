@@ -81,7 +81,7 @@ def probe(
 
     code = connection.run(work)
     if code in _INTERRUPTED:
-        say("Interrupted. If a portfolio was made, the next probe deletes it.")
+        say("Interrupted. What was made is deleted, at the latest by the next probe.")
     return code
 
 

@@ -23,8 +23,10 @@ from contextlib import closing, suppress
 from secrets import token_hex
 from typing import Any, Final
 
+import anyio
 import attrs
 
+from alma_async._clock import shielded
 from alma_async._http.codec import structure, unstructure
 from alma_async._http.json_text import dumps
 from alma_async._http.outcome import Done, Outcome
@@ -52,9 +54,11 @@ from alma_async.load.progress import Meter
 from alma_async.load.trials import Trials, says_coverage, sent
 from alma_async.settings import POSITIVE, Environment, check_all, instance_of, one_of
 
-__all__ = ["Probed", "keep_facts", "probe"]
+__all__ = ["Probed", "is_left", "keep_facts", "probe"]
 
 _TRIES: Final = 3  # to delete it, whose answers were lost
+_WITHIN: Final = 150.0  # chosen: seconds in which the POST is sent and answered, waits included
+_GRACE: Final = 20.0  # chosen: seconds to delete it where the work was cancelled
 _LISTS: Final = 10  # chosen: services whose portfolios are listed to find 100 records
 _LARGEST: Final = 4096  # bytes of a mark's file that are read
 # No answer, or none of Alma's: what was sent may still be carried out.
@@ -154,19 +158,24 @@ async def _keep(alma: AlmaClient, known: Known) -> None:
 
 @attrs.frozen(kw_only=True)
 class _Mark:
-    """A portfolio that is made, or about to be: all that is needed to find it. ``at``: when it was
-    posted, seconds since 1970.
+    """A portfolio that is made, or about to be: all that is needed to find it. ``by``: when it had
+    been posted at the latest, in seconds since 1970.
     """
 
     mark: str
     collection_id: str
     service_id: str
     mms_id: str
-    at: float
+    by: float
 
     @property
     def place(self) -> tuple[str, str]:
         return self.collection_id, self.service_id
+
+    @property
+    def says_left(self) -> str:
+        """What is said where it may be left."""
+        return f"A portfolio may be left, its public note is {self.mark}. The next probe deletes it."
 
     @property
     def url(self) -> str:
@@ -183,6 +192,7 @@ class _Probe:
     _meter: Meter = attrs.field(init=False)
     _seen: Observed = attrs.field(factory=Observed)
     _elapsed: float = 0.0  # of the last answer
+    _made: bool = False  # the POST was answered or found: what is not found is deleted
 
     def __attrs_post_init__(self) -> None:
         self._meter = Meter(self.alma.clock.now())
@@ -215,33 +225,37 @@ class _Probe:
         )
 
     async def _probed(self, marks: _Marks) -> tuple[Known, tuple[str, ...]]:
-        """Make the portfolio, ask what there is to ask, and delete it."""
+        """Make the portfolio, ask what there is to ask, keep what was found, and delete it."""
         mark = _Mark(
             mark=f"alma-async-probe-{token_hex(8)}",
             collection_id=self.place[0],
             service_id=self.place[1],
             mms_id=self.mms_id,
-            at=self.alma.clock.wall(),
+            by=self.alma.clock.wall() + _WITHIN,
         )
         await self.alma.clock.aside(lambda: marks.write(mark))
         try:
-            trials = await self._ask(mark, await self._make(marks, mark))
-            batch = await self._batch()
+            portfolio_id = await self._make(marks, mark)
+            self._made = True
+            trials = await self._ask(mark, portfolio_id)
+            known = self._seen.over(
+                Known(
+                    put=trials.put,
+                    clears=trials.effects,
+                    probed=f"{self.alma.clock.utc():%Y-%m-%d}",
+                    **await self._batch(),
+                )
+            )
+            await _keep(self.alma, known)
+            await self._remove(marks)
         except AlmaError as error:
             with suppress(AlmaError):
                 await self._remove(marks)
-            left = marks.read() is not None
-            error.add_note(
-                f"A portfolio may be left, with the public note {mark.mark}. The next probe removes it."
-                if left
-                else "No portfolio is left."
-            )
+            error.add_note(mark.says_left if marks.read() else "No portfolio is left.")
             raise
-        known = self._seen.over(
-            Known(put=trials.put, clears=trials.effects, probed=f"{self.alma.clock.utc():%Y-%m-%d}", **batch)
-        )
-        await _keep(self.alma, known)
-        await self._remove(marks)
+        except anyio.get_cancelled_exc_class():
+            await shielded(self._remove_at_once(marks))
+            raise
         return known, tuple(_unknown(known))
 
     # --- the portfolio
@@ -249,10 +263,12 @@ class _Probe:
     async def _make(self, marks: _Marks, mark: _Mark) -> str:
         """The id of the portfolio, made now."""
         body = sent(mark.mms_id, mark.place, mark.url, note=mark.mark, inactive=Codes().inactive)
+        portfolios = self.alma.with_options(deadline=_WITHIN).electronic.portfolios
         try:
-            made = await self._portfolios.create(*mark.place, structure(body, Portfolio))
+            made = await portfolios.create(*mark.place, structure(body, Portfolio))
         except OutcomeUnknown:
-            if found := await self._found(mark):
+            now = self.alma.clock.wall()
+            if found := await self._found(attrs.evolve(mark, by=min(mark.by, now))):
                 return found[0]
             raise
         except AlmaError:  # nothing was made
@@ -293,28 +309,37 @@ class _Probe:
 
     # --- what is left
 
-    async def _remove(self, marks: _Marks) -> tuple[str, ...]:
-        """Delete the portfolio of the mark, if there is one, and see that it is gone; its ids."""
+    async def _remove(self, marks: _Marks, *, wait: bool = True) -> tuple[str, ...]:
+        """Delete the portfolio of the mark, if there is one, and see that it is gone; its ids.
+
+        :param wait: until it is certain whether there is one; else the mark stays where there is
+            none yet
+        """
         if (mark := marks.read()) is None:
             return ()
-        removed = left = await self._found(mark)
+        removed = left = await (self._found(mark) if wait else self._holding(mark))
         for _ in range(_TRIES):
             for portfolio_id in left:
                 with suppress(NotFound, OutcomeUnknown):
                     await self._portfolios.delete(*mark.place, portfolio_id, bib="retain")
             if not left or not (left := await self._holding(mark)):
-                await self.alma.clock.aside(lambda: marks.write(None))
+                if removed or wait or self._made:
+                    await self.alma.clock.aside(lambda: marks.write(None))
                 return removed
         raise OutcomeUnknown(f"The portfolio {', '.join(left)} is still there after its deletion.")
 
+    async def _remove_at_once(self, marks: _Marks) -> None:
+        """The same where somebody waits for the end; what is not done in time is the next probe's."""
+        with anyio.move_on_after(_GRACE), suppress(AlmaError):
+            await self._remove(marks, wait=False)
+
     async def _found(self, mark: _Mark) -> tuple[str, ...]:
         """The ids of the portfolios that hold the mark, once that is certain."""
-        if found := await self._holding(mark):
+        found = await self._holding(mark)
+        rest = mark.by + self.quarantine - self.alma.clock.wall()
+        if found or self._made or rest <= 0:
             return found
-        rest = mark.at + self.quarantine - self.alma.clock.wall()
-        if rest <= 0:
-            return ()
-        rest = min(rest, self.quarantine)  # a clock may have been set back
+        rest = min(rest, self.quarantine + _WITHIN)  # a clock may have been set back
         self.on_wait(rest)
         await self.alma.clock.sleep(rest)
         return await self._holding(mark)
@@ -414,6 +439,12 @@ class _Marks:
         """Have it on the disk."""
         self.file.replace(b"" if mark is None else self.kept.sealed(attrs.asdict(mark)))
         self.file.sync()
+
+
+def is_left(scope: str) -> bool:
+    """Whether a probe of this scope was cut off, or is under way: a portfolio may be left."""
+    path = KeptFile.named("institutions", scope, "probe", end="probe").path
+    return path.is_file() and path.stat().st_size > 0
 
 
 def _unknown(known: Known) -> list[str]:

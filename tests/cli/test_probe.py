@@ -62,7 +62,8 @@ def test_what_is_printed(shell: Shell, served: Served) -> None:
             "mms_id": "990000010000",
         }
         file = KeptFile.named("institutions", scope, "probe", end="probe")
-        file.write({**mark, "at": 0.0})
+        file.write({**mark, "by": 0.0})
+        assert "WRONG  probe       one was cut off" in shell("doctor").out
         ran = shell(*ARGUMENTS, "--yes")
         assert ran.err == f"Deleted: the portfolio {left}, which an earlier probe had left.\n"
         assert ran.code == 0

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -74,40 +77,50 @@ def switches(rng: random.Random) -> dict[str, Any]:
     }
 
 
-async def test_it_finds_exactly_what_was_set() -> None:
-    """Institutions by chance; of those that do as usual with empty values, too. Nothing is left, and nothing else was touched."""
+async def check_found(some: dict[str, Any], folder: Path) -> None:
+    """It finds exactly what was set, leaves nothing, touches nothing else; then a load empties what can be emptied, and says it."""
+    name = folder.name
+    async with institution(world=world(**some), institution=name) as (line, alma):
+        one, other = (add(line.world, f"9911{m:06}") for m in range(2))
+        found = await probed(alma)
+        known = found.known
+        assert (found.unknown, found.exit_code, found.environment, found.removed) == ((), 0, "sandbox", ())
+        assert found.calls == len(line.arrivals)
+        keeps = some["put"] == "keeps"
+        expected: Any = {kind: {"left_out": "kept" if keeps else "cleared"} for kind in WAYS}
+        for value, effect in some["clears"].items():
+            kind, empty = value.split()
+            expected[kind][SET[empty]] = SAYS[effect]
+        assert (known.clears, known.put) == (expected, "merge" if keeps else "replace")
+        assert known.post_coverage == some["coverage_in_post"]
+        assert (known.post_answer, known.put_answer) == (some["post_answers"], some["write_answers"])
+        assert (known.bibs_asked, known.bibs_answered) == (3, 3 if some["bibs_a_call"] == 100 else 0)
+        assert len(line.world.portfolios.all) == 3
+        assert not line.world.tally.updated.keys() & {one["id"], other["id"]}
+        assert KnownFile.of(alma.scope).read() == known
+        assert found.summary()["clears"] == expected
+        assert TITLE not in str(found.summary())
+        assert len(known.lines()) == 8
+        one["public_note"] = "a note"
+        other["coverage_details"]["local_date_coverage_parameters"] = [{"from_year": "1999"}]
+        wanted = [
+            Row(line=2, lines=(2,), portfolio_id=one["id"], values={"public_note": CLEAR}),
+            Row(line=3, lines=(3,), portfolio_id=other["id"], coverage=CLEAR),
+        ]
+        load = Load(alma, collection_id=C, service_id=S, journal=folder / "a.load")
+        can = ["cleared" in expected[kind].values() for kind in ("text", "coverage")]
+        ended = [ended.state == "done" async for ended in load.stream(wanted)]
+        coverage = other["coverage_details"]["local_date_coverage_parameters"]
+        assert [not one["public_note"], not coverage] == can
+        assert sorted(ended) == sorted(can)
+
+
+async def test_it_finds_exactly_what_was_set_and_loads_go_by_it(tmp_path: Path) -> None:
+    """Institutions by chance, in all that is a switch."""
     rng = random.Random(5)
-    for n in range(24):
-        some = switches(rng)
-        async with institution(world=world(**some), institution=f"{n}") as (line, alma):
-            others = [add(line.world, f"9911{m:06}") for m in range(2)]
-            found = await probed(alma)
-            known = found.known
-            assert (found.unknown, found.exit_code, found.environment, found.removed) == (
-                (),
-                0,
-                "sandbox",
-                (),
-            )
-            assert found.calls == len(line.arrivals)
-            left_out = "kept" if some["put"] == "keeps" else "cleared"
-            expected = {kind: {"left_out": left_out} for kind in WAYS}
-            for value, effect in some["clears"].items():
-                kind, name = value.split()
-                expected[kind][SET[name]] = SAYS[effect]
-            assert known.clears == expected
-            assert (known.post_coverage, known.put) == (
-                some["coverage_in_post"],
-                {"kept": "merge"}.get(left_out, "replace"),
-            )
-            assert (known.post_answer, known.put_answer) == (some["post_answers"], some["write_answers"])
-            assert (known.bibs_asked, known.bibs_answered) == (3, 3 if some["bibs_a_call"] == 100 else 0)
-            assert len(line.world.portfolios.all) == 3
-            assert not line.world.tally.updated.keys() & {one["id"] for one in others}
-            assert KnownFile.of(alma.scope).read() == known
-            assert found.summary()["clears"] == expected
-            assert TITLE not in str(found.summary())
-            assert len(known.lines()) == 8
+    for n in range(20):
+        (folder := tmp_path / f"{n}").mkdir()
+        await check_found(switches(rng), folder)
 
 
 # --- cut off
@@ -237,20 +250,46 @@ def all_of_the_record() -> Iterator[None]:
 
 
 @contextmanager
-def deleted_once() -> Iterator[None]:
+def deleted_unseen() -> Iterator[None]:
     """Planted: a deletion whose answer was lost is held to be done."""
-    with patch.object(module, "_TRIES", 1):
+    real = module._Probe._holding
+
+    asked = Counter[int]()
+
+    async def holding(self: Any, mark: Any) -> Any:
+        asked[id(self)] += 1
+        found = await real(self, mark)
+        return found if asked[id(self)] == 1 else ()
+
+    with patch.object(module._Probe, "_holding", holding):
         yield
 
 
 @pytest.mark.parametrize(
     ("planted", "first"),
-    [(mark_written_after, 2), (no_quarantine, 2), (all_of_the_record, 2), (deleted_once, 35)],
+    [(mark_written_after, 2), (no_quarantine, 2), (all_of_the_record, 2), (deleted_unseen, 33)],
 )
 async def test_planted_errors_are_found(planted: Callable[[], Any], first: int) -> None:
     """Each leaves something behind, or takes what is not its own, somewhere."""
     with planted(), pytest.raises((AssertionError, OutcomeUnknown)):
         await sweep(first)
+
+
+@pytest.mark.parametrize("at", [2, 3, 9, 36])
+async def test_cancelled_it_clears_up_at_once(at: int) -> None:
+    """Also natively; while the answer to the POST is awaited nothing is there yet, and the mark stays for the next probe."""
+    async with institution(lambda: 1.0, world=world()) as (line, alma):
+        task = asyncio.ensure_future(probed(alma))
+        while len(line.arrivals) < at:
+            await anyio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert is_clean(line)
+        assert module.is_left(alma.scope) == (at == 2)
+        assert (await probed(alma)).removed == ()
+        assert is_clean(line)
+        assert not module.is_left(alma.scope)
 
 
 # --- when it does nothing, or less
