@@ -27,7 +27,7 @@ from alma_async._clock import Clock
 from alma_async._core.pager import PAGE, pages_of
 from alma_async.load.after_create import reads_of
 from alma_async.load.entries import Entry, State
-from alma_async.load.facts import BY_LIST, CALLS, INDEXED, SERVICE_READ
+from alma_async.load.facts import BY_LIST, CALLS, INDEXED, JOB_CALLS, SERVICE_READ
 from alma_async.load.fields import COVERAGE
 from alma_async.load.institution import Known
 from alma_async.load.journal import SLICE, Journal, opened, slices
@@ -277,6 +277,11 @@ def scratch_path() -> tuple[Path, Scratch]:
 
 
 async def note_calls(journal: Journal, meter: Meter) -> None:
-    """Add what this run of a dry run has cost; what was throttled is not asked again by the load."""
-    before = int((await journal.meta()).get(CALLS, "0"))
-    await journal.note({CALLS: str(before + meter.calls - meter.throttled)})
+    """Add what this run of a dry run has cost, where what was throttled is not asked again by the
+    load; and what its job would take, if it has one.
+    """
+    facts = await journal.meta()
+    found = {CALLS: str(int(facts.get(CALLS, "0")) + meter.calls - meter.throttled)}
+    if facts.get("via_job"):
+        found[JOB_CALLS] = str((await _of_job(journal, facts["action"])).job)
+    await journal.note(found)

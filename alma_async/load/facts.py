@@ -24,6 +24,7 @@ __all__ = [
     "INDEXED",
     "INGESTED",
     "JOB_BEGUN",
+    "JOB_CALLS",
     "JOB_ENDED",
     "JOB_FILLING",
     "JOB_KEY",
@@ -77,6 +78,7 @@ JOB_FILLING: Final = "job_filling"  # members may have been added
 JOB_BEGUN: Final = "job_begun"  # all rows of the job have their intent, and its run may be started
 JOB_RUN: Final = "job_run"  # the run, once it is known: job and instance
 JOB_ENDED: Final = "job_ended"  # how it ended
+JOB_CALLS: Final = "job_calls"  # in a dry run's: the calls that it would take
 
 # Which other journals it has to do with. Journals are named by their address.
 SUPERSEDED: Final = "superseded"  # that of a later load, which knows this one
@@ -92,7 +94,7 @@ RESERVED: Final = frozenset(
         *(BEGUN_AT, ROWS, LINES, WARNINGS, UNREAD, INGESTED, SERVICE_READ, INDEXED, KEPT_SINCE),
         *(SURPRISE, SURPLUS, SURPLUS_KEPT, CALLS, MEASURED, SUPERSEDED, BEING_UNDONE, TAKES_BACK),
         *(HALFWAY, OVERTAKEN, CARRIED_OUT, PLAN_SERVICE_READ),
-        *(JOB_KEY, JOB_SET, JOB_FILLING, JOB_BEGUN, JOB_RUN, JOB_ENDED),
+        *(JOB_KEY, JOB_SET, JOB_FILLING, JOB_BEGUN, JOB_RUN, JOB_ENDED, JOB_CALLS),
     }
 )
 """What a journal says of itself, and so no caller may (``LoadOptions.facts``)."""

@@ -29,6 +29,7 @@ __all__ = [
     "Report",
     "begun_count",
     "hold",
+    "job_of",
     "quote",
     "row_counts",
 ]
@@ -262,7 +263,7 @@ class Report:
         return attrs.asdict(self)
 
 
-def _job(meta: Mapping[str, str]) -> str | None:
+def job_of(meta: Mapping[str, str]) -> str | None:
     """What a journal says of its load's job."""
     facts = (("set", JOB_SET), ("run", JOB_RUN), ("ended:", JOB_ENDED))
     return ", ".join(f"{name} {meta[fact]}" for name, fact in facts if meta.get(fact)) or None
@@ -384,7 +385,7 @@ class Meter:
             surplus=None if surplus is None else int(surplus),
             surplus_kept=meta.get(SURPLUS_KEPT),
             undecided=undecided(meta),
-            job=_job(meta),
+            job=job_of(meta),
         )
 
     def progress(self, now: float, quote: Quote, *, under_way: int = 0, reading: bool = False) -> Progress:

@@ -30,9 +30,11 @@ from alma_async._text import counted, duration, masked
 from alma_async._version import __version__
 from alma_async.load.dry_run import Writes
 from alma_async.load.entries import OPEN, State
-from alma_async.load.facts import CALLS, MEASURED, SURPLUS_KEPT
+from alma_async.load.facts import CALLS, JOB_CALLS, MEASURED, SURPLUS_KEPT
 from alma_async.load.fields import COVERAGE
+from alma_async.load.job_template import JobTemplate
 from alma_async.load.measured import Measured, Stretch
+from alma_async.load.progress import job_of
 from alma_async.load.reasons import EndReason
 from alma_async.load.report_style import DIGEST, STYLE
 
@@ -434,11 +436,14 @@ class _Page:
 
     def _price(self) -> Iterator[str]:
         reads, writes = int(self._about.facts.get(CALLS) or 0), self._writes
+        if job := self._about.facts.get(JOB_CALLS):
+            writes = Writes(job=int(job))
         planned = {
             "GET": reads,
             "POST (creations)": writes.posts,
             "PUT (updates, coverage of creations)": writes.puts,
             "DELETE": writes.deletes,
+            "of the set and the job, if it takes five minutes": writes.job,
         }
         calls = sum(planned.values())
         span = f"at least {calls - writes.spared:,} and at most {calls + writes.reads_back:,}, as the first answers will show"
@@ -538,6 +543,9 @@ def _options(facts: Mapping[str, str]) -> str:
     shown += [f"since {_name(facts['since'])}"] if facts.get("since") else []
     if facts.get("missing"):
         shown += [f"what the list does not name: {facts['missing']}, at most {facts['max_delete']}"]
+    if facts.get("via_job"):
+        job = JobTemplate.restored(facts["via_job"]).job_id
+        shown += [f"by the job {job}: {job_of(facts) or 'not begun'}"]
     shown += [f"not touched: {facts[SURPLUS_KEPT]}"] if facts.get(SURPLUS_KEPT) else []
     return "".join(f"; {_shown(one)}" for one in shown)
 

@@ -615,7 +615,8 @@ class RowTask:
             shown = present.availability.value if present is not None else None
             self._end(State.DONE, action="deleted" if deletes else "updated", availability=shown)
         elif after.last:
-            self._end(State.REVIEW, EndReason.JOB_LEFT, after.ended, lacking)
+            left = {"differences": ()} if after.is_over else {}  # nothing for an undo to take back
+            self._end(State.REVIEW, EndReason.JOB_LEFT, after.ended, lacking, **left)
 
     async def _present_after(self, after: After) -> Portfolio | None:
         one, deletes = self._portfolio_id, self.entry.step is Step.DELETE

@@ -93,6 +93,11 @@ class After:
     listed: Mapping[str, str]
     last: bool
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the job is known to have ended, so that it changes nothing any more."""
+        return self.ended not in (_GONE, _UNLISTED)
+
 
 # --- which rows can go together
 

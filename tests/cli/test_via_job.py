@@ -47,20 +47,24 @@ def codes(world: sim.World) -> set[str]:
 
 
 def test_deactivate_verify_and_undo(
-    shell: Shell, served: Served, titles: Titles, template: Callable[..., Path]
+    shell: Shell, served: Served, titles: Titles, template: Callable[..., Path], tmp_path: Path
 ) -> None:
     """The dry run shows the price; below 200 rows it is said that row by row may be as good."""
     with served() as world:
         quick(world)
         hold(world, 20)
         how = (*TO, "--action", "deactivate", "--via-job", template("10"))
-        ran = shell("load", titles(20), *how, "--dry-run")
+        page = tmp_path / "report.html"
+        ran = shell("load", titles(20), *how, "--dry-run", "--report", page)
+        assert "by the job M50: not begun" in page.read_text(encoding="utf-8")
+        assert "of the set and the job" in page.read_text(encoding="utf-8")
         assert (ran.code, codes(world), world.sets.all) == (0, {"11"}, {}), ran.err
         assert "20 rows: 20 to be updated. Nothing was changed." in ran.out
         assert "Price: 12 calls (1 GET, 11 for the set and the job)" in ran.out
         assert "For 20 rows a load row by row may be as good" in ran.out
         assert "--plan" not in ran.out
-        ran = shell("load", titles(20), *how)
+        ran = shell("load", titles(20), *how, "--report", page)
+        assert "by the job M50: set 95" in page.read_text(encoding="utf-8")
         assert (ran.code, codes(world)) == (0, {"10"}), ran.err
         assert ran.err.count("For 20 rows a load row by row may be as good") == 1
         assert ran.out.startswith("20 rows: 20 updated.\n")
