@@ -77,10 +77,14 @@ class Bodies:
         if len(self._read) > _MOST:
             del self._read[next(iter(self._read))]
 
-    def take(self, portfolio_id: str) -> Portfolio | None:
-        """One that was read a short while ago, for one use."""
-        at, portfolio = self._read.pop(portfolio_id, (0.0, None))
+    def of(self, portfolio_id: str) -> Portfolio | None:
+        """One that was read a short while ago."""
+        at, portfolio = self._read.get(portfolio_id, (0.0, None))
         return portfolio if portfolio is not None and self.now() - at <= _YOUNG else None
+
+    def forget(self, portfolio_id: str) -> None:
+        """What was read of it does not stand, since it is written."""
+        self._read.pop(portfolio_id, None)
 
 
 @attrs.frozen(kw_only=True)
@@ -107,7 +111,7 @@ class Lookup:
             return matching.alike(wanted_url(row), await self._candidates(row, entry, title.existing))
         if len(title.existing) == title.rows == 1:
             return matching.One(title.existing[0])  # the URL would not be asked for
-        candidates = await self._candidates(row, entry, title.existing)
+        candidates = await self._candidates(row, entry, title.existing, remembered=True)
         found = matching.decide(wanted_url(row), candidates, rows_of_title=title.rows)
         if found == matching.NoMatch() and title.taken:
             named = await self._named(title.taken, entry.n)
@@ -179,12 +183,18 @@ class Lookup:
             and (item.electronic_collection.id.value, item.electronic_collection.service.value) == self.place
         ]
 
-    async def _candidates(self, row: Row, entry: Entry, ids: Iterable[str]) -> list[matching.Candidate]:
-        """Those that are not, by title and URL, what another row of the file means."""
+    async def _candidates(
+        self, row: Row, entry: Entry, ids: Iterable[str], *, remembered: bool = False
+    ) -> list[matching.Candidate]:
+        """Those that are not, by title and URL, what another row of the file means.
+
+        :param remembered: what another row of the title has read a short while ago need not be read again
+        """
         found = list[matching.Candidate]()
         for one in ids:
-            portfolio = await self.get(one)
-            self.bodies.keep(portfolio)
+            portfolio = self.bodies.of(one) if remembered else None
+            if portfolio is None:
+                self.bodies.keep(portfolio := await self.get(one))
             found.append(matching.Candidate(one, url_of(portfolio)))
         return await self._not_others(row, entry.n, found)
 

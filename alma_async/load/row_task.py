@@ -429,7 +429,7 @@ class RowTask:
         """The row's portfolio as it was read to be matched, where the row changes nothing; before
         a write it is read again.
         """
-        known = self.shared.bodies.take(self._portfolio_id)
+        known = self.shared.bodies.of(self._portfolio_id)
         if known is None or self.entry.action is not None or self.row.before_image is not None:
             return None
         is_clear = not self._unclear(known)
@@ -724,6 +724,8 @@ class RowTask:
     ) -> Portfolios:
         """The portfolios API with this row as the witness of every send."""
         self._sending = action, fields
+        if self.entry.portfolio_id is not None:
+            self.shared.bodies.forget(self.entry.portfolio_id)
         if self._options.keep_payload and sent is not None:
             body = dumps(unstructure(sent), lone_surrogates=True)
             self.shared.journal.keep(self.entry.n, body, of="sent")

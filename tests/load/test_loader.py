@@ -292,6 +292,23 @@ async def test_several_portfolios_of_a_title(titles, tmp_path):
         assert len(server.world.portfolios.all) == 2
 
 
+async def test_portfolios_of_one_title_are_read_once(titles, tmp_path):
+    """Four rows of one title, matched by their URLs and alike: one read of each portfolio, not of all by each row."""
+    urls = [f"https://{name}.example/0" for name in "abcd"]
+    async with institution() as (server, alma):
+        for url in urls:
+            sent = {
+                "resource_metadata": {"mms_id": {"value": "99000000"}},
+                "availability": {"value": "11"},
+                "linking_details": {"url_type": {"value": "static"}, "static_url": f"jkey={url}"},
+            }
+            server.world.portfolios.create(C, S, sent, now=0.0)
+        rows = [{"mms_id": "99000000", "url": url} for url in urls]
+        report = await load_into(alma, tmp_path, workers=1).run(rows)
+        assert (report.unchanged, report.exit_code) == (4, 0)
+        assert report.calls == len(server.world.tally.received) == 3 + 4  # the list, and each
+
+
 async def test_stop_ends_between_calls(titles, tmp_path):
     """A stop takes no further row and leaves no row between intent and outcome."""
     async with institution(latency=0.5) as (server, alma):
