@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from secrets import token_hex
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import anyio
 import attrs
@@ -130,7 +130,7 @@ async def probe(
 
 _ARGUMENTS: Final = {
     "alma": instance_of(AlmaClient, "an AlmaClient"),
-    "expect": one_of(("sandbox", "production")),
+    "expect": one_of(get_args(Environment)),
     "quarantine": POSITIVE,
 }
 
@@ -152,8 +152,11 @@ async def keep_facts(alma: AlmaClient, facts: Mapping[str, Any]) -> Known:
     return known
 
 
-async def _keep(alma: AlmaClient, known: Known) -> None:
-    await alma.clock.aside(lambda: KnownFile.of(alma.scope).learn(known.over))
+async def _keep(alma: AlmaClient, known: Known, seen: Observed | None = None) -> None:
+    """Keep these facts, and what was seen in answers, over what is known."""
+    over = (seen or Observed()).over
+    file = KnownFile.of(alma.scope)
+    await alma.clock.aside(lambda: file.learn(lambda before: over(known.over(before))))
 
 
 @attrs.frozen(kw_only=True)
@@ -246,7 +249,7 @@ class _Probe:
                     **await self._batch(),
                 )
             )
-            await _keep(self.alma, known)
+            await _keep(self.alma, known, self._seen)
             await self._remove(marks)
         except AlmaError as error:
             with suppress(AlmaError):
