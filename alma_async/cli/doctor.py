@@ -110,10 +110,10 @@ class Check:
 
     def known(self) -> None:
         """What loads have seen of the institution, and a probe found out, if any has."""
-        from alma_async.load.institution import KnownFile  # it brings the loads
+        from alma_async.load.institution import FactsFile  # it brings the loads
         from alma_async.load.probe import is_left
 
-        known = KnownFile.of(self.alma.scope).read()
+        known = FactsFile.of(self.alma.scope).read()
         if said := str(known):
             probe = f" and a probe of {known.probed}" if known.probed else ""
             self.report("alma", f"as loads{probe} have seen: {said}")

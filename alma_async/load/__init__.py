@@ -9,6 +9,7 @@ from alma_async.load.dry_run import Plan, Price
 from alma_async.load.entries import Difference
 from alma_async.load.export import Exported, Loss, export
 from alma_async.load.fields import Codes
+from alma_async.load.institution import InstitutionFacts
 from alma_async.load.job_template import JobTemplate
 from alma_async.load.journal import JournalError, JournalInUse
 from alma_async.load.loader import Load
@@ -38,6 +39,7 @@ __all__ = [
     "Exported",
     "Finding",
     "InputError",
+    "InstitutionFacts",
     "JobTemplate",
     "JournalError",
     "JournalInUse",

@@ -29,7 +29,7 @@ from alma_async.load.after_create import reads_of
 from alma_async.load.entries import Entry, State
 from alma_async.load.facts import BY_LIST, CALLS, INDEXED, JOB_CALLS, SERVICE_READ
 from alma_async.load.fields import COVERAGE
-from alma_async.load.institution import Known
+from alma_async.load.institution import InstitutionFacts
 from alma_async.load.journal import SLICE, Journal, opened, slices
 from alma_async.load.via_job import calls_of, is_listed
 
@@ -63,7 +63,7 @@ class Writes:
         """What the rows of a dry run would send."""
         return sum((cls._of(entry) for entry in entries if entry.state is State.DONE), cls())
 
-    def calls(self, known: Known) -> int:
+    def calls(self, known: InstitutionFacts) -> int:
         """All calls that carry them out, where all of this is known and rows are alike."""
         puts = self.puts - (self.spared if known.post_coverage else 0)
         read = self.posts if known.post_coverage else self.posts - self.spared + reads_of(self.spared)
@@ -103,7 +103,7 @@ class Price:
     writes: Writes
     planned: int
     quote: Quote
-    known: Known = attrs.field(factory=Known)
+    known: InstitutionFacts = attrs.field(factory=InstitutionFacts)
     reads_of_plan: int | None = None
 
     @property
@@ -223,7 +223,13 @@ class Plan:
 
 
 async def plan_of(
-    clock: Clock, journal: Path, report: Report, quote: Quote, known: Known, *, scratch: Scratch | None = None
+    clock: Clock,
+    journal: Path,
+    report: Report,
+    quote: Quote,
+    known: InstitutionFacts,
+    *,
+    scratch: Scratch | None = None,
 ) -> Plan:
     """The plan in the journal of a dry run that has ended; ``known`` is of the institution."""
     writes, changed = Writes(), 0

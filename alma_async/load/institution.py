@@ -22,7 +22,7 @@ from alma_async.alma.models.electronic import Portfolio
 from alma_async.load.clearing import Effect, Effects, Kind, Way
 from alma_async.load.kept import KeptFile
 
-__all__ = ["Known", "KnownFile", "Observed", "shown_by"]
+__all__ = ["FactsFile", "InstitutionFacts", "Observed", "shown_by"]
 
 Shown: TypeAlias = Literal["whole", "without_coverage", "short"]
 """What an answer to a write shows: the whole object, all but its coverage, or less."""
@@ -51,8 +51,13 @@ _EFFECTS: Final = deep_mapping(
 
 
 @attrs.frozen(kw_only=True)
-class Known:
-    """Facts; None where one is not known, or was not the same in all answers."""
+class InstitutionFacts:
+    """What is known of an institution's Alma that no document says; None where it is not known, or
+    was not the same in all answers.
+
+    ``post_answer`` and ``put_answer`` say what answers to creates and updates show of a portfolio:
+    the whole, all but its coverage, or less. ``post_coverage``: a create takes coverage.
+    """
 
     post_answer: Shown | None = attrs.field(default=None, validator=_SHOWN)
     post_coverage: bool | None = attrs.field(default=None, validator=optional(instance_of(bool)))
@@ -71,7 +76,7 @@ class Known:
     """The day (UTC) on which ``probe`` has found it out."""
 
     @classmethod
-    def of(cls, facts: Mapping[str, Any]) -> Known:
+    def of(cls, facts: Mapping[str, Any]) -> InstitutionFacts:
         """What is known by these facts, each under its name; others are passed over.
 
         :raises ValueError, TypeError: where one is none.
@@ -79,7 +84,7 @@ class Known:
         names = [field.name for field in attrs.fields(cls)]
         return cls(**{name: facts[name] for name in names if name in facts})
 
-    def over(self, before: Known) -> Known:
+    def over(self, before: InstitutionFacts) -> InstitutionFacts:
         """These facts, and those of before that are not among them."""
         new = {name: value for name, value in attrs.asdict(self).items() if value not in (None, {})}
         return attrs.evolve(before, **new)
@@ -99,14 +104,14 @@ class Known:
         if self.put:
             said.append(f"an update {'keeps' if self.put == 'merge' else 'clears'} what it leaves out")
         said.extend(f"{kind}: {_listed(ways)}" for kind, ways in self.clears.items() if ways)
-        if self.bibs_asked is not None:
+        if self.bibs_asked is not None and self.bibs_seconds is not None:
             answers = f"answers {self.bibs_answered} in {self.bibs_seconds:.1f} s"
             said.append(
                 f"a call for {counted(self.bibs_asked, 'record')} {answers if self.bibs_answered else 'is rejected'}"
             )
         return said
 
-    def completions(self) -> list[Known]:
+    def completions(self) -> list[InstitutionFacts]:
         """All that may be so."""
         may_be = (_either(self.post_answer, "whole", "short"), _either(self.post_coverage, False, True),
                   _either(self.put_answer, "whole", "short"))  # fmt: skip
@@ -143,13 +148,13 @@ class Observed:
         for name, value in facts.items():
             self._seen[name] = value if self._seen.get(name, value) == value else None
 
-    def over(self, known: Known) -> Known:
+    def over(self, known: InstitutionFacts) -> InstitutionFacts:
         """What is known after it."""
         return attrs.evolve(known, **self._seen)
 
 
 @attrs.frozen
-class KnownFile:
+class FactsFile:
     """The file of one institution. All methods block, and none fails: what cannot be read
     or written is done without.
     """
@@ -157,15 +162,15 @@ class KnownFile:
     file: KeptFile
 
     @classmethod
-    def of(cls, scope: str) -> KnownFile:
+    def of(cls, scope: str) -> FactsFile:
         """The one of this scope (a client's)."""
         return cls(KeptFile.named("institutions", scope))
 
-    def read(self) -> Known:
+    def read(self) -> InstitutionFacts:
         """What it holds; nothing, where it is not just what was written."""
-        return self.file.read(Known.of, Known())
+        return self.file.read(InstitutionFacts.of, InstitutionFacts())
 
-    def learn(self, change: Callable[[Known], Known]) -> None:
+    def learn(self, change: Callable[[InstitutionFacts], InstitutionFacts]) -> None:
         """Keep what is known after this change."""
         before = self.read()
         if (after := change(before)) != before:

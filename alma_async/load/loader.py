@@ -25,7 +25,7 @@ from alma_async.load.dry_run import Plan, note_calls, plan_of, scratch_path
 from alma_async.load.entries import Moment
 from alma_async.load.facts import TAKES_BACK
 from alma_async.load.ingest import Rows
-from alma_async.load.institution import KnownFile
+from alma_async.load.institution import FactsFile
 from alma_async.load.job_template import JobTemplate
 from alma_async.load.journal import Journal, JournalError, opened
 from alma_async.load.options import DEFAULTS, PATH, LoadContext, LoadOptions, options_of
@@ -219,7 +219,7 @@ class Load:
         try:
             report = await self._carry_out(attrs.evolve(context, dry=True), path, rows, on_progress)
             now = quote(self._alma.quota(), self._alma.clock.wall())
-            known = await self._alma.clock.aside(KnownFile.of(self._alma.scope).read)
+            known = await self._alma.clock.aside(FactsFile.of(self._alma.scope).read)
             return await plan_of(self._alma.clock, path, report, now, known, scratch=scratch)
         except BaseException:
             if scratch is not None:

@@ -47,7 +47,7 @@ from alma_async.errors import (
 )
 from alma_async.load.clearing import WAYS
 from alma_async.load.fields import Codes
-from alma_async.load.institution import Known, KnownFile, Observed, shown_by
+from alma_async.load.institution import FactsFile, InstitutionFacts, Observed, shown_by
 from alma_async.load.kept import KeptFile
 from alma_async.load.options import DEFAULTS
 from alma_async.load.progress import Meter
@@ -73,7 +73,7 @@ class Probed:
     ``removed`` are the portfolios of earlier probes that were cut off; they are deleted now.
     """
 
-    known: Known
+    known: InstitutionFacts
     unknown: tuple[str, ...]
     environment: str
     institution: str
@@ -135,7 +135,7 @@ _ARGUMENTS: Final = {
 }
 
 
-async def keep_facts(alma: AlmaClient, facts: Mapping[str, Any]) -> Known:
+async def keep_facts(alma: AlmaClient, facts: Mapping[str, Any]) -> InstitutionFacts:
     """Keep for this institution what a probe has found elsewhere, in its sandbox or from another
     machine. Sends nothing.
 
@@ -143,19 +143,19 @@ async def keep_facts(alma: AlmaClient, facts: Mapping[str, Any]) -> Known:
     :raises ConfigurationError: where it is not what a probe finds.
     """
     try:
-        known = Known.of(facts)
+        known = InstitutionFacts.of(facts)
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"This is not what a probe finds: {error.args[0]}.") from None
-    if known == Known():
+    if known == InstitutionFacts():
         raise ConfigurationError("This is not what a probe finds: it holds none of its facts.")
     await _keep(alma, known)
     return known
 
 
-async def _keep(alma: AlmaClient, known: Known, seen: Observed | None = None) -> None:
+async def _keep(alma: AlmaClient, known: InstitutionFacts, seen: Observed | None = None) -> None:
     """Keep these facts, and what was seen in answers, over what is known."""
     over = (seen or Observed()).over
-    file = KnownFile.of(alma.scope)
+    file = FactsFile.of(alma.scope)
     await alma.clock.aside(lambda: file.learn(lambda before: over(known.over(before))))
 
 
@@ -214,7 +214,7 @@ class _Probe:
         with closing(await self.alma.clock.aside(kept.open)) as file:
             if not file.lock():
                 raise ConfigurationError("Another probe of this institution is under way.")
-            marks = _Marks(kept, file)
+            marks = _MarkFile(kept, file)
             removed = await self._remove(marks)
             known, unknown = await self._probed(marks)
         return Probed(
@@ -227,7 +227,7 @@ class _Probe:
             seconds=self.alma.clock.now() - self._meter.started,
         )
 
-    async def _probed(self, marks: _Marks) -> tuple[Known, tuple[str, ...]]:
+    async def _probed(self, marks: _MarkFile) -> tuple[InstitutionFacts, tuple[str, ...]]:
         """Make the portfolio, ask what there is to ask, keep what was found, and delete it."""
         mark = _Mark(
             mark=f"alma-async-probe-{token_hex(8)}",
@@ -242,7 +242,7 @@ class _Probe:
             self._made = True
             trials = await self._ask(mark, portfolio_id)
             known = self._seen.over(
-                Known(
+                InstitutionFacts(
                     put=trials.put,
                     clears=trials.effects,
                     probed=f"{self.alma.clock.utc():%Y-%m-%d}",
@@ -263,7 +263,7 @@ class _Probe:
 
     # --- the portfolio
 
-    async def _make(self, marks: _Marks, mark: _Mark) -> str:
+    async def _make(self, marks: _MarkFile, mark: _Mark) -> str:
         """The id of the portfolio, made now."""
         body = sent(mark.mms_id, mark.place, mark.url, note=mark.mark, inactive=Codes().inactive)
         portfolios = self.alma.with_options(deadline=_WITHIN).electronic.portfolios
@@ -312,7 +312,7 @@ class _Probe:
 
     # --- what is left
 
-    async def _remove(self, marks: _Marks, *, wait: bool = True) -> tuple[str, ...]:
+    async def _remove(self, marks: _MarkFile, *, wait: bool = True) -> tuple[str, ...]:
         """Delete the portfolio of the mark, if there is one, and see that it is gone; its ids.
 
         :param wait: until it is certain whether there is one; else the mark stays where there is
@@ -331,7 +331,7 @@ class _Probe:
                 return removed
         raise OutcomeUnknown(f"The portfolio {', '.join(left)} is still there after its deletion.")
 
-    async def _remove_at_once(self, marks: _Marks) -> None:
+    async def _remove_at_once(self, marks: _MarkFile) -> None:
         """The same where somebody waits for the end; what is not done in time is the next probe's."""
         with anyio.move_on_after(_GRACE), suppress(AlmaError):
             await self._remove(marks, wait=False)
@@ -414,7 +414,7 @@ class _Probe:
 
 
 @attrs.frozen
-class _Marks:
+class _MarkFile:
     """The file of the mark, which is locked. It is written once before a POST and
     emptied once after the DELETE.
     """
@@ -450,8 +450,8 @@ def is_left(scope: str) -> bool:
     return path.is_file() and path.stat().st_size > 0
 
 
-def _unknown(known: Known) -> list[str]:
-    """What was not found out, by the names of ``Known``; of ``clears``, by the kinds of field."""
+def _unknown(known: InstitutionFacts) -> list[str]:
+    """What was not found out, by the names of ``InstitutionFacts``; of ``clears``, by the kinds of field."""
     names = ("post_answer", "post_coverage", "put_answer", "bibs_asked")
     kinds = [kind for kind, ways in WAYS.items() if len(known.clears.get(kind, {})) < len(ways)]
     return [name for name in names if getattr(known, name) is None] + kinds

@@ -36,7 +36,7 @@ from alma_async.load.entries import OPEN, Entry, Moment, State, Step
 from alma_async.load.facts import BY_TITLE, MEASURED, SERVICE_READ, SURPRISE
 from alma_async.load.identifier_index import IdentifierIndex
 from alma_async.load.ingest import Ingest, Rows
-from alma_async.load.institution import KnownFile, Observed
+from alma_async.load.institution import FactsFile, Observed
 from alma_async.load.journal import Journal, slices
 from alma_async.load.lookup import Bodies
 from alma_async.load.measured import EVERY, Measured, Stretch
@@ -371,7 +371,7 @@ class LoadRun:
 
     async def _shared(self) -> Shared:
         meta = await self.journal.meta()
-        known = await self.context.alma.clock.aside(KnownFile.of(self.context.alma.scope).read)
+        known = await self.context.alma.clock.aside(FactsFile.of(self.context.alma.scope).read)
         after = AfterCreate(loads(meta[SURPRISE].encode()) if SURPRISE in meta else None)
         return Shared(
             context=self.context,
@@ -439,7 +439,7 @@ class LoadRun:
 
     async def keep_observed(self) -> None:
         """Keep for the next load what was seen of the institution."""
-        kept = KnownFile.of(self.context.alma.scope)
+        kept = FactsFile.of(self.context.alma.scope)
         await self.context.alma.clock.aside(partial(kept.learn, self._observed.over))
 
     async def _doubt(self, learned: Learned) -> None:

@@ -38,7 +38,7 @@ from alma_async.load import (
 from alma_async.load.entries import Action, Entry, State
 from alma_async.load.facts import BY_LIST, SERVICE_READ, SURPLUS, SURPLUS_KEPT
 from alma_async.load.identifier_index import KeptIndex, RecordIdentifiers
-from alma_async.load.institution import KnownFile
+from alma_async.load.institution import FactsFile
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.options import Missing
 from alma_async.load.outage import ROW_FAILURES
@@ -372,7 +372,7 @@ class Tale:
         world.configure(attrs.evolve(world.config, clears=clears))
         known: Any = {"text": {"blank": "kept" if effect == "ignored" else effect, "null": "cleared"}}
         async with AlmaClient("sim-schedule", base_url=BASE, budget=LocalBudget()) as alma:
-            KnownFile.of(alma.scope).learn(lambda before: attrs.evolve(before, clears=known))
+            FactsFile.of(alma.scope).learn(lambda before: attrs.evolve(before, clears=known))
 
     async def _keep_wrong(self) -> None:
         """An index that is not to be believed, of long ago or somebody else's: each title carries what another does."""

@@ -9,13 +9,13 @@ import pytest
 
 from alma_async import sim
 from alma_async.load import Load, Row, institution
-from alma_async.load.institution import Known, KnownFile, Observed
+from alma_async.load.institution import FactsFile, InstitutionFacts, Observed
 from alma_async.load.kept import KeptFile
 from alma_async.load.row import Coverage
 from tests.conftest import institution as simulated
 
 C, S = sim.DEMO_COLLECTION, sim.DEMO_SERVICE
-SHORT = Known(post_answer="short", post_coverage=False, put_answer="whole")
+SHORT = InstitutionFacts(post_answer="short", post_coverage=False, put_answer="whole")
 
 
 def rows(start):
@@ -67,7 +67,7 @@ async def test_each_institution_has_its_own_facts(tmp_path):
     for name, answer in answers.items():
         async with simulated(post_answers=answer, client={"institution": name}) as (server, alma):
             await load(alma, tmp_path, name).run(rows(0))
-            assert KnownFile.of(alma.scope).read().post_answer == answer
+            assert FactsFile.of(alma.scope).read().post_answer == answer
             assert server.world.tally.received
 
 
@@ -75,9 +75,9 @@ async def test_facts_of_another_institution_are_found_out(tmp_path):
     """Planted: one file for all. The price of the second institution is not what its load takes then."""
 
     def of(_scope):
-        return KnownFile(KeptFile(Path(tmp_path / "all" / "known.json"), ["all"]))
+        return FactsFile(KeptFile(Path(tmp_path / "all" / "known.json"), ["all"]))
 
-    with patch.object(institution.KnownFile, "of", of):
+    with patch.object(institution.FactsFile, "of", of):
         async with simulated(post_answers="short") as (server, alma):
             await priced(server, alma, tmp_path, 0)
         async with simulated() as (server, alma):
@@ -96,11 +96,11 @@ async def test_facts_of_another_institution_are_found_out(tmp_path):
 )
 def test_a_file_that_is_not_what_was_written_is_not_used(spoil, caplog):
     """What it says is not believed, and said so; the next load writes it anew."""
-    kept = KnownFile.of("https://alma.example#one")
+    kept = FactsFile.of("https://alma.example#one")
     kept.learn(lambda _: SHORT)
     assert kept.read() == SHORT
     kept.file.path.write_bytes(spoil(kept.file.path.read_bytes()))
-    assert kept.read() == Known()
+    assert kept.read() == InstitutionFacts()
     assert "not what was written" in caplog.text
     kept.learn(lambda _: SHORT)
     assert kept.read() == SHORT
@@ -108,11 +108,11 @@ def test_a_file_that_is_not_what_was_written_is_not_used(spoil, caplog):
 
 def test_the_file_of_another_institution_is_not_used():
     """Also where it was copied under the name of this one."""
-    one, other = KnownFile.of("https://alma.example#one"), KnownFile.of("https://alma.example#other")
+    one, other = FactsFile.of("https://alma.example#one"), FactsFile.of("https://alma.example#other")
     one.learn(lambda _: SHORT)
-    assert other.read() == Known()
+    assert other.read() == InstitutionFacts()
     other.file.path.write_bytes(one.file.path.read_bytes())
-    assert other.read() == Known()
+    assert other.read() == InstitutionFacts()
 
 
 def test_what_varies_is_not_known():
@@ -121,4 +121,4 @@ def test_what_varies_is_not_known():
     seen.add(post_answer="whole", put_answer="whole")
     seen.add(post_answer="short", put_answer="whole")
     seen.add(post_answer="short")
-    assert seen.over(SHORT) == Known(post_answer=None, post_coverage=False, put_answer="whole")
+    assert seen.over(SHORT) == InstitutionFacts(post_answer=None, post_coverage=False, put_answer="whole")

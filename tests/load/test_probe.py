@@ -29,7 +29,7 @@ from alma_async.errors import (
 )
 from alma_async.load import Load, Probed, Row, keep_facts, probe
 from alma_async.load.clearing import WAYS
-from alma_async.load.institution import KnownFile
+from alma_async.load.institution import FactsFile
 from alma_async.load.row import CLEAR, Coverage
 from alma_async.sim.fields import EMPTY_VALUES
 from tests.load.line import Line, institution
@@ -97,7 +97,7 @@ async def check_found(some: dict[str, Any], folder: Path) -> None:
         assert (known.bibs_asked, known.bibs_answered) == (3, 3 if some["bibs_a_call"] == 100 else 0)
         assert len(line.world.portfolios.all) == 3
         assert not line.world.tally.updated.keys() & {one["id"], other["id"]}
-        assert KnownFile.of(alma.scope).read() == known
+        assert FactsFile.of(alma.scope).read() == known
         assert found.summary()["clears"] == expected
         assert TITLE not in str(found.summary())
         assert len(known.lines()) == 8
@@ -182,7 +182,7 @@ async def check_cut(at: int, how: str) -> str:
             again = await probed(alma)
             assert again.exit_code == 0
             assert len(again.removed) <= 1
-            assert again.known == KnownFile.of(alma.scope).read()
+            assert again.known == FactsFile.of(alma.scope).read()
         else:
             assert not found.removed
         cut.carry_out(anyio.current_time() + 60.0)
@@ -211,7 +211,7 @@ async def test_wherever_it_is_cut_off_nothing_is_left() -> None:
 @contextmanager
 def mark_written_after() -> Iterator[None]:
     """Planted: what is about to be made is written down when it is made."""
-    real_write, real_ask = module._Marks.write, module._Probe._ask
+    real_write, real_ask = module._MarkFile.write, module._Probe._ask
     held: dict[str, Any] = {}
 
     def write(self: Any, mark: Any) -> None:
@@ -223,7 +223,7 @@ def mark_written_after() -> Iterator[None]:
         real_write(held["marks"], mark)
         return await real_ask(self, mark, portfolio_id)
 
-    with patch.object(module._Marks, "write", write), patch.object(module._Probe, "_ask", ask):
+    with patch.object(module._MarkFile, "write", write), patch.object(module._Probe, "_ask", ask):
         yield
 
 
@@ -422,9 +422,9 @@ async def test_facts_of_a_sandbox_are_kept_for_production() -> None:
     ):
         found = (await probed(alma)).summary()
     async with institution(world=world(), institution="production") as (line, alma):
-        KnownFile.of(alma.scope).learn(lambda known: attrs.evolve(known, put_answer="short"))
+        FactsFile.of(alma.scope).learn(lambda known: attrs.evolve(known, put_answer="short"))
         kept = await keep_facts(alma, orjson.loads(orjson.dumps({**found, "put_answer": None})))
-        assert KnownFile.of(alma.scope).read() == attrs.evolve(kept, put_answer="short")
+        assert FactsFile.of(alma.scope).read() == attrs.evolve(kept, put_answer="short")
         assert kept.clears == found["clears"]
         effects: Any
         for effects in ({"text": {"blank": "ignored"}}, {"texts": {}}, {"text": ["blank"]}, []):
