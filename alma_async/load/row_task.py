@@ -582,7 +582,9 @@ class RowTask:
 
     @property
     def _reads_before(self) -> bool:
-        """Whether its portfolio is read before the job: for the undo, where the list shows less than that takes."""
+        """Whether its portfolio is read before the job: for the undo, where the list shows less than
+        that takes.
+        """
         before_image = self.row.before_image
         if before_image is not None and before_image.body is None:
             return True  # whether it is as its load left it, the whole shows

@@ -230,10 +230,10 @@ class ViaJob:
         members = await self._members(changes)
         change = await self._fill(set_id, list(members), again=JOB_FILLING in known)
         for rejected in change.rejected:
-            if rejected.error.code == IN_SET:  # by a request whose answer was lost, applied since
-                continue
-            left = [members.pop(one) for one in rejected.ids]
-            await self._leave_out(left, rejected.error)
+            # What is in already came by a request whose answer was lost; others were to go.
+            if rejected.error.code != IN_SET:
+                left = [members.pop(one) for one in rejected.ids if one in members]
+                await self._leave_out(left, rejected.error)
         if members:
             await self._count(set_id, len(members), change.size)
             await self._intend(set(members.values()), changes)

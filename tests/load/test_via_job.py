@@ -10,7 +10,7 @@ import anyio
 import attrs
 import pytest
 
-from alma_async import InvalidRequest, Limits, sim
+from alma_async import InvalidRequest, JobLimits, Limits, sim
 from alma_async._http.messages import SendFailure
 from alma_async.alma import members
 from alma_async.load import InputError, JobTemplate, Load, LoadOptions, via_job
@@ -38,10 +38,10 @@ WRITE = READ.replace("GET", "PUT")
 
 @asynccontextmanager
 async def line_of(count):
-    """An institution without sockets, which holds one portfolio more."""
+    """An institution without sockets, which holds so many portfolios."""
     async with on_a_line(limits=Limits(per_second=1e6, reserve=0, pacing="greedy")) as (line, alma):
         job(line.world)
-        hold(line.world, count + 1)
+        hold(line.world, count)
         yield line, alma
 
 
@@ -90,17 +90,15 @@ def available(world):
 
 
 async def test_500_activations_take_20_calls(tmp_path):
-    """As the server counts them, in a service of 500: two listings, one set, one run of a minute."""
-    async with institution() as (server, alma):
-        job(server.world)
-        ids = hold(server.world, 500)
-        load = loading(alma, tmp_path)
+    """As the server counts them: two listings, one set, one run of a minute."""
+    async with line_of(500) as (line, alma):
+        ids = [*line.world.portfolios.all]
+        load = into(alma, tmp_path / "a.load", action="activate", via_job=ACTIVATE)
         report = await load.run(titles(*range(500)))
         assert (report.updated, report.exit_code) == (500, 0), report
-        assert set(available(server.world)) == {"11"}
-        assert report.calls == len(server.world.tally.received) <= 20, server.world.tally.routes
-        assert (await load.verify(ids_only=True)).exit_code == 0
-        (one,), (run,) = server.world.sets.all.values(), server.world.jobs.runs
+        assert report.calls == len(line.arrivals) <= 20
+        assert available(line.world) == ["11"] * 500
+        (one,), (run,) = line.world.sets.all.values(), line.world.jobs.runs
         assert [*one.members] == ids
         assert one.kept["private"]["value"] == "false"
         assert dict(run.parameters)["task_availability"] == "11"
@@ -252,7 +250,7 @@ async def test_a_set_takes_any_number(tmp_path, monkeypatch):
     """So many members a call, and then their number is asked for."""
     monkeypatch.setattr(members, "MOST", 4)
     monkeypatch.setattr(via_job, "MOST", 4)
-    async with line_of(1) as (line, alma):
+    async with line_of(0) as (line, alma):
         rows = [{"portfolio_id": one} for one in hold(line.world, 10)]
         load = into(alma, tmp_path / "a.load", action="activate", via_job=ACTIVATE)
         with await load.plan(rows) as plan:
@@ -281,17 +279,16 @@ async def test_undo_is_the_opposite_job_or_row_by_row(template, tmp_path):
 
 
 async def test_a_dry_run_shows_what_the_job_would_do_and_its_price(tmp_path):
-    """Nothing is made, and the price is what the load then takes, but for polls."""
-    async with institution() as (server, alma):
-        job(server.world, duration=300.0)
-        hold(server.world, 250)
-        server.world.sets.all.clear()
-        with await loading(alma, tmp_path).plan(titles(*range(250))) as plan:
-            assert (plan.report.updated, server.world.sets.all) == (250, {})
+    """Nothing is made, and the price is what the load then takes where the job takes five minutes."""
+    async with line_of(30) as (line, alma):
+        job(line.world, duration=300.0)
+        load = into(alma, tmp_path / "a.load", action="activate", via_job=ACTIVATE)
+        with await load.plan(titles(*range(30))) as plan:
+            assert (plan.report.updated, line.world.sets.all) == (30, {})
             price = plan.price
-        assert (price.writes.by_job, price.summary()["job"]) == (250, price.writes.job)
-        report = await loading(alma, tmp_path).run(titles(*range(250)))
-        assert (report.updated, report.calls) == (250, price.calls)
+        assert (price.writes.by_job, price.summary()["job"]) == (30, price.writes.job)
+        report = await load.run(titles(*range(30)))
+        assert (report.updated, report.calls) == (30, price.calls)
 
 
 async def test_the_set_must_hold_as_many_as_there_are_rows(tmp_path, monkeypatch):
@@ -353,18 +350,18 @@ async def test_a_job_that_alma_rejects_was_not_run(tmp_path):
 
 
 async def test_the_guard_makes_it_wait(tmp_path):
-    """Five starts of the job in this hour are taken: the sixth waits for its turn."""
-    async with institution() as (server, alma):
+    """All starts of the job are taken for now: it waits for its turn, and says so."""
+    limits = JobLimits(starts=1, window=120.0)
+    async with institution(client={"job_limits": limits}, job_starts=1, job_window=120.0) as (server, alma):
         job(server.world, duration=1.0)
         hold(server.world, 3)
-        for n in range(5):
-            await alma.jobs.submit("M50", {"set_id": "1"}, key=f"{n}")
+        await alma.jobs.submit("M50", {"set_id": "1"}, key="another")
         waits = []
         report = await loading(alma, tmp_path).run(
             titles(0, 1, 2), on_progress=lambda now: waits.append(now.waiting)
         )
         assert (report.updated, report.exit_code) == (3, 0)
-        assert report.seconds > 3500
+        assert report.seconds > 100
         assert any("waits for a free start" in (why or "") for why in waits)
         assert not server.world.jobs.rejected
 
@@ -404,8 +401,7 @@ async def test_what_another_load_must_not_know(tmp_path):
             await later.run(titles(0, 1, 2))
 
 
-@pytest.mark.parametrize("ends", [False, True])
-@pytest.mark.parametrize("applied", [False, True])
+@pytest.mark.parametrize(("applied", "ends"), [(False, False), (True, False), (True, True)])
 async def test_one_call_after_the_other_is_struck(applied, ends, tmp_path):
     """Its answer is lost, or the process ends with it, whether it was carried out or not: one set, one run at most, each row done.
 
@@ -421,7 +417,8 @@ async def lived(path, *, at, applied=False, ends=False):
     """A load of three rows, whose call number ``at`` is struck; how many calls were made, 0 where the job was not run."""
     own = patch.dict(os.environ, ALMA_STATE_DIR=str(path.with_suffix(".state")))  # and so a ledger
     with own:
-        async with line_of(3) as (line, alma):
+        async with line_of(4) as (line, alma):
+            job(line.world, duration=5.0)
             return await _lived(line, alma, path, at, applied=applied, ends=ends)
 
 
