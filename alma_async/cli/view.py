@@ -371,6 +371,10 @@ def price_lines(price: Price, *, wait_for_quota: bool = False) -> list[str]:
             f"As a plan (--dry-run --journal PLAN, then load --plan PLAN): {counted(price.of_plan, 'call')}, {time}; what was "
             f"read is not read again."
         )
+    if price.of_job is not None and price.of_job < price.calls:
+        lines.append(
+            f"By a set and a job of Alma's (--via-job FILE): some {counted(price.of_job, 'call')}, and the job's own time."
+        )
     if price.least != price.most:
         lines.append(
             f"At least {price.least:,} and at most {price.most:,}, as the first answers will show: whether creates take "

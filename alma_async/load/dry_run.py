@@ -15,31 +15,28 @@ and rows of many kinds, each of which is learned apart (``after_create``).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Hashable, Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 import attrs
 
 from alma_async._clock import Clock
 from alma_async._core.pager import PAGE, pages_of
 from alma_async.load.after_create import reads_of
-from alma_async.load.entries import Entry, State
+from alma_async.load.entries import OF_WHOLE, Entry, State
 from alma_async.load.facts import BY_LIST, CALLS, INDEXED, JOB_CALLS, SERVICE_READ
 from alma_async.load.fields import COVERAGE
 from alma_async.load.institution import InstitutionFacts
 from alma_async.load.journal import SLICE, Journal, opened, slices
-from alma_async.load.via_job import calls_of, is_listed
+from alma_async.load.via_job import FEW, calls_of, is_listed, value_of
 
 if TYPE_CHECKING:
     from alma_async.load.progress import Meter, Quote, Report
 
 __all__ = ["Plan", "Price", "Writes", "note_calls", "plan_of", "scratch_path"]
-
-# What a load that carries out a plan reads right before.
-_READ_BEFORE: Final = ("updated", "deleted")
 
 
 @attrs.frozen(kw_only=True)
@@ -96,7 +93,8 @@ class Price:
     """The price of a load. ``planned`` is what the dry run itself has cost, and is spent; ``known``
     is of the institution, by which the price is exact where rows are alike, and a range where it is
     not known. ``reads_of_plan`` are the reads of a load that carries out the dry run (``load
-    --plan``): the list of the service, and a read before each change. None: not known.
+    --plan``): the list of the service, and a read before each change. None: not known. ``of_job`` are
+    all calls where a job does it for all rows (``via_job``); None where none can, or for few rows.
     """
 
     reads: int
@@ -105,6 +103,7 @@ class Price:
     quote: Quote
     known: InstitutionFacts = attrs.field(factory=InstitutionFacts)
     reads_of_plan: int | None = None
+    of_job: int | None = None
 
     @property
     def calls(self) -> int:
@@ -169,6 +168,7 @@ class Price:
             "job": self.writes.job,
             "planning_calls": self.planned,
             "calls_of_plan": self.of_plan,
+            "calls_of_job": self.of_job,
             "seconds": round(self.seconds, 1),
             "per_second": round(self.quote.per_second, 2),
             "remaining": self.quote.remaining,
@@ -237,43 +237,54 @@ async def plan_of(
         facts, held = await found.meta(), await found.held()
         async for entries in slices(found.entries):
             writes += Writes.of(entries)
-            changed += sum(one.state is State.DONE and one.action in _READ_BEFORE for one in entries)
-        if facts.get("via_job"):
-            writes = await _of_job(found, facts["action"])
+            changed += sum(map(_is_change, entries))
+        job, before = await _of_job(found, facts["action"]) if _may_be_a_job(facts) else (Writes(), None)
     calls, indexed = int(facts.get(CALLS, "0")), int(facts.get(INDEXED, "0"))
+    listed = (2 + pages_of(held, PAGE) if held else 1) if facts.get(SERVICE_READ) == BY_LIST else None
     price = Price(
         reads=calls - indexed,
-        writes=writes,
+        writes=job if facts.get("via_job") else writes,
         planned=calls,
         quote=quote,
         known=known,
-        reads_of_plan=_reads_of_plan(facts, held, changed),
+        reads_of_plan=None if listed is None or not _may_be_a_plan(facts) else listed + changed,
+        of_job=None
+        if listed is None or before is None or job.by_job < FEW
+        else pages_of(held, PAGE) + before + job.job,
     )
     return Plan(report=report, price=price, journal=journal, clock=clock, scratch=scratch)
 
 
-async def _of_job(plan: Journal, action: str) -> Writes:
-    """What the job costs that changes or deletes what the rows of a dry run would."""
-    rows = read = 0
-    async for entries in slices(plan.entries):
-        done = [one for one in entries if one.state is State.DONE and one.action in ("updated", "deleted")]
-        rows += len(done)
-        read += sum(not is_listed(row, action) for _, row in await plan.rows(done))
-    return Writes(job=calls_of(rows, await plan.held(), read=read), by_job=rows)
+def _is_change(entry: Entry) -> bool:
+    """Whether a load reads its portfolio right before it writes."""
+    return entry.state is State.DONE and entry.action in ("updated", "deleted")
 
 
-def _reads_of_plan(facts: Mapping[str, str], held: int, changed: int) -> int | None:
-    """What a load with this plan reads of a service that holds so many. None where each title is
-    asked for, and where a plan cannot be carried out.
+def _may_be_a_plan(facts: Mapping[str, str]) -> bool:
+    """Whether a load may carry out the dry run with these facts."""
+    return not (facts["action"] == "undo" or facts["missing"] or facts.get("via_job"))
+
+
+def _may_be_a_job(facts: Mapping[str, str]) -> bool:
+    """Whether a job may do what the rows ask, or does it."""
+    without = (
+        facts["since"] or facts["missing"] or facts["duplicates"] == "allowed" or facts["bib"] != "retain"
+    )
+    return bool(facts.get("via_job")) or (facts["action"] in ("update", *OF_WHOLE) and not without)
+
+
+async def _of_job(plan: Journal, action: str) -> tuple[Writes, int | None]:
+    """What the job costs that changes or deletes what the rows of a dry run would, and how many of
+    their portfolios are read before it. None for these where the rows do not ask all for the same.
     """
-    if (
-        facts.get(SERVICE_READ) != BY_LIST
-        or facts["action"] == "undo"
-        or facts["missing"]
-        or facts.get("via_job")
-    ):
-        return None
-    return changed + (2 + pages_of(held, PAGE) if held else 1)
+    rows, read, values = 0, 0, set[Hashable]()
+    async for entries in slices(plan.entries):
+        done = await plan.rows(list(filter(_is_change, entries)))
+        rows += len(done)
+        read += sum(not is_listed(row, action) for _, row in done)
+        values |= {value_of(row, action) for _, row in done}
+    job = Writes(job=calls_of(rows, await plan.held(), read=read), by_job=rows)
+    return job, read if len(values) == 1 and None not in values else None
 
 
 def scratch_path() -> tuple[Path, Scratch]:
@@ -289,5 +300,5 @@ async def note_calls(journal: Journal, meter: Meter) -> None:
     facts = await journal.meta()
     found = {CALLS: str(int(facts.get(CALLS, "0")) + meter.calls - meter.throttled)}
     if facts.get("via_job"):
-        found[JOB_CALLS] = str((await _of_job(journal, facts["action"])).job)
+        found[JOB_CALLS] = str((await _of_job(journal, facts["action"]))[0].job)
     await journal.note(found)

@@ -136,11 +136,13 @@ def test_the_price_in_words(quote: dict[str, float | None], told: list[str]) -> 
 
 
 def test_the_price_of_a_plan_in_words() -> None:
-    """What carrying the dry run out costs, where that is less."""
+    """What carrying the dry run out costs, or a job that does it, where that is less."""
     now = Quote(per_second=25.0, remaining=1000, reserve=100.0, at_full_pace=1000.0, resets_in=7200.0)
     price = Price(reads=60, writes=Writes(puts=15), planned=60, quote=now, reads_of_plan=20)
     said = "As a plan (--dry-run --journal PLAN, then load --plan PLAN): 35 calls, 1.4 seconds;"
     assert said in "\n".join(price_lines(price))
+    price = attrs.evolve(price, of_job=24)
+    assert "By a set and a job of Alma's (--via-job FILE): some 24 calls" in "\n".join(price_lines(price))
     for reads in (60, None):
         assert "As a plan" not in "\n".join(price_lines(attrs.evolve(price, reads_of_plan=reads)))
 

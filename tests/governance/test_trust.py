@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from alma_async._governance import quota as module
 from alma_async._governance.quota import DAY, HOUR, HOURS, UNLEARNED, Quota
 from alma_async.settings import Limits
+from tests.governance.examples import MANY
 from tests.governance.weeks import Institution, daylight
 
 GREEDY = Limits(pacing="greedy")
@@ -156,6 +159,22 @@ def test_what_was_learned_long_ago_is_not_trusted() -> None:
     begun_at(9, there)
     assert there.at_full_pace() == pytest.approx(careful(there))
     assert there.quota.profile == profile
+
+
+_HOURS = st.lists(st.floats(-1, 1e9), min_size=24, max_size=24).map(lambda day: tuple(day * 7))
+
+
+@MANY
+@given(profile=_HOURS, spread=_HOURS, bulk=st.integers(0, 2**60), hour=st.floats(0, 23))
+def test_no_record_lets_more_go_at_full_pace_than_is_left_by_a_tenth(
+    profile: tuple[float, ...], spread: tuple[float, ...], bulk: int, hour: float
+) -> None:
+    """Whatever the file says others need, a part of the day is spread, or half of what is above the reserve."""
+    there = begun_at(hour, Institution())
+    there.quota.profile, there.quota.spread, there.quota.first_bulk = profile, spread, there.quota.bulk - bulk
+    least = 0.1 * there.quota.full * (24 - hour) / 24
+    assert 0 <= there.at_full_pace() <= max(there.remaining - least, careful(there), 0) + 1e-6
+    assert all(rule.interval >= 0 for rule in there.quota.rules(Limits(), spent=0, wall=there.wall).values())
 
 
 def test_a_garbled_header_teaches_nothing() -> None:

@@ -89,6 +89,23 @@ def available(world):
     return [one["availability"]["value"] for one in world.portfolios.all.values()]
 
 
+@pytest.mark.parametrize(("action", "count"), [("activate", 250), ("activate", 150), ("update", 250)])
+async def test_a_dry_run_row_by_row_says_what_a_job_would_cost(tmp_path, action, count):
+    """The price that a dry run with the job has, where the rows ask all for the same and are not few."""
+    async with line_of(count) as (_, alma):
+        rows = titles(*range(count))
+        if action == "update":
+            rows = [{**row, "public_note": str(n)} for n, row in enumerate(rows)]
+        how = {"collection_id": C, "service_id": S, "journal": tmp_path / "a.load"}
+        with await Load(alma, **how, options=LoadOptions(action=action)).plan(rows) as plan:
+            price = plan.price
+        if (action, count) != ("activate", 250):
+            assert price.of_job is None
+            return
+        with await loading(alma, tmp_path).plan(rows) as plan:
+            assert price.of_job == plan.price.calls < 30 < price.calls
+
+
 async def test_500_activations_take_20_calls(tmp_path):
     """As the server counts them: two listings, one set, one run of a minute."""
     async with line_of(500) as (line, alma):
