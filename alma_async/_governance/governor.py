@@ -72,8 +72,9 @@ class QuotaSnapshot:
     against jitter; ``foreign`` is what others draw a second (None: unknown). ``remaining`` counts
     for the whole institution and day, less our own calls since (None: unknown); ``reserve`` is what
     bulk work leaves, ``floors`` where each priority stops; ``at_full_pace`` is how many calls of
-    bulk work may still go so, the rest is spread to the reset; ``next_day`` is how many calls the
-    next one is expected to have for bulk work, ``next_day_at_full_pace`` how many of them so.
+    bulk work may still go so, the rest is spread to the reset; ``until_reset`` and ``next_day`` are
+    how many calls today and the next day are expected to have for bulk work,
+    ``next_day_at_full_pace`` how many of the latter go so.
     ``held_until`` and ``stopped_until`` say until when everything waits; ``why`` says what holds
     back whom; ``open`` which priorities may go now, ``next_at`` when their next call may go where
     that is yet to come; ``shared`` whether other processes and clients share the budget.
@@ -88,6 +89,7 @@ class QuotaSnapshot:
     reserve: float
     floors: Mapping[Priority, float]
     at_full_pace: float
+    until_reset: float = math.inf
     next_day: float = math.inf
     next_day_at_full_pace: float = math.inf
     open: Mapping[Priority, bool]
@@ -229,6 +231,7 @@ class Governor:
             reserve=rules[Priority.BULK].floor if math.isfinite(rules[Priority.BULK].floor) else 0.0,
             floors={priority: rule.floor for priority, rule in rules.items()},
             at_full_pace=quota.at_full_pace(limits, spent=spent, wall=wall),
+            until_reset=quota.until_reset(limits, spent=spent, wall=wall),
             next_day=next_day,
             next_day_at_full_pace=at_full_pace,
             open={line.priority: line.not_before < math.inf for line in lines},

@@ -221,11 +221,13 @@ class Rule:
 
 @attrs.frozen
 class _Forecast:
-    """What is kept for others until the reset: the reserve, the most that they may need, and the share
+    """What is kept for others until the reset: what they are expected to need, the reserve, the most
+    that they may need, and the share
     of their need that comes from hours seen in two weeks (one call an hour is added, so that quiet
     hours count too).
     """
 
+    expected: float
     reserve: float
     most: float
     trust: float
@@ -360,6 +362,15 @@ class Quota:
         forecast = self._forecast(limits.reserve, spent=spent, wall=wall)
         return _at_full_pace(remaining, forecast, limits, used=self.bulk - self.first_bulk)
 
+    def until_reset(self, limits: Limits, *, spent: int, wall: float) -> float:
+        """How many calls bulk work may make today, at full pace or not, where others need what is
+        expected; infinity where nothing is known of today.
+        """
+        remaining = self.left(spent=spent, wall=wall)
+        if remaining is None:
+            return math.inf
+        return max(remaining - self._forecast(limits.reserve, spent=spent, wall=wall).expected, 0.0)
+
     def next_day(self, limits: Limits, *, wall: float) -> tuple[float, float]:
         """How many calls bulk work may make on the next day, and how many of them at full pace, as it is
         expected; infinity where the day's calls are not known.
@@ -372,7 +383,7 @@ class Quota:
         start, prior = self.next_reset(wall), _PRIOR * self.full / 24
         size = self.full + need(self.profile, start=start - DAY, end=self.first_at, prior=prior)
         forecast = self._ahead(limits.reserve, start=start, end=start + DAY, scale=1.0, full=size)
-        calls = max(size - forecast.reserve, 1.0)
+        calls = max(size - forecast.expected, 1.0)
         return calls, min(_at_full_pace(size, forecast, limits, used=0), calls)
 
     def _forecast(self, asked: float | str, *, spent: int, wall: float) -> _Forecast:
@@ -395,12 +406,16 @@ class Quota:
             if rate >= 0 and off >= 0:
                 known += (rate + 1) * part
                 distance += off * part
-        expected = scale * calls
-        enough = max(_CAUTION * expected, expected + _CHANCE * math.sqrt(expected))
-        reserve = max(_asked(asked, full), enough)
+        expected, wanted = scale * calls, _asked(asked, full)
+        reserve = max(wanted, _CAUTION * expected, expected + _CHANCE * math.sqrt(expected))
         most = scale * max(_SAFE * calls, calls + _DISTANCES * distance)
         least = _LEAST * full * (end - start) / DAY
-        return _Forecast(reserve, max(reserve, most, least), known / (calls + (end - start) / HOUR))
+        return _Forecast(
+            expected=max(wanted, expected),
+            reserve=reserve,
+            most=max(reserve, most, least),
+            trust=known / (calls + (end - start) / HOUR),
+        )
 
     def _today(self, wall: float) -> int:
         return int((wall + self.skew) // DAY)

@@ -49,8 +49,9 @@ class Quote:
     """What the institution allows now: the pace in force, what remains today (None: unknown), what
     bulk work leaves to others of it, how many calls go at that pace before the rest is spread over
     the day, and the seconds until the day's calls begin anew. ``opens_in`` is how many seconds bulk
-    work has to wait before its next call, ``next_day`` how many calls a later day has for it,
-    ``next_day_at_full_pace`` how many of them at that pace.
+    work has to wait before its next call. ``until_reset`` is how many calls today has for it, all in
+    all (None: what the reserve leaves), ``next_day`` how many a later day,
+    ``next_day_at_full_pace`` how many of these at that pace.
     """
 
     per_second: float
@@ -59,6 +60,7 @@ class Quote:
     at_full_pace: float
     resets_in: float
     opens_in: float = 0.0
+    until_reset: float | None = None
     next_day: float = math.inf
     next_day_at_full_pace: float = math.inf
 
@@ -69,7 +71,8 @@ class Quote:
         at_full_pace = min(calls, self.at_full_pace) if self.opens_in < self.resets_in else 0.0
         seconds, rest = self.opens_in + at_full_pace / self.per_second, calls - at_full_pace
         if rest and self.remaining is not None and seconds < self.resets_in:
-            spare = max(self.remaining - self.reserve - at_full_pace, 0.0)
+            today = self.remaining - self.reserve if self.until_reset is None else self.until_reset
+            spare = max(today - at_full_pace, 0.0)
             spread = min(rest, spare)
             if spread:
                 seconds += spread * max((self.resets_in - seconds) / spare, 1 / self.per_second)
@@ -117,6 +120,7 @@ def quote(quota: QuotaSnapshot, wall: float) -> Quote:
         remaining=quota.remaining,
         reserve=quota.reserve,
         at_full_pace=quota.at_full_pace,
+        until_reset=quota.until_reset,
         next_day=quota.next_day,
         next_day_at_full_pace=quota.next_day_at_full_pace,
         resets_in=resets.timestamp() - wall,

@@ -6,9 +6,11 @@ from math import inf
 
 import pytest
 
+from alma_async import Limits
 from alma_async.load.dry_run import Price, Writes
 from alma_async.load.entries import Difference, Entry, State
 from alma_async.load.progress import Quote
+from tests.governance.weeks import PACE, Institution
 
 NOTE, COVERAGE = Difference("public_note", "", "x"), Difference("coverage", "", "from_year=2001")
 
@@ -94,3 +96,24 @@ def test_whether_it_fits(quote, above, before):
     assert (found.above_reserve, found.before_reset) == (above, before)
     assert found.summary()["above_reserve"] is above
     assert found.summary()["calls"] == 500
+
+
+@pytest.mark.parametrize("calls", [30_000, 50_000, 100_000])
+def test_the_time_is_about_what_it_takes(calls):
+    """At full pace, spread over the day, and over two days; begun at nine where two ordinary weeks were seen."""
+    there, limits = Institution().ordinary_weeks(), Limits()
+    there.passes(9 * 3600)
+    there.see()
+    now = {"spent": there.spent, "wall": there.wall}
+    next_day, next_day_at_full_pace = there.quota.next_day(limits, wall=there.wall)
+    quote = Quote(
+        per_second=PACE,
+        remaining=there.remaining,
+        reserve=there.quota.reserve("forecast", **now),
+        at_full_pace=there.quota.at_full_pace(limits, **now),
+        resets_in=15 * 3600.0,
+        until_reset=there.quota.until_reset(limits, **now),
+        next_day=next_day,
+        next_day_at_full_pace=next_day_at_full_pace,
+    )
+    assert quote.seconds(calls) == pytest.approx(there.load(calls), rel=0.3)
