@@ -12,14 +12,18 @@ the mark deleted; no others ever. The same is done where the answer to the POST 
 never sent again. Until the quarantine is over a lost POST may still be carried out (inferred), so
 what is not found is searched for once more then.
 
+No load of the service runs beside it on this machine: one that takes a list for complete would see a
+portfolio too many.
+
 What was found out is kept for the institution (``institution``), where prices,
 ``doctor`` and loads have it from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, closing, suppress
+from pathlib import Path
 from secrets import token_hex
 from typing import Any, Final, get_args
 
@@ -46,11 +50,13 @@ from alma_async.errors import (
     Unauthorized,
 )
 from alma_async.load.clearing import WAYS
+from alma_async.load.entries import Moment
 from alma_async.load.fields import Codes
 from alma_async.load.institution import FactsFile, InstitutionFacts, Observed, shown_by
 from alma_async.load.kept import KeptFile
 from alma_async.load.options import DEFAULTS
 from alma_async.load.progress import Meter
+from alma_async.load.register import Registered, ServiceInUse
 from alma_async.load.trials import Trials, says_coverage, sent
 from alma_async.settings import POSITIVE, Environment, check_all, instance_of, one_of
 
@@ -114,6 +120,7 @@ async def probe(
     :param on_wait: gets the seconds that it waits for that, where it has to
     :raises UnexpectedEnvironment: where it is another environment, or is not known.
     :raises ReadOnly: where the client sends no writes.
+    :raises ServiceInUse: where a load of the service is under way on this machine.
     :raises AlmaError: where a call fails. What was made is deleted then or, where that
         fails too, by the next probe.
     """
@@ -215,8 +222,9 @@ class _Probe:
             if not file.lock():
                 raise ConfigurationError("Another probe of this institution is under way.")
             marks = _MarkFile(kept, file)
-            removed = await self._remove(marks)
-            known, unknown = await self._probed(marks)
+            async with self._registered(kept.path.with_name("probe")):
+                removed = await self._remove(marks)
+                known, unknown = await self._probed(marks)
         return Probed(
             known=known,
             unknown=unknown,
@@ -226,6 +234,26 @@ class _Probe:
             calls=self._meter.calls,
             seconds=self.alma.clock.now() - self._meter.started,
         )
+
+    @asynccontextmanager
+    async def _registered(self, name: Path) -> AsyncIterator[None]:
+        """No load of the service runs meanwhile on this machine, which could take the portfolio for
+        one of its own.
+
+        :param name: of no file: so nothing is left of this where the process is killed
+        """
+        clock, service = self.alma.clock, (self.alma.origin, *self.place)
+        now = Moment(wall=clock.wall(), mono=clock.now(), boot=clock.boot() or "")
+        try:
+            entered = await clock.aside(lambda: Registered.enter(service, name, beside=False, now=now))
+        except ServiceInUse as error:
+            raise ServiceInUse(error.message, advice="Wait for it to end.") from None
+        try:
+            yield
+        finally:
+            if entered is not None:
+                entered.remove()
+                entered.close()
 
     async def _probed(self, marks: _MarkFile) -> tuple[InstitutionFacts, tuple[str, ...]]:
         """Make the portfolio, ask what there is to ask, keep what was found, and delete it."""

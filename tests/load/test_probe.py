@@ -27,7 +27,7 @@ from alma_async.errors import (
     ReadOnly,
     UnexpectedEnvironment,
 )
-from alma_async.load import Load, Probed, Row, keep_facts, probe
+from alma_async.load import Load, Probed, Row, ServiceInUse, keep_facts, probe
 from alma_async.load.clearing import WAYS
 from alma_async.load.institution import FactsFile
 from alma_async.load.row import CLEAR, Coverage
@@ -365,6 +365,33 @@ async def test_one_at_a_time_and_a_file_that_is_not_ours() -> None:
         with pytest.raises(ConfigurationError, match="alma-async-probe-"):
             await probed(alma)
         assert sum(line.world.tally.created.values()) == 2
+
+
+async def test_no_load_of_the_service_runs_beside_it(tmp_path: Path) -> None:
+    """Neither is begun while the other is under way; after a probe that was killed, both can be."""
+    async with institution(lambda: 1.0, world=world()) as (line, alma):
+
+        def load(name: str) -> Load:
+            return Load(alma, collection_id=C, service_id=S, journal=tmp_path / f"{name}.load")
+
+        probing = asyncio.ensure_future(probed(alma))
+        await anyio.sleep(5.0)
+        with pytest.raises(ServiceInUse, match="institutions/probe"):
+            await load("a").run(rows(public_note="a note"))
+        assert (await probing).exit_code == 0
+        loading = asyncio.ensure_future(load("a").run(rows(public_note="a note")))
+        await anyio.sleep(0.5)
+        with pytest.raises(ServiceInUse, match=r"a\.load.*Wait for it to end"):
+            await probed(alma)
+        assert (await loading).updated == 1
+        line.trouble = Cut(line, 9, "killed after")
+        with pytest.raises(Killed):
+            await probed(alma)
+        line.trouble = lambda _: None
+        assert (await load("b").run(rows(public_note="another"))).updated == 1
+        assert len((await probed(alma)).removed) == 1
+        (kept,) = line.world.portfolios.all.values()
+        assert kept["public_note"] == "another"
 
 
 # --- what loads make of it
