@@ -427,7 +427,13 @@ async def _run(
         load.stop()
 
     def report(progress: Progress) -> None:
-        if given.via_job and not given.dry and not progress.reading and (not seen or seen[0].reading):
+        if (
+            rows is not None
+            and given.via_job
+            and not given.dry
+            and not progress.reading
+            and (not seen or seen[0].reading)
+        ):
             _say_few(progress.pending)
         seen[:] = [progress]
         if not progress.reading:

@@ -200,7 +200,7 @@ class Ingest:
         if not await exists(clock, path):
             raise InputError(f"There is no journal {str(path)!r}.", advice=_DRY_RUN)
         facts = self.context.known_by()
-        alike = {name: facts[name] for name in (*_ALIKE, "duplicates", "since", "missing")}
+        alike = {name: facts[name] for name in (*_ALIKE, "duplicates", "since", "missing", "via_job")}
         async with opened(clock, path) as plan:
             known = await require_plan(
                 plan, alike, by=address, now=clock.wall(), age=self.context.options.plan_age

@@ -74,7 +74,12 @@ def test_deactivate_verify_and_undo(
         journal = journal_of(ran.err)
         assert shell("verify", journal).code == 0
         assert shell("resume", journal).code == 0
-        ran = shell("undo", journal, "--via-job", template("11", head=""), "--job", "M50", "--json")
+        back = ("--via-job", template("11", head=""), "--job", "M50")
+        ran = shell("undo", journal, *back, "--dry-run")
+        assert (ran.code, codes(world), len(world.sets.all)) == (0, {"10"}, 1), ran.err
+        assert "20 to be updated" in ran.out
+        assert "11 for the set and the job" in ran.out
+        ran = shell("undo", journal, *back, "--json")
         summary = json.loads(ran.out)
         assert (ran.code, summary["updated"], codes(world)) == (0, 20, {"11"}), ran.err
         assert len([*world.jobs.runs]) == 2

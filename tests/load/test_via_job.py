@@ -293,6 +293,18 @@ async def test_undo_is_the_opposite_job_or_row_by_row(template, tmp_path):
         assert available(server.world) == ["10"] * 5 + ["11"]
         assert server.world.tally.routes[WRITE] - puts == (0 if template else 4)
         assert (await Load.open(tmp_path / "a.load", alma).run()).undone == 5
+        redone = await Load.open(tmp_path / "a-undo.load", alma).undo()
+        assert (redone.updated, available(server.world)) == (4, ["10"] + ["11"] * 5)
+
+
+async def test_a_dry_run_for_a_job_is_no_plan_for_row_by_row(tmp_path):
+    async with institution() as (server, alma):
+        hold(server.world, 3)
+        with await loading(alma, tmp_path).plan(titles(0, 1, 2), journal=tmp_path / "plan.load"):
+            pass
+        carried_out = loading(alma, tmp_path, via_job=None, plan=tmp_path / "plan.load")
+        with pytest.raises(InputError, match="another job's template"):
+            await carried_out.run()
 
 
 async def test_a_dry_run_shows_what_the_job_would_do_and_its_price(tmp_path):
