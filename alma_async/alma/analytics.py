@@ -120,11 +120,21 @@ class Analytics(Resource):
         return rows
 
     async def _page(self, query: Sequence[tuple[str, str | None]], *, moves: bool) -> _Page:
-        """One answer. ``moves``: it is sent only once, since a second answer is the page after."""
+        """One answer. ``moves``: it is sent only once, since a second answer is the page after.
+
+        :raises BadAnswer: where it is no page, or the first one with no way to the next.
+        """
         request = routes.ANALYTICS.bind(query=query)
         if moves:
             request = attrs.evolve(request, safety=Safety.ONCE)
-        return _page_of(request, (await self._call(request)).data)
+        page = _page_of(request, (await self._call(request)).data)
+        if not moves and page.rows and not page.finished and page.token is None:
+            raise BadAnswer(
+                "The report has more rows than this page, and the answer has no token to ask for them.",
+                method=request.method,
+                path=request.path,
+            )
+        return page
 
 
 class ReportReader:

@@ -102,6 +102,27 @@ async def test_a_download_that_fails_leaves_nothing(tmp_path):
     assert (tmp_path / "a.csv").read_text() == "before"
 
 
+async def test_a_page_without_a_way_on(tmp_path):
+    """A first page with rows, not finished and without a token: its rows are not given, and it is not asked for again and again."""
+    page = (
+        "<QueryResult><IsFinished>false</IsFinished><ResultXml><rowset>"
+        '<element name="Column1" columnHeading="MMS Id"/><Row><Column1>99</Column1></Row></rowset></ResultXml></QueryResult>'
+    )
+
+    def answer(*_):
+        assert len(calls) <= 9, "the same page again and again"
+        return {"anies": [page]}
+
+    async with hostile(answer) as (calls, alma):
+        rows = alma.analytics.report(PATH)
+        with pytest.raises(BadAnswer, match="token"):
+            await anext(rows)
+        assert len(calls) == 1
+        with pytest.raises(BadAnswer, match="token"):
+            await alma.analytics.download(PATH, tmp_path / "a.csv")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     "answer",
     [
