@@ -45,6 +45,11 @@ def _fault(expected: Environment, general: Any) -> str:
     institution, kind = environment_of(general)
     if expected in kind:
         return ""
+    if not institution:
+        return (
+            "The answer to the question which environment this is does not name both institution and type, "
+            f"and {expected} is expected. Nothing was sent."
+        )
     here = (
         f"the {kind} environment of {institution}"
         if kind.isalnum()

@@ -18,6 +18,7 @@ from alma_async import (
     sim,
 )
 from alma_async._http.messages import Request
+from alma_async.alma.environment import require_environment
 from alma_async.load import Load
 from tests.conftest import KEY, institution
 
@@ -101,6 +102,14 @@ async def test_in_another_environment_nothing_is_sent(environment, expect, says)
             with pytest.raises(UnexpectedEnvironment):
                 await alma.electronic.portfolios.create(C, S, a_portfolio())
         assert dict(server.world.tally.routes) == {QUESTION: 1}
+
+
+@pytest.mark.parametrize("general", [{"environment_type": "SANDBOX", "institution": {}}, {}, "x"])
+def test_an_answer_that_does_not_name_both(general):
+    """It is said so: a type that the answer names is not said to be none."""
+    with pytest.raises(UnexpectedEnvironment, match="does not name both institution and type") as caught:
+        require_environment("sandbox", general)
+    assert "''" not in str(caught.value)
 
 
 async def test_a_premium_sandbox_is_a_sandbox():
