@@ -608,8 +608,8 @@ def from_environment(environ: Mapping[str, str], overrides: Mapping[str, Any]) -
         found["limits"] = limits_from(environ)
     if "job_limits" not in overrides:
         found["job_limits"] = job_limits_from(environ)
-    if "read_only" not in overrides:
-        found["read_only"] = read_only_from(environ)
+    if overrides.get("read_only", False) is False:
+        overrides = {**overrides, "read_only": read_only_from(environ)}
     if "expect" not in overrides and (expected := environ.get("ALMA_EXPECT")):
         found["expect"] = _expected(expected)
     return {**found, **overrides}
@@ -622,7 +622,7 @@ _SWITCHES: Final = {
 
 
 def read_only_from(environ: Mapping[str, str]) -> bool:
-    """What ``ALMA_READ_ONLY`` says; False where it is not set.
+    """What ``ALMA_READ_ONLY`` says; False where it is not set. No argument and no option lifts it.
 
     :raises ConfigurationError: where it is neither yes nor no. Nothing may be written by a slip of
         the pen.

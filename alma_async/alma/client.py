@@ -251,8 +251,9 @@ class AlmaClient(Client):
     @secretive
     def from_env(cls, **overrides: Unpack[ClientOptions]) -> Self:
         """A client set up by the environment (``ALMA_API_KEY``, ``ALMA_REGION`` or
-        ``ALMA_BASE_URL`` …); an argument given here wins. ``ALMA_LOG`` sets the level of the logger
-        ``alma_async``, which goes to stderr where the program has set up no handler.
+        ``ALMA_BASE_URL`` …); an argument given here wins, but ``read_only=False`` does not lift
+        ``ALMA_READ_ONLY=1``. ``ALMA_LOG`` sets the level of the logger ``alma_async``, which goes
+        to stderr where the program has set up no handler.
 
         :raises ConfigurationError: where a variable is missing or wrong; it names the variable.
         """

@@ -49,7 +49,13 @@ _ENV: Final = Env("ALMA_", show=False)
 
 
 def _variables(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Options from variables; a hyphen in the name of a command is an underscore in the name of its variable."""
+    """Options from variables; a hyphen in the name of a command is an underscore in the name of its variable.
+
+    ``--read-only=false`` counts as not given: it does not hide a variable that says ``1``.
+    """
+    for argument in arguments:
+        if argument.name == "--read-only":
+            argument.tokens = [token for token in argument.tokens if token.implicit_value is not False]
     _ENV(app, tuple(command.replace("-", "_") for command in commands), arguments)
 
 

@@ -108,8 +108,10 @@ class Connection:
         """
         if self.region is not None and self.base_url is not None:
             raise ConfigurationError("--region and --base-url exclude each other: give one of them.")
-        given = {
-            _VARIABLES[name]: str(value) for name, value in attrs.asdict(self).items() if value is not None
+        given = {  # an option that is off, --read-only=false, lifts nothing that a variable sets
+            _VARIABLES[name]: str(value)
+            for name, value in attrs.asdict(self).items()
+            if value is not None and value is not False
         }
         hidden: set[str] = set()
         if self.region is not None or self.base_url is not None:

@@ -95,7 +95,9 @@ class PolarisConnection:
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         """The environment as these options change it."""
-        given = {name: value for name, value in attrs.asdict(self).items() if value is not None}
+        # an option that is off, --read-only=false, lifts nothing that a variable sets
+        options = attrs.asdict(self).items()
+        given = {name: value for name, value in options if value is not None and value is not False}
         hidden = frozenset[str]().union(*(_HIDES.get(name, ()) for name in given))
         kept = {name: value for name, value in environ.items() if name not in hidden}
         return kept | {_VARIABLES[name]: str(value) for name, value in given.items()}

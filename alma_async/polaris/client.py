@@ -175,8 +175,9 @@ class PolarisClient(Client):
     def from_env(cls, **overrides: Unpack[ClientOptions]) -> Self:
         """A client set up by the environment (``POLARIS_BASE_URL``, ``POLARIS_ORGANIZATION_ID``,
         ``POLARIS_WORKSTATION_ID``, ``POLARIS_DOMAIN``, ``POLARIS_USER``, ``POLARIS_PASSWORD_FILE``
-        …); an argument given here wins. ``ALMA_LOG`` sets the level of the logger ``alma_async``,
-        which goes to stderr where the program has set up no handler.
+        …); an argument given here wins, but ``read_only=False`` does not lift ``ALMA_READ_ONLY=1``.
+        ``ALMA_LOG`` sets the level of the logger ``alma_async``, which goes to stderr where the
+        program has set up no handler.
 
         :raises ConfigurationError: where a variable is missing or wrong; it names the variable.
         """
@@ -221,8 +222,8 @@ def from_environment(environ: Mapping[str, str], overrides: Mapping[str, Any]) -
         found["limits"] = _limits(environ)
     if "auth" not in overrides:
         found["auth"] = _auth(environ)
-    if "read_only" not in overrides:
-        found["read_only"] = read_only_from(environ)
+    if overrides.get("read_only", False) is False:
+        overrides = {**overrides, "read_only": read_only_from(environ)}
     arguments = {**found, **overrides}
     if missing := [variable for variable in _NEEDED if _ARGUMENTS[variable][0] not in arguments]:
         raise ConfigurationError(f"Set {', '.join(missing)}.")

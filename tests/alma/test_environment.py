@@ -166,6 +166,7 @@ def test_both_come_from_the_environment(monkeypatch):
     }.items():
         monkeypatch.setenv("ALMA_READ_ONLY", text)
         assert made().read_only is read_only
+        assert made(read_only=False).read_only is read_only  # it is never lifted
     assert made(read_only=True).read_only
     monkeypatch.setenv("ALMA_READ_ONLY", "perhaps")
     with pytest.raises(ConfigurationError, match="ALMA_READ_ONLY must be 1 or 0, not 'perhaps'"):

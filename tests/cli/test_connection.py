@@ -142,6 +142,27 @@ def test_reading_only_stops_writes_and_nothing_else(
         assert shell("resume").out == ""
 
 
+@pytest.mark.parametrize(
+    ("on", "off"),
+    [("ALMA_READ_ONLY", "false"), ("ALMA_READ_ONLY", "0"), ("ALMA_SETS_CREATE_READ_ONLY", "no")],
+)
+def test_nothing_lifts_a_read_only_that_a_variable_sets(
+    on: str, off: str, shell: Shell, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A false value of the option does not, nor of the option's variable beside ALMA_READ_ONLY; alone it is no error."""
+    write = ("sets", "create", "a", "--content", "PORTFOLIO")
+    with served() as world:
+        monkeypatch.setenv(on, "1")
+        rejected = [shell(*write, f"--read-only={off}")]
+        if on == "ALMA_READ_ONLY":
+            monkeypatch.setenv("ALMA_SETS_CREATE_READ_ONLY", off)
+            rejected.append(shell(*write))
+        assert [(ran.code, "only reads" in ran.err) for ran in rejected] == [(2, True)] * len(rejected)
+        assert not world.tally.received
+        monkeypatch.delenv(on)
+        assert shell(*write, f"--read-only={off}").code == 0
+
+
 def test_another_environment_than_is_expected_is_left_alone(
     shell: Shell, served: Served, titles: Callable[..., Path]
 ) -> None:

@@ -141,6 +141,20 @@ def test_a_dry_run_sends_nothing(shell: Shell, library: PolarisServed, ids: Call
         assert len(polaris.tally.received) == 0
 
 
+def test_a_false_read_only_lifts_no_variable(
+    shell: Shell, library: PolarisServed, ids: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither of the option nor of its variable: ALMA_READ_ONLY holds; without it a false value is no error."""
+    with library() as polaris:
+        monkeypatch.setenv("ALMA_READ_ONLY", "1")
+        monkeypatch.setenv("ALMA_POLARIS_CREATE_RECORD_SET_READ_ONLY", "0")
+        for off in ((), ("--read-only=false",)):
+            ran = shell(*CREATE, "--file", ids(5), *off)
+            assert (ran.code, "only reads" in ran.err, len(polaris.record_sets)) == (2, True, 0)
+        monkeypatch.delenv("ALMA_READ_ONLY")
+        assert shell(*CREATE, "--file", ids(5), "--read-only=false").code == 0
+
+
 def test_a_lost_answer_is_3_and_no_second_set(
     shell: Shell, library: PolarisServed, ids: Callable[..., Path]
 ) -> None:

@@ -120,3 +120,4 @@ async def test_a_client_that_only_reads_logs_in_and_writes_nothing(monkeypatch):
             await polaris.record_sets.get(1)
     monkeypatch.setenv("ALMA_READ_ONLY", "1")
     assert PolarisClient.from_env(base_url="https://polaris.example.org", **TO).read_only
+    assert PolarisClient.from_env(base_url="https://polaris.example.org", read_only=False, **TO).read_only
