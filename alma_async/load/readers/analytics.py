@@ -18,7 +18,7 @@ from alma_async.load.readers.text import shown
 from alma_async.load.readers.together import Rows
 from alma_async.load.readers.workbook import Table
 
-__all__ = ["KEYS", "ignored", "read"]
+__all__ = ["KEYS", "ignored", "read", "says"]
 
 KEYS: Final = ("portfolio id", "mms id")
 
@@ -36,8 +36,12 @@ def read(file: Table, *, clears: bool = False, whole: bool = False) -> Rows:
 def ignored(file: Table) -> tuple[str, ...]:
     """Warnings of what is not read of this header."""
     names = [shown(name) for name in file.header if name and not _native(name)]
-    unread = (f"columns not read: {', '.join(names)}",) if names else ()
-    return (*unread, *native.says_nothing(filter(None, map(_native, file.header))))
+    return (f"columns not read: {', '.join(names)}",) if names else ()
+
+
+def says(file: Table) -> bool:
+    """See ``native.says``."""
+    return native.says(filter(None, map(_native, file.header)))
 
 
 def _native(name: str) -> str | None:

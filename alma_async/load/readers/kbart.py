@@ -37,7 +37,7 @@ from alma_async.load.readers.together import JOINED, OF_ANOTHER, Rows, ids_in
 from alma_async.load.readers.workbook import Table, check_once
 from alma_async.load.row import BadRow, Embargo, InputError, RowProblem, later
 
-__all__ = ["Notes", "Reading", "columns", "ignored", "read"]
+__all__ = ["Notes", "Reading", "columns", "ignored", "read", "says"]
 
 Notes = Literal["internal_description", "public_note"] | None
 """The field that takes a publisher's notes. The sources disagree; the default is
@@ -209,11 +209,12 @@ def ignored(file: Table) -> tuple[str, ...]:
             "column portfolio_id is not read: a KBART list means its portfolios by record, identifiers and URL; "
             "in a native table (mms_id, portfolio_id, url) it names them"
         )
-    if not _SAYING.intersection(found):
-        warnings.append(
-            "no column says anything of a portfolio: each row that makes one makes it empty, and active"
-        )
     return tuple(warnings)
+
+
+def says(file: Table) -> bool:
+    """Whether a column says more of a portfolio than which it is."""
+    return not _SAYING.isdisjoint(columns(file))
 
 
 _PORTFOLIO: Final = "portfolio_id"
@@ -299,7 +300,11 @@ def _titles(file: Table, reading: Reading) -> Rows:
                 for more in parts[1:]:
                     file.tally.add(JOINED, more.line)
                 yield one_row(
-                    parts, notes=reading.notes, matched=reading.mms_map is None, clears=reading.clears
+                    parts,
+                    notes=reading.notes,
+                    matched=reading.mms_map is None,
+                    clears=reading.clears,
+                    whole=reading.whole,
                 )
     if held:
         raise InputError(f"{file.path} changed while it was read.")

@@ -23,7 +23,7 @@ from alma_async.load.readers.together import Line, Rows, rows
 from alma_async.load.readers.workbook import Table, check_once
 from alma_async.load.row import CLEAR, BadRow, Clear, Coverage, Embargo, InputError, Row, RowProblem
 
-__all__ = ["COLUMNS", "KEYS", "VALUES", "address", "completed", "from_mapping", "read", "says_nothing"]
+__all__ = ["COLUMNS", "KEYS", "VALUES", "address", "completed", "from_mapping", "read", "says"]
 
 T = TypeVar("T")
 
@@ -81,10 +81,9 @@ _LAYOUT: Final = Layout(
 )
 
 
-def says_nothing(header: Iterable[str]) -> tuple[str, ...]:
-    """A warning where no column of these says anything of a portfolio but which it is."""
-    warning = "no column says anything of a portfolio: each row that makes one makes it empty, and active"
-    return () if _SAYING.intersection(header) else (warning,)
+def says(header: Iterable[str]) -> bool:
+    """Whether a column of these says more of a portfolio than which it is."""
+    return not _SAYING.isdisjoint(header)
 
 
 def read(file: Table, *, ignore_unknown: bool = False, clears: bool = False, whole: bool = False) -> Rows:

@@ -46,13 +46,14 @@ class Format:
     """One kind of file: what its header must name, and how to read it.
 
     ``fits`` gives the columns it knows the file by; ``ignored`` gives warnings of
-    columns that it does not read.
+    columns that it does not read; ``says`` whether a column says more of a portfolio than which it is.
     """
 
     wants: str
     fits: Callable[[Table], tuple[str, ...]]
     read: Callable[[Table, ReaderOptions], Rows]
     ignored: Callable[[Table], tuple[str, ...]]
+    says: Callable[[Table], bool]
 
 
 def _fits_kbart(file: Table) -> tuple[str, ...]:
@@ -80,6 +81,7 @@ FORMATS: Final[Mapping[str, Format]] = {
         fits=_fits_kbart,
         read=lambda file, options: kbart.read(file, options.kbart),
         ignored=kbart.ignored,
+        says=kbart.says,
     ),
     "alma-loader": Format(
         wants="PORTFOLIO_PID, or LOCALIZED and one of MMS, ISSN, ISBN",
@@ -88,6 +90,7 @@ FORMATS: Final[Mapping[str, Format]] = {
             file, clears=options.kbart.clears, whole=options.kbart.whole
         ),
         ignored=alma_loader.ignored,
+        says=lambda _: True,
     ),
     "analytics": Format(
         wants="Portfolio Id or MMS Id",
@@ -96,6 +99,7 @@ FORMATS: Final[Mapping[str, Format]] = {
             file, clears=options.kbart.clears, whole=options.kbart.whole
         ),
         ignored=analytics.ignored,
+        says=analytics.says,
     ),
     "csv": Format(
         wants="mms_id or portfolio_id",
@@ -106,9 +110,12 @@ FORMATS: Final[Mapping[str, Format]] = {
             clears=options.kbart.clears,
             whole=options.kbart.whole,
         ),
-        ignored=lambda file: native.says_nothing(file.header),
+        ignored=lambda _: (),
+        says=lambda file: native.says(file.header),
     ),
 }
+
+_EMPTY: Final = "no column says anything of a portfolio: each row that makes one makes it empty, and active"
 
 
 @attrs.define
@@ -161,9 +168,10 @@ class RowSource:
     @property
     def about_file(self) -> tuple[str, ...]:
         """The part of ``warnings`` that no row carries itself."""
-        mms_map = self._options.kbart.mms_map
-        about_map = mms_map.warnings if mms_map else ()
-        return (*self._file.warnings, *about_map, *FORMATS[self.format].ignored(self._file), *self._of_file)
+        of, reading = FORMATS[self.format], self._options.kbart
+        about_map = reading.mms_map.warnings if reading.mms_map else ()
+        empty = () if reading.whole or of.says(self._file) else (_EMPTY,)
+        return (*self._file.warnings, *about_map, *of.ignored(self._file), *empty, *self._of_file)
 
 
 def read_rows(

@@ -122,9 +122,11 @@ def one_row(
     notes: Literal["internal_description", "public_note"] | None,
     matched: bool = False,
     clears: bool = False,
+    whole: bool = False,
 ) -> Row | BadRow:
     """The title as a row, or all that speaks against it. ``matched``: identifiers suffice to name
-    its record. ``clears``: what all lines leave blank is to be emptied.
+    its record. ``clears``: what all lines leave blank is to be emptied. ``whole``: it makes no
+    portfolio.
     """
     first, lines = parts[0], tuple(n for part in parts for n in part.lines or (part.line,))
     identifiers = tuple(sorted({name for part in parts for name in part.identifiers}))
@@ -159,7 +161,9 @@ def one_row(
     )
     if clears:
         row = _cleared(row, _named(frozenset().union(*(part.unread for part in parts)), notes))
-    return attrs.evolve(row, warnings=(*row.warnings, _EMPTY)) if row.says_nothing else row
+    if row.says_nothing and not whole:
+        return attrs.evolve(row, warnings=(*row.warnings, _EMPTY))
+    return row
 
 
 def _without_dates(parts: list[Part]) -> list[Part]:

@@ -353,6 +353,28 @@ def test_columns_that_are_not_read(opened: Opened) -> None:
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        "mms_id\n991\n",
+        "MMS Id\n991\n",
+        "publication_title\tprint_identifier\tmms_id\nA\t0306-4522\t991\n",
+        "publication_title\tprint_identifier\tmms_id\ttitle_url\nA\t0306-4522\t991\t\n",
+    ],
+)
+def test_a_list_of_names_alone_where_no_row_makes_a_portfolio(opened: Opened, content: str) -> None:
+    """That a row makes an empty portfolio is a warning only where the action can make one."""
+    assert "empty" in warned(opened(content))
+    for action in ("activate", "deactivate", "delete"):
+        assert warned(opened(content, action=action)) == ""
+
+
+def warned(source: RowSource) -> str:
+    """All warnings of a list, once it was read."""
+    only(source)
+    return " / ".join(source.warnings)
+
+
+@pytest.mark.parametrize(
     ("change", "warning"),
     [
         (
