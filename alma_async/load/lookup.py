@@ -133,7 +133,7 @@ class Lookup:
         """
         found = await self._of_title(str(row.mms_id))
         new = await self.journal.unbound(found, but=entry.n, is_new=True)
-        return await self._candidates(row, entry, new)
+        return await self._candidates(row, entry, new, lost=True)
 
     async def anew(self, row: Row, before_image: BeforeImage, n: int) -> list[str]:
         """The title's portfolios with the URL that this one had, but for those
@@ -184,11 +184,12 @@ class Lookup:
         ]
 
     async def _candidates(
-        self, row: Row, entry: Entry, ids: Iterable[str], *, remembered: bool = False
+        self, row: Row, entry: Entry, ids: Iterable[str], *, remembered: bool = False, lost: bool = False
     ) -> list[matching.Candidate]:
         """Those that are not, by title and URL, what another row of the file means.
 
         :param remembered: what another row of the title has read a short while ago need not be read again
+        :param lost: they were not there before the load
         """
         found = list[matching.Candidate]()
         for one in ids:
@@ -196,15 +197,22 @@ class Lookup:
             if portfolio is None:
                 self.bodies.keep(portfolio := await self.get(one))
             found.append(matching.Candidate(one, url_of(portfolio)))
-        return await self._not_others(row, entry.n, found)
+        return await self._not_others(row, entry.n, found, lost=lost)
 
     async def _not_others(
-        self, row: Row, n: int, found: Iterable[matching.Candidate]
+        self, row: Row, n: int, found: Iterable[matching.Candidate], *, lost: bool
     ) -> list[matching.Candidate]:
-        keys = {one: self._key(row, one) for one in found}
-        claimed = await self.journal.claimed(keys.values(), but=n)
+        """Those that no other row means. Of equal rows the first means a portfolio that is like all
+        of them, but each of them a new one that its own lost create may have made; and where several
+        such are there, nobody can say which row means which.
+        """
+        keys = {one: self._key(row, one.url) for one in found}
+        claimed = set(await self.journal.claimed(keys.values(), but=n))
+        its = self._key(row, wanted_url(row))
+        if lost or list(keys.values()).count(its) > 1:
+            claimed.discard(its)
         return [one for one, key in keys.items() if key not in claimed]
 
-    def _key(self, row: Row, one: matching.Candidate) -> bytes:
-        """The natural key of a row that would mean this portfolio."""
-        return natural_key_of(attrs.evolve(row, portfolio_id=None, values={"url": one.url}), *self.place)
+    def _key(self, row: Row, url: str) -> bytes:
+        """The natural key of a row that would mean the portfolio of this title and URL."""
+        return natural_key_of(attrs.evolve(row, portfolio_id=None, values={"url": url}), *self.place)

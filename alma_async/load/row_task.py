@@ -19,6 +19,7 @@ concerns the row alone ends in its journal entry; what the whole load must know 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any, Final
 
 import anyio
@@ -132,6 +133,7 @@ class Shared:
     vouched: Mapping[str, str] = attrs.field(factory=dict)  # see ``undo.vouched``
     effects: Effects = attrs.field(factory=dict)  # of the institution, see ``clearing``
     job: Joined | None = None
+    equals: anyio.Lock = attrs.field(factory=anyio.Lock)
 
     @property
     def lookup(self) -> Lookup:
@@ -692,6 +694,11 @@ class RowTask:
             self._end(self._not_applied, EndReason.DELETE_UNCLEAR)
 
     async def _read_back_create(self) -> None:
+        # Of equal rows each takes another portfolio, so one sees what the one before it has taken.
+        async with self.shared.equals if self._options.allow_duplicates else nullcontext():
+            await self._adopt_or_resend()
+
+    async def _adopt_or_resend(self) -> None:
         candidates = await self.shared.lookup.left(self.row, self.entry)
         decided = matching.verdict(
             wanted_url(self.row),

@@ -309,6 +309,28 @@ async def test_portfolios_of_one_title_are_read_once(titles, tmp_path):
         assert report.calls == len(server.world.tally.received) == 3 + 4  # the list, and each
 
 
+@pytest.mark.parametrize("lost", [(2,), (1,), (1, 2), (2, 3)])
+async def test_equal_rows_that_are_all_meant_are_made_once_each(tmp_path, lost):
+    """Whichever creates of equal rows lose their answers, none is made again; loaded anew, nothing is made at all."""
+    rules = [sim.Rule("cut_after", method="POST", nth=n) for n in lost]
+    rows = [{"mms_id": "99000000", "url": "https://a.example/0"}] * 3
+    async with institution(faults=sim.FaultPlan(rules=rules)) as (server, alma):
+        report = await load_into(alma, tmp_path, allow_duplicates=True).run(rows)
+        assert (report.rows, report.created + report.review, report.pending) == (3, 3, 0)
+        assert len(server.world.portfolios.all) == 3
+        if len(lost) == 1:
+            assert (report.created, (await load_into(alma, tmp_path).verify()).exit_code) == (3, 0)
+        again = Load(
+            alma,
+            collection_id=C,
+            service_id=S,
+            journal=tmp_path / "b.load",
+            options=LoadOptions(allow_duplicates=True),
+        )
+        assert (await again.run(rows)).created == 0
+        assert len(server.world.portfolios.all) == 3
+
+
 async def test_stop_ends_between_calls(titles, tmp_path):
     """A stop takes no further row and leaves no row between intent and outcome."""
     async with institution(latency=0.5) as (server, alma):
