@@ -10,8 +10,9 @@ was read is in the journal at once, so an interruption loses none of it. ``match
 it means for a row.
 
 **Kept for the next run** is what records name, in one small file for each key or institution and
-service, for as long as ``LoadOptions.index_age`` says. It is sealed, owned by this user alone and
-names its service: a file that is not just what was written is not used, and is written anew. A row
+service, for as long as ``LoadOptions.index_age`` says; a load that removes what no row names does
+not use it. It is sealed, owned by this user alone and names its service: a file that is not just
+what was written is not used, and is written anew. A row
 that finds nothing, or several titles, by records kept from an earlier load is decided by records
 read in this one. Chosen: 15 minutes, within which the two count as one.
 """
@@ -103,7 +104,9 @@ class IdentifierIndex:
         :raises AlmaError, RowFailure: where ``health`` stops waiting; without one portfolio,
             two could be taken for one.
         """
-        age = self.context.options.index_age
+        options = self.context.options
+        # What no row names goes; so it is by what records name now that a row names it.
+        age = 0.0 if options.removes else options.index_age
         aside = self.context.alma.clock.aside
         await self._read_beside(await aside(partial(self._kept.read, self._wall, age)) if age else {})
 

@@ -109,10 +109,10 @@ class LoadOptions:
         False, FLAG, "wait for the quota's reset instead of stopping at the reserve"
     )
     index_age: float = _option(
-        86400.0,  # chosen: a day, in which records are held to get no other ISSN or ISBN
+        3600.0,  # chosen: an hour, in which records are held to get no other ISSN or ISBN
         _SECONDS,
         "seconds for which the ISSN and ISBN of records that a load has read are known to later loads of the service; 0 reads them "
-        "anew",
+        "anew, as a sync does that deactivates or deletes",
     )
     longest_outage: float = _option(
         4 * 3600.0,  # documented outages lasted 50 min (2025) and 2 h 13 min (2026)
@@ -198,6 +198,11 @@ class LoadOptions:
         "texts that are written into the journal for whoever resumes the load",
     )
 
+    @property
+    def removes(self) -> bool:
+        """Whether portfolios that no row names are deactivated or deleted."""
+        return self.missing not in (None, "report")
+
     def __attrs_post_init__(self) -> None:
         if taken := RESERVED & set(self.facts):
             raise ConfigurationError(f"Facts of a load cannot be named {', '.join(sorted(taken))}.")
@@ -205,7 +210,7 @@ class LoadOptions:
             raise ConfigurationError("since cannot go with allow_duplicates, nor with an undo.")
         if self.missing is not None and self.action != "upsert":
             raise ConfigurationError("missing goes with the action upsert alone.")
-        if self.missing is not None and self.missing != "report" and self.beside:
+        if self.removes and self.beside:
             raise ConfigurationError(
                 "missing='deactivate' and 'delete' cannot go with beside: what another load makes would be on no list."
             )

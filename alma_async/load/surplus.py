@@ -104,7 +104,7 @@ class Surplus:
     def _most(self) -> str | None:
         """The bound, where something is done about them."""
         options = self.context.options
-        return None if options.missing == "report" else str(options.max_delete)
+        return str(options.max_delete) if options.removes else None
 
     @property
     def _inactive(self) -> str | None:

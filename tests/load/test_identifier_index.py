@@ -284,6 +284,26 @@ async def test_a_record_that_changed_is_not_matched_by_what_it_named_long_ago(kb
         assert urls(server) == {ids[0]: url(1), ids[1]: url(7)}
 
 
+@pytest.mark.parametrize("missing", ["delete", "deactivate"])
+async def test_nothing_is_removed_by_what_records_named_before(kbart, tmp_path, missing):
+    """Two records exchanged their ISSN a minute ago: what the list does not name now goes, and not what it did not name then."""
+    async with institution() as (server, alma):
+        ids = [hold(server.world, n) for n in (1, 2)]
+        rows = kbart((issn(1), "", url(7)))
+        with await loading(alma, tmp_path).plan(rows):
+            pass
+        server.world.add_bib("99000001", "One", issn=issn(2))
+        server.world.add_bib("99000002", "Two", issn=issn(1))
+        report = await loading(alma, tmp_path, missing=missing, max_delete=1).run(rows)
+        assert (report.updated + report.deleted, report.surplus) == (2, 1)
+        active = {
+            one: body["linking_details"]["static_url"].removeprefix("jkey=")
+            for one, body in server.world.portfolios.all.items()
+            if body["availability"]["value"] == "11"
+        }
+        assert active == {ids[1]: url(7)}
+
+
 @pytest.mark.parametrize(("after", "found"), [(60, 0), (3600, 1)])
 async def test_what_is_not_found_by_kept_records_is_decided_by_fresh_ones(kbart, tmp_path, after, found):
     """A title has got its ISSN since the last load; within a quarter of an hour the two loads count as one."""
