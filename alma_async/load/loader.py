@@ -33,6 +33,7 @@ from alma_async.load.progress import Ended, Meter, Progress, Report, quote
 from alma_async.load.register import Registered, require_none_cut_off, unfinished
 from alma_async.load.row import InputError
 from alma_async.load.run import LoadRun, reporting
+from alma_async.load.surplus import BeyondBound
 from alma_async.load.verify import Audit, Verification
 from alma_async.settings import Check, Priority, check_all, instance_of, secretive
 
@@ -364,6 +365,12 @@ class Load:
                 run.halt(error)
             if undoes is not None and not isinstance(run.stopped, JournalError):
                 await shielded(undo.end(self._alma.clock, undoes, journal))
+            if (
+                registered is not None
+                and isinstance(run.stopped, BeyondBound)
+                and await journal.is_untouched()
+            ):
+                await self._alma.clock.aside(registered.remove)  # a resumed one has the same bound
             if run.stopped is not None and not run.ends_in_report:
                 for line in run.unwritten():
                     run.stopped.add_note(line)

@@ -17,6 +17,7 @@ from alma_async.load.journal import Held, Ingested
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.options import most_of
 from alma_async.load.readers.alma_loader import NAMES
+from alma_async.load.register import unfinished
 from tests.conftest import institution
 
 C, S = sim.DEMO_COLLECTION, sim.DEMO_SERVICE
@@ -143,6 +144,7 @@ async def test_the_bound_stops_before_the_first_write(sync, missing):
                 await work(NEW)
             assert (failed.value.surplus, failed.value.held) == (LOST, HELD)
             assert len(server.world.tally.received) <= 16
+            assert unfinished((alma.origin, C, S)) == []
         assert world_of(server) == before
 
 
