@@ -2,7 +2,7 @@
 
 A field that says it already is not touched, in whatever form Alma wrote it, so that nothing is sent where nothing differs.
 Recorded: ``coverage_in_use`` 0 is "only local", a static URL is written ``jkey=...``; inferred: a portfolio of the Community Zone
-takes its URL as an override.
+takes its URL as an override, and without one shows the zone's own, which no update of ours empties.
 
 What a new note does to one that is there is the caller's choice (``NoteStrategy``). Appended notes are kept on one line, with
 ``; `` between them: what Alma's displays make of a line break in a note is not known.
@@ -21,6 +21,7 @@ import attrs
 from alma_async._http.codec import Model
 from alma_async.alma.models.common import Coded, Linked, code_of
 from alma_async.alma.models.electronic import DateCoverage, EmbargoInformation, Portfolio
+from alma_async.errors import InvalidRequest
 
 __all__ = [
     "COLLECTION",
@@ -82,7 +83,7 @@ def patched(
     """A copy with these changes; None where it says all of them already.
 
     :raises TypeError: for a name that is no field.
-    :raises InvalidRequest: for a value that is not of the field's kind.
+    :raises InvalidRequest: for a value that is not of the field's kind; where a field cannot be emptied.
     """
     if unknown := sorted(changes.keys() - fields.keys()):
         raise TypeError(
@@ -94,6 +95,10 @@ def patched(
         value = as_noted(name, field.show(wanted), field.read(given), notes)
         if field.show(wanted) != field.spell(value):
             field.put(wanted, value)
+            if field.show(wanted) and not field.spell(value):
+                raise InvalidRequest(
+                    f"{name} cannot be emptied: where a portfolio has none of its own, the Community Zone's shows."
+                )
             differs = True
     return wanted if differs else None
 
@@ -155,12 +160,14 @@ def _bare(url: str) -> str:
 
 
 def _put_url(portfolio: Portfolio, url: str) -> None:
-    """A local portfolio takes the URL itself; one of the Community Zone takes an override (inferred)."""
-    details = portfolio.linking_details
-    written = f"jkey={_bare(url)}" if _bare(url) else ""
-    if portfolio.is_local is False or details.static_url_override:
+    """A local portfolio takes the URL itself; one of the Community Zone takes an override (inferred). A local one that
+    has both is emptied of both.
+    """
+    details, is_of_zone = portfolio.linking_details, portfolio.is_local is False
+    written, has_override = f"jkey={_bare(url)}" if _bare(url) else "", bool(details.static_url_override)
+    if is_of_zone or has_override:
         details.url_type_override, details.static_url_override = Coded("static"), written
-    else:
+    if not is_of_zone and not (has_override and written):
         details.url_type, details.static_url = Coded("static"), written
 
 

@@ -133,6 +133,8 @@ def _mark(entry: Entry, gone: frozenset[str]) -> Mark | None:
         return None
     if entry.state is State.DONE:
         return _MARKS[entry.action or "unchanged"]
+    if entry.reason == EndReason.URL_STAYS.code:
+        return Mark.DIFFERS
     if entry.reason == EndReason.NO_RECORD.code or (_asks(entry) and entry.portfolio_id in gone):
         return Mark.MISSING
     return Mark.UNREAD

@@ -42,6 +42,7 @@ __all__ = [
     "natural_key_of",
     "new_portfolio",
     "payload_of",
+    "possible",
     "put",
     "rejected",
     "stays",
@@ -56,14 +57,21 @@ COVERAGE: Final = frozenset({"coverage", "coverage_in_use", "embargo"})
 
 
 def put(portfolio: Portfolio, name: str, value: Any) -> Difference | None:
-    """Set a field, unless it says the same already; what that changes."""
+    """Set a field, unless it says the same already; what it says and what is asked for."""
     field = FIELDS[name]
-    old = field.show(portfolio)
-    if old == field.spell(value):
+    old, new = field.show(portfolio), field.spell(value)
+    if old == new:
         return None
     field.put(portfolio, value)
-    new = field.show(portfolio)
-    return Difference(name, old, new) if old != new else None
+    return Difference(name, old, new)
+
+
+def possible(wanted: Portfolio, asked_for: Iterable[Difference]) -> tuple[Difference, ...]:
+    """Of what is asked for, what an update to ``wanted`` makes. The URL that the Community Zone gives
+    stays, and shows where an override is emptied.
+    """
+    made = (attrs.evolve(one, new=FIELDS[one.field].show(wanted)) for one in asked_for)
+    return tuple(one for one in made if one.old != one.new)
 
 
 def together(earlier: Iterable[Difference], later: Iterable[Difference]) -> tuple[Difference, ...]:
@@ -191,8 +199,8 @@ def asked(row: Row, action: str, codes: Codes) -> Row:
 def merged(
     portfolio: Portfolio, row: Row, codes: Codes, *, notes: NoteStrategy = "replace"
 ) -> tuple[Portfolio, tuple[Difference, ...]]:
-    """A copy with the row's fields over it, and what they change; an empty tuple means that
-    nothing needs to be sent.
+    """A copy with the row's fields over it, and what they ask for that is not so yet; what of that
+    an update makes, ``possible`` says.
     """
     if row.before_image is not None:
         return put_back(portfolio, row.before_image)

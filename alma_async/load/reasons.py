@@ -110,6 +110,11 @@ class EndReason(Enum):
         "The row names a part of the coverage only: {}.",
         "Name all of the coverage (<clear> where a part should be empty), or correct it in Alma.",
     )
+    URL_STAYS = (
+        "url-stays",
+        "Its URL cannot be emptied, the Community Zone gives it: {}.",
+        "Give the row a URL, which becomes an override; or deactivate the portfolio.",
+    )
     CHANGED_SINCE = (
         "changed-since",
         "{}",

@@ -30,7 +30,7 @@ from alma_async._http.codec import structure, unstructure
 from alma_async._http.json_text import dumps
 from alma_async._http.outcome import Done, Failed, Outcome, OutcomeClass, Reason, is_server_fault
 from alma_async.alma.electronic import Portfolios
-from alma_async.alma.fields import FIELDS
+from alma_async.alma.fields import FIELDS, url_of
 from alma_async.alma.models.common import Coded, Linked, ResourceMetadata
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import AlmaError, BadAnswer, InvalidRequest, NotFound, OutcomeUnknown
@@ -45,6 +45,7 @@ from alma_async.load.fields import (
     asked,
     merged,
     new_portfolio,
+    possible,
     stays,
     together,
     unclear,
@@ -237,6 +238,17 @@ class RowTask:
             notes=self._options.notes,
         )
 
+    def _possible(self, present: Portfolio) -> tuple[Difference, ...]:
+        """What an update of it would change."""
+        return possible(*self._merged(present))
+
+    def _lacks(self, shown: Portfolio) -> tuple[EndReason, str] | None:
+        """Why it is not as the row asks though that was sent; None where it is."""
+        wanted, missing = self._merged(shown)
+        if missing and not possible(wanted, missing):
+            return EndReason.URL_STAYS, url_of(shown)
+        return (EndReason.NOT_TAKEN, _shown(missing)) if missing else None
+
     # --- match
 
     async def _match(self) -> None:
@@ -330,7 +342,7 @@ class RowTask:
                 return "it was not there, and is."
             fields = self._merged(present)[1]
             return f"{_shown(fields)}." if fields else None
-        if planned.ended.action == "updated" and self.entry.action and not self._merged(present)[1]:
+        if planned.ended.action == "updated" and self.entry.action and not self._possible(present):
             return None
         return strayed(planned.before, present)
 
@@ -435,7 +447,7 @@ class RowTask:
         if known is None or self.entry.action is not None or self.row.before_image is not None:
             return None
         is_clear = not self._unclear(known)
-        return known if is_clear and not self._merged(known)[1] else None
+        return known if is_clear and not self._possible(known) else None
 
     @property
     def _portfolio_id(self) -> str:
@@ -451,25 +463,31 @@ class RowTask:
             self._end(State.REVIEW, EndReason.COVERAGE_UNCLEAR, why)
             return
         wanted, fields = self._merged(present)
+        changes, is_dry = possible(wanted, fields), self.shared.context.dry
         action = _action(self.entry.action, fields)
         if not fields:
             left = digest(unstructure(present)) if self.entry.action else None
             self._done(present, present, action=action, left=left)
             return
+        if not changes:
+            shown = {"differences": fields} if is_dry else {}  # of a load, what was sent before stands
+            self._end(State.REVIEW, EndReason.URL_STAYS, url_of(present), **shown)
+            return
         if action == "updated":
             self._keep(present)
-        if self.shared.context.dry:
-            self._end(State.DONE, *self._remark(present), action=action, differences=fields)
+        if is_dry:
+            stays_so = () if changes == fields else (EndReason.URL_STAYS, url_of(wanted))
+            self._end(State.DONE, *(stays_so or self._remark(present)), action=action, differences=fields)
             return
         sent = self._as_known(present, wanted)
-        portfolios, place = self._witnessed(action, fields, sent), self.shared.context.place
+        portfolios, place = self._witnessed(action, changes, sent), self.shared.context.place
         # As it is sent, ``intend`` and ``settle`` move the entry.
         answer = await portfolios.update(*place, sent, replace=self._unread or wanted.is_whole)
         self.shared.learned.observed.add(put_answer=shown_by(answer))
         if not answer.is_whole:
             await self._confirm(present)
-        elif missing := self._merged(answer)[1]:
-            self._end(State.REVIEW, EndReason.NOT_TAKEN, _shown(missing))
+        elif lacks := self._lacks(answer):
+            self._end(State.REVIEW, *lacks)
         else:
             self._done(present, answer, left=self.entry.left)
 
@@ -485,9 +503,12 @@ class RowTask:
         repeated after the quarantine.
         """
         shown = await self.shared.lookup.get(self._portfolio_id)
-        if missing := self._merged(shown)[1]:
-            why, now = EndReason.NOT_TAKEN, self.shared.moment()
-            said = {"reason": why.code, "message": why.says(_shown(missing))}
+        lacks = self._lacks(shown)
+        if lacks and lacks[0] is EndReason.URL_STAYS:
+            self._end(State.REVIEW, *lacks)
+        elif lacks:
+            (why, missing), now = lacks, self.shared.moment()
+            said = {"reason": why.code, "message": why.says(missing)}
             self._note(state=State.UNKNOWN, sent_by=now, may_resend=False, **said)
         else:
             self._done(present, shown, left=digest(unstructure(shown)))
@@ -675,12 +696,11 @@ class RowTask:
     async def _read_back_update(self) -> None:
         """A replacement is simply compared, and put again."""
         present = await self.shared.lookup.get(self._portfolio_id)
-        missing = self._merged(present)[1]
-        if self._may_resend or not missing:
+        if self._may_resend or not self._possible(present):
             action = self.entry.action or "updated"  # should it say all by now, we made it so
             self._note(state=State.PENDING, sent_by=None, action=action)
         else:
-            self._end(self._not_applied, EndReason.UPDATE_UNCLEAR, _shown(missing))
+            self._end(self._not_applied, EndReason.UPDATE_UNCLEAR, _shown(self._merged(present)[1]))
 
     async def _read_back_delete(self) -> None:
         try:

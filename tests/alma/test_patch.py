@@ -178,6 +178,22 @@ async def test_a_portfolio_of_the_community_zone_takes_its_url_as_an_override():
         assert (details["static_url"], details["static_url_override"]) == ("", "jkey=https://x.example/1")
 
 
+async def test_a_url_of_the_community_zone_cannot_be_emptied():
+    """Said before anything is written, with and without an override; where the zone gives none, the override is emptied."""
+    async with institution() as (server, alma):
+        own = await one(alma, is_local=False)
+        details, patch = server.world.portfolios.all[own]["linking_details"], alma.electronic.portfolios.patch
+        for override in ("", "jkey=https://proxy.example"):
+            details |= {"static_url": "jkey=https://zone.example", "static_url_override": override}
+            with pytest.raises(InvalidRequest, match="url cannot be emptied"):
+                await patch(C, S, own, url=None, public_note="a")
+        assert writes(server) == 0
+        details["static_url"] = ""
+        await patch(C, S, own, url=None)
+        details = server.world.portfolios.all[own]["linking_details"]
+        assert (details["static_url_override"], writes(server)) == ("", 1)
+
+
 async def test_collections_and_services():
     """Their own fields, booleans and codes; the rest of them stays."""
     async with institution() as (server, alma):

@@ -7,7 +7,10 @@ import json
 import pytest
 
 from alma_async import sim
-from alma_async.load import Load, LoadOptions, read_rows
+from alma_async._http.codec import structure
+from alma_async.alma.fields import url_of
+from alma_async.alma.models.electronic import Portfolio
+from alma_async.load import Load, LoadOptions, Mark, read_rows, undo_rows
 from alma_async.load.entries import State
 from alma_async.load.journal_file import JournalFile
 from tests.conftest import institution
@@ -184,6 +187,56 @@ async def test_what_is_kept_first_stands_once_it_may_have_been_replaced(rows, tm
         "Note 0",
         f"jkey={url(0)}",
     )
+
+
+@pytest.mark.parametrize("write_answers", ["whole", "short"])
+@pytest.mark.parametrize("cut", [False, True])
+async def test_a_url_of_the_community_zone_is_never_said_to_be_emptied(rows, tmp_path, write_answers, cut):
+    """What can be emptied is, the rest of the row is written, and the row is for review; an undo takes back what was made."""
+    plan = sim.FaultPlan(rules=[sim.Rule("cut_after", method="PUT", nth=1)] if cut else [])
+    async with institution(write_answers=write_answers, faults=plan) as (server, alma):
+        ids = hold(server, 4)
+        held = server.world.portfolios.all
+        for one, (is_local, override) in zip(
+            ids, ((False, "o"), (False, ""), (True, "o"), (False, "")), strict=True
+        ):
+            held[one]["is_local"], held[one]["linking_details"]["static_url_override"] = is_local, override
+        before = [dict(held[one]["linking_details"]) for one in ids]
+        asked = [
+            "portfolio_id,url,public_note",
+            *(f"{one},<clear>,New" for one in ids[:3]),
+            f"{ids[3]},<clear>,",
+        ]
+        with await loading(alma, tmp_path, "upsert").plan(rows(*asked)) as dry:
+            planned = [(entry.state, entry.reason) async for entry in dry]
+        assert planned == [
+            (State.DONE, "url-stays"),
+            (State.DONE, "url-stays"),
+            (State.DONE, None),
+            (State.REVIEW, "url-stays"),
+        ]
+        report = await loading(alma, tmp_path, "upsert").run(rows(*asked))
+        assert (report.updated, report.review, report.unchanged, report.exit_code) == (1, 3, 0, 1)
+        found = told(tmp_path / "a.load")
+        assert [found[n].reason for n in (2, 3, 4, 5)] == ["url-stays", "url-stays", None, "url-stays"]
+        assert url(0) in found[2].message
+        links = [held[one]["linking_details"] for one in ids]
+        assert [one["static_url_override"] for one in links] == ["", "", "", ""]
+        assert [one["static_url"] for one in links] == [
+            f"jkey={url(0)}",
+            f"jkey={url(1)}",
+            "",
+            f"jkey={url(3)}",
+        ]
+        assert [held[one]["public_note"] for one in ids] == ["New", "New", "New", "Note 3"]
+        assert (await loading(alma, tmp_path, "upsert").verify()).count(Mark.ONCE) == 1
+        back = await loading(alma, tmp_path, "undo", name="undo.load").run(undo_rows(tmp_path / "a.load"))
+        assert (back.updated, back.review) == (3, 0)
+        assert [held[one]["linking_details"]["static_url"] for one in ids] == [
+            one["static_url"] for one in before
+        ]
+        assert [url_of(structure(held[one], Portfolio)) for one in ids] == ["o", url(1), "o", url(3)]
+        assert [held[one]["public_note"] for one in ids] == [f"Note {n}" for n in range(4)]
 
 
 async def test_somebody_was_quicker(rows, tmp_path):

@@ -68,6 +68,25 @@ async def test_what_is_alike_ends_with_0(tmp_path):
         assert (found.report.duplicates, found.summary()["once"]) == (1, 3)
 
 
+async def test_a_url_that_cannot_be_emptied_is_a_difference(tmp_path):
+    """Of the Community Zone, with and without an override; one that shows none is alike."""
+    async with institution() as (server, alma):
+        ids = hold(server, 3)
+        for one, override in zip(ids, ("", "jkey=https://proxy.example", ""), strict=True):
+            held = server.world.portfolios.all[one]
+            held["is_local"], held["linking_details"]["static_url_override"] = False, override
+        server.world.portfolios.all[ids[2]]["linking_details"]["static_url"] = ""
+        with await loading(alma, tmp_path).compare(
+            [{"portfolio_id": one, "url": "<clear>"} for one in ids]
+        ) as found:
+            assert [(one.mark.value, one.in_alma, one.in_list) async for one in found] == [
+                ("*", {"url": url(0)}, {"url": ""}),
+                ("*", {"url": "https://proxy.example"}, {"url": ""}),
+                ("=", {}, {}),
+            ]
+            assert found.exit_code == 1
+
+
 async def test_undecided_rows_claim_their_titles(tmp_path):
     """What a row may mean is not said to be missing from the list: two portfolios of one title, of which no row says which."""
     async with institution() as (server, alma):

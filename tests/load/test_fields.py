@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from alma_async._http.codec import structure, unstructure
 from alma_async.alma.fields import url_of
 from alma_async.alma.models.electronic import Portfolio
+from alma_async.load.entries import Difference
 from alma_async.load.fields import Codes, merged, natural_key_of, new_portfolio, payload_of, unsupported
 from alma_async.load.row import CLEAR, Coverage, Embargo, Row
 
@@ -144,6 +145,21 @@ def test_the_url_of_a_community_zone_portfolio_is_an_override():
     assert linked.linking_details.static_url_override == "jkey=https://b.example/2"
     assert linked.linking_details.static_url == "jkey=https://a.example/1"
     assert url_of(linked) == url_of(local) == "https://b.example/2"
+
+
+def test_what_empties_a_url_empties_each_place_that_is_the_institutions():
+    """Of a local portfolio both; of one of the Community Zone the override, and what then shows is a difference still."""
+    both = {
+        **HELD,
+        "linking_details": {**HELD["linking_details"], "static_url_override": "jkey=https://proxy.example/1"},
+    }
+    local = merged(structure(both, Portfolio), row(values={"url": CLEAR}), RULES)[0]
+    assert url_of(local) == ""
+    for portfolio, says in ((both, "https://proxy.example/1"), (HELD, "https://a.example/1")):
+        of_zone = structure({**portfolio, "is_local": False}, Portfolio)
+        wanted, asked = merged(of_zone, row(values={"url": CLEAR}), RULES)
+        assert asked == (Difference("url", says, ""),)
+        assert url_of(wanted) == "https://a.example/1"
 
 
 def test_differences_are_told():

@@ -43,6 +43,21 @@ def again(server, n, *, at=None, within=(C, S)):
     return server.world.portfolios.create(*within, sent, now=0.0)["id"]
 
 
+async def test_a_url_that_the_community_zone_gives_later_is_a_difference(file, tmp_path):
+    """The row asked for none, which an empty override does not hide any more."""
+    async with institution() as (server, alma):
+        (own,) = hold(server, 1)
+        held = server.world.portfolios.all[own]
+        held["is_local"], held["linking_details"]["static_url"] = False, ""
+        load = loading(alma, tmp_path, "upsert")
+        assert (await load.run(file(f"{own},<clear>", header="portfolio_id,url"))).unchanged == 1
+        assert marks(await load.verify()) == {"=": 1}
+        held["linking_details"]["static_url"] = "jkey=https://zone.example"
+        audit = await load.verify()
+        assert (marks(audit), audit.exit_code) == ({"*": 1}, 1)
+        assert "url" in audit.findings[0].message
+
+
 @pytest.mark.parametrize("others", [0, 3000])
 async def test_each_fault_has_its_mark(file, tmp_path, others):
     """Deleted, changed, doubled and added behind the load's back: each is found and named, whether the service is listed or asked
