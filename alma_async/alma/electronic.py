@@ -15,7 +15,14 @@ from alma_async._core.pager import Pager
 from alma_async._core.session import CallOptions, Session
 from alma_async._http.messages import Request
 from alma_async.alma import fields, routes
-from alma_async.alma.fields import CollectionChanges, NoteStrategy, PortfolioChanges, ServiceChanges, patched
+from alma_async.alma.fields import (
+    CollectionChanges,
+    NoteStrategy,
+    PortfolioChanges,
+    ServiceChanges,
+    patched,
+    require_fields,
+)
 from alma_async.alma.models.electronic import ElectronicCollection, ElectronicService, Portfolio
 from alma_async.alma.resource import Resource, id_to_update, named
 from alma_async.errors import InvalidRequest
@@ -140,6 +147,7 @@ class Collections(Resource):
     ) -> ElectronicCollection | Request | None:
         """Set some fields of a collection; as ``portfolios.patch``."""
         _NOTES.require("notes", notes, InvalidRequest)
+        require_fields(ElectronicCollection, changes, fields.COLLECTION)
         present = await self.get(collection_id)
         wanted = patched(present, changes, fields.COLLECTION, notes=notes)
         if wanted is None:
@@ -266,6 +274,7 @@ class Services(Resource):
     ) -> ElectronicService | Request | None:
         """Set some fields of a service; as ``portfolios.patch``."""
         _NOTES.require("notes", notes, InvalidRequest)
+        require_fields(ElectronicService, changes, fields.SERVICE)
         present = await self.get(collection_id, service_id)
         wanted = patched(present, changes, fields.SERVICE, notes=notes)
         if wanted is None:
@@ -430,10 +439,11 @@ class Portfolios(Resource):
         :param dry_run: get it, and return the update instead of sending it; None where there is none
         :param changes: the fields to set, see ``PortfolioChanges``; None clears one, and what is not named stays
         :return: the portfolio as it is then
-        :raises InvalidRequest: for a value that is not of the field's kind, and all that Alma rejects.
-        :raises TypeError: for a name that is no field.
+        :raises InvalidRequest: before any call for a name that is no field; before the write for a value that is not of the
+            field's kind and for a field that cannot be emptied; and for all that Alma rejects.
         """
         _NOTES.require("notes", notes, InvalidRequest)
+        require_fields(Portfolio, changes, fields.PORTFOLIO)
         if changes.get("coverage"):
             changes = {"coverage_in_use": "0", **changes}  # recorded: "only local"
         present = await self.get(collection_id, service_id, portfolio_id)

@@ -40,6 +40,7 @@ __all__ = [
     "compared_parts",
     "part_of",
     "patched",
+    "require_fields",
     "spelled",
     "url_of",
 ]
@@ -77,18 +78,24 @@ def as_noted(name: str, present: str, value: Any, strategy: NoteStrategy) -> Any
     return f"{present}{_BETWEEN}{value}"
 
 
+def require_fields(kind: type[Model], changes: Mapping[str, Any], fields: Mapping[str, Field]) -> None:
+    """Before anything is called.
+
+    :raises InvalidRequest: for a name that is no field.
+    """
+    if unknown := sorted(changes.keys() - fields.keys()):
+        raise InvalidRequest(
+            f"{kind.__name__} has no {', '.join(unknown)} to patch; there are {', '.join(fields)}."
+        )
+
+
 def patched(
     model: M, changes: Mapping[str, Any], fields: Mapping[str, Field], *, notes: NoteStrategy = "replace"
 ) -> M | None:
-    """A copy with these changes; None where it says all of them already.
+    """A copy with these changes, all of fields; None where it says all of them already.
 
-    :raises TypeError: for a name that is no field.
     :raises InvalidRequest: for a value that is not of the field's kind; where a field cannot be emptied.
     """
-    if unknown := sorted(changes.keys() - fields.keys()):
-        raise TypeError(
-            f"{type(model).__name__} has no {', '.join(unknown)} to patch; there are {', '.join(fields)}."
-        )
     wanted, differs = deepcopy(model), False
     for name, given in changes.items():
         field = fields[name]

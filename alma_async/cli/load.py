@@ -184,7 +184,8 @@ def sync(
 
     Nothing is deactivated or deleted where any row was rejected or is for review, where a part of the file or of the service's
     list could not be read. Where more would go than --max-delete allows, nothing is sent at all. Ends with 1 where portfolios
-    are only reported, or were not touched for such a reason; undo brings back what a sync did.
+    are only reported, or were not touched for such a reason; undo brings back what a sync did, but not bib
+    records that --bib delete took with it, nor their portfolios.
 
     :param file: all titles of the service: what load takes
     :param collection: id of the electronic collection

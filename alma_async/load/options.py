@@ -87,7 +87,7 @@ class LoadOptions:
     bib: BibHandling = _option(
         "retain",
         one_of(get_args(BibHandling)),
-        "what happens to a bib record whose last inventory is deleted",
+        "what happens to a bib record whose last inventory is deleted; undo brings back no record that is deleted",
     )
     quarantine: float = _option(
         300.0,  # assumed: the longest a request that was sent may still be applied; to be measured in a sandbox

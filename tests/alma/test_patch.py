@@ -244,8 +244,16 @@ async def test_what_cannot_be_is_told_before_a_write():
     async with institution() as (server, alma):
         own = await one(alma)
         patch = alma.electronic.portfolios.patch
-        with pytest.raises(TypeError, match="Portfolio has no public_notes to patch"):
-            await patch(C, S, own, public_notes="b")
+        calls = len(server.world.tally.received)
+        electronic = alma.electronic
+        for misspelt, kind in (
+            (patch(C, S, own, public_notes="b"), "Portfolio"),
+            (electronic.collections.patch(C, public_notes="b"), "ElectronicCollection"),
+            (electronic.services.patch(C, S, public_notes="b"), "ElectronicService"),
+        ):
+            with pytest.raises(InvalidRequest, match=f"{kind} has no public_notes to patch"):
+                await misspelt
+        assert len(server.world.tally.received) == calls
         with pytest.raises(InvalidRequest, match="public_note is a text"):
             await patch(C, S, own, public_note=5)
         with pytest.raises(InvalidRequest, match="date"):

@@ -133,3 +133,11 @@ def test_a_person_is_asked(
 def test_wrong_use_is_2(shell: Shell, titles: Titles, wrong: tuple[str, ...]) -> None:
     """A bound that is none; another load of the service beside it."""
     assert shell("sync", titles(1), *TO, *wrong).code == 2
+
+
+@pytest.mark.parametrize("command", ["load", "sync"])
+def test_help_says_what_undo_cannot_bring_back(command: str, shell: Shell) -> None:
+    """A bib record that a deletion took with it."""
+    text = " ".join(shell(command, "--help").out.replace("│", " ").split())
+    assert "undo brings back no record that is deleted" in text
+    assert command == "load" or "undo brings back what a sync did, but not bib records" in text
