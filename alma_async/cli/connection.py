@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import attrs
@@ -119,6 +120,11 @@ class Connection:
         if self.key_file is not None:
             hidden |= {"ALMA_API_KEY", "ALMA_APIKEY"}
         return {name: value for name, value in environ.items() if name not in hidden} | given
+
+    def key_path(self) -> Path | None:
+        """The file that is to hold the key, if one is named."""
+        named = self.key_file or os.environ.get("ALMA_API_KEY_FILE")
+        return Path(os.path.expanduser(named)) if named else None  # noqa: PTH111 - expands what it can
 
     def client(self, **overrides: Any) -> AlmaClient:
         """A client for this connection.

@@ -128,16 +128,16 @@ def load(
     given = Input.asked(asked, Path(journals.find(plan).absolute()) if plan else None, dry=dry_run)
     given = _by_job(given, _template(via_job, job), no_undo=no_undo)
     if file is None and from_analytics is None:  # the plan has its rows
-        return _load(given, None, journal, options, connection)
+        return _load(given, None, journal, options, connection, reads=(via_job,))
     if file is not None:
         rows = reading.rows(file, cast("Action", given.action))
-        return _load(given, rows, journal, options, connection, reads=(file, reading.mms_map))
+        return _load(given, rows, journal, options, connection, reads=(file, reading.mms_map, via_job))
     with TemporaryDirectory(prefix="alma-async-report-") as folder:
         downloaded = Path(folder) / f"{Path(given.file).name}.csv"
         if interrupted := connection.run(partial(_download, report=given.file, to=downloaded)):
             return interrupted
         rows = reading.rows(downloaded, cast("Action", given.action))
-        return _load(given, rows, journal, options, connection, reads=(reading.mms_map,))
+        return _load(given, rows, journal, options, connection, reads=(reading.mms_map, via_job))
 
 
 def _template(via_job: Path | None, job: str | None) -> JobTemplate | None:
@@ -276,7 +276,7 @@ def undo(
         journal,
         options,
         connection,
-        reads=(path,),
+        reads=(path, via_job),
         origin=meta["origin"],
     )
 
@@ -307,7 +307,7 @@ def _load(
     if options.report is not None:
         check_path(options.report)
         others = (Path(name) for name in (given.since, given.plan) if name)
-        _require_apart(options.report, journal, *others, *reads)
+        _require_apart(options.report, journal, connection.key_path(), *others, *reads)
     alma = connection.client()
     if origin not in (None, alma.origin):
         raise InputError(f"{Path(given.file).name} is of a load into {origin}, not {alma.origin}.")

@@ -653,6 +653,31 @@ def test_a_report_overwrites_nothing_that_the_load_reads(
         journal.check()
 
 
+@pytest.mark.parametrize("by", ["option", "variable"])
+def test_a_report_does_not_overwrite_the_key_or_the_template(
+    shell: Shell, served: Served, titles: Titles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """A report named as the file of the key, or as that of a job's template, is rejected with 2 before anything is sent."""
+    key, template = tmp_path / "key.csv", tmp_path / "job.html"
+    template.write_text(
+        "POST https://x.example/almaws/v1/conf/jobs/M50?op=run\n"
+        '{"parameter": [{"name": {"value": "set_id"}, "value": "1"}]}'
+    )
+    with served() as world:
+        key.write_text(os.environ["ALMA_API_KEY"])
+        if by == "variable":
+            monkeypatch.setenv("ALMA_API_KEY_FILE", str(key))
+            monkeypatch.delenv("ALMA_API_KEY")
+        with_key = () if by == "variable" else ("--key-file", key)
+        by_job = ("--via-job", template, "--action", "deactivate", "--dry-run")
+        texts = {one: one.read_bytes() for one in (key, template)}
+        for report, more in ((key, with_key), (template, (*by_job, *with_key))):
+            ran = shell("load", titles(2), *TO, *more, "--report", report)
+            assert (ran.code, "overwrite" in ran.err) == (2, True), ran.err
+        assert not world.tally.received
+        assert {one: one.read_bytes() for one in texts} == texts
+
+
 def test_a_load_of_python_is_told_by_the_shell(
     shell: Shell, served: Served, titles: Titles, tmp_path: Path
 ) -> None:
