@@ -161,7 +161,8 @@ class Load:
         Begins with the ends of rows that the journal has already, so that a program that
         acknowledges messages misses none. A row is given again, in review, where it turned out that
         its update should not have gone without a read (``unread``). Rows are begun as ends are
-        consumed. Leaving the loop early stops the load, resumable (``contextlib.aclosing`` waits
+        consumed: at most 100 ends wait to be consumed, and the rows that are under way then end
+        too. Leaving the loop early stops the load, resumable (``contextlib.aclosing`` waits
         for that). ``report`` says afterwards how the run ended.
 
         :raises: what ``run`` raises

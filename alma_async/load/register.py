@@ -126,7 +126,7 @@ async def require_none_cut_off(
             raise UnfinishedLoad(
                 f"The load of the journal {str(path)!r} into collection {service[1]}, service {service[2]} was cut off, "
                 f"and what it sent last may still be applied until {datetime.fromtimestamp(sent + rests, UTC):%H:%M:%S} UTC, "
-                f"for {duration(ceil(left))} (the quarantine). Resume it, or wait until then."
+                f"for {duration(ceil(left))} (the quarantine). Resume it, or wait until then, also with --since (since=)."
             )
 
 

@@ -112,6 +112,8 @@ async def test_what_a_load_that_was_cut_off_had_sent_is_waited_for(tmp_path):
         again = into(alma, tmp_path / "two.load")
         with pytest.raises(UnfinishedLoad, match=r"one\.load.*Resume it"):
             await again.run(rows)
+        with pytest.raises(UnfinishedLoad, match=r"one\.load.*wait until then, also with --since"):
+            await into(alma, tmp_path / "since.load", since=tmp_path / "one.load").run(rows)
         await anyio.sleep(301.0)
         report = await again.run(rows)
         assert report.created + report.updated + report.unchanged == 30
