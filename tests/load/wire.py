@@ -41,7 +41,7 @@ class Service(Remote):
     is_slow: bool = False
     omitting: float = 0.0  # how often an answer leaves out a record that is there
     growing: float = 0.0  # how often these make one more then
-    most_sends: int = 2000  # the harshest schedules of ten rows need some 150
+    most_sends: int = 10_000  # some 150 are usual; a list of which half the pages shift is read for hours
     struck: Counter[str] = attrs.field(factory=Counter)  # calls that named this id and failed
     unclear: Counter[str] = attrs.field(factory=Counter)  # those of them that may have changed something
     refused: Counter[str] = attrs.field(factory=Counter)  # writes that named it and were refused as they were
