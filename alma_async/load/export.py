@@ -22,6 +22,7 @@ from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 from secrets import token_hex
+from shutil import copymode
 from tempfile import TemporaryFile
 from typing import IO, Any, Final, get_args
 
@@ -40,7 +41,7 @@ from alma_async.load.outage import RowFailure, ServiceHealth, WorkStopped
 from alma_async.load.progress import Meter, Progress, Quote, quote
 from alma_async.load.readers import read_rows
 from alma_async.load.readers.source import Blanks
-from alma_async.load.report import sheet_of_texts
+from alma_async.load.report import require_replaceable, sheet_of_texts
 from alma_async.load.row import Row
 from alma_async.load.run import how_far
 from alma_async.load.writers import WRITERS, ExportFormat, Writer, Written, workbook_text, written
@@ -231,7 +232,7 @@ class Export:
                 losses = await clock.aside(lambda: _safely(self._path, partial(self._write, spool, beside)))
                 if on_losses is not None:
                     on_losses(losses)
-                _safely(self._path, lambda: beside.replace(self._path))
+                _safely(self._path, partial(_replace, self._path, beside))
             finally:
                 beside.unlink(missing_ok=True)
         finally:
@@ -356,9 +357,17 @@ def _checked(path: Path, writer: Writer, blanks: Blanks) -> tuple[Path, Writer]:
         )
     if not path.absolute().parent.is_dir() or path.is_dir():
         raise ConfigurationError(f"{str(path)!r} cannot be written: it is a directory, or in none.")
+    require_replaceable(path)
     if not writer.delimiter and find_spec("openpyxl") is None:
         raise ConfigurationError("A workbook needs openpyxl: pip install 'alma-async[cli]'.")
     return path, writer
+
+
+def _replace(path: Path, beside: Path) -> None:
+    """Put the new file in the place of the old one, for whoever may read that."""
+    if path.exists():
+        copymode(path, beside)
+    beside.replace(path)
 
 
 def _safely(path: Path, work: Callable[[], Any]) -> Any:

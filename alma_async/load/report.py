@@ -37,7 +37,7 @@ from alma_async.load.journal import Journal, slices
 from alma_async.load.reasons import EndReason
 from alma_async.load.report_html import About, html_writer
 
-__all__ = ["COLUMNS", "cell", "check_path", "record", "sheet_of_texts", "write_report"]
+__all__ = ["COLUMNS", "cell", "check_path", "record", "require_replaceable", "sheet_of_texts", "write_report"]
 
 COLUMNS: Final = (
     "line",
@@ -177,8 +177,20 @@ def check_path(path: Path) -> None:
         )
     if not path.absolute().parent.is_dir():
         raise ConfigurationError(f"The report's directory {str(path.parent)!r} does not exist.")
+    require_replaceable(path)
     if path.suffix.lower() == ".xlsx" and find_spec("openpyxl") is None:
         raise ConfigurationError("A report in .xlsx needs openpyxl: pip install 'alma-async[cli]'.")
+
+
+def require_replaceable(path: Path) -> None:
+    """See that no pipe and no device is there, which a new file would take the place of.
+
+    :raises ConfigurationError: where one is.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ConfigurationError(
+            f"{str(path)!r} is a pipe or a device, and no file takes its place. Name a file."
+        )
 
 
 async def write_report(clock: Clock, journal: Journal, path: Path) -> int:
@@ -226,6 +238,7 @@ def _begin(
 @contextmanager
 def _replacing(path: Path) -> Iterator[IO[bytes]]:
     """A new file that takes the place of the old one, whole or not at all."""
+    require_replaceable(path)
     # 0600 whatever the umask says
     descriptor, beside = mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

@@ -21,6 +21,7 @@ from alma_async.errors import ConfigurationError, NotFound, ServerFault
 from alma_async.load import Load, LoadOptions, Row, read_rows
 from alma_async.load.export import _PUT, Export, _Expected, export
 from alma_async.load.fields import Codes, merged, new_portfolio
+from alma_async.load.report import check_path
 from alma_async.load.writers import WRITERS, written
 from tests.conftest import institution
 
@@ -128,6 +129,23 @@ async def test_what_is_exported_is_loaded_without_a_difference(tmp_path, kind):
         report, others = await planned(alma, tmp_path, found.path)
         assert (report.rows, report.unchanged, others) == (120, 120, [])
     assert [one for one in tmp_path.iterdir() if one.name.startswith(".")] == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the platform has no pipes in its file system")
+async def test_what_is_no_file_is_not_replaced(tmp_path):
+    """A pipe is rejected before any call, by an export and by a report; a file's mode is kept."""
+    async with institution() as (server, alma):
+        hold(server, 3)
+        os.mkfifo(tmp_path / "pipe.csv")
+        with pytest.raises(ConfigurationError, match="a pipe or a device"):
+            await export(**exporting(alma, tmp_path, "csv") | {"path": tmp_path / "pipe.csv"})
+        with pytest.raises(ConfigurationError, match="a pipe or a device"):
+            check_path(tmp_path / "pipe.csv")
+        assert not server.world.tally.received
+        (tmp_path / "kept.csv").touch(0o600)
+        await export(**exporting(alma, tmp_path, "csv") | {"path": tmp_path / "kept.csv"})
+    assert (tmp_path / "kept.csv").read_bytes().count(b"\n") >= 4
+    assert stat.S_IMODE((tmp_path / "kept.csv").stat().st_mode) == 0o600
 
 
 async def test_the_native_list_loses_only_what_is_no_text_of_a_cell(tmp_path):
