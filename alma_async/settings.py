@@ -433,8 +433,8 @@ class Limits:
 
     :param per_second: 25 is documented (slides of 2016); one newer third-party source says 50 in
         production, 10 in a sandbox
-    :param reserve: what bulk work leaves of the daily quota: ``forecast``, a number of calls, or a
-        share such as ``10%``
+    :param reserve: what bulk work leaves of the daily quota: ``forecast``, or at least a number of
+        calls or a share such as ``50%``, where that is more than the forecast
     :param pacing: bulk work over the day: ``even`` spreads it to the reset, ``greedy`` does not
     :param margin: how much wider than ``1 / per_second`` the spacing starts
     :param in_flight: calls under way at once, at most; 300 are 25 a second at 12 s each (a POST of

@@ -77,7 +77,8 @@ class Connection:
         str | None,
         Parameter(
             group=_LIMITS,
-            help="calls of the day that bulk work leaves to others: forecast, 5000 or 10% (ALMA_DAILY_RESERVE)",
+            help="calls of the day that bulk work leaves to others: the forecast of what they need, and at least as many as named "
+            "here, such as 50000 or 50%; a number below the forecast changes nothing (ALMA_DAILY_RESERVE)",
         ),
     ] = None
     pacing: Annotated[

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
 from alma_async import sim
+from alma_async._governance.quota import DAY, Quota
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.errors import ConfigurationError
 from alma_async.settings import JobLimits, Limits, from_environment, job_limits_from, limits_from
 from tests.cli.conftest import TO, Served, Shell
+from tests.governance.test_quota import see
 
 ENV = {
     "ALMA_API_KEY": "sim-aa",
@@ -71,6 +75,17 @@ def test_each_limit_is_an_option_and_a_variable(
     assert limits_from({variable: environ[variable]}) == limits_from(environ)
     with pytest.raises(ConfigurationError, match=rf"^{variable} must be .+, not '{wrong}'\.$"):
         limits_from({variable: wrong})
+
+
+def test_the_reserves_in_the_help_have_an_effect() -> None:
+    """Its number and its share are above the forecast of a day of which nothing is known, from its first minute on."""
+    said = get_type_hints(Connection, include_extras=True)["reserve"].__metadata__[0].help
+    midnight, quota = 20_000 * DAY + 60, Quota()
+    see(quota, 100_000, wall=midnight)
+    forecast = quota.reserve("forecast", spent=0, wall=midnight)
+    number, share = re.findall(r"\b\d+%?", said)
+    assert quota.reserve(float(number), spent=0, wall=midnight) > forecast
+    assert quota.reserve(share, spent=0, wall=midnight) > forecast
 
 
 JOB_LIMITS = [
