@@ -131,7 +131,7 @@ async def test_each_line_is_what_alma_holds(name, tmp_path):
     refused = [row for row in rows if isinstance(row, BadRow)]
     assert len(refused) == LISTS[name], "\n".join(f"{row.line}: {row.reason}" for row in refused)
     assert sorted(n for row in rows for n in row.lines) == sorted(lines)
-    async with institution(latency=0.1) as (server, alma):
+    async with institution(latency=0.1, coverage_in_post=True) as (server, alma):
         where = {"collection_id": sim.DEMO_COLLECTION, "service_id": sim.DEMO_SERVICE}
         load = Load(alma, **where, journal=tmp_path / "a.load", options=LoadOptions(circuit_breaker=False))
         report = await load.run(source)
