@@ -6,19 +6,18 @@
     DONE, written unread ── what Alma makes of creates is not as was learned ──▶ PENDING in the step check
     PENDING ── send: intent, then outcome ──▶ DONE | PENDING in the next step | REJECTED | REVIEW | UNKNOWN
     UNKNOWN ── quarantine, read back ──▶ DONE | PENDING (adopted, or to be sent again) | REVIEW | REJECTED
-    PENDING, its next step known ── one job for all rows (``via_job``), and the list ──▶ DONE | REVIEW
 
 Decides which call a row needs next and what its answer means for the row; leaves which portfolio is
 meant to ``matching``, what differs to ``fields`` and ``before_image``, the quarantine and outages
 to ``run``. The row is the witness of its own writes: before each one its intent and its
 before-image are durable (``intend``), after each one its outcome follows (``settle``). What
 concerns the row alone ends in its journal entry; what the whole load must know of is raised
-(network, quota, key).
+(network, quota, key). A row that a job carries out goes on otherwise (``row_by_job``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any, Final
 
@@ -30,8 +29,7 @@ from alma_async._http.codec import structure, unstructure
 from alma_async._http.json_text import dumps
 from alma_async._http.outcome import Done, Failed, Outcome, OutcomeClass, Reason, is_server_fault
 from alma_async.alma.electronic import Portfolios
-from alma_async.alma.fields import FIELDS, url_of
-from alma_async.alma.models.common import Coded, Linked, ResourceMetadata
+from alma_async.alma.fields import url_of
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import AlmaError, BadAnswer, InvalidRequest, NotFound, OutcomeUnknown
 from alma_async.load import matching
@@ -58,9 +56,8 @@ from alma_async.load.options import LoadContext, LoadOptions
 from alma_async.load.planned import as_of, drift, strayed
 from alma_async.load.reasons import EndReason
 from alma_async.load.row import Row
-from alma_async.load.via_job import After, is_listed, value_of
 
-__all__ = ["MOST_LOST_ANSWERS", "Joined", "Learned", "RowTask", "Shared"]
+__all__ = ["MOST_LOST_ANSWERS", "Learned", "RowTask", "Shared"]
 
 # lost answers per step of a row; a code missing from our table must not loop
 MOST_LOST_ANSWERS: Final = 3
@@ -109,18 +106,6 @@ class Learned:
 
 
 @attrs.frozen(kw_only=True)
-class Joined:
-    """The rows of a load that one job carries out. ``value`` is what all of them ask; ``changes``,
-    by their numbers, what their portfolios will show changed. ``after`` is None until the job has
-    ended.
-    """
-
-    value: Hashable
-    changes: dict[int, tuple[Difference, ...]] = attrs.field(factory=dict)
-    after: After | None = None
-
-
-@attrs.frozen(kw_only=True)
 class Shared:
     """What all rows of one load have in common. In a dry run each row ends with what would be done."""
 
@@ -133,7 +118,6 @@ class Shared:
     bodies: Bodies
     vouched: Mapping[str, str] = attrs.field(factory=dict)  # see ``undo.vouched``
     effects: Effects = attrs.field(factory=dict)  # of the institution, see ``clearing``
-    job: Joined | None = None
     equals: anyio.Lock = attrs.field(factory=anyio.Lock)
 
     @property
@@ -150,7 +134,6 @@ class Shared:
 
 _VOUCHED: Final = "A load since then, with the journal {!r}, has found or made it as it should be."
 
-_UNREAD: Final = "(not read)"  # what a portfolio said before, where nobody asked
 _GONE: Final = "portfolio {} is not there any more."
 _OTHERWISE: Final = "the plan says otherwise."
 _STEPS: Final = {"created": Step.CREATE, "updated": Step.UPDATE, "deleted": Step.DELETE, "unchanged": None}
@@ -179,27 +162,28 @@ class RowTask:
         :raises AlmaError: for what is not the row's own failure; the row stays pending.
         """
         while not self.shared.stopping():
-            if self.shared.job is not None and self.entry.step is not Step.MATCH:
-                await self._see_job_done(self.shared.job.after)
-                break
-            if self.entry.state is State.UNKNOWN:
-                step = self._read_back
-            elif self.entry.state is State.PENDING:
-                step = {
-                    Step.MATCH: self._match,
-                    Step.CREATE: self._create,
-                    Step.UPDATE: self._update,
-                    Step.CHECK: self._check,
-                    Step.DELETE: self._delete,
-                }[self.entry.step]
-            else:
+            if (step := self._next()) is None:
                 break
             await self._take(step)
             if self.entry.state is State.UNKNOWN:
                 break  # it rests for the quarantine first
         return self.entry
 
-    async def _take(self, step: Callable[[], Any]) -> None:
+    def _next(self) -> Callable[[], Awaitable[None]] | None:
+        """What is to be done now; None where nothing is."""
+        if self.entry.state is State.UNKNOWN:
+            return self._read_back
+        if self.entry.state is not State.PENDING:
+            return None
+        return {
+            Step.MATCH: self._match,
+            Step.CREATE: self._create,
+            Step.UPDATE: self._update,
+            Step.CHECK: self._check,
+            Step.DELETE: self._delete,
+        }[self.entry.step]
+
+    async def _take(self, step: Callable[[], Awaitable[None]]) -> None:
         """Take one step. A read that is rejected ends the row; a write's outcome was
         recorded by ``settle`` already.
         """
@@ -247,7 +231,7 @@ class RowTask:
         wanted, missing = self._merged(shown)
         if missing and not possible(wanted, missing):
             return EndReason.URL_STAYS, url_of(shown)
-        return (EndReason.NOT_TAKEN, _shown(missing)) if missing else None
+        return (EndReason.NOT_TAKEN, shown_of(missing)) if missing else None
 
     # --- match
 
@@ -281,9 +265,6 @@ class RowTask:
             self._note(state=State.DONE, action=ended.action, **its, **said)
 
     async def _match_anew(self) -> None:
-        if self.shared.job is not None and (why := self._apart(self.shared.job.value)):
-            self._end(State.REJECTED, EndReason.NOT_BY_JOB, why)
-            return
         found = await self.shared.lookup.meant(self.row, self.entry)
         if isinstance(found, (matching.Ambiguous, matching.Alike, matching.NamedByAnother)):
             self._end(State.REVIEW, _UNCLEAR[type(found)], ", ".join(found.portfolio_ids[:5]))
@@ -300,9 +281,7 @@ class RowTask:
 
     async def _found(self, portfolio_id: str) -> None:
         self.entry: Entry = attrs.evolve(self.entry, portfolio_id=portfolio_id)
-        if self.shared.job is not None:
-            await self._join(self.shared.job)
-        elif self._action != "create":
+        if self._action != "create":
             self._note(step=Step.DELETE if self._action == "delete" else Step.UPDATE)
         elif self.row.portfolio_id is None or await self._read_or_end() is not None:
             self._end(State.DONE, EndReason.WAS_THERE, action="unchanged")
@@ -341,7 +320,7 @@ class RowTask:
             if self._action == "delete":
                 return "it was not there, and is."
             fields = self._merged(present)[1]
-            return f"{_shown(fields)}." if fields else None
+            return f"{shown_of(fields)}." if fields else None
         if planned.ended.action == "updated" and self.entry.action and not self._possible(present):
             return None
         return strayed(planned.before, present)
@@ -422,7 +401,7 @@ class RowTask:
         if lacking := self.shared.learned.after.lacking(unstructure(present)):
             self._end(State.REVIEW, EndReason.UNREAD, ", ".join(lacking))
         elif self.entry.left and (missing := self._merged(present)[1]):
-            self._end(State.REVIEW, EndReason.NOT_TAKEN, _shown(missing))
+            self._end(State.REVIEW, EndReason.NOT_TAKEN, shown_of(missing))
         else:
             self.entry = attrs.evolve(self.entry, step=Step.UPDATE)
             await self._put(present)
@@ -563,105 +542,6 @@ class RowTask:
             return []
         return await self.shared.lookup.anew(self.row, self.row.before_image, self.entry.n)
 
-    # --- by a job that does it for all rows
-
-    def _apart(self, value: Hashable) -> str:
-        """Why the job cannot carry this row out with the others; "" where it can."""
-        own = value_of(self.row, self._options.action)
-        if own is None:
-            return "a job makes no portfolio"
-        return "" if own == value else "it asks for something else than the first row"
-
-    async def _join(self, job: Joined) -> None:
-        """Leave it to the job, unless it is as it should be already."""
-        deletes = self._action == "delete"
-        known = None if self._reads_before else await self._listed_before()
-        try:
-            present = await self._read_or_end(known)
-        except NotFound:
-            if not deletes:
-                raise
-            await self._was_deleted()
-            return
-        if present is None:
-            return
-        if why := "" if deletes else self._unclear(present):
-            self._end(State.REVIEW, EndReason.COVERAGE_UNCLEAR, why)
-            return
-        fields = differences(present, Portfolio()) if deletes else self._merged(present)[1]
-        is_unread = known is not None and not is_listed(self.row, self._action)
-        if is_unread:
-            fields = tuple(attrs.evolve(one, old=_UNREAD) for one in fields)
-        action = "deleted" if deletes else "updated"
-        if not fields and not deletes:
-            self._done(present, present, action="unchanged")
-        elif self.shared.context.dry:
-            self._end(State.DONE, *self._remark(present), action=action, differences=fields)
-        else:
-            if not is_unread and not (deletes and known is not None):
-                self._keep(present)
-            job.changes[self.entry.n] = fields or (Difference("availability", _UNREAD, ""),)
-            self._note(step=Step.DELETE if deletes else Step.UPDATE)
-
-    @property
-    def _reads_before(self) -> bool:
-        """Whether its portfolio is read before the job: for the undo, where the list shows less than
-        that takes.
-        """
-        before_image = self.row.before_image
-        if before_image is not None and before_image.body is None:
-            return True  # whether it is as its load left it, the whole shows
-        return not self._options.no_undo and (
-            self._action == "delete" or not is_listed(self.row, self._action)
-        )
-
-    async def _listed_before(self) -> Portfolio | None:
-        """The row's portfolio as the service's list showed it; None where it did not."""
-        held = await self.shared.journal.existing((), [self._portfolio_id])
-        if not held or not held[0].availability:
-            return None
-        return _as_listed(self._portfolio_id, held[0].availability, held[0].mms_id)
-
-    async def _see_job_done(self, after: After | None) -> None:
-        """The job has ended: see what became of the row's portfolio. Only what is shown is done."""
-        if after is None:
-            return
-        deletes = self.entry.step is Step.DELETE
-        try:
-            present = await self._present_after(after)
-        except InvalidRequest as error:
-            self._fail(State.REVIEW, EndReason.REJECTED, error)
-            return
-        if present is None:
-            lacking = "" if deletes else "it is not there any more"
-        else:
-            lacking = "it is there" if deletes else _shown(self._lacking(present))
-        if not lacking:
-            shown = present.availability.value if present is not None else None
-            self._end(State.DONE, action="deleted" if deletes else "updated", availability=shown)
-        elif after.last:
-            left = {"differences": ()} if after.is_over else {}  # nothing for an undo to take back
-            self._end(State.REVIEW, EndReason.JOB_LEFT, after.ended, lacking, **left)
-
-    async def _present_after(self, after: After) -> Portfolio | None:
-        one, deletes = self._portfolio_id, self.entry.step is Step.DELETE
-        if deletes and one not in after.listed:
-            return None
-        if (code := after.listed.get(one)) and is_listed(self.row, self._action):
-            return _as_listed(one, code, self.entry.mms_id)
-        try:
-            return await self.shared.lookup.get(one)
-        except NotFound:
-            return None
-
-    def _lacking(self, present: Portfolio) -> tuple[Difference, ...]:
-        """What the portfolio does not show that the row asks for."""
-        before_image = self.row.before_image
-        if before_image is None:
-            return self._merged(present)[1]
-        shown = ((one, FIELDS[one.field].show(present)) for one in before_image.differences)
-        return tuple(Difference(one.field, says, one.old) for one, says in shown if says != one.old)
-
     # --- reading back
 
     async def _read_back(self) -> None:
@@ -700,7 +580,7 @@ class RowTask:
             action = self.entry.action or "updated"  # should it say all by now, we made it so
             self._note(state=State.PENDING, sent_by=None, action=action)
         else:
-            self._end(self._not_applied, EndReason.UPDATE_UNCLEAR, _shown(self._merged(present)[1]))
+            self._end(self._not_applied, EndReason.UPDATE_UNCLEAR, shown_of(self._merged(present)[1]))
 
     async def _read_back_delete(self) -> None:
         try:
@@ -883,12 +763,6 @@ class RowTask:
             self._end(State.DONE, EndReason.NOT_THERE, action="unchanged", differences=())
 
 
-def _as_listed(portfolio_id: str, availability: str | None, mms_id: str | None) -> Portfolio:
-    """As much of a portfolio as a list shows that matters here."""
-    record = ResourceMetadata(mms_id=Linked(mms_id))
-    return Portfolio(id=portfolio_id, availability=Coded(availability), resource_metadata=record)
-
-
 def _answer_of(failed: Failed) -> dict[str, str | None]:
     """What the answer says of the row. The code of a server fault says nothing of it: the
     same would be said of any.
@@ -902,7 +776,7 @@ def _answer_of(failed: Failed) -> dict[str, str | None]:
     }
 
 
-def _shown(missing: Iterable[Difference]) -> str:
+def shown_of(missing: Iterable[Difference]) -> str:
     return ", ".join(f"{one.field} ({one.old!r} instead of {one.new!r})" for one in missing)
 
 

@@ -51,7 +51,8 @@ from alma_async.load.outage import (
 )
 from alma_async.load.progress import Ended, Meter, Progress, Report, hold, quote
 from alma_async.load.row import Row
-from alma_async.load.row_task import Joined, Learned, RowTask, Shared
+from alma_async.load.row_by_job import Joined, RowByJob
+from alma_async.load.row_task import Learned, RowTask, Shared
 from alma_async.load.surplus import Surplus
 from alma_async.load.undo import vouched
 from alma_async.load.via_job import After, SetDiffers, ViaJob, availabilities, match_anew, value_of
@@ -383,7 +384,6 @@ class LoadRun:
             bodies=self._bodies,
             vouched=await vouched(self.context.alma.clock, self.journal),
             effects=known.clears,
-            job=self._job,
         )
 
     async def _first_value(self) -> Hashable:
@@ -490,11 +490,16 @@ class LoadRun:
         with items:
             async for row, entry in items:
                 try:
-                    goes_on = await self._one(RowTask(shared=shared, row=row, entry=entry), entry)
+                    goes_on = await self._one(self._task(shared, row, entry), entry)
                 finally:
                     self._room.leave()
                 if not goes_on:
                     return
+
+    def _task(self, shared: Shared, row: Row, entry: Entry) -> RowTask:
+        if self._job is None:
+            return RowTask(shared=shared, row=row, entry=entry)
+        return RowByJob(shared=shared, row=row, entry=entry, job=self._job)
 
     async def _one(self, task: RowTask, entry: Entry) -> bool:
         """Carry one row as far as it goes now, and give its end; whether the run goes on."""

@@ -2,7 +2,7 @@
 guarded run changes them.
 
 Decides which rows can go together, and carries the job from its set to its end; which rows need it,
-and how each ended, is ``row_task``'s to say: by the service's list, read before and after. What the
+and how each ended, is ``row_by_job``'s to say: by the service's list, read before and after. What the
 job does is the user's (``job_template``).
 
 Each of these is in the journal before what follows it::

@@ -18,7 +18,7 @@ import orjson
 
 from alma_async import InvalidRequest, OutcomeUnknown, sim
 from alma_async._http.messages import Request
-from alma_async.load import JobTemplate, LoadOptions, row_task, run, via_job
+from alma_async.load import JobTemplate, LoadOptions, row_by_job, run, via_job
 from alma_async.load.entries import Entry, State
 from alma_async.load.facts import JOB_BEGUN, JOB_FILLING, JOB_KEY, JOB_RUN, JOB_SET
 from alma_async.load.journal_file import JournalFile
@@ -304,14 +304,14 @@ def _no_intents_before_the_run() -> list[Any]:
 def _a_run_that_went_well_is_believed() -> list[Any]:
     """Without the list."""
 
-    async def see(self: row_task.RowTask, after: via_job.After | None) -> None:
-        if after is not None and after.ended.startswith("COMPLETED"):
+    async def see(self: row_by_job.RowByJob, after: via_job.After) -> None:
+        if after.ended.startswith("COMPLETED"):
             self._end(State.DONE, action="deleted" if self._action == "delete" else "updated")
         else:
             await real(self, after)
 
-    real = row_task.RowTask._see_job_done
-    return [patch.object(row_task.RowTask, "_see_job_done", see)]
+    real = row_by_job.RowByJob._see_job_done
+    return [patch.object(row_by_job.RowByJob, "_see_job_done", see)]
 
 
 @_mutant
