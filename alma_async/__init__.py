@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from alma_async._governance.budget import LocalBudget
     from alma_async._governance.file_budget import MachineBudget
     from alma_async._governance.governor import QuotaSnapshot
+    from alma_async._secret import Secret
     from alma_async.alma.analytics import ReportReader
     from alma_async.alma.bibs import BibReader
     from alma_async.alma.client import AlmaClient, RawAnswer
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
         Unauthorized,
         UnexpectedEnvironment,
     )
-    from alma_async.settings import JobLimits, Limits, Priority, RetryPolicy, Secret, Timeouts
+from alma_async.settings import JobLimits, Limits, Priority, RetryPolicy, Timeouts
 
 __all__ = [
     "AlmaClient",

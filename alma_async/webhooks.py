@@ -27,10 +27,11 @@ import attrs
 
 from alma_async._http.codec import Model, structure
 from alma_async._http.json_text import dumps, loads
+from alma_async._secret import Secret, secretive
 from alma_async.alma.models.common import Coded
 from alma_async.alma.models.jobs import JobInstance
 from alma_async.errors import AlmaError, BadAnswer, ConfigurationError
-from alma_async.settings import Check, Secret, instance_of, secretive
+from alma_async.settings import Check, instance_of
 
 __all__ = [
     "JOB_END",

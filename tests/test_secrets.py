@@ -29,9 +29,9 @@ from alma_async import (
 )
 from alma_async._http.messages import Response
 from alma_async._http.outcome import without
+from alma_async._secret import secret_forms
 from alma_async._text import logger
 from alma_async.load import Load, read_rows
-from alma_async.settings import secret_forms
 from tests.alma.test_electronic import a_portfolio
 from tests.alma.test_sets import a_set
 from tests.conftest import KEY, institution

@@ -22,6 +22,7 @@ from alma_async._governance.governor import Governor, QuotaSnapshot
 from alma_async._http.dialect import Dialect, Login
 from alma_async._http.outcome import Outcome
 from alma_async._http.transport import Transport
+from alma_async._secret import Secret, discreet
 from alma_async.errors import ReadOnly
 from alma_async.events import LOG, CallFinished, Hook, fan_out, log_from
 from alma_async.settings import (
@@ -33,10 +34,8 @@ from alma_async.settings import (
     Limits,
     Priority,
     RetryPolicy,
-    Secret,
     Timeouts,
     check_all,
-    discreet,
     instance_of,
     state_dir,
 )

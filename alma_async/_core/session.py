@@ -38,6 +38,7 @@ from alma_async._http.outcome import (
     unanswered,
 )
 from alma_async._http.transport import Transport
+from alma_async._secret import secret_forms
 from alma_async.errors import AlmaError, DeadlineExceeded, NotSent, QuotaExhausted, ReadOnly
 from alma_async.events import CallFinished, Hook, TriedAgain, contained, wanted
 from alma_async.settings import (
@@ -51,7 +52,6 @@ from alma_async.settings import (
     RetryPolicy,
     Timeouts,
     priority_of,
-    secret_forms,
 )
 
 __all__ = ["CallOptions", "Precondition", "Session", "Witness"]

@@ -56,6 +56,7 @@ from alma_async._guard.server_clock import ServerTime
 from alma_async._guard.state import EVERY_JOB, OCCUPIES, UNRESOLVED, Book, Event, Ledger, Run, RunState, Why
 from alma_async._guard.submission import NotYet, Started, Submission, not_free, unknown, utc
 from alma_async._guard.view import GuardView, view_of
+from alma_async._secret import discreet
 from alma_async._text import logger
 from alma_async.errors import (
     AlmaError,
@@ -68,7 +69,7 @@ from alma_async.errors import (
     NotSent,
     OutcomeUnknown,
 )
-from alma_async.settings import FLAG, NOT_NEGATIVE, Check, JobLimits, check_all, discreet, instance_of
+from alma_async.settings import FLAG, NOT_NEGATIVE, Check, JobLimits, check_all, instance_of
 
 __all__ = ["GIVEN", "NAME", "JobGuard"]
 

@@ -52,9 +52,9 @@ import orjson
 from cattrs.cols import list_structure_factory
 
 from alma_async._http.json_text import PLAIN, dumps
+from alma_async._secret import secretive
 from alma_async._text import logger, masked, quoted
 from alma_async.errors import BadAnswer, InvalidRequest
-from alma_async.settings import secretive
 
 __all__ = [
     "Extra",

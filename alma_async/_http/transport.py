@@ -33,9 +33,10 @@ from yarl import URL
 
 from alma_async._clock import Clock, Limited, TimeLimits
 from alma_async._http.messages import Authorise, Gate, Request, Response, SendFailure
+from alma_async._secret import Secret
 from alma_async._text import duration, logger
 from alma_async.errors import AlmaError, ConfigurationError
-from alma_async.settings import SSL, Secret
+from alma_async.settings import SSL
 
 __all__ = ["Transport"]
 

@@ -23,12 +23,13 @@ import attrs
 
 from alma_async._http.json_text import LARGEST
 from alma_async._http.messages import Request, Safety
+from alma_async._secret import discreet
 from alma_async._text import quoted
 from alma_async.alma import routes
 from alma_async.alma.resource import Resource
 from alma_async.alma.xml import walk
 from alma_async.errors import BadAnswer, DeadlineExceeded, InvalidRequest, ServerFault
-from alma_async.settings import NOT_NEGATIVE, TEXT, Check, discreet
+from alma_async.settings import NOT_NEGATIVE, TEXT, Check
 
 __all__ = ["Analytics", "ReportReader"]
 

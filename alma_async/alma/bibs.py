@@ -22,13 +22,14 @@ from alma_async._core.pager import MOST_ITEMS, Pager
 from alma_async._core.session import CallOptions, Session
 from alma_async._http.messages import Request
 from alma_async._http.routes import NUMERIC_ID
+from alma_async._secret import discreet
 from alma_async.alma import routes
 from alma_async.alma.electronic import BIB_HANDLING, BibHandling
 from alma_async.alma.models.bibs import Bib
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.alma.resource import Resource, id_to_update, listed
 from alma_async.errors import AlmaError, BadAnswer, InvalidRequest, NotSent, ServerFault
-from alma_async.settings import Check, discreet, one_of, shown
+from alma_async.settings import Check, one_of, shown
 
 __all__ = ["MOST", "BibPortfolios", "BibReader", "Bibs", "View"]
 

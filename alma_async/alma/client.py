@@ -21,6 +21,7 @@ from alma_async._guard import JobGuard, Ledger, job_ledger
 from alma_async._http.json_text import dumps
 from alma_async._http.messages import Request, Response, Safety
 from alma_async._http.routes import IN_URL, query_of, raw_path
+from alma_async._secret import Secret, bare, discreet, secretive
 from alma_async._text import masked
 from alma_async._version import __version__
 from alma_async.alma.analytics import Analytics
@@ -48,15 +49,11 @@ from alma_async.settings import (
     Limits,
     Priority,
     RetryPolicy,
-    Secret,
     Timeouts,
-    bare,
     check_all,
-    discreet,
     from_environment,
     instance_of,
     origin_of,
-    secretive,
     state_dir,
 )
 

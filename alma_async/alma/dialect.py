@@ -25,9 +25,9 @@ from alma_async._http.outcome import (
     unreadable,
     wrong_id,
 )
+from alma_async._secret import Secret
 from alma_async.alma.problems import read_body, verdict
 from alma_async.errors import BadAnswer
-from alma_async.settings import Secret
 
 __all__ = ["AlmaDialect"]
 

@@ -14,6 +14,7 @@ from typing import Final, Literal, Unpack, get_args, overload
 from alma_async._core.pager import Pager
 from alma_async._core.session import CallOptions, Session
 from alma_async._http.messages import Request
+from alma_async._secret import discreet
 from alma_async.alma import fields, routes
 from alma_async.alma.fields import (
     CollectionChanges,
@@ -26,7 +27,7 @@ from alma_async.alma.fields import (
 from alma_async.alma.models.electronic import ElectronicCollection, ElectronicService, Portfolio
 from alma_async.alma.resource import Resource, id_to_update, named
 from alma_async.errors import InvalidRequest
-from alma_async.settings import discreet, one_of
+from alma_async.settings import one_of
 
 __all__ = ["BIB_HANDLING", "BibHandling", "Collections", "Electronic", "Portfolios", "Services"]
 

@@ -24,6 +24,7 @@ from alma_async._guard.guard import GIVEN, NAME
 from alma_async._guard.monitor import PASSING
 from alma_async._guard.submission import mark, run_name, utc
 from alma_async._http.messages import Request
+from alma_async._secret import discreet
 from alma_async._text import duration
 from alma_async.alma import routes
 from alma_async.alma.job_port import AlmaJobPort, submission, texts
@@ -37,7 +38,6 @@ from alma_async.settings import (
     Priority,
     RetryPolicy,
     check_all,
-    discreet,
     instance_of,
     one_of,
 )

@@ -28,11 +28,12 @@ from alma_async._core.pager import Pager
 from alma_async._http.codec import unstructure
 from alma_async._http.json_text import dumps
 from alma_async._http.messages import Request
+from alma_async._secret import discreet
 from alma_async.alma import routes
 from alma_async.alma.models.sets import AlmaSet, SetMember, SetMembers
 from alma_async.alma.resource import Resource
 from alma_async.errors import AlmaError, InvalidRequest, OutcomeUnknown
-from alma_async.settings import FLAG, Check, discreet
+from alma_async.settings import FLAG, Check
 
 __all__ = ["IN_SET", "MOST", "Ids", "Members", "MembersChange", "RejectedIds", "size_of"]
 

@@ -14,10 +14,11 @@ from alma_async._http.codec import Model, structure, structure_each, written
 from alma_async._http.messages import Request
 from alma_async._http.outcome import Done
 from alma_async._http.routes import Route
+from alma_async._secret import secretive
 from alma_async._text import masked, quoted
 from alma_async.alma.models.common import Updatable
 from alma_async.errors import BadAnswer, InvalidRequest, OutcomeUnknown
-from alma_async.settings import FLAG, instance_of, secretive
+from alma_async.settings import FLAG, instance_of
 
 __all__ = ["Resource", "id_to_update", "listed", "named", "of_kind"]
 

@@ -28,6 +28,7 @@ from alma_async._guard.monitor import PASSING
 from alma_async._http.codec import structure
 from alma_async._http.messages import Request
 from alma_async._http.outcome import server_time
+from alma_async._secret import discreet
 from alma_async._text import counted, duration
 from alma_async.alma import routes
 from alma_async.alma.members import Members, size_of
@@ -43,7 +44,7 @@ from alma_async.errors import (
     OutcomeUnknown,
     ServerFault,
 )
-from alma_async.settings import COUNT, FLAG, NOT_NEGATIVE, Check, Priority, discreet, one_of
+from alma_async.settings import COUNT, FLAG, NOT_NEGATIVE, Check, Priority, one_of
 
 __all__ = ["NAME_TAKEN", "Filling", "Sets", "pause"]
 

@@ -16,6 +16,7 @@ import attrs
 
 from alma_async._clock import Clock, ended, shielded, started
 from alma_async._http.routes import NUMERIC_ID
+from alma_async._secret import secretive
 from alma_async._storage.files import are_one
 from alma_async.alma.client import AlmaClient
 from alma_async.errors import AlmaError, ConfigurationError
@@ -35,7 +36,7 @@ from alma_async.load.row import InputError
 from alma_async.load.run import LoadRun, reporting
 from alma_async.load.surplus import BeyondBound
 from alma_async.load.verify import Audit, Verification
-from alma_async.settings import Check, Priority, check_all, instance_of, secretive
+from alma_async.settings import Check, Priority, check_all, instance_of
 
 __all__ = ["Load"]
 

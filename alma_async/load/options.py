@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
 import attrs
 
+from alma_async._secret import secretive
 from alma_async.alma.client import AlmaClient
 from alma_async.alma.electronic import BibHandling
 from alma_async.alma.fields import NoteStrategy
@@ -27,7 +28,7 @@ from alma_async.load.facts import RESERVED
 from alma_async.load.fields import Codes
 from alma_async.load.job_template import JobTemplate
 from alma_async.load.matching import OnUnknown
-from alma_async.settings import FLAG, NOT_NEGATIVE, WHOLE, Check, instance_of, one_of, secretive
+from alma_async.settings import FLAG, NOT_NEGATIVE, WHOLE, Check, instance_of, one_of
 
 __all__ = ["DEFAULTS", "PATH", "LoadContext", "LoadOptions", "Missing", "most_of", "options_of"]
 

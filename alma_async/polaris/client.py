@@ -24,6 +24,7 @@ from alma_async._core.client import Client, SharedOptions
 from alma_async._core.session import CallOptions, Session
 from alma_async._governance.budget import Budget
 from alma_async._http.dialect import Login
+from alma_async._secret import Secret, discreet, secretive
 from alma_async.errors import ConfigurationError
 from alma_async.events import Hook
 from alma_async.polaris import routes
@@ -38,12 +39,9 @@ from alma_async.settings import (
     Limits,
     Priority,
     RetryPolicy,
-    Secret,
     Timeouts,
-    discreet,
     origin_of,
     read_only_from,
-    secretive,
 )
 
 if TYPE_CHECKING:

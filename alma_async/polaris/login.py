@@ -28,6 +28,7 @@ from alma_async._core.session import CallOptions, Session
 from alma_async._http.messages import Authorise, Request
 from alma_async._http.outcome import Done, server_time
 from alma_async._http.routes import Route
+from alma_async._secret import Secret, secretive
 from alma_async.errors import (
     AlmaError,
     BadAnswer,
@@ -39,7 +40,6 @@ from alma_async.errors import (
 from alma_async.polaris import routes
 from alma_async.polaris.models import LoginAnswer, structure
 from alma_async.polaris.routes import Place, at_site
-from alma_async.settings import Secret, secretive
 
 __all__ = ["ApiKey", "Auth", "BearerToken", "StaffLogin", "StaffPassword"]
 

@@ -18,9 +18,9 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, override
 
+from alma_async._secret import secretive
 from alma_async._text import quoted
 from alma_async.errors import BadAnswer
-from alma_async.settings import secretive
 
 __all__ = [
     "AuthorityRecord",

@@ -23,6 +23,7 @@ from alma_async._core.session import CallOptions, Session
 from alma_async._http.json_text import dumps
 from alma_async._http.messages import Request
 from alma_async._http.outcome import Done
+from alma_async._secret import discreet, secretive
 from alma_async._text import counted
 from alma_async.errors import BadAnswer, InvalidRequest, OutcomeUnknown
 from alma_async.polaris import routes
@@ -35,7 +36,6 @@ from alma_async.polaris.models import (
     structure,
 )
 from alma_async.polaris.routes import Place
-from alma_async.settings import discreet, secretive
 
 __all__ = ["MOST", "PAGE", "RecordSets"]
 

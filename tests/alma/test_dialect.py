@@ -8,8 +8,8 @@ import pytest
 
 from alma_async._http.messages import Request, Response, Safety
 from alma_async._http.outcome import Done, Failed, OutcomeClass, Reason
+from alma_async._secret import Secret
 from alma_async.alma.dialect import AlmaDialect
-from alma_async.settings import Secret
 from tests.conftest import SHARED
 
 DIALECT = AlmaDialect(Secret("sim-key"), user_agent="test")

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alma_async import sim
+from alma_async._secret import Secret
 from alma_async.load import Load, LoadOptions
 from alma_async.load.entries import Difference, Entry, Source, State
 from alma_async.load.facts import MEASURED
@@ -26,7 +27,6 @@ from alma_async.load.reasons import EndReason
 from alma_async.load.report import record, write_report
 from alma_async.load.report_html import SHOWN, About, html_writer
 from alma_async.load.report_style import STYLE
-from alma_async.settings import Secret
 from tests.conftest import institution
 from tests.load.test_actions import hold
 
