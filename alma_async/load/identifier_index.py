@@ -10,11 +10,10 @@ was read is in the journal at once, so an interruption loses none of it. ``match
 it means for a row.
 
 **Kept for the next run** is what records name, in one small file for each key or institution and
-service, for as long as ``LoadOptions.index_age`` says; a load that removes what no row names does
-not use it. It is sealed, owned by this user alone and names its service: a file that is not just
-what was written is not used, and is written anew. A row
-that finds nothing, or several titles, by records kept from an earlier load is decided by records
-read in this one. Chosen: 15 minutes, within which the two count as one.
+service, for as long as ``LoadOptions.index_age`` says; a load that deactivates or deletes does not
+use it. It is sealed, owned by this user alone and names its service: a file that is not just what
+was written is not used, and is written anew. A row that finds nothing, or several titles, by records
+kept from an earlier load is decided by records read in this one. Chosen: 15 minutes, within which the two count as one.
 """
 
 from __future__ import annotations
@@ -105,7 +104,7 @@ class IdentifierIndex:
             two could be taken for one.
         """
         options = self.context.options
-        # What no row names goes; so it is by what records name now that a row names it.
+        # What goes is decided by what records name now.
         age = 0.0 if options.removes else options.index_age
         aside = self.context.alma.clock.aside
         await self._read_beside(await aside(partial(self._kept.read, self._wall, age)) if age else {})

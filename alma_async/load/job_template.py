@@ -72,7 +72,10 @@ class JobTemplate:
 
     @classmethod
     def of(cls, text: str, *, job_id: str | None = None) -> Self:
-        """The same from what the file says."""
+        """The job in the text of such a file.
+
+        :raises ConfigurationError: where it shows no such job, or another one than ``job_id``.
+        """
         begins = min((at for at in map(text.find, "<{") if at >= 0), default=len(text))
         shown = _URL.search(text[:begins])
         named = shown[1] if shown else None

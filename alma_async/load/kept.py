@@ -46,8 +46,8 @@ class KeptFile:
         return cls(state_dir() / directory / f"{name}.{end}", list(of))
 
     def read(self, structure: Callable[[Any], T], otherwise: T) -> T:
-        """What it holds; where there is none, or it is not what was written, the other, the latter
-        with a warning. Never fails.
+        """What it holds, or ``otherwise``: where there is no file, and with a warning where the file is
+        not what was written. Never fails.
         """
         try:
             if self.path.is_file():

@@ -113,7 +113,7 @@ class LoadOptions:
         3600.0,  # chosen: an hour, in which records are held to get no other ISSN or ISBN
         _SECONDS,
         "seconds for which the ISSN and ISBN of records that a load has read are known to later loads of the service; 0 reads them "
-        "anew, as a sync does that deactivates or deletes",
+        "anew, as all that deactivates or deletes does",
     )
     longest_outage: float = _option(
         4 * 3600.0,  # documented outages lasted 50 min (2025) and 2 h 13 min (2026)
@@ -201,8 +201,8 @@ class LoadOptions:
 
     @property
     def removes(self) -> bool:
-        """Whether portfolios that no row names are deactivated or deleted."""
-        return self.missing not in (None, "report")
+        """Whether portfolios are deactivated or deleted: those that rows name, or that none names."""
+        return self.action in ("delete", "deactivate") or self.missing not in (None, "report")
 
     def __attrs_post_init__(self) -> None:
         if taken := RESERVED & set(self.facts):
@@ -211,7 +211,7 @@ class LoadOptions:
             raise ConfigurationError("since cannot go with allow_duplicates, nor with an undo.")
         if self.missing is not None and self.action != "upsert":
             raise ConfigurationError("missing goes with the action upsert alone.")
-        if self.removes and self.beside:
+        if self.missing is not None and self.removes and self.beside:
             raise ConfigurationError(
                 "missing='deactivate' and 'delete' cannot go with beside: what another load makes would be on no list."
             )

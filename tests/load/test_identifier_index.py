@@ -304,6 +304,23 @@ async def test_nothing_is_removed_by_what_records_named_before(kbart, tmp_path, 
         assert active == {ids[1]: url(7)}
 
 
+@pytest.mark.parametrize("action", ["delete", "deactivate"])
+async def test_no_row_removes_what_its_identifier_named_before(kbart, tmp_path, action):
+    """Two records exchanged their ISSN a minute ago: the portfolio that the row names now goes, and not the other one."""
+    async with institution() as (server, alma):
+        ids = [hold(server.world, n) for n in (1, 2)]
+        rows = kbart((issn(1), "", ""))
+        with await loading(alma, tmp_path, action=action).plan(rows):
+            pass
+        server.world.add_bib("99000001", "One", issn=issn(2))
+        server.world.add_bib("99000002", "Two", issn=issn(1))
+        assert (await loading(alma, tmp_path, action=action).run(rows)).exit_code == 0
+        active = [
+            one for one, body in server.world.portfolios.all.items() if body["availability"]["value"] == "11"
+        ]
+        assert active == ids[:1]
+
+
 @pytest.mark.parametrize(("after", "found"), [(60, 0), (3600, 1)])
 async def test_what_is_not_found_by_kept_records_is_decided_by_fresh_ones(kbart, tmp_path, after, found):
     """A title has got its ISSN since the last load; within a quarter of an hour the two loads count as one."""
