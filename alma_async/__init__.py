@@ -44,9 +44,11 @@ if TYPE_CHECKING:
         RateLimited,
         ReadOnly,
         ServerFault,
+        StoreUnavailable,
         Unauthorized,
         UnexpectedEnvironment,
     )
+    from alma_async.store import Store, StoreCheck
 from alma_async.settings import JobLimits, Limits, Priority, RetryPolicy, Timeouts
 
 __all__ = [
@@ -91,6 +93,9 @@ __all__ = [
     "Secret",
     "ServerFault",
     "SetMember",
+    "Store",
+    "StoreCheck",
+    "StoreUnavailable",
     "Timeouts",
     "Unauthorized",
     "UnexpectedEnvironment",
@@ -119,6 +124,8 @@ _HOMES = {
     "MachineBudget": "_governance.file_budget",
     "QuotaSnapshot": "_governance.governor",
     "Pager": "_core.pager",
+    "Store": "store",
+    "StoreCheck": "store",
     **dict.fromkeys(("JobLimits", "Limits", "Priority", "RetryPolicy", "Secret", "Timeouts"), "settings"),
 }
 

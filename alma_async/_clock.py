@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import math
+import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 import anyio
@@ -21,7 +23,7 @@ import anyio
 from alma_async._storage.files import boot_id
 from alma_async.errors import ConfigurationError
 
-__all__ = ["Clock", "Limited", "Task", "TimeLimits", "Timer", "ended", "shielded", "started"]
+__all__ = ["Clock", "Limited", "Task", "Thread", "TimeLimits", "Timer", "ended", "shielded", "started"]
 
 T = TypeVar("T")
 
@@ -56,6 +58,11 @@ class Clock:
         would cost most.
         """
         return _running().time
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether this is the virtual time of a test."""
+        return self._epoch is not None
 
     def wall(self) -> float:
         """Seconds since 1970-01-01 UTC."""
@@ -107,6 +114,81 @@ class Clock:
             return work()
         context = contextvars.copy_context()
         return await _outlasting(asyncio.get_running_loop().run_in_executor(None, context.run, work))
+
+
+class Thread:
+    """A thread for blocking work that may never end: nobody waits for it longer than he wants to,
+    and it does not hold up the end of the program. In virtual time the work is done in place.
+    """
+
+    def __init__(self, clock: Clock, *, name: str) -> None:
+        self._clock, self._name = clock, name
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    async def do(self, work: Callable[[], T], *, within: float, whole: bool = False) -> T:
+        """Do it after all that came before; what it raises is raised here.
+
+        :param within: seconds to wait for it
+        :param whole: a cancellation goes on after the work, or after that time
+        :raises TimeoutError: where it has not ended by then. It goes on, and nobody learns what
+            came of it.
+        """
+        if self._clock.is_virtual:
+            return work()
+        future: asyncio.Future[T] = _running().create_future()
+        future.add_done_callback(_retrieved)
+        self._work.put(_reporting(work, future))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._thread.start()
+        waiting = asyncio.wait((future,), timeout=within)
+        await (_outlasting(asyncio.ensure_future(waiting)) if whole else waiting)
+        if future.done():
+            return future.result()
+        raise TimeoutError
+
+    def end(self, last: Callable[[], None] | None = None) -> None:
+        """End the thread once it has done what it was given, and then what is given here."""
+        if self._thread is None:
+            if last is not None:
+                last()
+            return
+        if last is not None:
+            self._work.put(last)
+        self._work.put(None)
+
+    def _run(self) -> None:
+        while (work := self._work.get()) is not None:
+            work()
+            del work
+
+
+def _reporting(work: Callable[[], T], future: asyncio.Future[T]) -> Callable[[], None]:
+    """The work, as a thread does it that reports to a future of another one."""
+    loop = future.get_loop()
+
+    def report(give: Callable[[Any], None], what: Any) -> None:
+        if not future.done():
+            give(what)
+
+    def run() -> None:
+        give: Callable[[Any], None] = future.set_result
+        what: Any
+        try:
+            what = work()
+        except BaseException as error:  # noqa: BLE001 - raised by who waits
+            give, what = future.set_exception, error
+        with suppress(RuntimeError):  # that loop has ended, and with it who waited
+            loop.call_soon_threadsafe(report, give, what)
+
+    return run
+
+
+def _retrieved(future: asyncio.Future[Any]) -> None:
+    """Nobody may be there any more who wants to know of a failure."""
+    if not future.cancelled():
+        future.exception()
 
 
 class Limited:

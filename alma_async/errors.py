@@ -36,6 +36,7 @@ __all__ = [
     "RateLimited",
     "ReadOnly",
     "ServerFault",
+    "StoreUnavailable",
     "Unauthorized",
     "UnexpectedEnvironment",
 ]
@@ -235,6 +236,14 @@ class JobOverlap(_Until):
     """The job overlaps with one that is running."""
 
     advice = "It can be waited for (wait=True)."
+
+
+class StoreUnavailable(_Until):
+    """The store that machines share (PostgreSQL) does not answer, and this must not go on without it:
+    nothing was sent.
+    """
+
+    advice = "Calls go on at this machine's part of the rate meanwhile; jobs and loads wait for the database."
 
 
 class ServerFault(AlmaError):

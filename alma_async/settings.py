@@ -494,15 +494,24 @@ def _keep_apart(environ: Mapping[str, str], key: object) -> None:
 _KEYS: Final = frozenset({"ALMA_API_KEY", "ALMA_APIKEY"})
 
 
+@secretive
+def secret_file(variable: str, path: str, *, kind: Callable[[str], Secret] = Secret.of) -> Secret:
+    """The secret in the file that a variable names.
+
+    :raises ConfigurationError: where it cannot be read; it names the variable alone.
+    """
+    with suppress(OSError, UnicodeDecodeError, ValueError, RuntimeError):
+        return kind(Path(path).expanduser().read_text(encoding="ascii"))
+    raise ConfigurationError(  # outside: what it says may be the secret itself
+        f"{variable} cannot be read: it must be the path of a file that holds it."
+    )
+
+
 def _key_from(environ: Mapping[str, str]) -> Secret:
     if text := environ.get("ALMA_API_KEY") or environ.get("ALMA_APIKEY"):
         return Secret(text)
     if path := environ.get("ALMA_API_KEY_FILE"):
-        with suppress(OSError, UnicodeDecodeError, ValueError, RuntimeError):
-            return Secret(Path(path).expanduser().read_text(encoding="ascii"))
-        raise ConfigurationError(  # outside: what it says may be the key itself
-            "ALMA_API_KEY_FILE cannot be read as a key: it must be the path of a file that holds it."
-        )
+        return secret_file("ALMA_API_KEY_FILE", path, kind=Secret)
     raise ConfigurationError(
         "No API key: set ALMA_API_KEY (or ALMA_API_KEY_FILE to the path of a file that holds it)."
     )

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
-from alma_async import AlmaClient, LocalBudget, sim
+from alma_async import AlmaClient, LocalBudget, Store, sim
 from alma_async._clock import Clock
+from examples.local_postgres import Cluster
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 EPOCH = 1_790_000_000.0  # 2026-09-21, 14:13:20 UTC: far from midnight
@@ -59,6 +61,20 @@ def own_state_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
     for name in [name for name in os.environ if name.startswith("ALMA_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("ALMA_STATE_DIR", str(tmp_path_factory.mktemp("state")))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """A real PostgreSQL server, for all tests of this process that need one; the database ``postgres`` holds an empty store."""
+    with Cluster() as cluster:
+        anyio.run(Store(cluster.url("postgres")).init)
+        yield cluster
+
+
+@pytest.fixture
+def store_url(postgres: Cluster) -> str:
+    """A database of the test's own, with an empty store."""
+    return postgres.database(like="postgres")
 
 
 @asynccontextmanager

@@ -52,6 +52,8 @@ def test_the_floors_hold():
         ("sim/world.py", "import alma_async.errors", "simulator shares no code"),
         ("_governance/rate.py", "import time", "Pure modules"),
         ("load/row_task.py", "import sqlite3", "sqlite3"),
+        ("store.py", "import alma_async._core.session", "Floors"),
+        ("_governance/budget.py", "import psycopg", "psycopg"),
         ("_core/session.py", "import aiohttp", "aiohttp"),
         ("load/readers/workbook.py", "import python_calamine", "python-calamine"),
         ("_governance/governor.py", "import asyncio", "asyncio by name"),

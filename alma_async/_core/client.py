@@ -39,6 +39,7 @@ from alma_async.settings import (
     instance_of,
     state_dir,
 )
+from alma_async.store import Store
 
 if TYPE_CHECKING:
     import aiohttp
@@ -50,6 +51,7 @@ class SharedOptions(TypedDict, total=False):
     """What the constructor of every client takes."""
 
     budget: Budget | None
+    store: Store | None
     retry: RetryPolicy | None
     session: aiohttp.ClientSession | None
     trace_configs: Iterable[aiohttp.TraceConfig]
@@ -91,6 +93,7 @@ _CHECKS: Final = {
     "limits": instance_of(Limits, "Limits(...)"),
     "timeout": TIMEOUT,
     "budget": Check("a budget", lambda value: callable(value.reserve)).or_none(),
+    "store": instance_of(Store, "a Store").or_none(),
     "retry": RETRY.or_none(),
     "session": Check("a ClientSession", lambda value: hasattr(value, "connector")).or_none(),
     "trace_configs": _LIST,
@@ -129,6 +132,7 @@ class Client:
         clock: Clock | None,
         language: str | None = None,
         read_only: bool = False,
+        store: Store | None = None,
         login: Callable[[Session, CallOptions], Login] | None = None,
         precondition: Callable[[Session], Precondition] | None = None,
     ) -> None:
@@ -137,6 +141,7 @@ class Client:
         :param scope: names the machine's budget, which is used where ``budget`` is None
         :param timeout: seconds for one attempt, or ``Timeouts`` in place of the ``usual`` ones
         :param read_only: no write is sent; a login is none
+        :param store: what is shared with other machines; it is not closed
         :param login: makes the login of all sessions but the one that it is given
         :param precondition: makes what must hold before any call, and is given a session for its
             own
@@ -149,7 +154,7 @@ class Client:
             _HOOK.require("hooks", hook)
         clock = clock or Clock()
         timeouts = timeout if isinstance(timeout, Timeouts) else usual
-        self._origin = origin
+        self._origin, self._store = origin, store
         self._transport = Transport(
             origin,
             dialect.authorise,
@@ -190,7 +195,9 @@ class Client:
         read: Callable[[Mapping[str, str], Mapping[str, Any]], Mapping[str, Any]],
         overrides: Mapping[str, Any],
     ) -> Self:
-        options = read(os.environ, overrides)
+        options = dict(read(os.environ, overrides))
+        if "store" not in overrides:
+            options["store"] = Store.from_env(os.environ, clock=overrides.get("clock"))
         log_from(os.environ.get("ALMA_LOG"))
         return cls(**options)
 
@@ -198,6 +205,11 @@ class Client:
     def origin(self) -> str:
         """``scheme://host[:port]`` that all calls go to."""
         return self._origin
+
+    @property
+    def store(self) -> Store | None:
+        """The store that it shares with other machines; None where it has none."""
+        return self._store
 
     @property
     def options(self) -> CallOptions:

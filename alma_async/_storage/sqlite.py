@@ -33,6 +33,7 @@ import attrs
 from alma_async._storage.files import OwnFile, own_directory
 
 __all__ = [
+    "Away",
     "Busy",
     "Columns",
     "Damaged",
@@ -60,8 +61,12 @@ _SHARED: Final = (("journal_mode = TRUNCATE", "truncate"), ("synchronous = EXTRA
 _MADE: Final = "SELECT type, name, tbl_name, sql FROM sqlite_master"
 
 
+class Away(Exception):
+    """The database (of a server) cannot be reached or does not answer; the text says why."""
+
+
 class Busy(Exception):
-    """Another process holds the file."""
+    """Another process holds the file, or another transaction what is needed."""
 
 
 class Damaged(Exception):

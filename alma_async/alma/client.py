@@ -56,6 +56,7 @@ from alma_async.settings import (
     origin_of,
     state_dir,
 )
+from alma_async.store import Store
 
 if TYPE_CHECKING:
     import aiohttp
@@ -128,6 +129,8 @@ class AlmaClient(Client):
     :param job_limits: how many jobs may run and start
     :param budget: None shares the machine's budget with all its processes; ``LocalBudget()`` is
         this client's alone
+    :param store: the PostgreSQL database that machines share (``Store(url)``): budget and ledger are there where
+        none is given
     :param ledger: where starts of jobs are kept; None is a file of the state directory, shared by
         all processes
     :param timeout: seconds for one attempt, or ``Timeouts``
@@ -159,6 +162,7 @@ class AlmaClient(Client):
         limits: Limits | None = None,
         job_limits: JobLimits | None = None,
         budget: Budget | None = None,
+        store: Store | None = None,
         ledger: Ledger | None = None,
         timeout: float | Timeouts | None = None,
         retry: RetryPolicy | None = None,
@@ -188,6 +192,7 @@ class AlmaClient(Client):
             usual=Timeouts(),
             retry=retry,
             budget=budget,
+            store=store,
             session=session,
             trace_configs=trace_configs,
             hooks=hooks,

@@ -43,6 +43,7 @@ from alma_async.settings import (
     origin_of,
     read_only_from,
 )
+from alma_async.store import Store
 
 if TYPE_CHECKING:
     import aiohttp
@@ -94,6 +95,7 @@ class PolarisClient(Client):
         states none
     :param budget: None shares that rate with all processes of this machine that call the same
         server
+    :param store: the PostgreSQL database that machines share: the budget is there where none is given
     :param timeout: seconds for one attempt, or ``Timeouts``; 120 by default
     :param retry: how often a call is sent again
     :param read_only: no write but the login is sent, each raises ``ReadOnly``
@@ -117,6 +119,7 @@ class PolarisClient(Client):
         site_domain: str = "polaris",
         limits: Limits = LIMITS,
         budget: Budget | None = None,
+        store: Store | None = None,
         timeout: float | Timeouts = TIMEOUTS,
         retry: RetryPolicy | None = None,
         session: aiohttp.ClientSession | None = None,
@@ -147,6 +150,7 @@ class PolarisClient(Client):
             usual=TIMEOUTS,
             retry=retry,
             budget=budget,
+            store=store,
             session=session,
             trace_configs=trace_configs,
             hooks=hooks,

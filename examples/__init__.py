@@ -1,0 +1,1 @@
+"""Programs that use the library; each says at its top what it shows."""
