@@ -221,6 +221,7 @@ PRINTS = {
     "observed": "('list collections', 'ok'): 1",
     "alone": "False",
     "together": "1 ",
+    "all_machines": "<Store db.example.org/library>",
     "opened": None,
     "portfolio": None,
     "application": "",

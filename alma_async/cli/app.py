@@ -30,6 +30,7 @@ from alma_async.errors import (
     QuotaExhausted,
     RateLimited,
     ServerFault,
+    StoreUnavailable,
 )
 
 __all__ = ["app", "run"]
@@ -43,6 +44,7 @@ _PASSING: Final = (
     QuotaExhausted,
     RateLimited,
     ServerFault,
+    StoreUnavailable,
 )
 
 _ENV: Final = Env("ALMA_", show=False)
@@ -172,6 +174,16 @@ _AREAS: Final = {
             "download": (
                 "jobs:download_records",
                 "Download the records that an import loaded, 8 MiB at most.",
+            ),
+        },
+    ),
+    "store": (
+        "The PostgreSQL database that several machines share. ALMA_STORE or ALMA_STORE_FILE says which.",
+        {
+            "init": ("store:init_store", "Make the schema, or bring it up to this version."),
+            "check": (
+                "store:check_store",
+                "Show version, role, encryption, clock and speed; change nothing.",
             ),
         },
     ),

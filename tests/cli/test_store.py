@@ -1,0 +1,42 @@
+"""``store init`` and ``store check`` in the shell."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from alma_async.cli.app import run
+
+
+def test_a_store_is_made_and_shown(postgres, monkeypatch, capsys):
+    """From nothing to a store that clients can use, by the two commands alone; a second ``init`` changes nothing."""
+    monkeypatch.setenv("ALMA_STORE", postgres.database())
+    assert run(["store", "check"]) == 1
+    assert "no schema yet, and this client needs" in capsys.readouterr().out
+    assert run(["store", "init", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["done"][0] == "0001_store.sql"
+    assert run(["store", "init"]) == 0
+    assert "up to date" in capsys.readouterr().out
+    assert run(["store", "check", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["is_ready"]
+    assert found["version"] == found["needed"]
+
+
+@pytest.mark.parametrize(
+    ("url", "code", "said"),
+    [
+        (None, 2, "No store: set ALMA_STORE"),
+        ("mysql://pw-canary@127.0.0.1/x", 2, "no URL of PostgreSQL"),
+        ("postgresql://x:pw-canary@127.0.0.1:1/x", 3, "Connection refused"),
+    ],
+)
+def test_what_is_wrong_is_said(url, code, said, monkeypatch, capsys):
+    """Without a store, with something else, and with a server that is not there: one line, the right code, no password."""
+    if url:
+        monkeypatch.setenv("ALMA_STORE", url)
+    assert run(["store", "check"]) == code
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert "pw-canary" not in shown
