@@ -2,8 +2,9 @@
 log, which is one of them.
 
 A hook is any callable that takes an event. Hooks are called in line, on the loop, right after the
-fact; they must return at once. A hook that fails is logged once and affects no call. The log writes
-each decision at ``INFO`` and each call at ``DEBUG``, one line each, to the logger
+fact, in the context of what it is a fact of; they must return at once. A hook that fails is logged
+once and affects no call. A client's ``hooks`` can be added to at any time. The log writes each
+decision at ``INFO`` and each call at ``DEBUG``, one line each, to the logger
 ``alma_async._governance``; its level may change at any time. An event that nobody gets is not made.
 """
 
@@ -11,10 +12,10 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from inspect import iscoroutinefunction
-from typing import Final, Generic, TypeAlias, TypeVar
+from typing import Final, Generic, TypeAlias, TypeGuard, TypeVar
 
 import attrs
 
@@ -29,13 +30,17 @@ __all__ = [
     "CallFinished",
     "Event",
     "Hook",
+    "Hooks",
+    "JobsChanged",
+    "LoadFinished",
+    "LoadStarted",
     "Paused",
     "QuotaLow",
     "ResetSeen",
+    "RowsEnded",
     "ThresholdReached",
     "TriedAgain",
     "contained",
-    "fan_out",
     "log_event",
     "log_from",
     "set_level",
@@ -70,7 +75,8 @@ class CallFinished(Event):
     rejected call), ``concurrency`` (calls in flight), ``queue`` (calls before it), ``pace`` (its
     own slot), ``connect``, ``back-off`` (between attempts); ``seconds`` all that it took.
     ``outcome`` is ``ok``, ``rejected``, ``not sent``, ``not processed``, ``unknown``, or
-    ``cancelled``.
+    ``cancelled``; ``error`` the class of the exception that its caller gets. ``template`` is the path
+    with a placeholder for each id (None: a path that the caller wrote).
     """
 
     call_id: str
@@ -84,6 +90,8 @@ class CallFinished(Event):
     status: int | None = None
     tracking_id: str | None = None
     remaining: int | None = None
+    error: str | None = None
+    template: str | None = attrs.field(default=None, metadata={"logged": False})
 
 
 @attrs.frozen(kw_only=True)
@@ -138,27 +146,103 @@ class ResetSeen(Event):
     remaining: int | None
 
 
+@attrs.frozen(kw_only=True)
+class JobsChanged(Event):
+    """The ledger of jobs shows something else than before: how many jobs are ``running`` of the
+    ``most`` that may, those of unknown outcome among them, and how many submissions wait.
+    """
+
+    running: int
+    waiting: int
+    most: int
+
+
+@attrs.frozen(kw_only=True)
+class LoadStarted(Event):
+    """A run of a load began; ``dry`` ones change nothing. ``load`` is a random name of the run."""
+
+    load: str
+    action: str
+    dry: bool
+
+
+@attrs.frozen(kw_only=True)
+class RowsEnded(Event):
+    """So many rows of a load that is not dry ended: in this ``state``, by this ``action`` where
+    they are done, for this ``reason`` (a code) where one was written down.
+    """
+
+    load: str
+    state: str
+    action: str | None
+    reason: str | None
+    count: int = 1
+
+
+@attrs.frozen(kw_only=True)
+class LoadFinished(Event):
+    """A run of a load ended, in the task in which it began.
+
+    ``outcome`` is ``finished``, ``stopped`` (it can be resumed), ``failed`` or ``cancelled``;
+    ``error`` the class of what stopped it, where that was an error. ``rows`` are all of its
+    journal, by the names of ``Report``.
+    """
+
+    load: str
+    action: str
+    dry: bool
+    outcome: str
+    rows: Mapping[str, int]
+    calls: int
+    throttled: int
+    seconds: float
+    error: str | None = None
+
+
 Hook: TypeAlias = Callable[[Event], None]
 
 
-def wanted(emit: Hook | None, kind: type[Event]) -> bool:
-    """Whether anybody gets events of this kind now; a log that is off gets none."""
-    return emit is not None and (emit is not LOG or _is_logged(kind))
+class Hooks:
+    """What gets the events of one client and its copies: the log, and whatever is added."""
+
+    def __init__(self, hooks: Iterable[Hook] = ()) -> None:
+        self._added: tuple[tuple[Contained[Event], tuple[type[Event], ...]], ...] = ()
+        for hook in hooks:
+            self.add(hook)
+
+    def __call__(self, event: Event) -> None:
+        """Give it to all who want events of its kind."""
+        LOG(event)
+        for hook, kinds in self._added:
+            if isinstance(event, kinds):
+                hook(event)
+
+    def __iter__(self) -> Iterator[Callable[[Event], object]]:
+        """Those that were added."""
+        return (hook.hook for hook, _ in self._added)
+
+    def add(self, hook: Hook, *kinds: type[Event]) -> Callable[[], None]:
+        """Call the hook with each event from now on, or with each of these kinds. Returns what
+        removes it.
+
+        :raises ConfigurationError: for one that would have to be awaited.
+        """
+        one = contained(hook), kinds or (Event,)
+        self._added = (*self._added, one)
+
+        def remove() -> None:
+            self._added = tuple(each for each in self._added if each is not one)
+
+        return remove
+
+    def wants(self, kind: type[Event]) -> bool:
+        """Whether anybody gets events of this kind now; a log that is off gets none."""
+        return _is_logged(kind) or any(issubclass(kind, kinds) for _, kinds in self._added)
 
 
-def fan_out(hooks: Iterable[Hook]) -> Hook | None:
-    """One hook for several, or None where there is none, so that no event need be made."""
-    listening = tuple(map(contained, hooks))
-    if not listening:
-        return None
-    if len(listening) == 1:
-        return listening[0]
-
-    def emit(event: Event) -> None:
-        for hook in listening:
-            hook(event)
-
-    return emit
+def wanted(emit: Hook | None, kind: type[Event]) -> TypeGuard[Hook]:
+    """Whether anybody gets events of this kind now."""
+    return emit is not None and (not isinstance(emit, Hooks) or emit.wants(kind))
 
 
 @attrs.define(eq=False)
@@ -201,7 +285,7 @@ _LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 def log_event(event: Event) -> None:
     """A hook that logs: one line a call, which has what is to be known of its attempts."""
     if _is_logged(type(event)):
-        facts = attrs.asdict(event, filter=lambda field, _: field.name != "at")
+        facts = attrs.asdict(event, filter=_is_shown)
         level = _level(type(event))
         _log.log(level, "%s %s", type(event).__name__, " ".join(f"{k}={_said(v)}" for k, v in facts.items()))
 
@@ -214,7 +298,11 @@ def _level(kind: type[Event]) -> int:
 
 
 def _is_logged(kind: type[Event]) -> bool:
-    return kind is not Admitted and _log.isEnabledFor(_level(kind))
+    return kind not in (Admitted, RowsEnded) and _log.isEnabledFor(_level(kind))
+
+
+def _is_shown(field: attrs.Attribute[object], _: object) -> bool:
+    return field.name != "at" and field.metadata.get("logged", True) is True
 
 
 def _said(value: object) -> object:

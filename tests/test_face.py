@@ -19,7 +19,14 @@ from alma_async.polaris import PolarisClient
 from alma_async.polaris import client as of_polaris
 
 PLAIN: Any = pydoc.plaintext  # type: ignore[attr-defined]
-PACKAGES = ["alma_async", "alma_async.load", "alma_async.polaris", "alma_async.webhooks", "alma_async.sim"]
+PACKAGES = [
+    "alma_async",
+    "alma_async.load",
+    "alma_async.polaris",
+    "alma_async.webhooks",
+    "alma_async.otel",
+    "alma_async.sim",
+]
 
 
 @pytest.mark.parametrize("name", PACKAGES)

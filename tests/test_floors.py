@@ -57,6 +57,7 @@ def test_the_floors_hold():
         ("_core/session.py", "import aiohttp", "aiohttp"),
         ("load/readers/workbook.py", "import python_calamine", "python-calamine"),
         ("_governance/governor.py", "import asyncio", "asyncio by name"),
+        ("load/run.py", "import opentelemetry", "OpenTelemetry"),
     ],
 )
 def test_a_planted_breach_is_found(tmp_path, where, line, broken):

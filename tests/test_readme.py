@@ -219,6 +219,8 @@ PRINTS = {
     "nightly": "False True",
     "count": None,
     "observed": "('list collections', 'ok'): 1",
+    "set_up": None,
+    "instrumented": "1 sets",
     "alone": "False",
     "together": "1 ",
     "all_machines": "<Store db.example.org/library>",

@@ -24,7 +24,7 @@ from alma_async._http.outcome import Outcome
 from alma_async._http.transport import Transport
 from alma_async._secret import Secret, discreet
 from alma_async.errors import ReadOnly
-from alma_async.events import LOG, CallFinished, Hook, fan_out, log_from
+from alma_async.events import CallFinished, Hook, Hooks, log_from
 from alma_async.settings import (
     FLAG,
     RETRY,
@@ -169,10 +169,10 @@ class Client:
         )
         if budget is None:
             budget = machine_budget(scope, directory=state_dir())
-        emit = fan_out((LOG, *hooks))
-        governor = Governor(limits, budget=budget, clock=clock, emit=emit)
+        self._hooks = Hooks(hooks)
+        governor = Governor(limits, budget=budget, clock=clock, emit=self._hooks)
         session_of = partial(
-            Session, dialect, self._transport, governor, clock=clock, timeouts=timeouts, emit=emit
+            Session, dialect, self._transport, governor, clock=clock, timeouts=timeouts, emit=self._hooks
         )
         per_attempt = None if isinstance(timeout, Timeouts) else float(timeout)
         options = CallOptions(retry=retry or RetryPolicy(), language=language, timeout=per_attempt)
@@ -228,6 +228,16 @@ class Client:
         """
         if self._read_only:
             raise ReadOnly("This client only reads, and this work writes: nothing was sent.")
+
+    @property
+    def hooks(self) -> Hooks:
+        """What gets the events of this client and its copies; more can be added at any time."""
+        return self._hooks
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._session.governor.closed
 
     @property
     def clock(self) -> Clock:

@@ -156,6 +156,7 @@ class _Call:
     renewed: bool = False
     remaining: int | None = None
     outcome: str | None = None
+    error: str | None = None
 
 
 class _Late(NotSent):
@@ -280,6 +281,7 @@ class Session:
                 await self._back_off(call, last, pause)
         except AlmaError as error:
             error.call_id, error.waited = self._id(call), dict(call.waits)
+            call.error = type(error).__name__
             if isinstance(error, DeadlineExceeded) and error.retry_at is None:
                 seen = self.governor.snapshot()
                 error.retry_at = seen.held_until or (seen.stopped_until if options.wait_for_quota else None)
@@ -287,7 +289,7 @@ class Session:
                 call.outcome = OutcomeClass.NOT_SENT.value
             raise
         finally:
-            emit = self._emit if self._emit is not None and wanted(self._emit, CallFinished) else None
+            emit = self._emit if wanted(self._emit, CallFinished) else None
             if emit is not None or options.on_finished is not None:
                 finished = self._finished(request, options, call, last)
                 for hook in filter(None, (emit, options.on_finished)):
@@ -330,6 +332,8 @@ class Session:
             status=status,
             tracking_id=tracking,
             remaining=call.remaining,
+            error=call.error,
+            template=request.template,
         )
 
     async def _ready(self, login: Login, request: Request, deadline: float | None) -> Request:

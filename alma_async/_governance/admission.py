@@ -382,7 +382,7 @@ class Admission:
         self.fetching: bool = False
         self._allowance = allowance
         self._budget = allowance.budget
-        self._emit = emit if wanted(emit, Admitted) else None
+        self._emit = emit
         self._most = allowance.limits.in_flight
         self._permits = max(1, math.ceil(_LEAD * allowance.limits.per_second))
         self._deadlines: list[tuple[float, int, Permit]] = []
@@ -560,7 +560,7 @@ class Admission:
     def _grant(self, permit: Permit, slot: Slot, now: float) -> None:
         self.slot = None
         permit.given, permit.state = slot, GRANTED
-        if self._emit is not None:
+        if wanted(self._emit, Admitted):
             self._emit(Admitted(now, permit.priority, now - permit.asked_at))
 
     def why(self, permit: Permit, now: float) -> str:

@@ -195,6 +195,11 @@ class Governor:
             raise
         return permit
 
+    @property
+    def closed(self) -> bool:
+        """Whether it admits no call any more."""
+        return self._closed
+
     async def sleep(self, seconds: float) -> None:
         """Wait; closing ends it at once.
 

@@ -69,6 +69,7 @@ from alma_async.errors import (
     NotSent,
     OutcomeUnknown,
 )
+from alma_async.events import Hook
 from alma_async.settings import FLAG, NOT_NEGATIVE, Check, JobLimits, check_all, instance_of
 
 __all__ = ["GIVEN", "NAME", "JobGuard"]
@@ -116,10 +117,11 @@ class JobGuard:
         clock: Clock,
         limits: JobLimits | None = None,
         timing: Timing | None = None,
+        emit: Hook | None = None,
     ) -> None:
         self._clock = clock
         self._monitor = Monitor(
-            ledger, port, clock=clock, limits=limits or JobLimits(), timing=timing or Timing()
+            ledger, port, clock=clock, limits=limits or JobLimits(), timing=timing or Timing(), emit=emit
         )
 
     # --- what callers use

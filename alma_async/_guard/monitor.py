@@ -37,6 +37,7 @@ from alma_async.errors import (
     RateLimited,
     ServerFault,
 )
+from alma_async.events import Hook, JobsChanged, wanted
 from alma_async.settings import JobLimits
 
 __all__ = ["PASSING", "Monitor", "Seen"]
@@ -82,6 +83,8 @@ class _Shared:
     closed: bool = False
     heard: bool = False
     has_news: bool = False  # set in the ledger's thread
+    counted: tuple[int, int] | None = None  # running and waiting, set there too
+    shown: tuple[int, int] | None = None
     loop: Any = None
 
     def adopt(self, loop: Any) -> None:
@@ -95,13 +98,21 @@ class Monitor:
     """Polls Alma and the ledger for one guard."""
 
     def __init__(
-        self, ledger: Ledger, port: JobPort, *, clock: Clock, limits: JobLimits, timing: Timing
+        self,
+        ledger: Ledger,
+        port: JobPort,
+        *,
+        clock: Clock,
+        limits: JobLimits,
+        timing: Timing,
+        emit: Hook | None = None,
     ) -> None:
         self.limits = limits
         self.timing = timing
         self.port = port
         self._ledger = ledger
         self._clock = clock
+        self._emit = emit
         self._all = _Shared()
 
     def asking(self, port: JobPort | None) -> Self:
@@ -279,6 +290,9 @@ class Monitor:
             book.clamp(now, longest=self.limits.span)
             result = act(book, now)
             self._all.has_news |= book.news
+            if wanted(self._emit, JobsChanged):
+                occupied = sum(run.state in OCCUPIES for run in book.runs.values())
+                self._all.counted = occupied, len(book.waiters)
             return result
 
         return noting
@@ -287,6 +301,13 @@ class Monitor:
         """Wake all who wait in this process, where a transaction made news."""
         if self._all.has_news:
             self.wake()
+        counted = self._all.counted
+        if counted is not None and counted != self._all.shown and self._emit is not None:
+            self._all.shown = counted
+            running, waiting = counted
+            self._emit(
+                JobsChanged(self._clock.now(), running=running, waiting=waiting, most=self.limits.running)
+            )
 
     def wake(self) -> None:
         """Wake all who wait in this process."""

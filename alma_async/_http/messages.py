@@ -54,6 +54,7 @@ class Request:
 
     ``path`` is percent-encoded; ``query`` is not. ``kind`` names calls of like latency.
 
+    ``template`` is the path with a placeholder for each id (None: a path that was written by hand).
     ``expects`` is the id that a good answer carries ("*": any id; None: the answer is not checked
     for one). ``authorise`` is the credential that this call goes out under; None: the transport's
     own. An answer of more than ``largest`` bytes is not read.
@@ -65,6 +66,7 @@ class Request:
     body: bytes | None = attrs.field(default=None, repr=_shown)
     safety: Safety
     kind: str = ""
+    template: str | None = attrs.field(default=None, repr=False, eq=False)
     cost: float = 1.0
     expects: str | None = None
     authorise: Authorise | None = attrs.field(default=None, repr=False, eq=False)

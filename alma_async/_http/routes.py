@@ -93,6 +93,7 @@ class Route:
             body=body,
             safety=self.safety,
             kind=self.kind,
+            template=self.template,
             expects=None if expects is None else str(expects),
             largest=self.largest,
         )

@@ -207,7 +207,9 @@ class AlmaClient(Client):
         self._scope = scope
         self._own_ledger = job_ledger(scope, directory=state_dir(), clock=self.clock)
         port = AlmaJobPort(self._session, self._options)
-        guard = JobGuard(ledger or self._own_ledger, port, clock=self.clock, limits=job_limits)
+        guard = JobGuard(
+            ledger or self._own_ledger, port, clock=self.clock, limits=job_limits, emit=self.hooks
+        )
         self._runs = SharedRuns(guard)
         self._bind(self._options)
 

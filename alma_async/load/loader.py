@@ -21,6 +21,7 @@ from alma_async._storage.files import are_one
 from alma_async.alma.client import AlmaClient
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load import undo
+from alma_async.load.announced import Ending, announced
 from alma_async.load.compare import Comparing, Comparison
 from alma_async.load.dry_run import Plan, note_calls, plan_of, scratch_path
 from alma_async.load.entries import Moment
@@ -338,13 +339,26 @@ class Load:
     ) -> Report:
         if not context.dry:
             self._alma.require_writable()
+        with announced(context) as ending:
+            return await self._work(context, path, rows, on_progress, on_end, ending)
+
+    async def _work(  # noqa: PLR0917 - as _carry_out
+        self,
+        context: LoadContext,
+        path: Path,
+        rows: Rows | None,
+        on_progress: Callable[[Progress], None] | None,
+        on_end: Callable[[Ended], Awaitable[None]] | None,
+        ending: Ending,
+    ) -> Report:
         async with (
             self._running(),
             self._registered(context, path) as registered,
             opened(self._alma.clock, path) as journal,
         ):
-            run = self._run = LoadRun(
+            run = self._run = ending.run = LoadRun(
                 context=context,
+                name=ending.name,
                 journal=journal,
                 rows=rows,
                 meter=Meter(self._alma.clock.now()),
@@ -377,7 +391,7 @@ class Load:
                 for line in run.unwritten():
                     run.stopped.add_note(line)
                 raise run.stopped
-            report = self.report = await run.report()
+            report = self.report = ending.report = await run.report()
             if registered is not None and report.is_finished:
                 await self._alma.clock.aside(registered.remove)
             return report

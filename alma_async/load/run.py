@@ -30,7 +30,7 @@ from alma_async._http.outcome import Outcome
 from alma_async._text import counted, duration
 from alma_async.alma.client import AlmaClient
 from alma_async.errors import AlmaError, ClientClosed, QuotaExhausted
-from alma_async.events import CallFinished
+from alma_async.events import CallFinished, RowsEnded
 from alma_async.load.after_create import AfterCreate
 from alma_async.load.entries import OPEN, Entry, Moment, State, Step
 from alma_async.load.facts import BY_TITLE, MEASURED, SERVICE_READ, SURPRISE
@@ -193,6 +193,7 @@ _EVERY: Final = 1.0
 _REPORTED: Final = (ClientClosed, QuotaExhausted, MassRejection, SetDiffers, *PASSING)
 
 Item = tuple[Row, Entry]
+Stand = tuple[State, str | None]  # of a row: its state, and what was done
 
 
 @attrs.define(kw_only=True)
@@ -200,6 +201,7 @@ class LoadRun:
     """One run over an open journal, whose calls it counts."""
 
     context: LoadContext
+    name: str  # in events
     journal: Journal
     rows: Rows | None
     meter: Meter
@@ -217,6 +219,7 @@ class LoadRun:
     _tasks: dict[int, tuple[RowTask, Entry]] = attrs.field(factory=dict)
     _measured: Measured = attrs.field(factory=Measured)
     _stretch: Stretch | None = None  # what is measured of this run
+    _announced: dict[Stand, int] | None = None  # ends that were announced; None: nobody listens
     _noted_at: float = attrs.field(init=False)
     _observed: Observed = attrs.field(factory=Observed)
     _job: Joined | None = None  # that carries out all rows, where one does
@@ -280,6 +283,8 @@ class LoadRun:
 
     async def work(self) -> None:
         """All of it."""
+        if not self.context.dry and self.context.alma.hooks.wants(RowsEnded):
+            self._announced = await self.journal.counts()
         await self.prepare()
         await self._give_known_ends()
         await self.passes()
@@ -288,7 +293,7 @@ class LoadRun:
         if self.context.options.missing is not None and not self.stopping:
             last = sum((await self.journal.counts()).values())
             await self._surplus.add()
-            self.meter.begin(await self.journal.counts())
+            await self._recount()
             await self._give_known_ends(after=last)
             await self.passes()
 
@@ -308,6 +313,7 @@ class LoadRun:
                 return
 
     async def _give(self, entry: Entry) -> None:
+        self._announce(entry)
         if self.on_end is not None:
             await self.on_end(Ended.of(entry))
 
@@ -347,7 +353,37 @@ class LoadRun:
         if self.context.options.missing is not None:
             await self._surplus.keep_back()
             await self._surplus.check()
-        self.meter.begin(await self.journal.counts())
+        await self._recount()
+
+    async def _recount(self) -> None:
+        """Count by the journal, and announce rows that ended while they were read."""
+        counts = await self.journal.counts()
+        self.meter.begin(counts)
+        if self._announced is not None:
+            for stand, count in counts.items():
+                self._emit_ends(stand, count - self._announced.get(stand, 0))
+            self._announced = counts
+
+    def _announce(self, entry: Entry) -> None:
+        """Announce the end of a row, if it is one."""
+        if self._announced is not None:
+            stand = entry.state, entry.action
+            self._announced[stand] = self._announced.get(stand, 0) + 1
+            self._emit_ends(stand, 1, entry.reason)
+
+    def _emit_ends(self, stand: Stand, count: int, reason: str | None = None) -> None:
+        (state, action), alma = stand, self.context.alma
+        if state not in OPEN and count > 0:
+            alma.hooks(
+                RowsEnded(
+                    alma.clock.now(),
+                    load=self.name,
+                    state=state.value,
+                    action=action,
+                    reason=reason,
+                    count=count,
+                )
+            )
 
     def _reading(self, count: int) -> bool:
         """So many rows of the file were read; whether to read on."""
@@ -425,7 +461,7 @@ class LoadRun:
         """Read the service's list after a job that ended so; whether rows are left of which it does
         not show what they ask.
         """
-        self.meter.begin(await self.journal.counts())
+        await self._recount()
         found = await self._persist(partial(availabilities, self.context.alma, self.context.place))
         self._job = Joined(value=None, after=After(ended=ended, listed=found, last=last))
         await self._pass(await self._shared())
@@ -451,7 +487,7 @@ class LoadRun:
         async for entries in slices(self.journal.entries):
             written = [one for one in entries if one.step is Step.CHECK and one.state is State.DONE]
             await self.journal.amend([attrs.evolve(one, state=State.PENDING) for one in written], facts={})
-        self.meter.begin(await self.journal.counts())
+        await self._recount()
 
     async def _rest(self) -> float | None:
         """Seconds until some row can go on: 0 now, None when none is open."""
@@ -544,6 +580,7 @@ class LoadRun:
 
     def _ended(self, before: Entry, entry: Entry) -> None:
         self.meter.settled(before, entry)
+        self._announce(entry)
         if self._job is not None and self._job.after is not None:
             pass  # the job was for all of them, and nothing more is sent
         elif self.context.options.circuit_breaker and (rejected := self._breaker.judge(entry)):

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 
+import anyio
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from alma_async import Limits, sim
+from alma_async.otel import instrument
 from tests.real_time.conftest import real_institution
 
 C = sim.DEMO_COLLECTION
@@ -49,3 +53,21 @@ async def test_an_outcome_s_hook_that_raises_touches_no_call(caplog):
             assert (await heard.electronic.collections.get(C)).id == C
     assert broken.failed == 3
     assert [record.levelname for record in caplog.records if "hook" in record.getMessage()] == ["ERROR"]
+
+
+async def test_metrics_are_collected_in_another_thread(caplog):
+    """An SDK collects in a thread of its own, while calls go on: it gets all figures, and no call waits for it."""
+    reader = InMemoryMetricReader()
+    meters = MeterProvider([reader], shutdown_on_exit=False)
+    async with real_institution(rate=500, client={"limits": Limits(per_second=400.0)}) as (_, alma):
+        instrument(alma, meter_provider=meters)
+        calls = asyncio.gather(*(alma.electronic.collections.get(C) for _ in range(60)))
+        while not calls.done():
+            await asyncio.to_thread(reader.collect)
+            await anyio.sleep(0.01)
+        await asyncio.wait_for(calls, 60)
+        data = await asyncio.to_thread(reader.get_metrics_data)
+    found = {metric.name: metric for metric in data.resource_metrics[0].scope_metrics[0].metrics}
+    assert [point.value for point in found["alma_async.quota.remaining"].data.data_points] == [99_940]
+    assert sum(point.count for point in found["http.client.request.duration"].data.data_points) == 60
+    assert caplog.records == []

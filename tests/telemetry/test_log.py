@@ -25,7 +25,7 @@ LOG = "alma_async._governance"
             [
                 (
                     "CallFinished call_id='a-1' method='GET' route='sets' priority=bulk attempts=2 seconds=3.500 "
-                    "waits=hold:3.000,back-off:0.250 outcome='ok' status=200 tracking_id=None remaining=99"
+                    "waits=hold:3.000,back-off:0.250 outcome='ok' status=200 tracking_id=None remaining=99 error=None"
                 ),
                 "ThresholdReached threshold='second'",
                 "Adapted per_second=10.000 margin=0.010 foreign=0.000 why='a 429'",

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from alma_async import AlmaError, ConfigurationError, Limits, ServerFault, sim
-from alma_async.events import CallFinished, fan_out
+from alma_async.events import CallFinished, Hooks
 from tests.conftest import institution
 
 
@@ -137,4 +137,4 @@ def test_a_hook_that_would_have_to_be_awaited_is_refused():
         pass
 
     with pytest.raises(ConfigurationError, match="hook is async"):
-        fan_out([hook])
+        Hooks([hook])
