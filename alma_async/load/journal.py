@@ -128,6 +128,9 @@ class Journal(Protocol):
     def address(self) -> str:
         """By which another journal can name it and find it."""
 
+    def moment(self, clock: Clock, at: float | None = None) -> Moment:
+        """Now, or at that moment of the client's clock, on the clock that quarantines are counted by."""
+
     # --- the load's own facts
 
     async def check(self) -> None:

@@ -33,6 +33,7 @@ from typing import Any, Final
 
 import attrs
 
+from alma_async._clock import Clock
 from alma_async._storage.files import (
     OwnFile,
     UnsafeFile,
@@ -57,6 +58,7 @@ from alma_async._storage.sqlite import (
 from alma_async._text import logger
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load import records
+from alma_async.load.entries import Moment
 from alma_async.load.journal import JournalDamaged, JournalError, JournalInUse
 from alma_async.settings import state_dir
 
@@ -255,6 +257,24 @@ class OwnedDatabase:
             f"{JournalDamaged.advice}",
         )
 
+    @property
+    def name(self) -> str:
+        """What people know the journal by."""
+        return self.path.name
+
+    @property
+    def address(self) -> str:
+        """By which another journal can name it and find it."""
+        return str(self.path.absolute())
+
+    def moment(self, clock: Clock, at: float | None) -> Moment:
+        """Now, or at that moment of the clock. Where the boot is unknown, each time the file is open is
+        taken for one.
+        """
+        ahead = 0.0 if at is None else at - clock.now()
+        boot = clock.boot() or self._nonce.hex()
+        return Moment(wall=clock.wall() + ahead, mono=clock.now() + ahead, boot=boot)
+
     def close(self) -> None:
         """Close the file and release the lock."""
         self.db.close()
@@ -275,7 +295,7 @@ class OwnedDatabase:
             if answer != "ok":
                 raise Damaged(answer)
             for table in records.TABLES:
-                found = sum(1 for _ in self.read(table))
+                found = sum(1 for _ in self._read(table))
                 (written,) = self.db.execute(f"SELECT {table} FROM owner").fetchone()  # noqa: S608 - our own names
                 if found != written:
                     raise Damaged(f"the number of its records of {table} ({found}, not {written})")
@@ -301,8 +321,17 @@ class OwnedDatabase:
             return
         raise kind(why)
 
-    def read(self, table: str, where: str = "", values: Columns = ()) -> Iterator[Columns]:
+    def query(self, statement: str, values: Columns = ()) -> list[Columns]:
+        """What a statement gives of several tables; no seal is compared."""
+        with self.mapped():
+            return self.db.execute(statement, values).fetchall()
+
+    def read(self, table: str, where: str = "", values: Columns = ()) -> list[Columns]:
         """Columns of a table's records, each seen to be what was written."""
+        with self.mapped():
+            return list(self._read(table, where, values))
+
+    def _read(self, table: str, where: str = "", values: Columns = ()) -> Iterator[Columns]:
         for record in self.db.execute(f"SELECT * FROM {table} {where}", values):  # noqa: S608 - our own words
             *columns, seal = record
             if self._seal(columns) != seal:
@@ -354,20 +383,23 @@ class OwnedDatabase:
             raise JournalInUse(f"The journal {self.path.name} was taken over by another process.")
         return self._commits + 1
 
-    def put(self, table: str, *values: Any) -> None:
-        """Write one record, over what is there under its key."""
-        stored = tuple(map(records.storable, values))
-        statement = records.INSERT[table], (*stored, self._seal(stored))
-        if self.db.in_transaction:
-            self.db.execute(*statement)
-            return
-        with self.together():
-            self.db.execute(*statement)
-
     def put_all(self, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
-        """Write many records, within a transaction."""
+        """Write records, each over what is there under its key; within a transaction."""
         stored = (tuple(map(records.storable, values)) for values in rows)
         self.db.executemany(records.INSERT[table], ((*one, self._seal(one)) for one in stored))
+
+    def remove(self, table: str, where: str = "") -> None:
+        """Remove records; within a transaction."""
+        self.db.execute(f"DELETE FROM {table} {where and f'WHERE {where}'}")  # noqa: S608 - our own words
+
+    def last_sent(self, sent_by: Moment | None, now: Moment) -> Moment:
+        """When what was to be sent by then left at the latest: the lock proves that its sender is
+        dead, so its last byte left before the send's deadline and before now. After a reboot no
+        clock can be believed to say how long ago that was: then now.
+        """
+        if sent_by is None or sent_by.boot != now.boot or sent_by.mono > now.mono:
+            return now
+        return sent_by
 
 
 def _sealing() -> Seal:

@@ -30,6 +30,7 @@ from alma_async.load.entries import (
 from alma_async.load.row import CLEAR, Clear, Coverage, Embargo, Period, Row
 
 __all__ = [
+    "COLUMNS",
     "FORMAT",
     "INSERT",
     "TABLES",
@@ -85,7 +86,8 @@ _ENDED: Final = (
     "availability",
 )
 _NAMED: Final = ("mms_id", "portfolio_id", "partial", "keeps", "blank", "action", "surplus")
-_COLUMNS: Final = tuple(column.split()[0] for column in TABLES["entry"])
+COLUMNS: Final = {table: tuple(column.split()[0] for column in columns) for table, columns in TABLES.items()}
+_COLUMNS: Final = COLUMNS["entry"]
 _PLAIN: Final = attrgetter(*(name for name in _COLUMNS if name not in _MOMENT))
 
 _STATEMENT: Final = tuple(field.name for field in attrs.fields(Coverage))
@@ -154,10 +156,14 @@ INSERT: Final = {table: _insert(table) for table in TABLES}
 
 
 def storable(value: Any) -> Any:
-    """A value as SQLite keeps it: half a character in a text is spelled out."""
-    if isinstance(value, str) and not value.isascii():
-        return value.encode(errors="backslashreplace").decode()
-    return value
+    """A value as both stores keep it: half a character in a text is spelled out, and so is the
+    character 0, which PostgreSQL does not take.
+    """
+    if not isinstance(value, str):
+        return value
+    if not value.isascii():
+        value = value.encode(errors="backslashreplace").decode()
+    return value.replace("\0", "\\x00")
 
 
 def values_of(entry: Entry) -> tuple[Any, ...]:

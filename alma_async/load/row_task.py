@@ -112,7 +112,7 @@ class Shared:
     context: LoadContext
     journal: Journal
     by_title: bool
-    moment: Callable[[], Moment]
+    moment: Callable[..., Moment]  # now, or at a moment of the clock
     stopping: Callable[[], bool]
     learned: Learned
     bodies: Bodies
@@ -644,8 +644,7 @@ class RowTask:
         """Durable before anything is sent; after ``deadline`` this process
         does not send it any more.
         """
-        now = self.shared.moment()
-        until = attrs.evolve(now, wall=now.wall + deadline - now.mono, mono=deadline)
+        until = self.shared.moment(deadline)
         before = self._before = self.entry
         fields = together(before.differences, self._sending[1])
         step = Step.CHECK if self._unread else before.step

@@ -19,7 +19,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator
 from functools import partial
 from math import inf
 from typing import Any, Final, TypeVar
-from uuid import uuid4
 
 import anyio
 import attrs
@@ -210,7 +209,6 @@ class LoadRun:
     stopping: bool = False
     stopped: AlmaError | None = None
     _reported_at: float = float("-inf")
-    _boot: str = attrs.field(init=False)
     _breaker: CircuitBreaker = attrs.field(factory=CircuitBreaker)
     _health: ServiceHealth = attrs.field(init=False)
     _room: Room = attrs.field(init=False)
@@ -229,8 +227,6 @@ class LoadRun:
     def __attrs_post_init__(self) -> None:
         alma = self.context.alma
         self._noted_at = alma.clock.now()
-        # where it is unknown, each run is taken for one
-        self._boot = alma.clock.boot() or uuid4().hex
         counted = alma.with_options(on_outcome=self._called, on_finished=self._finished)
         self.context = attrs.evolve(self.context, alma=counted)
         self._health = ServiceHealth.of(
@@ -601,10 +597,9 @@ class LoadRun:
         self._why = why
         self.report_progress(force=begins_or_ends)
 
-    def moment(self) -> Moment:
-        """Now, as it is written down."""
-        clock = self.context.alma.clock
-        return Moment(wall=clock.wall(), mono=clock.now(), boot=self._boot)
+    def moment(self, at: float | None = None) -> Moment:
+        """Now, or at that moment of the client's clock, as it is written down."""
+        return self.journal.moment(self.context.alma.clock, at)
 
     def report_progress(self, *, force: bool = False) -> None:
         """Say how far it is, at most ten times a second."""

@@ -9,10 +9,10 @@ import anyio
 from alma_async._clock import Clock
 from alma_async.cli.view import closing, not_loaded, stopped_line
 from alma_async.load.entries import Entry, State
+from alma_async.load.group_commit import GroupedJournal as SqliteJournal
 from alma_async.load.journal import Ingested
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.progress import Report
-from alma_async.load.sqlite_journal import _SqliteJournal as SqliteJournal
 
 NOTHING = Report(
     rows=0, created=0, updated=0, unchanged=0, deleted=0, rejected=0, duplicates=0, review=0, pending=0,

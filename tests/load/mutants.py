@@ -24,6 +24,7 @@ from alma_async.load import (
     after_create,
     entries,
     fields,
+    group_commit,
     identifier_index,
     ingest,
     journal_file,
@@ -33,7 +34,6 @@ from alma_async.load import (
     owned_database,
     row_task,
     run,
-    sqlite_journal,
     surplus,
 )
 from alma_async.load.entries import State
@@ -82,10 +82,10 @@ def _no_intent() -> list[Any]:
 
 @_mutant
 def _intent_is_not_waited_for() -> list[Any]:
-    async def record(self: sqlite_journal._SqliteJournal, entry: entries.Entry) -> None:
+    async def record(self: group_commit.GroupedJournal, entry: entries.Entry) -> None:
         self.record_soon(entry)
 
-    return [patch.object(sqlite_journal._SqliteJournal, "record", record)]
+    return [patch.object(group_commit.GroupedJournal, "record", record)]
 
 
 @_mutant
@@ -109,21 +109,21 @@ def _orphaned_intents_are_sent_again() -> list[Any]:
 
 @_mutant
 def _outcomes_are_not_written() -> list[Any]:
-    def record_soon(self: sqlite_journal._SqliteJournal, entry: entries.Entry) -> None:
+    def record_soon(self: group_commit.GroupedJournal, entry: entries.Entry) -> None:
         """Only what is waited for is written."""
 
-    return [patch.object(sqlite_journal._SqliteJournal, "record_soon", record_soon)]
+    return [patch.object(group_commit.GroupedJournal, "record_soon", record_soon)]
 
 
 @_mutant
 def _the_first_of_two_writes_stands() -> list[Any]:
     """What still waits to be written of a row is not overtaken by what came after it."""
 
-    def row(self: sqlite_journal._SqliteJournal, entry: entries.Entry) -> Any:
+    def row(self: group_commit.GroupedJournal, entry: entries.Entry) -> Any:
         return self._rows.get(entry.n) or real(self, entry)
 
-    real = sqlite_journal._SqliteJournal._row
-    return [patch.object(sqlite_journal._SqliteJournal, "_row", row)]
+    real = group_commit.GroupedJournal._row
+    return [patch.object(group_commit.GroupedJournal, "_row", row)]
 
 
 @_mutant
@@ -467,8 +467,8 @@ def _a_later_look_is_taken_for_an_earlier() -> list[Any]:
     def add(self: journal_file.JournalFile, portfolios: Any) -> None:
         with self.together():
             for one in (Held(*listed) for listed in portfolios):
-                if not self.bound(one.portfolio_id):
-                    self._file.put("existing", *one)
+                if self.unbound([one.portfolio_id], is_new=False):
+                    self._put("existing", *one)
 
     return [patch.object(journal_file.JournalFile, "add_existing", add)]
 

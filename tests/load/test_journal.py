@@ -258,7 +258,10 @@ def told(path):
         journal.check()
         entries = journal.entries()
         meta = {name: value for name, value in journal.meta().items() if name != "service_read"}
-        held = [journal.was_there(f"53{n}") for n in range(45)], [journal.body(n) for n in range(45)]
+        held = (
+            [bool(journal.existing([], [f"53{n}"])) for n in range(45)],
+            [journal.body(n) for n in range(45)],
+        )
         return (
             entries,
             meta,

@@ -13,9 +13,9 @@ import pytest
 from alma_async import AlmaClient, ConfigurationError, LocalBudget, Unauthorized, sim
 from alma_async.load import InputError, Load, LoadOptions, Row, read_rows, undo_rows
 from alma_async.load.entries import State
+from alma_async.load.group_commit import GroupedJournal as SqliteJournal
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.report import write_report
-from alma_async.load.sqlite_journal import _SqliteJournal as SqliteJournal
 from tests.conftest import EPOCH, institution
 
 C, S = sim.DEMO_COLLECTION, sim.DEMO_SERVICE

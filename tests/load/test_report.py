@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from alma_async._clock import Clock
 from alma_async.errors import ConfigurationError
 from alma_async.load.entries import Difference, Entry, State
+from alma_async.load.group_commit import GroupedJournal as SqliteJournal
 from alma_async.load.journal import Ingested, JournalError
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.report import COLUMNS, _csv_line, cell, check_path, record, write_report
-from alma_async.load.sqlite_journal import _SqliteJournal as SqliteJournal
 
 HOSTILE = (
     "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\0=1", "  =1", "＝1", "＋1", "－1", "＠x", "﹦1", "\x1b[2J",

@@ -10,11 +10,11 @@ import pytest
 
 from alma_async._clock import Clock
 from alma_async.load.entries import Entry, Moment, State
+from alma_async.load.group_commit import GroupedJournal as SqliteJournal
 from alma_async.load.journal import Ingested, JournalError
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.row import Row
 from alma_async.load.row_task import RowTask, Shared
-from alma_async.load.sqlite_journal import _SqliteJournal as SqliteJournal
 
 
 @pytest.fixture
@@ -120,7 +120,9 @@ async def test_an_intent_that_failed_leaves_the_row_as_it_was(file, how):
     journal = SqliteJournal(file, disk.aside)
     before = file.get(1)
     needless = dict.fromkeys(field.name for field in attrs.fields(Shared))
-    shared = Shared(**needless | {"journal": journal, "moment": lambda: Moment(wall=1.0, mono=1.0, boot="b")})
+    shared = Shared(
+        **needless | {"journal": journal, "moment": lambda at=0.0: Moment(wall=1.0, mono=1.0, boot="b")}
+    )
     row = RowTask(shared=shared, row=Row(line=1, lines=(1,)), entry=before)
     if how == "the disk fails":
         file._db.execute("PRAGMA query_only = ON")
