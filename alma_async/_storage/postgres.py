@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from importlib.resources import files
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, LiteralString, TypeAlias
 
 import attrs
 import psycopg
@@ -85,6 +85,10 @@ class Link:
     def execute(self, statement: str, values: Any = ()) -> psycopg.Cursor[Columns]:
         """One statement, which is a transaction of its own outside ``transaction``."""
         return self.db.execute(statement.encode(), values or None)
+
+    def execute_for(self, role: str, statement: LiteralString) -> None:
+        """A statement in which ``{role}`` is the name of a role."""
+        self.db.execute(sql.SQL(statement).format(role=sql.Identifier(role)))
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -196,7 +200,7 @@ def grant(link: Link, role: str) -> list[str]:
     """
     with failures(), link.transaction():
         for statement in _GRANTS:
-            link.db.execute(sql.SQL(statement).format(role=sql.Identifier(role)))
+            link.execute_for(role, statement)
     return [f"rights for {role}"]
 
 

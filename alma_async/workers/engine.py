@@ -1,0 +1,288 @@
+"""The tasks under Procrastinate: an application of its queue, and a worker that outlives outages.
+
+PostgreSQL holds what must be true, and the engine delivers: it may deliver a task twice, late, or
+for a while not at all, and nothing becomes untrue by that. What is here is thin over coroutines
+that know no engine (``tasks``) and over ``disposition``.
+
+Decides how the engine is used. Each rule stands against something that was seen of it (3.10):
+
+1. It exits where the database is away (after 45 s): the worker is started again, in a loop.
+2. A task whose worker was killed stays *doing* until somebody sweeps; a sweep that is a queued task
+   itself starves behind the others. So each worker sweeps, in a plain loop, one at a time under an
+   advisory lock.
+3. A *lock* or *queueing_lock* on a task that waits for a retry blocks the tasks behind it, or leaves
+   it *doing* for ever: none has one. What must be unique is so in the store.
+4. Its notifications get lost behind a pooler: it asks once a second.
+5. A worker that is stopped hands its tasks back at once: the strategy answers for cancellations.
+6. One client for each worker process; on SIGTERM what is under way ends its present call first.
+7. A worker that was paused may finish late, while another one does the same task: its end is accepted
+   by the engine. Journals and ledger do not take it: each write proves its epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from functools import partial
+from typing import Any, Final
+
+import anyio
+import attrs
+import procrastinate
+import psycopg
+from procrastinate import BaseRetryStrategy, PsycopgConnector, RetryDecision
+from procrastinate.jobs import Job
+from procrastinate.schema import SchemaManager
+
+from alma_async._clock import Clock, Task, ended, started
+from alma_async._storage.postgres import Link
+from alma_async._text import logger
+from alma_async.alma.client import AlmaClient
+from alma_async.store import Store
+from alma_async.workers.disposition import ReadBack, Retry, Stop, disposition
+
+__all__ = ["Strategy", "Timing", "Worker", "app_of", "defer", "init", "sweep"]
+
+_log = logger("alma_async.workers")
+
+QUEUE: Final = "alma_async"
+"""The queue of all tasks of this package."""
+
+
+@attrs.frozen(kw_only=True)
+class Timing:
+    """How often a worker does what, in seconds.
+
+    ``poll``: it asks for tasks (rule 4). ``heartbeat``: it reports that it lives; ``stalled``: after so
+    long without a heartbeat, its tasks are given to others; ``sweep``: it searches for such tasks. With
+    these figures a task goes on elsewhere some 17 s after a kill. ``drain``: what is under way has so long
+    to end its present call, once the worker is stopped.
+    """
+
+    poll: float = 1.0
+    heartbeat: float = 3.0
+    stalled: float = 12.0
+    sweep: float = 3.0
+    drain: float = 20.0
+
+
+_CHECK: Final = 0.25  # chosen: seconds
+_WITHIN: Final = 5.0  # chosen: seconds for one sweep
+_AGAIN: Final = (0.5, 5.0)  # chosen: seconds before the engine is started again, at first and at most
+_LOCK: Final = 0x616C6D61  # of the sweep
+
+
+class Strategy(BaseRetryStrategy):
+    """Procrastinate's retry by ``disposition``: at the moment that the error knows."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or Clock()
+
+    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
+        """When the task goes on; None where it has failed for good."""
+        now = self._clock.utc()
+        found = disposition(exception, now=now, attempts=job.attempts)
+        if isinstance(found, Stop):
+            return RetryDecision(retry_at=now)
+        if isinstance(found, (Retry, ReadBack)):
+            return RetryDecision(retry_at=found.at if isinstance(found, Retry) else found.after)
+        _log.error("Task %s %s has failed for good: %s", job.task_name, job.id, found.why)
+        return None
+
+
+def app_of(store: Store, *, within: float = 5.0) -> procrastinate.App:
+    """An application of Procrastinate over the store's database, for workers, and for programs that
+    defer tasks. Its own schema is made by ``alma-async store init --tasks``.
+
+    :param within: seconds after which a database that gives no connection is away
+    """
+    connector = PsycopgConnector(
+        conninfo=store.reveal(),
+        min_size=1,
+        max_size=4,
+        timeout=within,
+        kwargs={"prepare_threshold": None, "application_name": "alma_async worker"},
+    )
+    return procrastinate.App(connector=connector)
+
+
+def defer(link: Link, task: str, *, at: datetime | None = None, **arguments: Any) -> int:
+    """Queue a task within the transaction of this link: both are there, or neither.
+
+    :param task: its name
+    :param at: not before this moment
+    :returns: the task's number
+    """
+    query = "SELECT unnest(procrastinate_defer_jobs_v1(ARRAY[ROW(%s, %s, 0, NULL, NULL, %s, %s)::procrastinate_job_to_defer_v1]))"
+    given = psycopg.types.json.Jsonb(arguments)
+    ((number,),) = link.execute(query, (QUEUE, task, given, at)).fetchall()
+    return int(number)
+
+
+async def init(store: Store, *, role: str | None = None) -> list[str]:
+    """Make the engine's own tables in the store's database, where there are none; what was done.
+
+    A newer version of the engine is brought up to date by its own means.
+
+    :param role: an existing role for workers, which gets the rights that they need
+    """
+
+    def work(link: Link) -> list[str]:
+        done = list[str]()
+        with link.transaction():
+            if link.execute("SELECT to_regclass('procrastinate_jobs')").fetchone() == (None,):
+                link.execute(SchemaManager.get_schema())
+                done.append(f"tables of procrastinate {procrastinate.__version__}")
+            if role is not None:
+                for statement in _GRANTS:
+                    link.execute_for(role, statement)
+                done.append(f"rights of a worker for {role}")
+        return done
+
+    connection = store.connection("init")
+    try:
+        return await connection.do(work, within=60.0, whole=True)
+    finally:
+        await connection.aclose()
+
+
+_TABLES: Final = (
+    "procrastinate_jobs, procrastinate_events, procrastinate_workers, procrastinate_periodic_defers"
+)
+_GRANTS: Final = (
+    f"GRANT SELECT, INSERT, UPDATE, DELETE ON {_TABLES} TO {{role}}",
+    "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}",
+)
+
+
+class Worker:
+    """One worker process: one client, and as many tasks at once as are allowed.
+
+    :param app: the application, whose tasks find the client as ``context.additional_context["alma"]``
+    :param concurrency: tasks at once
+    :param queues: by default that of this package
+    """
+
+    def __init__(
+        self,
+        app: procrastinate.App,
+        store: Store,
+        alma: AlmaClient | None = None,
+        *,
+        concurrency: int = 4,
+        queues: Sequence[str] = (QUEUE,),
+        timing: Timing | None = None,
+    ) -> None:
+        self._app, self._store, self._alma = app, store, alma
+        self._concurrency, self._queues = concurrency, list(queues)
+        self._timing = timing or Timing()
+        self._stopping: anyio.Event | None = None
+        self._stops = dict[int, Callable[[], None]]()
+
+    async def run(self) -> None:
+        """Carry out tasks until ``stop``, through any outage of the database."""
+        self._stopping = stopping = anyio.Event()
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._sweep)
+            pause = _AGAIN[0]
+            while not stopping.is_set():
+                began = self._store.clock.now()
+                try:
+                    await self._serve(stopping)
+                except Exception as error:  # noqa: BLE001 - whatever it is, the worker goes on after it
+                    _log.warning("The worker was interrupted, and begins again: %s", _said(error))
+                pause = _AGAIN[0] if self._store.clock.now() - began > 60 else min(pause * 2, _AGAIN[1])
+                with anyio.move_on_after(pause):
+                    await stopping.wait()
+            group.cancel_scope.cancel()
+
+    def stop(self) -> None:
+        """Take no further task; those under way end their present call, and go on elsewhere."""
+        if self._stopping is not None:
+            self._stopping.set()
+        for stop in list(self._stops.values()):
+            stop()
+
+    async def _serve(self, stopping: anyio.Event) -> None:
+        """The engine's own worker, until it is stopped or the database fails it."""
+        timing = self._timing
+        async with _opened(self._app):
+            serving = started(
+                self._app.run_worker_async(
+                    queues=self._queues,
+                    concurrency=self._concurrency,
+                    fetch_job_polling_interval=timing.poll,
+                    abort_job_polling_interval=timing.poll,
+                    shutdown_graceful_timeout=timing.drain,
+                    listen_notify=False,
+                    install_signal_handlers=False,
+                    update_heartbeat_interval=timing.heartbeat,
+                    stalled_worker_timeout=timing.stalled,
+                    additional_context={"alma": self._alma, "store": self._store, "stops": self._stops},
+                )
+            )
+            try:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(_until_ended, serving, group.cancel_scope)
+                    await stopping.wait()
+                    group.cancel_scope.cancel()
+            finally:
+                serving.cancel()  # once: a second time would cut off what it drains
+                await ended(serving)
+            if not serving.cancelled():
+                serving.result()
+
+    async def _sweep(self) -> None:
+        """Rule 2: give back the tasks of workers that are gone."""
+        connection, timing = self._store.connection("sweep"), self._timing
+        while True:
+            await anyio.sleep(timing.sweep)
+            with suppress(Exception):  # the database is away: the next sweep finds the same
+                if swept := await connection.do(partial(sweep, stalled=timing.stalled), within=_WITHIN):
+                    _log.warning("Tasks of a worker that is gone go on elsewhere: %s", swept)
+
+
+async def _until_ended(serving: Task[None], scope: anyio.CancelScope) -> None:
+    """Leave the scope when the engine's worker has ended by itself."""
+    while not serving.done():  # noqa: ASYNC110 - cancelling a wait for a task would cancel the task
+        await anyio.sleep(_CHECK)
+    scope.cancel()
+
+
+@asynccontextmanager
+async def _opened(app: procrastinate.App) -> AsyncIterator[None]:
+    """The application with its connections, which it keeps half open where opening them failed."""
+    try:
+        await app.open_async()
+        yield
+    finally:
+        with suppress(Exception):
+            await app.close_async()
+
+
+def sweep(link: Link, *, stalled: float) -> list[int]:
+    """Give back the tasks of workers without a heartbeat for so many seconds; their numbers. One
+    sweep at a time.
+    """
+    with link.transaction():
+        if link.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK,)).fetchone() != (True,):
+            return []
+        found = link.execute(
+            "SELECT id FROM procrastinate_jobs WHERE status = 'doing' AND queue_name = %s AND (worker_id IS NULL OR worker_id IN "
+            "(SELECT id FROM procrastinate_workers WHERE last_heartbeat < clock_timestamp() - %s * interval '1 second')) "
+            "FOR UPDATE SKIP LOCKED",
+            (QUEUE, stalled),
+        ).fetchall()
+        for (number,) in found:
+            link.execute(
+                "SELECT procrastinate_retry_job_v2(%s, clock_timestamp(), NULL, NULL, NULL)", (number,)
+            )
+        return [number for (number,) in found]
+
+
+def _said(error: BaseException) -> str:
+    """What went wrong underneath, in one line."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return " ".join(f"{type(error).__name__}: {error.__cause__ or error}".split())

@@ -1,0 +1,149 @@
+"""The rules by which the engine is used: each against a real PostgreSQL and real worker processes."""
+
+from __future__ import annotations
+
+import anyio
+import psycopg
+import pytest
+
+from alma_async import Store
+from alma_async.workers import engine
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif("sys.platform == 'win32'", reason="processes are stopped by signals here"),
+]
+
+
+def asked(url, sql, *values):
+    with psycopg.connect(url, autocommit=True) as db:
+        found = db.execute(sql.encode(), values)
+        return found.fetchall() if found.description else []
+
+
+def deferred(url, task, **arguments):
+    """Queue a task, and give its number."""
+    names = ", ".join(f'"{name}": {value}' for name, value in arguments.items())
+    row = (
+        f"ROW('{engine.QUEUE}', '{task}', 0, NULL, NULL, '{{{names}}}', NULL)::procrastinate_job_to_defer_v1"
+    )
+    ((number,),) = asked(url, f"SELECT unnest(procrastinate_defer_jobs_v1(ARRAY[{row}]))")
+    return number
+
+
+def marks(url, job):
+    return [
+        (what, pid) for what, pid in asked(url, "SELECT what, pid FROM mark WHERE job = %s ORDER BY n", job)
+    ]
+
+
+def status(url, job):
+    ((found,),) = asked(url, "SELECT status::text FROM procrastinate_jobs WHERE id = %s", job)
+    return found
+
+
+async def until(check, *, seconds=20):
+    """Wait until something holds."""
+    with anyio.fail_after(seconds):
+        while not (found := check()):
+            await anyio.sleep(0.05)
+    return found
+
+
+async def test_a_task_waits_for_the_moment_that_its_error_knows(tasks_url, spawned):
+    """A full threshold of jobs is waited for in the queue, without a slot; what cannot go well ends, and is not tried again."""
+    spawned()
+    full, wrong = deferred(tasks_url, "full", seconds=1.0), deferred(tasks_url, "wrong")
+    await until(lambda: status(tasks_url, full) == "todo" and marks(tasks_url, full))
+    ((wait,),) = asked(
+        tasks_url,
+        "SELECT extract(epoch FROM scheduled_at - clock_timestamp()) FROM procrastinate_jobs WHERE id = %s",
+        full,
+    )
+    assert 0 < wait <= 1
+    await until(lambda: status(tasks_url, wrong) == "failed")
+    await until(lambda: status(tasks_url, full) == "succeeded")
+    assert len(marks(tasks_url, full)) == 2
+    assert len(marks(tasks_url, wrong)) == 1
+
+
+async def test_the_task_of_a_killed_worker_goes_on_in_another_one_behind_any_backlog(tasks_url, spawned):
+    """After kill -9 another worker sweeps and carries it out, though its slots are full and a hundred tasks wait before it."""
+    first = spawned()
+    job = deferred(tasks_url, "steps", seconds=0.5)
+    await until(lambda: marks(tasks_url, job))
+    first.kill()
+    for _ in range(100):
+        deferred(tasks_url, "steps", seconds=0.02)
+    second = spawned()
+    await until(lambda: status(tasks_url, job) == "succeeded")
+    assert marks(tasks_url, job) == [("begun", first.pid), ("begun", second.pid), ("ended", second.pid)]
+
+
+async def test_a_stopped_worker_hands_its_tasks_back_at_once(tasks_url, spawned):
+    """SIGTERM: what outlasts the drain is cancelled, and is queued again when the process has ended."""
+    worker = spawned()
+    job = deferred(tasks_url, "steps", seconds=30)
+    await until(lambda: marks(tasks_url, job))
+    worker.terminate()
+    worker.wait(10)
+    assert status(tasks_url, job) == "todo"
+    assert asked(tasks_url, "SELECT 1 FROM procrastinate_workers") == []
+
+
+async def test_a_worker_outlives_its_database(postgres, tasks_url, spawned):
+    """All its connections are cut, and for a while it gets none: the process lives, and works when the database is back."""
+    name = tasks_url.rpartition("/")[2]
+    worker = spawned()
+    job = deferred(tasks_url, "steps", seconds=0.01)
+    await until(lambda: status(tasks_url, job) == "succeeded")
+    with psycopg.connect(postgres.url(), autocommit=True) as db:
+        db.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
+        db.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+        await anyio.sleep(2)
+        db.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
+    assert worker.is_running()
+    again = deferred(tasks_url, "steps", seconds=0.01)
+    await until(lambda: status(tasks_url, again) == "succeeded", seconds=30)
+
+
+async def test_a_task_is_queued_with_the_transaction_or_not_at_all(tasks_url):
+    """What is deferred in a transaction that is rolled back is not there."""
+    async with Store(tasks_url) as store:
+        connection = store.connection("a test")
+
+        def work(link):
+            with link.transaction():
+                engine.defer(link, "steps", seconds=1)
+                raise ValueError
+
+        with pytest.raises(ValueError):
+            await connection.do(work, within=5)
+        assert asked(tasks_url, "SELECT 1 FROM procrastinate_jobs") == []
+        number = await connection.do(lambda link: engine.defer(link, "steps", seconds=1), within=5)
+    assert asked(
+        tasks_url, "SELECT id, task_name, queue_name, args::text, lock, queueing_lock FROM procrastinate_jobs"
+    ) == [(number, "steps", engine.QUEUE, '{"seconds": 1}', None, None)]
+
+
+async def test_one_worker_sweeps_at_a_time(tasks_url):
+    """While one sweep is under way another one does nothing; a task whose worker lives is left to it."""
+    async with Store(tasks_url) as store:
+        first = store.connection("a test")
+        job = deferred(tasks_url, "steps", seconds=1)
+        asked(tasks_url, "INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now())")
+        asked(
+            tasks_url,
+            "UPDATE procrastinate_jobs SET status = 'doing', worker_id = (SELECT max(id) FROM procrastinate_workers)",
+        )
+
+        def swept(link):
+            return engine.sweep(link, stalled=5)
+
+        assert await first.do(swept, within=5) == []
+        asked(tasks_url, "UPDATE procrastinate_workers SET last_heartbeat = now() - interval '6 s'")
+        with psycopg.connect(tasks_url) as other:
+            other.execute("SELECT pg_advisory_xact_lock(%s)", (engine._LOCK,))
+            assert await first.do(swept, within=5) == []
+        assert await first.do(swept, within=5) == [job]
+        assert status(tasks_url, job) == "todo"
