@@ -237,7 +237,9 @@ class Hooks:
 
     def wants(self, kind: type[Event]) -> bool:
         """Whether anybody gets events of this kind now; a log that is off gets none."""
-        return _is_logged(kind) or any(issubclass(kind, kinds) for _, kinds in self._added)
+        if self._added and any(issubclass(kind, kinds) for _, kinds in self._added):
+            return True
+        return _is_logged(kind)
 
 
 def wanted(emit: Hook | None, kind: type[Event]) -> TypeGuard[Hook]:

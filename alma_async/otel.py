@@ -233,7 +233,8 @@ class Instrumentation:
         span.end(end_time=self._moment(load.at))
 
 
-# What becomes of each event. Others are not asked for, and so not made.
+# What becomes of each event; others are not asked for, and so not made. One more is a line here, its
+# method, and its instrument in ``_Metrics``.
 _HANDLERS: Final[Mapping[type[Event], Callable[[Instrumentation, Any], None]]] = {
     CallFinished: Instrumentation._call_finished,
     TriedAgain: Instrumentation._tried_again,

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from alma_async import AlmaError, ConfigurationError, Limits, ServerFault, sim
-from alma_async.events import CallFinished, Hooks
+from alma_async.events import Admitted, CallFinished, Hooks
 from tests.conftest import institution
 
 
@@ -138,3 +138,21 @@ def test_a_hook_that_would_have_to_be_awaited_is_refused():
 
     with pytest.raises(ConfigurationError, match="hook is async"):
         Hooks([hook])
+
+
+@pytest.mark.anyio
+async def test_a_hook_is_added_to_a_client_that_exists():
+    """It gets the events of its kinds, also of copies made before, until it is removed; an ``async def`` is rejected here too."""
+    everything, admitted = [], []
+    async with institution() as (_, alma):
+        copy = alma.with_options(deadline=9.0)
+        await copy.sets.list().total()
+        remove = alma.hooks.add(everything.append)
+        alma.hooks.add(admitted.append, Admitted)
+        await copy.sets.list().total()
+        remove()
+        await copy.sets.list().total()
+        with pytest.raises(ConfigurationError):
+            alma.hooks.add(anyio.sleep)
+    assert [type(one) for one in everything] == [Admitted, CallFinished]
+    assert [type(one) for one in admitted] == [Admitted, Admitted]
