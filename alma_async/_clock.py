@@ -23,7 +23,18 @@ import anyio
 from alma_async._storage.files import boot_id
 from alma_async.errors import ConfigurationError
 
-__all__ = ["Clock", "Limited", "Task", "Thread", "TimeLimits", "Timer", "ended", "shielded", "started"]
+__all__ = [
+    "Clock",
+    "Limited",
+    "Task",
+    "Thread",
+    "TimeLimits",
+    "Timer",
+    "ended",
+    "selector_loop",
+    "shielded",
+    "started",
+]
 
 T = TypeVar("T")
 
@@ -311,6 +322,11 @@ async def _outlasting(future: asyncio.Future[T]) -> T:
         raise cancelled from (None if future.cancelled() else future.exception())
     finally:
         del cancelled, future  # both are in the traceback, hence else in a cycle
+
+
+def selector_loop() -> asyncio.AbstractEventLoop:
+    """A loop of the kind that psycopg's own asyncio runs on; the usual one of Windows is of another."""
+    return asyncio.SelectorEventLoop()
 
 
 def _running() -> asyncio.AbstractEventLoop:

@@ -172,7 +172,7 @@ def _when(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-class _Until(AlmaError):
+class Until(AlmaError):
     """A limit that frees itself. ``retry_at``: when to try again, with its time zone; never None.
 
     ``firm``: it is free then; else it is the moment at which it is worth to ask again.
@@ -210,7 +210,7 @@ class Unauthorized(AlmaError):
     advice = "Check the key, its permission for this area (read or read/write), and that it belongs to this institution."
 
 
-class RateLimited(_Until):
+class RateLimited(Until):
     """Not processed, for too many calls a second, more often than the retry policy sends a call
     again.
     """
@@ -218,13 +218,13 @@ class RateLimited(_Until):
     advice = "Others may be drawing on the same allowance; lower ALMA_PER_SECOND or try later."
 
 
-class QuotaExhausted(_Until):
+class QuotaExhausted(Until):
     """The daily quota, or the part of it this priority may use, is spent."""
 
     advice = "The quota is counted anew from midnight UTC."
 
 
-class JobThresholdReached(_Until):
+class JobThresholdReached(Until):
     """No start of this job is free: 3 jobs run already, or this one was started 5 times within the
     hour.
     """
@@ -232,13 +232,13 @@ class JobThresholdReached(_Until):
     advice = "It can be waited for (wait=True)."
 
 
-class JobOverlap(_Until):
+class JobOverlap(Until):
     """The job overlaps with one that is running."""
 
     advice = "It can be waited for (wait=True)."
 
 
-class StoreUnavailable(_Until):
+class StoreUnavailable(Until):
     """The store that machines share (PostgreSQL) does not answer, and this must not go on without it:
     nothing was sent.
     """

@@ -26,7 +26,7 @@ import attrs
 
 from alma_async._clock import Clock, Thread
 from alma_async._secret import Secret, secretive
-from alma_async._storage.sqlite import Away, Busy, Damaged, StorageFailed, Stranger
+from alma_async._storage.failures import Away, Busy, Damaged, StorageFailed, Stranger
 from alma_async.errors import AlmaError, ConfigurationError, StoreUnavailable
 from alma_async.settings import Check, check_all, secret_file
 

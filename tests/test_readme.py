@@ -223,6 +223,7 @@ PRINTS = {
     "instrumented": "1 sets",
     "alone": "False",
     "together": "1 ",
+    "one_try": None,
     "all_machines": "<Store db.example.org/library>",
     "opened": None,
     "portfolio": None,

@@ -30,7 +30,8 @@ import psycopg
 from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from alma_async._storage.sqlite import Away, Busy, Damaged, Seal, StorageFailed, Stranger
+from alma_async._storage.failures import Away, Busy, Damaged, StorageFailed, Stranger
+from alma_async._storage.sqlite import Seal
 
 __all__ = ["VERSION", "Link", "connect", "failures", "grant", "migrate", "place_of"]
 

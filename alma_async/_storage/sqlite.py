@@ -30,6 +30,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
+from alma_async._storage.failures import Away, Busy, Damaged, Empty, StorageFailed, Stranger
 from alma_async._storage.files import OwnFile, own_directory
 
 __all__ = [
@@ -59,30 +60,6 @@ _OWNED: Final = (
 )
 _SHARED: Final = (("journal_mode = TRUNCATE", "truncate"), ("synchronous = EXTRA", 3))
 _MADE: Final = "SELECT type, name, tbl_name, sql FROM sqlite_master"
-
-
-class Away(Exception):
-    """The database (of a server) cannot be reached or does not answer; the text says why."""
-
-
-class Busy(Exception):
-    """Another process holds the file, or another transaction what is needed."""
-
-
-class Damaged(Exception):
-    """Something is not what was written; the text says what."""
-
-
-class Empty(Damaged):
-    """The file is empty, and must not be."""
-
-
-class StorageFailed(Exception):
-    """The disk or its file system does not do what it must; the text says how."""
-
-
-class Stranger(Exception):
-    """The file is of another version, or of another program."""
 
 
 @attrs.frozen

@@ -108,6 +108,7 @@ _COMMANDS: Final = {
     "quota": ("quota:quota", "Show the remaining calls and what this installation reserves."),
     "doctor": ("doctor:doctor", "Check key, address, rights in each area, clock and state directory."),
     "probe": ("probe:probe", "Find out what this Alma does where no document says it."),
+    "worker": ("worker:worker", "Carry out tasks of the store: loads, jobs, what follows a job's end."),
     "sim": ("sim:sim", "Serve a simulated Alma, and a Polaris beside it, on this machine."),
 }
 

@@ -18,6 +18,7 @@ from alma_async.cli.console import say
 from alma_async.cli.signals import finish
 from alma_async.errors import ConfigurationError
 from alma_async.settings import Environment, from_environment
+from alma_async.store import Store
 
 if TYPE_CHECKING:
     from alma_async.alma.client import AlmaClient
@@ -38,6 +39,7 @@ _VARIABLES: Final[Mapping[str, str]] = {
     "margin": "ALMA_MARGIN",
     "jobs_running": "ALMA_JOBS_RUNNING",
     "job_starts": "ALMA_JOB_STARTS",
+    "store_file": "ALMA_STORE_FILE",
     "read_only": "ALMA_READ_ONLY",
     "expect": "ALMA_EXPECT",
 }
@@ -59,6 +61,12 @@ class Connection:
     ] = None
     key_file: Annotated[
         str | None, Parameter(help="file that holds the key (ALMA_API_KEY_FILE); else ALMA_API_KEY")
+    ] = None
+    store_file: Annotated[
+        str | None,
+        Parameter(
+            help="file that holds the URL of the store of several machines (ALMA_STORE_FILE); else ALMA_STORE"
+        ),
     ] = None
     read_only: Annotated[
         bool | None,
@@ -120,6 +128,8 @@ class Connection:
             hidden |= {"ALMA_REGION", "ALMA_BASE_URL"}
         if self.key_file is not None:
             hidden |= {"ALMA_API_KEY", "ALMA_APIKEY"}
+        if self.store_file is not None:
+            hidden |= {"ALMA_STORE"}
         return {name: value for name, value in environ.items() if name not in hidden} | given
 
     def key_path(self) -> Path | None:
@@ -134,7 +144,9 @@ class Connection:
         """
         from alma_async.alma.client import AlmaClient
 
-        return AlmaClient(**from_environment(self.environment(os.environ), overrides))
+        environ = self.environment(os.environ)
+        store = Store.from_env(environ)
+        return AlmaClient(**from_environment(environ, {"store": store, **overrides}))
 
     def run(self, work: Callable[[AlmaClient], Awaitable[int]]) -> int:
         """Run a command with a client, to its end or to the first signal; meanwhile each long hold is reported once.

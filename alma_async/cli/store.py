@@ -38,16 +38,28 @@ def _store(file: Path | None) -> Store:
     return store
 
 
-def init_store(*, role: str | None = None, json: bool = False, store_file: StoreFile = None) -> int:
+def init_store(
+    *, role: str | None = None, tasks: bool = False, json: bool = False, store_file: StoreFile = None
+) -> int:
     """Make the schema alma_async in the database, or bring it up to this version.
 
     It needs a role that may create a schema; clients need another one, with less rights. Safe to repeat, also while clients work.
 
     :param role: an existing role for clients: gets the rights that they need, and limits of time for its statements
+    :param tasks: make the tables of Procrastinate too, which workers need
     :param json: one JSON object
     """
     store = _store(store_file)
-    done = anyio.run(lambda: store.init(role=role))
+
+    async def make() -> list[str]:
+        done = await store.init(role=role)
+        if tasks:
+            from alma_async.workers import engine
+
+            done += await engine.init(store, role=role)
+        return done
+
+    done = anyio.run(make)
     if json:
         json_line({"place": store.place, "done": done})
     else:

@@ -14,11 +14,11 @@ from typing import Final, TypeAlias
 import attrs
 
 from alma_async._guard import LedgerError
-from alma_async.errors import AlmaError, ClientClosed, ConfigurationError, OutcomeUnknown
+from alma_async.errors import AlmaError, ClientClosed, ConfigurationError, OutcomeUnknown, Until
 from alma_async.load import JournalError, JournalInUse, ServiceInUse, UnfinishedLoad
 from alma_async.load.journal import JournalDamaged
 
-__all__ = ["Disposition", "ReadBack", "Reject", "Retry", "Stop", "disposition"]
+__all__ = ["Disposition", "ReadBack", "Reject", "Retry", "Stop", "Unfinished", "disposition"]
 
 _QUARANTINE: Final = 300.0  # as LoadOptions.quarantine: seconds in which what was sent may still be applied
 _LEASE: Final = 20.0  # chosen: seconds after which who holds what is needed has ended, or is asked again
@@ -53,6 +53,10 @@ class Reject:
 @attrs.frozen
 class Stop:
     """The worker is being stopped, and not the task to blame: another worker does it now."""
+
+
+class Unfinished(Until):
+    """The task has done what it could now, and goes on at ``retry_at``. Nothing is wrong."""
 
 
 Disposition: TypeAlias = Retry | ReadBack | Reject | Stop

@@ -21,7 +21,7 @@ Decides how the engine is used. Each rule stands against something that was seen
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from functools import partial
@@ -31,7 +31,7 @@ import anyio
 import attrs
 import procrastinate
 import psycopg
-from procrastinate import BaseRetryStrategy, PsycopgConnector, RetryDecision
+from procrastinate import BaseRetryStrategy, JobContext, PsycopgConnector, RetryDecision
 from procrastinate.jobs import Job
 from procrastinate.schema import SchemaManager
 
@@ -39,7 +39,11 @@ from alma_async._clock import Clock, Task, ended, started
 from alma_async._storage.postgres import Link
 from alma_async._text import logger
 from alma_async.alma.client import AlmaClient
+from alma_async.errors import ConfigurationError
 from alma_async.store import Store
+from alma_async.webhooks import parse_event
+from alma_async.workers import tasks
+from alma_async.workers.continuation import Continuations, Then
 from alma_async.workers.disposition import ReadBack, Retry, Stop, disposition
 
 __all__ = ["Strategy", "Timing", "Worker", "app_of", "defer", "init", "sweep"]
@@ -92,8 +96,8 @@ class Strategy(BaseRetryStrategy):
 
 
 def app_of(store: Store, *, within: float = 5.0) -> procrastinate.App:
-    """An application of Procrastinate over the store's database, for workers, and for programs that
-    defer tasks. Its own schema is made by ``alma-async store init --tasks``.
+    """An application of Procrastinate over the store's database with the tasks of this package, for workers,
+    and for programs that defer tasks. Its own schema is made by ``alma-async store init --tasks``.
 
     :param within: seconds after which a database that gives no connection is away
     """
@@ -104,7 +108,75 @@ def app_of(store: Store, *, within: float = 5.0) -> procrastinate.App:
         timeout=within,
         kwargs={"prepare_threshold": None, "application_name": "alma_async worker"},
     )
-    return procrastinate.App(connector=connector)
+    app = procrastinate.App(connector=connector)
+    for name, task in _TASKS.items():
+        app.task(name=name, queue=QUEUE, retry=Strategy(store.clock), pass_context=True)(task)
+    return app
+
+
+async def _run_load(context: JobContext, *, load_id: str) -> dict[str, Any]:
+    own = _Own.of(context)
+    return await tasks.run_load(own.alma, load_id, stops=own.stops)
+
+
+async def _verify(context: JobContext, *, load_id: str, ids_only: bool = False) -> dict[str, int]:
+    return await tasks.verify(_Own.of(context).alma, load_id, ids_only=ids_only)
+
+
+async def _undo(context: JobContext, *, load_id: str) -> dict[str, Any]:
+    own = _Own.of(context)
+    return await tasks.undo(own.alma, load_id, stops=own.stops)
+
+
+async def _submit_job(
+    context: JobContext,
+    *,
+    job_id: str,
+    parameters: Mapping[str, str | int],
+    key: str,
+    then: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    own = _Own.of(context)
+    return await tasks.submit_job(
+        own.alma,
+        own.continuations,
+        job_id=job_id,
+        parameters=parameters,
+        key=key,
+        then=Then(**then) if then else None,
+        attempts=context.job.attempts,
+    )
+
+
+async def _job_ended(context: JobContext, *, event: str) -> int:
+    """``event``: the body of a webhook that was verified."""
+    own = _Own.of(context)
+    return await tasks.job_ended(own.alma, own.continuations, parse_event(event.encode()).job_instance)
+
+
+_TASKS: Final[Mapping[str, Callable[..., Any]]] = {
+    "alma_async.run_load": _run_load,
+    "alma_async.verify": _verify,
+    "alma_async.undo": _undo,
+    "alma_async.submit_job": _submit_job,
+    "alma_async.job_ended": _job_ended,
+}
+
+
+@attrs.frozen
+class _Own:
+    """What a worker's tasks share."""
+
+    alma: AlmaClient
+    continuations: Continuations
+    stops: tasks.Stops = attrs.field(factory=dict)
+
+    @classmethod
+    def of(cls, context: JobContext) -> _Own:
+        own: _Own | None = context.additional_context.get("own")
+        if own is None:
+            raise ConfigurationError("This worker has no client, and the task needs one.")
+        return own
 
 
 def defer(link: Link, task: str, *, at: datetime | None = None, **arguments: Any) -> int:
@@ -159,7 +231,8 @@ _GRANTS: Final = (
 class Worker:
     """One worker process: one client, and as many tasks at once as are allowed.
 
-    :param app: the application, whose tasks find the client as ``context.additional_context["alma"]``
+    :param app: the application; a program's own tasks find the client as ``context.additional_context["alma"]``
+    :param alma: the one client of this process, which shares the store
     :param concurrency: tasks at once
     :param queues: by default that of this package
     """
@@ -178,7 +251,7 @@ class Worker:
         self._concurrency, self._queues = concurrency, list(queues)
         self._timing = timing or Timing()
         self._stopping: anyio.Event | None = None
-        self._stops = dict[int, Callable[[], None]]()
+        self._own = None if alma is None else _Own(alma, Continuations(store, alma.scope, defer))
 
     async def run(self) -> None:
         """Carry out tasks until ``stop``, through any outage of the database."""
@@ -201,7 +274,7 @@ class Worker:
         """Take no further task; those under way end their present call, and go on elsewhere."""
         if self._stopping is not None:
             self._stopping.set()
-        for stop in list(self._stops.values()):
+        for stop in list(self._own.stops.values()) if self._own else ():
             stop()
 
     async def _serve(self, stopping: anyio.Event) -> None:
@@ -219,7 +292,7 @@ class Worker:
                     install_signal_handlers=False,
                     update_heartbeat_interval=timing.heartbeat,
                     stalled_worker_timeout=timing.stalled,
-                    additional_context={"alma": self._alma, "store": self._store, "stops": self._stops},
+                    additional_context={"alma": self._alma, "own": self._own},
                 )
             )
             try:

@@ -1,0 +1,50 @@
+"""``worker``: carries out the tasks of the store until a signal ends it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+import anyio
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from alma_async._clock import selector_loop
+from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
+from alma_async.cli.console import say
+from alma_async.cli.signals import attend
+from alma_async.errors import ConfigurationError
+
+__all__ = ["worker"]
+
+
+def worker(
+    *,
+    concurrency: Annotated[int, Parameter(validator=Number(gte=1))] = 4,
+    connection: Connection = FROM_ENVIRONMENT,
+) -> int:
+    """Carry out the tasks of the store: loads, jobs and what follows their ends. Any number of workers on any machines share them.
+
+    The first signal (Ctrl-C, SIGTERM) lets what is under way end its present call, and hands the rest back; the next one ends it.
+    Outages of the database are waited out.
+
+    :param concurrency: tasks at once
+    """
+    from alma_async.workers import engine
+
+    alma = connection.client()
+    store = alma.store
+    if store is None:
+        raise ConfigurationError("A worker needs a store: set ALMA_STORE, or give --store-file.")
+    carrier = engine.Worker(engine.app_of(store), store, alma, concurrency=concurrency)
+
+    async def work() -> int:
+        async with store, alma:
+            say(f"Works for {alma.origin} over the store {store.place}; Ctrl-C ends it.")
+            await carrier.run()
+        return 0
+
+    ended = anyio.run(
+        partial(attend, work, stop=carrier.stop), backend_options={"loop_factory": selector_loop}
+    )
+    return ended.interrupted if ended.signal is not None else 0

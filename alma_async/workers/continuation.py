@@ -1,0 +1,96 @@
+"""What follows the end of a job, over all machines: one task, queued once.
+
+Decides nothing of jobs: the ledger knows which ran. Here stands which task was named to follow a
+run; whoever learns of the end first (a webhook, a poll, on whatever machine) queues it, in the
+transaction that marks the run as ended. Later news of the same end changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import attrs
+
+from alma_async.alma.models.jobs import JobInstance
+from alma_async.store import Connection, Store, translated
+
+if TYPE_CHECKING:
+    from alma_async._storage.postgres import Link
+
+__all__ = ["Continuations", "Then"]
+
+T = TypeVar("T")
+
+_WITHIN: Final = 10.0  # chosen: seconds for one question to the store
+
+
+@attrs.frozen(kw_only=True)
+class Then:
+    """The task that follows the end of a job: its name, and arguments beside ``job`` (what became of the run)."""
+
+    task: str
+    arguments: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+Queue = Callable[..., Any]
+"""Queues a task within the transaction of a link: ``engine.defer``, or another engine's."""
+
+
+class Continuations:
+    """Those of one institution, in its store.
+
+    :param scope: of the client
+    :param queue: how a task is queued within a transaction
+    """
+
+    def __init__(self, store: Store, scope: str, queue: Queue) -> None:
+        self._store, self._queue = store, queue
+        self._institution = hashlib.sha256(scope.encode()).hexdigest()[:32]
+        self._connection: Connection = store.connection("continuations")
+
+    async def ended(self, key: str) -> dict[str, Any] | None:
+        """What became of the run that was submitted under this key; None where that is not known."""
+        rows = await self._do(
+            lambda link: link.execute(
+                "SELECT ended FROM alma_async.continuation WHERE institution = %s AND key = %s",
+                (self._institution, key),
+            ).fetchall()
+        )
+        return rows[0][0] if rows else None
+
+    async def note(self, key: str, instance_id: str, then: Then | None) -> None:
+        """Write down what follows the run that this key started; where that stands, it stays."""
+        task, arguments = (then.task, dict(then.arguments)) if then else (None, {})
+        values = (self._institution, key, instance_id, task, json.dumps(arguments))
+        await self._do(
+            lambda link: link.execute(
+                "INSERT INTO alma_async.continuation (institution, key, instance_id, task, arguments) VALUES (%s, %s, %s, %s, %s) "
+                "ON CONFLICT DO NOTHING",
+                values,
+            )
+        )
+
+    async def end(self, instance: JobInstance) -> int:
+        """The run has ended: queue what follows it, once; how many tasks that were."""
+        said = {"job_id": instance.job_id, "instance_id": instance.id, "status": instance.status.value}
+
+        def work(link: Link) -> int:
+            with link.transaction():
+                rows = link.execute(
+                    "UPDATE alma_async.continuation SET ended = %s WHERE institution = %s AND instance_id = %s AND ended IS NULL "
+                    "RETURNING key, task, arguments",
+                    (json.dumps(said), self._institution, instance.id),
+                ).fetchall()
+                named = [(key, task, arguments) for key, task, arguments in rows if task is not None]
+                for key, task, arguments in named:
+                    self._queue(link, task, **{**arguments, "job": {**said, "key": key}})
+                return len(named)
+
+        return await self._do(work)
+
+    async def _do(self, work: Callable[[Link], T]) -> T:
+        with translated(self._store):
+            return await self._connection.do(work, within=_WITHIN, whole=True)

@@ -1,0 +1,145 @@
+"""The tasks, as coroutines of no engine: each may be carried out twice, late, on any machine.
+
+Each goes on from what stands in the store: a load from its journal, a job from the ledger. What must
+wait (a reset of the quota, an outage, a free start of a job, a run's end) raises an error with
+``retry_at``, by which the engine queues the task again (``disposition``): no slot of a worker is
+held by waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from alma_async.alma.client import AlmaClient
+from alma_async.alma.models.jobs import JobInstance
+from alma_async.errors import DeadlineExceeded
+from alma_async.load import Load, LoadOptions, Mark
+from alma_async.workers.continuation import Continuations, Then
+from alma_async.workers.disposition import Unfinished
+
+__all__ = ["Stops", "job_ended", "run_load", "submit_job", "undo", "verify"]
+
+Stops = dict[int, Callable[[], None]]
+"""How the work that is under way is asked to end its present call."""
+
+_OUTAGE: Final = (
+    60.0  # chosen: seconds of an outage that are waited out here; the rest is waited out in the queue
+)
+# Chosen: seconds between two polls of a run whose webhook does not come, at first and at most; the guard shares its
+# own allowance of polls among all.
+_POLLS: Final = (60.0, 900.0)
+_AGAIN: Final = 60.0  # chosen: seconds after which a load is worth to be resumed, where nothing says when
+
+
+def _address(load_id: str) -> str:
+    return load_id if load_id.startswith("store:") else f"store:{load_id}"
+
+
+async def run_load(alma: AlmaClient, load_id: str, *, stops: Stops | None = None) -> dict[str, Any]:
+    """Carry out a load whose journal is in the store, from where it stands; its summary.
+
+    The load is taken over: whoever had it before finds at the next write that it is not his any more.
+
+    :raises Unfinished: with ``retry_at``, where rows have to wait, or the worker is being stopped.
+    :raises JournalInUse: where another worker has it and lives.
+    """
+    load = Load.open(_address(load_id), alma, options=LoadOptions(longest_outage=_OUTAGE))
+    with _stoppable(stops, load):
+        report = await load.run()
+    if report.is_finished:
+        return report.summary()
+    raise Unfinished(
+        f"The load {load_id} has {report.pending} rows to go: {report.stopped or 'it was stopped'}.",
+        retry_at=_when(alma, stopped=report.stopped is not None),
+        firm=False,
+    )
+
+
+async def verify(alma: AlmaClient, load_id: str, *, ids_only: bool = False) -> dict[str, int]:
+    """Compare what a load's journal says with what Alma holds; how many rows of each mark."""
+    audit = await Load.open(_address(load_id), alma).verify(ids_only=ids_only)
+    return {mark.name.lower(): audit.count(mark) for mark in Mark}
+
+
+async def undo(alma: AlmaClient, load_id: str, *, stops: Stops | None = None) -> dict[str, Any]:
+    """Take back what a load did; its summary.
+
+    :raises Unfinished: with ``retry_at``, where rows have to wait, or the worker is being stopped.
+    """
+    load = Load.open(_address(load_id), alma, options=LoadOptions(longest_outage=_OUTAGE))
+    with _stoppable(stops, load):
+        report = await load.undo()
+    if report.is_finished:
+        return report.summary()
+    raise Unfinished(
+        f"The undo of {load_id} has {report.pending} rows to go: {report.stopped or 'it was stopped'}.",
+        retry_at=_when(alma, stopped=report.stopped is not None),
+        firm=False,
+    )
+
+
+async def submit_job(
+    alma: AlmaClient,
+    continuations: Continuations,
+    *,
+    job_id: str,
+    parameters: Mapping[str, str | int],
+    key: str,
+    then: Then | None = None,
+    attempts: int = 0,
+) -> dict[str, Any]:
+    """Start a job once under its key, and see it end; what became of it.
+
+    :param then: the task that follows its end, whichever way that is learned of
+    :param attempts: how often this was tried before: the more, the rarer are polls
+    :raises JobThresholdReached: with ``retry_at``, where no start is free.
+    :raises Unfinished: with ``retry_at``, while the run goes on.
+    :raises StoreUnavailable: where the store is away; nothing was started.
+    """
+    if (known := await continuations.ended(key)) is not None:
+        return known
+    run = await alma.jobs.submit(job_id, parameters, key=key, wait=False)
+    await continuations.note(key, run.instance_id, then)
+    try:
+        instance = await run.wait(timeout=0.0)
+    except DeadlineExceeded:
+        pause = min(_POLLS[0] * 2.0 ** min(attempts, 10), _POLLS[1])
+        raise Unfinished(
+            f"Run {run.instance_id} of job {job_id} goes on.",
+            retry_at=alma.clock.utc() + timedelta(seconds=pause),
+            firm=False,
+        ) from None
+    await continuations.end(instance)
+    return await continuations.ended(key) or {}
+
+
+async def job_ended(alma: AlmaClient, continuations: Continuations, instance: JobInstance) -> int:
+    """A verified webhook, or a poll, says that a run has ended: its slot is free for the guard, all that wait for it go on,
+    and what follows it is queued, once; how many tasks that were.
+    """
+    await alma.jobs.ended(instance)
+    return await continuations.end(instance)
+
+
+@contextmanager
+def _stoppable(stops: Stops | None, load: Load) -> Iterator[None]:
+    """While it is under way, the load can be asked to stop."""
+    if stops is None:
+        yield
+        return
+    stops[id(load)] = load.stop
+    try:
+        yield
+    finally:
+        del stops[id(load)]
+
+
+def _when(alma: AlmaClient, *, stopped: bool) -> datetime:
+    """When a load goes on: at once where it was stopped from outside, at the reset where the day's calls are spent."""
+    now = alma.clock.utc()
+    if not stopped:
+        return now
+    return max(now + timedelta(seconds=_AGAIN), alma.quota().stopped_until or now)
