@@ -15,6 +15,7 @@ event loop free to be any: psycopg's own asyncio does not run on the usual loop 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
@@ -198,6 +199,7 @@ class Connection:
         self._link: Link | None = None
         self._thread: Thread | None = None
         self._pid = os.getpid()
+        self._lock = threading.Lock()  # a link that is opened while its thread is left is not used
 
     def __repr__(self) -> str:
         return f"<Connection {self._name} to {self._store.place}>"
@@ -255,17 +257,20 @@ class Connection:
             raise Away("the connection was left")
         if self._link is None:
             link = _connect(self._store, making=self._making)
-            if thread is not self._thread:
-                link.close()
-                raise Away("the connection was left")
-            self._link = link
+            with self._lock:
+                if thread is self._thread:
+                    self._link = link
+                    return link
+            link.close()
+            raise Away("the connection was left")
         return self._link
 
     def _leave(self, thread: Thread) -> None:
         """Leave the thread and its link; nobody waits for them any more."""
-        if thread is not self._thread:
-            return
-        link, self._thread, self._link = self._link, None, None
+        with self._lock:
+            if thread is not self._thread:
+                return
+            link, self._thread, self._link = self._link, None, None
         if link is not None:
             link.abandon()
         thread.end(link.close if link is not None else None)

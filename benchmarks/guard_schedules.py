@@ -1,9 +1,10 @@
 """The job guard over many seeded schedules, and against the best possible schedule.
 
-    python -m benchmarks.guard_schedules [--schedules 10000] [--first SEED] [--mutants [NAME ...]] [--plan [--window 240]]
+    python -m benchmarks.guard_schedules [--schedules 10000] [--first SEED] [--store] [--mutants [NAME ...]] [--plan [--window 240]]
 
 Run from the checkout's root. Each schedule is a story in virtual time (``tests/guard/schedules.py``) with the real guard,
-rules, ledger and client; ``--mutants`` plants bugs and counts the schedules until each is found. Ends with 1 where a limit
+rules, ledger and client; with ``--store`` on two machines, and the ledger in a PostgreSQL that fails at times
+(``tests/guard/machines.py``). ``--mutants`` plants bugs and counts the schedules until each is found. Ends with 1 where a limit
 was broken, a job started twice or something told that is not so (with bugs planted: where one was not found). ``--plan``
 compares forty submissions of eight jobs, by three who share one ledger, against the simulator, with what a planner that knows
 everything would do: once by clients in virtual time, once by processes in real time, the hour told in ``--window`` seconds
@@ -19,37 +20,51 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
+import anyio
 import attrs
 
+from alma_async import Store
+from examples.local_postgres import Cluster
+from tests.guard.machines import over
 from tests.guard.mutants import MUTANTS
 from tests.guard.planner import HOUR, SLOTS, Case, Lived, best, guarded
 from tests.guard.processes import by_processes
-from tests.guard.schedules import Story, fast_folder, schedule
+from tests.guard.schedules import Institution, Story, fast_folder, schedule
 from tests.load.mutants import planted
 
 
-def block(seeds: range) -> Story:
+def block(seeds: range, *, stored: bool = False) -> Story:
     """The schedules of these seeds, added up; a broken promise is told with its seed."""
     total = Story(schedules=0)
-    with tempfile.TemporaryDirectory(dir=fast_folder()) as folder:
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(dir=fast_folder()))
+        world = over(_store(stack)) if stored else Institution
         for seed in seeds:
-            story = schedule(seed, Path(folder) / f"{seed}" / "a.ledger")
+            story = schedule(seed, Path(folder) / f"{seed}" / "a.ledger", of=world)
             if story.broken:
                 print(f"seed {seed}: {story.failures}", flush=True)
             total += story
     return total
 
 
-def schedules(first: int, count: int) -> Story:
+def _store(stack: ExitStack) -> str:
+    """The URL of a store on a server of its own, which need not outlive a loss of power."""
+    url = stack.enter_context(Cluster(fsync="off", synchronous_commit="off")).url()
+    anyio.run(Store(url).init)
+    return url
+
+
+def schedules(first: int, count: int, *, stored: bool) -> Story:
     """All schedules, on all processors."""
     total = Story(schedules=0)
     end = first + count
     blocks = [range(start, min(start + 50, end)) for start in range(first, end, 50)]
     with ProcessPoolExecutor() as pool:
-        for number, story in enumerate(pool.map(block, blocks)):
+        for number, story in enumerate(pool.map(partial(block, stored=stored), blocks)):
             total += story
             sys.stderr.write(f"\r{min((number + 1) * 50, count)} of {count}")
     sys.stderr.write("\n")
@@ -99,6 +114,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--schedules", type=int, default=10_000)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--store", action="store_true")
     parser.add_argument("--mutants", nargs="*", metavar="NAME", default=None)
     parser.add_argument("--plan", action="store_true")
     parser.add_argument("--window", type=float, default=240.0)
@@ -114,7 +130,7 @@ def main() -> None:
         sys.exit(not all(kept))
     if options.mutants is not None:
         sys.exit(bool(mutants(options.mutants, most=min(options.schedules, 1000))))
-    total = schedules(options.first, options.schedules)
+    total = schedules(options.first, options.schedules, stored=options.store)
     for name, value in attrs.asdict(total).items():
         print(f"{name:>11} {value:>9,}")
     sys.exit(bool(total.broken))

@@ -7,6 +7,7 @@ from __future__ import annotations
 from alma_async._guard.guard import JobGuard
 from alma_async._guard.ledger import LedgerBusy, LedgerError, SqliteLedger, job_ledger
 from alma_async._guard.port import Instance, JobPort, Spare
+from alma_async._guard.postgres_ledger import PostgresLedger
 from alma_async._guard.rules import Timing
 from alma_async._guard.server_clock import ServerTime
 from alma_async._guard.state import Ledger
@@ -24,6 +25,7 @@ __all__ = [
     "Ledger",
     "LedgerBusy",
     "LedgerError",
+    "PostgresLedger",
     "ServerTime",
     "Spare",
     "SqliteLedger",

@@ -35,7 +35,8 @@ jumps makes a start older than it is, or hides one.
 A failure that passes by itself (an outage, a rejection for speed, a spent quota) is waited out by a
 submission in the queue and by a wait for a run, from the first poll on. Only an address that never
 answered is not waited for, and one that never answered as Alma does is not waited for long: it may
-be a wrong one.
+be a wrong one. Where the ledger's database is away, a new submission is rejected at once
+(``StoreUnavailable``); one that is in the queue already keeps waiting.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ from alma_async.errors import (
     NotFound,
     NotSent,
     OutcomeUnknown,
+    StoreUnavailable,
 )
 from alma_async.events import Hook
 from alma_async.settings import FLAG, NOT_NEGATIVE, Check, JobLimits, check_all, instance_of
@@ -200,7 +202,7 @@ class JobGuard:
         :param known: whether the run is known to have existed, also where the ledger does not have
             it.
         :raises NotFound: where Alma does not know the run, or does not know it any more.
-        :raises LedgerError: where the ledger fails for minutes; the run goes on.
+        :raises LedgerError, StoreUnavailable: where the ledger fails for minutes; the run goes on.
         """
         monitor, failures = self._monitor.asking(port), 0
         while True:
@@ -214,7 +216,7 @@ class JobGuard:
                 if not known and (await monitor.read()).of_instance(instance_id) is None:
                     raise
                 gone = deleted(job_id, instance_id, error)
-            except (*PASSING, LedgerError) as error:
+            except (*PASSING, LedgerError, StoreUnavailable) as error:
                 if isinstance(error, NotSent) and not (monitor.heard or failures):
                     raise
                 failures = 1 if self._clock.now() - began > monitor.timing.rest else failures + 1
@@ -304,11 +306,18 @@ class JobGuard:
             if isinstance(found, WaitUntil):
                 if not wait:
                     raise not_free(found, submission, monitor)
-                with suppress(LedgerBusy):  # the next try waits for it
+                outlasting = partial(outlasting, passing=(*PASSING, StoreUnavailable))
+                with suppress(LedgerBusy, StoreUnavailable):  # the next try waits for it
                     await self._wait_in_queue(monitor, submission, until)
 
     async def _outlasting(
-        self, monitor: Monitor, act: Callable[[], Awaitable[T]], until: float, *, wait: bool
+        self,
+        monitor: Monitor,
+        act: Callable[[], Awaitable[T]],
+        until: float,
+        *,
+        wait: bool,
+        passing: tuple[type[AlmaError], ...] = PASSING,
     ) -> T:
         """Do it, and wait out failures that pass by themselves, except without ``wait`` or where
         the address never answered as Alma does.
@@ -319,7 +328,7 @@ class JobGuard:
             monitor.check_open()
             try:
                 return await act()
-            except PASSING as error:
+            except passing as error:
                 now = self._clock.now()
                 last = error if last is None or not isinstance(error, DeadlineExceeded) else last
                 silent = isinstance(error, NotSent) and not failures

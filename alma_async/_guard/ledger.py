@@ -22,7 +22,7 @@ process. It is one ``state.Ledger``; a store for many machines is another.
   fill it again.
 * A disk that fails stops the submission; a failed commit is never tried again in place.
 
-Each record is a row of its table with a seal (``_storage.sqlite``).
+How a record is a row: ``records``.
 """
 
 from __future__ import annotations
@@ -31,19 +31,16 @@ import hashlib
 import math
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from enum import Enum
 from pathlib import Path
-from types import NoneType
-from typing import Any, Final, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import anyio
-import attrs
 
 from alma_async._clock import Clock
-from alma_async._guard.server_clock import ServerClock
-from alma_async._guard.state import COUNTS, EVERY_JOB, OCCUPIES, Block, Book, Polls, Run, Waiter, Why
+from alma_async._guard.records import Record, Records, lost
+from alma_async._guard.state import Book
 from alma_async._storage.files import (
     OwnFile,
     UnsafeFile,
@@ -69,13 +66,10 @@ from alma_async.errors import AlmaError, ConfigurationError
 __all__ = [
     "LedgerBusy",
     "LedgerError",
-    "Record",
     "SqliteLedger",
     "job_ledger",
-    "load",
     "making",
     "put_aside",
-    "save",
 ]
 
 
@@ -126,113 +120,6 @@ def put_aside(path: Path) -> None:
     path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
 
 
-Record: TypeAlias = Run | Waiter | Block | ServerClock | Polls
-
-
-class _Connection(Protocol):
-    def execute(self, sql: str, parameters: Any = ..., /) -> Iterable[Columns]: ...
-
-
-# What a column holds by the field's annotation; enums and booleans are judged by their converters.
-_KINDS: Final[Mapping[str, Any]] = {
-    "str": str,
-    "str | None": (str, NoneType),
-    "float": float,
-    "float | None": (float, NoneType),
-}
-
-
-class _Part:
-    """One table: the class of its records, their key, which rows can matter, and the statements for
-    them.
-    """
-
-    def __init__(self, kind: type[Record], key: str, where: str = "") -> None:
-        table = kind.__name__.lower()
-        self.kind, self.key, self.where = kind, key, where
-        self.columns = tuple(field.name for field in attrs.fields(kind))
-        self.kinds = tuple(_KINDS.get(str(field.type), object) for field in attrs.fields(kind))
-        names = f"{', '.join(self.columns)}, seal"
-        places = ", ".join("?" * (len(self.columns) + 1))
-        self.select = f"SELECT {names} FROM {table} {where}"  # noqa: S608 - these are all our own names
-        self.insert = f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({places})"  # noqa: S608
-        self.delete = f"DELETE FROM {table} WHERE {key} = ?"  # noqa: S608
-
-
-_OPEN: Final = ", ".join(f"'{state.value}'" for state in sorted(OCCUPIES, key=lambda state: state.value))
-_OVER: Final = ", ".join(
-    f"'{state.value}'" for state in sorted(COUNTS - OCCUPIES, key=lambda state: state.value)
-)
-_PARTS: Final = {
-    "runs": _Part(
-        Run,
-        "key",
-        f"WHERE state IN ({_OPEN}) OR key = :key OR (latest_start > :since AND state IN ({_OVER}))",
-    ),
-    "waiters": _Part(Waiter, "key"),
-    "blocks": _Part(Block, "job_id"),
-    "clocks": _Part(ServerClock, "key"),
-    "polls": _Part(Polls, "key"),
-}
-
-
-def load(
-    db: _Connection, seal: Seal, since: float, key: str | None, known: Mapping[Columns, Record]
-) -> tuple[Book, dict[Columns, Record]]:
-    """The book, and its records by row: a row that was read before is a record that was checked
-    before.
-    """
-    book, read = Book(), {}
-    for name, part in _PARTS.items():
-        records = getattr(book, name)
-        for row in db.execute(part.select, {"since": since, "key": key} if part.where else {}):
-            record = known.get(row) or _record(part, row, seal)
-            read[row] = records[getattr(record, part.key)] = record
-    return book, read
-
-
-def _record(part: _Part, row: Columns, seal: Seal) -> Record:
-    *values, sealed = row
-    if sealed != seal(map(_number, values)):
-        raise Damaged("a record does not fit its seal")
-    try:
-        record = part.kind(**dict(zip(part.columns, values, strict=True)))
-        written = [_plain(getattr(record, column)) for column in part.columns]
-        if written == values and all(map(isinstance, values, part.kinds)):
-            return record
-    except (TypeError, ValueError):
-        pass
-    raise Damaged("a record is none that was ever written")
-
-
-def save(db: _Connection, seal: Seal, before: Book, after: Book) -> None:
-    """Write what was changed."""
-    for name, part in _PARTS.items():
-        _save(db, part, seal, getattr(before, name), getattr(after, name))
-
-
-def _save(
-    db: _Connection, part: _Part, seal: Seal, before: Mapping[str, Record], after: Mapping[str, Record]
-) -> None:
-    for key in before.keys() - after.keys():
-        db.execute(part.delete, (key,))
-    for key, record in after.items():
-        if before.get(key) is not record and before.get(key) != record:
-            values = [_plain(getattr(record, column)) for column in part.columns]
-            db.execute(part.insert, [*values, seal(map(_number, values))])
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Enum):
-        return value.value
-    return int(value) if isinstance(value, bool) else value
-
-
-def _number(value: Any) -> Any:
-    """A number as any column may give it back."""
-    return float(value) if isinstance(value, (int, float)) else value
-
-
 _log = logger("alma_async._guard")
 
 T = TypeVar("T")
@@ -270,6 +157,7 @@ _FORMAT: Final = Layout(6, tuple(_SCHEMA.split(";")), wait=0.005)
 
 
 _Change: TypeAlias = tuple[Callable[[Book], Any], float, str | None]
+_RECORDS: Final = Records()
 
 
 class SqliteLedger:
@@ -324,6 +212,10 @@ class SqliteLedger:
         self._keep_open = False
         if not self._turn.locked():
             self._close_file()
+
+    async def aclose(self) -> None:
+        """As ``close``."""
+        self.close()
 
     # --- transactions, in a thread
 
@@ -383,10 +275,10 @@ class SqliteLedger:
             db = self._open()
             db.execute("BEGIN IMMEDIATE")
             try:
-                book, self._read = load(db, self._sealing(), since, key, self._read)
+                book, self._read = _RECORDS.load(db, self._sealing(), since, key, self._read)
                 before = book.copy()
                 result = act(book)
-                save(db, self._sealing(), before, book)
+                _RECORDS.save(db, self._sealing(), before, book)
                 if book.news:
                     db.execute("UPDATE news SET count = count + 1")
                 db.execute("COMMIT")
@@ -433,13 +325,12 @@ class SqliteLedger:
         with making(self.path):
             try:
                 with _mapped(), closing(_connect(self.path)) as db:
-                    load(db, self._sealing(), -math.inf, key, {})
+                    _RECORDS.load(db, self._sealing(), -math.inf, key, {})
             except Damaged:
                 put_aside(self.path)
-                lost = Book(blocks={EVERY_JOB: Block(job_id=EVERY_JOB, until=math.inf, why=Why.LOST)})
                 with _mapped(), closing(_connect(self.path)) as db:
                     db.execute("BEGIN IMMEDIATE")
-                    save(db, self._sealing(), Book(), lost)
+                    _RECORDS.save(db, self._sealing(), Book(), lost())
                     db.execute("COMMIT")
 
 

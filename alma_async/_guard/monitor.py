@@ -36,6 +36,7 @@ from alma_async.errors import (
     QuotaExhausted,
     RateLimited,
     ServerFault,
+    StoreUnavailable,
 )
 from alma_async.events import Hook, JobsChanged, wanted
 from alma_async.settings import JobLimits
@@ -148,7 +149,7 @@ class Monitor:
             if self._all.clock is None:
                 self._all.boot = self._clock.boot() or secrets.token_hex(8)
                 kept = await self._ledger.update(lambda book: book.clocks.get(""), since=math.inf)
-                if kept is not None and kept.counts_for(self._all.boot, self._clock.now()):
+                if kept is not None and kept.counts_for(self._all.boot, self._clock.now()) and kept.is_sure:
                     self._all.clock = kept
                 else:
                     await self.ask_time()
@@ -222,6 +223,10 @@ class Monitor:
         """The time now."""
         assert self._all.clock is not None, "the guard has no clock yet"  # noqa: S101 - every way in opens it first
         return self._all.clock.now(self._clock.now())
+
+    def _is_sure(self) -> bool:
+        """Whether the ledger's clock leaves little open; it may come back wide from other machines."""
+        return self._all.clock is not None and self._all.clock.is_sure
 
     def at(self, client: float) -> ServerTime:
         """The time at a moment of the client's clock."""
@@ -343,6 +348,8 @@ class Monitor:
         when to poll again.
         """
         claimed = await self.update(self._claiming(key))
+        if not self._is_sure():
+            await self.ask_time()
         await self.poll_claimed(claimed.due)
         return claimed.next_poll_at
 
@@ -365,7 +372,7 @@ class Monitor:
             await (self.refresh(job_id) if instance_id is None else self.poll_run(job_id, instance_id))
         except PASSING:
             self.check_open()
-        except (ClientClosed, LedgerError):
+        except (ClientClosed, LedgerError, StoreUnavailable):
             raise
         except AlmaError as error:
             self.check_open()
@@ -413,7 +420,7 @@ class Monitor:
 
         :param key: an intent's: a run that carries it is taken for that intent's.
         """
-        if self._clock.now() - self._all.read_at >= _READ_AGAIN:
+        if self._clock.now() - self._all.read_at >= _READ_AGAIN or not self._is_sure():
             await self.ask_time()
         asked = self.now()
         book = await self.read(key=key)

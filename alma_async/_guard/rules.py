@@ -397,7 +397,14 @@ def reserve(
 
 
 def settle(book: Book, run: Run, failed: Failed, *, now: ServerTime, timing: Timing) -> None:
-    """Record what became of an attempt that did not succeed."""
+    """Record what became of an attempt that did not succeed.
+
+    A reservation that may not have been written, since the database was lost, is returned only if it
+    was: another process may have reserved the same intent since, and sent it.
+    """
+    known = book.runs.get(run.key, run)
+    if failed.outcome is OutcomeClass.NOT_SENT and known.reserved_at != run.reserved_at:
+        return
     if failed.outcome is OutcomeClass.UNKNOWN:
         answered = failed.problems and failed.status is not None and 400 <= failed.status < 500
         at = now.latest + (timing.answered if answered else timing.quarantine)

@@ -11,6 +11,17 @@ youngest and a list the longest.
 
 After a boot the monotonic clock says nothing: as much time has passed as both ``Date`` and the wall
 clock admit, or none.
+
+**Several machines** have monotonic clocks that have nothing to do with each other, so what they
+share is kept on the clock of their database (``for_all``), and each reads it on its own (``here``).
+What holds on every machine, and is all that the limits need: the time lies between ``earliest`` and
+``latest``. Then a start is never written down as earlier than it was, and never taken for older
+than it is. Two witnesses say how much time has passed since the record was written. The monotonic
+clock of a process that was there never counts too much, but stops while its machine sleeps: it
+says the least. The database's clock goes on, but may be set, or be another one after a failover: it
+says the most. Where they differ, or a process was not there, the next ``Date`` says where between
+the time is. So one wrong clock makes starts wait longer, and none too short; except where the
+database's clock is set back just before a process begins: it then believes that less has passed.
 """
 
 from __future__ import annotations
@@ -24,6 +35,8 @@ __all__ = ["AGREE", "DRIFT", "ServerClock", "ServerTime"]
 AGREE: Final = 3  # chosen: answers in a row
 DRIFT: Final = 1e-4  # chosen: how much the two clocks may drift apart; crystals are ten times better
 _LOOSE: Final = 1.0  # seconds by which an offset, which is an estimate, may be off
+_SURE: Final = 5.0  # chosen: seconds; a clock that leaves more open is to be read anew
+_BEFORE: Final = 60.0  # chosen: seconds; what is asked for shortly before a transaction is on the clock, too
 
 
 @attrs.frozen(kw_only=True)
@@ -62,6 +75,11 @@ class ServerClock:
     error: float
     offset: float = 0.0
 
+    @property
+    def is_sure(self) -> bool:
+        """Whether it leaves little open."""
+        return self.error <= _SURE
+
     def counts_for(self, boot: str, client: float) -> bool:
         """Whether this boot's monotonic clock carries it on."""
         return self.boot == boot and client >= self.client
@@ -83,11 +101,39 @@ class ServerClock:
         """The clock after another ``Date``, or None where they do not agree."""
         mine, read = self.now(client), date.later(-self.offset)
         if self.offset:
-            return self if abs(read.at - mine.at) <= read.error + mine.error + _LOOSE else None
+            read = attrs.evolve(read, error=read.error + _LOOSE)
         low, high = max(mine.earliest, read.earliest), min(mine.latest, read.latest)
         if low > high:
             return None
         return attrs.evolve(self, client=client, wall=wall, at=(low + high) / 2, error=(high - low) / 2)
+
+    def for_all(self, database: ServerTime, client: float) -> Self:
+        """The record of the machine whose monotonic clock shows ``client``, kept on the database's
+        clock, so that others can read it.
+        """
+        at = database.at - (client - self.client)
+        return attrs.evolve(self, boot="", client=at, error=self.error + database.error)
+
+    def here(self, mine: Self | None, database: ServerTime, *, boot: str, client: float, wall: float) -> Self:
+        """The record that all share, on the clock of this machine.
+
+        :param mine: as this process last knew it for certain; None where it was not there
+        :param database: its clock when this machine's monotonic clock shows ``client``
+        """
+        passed = database.at - self.client
+        low = self.at - self.error
+        high = self.at + self.error + max(passed + database.error + DRIFT * abs(passed), 0.0)
+        if mine is not None:
+            own = mine.now(client)
+            low, high = max(low, own.earliest), max(high, own.latest)
+        return attrs.evolve(
+            self,
+            boot=boot,
+            client=client - _BEFORE,
+            wall=wall - _BEFORE,
+            at=(low + high) / 2 - _BEFORE,
+            error=max((high - low) / 2 - DRIFT * _BEFORE, 0.0),
+        )
 
     def resumed(self, date: ServerTime | None, *, boot: str, client: float, wall: float) -> Self:
         """The clock after a boot, or on another machine that has the same file."""

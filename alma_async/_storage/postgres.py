@@ -122,6 +122,8 @@ def connect(url: str, *, making: bool = False) -> Link:
         named = conninfo_to_dict(url)
         usual = {name: value for name, value in _USUAL.items() if name not in named}
         db = psycopg.connect(make_conninfo(url, **usual), autocommit=True, prepare_threshold=None)
+    # whatever the role's default is: each statement sees what was committed before it
+    db.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     link = Link(db)
     try:
         with failures():
@@ -229,11 +231,12 @@ def _kind(error: Exception) -> Callable[[str], Exception]:
         return Stranger
     if isinstance(error, (errors.DataCorrupted, errors.IndexCorrupted)):
         return Damaged
-    # no state: libpq itself, which has lost the server or never found it
-    if isinstance(error, (OSError, psycopg.InterfaceError)) or not (
-        state := getattr(error, "sqlstate", None)
-    ):
-        return Away
+    state = getattr(error, "sqlstate", None)
+    if (
+        state is None
+    ):  # libpq itself, which has lost the server or never found it, or a value that it cannot send
+        lost = isinstance(error, (OSError, psycopg.InterfaceError, psycopg.OperationalError))
+        return Away if lost else StorageFailed
     return Away if state[:2] in _AWAY or state in _AWAY else StorageFailed
 
 
@@ -244,8 +247,8 @@ _STRANGE: Final = (
     *(errors.InvalidPassword, errors.UndefinedObject),
 )
 # Connection exceptions, a shutdown or crash of the server, too many connections, a disk that is full;
-# a statement that took longer than the role may take; a standby that does not take writes.
-_AWAY: Final = frozenset({"08", "53", "57", "58", "25006"})
+# a statement or a transaction that took longer than the role may take; a standby that does not take writes.
+_AWAY: Final = frozenset({"08", "53", "57", "58", "25006", "25P03", "25P04"})
 
 
 def _said(error: Exception) -> str:

@@ -17,7 +17,7 @@ from alma_async._clock import Clock
 from alma_async._core.client import Client, OptionChanges, SharedOptions
 from alma_async._core.session import CallOptions
 from alma_async._governance.budget import Budget
-from alma_async._guard import JobGuard, Ledger, job_ledger
+from alma_async._guard import JobGuard, Ledger, PostgresLedger, SqliteLedger, job_ledger
 from alma_async._http.json_text import dumps
 from alma_async._http.messages import Request, Response, Safety
 from alma_async._http.routes import IN_URL, query_of, raw_path
@@ -131,8 +131,8 @@ class AlmaClient(Client):
         this client's alone
     :param store: the PostgreSQL database that machines share (``Store(url)``): budget and ledger are there where
         none is given
-    :param ledger: where starts of jobs are kept; None is a file of the state directory, shared by
-        all processes
+    :param ledger: where starts of jobs are kept; None is the store, or else a file of the state
+        directory, shared by all processes
     :param timeout: seconds for one attempt, or ``Timeouts``
     :param retry: how often a call is sent again
     :param session: lends its connector and trace configurations, and is not closed
@@ -205,7 +205,11 @@ class AlmaClient(Client):
             precondition=expect and partial(ExpectedEnvironment, expect),
         )
         self._scope = scope
-        self._own_ledger = job_ledger(scope, directory=state_dir(), clock=self.clock)
+        self._own_ledger: SqliteLedger | PostgresLedger
+        if store is None:
+            self._own_ledger = job_ledger(scope, directory=state_dir(), clock=self.clock)
+        else:
+            self._own_ledger = PostgresLedger(store, scope, clock=self.clock)
         port = AlmaJobPort(self._session, self._options)
         guard = JobGuard(
             ledger or self._own_ledger, port, clock=self.clock, limits=job_limits, emit=self.hooks
@@ -311,7 +315,7 @@ class AlmaClient(Client):
         :raises ConfigurationError: in another event loop than the one that uses the client.
         """
         await super().aclose()
-        self._own_ledger.close()
+        await self._own_ledger.aclose()
 
 
 _REGION: Final = Check(

@@ -30,7 +30,7 @@ from alma_async.alma import routes
 from alma_async.alma.job_port import AlmaJobPort, submission, texts
 from alma_async.alma.models.jobs import Job, JobEvent, JobInstance, JobMatch
 from alma_async.alma.resource import Resource
-from alma_async.errors import DeadlineExceeded, InvalidRequest, NotFound
+from alma_async.errors import DeadlineExceeded, InvalidRequest, NotFound, StoreUnavailable
 from alma_async.settings import (
     FLAG,
     NOT_NEGATIVE,
@@ -419,7 +419,7 @@ class Jobs(Resource):
         if not instance.ended or not instance.id:
             return False
         found = self._shared.endings.end(instance)
-        with suppress(LedgerError):  # it would find out by itself, later
+        with suppress(LedgerError, StoreUnavailable):  # it would find out by itself, later
             await self.guard.ended(instance.job_id, instance.id)
         return found
 

@@ -19,11 +19,11 @@ import anyio
 import attrs
 
 from alma_async import AlmaClient, Limits, LocalBudget, sim
-from alma_async._clock import Clock
+from alma_async._clock import Clock, Timer
 from alma_async._guard.guard import JobGuard
 from alma_async._guard.ledger import SqliteLedger
 from alma_async._guard.rules import Timing
-from alma_async._guard.state import Book
+from alma_async._guard.state import Book, Ledger
 from alma_async._http.messages import Request
 from alma_async.alma.job_port import AlmaJobPort
 from alma_async.errors import AlmaError, InvalidRequest, OutcomeUnknown
@@ -83,7 +83,7 @@ class Story:
 class MortalLedger:
     """A process's hold on the real ledger. When the process dies, what was committed stays and nothing is added."""
 
-    ledger: SqliteLedger
+    ledger: Ledger
     dead: bool = False
 
     async def update(self, act: Callable[[Book], T], *, since: float, key: str | None = None) -> T:
@@ -104,17 +104,30 @@ class MortalLedger:
 
 
 class Machine(Clock):
-    """The clock of the machine that both processes run on; its wall clock may come back from a reboot as another."""
+    """The clock of the machine that both processes run on; its wall clock may come back from a reboot as another.
 
-    def __init__(self, wrong: float) -> None:
+    ``name`` tells machines apart, whose monotonic clocks are ahead of the loop's by ``ahead``.
+    """
+
+    def __init__(self, wrong: float, *, name: str = "", ahead: float = 0.0) -> None:
         super().__init__(epoch=EPOCH)
-        self.wrong, self.boots = wrong, 0
+        self.wrong, self.boots, self.name, self.ahead = wrong, 0, name, ahead
+
+    def now(self) -> float:
+        return super().now() + self.ahead
+
+    def reader(self) -> Callable[[], float]:
+        read, ahead = super().reader(), self.ahead
+        return lambda: read() + ahead
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
+        return super().call_at(when - self.ahead, callback)
 
     def wall(self) -> float:
-        return EPOCH + self.wrong + self.now()
+        return EPOCH + self.wrong + self.now() - self.ahead
 
     def boot(self) -> str:
-        return f"boot {self.boots}"
+        return f"boot {self.name}{self.boots}"
 
 
 @attrs.define
@@ -184,7 +197,11 @@ class Institution:
         """The machine sleeps: the server's clock goes on, the client's monotonic one does not."""
         for _ in range(self.rng.choice((0, 0, 2))):
             await anyio.sleep(self.rng.expovariate(1 / 1800))
-            self.remote.leap(self.rng.uniform(60.0, 7200.0))
+            self.asleep(self.rng.uniform(60.0, 7200.0))
+
+    def asleep(self, seconds: float) -> None:
+        """The machine stands still."""
+        self.remote.leap(seconds)
 
     async def purges(self) -> None:
         """Alma forgets runs in their course; what was just started it knows."""
@@ -199,14 +216,16 @@ class Institution:
         """The monotonic clock counts anew, and the wall clock may have been set; not where Dates lie, for one of them tells."""
         for _ in range(self.rng.choice((0, 0, 1, 2))):
             await anyio.sleep(self.rng.expovariate(1 / 1800))
-            self.clock.boots += 1
-            dates = self.remote.world.config.date
-            if isinstance(dates, sim.Dates) and not dates.off:
-                self.clock.wrong = self.rng.choice(
-                    (0.0, self.clock.wrong, self.rng.uniform(-2 * DAY, 2 * DAY))
-                )
+            self.rebooted(self.clock)
             for end in list(self.alive.values()):
                 end()
+
+    def rebooted(self, clock: Machine) -> None:
+        """It comes up again."""
+        clock.boots += 1
+        dates = self.remote.world.config.date
+        if isinstance(dates, sim.Dates) and not dates.off:
+            clock.wrong = self.rng.choice((0.0, clock.wrong, self.rng.uniform(-2 * DAY, 2 * DAY)))
 
     async def watch(self) -> None:
         """Look whether somebody stands in line though a start is free."""
@@ -224,22 +243,36 @@ class Institution:
         """A process and its successors, until all its intents have come to an end."""
         intents = self.work[number]
         while intents:
-            ledger = MortalLedger(SqliteLedger(self.path, clock=self.clock))
+            ledger = MortalLedger(self.opened(number))
             with anyio.CancelScope() as life:
                 self.alive[number] = partial(self._die, ledger, intents, life)
-                await self._live(ledger, intents, life)
+                await self._live(self.clock_of(number), ledger, intents, life)
             del self.alive[number]
             for key in intents:
                 self.waiting.pop(key, None)
-            ledger.ledger.close()
+            await self.closed(ledger.ledger)
             await anyio.sleep(self.rng.choice((1.0, 400.0, 4000.0)))
 
-    async def _live(self, ledger: MortalLedger, intents: dict[str, str], life: anyio.CancelScope) -> None:
+    def clock_of(self, number: int) -> Machine:
+        """The clock of a process."""
+        return self.clock
+
+    def opened(self, number: int) -> Any:
+        """A process's hold on the ledger."""
+        return SqliteLedger(self.path, clock=self.clock_of(number))
+
+    async def closed(self, ledger: Any) -> None:
+        """The process has died."""
+        ledger.close()
+
+    async def _live(
+        self, clock: Machine, ledger: MortalLedger, intents: dict[str, str], life: anyio.CancelScope
+    ) -> None:
         def point(_where: str, request: Request) -> None:
             if request.method == "POST" and self.rng.random() < self.crash:
                 self._die(ledger, intents, life)
 
-        guard = JobGuard(ledger, self._port(point), clock=self.clock, timing=TIMING)
+        guard = JobGuard(ledger, self._port(clock, point), clock=clock, timing=TIMING)
         while True:
             with suppress(AlmaError):
                 await guard.recover()
@@ -255,13 +288,13 @@ class Institution:
         ledger.dead = True
         life.cancel()
 
-    def _port(self, point: Callable[[str, Request], None]) -> AlmaJobPort:
+    def _port(self, clock: Machine, point: Callable[[str, Request], None]) -> AlmaJobPort:
         alma = AlmaClient(
             "sim-schedule",
             base_url=BASE,
             limits=Limits(reserve=0, pacing="greedy"),
             budget=LocalBudget(),
-            clock=self.clock,
+            clock=clock,
         )
         session: Any = alma._session
         session._transport = Wire(self.remote, point, lambda _request: None)
@@ -340,11 +373,13 @@ def _switches(rng: random.Random) -> sim.Config:
     )
 
 
-def schedule(seed: int, path: Path, *, intents: int = 12) -> Story:
+def schedule(
+    seed: int, path: Path, *, intents: int = 12, of: Callable[..., Institution] = Institution
+) -> Story:
     """Live through one schedule from the beginning; the same seed gives the same story but for the names' marks."""
 
     async def main() -> Story:
-        return await Institution(random.Random(seed), path, intents).live()
+        return await of(random.Random(seed), path, intents).live()
 
     options: dict[str, Any] = {"loop_factory": sim.VirtualTimeLoop}
     return anyio.run(main, backend="asyncio", backend_options=options)

@@ -16,7 +16,7 @@ import attrs
 import pytest
 
 from alma_async._clock import Clock
-from alma_async._guard import ledger as ledgers
+from alma_async._guard import records
 from alma_async._guard.ledger import LedgerError, SqliteLedger, job_ledger
 from alma_async._guard.state import EVERY_JOB, Block, Book, Run, RunState, Waiter, Why
 from alma_async._storage.sqlite import Seal
@@ -320,14 +320,14 @@ async def test_a_forged_record_with_a_fitting_seal_is_damage(path, ledger, colum
     """A record that nothing here can have written is taken for damage, whatever its seal says: the file is put aside."""
     await ledger.update(lambda book: put(book, RUN), since=0.0)
     ledger.close()
-    values = {name: ledgers._plain(getattr(RUN, name)) for name in attrs.asdict(RUN)} | {
+    values = {name: records._plain(getattr(RUN, name)) for name in attrs.asdict(RUN)} | {
         column: FORGED[column]
     }
     with sqlite3.connect(path) as db:
         db.execute("DELETE FROM run")
         db.execute(
             f"INSERT INTO run VALUES ({','.join('?' * (len(values) + 1))})",
-            [*values.values(), Seal.of(path.parent)(map(ledgers._number, values.values()))],
+            [*values.values(), Seal.of(path.parent)(tuple(map(records._number, values.values())))],
         )
         (affine,) = db.execute(f"SELECT {column} FROM run").fetchone()
     if type(affine) is not type(FORGED[column]):  # SQLite made another value of it: the seal does not fit

@@ -49,8 +49,8 @@ def disk(monkeypatch):
         )
         return db
 
-    disk, save, connect = Disk(), ledgers.save, ledgers._connect
-    monkeypatch.setattr(ledgers, "save", saved)
+    disk, save, connect = Disk(), ledgers._RECORDS.save, ledgers._connect
+    monkeypatch.setattr(ledgers._RECORDS, "save", saved)
     monkeypatch.setattr(ledgers, "_connect", connected)
     return disk
 
