@@ -97,6 +97,11 @@ class Link:
         with self.db.transaction():
             yield
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the server is gone from its other end."""
+        return bool(self.db.closed)
+
     def abandon(self) -> None:
         """Leave it, also while another thread waits for an answer: that one fails at once."""
         with suppress(OSError, psycopg.Error):

@@ -34,7 +34,7 @@ from alma_async.cli.console import say, show
 from alma_async.cli.signals import attend
 from alma_async.cli.sim import KEY
 from alma_async.cli.view import View, closing, not_loaded
-from alma_async.load.journal import opened, slices
+from alma_async.load.journal import Journals, slices
 from alma_async.load.loader import Load
 from alma_async.load.progress import Report
 from alma_async.load.readers import read_rows
@@ -139,7 +139,7 @@ async def _load(alma: AlmaClient, rows: Iterable[Row | BadRow], journal: Path) -
 
 async def _show_load(alma: AlmaClient, report: Report, path: Path) -> list[str]:
     """Print the summary and the rejected rows; the ids of the portfolios in the journal."""
-    async with opened(alma.clock, path, reading=True) as journal:
+    async with Journals(alma.clock, alma.store).opened(path, reading=True) as journal:
         async for line in not_loaded(journal, most=report.rows):
             show(line)
         made = [

@@ -17,7 +17,7 @@ from alma_async._storage.files import own_directory
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load.entries import State
 from alma_async.load.facts import ROWS, SUPERSEDED, undecided
-from alma_async.load.journal import Journal, JournalError, JournalInUse, is_foreign, opened, remove, reserve
+from alma_async.load.journal import Journal, JournalError, JournalInUse, Journals, is_foreign, remove, reserve
 from alma_async.load.progress import begun_count, row_counts
 from alma_async.settings import state_dir
 
@@ -51,7 +51,7 @@ def read(path: Path, work: Callable[[Journal], Awaitable[T]]) -> T:
     """
 
     async def reading() -> T:
-        async with opened(Clock(), path, reading=True) as journal:
+        async with Journals.from_env().opened(path, reading=True) as journal:
             return await work(journal)
 
     return anyio.run(reading)

@@ -33,7 +33,7 @@ from alma_async.load.dry_run import Plan
 from alma_async.load.entries import Action, State
 from alma_async.load.facts import LINES
 from alma_async.load.job_template import JobTemplate
-from alma_async.load.journal import JournalDamaged, JournalInUse, opened
+from alma_async.load.journal import JournalDamaged, JournalInUse, Journals
 from alma_async.load.options import DEFAULTS, LoadOptions, Missing, options_of
 from alma_async.load.progress import Meter, Progress, Report
 from alma_async.load.readers import RowSource
@@ -269,7 +269,7 @@ def undo(
         raise ConfigurationError(
             f"{str(journal)!r} is the journal of the load itself; its undo needs another one."
         )
-    meta = anyio.run(begun_load, Clock(), path)
+    meta = anyio.run(begun_load, Journals.from_env(), path)
     return _load(
         Input.undoing(path, meta, via_job=_template(via_job, job), dry=dry_run),
         undo_rows(path),
@@ -494,7 +494,7 @@ def _report(result: Report | Plan, given: Input, path: Path, options: ShellOptio
 
 
 async def _report_all(result: Report | Plan, given: Input, path: Path, options: ShellOptions) -> bool:
-    async with opened(Clock(), path, reading=True) as journal:
+    async with Journals.from_env().opened(path, reading=True) as journal:
         async for line in not_loaded(journal, most=20):
             say(line)
         lines = int((await journal.meta()).get(LINES) or 0)
@@ -517,7 +517,7 @@ async def _report_all(result: Report | Plan, given: Input, path: Path, options: 
 async def _wrote(path: Path, report: Path) -> bool:
     clock = Clock()
     try:
-        async with opened(clock, path, reading=True) as journal:
+        async with Journals.from_env().opened(path, reading=True) as journal:
             await write_report(clock, journal, report)
     except ConfigurationError as error:
         say(str(error))

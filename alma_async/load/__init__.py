@@ -11,7 +11,7 @@ from alma_async.load.export import Exported, Loss, export
 from alma_async.load.fields import Codes
 from alma_async.load.institution import InstitutionFacts
 from alma_async.load.job_template import JobTemplate
-from alma_async.load.journal import JournalError, JournalInUse
+from alma_async.load.journal import JournalAway, JournalError, JournalInUse
 from alma_async.load.loader import Load
 from alma_async.load.options import LoadOptions
 from alma_async.load.probe import Probed, keep_facts, probe
@@ -41,6 +41,7 @@ __all__ = [
     "InputError",
     "InstitutionFacts",
     "JobTemplate",
+    "JournalAway",
     "JournalError",
     "JournalInUse",
     "Load",

@@ -23,14 +23,13 @@ from typing import TYPE_CHECKING, Self
 
 import attrs
 
-from alma_async._clock import Clock
 from alma_async._core.pager import PAGE, pages_of
 from alma_async.load.after_create import reads_of
 from alma_async.load.entries import OF_WHOLE, Entry, State
 from alma_async.load.facts import BY_LIST, CALLS, INDEXED, JOB_CALLS, SERVICE_READ
 from alma_async.load.fields import COVERAGE
 from alma_async.load.institution import InstitutionFacts
-from alma_async.load.journal import SLICE, Journal, opened, slices
+from alma_async.load.journal import SLICE, Journal, Journals, slices
 from alma_async.load.via_job import FEW, calls_of, is_listed, value_of
 
 if TYPE_CHECKING:
@@ -194,13 +193,13 @@ class Plan:
     report: Report
     price: Price
     journal: Path
-    _clock: Clock
+    _journals: Journals
     _scratch: Scratch | None = None
 
     async def __aiter__(self) -> AsyncIterator[Entry]:
         after = 0
         while True:
-            async with opened(self._clock, self.journal, reading=True) as journal:
+            async with self._journals.opened(self.journal, reading=True) as journal:
                 entries = await journal.entries(after=after, limit=SLICE)
             if not entries:
                 return
@@ -223,7 +222,7 @@ class Plan:
 
 
 async def plan_of(
-    clock: Clock,
+    journals: Journals,
     journal: Path,
     report: Report,
     quote: Quote,
@@ -233,7 +232,7 @@ async def plan_of(
 ) -> Plan:
     """The plan in the journal of a dry run that has ended; ``known`` is of the institution."""
     writes, changed = Writes(), 0
-    async with opened(clock, journal, reading=True) as found:
+    async with journals.opened(journal, reading=True) as found:
         facts, held = await found.meta(), await found.held()
         async for entries in slices(found.entries):
             writes += Writes.of(entries)
@@ -252,7 +251,7 @@ async def plan_of(
         if listed is None or before is None or job.by_job < FEW
         else pages_of(held, PAGE) + before + job.job,
     )
-    return Plan(report=report, price=price, journal=journal, clock=clock, scratch=scratch)
+    return Plan(report=report, price=price, journal=journal, journals=journals, scratch=scratch)
 
 
 def _is_change(entry: Entry) -> bool:

@@ -123,7 +123,10 @@ def require_its_turn(known: Mapping[str, str], *, ended: bool = False, earlier: 
     """
     if (later := known.get(SUPERSEDED)) and not ended:
         there = _NAME_IT if earlier else _GO_ON_WITH_IT
-        raise OtherLoad(_LATER.format(later), advice=there if Path(later).is_file() else _LOST)
+        raise OtherLoad(
+            _LATER.format(later),
+            advice=there if later.startswith("store:") or Path(later).is_file() else _LOST,
+        )
     if undo := known.get(BEING_UNDONE):
         raise OtherLoad(_UNDO.format(undo), advice=_END_IT)
 

@@ -95,6 +95,9 @@ class GroupedJournal:
     def moment(self, clock: Clock, at: float | None = None) -> Moment:
         return self.tables.moment(clock, at)
 
+    enter = _queued(JournalTables.enter)
+    leave = _queued(JournalTables.leave)
+    prove = _queued(JournalTables.prove)
     check = _queued(JournalTables.check)
     meta = _queued(JournalTables.meta)
     note = _queued(JournalTables.note)

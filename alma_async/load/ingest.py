@@ -46,7 +46,7 @@ from alma_async.load.facts import (
 )
 from alma_async.load.fields import natural_key_of, payload_of, rejected, wanted_url
 from alma_async.load.identifier_index import IdentifierIndex
-from alma_async.load.journal import SLICE, Held, Ingested, Journal, exists, opened
+from alma_async.load.journal import SLICE, Held, Ingested, Journal
 from alma_async.load.lookup import listed
 from alma_async.load.options import LoadContext
 from alma_async.load.planned import Others, PlanRows, require_plan
@@ -153,7 +153,7 @@ class Ingest:
     async def _end(self) -> None:
         """All rows are in. The earlier load, which this one knows, goes on here from now on."""
         if self.context.options.since is not None and not self.context.dry:
-            async with opened(self.context.alma.clock, self.context.options.since) as earlier:
+            async with self.context.journals.opened(self.context.options.since) as earlier:
                 await earlier.note({SUPERSEDED: self.journal.address})
         await self.journal.note({INGESTED: "1"})
 
@@ -167,9 +167,9 @@ class Ingest:
         if self.context.options.since is None:
             yield None
             return
-        if not await exists(self.context.alma.clock, self.context.options.since):
+        if not await self.context.journals.exists(self.context.options.since):
             raise InputError(f"There is no journal {str(self.context.options.since)!r}.", advice=_BEGUN)
-        async with opened(self.context.alma.clock, self.context.options.since) as earlier:
+        async with self.context.journals.opened(self.context.options.since) as earlier:
             await earlier.check()
             known = await earlier.meta()
             if known.get(SUPERSEDED) != self.journal.address:
@@ -197,11 +197,11 @@ class Ingest:
             ``require_plan`` says when.
         """
         clock, address = self.context.alma.clock, self.journal.address
-        if not await exists(clock, path):
+        if not await self.context.journals.exists(path):
             raise InputError(f"There is no journal {str(path)!r}.", advice=_DRY_RUN)
         facts = self.context.known_by()
         alike = {name: facts[name] for name in (*_ALIKE, "duplicates", "since", "missing", "via_job")}
-        async with opened(clock, path) as plan:
+        async with self.context.journals.opened(path) as plan:
             known = await require_plan(
                 plan, alike, by=address, now=clock.wall(), age=self.context.options.plan_age
             )
@@ -238,7 +238,7 @@ class Ingest:
         """The source as a whole, and its rows."""
         source = read_rows(rows) if isinstance(rows, (str, os.PathLike)) else rows
         if isinstance(source, UndoRows):
-            return source, _Coming(source.read(self.context.alma.clock))
+            return source, _Coming(source.read(self.context.journals))
         if isinstance(source, AsyncIterable):
             return source, _Coming(aiter(source))
         if isinstance(source, (Mapping, bytes, bytearray)):

@@ -25,44 +25,53 @@ One process owns a journal at a time, and each commit proves that it is still th
 journal holds ids and hashes, titles and warnings for the report, the before-images of what was
 changed, what was sent only if asked to, and no key.
 
-Decides nothing but this protocol and which store keeps a journal (``opened``): ``sqlite_journal``
-keeps it in one SQLite file. No other module of a load knows a store.
+Decides nothing but this protocol and which store keeps a journal (``Journals``): ``sqlite_journal``
+keeps it in one SQLite file, ``postgres_journal`` in the store that machines share. No other module of a
+load knows a store.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Final, Literal, NamedTuple, Protocol, Self, TypeAlias
 
 import attrs
 
 from alma_async._clock import Clock
-from alma_async.errors import AlmaError, ConfigurationError
+from alma_async.errors import AlmaError, ConfigurationError, StoreUnavailable
 from alma_async.load.entries import Entry, Moment, State
 from alma_async.load.matching import Carrier, Title
 from alma_async.load.row import Row
+from alma_async.store import Store
 
 __all__ = [
     "SLICE",
     "Held",
     "Ingested",
     "Journal",
+    "JournalAway",
     "JournalDamaged",
     "JournalError",
     "JournalInUse",
+    "Journals",
     "Kept",
-    "exists",
+    "Service",
+    "address_of",
     "is_foreign",
-    "opened",
     "remove",
     "reserve",
     "slices",
+    "stored",
 ]
 
 SLICE: Final = 1000
 """Rows in memory at once, where all of a journal are read."""
+
+Service: TypeAlias = tuple[str, str, str]
+"""Origin, collection and service."""
 
 Kept: TypeAlias = Literal["asked", "before_image", "sent"]
 """What is kept of a row beside its entry: what it asks for, its before-image,
@@ -86,6 +95,15 @@ class JournalDamaged(JournalError):
         "is of no use, since what was sent since would be sent again. Wait ten minutes and begin with a new journal: it first "
         "reads what Alma holds, and makes nothing twice."
     )
+
+
+class JournalAway(JournalError, StoreUnavailable):
+    """The database that keeps the journal does not answer. The load stopped before sending anything it
+    could not write down; what came of the last commit is not known here, and is read when the load goes
+    on.
+    """
+
+    advice = "Resume the load once the database answers."
 
 
 class JournalInUse(ConfigurationError):
@@ -130,6 +148,17 @@ class Journal(Protocol):
 
     def moment(self, clock: Clock, at: float | None = None) -> Moment:
         """Now, or at that moment of the client's clock, on the clock that quarantines are counted by."""
+
+    async def enter(self, service: Service, *, alone: bool, rests: float | None) -> None:
+        """Have the load known as one of its service's, where the store knows of others.
+
+        :param alone: no other one may be under way
+        :param rests: the quarantine, for which one that was cut off is left to rest before this one begins
+        :raises ServiceInUse, UnfinishedLoad: where there is another; it is named.
+        """
+
+    async def leave(self) -> None:
+        """Nothing is left to do."""
 
     # --- the load's own facts
 
@@ -311,22 +340,87 @@ Listed: TypeAlias = Iterable[Held | tuple[str, str | None]]
 """Portfolios, at least by their ids and MMS ids."""
 
 
-def opened(clock: Clock, path: Path, *, reading: bool = False) -> AbstractAsyncContextManager[Journal]:
-    """The journal at ``path``, opened and closed beside the event loop.
-
-    :param reading: nothing is written into it, and there must be one
-    :raises InputError: where there is none to read.
-    :raises JournalError: where it cannot be opened.
-    :raises JournalInUse: where another process works on it.
+@attrs.frozen
+class Journals:
+    """Where journals are: files, and those of the store that machines share, if there is one, which are
+    named ``store:NAME``.
     """
-    from alma_async.load.sqlite_journal import opened as in_sqlite
 
-    return in_sqlite(clock, path, reading=reading)
+    clock: Clock
+    store: Store | None = None
+
+    @classmethod
+    def from_env(cls) -> Self:
+        """Those that a command finds.
+
+        :raises ConfigurationError: where ``ALMA_STORE`` cannot be what it is.
+        """
+        return cls(Clock(), Store.from_env())
+
+    def opened(self, path: Path, *, reading: bool = False) -> AbstractAsyncContextManager[Journal]:
+        """The journal at ``path``, opened and closed beside the event loop.
+
+        :param reading: nothing is written into it, and there must be one
+        :raises InputError: where there is none to read.
+        :raises JournalError: where it cannot be opened.
+        :raises JournalInUse: where another process works on it.
+        :raises ConfigurationError: where it is in a store, and there is none.
+        """
+        if (name := stored(path)) is None:
+            from alma_async.load.sqlite_journal import opened as in_sqlite
+
+            return in_sqlite(self.clock, path, reading=reading)
+        from alma_async.load.postgres_journal import opened as in_store
+
+        return in_store(self.clock, self._required(path), name, reading=reading)
+
+    async def exists(self, path: str | Path) -> bool:
+        """Whether there is a journal at ``path``."""
+        if (name := stored(path)) is None:
+            return await self.clock.aside(Path(path).is_file)
+        from alma_async.load.postgres_journal import exists as in_store
+
+        return await in_store(self._required(path), name)
+
+    async def unfinished(self, service: Service) -> list[Path]:
+        """The journals of the store whose loads of this service ended before all was done, and that no
+        process works on now.
+        """
+        if self.store is None:
+            return []
+        from alma_async.load.postgres_journal import unfinished as in_store
+
+        return await in_store(self.store, service)
+
+    def _required(self, path: str | Path) -> Store:
+        if self.store is None:
+            raise ConfigurationError(
+                f"The journal {path} is in a store, and none is named.",
+                advice="Name it: ALMA_STORE (store=).",
+            )
+        return self.store
 
 
-async def exists(clock: Clock, path: str | Path) -> bool:
-    """Whether there is a journal at ``path``."""
-    return await clock.aside(Path(path).is_file)
+_STORED: Final = re.compile(r"store:([A-Za-z0-9_][A-Za-z0-9._-]{0,99})")
+
+
+def stored(path: str | Path) -> str | None:
+    """The name of a journal in a store; None where it is a file.
+
+    :raises ConfigurationError: where it is no name.
+    """
+    if not str(path).startswith("store:"):
+        return None
+    if found := _STORED.fullmatch(str(path)):
+        return found[1]
+    raise ConfigurationError(
+        f"{str(path)!r} names no journal in a store: store: and up to 100 letters, digits, dots, hyphens or underscores."
+    )
+
+
+def address_of(path: Path) -> str:
+    """By which another journal can name this one and find it."""
+    return str(path if stored(path) else path.absolute())
 
 
 def reserve(path: Path) -> bool:

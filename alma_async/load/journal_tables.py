@@ -30,6 +30,7 @@ from alma_async.load.journal import (
     Ingested,
     Kept,
     Listed,
+    Service,
 )
 from alma_async.load.matching import Carrier, Title
 from alma_async.load.reasons import EndReason
@@ -73,6 +74,15 @@ class Records(Protocol):
 
     def check(self) -> None:
         """See that all records are there and are what was written."""
+
+    def enter(self, service: Service, *, alone: bool, rests: float | None) -> None:
+        """Have the load known as one of its service's; within ``together``."""
+
+    def leave(self) -> None:
+        """Nothing is left to do; within ``together``."""
+
+    def prove(self) -> None:
+        """See that the journal still is ours; within ``together``."""
 
     def together(self) -> AbstractContextManager[None]:
         """All or nothing, durable when it ends, and the owner's."""
@@ -119,6 +129,17 @@ class JournalTables:
 
     def moment(self, clock: Clock, at: float | None = None) -> Moment:
         return self._records.moment(clock, at)
+
+    def enter(self, service: Service, *, alone: bool, rests: float | None) -> None:
+        self._records.enter(service, alone=alone, rests=rests)
+
+    def leave(self) -> None:
+        self._records.leave()
+
+    def prove(self) -> None:
+        """See that the journal still is ours."""
+        with self.together():
+            self._records.prove()
 
     def check(self) -> None:
         self._records.check()

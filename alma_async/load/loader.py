@@ -29,7 +29,7 @@ from alma_async.load.facts import TAKES_BACK
 from alma_async.load.ingest import Rows
 from alma_async.load.institution import FactsFile
 from alma_async.load.job_template import JobTemplate
-from alma_async.load.journal import Journal, JournalError, opened
+from alma_async.load.journal import Journal, JournalError, Journals
 from alma_async.load.options import DEFAULTS, PATH, LoadContext, LoadOptions, options_of
 from alma_async.load.progress import Ended, Meter, Progress, Report, quote
 from alma_async.load.register import Registered, require_none_cut_off, unfinished
@@ -59,8 +59,8 @@ class Load:
     :param alma: the client
     :param collection_id: id of the electronic collection
     :param service_id: id of its service
-    :param journal: a path: a new one begins a load, one that exists is resumed. It keeps the
-        rows, which are read once.
+    :param journal: a path, or ``store:NAME`` in the client's store: a new one begins a load, one that
+        exists is resumed. It keeps the rows, which are read once.
     :param options: what is done, and how; see ``LoadOptions``
     :raises ConfigurationError: naming the argument that cannot be what was given.
     """
@@ -121,6 +121,10 @@ class Load:
         load._set(AlmaClient.from_env() if alma is None else alma, journal, options, None)
         load._owned = alma is None
         return load
+
+    @property
+    def _journals(self) -> Journals:
+        return Journals(self._alma.clock, self._alma.store)
 
     def stop(self) -> None:
         """Take no further row, and let those under way end their present call; what
@@ -224,7 +228,7 @@ class Load:
             report = await self._carry_out(attrs.evolve(context, dry=True), path, rows, on_progress)
             now = quote(self._alma.quota(), self._alma.clock.wall())
             known = await self._alma.clock.aside(FactsFile.of(self._alma.scope).read)
-            return await plan_of(self._alma.clock, path, report, now, known, scratch=scratch)
+            return await plan_of(self._journals, path, report, now, known, scratch=scratch)
         except BaseException:
             if scratch is not None:
                 scratch.cleanup()
@@ -275,7 +279,7 @@ class Load:
         :raises InputError: where there is no journal, or it is of another load
         """
         context = await self._context()
-        async with self._running(), opened(self._alma.clock, self._journal_path, reading=True) as journal:
+        async with self._running(), self._journals.opened(self._journal_path, reading=True) as journal:
             self._run = Verification(
                 context=context,
                 journal=journal,
@@ -306,13 +310,13 @@ class Load:
             alike: the opposite of its own
         :raises: what ``run`` raises
         """
-        context, clock = await self._context(), self._alma.clock
+        context, journals = await self._context(), self._journals
         if journal is not None and are_one(Path(journal), self._journal_path):
             raise ConfigurationError(
                 f"{os.fspath(journal)!r} is the journal of the load itself; its undo needs another one."
             )
-        await undo.begun_load(clock, self._journal_path)
-        path = Path(journal) if journal else await undo.beside(clock, self._journal_path)
+        await undo.begun_load(journals, self._journal_path)
+        path = Path(journal) if journal else await undo.beside(journals, self._journal_path)
         options = attrs.evolve(
             context.options,
             action="undo",
@@ -354,8 +358,9 @@ class Load:
         async with (
             self._running(),
             self._registered(context, path) as registered,
-            opened(self._alma.clock, path) as journal,
+            self._journals.opened(path) as journal,
         ):
+            await self._enter(context, journal)
             run = self._run = ending.run = LoadRun(
                 context=context,
                 name=ending.name,
@@ -372,7 +377,7 @@ class Load:
             try:
                 try:
                     if undoes is not None:
-                        await shielded(undo.begin(self._alma.clock, undoes, journal))
+                        await shielded(undo.begin(self._journals, undoes, journal))
                     await reporting(run.work, run.report_progress if on_progress else None)
                 finally:
                     run.report_progress(force=True)
@@ -380,21 +385,30 @@ class Load:
             except AlmaError as error:
                 run.halt(error)
             if undoes is not None and not isinstance(run.stopped, JournalError):
-                await shielded(undo.end(self._alma.clock, undoes, journal))
-            if (
-                registered is not None
-                and isinstance(run.stopped, BeyondBound)
-                and await journal.is_untouched()
-            ):
-                await self._alma.clock.aside(registered.remove)  # a resumed one has the same bound
+                await shielded(undo.end(self._journals, undoes, journal))
+            if isinstance(run.stopped, BeyondBound) and await journal.is_untouched():
+                await self._leave(registered, journal)  # a resumed one has the same bound
             if run.stopped is not None and not run.ends_in_report:
                 for line in run.unwritten():
                     run.stopped.add_note(line)
                 raise run.stopped
             report = self.report = ending.report = await run.report()
-            if registered is not None and report.is_finished:
-                await self._alma.clock.aside(registered.remove)
+            if report.is_finished:
+                await self._leave(registered, journal)
             return report
+
+    async def _enter(self, context: LoadContext, journal: Journal) -> None:
+        """The same in the store, where that keeps the journal."""
+        if not context.dry:
+            options, alone = context.options, not context.options.beside
+            rests = options.quarantine if alone and options.action != "undo" else None
+            await journal.enter((self._alma.origin, *context.place), alone=alone, rests=rests)
+
+    async def _leave(self, registered: Registered | None, journal: Journal) -> None:
+        """Nothing is left to do."""
+        await journal.leave()
+        if registered is not None:
+            await self._alma.clock.aside(registered.remove)
 
     async def _undoes(self, context: LoadContext, journal: Journal, rows: Rows | None) -> Path | None:
         """The journal of the load that this one takes back."""
@@ -425,7 +439,7 @@ class Load:
             waits = self._alma.options.wait_for_quota
             self._alma = self._client.with_options(priority=Priority.BULK, wait_for_quota=waits)
         if self._place is None:
-            async with opened(self._alma.clock, self._journal_path, reading=True) as journal:
+            async with self._journals.opened(self._journal_path, reading=True) as journal:
                 known = await journal.meta()
             if "collection" not in known:
                 name = self._journal_path.name
@@ -455,11 +469,14 @@ class Load:
         try:
             # What an undo does not know of, it leaves alone.
             if not options.beside and options.action != "undo":
-                await require_none_cut_off(clock, service, path, now=_moment(clock), rests=options.quarantine)
+                await require_none_cut_off(
+                    self._journals, service, path, now=_moment(clock), rests=options.quarantine
+                )
             await clock.aside(lambda: found.append(enter()))
             if options.action != "undo":
                 others = await clock.aside(partial(unfinished, service))
-                await undo.note_overtaken(clock, others, path)
+                others += await self._journals.unfinished(service)
+                await undo.note_overtaken(self._journals, others, path)
             yield found[0]
         finally:
             if found and found[0] is not None:

@@ -27,6 +27,7 @@ from alma_async.load.entries import Action
 from alma_async.load.facts import RESERVED
 from alma_async.load.fields import Codes
 from alma_async.load.job_template import JobTemplate
+from alma_async.load.journal import Journals, address_of
 from alma_async.load.matching import OnUnknown
 from alma_async.settings import FLAG, NOT_NEGATIVE, WHOLE, Check, instance_of, one_of
 
@@ -263,6 +264,11 @@ class LoadContext:
     workers: int
     dry: bool = False
 
+    @property
+    def journals(self) -> Journals:
+        """Where its journal is, and others that it has to do with."""
+        return Journals(self.alma.clock, self.alma.store)
+
     def known_by(self) -> dict[str, str]:
         """The facts that are the same for all runs of one load."""
         options = self.options
@@ -275,10 +281,10 @@ class LoadContext:
             "dry": "1" if self.dry else "",
             "duplicates": "allowed" if options.allow_duplicates else "rejected",
             "notes": options.notes,
-            "since": str(options.since.absolute()) if options.since else "",
+            "since": address_of(options.since) if options.since else "",
             "missing": options.missing or "",
             "max_delete": str(options.max_delete) if options.missing else "",
-            "plan": str(options.plan.absolute()) if options.plan else "",
+            "plan": address_of(options.plan) if options.plan else "",
             "via_job": options.via_job.written if options.via_job else "",
             "no_undo": "1" if options.no_undo else "",
         }

@@ -59,7 +59,7 @@ from alma_async._text import logger
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load import records
 from alma_async.load.entries import Moment
-from alma_async.load.journal import JournalDamaged, JournalError, JournalInUse
+from alma_async.load.journal import JournalDamaged, JournalError, JournalInUse, Service
 from alma_async.settings import state_dir
 
 __all__ = ["OwnedDatabase", "Ownership"]
@@ -382,6 +382,15 @@ class OwnedDatabase:
         if self.db.execute(query, (self._nonce, self._commits)).rowcount != 1:
             raise JournalInUse(f"The journal {self.path.name} was taken over by another process.")
         return self._commits + 1
+
+    def prove(self) -> None:
+        """The lock proves it, and each commit."""
+
+    def enter(self, service: Service, *, alone: bool, rests: float | None) -> None:
+        """Loads of files are registered beside them (``register``)."""
+
+    def leave(self) -> None:
+        """The same."""
 
     def put_all(self, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """Write records, each over what is there under its key; within a transaction."""

@@ -25,15 +25,22 @@ from typing import Any, Final
 
 import attrs
 
-from alma_async._clock import Clock
 from alma_async._storage.files import OwnFile
 from alma_async._text import duration, logger
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load.entries import Moment
-from alma_async.load.journal import JournalInUse, opened
+from alma_async.load.journal import JournalInUse, Journals, Service, address_of
 from alma_async.settings import state_dir
 
-__all__ = ["Registered", "ServiceInUse", "UnfinishedLoad", "require_none_cut_off", "unfinished"]
+__all__ = [
+    "Registered",
+    "ServiceInUse",
+    "UnfinishedLoad",
+    "in_use",
+    "require_none_cut_off",
+    "require_rested",
+    "unfinished",
+]
 
 _log = logger("alma_async.load")
 
@@ -53,9 +60,6 @@ class UnfinishedLoad(ConfigurationError):
     """An earlier load of the same service was cut off, and what it sent last may still be applied."""
 
     advice = "To begin another one all the same: --beside (beside=True)."
-
-
-Service = tuple[str, str, str]  # origin, collection and service
 
 
 @attrs.frozen
@@ -81,7 +85,7 @@ class Registered:
             with _gate(path.parent):
                 if not beside:
                     _require_alone(service, path)
-                return cls(path, _entered(path, journal.absolute(), now.wall))
+                return cls(path, _entered(path, journal, now.wall))
         except OSError as error:
             _log.warning(
                 "Loads of one service cannot be kept apart: %s: %s.", path.parent, error.strerror or error
@@ -110,7 +114,7 @@ def unfinished(service: Service) -> list[Path]:
 
 
 async def require_none_cut_off(
-    clock: Clock, service: Service, own: Path, *, now: Moment, rests: float
+    journals: Journals, service: Service, own: Path, *, now: Moment, rests: float
 ) -> None:
     """See that no other load of this service was cut off a moment ago. A load that
     continues is not held up.
@@ -120,14 +124,23 @@ async def require_none_cut_off(
         sent may still be applied
     :raises UnfinishedLoad: where one was; it is named.
     """
-    for path, ended in await clock.aside(partial(_cut_off, service, own, now)):
-        sent = await _last_sent(clock, path, ended)
-        if sent is not None and (left := sent + rests - now.wall) > 0:
-            raise UnfinishedLoad(
-                f"The load of the journal {str(path)!r} into collection {service[1]}, service {service[2]} was cut off, "
-                f"and what it sent last may still be applied until {datetime.fromtimestamp(sent + rests, UTC):%H:%M:%S} UTC, "
-                f"for {duration(ceil(left))} (the quarantine). Resume it, or wait until then, also with --since (since=)."
-            )
+    for path, ended in await journals.clock.aside(partial(_cut_off, service, own, now)):
+        sent = await _last_sent(journals, path, ended)
+        if sent is not None:
+            require_rested(service, str(path), sent, now.wall, rests)
+
+
+def require_rested(service: Service, journal: str, sent: float, now: float, rests: float) -> None:
+    """See that what a load that was cut off sent last, by then, is not applied any more.
+
+    :raises UnfinishedLoad: where it may be.
+    """
+    if (left := sent + rests - now) > 0:
+        raise UnfinishedLoad(
+            f"The load of the journal {journal!r} into collection {service[1]}, service {service[2]} was cut off, "
+            f"and what it sent last may still be applied until {datetime.fromtimestamp(sent + rests, UTC):%H:%M:%S} UTC, "
+            f"for {duration(ceil(left))} (the quarantine). Resume it, or wait until then, also with --since (since=)."
+        )
 
 
 def _cut_off(service: Service, own: Path, now: Moment) -> list[tuple[Path, Moment]]:
@@ -167,18 +180,22 @@ def _seen_ended(path: Path, now: Moment) -> Moment:
 def _require_alone(service: Service, own: Path) -> None:
     for path, journal, running in _entries(own.parent):
         if running and path != own:
-            raise ServiceInUse(
-                f"Another load into collection {service[1]}, service {service[2]} is under way: that of the journal "
-                f"{str(journal)!r}."
-            )
+            raise in_use(service, str(journal))
 
 
-async def _last_sent(clock: Clock, path: Path, ended: Moment) -> float | None:
+def in_use(service: Service, journal: str) -> ServiceInUse:
+    """The error that names another load which is under way."""
+    return ServiceInUse(
+        f"Another load into collection {service[1]}, service {service[2]} is under way: that of the journal {journal!r}."
+    )
+
+
+async def _last_sent(journals: Journals, path: Path, ended: Moment) -> float | None:
     """Until when, in civil seconds, a load that had ended by then may have sent
     what is of unknown outcome.
     """
     try:
-        async with opened(clock, path, reading=True) as journal:
+        async with journals.opened(path, reading=True) as journal:
             return await journal.last_sent(ended)
     except AlmaError:  # in use or damaged: nothing can be said of it
         return None
@@ -208,7 +225,7 @@ def _entered(path: Path, journal: Path, wall: float) -> OwnFile:
                 f"The journal {journal.name} is in use by another load, or by another process."
             )
         entry = {
-            "journal": str(journal),
+            "journal": address_of(journal),
             "pid": os.getpid(),
             "since": datetime.fromtimestamp(wall, UTC).isoformat(),
         }
@@ -236,7 +253,7 @@ def _gate(folder: Path) -> Iterator[None]:
 
 
 def _path_of(service: Service, journal: Path) -> Path:
-    return _folder(service) / f"{_digest(str(journal.absolute()))}{_SUFFIX}"
+    return _folder(service) / f"{_digest(address_of(journal))}{_SUFFIX}"
 
 
 def _folder(service: Service) -> Path:

@@ -414,7 +414,7 @@ class LoadRun:
             stopping=lambda: self.stopping,
             learned=Learned(after, self.journal, self._observed),
             bodies=self._bodies,
-            vouched=await vouched(self.context.alma.clock, self.journal),
+            vouched=await vouched(self.context.journals, self.journal),
             effects=known.clears,
         )
 

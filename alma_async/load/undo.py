@@ -21,7 +21,6 @@ from typing import Any, Final
 
 import attrs
 
-from alma_async._clock import Clock
 from alma_async.alma.fields import url_of
 from alma_async.errors import AlmaError
 from alma_async.load.before_image import anew
@@ -35,7 +34,7 @@ from alma_async.load.facts import (
     SUPERSEDED,
     TAKES_BACK,
 )
-from alma_async.load.journal import SLICE, Held, Journal, exists, opened, slices
+from alma_async.load.journal import SLICE, Held, Journal, Journals, address_of, slices
 from alma_async.load.row import BadRow, InputError, Row, RowProblem
 
 __all__ = ["UndoRows", "begin", "begun_load", "beside", "end", "note_overtaken", "undo_rows", "vouched"]
@@ -61,22 +60,24 @@ class UndoRows:
     @property
     def facts(self) -> dict[str, str]:
         """What the journal of the undo says of it."""
-        return {TAKES_BACK: str(self.path.absolute())}
+        return {TAKES_BACK: address_of(self.path)}
 
     def __aiter__(self) -> AsyncIterator[Row | BadRow]:
-        return self.read(Clock())
+        return self.read(Journals.from_env())
 
-    async def read(self, clock: Clock) -> AsyncIterator[Row | BadRow]:
-        """The rows, by this clock.
+    async def read(self, journals: Journals) -> AsyncIterator[Row | BadRow]:
+        """The rows.
 
         :raises: what ``begun_load`` raises
         """
-        meta = await begun_load(clock, self.path)
-        missing = [str(one) for one in await _concerned(clock, self.path) if not await exists(clock, one)]
+        meta = await begun_load(journals, self.path)
+        missing = [
+            str(one) for one in await _concerned(journals, self.path) if not await journals.exists(one)
+        ]
         self.warnings = tuple(map(_MISSING.format, missing))
         place, after = (meta["collection"], meta["service"]), 0
         while True:
-            async with opened(clock, self.path, reading=True) as journal:
+            async with journals.opened(self.path, reading=True) as journal:
                 entries = await journal.entries(after=after, limit=SLICE)
                 bodies = await journal.kept([entry.n for entry in entries])
             if not entries:
@@ -87,15 +88,15 @@ class UndoRows:
             after = entries[-1].n
 
 
-async def beside(clock: Clock, load: Path) -> Path:
+async def beside(journals: Journals, load: Path) -> Path:
     """Where the undo of a load is written down, beside the load's journal: an undo that
     did not end, or a new one.
     """
     for n in count(1):
         path = load.with_name(f"{load.stem}-undo{f'-{n}' if n > 1 else ''}{load.suffix}")
-        if not await exists(clock, path):
+        if not await journals.exists(path):
             return path
-        async with opened(clock, path, reading=True) as undo:
+        async with journals.opened(path, reading=True) as undo:
             if not await _has_ended(undo):
                 return path
     raise AssertionError("unreachable")
@@ -105,17 +106,17 @@ async def _has_ended(undo: Journal) -> bool:
     return bool((await undo.meta()).get(INGESTED)) and not await undo.open_entries(after=0, limit=1)
 
 
-async def begin(clock: Clock, load: Path, journal: Journal) -> None:
+async def begin(journals: Journals, load: Path, journal: Journal) -> None:
     """Write into the journals of the load, and of all that say something of its rows, that it is
     being taken back, by the undo of this journal.
     """
-    for path in await _concerned(clock, load):
-        if await exists(clock, path):
-            async with opened(clock, path) as concerned:
+    for path in await _concerned(journals, load):
+        if await journals.exists(path):
+            async with journals.opened(path) as concerned:
                 await concerned.note({BEING_UNDONE: journal.address})
 
 
-async def _concerned(clock: Clock, load: Path) -> list[Path]:
+async def _concerned(journals: Journals, load: Path) -> list[Path]:
     """The load's journal, those of the later loads that know it, and the same of the load that it
     takes back; there or not.
     """
@@ -125,15 +126,15 @@ async def _concerned(clock: Clock, load: Path) -> list[Path]:
         if path in found:
             continue
         found.append(path)
-        if not await exists(clock, path):
+        if not await journals.exists(path):
             continue
-        async with opened(clock, path, reading=True) as concerned:
+        async with journals.opened(path, reading=True) as concerned:
             meta = await concerned.meta()
         ahead += [Path(name) for fact in (TAKES_BACK, SUPERSEDED) if (name := meta.get(fact))]
     return found
 
 
-async def end(clock: Clock, load: Path, by: Journal) -> None:
+async def end(journals: Journals, load: Path, by: Journal) -> None:
     """Write there which rows were taken back, as the journal of the undo says, once all were;
     or that nothing was sent.
     """
@@ -143,28 +144,28 @@ async def end(clock: Clock, load: Path, by: Journal) -> None:
         async for entries in slices(by.entries):
             done = await by.rows([entry for entry in entries if entry.state is State.DONE])
             taken = {row.before_image.n: entry for entry, row in done if row.before_image is not None}
-            await _say(clock, State.UNDONE, load, taken)
-    for path in await _concerned(clock, load):
-        if await exists(clock, path):
-            async with opened(clock, path) as concerned:
+            await _say(journals, State.UNDONE, load, taken)
+    for path in await _concerned(journals, load):
+        if await journals.exists(path):
+            async with journals.opened(path) as concerned:
                 if (await concerned.meta()).get(BEING_UNDONE) == by.address:
                     await concerned.note({BEING_UNDONE: ""})
 
 
-async def _say(clock: Clock, state: State, path: Path, taken: Mapping[int, Entry]) -> None:
+async def _say(journals: Journals, state: State, path: Path, taken: Mapping[int, Entry]) -> None:
     """Write down where these rows stand now, each by the row that took it back; first, in the
     journal of the load that this one had taken back, the opposite: where its undo is undone, it
     stands again. Last, in those of the later loads that know its rows.
     """
-    async with opened(clock, path, reading=True) as load:
+    async with journals.opened(path, reading=True) as load:
         meta = await load.meta()
         known = await load.entries_of(taken)
         rows = await load.rows(known)
     below, later = (meta.get(fact, "") for fact in (TAKES_BACK, SUPERSEDED))
-    if below and await exists(clock, below):
+    if below and await journals.exists(below):
         other = State.DONE if state is State.UNDONE else State.UNDONE
         under = {row.before_image.n: taken[entry.n] for entry, row in rows if row.before_image is not None}
-        await _say(clock, other, Path(below), under)
+        await _say(journals, other, Path(below), under)
     halfway = set(meta.get(HALFWAY, "").split())
     written, touched, remade = list[Entry](), dict[str, Entry](), list[Held]()
     for entry in known:
@@ -176,25 +177,25 @@ async def _say(clock: Clock, state: State, path: Path, taken: Mapping[int, Entry
             # Made anew under another id, it is none of the load's own.
             if now.portfolio_id and now.portfolio_id != stands.portfolio_id:
                 remade.append(Held(now.portfolio_id, now.mms_id))
-    async with opened(clock, path) as load:
+    async with journals.opened(path) as load:
         await load.amend(written, existing=remade, facts={HALFWAY: " ".join(sorted(halfway))})
-    await _say_later(clock, state, Path(later), touched, {path})
+    await _say_later(journals, state, Path(later), touched, {path})
 
 
 async def _say_later(
-    clock: Clock, state: State, path: Path, touched: Mapping[str, Entry], written: AbstractSet[Path]
+    journals: Journals, state: State, path: Path, touched: Mapping[str, Entry], written: AbstractSet[Path]
 ) -> None:
     """Write into the journal of a later load where its rows of these portfolios stand
     now; and of those after it.
     """
-    if path in written or not await exists(clock, path):
+    if path in written or not await journals.exists(path):
         return
-    async with opened(clock, path) as load:
+    async with journals.opened(path) as load:
         entries = await load.of_portfolios(touched)
         vouched = [_vouched(one, state, touched[str(one.portfolio_id)]) for one in entries]
         await load.amend(vouched, facts={})
         later = (await load.meta()).get(SUPERSEDED, "")
-    await _say_later(clock, state, Path(later), touched, {*written, path})
+    await _say_later(journals, state, Path(later), touched, {*written, path})
 
 
 def _vouched(entry: Entry, state: State, now: Entry) -> Entry:
@@ -208,15 +209,15 @@ def _vouched(entry: Entry, state: State, now: Entry) -> Entry:
     return stands if entry.action == KNOWN and entry.state is State.UNDONE else entry
 
 
-async def note_overtaken(clock: Clock, undos: Iterable[Path], by: Path) -> None:
+async def note_overtaken(journals: Journals, undos: Iterable[Path], by: Path) -> None:
     """Write into the journals of undos that did not end that a load into the same service begins:
     what it finds as it should be is not theirs to take back any more. Other journals among them are
     passed over.
     """
-    name = await clock.aside(lambda: str(by.absolute()))
+    name = address_of(by)
     for path in undos:
         try:
-            async with opened(clock, path) as journal:
+            async with journals.opened(path) as journal:
                 meta = await journal.meta()
                 known = meta.get(OVERTAKEN, "").splitlines()
                 if meta.get(TAKES_BACK) and name not in (*known, meta[TAKES_BACK]):
@@ -225,15 +226,15 @@ async def note_overtaken(clock: Clock, undos: Iterable[Path], by: Path) -> None:
             continue
 
 
-async def vouched(clock: Clock, undo: Journal) -> dict[str, str]:
+async def vouched(journals: Journals, undo: Journal) -> dict[str, str]:
     """The portfolios that loads since then have as they should be, each with the name of the
     last such load's journal.
     """
     found = dict[str, str]()
     for name in (await undo.meta()).get(OVERTAKEN, "").splitlines():
-        if not await exists(clock, name):
+        if not await journals.exists(name):
             continue
-        async with opened(clock, Path(name), reading=True) as later:
+        async with journals.opened(Path(name), reading=True) as later:
             async for entries in slices(later.entries):
                 stand = [one for one in entries if one.state is State.DONE and one.action != "deleted"]
                 found |= {one.portfolio_id: name for one in stand if one.portfolio_id}
@@ -250,14 +251,14 @@ def undo_rows(journal: str | os.PathLike[str]) -> UndoRows:
     return UndoRows(Path(journal))
 
 
-async def begun_load(clock: Clock, path: Path) -> dict[str, str]:
+async def begun_load(journals: Journals, path: Path) -> dict[str, str]:
     """What a journal says of its load, which can be taken back.
 
     :raises InputError: where there is no such journal, or its load was never begun.
     :raises JournalError: where the journal is not what was written.
     :raises JournalInUse: where another process works on it.
     """
-    async with opened(clock, path, reading=True) as load:
+    async with journals.opened(path, reading=True) as load:
         await load.check()
         meta = await load.meta()
     if INGESTED not in meta:

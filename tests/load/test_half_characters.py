@@ -12,7 +12,7 @@ import pytest
 
 from alma_async.events import LOGGER, stderr_handler
 from alma_async.load import read_rows, undo_rows
-from alma_async.load.journal import opened
+from alma_async.load.journal import Journals
 from alma_async.load.report import write_report
 from alma_async.load.row import BadRow, Row, RowProblem
 from tests.conftest import institution
@@ -23,7 +23,7 @@ HALVES = ["a\ud800b", "\udfff", "\ud83d and é", "x\udc00\ud800"]
 
 async def reports(clock, tmp_path, journal):
     """All forms of the report, as texts that can be read."""
-    async with opened(clock, tmp_path / journal, reading=True) as found:
+    async with Journals(clock).opened(tmp_path / journal, reading=True) as found:
         for end in ("csv", "jsonl", "xlsx"):
             await write_report(clock, found, tmp_path / f"report.{end}")
     rows = openpyxl.load_workbook(tmp_path / "report.xlsx").active.iter_rows(values_only=True)

@@ -21,7 +21,7 @@ from alma_async._secret import Secret
 from alma_async.load import Load, LoadOptions
 from alma_async.load.entries import Difference, Entry, Source, State
 from alma_async.load.facts import MEASURED
-from alma_async.load.journal import opened
+from alma_async.load.journal import Journals
 from alma_async.load.measured import Measured
 from alma_async.load.reasons import EndReason
 from alma_async.load.report import record, write_report
@@ -317,7 +317,7 @@ async def test_it_says_what_the_other_reports_say(tmp_path):
         assert (await load.run(rows, on_progress=halfway)).pending
         await alma.sleep(600)
         report = await Load.open(tmp_path / "a.load", alma).run()
-        async with opened(alma.clock, tmp_path / "a.load", reading=True) as journal:
+        async with Journals(alma.clock).opened(tmp_path / "a.load", reading=True) as journal:
             for kind in ("html", "csv", "jsonl"):
                 assert await write_report(alma.clock, journal, tmp_path / f"a.{kind}") == 82
             kept = Measured.read((await journal.meta())[MEASURED])
@@ -352,7 +352,7 @@ async def test_a_dry_run_has_a_price(tmp_path):
         rows = [{"mms_id": f"99{n:06}", "public_note": "new", "coverage_from": "1990"} for n in range(20)]
         load = Load(alma, collection_id=C, service_id=S, journal=tmp_path / "a.load")
         price = (await load.plan(rows, journal=tmp_path / "plan.load")).price
-        async with opened(alma.clock, tmp_path / "plan.load", reading=True) as journal:
+        async with Journals(alma.clock).opened(tmp_path / "plan.load", reading=True) as journal:
             await write_report(alma.clock, journal, tmp_path / "a.html")
         text = (tmp_path / "a.html").read_text(encoding="utf-8")
         assert f"<strong>{price.calls:,}</strong>" in text
