@@ -58,6 +58,7 @@ _BUSY: Final = 10.0  # chosen: seconds that others may hold the book
 _PAUSE: Final = (
     0.05  # chosen: seconds between two tries, each time twice as long where the connection was lost
 )
+_LAST_PAUSE: Final = 0.4  # chosen: a database that answers to nothing after this pause is away
 _AWAY: Final = 2.0  # chosen: seconds for which a database that is away is not asked again
 
 # The lock, then the clock: a function in FROM is carried out before what is selected.
@@ -191,7 +192,7 @@ class PostgresLedger:
                 until = self._clock.now() + _WITHIN
             except Away:
                 now = self._clock.now()
-                if until - now <= pause or now < self._away_until:
+                if pause > _LAST_PAUSE or until - now <= pause or now < self._away_until:
                     self._away_until = max(self._away_until, now + _AWAY)
                     raise
                 pause *= 2
