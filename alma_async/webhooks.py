@@ -41,6 +41,7 @@ __all__ = [
     "WebhookRejected",
     "challenge_response",
     "parse_event",
+    "require_recent",
     "verify_signature",
 ]
 
@@ -197,6 +198,15 @@ def parse_event(body: bytes) -> WebhookEvent:
     raise WebhookRejected(f"This is no event: {unread}. The profile must send JSON, not XML.", status=400)
 
 
+def require_recent(event: WebhookEvent, *, now: float) -> None:
+    """Return if the event is of the last 24 hours; ``now`` is seconds since 1970.
+
+    :raises WebhookRejected: 409, for one that is older, or comes from the future.
+    """
+    if not -AHEAD <= now - event.time.timestamp() <= OLDEST:
+        raise WebhookRejected(f"The event is of {event.time.isoformat()}: not of the last day.", status=409)
+
+
 @attrs.define
 class Replays:
     """The events that were accepted within the last 24 hours; older ones are rejected by their own
@@ -213,11 +223,7 @@ class Replays:
         :raises WebhookRejected: 409, for one that was accepted before, is older than 24 hours, or
             comes from the future. It ends Alma's repeats, as 200 does.
         """
-        age = now - event.time.timestamp()
-        if not -AHEAD <= age <= OLDEST:
-            raise WebhookRejected(
-                f"The event is of {event.time.isoformat()}: not of the last day.", status=409
-            )
+        require_recent(event, now=now)
         self._forget(now)
         what = self._key(event)
         if what in self.seen:
