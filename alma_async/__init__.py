@@ -14,7 +14,7 @@ from alma_async._version import __version__
 
 if TYPE_CHECKING:
     from alma_async._core.pager import Pager
-    from alma_async._governance.budget import LocalBudget
+    from alma_async._governance.budget import LocalBudget, Machine, StoreUse
     from alma_async._governance.file_budget import MachineBudget
     from alma_async._governance.governor import QuotaSnapshot
     from alma_async._secret import Secret
@@ -75,6 +75,7 @@ __all__ = [
     "Limits",
     "Linked",
     "LocalBudget",
+    "Machine",
     "MachineBudget",
     "MembersChange",
     "NotFound",
@@ -96,6 +97,7 @@ __all__ = [
     "Store",
     "StoreCheck",
     "StoreUnavailable",
+    "StoreUse",
     "Timeouts",
     "Unauthorized",
     "UnexpectedEnvironment",
@@ -121,7 +123,9 @@ _HOMES = {
     "JobInstance": "alma.models.jobs",
     "JobRun": "alma.jobs",
     "LocalBudget": "_governance.budget",
+    "Machine": "_governance.budget",
     "MachineBudget": "_governance.file_budget",
+    "StoreUse": "_governance.budget",
     "QuotaSnapshot": "_governance.governor",
     "Pager": "_core.pager",
     "Store": "store",

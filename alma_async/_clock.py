@@ -34,6 +34,7 @@ __all__ = [
     "selector_loop",
     "shielded",
     "started",
+    "waited",
 ]
 
 T = TypeVar("T")
@@ -292,6 +293,12 @@ def started(work: Coroutine[Any, Any, T]) -> Task[T]:
     Who starts it waits for its end (``ended``), whatever happens meanwhile.
     """
     return asyncio.ensure_future(work)
+
+
+async def waited(task: Task[Any], within: float) -> bool:
+    """Wait for it so many seconds at most; whether it has ended. It goes on, whatever happens here."""
+    await asyncio.wait((task,), timeout=within)
+    return task.done()
 
 
 async def ended(task: Task[Any]) -> None:

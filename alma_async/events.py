@@ -4,7 +4,8 @@ log, which is one of them.
 A hook is any callable that takes an event. Hooks are called in line, on the loop, right after the
 fact, in the context of what it is a fact of; they must return at once. A hook that fails is logged
 once and affects no call. A client's ``hooks`` can be added to at any time. The log writes each
-decision at ``INFO`` and each call at ``DEBUG``, one line each, to the logger
+decision at ``INFO``, each call at ``DEBUG``, and at ``WARNING`` that the store that machines share is
+away or back, one line each, to the logger
 ``alma_async._governance``; its level may change at any time. An event that nobody gets is not made.
 """
 
@@ -38,6 +39,8 @@ __all__ = [
     "QuotaLow",
     "ResetSeen",
     "RowsEnded",
+    "StoreAway",
+    "StoreBack",
     "ThresholdReached",
     "TriedAgain",
     "contained",
@@ -199,6 +202,34 @@ class LoadFinished(Event):
     error: str | None = None
 
 
+@attrs.frozen(kw_only=True)
+class StoreAway(Event):
+    """The store that machines share does not answer: calls go on at this machine's part of the rate.
+
+    ``machines``: by how many the rate is divided; ``rank``: which of them this one is (None: not
+    known, so that they may meet). ``trips``: statements so far.
+    """
+
+    store: str
+    why: str
+    machines: int
+    rank: int | None
+    trips: int
+
+
+@attrs.frozen(kw_only=True)
+class StoreBack(Event):
+    """The store answers again, and is relied upon again after ``seconds``.
+
+    ``calls``: sent meanwhile by this client; ``trips``: statements so far.
+    """
+
+    store: str
+    seconds: float
+    calls: int
+    trips: int
+
+
 Hook: TypeAlias = Callable[[Event], None]
 
 
@@ -295,8 +326,11 @@ def log_event(event: Event) -> None:
 LOG: Final = contained(log_event)
 
 
+_LEVEL_OF: Final = {CallFinished: logging.DEBUG, StoreAway: logging.WARNING, StoreBack: logging.WARNING}
+
+
 def _level(kind: type[Event]) -> int:
-    return logging.DEBUG if kind is CallFinished else logging.INFO
+    return _LEVEL_OF.get(kind, logging.INFO)
 
 
 def _is_logged(kind: type[Event]) -> bool:

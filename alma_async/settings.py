@@ -234,6 +234,8 @@ class Limits:
         11.1 s was recorded)
     :param hold: the most seconds for which the per-second threshold holds all calls; a single
         rejection holds a fifth of it
+    :param members: machines that are taken to share the rate where the store that they share cannot
+        say how many there are
     """
 
     per_second: float = attrs.field(default=25.0, validator=POSITIVE)
@@ -242,6 +244,7 @@ class Limits:
     margin: float = attrs.field(default=0.01, validator=_MARGIN)
     in_flight: int = attrs.field(default=300, validator=WHOLE)
     hold: float = attrs.field(default=1.0, validator=POSITIVE)
+    members: int = attrs.field(default=4, validator=WHOLE)
 
 
 @attrs.frozen(kw_only=True)
@@ -444,6 +447,7 @@ _LIMITS: Final[_Variables] = {
     "ALMA_PACING": ("pacing", str, "'even' or 'greedy'"),
     "ALMA_IN_FLIGHT": ("in_flight", int, "a positive whole number of calls"),
     "ALMA_MARGIN": ("margin", float, "a share between 0 and 0.5"),
+    "ALMA_MEMBERS": ("members", int, "a positive whole number of machines"),
 }
 _JOB_LIMITS: Final[_Variables] = {
     "ALMA_JOBS_RUNNING": ("running", int, "a positive whole number of jobs"),

@@ -35,6 +35,7 @@ _SETTINGS: Final = {
     "shared_buffers": "64MB",
     "logging_collector": "off",
     "log_min_messages": "fatal",
+    "dynamic_shared_memory_type": "mmap",  # below its own directory, not with all others of the machine
 }
 
 

@@ -14,6 +14,7 @@ DEFAULTS = {
     "ALMA_PER_SECOND": Limits().per_second,
     "ALMA_IN_FLIGHT": Limits().in_flight,
     "ALMA_MARGIN": Limits().margin,
+    "ALMA_MEMBERS": Limits().members,
     "ALMA_JOBS_RUNNING": JobLimits().running,
     "ALMA_JOB_STARTS": JobLimits().starts,
 }

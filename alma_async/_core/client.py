@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, Unpack
 
 from alma_async._clock import Clock
 from alma_async._core.session import CallOptions, Precondition, Session, Witness
-from alma_async._governance.budget import Budget
+from alma_async._governance.budget import Budget, Machine
 from alma_async._governance.file_budget import machine_budget
 from alma_async._governance.governor import Governor, QuotaSnapshot
+from alma_async._governance.postgres_budget import StoreBudget
 from alma_async._http.dialect import Dialect, Login
 from alma_async._http.outcome import Outcome
 from alma_async._http.transport import Transport
@@ -138,7 +139,8 @@ class Client:
     ) -> None:
         """Check the options and put the parts together.
 
-        :param scope: names the machine's budget, which is used where ``budget`` is None
+        :param scope: names the budget of the store, else of the machine, which is used where ``budget``
+            is None
         :param timeout: seconds for one attempt, or ``Timeouts`` in place of the ``usual`` ones
         :param read_only: no write is sent; a login is none
         :param store: what is shared with other machines; it is not closed
@@ -167,9 +169,14 @@ class Client:
             proxy=proxy,
             trust_env=trust_env,
         )
-        if budget is None:
-            budget = machine_budget(scope, directory=state_dir())
         self._hooks = Hooks(hooks)
+        self._shared = None
+        if budget is None and store is not None:
+            budget = self._shared = StoreBudget(
+                store, scope, directory=state_dir(), clock=clock, members=limits.members, emit=self._hooks
+            )
+        elif budget is None:
+            budget = machine_budget(scope, directory=state_dir())
         governor = Governor(limits, budget=budget, clock=clock, emit=self._hooks)
         session_of = partial(
             Session, dialect, self._transport, governor, clock=clock, timeouts=timeouts, emit=self._hooks
@@ -259,6 +266,14 @@ class Client:
         waiting and in flight.
         """
         return self._session.governor.snapshot()
+
+    async def machines(self) -> list[Machine]:
+        """The machines that draw on this institution's budget in the store, this one included if it has
+        drawn; empty where the client shares none.
+
+        :raises StoreUnavailable: where the store does not answer.
+        """
+        return [] if self._shared is None else await self._shared.machines()
 
     async def sleep(self, seconds: float) -> None:
         """Wait on the client's clock, as its own work does: closing the client ends it at once.

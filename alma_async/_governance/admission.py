@@ -503,6 +503,21 @@ class Admission:
         line = self.queue.next(now)
         return None if line is None else line.head()
 
+    def wanted(self) -> int:
+        """Slots that would be used by now: of calls that are ready, and that will soon be."""
+        totals = self.queue.totals
+        if not totals.waiting:
+            return totals.ready
+        lines = self.queue.lines.values()
+        return totals.ready + sum(
+            line.waiting for line in lines if not line.interval and line.first(self._room) is not None
+        )
+
+    def is_urgent(self) -> bool:
+        """Whether an interactive call waits."""
+        line = self.queue.lines[Priority.INTERACTIVE]
+        return line.waiting + line.holding > 0
+
     def review(self, now: float, wall: float) -> None:
         """Open and shut the lines as the day's figures say."""
         rules = self._allowance.rules(now, wall)

@@ -14,6 +14,7 @@ whose first slot is one window away.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Protocol
 
 import attrs
@@ -21,7 +22,7 @@ import attrs
 from alma_async._governance.quota import Quota
 from alma_async._governance.rate import Pace, Slot, Terms
 
-__all__ = ["Budget", "DayReport", "Figures", "LocalBudget"]
+__all__ = ["Budget", "DayReport", "Figures", "LocalBudget", "Machine", "StoreUse"]
 
 
 @attrs.define(eq=False)
@@ -59,12 +60,47 @@ class DayReport:
             )
 
 
+@attrs.frozen(kw_only=True)
+class StoreUse:
+    """How one client uses the store: its statements so far (``trips``), the slots that they brought,
+    and of how many machines this one is which (``rank``; None: not known).
+
+    ``away_since``: since when the store is away; None where it is not. ``absences`` and
+    ``seconds_away`` are all of them so far.
+    """
+
+    trips: int
+    slots: int
+    machines: int
+    rank: int | None
+    away_since: datetime | None
+    absences: int
+    seconds_away: float
+
+
+@attrs.frozen(kw_only=True)
+class Machine:
+    """A machine that draws on an institution's budget in the store.
+
+    ``rank`` begins with 0, in the order in which they came. ``silent``: seconds since it last asked for slots or
+    said that it needs none (``busy`` is False then). ``processes`` draw there now, and have made
+    ``drawn`` calls.
+    """
+
+    name: str
+    rank: int
+    silent: float
+    busy: bool
+    processes: int
+    drawn: int
+
+
 @attrs.frozen
 class Figures:
     """What a budget shows: see ``Budget``.
 
-    ``share``: the part of the rate that it gives, 1 where it is whole. ``shared``: whether other
-    clients draw on it.
+    ``share``: the part of the rate that it gives, 1 where it is whole, and ``why`` it is not.
+    ``shared``: whether other clients draw on it.
     """
 
     held_until: float
@@ -72,6 +108,8 @@ class Figures:
     quota: Quota
     share: float = 1.0
     shared: bool = True
+    why: str = ""
+    store: StoreUse | None = None
 
 
 class Budget(Protocol):
@@ -97,14 +135,24 @@ class Budget(Protocol):
     def quota(self) -> Quota:
         """The day's figures, as far as known without waiting. To be read only."""
 
+    @property
+    def series(self) -> int | None:
+        """Ordinals of slots with the same number here count the same calls; None: those of now do not
+        count others' calls.
+        """
+
     def figures(self) -> Figures:
         """All of this as far as known, read without changing anything: any thread may ask."""
 
     def reserve_now(self, terms: Terms, *, now: float, cost: float) -> Slot | None:
         """Take the next slot if that needs no waiting; None where ``reserve`` has to be asked."""
 
-    async def reserve(self, terms: Terms, *, now: float, cost: float, waiting: int) -> Slot:
-        """Take the next slot. ``waiting`` says how many more are wanted right after it."""
+    async def reserve(
+        self, terms: Terms, *, now: float, cost: float, waiting: int, urgent: bool = False
+    ) -> Slot:
+        """Take the next slot. ``waiting`` says how many more are wanted right after it, ``urgent`` that
+        an interactive call is among them.
+        """
 
     def refund(self, slot: Slot) -> None:
         """The slot was not used."""
@@ -127,6 +175,8 @@ class LocalBudget:
 
     Starts without credit: the first call goes at once, the next are evenly spaced.
     """
+
+    series: int | None = 0
 
     def __init__(self) -> None:
         self._pace = Pace()
@@ -153,7 +203,15 @@ class LocalBudget:
     def reserve_now(self, terms: Terms, *, now: float, cost: float) -> Slot | None:
         return self._pace.reserve(terms, now=now, cost=cost)
 
-    async def reserve(self, terms: Terms, *, now: float, cost: float, waiting: int) -> Slot:  # noqa: ARG002 - no lease needed
+    async def reserve(
+        self,
+        terms: Terms,
+        *,
+        now: float,
+        cost: float,
+        waiting: int,  # noqa: ARG002 - no lease needed
+        urgent: bool = False,  # noqa: ARG002
+    ) -> Slot:
         return self._pace.reserve(terms, now=now, cost=cost)
 
     def refund(self, slot: Slot) -> None:

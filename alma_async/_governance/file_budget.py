@@ -60,14 +60,14 @@ __all__ = [
     "parse_pace",
 ]
 
-# In the machine's own byte order, as the file never leaves it. Each part begins with magic and
-# checksum of the rest.
+# The pace is in the machine's own byte order, as it never leaves it; the day's figures may be kept
+# for other machines. Each part begins with magic and checksum of the rest.
 _MAGIC: Final = b"alma-b3\n"
-_HEAD: Final = struct.Struct("=8sI")
+_HEAD: Final = struct.Struct("<8sI")
 _PACE: Final = struct.Struct("=16sddqI")  # boot, pace, and the length of the ring, which follows
 # is there an anchor; the day's figures in their order; the hours' two follow
-_DAY: Final = struct.Struct("=qqqdqddqqqqdqd")
-_WEEKS: Final = struct.Struct(f"={2 * HOURS}d")
+_DAY: Final = struct.Struct("<qqqdqddqqqqdqd")
+_WEEKS: Final = struct.Struct(f"<{2 * HOURS}d")
 _LONGEST_RING: Final = 512  # beyond 512 calls a second the spacing alone keeps the window
 
 _figures = attrgetter(*(field.name for field in attrs.fields(Quota)))
@@ -157,6 +157,8 @@ _Change = Callable[[Pace], None]
 class MachineBudget:
     """One institution's budget on this machine, in the file ``path``."""
 
+    series: int | None = 0
+
     def __init__(self, path: Path, *, boot: str | None = None) -> None:
         """:raises OSError, ConfigurationError: if the file cannot be used, or its directory is open
         to others.
@@ -206,10 +208,9 @@ class MachineBudget:
             pace, spent = record or (pace, spent)
             file.seek(DAY_AT)
             quota = parse_day(file.read(SIZE - DAY_AT) or b"") or quota
-        share = 1 / _SHARERS if self._apart else 1.0
-        if pace is None:
-            return Figures(-math.inf, spent, quota, share)
-        return Figures(pace.held_until, pace.spent, quota, share)
+        held_until = -math.inf if pace is None else pace.held_until
+        seen = Figures(held_until, spent if pace is None else pace.spent, quota)
+        return _apart(seen) if self._apart else seen
 
     def reserve_now(self, terms: Terms, *, now: float, cost: float) -> Slot | None:
         """Take the next slot; None while another process holds the lock."""
@@ -229,7 +230,15 @@ class MachineBudget:
         self._apart = False
         return slot
 
-    async def reserve(self, terms: Terms, *, now: float, cost: float, waiting: int) -> Slot:  # noqa: ARG002 - no lease needed
+    async def reserve(
+        self,
+        terms: Terms,
+        *,
+        now: float,
+        cost: float,
+        waiting: int,  # noqa: ARG002 - no lease needed
+        urgent: bool = False,  # noqa: ARG002
+    ) -> Slot:
         """Take the next slot, as soon as no other process holds the lock."""
         while (slot := self.reserve_now(terms, now=now, cost=cost)) is None:  # noqa: ASYNC110 - no event comes with another process's lock
             await anyio.sleep(_PAUSE)
@@ -377,17 +386,24 @@ def _shared(terms: Terms) -> Terms:
     return attrs.evolve(terms, interval=_SHARERS * terms.interval)
 
 
+def _apart(seen: Figures) -> Figures:
+    why = "the file of the machine's budget cannot be used, so this client takes a part of the rate"
+    return attrs.evolve(seen, share=1 / _SHARERS, why=why)
+
+
 class _Apart(LocalBudget):
     """The budget of a client that would share it, but has no file to do so."""
 
     def figures(self) -> Figures:
-        return attrs.evolve(super().figures(), share=1 / _SHARERS)
+        return _apart(super().figures())
 
     def reserve_now(self, terms: Terms, *, now: float, cost: float) -> Slot | None:
         return super().reserve_now(_shared(terms), now=now, cost=cost)
 
-    async def reserve(self, terms: Terms, *, now: float, cost: float, waiting: int) -> Slot:
-        return await super().reserve(_shared(terms), now=now, cost=cost, waiting=waiting)
+    async def reserve(
+        self, terms: Terms, *, now: float, cost: float, waiting: int, urgent: bool = False
+    ) -> Slot:
+        return await super().reserve(_shared(terms), now=now, cost=cost, waiting=waiting, urgent=urgent)
 
 
 def machine_budget(institution: str, *, directory: Path) -> Budget:

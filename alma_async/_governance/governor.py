@@ -52,7 +52,7 @@ import attrs
 
 from alma_async._clock import Clock, Timer
 from alma_async._governance.admission import GRANTED, WAITING, Admission, Permit, PermitState
-from alma_async._governance.budget import Budget
+from alma_async._governance.budget import Budget, StoreUse
 from alma_async._governance.policy import Allowance
 from alma_async._governance.rate import LONGEST_HOLD, Slot, terms
 from alma_async._governance.retry import RetryBudget
@@ -77,7 +77,8 @@ class QuotaSnapshot:
     ``next_day_at_full_pace`` how many of the latter go so.
     ``held_until`` and ``stopped_until`` say until when everything waits; ``why`` says what holds
     back whom; ``open`` which priorities may go now, ``next_at`` when their next call may go where
-    that is yet to come; ``shared`` whether other processes and clients share the budget.
+    that is yet to come; ``shared`` whether other processes and clients share the budget, ``store``
+    how this client uses the one that machines share (None: it has none).
     """
 
     per_second: float
@@ -103,6 +104,7 @@ class QuotaSnapshot:
     resets_at: datetime
     why: str
     shared: bool
+    store: StoreUse | None = None
 
 
 class Governor:
@@ -253,10 +255,11 @@ class Governor:
             stopped_until=_utc(quota.stopped_until) if stopped else None,
             resets_at=_utc(quota.next_reset(wall)),
             shared=seen.shared,
+            store=seen.store,
             why=_why(
                 stopped=stopped,
                 held=held,
-                apart=seen.share < 1,
+                apart=seen.why,
                 spread=interval < rules[Priority.BULK].interval < math.inf,
             ),
         )
@@ -364,7 +367,11 @@ class Governor:
         admission.fetching = True
         try:
             slot = await self._budget.reserve(
-                self._allowance.terms(now), now=now, cost=cost, waiting=admission.queue.totals.ready - 1
+                self._allowance.terms(now),
+                now=now,
+                cost=cost,
+                waiting=admission.wanted() - 1,
+                urgent=admission.is_urgent(),
             )
         finally:
             admission.fetching = False
@@ -428,13 +435,13 @@ class Governor:
 _SILENCE: Final = Signals()
 
 
-def _why(*, stopped: bool, held: bool, apart: bool, spread: bool) -> str:
+def _why(*, stopped: bool, held: bool, apart: str, spread: bool) -> str:
     if stopped:
         return "the day's calls are spent"
     if held:
         return "calls were rejected as too many a second"
     if apart:
-        return "the file of the machine's budget cannot be used, so this client takes a part of the rate"
+        return apart
     return "bulk work is spread evenly over the rest of the day (pacing greedy does not)" if spread else ""
 
 

@@ -58,6 +58,7 @@ class Allowance:
         self._rules: Mapping[Priority, Rule] = {}
         self.rules_until: float = -math.inf
         self._known_hold = budget.held_until
+        self._series = budget.series
         self._day_began = budget.quota.first_at
         self._stopped = False
         self._low = math.inf
@@ -142,11 +143,22 @@ class Allowance:
             self.concurrency.answered(kind, latency=latency, in_flight=in_flight, rate=rate, now=now)
         remaining, stopped = signals.remaining, signals.throttled == "day"
         if remaining is not None:
-            self.adapt.sensor.see(remaining, ordinal=slot.ordinal, spent=self.budget.spent, now=now)
+            self._sense(remaining, slot, now)
         news = remaining is not None and remaining + slot.ordinal != self._reported
         unreported = remaining is not None or self._bulk > 0
         if stopped or news or (unreported and now >= self._report_at):
             self._report(slot, signals, stopped=stopped, now=now, wall=wall)
+
+    def _sense(self, remaining: int, slot: Slot, now: float) -> None:
+        """Let the sensor see an answer, unless our own count says nothing now: all else would pass for
+        others' use.
+        """
+        sensor, series = self.adapt.sensor, self.budget.series
+        if series != self._series:
+            self._series = series
+            sensor.begin_anew()
+        if series is not None:
+            sensor.see(remaining, ordinal=slot.ordinal, spent=self.budget.spent, now=now)
 
     def finish(self, wall: float) -> None:
         """Report what was not yet: bulk work that nobody counted would pass for others' need."""

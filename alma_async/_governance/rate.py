@@ -255,6 +255,13 @@ class Sensor:
         self._arrived.append(remaining + ordinal)
         self._answered.append(remaining + spent)
 
+    def begin_anew(self) -> None:
+        """The count of calls is another one: answers before and after it cannot be compared."""
+        self._opened = -math.inf
+        self._arrived.clear()
+        self._answered.clear()
+        self._samples.clear()
+
     def estimate(self, now: float) -> float:
         """Others' calls a second; 0 where nothing is known."""
         return self.foreign if self.sees(now) else 0.0

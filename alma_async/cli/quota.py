@@ -1,7 +1,8 @@
 """``quota``: the remaining calls of the day, learned by one cheap call, and what the governor allows of them.
 
 Decides when to call: once, and with ``--watch`` once a minute. Between its calls a watch reads the machine's budget, where other
-processes of this machine record what they learn, and costs nothing.
+processes of this machine record what they learn, and costs nothing. Where machines share a store, it asks that, and shows who draws
+on it.
 
 What remains, the floors and the hold come from that budget, and change with what other processes spend and learn. Pace, waiting
 calls and calls in flight are those of this process.
@@ -12,8 +13,8 @@ from __future__ import annotations
 import math
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from enum import Enum
 from functools import partial
@@ -24,6 +25,8 @@ import attrs
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from alma_async._clock import ended, started
+from alma_async._governance.budget import Machine
 from alma_async._governance.governor import QuotaSnapshot
 from alma_async._text import plain
 from alma_async.cli.connection import FROM_ENVIRONMENT, LONG, Connection, hold_of
@@ -37,6 +40,7 @@ from alma_async.errors import (
     QuotaExhausted,
     RateLimited,
     ServerFault,
+    StoreUnavailable,
 )
 from alma_async.settings import Priority
 
@@ -100,13 +104,23 @@ def line(seen: QuotaSnapshot, *, at: datetime, drawn: float | None) -> str:
         f"{seen.per_second:.2f} of {seen.limit:g} a second in force{_apart(seen)}",
         f"others {_rate(seen.foreign)}",
         f"bulk stops at {_floor(seen.floors[Priority.BULK])}",
+        ""
+        if seen.store is None
+        else f"{seen.store.machines} machines"
+        if not seen.store.away_since
+        else "store away",
         _held(seen),
     ]
     return plain("  ".join(part for part in parts if part))
 
 
 def lines(
-    seen: QuotaSnapshot, *, at: datetime, drawn: float | None = None, trouble: str = ""
+    seen: QuotaSnapshot,
+    *,
+    at: datetime,
+    drawn: float | None = None,
+    machines: Sequence[Machine] = (),
+    trouble: str = "",
 ) -> Iterator[str]:
     """One snapshot in words, for a person. ``trouble``: why the last call of a watch failed, if it did."""
     seen_at = "" if seen.remaining_seen_at is None else f", seen at {seen.remaining_seen_at:%H:%M:%S}"
@@ -130,9 +144,23 @@ def lines(
     if seen.remaining is not None and seen.at_full_pace < seen.remaining - seen.floors[Priority.BULK]:
         yield ""
         yield f"at full pace      {seen.at_full_pace:,.0f} calls of bulk work; the rest is spread to the reset"
+    if seen.store is not None:
+        yield ""
+        yield from _machine_lines(seen, machines, at)
     if trouble:
         yield ""
         yield plain(trouble)
+
+
+def _machine_lines(seen: QuotaSnapshot, machines: Sequence[Machine], at: datetime) -> Iterator[str]:
+    """Who draws on the store, and whether it is there."""
+    if seen.store is not None and (since := seen.store.away_since) is not None:
+        share = f"one part of {seen.store.machines}"
+        yield f"store             away for {clock_time((at - since).total_seconds())}: this machine takes {share}"
+    yield f"{'machine':<24} {'rank':>4} {'processes':>10} {'calls':>10} {'last seen':>14}"
+    for one in machines:
+        last = f"{one.silent:,.0f} s ago{'' if one.busy else ', idle'}"
+        yield f"{plain(one.name)[:24]:<24} {one.rank:>4} {one.processes:>10,} {one.drawn:>10,} {last:>14}"
 
 
 def _apart(seen: QuotaSnapshot) -> str:
@@ -203,11 +231,16 @@ async def _once(alma: AlmaClient, *, json: bool) -> int:
     except (QuotaExhausted, RateLimited) as error:
         say(hold_of(alma) or str(error))
         code = 3
+    machines = list[Machine]()
+    try:
+        machines = await alma.machines()
+    except StoreUnavailable as error:
+        say(str(error))
     snapshot = alma.quota()
     if json:
-        json_line(as_json(snapshot))
+        json_line(as_json(snapshot) | {"machines": [attrs.asdict(one) for one in machines]})
     else:
-        for text in lines(snapshot, at=alma.clock.utc()):
+        for text in lines(snapshot, at=alma.clock.utc(), machines=machines):
             show(text)
     return code
 
@@ -223,7 +256,7 @@ async def _watch(connection: Connection, *, every: float, ask: float, json: bool
         draw = stack.enter_context(screen()) if sys.stdout.isatty() and not json else None
         async with connection.client() as alma:
             watch = Watch(alma, draw=draw, json=json)
-            await attend(partial(watch.keep_asking, ask), tick=watch.show, every=every)
+            await attend(partial(watch.keep_watching, ask, every), tick=watch.show, every=every)
 
 
 @attrs.define
@@ -235,6 +268,23 @@ class Watch:
     json: bool = attrs.field(kw_only=True)
     _drawn: Drawn = attrs.field(factory=Drawn, init=False)
     _trouble: str = attrs.field(default="", init=False)
+    _machines: Sequence[Machine] = attrs.field(default=(), init=False)
+
+    async def keep_watching(self, ask: float, every: float) -> None:
+        """Make calls, and ask the store, where there is one, for who draws on it."""
+        counting = None if self.alma.store is None else started(self._keep_counting(every))
+        try:
+            await self.keep_asking(ask)
+        finally:
+            if counting is not None:
+                counting.cancel()
+                await ended(counting)
+
+    async def _keep_counting(self, every: float) -> None:
+        while True:
+            with suppress(StoreUnavailable):  # the snapshot says that it is away
+                self._machines = await self.alma.machines()
+            await self.alma.sleep(every)
 
     async def keep_asking(self, every: float) -> None:
         """Make a call each ``every`` seconds."""
@@ -254,12 +304,11 @@ class Watch:
         seen, at = self.alma.quota(), self.alma.clock.utc()
         drawn = self._drawn.seen(seen, now=self.alma.clock.now())
         if self.draw is not None:
-            self.draw(lines(seen, at=at, drawn=drawn, trouble=self._trouble))
+            self.draw(lines(seen, at=at, drawn=drawn, machines=self._machines, trouble=self._trouble))
             return
         if self.json:
-            json_line(
-                {"at": at.isoformat(timespec="milliseconds"), "drawn_per_second": drawn} | as_json(seen)
-            )
+            head = {"at": at.isoformat(timespec="milliseconds"), "drawn_per_second": drawn}
+            json_line(head | as_json(seen) | {"machines": [attrs.asdict(one) for one in self._machines]})
         else:
             show(line(seen, at=at, drawn=drawn))
         sys.stdout.flush()

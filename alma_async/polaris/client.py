@@ -209,6 +209,7 @@ _ARGUMENTS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
 _LIMITS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "POLARIS_PER_SECOND": ("per_second", float),
     "POLARIS_IN_FLIGHT": ("in_flight", int),
+    "ALMA_MEMBERS": ("members", int),
 }
 _NEEDED: Final = ("POLARIS_BASE_URL", "POLARIS_ORGANIZATION_ID", "POLARIS_WORKSTATION_ID")
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import attrs
 
+from alma_async._governance.budget import Machine, StoreUse
 from alma_async._governance.governor import QuotaSnapshot
 from alma_async.cli.quota import Drawn, as_json, line, lines
 from alma_async.settings import Priority
@@ -105,3 +106,23 @@ def test_what_is_drawn_is_of_late() -> None:
     assert drawn.seen(told_at(170, 100_000), now=170.0) is None
     assert drawn.seen(told_at(180, 99_980), now=180.0) == 2.0
     assert drawn.seen(attrs.evolve(UNKNOWN), now=190.0) is None
+
+
+def test_machines_that_share_a_store() -> None:
+    """Each machine that draws has a line; so has a store that is away, and a name cannot steer a terminal."""
+    use = StoreUse(trips=9, slots=40, machines=2, rank=0, away_since=None, absences=0, seconds_away=0.0)
+    machines = [
+        Machine(name="db\x1b[2J", rank=0, silent=0.2, busy=True, processes=3, drawn=1234),
+        Machine(name="other", rank=1, silent=65.0, busy=False, processes=1, drawn=5),
+    ]
+    shared = attrs.evolve(SEEN, store=use)
+    assert [*lines(shared, at=AT, machines=machines)][-3:] == [
+        "machine                  rank  processes      calls      last seen",
+        "db\\u001b[2J                 0          3      1,234        0 s ago",
+        "other                       1          1          5 65 s ago, idle",
+    ]
+    assert line(shared, at=AT, drawn=None).endswith("  2 machines")
+    away = attrs.evolve(shared, store=attrs.evolve(use, away_since=AT - timedelta(seconds=65)))
+    assert "store             away for 1:05: this machine takes one part of 2" in [*lines(away, at=AT)]
+    assert line(away, at=AT, drawn=None).endswith("  store away")
+    assert as_json(away)["store"]["away_since"] == "2026-09-21T14:12:15+00:00"

@@ -85,9 +85,11 @@ class Remote(LocalBudget):
     def reserve_now(self, terms: Terms, *, now: float, cost: float) -> Slot | None:
         return None
 
-    async def reserve(self, terms: Terms, *, now: float, cost: float, waiting: int) -> Slot:
+    async def reserve(
+        self, terms: Terms, *, now: float, cost: float, waiting: int, urgent: bool = False
+    ) -> Slot:
         await anyio.sleep(0.002)
-        slot = await super().reserve(terms, now=now, cost=cost, waiting=waiting)
+        slot = await super().reserve(terms, now=now, cost=cost, waiting=waiting, urgent=urgent)
         await anyio.sleep(0.002)
         return slot
 
