@@ -225,6 +225,8 @@ PRINTS = {
     "together": "1 ",
     "one_try": None,
     "all_machines": "<Store db.example.org/library>",
+    "load_anywhere": None,  # it needs a database: tests/load/test_postgres_journal.py
+    "go_on_elsewhere": None,
     "opened": None,
     "portfolio": None,
     "application": "",
