@@ -14,6 +14,7 @@ event loop free to be any: psycopg's own asyncio does not run on the usual loop 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -34,7 +35,7 @@ from alma_async.settings import Check, check_all, secret_file
 if TYPE_CHECKING:
     from alma_async._storage.postgres import Link
 
-__all__ = ["Connection", "Store", "StoreCheck"]
+__all__ = ["Connection", "Store", "StoreCheck", "institution_of"]
 
 T = TypeVar("T")
 
@@ -97,6 +98,8 @@ class Store:
         with translated(None):
             self.place: str = place_of(self._url.reveal())
         self._open: list[Connection] = []
+        self.shared: Connection = self.connection("shared")
+        """For questions that come now and then, one after the other."""
 
     @classmethod
     @secretive
@@ -281,6 +284,11 @@ def _connect(store: Store, *, making: bool) -> Link:
     from alma_async._storage.postgres import connect
 
     return connect(store.reveal(), making=making)
+
+
+def institution_of(scope: str) -> str:
+    """How a store names an institution: by a digest of the client's scope."""
+    return hashlib.sha256(scope.encode()).hexdigest()[:32]
 
 
 def _said_clock(link: Link) -> float:

@@ -42,7 +42,7 @@ from alma_async._storage.failures import Away, Busy, Damaged, StorageFailed, Str
 from alma_async._storage.sqlite import Columns
 from alma_async._text import logger
 from alma_async.errors import AlmaError
-from alma_async.store import Store, translated
+from alma_async.store import Store, institution_of, translated
 
 if TYPE_CHECKING:
     from alma_async._storage.postgres import Link
@@ -99,7 +99,7 @@ class PostgresLedger:
 
     def __init__(self, store: Store, institution: str, *, clock: Clock | None = None) -> None:
         self._store, self._clock = store, clock or store.clock
-        self._institution = hashlib.sha256(institution.encode()).hexdigest()[:32]
+        self._institution = institution_of(institution)
         lock = hashlib.blake2b(f"ledger {self._institution}".encode(), digest_size=8).digest()
         self._lock = int.from_bytes(lock, "big", signed=True)
         self._connection = store.connection("ledger")

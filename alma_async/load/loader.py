@@ -140,14 +140,30 @@ class Load:
         """Say how far the present run is, at any time; None before anything is known."""
         return None if self._run is None else self._run.progress()
 
+    async def ingest(self, rows: Rows, *, on_progress: Callable[[Progress], None] | None = None) -> Report:
+        """Write the rows into the journal, and send nothing: a later ``run``, in this process or
+        another one, carries them out.
+
+        :param rows: as in ``run``
+        :raises: what ``run`` raises
+        """
+        context = attrs.evolve(await self._context(), only_ingest=True)
+        return await self._carry_out(context, self._journal_path, rows, on_progress)
+
     async def run(
-        self, rows: Rows | None = None, *, on_progress: Callable[[Progress], None] | None = None
+        self,
+        rows: Rows | None = None,
+        *,
+        on_progress: Callable[[Progress], None] | None = None,
+        rest: bool = True,
     ) -> Report:
         """Carry every row to its end, or as far as it goes.
 
         :param rows: a path, what ``read_rows`` gives, or any (async) iterable of rows or mappings;
             it is read once. Without it, those that the journal has. Rows that are given again must
             be the same.
+        :param rest: whether to wait here until rows of unknown outcome have rested; else the report
+            says when to go on (``resume_at``)
         :raises JournalError: where the journal cannot be written; nothing more is sent then.
         :raises JournalInUse: where another process works on it.
         :raises ServiceInUse, UnfinishedLoad: where another load of the service is under way, or
@@ -156,10 +172,15 @@ class Load:
         :raises Unauthorized, ConfigurationError: where going on makes no
             sense; the load can be resumed.
         """
-        return await self._carry_out(await self._context(), self._journal_path, rows, on_progress)
+        context = attrs.evolve(await self._context(), rests=rest)
+        return await self._carry_out(context, self._journal_path, rows, on_progress)
 
     async def stream(
-        self, rows: Rows | None = None, *, on_progress: Callable[[Progress], None] | None = None
+        self,
+        rows: Rows | None = None,
+        *,
+        on_progress: Callable[[Progress], None] | None = None,
+        rest: bool = True,
     ) -> AsyncGenerator[Ended, None]:
         """Carry every row to its end as ``run`` does, and give each row's end as it
         comes, once the journal has it.
@@ -177,7 +198,8 @@ class Load:
 
         async def work() -> None:
             async with send:
-                await self._carry_out(await self._context(), self._journal_path, rows, on_progress, give)
+                context = attrs.evolve(await self._context(), rests=rest)
+                await self._carry_out(context, self._journal_path, rows, on_progress, give)
 
         async def give(end: Ended) -> None:
             with suppress(anyio.BrokenResourceError):  # nobody consumes them any more
@@ -399,7 +421,7 @@ class Load:
 
     async def _enter(self, context: LoadContext, journal: Journal) -> None:
         """The same in the store, where that keeps the journal."""
-        if not context.dry:
+        if not (context.dry or context.only_ingest):
             options, alone = context.options, not context.options.beside
             rests = options.quarantine if alone and options.action != "undo" else None
             await journal.enter((self._alma.origin, *context.place), alone=alone, rests=rests)
@@ -460,7 +482,7 @@ class Load:
         """Have the load known as one of its service's, unless it sends
         nothing that changes anything.
         """
-        if context.dry:
+        if context.dry or context.only_ingest:
             yield None
             return
         found = list[Registered | None]()

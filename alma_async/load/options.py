@@ -255,7 +255,8 @@ DEFAULTS: Final = LoadOptions()
 @attrs.frozen(kw_only=True)
 class LoadContext:
     """One load. ``workers`` is the most rows in progress at once; ``dry``: nothing is
-    sent that changes anything.
+    sent that changes anything; ``only_ingest``: its rows are written into the journal, and no more;
+    ``rests``: it waits for rows of unknown outcome to have rested, and does not end meanwhile.
     """
 
     alma: AlmaClient
@@ -263,6 +264,8 @@ class LoadContext:
     options: LoadOptions
     workers: int
     dry: bool = False
+    only_ingest: bool = False
+    rests: bool = True
 
     @property
     def journals(self) -> Journals:

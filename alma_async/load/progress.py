@@ -223,7 +223,8 @@ class Report:
     ``rows``. Of a load with ``missing``, ``surplus`` is how many portfolios of the service the list
     does not name, which are rows too (None: not known, or not yet), and ``surplus_kept`` why none
     of them was touched; ``undecided``: it stopped before that was known. Of a load by a job,
-    ``job`` is its set, its run, and how that ended, as far as it came.
+    ``job`` is its set, its run, and how that ended, as far as it came. ``resume_at``: when it is worth to
+    resume it, where what stopped it says that.
     """
 
     rows: int
@@ -247,6 +248,7 @@ class Report:
     surplus_kept: str | None = None
     undecided: bool = False
     job: str | None = None
+    resume_at: datetime | None = None
 
     @property
     def is_finished(self) -> bool:
@@ -264,7 +266,7 @@ class Report:
 
     def summary(self) -> dict[str, float | int | str | None]:
         """The one object that ``--json`` ends with."""
-        return attrs.asdict(self)
+        return attrs.asdict(self, filter=lambda field, _: field.name != "resume_at")
 
 
 def job_of(meta: Mapping[str, str]) -> str | None:
@@ -373,6 +375,7 @@ class Meter:
         counts: Mapping[tuple[State, str | None], int],
         stopped: str | None,
         meta: Mapping[str, str] = _WHOLE,
+        resume_at: datetime | None = None,
     ) -> Report:
         """How it ended at ``now``: rows by the journal's count and what it says
         (``meta``), calls by ours.
@@ -390,6 +393,7 @@ class Meter:
             surplus_kept=meta.get(SURPLUS_KEPT),
             undecided=undecided(meta),
             job=job_of(meta),
+            resume_at=resume_at,
         )
 
     def progress(self, now: float, quote: Quote, *, under_way: int = 0, reading: bool = False) -> Progress:

@@ -16,6 +16,7 @@ begun is finished before something new begins.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator
+from datetime import timedelta
 from functools import partial
 from math import inf
 from typing import Any, Final, TypeVar
@@ -44,6 +45,7 @@ from alma_async.load.outage import (
     PASSING,
     CircuitBreaker,
     MassRejection,
+    Resting,
     RowFailure,
     ServiceHealth,
     WorkStopped,
@@ -189,7 +191,7 @@ async def reporting(work: Callable[[], Awaitable[T]], report: Callable[[], None]
 _EVERY: Final = 1.0
 
 
-_REPORTED: Final = (ClientClosed, QuotaExhausted, MassRejection, SetDiffers, *PASSING)
+_REPORTED: Final = (ClientClosed, QuotaExhausted, MassRejection, Resting, SetDiffers, *PASSING)
 
 Item = tuple[Row, Entry]
 Stand = tuple[State, str | None]  # of a row: its state, and what was done
@@ -282,6 +284,8 @@ class LoadRun:
         if not self.context.dry and self.context.alma.hooks.wants(RowsEnded):
             self._announced = await self.journal.counts()
         await self.prepare()
+        if self.context.only_ingest:
+            return
         await self._give_known_ends()
         await self.passes()
         if self._job is not None and not self.context.dry:
@@ -327,7 +331,7 @@ class LoadRun:
         # all rows are read: what was found in them is known before anything is sent
         self.report_progress(force=True)
         self._reported_at = float("-inf")
-        if self.stopping:
+        if self.stopping or self.context.only_ingest:
             return
         if self.context.options.via_job is not None:
             await match_anew(self.journal)
@@ -396,7 +400,10 @@ class LoadRun:
         shared = await self._shared()
         await self._doubt(shared.learned)
         while not self.stopping and (rest := await self._rest()) is not None:
-            if rest > 0:
+            if rest > 0 and not self.context.rests:
+                at = self.context.alma.clock.utc() + timedelta(seconds=rest)
+                self.halt(Resting("Rows of unknown outcome rest before they are read back.", retry_at=at))
+            elif rest > 0:
                 await self._wait(rest)
             else:
                 await self._pass(shared)
@@ -630,4 +637,5 @@ class LoadRun:
         alma, stopped = self.context.alma, why if self.stopping else None
         meta = await self.journal.meta()
         now, remaining = alma.clock.now(), alma.quota().remaining
-        return self.meter.report(now, remaining, counts=counts, stopped=stopped, meta=meta)
+        again = getattr(self.stopped, "retry_at", None)
+        return self.meter.report(now, remaining, counts=counts, stopped=stopped, meta=meta, resume_at=again)

@@ -7,7 +7,6 @@ transaction that marks the run as ended. Later news of the same end changes noth
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import attrs
 
 from alma_async.alma.models.jobs import JobInstance
-from alma_async.store import Connection, Store, translated
+from alma_async.store import Store, institution_of, translated
 
 if TYPE_CHECKING:
     from alma_async._storage.postgres import Link
@@ -48,8 +47,7 @@ class Continuations:
 
     def __init__(self, store: Store, scope: str, queue: Queue) -> None:
         self._store, self._queue = store, queue
-        self._institution = hashlib.sha256(scope.encode()).hexdigest()[:32]
-        self._connection: Connection = store.connection("continuations")
+        self._institution = institution_of(scope)
 
     async def ended(self, key: str) -> dict[str, Any] | None:
         """What became of the run that was submitted under this key; None where that is not known."""
@@ -93,4 +91,4 @@ class Continuations:
 
     async def _do(self, work: Callable[[Link], T]) -> T:
         with translated(self._store):
-            return await self._connection.do(work, within=_WITHIN, whole=True)
+            return await self._store.shared.do(work, within=_WITHIN, whole=True)

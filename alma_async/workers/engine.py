@@ -21,6 +21,7 @@ Decides how the engine is used. Each rule stands against something that was seen
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
@@ -71,6 +72,8 @@ class Timing:
     drain: float = 20.0
 
 
+_FORGETS: Final = 3600.0  # chosen: seconds
+_MONTH: Final = 30 * 86400.0  # chosen: seconds for which the key of a message is known
 _CHECK: Final = 0.25  # chosen: seconds
 _WITHIN: Final = 5.0  # chosen: seconds for one sweep
 _AGAIN: Final = (0.5, 5.0)  # chosen: seconds before the engine is started again, at first and at most
@@ -128,6 +131,15 @@ async def _undo(context: JobContext, *, load_id: str) -> dict[str, Any]:
     return await tasks.undo(own.alma, load_id, stops=own.stops)
 
 
+async def _ensure_portfolio(
+    context: JobContext, *, key: str, collection_id: str, service_id: str, row: Mapping[str, str]
+) -> dict[str, Any]:
+    own = _Own.of(context)
+    return await tasks.ensure_portfolio(
+        own.alma, key=key, collection_id=collection_id, service_id=service_id, row=row, stops=own.stops
+    )
+
+
 async def _submit_job(
     context: JobContext,
     *,
@@ -158,6 +170,7 @@ _TASKS: Final[Mapping[str, Callable[..., Any]]] = {
     "alma_async.run_load": _run_load,
     "alma_async.verify": _verify,
     "alma_async.undo": _undo,
+    "alma_async.ensure_portfolio": _ensure_portfolio,
     "alma_async.submit_job": _submit_job,
     "alma_async.job_ended": _job_ended,
 }
@@ -308,10 +321,13 @@ class Worker:
 
     async def _sweep(self) -> None:
         """Rule 2: give back the tasks of workers that are gone."""
-        connection, timing = self._store.connection("sweep"), self._timing
+        connection, timing, swept_at = self._store.connection("sweep"), self._timing, -math.inf
         while True:
             await anyio.sleep(timing.sweep)
             with suppress(Exception):  # the database is away: the next sweep finds the same
+                if self._store.clock.now() - swept_at > _FORGETS:
+                    await connection.do(forget_messages, within=_WITHIN)
+                    swept_at = self._store.clock.now()
                 if swept := await connection.do(partial(sweep, stalled=timing.stalled), within=_WITHIN):
                     _log.warning("Tasks of a worker that is gone go on elsewhere: %s", swept)
 
@@ -352,6 +368,19 @@ def sweep(link: Link, *, stalled: float) -> list[int]:
                 "SELECT procrastinate_retry_job_v2(%s, clock_timestamp(), NULL, NULL, NULL)", (number,)
             )
         return [number for (number,) in found]
+
+
+def forget_messages(link: Link) -> int:
+    """Remove journals of messages that ended a month ago; how many, a thousand at most.
+
+    A message that comes again after that is compared with what Alma holds, as a new one is.
+    """
+    query = (
+        "DELETE FROM alma_async.load WHERE id IN (SELECT id FROM alma_async.load WHERE name LIKE %s AND owner IS NULL "
+        "AND made < alma_async.clock() - %s AND NOT EXISTS (SELECT 1 FROM alma_async.entry WHERE entry.load = load.id "
+        "AND state IN ('pending', 'intent', 'unknown')) ORDER BY id LIMIT 1000)"
+    )
+    return link.execute(query, (f"{tasks.MESSAGES}%", _MONTH)).rowcount
 
 
 def _said(error: BaseException) -> str:

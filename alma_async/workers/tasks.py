@@ -10,17 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
+
+import attrs
 
 from alma_async.alma.client import AlmaClient
 from alma_async.alma.models.jobs import JobInstance
-from alma_async.errors import DeadlineExceeded
-from alma_async.load import Load, LoadOptions, Mark
+from alma_async.errors import ConfigurationError, DeadlineExceeded
+from alma_async.load import InputError, Load, LoadOptions, Mark, Report
+from alma_async.store import Store, institution_of
+from alma_async.workers.claim import claimed, released
 from alma_async.workers.continuation import Continuations, Then
 from alma_async.workers.disposition import Unfinished
 
-__all__ = ["Stops", "job_ended", "run_load", "submit_job", "undo", "verify"]
+__all__ = ["MESSAGES", "Stops", "ensure_portfolio", "job_ended", "run_load", "submit_job", "undo", "verify"]
 
 Stops = dict[int, Callable[[], None]]
 """How the work that is under way is asked to end its present call."""
@@ -48,14 +52,7 @@ async def run_load(alma: AlmaClient, load_id: str, *, stops: Stops | None = None
     """
     load = Load.open(_address(load_id), alma, options=LoadOptions(longest_outage=_OUTAGE))
     with _stoppable(stops, load):
-        report = await load.run()
-    if report.is_finished:
-        return report.summary()
-    raise Unfinished(
-        f"The load {load_id} has {report.pending} rows to go: {report.stopped or 'it was stopped'}.",
-        retry_at=_when(alma, stopped=report.stopped is not None),
-        firm=False,
-    )
+        return _finished(alma, load_id, await load.run(rest=False)).summary()
 
 
 async def verify(alma: AlmaClient, load_id: str, *, ids_only: bool = False) -> dict[str, int]:
@@ -71,14 +68,7 @@ async def undo(alma: AlmaClient, load_id: str, *, stops: Stops | None = None) ->
     """
     load = Load.open(_address(load_id), alma, options=LoadOptions(longest_outage=_OUTAGE))
     with _stoppable(stops, load):
-        report = await load.undo()
-    if report.is_finished:
-        return report.summary()
-    raise Unfinished(
-        f"The undo of {load_id} has {report.pending} rows to go: {report.stopped or 'it was stopped'}.",
-        retry_at=_when(alma, stopped=report.stopped is not None),
-        firm=False,
-    )
+        return _finished(alma, f"undo of {load_id}", await load.undo()).summary()
 
 
 async def submit_job(
@@ -137,9 +127,74 @@ def _stoppable(stops: Stops | None, load: Load) -> Iterator[None]:
         del stops[id(load)]
 
 
-def _when(alma: AlmaClient, *, stopped: bool) -> datetime:
-    """When a load goes on: at once where it was stopped from outside, at the reset where the day's calls are spent."""
+def _finished(alma: AlmaClient, name: str, report: Report) -> Report:
+    """The report of a load that has nothing left to do.
+
+    :raises Unfinished: with the moment at which it goes on: what stopped it may know that; it goes on at once where
+        the worker was stopped.
+    """
+    if report.is_finished:
+        return report
     now = alma.clock.utc()
-    if not stopped:
-        return now
-    return max(now + timedelta(seconds=_AGAIN), alma.quota().stopped_until or now)
+    pause = timedelta(seconds=_AGAIN if report.stopped not in (None, "stopped on request") else 0.0)
+    raise Unfinished(
+        f"The load {name} has {report.pending} rows to go: {report.stopped or 'it was stopped'}",
+        retry_at=report.resume_at or now + pause,
+        firm=False,
+    )
+
+
+async def ensure_portfolio(
+    alma: AlmaClient,
+    *,
+    key: str,
+    collection_id: str,
+    service_id: str,
+    row: Mapping[str, str],
+    stops: Stops | None = None,
+) -> dict[str, Any]:
+    """See that a title has the portfolio that a message asks for; how that ended, as ``load.Ended`` has it.
+
+    The message may come again, on another machine, after a kill: what its key did is not done twice. It takes two calls where
+    the title has no portfolio yet, and one where nothing changes.
+
+    :param key: of the message; the same key with another row is rejected
+    :param row: by the names of the native table; ``mms_id`` is needed
+    :raises Unfinished: with ``retry_at``, where another message on the title is under way, or an answer was lost.
+    :raises InputError: where the row cannot be, or the key came with another one.
+    """
+    title = str(row.get("mms_id") or "")
+    if not title:
+        raise InputError("The row of a message needs mms_id, by which its title is claimed.")
+    store, institution = _store(alma), institution_of(alma.scope)
+    what = f"{collection_id}/{service_id}/{title}"
+    if not await claimed(store, institution, what, key):
+        raise Unfinished(
+            f"Another message on the title {title} is under way.",
+            retry_at=alma.clock.utc() + timedelta(seconds=_CLAIMED),
+        )
+    load = Load(
+        alma,
+        collection_id=collection_id,
+        service_id=service_id,
+        journal=f"store:{MESSAGES}{institution_of(f'{alma.scope} {what} {key}')}",
+        options=LoadOptions(longest_outage=_OUTAGE, beside=True, circuit_breaker=False),
+    )
+    with _stoppable(stops, load):
+        ends = [end async for end in load.stream([row], rest=False)]
+    if load.report is not None:
+        _finished(alma, f"of the message {key}", load.report)
+    await released(store, institution, what, key)
+    return attrs.asdict(ends[-1])
+
+
+MESSAGES: Final = "message."
+"""How the names of the journals begin that have one message each."""
+
+_CLAIMED: Final = 5.0  # chosen: seconds after which a title that another message has is asked for again
+
+
+def _store(alma: AlmaClient) -> Store:
+    if alma.store is None:
+        raise ConfigurationError("This task needs a client with a store.")
+    return alma.store
