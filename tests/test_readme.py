@@ -223,10 +223,7 @@ PRINTS = {
     "instrumented": "1 sets",
     "alone": "False",
     "together": "1 ",
-    "app": None,
     "one_try": None,
-    "load_anywhere": None,
-    "go_on_elsewhere": None,
     "on_message": None,
     "all_machines": "<Store db.example.org/library>",
     "load_anywhere": None,  # it needs a database: tests/load/test_postgres_journal.py
