@@ -4,8 +4,8 @@
 
 Run from the checkout's root, on all processors. Each schedule is a story in virtual time (``tests/load/schedules.py``) with
 the real loader, journal, session, governor and dialect. ``--of`` names another kind of story, in which a plan or an earlier load
-came before (``tests/load/sequels.py``), or one job does it for all rows (``tests/load/job_tales.py``). ``--mutants`` plants
-bugs and counts the schedules until each is found; ``--later 3`` breaks the assumption that requests are applied within the
+came before (``tests/load/sequels.py``), one job does it for all rows (``tests/load/job_tales.py``), or two machines go for one load
+in the store (``tests/load/owners.py``). ``--mutants`` plants bugs and counts the schedules until each is found; ``--later 3`` breaks the assumption that requests are applied within the
 quarantine: rows are doubled then, and none of them untold by ``verify``.
 """
 
@@ -26,14 +26,17 @@ from tests.guard.schedules import fast_folder
 from tests.load.job_tales import MUTANTS as OF_JOBS
 from tests.load.job_tales import OfJob
 from tests.load.mutants import MUTANTS, planted
+from tests.load.owners import MUTANTS as OF_OWNERS
+from tests.load.owners import OfOwners
 from tests.load.schedules import Story, Tale, schedule
 from tests.load.sequels import MUTANTS as OF_SEQUELS
 from tests.load.sequels import OfEarlierLoad, OfPlan
 
 _BLOCK = 50
-_KINDS = {kind.__name__: kind for kind in (Tale, OfPlan, OfEarlierLoad, OfJob)}
+_KINDS = {kind.__name__: kind for kind in (Tale, OfPlan, OfEarlierLoad, OfJob, OfOwners)}
 _BUGS = {name: (Tale, make) for name, make in MUTANTS.items()} | OF_SEQUELS
 _BUGS |= {name: (OfJob, make) for name, make in OF_JOBS.items()}
+_BUGS |= {name: (OfOwners, make) for name, make in OF_OWNERS.items()}
 
 
 def block(seeds: range, *, of: type[Tale], rows: int, later: float) -> Story:

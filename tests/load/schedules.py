@@ -22,7 +22,7 @@ import anyio
 import attrs
 import orjson
 
-from alma_async import AlmaClient, Limits, LocalBudget, Timeouts, sim
+from alma_async import AlmaClient, Limits, LocalBudget, Store, Timeouts, sim
 from alma_async._clock import Clock
 from alma_async._core.pager import PAGE, Pager
 from alma_async._http.messages import Request
@@ -277,6 +277,7 @@ class Tale:
     action: Action = attrs.field(init=False)
     planted: set[tuple[str, str]] = attrs.field(factory=set)
     page: int = PAGE
+    patience: Timeouts = PATIENCE
     whole: random.Random | None = None  # chance of the stories of a list that is complete
     missing: Missing | None = None
     bound: str = "100%"
@@ -470,12 +471,20 @@ class Tale:
     def _loader(self, machine: Machine) -> Load:
         alma = AlmaClient(
             "sim-schedule", base_url=BASE, limits=Limits(reserve=0, pacing="greedy"), budget=LocalBudget(),
-            timeout=PATIENCE, clock=machine,
+            timeout=self.patience, clock=machine, store=self._store(machine),
         )  # fmt: skip
         session: Any = alma._session
         session._transport = Wire(self.remote, lambda where, _: machine.point(where), self._check_intent)
         session._jitter = random.Random(self.rng.random())
-        return Load(alma, collection_id=C, service_id=S, journal=self.path, options=self.options)
+        return Load(alma, collection_id=C, service_id=S, journal=self.journal, options=self.options)
+
+    @property
+    def journal(self) -> str:
+        return str(self.path)
+
+    def _store(self, machine: Machine) -> Store | None:
+        """What the journal is in, where that is no file."""
+        return None
 
     @property
     def options(self) -> LoadOptions:
@@ -520,8 +529,7 @@ class Tale:
         story.trace = hashlib.sha256(repr(remote.log).encode()).hexdigest()
         for key, count in remote.creates.items():
             story.doubled += count - (0 if key[0].startswith(HELD) and key in self.planted else 1)
-        with JournalFile(self.path) as journal:
-            entries, meta = journal.entries(), journal.meta()
+        entries, meta = self._found()
         self._judge_left(entries[len(self.file) :], entries[: len(self.file)], meta)
         if self.beyond:
             return
@@ -532,6 +540,11 @@ class Tale:
         seen: set[tuple[str, str]] = set()
         for row, entry in zip(self.file, entries, strict=False):
             self._judge_row(row, entry, held, seen)
+
+    def _found(self) -> tuple[list[Entry], dict[str, str]]:
+        """What the journal says."""
+        with JournalFile(self.path) as journal:
+            return journal.entries(), journal.meta()
 
     def _judge_left(self, left: list[Entry], rows: list[Entry], meta: dict[str, str]) -> None:
         """What a complete list does not name: touched where it may be, and nothing besides."""
