@@ -4,9 +4,10 @@
 
 Run from the checkout's root, on all processors. Each schedule is a story in virtual time (``tests/load/schedules.py``) with
 the real loader, journal, session, governor and dialect. ``--of`` names another kind of story, in which a plan or an earlier load
-came before (``tests/load/sequels.py``), one job does it for all rows (``tests/load/job_tales.py``), or two machines go for one load
-in the store (``tests/load/owners.py``). ``--mutants`` plants bugs and counts the schedules until each is found; ``--later 3`` breaks the assumption that requests are applied within the
-quarantine: rows are doubled then, and none of them untold by ``verify``.
+came before (``tests/load/sequels.py``), one job does it for all rows (``tests/load/job_tales.py``), or two machines go for one
+load in the store (``tests/load/owners.py``). ``--mutants`` plants bugs and counts the schedules until each is found;
+``--later 3`` breaks the assumption that requests are applied within the quarantine: rows are doubled then, and none of them
+untold by ``verify``.
 """
 
 from __future__ import annotations

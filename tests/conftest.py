@@ -11,11 +11,11 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 
-from alma_async import AlmaClient, LocalBudget, Store, sim
+from alma_async import AlmaClient, LocalBudget, sim
 from alma_async._clock import Clock
+from alma_async._storage.postgres import connect, migrate
 from examples.local_postgres import Cluster
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
@@ -67,7 +67,9 @@ def own_state_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
 def postgres() -> Iterator[Cluster]:
     """A real PostgreSQL server, for all tests of this process that need one; the database ``postgres`` holds an empty store."""
     with Cluster() as cluster:
-        anyio.run(Store(cluster.url("postgres")).init)
+        link = connect(cluster.url("postgres"), making=True)  # also where a loop runs already
+        migrate(link)
+        link.close()
         yield cluster
 
 

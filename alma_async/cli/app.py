@@ -101,6 +101,7 @@ _COMMANDS: Final = {
     "load": ("load:load", "Load a file of rows into the portfolios of one service."),
     "sync": ("load:sync", "Load a complete list; report, deactivate or delete what it does not name."),
     "resume": ("load:resume", "Continue an interrupted load; without a name, list the journals."),
+    "loads": ("load:loads", "List the loads in the store: state, owner, progress."),
     "undo": ("load:undo", "Undo a load, from its journal."),
     "verify": ("verify:verify", "Compare a load's journal with what Alma holds now."),
     "compare": ("compare:compare", "Compare a list with a service; change nothing."),

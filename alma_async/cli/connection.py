@@ -137,6 +137,13 @@ class Connection:
         named = self.key_file or os.environ.get("ALMA_API_KEY_FILE")
         return Path(os.path.expanduser(named)) if named else None  # noqa: PTH111 - expands what it can
 
+    def store(self) -> Store | None:
+        """The store of this connection, if it has one.
+
+        :raises ConfigurationError: where its URL cannot be read, or is none.
+        """
+        return Store.from_env(self.environment(os.environ))
+
     def client(self, **overrides: Any) -> AlmaClient:
         """A client for this connection.
 

@@ -1,10 +1,11 @@
-"""The journals of the state directory: their names, and what each says about its load."""
+"""The journals of the state directory and of the store: their names, and what each says about its load."""
 
 from __future__ import annotations
 
 import re
 import shlex
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextvars import ContextVar
 from itertools import count
 from pathlib import Path
 from typing import Final, TypeVar
@@ -17,9 +18,17 @@ from alma_async._storage.files import own_directory
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load.entries import State
 from alma_async.load.facts import ROWS, SUPERSEDED, undecided
-from alma_async.load.journal import Journal, JournalError, JournalInUse, Journals, is_foreign, remove, reserve
+from alma_async.load.journal import (
+    Journal,
+    JournalError,
+    JournalInUse,
+    Journals,
+    is_foreign,
+    stored,
+)
 from alma_async.load.progress import begun_count, row_counts
 from alma_async.settings import state_dir
+from alma_async.store import Store
 
 __all__ = [
     "Standing",
@@ -28,9 +37,12 @@ __all__ = [
     "discard",
     "find",
     "has_rows",
+    "in_store",
     "kind_of",
     "meta_and_counts",
     "new_path",
+    "reach",
+    "reachable",
     "read",
     "resuming",
     "standing",
@@ -44,6 +56,19 @@ _SUFFIX: Final = ".load"
 T = TypeVar("T")
 
 
+_reachable: ContextVar[Journals | None] = ContextVar("_reachable", default=None)
+
+
+def reach(store: Store | None) -> None:
+    """From now on, the journals of this command are in files and in this store."""
+    _reachable.set(Journals(Clock(), store))
+
+
+def reachable() -> Journals:
+    """The journals of this command."""
+    return _reachable.get() or Journals.from_env()
+
+
 def read(path: Path, work: Callable[[Journal], Awaitable[T]]) -> T:
     """What ``work`` gives of a journal, into which nothing is written. For where no event loop runs.
 
@@ -51,7 +76,7 @@ def read(path: Path, work: Callable[[Journal], Awaitable[T]]) -> T:
     """
 
     async def reading() -> T:
-        async with Journals.from_env().opened(path, reading=True) as journal:
+        async with reachable().opened(path, reading=True) as journal:
             return await work(journal)
 
     return anyio.run(reading)
@@ -67,7 +92,7 @@ def kind_of(meta: Mapping[str, str]) -> str:
     return "plan" if meta.get("dry") else "undo" if meta.get("action") == "undo" else "load"
 
 
-def new_path(file: Path, *, of: str = "load") -> Path:
+def new_path(file: Path, *, of: str = "load", in_store: bool = False) -> Path:
     """A new, empty journal's path for a load of this file, or an undo or plan of it; no other gets the same.
 
     :raises JournalError: where none can be made.
@@ -76,11 +101,13 @@ def new_path(file: Path, *, of: str = "load") -> Path:
     stem += "" if of == "load" else f"-{of}"
     name = f"{stem}-{Clock().utc():%Y%m%d-%H%M%S}"
     try:
-        own_directory(state_dir())
-        own_directory(directory())
+        if not in_store:
+            own_directory(state_dir())
+            own_directory(directory())
         for number in count(1):
-            path = directory() / f"{name}{f'-{number}' if number > 1 else ''}{_SUFFIX}"
-            if reserve(path):  # free until now
+            one = f"{name}{f'-{number}' if number > 1 else ''}"
+            path = Path(f"store:{one}") if in_store else directory() / f"{one}{_SUFFIX}"
+            if anyio.run(reachable().reserve, path):  # free until now
                 return path
     except OSError as error:
         failure = f"No journal can be made in {str(directory())!r}: {error.strerror or error}."
@@ -89,8 +116,8 @@ def new_path(file: Path, *, of: str = "load") -> Path:
 
 def discard(path: Path) -> None:
     """Remove the journal of a dry run or of a load that sent nothing, unless its path was chosen by --journal."""
-    if path.parent == directory():
-        remove(path)
+    if path.parent == directory() or stored(path):
+        anyio.run(reachable().remove, path)
 
 
 def untouched(path: Path) -> bool:
@@ -115,10 +142,17 @@ def has_rows(path: Path) -> bool | None:
 
 
 def find(name: str) -> Path:
-    """The journal that a person means: a path, or a name in the state directory.
+    """The journal that a person means: a path, a name in the state directory, or one in the store (``store:NAME``).
 
     :raises ConfigurationError: where there is none.
     """
+    if stored(name):
+        if anyio.run(reachable().exists, name):
+            return Path(name)
+        raise ConfigurationError(
+            f"There is no journal {name!r} in the store.",
+            advice="'alma-async loads' lists those of the store.",
+        )
     for path in (Path(name), directory() / name, directory() / f"{name}{_SUFFIX}"):
         if path.is_file():
             return checked(path)
@@ -143,7 +177,8 @@ def checked(path: Path) -> Path:
 
 def resuming(path: Path) -> str:
     """The command line that goes on with this journal's load."""
-    name = path.stem if path.parent == directory() and path.suffix == _SUFFIX else str(path)
+    in_place = path.parent == directory() and path.suffix == _SUFFIX
+    name = path.stem if in_place else str(path)
     return f"alma-async resume {shlex.quote(name)}"
 
 
@@ -154,7 +189,9 @@ def verifying(path: Path) -> str:
 
 @attrs.frozen(kw_only=True)
 class Standing:
-    """How far the load of one journal is. ``kind`` and ``file`` are empty where the journal does not say it."""
+    """How far the load of one journal is. ``kind`` and ``file`` are empty where the journal does not say it, as are those below
+    ``begun`` of a file: who works on it, how many seconds ago it was seen, and the service.
+    """
 
     journal: str
     state: str
@@ -163,6 +200,10 @@ class Standing:
     rows: int = 0
     pending: int = 0
     begun: int = 0
+    owner: str = ""
+    seen: float | None = None
+    collection: str = ""
+    service: str = ""
 
 
 async def meta_and_counts(journal: Journal) -> tuple[dict[str, str], dict[tuple[State, str | None], int]]:
@@ -179,6 +220,10 @@ def standing(path: Path) -> Standing:
         return Standing(journal=name, state="in use")
     except AlmaError:
         return Standing(journal=name, state="unreadable")
+    return _standing(name, meta, counts)
+
+
+def _standing(name: str, meta: Mapping[str, str], counts: Mapping[tuple[State, str | None], int]) -> Standing:
     rows = row_counts(counts)
     if meta.get(SUPERSEDED):
         state = "superseded"
@@ -195,6 +240,20 @@ def standing(path: Path) -> Standing:
         pending=rows["pending"],
         begun=begun_count(counts),
     )
+
+
+def in_store() -> Iterator[Standing]:
+    """Those of the store, by name."""
+    for one in anyio.run(reachable().listed):
+        standing = _standing(f"store:{one.name}", one.meta, one.counts)
+        yield attrs.evolve(
+            standing,
+            state="running" if one.alive else standing.state,
+            owner=one.owner or "",
+            seen=round(one.unseen, 1) if one.owner else None,
+            collection=one.meta.get("collection", ""),
+            service=one.meta.get("service", ""),
+        )
 
 
 def standings() -> Iterator[Standing]:

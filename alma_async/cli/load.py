@@ -1,4 +1,4 @@
-"""``load``, ``sync``, ``resume`` and ``undo``: rows into one service, the same again from its journal, and the way back.
+"""``load``, ``sync``, ``resume``, ``undo`` and ``loads``: rows into one service, the same again from its journal, and the way back.
 
 Decides how a load begins and what is printed at its end. The options of a load, and what it is about, are in ``load_options``.
 """
@@ -33,7 +33,7 @@ from alma_async.load.dry_run import Plan
 from alma_async.load.entries import Action, State
 from alma_async.load.facts import LINES
 from alma_async.load.job_template import JobTemplate
-from alma_async.load.journal import JournalDamaged, JournalInUse, Journals
+from alma_async.load.journal import JournalDamaged, JournalInUse, address_of, stored
 from alma_async.load.options import DEFAULTS, LoadOptions, Missing, options_of
 from alma_async.load.progress import Meter, Progress, Report
 from alma_async.load.readers import RowSource
@@ -44,7 +44,7 @@ from alma_async.load.surplus import BeyondBound
 from alma_async.load.undo import UndoRows, begun_load, undo_rows
 from alma_async.load.via_job import FEW
 
-__all__ = ["load", "resume", "sync", "undo"]
+__all__ = ["load", "loads", "resume", "sync", "undo"]
 
 Source = RowSource | UndoRows | None  # of a load that has its rows
 _NAMED: Final = "(a path, or a name as listed by resume)"
@@ -73,6 +73,13 @@ JobId = Annotated[
         metavar="ID", group=_OF_JOB, help="the id of that job, where its file has no URL (M and digits)"
     ),
 ]
+InStore = Annotated[
+    bool,
+    Parameter(
+        name="--store",
+        help="keep the load in the store, where other machines can go on with it; --journal store:NAME names it",
+    ),
+]
 DryRun = Annotated[bool, Parameter(help="show what would be done and what it costs; change nothing")]
 
 
@@ -84,6 +91,7 @@ def load(
     service: str | None = None,
     from_analytics: str | None = None,
     journal: Path | None = None,
+    store: InStore = False,
     action: Annotated[
         Literal["upsert", "create", "update", "delete", "activate", "deactivate"] | None,
         _planned("action", DEFAULTS.action),
@@ -109,8 +117,9 @@ def load(
     :param service: id of its service
     :param from_analytics: in place of a file: the path of an Analytics report, such as
         /shared/Our Library/Reports/Portfolios; a call for 1,000 rows
-    :param journal: the file that keeps the load; by default in the state directory
+    :param journal: the file that keeps the load, or store:NAME; by default in the state directory
     """
+    journals.reach(connection.store())
     if file is not None and from_analytics is not None:
         raise ConfigurationError("Name a file of rows, or a report with --from-analytics, not both.")
     if dry_run and plan:
@@ -123,21 +132,23 @@ def load(
         "bib": bib,
         "duplicates": None if allow_duplicates is None else "allowed" if allow_duplicates else "rejected",
         "notes": notes,
-        "since": str(journals.find(since).absolute()) if since else None,
+        "since": address_of(journals.find(since)) if since else None,
     }
-    given = Input.asked(asked, Path(journals.find(plan).absolute()) if plan else None, dry=dry_run)
+    given = Input.asked(asked, Path(address_of(journals.find(plan))) if plan else None, dry=dry_run)
     given = _by_job(given, _template(via_job, job), no_undo=no_undo)
     if file is None and from_analytics is None:  # the plan has its rows
-        return _load(given, None, journal, options, connection, reads=(via_job,))
+        return _load(given, None, journal, options, connection, reads=(via_job,), in_store=store)
     if file is not None:
         rows = reading.rows(file, cast("Action", given.action))
-        return _load(given, rows, journal, options, connection, reads=(file, reading.mms_map, via_job))
+        reads = (file, reading.mms_map, via_job)
+        return _load(given, rows, journal, options, connection, reads=reads, in_store=store)
     with TemporaryDirectory(prefix="alma-async-report-") as folder:
         downloaded = Path(folder) / f"{Path(given.file).name}.csv"
         if interrupted := connection.run(partial(_download, report=given.file, to=downloaded)):
             return interrupted
         rows = reading.rows(downloaded, cast("Action", given.action))
-        return _load(given, rows, journal, options, connection, reads=(reading.mms_map, via_job))
+        others = (reading.mms_map, via_job)
+        return _load(given, rows, journal, options, connection, reads=others, in_store=store)
 
 
 def _template(via_job: Path | None, job: str | None) -> JobTemplate | None:
@@ -172,6 +183,7 @@ def sync(
         bool, Parameter(help="do not ask on a terminal before anything is deactivated or deleted")
     ] = False,
     journal: Path | None = None,
+    store: InStore = False,
     bib: Annotated[BibHandling, option("bib")] = DEFAULTS.bib,
     notes: Annotated[NoteStrategy, option("notes")] = DEFAULTS.notes,
     since: Annotated[str | None, Parameter(help=_SINCE)] = None,
@@ -190,8 +202,9 @@ def sync(
     :param file: all titles of the service: what load takes
     :param collection: id of the electronic collection
     :param service: id of its service
-    :param journal: the file that keeps the load; by default in the state directory
+    :param journal: the file that keeps the load, or store:NAME; by default in the state directory
     """
+    journals.reach(connection.store())
     given = Input(
         file=str(file.absolute()),
         collection=collection,
@@ -200,7 +213,7 @@ def sync(
         bib=bib,
         duplicates="rejected",
         notes=notes,
-        since=str(journals.find(since).absolute()) if since else "",
+        since=address_of(journals.find(since)) if since else "",
         dry="1" if dry_run else "",
         missing=missing,
         max_delete=max_delete,
@@ -212,7 +225,7 @@ def sync(
         _require_agreed(
             f"{missing.capitalize()} what service {service} holds beyond {file.name}, {max_delete} at most?"
         )
-    return _load(given, rows, journal, options, connection, reads=(file, reading.mms_map))
+    return _load(given, rows, journal, options, connection, reads=(file, reading.mms_map), in_store=store)
 
 
 def _require_agreed(question: str) -> None:
@@ -238,10 +251,11 @@ def resume(
 ) -> int:
     """Continue an interrupted load; without a name, list the journals of the state directory.
 
-    :param journal: its journal: a path, or a name as listed
+    :param journal: its journal: a path, a name as listed, or store:NAME
     """
     if journal is None:
         return _list(as_json=options.json)
+    journals.reach(connection.store())
     path = journals.find(journal)
     return _load(Input.of(path), None, path, options, connection)
 
@@ -261,15 +275,16 @@ def undo(
 
     What somebody else has changed since is not touched, and is for review. What is created again gets a new id.
 
-    :param of: the load's journal: a path, or a name as listed by resume
-    :param journal: the file that keeps the undo; by default in the state directory
+    :param of: the load's journal: a path, a name as listed by resume, or store:NAME
+    :param journal: the file that keeps the undo, or store:NAME; by default in the state directory, or in the store with its load
     """
+    journals.reach(connection.store())
     path = journals.find(of)
     if journal is not None and are_one(journal, path):
         raise ConfigurationError(
             f"{str(journal)!r} is the journal of the load itself; its undo needs another one."
         )
-    meta = anyio.run(begun_load, Journals.from_env(), path)
+    meta = anyio.run(begun_load, journals.reachable(), path)
     return _load(
         Input.undoing(path, meta, via_job=_template(via_job, job), dry=dry_run),
         undo_rows(path),
@@ -278,7 +293,33 @@ def undo(
         connection,
         reads=(path, via_job),
         origin=meta["origin"],
+        in_store=journal is None and stored(path) is not None,
     )
+
+
+def loads(
+    *,
+    json: Annotated[bool, Parameter(help="each load as one JSON object")] = False,
+    connection: Connection = FROM_ENVIRONMENT,
+) -> int:
+    """List the loads in the store, with their state, who works on each, and how far it is.
+
+    resume, verify and undo take the name that is listed, on any machine.
+    """
+    journals.reach(connection.store())
+    if journals.reachable().store is None:
+        raise ConfigurationError("There is no store: set ALMA_STORE, or give --store-file.")
+    found = list(journals.in_store())
+    if not found:
+        say("There are no loads in the store.")
+    for one in found:
+        if json:
+            json_line(attrs.asdict(one))
+        else:
+            rows = f"{one.rows - one.pending:>7,} of {one.rows:>7,} rows"
+            owner = f"  {one.owner}, seen {one.seen:.0f} s ago" if one.seen is not None else ""
+            show(f"{one.journal:<48} {one.state:<10} {rows}  {one.kind:<8}  {one.file}{owner}")
+    return 0
 
 
 def _list(*, as_json: bool) -> int:
@@ -303,6 +344,7 @@ def _load(
     *,
     reads: tuple[Path | None, ...] = (),
     origin: str | None = None,  # of the load that is undone
+    in_store: bool = False,
 ) -> int:
     if options.report is not None:
         check_path(options.report)
@@ -311,7 +353,7 @@ def _load(
     alma = connection.client()
     if origin not in (None, alma.origin):
         raise InputError(f"{Path(given.file).name} is of a load into {origin}, not {alma.origin}.")
-    path = journals.checked(journal) if journal else journals.new_path(Path(given.file), of=given.kind)
+    path = journals.checked(journal) if journal else _new_path(given, in_store=in_store)
     if isinstance(rows, RowSource):
         say(rows.reason)
     if not given.dry:
@@ -332,8 +374,17 @@ def _load(
                 _report(_cut_short(path, seen, error.message), given, path, options)
         _note_way_on(error, path, seen)
         raise
-    kept = journal is not None and path.absolute().parent != journals.directory().absolute()
+    kept = journal is not None and bool(
+        stored(path) or path.absolute().parent != journals.directory().absolute()
+    )
     return _end(ended, seen, given, path, options, kept=kept)
+
+
+def _new_path(given: Input, *, in_store: bool) -> Path:
+    if in_store and journals.reachable().store is None:
+        raise ConfigurationError("--store needs a store: set ALMA_STORE, or give --store-file.")
+    # the file is an address, of an undo
+    return journals.new_path(Path(given.file.removeprefix("store:")), of=given.kind, in_store=in_store)
 
 
 def _require_apart(report: Path, *others: Path | None) -> None:
@@ -348,7 +399,7 @@ def _require_apart(report: Path, *others: Path | None) -> None:
 
 def _name_unfinished(service: tuple[str, str, str], own: Path) -> None:
     """Name the loads of the same service that are not finished, before anything is sent."""
-    for path in unfinished(service):
+    for path in [*unfinished(service), *anyio.run(journals.reachable().unfinished, service)]:
         standing = journals.standing(path)
         if path != own.absolute() and standing.state == "unreadable":
             say(
@@ -494,7 +545,7 @@ def _report(result: Report | Plan, given: Input, path: Path, options: ShellOptio
 
 
 async def _report_all(result: Report | Plan, given: Input, path: Path, options: ShellOptions) -> bool:
-    async with Journals.from_env().opened(path, reading=True) as journal:
+    async with journals.reachable().opened(path, reading=True) as journal:
         async for line in not_loaded(journal, most=20):
             say(line)
         lines = int((await journal.meta()).get(LINES) or 0)
@@ -517,7 +568,7 @@ async def _report_all(result: Report | Plan, given: Input, path: Path, options: 
 async def _wrote(path: Path, report: Path) -> bool:
     clock = Clock()
     try:
-        async with Journals.from_env().opened(path, reading=True) as journal:
+        async with journals.reachable().opened(path, reading=True) as journal:
             await write_report(clock, journal, report)
     except ConfigurationError as error:
         say(str(error))

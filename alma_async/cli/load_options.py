@@ -23,6 +23,7 @@ from alma_async.errors import ConfigurationError
 from alma_async.load.entries import Action
 from alma_async.load.facts import BEGUN_AT
 from alma_async.load.job_template import JobTemplate
+from alma_async.load.journal import address_of
 from alma_async.load.loader import Load
 from alma_async.load.matching import OnUnknown
 from alma_async.load.options import DEFAULTS, LoadOptions, options_of
@@ -242,7 +243,7 @@ class Input:
     ) -> Input:
         """What undoes the load of a journal that says ``meta``."""
         return cls(
-            file=str(journal.absolute()),
+            file=address_of(journal),
             collection=meta["collection"],
             service=meta["service"],
             action="undo",

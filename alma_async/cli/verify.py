@@ -51,8 +51,9 @@ def verify(
     Ends with 0 only where each row that is done exists once as the file says, none is pending or for review, and nothing is
     extra; with 3 where not all rows were compared.
 
-    :param journal: the load's journal: a path, or a name as listed by resume
+    :param journal: the load's journal: a path, a name as listed by resume, or store:NAME
     """
+    journals.reach(connection.store())
     path = journals.find(journal)
     given = Input.of(path)
     work = partial(_verify, connection, given, path, waiting.options(), ids_only=ids_only)

@@ -35,6 +35,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, Protocol, Self, TypeAlias
 
@@ -50,6 +51,7 @@ from alma_async.store import Store
 __all__ = [
     "SLICE",
     "Held",
+    "HeldBefore",
     "Ingested",
     "Journal",
     "JournalAway",
@@ -58,11 +60,10 @@ __all__ = [
     "JournalInUse",
     "Journals",
     "Kept",
+    "Listed",
     "Service",
     "address_of",
     "is_foreign",
-    "remove",
-    "reserve",
     "slices",
     "stored",
 ]
@@ -248,7 +249,7 @@ class Journal(Protocol):
         """Rows whose sender died between intent and outcome become UNKNOWN; how many."""
 
     async def amend(
-        self, entries: Iterable[Entry], *, existing: Listed = (), facts: Mapping[str, str]
+        self, entries: Iterable[Entry], *, existing: HeldBefore = (), facts: Mapping[str, str]
     ) -> None:
         """Write where these rows stand, portfolios that are not the load's own,
         and facts: all or nothing.
@@ -256,7 +257,7 @@ class Journal(Protocol):
 
     # --- what the service holds
 
-    async def add_existing(self, portfolios: Listed) -> None:
+    async def add_existing(self, portfolios: HeldBefore) -> None:
         """Add what the service held before the load. What a row of this load made, or
         may have made, is left out.
         """
@@ -336,8 +337,22 @@ class Held(NamedTuple):
     title: str | None = None
 
 
-Listed: TypeAlias = Iterable[Held | tuple[str, str | None]]
+HeldBefore: TypeAlias = Iterable[Held | tuple[str, str | None]]
 """Portfolios, at least by their ids and MMS ids."""
+
+
+@attrs.frozen
+class Listed:
+    """What the store says of one of its journals: who owns it, whether that one is alive, and how many
+    seconds ago it was seen; the facts, and how many rows stand where.
+    """
+
+    name: str
+    owner: str | None
+    alive: bool
+    unseen: float
+    meta: Mapping[str, str]
+    counts: Mapping[tuple[State, str | None], int]
 
 
 @attrs.frozen
@@ -392,6 +407,38 @@ class Journals:
 
         return await in_store(self.store, service)
 
+    async def listed(self) -> list[Listed]:
+        """The journals of the store, by name."""
+        if self.store is None:
+            return []
+        from alma_async.load.postgres_journal import listed as in_store
+
+        return await in_store(self.store)
+
+    async def reserve(self, path: Path) -> bool:
+        """Make an empty journal, so that nobody else takes its path; False where something has it.
+
+        :raises OSError: where none can be made.
+        """
+        if (name := stored(path)) is None:
+            from alma_async.load.sqlite_journal import reserve as in_sqlite
+
+            return await self.clock.aside(partial(in_sqlite, path))
+        from alma_async.load.postgres_journal import reserve as in_store
+
+        return await in_store(self._required(path), name)
+
+    async def remove(self, path: Path) -> None:
+        """Remove a journal that nobody uses, if it is there."""
+        if (name := stored(path)) is None:
+            from alma_async.load.sqlite_journal import remove as in_sqlite
+
+            await self.clock.aside(partial(in_sqlite, path))
+        else:
+            from alma_async.load.postgres_journal import remove as in_store
+
+            await in_store(self._required(path), name)
+
     def _required(self, path: str | Path) -> Store:
         if self.store is None:
             raise ConfigurationError(
@@ -423,25 +470,10 @@ def address_of(path: Path) -> str:
     return str(path if stored(path) else path.absolute())
 
 
-def reserve(path: Path) -> bool:
-    """Make an empty journal, so that nobody else takes its path; False where something has it.
-
-    :raises OSError: where none can be made.
-    """
-    from alma_async.load.sqlite_journal import reserve as in_sqlite
-
-    return in_sqlite(path)
-
-
-def remove(path: Path) -> None:
-    """Remove a journal that nobody uses, if it is there."""
-    from alma_async.load.sqlite_journal import remove as in_sqlite
-
-    in_sqlite(path)
-
-
 def is_foreign(path: Path) -> bool:
     """Whether something that is no journal has this path."""
+    if stored(path) is not None:
+        return False
     from alma_async.load.sqlite_journal import is_foreign as in_sqlite
 
     return in_sqlite(path)

@@ -27,16 +27,16 @@ from alma_async.load.facts import SURPLUS
 from alma_async.load.journal import (
     SLICE,
     Held,
+    HeldBefore,
     Ingested,
     Kept,
-    Listed,
     Service,
 )
 from alma_async.load.matching import Carrier, Title
 from alma_async.load.reasons import EndReason
 from alma_async.load.row import Row
 
-__all__ = ["JournalTables", "Records"]
+__all__ = ["JournalTables", "Records", "state_of"]
 
 # what a row may have done
 _ACTIONS: Final = (None, "created", "updated", "unchanged", "deleted", KNOWN)
@@ -203,7 +203,7 @@ class JournalTables:
             found |= {n for key, n in of if counted[key] > 1 or key in there}
         return found
 
-    def amend(self, entries: Iterable[Entry], *, existing: Listed = (), facts: Mapping[str, str]) -> None:
+    def amend(self, entries: Iterable[Entry], *, existing: HeldBefore = (), facts: Mapping[str, str]) -> None:
         with self.together():
             self._write_all(entries)
             self.add_existing(existing)
@@ -277,7 +277,7 @@ class JournalTables:
         """What was kept of one row."""
         return self.kept([n], of=of).get(n)
 
-    def add_existing(self, portfolios: Listed) -> None:
+    def add_existing(self, portfolios: HeldBefore) -> None:
         found = [Held(*listed) for listed in portfolios]
         if not found:
             return
@@ -489,7 +489,7 @@ class JournalTables:
     def counts(self) -> dict[tuple[State, str | None], int]:
         rows = self._records.query("SELECT state, action, COUNT(*) FROM entry GROUP BY state, action")
         with self._records.mapped():
-            return {(_state(state, action), action): count for state, action, count in rows}
+            return {(state_of(state, action), action): count for state, action, count in rows}
 
 
 def _carrier(columns: Columns) -> Carrier:
@@ -497,7 +497,7 @@ def _carrier(columns: Columns) -> Carrier:
     return Carrier(portfolio_id, mms_id, url, bool(suggested))
 
 
-def _state(state: str, action: str | None) -> State:
+def state_of(state: str, action: str | None) -> State:
     """The state of rows that are counted, which no seal is compared for: what cannot be is damage."""
     if action in _ACTIONS and (found := next((one for one in State if one.value == state), None)):
         return found

@@ -49,10 +49,10 @@ from alma_async._storage.failures import Away, Damaged
 from alma_async._storage.sqlite import Columns
 from alma_async.errors import AlmaError, StoreUnavailable
 from alma_async.load import records
-from alma_async.load.entries import Moment
+from alma_async.load.entries import Moment, State
 from alma_async.load.group_commit import GroupedJournal
-from alma_async.load.journal import Journal, JournalAway, JournalDamaged, JournalInUse, Service
-from alma_async.load.journal_tables import JournalTables
+from alma_async.load.journal import Journal, JournalAway, JournalDamaged, JournalInUse, Listed, Service
+from alma_async.load.journal_tables import JournalTables, state_of
 from alma_async.load.register import in_use, require_rested
 from alma_async.load.row import InputError
 from alma_async.store import Connection, Store, translated
@@ -60,7 +60,7 @@ from alma_async.store import Connection, Store, translated
 if TYPE_CHECKING:
     from alma_async._storage.postgres import Link
 
-__all__ = ["LEASE", "exists", "opened", "remove", "unfinished"]
+__all__ = ["LEASE", "exists", "listed", "opened", "remove", "reserve", "unfinished"]
 
 LEASE: Final = 20.0  # chosen: seconds for which an owner that is not seen may only be slow
 _BEAT: Final = 5.0  # chosen: seconds after which an owner is seen at the latest
@@ -115,6 +115,14 @@ _CUT_OFF: Final = (
     f"JOIN alma_async.entry ON entry.load = load.id WHERE {_OF_SERVICE} AND load.id <> %s "
     "AND entry.state IN ('intent', 'unknown') GROUP BY name ORDER BY name"
 )
+
+
+_LISTED: Final = (
+    "SELECT id, name, owner, owner IS NOT NULL AND seen >= alma_async.clock() - %s, alma_async.clock() - seen "
+    "FROM alma_async.load ORDER BY name"
+)
+_META: Final = "SELECT load, name, value FROM alma_async.meta"
+_COUNTS: Final = "SELECT load, state, action, count(*) FROM alma_async.entry GROUP BY load, state, action"
 
 
 @asynccontextmanager
@@ -182,6 +190,36 @@ async def exists(store: Store, name: str) -> bool:
     """Whether the store has a journal of this name."""
     found: bool = await _once(store, lambda link: link.execute(_FIND, (name,)).fetchone() is not None)
     return found
+
+
+async def reserve(store: Store, name: str) -> bool:
+    """Make an empty journal, so that nobody else takes its name; False where something has it."""
+    query = "INSERT INTO alma_async.load (name) VALUES (%s) ON CONFLICT (name) DO NOTHING"
+    made: int = await _once(store, lambda link: link.execute(query, (name,)).rowcount)
+    return made == 1
+
+
+async def listed(store: Store) -> list[Listed]:
+    """All journals of the store, by name; what each says is read without comparing seals."""
+
+    def work(link: Link) -> list[Listed]:
+        with link.transaction():
+            link.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            found = link.execute(_LISTED, (LEASE,)).fetchall()
+            meta, counts = link.execute(_META).fetchall(), link.execute(_COUNTS).fetchall()
+        facts: dict[int, dict[str, str]] = {one[0]: {} for one in found}
+        stand: dict[int, dict[tuple[State, str | None], int]] = {one[0]: {} for one in found}
+        for load, name, value in meta:
+            facts[load][name] = value
+        for load, state, action, count in counts:
+            stand[load][state_of(state, action), action] = count
+        return [
+            Listed(name, owner, alive, unseen, facts[load], stand[load])
+            for load, name, owner, alive, unseen in found
+        ]
+
+    result: list[Listed] = await _once(store, work)
+    return result
 
 
 async def remove(store: Store, name: str) -> None:
