@@ -30,6 +30,7 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TracerProvider
 
 from alma_async._core.client import Client
+from alma_async._governance.budget import StoreUse
 from alma_async._governance.governor import QuotaSnapshot
 from alma_async._version import __version__
 from alma_async.events import (
@@ -281,6 +282,7 @@ def _about_load(load: LoadStarted | LoadFinished) -> dict[str, str | bool]:
 # --- the instruments, which all clients of a provider share
 
 _Value: TypeAlias = float | Mapping[str, float] | None
+_Read: TypeAlias = Callable[["Instrumentation", QuotaSnapshot], _Value]
 
 
 class _Metrics:
@@ -326,6 +328,8 @@ class _Metrics:
         )
         for name, unit, text, read in _GAUGES:
             meter.create_observable_gauge(f"alma_async.{name}", [self._reading(read)], unit, text)
+        for name, unit, text, read in _COUNTERS:
+            meter.create_observable_counter(f"alma_async.{name}", [self._reading(read)], unit, text)
 
     def observe(self, one: Instrumentation) -> None:
         with self._lock:
@@ -335,9 +339,7 @@ class _Metrics:
         with self._lock:
             self._observed.discard(one)
 
-    def _reading(
-        self, read: Callable[[Instrumentation, QuotaSnapshot], _Value]
-    ) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    def _reading(self, read: _Read) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observed(_: CallbackOptions) -> Iterator[Observation]:
             with self._lock:
                 clients = list(self._observed)
@@ -353,7 +355,12 @@ class _Metrics:
         return observed
 
 
-_GAUGES: Final[tuple[tuple[str, str, str, Callable[[Instrumentation, QuotaSnapshot], _Value]], ...]] = (
+def _of_store(read: Callable[[StoreUse], float]) -> _Read:
+    """Of a client that has a store."""
+    return lambda _, seen: None if seen.store is None else read(seen.store)
+
+
+_GAUGES: Final[tuple[tuple[str, str, str, _Read], ...]] = (
     (
         "quota.remaining",
         "{call}",
@@ -404,6 +411,23 @@ _GAUGES: Final[tuple[tuple[str, str, str, Callable[[Instrumentation, QuotaSnapsh
         "Submissions that wait for a free start, as the ledger last showed.",
         lambda one, _: one._jobs.waiting if one._jobs else None,
     ),
+    (
+        "store.away",
+        "",
+        "1: the store that machines share does not answer, and calls go on at this machine's part.",
+        _of_store(lambda use: int(use.away_since is not None)),
+    ),
+    (
+        "store.machines",
+        "{machine}",
+        "Machines that draw on the store, as it last showed.",
+        _of_store(lambda use: use.machines),
+    ),
+)
+_COUNTERS: Final[tuple[tuple[str, str, str, _Read], ...]] = (
+    ("store.trips", "{statement}", "Statements for slots.", _of_store(lambda use: use.trips)),
+    ("store.absences", "{absence}", "How often the store was away.", _of_store(lambda use: use.absences)),
+    ("store.absence.time", "s", "How long it was away.", _of_store(lambda use: use.seconds_away)),
 )
 
 # The one thing that is kept outside of clients, for as long as its provider is.

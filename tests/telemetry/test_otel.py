@@ -23,10 +23,11 @@ from opentelemetry.trace import NoOpTracerProvider, SpanKind, StatusCode
 from prometheus_client import CollectorRegistry
 
 import alma_async.events
-from alma_async import AlmaError, AlmaSet, Coded, Limits, NotFound, sim
+from alma_async import AlmaClient, AlmaError, AlmaSet, Coded, Limits, NotFound, sim
 from alma_async.events import CallFinished, Event, Hooks, LoadFinished, RowsEnded
 from alma_async.load import Load, LoadOptions
 from alma_async.otel import instrument
+from alma_async.store import Store
 from tests.conftest import KEY, institution
 
 C, S = sim.DEMO_COLLECTION, sim.DEMO_SERVICE
@@ -311,6 +312,42 @@ async def test_jobs_as_the_ledger_shows_them():
         assert shown() == [0, 3, 0]
 
 
+async def with_store(url):
+    """What is seen of one call of a client with a store, which is at this URL or away; and the text of all."""
+    seen = Seen()
+    async with (
+        sim.serve(sim.World.demo()) as server,
+        Store(url) as store,
+        AlmaClient(KEY, base_url=server.base_url, store=store) as alma,
+    ):
+        instrument(alma, **seen.providers)
+        await alma.sets.list().total()
+        names = ("away", "machines", "trips", "absences", "absence.time")
+        figures = {name: seen.total(f"alma_async.store.{name}") for name in names}
+        return (
+            figures,
+            seen.text(),
+            [sample for family in seen.registry.collect() for sample in family.samples],
+        )
+
+
+@pytest.fixture
+def stored(store_url):
+    """In real time, beside the loop of the test: a store that answers."""
+    return anyio.run(with_store, store_url)
+
+
+def test_the_store_that_machines_share(stored, store_url):
+    """Statements and machines where it answers; absence where it does not; never its address."""
+    there, text, _ = stored
+    away, more, _ = anyio.run(with_store, f"{store_url.rpartition(':')[0]}:1/none")
+    assert (there["away"], there["machines"], there["absences"], there["absence.time"]) == (0, 1, 0, 0)
+    assert there["trips"] >= 1
+    assert (away["away"], away["absences"]) == (1, 1)
+    assert away["absence.time"] > 0
+    assert "postgres" not in text + more
+
+
 async def test_a_load_is_a_span_above_its_calls(tmp_path):
     """Its calls are its children in the caller's trace, and rows are counted by state, action and reason."""
     seen, ends = Seen(), []
@@ -471,11 +508,13 @@ def unknown(queries, emitted):
     return lacking
 
 
-async def test_the_dashboard_names_only_what_is_emitted(tmp_path):
-    """Each metric and label of its queries and variables comes out of the Prometheus exporter; a wrong name is found."""
-    _, _, samples = await everything(Seen(), tmp_path)
+async def test_the_dashboard_names_only_what_is_emitted(tmp_path, stored):
+    """Each metric and label of its queries and variables comes out of the Prometheus exporter; a wrong name is found. The
+    page of the documentation names each metric, and no other.
+    """
+    _, text, samples = await everything(Seen(), tmp_path)
     emitted = {}
-    for sample in samples:
+    for sample in [*samples, *stored[2]]:
         emitted.setdefault(sample.name, set()).update(sample.labels)
     queries = [(one["expr"], one.get("legendFormat", "")) for panel in panels() for one in panel["targets"]]
     variables = json.loads(DASHBOARD.read_text(encoding="utf-8"))["templating"]["list"]
@@ -489,14 +528,11 @@ async def test_the_dashboard_names_only_what_is_emitted(tmp_path):
     assert [pair for pair in asked if pair[1] not in emitted.get(pair[0], ())] == []
     wrong = [("sum by (routes) (rate(alma_async_calls_total{server=~'x'}[5m]))", "{{nothing}}")]
     assert unknown(wrong, emitted) == ["alma_async_calls_total", "routes", "server", "nothing"]
-
-
-async def test_the_page_names_what_is_emitted(tmp_path):
-    """The table of metrics has each of them, and no other."""
-    _, text, _ = await everything(Seen(), tmp_path)
-    emitted = set(re.findall(r'"name": "((?:alma_async|http)\.[a-z_.]+)"', text)) - {"alma_async.retry"}
+    names = set(re.findall(r'"name": "((?:alma_async|http)\.[a-z_.]+)"', text + stored[1])) - {
+        "alma_async.retry"
+    }
     page = (DASHBOARD.parents[2] / "docs" / "how-to" / "opentelemetry.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"^\| `([a-z_.]+)` \|", page, re.MULTILINE)) == emitted
+    assert set(re.findall(r"^\| `([a-z_.]+)` \|", page, re.MULTILINE)) == names
 
 
 def test_each_panel_has_title_unit_and_its_own_place():
