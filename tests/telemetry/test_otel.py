@@ -411,10 +411,10 @@ async def test_how_a_load_ends(tmp_path, end):
         load = loading(alma, tmp_path)
         try:
             if end == "stopped":
-                await load.run(titles(200), on_progress=lambda now: load.stop() if now.created > 5 else None)
+                await load.run(titles(80), on_progress=lambda now: load.stop() if now.created > 5 else None)
             else:
-                with anyio.move_on_after(3.0):
-                    await load.run(titles(200))
+                with anyio.move_on_after(2.0):
+                    await load.run(titles(80))
         except AlmaError:
             assert end == "failed"
         assert trace.get_current_span() is trace.INVALID_SPAN
