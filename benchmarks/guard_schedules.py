@@ -29,6 +29,7 @@ import attrs
 
 from alma_async import Store
 from examples.local_postgres import Cluster
+from tests.guard.machines import MUTANTS as OF_MACHINES
 from tests.guard.machines import over
 from tests.guard.mutants import MUTANTS
 from tests.guard.planner import HOUR, SLOTS, Case, Lived, best, guarded
@@ -71,12 +72,15 @@ def schedules(first: int, count: int, *, stored: bool) -> Story:
     return total
 
 
-def until_found(name: str, *, most: int) -> tuple[str, int | None, str]:
+def until_found(name: str, *, most: int, stored: bool) -> tuple[str, int | None, str]:
     """How many schedules it takes to find a planted bug, and how it shows."""
-    with planted(name, of=MUTANTS), tempfile.TemporaryDirectory(dir=fast_folder()) as folder:
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(dir=fast_folder()))
+        world = over(_store(stack)) if stored else Institution
+        stack.enter_context(planted(name, of=OF_MACHINES if stored else MUTANTS))
         for seed in range(most):
             try:
-                story = schedule(seed, Path(folder) / f"{seed}" / "a.ledger")
+                story = schedule(seed, Path(folder) / f"{seed}" / "a.ledger", of=world)
             except Exception as error:  # noqa: BLE001 - a guard that breaks down is found too
                 return name, seed + 1, type(error).__name__
             if story.broken:
@@ -84,11 +88,12 @@ def until_found(name: str, *, most: int) -> tuple[str, int | None, str]:
     return name, None, ""
 
 
-def mutants(names: list[str], *, most: int) -> int:
+def mutants(names: list[str], *, most: int, stored: bool) -> int:
     """Each bug, planted by itself; how many were not found."""
     missed = 0
     with ProcessPoolExecutor() as pool:
-        for name, found, how in pool.map(partial(until_found, most=most), names or list(MUTANTS)):
+        names = names or list(OF_MACHINES if stored else MUTANTS)
+        for name, found, how in pool.map(partial(until_found, most=most, stored=stored), names):
             missed += found is None
             told = f"{found:>6,} schedules: {how}" if found else f"not found by {most:,} schedules"
             print(f"{name:<50} {told}", flush=True)
@@ -129,7 +134,8 @@ def main() -> None:
         ]
         sys.exit(not all(kept))
     if options.mutants is not None:
-        sys.exit(bool(mutants(options.mutants, most=min(options.schedules, 1000))))
+        most = min(options.schedules, 1000)
+        sys.exit(bool(mutants(options.mutants, most=most, stored=options.store)))
     total = schedules(options.first, options.schedules, stored=options.store)
     for name, value in attrs.asdict(total).items():
         print(f"{name:>11} {value:>9,}")

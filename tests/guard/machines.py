@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, TypeVar
+from unittest.mock import patch
 
 import anyio
 import attrs
@@ -17,11 +18,13 @@ import attrs
 from alma_async import Store
 from alma_async._guard import postgres_ledger as ledgers
 from alma_async._guard.postgres_ledger import PostgresLedger
+from alma_async._guard.server_clock import ServerClock, ServerTime
+from alma_async._guard.submission import Submission
 from alma_async._storage.failures import Away
 from tests.guard.schedules import DAY, PROCESSES, Institution, Machine
 from tests.wires import EPOCH
 
-__all__ = ["Machines", "over"]
+__all__ = ["MUTANTS", "Machines", "over"]
 
 T = TypeVar("T")
 
@@ -122,3 +125,51 @@ class _Ledger(PostgresLedger):
 def over(url: str) -> Any:
     """What makes such a world over a store."""
     return partial(Machines, url=url)
+
+
+def _the_databases_clock_is_believed() -> list[Any]:
+    """As much time has passed as it says, whatever this machine's own clock counted."""
+
+    def here(self: ServerClock, _mine: Any, database: ServerTime, **more: Any) -> ServerClock:
+        exact = attrs.evolve(self, at=self.at + database.at - self.client, client=database.at)
+        return real(exact, None, database, **more)
+
+    real = ServerClock.here
+    return [patch.object(ServerClock, "here", here)]
+
+
+def _each_machine_counts_by_itself() -> list[Any]:
+    """Its clock is kept as it is, as in the file of one machine."""
+
+    def here(self: ServerClock, mine: Any, database: ServerTime, **more: Any) -> ServerClock:
+        return mine or self
+
+    def for_all(self: ServerClock, database: ServerTime, client: float) -> ServerClock:
+        return self
+
+    return [patch.object(ServerClock, "here", here), patch.object(ServerClock, "for_all", for_all)]
+
+
+def _a_lost_answer_is_a_failure() -> list[Any]:
+    """What may have been committed is carried out again."""
+    return [patch.object(ledgers, "_has", lambda *_: False)]
+
+
+def _a_reservation_whose_answer_is_lost_was_none() -> list[Any]:
+    """It is not taken back."""
+
+    async def intend(self: Submission, deadline: float) -> None:
+        with patch.object(self, "settle"):
+            await real(self, deadline)
+
+    real = Submission.intend
+    return [patch.object(Submission, "intend", intend)]
+
+
+MUTANTS: Final[dict[str, Callable[[], list[Any]]]] = {
+    "the database's clock is believed": _the_databases_clock_is_believed,
+    "each machine counts by itself": _each_machine_counts_by_itself,
+    "a lost answer is a failure": _a_lost_answer_is_a_failure,
+    "a reservation whose answer is lost was none": _a_reservation_whose_answer_is_lost_was_none,
+}
+"""Bugs to plant into what is of machines only."""
