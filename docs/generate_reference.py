@@ -18,7 +18,7 @@ import griffe
 ROOT: Final = Path(__file__).resolve().parents[1]
 FOLDER: Final = ROOT / "docs" / "reference"
 MODULES: Final = ("alma_async", "alma_async.load", "alma_async.polaris", "alma_async.webhooks", "alma_async.events",
-                  "alma_async.otel", "alma_async.sim")  # fmt: skip
+                  "alma_async.otel", "alma_async.sim", "alma_async.workers")  # fmt: skip
 WIDTH: Final = 100
 # What a client's attributes are of: users call their methods and never name them.
 AREAS: Final = {

@@ -26,6 +26,7 @@ PACKAGES = [
     "alma_async.webhooks",
     "alma_async.otel",
     "alma_async.sim",
+    "alma_async.workers",
 ]
 
 

@@ -26,7 +26,7 @@ def test_it_is_current():
 def test_each_public_module_has_a_page():
     """The pages are those of the public modules, each of which has names with text."""
     assert {page.stem.removeprefix("alma_async").removeprefix(".") for page in PAGES} == {
-        "", "events", "load", "otel", "polaris", "sim", "webhooks",
+        "", "events", "load", "otel", "polaris", "sim", "webhooks", "workers",
     }  # fmt: skip
     for page in PAGES:
         names = 2 if page.stem == "alma_async.otel" else 6

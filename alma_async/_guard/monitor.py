@@ -66,6 +66,10 @@ Act: TypeAlias = Callable[[Book, ServerTime], T]
 Seen: TypeAlias = tuple[anyio.Event, int]
 
 
+class _Unsure(Exception):
+    """The ledger's clock leaves so much open that Alma's has to be read."""
+
+
 @attrs.define
 class _Shared:
     """What all callers of one guard have in common."""
@@ -224,10 +228,6 @@ class Monitor:
         assert self._all.clock is not None, "the guard has no clock yet"  # noqa: S101 - every way in opens it first
         return self._all.clock.now(self._clock.now())
 
-    def _is_sure(self) -> bool:
-        """Whether the ledger's clock leaves little open; it may come back wide from other machines."""
-        return self._all.clock is not None and self._all.clock.is_sure
-
     def at(self, client: float) -> ServerTime:
         """The time at a moment of the client's clock."""
         return self.now().later(client - self._clock.now())
@@ -260,11 +260,20 @@ class Monitor:
         agree = max(offsets) - min(offsets) <= _NEAR
         return since + min(offsets) - (0.0 if agree else _HISTORY)
 
-    async def update(self, act: Act[T], *, key: str | None = None) -> T:
+    async def update(self, act: Act[T], *, key: str | None = None, at_once: bool = False) -> T:
         """One transaction of the ledger, over all that can matter now. ``act`` runs in a thread: it
         may use nothing of the loop.
+
+        :param at_once: also where the time is not known well, since the clocks of several machines
+            do not agree; else Alma's is read first
         """
         try:
+            if not at_once:
+                try:
+                    sure = self._noting(act, sure=True)
+                    return await self._ledger.update(sure, since=self._since(), key=key)
+                except _Unsure:
+                    await self.ask_time()
             return await self._ledger.update(self._noting(act), since=self._since(), key=key)
         finally:
             self._spread()
@@ -282,8 +291,11 @@ class Monitor:
         finally:
             self._spread()
 
-    def _noting(self, act: Act[T]) -> Callable[[Book], T]:
-        """Pass it the ledger's time, and remember whether it makes news."""
+    def _noting(self, act: Act[T], *, sure: bool = False) -> Callable[[Book], T]:
+        """Pass it the ledger's time, and remember whether it makes news.
+
+        :param sure: raise ``_Unsure`` where that time leaves much open
+        """
 
         def noting(book: Book) -> T:
             kept = book.clocks.get("")
@@ -291,6 +303,8 @@ class Monitor:
                 book.clocks[""] = self._all.clock  # a ledger that was lost under us
             elif kept is not None and kept.counts_for(self._all.boot, self._clock.now()):
                 self._all.clock = kept
+            if sure and self._all.clock is not None and not self._all.clock.is_sure:
+                raise _Unsure
             now = self.now()
             book.clamp(now, longest=self.limits.span)
             result = act(book, now)
@@ -348,8 +362,6 @@ class Monitor:
         when to poll again.
         """
         claimed = await self.update(self._claiming(key))
-        if not self._is_sure():
-            await self.ask_time()
         await self.poll_claimed(claimed.due)
         return claimed.next_poll_at
 
@@ -420,7 +432,7 @@ class Monitor:
 
         :param key: an intent's: a run that carries it is taken for that intent's.
         """
-        if self._clock.now() - self._all.read_at >= _READ_AGAIN or not self._is_sure():
+        if self._clock.now() - self._all.read_at >= _READ_AGAIN:
             await self.ask_time()
         asked = self.now()
         book = await self.read(key=key)

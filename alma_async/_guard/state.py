@@ -345,6 +345,10 @@ class Book:
                     reserved_at=min(run.reserved_at, now.latest),
                     poll_at=min(run.poll_at, now.at + longest),
                 )
+            # Written while the clock left much open (``server_clock``). Half of a usual run is the
+            # longest pause there is.
+            elif now.latest + max(longest, run.usual) < run.poll_at < math.inf:
+                self.runs[run.key] = attrs.evolve(run, poll_at=now.at)
         for block in list(self.blocks.values()):
             if now.latest + longest < block.until < math.inf:
                 self.blocks[block.job_id] = attrs.evolve(block, until=now.latest + longest)

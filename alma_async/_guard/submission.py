@@ -114,7 +114,7 @@ class Submission:
             return decision
 
         try:
-            decision = await monitor.update(reserve, key=self.key)
+            decision = await monitor.update(reserve, key=self.key, at_once=True)
         except BaseException:
             if granted:  # it may be written all the same: the thread ends before a cancellation goes on
                 self._run = granted[0]

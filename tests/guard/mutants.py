@@ -38,8 +38,8 @@ def _recorded_after_the_submission() -> list[Any]:
         monitor = self._monitor
         self._monitor = deciding = copy(monitor)
 
-        async def unwritten(act: Any, *, key: str | None = None) -> Any:
-            return await monitor.update(lambda book, now: act(book.copy(), now), key=key)
+        async def unwritten(act: Any, *, key: str | None = None, at_once: bool = False) -> Any:
+            return await monitor.update(lambda book, now: act(book.copy(), now), key=key, at_once=at_once)
 
         deciding.update = unwritten  # type: ignore[method-assign]
         try:

@@ -6,6 +6,7 @@ import asyncio
 import random
 
 import anyio
+import attrs
 import pytest
 
 from alma_async._clock import Clock
@@ -117,3 +118,17 @@ async def test_one_glances_for_all_and_hands_over(alma):
     assert [name for name, _ in woken] == ["second"]
     assert woken[0][1] - told <= 1.5
     other.close()
+
+
+async def test_a_time_that_leaves_much_open_is_read_anew_before_anything_is_decided_by_it(alma):
+    """Clocks of several machines that do not agree leave an hour open; what is decided at once takes it as it is."""
+    await alma.open()
+
+    def open_much(book):
+        book.clocks[""] = attrs.evolve(book.clocks[""], error=1800.0)
+
+    for at_once, error in ((True, 1800.0), (False, 2.0)):
+        await alma._ledger.update(open_much, since=0.0)
+        now = await alma.update(lambda _book, now: now, at_once=at_once)
+        assert now.error == pytest.approx(error, abs=2.0)
+        assert now.earliest <= EPOCH + anyio.current_time() <= now.latest

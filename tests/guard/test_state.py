@@ -169,3 +169,11 @@ def test_a_run_whose_ledger_was_lost_is_taken_up_again():
     book.move(attrs.evolve(LOST, state=RunState.RESERVED), Event.ACCEPT, instance_id="5")
     assert book.runs["k"].state is RunState.RUNNING
     assert book.news
+
+
+def test_a_poll_that_was_put_off_too_far_is_due():
+    """A run whose next poll was set by a clock that left much open is polled now; half of a long run is a pause like any other."""
+    far = attrs.evolve(LOST, state=RunState.RUNNING, poll_at=NOW.at + 90_000.0)
+    book = Book(runs={"k": far, "l": attrs.evolve(far, key="l", usual=200_000.0)})
+    book.clamp(NOW, longest=3600.0)
+    assert (book.runs["k"].poll_at, book.runs["l"].poll_at) == (NOW.at, far.poll_at)
