@@ -8,7 +8,7 @@ export MYPY_CACHE_DIR := $(CURDIR)/$(VENV)/mypy
 export RUFF_CACHE_DIR := $(CURDIR)/$(VENV)/ruff
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check bench reference constraints clean
+.PHONY: demo demo-workers test check bench reference constraints clean
 
 $(VENV)/ready: .ci/constraints.txt pyproject.toml
 	@echo "Setting up $(VENV) (once, about a minute) ..."
@@ -20,6 +20,9 @@ $(VENV)/ready: .ci/constraints.txt pyproject.toml
 
 demo: $(VENV)/ready ## the main job against the embedded simulator
 	@$(BIN)/alma-async demo
+
+demo-workers: $(VENV)/ready ## three workers over a store: a killed one, a load that goes on, a job that a webhook follows up
+	@$(BIN)/python -m examples.demo_workers
 
 test: check ## style, types, floors and the whole test suite
 	@$(BIN)/python -m pytest -n 2 --dist worksteal

@@ -186,8 +186,8 @@ class RowsEnded(Event):
 class LoadFinished(Event):
     """A run of a load ended, in the task in which it began.
 
-    ``outcome`` is ``finished``, ``stopped`` (it can be resumed), ``failed`` or ``cancelled``;
-    ``error`` the class of what stopped it, where that was an error. ``rows`` are all of its
+    ``outcome`` is ``finished``, ``stopped`` (it can be resumed), ``ingested`` (no more was asked),
+    ``failed`` or ``cancelled``; ``error`` the class of what stopped it, where that was an error. ``rows`` are all of its
     journal, by the names of ``Report``.
     """
 

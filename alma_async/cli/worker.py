@@ -6,14 +6,17 @@ from functools import partial
 from typing import Annotated
 
 import anyio
+import attrs
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from alma_async._clock import selector_loop
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import say
+from alma_async.cli.load_options import Seconds, option
 from alma_async.cli.signals import attend
 from alma_async.errors import ConfigurationError
+from alma_async.load.options import DEFAULTS
 
 __all__ = ["worker"]
 
@@ -21,6 +24,7 @@ __all__ = ["worker"]
 def worker(
     *,
     concurrency: Annotated[int, Parameter(validator=Number(gte=1))] = 4,
+    quarantine: Annotated[Seconds, option("quarantine", env_var="ALMA_QUARANTINE")] = DEFAULTS.quarantine,
     connection: Connection = FROM_ENVIRONMENT,
 ) -> int:
     """Carry out the tasks of the store: loads, jobs and what follows their ends. Any number of workers on any machines share them.
@@ -30,13 +34,19 @@ def worker(
 
     :param concurrency: tasks at once
     """
-    from alma_async.workers import engine
+    from alma_async.workers import engine, tasks
 
     alma = connection.client()
     store = alma.store
     if store is None:
         raise ConfigurationError("A worker needs a store: set ALMA_STORE, or give --store-file.")
-    carrier = engine.Worker(engine.app_of(store), store, alma, concurrency=concurrency)
+    carrier = engine.Worker(
+        engine.app_of(store),
+        store,
+        alma,
+        concurrency=concurrency,
+        options=attrs.evolve(tasks.USUAL, quarantine=quarantine),
+    )
 
     async def work() -> int:
         async with store, alma:

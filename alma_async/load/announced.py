@@ -40,7 +40,8 @@ def announced(context: LoadContext) -> Iterator[Ending]:
     alma.hooks(LoadStarted(began, load=ending.name, action=context.options.action, dry=context.dry))
     try:
         yield ending
-        outcome = "finished" if ending.report is not None and ending.report.is_finished else "stopped"
+        finished = ending.report is not None and ending.report.is_finished
+        outcome = "ingested" if context.only_ingest else "finished" if finished else "stopped"
     except Exception as failure:
         outcome, error = "failed", type(failure).__name__
         raise

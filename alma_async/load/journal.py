@@ -35,6 +35,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, Protocol, Self, TypeAlias
@@ -108,7 +109,12 @@ class JournalAway(JournalError, StoreUnavailable):
 
 
 class JournalInUse(ConfigurationError):
-    """Another process, or another load of this one, works on this journal."""
+    """Another process, or another load of this one, works on this journal.
+
+    ``retry_at``: when its owner's lease ends, unless it is renewed; None where there is no lease.
+    """
+
+    retry_at: datetime | None = None
 
     advice = "Wait for it to end; two loads must never share a journal."
 

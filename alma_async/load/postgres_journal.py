@@ -37,6 +37,7 @@ import re
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
 __all__ = ["LEASE", "exists", "listed", "opened", "remove", "reserve", "unfinished"]
 
 LEASE: Final = 20.0  # chosen: seconds for which an owner that is not seen may only be slow
+_AFTER: Final = 0.5  # chosen: seconds after the end of a lease
 _BEAT: Final = 5.0  # chosen: seconds after which an owner is seen at the latest
 _WITHIN: Final = 60.0  # chosen: seconds in which a database that stands still may go on before the load stops
 _TO_OPEN: Final = 10.0  # chosen: seconds
@@ -350,10 +352,13 @@ class StoredRecords:
         (self._id, self.epoch), self.seen_at = found, self._clock.now()
 
     def _in_use(self, owner: str | None, unseen: float) -> JournalInUse:
-        return JournalInUse(
+        error = JournalInUse(
             f"The journal {self.address} is in use by {owner or 'another process'}, seen {max(unseen, 0.0):.0f} s ago; where that "
             f"has ended without a word, it is free after {LEASE:.0f} s."
         )
+        left = max(LEASE - unseen, 0.0) + _AFTER
+        error.retry_at = self._clock.utc() + timedelta(seconds=left)
+        return error
 
     def _read_clock(self) -> None:
         for _ in range(3):

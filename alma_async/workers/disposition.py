@@ -80,6 +80,8 @@ def disposition(
         return Retry(max(moment, now))
     if isinstance(error, _IN_USE):
         return Retry(now + timedelta(seconds=_LEASE))
+    if isinstance(error, _DEFECTS):
+        return Reject(f"{type(error).__name__}: {error}")
     if isinstance(error, _FINAL):
         return Reject(str(error))
     if isinstance(error, AlmaError) and not (error.retryable or isinstance(error, _OF_THE_DISK)):
@@ -91,6 +93,7 @@ def disposition(
 
 _IN_USE: Final = (JournalInUse, ServiceInUse, UnfinishedLoad)
 _FINAL: Final = (ConfigurationError, JournalDamaged)
+_DEFECTS: Final = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, TypeError)
 _OF_THE_DISK: Final = (JournalError, LedgerError)
 
 

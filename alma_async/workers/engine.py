@@ -26,7 +26,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import anyio
 import attrs
@@ -41,6 +41,7 @@ from alma_async._storage.postgres import Link
 from alma_async._text import logger
 from alma_async.alma.client import AlmaClient
 from alma_async.errors import ConfigurationError
+from alma_async.load import LoadOptions
 from alma_async.store import Store
 from alma_async.webhooks import parse_event
 from alma_async.workers import tasks
@@ -117,18 +118,28 @@ def app_of(store: Store, *, within: float = 5.0) -> procrastinate.App:
     return app
 
 
-async def _run_load(context: JobContext, *, load_id: str) -> dict[str, Any]:
+After: TypeAlias = Mapping[str, Any] | None
+"""What became of the run that a task follows; a task of this package goes on whatever that was."""
+
+
+async def _run_load(context: JobContext, *, load_id: str, job: After = None) -> dict[str, Any]:  # noqa: ARG001
     own = _Own.of(context)
-    return await tasks.run_load(own.alma, load_id, stops=own.stops)
+    return await tasks.run_load(own.alma, load_id, options=own.options, stops=own.stops)
 
 
-async def _verify(context: JobContext, *, load_id: str, ids_only: bool = False) -> dict[str, int]:
+async def _verify(
+    context: JobContext,
+    *,
+    load_id: str,
+    ids_only: bool = False,
+    job: After = None,  # noqa: ARG001
+) -> dict[str, int]:
     return await tasks.verify(_Own.of(context).alma, load_id, ids_only=ids_only)
 
 
-async def _undo(context: JobContext, *, load_id: str) -> dict[str, Any]:
+async def _undo(context: JobContext, *, load_id: str, job: After = None) -> dict[str, Any]:  # noqa: ARG001
     own = _Own.of(context)
-    return await tasks.undo(own.alma, load_id, stops=own.stops)
+    return await tasks.undo(own.alma, load_id, options=own.options, stops=own.stops)
 
 
 async def _ensure_portfolio(
@@ -136,7 +147,13 @@ async def _ensure_portfolio(
 ) -> dict[str, Any]:
     own = _Own.of(context)
     return await tasks.ensure_portfolio(
-        own.alma, key=key, collection_id=collection_id, service_id=service_id, row=row, stops=own.stops
+        own.alma,
+        key=key,
+        collection_id=collection_id,
+        service_id=service_id,
+        row=row,
+        options=own.options,
+        stops=own.stops,
     )
 
 
@@ -147,6 +164,7 @@ async def _submit_job(
     parameters: Mapping[str, str | int],
     key: str,
     then: Mapping[str, Any] | None = None,
+    job: After = None,  # noqa: ARG001
 ) -> dict[str, Any]:
     own = _Own.of(context)
     return await tasks.submit_job(
@@ -182,6 +200,7 @@ class _Own:
 
     alma: AlmaClient
     continuations: Continuations
+    options: LoadOptions
     stops: tasks.Stops = attrs.field(factory=dict)
 
     @classmethod
@@ -248,6 +267,7 @@ class Worker:
     :param alma: the one client of this process, which shares the store
     :param concurrency: tasks at once
     :param queues: by default that of this package
+    :param options: of the loads, as far as these may differ from one run to the next
     """
 
     def __init__(
@@ -258,13 +278,14 @@ class Worker:
         *,
         concurrency: int = 4,
         queues: Sequence[str] = (QUEUE,),
+        options: LoadOptions = tasks.USUAL,
         timing: Timing | None = None,
     ) -> None:
         self._app, self._store, self._alma = app, store, alma
         self._concurrency, self._queues = concurrency, list(queues)
         self._timing = timing or Timing()
         self._stopping: anyio.Event | None = None
-        self._own = None if alma is None else _Own(alma, Continuations(store, alma.scope, defer))
+        self._own = None if alma is None else _Own(alma, Continuations(store, alma.scope, defer), options)
 
     async def run(self) -> None:
         """Carry out tasks until ``stop``, through any outage of the database."""

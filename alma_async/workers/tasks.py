@@ -29,9 +29,9 @@ __all__ = ["MESSAGES", "Stops", "ensure_portfolio", "job_ended", "run_load", "su
 Stops = dict[int, Callable[[], None]]
 """How the work that is under way is asked to end its present call."""
 
-_OUTAGE: Final = (
-    60.0  # chosen: seconds of an outage that are waited out here; the rest is waited out in the queue
-)
+USUAL: Final = LoadOptions(longest_outage=60.0)
+"""Chosen: so many seconds of an outage are waited out here, and the rest in the queue."""
+
 # Chosen: seconds between two polls of a run whose webhook does not come, at first and at most; the guard shares its
 # own allowance of polls among all.
 _POLLS: Final = (60.0, 900.0)
@@ -42,15 +42,18 @@ def _address(load_id: str) -> str:
     return load_id if load_id.startswith("store:") else f"store:{load_id}"
 
 
-async def run_load(alma: AlmaClient, load_id: str, *, stops: Stops | None = None) -> dict[str, Any]:
+async def run_load(
+    alma: AlmaClient, load_id: str, *, options: LoadOptions = USUAL, stops: Stops | None = None
+) -> dict[str, Any]:
     """Carry out a load whose journal is in the store, from where it stands; its summary.
 
-    The load is taken over: whoever had it before finds at the next write that it is not his any more.
+    The load is taken over: whoever had it before finds at the next write that it does not own it any more.
 
+    :param options: those that may differ from one run to the next; the others are the journal's
     :raises Unfinished: with ``retry_at``, where rows have to wait, or the worker is being stopped.
     :raises JournalInUse: where another worker has it and lives.
     """
-    load = Load.open(_address(load_id), alma, options=LoadOptions(longest_outage=_OUTAGE))
+    load = Load.open(_address(load_id), alma, options=options)
     with _stoppable(stops, load):
         return _finished(alma, load_id, await load.run(rest=False)).summary()
 
@@ -61,12 +64,14 @@ async def verify(alma: AlmaClient, load_id: str, *, ids_only: bool = False) -> d
     return {mark.name.lower(): audit.count(mark) for mark in Mark}
 
 
-async def undo(alma: AlmaClient, load_id: str, *, stops: Stops | None = None) -> dict[str, Any]:
+async def undo(
+    alma: AlmaClient, load_id: str, *, options: LoadOptions = USUAL, stops: Stops | None = None
+) -> dict[str, Any]:
     """Take back what a load did; its summary.
 
     :raises Unfinished: with ``retry_at``, where rows have to wait, or the worker is being stopped.
     """
-    load = Load.open(_address(load_id), alma, options=LoadOptions(longest_outage=_OUTAGE))
+    load = Load.open(_address(load_id), alma, options=options)
     with _stoppable(stops, load):
         return _finished(alma, f"undo of {load_id}", await load.undo()).summary()
 
@@ -151,6 +156,7 @@ async def ensure_portfolio(
     collection_id: str,
     service_id: str,
     row: Mapping[str, str],
+    options: LoadOptions = USUAL,
     stops: Stops | None = None,
 ) -> dict[str, Any]:
     """See that a title has the portfolio that a message asks for; how that ended, as ``load.Ended`` has it.
@@ -178,7 +184,7 @@ async def ensure_portfolio(
         collection_id=collection_id,
         service_id=service_id,
         journal=f"store:{MESSAGES}{institution_of(f'{alma.scope} {what} {key}')}",
-        options=LoadOptions(longest_outage=_OUTAGE, beside=True, circuit_breaker=False),
+        options=attrs.evolve(options, beside=True, circuit_breaker=False),
     )
     with _stoppable(stops, load):
         ends = [end async for end in load.stream([row], rest=False)]

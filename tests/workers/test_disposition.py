@@ -59,6 +59,8 @@ def test_an_error_says_when_its_task_goes_on(error, expected):
         errors.ReadOnly("only reads"),
         InputError("row 3"),
         JournalDamaged("not what was written"),
+        TypeError("an argument too many"),
+        KeyError("load_id"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -66,7 +68,7 @@ def test_what_a_repeat_cannot_mend_is_for_a_person(error):
     """An error that would come again is rejected at once, with its text."""
     found = disposition(error, now=NOW)
     assert isinstance(found, Reject)
-    assert error.message in found.why
+    assert str(error) in found.why or error.message in found.why
 
 
 def test_pauses_grow_to_a_bound_and_what_nobody_knows_ends():
