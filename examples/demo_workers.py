@@ -165,7 +165,8 @@ async def _follow(url: str, task: str, say: Any) -> None:
 
 
 def _done(url: str) -> str:
-    return f"{_done_rows(url)} of {_one(url, 'SELECT count(*) FROM alma_async.entry')} rows are done"
+    rows = _one(url, "SELECT count(*) FROM alma_async.entry")
+    return f"{_done_rows(url)} of {rows} rows are done"
 
 
 def _done_rows(url: str) -> int:
