@@ -20,8 +20,9 @@ from alma_async import (
     Unauthorized,
     sim,
 )
+from alma_async._clock import Clock
 from alma_async._http.outcome import Done, OutcomeClass
-from tests.conftest import institution
+from tests.conftest import EPOCH, institution
 
 C, S = sim.DEMO_COLLECTION, sim.DEMO_SERVICE
 
@@ -259,6 +260,27 @@ async def test_nothing_is_sent_after_the_deadline_that_its_witness_was_told():
             await alma.with_options(witness=witness, timeout=2.0).electronic.portfolios.create(C, S, title())
         assert not server.world.tally.received
     assert set(witness.log) == {"intend", "not sent"}
+
+
+async def test_nothing_is_sent_after_the_machine_has_slept_with_an_intent():
+    """Its monotonic clock stood still meanwhile, and somebody else may have taken over what it meant to send."""
+
+    class Sleeping(Clock):
+        asleep = 0.0
+
+        def wall(self):
+            return super().wall() + self.asleep
+
+    class Sleeper(Witness):
+        async def intend(self, deadline):
+            await super().intend(deadline)
+            clock.asleep = 3600.0  # once
+
+    clock, witness = Sleeping(epoch=EPOCH), Sleeper()
+    async with institution(client={"clock": clock}) as (server, alma):
+        await alma.with_options(witness=witness).electronic.portfolios.create(C, S, title())
+        assert len(server.world.portfolios.all) == 1
+    assert witness.log == ["intend", "not sent", "intend", "done"]
 
 
 @pytest.mark.parametrize(("after", "expected"), [(0.0, "not sent"), (3.0, "unknown")])

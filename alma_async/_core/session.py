@@ -171,16 +171,30 @@ class _Held(NotSent):
 class _Punctual:
     """The gate of a send with a witness, which knows its deadline: it lets nothing begin after
     ``begin_by``.
+
+    A machine that sleeps stops its monotonic clock, not its civil one: by both of them there must be
+    time left, for somebody else may take over what this machine had meant to send.
     """
 
     gate: Gate
     clock: Clock
     begin_by: float
+    wall_by: float
+
+    @classmethod
+    def within(cls, gate: Gate, clock: Clock, seconds: float) -> Self:
+        """Nothing begins after so many seconds from now."""
+        return cls(gate, clock, clock.now() + seconds, clock.wall() + seconds)
+
+    @property
+    def is_in_time(self) -> bool:
+        """Whether a send may begin now."""
+        return self.clock.now() < self.begin_by and self.clock.wall() < self.wall_by
 
     async def slot(self) -> None:
         with anyio.move_on_after(self.begin_by - self.clock.now()):
             await self.gate.slot()
-            if self.clock.now() < self.begin_by:
+            if self.is_in_time:
                 return
         raise _Late("Its turn did not come in time.")
 
@@ -384,16 +398,15 @@ class Session:
     async def _witnessed(
         self, request: Request, call: _Call, permit: Permit, gate: Gate, timeout: float, *, witness: Witness
     ) -> Outcome:
-        begin_by = self.clock.now() + min(timeout, _TO_BEGIN)
+        punctual = _Punctual.within(gate, self.clock, min(timeout, _TO_BEGIN))
         try:
-            await witness.intend(begin_by + timeout)
+            await witness.intend(punctual.begin_by + timeout)
         except Exception:  # not granted: nobody cancelled it
             call.outcome = OutcomeClass.NOT_SENT.value
             raise
         try:
-            if self.clock.now() < begin_by:
-                gate = _Punctual(gate, self.clock, begin_by)
-                outcome = await self._send(request, call, permit, gate, timeout)
+            if punctual.is_in_time:
+                outcome = await self._send(request, call, permit, punctual, timeout)
             else:
                 outcome = Failed(outcome=OutcomeClass.NOT_SENT, reason=Reason.NETWORK, **_SLOW_DISK)
         except BaseException:
