@@ -50,6 +50,7 @@ from alma_async.load.row import Row
 from alma_async.store import Store
 
 __all__ = [
+    "MESSAGES",
     "SLICE",
     "Held",
     "HeldBefore",
@@ -74,6 +75,9 @@ SLICE: Final = 1000
 
 Service: TypeAlias = tuple[str, str, str]
 """Origin, collection and service."""
+
+MESSAGES: Final = "message."
+"""How the names begin of journals of the store that hold one message each: there may be many."""
 
 Kept: TypeAlias = Literal["asked", "before_image", "sent"]
 """What is kept of a row beside its entry: what it asks for, its before-image,
@@ -414,7 +418,7 @@ class Journals:
         return await in_store(self.store, service)
 
     async def listed(self) -> list[Listed]:
-        """The journals of the store, by name."""
+        """The journals of the store, by name, but for those of single messages."""
         if self.store is None:
             return []
         from alma_async.load.postgres_journal import listed as in_store

@@ -52,7 +52,15 @@ from alma_async.errors import AlmaError, StoreUnavailable
 from alma_async.load import records
 from alma_async.load.entries import Moment, State
 from alma_async.load.group_commit import GroupedJournal
-from alma_async.load.journal import Journal, JournalAway, JournalDamaged, JournalInUse, Listed, Service
+from alma_async.load.journal import (
+    MESSAGES,
+    Journal,
+    JournalAway,
+    JournalDamaged,
+    JournalInUse,
+    Listed,
+    Service,
+)
 from alma_async.load.journal_tables import JournalTables, state_of
 from alma_async.load.register import in_use, require_rested
 from alma_async.load.row import InputError
@@ -121,10 +129,10 @@ _CUT_OFF: Final = (
 
 _LISTED: Final = (
     "SELECT id, name, owner, owner IS NOT NULL AND seen >= alma_async.clock() - %s, alma_async.clock() - seen "
-    "FROM alma_async.load ORDER BY name"
+    "FROM alma_async.load WHERE NOT starts_with(name, %s) ORDER BY name"
 )
-_META: Final = "SELECT load, name, value FROM alma_async.meta"
-_COUNTS: Final = "SELECT load, state, action, count(*) FROM alma_async.entry GROUP BY load, state, action"
+_META: Final = "SELECT load, name, value FROM alma_async.meta WHERE load = ANY(%s)"
+_COUNTS: Final = "SELECT load, state, action, count(*) FROM alma_async.entry WHERE load = ANY(%s) GROUP BY load, state, action"
 
 
 @asynccontextmanager
@@ -150,10 +158,10 @@ async def opened(clock: Clock, store: Store, name: str, *, reading: bool = False
 
 
 async def _close(connection: Connection, owned: StoredRecords, beats: Any) -> None:
-    if beats is not None:
-        beats.cancel()
-        await ended(beats)
     try:
+        if beats is not None:
+            beats.cancel()
+            await ended(beats)
         if owned.epoch:
             await _aside(connection, owned, owned.release, within=_TO_OPEN)
     except AlmaError:
@@ -202,13 +210,16 @@ async def reserve(store: Store, name: str) -> bool:
 
 
 async def listed(store: Store) -> list[Listed]:
-    """All journals of the store, by name; what each says is read without comparing seals."""
+    """The journals of the store, by name, but for those of single messages; what each says is read
+    without comparing seals.
+    """
 
     def work(link: Link) -> list[Listed]:
         with link.transaction():
             link.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            found = link.execute(_LISTED, (LEASE,)).fetchall()
-            meta, counts = link.execute(_META).fetchall(), link.execute(_COUNTS).fetchall()
+            found = link.execute(_LISTED, (LEASE, MESSAGES)).fetchall()
+            ids = [one[0] for one in found]
+            meta, counts = (link.execute(query, (ids,)).fetchall() for query in (_META, _COUNTS))
         facts: dict[int, dict[str, str]] = {one[0]: {} for one in found}
         stand: dict[int, dict[tuple[State, str | None], int]] = {one[0]: {} for one in found}
         for load, name, value in meta:

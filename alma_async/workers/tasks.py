@@ -19,6 +19,7 @@ from alma_async.alma.client import AlmaClient
 from alma_async.alma.models.jobs import JobInstance
 from alma_async.errors import ConfigurationError, DeadlineExceeded
 from alma_async.load import InputError, Load, LoadOptions, Mark, Report
+from alma_async.load.journal import MESSAGES
 from alma_async.store import Store, institution_of
 from alma_async.workers.claim import claimed, released
 from alma_async.workers.continuation import Continuations, Then
@@ -193,9 +194,6 @@ async def ensure_portfolio(
     await released(store, institution, what, key)
     return attrs.asdict(ends[-1])
 
-
-MESSAGES: Final = "message."
-"""How the names of the journals begin that have one message each."""
 
 _CLAIMED: Final = 5.0  # chosen: seconds after which a title that another message has is asked for again
 

@@ -39,14 +39,15 @@ from alma_async.store import Connection
 from examples.local_postgres import Cluster
 from tests.load.schedules import Dead, Machine, Story, Tale
 
-__all__ = ["MUTANTS", "OfOwners"]
+__all__ = ["MUTANTS", "OfOwners", "end"]
 
 T = TypeVar("T")
 
 NAME: Final = "store:tale"
 CALM: Final = 2000.0  # seconds of a story after which nothing happens to anybody any more
 AHEAD: Final = 1_000_000_000.0  # of the database's clock
-PAUSES: Final = (3.0, LEASE + 2, LEASE + 5, LEASE + 8, 2 * LEASE, 3 * LEASE, 120.0)
+LEASES: Final = (LEASE / 4, LEASE)
+PAUSES: Final = (3.0, 8.0, 15.0, 22.0, 28.0, 40.0, 60.0, 120.0)
 _CLOCK: Final = (
     "CREATE OR REPLACE FUNCTION alma_async.clock() RETURNS double precision LANGUAGE sql VOLATILE "
     "AS $$ SELECT current_setting('alma_async.now')::double precision $$"
@@ -57,15 +58,32 @@ _INTENT: Final = (
 _NEVER: Final = float("-inf")
 
 
+_ends: list[Finalize] = []
+
+
+def end() -> None:
+    """End the server of this process's stories."""
+    while _ends:
+        _ends.pop()()
+
+
 @cache
 def _database(_pid: int) -> tuple[str, psycopg.Connection[Any]]:
     """The store of this process's stories, whose clock is what each connection says; and a connection of nobody's."""
     cluster = Cluster(fsync="off", synchronous_commit="off", full_page_writes="off", autovacuum="off")
-    Finalize(None, cluster.close, exitpriority=1)
-    migrate(connect(cluster.url(), making=True))
-    db = psycopg.connect(cluster.url(), autocommit=True)
-    db.execute(_CLOCK)
-    return cluster.url(), db
+    link = connect(cluster.url(), making=True)
+    migrate(link)
+    link.db.execute(_CLOCK)
+
+    def end() -> None:
+        for one in [link, *_free]:
+            one.db.close()
+        _free.clear()
+        _database.cache_clear()
+        cluster.close()
+
+    _ends.append(Finalize(None, end, exitpriority=1))
+    return cluster.url(), link.db
 
 
 @attrs.define(eq=False)
@@ -75,6 +93,7 @@ class Owner(Machine):
     number: int = 0
     away: float = 0.0  # how often the database's answer is lost
     lull: float = 0.0  # how often it stands still when it has committed
+    lease: float = LEASE
     paused_until: float = _NEVER
     owns: bool = False
 
@@ -97,7 +116,7 @@ class Owner(Machine):
     @property
     def is_well(self) -> bool:
         """It owns the load, and has been seen."""
-        return self.owns and not self.died and self.now() - self.paused_until > LEASE / 2
+        return self.owns and not self.died and self.now() - self.paused_until > self.lease / 2
 
 
 _owner: ContextVar[Owner] = ContextVar("owner")
@@ -155,6 +174,7 @@ class OfOwners(Tale):
 
     owners: dict[int, Owner] = attrs.field(factory=dict)
     ended: bool = False
+    lease: float = LEASE
     spells: tuple[float, ...] = ()  # within so many seconds the next thing happens to a process
     stolen: int = 0
     taken_over: int = 0
@@ -167,6 +187,7 @@ class OfOwners(Tale):
         await self._probe()
         if self.rng.random() < 0.5 and self.given != self.file:
             await self._keep_wrong()
+        self.lease = self.rng.choice(LEASES)
         self.spells = self.rng.choice(((5.0, 150.0), (150.0,), (5.0, 600.0)))
         chances = {
             "chance": self.rng.choice((0.0, 0.005, 0.02)),
@@ -214,6 +235,7 @@ class OfOwners(Tale):
             number=number,
             away=chances.get("away", 0.0),
             lull=chances.get("lull", 0.0),
+            lease=self.lease,
         )
         self.owners[number] = owner
         _owner.set(owner)
@@ -300,6 +322,8 @@ class OfOwners(Tale):
 
         with (
             patch.object(postgres_journal, "Connection", Watched),
+            patch.object(postgres_journal, "LEASE", self.lease),
+            patch.object(postgres_journal, "_BEAT", self.lease / 4),
             patch.object(postgres_journal, "StoredRecords", Owned),
             patch.object(store_module, "_connect", _linked),
             patch.object(Permit, "slot", slot),
@@ -341,7 +365,10 @@ def _the_quarantine_counts_from_the_takers_start() -> list[Any]:
 
 @_mutant
 def _the_lease_is_ignored() -> list[Any]:
-    return [patch.object(postgres_journal, "LEASE", -1.0)]
+    anybody = "UPDATE alma_async.load SET epoch = epoch + 1, owner = %s, seen = alma_async.clock() "
+    return [
+        patch.object(postgres_journal, "_OWN", f"{anybody} WHERE name = %s AND %s > 0 RETURNING id, epoch")
+    ]
 
 
 @_mutant

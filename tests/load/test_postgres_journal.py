@@ -195,6 +195,19 @@ async def test_who_takes_a_load_over_is_its_only_owner(journals, store_url):
     assert not await journals.exists("store:b")
 
 
+async def test_what_the_store_holds_is_listed(journals):
+    """Each load with its facts, its rows and its owner; those of single messages are too many."""
+    for name in ("store:b", "store:a", "store:message.1"):
+        async with journals.opened(name) as journal:
+            await journal.ingest([Ingested(Entry(n=1, line=1, state=State.PENDING))], repeats=False)
+            await journal.note({"file": name})
+    found = await journals.listed()
+    assert [one.name for one in found] == ["a", "b"]
+    assert [one.meta for one in found] == [{"file": "store:a"}, {"file": "store:b"}]
+    assert [one.counts for one in found] == [{(State.PENDING, None): 1}] * 2
+    assert [(one.owner, one.alive) for one in found] == [(None, False)] * 2
+
+
 async def test_an_owner_is_seen_while_it_only_waits(journals, store_url):
     """A load that waits for hours, for a quota or a quarantine, is not taken over."""
     async with journals.opened("store:a"):
