@@ -39,7 +39,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=sys.modules["benchmarks"].__doc__
     )
-    pieces = ("all", "pacing", "clients", "sharing", "day", "cost", "processes", "calls")
+    pieces = ("all", "pacing", "clients", "sharing", "day", "cost", "processes", "machines", "calls")
     parser.add_argument("pieces", nargs="+", choices=pieces)
     parser.add_argument("--runs", type=int, default=3, help="runs of each client (median)")
     parser.add_argument("--goal-runs", type=int, default=5, help="runs behind a goal's figure (median)")

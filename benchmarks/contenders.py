@@ -23,12 +23,12 @@ import anyio
 import attrs
 import orjson
 
-from alma_async import AlmaClient, LocalBudget
+from alma_async import AlmaClient, LocalBudget, Store
 from alma_async._clock import Clock
 from alma_async.settings import Limits
 from benchmarks.scene import KEY, LIMIT
 
-__all__ = ["CONTENDERS", "OURS", "UNLIMITED", "Contender", "Get", "Lost"]
+__all__ = ["ALL", "CONTENDERS", "OURS", "OVER_STORE", "SHARED", "UNLIMITED", "Contender", "Get", "Lost"]
 
 Get = Callable[[str], Awaitable[object]]
 Opened = AbstractAsyncContextManager[Get]
@@ -63,6 +63,21 @@ async def _ours(
             return await portfolios.get(collection, service, portfolio)
 
         yield partial(alma.request, "GET") if raw else get
+
+
+@asynccontextmanager
+async def _shared(url: str, clock: Clock) -> AsyncIterator[Get]:
+    """Ours, with the store that ``ALMA_STORE`` names."""
+    store = Store.from_env()
+    assert store is not None
+    async with store, AlmaClient(KEY, base_url=url, store=store, clock=clock) as alma:
+        portfolios = alma.electronic.portfolios
+
+        async def get(path: str) -> object:
+            *_, collection, _, service, _, portfolio = path.split("/")
+            return await portfolios.get(collection, service, portfolio)
+
+        yield get
 
 
 @asynccontextmanager
@@ -102,6 +117,22 @@ async def _textbook(url: str, _: Clock) -> AsyncIterator[Get]:
     limiter = AsyncLimiter(LIMIT, 1)
     async with _bare(url, limiter.acquire) as get:
         yield get
+
+
+@asynccontextmanager
+async def _pyrate(url: str, _: Clock) -> AsyncIterator[Get]:
+    """A limiter whose bucket is a table of the same database: 25 a second, in threads, since it is synchronous."""
+    from psycopg_pool import ConnectionPool
+    from pyrate_limiter import Limiter, PostgresBucket, Rate  # type: ignore[import-not-found]
+
+    with ConnectionPool(os.environ["ALMA_STORE"], min_size=1, max_size=4) as pool:
+        limiter = Limiter(PostgresBucket(pool, "calls", [Rate(int(LIMIT), 1000)]))
+
+        async def pace() -> None:
+            await anyio.to_thread.run_sync(limiter.try_acquire, "call")
+
+        async with _bare(url, pace) as get:
+            yield get
 
 
 @asynccontextmanager
@@ -196,6 +227,17 @@ CONTENDERS: Final[dict[str, Contender]] = {
     )
 }
 
+SHARED: Final = "alma_async, store"
+
+# Those that share a rate over machines, by the database that ALMA_STORE names.
+OVER_STORE: Final[dict[str, Contender]] = {
+    each.name: each
+    for each in (
+        Contender(SHARED, "alma-async", _shared, 50),
+        Contender("aiohttp + pyrate-limiter, PostgresBucket", "pyrate-limiter", _pyrate, 4),
+    )
+}
+
 # Those without a pace, to compare what one call costs.
 UNLIMITED: Final[dict[str, Contender]] = {
     each.name: each
@@ -205,3 +247,5 @@ UNLIMITED: Final[dict[str, Contender]] = {
         Contender("alma_async, unlimited", "alma-async", partial(_ours, limits=_NO_LIMIT), 10),
     )
 }
+
+ALL: Final[dict[str, Contender]] = CONTENDERS | OVER_STORE | UNLIMITED

@@ -17,7 +17,7 @@ import cattrs
 import orjson
 
 from alma_async._clock import Clock
-from benchmarks.contenders import CONTENDERS, UNLIMITED, Contender, Get
+from benchmarks.contenders import ALL, Contender, Get
 from benchmarks.scene import PATHS, Work
 
 __all__ = ["Driven", "drive"]
@@ -69,7 +69,7 @@ async def _as_process(name: str, url: str, work: Work) -> None:
         say("ready")
         await anyio.to_thread.run_sync(sys.stdin.readline)
 
-    driven = await drive((CONTENDERS | UNLIMITED)[name], url, work, clock=Clock(), go=go)
+    driven = await drive(ALL[name], url, work, clock=Clock(), go=go)
     say(orjson.dumps(cattrs.unstructure(driven)).decode())
 
 

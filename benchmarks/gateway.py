@@ -28,13 +28,16 @@ __all__ = ["Counted", "Gateway", "gateway"]
 
 @attrs.frozen(kw_only=True)
 class Counted:
-    """What the gateway saw: our calls in seconds since the first, others' in numbers, and what ``/_sim/stats`` tells."""
+    """What the gateway saw: our calls in seconds since the first (``began`` on its clock), others' in numbers, and what
+    ``/_sim/stats`` tells.
+    """
 
     accepted: list[float]
     refused: list[float]
     others_accepted: int
     others_refused: int
     stats: dict[str, Any]
+    began: float = 0.0
 
 
 @attrs.frozen
@@ -54,6 +57,7 @@ class Gateway:
             others_accepted=others["accepted"],
             others_refused=others.total() - others["accepted"],
             stats=self.server.stats(),
+            began=first,
         )
 
 

@@ -42,13 +42,6 @@ def measure(plan: Plan) -> Section:
     )
 
 
-def _unfair(trial: Trial) -> float:
-    """How far the one farthest from an equal share is from it."""
-    done = [one.done for one in trial.clients]
-    share = sum(done) / len(done)
-    return max(abs(one - share) for one in done) / share if share else 1.0
-
-
 def _row(number: int, trial: Trial) -> tuple[str, ...]:
     return (
         str(number),
@@ -57,13 +50,13 @@ def _row(number: int, trial: Trial) -> tuple[str, ...]:
         str(trial.busiest),
         str(len(trial.seen.refused)),
         " / ".join(str(one.done) for one in trial.clients),
-        percent(_unfair(trial)),
+        percent(trial.unfair),
     )
 
 
 def _goal(trials: list[Trial]) -> Goal:
     use, busiest = middle(trials, lambda one: one.use), middle(trials, lambda one: one.busiest)
-    unfair = middle(trials, _unfair)
+    unfair = middle(trials, lambda one: one.unfair)
     return Goal(
         what=f"{_PROCESSES} processes, one machine, one budget",
         goal="sum ≥ 98 % of the limit, no second above it, shares within 10 %",

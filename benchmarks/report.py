@@ -15,7 +15,7 @@ import orjson
 
 __all__ = ["PIECES", "Goal", "Plan", "Section", "Table", "percent", "read", "write", "write_goals"]
 
-PIECES: Final = ("pacing", "clients", "sharing", "day", "cost", "processes", "calls")
+PIECES: Final = ("pacing", "clients", "sharing", "day", "cost", "processes", "machines", "calls")
 
 
 @attrs.frozen(kw_only=True)

@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import median
@@ -29,7 +29,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 from alma_async import sim
 from alma_async._clock import Clock
-from benchmarks.contenders import CONTENDERS, UNLIMITED
+from benchmarks.contenders import ALL
 from benchmarks.drive import Driven, drive
 from benchmarks.gateway import Counted, gateway
 from benchmarks.scene import LIMIT, Scene, Work
@@ -98,6 +98,18 @@ class Trial:
         """The most calls that arrived in any second."""
         return sim.busiest_second(self.received)
 
+    @property
+    def busiest_fixed(self) -> int:
+        """The most calls that arrived in any second of the gateway's clock."""
+        return sim.busiest_fixed_second([self.seen.began + at for at in self.received])
+
+    @property
+    def unfair(self) -> float:
+        """How far the client that is farthest from an equal share is from it."""
+        done = [one.done for one in self.clients]
+        share = sum(done) / len(done)
+        return max(abs(one - share) for one in done) / share if share else 1.0
+
     def per_second(self, *, step: float = 0.5, refused: bool = False) -> list[int]:
         """Calls in the second that ends at each step, for a plot."""
         stamps = self.seen.refused if refused else self.seen.accepted
@@ -114,7 +126,7 @@ def middle(trials: list[Trial], figure: Callable[[Trial], float]) -> float:
 async def together(name: str, scene: Scene, work: Work) -> Trial:
     """One client and the gateway on this loop, which should be ``VirtualTimeLoop``; with a state directory of its own."""
     async with gateway(scene, epoch=NOON - anyio.current_time()) as running:
-        contender, clock = (CONTENDERS | UNLIMITED)[name], Clock(epoch=NOON)
+        contender, clock = ALL[name], Clock(epoch=NOON)
         driven = await drive(contender, running.url, work, clock=clock, go=anyio.lowlevel.checkpoint)
         return Trial(name=name, scene=scene, seen=running.counted(), clients=[driven])
 
@@ -153,23 +165,43 @@ async def _side_by_side(jobs: Sequence[Job], lanes: int) -> list[Trial]:
     return [trials[number] for number in range(len(jobs))]
 
 
-async def apart(name: str, scene: Scene, work: Work, *, clients: int = 1) -> Trial:
-    """So many processes of one client against a gateway's process; all begin together."""
+async def apart(
+    name: str,
+    scene: Scene,
+    work: Work,
+    *,
+    clients: int = 1,
+    machines: int = 1,
+    meanwhile: Callable[[], Awaitable[object]] | None = None,
+) -> Trial:
+    """So many processes of one client against a gateway's process; all begin together.
+
+    ``machines``: on how many state directories they are; ``meanwhile`` is done beside their work.
+    """
     with tempfile.TemporaryDirectory() as state:
+        places = [Path(state, f"machine{number % machines}") for number in range(clients)]
+        for place in places:
+            place.mkdir(mode=0o700, exist_ok=True)
         async with _process("benchmarks.gateway", _json(scene), state=state) as (server, told):
             url = await _line(told)
-            driven = await _clients(clients, name, url, work, state)
+            driven = await _clients(name, url, work, places, meanwhile)
             await _hang_up(server)
             seen = cattrs.structure(orjson.loads(await _line(told)), Counted)
     return Trial(name=name, scene=scene, seen=seen, clients=driven)
 
 
-async def _clients(number: int, name: str, url: str, work: Work, state: str) -> list[Driven]:
+async def _clients(
+    name: str,
+    url: str,
+    work: Work,
+    places: Sequence[Path],
+    meanwhile: Callable[[], Awaitable[object]] | None,
+) -> list[Driven]:
     driven: list[Driven] = []
     ready, go = anyio.Semaphore(0), anyio.Event()
 
-    async def one() -> None:
-        async with _process("benchmarks.drive", name, url, _json(work), state=state) as (process, told):
+    async def one(state: Path) -> None:
+        async with _process("benchmarks.drive", name, url, _json(work), state=str(state)) as (process, told):
             await _line(told)
             ready.release()
             await go.wait()
@@ -177,11 +209,13 @@ async def _clients(number: int, name: str, url: str, work: Work, state: str) -> 
             driven.append(cattrs.structure(orjson.loads(await _line(told)), Driven))
 
     async with anyio.create_task_group() as group:
-        for _ in range(number):
-            group.start_soon(one)
-        for _ in range(number):
+        for place in places:
+            group.start_soon(one, place)
+        for _ in places:
             await ready.acquire()
         go.set()
+        if meanwhile is not None:
+            await meanwhile()
     return driven
 
 

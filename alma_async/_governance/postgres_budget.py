@@ -69,6 +69,7 @@ _KEEP: Final = 1.0  # chosen: seconds between two writings of the day's figures
 _IDLE: Final = 4.0  # seconds without a question after which a client says that it is idle
 _LEAVE: Final = 0.5  # chosen: seconds for the last statement
 _ASK_WITHIN: Final = 10.0  # chosen: seconds for what a person asks
+_FIRST_READINGS: Final = 4  # chosen: questions for the server's clock before the first slots
 _MOST_LEAD: Final = 0.25  # chosen: seconds that a lease may need to arrive
 
 _FAILURES: Final = (Away, Busy, Damaged, StorageFailed, Stranger)
@@ -459,9 +460,13 @@ class StoreBudget:
     def _draw(self, question: _Question, link: Link) -> _Said:
         """In the connection's thread: the statement."""
         now = self._clock.now
-        sent_at, news = now(), question.news
-        if self._server.is_known:
-            news = {**news, "sent": self._server.there(sent_at)}
+        if not self._server.is_known:  # one answer may be late; the first slots are to be in their places
+            for _ in range(_FIRST_READINGS):
+                sent_at = now()
+                ((said,),) = link.execute("SELECT alma_async.clock()").fetchall()
+                self._server.see(said, sent=sent_at, received=now())
+        sent_at = now()
+        news = {**question.news, "sent": self._server.there(sent_at)}
         values = (
             *(self._institution, self._who, question.wanted, question.gap, question.stamps, question.span),
             *(question.urgent, dumps(news).decode(), question.day),
