@@ -64,6 +64,7 @@ _GIVE_UP: Final = 3.0  # chosen: seconds after which an answer is not waited for
 _AT_ONCE: Final = 0.25  # chosen: a connection that fails as fast was dead before; a new one is tried
 _PROBE_EVERY: Final = 0.5  # chosen: seconds between two questions to a store that is away
 _LOCKED: Final = 0.001  # chosen: seconds until the machine's file is tried again
+_SOON_BACK: Final = 0.02  # chosen: the same where the store is about to be relied upon again
 _SHOW: Final = 1.0  # chosen: seconds after which a client that asks says again who it is
 _KEEP: Final = 1.0  # chosen: seconds between two writings of the day's figures
 _IDLE: Final = 4.0  # seconds without a question after which a client says that it is idle
@@ -113,6 +114,32 @@ class _Owed:
     def is_urgent(self) -> bool:
         """Whether all others should know at once."""
         return self.hold > -math.inf or self.stopped > 0
+
+
+@attrs.frozen(kw_only=True)
+class _Taught:
+    """What an answer of the server's taught; times are civil ones, by the store's clock."""
+
+    remaining: int
+    ordinal: int
+    sent_at: float
+    wall: float
+    date: float | None
+    per_second: float
+
+    @classmethod
+    def of(cls, record: object) -> _Taught | None:
+        """What a record says; None where it is none."""
+        fields = ("remaining", "ordinal", "sent_at", "wall", "date", "per_second")
+        if not isinstance(record, Mapping) or set(record) != set(fields):
+            return None
+        remaining, ordinal, sent_at, wall, date, per_second = (record[name] for name in fields)
+        numbers = (sent_at, wall, per_second, 0.0 if date is None else date)
+        if not (
+            type(remaining) is type(ordinal) is int and all(type(one) in {int, float} for one in numbers)
+        ):
+            return None
+        return cls(**record)
 
 
 @attrs.frozen(kw_only=True)
@@ -178,6 +205,7 @@ class StoreBudget:
         self._warm = False
         self._place = {"machine": _machine_id(directory), "name": plain(platform.node())[:100] or "unnamed"}
         self._connection = store.connection("budget")
+        self._for_people = store.connection("machines")
         self._loop: Any = None
         self._pid = os.getpid()
         self._who = uuid.uuid4().hex
@@ -254,7 +282,7 @@ class StoreBudget:
         if self._asking is None and self._absence.since is None:
             self._ask(busy=self._shown_busy)
         with translated(self._store):
-            rows = await self._connection.do(
+            rows = await self._for_people.do(
                 lambda link: link.execute(_MACHINES, (self._institution,)).fetchall(), within=_ASK_WITHIN
             )
         return [
@@ -270,8 +298,10 @@ class StoreBudget:
         hand, held_until = self._hand, self._held_until
         while hand and (now - hand[0].at > CATCH_UP or hand[0].at < held_until):
             self._owed.spent -= hand.popleft().stamps
-        if hand and hand[0].cost == cost:
-            return hand.popleft()
+        for slot in hand:
+            if slot.cost == cost:
+                hand.remove(slot)
+                return slot
         if self._absence.since is None:
             return None
         if self._absence.is_over(now):
@@ -292,8 +322,8 @@ class StoreBudget:
             if self._absence.since is None:
                 await self._lease(terms, cost=cost, waiting=waiting, urgent=urgent)
             else:
-                rest = self._absence.back_at - now
-                await self._clock.sleep(rest if 0 < rest < math.inf else _LOCKED)
+                # its file is locked, or the store is relied upon before its next slot
+                await self._clock.sleep(_LOCKED if self._absence.back_at == math.inf else _SOON_BACK)
             now = self._clock.now()
         return slot
 
@@ -317,6 +347,7 @@ class StoreBudget:
 
     def hold(self, until: float) -> None:
         self._held_until = max(self._held_until, until)
+        self._known_hold = max(self._known_hold, until)
         self._owed.hold = max(self._owed.hold, until)
         if self._absence.since is not None:
             self._machine.hold(until)
@@ -332,14 +363,16 @@ class StoreBudget:
         if report.stopped:
             owed.stopped = max(owed.stopped, self._quota.stopped_until + ahead)
         if report.remaining is not None and self.series is not None:
-            owed.answer = {
-                "remaining": report.remaining,
-                "ordinal": report.ordinal,
-                "sent_at": report.sent_at + ahead,
-                "wall": report.wall + ahead,
-                "date": report.date,
-                "per_second": report.per_second,
-            }
+            owed.answer = attrs.asdict(
+                _Taught(
+                    remaining=report.remaining,
+                    ordinal=report.ordinal,
+                    sent_at=report.sent_at + ahead,
+                    wall=report.wall + ahead,
+                    date=report.date,
+                    per_second=report.per_second,
+                )
+            )
 
     async def aclose(self) -> None:
         """Say that it is not there any more, and close the connection. It opens again when it is used again."""
@@ -357,6 +390,7 @@ class StoreBudget:
         self._hand.clear()
         self._version, self._keeps, self._shown_at = -1, False, -math.inf
         await self._connection.aclose()
+        await self._for_people.aclose()
         await self._machine.aclose()
 
     # --- asking
@@ -475,23 +509,26 @@ class StoreBudget:
         return _Said._make((*row, sent_at, now()))
 
     async def _answer(self, question: _Question) -> None:
-        """Have it answered, and take in the answer; a connection that was dead is replaced once."""
-        began, again = self._clock.now(), self._trips > 0
-        while True:
-            try:
-                said = await self._connection.do(partial(self._draw, question), within=_GIVE_UP)
-            except _FAILURES as error:
-                if again and isinstance(error, Away) and self._clock.now() - began < _AT_ONCE:
-                    again = False
-                    continue
-                self._fail(question, error)
-            else:
-                self._take(question, said)
-            break
-        self._asking = None
+        """Have it answered, and take in the answer."""
+        try:
+            self._take(question, await self._said(question))
+        except _FAILURES as error:
+            self._fail(question, error)
+        finally:
+            self._asking = None
         self._watch_idleness()
         if self._absence.since is None and self._owed.is_urgent:
             self._ask(busy=True)
+
+    async def _said(self, question: _Question) -> _Said:
+        """What the statement returned; a connection that was dead is replaced once."""
+        began, work = self._clock.now(), partial(self._draw, question)
+        try:
+            return await self._connection.do(work, within=_GIVE_UP)
+        except Away:
+            if not self._trips or self._clock.now() - began >= _AT_ONCE:
+                raise
+        return await self._connection.do(work, within=_GIVE_UP)
 
     def _fail(self, question: _Question, error: Exception) -> None:
         question.owed.add(self._owed)
@@ -570,17 +607,17 @@ class StoreBudget:
         quota = self._quota
         quota.bulk = said.bulk_calls + self._owed.bulk
         quota.stopped_until = max(quota.stopped_until, said.stopped - ahead if said.stopped else 0.0)
-        taught = said.taught
-        if said.keeps and taught is not None and self._taught_at < taught["sent_at"] <= wall + ahead + 1:
-            self._taught_at, self._unkept = taught["sent_at"], True
+        taught = _Taught.of(said.taught)
+        if said.keeps and taught is not None and self._taught_at < taught.sent_at <= wall + ahead + 1:
+            self._taught_at, self._unkept = taught.sent_at, True
             quota.observe(
-                taught["remaining"],
-                ordinal=taught["ordinal"],
-                sent_at=taught["sent_at"] - ahead,
-                date=taught["date"],
+                taught.remaining,
+                ordinal=taught.ordinal,
+                sent_at=taught.sent_at - ahead,
+                date=taught.date,
                 spent=said.calls,
-                wall=taught["wall"] - ahead,
-                per_second=taught["per_second"],
+                wall=taught.wall - ahead,
+                per_second=taught.per_second,
             )
 
     def _civil(self) -> float:

@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import threading
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import pairwise
 
 import anyio
@@ -82,18 +82,24 @@ class Row:
         """As if it had not been seen for so long."""
         self.db.execute(b"UPDATE alma_async.member SET seen = seen - %s WHERE process = %s", (seconds, who))
 
+    @contextmanager
     def planted(self, old, new):
-        """The statement with a fault."""
+        """The statement with a fault, over tables that are empty."""
         ((text,),) = self.db.execute(
             b"SELECT pg_get_functiondef(oid) FROM pg_proc WHERE proname = 'draw'"
         ).fetchall()
         assert old in text, old
         self.db.execute(text.replace(old, new).encode())
+        self.db.execute(b"TRUNCATE alma_async.pace, alma_async.budget, alma_async.member")
+        try:
+            yield
+        finally:
+            self.db.execute(text.encode())
 
 
-def until_ahead(row, first):
-    """Seconds until that slot, by the server's clock now."""
-    return first - row.clock()
+def ahead(given):
+    """Seconds from the statement to its first slot, by the server's clock."""
+    return given["first"] - given["clock"]
 
 
 # What the statement must do: each is also run with a fault planted in the statement, and must find it.
@@ -112,10 +118,10 @@ def gives_slots_one_after_the_other(row):
 
 def gives_nothing_at_first(row):
     """A missing row is an empty budget: the first slot is a window away, two seconds where others are busy."""
-    assert until_ahead(row, row.draw("a", 1)["first"]) == pytest.approx(1.01, abs=0.1)
+    assert ahead(row.draw("a", 1)) == pytest.approx(1.01, abs=0.1)
     row.here("b", 1)
     row.db.execute(b"DELETE FROM alma_async.pace")
-    assert until_ahead(row, row.draw("a", 1)["first"]) == pytest.approx(2.0, abs=0.1)
+    assert ahead(row.draw("a", 1)) == pytest.approx(2.0, abs=0.1)
 
 
 def does_nothing_that_is_late(row):
@@ -216,13 +222,13 @@ def believes_no_row_that_cannot_be(row):
             with pytest.raises(psycopg.errors.CheckViolation):
                 row.set(**{column: value})
     row.set(next_at=row.clock() + 1e6, again_at=row.clock() + 1e6)
-    assert until_ahead(row, row.draw("a", 1)["first"]) < 2.1
+    assert ahead(row.draw("a", 1)) < 2.1
     row.settle()
     row.set(hold_until=row.clock() + 1e6)
-    assert until_ahead(row, row.draw("a", 1)["first"]) <= 3600
+    assert ahead(row.draw("a", 1)) <= 3600
     row.set(hold_until=0, next_at=0)
     assert row.draw("a", 1, gap=-5.0)["step"] > 0
-    assert abs(until_ahead(row, row.draw("a", 1)["first"])) < 0.1
+    assert abs(ahead(row.draw("a", 1))) < 0.1
 
 
 def keeps_the_days_figures_by_one_hand(row):
@@ -272,16 +278,16 @@ def test_the_statement(store_url, rule):
         rule(row)
 
 
-def test_a_planted_fault_of_the_statement_is_found(postgres):
+def test_a_planted_fault_of_the_statement_is_found(store_url):
     """Each line of the statement that matters, broken: its rule finds it."""
     missed = []
-    for rule, old, new in RULES:
-        with closing(Row(postgres.database(like="postgres"))) as row:
-            row.planted(old, new)
-            try:
-                rule(row)
-            except AssertionError:
-                continue
+    with closing(Row(store_url)) as row:
+        for rule, old, new in RULES:
+            with row.planted(old, new):
+                try:
+                    rule(row)
+                except AssertionError:
+                    continue
             missed.append(f"{rule.__name__}: {old}")
     assert missed == []
 
@@ -341,7 +347,7 @@ def test_after_a_crash_of_the_server_the_first_slot_is_two_seconds_away(own):
                 threading.Event().wait(0.05)
         with closing(row):
             after = row.here("a", 1)
-            assert until_ahead(row, after["first"]) == pytest.approx(2.0, abs=0.15)
+            assert ahead(after) == pytest.approx(2.0, abs=0.15)
             assert after["calls"] >= given["calls"] - 10
             assert after["machines"] == 2
 
@@ -404,14 +410,14 @@ class Machines:
 async def test_machines_share_one_rate(store_url, tmp_path):
     """Four machines, two seconds behind the first window: evenly one rate, a round trip for several calls, and shown to people."""
     some = Machines(store_url, tmp_path, count=4)
-    await some.work(3.2)
+    await some.work(2.6)
     machines = await some.budgets[0].machines()
     assert [one.rank for one in machines] == [0, 1, 2, 3]
     assert all(one.busy and one.processes == 1 and one.silent < 3 for one in machines)
     await some.aclose()
     moments = some.all
     assert busiest(moments) <= 27  # timers of a machine that has other work are late
-    assert len(moments) >= 45
+    assert len(moments) >= 32
     assert some.trips <= 0.4 * len(moments)
     assert max(map(len, some.moments)) - min(map(len, some.moments)) <= 6
     with closing(Row(store_url)) as row:
@@ -422,13 +428,13 @@ async def test_machines_share_one_rate(store_url, tmp_path):
 
 
 async def test_calls_go_on_while_the_store_stands_still_and_it_comes_back_by_itself(own, tmp_path):
-    """Every process of it stopped for 3 s: nobody waits, three machines divide the time, and come back together; one event each."""
+    """Every process of it stopped for 2 s: nobody waits, three machines divide the time, and come back together; one event each."""
     some = Machines(own.url(), tmp_path, count=3)
     async with anyio.create_task_group() as group:
-        group.start_soon(some.work, 9.0)
+        group.start_soon(some.work, 7.5)
         await anyio.sleep(2.0)
         with own.frozen():
-            await anyio.sleep(3.0)
+            await anyio.sleep(2.2)
             away = [one.figures() for one in some.budgets]
     await some.aclose()
     moments = some.all
@@ -448,10 +454,10 @@ async def test_processes_of_one_machine_share_its_part(tmp_path, postgres, caplo
     url = f"{postgres.url('postgres').rpartition(':')[0]}:1/none"
     some = Machines(url, tmp_path, count=3, same=True)
     began = some.clock.now()
-    await some.work(2.5, callers=1)
+    await some.work(2.0, callers=1)
     await some.aclose()
     moments = some.all
-    assert 6 <= sum(at < began + 2.5 for at in moments) <= 2.5 * 25 / 4 + 1
+    assert 4 <= sum(at < began + 2.0 for at in moments) <= 2.0 * 25 / 4 + 1
     assert busiest(moments) <= 8
     assert len(some.of(StoreAway)) == 3
 
@@ -492,6 +498,37 @@ async def test_a_call_that_is_cancelled_leaves_the_slots_to_the_next(store_url, 
     assert next_one.at == pytest.approx(slot.at + GAP)
     budget.refund(next_one)
     assert budget.reserve_now(T25, now=some.clock.now(), cost=1.0) is next_one
+    await some.aclose()
+
+
+async def test_a_call_of_another_cost_gets_a_slot_of_its_own(store_url, tmp_path):
+    """Slots for one call are in hand, and one that counts as three is asked for: one more question, and the others stay in hand."""
+    some = Machines(store_url, tmp_path, count=1)
+    budget = some.budgets[0]
+    first = await budget.reserve(T25, now=some.clock.now(), cost=1.0, waiting=2)
+    large = await budget.reserve(T25, now=some.clock.now(), cost=3.0, waiting=0)
+    assert budget.figures().store.trips == 2
+    assert large.at == pytest.approx(first.at + 3 * GAP, abs=1e-3)
+    assert large.stamps == 3
+    small = budget.reserve_now(T25, now=some.clock.now(), cost=1.0)
+    assert small.at == pytest.approx(first.at + GAP, abs=1e-3)
+    assert budget.spent == 6
+    await some.aclose()
+
+
+@pytest.mark.parametrize(
+    "record", ["7", '{"remaining": "many"}', "[1]", '{"sent_at": 1e300, "remaining": null}']
+)
+async def test_what_an_answer_taught_is_not_believed_where_it_is_no_record(store_url, tmp_path, record):
+    """Somebody wrote nonsense into the row: slots are given all the same."""
+    some = Machines(store_url, tmp_path, count=1)
+    budget = some.budgets[0]
+    await budget.reserve(T25, now=some.clock.now(), cost=1.0, waiting=0)
+    with closing(Row(store_url)) as row:
+        row.db.execute(b"UPDATE alma_async.pace SET answer = %s::jsonb", (record,))
+        row.db.execute(b"UPDATE alma_async.budget SET figures = 'nonsense', version = 9")
+    assert await budget.reserve(T25, now=some.clock.now(), cost=1.0, waiting=0)
+    assert budget.quota.left(spent=budget.spent, wall=some.clock.wall()) is None
     await some.aclose()
 
 
