@@ -18,7 +18,7 @@ from alma_async._clock import Clock
 from alma_async._governance.budget import DayReport
 from alma_async._governance.governor import Governor
 from alma_async._governance.postgres_budget import StoreBudget
-from alma_async._governance.rate import terms
+from alma_async._governance.rate import Slot, terms
 from alma_async.events import StoreAway, StoreBack
 from alma_async.settings import Limits
 from examples.local_postgres import Cluster
@@ -498,6 +498,35 @@ async def test_a_call_that_is_cancelled_leaves_the_slots_to_the_next(store_url, 
     assert next_one.at == pytest.approx(slot.at + GAP)
     budget.refund(next_one)
     assert budget.reserve_now(T25, now=some.clock.now(), cost=1.0) is next_one
+    await some.aclose()
+
+
+async def test_a_hold_is_told_at_once_and_heeded_by_all(store_url, tmp_path):
+    """One client's rejection: the other's next slot is behind the hold, and it knows of it."""
+    some = Machines(store_url, tmp_path, count=2)
+    one, two = some.budgets
+    for budget in (one, two):
+        await budget.reserve(T25, now=some.clock.now(), cost=1.0, waiting=0)
+    until = some.clock.now() + 2.0
+    one.hold(until)
+    await one._asking
+    slot = await two.reserve(T25, now=some.clock.now(), cost=1.0, waiting=0)
+    assert slot.at == pytest.approx(until, abs=0.05)
+    assert two.held_until == pytest.approx(until, abs=0.05)
+    await some.aclose()
+
+
+async def test_a_lease_that_arrives_late_is_dropped(store_url, tmp_path):
+    """The client has gone on without the store when its answer comes: the slots are nobody's, and are not counted as calls."""
+    some = Machines(store_url, tmp_path, count=1)
+    budget = some.budgets[0]
+    await budget.reserve(T25, now=some.clock.now(), cost=1.0, waiting=0)
+    asking = budget._ask(T25, waiting=4, busy=True)
+    budget._go_away("it was slow", some.clock.now())
+    await asking
+    slot = budget.reserve_now(T25, now=some.clock.now(), cost=1.0)
+    assert type(slot) is not Slot
+    assert budget._owed.spent == -5
     await some.aclose()
 
 
