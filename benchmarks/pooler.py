@@ -63,6 +63,8 @@ def pooled(url: str) -> Iterator[str]:
                         psycopg.connect(pooler, connect_timeout=1).close()
                         break
                     time.sleep(0.05)  # noqa: TID251 - nothing else runs yet
+                if process.poll() is not None:
+                    raise RuntimeError("PgBouncer did not start.")
                 yield pooler
             finally:
                 process.terminate()
