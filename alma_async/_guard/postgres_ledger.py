@@ -199,9 +199,15 @@ class PostgresLedger:
             await anyio.sleep(pause)
 
     async def _done(self, work: Callable[[Link], T], *, within: float) -> T:
-        if self._clock.now() < self._away_until:
+        began = self._clock.now()
+        if began < self._away_until:
             raise Away("it did not answer a moment ago")
-        return await self._connection.do(work, within=within, whole=True)
+        try:
+            return await self._connection.do(work, within=within, whole=True)
+        except Away:
+            if self._clock.now() - began >= within:
+                self._away_until = self._clock.now() + _AWAY
+            raise
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
