@@ -367,13 +367,18 @@ class Ingest:
                 await self._add_held([one for one in page if one.id])
             await self.journal.note({SERVICE_READ: BY_LIST})
             return
-        total = await self.context.alma.electronic.portfolios.list(*self.context.place).total()
-        counts = await self.journal.counts()
+        counts, planned = await self.journal.counts(), (await self.journal.meta()).get(PLAN_SERVICE_READ)
         rows, known = sum(counts.values()), (State.PENDING, KNOWN) in counts
         nameless = await self.journal.nameless(limit=1)
-        by_title = pages_of(total, PAGE) > rows and not nameless and not known
-        by_title = by_title and self.context.options.missing is None
-        if planned := (await self.journal.meta()).get(PLAN_SERVICE_READ):
+        may_ask = self.context.options.missing is None and not nameless and not known
+        if (
+            rows == 1 and may_ask and not planned
+        ):  # its title costs no more than the question how many there are
+            await self.journal.note({SERVICE_READ: BY_TITLE})
+            return
+        total = await self.context.alma.electronic.portfolios.list(*self.context.place).total()
+        by_title = may_ask and pages_of(total, PAGE) > rows
+        if planned:
             by_title = planned == BY_TITLE
         if total and not by_title:
             await self.journal.forget_existing()
