@@ -29,7 +29,7 @@ from alma_async._storage.files import OwnFile
 from alma_async._text import duration, logger
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load.entries import Moment
-from alma_async.load.journal import JournalInUse, Journals, Service, address_of
+from alma_async.load.journal import JournalInUse, Journals, Service, address_of, stored
 from alma_async.settings import state_dir
 
 __all__ = [
@@ -84,7 +84,7 @@ class Registered:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with _gate(path.parent):
                 if not beside:
-                    _require_alone(service, path)
+                    _require_alone(service, path, address_of(journal))
                 return cls(path, _entered(path, journal, now.wall))
         except OSError as error:
             _log.warning(
@@ -177,9 +177,9 @@ def _seen_ended(path: Path, now: Moment) -> Moment:
     return now
 
 
-def _require_alone(service: Service, own: Path) -> None:
+def _require_alone(service: Service, own: Path, address: str) -> None:
     for path, journal, running in _entries(own.parent):
-        if running and path != own:
+        if running and path != own and str(journal) != address:
             raise in_use(service, str(journal))
 
 
@@ -253,7 +253,11 @@ def _gate(folder: Path) -> Iterator[None]:
 
 
 def _path_of(service: Service, journal: Path) -> Path:
-    return _folder(service) / f"{_digest(address_of(journal))}{_SUFFIX}"
+    """The file of a load. Of one in the store each process has its own: the store knows whose the load
+    is, and a process that stands still keeps its lock.
+    """
+    process = (str(os.getpid()),) if stored(journal) else ()
+    return _folder(service) / f"{_digest(address_of(journal), *process)}{_SUFFIX}"
 
 
 def _folder(service: Service) -> Path:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import anyio
 import attrs
@@ -57,6 +59,22 @@ async def test_beside_another_where_told(tmp_path):
             assert plan.report.created == 1
         await into(alma, tmp_path / "old.load").verify()
         assert (await into(alma, tmp_path / "two.load", beside=True).run(read_rows(two))).created == 1
+
+
+def test_a_process_that_stands_still_keeps_nobody_from_a_load_in_the_store(tmp_path, monkeypatch):
+    """Whose such a load is, the store knows; other loads of the service are kept apart from it all the same."""
+    stored = Path("store:a")
+    first = enter(stored)
+    with pytest.raises(JournalInUse):
+        enter(stored)
+    monkeypatch.setattr(os, "getpid", lambda: -1)  # another one
+    second = enter(stored)
+    with pytest.raises(ServiceInUse, match="store:a"):
+        enter(tmp_path / "b.load")
+    for one in (first, second):
+        one.close()
+    assert not unfinished(SERVICE)
+    enter(tmp_path / "b.load").close()
 
 
 def test_another_service_is_nobody_s_business(tmp_path):
