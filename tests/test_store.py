@@ -104,6 +104,11 @@ async def test_a_role_for_clients_works_and_changes_no_table(postgres, connected
         await connection.do(lambda link: link.execute("CREATE TABLE alma_async.mine (n integer)"), within=5)
     with pytest.raises(Stranger):
         await connection.do(lambda link: link.execute("UPDATE alma_async.secret SET secret = ''"), within=5)
+    with psycopg.connect(url, autocommit=True) as db:
+        db.execute("CREATE TABLE alma_async.later AS SELECT 7 AS n")
+    assert await connection.do(
+        lambda link: link.execute("SELECT n FROM alma_async.later").fetchall(), within=5
+    ) == [(7,)]
     ((limit,),) = await connection.do(
         lambda link: link.execute("SHOW statement_timeout").fetchall(), within=5
     )

@@ -194,6 +194,8 @@ def migrate(link: Link) -> list[str]:
 _GRANTS: Final = (
     "GRANT USAGE ON SCHEMA alma_async TO {role}",
     "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA alma_async TO {role}",
+    # those of later versions of the schema, too, so that an upgrade need not name the role again
+    "ALTER DEFAULT PRIVILEGES IN SCHEMA alma_async GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {role}",
     "REVOKE INSERT, UPDATE, DELETE ON alma_async.migration, alma_async.secret FROM {role}",
     "ALTER ROLE {role} SET statement_timeout = '5s'",
     "ALTER ROLE {role} SET lock_timeout = '2s'",
