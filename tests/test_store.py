@@ -11,7 +11,7 @@ import pytest
 
 from alma_async import AlmaError, ConfigurationError, Secret, Store, StoreUnavailable
 from alma_async._storage import postgres as storage
-from alma_async._storage.sqlite import Away, Busy, Stranger
+from alma_async._storage.sqlite import Away, Busy, StorageFailed, Stranger
 from examples.local_postgres import Cluster
 
 pytestmark = pytest.mark.anyio
@@ -208,3 +208,43 @@ async def test_the_password_is_never_shown(monkeypatch, tmp_path):
     with pytest.raises(ConfigurationError, match="ALMA_STORE_FILE"):
         Store.from_env()
     assert Secret.of(word).reveal() == word
+
+
+async def test_a_connection_that_comes_too_late_is_not_used(store_url, connected, monkeypatch):
+    """Who waited for it has gone on; the next work is given another one, and the late one is closed."""
+    made, began, go_on = [], threading.Event(), threading.Event()
+
+    def connect(*args, **how):
+        link = storage_connect(*args, **how)
+        made.append(link)
+        if not began.is_set():
+            began.set()
+            go_on.wait(5)
+        return link
+
+    storage_connect = storage.connect
+    monkeypatch.setattr(storage, "connect", connect)
+    connection = connected(store_url)
+    with pytest.raises(Away):
+        await connection.do(lambda link: made.append("used"), within=0.6)
+    assert began.is_set()
+    assert await connection.do(clock_of, within=5)
+    go_on.set()
+    for _ in range(100):
+        if made[0].db.closed:
+            break
+        await anyio.sleep(0.02)
+    assert made[0].db.closed
+    assert "used" not in made
+    assert not made[1].db.closed
+
+
+async def test_what_the_database_cannot_take_does_not_lose_the_connection(store_url, connected):
+    """A text that no text of PostgreSQL can be is a failure of that work alone."""
+    connection = connected(store_url)
+    with pytest.raises(StorageFailed):
+        await connection.do(lambda link: link.execute("SELECT %s", ("a\0b",)), within=5)
+    first = await connection.do(lambda link: link.db.info.backend_pid, within=5)
+    with pytest.raises(StorageFailed):
+        await connection.do(lambda link: link.execute("SELECT 1 / 0"), within=5)
+    assert await connection.do(lambda link: link.db.info.backend_pid, within=5) == first

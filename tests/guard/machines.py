@@ -40,7 +40,7 @@ class Machines(Institution):
     ahead: float = 0.0
     """How far the database's clock is ahead of the loop's."""
     loss: float = attrs.field(init=False)
-    away: bool = False
+    away_until: float = 0.0
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
@@ -84,9 +84,16 @@ class Machines(Institution):
         """The database is away for a while."""
         for _ in range(self.rng.choice((0, 0, 2))):
             await anyio.sleep(self.rng.expovariate(1 / 1800))
-            self.away = True
-            await anyio.sleep(self.rng.uniform(1.0, 900.0))
-            self.away = False
+            self.go_away(900.0)
+
+    def go_away(self, most: float) -> None:
+        """The database is away for so many seconds at the most."""
+        self.away_until = anyio.current_time() + self.rng.uniform(1.0, most)
+
+    @property
+    def away(self) -> bool:
+        """Whether it is away now."""
+        return anyio.current_time() < self.away_until
 
 
 class _Ledger(PostgresLedger):
@@ -109,17 +116,23 @@ class _Ledger(PostgresLedger):
     def _transact(self, change: ledgers._Change, link: Any) -> None:
         rng, loss = self.world.rng, self.world.loss
         if rng.random() < loss:
-            raise Away("before it")
+            raise self._lost()
         known = self._time
         if rng.random() < loss:
             with link.transaction():
                 super()._transact(change, link)
                 change.done, self._time = False, known
-                raise Away("the COMMIT was lost")
+                raise self._lost()
         super()._transact(change, link)
         if rng.random() < loss:
             change.done, self._time = False, known
-            raise Away("its answer was lost")
+            raise self._lost()
+
+    def _lost(self) -> Away:
+        """The connection is lost, at times with the database, so that nobody can ask what came of it."""
+        if self.world.rng.random() < 0.05:
+            self.world.go_away(60.0)
+        return Away("the connection was lost")
 
 
 def over(url: str) -> Any:
