@@ -89,7 +89,7 @@ def test_json_is_one_object_and_options_have_variables(
         (("titles.csv", *TO, "--format", "kbart"), "no header that fits"),
         (("titles.csv", *TO, "--quarantine", "-1"), "quarantine"),
         (("titles.csv", *TO, "--region", "mars"), "mars"),
-        (("titles.csv", *TO, "--key-file", "missing.key"), "cannot be read as a key"),
+        (("titles.csv", *TO, "--key-file", "missing.key"), "ALMA_API_KEY_FILE cannot be read"),
     ],
 )
 def test_wrong_use_is_2(
