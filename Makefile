@@ -25,7 +25,7 @@ demo-workers: $(VENV)/ready ## three workers over a store: a killed one, a load 
 	@$(BIN)/python -m examples.demo_workers
 
 test: check ## style, types, floors and the whole test suite
-	@$(BIN)/python -m pytest -n 2 --dist worksteal
+	@$(BIN)/python -m pytest -n 3 --dist worksteal
 
 check: $(VENV)/ready
 	@$(BIN)/ruff format --check --quiet .

@@ -324,7 +324,10 @@ def translated(store: Store | None) -> Iterator[None]:
         yield
         return
     except Stranger as found:
-        advice = "Make it, or bring it up to date, with `alma-async store init`; `alma-async store check` shows what there is."
+        advice = (
+            "Make it, or bring it up to date, with `alma-async store init` (`store init --tasks` for workers); "
+            "`alma-async store check` shows what there is."
+        )
         error = ConfigurationError(f"{name} cannot be used: {found}.", advice=advice)
     except (Busy, Damaged, StorageFailed, Away) as found:
         why = str(found) or "another transaction holds what is needed"

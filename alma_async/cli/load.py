@@ -43,6 +43,7 @@ from alma_async.load.row import InputError
 from alma_async.load.surplus import BeyondBound
 from alma_async.load.undo import UndoRows, begun_load, undo_rows
 from alma_async.load.via_job import FEW
+from alma_async.store import translated
 
 __all__ = ["load", "loads", "resume", "sync", "undo"]
 
@@ -80,6 +81,12 @@ InStore = Annotated[
         help="keep the load in the store, where other machines can go on with it; --journal store:NAME names it",
     ),
 ]
+Defer = Annotated[
+    bool,
+    Parameter(
+        help="keep the load in the store and queue it, when all rows are read: a worker (alma-async worker) carries it out",
+    ),
+]
 DryRun = Annotated[bool, Parameter(help="show what would be done and what it costs; change nothing")]
 
 
@@ -92,6 +99,7 @@ def load(
     from_analytics: str | None = None,
     journal: Path | None = None,
     store: InStore = False,
+    defer: Defer = False,
     action: Annotated[
         Literal["upsert", "create", "update", "delete", "activate", "deactivate"] | None,
         _planned("action", DEFAULTS.action),
@@ -137,18 +145,24 @@ def load(
     given = Input.asked(asked, Path(address_of(journals.find(plan))) if plan else None, dry=dry_run)
     given = _by_job(given, _template(via_job, job), no_undo=no_undo)
     if file is None and from_analytics is None:  # the plan has its rows
-        return _load(given, None, journal, options, connection, reads=(via_job,), in_store=store)
+        return _load(
+            given, None, journal, options, connection, reads=(via_job,), in_store=store or defer, defer=defer
+        )
     if file is not None:
         rows = reading.rows(file, cast("Action", given.action))
         reads = (file, reading.mms_map, via_job)
-        return _load(given, rows, journal, options, connection, reads=reads, in_store=store)
+        return _load(
+            given, rows, journal, options, connection, reads=reads, in_store=store or defer, defer=defer
+        )
     with TemporaryDirectory(prefix="alma-async-report-") as folder:
         downloaded = Path(folder) / f"{Path(given.file).name}.csv"
         if interrupted := connection.run(partial(_download, report=given.file, to=downloaded)):
             return interrupted
         rows = reading.rows(downloaded, cast("Action", given.action))
         others = (reading.mms_map, via_job)
-        return _load(given, rows, journal, options, connection, reads=others, in_store=store)
+        return _load(
+            given, rows, journal, options, connection, reads=others, in_store=store or defer, defer=defer
+        )
 
 
 def _template(via_job: Path | None, job: str | None) -> JobTemplate | None:
@@ -184,6 +198,7 @@ def sync(
     ] = False,
     journal: Path | None = None,
     store: InStore = False,
+    defer: Defer = False,
     bib: Annotated[BibHandling, option("bib")] = DEFAULTS.bib,
     notes: Annotated[NoteStrategy, option("notes")] = DEFAULTS.notes,
     since: Annotated[str | None, Parameter(help=_SINCE)] = None,
@@ -225,7 +240,16 @@ def sync(
         _require_agreed(
             f"{missing.capitalize()} what service {service} holds beyond {file.name}, {max_delete} at most?"
         )
-    return _load(given, rows, journal, options, connection, reads=(file, reading.mms_map), in_store=store)
+    return _load(
+        given,
+        rows,
+        journal,
+        options,
+        connection,
+        reads=(file, reading.mms_map),
+        in_store=store or defer,
+        defer=defer,
+    )
 
 
 def _require_agreed(question: str) -> None:
@@ -345,7 +369,12 @@ def _load(
     reads: tuple[Path | None, ...] = (),
     origin: str | None = None,  # of the load that is undone
     in_store: bool = False,
+    defer: bool = False,
 ) -> int:
+    if defer and (given.dry or (journal is not None and not stored(journal))):
+        raise ConfigurationError(
+            "--defer goes with a load whose journal is in the store, and with no dry run."
+        )
     if options.report is not None:
         check_path(options.report)
         others = (Path(name) for name in (given.since, given.plan) if name)
@@ -359,6 +388,8 @@ def _load(
     if not given.dry:
         say(f"journal: {path}")
         _name_unfinished((alma.origin, given.collection, given.service), path)
+    if defer:
+        return anyio.run(_defer, alma, given, rows, path, options)
     seen: list[Progress] = []
     try:
         with _Warnings(rows, options.warnings) as warnings:
@@ -380,9 +411,28 @@ def _load(
     return _end(ended, seen, given, path, options, kept=kept)
 
 
+async def _defer(alma: AlmaClient, given: Input, rows: Source, path: Path, options: ShellOptions) -> int:
+    """Write the rows into the journal, and queue the task that loads them."""
+    from alma_async.workers import engine
+
+    store = alma.store
+    if rows is None or store is None:
+        raise ConfigurationError("--defer needs rows to write down: a file, or a report.")
+    name = str(path).removeprefix("store:")
+    async with store, alma:
+        report = await given.load(alma, path, options.options()).ingest(rows)
+        with translated(store):
+            await store.shared.do(
+                lambda link: engine.defer(link, "alma_async.run_load", load_id=name), within=10.0
+            )
+    rejected = f", {report.rejected:,} of them rejected" if report.rejected else ""
+    show(f"Queued {counted(report.rows, 'row')}{rejected}. alma-async loads shows how far the load is.")
+    return 0
+
+
 def _new_path(given: Input, *, in_store: bool) -> Path:
     if in_store and journals.reachable().store is None:
-        raise ConfigurationError("--store needs a store: set ALMA_STORE, or give --store-file.")
+        raise ConfigurationError("--store and --defer need a store: set ALMA_STORE, or give --store-file.")
     # the file is an address, of an undo
     return journals.new_path(Path(given.file.removeprefix("store:")), of=given.kind, in_store=in_store)
 

@@ -371,9 +371,7 @@ class Ingest:
         rows, known = sum(counts.values()), (State.PENDING, KNOWN) in counts
         nameless = await self.journal.nameless(limit=1)
         may_ask = self.context.options.missing is None and not nameless and not known
-        if (
-            rows == 1 and may_ask and not planned
-        ):  # its title costs no more than the question how many there are
+        if self.context.by_title and may_ask and not planned:
             await self.journal.note({SERVICE_READ: BY_TITLE})
             return
         total = await self.context.alma.electronic.portfolios.list(*self.context.place).total()

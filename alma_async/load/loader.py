@@ -181,6 +181,7 @@ class Load:
         *,
         on_progress: Callable[[Progress], None] | None = None,
         rest: bool = True,
+        by_title: bool = False,
     ) -> AsyncGenerator[Ended, None]:
         """Carry every row to its end as ``run`` does, and give each row's end as it
         comes, once the journal has it.
@@ -192,13 +193,15 @@ class Load:
         too. Leaving the loop early stops the load, resumable (``contextlib.aclosing`` waits
         for that). ``report`` says afterwards how the run ended.
 
+        :param by_title: read the portfolios of each row's title, and not the service's list: one call a
+            row, which is less for a few rows
         :raises: what ``run`` raises
         """
         send, receive = anyio.create_memory_object_stream[Ended](_ENDS)
 
         async def work() -> None:
             async with send:
-                context = attrs.evolve(await self._context(), rests=rest)
+                context = attrs.evolve(await self._context(), rests=rest, by_title=by_title)
                 await self._carry_out(context, self._journal_path, rows, on_progress, give)
 
         async def give(end: Ended) -> None:

@@ -256,7 +256,8 @@ DEFAULTS: Final = LoadOptions()
 class LoadContext:
     """One load. ``workers`` is the most rows in progress at once; ``dry``: nothing is
     sent that changes anything; ``only_ingest``: its rows are written into the journal, and no more;
-    ``rests``: it waits for rows of unknown outcome to have rested, and does not end meanwhile.
+    ``rests``: it waits for rows of unknown outcome to have rested, and does not end meanwhile;
+    ``by_title``: the portfolios of each row's title are read, and not the service's list.
     """
 
     alma: AlmaClient
@@ -266,6 +267,7 @@ class LoadContext:
     dry: bool = False
     only_ingest: bool = False
     rests: bool = True
+    by_title: bool = False
 
     @property
     def journals(self) -> Journals:

@@ -188,7 +188,7 @@ async def ensure_portfolio(
         options=attrs.evolve(options, beside=True, circuit_breaker=False),
     )
     with _stoppable(stops, load):
-        ends = [end async for end in load.stream([row], rest=False)]
+        ends = [end async for end in load.stream([row], rest=False, by_title=True)]
     if load.report is not None:
         _finished(alma, f"of the message {key}", load.report)
     await released(store, institution, what, key)

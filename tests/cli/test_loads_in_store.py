@@ -79,3 +79,26 @@ def test_what_is_not_there_is_named(
     ):
         ran = shell("verify", name)
         assert (ran.code, told in ran.err) == (2, True)
+
+
+def test_a_load_is_queued_for_a_worker(
+    shell: Shell, served: Served, titles: Titles, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``--defer`` writes the rows down, sends nothing, and queues the task; without the queue's tables it says what makes them."""
+    monkeypatch.setenv("ALMA_STORE", store_url)
+    with served() as world:
+        ran = shell("load", titles(5), *TO, "--defer")
+        assert (ran.code, "store init --tasks" in ran.err) == (2, True), ran.err
+        assert shell("store", "init", "--tasks").code == 0
+        ran = shell("load", titles(5), *TO, "--defer", "--journal", "store:later")
+        assert (ran.code, ran.out) == (0, "Queued 5 rows. alma-async loads shows how far the load is.\n"), (
+            ran.err
+        )
+        assert not world.tally.routes.total()
+        with psycopg.connect(store_url) as db:
+            (queued,) = db.execute("SELECT task_name, args FROM procrastinate_jobs").fetchall()
+        assert queued == ("alma_async.run_load", {"load_id": "later"})
+        assert shell("resume", "store:later").code == 0
+        assert len(world.portfolios.all) == 5
+        for wrong in (["--dry-run"], ["--journal", "a.load"]):
+            assert shell("load", titles(5), *TO, "--defer", *wrong).code == 2
