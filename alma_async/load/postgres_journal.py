@@ -289,6 +289,24 @@ _DAMAGED: Final = (
 )
 
 
+_ESCAPE: Final = "\x1a"
+
+
+def _storable(value: Any) -> Any:
+    """A value as PostgreSQL takes it: the character 0 of a text is escaped."""
+    value = records.storable(value)
+    if isinstance(value, str) and not {"\0", _ESCAPE}.isdisjoint(value):
+        return value.replace(_ESCAPE, f"{_ESCAPE}1").replace("\0", f"{_ESCAPE}0")
+    return value
+
+
+def _kept(value: Any) -> Any:
+    """The value that was made storable."""
+    if isinstance(value, str) and _ESCAPE in value:
+        return value.replace(f"{_ESCAPE}0", "\0").replace(f"{_ESCAPE}1", _ESCAPE)
+    return value
+
+
 class StoredRecords:
     """The records of one load in the store (``journal_tables.Records``). ``link`` is set for each
     piece of work.
@@ -451,12 +469,15 @@ class StoredRecords:
 
     def query(self, statement: str, values: Columns = ()) -> list[Columns]:
         """What a statement gives of several tables; no seal is compared."""
+        return [tuple(map(_kept, one)) for one in self._query(statement, values)]
+
+    def _query(self, statement: str, values: Columns) -> list[Columns]:
         with self.mapped():
-            return self.link.execute(self._of_load(statement), values).fetchall()
+            return self.link.execute(self._of_load(statement), tuple(map(_storable, values))).fetchall()
 
     def read(self, table: str, where: str = "", values: Columns = ()) -> list[Columns]:
         """Columns of a table's records, each seen to be what was written."""
-        found = self.query(f"SELECT * FROM {table} {where}", values)  # noqa: S608 - our own words
+        found = self._query(f"SELECT * FROM {table} {where}", values)  # noqa: S608 - our own words
         with self.mapped():
             return [self._seen(table, one) for one in found]
 
@@ -464,11 +485,11 @@ class StoredRecords:
         *columns, seal = record
         if self.link.seal((self._id, table, *columns)) != seal:
             raise Damaged(f"a record of {table} ({str(columns[0])[:40]})")
-        return tuple(columns)
+        return tuple(map(_kept, columns))
 
     def put_all(self, table: str, rows: Iterable[Columns]) -> None:
         """Write records, each over what is there under its key; within ``together``."""
-        stored = {row[0]: row for one in rows if (row := tuple(map(records.storable, one)))}
+        stored = {row[0]: row for one in rows if (row := tuple(map(_storable, one)))}
         if not stored:
             return
         self.prove()

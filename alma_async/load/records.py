@@ -156,14 +156,10 @@ INSERT: Final = {table: _insert(table) for table in TABLES}
 
 
 def storable(value: Any) -> Any:
-    """A value as both stores keep it: half a character in a text is spelled out, and so is the
-    character 0, which PostgreSQL does not take.
-    """
-    if not isinstance(value, str):
-        return value
-    if not value.isascii():
-        value = value.encode(errors="backslashreplace").decode()
-    return value.replace("\0", "\\x00")
+    """A value as both stores keep it: half a character in a text is spelled out."""
+    if isinstance(value, str) and not value.isascii():
+        return value.encode(errors="backslashreplace").decode()
+    return value
 
 
 def values_of(entry: Entry) -> tuple[Any, ...]:
