@@ -203,6 +203,7 @@ PRINTS = {
     "hold_what_the_list_says": "None not all rows of the list ended well (1 rejected)\n",
     "deactivate": "1 0 set 95",
     "each_end": "message-1 done created None 53",
+    "consume": "event-1 created\nevent-2 updated\n",
     "run_a_job": "True 0",
     "number_of_sets": "200 1 sets",
     "print_issns": "991122334455 Annals of Examples 2049-3630 023$a\n99000 has no record: ",

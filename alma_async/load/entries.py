@@ -23,6 +23,7 @@ __all__ = [
     "State",
     "Step",
     "begun",
+    "replaced",
 ]
 
 Action: TypeAlias = Literal["upsert", "create", "update", "delete", "activate", "deactivate", "undo"]
@@ -173,9 +174,22 @@ class Entry:
     source: Source | None = None
 
     @property
+    def is_replaced(self) -> bool:
+        """Whether a later row stands for its portfolio now (``standing``)."""
+        return self.natural_key is not None and len(self.natural_key) == _NUMBER
+
+    @property
     def is_begun(self) -> bool:
         """Whether something was sent for it that changes anything, and it has not ended."""
         return begun(self.state, self.action)
+
+
+def replaced(entry: Entry) -> Entry:
+    """A row that has ended, once a later one stands for its portfolio: its natural key is its number."""
+    return attrs.evolve(entry, natural_key=entry.n.to_bytes(_NUMBER, "big"))
+
+
+_NUMBER: Final = 8  # bytes; other natural keys have twice as many
 
 
 def begun(state: State, action: str | None) -> bool:

@@ -39,6 +39,7 @@ __all__ = [
     "RESERVED",
     "ROWS",
     "SERVICE_READ",
+    "STANDING",
     "SUPERSEDED",
     "SURPLUS",
     "SURPLUS_KEPT",
@@ -57,6 +58,7 @@ BEGUN_AT: Final = "begun_at"  # when its rows were read, in civil seconds
 ROWS: Final = "rows"  # how many rows its source had, once it was read to its end
 LINES: Final = "lines"  # and how many lines these are
 WARNINGS: Final = "warnings"  # what was noticed in the source as a whole: JSON
+STANDING: Final = "standing"  # its rows come one by one, as long as it stands: they have no end
 UNREAD: Final = "unread"  # what of the source is no row, such as other sheets of a workbook
 INGESTED: Final = "ingested"  # all rows are in, each with its record: what follows may send
 SERVICE_READ: Final = "service_read"  # how what the service holds is known, once it is decided
@@ -92,7 +94,7 @@ PLAN_SERVICE_READ: Final = "plan_service_read"  # in that load's: ``SERVICE_READ
 RESERVED: Final = frozenset(
     {
         *(BEGUN_AT, ROWS, LINES, WARNINGS, UNREAD, INGESTED, SERVICE_READ, INDEXED, KEPT_SINCE),
-        *(SURPRISE, SURPLUS, SURPLUS_KEPT, CALLS, MEASURED, SUPERSEDED, BEING_UNDONE, TAKES_BACK),
+        *(STANDING, SURPRISE, SURPLUS, SURPLUS_KEPT, CALLS, MEASURED, SUPERSEDED, BEING_UNDONE, TAKES_BACK),
         *(HALFWAY, OVERTAKEN, CARRIED_OUT, PLAN_SERVICE_READ),
         *(JOB_KEY, JOB_SET, JOB_FILLING, JOB_BEGUN, JOB_RUN, JOB_ENDED, JOB_CALLS),
     }

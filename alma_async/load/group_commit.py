@@ -108,6 +108,7 @@ class GroupedJournal:
     entries_of = _queued(JournalTables.entries_of)
     open_entries = _queued(JournalTables.open_entries)
     rows = _queued(JournalTables.rows)
+    of_key = _queued(JournalTables.of_key)
     of_natural_keys = _queued(JournalTables.of_natural_keys)
     of_portfolios = _queued(JournalTables.of_portfolios)
     counts = _queued(JournalTables.counts)

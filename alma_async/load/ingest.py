@@ -37,6 +37,7 @@ from alma_async.load.facts import (
     PLAN_SERVICE_READ,
     ROWS,
     SERVICE_READ,
+    STANDING,
     SUPERSEDED,
     UNREAD,
     WARNINGS,
@@ -55,7 +56,7 @@ from alma_async.load.reasons import EndReason
 from alma_async.load.row import BadRow, InputError, Row
 from alma_async.load.undo import UndoRows
 
-__all__ = ["Ingest", "Rows", "continued"]
+__all__ = ["Given", "Ingest", "Rows", "continued"]
 
 Given: TypeAlias = Row | BadRow | Mapping[str, Any]
 _Source: TypeAlias = Given | Entry  # of a plan: where a row stands that was rejected as it was read
@@ -150,6 +151,30 @@ class Ingest:
         if not known.get(INGESTED) and not await self.journal.nameless(limit=1):
             await self._end()
 
+    async def stand(self, now: Moment) -> None:
+        """Have a journal whose rows come one by one (``one``), and each title read when its row comes."""
+        await self.journal.orphaned(now)
+        if not (await self.journal.meta()).get(ROWS):
+            begun_at = str(self.context.alma.clock.wall())
+            facts = {ROWS: "0", LINES: "0", WARNINGS: "[]", UNREAD: "", BEGUN_AT: begun_at}
+            await self.journal.note({**facts, SERVICE_READ: BY_TITLE, INGESTED: "1", STANDING: "1"})
+
+    async def one(self, n: int, given: Given) -> tuple[Entry, Row | None]:
+        """Ingest the row that came, in the place of those of its title that have ended; where it stands.
+
+        A row that names neither its record nor its portfolio is rejected: for its ISSN or ISBN the
+        records of the whole service would have to be read.
+
+        :raises InputError: where it is no row.
+        """
+        entry, row = self.entry(n, given)
+        if row is not None and row.is_nameless:
+            why = EndReason.INPUT
+            entry = attrs.evolve(entry, state=State.REJECTED, reason=why.code, message=why.says(_NAMELESS))
+            row = None
+        await self.journal.ingest([Ingested(entry, row)], repeats=False, replacing=True)
+        return (await self.journal.entries_of([n]))[0], row
+
     async def _end(self) -> None:
         """All rows are in. The earlier load, which this one knows, goes on here from now on."""
         if self.context.options.since is not None and not self.context.dry:
@@ -226,7 +251,7 @@ class Ingest:
             part = await slices.next()
             known = await plan.entries(after=n, limit=max(len(part), SLICE if not part else 1))
             for at, (given, planned) in enumerate(zip_longest(part, known), n + 1):
-                others.compare(None if given is None else self._entry(at, given)[0], planned)
+                others.compare(None if given is None else self.entry(at, given)[0], planned)
             if not part and not known:
                 if others.said is not None:
                     raise InputError(_NOT_PLANNED.format(plan.name, others.said), advice=_GIVE_PLANNED)
@@ -297,7 +322,7 @@ class Ingest:
         is missing on either side.
         """
         for n, (given, old) in enumerate(zip_longest(part, known), after + 1):
-            entry = old if given is None else self._entry(n, given)[0]
+            entry = old if given is None else self.entry(n, given)[0]
             if given is None or old is None or (old.line, old.payload) != (entry.line, entry.payload):
                 return int(entry.line)
         return None
@@ -330,9 +355,9 @@ class Ingest:
 
     def _entries(self, part: list[_Source], after: int) -> list[tuple[Entry, Row | None]]:
         """These rows, whose numbers follow."""
-        return [self._entry(n, given) for n, given in enumerate(part, after + 1)]
+        return [self.entry(n, given) for n, given in enumerate(part, after + 1)]
 
-    def _entry(self, n: int, given: _Source) -> tuple[Entry, Row | None]:
+    def entry(self, n: int, given: _Source) -> tuple[Entry, Row | None]:
         """Where a row stands at first; and the row, where it can be carried out."""
         if isinstance(given, Entry):
             return given, None
@@ -561,5 +586,6 @@ _NOT_PLANNED: Final = "The list is not that of the plan {}: {}."
 _GIVE_PLANNED: Final = (
     "Nothing was sent. Leave the list out (the plan keeps its rows), or make a new plan (--dry-run)."
 )
+_NAMELESS: Final = "a row that comes by itself names its record or portfolio (mms_id, portfolio_id)."
 _DRY_RUN: Final = "Nothing was sent. Make a plan: --dry-run --journal PLAN."
 _CARRIES: Final = "portfolio {} carries {} too."

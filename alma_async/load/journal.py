@@ -190,8 +190,11 @@ class Journal(Protocol):
     async def clear(self) -> None:
         """Forget all rows, since not all were ingested; nothing was sent for them."""
 
-    async def ingest(self, rows: Sequence[Ingested], *, repeats: bool) -> None:
+    async def ingest(self, rows: Sequence[Ingested], *, repeats: bool, replacing: bool = False) -> None:
         """Add rows, or replace those of the same number.
+
+        With ``replacing`` rows of the same titles and portfolios that have ended stand for nothing
+        any more: what they made is what the service held before.
 
         A key that another row has makes a row DUPLICATE, naming that row's line, or with
         ``repeats`` gets it a key of its own. Two rows with one key that say different things end in
@@ -214,6 +217,9 @@ class Journal(Protocol):
 
     async def rows(self, entries: Sequence[Entry]) -> list[tuple[Entry, Row]]:
         """What these ask for; those that were rejected when they were ingested are left out."""
+
+    async def of_key(self, key: str) -> Entry | None:
+        """The first row of which the caller gave this key."""
 
     async def of_natural_keys(self, keys: Collection[bytes]) -> dict[bytes, Entry]:
         """The rows that have these natural keys."""

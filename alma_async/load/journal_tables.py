@@ -22,7 +22,7 @@ from alma_async._storage.sqlite import (
     Damaged,
 )
 from alma_async.load import records
-from alma_async.load.entries import KNOWN, Entry, Moment, State, Step
+from alma_async.load.entries import KNOWN, OPEN, Entry, Moment, State, Step, replaced
 from alma_async.load.facts import SURPLUS
 from alma_async.load.journal import (
     SLICE,
@@ -50,6 +50,7 @@ _CLEAR: Final = (
     "NOT EXISTS (SELECT 1 FROM entry WHERE entry.mms_id = existing.mms_id AND entry.portfolio_id IS NULL "
     "AND (entry.state <> 'duplicate' OR entry.key IS NOT NULL))"
 )
+_STANDS: Final = "(natural_key IS NULL OR LENGTH(natural_key) <> 8)"  # as ``Entry.is_replaced``
 _CREATING: Final = "SELECT 1 FROM entry WHERE entry.step = 'create' AND entry.mms_id = existing.mms_id"
 
 
@@ -177,11 +178,13 @@ class JournalTables:
             for table in ("entry", *get_args(Kept)):
                 self._records.remove(table)
 
-    def ingest(self, rows: Iterable[Ingested], *, repeats: bool = False) -> None:
+    def ingest(self, rows: Iterable[Ingested], *, repeats: bool = False, replacing: bool = False) -> None:
         rows = list(rows)
         asked = ((one.entry.n, records.packed(records.dump_row(one.row))) for one in rows if one.row)
         before = ((one.entry.n, records.packed(one.before)) for one in rows if one.before is not None)
         with self.together():
+            if replacing:
+                self._replace([one.entry for one in rows])
             repeated = self._repeated([one.entry for one in rows])
             alone = (one.entry for one in rows if one.entry.n not in repeated)
             self._records.put_all("entry", map(records.values_of, alone))
@@ -190,6 +193,12 @@ class JournalTables:
                     self._add(one.entry, repeats=repeats)
             self._records.put_all("asked", asked)
             self._records.put_all("before_image", before)
+
+    def _replace(self, entries: Sequence[Entry]) -> None:
+        """Rows of these titles and portfolios that have ended stand for nothing any more."""
+        for column in ("mms_id", "portfolio_id"):
+            olds = self._entries(column, [its for one in entries if (its := getattr(one, column))])
+            self._write_all(replaced(old) for old in olds if old.state not in OPEN and not old.is_replaced)
 
     def _repeated(self, entries: Sequence[Entry]) -> set[int]:
         """The numbers of these rows that have a key which another one has, here or in the journal."""
@@ -210,7 +219,7 @@ class JournalTables:
             self.note(facts)
 
     def _add(self, entry: Entry, *, repeats: bool) -> None:
-        known, why = self._of_key(entry.key), EndReason.DUPLICATE
+        known, why = self.of_key(entry.key), EndReason.DUPLICATE
         if known is not None and known.n != entry.n:
             said = why.says("key", known.line)
             self.write(
@@ -244,7 +253,7 @@ class JournalTables:
         found = self._select("WHERE natural_key = ?", (key,)) if key is not None else []
         return found[0] if found else None
 
-    def _of_key(self, key: str | None) -> Entry | None:
+    def of_key(self, key: str | None) -> Entry | None:
         """The row of which the caller gave this key."""
         found = (
             self._select("WHERE key = ? ORDER BY n LIMIT 1", (records.storable(key),))
@@ -284,12 +293,12 @@ class JournalTables:
         made = {
             one.portfolio_id
             for one in self._entries("portfolio_id", [one.portfolio_id for one in found])
-            if one.action == "created"
+            if one.action == "created" and not one.is_replaced
         }
         creating = {
             one.mms_id
             for one in self._entries("mms_id", [one.mms_id for one in found if one.mms_id])
-            if one.step is Step.CREATE
+            if one.step is Step.CREATE and not one.is_replaced
         }
         with self.together():
             theirs = (one for one in found if one.portfolio_id not in made and one.mms_id not in creating)
@@ -418,7 +427,8 @@ class JournalTables:
         query = "SELECT portfolio_id FROM existing WHERE mms_id = ? ORDER BY portfolio_id"
         existing = [one for (one,) in self._records.query(query, (mms_id,))]
         count = self._number(
-            "SELECT COUNT(*) FROM entry WHERE mms_id = ? AND state <> 'duplicate'", (mms_id,)
+            f"SELECT COUNT(*) FROM entry WHERE mms_id = ? AND state <> 'duplicate' AND {_STANDS}",  # noqa: S608 - our own words
+            (mms_id,),
         )
         free = self.unbound(existing, but=n, is_new=False)
         return Title(rows=count, existing=tuple(free), taken=tuple(f for f in existing if f not in free))
@@ -474,7 +484,11 @@ class JournalTables:
 
     def unbound(self, portfolio_ids: Iterable[str], *, but: int = 0, is_new: bool) -> list[str]:
         asked = list(portfolio_ids)
-        bound = {one.portfolio_id for one in self._entries("portfolio_id", asked) if one.n != but}
+        bound = {
+            one.portfolio_id
+            for one in self._entries("portfolio_id", asked)
+            if one.n != but and not one.is_replaced
+        }
         there = {one[0] for one in self._read_of("existing", "portfolio_id", asked)} if is_new else ()
         return [one for one in asked if one not in bound and one not in there]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from math import ceil
@@ -25,8 +25,8 @@ from alma_async.load.announced import Ending, announced
 from alma_async.load.compare import Comparing, Comparison
 from alma_async.load.dry_run import Plan, note_calls, plan_of, scratch_path
 from alma_async.load.entries import Moment
-from alma_async.load.facts import TAKES_BACK
-from alma_async.load.ingest import Rows
+from alma_async.load.facts import ROWS, STANDING, TAKES_BACK
+from alma_async.load.ingest import Given, Rows
 from alma_async.load.institution import FactsFile
 from alma_async.load.job_template import JobTemplate
 from alma_async.load.journal import Journal, JournalError, Journals
@@ -35,6 +35,7 @@ from alma_async.load.progress import Ended, Meter, Progress, Report, quote
 from alma_async.load.register import Registered, require_none_cut_off, unfinished
 from alma_async.load.row import InputError
 from alma_async.load.run import LoadRun, reporting
+from alma_async.load.standing import StandingRun
 from alma_async.load.surplus import BeyondBound
 from alma_async.load.verify import Audit, Verification
 from alma_async.settings import Check, Priority, check_all, instance_of
@@ -186,12 +187,23 @@ class Load:
         """Carry every row to its end as ``run`` does, and give each row's end as it
         comes, once the journal has it.
 
-        Begins with the ends of rows that the journal has already, so that a program that
-        acknowledges messages misses none. A row is given again, in review, where it turned out that
-        its update should not have gone without a read (``unread``). Rows are begun as ends are
-        consumed: at most 100 ends wait to be consumed, and the rows that are under way then end
-        too. Leaving the loop early stops the load, resumable (``contextlib.aclosing`` waits
-        for that). ``report`` says afterwards how the run ended.
+        Rows of an **async iterable** are begun as they come, so it may wait for ends and need not
+        end itself; the journal then stands for as long as you use it. Each is taken when there is
+        room for it. Each row that comes is given an end: one whose ``key`` the journal has, that of
+        the first with it. Rows of one title are carried out in the order in which they came, each
+        as a load of its own: two calls where the title has no portfolio yet. A row needs ``mms_id`` or
+        ``portfolio_id``. With ``since``, ``missing``, ``plan``, ``via_job`` or ``allow_duplicates``,
+        which need the whole list, all rows are read first.
+
+        Rows of a **path, a list or an iterable** are one list, read to its end first. Begins with
+        the ends of rows that the journal has already, so that a program that acknowledges messages
+        misses none.
+
+        A row is given again, in review, where it turned out that its update should not have gone
+        without a read (``unread``). Rows are begun as ends are consumed: at most 100 ends wait to
+        be consumed, and the rows that are under way then end too. Leaving the loop early stops
+        the load, resumable (``contextlib.aclosing`` waits for that). ``report`` says afterwards
+        how the run ended.
 
         :param by_title: read the portfolios of each row's title, and not the service's list: one call a
             row, which is less for a few rows
@@ -386,7 +398,10 @@ class Load:
             self._journals.opened(path) as journal,
         ):
             await self._enter(context, journal)
-            run = self._run = ending.run = LoadRun(
+            make: Callable[..., LoadRun] = LoadRun
+            if on_end is not None and (coming := await _coming(context, journal, rows)) is not None:
+                make, rows = partial(StandingRun, coming=coming), None
+            run = self._run = ending.run = make(
                 context=context,
                 name=ending.name,
                 journal=journal,
@@ -506,6 +521,17 @@ class Load:
         finally:
             if found and found[0] is not None:
                 found[0].close()
+
+
+async def _coming(context: LoadContext, journal: Journal, rows: Rows | None) -> AsyncIterable[Given] | None:
+    """The rows, where they are begun as they come: they come by themselves, and nothing needs all of them."""
+    options = context.options
+    if not isinstance(rows, AsyncIterable) or any(
+        (options.since, options.missing, options.plan, options.via_job, options.allow_duplicates)
+    ):
+        return None
+    known = await journal.meta()
+    return rows if STANDING in known or not known.get(ROWS) else None
 
 
 async def _wind_up(run: LoadRun) -> None:

@@ -339,6 +339,11 @@ class Meter:
             self.throttled += 1
         return True
 
+    def came(self) -> None:
+        """One more row."""
+        self.rows["rows"] += 1
+        self.rows["pending"] += 1
+
     def settled(self, before: Entry, entry: Entry) -> None:
         """A row went as far as it goes now; finished ones leave the pending."""
         self._begun += entry.is_begun - before.is_begun

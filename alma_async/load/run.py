@@ -324,7 +324,7 @@ class LoadRun:
         await ingest.compare()
         self._measured = Measured.read((await self.journal.meta()).get(MEASURED))
         self._stretch = self._measured.begin(self.context.alma.clock.wall())
-        await ingest.read(self.moment())
+        await self._read(ingest)
         self._is_reading = False
         self._waits(None)
         self.meter.begin(await self.journal.counts())
@@ -354,6 +354,9 @@ class LoadRun:
             await self._surplus.keep_back()
             await self._surplus.check()
         await self._recount()
+
+    async def _read(self, ingest: Ingest) -> None:
+        await ingest.read(self.moment())
 
     async def _recount(self) -> None:
         """Count by the journal, and announce rows that ended while they were read."""
@@ -488,7 +491,8 @@ class LoadRun:
         if learned.after.surprise is None:
             return
         async for entries in slices(self.journal.entries):
-            written = [one for one in entries if one.step is Step.CHECK and one.state is State.DONE]
+            done = (one for one in entries if one.state is State.DONE and not one.is_replaced)
+            written = [one for one in done if one.step is Step.CHECK]
             await self.journal.amend([attrs.evolve(one, state=State.PENDING) for one in written], facts={})
         await self._recount()
 

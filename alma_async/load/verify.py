@@ -220,6 +220,7 @@ class Verification:
     _extras: defaultdict[str, dict[str, str | None]] = attrs.field(factory=lambda: defaultdict(dict))
     _findings: list[Finding] = attrs.field(factory=list)
     _once: int = 0
+    _replaced: int = 0  # rows that claim nothing, since later ones stand for their portfolios
     _stopped: AlmaError | None = None  # what the service answers
     _broken: AlmaError | None = None  # the journal
     _why: str | None = None  # what everybody waits for
@@ -271,7 +272,7 @@ class Verification:
                 *sorted(self._findings, key=lambda found: found.line or 0),
                 *(self._left_over() if seen else ()),
             ),
-            not_compared=claims - self._once - wrong,
+            not_compared=claims - self._replaced - self._once - wrong,
             stopped=self._stopped,
             fields=self.fields,
             seen=seen,
@@ -348,7 +349,8 @@ class Verification:
     async def _give_out(self, send: MemoryObjectSendStream[Item]) -> None:
         """Rows that are done, each with what it asks for."""
         async for entries in slices(self.journal.entries):
-            done = [entry for entry in entries if entry.state is State.DONE]
+            done = [one for one in entries if one.state is State.DONE and not one.is_replaced]
+            self._replaced += sum(one.state is State.DONE and one.is_replaced for one in entries)
             rows = dict[int, Row]()
             if self.fields:
                 rows = {entry.n: row for entry, row in await self.journal.rows(done)}

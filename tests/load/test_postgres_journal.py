@@ -94,6 +94,7 @@ async def said(journal):
         "rows": await journal.rows(every),
         "nameless": await journal.nameless(limit=4),
         "natural": await journal.of_natural_keys(keys),
+        "of key": [await journal.of_key(one) for one in ("message 1", "half \ud800 and \0", "none")],
         "portfolios": sorted(await journal.of_portfolios(ids), key=lambda one: one.n),
         "kept": [await journal.kept(ns, of=of) for of in ("asked", "before_image", "sent")],
         "untouched": await journal.is_untouched(),
@@ -122,7 +123,8 @@ async def change(journal, rng):
     what = rng.randrange(10)
     if what < 3:
         first = len(every) + 1
-        await journal.ingest([a_row(rng, n) for n in range(first, first + 6)], repeats=rng.random() < 0.3)
+        rows, replacing = [a_row(rng, n) for n in range(first, first + 6)], rng.random() < 0.3
+        await journal.ingest(rows, repeats=rng.random() < 0.3, replacing=replacing)
     elif what == 3:
         await journal.amend([stands(rng, one) for one in some], existing=held, facts={"a": "b", "c\0": "d"})
     elif what == 4:

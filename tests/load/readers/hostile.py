@@ -224,10 +224,16 @@ for line in sys.stdin:
 """
 
 
+_SMALL: Final = "import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', sys.argv[1]]))"
+
+
 def costs(paths: list[Path]) -> list[Cost]:
-    """Read the files one after the other in one process; the peak is that of this process and of its largest child."""
+    """Read the files one after the other in one process; the peak is that of this process and of its largest child.
+
+    A process begins with the peak of the one that starts it, so a small one stands between it and us.
+    """
     done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM],
+        [sys.executable, "-IS", "-c", _SMALL, _PROGRAM],
         input="".join(f"{path}\n" for path in paths),
         capture_output=True,
         text=True,

@@ -1,0 +1,186 @@
+"""A standing load: rows come one by one for as long as the program runs, and each is begun as it comes.
+
+Each row is taken from its source only when there is room for it, so what is not begun yet stays with
+whoever brings the rows, and another machine can have it. A row is in the journal before anything is
+sent for it; a row that was taken and is not in the journal when the process dies has no end, and comes
+again.
+
+Rows that mean the same are carried out one after the other, in the order in which they came: those
+with one key, one title or one portfolio. A row whose key is in the journal is not carried out again
+but given the end of the first. Any other row finds what the rows of its title before it have left, as
+if each was a load of its own: they stand for nothing any more (``Entry.is_replaced``). So the title is
+read for each row.
+
+Decides this order alone; what a row needs is decided by ``row_task``, and all else is as in ``run``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
+from typing import Final
+
+import anyio
+import attrs
+from anyio.abc import TaskGroup
+
+from alma_async.errors import AlmaError
+from alma_async.load.entries import OPEN, Entry, State
+from alma_async.load.ingest import Given, Ingest
+from alma_async.load.journal import slices
+from alma_async.load.outage import Resting
+from alma_async.load.progress import Ended
+from alma_async.load.row import Row
+from alma_async.load.row_task import Shared
+from alma_async.load.run import LoadRun
+
+__all__ = ["StandingRun"]
+
+_NAMES: Final = ("key", "mms_id", "portfolio_id")
+
+
+@attrs.define(eq=False)
+class _Turns:
+    """Lets those with a name in common go on one after the other, in the order in which they asked."""
+
+    _locks: dict[str, tuple[anyio.Lock, list[None]]] = attrs.field(factory=dict)
+
+    @asynccontextmanager
+    async def of(self, names: Iterable[str]) -> AsyncIterator[None]:
+        """The turn of who has these names."""
+        mine = sorted(names)  # all in one order, so that no two wait for each other
+        held = [self._locks.setdefault(name, (anyio.Lock(), [])) for name in mine]
+        for _, users in held:
+            users.append(None)
+        taken = list[anyio.Lock]()
+        try:
+            for lock, _ in held:
+                await lock.acquire()
+                taken.append(lock)
+            yield
+        finally:
+            for lock in reversed(taken):
+                lock.release()
+            for name, (_, users) in zip(mine, held, strict=True):
+                users.pop()
+                if not users:
+                    del self._locks[name]
+
+
+@attrs.define(kw_only=True)
+class StandingRun(LoadRun):
+    """One run over a standing journal and a source of rows that may never end."""
+
+    coming: AsyncIterable[Given]
+    _ingest: Ingest = attrs.field(init=False)
+    _turns: _Turns = attrs.field(factory=_Turns)
+    _source: anyio.CancelScope = attrs.field(factory=anyio.CancelScope)  # while a row is waited for
+    _last: int = 0  # number of the last row
+    _doubted: bool = False
+
+    def stop(self) -> None:
+        """Take no further row, and wait for nothing; who has sent something may end."""
+        super().stop()
+        self._source.cancel()
+
+    async def _read(self, ingest: Ingest) -> None:
+        self._ingest = ingest
+        await ingest.stand(self.moment())
+        self._last = sum((await self.journal.counts()).values())
+
+    async def _give_known_ends(self, *, after: int = 0) -> None:
+        """A row that comes again asks for its end itself."""
+
+    async def passes(self) -> None:
+        """Carry out what an earlier run left open, and each row as it comes; what the source raises
+        is raised once those under way have ended.
+        """
+        shared, failure = await self._shared(), None
+        async with anyio.create_task_group() as group:
+            await self._go_on(group, shared)
+            try:
+                with self._source:
+                    await self._room.enter()
+                    async for given in self.coming:
+                        group.start_soon(self._came, group, shared, given)
+                        await self._room.enter()
+            except Exception as error:  # noqa: BLE001 - raised below
+                failure = error
+        if failure is not None:
+            raise failure
+
+    async def _go_on(self, group: TaskGroup, shared: Shared) -> None:
+        """Carry out all rows of the journal that are open."""
+        await self._doubt(shared.learned)
+        self._doubted = shared.learned.after.surprise is not None
+        async for entries in slices(self.journal.open_entries):
+            for entry, row in await self.journal.rows(entries):
+                if entry.n not in self._tasks and not self.stopping:
+                    await self._room.enter()
+                    group.start_soon(self._went, group, shared, entry, row)
+
+    async def _came(self, group: TaskGroup, shared: Shared, given: Given) -> None:
+        """One row that came, to its end."""
+        try:
+            asked, _ = self._ingest.entry(0, given)
+            async with self._turn(asked):
+                if self.stopping:
+                    return
+                known = await self.journal.of_key(asked.key) if asked.key is not None else None
+                if known is None:
+                    await self._begin(shared, given)
+                elif known.state not in OPEN and self.on_end is not None:
+                    await self.on_end(Ended.of(known))
+            await self._check_doubt(group, shared)
+        except AlmaError as error:
+            self.halt(error)
+        finally:
+            self._room.leave()
+
+    async def _begin(self, shared: Shared, given: Given) -> None:
+        self._last += 1
+        entry, row = await self._ingest.one(self._last, given)
+        self.meter.came()
+        if row is not None and entry.state in OPEN:
+            await self._to_its_end(shared, entry, row)
+            return
+        self._ended(attrs.evolve(entry, state=State.PENDING), entry)
+        if self.on_end is not None:
+            await self.on_end(Ended.of(entry))
+
+    async def _went(self, group: TaskGroup, shared: Shared, entry: Entry, row: Row) -> None:
+        """One row of an earlier run, to its end."""
+        try:
+            async with self._turn(entry):
+                await self._to_its_end(shared, entry, row)
+            await self._check_doubt(group, shared)
+        except AlmaError as error:
+            self.halt(error)
+        finally:
+            self._room.leave()
+
+    def _turn(self, entry: Entry) -> AbstractAsyncContextManager[None]:
+        return self._turns.of(f"{name} {its}" for name in _NAMES if (its := getattr(entry, name)))
+
+    async def _to_its_end(self, shared: Shared, entry: Entry, row: Row) -> None:
+        """Carry one row out, resting where its outcome is unknown."""
+        while entry.state in OPEN and not self.stopping:
+            if (rest := self._rest_of(entry)) == 0:
+                task = self._task(shared, row, entry)
+                if not await self._one(task, entry):
+                    return
+                entry = task.entry
+            elif self.context.rests:
+                self._room.leave()
+                await self.context.alma.sleep(min(rest, 1.0))
+                self._room.under_way += 1
+            else:
+                at = self.context.alma.clock.utc() + timedelta(seconds=rest)
+                self.halt(Resting("A row of unknown outcome rests before it is read back.", retry_at=at))
+
+    async def _check_doubt(self, group: TaskGroup, shared: Shared) -> None:
+        """Read rows that were written unread, as soon as what Alma makes of creates is not as was learned."""
+        if shared.learned.after.surprise is not None and not self._doubted:
+            self._doubted = True
+            await self._go_on(group, shared)

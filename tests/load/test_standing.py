@@ -1,0 +1,257 @@
+"""Rows that come one by one, for as long as the program runs: each is begun as it comes and given its end."""
+
+from __future__ import annotations
+
+import random
+from contextlib import AsyncExitStack, aclosing
+
+import anyio
+import pytest
+
+from alma_async import AlmaClient, Store, sim
+from alma_async._clock import Clock
+from alma_async.load import InputError, JournalInUse, Load, LoadOptions
+from alma_async.load.postgres_journal import LEASE
+from alma_async.load.row import Row
+from tests.conftest import EPOCH, KEY, institution
+
+C, S = sim.DEMO_COLLECTION, sim.DEMO_SERVICE
+CUT = sim.Fault("cut_after")
+
+
+def loading(alma, journal, **how):
+    return Load(
+        alma,
+        collection_id=C,
+        service_id=S,
+        journal=journal,
+        options=LoadOptions(**{"quarantine": 30.0, **how}),
+    )
+
+
+def message(n, **what):
+    return {"mms_id": f"99{n:06}", "url": f"https://journals.example/{n}", "key": f"message-{n}", **what}
+
+
+async def each(rows):
+    for row in rows:
+        yield row
+
+
+async def ends_of(load, rows):
+    return [ended async for ended in load.stream(each(rows))]
+
+
+def urls(server):
+    shown = (one["linking_details"]["static_url"] for one in server.world.portfolios.all.values())
+    return sorted(url.removeprefix("jkey=") for url in shown)
+
+
+async def test_a_row_is_begun_before_the_next_one_comes(tmp_path):
+    """A source that gives a row only once the one before has ended goes through, in two calls a row."""
+    async with institution() as (server, alma):
+        acknowledged = anyio.Event()
+
+        async def queue():
+            nonlocal acknowledged
+            for n in range(20):
+                acknowledged = anyio.Event()
+                yield message(n)
+                await acknowledged.wait()
+
+        load, states = loading(alma, tmp_path / "a.load"), []
+        with anyio.fail_after(60):
+            async for ended in load.stream(queue()):
+                states.append((ended.key, ended.state, ended.action))
+                acknowledged.set()
+        assert states == [(f"message-{n}", "done", "created") for n in range(20)]
+        assert load.report.created == load.report.rows == 20
+        assert load.report.is_finished
+        assert len(server.world.tally.received) == 40
+
+
+async def test_a_key_that_comes_again_is_given_its_end(tmp_path):
+    """In the same run, while the first is under way, and after a restart; whatever else the row says."""
+    async with institution() as (server, alma):
+        rows = [message(1), message(1), message(2), message(1, url="https://other.example/")]
+        ends = await ends_of(loading(alma, tmp_path / "a.load"), rows)
+        assert sorted((ended.key, ended.action) for ended in ends) == [("message-1", "created")] * 3 + [
+            ("message-2", "created")
+        ]
+        calls = len(server.world.tally.received)
+        again = await ends_of(loading(alma, tmp_path / "a.load"), [message(2), message(1)])
+        assert {ended.portfolio_id for ended in again} == {ended.portfolio_id for ended in ends}
+        assert len(server.world.tally.received) == calls
+        assert urls(server) == ["https://journals.example/1", "https://journals.example/2"]
+
+
+async def test_messages_about_one_title_are_carried_out_in_order(tmp_path):
+    """The later finds what the earlier left: one portfolio, that says what the last one asked."""
+    async with institution() as (server, alma):
+        load = loading(alma, tmp_path / "a.load")
+        rows = [message(1, key=str(n), url=f"https://journals.example/v{n}") for n in range(8)]
+        ends = await ends_of(load, rows)
+        assert [ended.key for ended in ends] == [str(n) for n in range(8)]
+        assert [ended.action for ended in ends] == ["created"] + ["updated"] * 7
+        assert urls(server) == ["https://journals.example/v7"]
+        later = await ends_of(
+            load, [message(1, key="8"), message(1, key="9"), message(1, key="10", availability="10")]
+        )
+        assert [ended.action for ended in later] == ["updated", "unchanged", "updated"]
+        audit = await load.verify()
+        assert (audit.exit_code, audit.once, audit.not_compared) == (0, 1, 0)
+
+
+async def test_an_undo_never_takes_back_more_than_the_load_did(tmp_path):
+    """Rows of one title are undone to what was there before, or left to a person; undone again, nothing is left."""
+    async with institution() as (server, alma):
+        load = loading(alma, tmp_path / "a.load", circuit_breaker=False)
+        await ends_of(
+            load, [message(1, key="a"), message(2), message(1, key="b", url="https://journals.example/new")]
+        )
+        for _ in range(3):
+            report = await load.undo()
+        assert report.pending == 0
+        assert urls(server) in ([], ["https://journals.example/1"])
+
+
+async def test_who_leaves_ends_a_source_that_waits(tmp_path):
+    """Leaving the loop ends the wait for the next row, and the load is whole."""
+    async with institution() as (server, alma):
+        load = loading(alma, tmp_path / "a.load")
+
+        async def queue():
+            yield message(1)
+            await anyio.sleep_forever()
+
+        with anyio.fail_after(60):
+            async with aclosing(load.stream(queue())) as ends:
+                async for ended in ends:
+                    assert ended.action == "created"
+                    break
+        assert load.report.pending == 0
+        again = await ends_of(load, [message(1), message(2)])
+        assert [ended.state for ended in again] == ["done", "done"]
+        assert len(server.world.portfolios.all) == 2
+
+
+async def test_what_the_source_raises_comes_out_once_the_rows_have_ended(tmp_path):
+    """A broken queue ends the loop with its own error; what was taken from it is done."""
+    async with institution() as (server, alma):
+
+        async def queue():
+            for n in range(3):
+                yield message(n)
+            raise RuntimeError("the queue broke")
+
+        ends = []
+        with pytest.raises(RuntimeError, match="the queue broke"):
+            async for ended in loading(alma, tmp_path / "a.load").stream(queue()):
+                ends.append(ended.state)  # noqa: PERF401 - also those before the error
+        assert ends == ["done"] * 3
+        assert len(server.world.portfolios.all) == 3
+
+
+async def test_a_lost_answer_rests_while_others_go_on(tmp_path):
+    """A row of unknown outcome is read back after the quarantine; rows that come meanwhile do not wait."""
+    lost = sim.FaultPlan(rules=[sim.Rule(CUT, method="POST", nth=1)])
+    async with institution(faults=lost) as (server, alma):
+        begun, found = alma.clock.now(), {}
+
+        async def queue():
+            for n in range(10):
+                yield message(n)
+                await anyio.sleep(1.0)
+            await anyio.sleep(120)
+
+        async for ended in loading(alma, tmp_path / "a.load").stream(queue()):
+            assert ended.state == "done"
+            found[ended.key] = alma.clock.now() - begun
+        late = [key for key, at in found.items() if at > 30]
+        assert late == ["message-0"]
+        assert found["message-0"] < 60
+        assert len(server.world.portfolios.all) == 10
+
+
+async def test_a_bad_row_ends_and_the_others_go_on(tmp_path):
+    """A row that cannot be, and one that names no record and no portfolio, end with a reason."""
+    async with institution() as (_, alma):
+        nameless = Row(
+            line=2, lines=(2,), identifiers=("1234-5679",), values={"url": "https://x"}, key="nameless"
+        )
+        ends = await ends_of(
+            loading(alma, tmp_path / "a.load"), [message(1, mms_id="nothing"), nameless, message(2)]
+        )
+        found = {ended.key: (ended.state, ended.reason) for ended in ends}
+        assert found == {
+            "message-1": ("rejected", "input"),
+            "nameless": ("rejected", "input"),
+            "message-2": ("done", None),
+        }
+        assert "mms_id, portfolio_id" in next(one.message for one in ends if one.key == "nameless")
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_a_standing_load_that_is_cut_off_loses_and_doubles_nothing(tmp_path, seed):
+    """Messages come until each was given its end, over cuts, lost answers and cancellations: each title has one portfolio."""
+    draw = random.Random(seed)
+    faults = sim.FaultPlan({"cut_after": 0.05, "cut_before": 0.03, "commit_late": 0.03}, seed=seed)
+    wanted = {
+        f"message-{n}": message(n % 25, key=f"message-{n}", url=f"https://x.example/{n}") for n in range(60)
+    }
+    async with institution(faults=faults) as (server, alma):
+        done = {}
+        while len(done) < len(wanted):
+            left = [row for key, row in wanted.items() if key not in done]
+            with anyio.move_on_after(draw.choice((0.5, 2.0, 10.0, 1000.0))):
+                async with aclosing(loading(alma, tmp_path / "a.load").stream(each(left))) as ends:
+                    async for ended in ends:
+                        done[ended.key] = ended
+        assert {one.state for one in done.values()} == {"done"}
+        assert len(server.world.portfolios.all) == 25
+        last = {n % 25: f"https://x.example/{n}" for n in range(60)}
+        assert urls(server) == sorted(last.values())
+        audit = await loading(alma, tmp_path / "a.load").verify()
+        assert (audit.exit_code, audit.once) == (0, 25)
+
+
+async def test_another_machine_goes_on_with_a_standing_load(store_url):
+    """While one machine has the journal another is told so; once it is gone, a key that comes again is done once."""
+    clock = Clock(epoch=EPOCH)
+    one, other = Store(store_url, clock=clock), Store(store_url, clock=clock)
+    async with AsyncExitStack() as stack:
+        server, alma = await stack.enter_async_context(institution(client={"store": one, "clock": clock}))
+        theirs = await stack.enter_async_context(
+            AlmaClient(KEY, base_url=server.base_url, store=other, clock=clock)
+        )
+        mine = loading(alma, "store:events")
+
+        async def queue():
+            for n in range(5):
+                yield message(n)
+            await anyio.sleep_forever()
+
+        async with aclosing(mine.stream(queue())) as ends:
+            count = 0
+            async for _ in ends:
+                count += 1
+                if count == 5:
+                    with pytest.raises(JournalInUse):
+                        await ends_of(loading(theirs, "store:events"), [message(1)])
+                    break
+        await anyio.sleep(LEASE)
+        again = await ends_of(loading(theirs, "store:events"), [message(n) for n in range(8)])
+        assert {ended.state for ended in again} == {"done"}
+        assert len(server.world.portfolios.all) == 8
+
+
+async def test_a_list_of_the_journal_stays_a_list(tmp_path):
+    """Rows of an async iterable that are given again to a list's journal must be the same, and are read first."""
+    async with institution() as (server, alma):
+        load = loading(alma, tmp_path / "a.load")
+        await load.run([message(n) for n in range(5)])
+        ends = await ends_of(load, [message(n) for n in range(5)])
+        assert [ended.line for ended in ends] == [1, 2, 3, 4, 5]
+        with pytest.raises(InputError, match="line 1"):
+            await ends_of(load, [message(9)])
+        assert len(server.world.portfolios.all) == 5
