@@ -1,17 +1,18 @@
-"""A standing load: rows come one by one for as long as the program runs, and each is begun as it comes.
+"""A standing load: rows come for as long as the program runs, and each is begun as it comes.
 
-Each row is taken from its source only when there is room for it, so what is not begun yet stays with
-whoever brings the rows, and another machine can have it. A row is in the journal before anything is
-sent for it; a row that was taken and is not in the journal when the process dies has no end, and comes
-again.
+Each row is taken from its source only when there is room for it, so what is not begun yet stays
+with whoever brings the rows, and another machine can have it. A row is in the journal before
+anything is sent for it; a row that was taken and is not in the journal when the process dies has
+no end, and comes again.
 
-Rows that mean the same are carried out one after the other, in the order in which they came: those
-with one key, one title or one portfolio. A row whose key is in the journal is not carried out again
-but given the end of the first. Any other row finds what the rows of its title before it have left, as
-if each was a load of its own: they stand for nothing any more (``Entry.is_replaced``). So the title is
-read for each row.
+Rows that mean the same are carried out one after the other, in the order in which they came:
+those with one key, one title or one portfolio. A row whose key is in the journal is not carried
+out again but given the end of the first. Any other row finds what the rows of its title before
+it have left, as if each was a load of its own: they stand for nothing any more
+(``Entry.is_replaced``). So the title is read for each row.
 
-Decides this order alone; what a row needs is decided by ``row_task``, and all else is as in ``run``.
+Decides this order alone; what a row needs is decided by ``row_task``, and all else is as in
+``run``.
 """
 
 from __future__ import annotations
