@@ -112,6 +112,7 @@ class GroupedJournal:
     of_natural_keys = _queued(JournalTables.of_natural_keys)
     of_portfolios = _queued(JournalTables.of_portfolios)
     counts = _queued(JournalTables.counts)
+    last = _queued(JournalTables.last)
     is_untouched = _queued(JournalTables.is_untouched)
     kept = _queued(JournalTables.kept)
     last_sent = _queued(JournalTables.last_sent)

@@ -230,6 +230,9 @@ class Journal(Protocol):
     async def counts(self) -> dict[tuple[State, str | None], int]:
         """How many rows stand where, by state and action."""
 
+    async def last(self) -> int:
+        """The number of the last row; 0 where there is none."""
+
     async def is_untouched(self) -> bool:
         """Whether no row was ever about to be sent, nor found to be done already."""
 

@@ -195,10 +195,16 @@ class JournalTables:
             self._records.put_all("before_image", before)
 
     def _replace(self, entries: Sequence[Entry]) -> None:
-        """Rows of these titles and portfolios that have ended stand for nothing any more."""
+        """Rows of these titles and portfolios that have ended stand for nothing any more. Nor does one
+        that was done unread and is to be read now: that is too late for it.
+        """
+        why = EndReason.UNREAD
+        said = {"state": State.REVIEW, "reason": why.code, "message": why.says("all of its fields")}
         for column in ("mms_id", "portfolio_id"):
             olds = self._entries(column, [its for one in entries if (its := getattr(one, column))])
-            self._write_all(replaced(old) for old in olds if old.state not in OPEN and not old.is_replaced)
+            late = [one for one in olds if one.state is State.PENDING and one.step is Step.CHECK]
+            ended = [one for one in olds if one.state not in OPEN and not one.is_replaced]
+            self._write_all(replaced(one) for one in (*ended, *(attrs.evolve(one, **said) for one in late)))
 
     def _repeated(self, entries: Sequence[Entry]) -> set[int]:
         """The numbers of these rows that have a key which another one has, here or in the journal."""
@@ -364,7 +370,7 @@ class JournalTables:
             found = [Held._make(one) for one in self._records.read("existing", clear, (inactive, inactive))]
             if most is not None and len(found) > most:
                 return len(found)
-            last = self._number("SELECT MAX(n) FROM entry")
+            last = self.last()
             for first in range(0, len(found), SLICE):
                 part = enumerate(found[first : first + SLICE], last + 1 + first)
                 self.ingest(make(n, one) for n, one in part)
@@ -432,6 +438,9 @@ class JournalTables:
         )
         free = self.unbound(existing, but=n, is_new=False)
         return Title(rows=count, existing=tuple(free), taken=tuple(f for f in existing if f not in free))
+
+    def last(self) -> int:
+        return self._number("SELECT MAX(n) FROM entry")
 
     def is_untouched(self) -> bool:
         return not self._holds(

@@ -18,7 +18,7 @@ Decides this order alone; what a row needs is decided by ``row_task``, and all e
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Final
 
@@ -46,6 +46,10 @@ class _Turns:
     """Lets those with a name in common go on one after the other, in the order in which they asked."""
 
     _locks: dict[str, tuple[anyio.Lock, list[None]]] = attrs.field(factory=dict)
+
+    def are_free(self, names: Iterable[str]) -> bool:
+        """Whether nobody has one of these names."""
+        return not any(name in self._locks for name in names)
 
     @asynccontextmanager
     async def of(self, names: Iterable[str]) -> AsyncIterator[None]:
@@ -77,8 +81,13 @@ class StandingRun(LoadRun):
     _ingest: Ingest = attrs.field(init=False)
     _turns: _Turns = attrs.field(factory=_Turns)
     _source: anyio.CancelScope = attrs.field(factory=anyio.CancelScope)  # while a row is waited for
+    _taken: anyio.Semaphore = attrs.field(init=False)  # rows that were taken and have not ended
     _last: int = 0  # number of the last row
     _doubted: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        self._taken = anyio.Semaphore(self.context.workers)
 
     def stop(self) -> None:
         """Take no further row, and wait for nothing; who has sent something may end."""
@@ -88,7 +97,7 @@ class StandingRun(LoadRun):
     async def _read(self, ingest: Ingest) -> None:
         self._ingest = ingest
         await ingest.stand(self.moment())
-        self._last = sum((await self.journal.counts()).values())
+        self._last = await self.journal.last()
 
     async def _give_known_ends(self, *, after: int = 0) -> None:
         """A row that comes again asks for its end itself."""
@@ -102,14 +111,19 @@ class StandingRun(LoadRun):
             await self._go_on(group, shared)
             try:
                 with self._source:
-                    await self._room.enter()
+                    await self._free()
                     async for given in self.coming:
                         group.start_soon(self._came, group, shared, given)
-                        await self._room.enter()
+                        await self._free()
             except Exception as error:  # noqa: BLE001 - raised below
                 failure = error
         if failure is not None:
             raise failure
+
+    async def _free(self) -> None:
+        """Wait until another row may be taken."""
+        await self._taken.acquire()
+        await self._room.enter()
 
     async def _go_on(self, group: TaskGroup, shared: Shared) -> None:
         """Carry out all rows of the journal that are open."""
@@ -138,6 +152,7 @@ class StandingRun(LoadRun):
             self.halt(error)
         finally:
             self._room.leave()
+            self._taken.release()
 
     async def _begin(self, shared: Shared, given: Given) -> None:
         self._last += 1
@@ -154,15 +169,25 @@ class StandingRun(LoadRun):
         """One row of an earlier run, to its end."""
         try:
             async with self._turn(entry):
-                await self._to_its_end(shared, entry, row)
+                (now,) = await self.journal.entries_of([entry.n])  # who had the turn before may have ended it
+                await self._to_its_end(shared, now, row)
             await self._check_doubt(group, shared)
         except AlmaError as error:
             self.halt(error)
         finally:
             self._room.leave()
 
-    def _turn(self, entry: Entry) -> AbstractAsyncContextManager[None]:
-        return self._turns.of(f"{name} {its}" for name in _NAMES if (its := getattr(entry, name)))
+    @asynccontextmanager
+    async def _turn(self, entry: Entry) -> AsyncIterator[None]:
+        """The turn of a row; while it waits for it, it takes no room."""
+        names = [f"{name} {its}" for name in _NAMES if (its := getattr(entry, name))]
+        waits = not self._turns.are_free(names)
+        if waits:
+            self._room.leave()
+        async with self._turns.of(names):
+            if waits:
+                await self._room.enter()
+            yield
 
     async def _to_its_end(self, shared: Shared, entry: Entry, row: Row) -> None:
         """Carry one row out, resting where its outcome is unknown."""

@@ -97,6 +97,7 @@ async def said(journal):
         "of key": [await journal.of_key(one) for one in ("message 1", "half \ud800 and \0", "none")],
         "portfolios": sorted(await journal.of_portfolios(ids), key=lambda one: one.n),
         "kept": [await journal.kept(ns, of=of) for of in ("asked", "before_image", "sent")],
+        "last": await journal.last(),
         "untouched": await journal.is_untouched(),
         "existing": sorted(await journal.existing(mms, ids)),
         "held": await journal.held(),

@@ -6,13 +6,15 @@ import random
 from contextlib import AsyncExitStack, aclosing
 
 import anyio
+import attrs
 import pytest
 
 from alma_async import AlmaClient, Store, sim
 from alma_async._clock import Clock
 from alma_async.load import InputError, JournalInUse, Load, LoadOptions
+from alma_async.load.journal_file import JournalFile
 from alma_async.load.postgres_journal import LEASE
-from alma_async.load.row import Row
+from alma_async.load.row import Coverage, Row
 from tests.conftest import EPOCH, KEY, institution
 
 C, S = sim.DEMO_COLLECTION, sim.DEMO_SERVICE
@@ -255,3 +257,50 @@ async def test_a_list_of_the_journal_stays_a_list(tmp_path):
         with pytest.raises(InputError, match="line 1"):
             await ends_of(load, [message(9)])
         assert len(server.world.portfolios.all) == 5
+
+
+async def test_rows_that_wait_for_their_turn_hold_up_no_others(tmp_path):
+    """While a lost answer rests, any number of messages about its title wait, and the others go through."""
+    lost = sim.FaultPlan(rules=[sim.Rule(CUT, method="POST", nth=1)])
+    async with institution(faults=lost) as (server, alma):
+        same = [message(1, key=f"same-{n}", url=f"https://x.example/{n}") for n in range(40)]
+        others = [message(n) for n in range(2, 12)]
+        ends = await ends_of(loading(alma, tmp_path / "a.load"), [*same, *others])
+        assert {ended.state for ended in ends} == {"done"}
+        keys = [ended.key for ended in ends]
+        assert sorted(keys[:10]) == sorted(row["key"] for row in others)
+        assert keys[10:] == [f"same-{n}" for n in range(40)]
+        assert urls(server)[-1] == "https://x.example/39"
+
+
+@pytest.mark.parametrize("same", [False, True])
+async def test_rows_that_were_written_unread_are_read_once_that_is_doubted(tmp_path, same):
+    """Their ends are given again, in review, whether a lost answer rests meanwhile or a later row has come."""
+    lost = sim.FaultPlan(rules=[sim.Rule(CUT, method="POST", nth=30)])
+    async with institution(post_answers="short", post_adds="the same", faults=lost) as (server, alma):
+        ends: dict[str, list[str]] = {}
+
+        async def queue():
+            for n in range(120):
+                yield Row(
+                    line=n + 1,
+                    lines=(n + 1,),
+                    mms_id=f"99{n % 60 if same else n:06}",
+                    values={"url": f"https://x.example/{n}"},
+                    coverage=(Coverage(from_year=str(1950 + n % 50)),),
+                    key=str(n),
+                )
+                if n % 10 == 9:
+                    await anyio.sleep(5.0)
+
+        load = loading(alma, tmp_path / "a.load", workers=20, circuit_breaker=False)
+        async for ended in load.stream(queue()):
+            ends.setdefault(ended.key, []).append(ended.state)
+            if len(ends) == 45:
+                server.world.configure(attrs.evolve(server.world.config, post_adds="of the record"))
+        assert len(ends) == 120
+        assert len(server.world.portfolios.all) == (60 if same else 120)
+        with JournalFile(tmp_path / "a.load") as journal:
+            stands = {entry.key: entry.state.value for entry in journal.entries()}
+        assert all(stands[key] == states[-1] for key, states in ends.items())
+        assert same or ["done", "review"] in ends.values()
