@@ -199,12 +199,14 @@ class JournalTables:
         that was done unread and is to be read now: that is too late for it.
         """
         why = EndReason.UNREAD
-        said = {"state": State.REVIEW, "reason": why.code, "message": why.says("all of its fields")}
+        late = partial(
+            attrs.evolve, state=State.REVIEW, reason=why.code, message=why.says("all of its fields")
+        )
         for column in ("mms_id", "portfolio_id"):
             olds = self._entries(column, [its for one in entries if (its := getattr(one, column))])
-            late = [one for one in olds if one.state is State.PENDING and one.step is Step.CHECK]
+            doubted = [late(one) for one in olds if one.state is State.PENDING and one.step is Step.CHECK]
             ended = [one for one in olds if one.state not in OPEN and not one.is_replaced]
-            self._write_all(replaced(one) for one in (*ended, *(attrs.evolve(one, **said) for one in late)))
+            self._write_all(map(replaced, (*ended, *doubted)))
 
     def _repeated(self, entries: Sequence[Entry]) -> set[int]:
         """The numbers of these rows that have a key which another one has, here or in the journal."""
