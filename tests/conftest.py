@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import sys
@@ -94,3 +95,9 @@ async def institution(
         ) as alma,
     ):
         yield server, alma
+
+
+def pytest_collection_finish() -> None:
+    """What is collected lives as long as the tests: no look for garbage goes through it again."""
+    gc.collect()
+    gc.freeze()

@@ -29,7 +29,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from traceback import clear_frames
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, cast
 
 import anyio
 import attrs
@@ -72,17 +72,16 @@ def _queued(
     return queued
 
 
-@attrs.define(eq=False)
 class GroupedJournal:
     """A ``Journal`` over these tables. ``aside`` runs a call without holding up the loop."""
 
-    tables: JournalTables
-    aside: Callable[[Callable[[], None]], Awaitable[None]]
-    _queue: list[_Work[Any]] = attrs.field(factory=list)
-    # in the queue, to say where a row stands
-    _rows: dict[int, _Work[None]] = attrs.field(factory=dict)
-    _leading: bool = False
-    _failure: BaseException | None = None
+    def __init__(self, tables: JournalTables, aside: Callable[[Callable[[], None]], Awaitable[None]]) -> None:
+        self.tables: JournalTables = tables
+        self._aside = aside
+        self._queue: list[_Work[Any]] = []
+        self._rows: dict[int, _Work[None]] = {}  # in the queue, to say where a row stands
+        self._leading = False
+        self._failure: BaseException | None = None
 
     @property
     def name(self) -> str:
@@ -95,44 +94,44 @@ class GroupedJournal:
     def moment(self, clock: Clock, at: float | None = None) -> Moment:
         return self.tables.moment(clock, at)
 
-    enter = _queued(JournalTables.enter)
-    leave = _queued(JournalTables.leave)
-    prove = _queued(JournalTables.prove)
-    check = _queued(JournalTables.check)
-    meta = _queued(JournalTables.meta)
-    note = _queued(JournalTables.note)
-    clear = _queued(JournalTables.clear)
-    ingest = _queued(JournalTables.ingest)
-    nameless = _queued(JournalTables.nameless)
-    entries = _queued(JournalTables.entries)
-    entries_of = _queued(JournalTables.entries_of)
-    open_entries = _queued(JournalTables.open_entries)
-    rows = _queued(JournalTables.rows)
-    of_key = _queued(JournalTables.of_key)
-    of_natural_keys = _queued(JournalTables.of_natural_keys)
-    of_portfolios = _queued(JournalTables.of_portfolios)
-    counts = _queued(JournalTables.counts)
-    last = _queued(JournalTables.last)
-    is_untouched = _queued(JournalTables.is_untouched)
-    kept = _queued(JournalTables.kept)
-    last_sent = _queued(JournalTables.last_sent)
-    orphaned = _queued(JournalTables.orphaned)
-    amend = _queued(JournalTables.amend)
-    add_existing = _queued(JournalTables.add_existing)
-    forget_existing = _queued(JournalTables.forget_existing)
-    settle_known = _queued(JournalTables.settle_known)
-    existing = _queued(JournalTables.existing)
-    held = _queued(JournalTables.held)
-    fewest_left = _queued(JournalTables.fewest_left)
-    add_left = _queued(JournalTables.add_left)
-    of_title = _queued(JournalTables.of_title)
-    unbound = _queued(JournalTables.unbound)
-    claimed = _queued(JournalTables.claimed)
-    unread = _queued(JournalTables.unread)
-    add_carriers = _queued(JournalTables.add_carriers)
-    forget_carriers = _queued(JournalTables.forget_carriers)
-    identifiers = _queued(JournalTables.identifiers)
-    carriers = _queued(JournalTables.carriers)
+    enter: Final = _queued(JournalTables.enter)
+    leave: Final = _queued(JournalTables.leave)
+    prove: Final = _queued(JournalTables.prove)
+    check: Final = _queued(JournalTables.check)
+    meta: Final = _queued(JournalTables.meta)
+    note: Final = _queued(JournalTables.note)
+    clear: Final = _queued(JournalTables.clear)
+    ingest: Final = _queued(JournalTables.ingest)
+    nameless: Final = _queued(JournalTables.nameless)
+    entries: Final = _queued(JournalTables.entries)
+    entries_of: Final = _queued(JournalTables.entries_of)
+    open_entries: Final = _queued(JournalTables.open_entries)
+    rows: Final = _queued(JournalTables.rows)
+    of_key: Final = _queued(JournalTables.of_key)
+    of_natural_keys: Final = _queued(JournalTables.of_natural_keys)
+    of_portfolios: Final = _queued(JournalTables.of_portfolios)
+    counts: Final = _queued(JournalTables.counts)
+    last: Final = _queued(JournalTables.last)
+    is_untouched: Final = _queued(JournalTables.is_untouched)
+    kept: Final = _queued(JournalTables.kept)
+    last_sent: Final = _queued(JournalTables.last_sent)
+    orphaned: Final = _queued(JournalTables.orphaned)
+    amend: Final = _queued(JournalTables.amend)
+    add_existing: Final = _queued(JournalTables.add_existing)
+    forget_existing: Final = _queued(JournalTables.forget_existing)
+    settle_known: Final = _queued(JournalTables.settle_known)
+    existing: Final = _queued(JournalTables.existing)
+    held: Final = _queued(JournalTables.held)
+    fewest_left: Final = _queued(JournalTables.fewest_left)
+    add_left: Final = _queued(JournalTables.add_left)
+    of_title: Final = _queued(JournalTables.of_title)
+    unbound: Final = _queued(JournalTables.unbound)
+    claimed: Final = _queued(JournalTables.claimed)
+    unread: Final = _queued(JournalTables.unread)
+    add_carriers: Final = _queued(JournalTables.add_carriers)
+    forget_carriers: Final = _queued(JournalTables.forget_carriers)
+    identifiers: Final = _queued(JournalTables.identifiers)
+    carriers: Final = _queued(JournalTables.carriers)
 
     async def record(self, entry: Entry) -> None:
         await self._wait_for(self._row(entry))
@@ -192,7 +191,7 @@ class GroupedJournal:
         """
         batch, self._queue, self._rows, self._leading = self._queue, [], {}, True
         try:
-            await self.aside(lambda: self._carry_out(batch))
+            await self._aside(lambda: self._carry_out(batch))
         except AlmaError as error:  # nobody knows what came of it
             self._failure = self._failure or error
         finally:

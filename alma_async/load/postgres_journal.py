@@ -317,8 +317,8 @@ class StoredRecords:
     def __init__(self, store: Store, name: str, clock: Clock, *, reading: bool = False) -> None:
         self._store, self._name, self._clock, self._reading = store, name, clock, reading
         self.has_sent = False
-        self.epoch = 0  # ours
-        self.seen_at = clock.now()  # of our clock
+        self.epoch: int = 0  # ours
+        self.seen_at: float = clock.now()  # of our clock
         self._id = 0
         self._ahead = 0.0  # of the database's clock
         self._boot = ""
@@ -378,7 +378,8 @@ class StoredRecords:
         if found is None:
             other = link.execute(_FIND, (self._name,)).fetchone()
             raise self._in_use(*(other[2:] if other else ("another process", 0.0)))
-        (self._id, self.epoch), self.seen_at = found, self._clock.now()
+        self._id, self.epoch = found
+        self.seen_at = self._clock.now()
 
     def _in_use(self, owner: str | None, unseen: float) -> JournalInUse:
         error = JournalInUse(

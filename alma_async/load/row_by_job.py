@@ -72,7 +72,7 @@ class RowByJob(RowTask):
             await super()._match_anew()
 
     async def _found(self, portfolio_id: str) -> None:
-        self.entry = attrs.evolve(self.entry, portfolio_id=portfolio_id)
+        self.entry: Entry = attrs.evolve(self.entry, portfolio_id=portfolio_id)
         await self._join()
 
     def _apart(self) -> str:
