@@ -23,6 +23,7 @@ __all__ = [
     "HALFWAY",
     "INDEXED",
     "INGESTED",
+    "IN_TURN",
     "JOB_BEGUN",
     "JOB_CALLS",
     "JOB_ENDED",
@@ -86,6 +87,7 @@ JOB_CALLS: Final = "job_calls"  # in a dry run's: the calls that it would take
 SUPERSEDED: Final = "superseded"  # that of a later load, which knows this one
 BEING_UNDONE: Final = "undo"  # that of an undo of this load that has not ended
 TAKES_BACK: Final = "takes_back"  # in an undo's: that of the load that it takes back
+IN_TURN: Final = "in_turn"  # in an undo's: rows of one title are carried out one after the other
 HALFWAY: Final = "halfway"  # the rows that were not at their end when they were taken back
 OVERTAKEN: Final = "overtaken"  # loads of the service that ran before the undo ended, one a line
 CARRIED_OUT: Final = "carried_out"  # in a dry run's: that of the load that carries it out
@@ -95,7 +97,7 @@ RESERVED: Final = frozenset(
     {
         *(BEGUN_AT, ROWS, LINES, WARNINGS, UNREAD, INGESTED, SERVICE_READ, INDEXED, KEPT_SINCE),
         *(STANDING, SURPRISE, SURPLUS, SURPLUS_KEPT, CALLS, MEASURED, SUPERSEDED, BEING_UNDONE, TAKES_BACK),
-        *(HALFWAY, OVERTAKEN, CARRIED_OUT, PLAN_SERVICE_READ),
+        *(HALFWAY, IN_TURN, OVERTAKEN, CARRIED_OUT, PLAN_SERVICE_READ),
         *(JOB_KEY, JOB_SET, JOB_FILLING, JOB_BEGUN, JOB_RUN, JOB_ENDED, JOB_CALLS),
     }
 )

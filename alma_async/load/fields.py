@@ -117,7 +117,7 @@ def wanted_url(row: Row) -> str:
 def natural_key_of(row: Row, collection_id: str, service_id: str) -> bytes:
     """The natural key of a row: two rows with the same key mean the same portfolio."""
     # what was undone may be alike otherwise
-    old = (row.before_image.portfolio_id, row.line) if row.before_image else ()
+    old = (row.before_image.portfolio_id, row.before_image.n) if row.before_image else ()
     names = (row.portfolio_id,) if row.portfolio_id is not None else (row.mms_id, wanted_url(row))
     return _digest(collection_id, service_id, *names, *old)
 

@@ -53,7 +53,7 @@ from alma_async.load.options import LoadContext
 from alma_async.load.planned import Others, PlanRows, require_plan
 from alma_async.load.readers import read_rows
 from alma_async.load.reasons import EndReason
-from alma_async.load.row import BadRow, InputError, Row
+from alma_async.load.row import BadRow, InputError, Row, RowProblem, checked
 from alma_async.load.undo import UndoRows
 
 __all__ = ["Given", "Ingest", "Rows", "continued"]
@@ -159,13 +159,19 @@ class Ingest:
             facts = {ROWS: "0", LINES: "0", WARNINGS: "[]", UNREAD: "", BEGUN_AT: begun_at}
             await self.journal.note({**facts, SERVICE_READ: BY_TITLE, INGESTED: "1", STANDING: "1"})
 
+    def row(self, n: int, given: object) -> Given:
+        """What came as a row, which ends as a bad one where it is none."""
+        if isinstance(given, (Row, BadRow, Mapping)):
+            return given
+        wrong = RowProblem(n, "", f"The row is {_NO_ROW.format(type(given).__name__)}")
+        return BadRow(line=n, lines=(n,), problems=(wrong,))
+
     async def one(self, n: int, given: Given) -> tuple[Entry, Row | None]:
         """Ingest the row that came, in the place of those of its title that have ended; where it stands.
 
         A row that names neither its record nor its portfolio is rejected: for its ISSN or ISBN the
         records of the whole service would have to be read.
 
-        :raises InputError: where it is no row.
         """
         entry, row = self.entry(n, given)
         if row is not None and row.is_nameless:
@@ -173,7 +179,8 @@ class Ingest:
             entry = attrs.evolve(entry, state=State.REJECTED, reason=why.code, message=why.says(_NAMELESS))
             row = None
         await self.journal.ingest([Ingested(entry, row)], repeats=False, replacing=True)
-        return (await self.journal.entries_of([n]))[0], row
+        (stands,) = await self.journal.entries_of([n])
+        return attrs.evolve(stands, key=entry.key), row  # a store may spell a key otherwise
 
     async def _end(self) -> None:
         """All rows are in. The earlier load, which this one knows, goes on here from now on."""
@@ -302,6 +309,8 @@ class Ingest:
         """Rows are given again: nothing is taken from them, and they must
         say what the journal's say.
         """
+        if STANDING in await self.journal.meta():
+            raise InputError(_STANDS.format(self.journal.name), advice=_STREAM)
         _, slices = self._slices(given)
         # what the service holds beyond them comes after
         rows = int((await self.journal.meta())[ROWS])
@@ -362,10 +371,8 @@ class Ingest:
         if isinstance(given, Entry):
             return given, None
         if not isinstance(given, (Row, BadRow, Mapping)):
-            raise InputError(
-                f"Row {n} is {type(given).__name__}, neither a Row nor a mapping of names and values."
-            )
-        row = Row.from_mapping(given, line=n) if isinstance(given, Mapping) else given
+            raise InputError(f"Row {n} is {_NO_ROW.format(type(given).__name__)}")
+        row = checked(Row.from_mapping(given, line=n) if isinstance(given, Mapping) else given)
         stands = partial(Entry, n=n, line=row.line, key=row.key, source=_source(row))
         if isinstance(row, BadRow):
             return stands(state=State.REJECTED, reason=EndReason.INPUT.code, message=row.reason), None
@@ -586,6 +593,11 @@ _NOT_PLANNED: Final = "The list is not that of the plan {}: {}."
 _GIVE_PLANNED: Final = (
     "Nothing was sent. Leave the list out (the plan keeps its rows), or make a new plan (--dry-run)."
 )
+_STANDS: Final = "The rows of the journal {} came one by one, and it is no list's."
+_STREAM: Final = (
+    "Nothing was sent. Give it rows as they come: stream(async iterable); load a list with another journal."
+)
+_NO_ROW: Final = "{}, neither a Row nor a mapping of names and values."
 _NAMELESS: Final = "a row that comes by itself names its record or portfolio (mms_id, portfolio_id)."
 _DRY_RUN: Final = "Nothing was sent. Make a plan: --dry-run --journal PLAN."
 _CARRIES: Final = "portfolio {} carries {} too."

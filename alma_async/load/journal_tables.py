@@ -207,6 +207,11 @@ class JournalTables:
             doubted = [late(one) for one in olds if one.state is State.PENDING and one.step is Step.CHECK]
             ended = [one for one in olds if one.state not in OPEN and not one.is_replaced]
             self._write_all(map(replaced, (*ended, *doubted)))
+            self.add_existing(
+                Held(one.portfolio_id, one.mms_id, one.availability)
+                for one in (*ended, *doubted)
+                if one.portfolio_id and one.mms_id and one.action != "deleted"
+            )
 
     def _repeated(self, entries: Sequence[Entry]) -> set[int]:
         """The numbers of these rows that have a key which another one has, here or in the journal."""

@@ -25,7 +25,7 @@ from alma_async.load.journal import Held, Journal
 from alma_async.load.planned import of_row
 from alma_async.load.row import Row
 
-__all__ = ["Bodies", "Lookup", "listed"]
+__all__ = ["Bodies", "Lookup", "Unsettled", "listed"]
 
 _YOUNG: Final = 900.0  # chosen: seconds for which what was read is compared without another read
 _LISTINGS: Final = 3  # chosen: of a service that changes meanwhile
@@ -87,10 +87,21 @@ class Bodies:
         self._read.pop(portfolio_id, None)
 
 
+class Unsettled(Exception):
+    """What was written a short while ago does not show; whether it is there can be said so many seconds
+    later.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds: float = seconds
+        super().__init__(seconds)
+
+
 @attrs.frozen(kw_only=True)
 class Lookup:
     """The reading half of a load. ``by_title``: the service was not listed when the load began,
-    so each title is asked for.
+    so each title is asked for. ``settles``, of a load that stands for long: in how many seconds it
+    is certain to show what a row has written; what is not there any more by then is forgotten.
     """
 
     portfolios: Portfolios
@@ -98,6 +109,7 @@ class Lookup:
     place: tuple[str, str]
     by_title: bool
     bodies: Bodies
+    settles: Callable[[Entry], float] | None = None
 
     async def meant(self, row: Row, entry: Entry) -> matching.Match:
         """The portfolio that a row means."""
@@ -149,9 +161,32 @@ class Lookup:
         return await self.portfolios.get(*self.place, portfolio_id)
 
     async def _title(self, mms_id: str, n: int) -> matching.Title:
-        if self.by_title:
-            await self._list_title(mms_id)
-        return await self.journal.of_title(mms_id, n=n)
+        there = await self._list_title(mms_id) if self.by_title else ()
+        title = await self.journal.of_title(mms_id, n=n)
+        if self.settles is None:
+            return title
+        unlisted = [one for one in title.existing if one not in there]
+        if gone := [one for one in unlisted if await self._is_gone(one, self.settles)]:
+            await self.journal.add_existing(map(Held, gone))  # of no title any more
+        return attrs.evolve(title, existing=tuple(one for one in title.existing if one not in gone))
+
+    async def _is_gone(self, portfolio_id: str, settles: Callable[[Entry], float]) -> bool:
+        """Whether a portfolio that the title's list lacks is not there any more.
+
+        :raises Unsettled: where it does not show, and was written a short while ago.
+        """
+        by = await self.journal.of_portfolios([portfolio_id])
+        if by and max(by, key=lambda one: one.n).action == "deleted":
+            return True
+        try:
+            await self.get(portfolio_id)
+        except NotFound:
+            seconds = max(map(settles, by), default=0.0)
+        else:
+            return False
+        if seconds > 0:
+            raise Unsettled(seconds)
+        return True
 
     async def seen(self, row: Row, mms_id: str | None) -> tuple[tuple[str, str], ...]:
         """The portfolios that a row concerns (``planned.of_row``): as the list of the service has
@@ -164,8 +199,10 @@ class Lookup:
         )
         return of_row(held, row, mms_id, by_title=self.by_title)
 
-    async def _list_title(self, mms_id: str) -> None:
-        await self.journal.add_existing(await self._listed(mms_id))
+    async def _list_title(self, mms_id: str) -> set[str]:
+        found = await self._listed(mms_id)
+        await self.journal.add_existing(found)
+        return {one.portfolio_id for one in found}
 
     async def _of_title(self, mms_id: str) -> list[str]:
         """Portfolios of the title that are in our service now."""

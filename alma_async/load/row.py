@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from enum import Enum
 from functools import lru_cache
+from types import NoneType
 from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 
 import attrs
@@ -32,6 +33,7 @@ __all__ = [
     "Period",
     "Row",
     "RowProblem",
+    "checked",
 ]
 
 
@@ -235,7 +237,7 @@ class Row:
             return from_mapping(values, line)
         key = values["key"]
         row = from_mapping({name: value for name, value in values.items() if name != "key"}, line)
-        if isinstance(key, (str, int)) or key is None:
+        if isinstance(key, (str, int, float)) or key is None:
             return attrs.evolve(row, key=None if key is None else str(key))
         kind = type(key).__name__
         return BadRow(line=line, lines=(line,), problems=(RowProblem(line, "key", f"is no text but {kind}"),))
@@ -274,6 +276,27 @@ class RowProblem:
         """What is wrong, without its line."""
         cell = f'"{self.text}"' if self.text else ""
         return " ".join(part for part in (self.column, cell, self.reason) if part)
+
+
+_TEXTS: Final = ("mms_id", "portfolio_id", "key", "collection_id", "service_id", "title")
+
+
+def checked(row: Row | BadRow) -> Row | BadRow:
+    """The row, or a bad one where a program gave it a value that is no text."""
+    key: object = row.key
+    known = row.key if isinstance(key, (str, NoneType)) else None
+    if isinstance(row, BadRow):
+        return attrs.evolve(row, key=known)
+    given: Mapping[Any, Any] = row.values
+    named = {str(name): its for name, its in given.items() if not isinstance(its, (str, Clear))}
+    texts = ((name, getattr(row, name)) for name in _TEXTS)
+    named |= {name: its for name, its in texts if not isinstance(its, (str, NoneType))}
+    if not named:
+        return row
+    problems = (
+        RowProblem(row.line, name, f"is no text but {type(its).__name__}") for name, its in named.items()
+    )
+    return BadRow(line=row.line, lines=row.lines, problems=tuple(problems), key=known)
 
 
 @attrs.frozen(kw_only=True)

@@ -51,7 +51,7 @@ from alma_async.load.fields import (
 )
 from alma_async.load.institution import Observed, shown_by
 from alma_async.load.journal import Journal
-from alma_async.load.lookup import Bodies, Lookup
+from alma_async.load.lookup import Bodies, Lookup, Unsettled
 from alma_async.load.options import LoadContext, LoadOptions
 from alma_async.load.planned import as_of, drift, strayed
 from alma_async.load.reasons import EndReason
@@ -118,6 +118,7 @@ class Shared:
     bodies: Bodies
     vouched: Mapping[str, str] = attrs.field(factory=dict)  # see ``undo.vouched``
     effects: Effects = attrs.field(factory=dict)  # of the institution, see ``clearing``
+    settles: Callable[[Entry], float] | None = None  # see ``Lookup``
     equals: anyio.Lock = attrs.field(factory=anyio.Lock)
 
     @property
@@ -129,6 +130,7 @@ class Shared:
             place=self.context.place,
             by_title=self.by_title,
             bodies=self.bodies,
+            settles=self.settles,
         )
 
 
@@ -152,6 +154,7 @@ class RowTask:
     shared: Shared
     row: Row
     entry: Entry
+    rests: float = 0.0  # seconds after which it can go on, where that is not for the quarantine
     _sending: tuple[str, tuple[Difference, ...]] = ("", ())  # what the next send does, if it does
     _before: Entry | None = None  # as it stood before the present intent
     _unread: bool = False  # what is put was not read before, but is expected
@@ -161,11 +164,12 @@ class RowTask:
 
         :raises AlmaError: for what is not the row's own failure; the row stays pending.
         """
+        self.rests = 0.0
         while not self.shared.stopping():
             if (step := self._next()) is None:
                 break
             await self._take(step)
-            if self.entry.state is State.UNKNOWN:
+            if self.entry.state is State.UNKNOWN or self.rests:
                 break  # it rests for the quarantine first
         return self.entry
 
@@ -265,7 +269,11 @@ class RowTask:
             self._note(state=State.DONE, action=ended.action, **its, **said)
 
     async def _match_anew(self) -> None:
-        found = await self.shared.lookup.meant(self.row, self.entry)
+        try:
+            found = await self.shared.lookup.meant(self.row, self.entry)
+        except Unsettled as error:
+            self.rests = error.seconds
+            return
         if isinstance(found, (matching.Ambiguous, matching.Alike, matching.NamedByAnother)):
             self._end(State.REVIEW, _UNCLEAR[type(found)], ", ".join(found.portfolio_ids[:5]))
         elif isinstance(found, matching.One):

@@ -33,7 +33,7 @@ from alma_async.errors import AlmaError, ClientClosed, QuotaExhausted
 from alma_async.events import CallFinished, RowsEnded
 from alma_async.load.after_create import AfterCreate
 from alma_async.load.entries import OPEN, Entry, Moment, State, Step
-from alma_async.load.facts import BY_TITLE, MEASURED, SERVICE_READ, SURPRISE
+from alma_async.load.facts import BY_TITLE, IN_TURN, MEASURED, SERVICE_READ, SURPRISE
 from alma_async.load.identifier_index import IdentifierIndex
 from alma_async.load.ingest import Ingest, Rows
 from alma_async.load.institution import FactsFile, Observed
@@ -223,6 +223,7 @@ class LoadRun:
     _noted_at: float = attrs.field(init=False)
     _observed: Observed = attrs.field(factory=Observed)
     _job: Joined | None = None  # that carries out all rows, where one does
+    _in_turn: bool = False  # rows of one title go one after the other
     _why: str | None = None  # what everybody waits for
     _is_reading: bool = True  # the file, for the first time
 
@@ -400,6 +401,7 @@ class LoadRun:
         """
         if self.context.options.via_job is not None:
             self._job = Joined(value=await self._first_value())
+        self._in_turn = IN_TURN in await self.journal.meta()
         shared = await self._shared()
         await self._doubt(shared.learned)
         while not self.stopping and (rest := await self._rest()) is not None:
@@ -499,13 +501,29 @@ class LoadRun:
     async def _rest(self) -> float | None:
         """Seconds until some row can go on: 0 now, None when none is open."""
         soonest: float | None = None
+        before = set[str]()
         async for entries in slices(self.journal.open_entries):
-            for entry in entries:
+            for entry in self._first_of(entries, before):
                 rest = self._rest_of(entry)
                 soonest = rest if soonest is None else min(soonest, rest)
             if soonest == 0:
                 break
         return None if soonest == inf else soonest
+
+    def _first_of(self, entries: list[Entry], before: set[str]) -> list[Entry]:
+        """Those that may go on now: where rows of one title go in turn, the first of each.
+
+        :param before: the titles and portfolios of the rows before these, and then of these too
+        """
+        if not self._in_turn:
+            return entries
+        first = list[Entry]()
+        for entry in entries:
+            names = {name for name in (entry.mms_id, entry.portfolio_id) if name}
+            if before.isdisjoint(names):
+                first.append(entry)
+            before |= names
+        return first
 
     def _rest_of(self, entry: Entry) -> float:
         if self._job is not None and entry.step is not Step.MATCH:
@@ -521,8 +539,9 @@ class LoadRun:
 
     async def _give_out(self, send: MemoryObjectSendStream[Item]) -> None:
         """Open rows whose turn it is, as soon as there is room for each."""
+        before = set[str]()
         async for entries in slices(self.journal.open_entries):
-            turn = [entry for entry in entries if self._rest_of(entry) == 0]
+            turn = [entry for entry in self._first_of(entries, before) if self._rest_of(entry) == 0]
             for entry, row in await self.journal.rows(turn):
                 await self._room.enter()
                 if self.stopping:

@@ -17,7 +17,7 @@ Decides this order alone; what a row needs is decided by ``row_task``, and all e
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Final
@@ -30,6 +30,7 @@ from alma_async.errors import AlmaError
 from alma_async.load.entries import OPEN, Entry, State
 from alma_async.load.ingest import Given, Ingest
 from alma_async.load.journal import slices
+from alma_async.load.lookup import Bodies
 from alma_async.load.outage import Resting
 from alma_async.load.progress import Ended
 from alma_async.load.row import Row
@@ -111,14 +112,22 @@ class StandingRun(LoadRun):
             await self._go_on(group, shared)
             try:
                 with self._source:
-                    await self._free()
-                    async for given in self.coming:
-                        group.start_soon(self._came, group, shared, given)
-                        await self._free()
+                    await self._take_rows(group, shared)
             except Exception as error:  # noqa: BLE001 - raised below
                 failure = error
         if failure is not None:
             raise failure
+
+    async def _take_rows(self, group: TaskGroup, shared: Shared) -> None:
+        rows = aiter(self.coming)
+        try:
+            await self._free()
+            async for given in rows:
+                group.start_soon(self._came, group, shared, given)
+                await self._free()
+        finally:
+            if isinstance(rows, AsyncGenerator):
+                await rows.aclose()
 
     async def _free(self) -> None:
         """Wait until another row may be taken."""
@@ -138,6 +147,7 @@ class StandingRun(LoadRun):
     async def _came(self, group: TaskGroup, shared: Shared, given: Given) -> None:
         """One row that came, to its end."""
         try:
+            given = self._ingest.row(self._last + 1, given)
             asked, _ = self._ingest.entry(0, given)
             async with self._turn(asked):
                 if self.stopping:
@@ -146,7 +156,7 @@ class StandingRun(LoadRun):
                 if known is None:
                     await self._begin(shared, given)
                 elif known.state not in OPEN and self.on_end is not None:
-                    await self.on_end(Ended.of(known))
+                    await self.on_end(Ended.of(attrs.evolve(known, key=asked.key)))
             await self._check_doubt(group, shared)
         except AlmaError as error:
             self.halt(error)
@@ -191,19 +201,35 @@ class StandingRun(LoadRun):
 
     async def _to_its_end(self, shared: Shared, entry: Entry, row: Row) -> None:
         """Carry one row out, resting where its outcome is unknown."""
+        shared = attrs.evolve(shared, bodies=Bodies(self.context.alma.clock.now))  # of this row alone
         while entry.state in OPEN and not self.stopping:
             if (rest := self._rest_of(entry)) == 0:
                 task = self._task(shared, row, entry)
                 if not await self._one(task, entry):
                     return
-                entry = task.entry
-            elif self.context.rests:
-                self._room.leave()
-                await self.context.alma.sleep(min(rest, 1.0))
-                self._room.under_way += 1
-            else:
+                entry, rest = task.entry, task.rests
+            if rest > 0 and self.context.rests:
+                await self._rest_for(rest)
+            elif rest > 0:
                 at = self.context.alma.clock.utc() + timedelta(seconds=rest)
                 self.halt(Resting("A row of unknown outcome rests before it is read back.", retry_at=at))
+
+    async def _rest_for(self, seconds: float) -> None:
+        """Take no room for so long; a stop ends it."""
+        clock = self.context.alma.clock
+        until = clock.now() + seconds
+        self._room.leave()
+        while not self.stopping and (left := until - clock.now()) > 0:
+            await self.context.alma.sleep(min(left, 1.0))
+        self._room.under_way += 1
+
+    async def _shared(self) -> Shared:
+        return attrs.evolve(await super()._shared(), settles=self._settles)
+
+    def _settles(self, entry: Entry) -> float:
+        """In how many seconds it is certain to show what a row has written."""
+        rest = self.context.options.quarantine
+        return max(rest - entry.sent_by.elapsed(self.moment()), 0.0) if entry.sent_by else 0.0
 
     async def _check_doubt(self, group: TaskGroup, shared: Shared) -> None:
         """Read rows that were written unread, as soon as what Alma makes of creates is not as was learned."""

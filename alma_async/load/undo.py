@@ -28,9 +28,11 @@ from alma_async.load.entries import KNOWN, OPEN, BeforeImage, Entry, Source, Sta
 from alma_async.load.facts import (
     BEING_UNDONE,
     HALFWAY,
+    IN_TURN,
     INGESTED,
     NOT_BEGUN,
     OVERTAKEN,
+    STANDING,
     SUPERSEDED,
     TAKES_BACK,
 )
@@ -51,6 +53,7 @@ class UndoRows:
 
     path: Path
     warnings: tuple[str, ...] = ()
+    order: dict[str, str] = attrs.field(factory=dict, init=False)  # a fact, where rows go in turn
 
     @property
     def about_file(self) -> tuple[str, ...]:
@@ -60,7 +63,7 @@ class UndoRows:
     @property
     def facts(self) -> dict[str, str]:
         """What the journal of the undo says of it."""
-        return {TAKES_BACK: address_of(self.path)}
+        return {TAKES_BACK: address_of(self.path), **self.order}
 
     def __aiter__(self) -> AsyncIterator[Row | BadRow]:
         return self.read(Journals.from_env())
@@ -75,17 +78,20 @@ class UndoRows:
             str(one) for one in await _concerned(journals, self.path) if not await journals.exists(one)
         ]
         self.warnings = tuple(map(_MISSING.format, missing))
-        place, after = (meta["collection"], meta["service"]), 0
-        while True:
+        place = meta["collection"], meta["service"]
+        if STANDING in meta:
+            self.order = {IN_TURN: "1"}
+        async with journals.opened(self.path, reading=True) as journal:
+            firsts = range(0, await journal.last(), SLICE)
+        # Of rows of one title the last is taken back first.
+        for after in reversed(firsts) if self.order else firsts:
             async with journals.opened(self.path, reading=True) as journal:
-                entries = await journal.entries(after=after, limit=SLICE)
+                found = await journal.entries(after=after, limit=SLICE)
+                entries = [one for one in found if one.n <= after + SLICE]
                 bodies = await journal.kept([entry.n for entry in entries])
-            if not entries:
-                return
-            for entry in entries:
+            for entry in reversed(entries) if self.order else entries:
                 if (row := _row(entry, bodies.get(entry.n), place)) is not None:
                     yield row
-            after = entries[-1].n
 
 
 async def beside(journals: Journals, load: Path) -> Path:

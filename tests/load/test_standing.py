@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from contextlib import AsyncExitStack, aclosing
+from typing import Any
 
 import anyio
 import attrs
@@ -33,6 +34,11 @@ def loading(alma, journal, **how):
 
 def message(n, **what):
     return {"mms_id": f"99{n:06}", "url": f"https://journals.example/{n}", "key": f"message-{n}", **what}
+
+
+def a_row(**what: Any):
+    """A row of values that no checker of types would let through."""
+    return Row(line=1, lines=(1,), **what)
 
 
 async def each(rows):
@@ -104,17 +110,129 @@ async def test_messages_about_one_title_are_carried_out_in_order(tmp_path):
         assert (audit.exit_code, audit.once, audit.not_compared) == (0, 1, 0)
 
 
-async def test_an_undo_never_takes_back_more_than_the_load_did(tmp_path):
-    """Rows of one title are undone to what was there before, or left to a person; undone again, nothing is left."""
+@pytest.mark.parametrize("there", [False, True])
+async def test_an_undo_takes_rows_of_one_title_back_in_turn(tmp_path, there):
+    """The last first, until all is as it was before the first, and nothing is left to a person."""
+    events = [
+        message(1, key="a", url="https://journals.example/A"),
+        message(1, key="b", url="https://journals.example/B", public_note="N"),
+        message(2),
+        message(1, key="c", url="https://journals.example/A", availability="10"),
+        message(1, key="d", url="https://journals.example/B", public_note="<clear>"),
+        Row(line=1, lines=(1,), mms_id="99000001", values={"public_note": "M"}, key="e"),
+        Row(line=1, lines=(1,), mms_id="99000001", values={"public_note": "O"}, key="f"),
+    ]
     async with institution() as (server, alma):
-        load = loading(alma, tmp_path / "a.load", circuit_breaker=False)
-        await ends_of(
-            load, [message(1, key="a"), message(2), message(1, key="b", url="https://journals.example/new")]
-        )
-        for _ in range(3):
-            report = await load.undo()
-        assert report.pending == 0
-        assert urls(server) in ([], ["https://journals.example/1"])
+        if there:
+            await loading(alma, tmp_path / "before.load").run([message(1, public_note="old")])
+        before = [dict(one) for one in server.world.portfolios.all.values()]
+        load = loading(alma, tmp_path / "a.load")
+        await ends_of(load, events)
+        report = await load.undo()
+        assert (report.review, report.rejected, report.pending) == (0, 0, 0)
+        after = [dict(one) for one in server.world.portfolios.all.values()]
+        assert [told(one) for one in after] == [told(one) for one in before]
+        assert (await load.verify()).exit_code == 0
+        assert (await load.undo()).pending == 0
+
+
+def told(portfolio):
+    return (
+        portfolio["id"],
+        portfolio["linking_details"]["static_url"],
+        portfolio["public_note"],
+        portfolio["availability"]["value"],
+    )
+
+
+@pytest.mark.parametrize("pause", [1.0, 600.0])
+@pytest.mark.parametrize("anew", [False, True])
+async def test_a_portfolio_that_somebody_deleted_is_forgotten(tmp_path, pause, anew):
+    """Later rows of its title make one, or find the one that was made in its place."""
+    async with institution() as (server, alma):
+        load = loading(alma, tmp_path / "a.load")
+
+        async def queue():
+            yield message(1, key="a")
+            await anyio.sleep(pause)
+            (portfolio_id,) = list(server.world.portfolios.all)
+            await alma.electronic.portfolios.delete(C, S, portfolio_id)
+            if anew:
+                other = loading(alma, tmp_path / "other.load", beside=True)
+                await other.run([message(1, url="https://other.example/")])
+            yield message(1, key="b", url="https://journals.example/b")
+            yield message(1, key="c", public_note="once more")
+            yield message(1, key="d", public_note="and again")
+
+        ends = [ended async for ended in load.stream(queue())]
+        assert [ended.state for ended in ends] == ["done"] * 4
+        assert [ended.action for ended in ends][1] == ("updated" if anew else "created")
+        assert len(server.world.portfolios.all) == 1
+        assert urls(server) == ["https://journals.example/1"]
+
+
+async def test_loads_that_create_and_delete_a_title_in_turn_find_what_is_there(tmp_path):
+    """Two standing journals of one service, each of which sees what the other did."""
+    async with institution() as (server, alma):
+        for n in range(3):
+            create, delete = (
+                loading(alma, tmp_path / f"{action}.load", action=action, beside=True)
+                for action in ("upsert", "delete")
+            )
+            (made,) = await ends_of(create, [message(1, key=f"{n}")])
+            assert (made.state, made.action) == ("done", "created")
+            (gone,) = await ends_of(delete, [{"mms_id": "99000001", "key": f"{n}"}])
+            assert (gone.state, gone.action) == ("done", "deleted")
+            assert not server.world.portfolios.all
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        None,
+        5,
+        "text",
+        a_row(mms_id=5),
+        a_row(mms_id="991", key=5),
+        a_row(mms_id="991", values={"url": 5}),
+    ],
+    ids=str,
+)
+async def test_what_is_no_row_ends_as_rejected(tmp_path, wrong):
+    """It is told, and neither the stream nor its journal is harmed by it."""
+    async with institution() as (server, alma):
+        ends = await ends_of(loading(alma, tmp_path / "a.load"), [message(1), wrong, message(2)])
+        assert sorted(ended.state for ended in ends) == ["done", "done", "rejected"]
+        again = await ends_of(loading(alma, tmp_path / "a.load"), [message(1), message(3)])
+        assert {ended.state for ended in again} == {"done"}
+        assert len(server.world.portfolios.all) == 3
+
+
+async def test_a_source_is_closed_where_the_loop_is_left(tmp_path):
+    """Its ``finally`` has run when the loop has ended, wherever it stood."""
+    async with institution() as (_, alma):
+        closed = []
+
+        async def queue():
+            try:
+                for n in range(100):
+                    yield message(n)
+            finally:
+                closed.append(True)
+
+        async with aclosing(loading(alma, tmp_path / "a.load").stream(queue())) as ends:
+            await anext(ends)
+        assert closed == [True]
+
+
+async def test_a_key_is_given_back_as_it_came(tmp_path):
+    """Numbers as their text, and whatever characters."""
+    keys = ["half \ud800", "nul \0", "", "x" * 5000, 7, 1.5]
+    async with institution() as (_, alma):
+        for _ in range(2):
+            rows = [message(n, key=key) for n, key in enumerate(keys)]
+            ends = await ends_of(loading(alma, tmp_path / "a.load"), rows)
+            assert {ended.key for ended in ends} == {str(key) for key in keys}
 
 
 async def test_who_leaves_ends_a_source_that_waits(tmp_path):
@@ -256,6 +374,10 @@ async def test_a_list_of_the_journal_stays_a_list(tmp_path):
         assert [ended.line for ended in ends] == [1, 2, 3, 4, 5]
         with pytest.raises(InputError, match="line 1"):
             await ends_of(load, [message(9)])
+        standing = loading(alma, tmp_path / "b.load")
+        await ends_of(standing, [message(1)])
+        with pytest.raises(InputError, match="came one by one"):
+            await standing.run([message(1)])
         assert len(server.world.portfolios.all) == 5
 
 
