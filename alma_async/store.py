@@ -110,7 +110,7 @@ class Store:
         :raises ConfigurationError: where the file cannot be read, or it is no URL.
         """
         env = os.environ if environ is None else environ
-        if url := env.get("ALMA_STORE"):
+        if url := env.get("ALMA_STORE", "").strip():
             return cls(Secret.of(url), clock=clock)
         if path := env.get("ALMA_STORE_FILE"):
             return cls(secret_file("ALMA_STORE_FILE", path), clock=clock)
@@ -145,8 +145,9 @@ class Store:
     async def check(self) -> StoreCheck:
         """What there is, without changing anything.
 
-        :raises ConfigurationError: where the role may not connect.
-        :raises StoreUnavailable: where the database does not answer.
+        :raises ConfigurationError: where the role may not read it.
+        :raises StoreUnavailable: where the database does not answer, or lets nobody in with this URL;
+            the message says which.
         """
         from alma_async._storage.postgres import VERSION
 
@@ -328,6 +329,8 @@ def translated(store: Store | None) -> Iterator[None]:
             "Make it, or bring it up to date, with `alma-async store init` (`store init --tasks` for workers); "
             "`alma-async store check` shows what there is."
         )
+        if store is None:
+            advice = "Correct ALMA_STORE, the file that ALMA_STORE_FILE names, or store=."
         error = ConfigurationError(f"{name} cannot be used: {found}.", advice=advice)
     except (Busy, Damaged, StorageFailed, Away) as found:
         why = str(found) or "another transaction holds what is needed"

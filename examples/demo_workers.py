@@ -51,6 +51,7 @@ def main() -> int:
             "ALMA_API_KEY": KEY,
             "ALMA_BASE_URL": served.base_url,
             "ALMA_STATE_DIR": state,
+            "ALMA_INSTITUTION": "",  # one alone
         }
         print(f"A store at {cluster.url()}, a simulated Alma at {served.base_url}.")
         return anyio.run(_story, world, served, cluster.url(), stack)

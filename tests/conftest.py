@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -24,6 +25,11 @@ EPOCH = 1_790_000_000.0  # 2026-09-21, 14:13:20 UTC: far from midnight
 KEY = "sim-canary-7f3a91"
 
 collect_ignore_glob = ["**/typing_sample.py"]
+
+# Files of tests are kept in memory, where there is enough of it: thousands of journals wait for a disk.
+MEMORY = Path("/dev/shm")
+if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 6 * 2**30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 def loopback_only(event: str, arguments: tuple[Any, ...]) -> None:

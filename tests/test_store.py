@@ -117,6 +117,22 @@ async def test_a_role_for_clients_works_and_changes_no_table(postgres, connected
         await Store(url).init(role="nobody-of-that-name")
 
 
+async def test_an_owner_without_rights_on_roles_makes_the_store_and_says_what_is_left(postgres, connected):
+    """The role of the clients gets its rights; its limits of time are named for whoever may set them."""
+    url = postgres.database()
+    name = url.rpartition("/")[2]
+    with psycopg.connect(url, autocommit=True) as db:
+        db.execute("CREATE ROLE owner_only LOGIN")
+        db.execute("CREATE ROLE its_clients LOGIN")
+        db.execute(
+            psycopg.sql.SQL("ALTER DATABASE {} OWNER TO owner_only").format(psycopg.sql.Identifier(name))
+        )
+    done = await Store(postgres.url(name, user="owner_only")).init(role="its_clients")
+    assert "rights for its_clients" in done
+    assert "ALTER ROLE its_clients SET statement_timeout = '5s'" in done[-1]
+    assert await connected(postgres.url(name, user="its_clients")).do(clock_of, within=5) > 1_700_000_000
+
+
 async def test_nobody_waits_for_a_database_that_stands_still(own, connected):
     """Each wait for a frozen server ends when its time is over, a cancelled one at once; the thread behind it ends, too."""
     url = own.url()
@@ -183,6 +199,10 @@ async def test_the_password_is_never_shown(monkeypatch, tmp_path):
         f"postgresql://someone:{word}@[broken",
         f"host=127.0.0.1 port=1 password={word} connect_timeout=1",
         f"nonsense {word}",
+        f"postgresql://someone:{word}/x@127.0.0.1:1/library",
+        f"postgresql://someone:x@{word}@127.0.0.1:1/library",
+        f"postgresql://someone:1/{word}@127.0.0.1:1/library",
+        f"postgresql://someone:1?{word}@127.0.0.1:1/library",
     ):
         shown = []
         try:

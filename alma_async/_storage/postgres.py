@@ -63,16 +63,25 @@ _LOCK: Final = int.from_bytes(blake2b(b"alma_async", digest_size=7).digest(), "b
 def place_of(url: str) -> str:
     """The database that a URL names, as people know it: host and name, nothing secret.
 
-    :raises Stranger: where it is no URL of PostgreSQL; what it says is not shown.
+    :raises Stranger: where it is no URL of PostgreSQL, or a password in it may have been taken for
+        another part; what it says is not shown.
     """
     try:
         parts = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
-        pass
-    else:
-        host, port = parts.get("host") or parts.get("hostaddr") or "", parts.get("port")
-        return f"{host}{f':{port}' if port else ''}/{parts.get('dbname') or parts.get('service') or ''}"
-    raise Stranger("the store's address is no URL of PostgreSQL such as postgresql://user@host/database")
+        raise Stranger(_NO_URL) from None
+    host, port = str(parts.get("host") or parts.get("hostaddr") or ""), str(parts.get("port") or "")
+    name = str(parts.get("dbname") or parts.get("service") or "")
+    if "@" in host + name or (not port.replace(",", "").isdigit() and port):
+        raise Stranger(_UNESCAPED)
+    return f"{host}{f':{port}' if port else ''}/{name}"
+
+
+_NO_URL: Final = "the address is no URL of PostgreSQL such as postgresql://user@host/database"
+_UNESCAPED: Final = (
+    "in the URL a character of the user or password is not escaped: write %40 for @, %2F for /, %3A for :, "
+    "%3F for ?, %23 for #, %25 for %"
+)
 
 
 @attrs.define(eq=False)
@@ -197,6 +206,8 @@ _GRANTS: Final = (
     # those of later versions of the schema, too, so that an upgrade need not name the role again
     "ALTER DEFAULT PRIVILEGES IN SCHEMA alma_async GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {role}",
     "REVOKE INSERT, UPDATE, DELETE ON alma_async.migration, alma_async.secret FROM {role}",
+)
+_TIMES: Final = (
     "ALTER ROLE {role} SET statement_timeout = '5s'",
     "ALTER ROLE {role} SET lock_timeout = '2s'",
     "ALTER ROLE {role} SET idle_in_transaction_session_timeout = '10s'",
@@ -204,13 +215,20 @@ _GRANTS: Final = (
 
 
 def grant(link: Link, role: str) -> list[str]:
-    """Give a role what clients need; what was carried out.
+    """Give a role what clients need; what was carried out, and what another role has to do.
 
     :raises Away, Stranger, StorageFailed:
     """
     with failures(), link.transaction():
         for statement in _GRANTS:
             link.execute_for(role, statement)
+        try:
+            with link.transaction():
+                for statement in _TIMES:
+                    link.execute_for(role, statement)
+        except errors.InsufficientPrivilege:
+            late = "; ".join(one.format(role=role) for one in _TIMES)
+            return [f"rights for {role}", f"not done, for a role that may change {role}: {late}"]
     return [f"rights for {role}"]
 
 

@@ -204,7 +204,7 @@ class AlmaClient(Client):
             read_only=read_only,
             precondition=expect and partial(ExpectedEnvironment, expect),
         )
-        self._scope = scope
+        self._scope, self._institution = scope, institution
         self._own_ledger: SqliteLedger | PostgresLedger
         if store is None:
             self._own_ledger = job_ledger(scope, directory=state_dir(), clock=self.clock)
@@ -234,6 +234,11 @@ class AlmaClient(Client):
     def scope(self) -> str:
         """The name of the institution in this machine's files: address and label, or a digest of the key; it shows no key."""
         return self._scope
+
+    @property
+    def institution(self) -> str | None:
+        """The label of the institution (``institution=``, ``ALMA_INSTITUTION``), if it has one."""
+        return self._institution
 
     @property
     def bibs(self) -> Bibs:

@@ -423,7 +423,10 @@ async def _defer(alma: AlmaClient, given: Input, rows: Source, path: Path, optio
         report = await given.load(alma, path, options.options()).ingest(rows)
         with translated(store):
             await store.shared.do(
-                lambda link: engine.defer(link, "alma_async.run_load", load_id=name), within=10.0
+                lambda link: engine.defer(
+                    link, "alma_async.run_load", institution=alma.institution, load_id=name
+                ),
+                within=10.0,
             )
     rejected = f", {report.rejected:,} of them rejected" if report.rejected else ""
     show(f"Queued {counted(report.rows, 'row')}{rejected}. alma-async loads shows how far the load is.")
@@ -450,13 +453,15 @@ def _require_apart(report: Path, *others: Path | None) -> None:
 def _name_unfinished(service: tuple[str, str, str], own: Path) -> None:
     """Name the loads of the same service that are not finished, before anything is sent."""
     for path in [*unfinished(service), *anyio.run(journals.reachable().unfinished, service)]:
+        if address_of(path) == address_of(own):
+            continue
         standing = journals.standing(path)
-        if path != own.absolute() and standing.state == "unreadable":
+        if standing.state == "unreadable":
             say(
                 f"The journal of another load of the same service cannot be read, and is ignored: {path}. "
                 f"Find out why with: {journals.verifying(path)}"
             )
-        elif path != own.absolute() and standing.state == "unfinished":
+        elif standing.state == "unfinished":
             begun = f" ({standing.begun:,} of them begun)" if standing.begun else ""
             say(
                 f"A load of the same service is not finished: {standing.file or path.name}, {standing.pending:,} of "

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from alma_async._clock import selector_loop
+from alma_async.alma.client import AlmaClient
 from alma_async.cli.connection import FROM_ENVIRONMENT, Connection
 from alma_async.cli.console import say
 from alma_async.cli.load_options import Seconds, option
@@ -50,7 +51,7 @@ def worker(
 
     async def work() -> int:
         async with store, alma:
-            say(f"Works for {alma.origin} over the store {store.place}; Ctrl-C ends it.")
+            say(f"Works for {_whom(alma)} over the store {store.place}; Ctrl-C ends it.")
             await carrier.run()
         return 0
 
@@ -58,3 +59,7 @@ def worker(
         partial(attend, work, stop=carrier.stop), backend_options={"loop_factory": selector_loop}
     )
     return ended.interrupted if ended.signal is not None else 0
+
+
+def _whom(alma: AlmaClient) -> str:
+    return f"{alma.institution} at {alma.origin}" if alma.institution else alma.origin

@@ -79,6 +79,11 @@ class Moment:
         """
         return max(now.mono - self.mono, 0.0) if self.boot and self.boot == now.boot else 0.0
 
+    def left(self, seconds: float, now: Moment) -> float:
+        """How long it is until so many seconds have passed since; this may lie ahead."""
+        ahead = max(self.mono - now.mono, 0.0) if self.boot and self.boot == now.boot else 0.0
+        return max(ahead + seconds - self.elapsed(now), 0.0)
+
 
 @attrs.frozen
 class Difference:

@@ -530,7 +530,7 @@ class LoadRun:
             return inf if self._job.after is None else 0.0
         if entry.state is not State.UNKNOWN or entry.sent_by is None:
             return 0.0
-        return max(self.context.options.quarantine - entry.sent_by.elapsed(self.moment()), 0.0)
+        return entry.sent_by.left(self.context.options.quarantine, self.moment())
 
     async def _pass(self, shared: Shared) -> None:
         self._room.under_way = 0

@@ -229,7 +229,7 @@ class StandingRun(LoadRun):
     def _settles(self, entry: Entry) -> float:
         """In how many seconds it is certain to show what a row has written."""
         rest = self.context.options.quarantine
-        return max(rest - entry.sent_by.elapsed(self.moment()), 0.0) if entry.sent_by else 0.0
+        return entry.sent_by.left(rest, self.moment()) if entry.sent_by else 0.0
 
     async def _check_doubt(self, group: TaskGroup, shared: Shared) -> None:
         """Read rows that were written unread, as soon as what Alma makes of creates is not as was learned."""

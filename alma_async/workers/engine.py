@@ -37,6 +37,7 @@ from procrastinate.jobs import Job
 from procrastinate.schema import SchemaManager
 
 from alma_async._clock import Clock, Task, ended, started
+from alma_async._storage.failures import Away
 from alma_async._storage.postgres import Link
 from alma_async._text import logger
 from alma_async.alma.client import AlmaClient
@@ -48,12 +49,17 @@ from alma_async.workers import tasks
 from alma_async.workers.continuation import Continuations, Then
 from alma_async.workers.disposition import ReadBack, Retry, Stop, disposition
 
-__all__ = ["Strategy", "Timing", "Worker", "app_of", "defer", "init", "sweep"]
+__all__ = ["QUEUE", "Strategy", "Timing", "Worker", "app_of", "defer", "init", "queue_of", "sweep"]
 
 _log = logger("alma_async.workers")
 
 QUEUE: Final = "alma_async"
-"""The queue of all tasks of this package."""
+"""The queue of this package's tasks, where the institution has no label."""
+
+
+def queue_of(institution: str | None) -> str:
+    """The queue of an institution's tasks, by its label (``AlmaClient.institution``)."""
+    return f"{QUEUE}.{institution}" if institution else QUEUE
 
 
 @attrs.frozen(kw_only=True)
@@ -211,16 +217,20 @@ class _Own:
         return own
 
 
-def defer(link: Link, task: str, *, at: datetime | None = None, **arguments: Any) -> int:
+def defer(
+    link: Link, task: str, *, institution: str | None = None, at: datetime | None = None, **arguments: Any
+) -> int:
     """Queue a task within the transaction of this link: both are there, or neither.
 
     :param task: its name
+    :param institution: the label of the institution whose workers carry it out
+        (``AlmaClient.institution``); needed where the store has several
     :param at: not before this moment
     :returns: the task's number
     """
     query = "SELECT unnest(procrastinate_defer_jobs_v1(ARRAY[ROW(%s, %s, 0, NULL, NULL, %s, %s)::procrastinate_job_to_defer_v1]))"
     given = psycopg.types.json.Jsonb(arguments)
-    ((number,),) = link.execute(query, (QUEUE, task, given, at)).fetchall()
+    ((number,),) = link.execute(query, (queue_of(institution), task, given, at)).fetchall()
     return int(number)
 
 
@@ -266,7 +276,7 @@ class Worker:
     :param app: the application; a program's own tasks find the client as ``context.additional_context["alma"]``
     :param alma: the one client of this process, which shares the store
     :param concurrency: tasks at once
-    :param queues: by default that of this package
+    :param queues: by default that of the client's institution (``queue_of``)
     :param options: of the loads, as far as these may differ from one run to the next
     """
 
@@ -277,19 +287,26 @@ class Worker:
         alma: AlmaClient | None = None,
         *,
         concurrency: int = 4,
-        queues: Sequence[str] = (QUEUE,),
+        queues: Sequence[str] | None = None,
         options: LoadOptions = tasks.USUAL,
         timing: Timing | None = None,
     ) -> None:
         self._app, self._store, self._alma = app, store, alma
-        self._concurrency, self._queues = concurrency, list(queues)
+        institution = None if alma is None else alma.institution
+        self._concurrency = concurrency
+        self._queues = [queue_of(institution)] if queues is None else list(queues)
         self._timing = timing or Timing()
         self._stopping: anyio.Event | None = None
-        self._own = None if alma is None else _Own(alma, Continuations(store, alma.scope, defer), options)
+        follow = partial(defer, institution=institution)
+        self._own = None if alma is None else _Own(alma, Continuations(store, alma.scope, follow), options)
 
     async def run(self) -> None:
-        """Carry out tasks until ``stop``, through any outage of the database."""
+        """Carry out tasks until ``stop``, through any outage of the database.
+
+        :raises ConfigurationError: where the database has no tables of tasks.
+        """
         self._stopping = stopping = anyio.Event()
+        await self._require_tables()
         async with anyio.create_task_group() as group:
             group.start_soon(self._sweep)
             pause = _AGAIN[0]
@@ -310,6 +327,17 @@ class Worker:
             self._stopping.set()
         for stop in list(self._own.stops.values()) if self._own else ():
             stop()
+
+    async def _require_tables(self) -> None:
+        query = "SELECT to_regclass('procrastinate_jobs') IS NULL"
+        missing = False
+        with suppress(Away):  # it is waited for
+            missing = await self._store.shared.do(
+                lambda link: link.execute(query).fetchall() == [(True,)], within=_WITHIN
+            )
+        if missing:
+            advice = "Make them with `alma-async store init --tasks`."
+            raise ConfigurationError(f"The store {self._store.place} has no tables of tasks.", advice=advice)
 
     async def _serve(self, stopping: anyio.Event) -> None:
         """The engine's own worker, until it is stopped or the database fails it."""
@@ -379,9 +407,9 @@ def sweep(link: Link, *, stalled: float) -> list[int]:
         if link.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK,)).fetchone() != (True,):
             return []
         found = link.execute(
-            "SELECT id FROM procrastinate_jobs WHERE status = 'doing' AND queue_name = %s AND (worker_id IS NULL OR worker_id IN "
-            "(SELECT id FROM procrastinate_workers WHERE last_heartbeat < clock_timestamp() - %s * interval '1 second')) "
-            "FOR UPDATE SKIP LOCKED",
+            "SELECT id FROM procrastinate_jobs WHERE status = 'doing' AND starts_with(queue_name, %s) "
+            "AND (worker_id IS NULL OR worker_id IN (SELECT id FROM procrastinate_workers "
+            "WHERE last_heartbeat < clock_timestamp() - %s * interval '1 second')) FOR UPDATE SKIP LOCKED",
             (QUEUE, stalled),
         ).fetchall()
         for (number,) in found:

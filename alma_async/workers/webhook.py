@@ -46,6 +46,7 @@ _CONNECTIONS: Final = 4  # chosen: of one receiver
 _TURN: Final = 1.0  # chosen: seconds to wait for one of them
 _WITHIN: Final = 1.0  # chosen: seconds for the transaction
 _KEPT: Final = 30  # chosen: days; Alma's last repeat comes after ten hours, and what is older is rejected
+_LONGEST: Final = 500  # chosen: characters of an id
 _TIDY: Final = 100  # chosen: events after which those that are older are removed
 
 _INSERT: Final = (
@@ -109,6 +110,7 @@ class Receiver:
         try:
             webhooks.verify_signature(body, signatures, *self._secrets)
             event = webhooks.parse_event(body)
+            _require_storable(event)
             await self._store_once(event, body)
         except WebhookRejected as error:
             return _rejected(error)
@@ -160,6 +162,13 @@ class Receiver:
             self._count += 1
             if not self._count % _TIDY:
                 link.execute(_REMOVE, (_KEPT,))
+
+
+def _require_storable(event: WebhookEvent) -> None:
+    """:raises WebhookRejected: 400, where no database keeps its id, action or institution."""
+    named = (event.id, event.action, event.institution.value or "")
+    if any(len(one) > _LONGEST or "\0" in one for one in named):
+        raise WebhookRejected("This is no event: its id, action or institution is no name.", status=400)
 
 
 def _text(secret: str | bytes) -> str:

@@ -112,6 +112,15 @@ def test_a_reboot_begins_the_quarantine_anew(path):
         assert [e.sent_by for e in journal.entries()] == [NOW, NOW]
 
 
+def test_what_is_left_counts_from_a_moment_that_may_lie_ahead():
+    """A row that a dead process might have sent until then rests from then on."""
+    then = Moment(wall=100, mono=10, boot="b")
+    assert then.left(30, Moment(wall=60, mono=3, boot="b")) == 37
+    assert then.left(30, Moment(wall=60, mono=25, boot="b")) == 15
+    assert then.left(30, Moment(wall=60, mono=99, boot="b")) == 0
+    assert then.left(30, Moment(wall=60, mono=99, boot="another")) == 30
+
+
 @pytest.mark.parametrize(
     ("then", "now", "expected"),
     [

@@ -6,8 +6,10 @@ import anyio
 import psycopg
 import pytest
 
-from alma_async import Store
+from alma_async import AlmaClient, ConfigurationError, LocalBudget, Store, sim
 from alma_async.workers import engine
+from tests.conftest import KEY
+from tests.workers.process import TIMING
 
 pytestmark = [
     pytest.mark.anyio,
@@ -147,3 +149,36 @@ async def test_one_worker_sweeps_at_a_time(tasks_url):
             assert await first.do(swept, within=5) == []
         assert await first.do(swept, within=5) == [job]
         assert status(tasks_url, job) == "todo"
+
+
+async def test_a_worker_carries_out_the_tasks_of_its_own_institution(tasks_url):
+    """Over one store each label has its queue: the tasks of another one, and those of none, are left to their workers."""
+    async with Store(tasks_url) as store, sim.serve() as server:
+        clients = [
+            AlmaClient(KEY, base_url=server.base_url, budget=LocalBudget(), store=store, institution=label)
+            for label in (None, "01ONE", "01TWO")
+        ]
+        worker = engine.Worker(engine.app_of(store), store, clients[1], timing=TIMING)
+        for alma in clients:
+            await store.shared.do(
+                lambda link, label=alma.institution: engine.defer(
+                    link, "alma_async.verify", institution=label, load_id=f"of-{label}"
+                ),
+                within=5,
+            )
+        query = "SELECT args ->> 'load_id' FROM procrastinate_jobs WHERE status <> 'todo'"
+        async with anyio.create_task_group() as group:
+            group.start_soon(worker.run)
+            await until(lambda: asked(tasks_url, query))
+            await anyio.sleep(2 * TIMING.poll)
+            worker.stop()
+        assert asked(tasks_url, query) == [("of-01ONE",)]
+        for alma in clients:
+            await alma.aclose()
+
+
+async def test_a_worker_without_its_tables_says_which_command_makes_them(store_url):
+    """It does not begin, instead of trying for ever."""
+    async with Store(store_url) as store:
+        with anyio.fail_after(10), pytest.raises(ConfigurationError, match="store init --tasks"):
+            await engine.Worker(engine.app_of(store), store).run()

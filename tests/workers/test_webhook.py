@@ -300,3 +300,13 @@ async def test_an_event_wakes_who_waits_on_another_machine(store_url):
                     while not ended:
                         await anyio.sleep(0.01)
             assert (await alma.jobs.guard.view()).running == ()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"id": "a\0b"}, {"id": "x" * 900_000}, {"action": "JOB\0END"}, {"institution": {"value": "\0"}}]
+)
+async def test_an_event_that_no_database_keeps_is_not_asked_for_again(store_url, wrong):
+    """It is answered with 400, since Alma would repeat it for ten hours."""
+    async with receivers(prepared(store_url), 1) as (one,):
+        body = orjson.dumps({**orjson.loads(event(1)), **wrong})
+        assert (await one.receive(body, [signed(body)])).status == 400
