@@ -27,7 +27,8 @@ import attrs
 from anyio.abc import TaskGroup
 
 from alma_async.errors import AlmaError
-from alma_async.load.entries import OPEN, Entry, State
+from alma_async.load.entries import OPEN, Entry, State, Step
+from alma_async.load.facts import require_its_turn
 from alma_async.load.ingest import Given, Ingest
 from alma_async.load.journal import slices
 from alma_async.load.lookup import Bodies
@@ -84,6 +85,9 @@ class StandingRun(LoadRun):
     _source: anyio.CancelScope = attrs.field(factory=anyio.CancelScope)  # while a row is waited for
     _taken: anyio.Semaphore = attrs.field(init=False)  # rows that were taken and have not ended
     _last: int = 0  # number of the last row
+    _before: int = 0  # and of the last one of earlier runs
+    # rows of earlier runs that go on: who brought one brings it again, and is given its end then
+    _silent: set[int] = attrs.field(factory=set)
     _doubted: bool = False
 
     def __attrs_post_init__(self) -> None:
@@ -98,7 +102,8 @@ class StandingRun(LoadRun):
     async def _read(self, ingest: Ingest) -> None:
         self._ingest = ingest
         await ingest.stand(self.moment())
-        self._last = await self.journal.last()
+        require_its_turn(await self.journal.meta())
+        self._last = self._before = await self.journal.last()
 
     async def _give_known_ends(self, *, after: int = 0) -> None:
         """A row that comes again asks for its end itself."""
@@ -141,6 +146,8 @@ class StandingRun(LoadRun):
         async for entries in slices(self.journal.open_entries):
             for entry, row in await self.journal.rows(entries):
                 if entry.n not in self._tasks and not self.stopping:
+                    if entry.n <= self._before and entry.step is not Step.CHECK:
+                        self._silent.add(entry.n)
                     await self._room.enter()
                     group.start_soon(self._went, group, shared, entry, row)
 
@@ -163,6 +170,9 @@ class StandingRun(LoadRun):
         finally:
             self._room.leave()
             self._taken.release()
+
+    def _is_silent(self, entry: Entry) -> bool:
+        return entry.n in self._silent
 
     async def _begin(self, shared: Shared, given: Given) -> None:
         self._last += 1

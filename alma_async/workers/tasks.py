@@ -165,14 +165,13 @@ async def ensure_portfolio(
     The message may come again, on another machine, after a kill: what its key did is not done twice. It takes two calls where
     the title has no portfolio yet, and one where nothing changes.
 
-    :param key: of the message; the same key with another row is rejected
+    :param key: of the message, text without U+0000; the same key with another row of the title is rejected, and for another
+        title it is another message
     :param row: by the names of the native table; ``mms_id`` is needed
     :raises Unfinished: with ``retry_at``, where another message on the title is under way, or an answer was lost.
     :raises InputError: where the row cannot be, or the key came with another one.
     """
-    title = str(row.get("mms_id") or "")
-    if not title:
-        raise InputError("The row of a message needs mms_id, by which its title is claimed.")
+    title = _title(key, row)
     store, institution = _store(alma), institution_of(alma.scope)
     what = f"{collection_id}/{service_id}/{title}"
     if not await claimed(store, institution, what, key):
@@ -187,12 +186,38 @@ async def ensure_portfolio(
         journal=f"store:{MESSAGES}{institution_of(f'{alma.scope} {what} {key}')}",
         options=attrs.evolve(options, beside=True, circuit_breaker=False),
     )
-    with _stoppable(stops, load):
-        ends = [end async for end in load.stream([row], rest=False, by_title=True)]
+    try:
+        with _stoppable(stops, load):
+            ends = [end async for end in load.stream([row], rest=False, by_title=True)]
+    except InputError:  # nothing was sent for it, and nothing will be
+        await released(store, institution, what, key)
+        raise
     if load.report is not None:
         _finished(alma, f"of the message {key}", load.report)
     await released(store, institution, what, key)
     return attrs.asdict(ends[-1])
+
+
+def _is_text(key: str) -> bool:
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _title(key: object, row: object) -> str:
+    """The title that a message is about.
+
+    :raises InputError: where the message cannot be.
+    """
+    if not isinstance(key, str) or not key or "\0" in key or not _is_text(key):
+        raise InputError("The key of a message is text, and without U+0000 and halves of characters.")
+    if not isinstance(row, Mapping):
+        raise InputError(f"The row of a message is a mapping of names and values, not {type(row).__name__}.")
+    if not (title := str(row.get("mms_id") or "")):
+        raise InputError("The row of a message needs mms_id, by which its title is claimed.")
+    return title
 
 
 _CLAIMED: Final = 5.0  # chosen: seconds after which a title that another message has is asked for again

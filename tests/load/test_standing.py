@@ -426,3 +426,27 @@ async def test_rows_that_were_written_unread_are_read_once_that_is_doubted(tmp_p
             stands = {entry.key: entry.state.value for entry in journal.entries()}
         assert all(stands[key] == states[-1] for key, states in ends.items())
         assert same or ["done", "review"] in ends.values()
+
+
+async def test_each_row_that_comes_is_given_one_end(tmp_path):
+    """Also after a restart, where the journal has the row half done."""
+    async with institution() as (server, alma):
+        pause, is_open = 0.0, False
+        while not is_open:
+            pause += 0.05
+            with anyio.move_on_after(pause):
+                await ends_of(loading(alma, tmp_path / "a.load"), [message(n) for n in range(12)])
+            with JournalFile(tmp_path / "a.load") as journal:
+                is_open = bool(journal.open_entries(after=0, limit=1))
+        ends = await ends_of(loading(alma, tmp_path / "a.load"), [message(n) for n in range(14)])
+        assert sorted(ended.key for ended in ends) == sorted(f"message-{n}" for n in range(14))
+        assert len(server.world.portfolios.all) == 14
+
+
+async def test_a_journal_that_a_later_load_took_over_takes_no_more_rows(tmp_path):
+    """What comes later would be unknown to that one."""
+    async with institution() as (_, alma):
+        await ends_of(loading(alma, tmp_path / "a.load"), [message(1)])
+        await loading(alma, tmp_path / "b.load", since=tmp_path / "a.load").run([message(1), message(2)])
+        with pytest.raises(InputError, match="taken this one's place"):
+            await ends_of(loading(alma, tmp_path / "a.load"), [message(3)])

@@ -138,3 +138,28 @@ async def test_what_a_message_did_is_known_for_a_month(server, machine, store_ur
         db.execute("UPDATE alma_async.load SET made = made - 31 * 86400")
         db.execute("UPDATE alma_async.entry SET state = 'unknown' WHERE mms_id = %s", (other,))
     assert (await forget(), await forget()) == (1, 0)
+
+
+async def test_a_message_that_is_rejected_holds_up_no_other(server, machine):
+    """A key that comes with another row lets the title go at once, and makes nothing."""
+    one, other = titles(server, 2)
+    alma = machine()
+    await ensure_portfolio(alma, key="k", **PLACE, row=row(one))
+    with pytest.raises(InputError):
+        await ensure_portfolio(alma, key="k", **PLACE, row=row(one, "https://other.example.org/"))
+    for n, title in enumerate((one, other)):
+        ended = await ensure_portfolio(alma, key=f"next {n}", **PLACE, row=row(title))
+        assert ended["state"] == "done"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"key": 5}, {"key": ""}, {"key": "a\0b"}, {"key": "\ud800"}, {"row": None}]
+)
+async def test_what_is_no_message_is_said(server, machine, wrong):
+    """A key that no store keeps, and a row that is none: said, not tried again, and no title is held."""
+    (title,) = titles(server, 1)
+    with pytest.raises(InputError) as caught:
+        await ensure_portfolio(machine(), **{"key": "k", **PLACE, "row": row(title), **wrong})
+    assert not isinstance(disposition(caught.value, now=machine().clock.utc()), (Retry, ReadBack))
+    ended = await ensure_portfolio(machine(), key="right", **PLACE, row=row(title))
+    assert ended["state"] == "done"
