@@ -12,6 +12,8 @@ PLANTS = {
     "no sweep": "test_the_task_of_a_killed_worker_goes_on_in_another_one_behind_any_backlog",
     "no answer for cancellations": "test_a_stopped_worker_hands_its_tasks_back_at_once",
     "never drained": "test_a_stopped_worker_hands_its_tasks_back_at_once",
+    "lock": "test_a_task_that_waits_holds_up_none_behind_it",
+    "a client for each task": "test_all_tasks_of_a_worker_share_one_client",
     "slow poll": "test_a_task_waits_for_the_moment_that_its_error_knows",
 }
 

@@ -11,10 +11,11 @@ import anyio
 import attrs
 import psycopg
 
-from alma_async import Store
+from alma_async import AlmaClient, Store
 from alma_async._clock import Clock
 from alma_async.errors import AlmaError, JobThresholdReached
 from alma_async.workers import engine
+from tests.conftest import KEY
 
 TIMING = engine.Timing(poll=0.1, heartbeat=0.2, stalled=1.0, sweep=0.2, drain=1.0)
 
@@ -67,11 +68,24 @@ def plant(name: str) -> None:
         await self._app.open_async()
         await self._app.run_worker_async(queues=self._queues, install_signal_handlers=True)
 
+    def locked(link, task, *, institution=None, at=None, **arguments):
+        number = deferring(link, task, institution=institution, at=at, **arguments)
+        link.execute("UPDATE procrastinate_jobs SET lock = 'all' WHERE id = %s", (number,))
+        return number
+
+    def with_a_client_of_its_own(context):
+        own = own_of(context)
+        alma = AlmaClient(KEY, base_url=own.alma.origin, store=own.alma.store)
+        return attrs.evolve(own, alma=alma)
+
+    deferring, own_of = engine.defer, engine._Own.of
     broken = {
         "no loop": (engine.Worker, "run", serves_once),
         "no sweep": (engine.Worker, "_sweep", sweeps_by_a_task),
         "no answer for cancellations": (engine, "Strategy", Forgetful),
         "never drained": (engine.Worker, "_serve", ends_at_once),
+        "lock": (engine, "defer", locked),
+        "a client for each task": (engine._Own, "of", with_a_client_of_its_own),
         "slow poll": (sys.modules[__name__], "TIMING", attrs.evolve(TIMING, poll=30.0)),
     }
     if name:

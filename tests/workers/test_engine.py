@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
+
 import anyio
 import psycopg
 import pytest
@@ -9,12 +12,16 @@ import pytest
 from alma_async import AlmaClient, ConfigurationError, LocalBudget, Store, sim
 from alma_async.workers import engine
 from tests.conftest import KEY
-from tests.workers.process import TIMING
+from tests.workers.process import TIMING, plant
 
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.skipif("sys.platform == 'win32'", reason="processes are stopped by signals here"),
 ]
+
+
+if (PLANT := os.environ.get("PLANT", "")) in ("lock", "a client for each task"):
+    plant(PLANT)  # here, where tasks are queued, and where a worker is no process of its own
 
 
 def asked(url, sql, *values):
@@ -182,3 +189,43 @@ async def test_a_worker_without_its_tables_says_which_command_makes_them(store_u
     async with Store(store_url) as store:
         with anyio.fail_after(10), pytest.raises(ConfigurationError, match="store init --tasks"):
             await engine.Worker(engine.app_of(store), store).run()
+
+
+async def test_a_task_that_waits_holds_up_none_behind_it(tasks_url, spawned):
+    """What waits in the queue for its moment has no lock that others need."""
+    async with Store(tasks_url) as store:
+        waits, behind = [
+            await store.shared.do(partial(engine.defer, task=task, seconds=seconds), within=5)
+            for task, seconds in (("full", 3600.0), ("steps", 0.01))
+        ]
+    spawned()
+    await until(lambda: status(tasks_url, behind) == "succeeded")
+    assert status(tasks_url, waits) == "todo"
+
+
+async def test_all_tasks_of_a_worker_share_one_client(tasks_url):
+    """A worker draws on the budget as one process, and its tasks keep no connections of their own."""
+    async with (
+        Store(tasks_url) as store,
+        sim.serve() as server,
+        AlmaClient(KEY, base_url=server.base_url, store=store) as alma,
+    ):
+        server.world.add_bib("99123", "A title")
+        worker = engine.Worker(engine.app_of(store), store, alma, timing=TIMING)
+        for n in range(4):
+            row = {"mms_id": "99123", "url": f"https://journals.example/{n}"}
+            task = partial(
+                engine.defer,
+                task="alma_async.ensure_portfolio",
+                key=f"{n}",
+                collection_id=sim.DEMO_COLLECTION,
+                service_id=sim.DEMO_SERVICE,
+                row=row,
+            )
+            await store.shared.do(task, within=5)
+        done = "SELECT count(*) FROM procrastinate_jobs WHERE status = 'succeeded'"
+        async with anyio.create_task_group() as group:
+            group.start_soon(worker.run)
+            await until(lambda: asked(tasks_url, done) == [(4,)], seconds=40)
+            worker.stop()
+        assert asked(tasks_url, "SELECT count(*) FROM alma_async.member") == [(1,)]
