@@ -375,6 +375,11 @@ def _load(
         raise ConfigurationError(
             "--defer goes with a load whose journal is in the store, and with no dry run."
         )
+    if defer and (options.report is not None or options.options().codes != DEFAULTS.codes):
+        raise ConfigurationError(
+            "--defer goes without --report and without options of codes: alma-async resume store:NAME --report FILE "
+            "reports a load that has ended."
+        )
     if options.report is not None:
         check_path(options.report)
         others = (Path(name) for name in (given.since, given.plan) if name)
@@ -411,6 +416,18 @@ def _load(
     return _end(ended, seen, given, path, options, kept=kept)
 
 
+# options that go with a task; for an outage and for the quota's reset it waits in the queue
+_OF_RUN: Final = (
+    "quarantine",
+    "on_unknown",
+    "keep_payload",
+    "index_age",
+    "circuit_breaker",
+    "beside",
+    "plan_age",
+)
+
+
 async def _defer(alma: AlmaClient, given: Input, rows: Source, path: Path, options: ShellOptions) -> int:
     """Write the rows into the journal, and queue the task that loads them."""
     from alma_async.workers import engine
@@ -418,13 +435,19 @@ async def _defer(alma: AlmaClient, given: Input, rows: Source, path: Path, optio
     store = alma.store
     if rows is None or store is None:
         raise ConfigurationError("--defer needs rows to write down: a file, or a report.")
-    name = str(path).removeprefix("store:")
+    name, asked = str(path).removeprefix("store:"), options.options()
+    of_run = {one: getattr(asked, one) for one in _OF_RUN if getattr(asked, one) != getattr(DEFAULTS, one)}
+    more: dict[str, Any] = {"options": of_run} if of_run else {}
     async with store, alma:
-        report = await given.load(alma, path, options.options()).ingest(rows)
+        report = await given.load(alma, path, asked).ingest(rows)
         with translated(store):
             await store.shared.do(
                 lambda link: engine.defer(
-                    link, "alma_async.run_load", institution=alma.institution, load_id=name
+                    link,
+                    "alma_async.run_load",
+                    institution=alma.institution,
+                    load_id=name,
+                    **more,
                 ),
                 within=10.0,
             )

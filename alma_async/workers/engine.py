@@ -128,9 +128,17 @@ After: TypeAlias = Mapping[str, Any] | None
 """What became of the run that a task follows; a task of this package goes on whatever that was."""
 
 
-async def _run_load(context: JobContext, *, load_id: str, job: After = None) -> dict[str, Any]:  # noqa: ARG001
+async def _run_load(
+    context: JobContext,
+    *,
+    load_id: str,
+    options: Mapping[str, Any] | None = None,
+    job: After = None,  # noqa: ARG001
+) -> dict[str, Any]:
+    """``options``: those of ``LoadOptions`` that may differ from one run to the next, over the worker's."""
     own = _Own.of(context)
-    return await tasks.run_load(own.alma, load_id, options=own.options, stops=own.stops)
+    asked = attrs.evolve(own.options, **(options or {}))
+    return await tasks.run_load(own.alma, load_id, options=asked, stops=own.stops)
 
 
 async def _verify(

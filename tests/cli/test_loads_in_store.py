@@ -102,5 +102,12 @@ def test_a_load_is_queued_for_a_worker(
         assert resumed.code == 0
         assert "of the same service" not in resumed.err
         assert len(world.portfolios.all) == 5
-        for wrong in (["--dry-run"], ["--journal", "a.load"]):
+        how = ["--journal", "store:other", "--quarantine", "45", "--no-circuit-breaker"]
+        assert shell("load", titles(6), *TO, "--defer", *how).code == 0
+        with psycopg.connect(store_url) as db:
+            ((_, given),) = db.execute(
+                "SELECT id, args FROM procrastinate_jobs WHERE args ? 'options'"
+            ).fetchall()
+        assert given == {"load_id": "other", "options": {"quarantine": 45.0, "circuit_breaker": False}}
+        for wrong in (["--dry-run"], ["--journal", "a.load"], ["--report", "a.csv"]):
             assert shell("load", titles(5), *TO, "--defer", *wrong).code == 2

@@ -46,13 +46,14 @@ async def test_a_worker_carries_out_what_another_process_has_ingested(tasks_url)
         assert not server.world.tally.routes.total()
         worker = engine.Worker(engine.app_of(store), store, alma, timing=TIMING)
 
-        async def queue(task):
-            await store.shared.do(lambda link: engine.defer(link, task, load_id="list"), within=5)
+        async def queue(task, **more):
+            await store.shared.do(lambda link: engine.defer(link, task, load_id="list", **more), within=5)
             await until(lambda: ended(tasks_url, task) == ["succeeded"])
 
         async with anyio.create_task_group() as group:
             group.start_soon(worker.run)
-            await queue("alma_async.run_load")
+            options = {"quarantine": 45.0}
+            await queue("alma_async.run_load", options=options)
             assert len(server.world.portfolios.all) == 5
             await queue("alma_async.verify")
             await queue("alma_async.undo")
