@@ -439,10 +439,13 @@ class Load:
 
     async def _enter(self, context: LoadContext, journal: Journal) -> None:
         """The same in the store, where that keeps the journal."""
+        known, place = await journal.meta(), (self._alma.origin, *context.place)
+        if any(known.get(name, its) != its for name, its in zip(_PLACE, place, strict=True)):
+            return  # of another service, which the run says
         if not (context.dry or context.only_ingest):
             options, alone = context.options, not context.options.beside
             rests = options.quarantine if alone and options.action != "undo" else None
-            await journal.enter((self._alma.origin, *context.place), alone=alone, rests=rests)
+            await journal.enter(place, alone=alone, rests=rests)
 
     async def _leave(self, registered: Registered | None, journal: Journal) -> None:
         """Nothing is left to do."""
@@ -557,5 +560,6 @@ def _workers(per_second: float) -> int:
     return min(ceil(per_second * 2 * 12.0), _MOST_WORKERS)
 
 
+_PLACE: Final = ("origin", "collection", "service")
 _ENDS: Final = 100  # chosen: ends of rows that wait to be consumed
 _MOST_WORKERS: Final = 1000  # chosen: a row under way takes some 10 KB

@@ -76,6 +76,8 @@ _AFTER: Final = 0.5  # chosen: seconds after the end of a lease
 _BEAT: Final = 5.0  # chosen: seconds after which an owner is seen at the latest
 _WITHIN: Final = 60.0  # chosen: seconds in which a database that stands still may go on before the load stops
 _TO_OPEN: Final = 10.0  # chosen: seconds
+_IDLE: Final = 1.0  # chosen: seconds after which a connection may be gone without a word
+_AGAIN: Final = 1.0  # chosen: seconds
 _PAGE: Final = 5000  # records of one statement
 _FAST: Final = 1.0  # seconds that the question for the time may take
 
@@ -145,7 +147,7 @@ async def opened(clock: Clock, store: Store, name: str, *, reading: bool = False
     """
     connection = Connection(store, "journal")
     owned = StoredRecords(store, name, clock, reading=reading)
-    aside = partial(_aside, connection, owned, within=_WITHIN)
+    aside = partial(_aside, connection, owned, within=_WITHIN, again=True)
     journal = GroupedJournal(JournalTables(owned), aside)
     beats = None
     try:
@@ -182,18 +184,42 @@ async def _beat(clock: Clock, owned: StoredRecords, journal: GroupedJournal) -> 
 
 
 async def _aside(
-    connection: Connection, owned: StoredRecords, work: Callable[[], None], *, within: float
+    connection: Connection,
+    owned: StoredRecords,
+    work: Callable[[], None],
+    *,
+    within: float,
+    again: bool = False,
 ) -> None:
-    """Work on the journal, on its connection."""
+    """Work on the journal, on its connection.
+
+    :param again: where the connection was gone before the work began, it is tried once more, for as
+        long as the work may take: the last work may be hours ago
+    """
+    clock, begun = owned.clock, False
+    until, is_idle = clock.now() + within, again and clock.now() - owned.used_at > _IDLE
 
     def on(link: Link) -> None:
+        nonlocal begun
+        if is_idle:
+            link.execute("SELECT 1")
+        begun = True
         owned.link = link
         work()
         if link.is_lost:  # which the work has kept to itself
             raise Away("the connection was lost")
 
     with owned.mapped():
-        await connection.do(on, within=within, whole=True)
+        while True:
+            try:
+                await connection.do(on, within=until - clock.now(), whole=True)
+                break
+            except Away:
+                # after all the time that it may take, a thread may still be at it
+                if begun or not again or clock.now() + _AGAIN >= until:
+                    raise
+            await shielded(anyio.sleep(_AGAIN))
+    owned.used_at = clock.now()
 
 
 async def exists(store: Store, name: str) -> bool:
@@ -315,10 +341,12 @@ class StoredRecords:
     link: Link
 
     def __init__(self, store: Store, name: str, clock: Clock, *, reading: bool = False) -> None:
-        self._store, self._name, self._clock, self._reading = store, name, clock, reading
+        self._store, self._name, self._reading = store, name, reading
+        self.clock: Clock = clock
         self.has_sent = False
         self.epoch: int = 0  # ours
         self.seen_at: float = clock.now()  # of our clock
+        self.used_at: float = self.seen_at  # the connection was seen to work
         self._id = 0
         self._ahead = 0.0  # of the database's clock
         self._boot = ""
@@ -379,7 +407,7 @@ class StoredRecords:
             other = link.execute(_FIND, (self._name,)).fetchone()
             raise self._in_use(*(other[2:] if other else ("another process", 0.0)))
         self._id, self.epoch = found
-        self.seen_at = self._clock.now()
+        self.seen_at = self.clock.now()
 
     def _in_use(self, owner: str | None, unseen: float) -> JournalInUse:
         error = JournalInUse(
@@ -387,15 +415,15 @@ class StoredRecords:
             f"has ended without a word, it is free after {LEASE:.0f} s."
         )
         left = max(LEASE - unseen, 0.0) + _AFTER
-        error.retry_at = self._clock.utc() + timedelta(seconds=left)
+        error.retry_at = self.clock.utc() + timedelta(seconds=left)
         return error
 
     def _read_clock(self) -> None:
         quickest = float("inf")
         while quickest > _FAST:
-            asked = self._clock.now()
+            asked = self.clock.now()
             ((clock,),) = self.link.execute("SELECT alma_async.clock()").fetchall()
-            took = self._clock.now() - asked
+            took = self.clock.now() - asked
             if took < quickest:
                 quickest, self._ahead = took, clock - asked
 
@@ -411,7 +439,7 @@ class StoredRecords:
         """
         if self._is_proved:
             return
-        asked = self._clock.now()
+        asked = self.clock.now()
         if self._reading or self.link.execute(_PROVE, (self._id, self.epoch)).rowcount != 1:
             raise JournalInUse(f"The journal {self.address} was taken over by another process.")
         self._is_proved, self.seen_at = True, asked
@@ -463,7 +491,7 @@ class StoredRecords:
             return now
         if now.boot == self._boot:
             return sent_by
-        left = max(sent_by.mono - self.moment(self._clock, None).mono, 0.0)
+        left = max(sent_by.mono - self.moment(self.clock, None).mono, 0.0)
         return attrs.evolve(now, wall=now.wall + left, mono=now.mono + left)
 
     # --- records

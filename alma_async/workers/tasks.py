@@ -20,6 +20,7 @@ from alma_async.alma.models.jobs import JobInstance
 from alma_async.errors import ConfigurationError, DeadlineExceeded
 from alma_async.load import InputError, Load, LoadOptions, Mark, Report
 from alma_async.load.journal import MESSAGES
+from alma_async.load.row import Row
 from alma_async.store import Store, institution_of
 from alma_async.workers.claim import claimed, released
 from alma_async.workers.continuation import Continuations, Then
@@ -215,7 +216,9 @@ def _title(key: object, row: object) -> str:
         raise InputError("The key of a message is text, and without U+0000 and halves of characters.")
     if not isinstance(row, Mapping):
         raise InputError(f"The row of a message is a mapping of names and values, not {type(row).__name__}.")
-    if not (title := str(row.get("mms_id") or "")):
+    read = Row.from_mapping(row)  # as the load reads it: two spellings of an id are one title
+    title = read.mms_id if isinstance(read, Row) else str(row.get("mms_id") or "")
+    if not title:
         raise InputError("The row of a message needs mms_id, by which its title is claimed.")
     return title
 

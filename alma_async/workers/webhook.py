@@ -166,7 +166,7 @@ class Receiver:
 
 def _require_storable(event: WebhookEvent) -> None:
     """:raises WebhookRejected: 400, where no database keeps its id, action or institution."""
-    named = (event.id, event.action, event.institution.value or "")
+    named = (event.id, event.action, event.institution.value or "", event.job_instance.id)
     if any(len(one) > _LONGEST or "\0" in one for one in named):
         raise WebhookRejected("This is no event: its id, action or institution is no name.", status=400)
 

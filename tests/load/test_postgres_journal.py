@@ -14,6 +14,7 @@ from alma_async import ConfigurationError, Store, StoreUnavailable, sim
 from alma_async._clock import Clock
 from alma_async.load import JournalInUse, Load, LoadOptions, ServiceInUse, UnfinishedLoad
 from alma_async.load.entries import Difference, Entry, Moment, Source, State, Step
+from alma_async.load.facts import OtherLoad
 from alma_async.load.journal import Held, Ingested, JournalDamaged, JournalError, Journals
 from alma_async.load.matching import Carrier
 from alma_async.load.postgres_journal import LEASE
@@ -327,6 +328,21 @@ async def test_a_load_without_a_store_says_what_is_missing(alma_without_store):
         await loading(alma_without_store, "a").run([])
     with pytest.raises(ConfigurationError, match="names no journal"):
         await loading(alma_without_store, "a/b").run([])
+
+
+async def test_who_may_not_go_on_with_a_load_leaves_it_as_it_is(store, store_url, clock):
+    """A load of another address is rejected, and still is that address's afterwards."""
+    query = "SELECT origin, collection, service FROM alma_async.load"
+    async with institution(client={"store": store, "clock": clock}) as (_, theirs):
+        await loading(theirs, "a").ingest([{"mms_id": "99000001", "url": "https://x.example"}])
+        with sql(store_url) as db:
+            db.execute("UPDATE alma_async.load SET origin = NULL")
+            before = db.execute(query).fetchall()
+    async with institution(client={"store": store, "clock": clock}) as (_, alma):
+        with pytest.raises(OtherLoad, match="belongs to a load into"):
+            await Load.open("store:a", alma).run()
+    with sql(store_url) as db:
+        assert db.execute(query).fetchall() == before
 
 
 @pytest.fixture

@@ -10,12 +10,13 @@ import anyio
 import attrs
 import pytest
 
-from alma_async import AlmaClient, Store, sim
+from alma_async import AlmaClient, LocalBudget, Store, sim
 from alma_async._clock import Clock
 from alma_async.load import InputError, JournalInUse, Load, LoadOptions
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.postgres_journal import LEASE
 from alma_async.load.row import Coverage, Row
+from examples.local_postgres import Cluster
 from tests.conftest import EPOCH, KEY, institution
 
 C, S = sim.DEMO_COLLECTION, sim.DEMO_SERVICE
@@ -450,3 +451,33 @@ async def test_a_journal_that_a_later_load_took_over_takes_no_more_rows(tmp_path
         await loading(alma, tmp_path / "b.load", since=tmp_path / "a.load").run([message(1), message(2)])
         with pytest.raises(InputError, match="taken this one's place"):
             await ends_of(loading(alma, tmp_path / "a.load"), [message(3)])
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # a real server takes real time to start
+async def test_a_stream_outlives_a_restart_of_its_database(anyio_backend):
+    """Between two messages, and while one waits for it: what was not begun is begun on a new connection."""
+    assert anyio_backend == "asyncio"
+    with Cluster() as own:
+        async with (
+            Store(own.url()) as store,
+            sim.serve(sim.World.demo(), config=sim.Config(rate=None)) as server,
+            AlmaClient(KEY, base_url=server.base_url, store=store, budget=LocalBudget()) as alma,
+        ):
+            await store.init()
+
+            async def queue():
+                yield message(1)
+                await anyio.sleep(1.5)
+                own.kill()
+                own.start()
+                yield message(2)
+                await anyio.sleep(1.5)
+                own.kill()
+                await anyio.sleep(1.5)
+                yield message(3)
+                await anyio.sleep(2.5)
+                own.start()
+
+            ends = [ended async for ended in loading(alma, "store:events").stream(queue())]
+    assert [(ended.key, ended.action) for ended in ends] == [(f"message-{n}", "created") for n in (1, 2, 3)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from functools import partial
 
 import anyio
@@ -150,6 +151,23 @@ async def test_a_message_that_is_rejected_holds_up_no_other(server, machine):
     for n, title in enumerate((one, other)):
         ended = await ensure_portfolio(alma, key=f"next {n}", **PLACE, row=row(title))
         assert ended["state"] == "done"
+
+
+async def test_two_spellings_of_an_id_are_one_title(server, machine):
+    """Messages are claimed by the title that their row means, so none of them makes a second portfolio."""
+    (title,) = titles(server, 1)
+    spelled = (title, f" {title}", f"{title}\t", f"\u00a0{title}", f"'{title}")
+
+    async def one(n, spelling):
+        with suppress(Unfinished):
+            await ensure_portfolio(
+                machine(), key=f"{n}", **PLACE, row=row(spelling, f"https://x.example/{n}")
+            )
+
+    async with anyio.create_task_group() as group:
+        for n, spelling in enumerate(spelled):
+            group.start_soon(one, n, spelling)
+    assert len(made_of(server, title)) == 1
 
 
 @pytest.mark.parametrize(
