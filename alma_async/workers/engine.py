@@ -350,7 +350,9 @@ class Worker:
     async def _serve(self, stopping: anyio.Event) -> None:
         """The engine's own worker, until it is stopped or the database fails it."""
         timing = self._timing
-        async with _opened(self._app):
+        async with _opened(self._app, stopping):
+            if stopping.is_set():
+                return
             serving = started(
                 self._app.run_worker_async(
                     queues=self._queues,
@@ -396,11 +398,22 @@ async def _until_ended(serving: Task[None], scope: anyio.CancelScope) -> None:
     scope.cancel()
 
 
+async def _until_set(event: anyio.Event, scope: anyio.CancelScope) -> None:
+    """Leave the scope when this has happened."""
+    await event.wait()
+    scope.cancel()
+
+
 @asynccontextmanager
-async def _opened(app: procrastinate.App) -> AsyncIterator[None]:
-    """The application with its connections, which it keeps half open where opening them failed."""
+async def _opened(app: procrastinate.App, stopping: anyio.Event) -> AsyncIterator[None]:
+    """The application with its connections, which it keeps half open where opening them failed, or
+    the stop came first.
+    """
     try:
-        await app.open_async()
+        async with anyio.create_task_group() as group:
+            group.start_soon(_until_set, stopping, group.cancel_scope)
+            await app.open_async()
+            group.cancel_scope.cancel()
         yield
     finally:
         with suppress(Exception):

@@ -437,7 +437,10 @@ async def everything(seen, tmp_path):
     ]
     async with institution(faults=sim.FaultPlan(rules=rules)) as (_, alma):
         instrument(alma, **seen.providers)
-        rows = [*titles(6), {"mms_id": "991239940007710421", "public_note": TITLE, "url": "https://journals.example/x"}]
+        rows = [
+            *titles(6),
+            {"mms_id": "991239940007710421", "public_note": TITLE, "url": "https://journals.example/x"},
+        ]
         report = await loading(alma, tmp_path).run(rows)
         assert report.created
         portfolios = await alma.electronic.portfolios.list(C, S).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from functools import partial
 
 import anyio
@@ -229,3 +230,15 @@ async def test_all_tasks_of_a_worker_share_one_client(tasks_url):
             await until(lambda: asked(tasks_url, done) == [(4,)], seconds=40)
             worker.stop()
         assert asked(tasks_url, "SELECT count(*) FROM alma_async.member") == [(1,)]
+
+
+async def test_a_worker_that_waits_for_its_database_stops_at_once():
+    """A stop does not wait until connections that nobody answers have failed."""
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        async with Store(f"postgresql://x@127.0.0.1:{deaf.getsockname()[1]}/x") as store:
+            worker = engine.Worker(engine.app_of(store), store)
+            with anyio.fail_after(12):
+                async with anyio.create_task_group() as group:
+                    group.start_soon(worker.run)
+                    await anyio.sleep(6)
+                    worker.stop()
