@@ -145,9 +145,8 @@ class Store:
     async def check(self) -> StoreCheck:
         """What there is, without changing anything.
 
-        :raises ConfigurationError: where the role may not read it.
-        :raises StoreUnavailable: where the database does not answer, or lets nobody in with this URL;
-            the message says which.
+        :raises ConfigurationError: where the role may not connect.
+        :raises StoreUnavailable: where the database does not answer.
         """
         from alma_async._storage.postgres import VERSION
 
@@ -331,7 +330,8 @@ def translated(store: Store | None) -> Iterator[None]:
         )
         if store is None:
             advice = "Correct ALMA_STORE, the file that ALMA_STORE_FILE names, or store=."
-        error = ConfigurationError(f"{name} cannot be used: {found}.", advice=advice)
+        said = str(found).rstrip("?.")
+        error = ConfigurationError(f"{name} cannot be used: {said}.", advice=found.advice or advice)
     except (Busy, Damaged, StorageFailed, Away) as found:
         why = str(found) or "another transaction holds what is needed"
         error = StoreUnavailable(f"{name} failed: {why.rstrip('?.')}.", retry_at=_soon(store), firm=False)

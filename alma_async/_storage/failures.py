@@ -26,4 +26,10 @@ class StorageFailed(Exception):
 
 
 class Stranger(Exception):
-    """The file is of another version, or of another program."""
+    """The file is of another version, or of another program. ``advice`` says what a person can do,
+    where that is not the usual.
+    """
+
+    def __init__(self, text: str, *, advice: str | None = None) -> None:
+        self.advice: str | None = advice
+        super().__init__(text)

@@ -21,6 +21,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from hashlib import blake2b
 from importlib.resources import files
 from typing import Any, Final, LiteralString, TypeAlias
@@ -254,6 +255,8 @@ def _kind(error: Exception) -> Callable[[str], Exception]:
         return Busy
     if isinstance(error, _STRANGE):
         return Stranger
+    if isinstance(error, psycopg.OperationalError) and any(one in str(error) for one in _NOT_LET_IN):
+        return partial(Stranger, advice=_LET_IN)
     if isinstance(error, (errors.DataCorrupted, errors.IndexCorrupted)):
         return Damaged
     state = getattr(error, "sqlstate", None)
@@ -265,6 +268,14 @@ def _kind(error: Exception) -> Callable[[str], Exception]:
     return Away if state[:2] in _AWAY or state in _AWAY else StorageFailed
 
 
+# What a server says to who connects, which comes without a code; in another language it counts as away.
+_NOT_LET_IN: Final = (
+    *("password authentication failed", "no password supplied", "no pg_hba.conf entry", "does not exist"),
+    "server does not support SSL",
+)
+_LET_IN: Final = (
+    "Correct user, password, database or TLS in the store's URL (or .pgpass, or the PG… variables)."
+)
 _IN_THE_WAY: Final = (*(errors.LockNotAvailable, errors.SerializationFailure, errors.DeadlockDetected),)
 _STRANGE: Final = (
     *(errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction, errors.InvalidSchemaName),

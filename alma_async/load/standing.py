@@ -41,6 +41,7 @@ from alma_async.load.run import LoadRun
 __all__ = ["StandingRun"]
 
 _NAMES: Final = ("key", "mms_id", "portfolio_id")
+_TO_CLOSE: Final = 5.0  # chosen: seconds that a source has to close
 
 
 @attrs.define(eq=False)
@@ -132,7 +133,8 @@ class StandingRun(LoadRun):
                 await self._free()
         finally:
             if isinstance(rows, AsyncGenerator):
-                await rows.aclose()
+                with anyio.move_on_after(_TO_CLOSE, shield=True):
+                    await rows.aclose()
 
     async def _free(self) -> None:
         """Wait until another row may be taken."""
@@ -146,7 +148,9 @@ class StandingRun(LoadRun):
         async for entries in slices(self.journal.open_entries):
             for entry, row in await self.journal.rows(entries):
                 if entry.n not in self._tasks and not self.stopping:
-                    if entry.n <= self._before and entry.step is not Step.CHECK:
+                    if entry.step is Step.CHECK:
+                        self._silent.discard(entry.n)
+                    elif entry.n <= self._before:
                         self._silent.add(entry.n)
                     await self._room.enter()
                     group.start_soon(self._went, group, shared, entry, row)

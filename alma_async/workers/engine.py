@@ -37,13 +37,12 @@ from procrastinate.jobs import Job
 from procrastinate.schema import SchemaManager
 
 from alma_async._clock import Clock, Task, ended, started
-from alma_async._storage.failures import Away
 from alma_async._storage.postgres import Link
 from alma_async._text import logger
 from alma_async.alma.client import AlmaClient
-from alma_async.errors import ConfigurationError
+from alma_async.errors import ConfigurationError, StoreUnavailable
 from alma_async.load import LoadOptions
-from alma_async.store import Store
+from alma_async.store import Store, translated
 from alma_async.webhooks import parse_event
 from alma_async.workers import tasks
 from alma_async.workers.continuation import Continuations, Then
@@ -311,7 +310,7 @@ class Worker:
     async def run(self) -> None:
         """Carry out tasks until ``stop``, through any outage of the database.
 
-        :raises ConfigurationError: where the database has no tables of tasks.
+        :raises ConfigurationError: where the database has no tables of tasks, or does not let the role in.
         """
         self._stopping = stopping = anyio.Event()
         await self._require_tables()
@@ -339,7 +338,7 @@ class Worker:
     async def _require_tables(self) -> None:
         query = "SELECT to_regclass('procrastinate_jobs') IS NULL"
         missing = False
-        with suppress(Away):  # it is waited for
+        with suppress(StoreUnavailable), translated(self._store):  # it is waited for
             missing = await self._store.shared.do(
                 lambda link: link.execute(query).fetchall() == [(True,)], within=_WITHIN
             )

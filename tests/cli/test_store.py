@@ -24,6 +24,16 @@ def test_a_store_is_made_and_shown(postgres, monkeypatch, capsys):
     assert found["version"] == found["needed"]
 
 
+def test_who_is_not_let_in_is_told_so(postgres, monkeypatch, capsys):
+    """A role or a database that is not there is no outage, which would be waited for."""
+    for url in (postgres.url(user="nobody-of-that-name"), postgres.url("no_such_database")):
+        monkeypatch.setenv("ALMA_STORE", url)
+        assert run(["store", "check"]) == 2
+        shown = capsys.readouterr().err
+        assert "does not exist" in shown
+        assert "Correct user, password, database" in shown
+
+
 @pytest.mark.parametrize(
     ("url", "code", "said"),
     [

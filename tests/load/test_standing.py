@@ -219,6 +219,7 @@ async def test_a_source_is_closed_where_the_loop_is_left(tmp_path):
                 for n in range(100):
                     yield message(n)
             finally:
+                await anyio.sleep(0.1)
                 closed.append(True)
 
         async with aclosing(loading(alma, tmp_path / "a.load").stream(queue())) as ends:
