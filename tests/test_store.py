@@ -230,6 +230,22 @@ async def test_the_password_is_never_shown(monkeypatch, tmp_path):
     assert Secret.of(word).reveal() == word
 
 
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("postgresql://me:p%40w%2F@db.example.org/a%40b", "db.example.org/a@b"),
+        ("host=@socket dbname=a@b", "@socket/a@b"),
+        (
+            "postgresql://me@one.example:5432,two.example:5433/x?sslpassword=a@b",
+            "one.example,two.example:5432,5433/x",
+        ),
+    ],
+)
+def test_an_address_that_is_written_well_is_taken(url, place):
+    """Escaped characters, sockets without a file, several hosts, and words of libpq are no unescaped password."""
+    assert Store(url).place == place
+
+
 async def test_a_connection_that_comes_too_late_is_not_used(store_url, connected, monkeypatch):
     """Who waited for it has gone on; the next work is given another one, and the late one is closed."""
     made, began, go_on = [], threading.Event(), threading.Event()

@@ -73,7 +73,8 @@ def place_of(url: str) -> str:
         raise Stranger(_NO_URL) from None
     host, port = str(parts.get("host") or parts.get("hostaddr") or ""), str(parts.get("port") or "")
     name = str(parts.get("dbname") or parts.get("service") or "")
-    if "@" in host + name or (not port.replace(",", "").isdigit() and port):
+    authority, _, path = url.partition("://")[2].partition("?")[0].partition("/")
+    if authority.count("@") > 1 or "@" in path or (port and not port.replace(",", "").isdigit()):
         raise Stranger(_UNESCAPED)
     return f"{host}{f':{port}' if port else ''}/{name}"
 
@@ -255,11 +256,11 @@ def _kind(error: Exception) -> Callable[[str], Exception]:
         return Busy
     if isinstance(error, _STRANGE):
         return Stranger
-    if isinstance(error, psycopg.OperationalError) and any(one in str(error) for one in _NOT_LET_IN):
-        return partial(Stranger, advice=_LET_IN)
     if isinstance(error, (errors.DataCorrupted, errors.IndexCorrupted)):
         return Damaged
     state = getattr(error, "sqlstate", None)
+    if state is None and any(one in str(error) for one in _NOT_LET_IN):
+        return partial(Stranger, advice=_LET_IN)
     if (
         state is None
     ):  # libpq itself, which has lost the server or never found it, or a value that it cannot send

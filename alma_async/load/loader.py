@@ -397,7 +397,7 @@ class Load:
             self._registered(context, path) as registered,
             self._journals.opened(path) as journal,
         ):
-            await self._enter(context, journal)
+            await self._enter(context, journal, registered)
             make: Callable[..., LoadRun] = LoadRun
             if on_end is not None and (coming := await _coming(context, journal, rows)) is not None:
                 make, rows = partial(StandingRun, coming=coming), None
@@ -437,11 +437,13 @@ class Load:
                 await self._leave(registered, journal)
             return report
 
-    async def _enter(self, context: LoadContext, journal: Journal) -> None:
-        """The same in the store, where that keeps the journal."""
+    async def _enter(self, context: LoadContext, journal: Journal, registered: Registered | None) -> None:
+        """The same in the store, where that keeps the journal; nowhere, where it is of another service."""
         known, place = await journal.meta(), (self._alma.origin, *context.place)
         if any(known.get(name, its) != its for name, its in zip(_PLACE, place, strict=True)):
-            return  # of another service, which the run says
+            if registered is not None:
+                await self._alma.clock.aside(registered.remove)
+            return  # the run says so
         if not (context.dry or context.only_ingest):
             options, alone = context.options, not context.options.beside
             rests = options.quarantine if alone and options.action != "undo" else None

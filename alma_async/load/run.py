@@ -406,8 +406,7 @@ class LoadRun:
         await self._doubt(shared.learned)
         while not self.stopping and (rest := await self._rest()) is not None:
             if rest > 0 and not self.context.rests:
-                at = self.context.alma.clock.utc() + timedelta(seconds=rest)
-                self.halt(Resting("Rows of unknown outcome rest before they are read back.", retry_at=at))
+                self._halt_until_rested(rest)
             elif rest > 0:
                 await self._wait(rest)
             else:
@@ -618,13 +617,25 @@ class LoadRun:
         self.report_progress()
 
     async def _wait(self, seconds: float) -> None:
-        """Wait for rows to have rested; a stop ends it."""
+        """Wait for rows to have rested."""
+        await self._pause(seconds, self._rests)
+        self._waits(None)
+
+    def _rests(self, left: float) -> None:
+        self._waits(f"an unknown outcome rests for {duration(round(left))} more before it is read back")
+
+    async def _pause(self, seconds: float, said: Callable[[float], None] | None = None) -> None:
+        """Wait for so long; a stop ends it. ``said`` gets each second how long it still is."""
         clock = self.context.alma.clock
         until = clock.now() + seconds
         while not self.stopping and (left := until - clock.now()) > 0:
-            self._waits(f"an unknown outcome rests for {duration(round(left))} more before it is read back")
+            if said is not None:
+                said(left)
             await self.context.alma.sleep(min(left, 1.0))
-        self._waits(None)
+
+    def _halt_until_rested(self, seconds: float) -> None:
+        at = self.context.alma.clock.utc() + timedelta(seconds=seconds)
+        self.halt(Resting("Rows of unknown outcome rest before they are read back.", retry_at=at))
 
     def _waits(self, why: str | None) -> None:
         begins_or_ends = (why is None) != (self._why is None)

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from typing import Final
 
 import anyio
@@ -32,7 +31,6 @@ from alma_async.load.facts import require_its_turn
 from alma_async.load.ingest import Given, Ingest
 from alma_async.load.journal import slices
 from alma_async.load.lookup import Bodies
-from alma_async.load.outage import Resting
 from alma_async.load.progress import Ended
 from alma_async.load.row import Row
 from alma_async.load.row_task import Shared
@@ -223,19 +221,11 @@ class StandingRun(LoadRun):
                     return
                 entry, rest = task.entry, task.rests
             if rest > 0 and self.context.rests:
-                await self._rest_for(rest)
+                self._room.leave()  # it takes none while it rests
+                await self._pause(rest)
+                self._room.under_way += 1
             elif rest > 0:
-                at = self.context.alma.clock.utc() + timedelta(seconds=rest)
-                self.halt(Resting("A row of unknown outcome rests before it is read back.", retry_at=at))
-
-    async def _rest_for(self, seconds: float) -> None:
-        """Take no room for so long; a stop ends it."""
-        clock = self.context.alma.clock
-        until = clock.now() + seconds
-        self._room.leave()
-        while not self.stopping and (left := until - clock.now()) > 0:
-            await self.context.alma.sleep(min(left, 1.0))
-        self._room.under_way += 1
+                self._halt_until_rested(rest)
 
     async def _shared(self) -> Shared:
         return attrs.evolve(await super()._shared(), settles=self._settles)

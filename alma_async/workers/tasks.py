@@ -175,11 +175,7 @@ async def ensure_portfolio(
     title = _title(key, row)
     store, institution = _store(alma), institution_of(alma.scope)
     what = f"{collection_id}/{service_id}/{title}"
-    if not await claimed(store, institution, what, key):
-        raise Unfinished(
-            f"Another message on the title {title} is under way.",
-            retry_at=alma.clock.utc() + timedelta(seconds=_CLAIMED),
-        )
+    alma.require_writable()
     load = Load(
         alma,
         collection_id=collection_id,
@@ -187,6 +183,11 @@ async def ensure_portfolio(
         journal=f"store:{MESSAGES}{institution_of(f'{alma.scope} {what} {key}')}",
         options=attrs.evolve(options, beside=True, circuit_breaker=False),
     )
+    if not await claimed(store, institution, what, key):
+        raise Unfinished(
+            f"Another message on the title {title} is under way.",
+            retry_at=alma.clock.utc() + timedelta(seconds=_CLAIMED),
+        )
     try:
         with _stoppable(stops, load):
             ends = [end async for end in load.stream([row], rest=False, by_title=True)]

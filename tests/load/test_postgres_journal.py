@@ -18,6 +18,7 @@ from alma_async.load.facts import OtherLoad
 from alma_async.load.journal import Held, Ingested, JournalDamaged, JournalError, Journals
 from alma_async.load.matching import Carrier
 from alma_async.load.postgres_journal import LEASE
+from alma_async.load.register import unfinished
 from alma_async.load.row import Row
 from tests.conftest import EPOCH, institution
 from tests.load.line import titles
@@ -383,3 +384,14 @@ def own():
 
     with Cluster() as cluster:
         yield cluster
+
+
+async def test_who_may_not_go_on_with_a_file_is_not_registered_for_it(tmp_path):
+    """A load of another address is rejected, and no load of this one hears of it afterwards."""
+    path = tmp_path / "a.load"
+    async with institution() as (_, theirs):
+        await Load(theirs, collection_id=C, service_id=S, journal=path).ingest([{"mms_id": "99000001"}])
+    async with institution() as (_, alma):
+        with pytest.raises(OtherLoad, match="belongs to a load into"):
+            await Load.open(path, alma).run()
+        assert unfinished((alma.origin, C, S)) == []

@@ -10,7 +10,7 @@ import anyio
 import psycopg
 import pytest
 
-from alma_async import AlmaClient, AlmaError, Limits, LocalBudget, Store, sim
+from alma_async import AlmaClient, AlmaError, ConfigurationError, Limits, LocalBudget, ReadOnly, Store, sim
 from alma_async.load import InputError
 from alma_async.workers import ReadBack, Retry, Unfinished, disposition, engine, ensure_portfolio
 from tests.conftest import KEY
@@ -32,10 +32,12 @@ async def machine(server, store_url):
     """A client of its own, with a store of its own, as on another machine."""
     made = []
 
-    def client():
+    def client(**how):
         store = Store(store_url)
         quick = Limits(per_second=500)
-        alma = AlmaClient(KEY, base_url=server.base_url, budget=LocalBudget(), limits=quick, store=store)
+        alma = AlmaClient(
+            KEY, base_url=server.base_url, budget=LocalBudget(), limits=quick, store=store, **how
+        )
         made.append((alma, store))
         return alma
 
@@ -179,5 +181,16 @@ async def test_what_is_no_message_is_said(server, machine, wrong):
     with pytest.raises(InputError) as caught:
         await ensure_portfolio(machine(), **{"key": "k", **PLACE, "row": row(title), **wrong})
     assert not isinstance(disposition(caught.value, now=machine().clock.utc()), (Retry, ReadBack))
+    ended = await ensure_portfolio(machine(), key="right", **PLACE, row=row(title))
+    assert ended["state"] == "done"
+
+
+async def test_a_message_into_no_place_holds_no_title(server, machine):
+    """An id of a service that cannot be one is said before the title is claimed."""
+    (title,) = titles(server, 1)
+    with pytest.raises(ConfigurationError):
+        await ensure_portfolio(machine(), key="k", **{**PLACE, "service_id": "6 2"}, row=row(title))
+    with pytest.raises(ReadOnly):
+        await ensure_portfolio(machine(read_only=True), key="k", **PLACE, row=row(title))
     ended = await ensure_portfolio(machine(), key="right", **PLACE, row=row(title))
     assert ended["state"] == "done"
