@@ -44,7 +44,7 @@ __all__ = ["MUTANTS", "OfOwners", "end"]
 T = TypeVar("T")
 
 NAME: Final = "store:tale"
-CALM: Final = 2000.0  # seconds of a story after which nothing happens to anybody any more
+CALM: Final = 1000.0  # seconds of a story after which nothing happens to anybody any more
 AHEAD: Final = 1_000_000_000.0  # of the database's clock
 LEASES: Final = (LEASE / 4, LEASE)
 PAUSES: Final = (3.0, 8.0, 15.0, 22.0, 28.0, 40.0, 60.0, 120.0)
@@ -55,6 +55,7 @@ _CLOCK: Final = (
 _INTENT: Final = (
     "SELECT 1 FROM alma_async.entry WHERE state IN ('intent', 'unknown') AND mono >= %s AND {} = %s"
 )
+_MOST: Final = 20_000  # pieces of work in one life: a sound one needs some hundreds
 _NEVER: Final = float("-inf")
 
 
@@ -96,6 +97,7 @@ class Owner(Machine):
     lease: float = LEASE
     paused_until: float = _NEVER
     owns: bool = False
+    worked: int = 0
 
     @property
     def is_virtual(self) -> bool:
@@ -160,6 +162,8 @@ class Watched(Connection):
 
     async def _live(self, owner: Owner, where: str) -> None:
         await owner.awake()
+        owner.worked += 1
+        assert owner.worked < _MOST, "It goes round and round."
         owner.point(where)
         if owner.died:
             raise Dead
@@ -285,7 +289,7 @@ class OfOwners(Tale):
                 pass
             else:
                 self.ended = not report.pending
-            await anyio.sleep(self.rng.uniform(0.5, self.rng.choice((2.0, 15.0))))
+            await anyio.sleep(self.rng.uniform(0.5, self.rng.choice((2.0, 15.0, 60.0, 60.0))))
             await owner.awake()
 
     def _check_intent(self, request: Request) -> None:
