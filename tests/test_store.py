@@ -79,6 +79,9 @@ async def test_what_is_no_store_is_named_with_the_command_that_makes_one(postgre
             assert (await Store(store_url).check()).is_ready is known
         with pytest.raises(Stranger, match="upgrade alma-async"):
             await connected(store_url).do(clock_of, within=5)
+        with pytest.raises(ConfigurationError, match="upgrade alma-async") as told:
+            await Store(store_url).init()
+        assert "store init" not in str(told.value)
         db.execute("DELETE FROM alma_async.migration WHERE version >= %s", (storage.VERSION,))
         with (
             pytest.raises(Stranger, match=f"version {storage.VERSION - 1}")

@@ -164,9 +164,8 @@ def require_known(version: int) -> None:
     if version < VERSION:
         raise Stranger(f"its schema is of version {version}, and this client needs {VERSION}")
     if version > VERSION + 1:
-        raise Stranger(
-            f"its schema is of version {version}, newer than this client, which knows {VERSION}: upgrade alma-async"
-        )
+        newer = f"its schema is of version {version}, newer than this client, which knows {VERSION}"
+        raise Stranger(f"{newer}: upgrade alma-async", advice="Upgrade alma-async on this machine.")
 
 
 def _version(link: Link) -> int:
@@ -190,6 +189,7 @@ def migrate(link: Link) -> list[str]:
             "at timestamptz NOT NULL DEFAULT clock_timestamp())"
         )
         before = _version(link)
+        require_known(max(before, VERSION))
         for version, file in enumerate(_FILES, 1):
             if version > before:
                 link.db.execute(file.read_text(encoding="utf-8").encode())

@@ -85,7 +85,8 @@ def check_store(*, json: bool = False, store_file: StoreFile = None) -> int:
 
 def _lines(found: StoreCheck) -> list[str]:
     schema = f"schema of version {found.version}" if found.version else "no schema yet"
-    wanted = "" if found.is_ready else f", and this client needs {found.needed}: alma-async store init"
+    todo = "alma-async store init" if found.version < found.needed else "upgrade alma-async"
+    wanted = "" if found.is_ready else f", and this client needs {found.needed}: {todo}"
     rights = " (it may change the schema, which clients need not)" if found.may_change_schema else ""
     lines = [
         f"store    {found.place}: PostgreSQL {found.server}, {schema}{wanted}",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
+import psycopg
 import pytest
 
+from alma_async._storage.postgres import VERSION
 from alma_async.cli.app import run
 
 
@@ -22,6 +24,22 @@ def test_a_store_is_made_and_shown(postgres, monkeypatch, capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["is_ready"]
     assert found["version"] == found["needed"]
+
+
+def test_a_store_that_is_too_new_is_not_to_be_made_again(postgres, monkeypatch, capsys):
+    """Where the schema is newer than this client knows, both commands advise to upgrade, and neither to run ``store init``."""
+    url = postgres.database(like="postgres")
+    with psycopg.connect(url, autocommit=True) as db:
+        db.execute("INSERT INTO alma_async.migration (version, name) VALUES (%s, 'later')", (VERSION + 2,))
+    monkeypatch.setenv("ALMA_STORE", url)
+    assert run(["store", "check"]) == 1
+    shown = capsys.readouterr().out
+    assert "upgrade alma-async" in shown
+    assert "store init" not in shown
+    assert run(["store", "init"]) == 2
+    shown = capsys.readouterr().err
+    assert "upgrade alma-async" in shown.lower()
+    assert "store init" not in shown
 
 
 def test_who_is_not_let_in_is_told_so(postgres, monkeypatch, capsys):
