@@ -129,8 +129,8 @@ class Clock:
 
 
 class Thread:
-    """A thread for blocking work that may never end: nobody waits for it longer than he wants to,
-    and it does not hold up the end of the program. In virtual time the work is done in place.
+    """A thread for blocking work that may never end: each caller sets how long it waits for it, and
+    it does not hold up the end of the program. In virtual time the work is done in place.
     """
 
     def __init__(self, clock: Clock, *, name: str) -> None:
@@ -302,13 +302,14 @@ async def waited(task: Task[Any], within: float) -> bool:
 
 
 async def ended(task: Task[Any]) -> None:
-    """Wait until it has ended, however it does; a cancellation goes on after that."""
-    with suppress(Exception):
+    """Wait until it has ended, however it does; the caller's own cancellation goes on after that."""
+    cancelled = await _outlasted(task)
+    _retrieved(task)
+    if cancelled is not None:
         try:
-            await _outlasting(task)
-        except asyncio.CancelledError:
-            if not task.cancelled():
-                raise
+            raise cancelled
+        finally:
+            del cancelled  # it is in the traceback, hence else in a cycle
 
 
 async def _outlasting(future: asyncio.Future[T]) -> T:
@@ -316,6 +317,17 @@ async def _outlasting(future: asyncio.Future[T]) -> T:
 
     Of what came meanwhile, the cancellation goes on; a failure of the work becomes its cause.
     """
+    cancelled = await _outlasted(future)
+    if cancelled is None:
+        return future.result()
+    try:
+        raise cancelled from (None if future.cancelled() else future.exception())
+    finally:
+        del cancelled, future  # both are in the traceback, hence else in a cycle
+
+
+async def _outlasted(future: asyncio.Future[Any]) -> asyncio.CancelledError | None:
+    """Wait until it is done; the cancellation of the caller that came meanwhile."""
     cancelled: asyncio.CancelledError | None = None
     with anyio.CancelScope(shield=True):  # else a cancelled scope would knock at each step of the loop
         while not future.done():
@@ -323,12 +335,10 @@ async def _outlasting(future: asyncio.Future[T]) -> T:
                 await asyncio.wait((future,))
             except asyncio.CancelledError as error:
                 cancelled = error
-    if cancelled is None:
-        return future.result()
     try:
-        raise cancelled from (None if future.cancelled() else future.exception())
+        return cancelled
     finally:
-        del cancelled, future  # both are in the traceback, hence else in a cycle
+        del cancelled  # this frame is in its traceback
 
 
 def selector_loop() -> asyncio.AbstractEventLoop:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from enum import Enum
 from inspect import iscoroutinefunction
 from typing import Final, Generic, TypeAlias, TypeGuard, TypeVar
@@ -304,9 +305,8 @@ def contained(hook: Callable[[T], object]) -> Contained[T]:
     :raises ConfigurationError: for one that would have to be awaited, which nobody does.
     """
     if iscoroutinefunction(hook):
-        raise ConfigurationError(
-            f"A hook is a plain function that returns at once; {hook.__name__} is async."
-        )
+        name = getattr(hook, "__name__", repr(hook))
+        raise ConfigurationError(f"A hook is a plain function that returns at once; {name} is async.")
     return hook if isinstance(hook, Contained) else Contained(hook)
 
 
@@ -384,7 +384,8 @@ class _Handler(logging.Handler):
     """Writes to whatever stderr is now: a progress view puts itself between."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        sys.stderr.write(self.format(record) + "\n")
+        with suppress(Exception):  # a stderr that is closed, or none: what is logged about must not fail
+            sys.stderr.write(self.format(record) + "\n")
 
 
 class _Formatter(logging.Formatter):

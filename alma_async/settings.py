@@ -11,6 +11,7 @@ import math
 import os
 import re
 import ssl
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from enum import Enum
@@ -438,10 +439,11 @@ def _expected(text: str) -> str:
 
 
 T = TypeVar("T", Limits, JobLimits)
+S = TypeVar("S")
 
 # Each variable: the limit it sets, how its text is read, and what is asked for where it cannot be.
-_Variables: TypeAlias = Mapping[str, tuple[str, Callable[[str], Any], str]]
-_LIMITS: Final[_Variables] = {
+LimitVariables: TypeAlias = Mapping[str, tuple[str, Callable[[str], Any], str]]
+_LIMITS: Final[LimitVariables] = {
     "ALMA_PER_SECOND": ("per_second", float, "a positive number of calls a second"),
     "ALMA_DAILY_RESERVE": ("reserve", str, "'forecast', a number of calls, or a share such as '10%'"),
     "ALMA_PACING": ("pacing", str, "'even' or 'greedy'"),
@@ -449,7 +451,7 @@ _LIMITS: Final[_Variables] = {
     "ALMA_MARGIN": ("margin", float, "a share between 0 and 0.5"),
     "ALMA_MEMBERS": ("members", int, "a positive whole number of machines"),
 }
-_JOB_LIMITS: Final[_Variables] = {
+_JOB_LIMITS: Final[LimitVariables] = {
     "ALMA_JOBS_RUNNING": ("running", int, "a positive whole number of jobs"),
     "ALMA_JOB_STARTS": ("starts", int, "a positive whole number of starts of one job in an hour"),
 }
@@ -461,7 +463,7 @@ def limits_from(environ: Mapping[str, str]) -> Limits:
 
     :raises ConfigurationError: where one cannot be; it names the variable.
     """
-    return _changed(Limits(), _LIMITS, environ)
+    return limits_by(Limits(), _LIMITS, environ)
 
 
 @secretive
@@ -470,10 +472,10 @@ def job_limits_from(environ: Mapping[str, str]) -> JobLimits:
 
     :raises ConfigurationError: where one cannot be; it names the variable.
     """
-    return _changed(JobLimits(), _JOB_LIMITS, environ)
+    return limits_by(JobLimits(), _JOB_LIMITS, environ)
 
 
-def _changed(limits: T, variables: _Variables, environ: Mapping[str, str]) -> T:
+def limits_by(limits: T, variables: LimitVariables, environ: Mapping[str, str]) -> T:
     for variable, (name, read, wanted) in variables.items():
         if text := environ.get(variable):
             try:
@@ -499,13 +501,16 @@ _KEYS: Final = frozenset({"ALMA_API_KEY", "ALMA_APIKEY"})
 
 
 @secretive
-def secret_file(variable: str, path: str, *, kind: Callable[[str], Secret] = Secret.of) -> Secret:
-    """The secret in the file that a variable names.
+def secret_file(variable: str, path: str, *, kind: Callable[[str], S]) -> S:
+    """The secret in the file that a variable names, which may begin with a mark of its encoding, as
+    editors of Windows write it.
 
     :raises ConfigurationError: where it cannot be read; it names the variable alone.
     """
     with suppress(OSError, UnicodeDecodeError, ValueError, RuntimeError):
-        return kind(Path(path).expanduser().read_text(encoding="ascii"))
+        data = Path(path).expanduser().read_bytes()
+        is_utf_16 = data.startswith((BOM_UTF16_LE, BOM_UTF16_BE))
+        return kind(data.decode("utf-16" if is_utf_16 else "utf-8-sig"))
     raise ConfigurationError(  # outside: what it says may be the secret itself
         f"{variable} cannot be read: it must be the path of a file that holds it."
     )

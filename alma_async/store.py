@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import attrs
 
-from alma_async._clock import Clock, Thread
+from alma_async._clock import Clock, Thread, shielded
 from alma_async._secret import Secret, secretive
 from alma_async._storage.failures import Away, Busy, Damaged, StorageFailed, Stranger
 from alma_async.errors import AlmaError, ConfigurationError, StoreUnavailable
@@ -43,7 +43,7 @@ T = TypeVar("T")
 # program asks of it once. A role's statements take five at most (``store init``).
 _WITHIN: Final = 10.0
 _TO_CLOSE: Final = 1.0  # chosen: seconds
-_PAUSE: Final = 30.0  # chosen: seconds after which a database that is away is worth to be asked again
+_PAUSE: Final = 30.0  # chosen: seconds after which a database that is away may be asked again
 
 _ARGUMENTS: Final = {
     "url": Check("a URL of PostgreSQL", lambda value: isinstance(value, (str, Secret)) and bool(value)),
@@ -97,7 +97,7 @@ class Store:
 
         with translated(None):
             self.place: str = place_of(self._url.reveal())
-        self._open: list[Connection] = []
+        self._open: set[Connection] = set()  # those that were used, and are not closed
         self.shared: Connection = self.connection("shared")
         """For questions that come now and then, one after the other."""
 
@@ -113,7 +113,7 @@ class Store:
         if url := env.get("ALMA_STORE", "").strip():
             return cls(Secret.of(url), clock=clock)
         if path := env.get("ALMA_STORE_FILE"):
-            return cls(secret_file("ALMA_STORE_FILE", path), clock=clock)
+            return cls(secret_file("ALMA_STORE_FILE", path, kind=Secret.of), clock=clock)
         return None
 
     def __repr__(self) -> str:
@@ -170,19 +170,20 @@ class Store:
 
     def connection(self, name: str) -> Connection:
         """A connection of its own for one purpose, opened when it is first used."""
-        made = Connection(self, name)
-        self._open.append(made)
-        return made
+        return Connection(self, name)
 
     def reveal(self) -> str:
         """The URL, for the one place that connects."""
         return self._url.reveal()
 
     async def aclose(self) -> None:
-        """Close the connections, each once what it was given is done, which is waited for no longer than a second. A store
-        that is used again opens them again.
+        """Close the connections. What is under way on one is waited for a second at most; what has not begun fails. A store
+        that is used again opens them again. A cancellation goes on after that.
         """
-        for connection in self._open:
+        await shielded(self._close())
+
+    async def _close(self) -> None:
+        for connection in list(self._open):
             await connection.aclose()
 
     async def __aenter__(self) -> Self:
@@ -227,6 +228,7 @@ class Connection:
 
         if self._pid != os.getpid():  # after a fork: the parent's connection is not ours
             self._link, self._thread, self._pid = None, None, os.getpid()
+        self._store._open.add(self)
         thread = self._thread = self._thread or Thread(self._store.clock, name=f"alma_async {self._name}")
 
         def run() -> T:
@@ -245,14 +247,20 @@ class Connection:
         raise Away(f"no answer within {within:g} s")
 
     async def aclose(self) -> None:
-        """Close it, once what it was given is done. Used again, it is opened again."""
-        thread, self._thread, link, self._link = self._thread, None, self._link, None
+        """Close it once what is under way on it is done, after a second at most; what has not begun fails. Used again, it is
+        opened again.
+        """
+        self._store._open.discard(self)
+        with self._lock:
+            thread, self._thread, link, self._link = self._thread, None, self._link, None
         if thread is None or self._pid != os.getpid():
             return
-        if link is not None:
-            with suppress(TimeoutError):
-                await thread.do(link.close, within=_TO_CLOSE, whole=True)
-        thread.end()
+        try:
+            if link is not None:
+                with suppress(TimeoutError):
+                    await thread.do(link.close, within=_TO_CLOSE, whole=True)
+        finally:
+            thread.end()
 
     def _linked(self, thread: Thread) -> Link:
         """In the thread: the open link. What a thread that was left opens is closed by it."""

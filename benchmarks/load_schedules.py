@@ -50,7 +50,7 @@ def block(seeds: range, *, of: type[Tale], rows: int, later: float) -> Story:
             gc.collect()
             story = schedule(seed, Path(folder) / f"{seed}" / "a.load", rows=rows, later=later, of=of)
             if story.broken:
-                print(f"seed {seed}: {story.broken}", flush=True)
+                print(f"seed {seed}: {story.broken}\n{story.told}", flush=True)
             total += story
     return total
 

@@ -117,9 +117,13 @@ class Cluster:
 
     def kill(self) -> None:
         """End every process of the server at once, as a loss of power does."""
-        for process in self.processes():
+        processes = self.processes()
+        for process in processes:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
+        psutil.wait_procs(
+            processes[1:], timeout=10
+        )  # while one is there, no other server starts in its place
         if self._server is not None:
             self._server.wait()
             self._server = None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 
 import pytest
 
-from alma_async._clock import Clock
+from alma_async._clock import Clock, ended, started
 from tests.conftest import EPOCH
 
 
@@ -24,3 +25,26 @@ async def test_in_virtual_time_work_is_done_in_place():
     done = []
     await Clock(epoch=EPOCH).aside(lambda: done.append(threading.get_ident()))
     assert done == [threading.get_ident()]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("how", ["cancelled", "failed", "returned"])
+async def test_who_waits_for_the_end_of_a_task_is_cancelled_all_the_same(how: str) -> None:
+    """The cancellation of the caller goes on after the task has ended, also where the task itself was cancelled."""
+
+    async def lingers() -> None:
+        try:
+            await asyncio.sleep(0.05 if how != "cancelled" else 10)  # noqa: TID251
+        finally:
+            await asyncio.sleep(0.05)  # noqa: TID251
+        if how == "failed":
+            raise ValueError
+
+    task = started(lingers())
+    await asyncio.sleep(0)  # noqa: TID251
+    if how == "cancelled":
+        task.cancel()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await ended(task)
+    assert task.done()

@@ -300,3 +300,14 @@ async def test_a_cancelled_call_is_witnessed(after, expected):
         assert witness.log == ["intend", expected]
         assert sum(alma.quota().in_flight.values()) == 0
         assert OutcomeClass(expected)
+
+
+async def test_a_call_that_is_not_retried_takes_nothing_from_those_that_are():
+    """What all calls together may retry is drawn on by retries alone, not by last attempts."""
+    async with institution(faults=rule("server_error", status=503, times=9)) as (server, alma):
+        once = alma.with_options(retry=RetryPolicy(attempts=1))
+        for _ in range(8):
+            with pytest.raises(ServerFault):
+                await once.electronic.collections.get(C)
+        assert (await alma.electronic.collections.get(C)).id == C
+        assert len(server.world.tally.received) == 10

@@ -420,3 +420,11 @@ def test_the_state_directory_follows_the_environment(monkeypatch, tmp_path):
     """Without a mapping, the process's own environment is read."""
     monkeypatch.setenv("ALMA_STATE_DIR", str(tmp_path))
     assert state_dir() == tmp_path == state_dir(os.environ)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_key_file_as_windows_writes_it(encoding, tmp_path):
+    """Notepad and PowerShell begin a file with a mark of its encoding, which is no part of the key."""
+    (tmp_path / "key").write_text("l7-some-key\r\n", encoding=encoding)
+    found = from_environment({"ALMA_API_KEY_FILE": str(tmp_path / "key"), "ALMA_REGION": "eu"}, {})
+    assert found["api_key"] == Secret("l7-some-key")

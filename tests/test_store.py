@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+import time
 import traceback
 
 import anyio
@@ -287,3 +289,31 @@ async def test_what_the_database_cannot_take_does_not_lose_the_connection(store_
     with pytest.raises(StorageFailed):
         await connection.do(lambda link: link.execute("SELECT 1 / 0"), within=5)
     assert await connection.do(lambda link: link.db.info.backend_pid, within=5) == first
+
+
+async def test_a_store_keeps_no_connection_that_was_closed(store_url):
+    """However many clients come and go over one store; what is used again is closed with it again."""
+    store = Store(store_url)
+    for _ in range(3):
+        connection = store.connection("a test")
+        await connection.do(clock_of, within=5)
+        await connection.aclose()
+    assert store._open == set()
+    await connection.do(clock_of, within=5)
+    await store.aclose()
+    assert store._open == set()
+    assert connection._link is None
+
+
+async def test_a_closing_that_is_cancelled_ends_its_thread(store_url):
+    """No thread of a connection is left, whatever cancels who closes it."""
+    connection = Store(store_url).connection("cancelled")
+    await connection.do(clock_of, within=5)
+    busy = asyncio.ensure_future(connection.do(lambda _: time.sleep(0.5), within=5))  # noqa: TID251
+    await anyio.sleep(0.1)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(connection.aclose(), 0.1)
+    await busy
+    with anyio.fail_after(2):
+        while any(one.name == "alma_async cancelled" for one in threading.enumerate()):
+            await anyio.sleep(0.02)

@@ -14,7 +14,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, Unpack
 
-from alma_async._clock import Clock
+from alma_async._clock import Clock, shielded
 from alma_async._core.session import CallOptions, Precondition, Session, Witness
 from alma_async._governance.budget import Budget, Machine
 from alma_async._governance.file_budget import machine_budget
@@ -283,13 +283,16 @@ class Client:
         await self._session.governor.sleep(seconds)
 
     async def aclose(self) -> None:
-        """Close what is the client's own, and release the budget.
+        """Close what is the client's own, and release the budget. A cancellation goes on after that.
 
         Whatever still waits ends with ``ClientClosed``; a write under way ends with
         ``OutcomeUnknown``.
 
         :raises ConfigurationError: in another event loop than the one that uses the client.
         """
+        await shielded(self._close())
+
+    async def _close(self) -> None:
         await self._session.governor.aclose()
         self._end_waits()
         await self._transport.aclose()

@@ -486,11 +486,12 @@ class Session:
             failures=tried.failures,
             throttled=tried.throttled,
             jitter=self._jitter.random(),
-            affordable=self.governor.retries.draw(why, now=now),
+            affordable=self.governor.retries.affords(why, now=now),
             retry_after=outcome.retry_after,
             remaining=None if tried.deadline is None else tried.deadline - now,
         )
         if isinstance(decision, retry.Wait):
+            self.governor.retries.draw(why, now=now)
             return decision.seconds
         if not decision.by_deadline:
             return outcome

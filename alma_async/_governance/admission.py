@@ -358,6 +358,7 @@ class Queue:
         line.holding += 1
         line.in_flight -= 1
         line.passed -= call.cost / line.weight
+        line.not_before = -math.inf  # it was ready, or it would have had no slot
 
     def ahead(self, line: Line) -> float:
         """How many calls will certainly have gone before one that enters this line now."""

@@ -126,10 +126,14 @@ class RetryBudget:
             latest = self._tally(now)
         latest.first += 1
 
+    def affords(self, reason: RetryCause, *, now: float) -> bool:
+        """Whether a retry's cost is there."""
+        return self.balance(now) >= reason.cost
+
     def draw(self, reason: RetryCause, *, now: float) -> bool:
         """Take a retry's cost if it is there."""
         tally = self._tally(now)
-        if self.balance(now) < reason.cost:
+        if not self.affords(reason, now=now):
             return False
         tally.drawn += reason.cost
         tally.first -= 1

@@ -226,7 +226,7 @@ class JobGuard:
                 continue
             raise gone
 
-    async def ended(self, job_id: str, instance_id: str) -> None:  # noqa: ARG002 - an instance id is unique by itself
+    async def ended(self, instance_id: str) -> None:
         """Record that a run ended (by a webhook, or by an operator); a submission that waits for
         its slot goes on at once.
         """

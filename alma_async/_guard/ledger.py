@@ -40,7 +40,7 @@ import anyio
 
 from alma_async._clock import Clock
 from alma_async._guard.records import Record, Records, lost
-from alma_async._guard.state import Book
+from alma_async._guard.state import Book, IllegalEvent
 from alma_async._storage.files import (
     OwnFile,
     UnsafeFile,
@@ -245,7 +245,7 @@ class SqliteLedger:
                 self._carry_out(*self._queued[0])
             except Busy:
                 raise
-            except AlmaError as error:
+            except (AlmaError, IllegalEvent) as error:
                 _log.error("What became of a job could not be written down: %s", error)
             except BaseException:
                 del self._queued[0]

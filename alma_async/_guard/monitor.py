@@ -493,24 +493,21 @@ class Monitor:
         """Wait until a moment of the client's clock, or for news.
 
         :param poll_ledger: whether this caller may poll the ledger for what other processes wrote;
-            one does so for all.
+            one does so for all, and another one takes over when it ends.
         """
         shared, (news, version) = self._all, seen
         self.check_open()
-        polls_for_all = poll_ledger and not shared.polled
-        shared.polled |= polls_for_all
+        polls_for_all = False
         try:
             while (left := until - self._clock.now()) > 0:
-                with anyio.move_on_after(min(left, self.timing.ledger_poll) if polls_for_all else left):
+                if poll_ledger and not shared.polled:
+                    shared.polled = polls_for_all = True
+                with anyio.move_on_after(min(left, self.timing.ledger_poll) if poll_ledger else left):
                     await news.wait()
                     break
                 if polls_for_all and await self._ledger.version() != version:
                     self.wake()
                     break
-        except BaseException:
-            if polls_for_all:
-                self.wake()  # another caller has to poll the ledger now
-            raise
         finally:
             shared.polled &= not polls_for_all
         self.check_open()

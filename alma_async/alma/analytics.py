@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import count
 from pathlib import Path
-from tempfile import mkstemp
-from typing import IO, Any, Final, Self
+from secrets import token_hex
+from typing import Any, Final, Self
 
 import attrs
 
@@ -93,31 +93,38 @@ class Analytics(Resource):
         :raises OSError: where the file cannot be written.
         """
         target, aside = Path(to), self._session.clock.aside
+        beside = target.with_name(f".{target.name}.{token_hex(4)}")
         for begun in count(1):
             report = self.report(path, filter=filter, timeout=timeout)
-            file = await aside(partial(_beside, target))
-            rows = None
             try:
-                rows = await self._write_down(report, file)
+                rows = await self._write_down(report, beside)
+                await aside(partial(beside.replace, target))
             except _LOST:
                 if begun == _ANEW:
                     raise
-            finally:
-                await aside(partial(_end, file, None if rows is None else target))
-            if rows is not None:
+            else:
                 return rows
+            finally:
+                await aside(partial(beside.unlink, missing_ok=True))
         raise AssertionError("unreachable")
 
-    async def _write_down(self, report: ReportReader, file: IO[str]) -> int:
-        lines, rows, begun = csv.writer(file), 0, False
-        while page := await report.page():
+    async def _write_down(self, report: ReportReader, path: Path) -> int:
+        aside, rows, begun = self._session.clock.aside, 0, False
+        files = []  # filled before a cancellation goes on
+        try:
+            await aside(lambda: files.append(path.open("x", encoding="utf-8-sig", newline="")))
+            lines = csv.writer(files[0])
+            while page := await report.page():
+                if not begun:
+                    begun = True
+                    lines.writerow(report.columns)
+                await aside(partial(lines.writerows, page))
+                rows += len(page)
             if not begun:
-                begun = True
                 lines.writerow(report.columns)
-            await self._session.clock.aside(partial(lines.writerows, page))
-            rows += len(page)
-        if not begun:
-            lines.writerow(report.columns)
+        finally:
+            for file in files:
+                await aside(file.close)
         return rows
 
     async def _page(self, query: Sequence[tuple[str, str | None]], *, moves: bool) -> _Page:
@@ -185,22 +192,6 @@ class ReportReader:
             page = await self._analytics._page([("token", self._token)], moves=True)
         self._finished = page.finished
         return [[row.get(name, "") for name, _ in self._named] for row in page.rows]
-
-
-def _beside(target: Path) -> IO[str]:
-    """A new file in the target's directory, which becomes it at the end."""
-    number, name = mkstemp(dir=target.absolute().parent, prefix=f".{target.name}.")
-    os.close(number)
-    return Path(name).open("w", encoding="utf-8-sig", newline="")
-
-
-def _end(file: IO[str], target: Path | None) -> None:
-    """The file is whole and becomes the target, or it is none (None)."""
-    file.close()
-    if target is None:
-        Path(file.name).unlink()
-    else:
-        Path(file.name).replace(target)
 
 
 def _distinct(headings: Any) -> tuple[str, ...]:

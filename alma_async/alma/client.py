@@ -311,15 +311,8 @@ class AlmaClient(Client):
     def _end_waits(self) -> None:
         self._runs.guard.close()
 
-    async def aclose(self) -> None:
-        """Close the connections and the ledger that are the client's own, and release the budget.
-
-        Whatever still waits ends with ``ClientClosed``; a write under way ends with
-        ``OutcomeUnknown``.
-
-        :raises ConfigurationError: in another event loop than the one that uses the client.
-        """
-        await super().aclose()
+    async def _close(self) -> None:
+        await super()._close()
         await self._own_ledger.aclose()
 
 

@@ -420,7 +420,7 @@ class Jobs(Resource):
             return False
         found = self._shared.endings.end(instance)
         with suppress(LedgerError, StoreUnavailable):  # it would find out by itself, later
-            await self.guard.ended(instance.job_id, instance.id)
+            await self.guard.ended(instance.id)
         return found
 
     async def _poll_once(self, job_id: str, instance_id: str, port: AlmaJobPort) -> JobInstance | None:

@@ -10,6 +10,7 @@ import anyio
 import attrs
 from cyclopts import Group, Parameter
 
+from alma_async._secret import Secret
 from alma_async._text import counted
 from alma_async.cli.console import json_line, show
 from alma_async.errors import ConfigurationError
@@ -30,7 +31,11 @@ StoreFile = Annotated[
 
 
 def _store(file: Path | None) -> Store:
-    store = Store(secret_file("--store-file", str(file))) if file is not None else Store.from_env(os.environ)
+    store = (
+        Store(secret_file("--store-file", str(file), kind=Secret.of))
+        if file is not None
+        else Store.from_env(os.environ)
+    )
     if store is None:
         raise ConfigurationError(
             "No store: set ALMA_STORE to postgresql://user@host/database, or ALMA_STORE_FILE to the path of a file that holds it."

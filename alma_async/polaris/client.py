@@ -14,10 +14,7 @@ import re
 import ssl
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, Unpack
-
-import attrs
 
 from alma_async._clock import Clock
 from alma_async._core.client import Client, SharedOptions
@@ -37,11 +34,14 @@ from alma_async.settings import (
     TEXT,
     Check,
     Limits,
+    LimitVariables,
     Priority,
     RetryPolicy,
     Timeouts,
+    limits_by,
     origin_of,
     read_only_from,
+    secret_file,
 )
 from alma_async.store import Store
 
@@ -206,10 +206,10 @@ _ARGUMENTS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "POLARIS_SITE_DOMAIN": ("site_domain", str),
     "POLARIS_LANGUAGE": ("language", str),
 }
-_LIMITS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
-    "POLARIS_PER_SECOND": ("per_second", float),
-    "POLARIS_IN_FLIGHT": ("in_flight", int),
-    "ALMA_MEMBERS": ("members", int),
+_LIMITS: Final[LimitVariables] = {
+    "POLARIS_PER_SECOND": ("per_second", float, "a positive number of calls a second"),
+    "POLARIS_IN_FLIGHT": ("in_flight", int, "a positive whole number of calls"),
+    "ALMA_MEMBERS": ("members", int, "a positive whole number of machines"),
 }
 _NEEDED: Final = ("POLARIS_BASE_URL", "POLARIS_ORGANIZATION_ID", "POLARIS_WORKSTATION_ID")
 
@@ -222,7 +222,7 @@ def from_environment(environ: Mapping[str, str], overrides: Mapping[str, Any]) -
     """
     found = {name: value for name, value in _read(environ, _ARGUMENTS).items() if name not in overrides}
     if "limits" not in overrides:
-        found["limits"] = _limits(environ)
+        found["limits"] = limits_by(LIMITS, _LIMITS, environ)
     if "auth" not in overrides:
         found["auth"] = _auth(environ)
     if overrides.get("read_only", False) is False:
@@ -244,14 +244,6 @@ def _read(
             except ValueError:
                 raise ConfigurationError(f"{variable} must be a number, not {ascii(text)[:60]}.") from None
     return found
-
-
-def _limits(environ: Mapping[str, str]) -> Limits:
-    try:
-        return attrs.evolve(LIMITS, **_read(environ, _LIMITS))
-    except ConfigurationError as error:
-        wrong = error.message
-    raise ConfigurationError(f"{' or '.join(_LIMITS)} is wrong: {wrong}")
 
 
 def _auth(environ: Mapping[str, str]) -> Auth:
@@ -277,11 +269,8 @@ def _secret(environ: Mapping[str, str], variable: str) -> str | None:
     if text := environ.get(variable):
         return text
     path = environ.get(f"{variable}_FILE")
-    if not path:
-        return None
-    try:
-        return Path(path).expanduser().read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r")
-    except (OSError, ValueError, RuntimeError):
-        pass
-    # What it says is not quoted: it may be the secret itself.
-    raise ConfigurationError(f"{variable}_FILE must be the path of a file that can be read.")
+    return secret_file(f"{variable}_FILE", path, kind=_first_line) if path else None
+
+
+def _first_line(text: str) -> str:
+    return text.split("\n", 1)[0].rstrip("\r")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
+from pathlib import Path
+
 import pytest
 
 from alma_async import BadAnswer, DeadlineExceeded, InvalidRequest, ServerFault, sim
@@ -143,3 +147,46 @@ async def test_what_is_no_page(answer):
     async with hostile(lambda *_: answer) as (_, alma):
         with pytest.raises(BadAnswer):
             await read(alma)
+
+
+async def test_a_download_that_is_cancelled_leaves_nothing(tmp_path, monkeypatch):
+    """Also where it is cancelled while its file is made."""
+
+    async def aside(_clock, work):
+        made = work()
+        if (tmp_path / "a.csv").exists() or not list(tmp_path.iterdir()) or any(cut):
+            return made
+        cut.append(True)
+        raise asyncio.CancelledError
+
+    cut = []
+    async with institution(world=world()) as (_, alma):
+        monkeypatch.setattr(type(alma.clock), "aside", aside)
+        with pytest.raises(asyncio.CancelledError):
+            await alma.analytics.download(PATH, tmp_path / "a.csv")
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_disk_that_is_full_keeps_nothing_of_a_download(tmp_path, monkeypatch):
+    """What was written is removed, and the error is the disk's."""
+    real = Path.open
+
+    class Full:
+        def __init__(self, *given, **named):
+            self.file = real(*given, **named)
+
+        def write(self, text):
+            return self.file.write(text)
+
+        def close(self):
+            self.file.close()
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def opened(*given, **named):
+        return Full(*given, **named)
+
+    async with institution(world=world()) as (_, alma):
+        monkeypatch.setattr(Path, "open", opened)
+        with pytest.raises(OSError, match="No space"):
+            await alma.analytics.download(PATH, tmp_path / "a.csv")
+    assert list(tmp_path.iterdir()) == []

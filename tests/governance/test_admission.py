@@ -210,3 +210,16 @@ def test_a_shut_line_sends_away_all_but_the_patient() -> None:
     ready.line.end(ready, acquired=True, granted=False)
     desk.admission.turn(43_300.0)
     assert patient.state is PermitState.CONNECTING
+
+
+async def test_a_slot_that_passed_is_waited_for_once() -> None:
+    """A call whose slot came while the program stood still goes at once, however wide its line is spread over the day."""
+    desk = Desk()
+    first = desk.holding()
+    first.line.interval = 600.0
+    desk.admission.line_up(first)
+    await desk.fetch(0.0)
+    desk.admission.turn(0.0)
+    assert first.line.not_before == 600.0
+    assert not desk.admission.may_write(first, 0.4)
+    assert desk.admission.queue.next(0.4) is first.line

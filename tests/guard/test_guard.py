@@ -147,7 +147,7 @@ async def test_a_fourth_job_goes_as_soon_as_the_end_of_one_is_told(house):
     runs = [await guard.submit(f"M{n}") for n in range(3)]
     async with waiting(guard, "M9"):
         house.model.rows[0].ends = EPOCH + anyio.current_time()
-        await guard.ended("M0", runs[0].instance_id)
+        await guard.ended(runs[0].instance_id)
     assert house.model.rows[3].started - house.model.rows[0].ends < 3
 
 
@@ -159,7 +159,7 @@ async def test_an_end_that_another_process_sees_is_seen_here(house):
     runs = [await guard.submit(f"M{n}") for n in range(3)]
     async with waiting(guard, "M9"):
         house.model.rows[0].ends = EPOCH + anyio.current_time()
-        await other.ended("M0", runs[0].instance_id)
+        await other.ended(runs[0].instance_id)
     assert house.model.rows[3].started - house.model.rows[0].ends < 4
 
 

@@ -18,7 +18,7 @@ import pytest
 from alma_async._clock import Clock
 from alma_async._guard import records
 from alma_async._guard.ledger import LedgerError, SqliteLedger, job_ledger
-from alma_async._guard.state import EVERY_JOB, Block, Book, Run, RunState, Waiter, Why
+from alma_async._guard.state import EVERY_JOB, Block, Book, IllegalEvent, Run, RunState, Waiter, Why
 from alma_async._storage.sqlite import Seal
 from alma_async.errors import AlmaError, ConfigurationError
 
@@ -354,3 +354,14 @@ async def test_a_ledger_with_other_tables_fails_in_our_words(path, ledger, conte
         await again.update(lambda book: book.leave("w"), since=0.0)
         await whole(again)
     again.close()
+
+
+async def test_an_event_that_cannot_be_is_logged_and_not_raised(ledger, caplog):
+    """What a run cannot do any more, since another process wrote of it first, fails nobody's call."""
+
+    def impossible(_book):
+        raise IllegalEvent("started cannot happen to a run that is ended")
+
+    ledger.update_soon(impossible, since=0.0)
+    await ledger.flush()
+    assert "cannot happen" in caplog.text

@@ -132,3 +132,27 @@ async def test_a_time_that_leaves_much_open_is_read_anew_before_anything_is_deci
         now = await alma.update(lambda _book, now: now, at_once=at_once)
         assert now.error == pytest.approx(error, abs=2.0)
         assert now.earliest <= EPOCH + anyio.current_time() <= now.latest
+
+
+async def test_another_one_reads_when_the_time_of_the_first_is_over(alma):
+    """The waiter that reads the ledger for the others goes on to something else: another one reads it from then on."""
+    await alma.open()
+    other = SqliteLedger(alma._ledger.path, clock=alma._clock)
+    woken = []
+
+    async def wait(seconds):
+        await alma.pause(anyio.current_time() + seconds, await alma.watermark(), poll_ledger=True)
+        woken.append((seconds, anyio.current_time()))
+
+    began = anyio.current_time()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait, 10)
+        await anyio.wait_all_tasks_blocked()
+        tasks.start_soon(wait, 500)
+        await anyio.sleep(20)
+        await other.update(lambda book: setattr(book, "news", True), since=0.0)
+        told = anyio.current_time()
+    assert [seconds for seconds, _ in woken] == [10, 500]
+    assert woken[0][1] - began == pytest.approx(10)
+    assert woken[1][1] - told <= 2.5
+    other.close()

@@ -38,6 +38,7 @@ from alma_async.load.postgres_journal import LEASE, StoredRecords
 from alma_async.store import Connection
 from examples.local_postgres import Cluster
 from tests.load.schedules import Dead, Machine, Story, Tale
+from tests.wires import Wire
 
 __all__ = ["MUTANTS", "OfOwners", "end"]
 
@@ -308,7 +309,7 @@ class OfOwners(Tale):
     @contextmanager
     def _hooked(self) -> Iterator[None]:
         """Each process has a machine of its own, and what it does is seen."""
-        tale, real_slot = self, Permit.slot
+        tale, real_slot, real_go = self, Permit.slot, Wire._go
 
         class Owned(StoredRecords):
             def open(self) -> None:
@@ -324,6 +325,10 @@ class OfOwners(Tale):
             await real_slot(permit)
             await _owner.get().awake()
 
+        async def go(wire: Wire, where: str, request: Request) -> None:
+            await _owner.get().awake()  # what came meanwhile is heard after that
+            await real_go(wire, where, request)
+
         with (
             patch.object(postgres_journal, "Connection", Watched),
             patch.object(postgres_journal, "LEASE", self.lease),
@@ -331,6 +336,7 @@ class OfOwners(Tale):
             patch.object(postgres_journal, "StoredRecords", Owned),
             patch.object(store_module, "_connect", _linked),
             patch.object(Permit, "slot", slot),
+            patch.object(Wire, "_go", go),
             patch.object(register, "state_dir", lambda: self.path.parent / f"machine {_owner.get().number}"),
         ):
             yield

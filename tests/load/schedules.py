@@ -90,11 +90,13 @@ class Story:
     fired: Counter[str] = attrs.field(factory=Counter)
     died: Counter[str] = attrs.field(factory=Counter)
     trace: str = ""
+    told: str = ""  # of one that is broken: how its rows ended, and all that arrived
 
     def __iadd__(self, other: Self) -> Self:
         for field in attrs.fields(Story):
             setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
         self.trace = other.trace
+        self.told = other.told
         return self
 
     @property
@@ -695,4 +697,7 @@ def schedule(seed: int, path: Path, *, rows: int = 10, later: float = 1.0, of: t
         patch.object(after_create, "_READ_FIRST", 2),  # of ten rows
         patch.object(identifier_index, "MOST", tale.batch),
     ):
-        return anyio.run(tale.live, backend="asyncio", backend_options=options)
+        story = anyio.run(tale.live, backend="asyncio", backend_options=options)
+    if story.broken:
+        story.told = "\n".join(map(str, (*tale._found()[0], *tale.remote.log)))
+    return story

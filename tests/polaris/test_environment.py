@@ -83,3 +83,22 @@ def test_what_is_missing_or_wrong_is_named(changes, told):
     with pytest.raises(ConfigurationError, match=told) as caught:
         from_environment({**WHERE, **USER, **changes}, {})
     assert "p w" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_password_file_as_windows_writes_it(encoding, tmp_path):
+    """A mark of the file's encoding is no part of the password."""
+    (tmp_path / "password").write_text("p w\r\nnot this\r\n", encoding=encoding)
+    filed = {**WHERE, **USER, "POLARIS_PASSWORD": "", "POLARIS_PASSWORD_FILE": str(tmp_path / "password")}
+    direct = from_environment({**WHERE, **USER}, {})["auth"]
+    assert from_environment(filed, {})["auth"].authorise() == direct.authorise()
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"), [("POLARIS_PER_SECOND", "-1"), ("POLARIS_IN_FLIGHT", "many"), ("ALMA_MEMBERS", "0")]
+)
+def test_a_limit_that_cannot_be_names_its_variable_alone(variable, text):
+    """What is wrong is named with what it must be, and no other variable is."""
+    with pytest.raises(ConfigurationError) as caught:
+        from_environment({**WHERE, **USER, variable: text}, {})
+    assert caught.value.message.startswith(f"{variable} must be a positive")

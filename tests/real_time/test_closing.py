@@ -198,3 +198,29 @@ async def test_closing_twice_and_under_no_work():
         await alma.aclose()
         with pytest.raises(ClientClosed):
             await anyio.to_thread.run_sync(lambda: None) or await alma.electronic.collections.get(C)
+
+
+class SlowBudget(LocalBudget):
+    """One that takes a while to be given back, as a store does."""
+
+    async def aclose(self) -> None:
+        await asyncio.sleep(0.2)  # noqa: TID251
+        await super().aclose()
+
+
+@pytest.mark.parametrize("how", ["native", "scope"])
+async def test_a_closing_that_is_cancelled_closes_all(how: str) -> None:
+    """Whatever cancels it: nothing of the client stays open, and the cancellation goes on."""
+    async with real_institution(client={"budget": SlowBudget()}) as (_, alma):
+        await alma.electronic.collections.get(C)
+        if how == "native":
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(alma.aclose(), 0.05)
+        else:
+            with anyio.move_on_after(0.05) as scope:
+                await alma.aclose()
+            assert scope.cancel_called
+        assert alma.closed
+        assert alma._transport._closed
+        with pytest.raises(ClientClosed):
+            alma._runs.guard._monitor.check_open()

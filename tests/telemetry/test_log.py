@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
+from alma_async import AlmaClient, ConfigurationError
 from alma_async.events import Adapted, Admitted, CallFinished, ThresholdReached, log_event
 from alma_async.settings import Priority
-from tests.conftest import institution
+from tests.conftest import KEY, institution
 
 LOG = "alma_async._governance"
 
@@ -120,3 +124,23 @@ def test_a_wrong_level_is_named(client: str) -> None:
     code, said = ran(client, "loud")
     assert code == 1
     assert "ConfigurationError: ALMA_LOG is one of debug info warning error critical, not 'loud'." in said
+
+
+@pytest.mark.parametrize("stderr", [None, "broken"])
+def test_a_stderr_that_cannot_be_written_fails_no_call(stderr: str | None) -> None:
+    """Without a stderr, as programs without a window have it on Windows, or with one whose reader is gone."""
+    setup = "sys.stderr = None" if stderr is None else "os.dup2(os.open('/dev/full', os.O_WRONLY), 2)"
+    if stderr and not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    code, _ = ran("alma", "info", f"import os, sys; {setup}")
+    assert code == 0
+
+
+def test_an_async_hook_without_a_name_is_named() -> None:
+    """A hook that would have to be awaited is told as such, also where it is a partial function."""
+
+    async def hook(_more: object, _event: object) -> None:
+        """Never awaited."""
+
+    with pytest.raises(ConfigurationError, match="is async"):
+        AlmaClient(KEY, region="eu", hooks=[cast("Any", partial(hook, 1))])
