@@ -175,7 +175,7 @@ def _when(moment: datetime) -> str:
 class Until(AlmaError):
     """A limit that frees itself. ``retry_at``: when to try again, with its time zone; never None.
 
-    ``firm``: it is free then; else it is the moment at which it is worth to ask again.
+    ``firm``: it is free then; else it is the moment at which to ask again.
     """
 
     _retryable = True

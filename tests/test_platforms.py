@@ -33,6 +33,24 @@ def without(name, *args, **kwargs):
 for name in {modules!r}:
     sys.modules.pop(name, None)
 builtins.__import__ = without
+if {holds_open!r} and os.path.isdir("/proc/self/fd"):  # a file that is open cannot be removed or replaced there
+    def is_open(path, list=os.listdir, link=os.readlink, real=os.path.realpath):
+        names = set()
+        for one in list("/proc/self/fd"):
+            try:
+                names.add(link("/proc/self/fd/" + one))
+            except OSError:
+                pass
+        return real(path) in names
+    def refusing(act):
+        def acting(*args, **kwargs):
+            for path in args:
+                if is_open(path):
+                    raise PermissionError(13, "it is open", path)
+            return act(*args, **kwargs)
+        return acting
+    for name in ("unlink", "remove", "rename", "replace"):
+        setattr(os, name, refusing(getattr(os, name)))
 for name in {functions!r}:
     if hasattr(os, name):
         delattr(os, name)
@@ -65,7 +83,11 @@ def start(platform, program, **env):
     """A program in a process of its own, on what is left of the platform."""
     modules, functions = platform
     return subprocess.Popen(
-        [sys.executable, "-c", HIDE.format(modules=modules, functions=functions) + program],
+        [
+            sys.executable,
+            "-c",
+            HIDE.format(modules=modules, functions=functions, holds_open="fcntl" in modules) + program,
+        ],
         env={**os.environ, "ALMA_API_KEY": "sim-key", "ALMA_BASE_URL": "http://127.0.0.1:9", **env},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -92,6 +114,9 @@ def test_what_is_hidden_is_hidden():
     """The child really lacks what it is said to lack, and an ordinary program still runs there."""
     program = "print(hasattr(os, 'geteuid'))\ntry:\n import fcntl\nexcept ImportError: print('no fcntl')"
     assert run(WINDOWS, program).stdout.split("\n")[:2] == ["False", "no fcntl"]
+    program = "import tempfile\nwith tempfile.NamedTemporaryFile() as one: os.unlink(one.name)"
+    assert "it is open" in run(WINDOWS, program).stderr
+    assert "it is open" not in run(MACOS, program).stderr
 
 
 @on_each

@@ -234,7 +234,7 @@ def forecast(
     timing: Timing,
     ahead: Iterable[Waiter] = (),
 ) -> float:
-    """When it is worth to ask again for a start of the job, after all who are ahead: never
+    """When to ask again for a start of the job, after all who are ahead: never
     infinite.
 
     A running job is assumed to end when earlier ones of its kind did; where none is known, at its

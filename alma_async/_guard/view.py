@@ -19,7 +19,7 @@ class JobView:
     """One job: its starts within the window (latest first), and when the next is free.
 
     ``free_at`` is None where one is free now, and infinity where a running job has to end first;
-    ``why`` says what it waits for, and ``retry_at`` when it is worth to ask again, all that wait
+    ``why`` says what it waits for, and ``retry_at`` when to ask again, all that wait
     counted. Times are seconds since 1970.
     """
 

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from io import TextIOWrapper
 from typing import Any, TextIO
 
 from alma_async._text import masked, plain
@@ -72,12 +73,19 @@ class Output:
 def open_streams() -> None:
     """Open streams that were closed before the start, so that no other file gets their number. stdout fails when it is
     written, stderr accepts everything.
+
+    What goes into a file or a pipe is UTF-8, also where the system's own encoding is another (on Windows), unless
+    PYTHONIOENCODING says otherwise. A character that an encoding lacks is escaped.
     """
     if sys.stdout is None:
         nothing = os.open(os.devnull, os.O_RDONLY)
         sys.stdout = os.fdopen(nothing, "w", encoding="utf-8")
     if sys.stderr is None:
         sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            is_ours = not stream.isatty() and not os.environ.get("PYTHONIOENCODING")
+            stream.reconfigure(encoding="utf-8" if is_ours else None, errors="backslashreplace")
 
 
 def drop(stream: TextIO) -> None:

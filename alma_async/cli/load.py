@@ -155,7 +155,7 @@ def load(
             given, rows, journal, options, connection, reads=reads, in_store=store or defer, defer=defer
         )
     with TemporaryDirectory(prefix="alma-async-report-") as folder:
-        downloaded = Path(folder) / f"{Path(given.file).name}.csv"
+        downloaded = Path(folder) / "report.csv"
         if interrupted := connection.run(partial(_download, report=given.file, to=downloaded)):
             return interrupted
         rows = reading.rows(downloaded, cast("Action", given.action))
@@ -281,7 +281,7 @@ def resume(
         return _list(as_json=options.json)
     journals.reach(connection.store())
     path = journals.find(journal)
-    return _load(Input.of(path), None, path, options, connection)
+    return _load(Input.of(path), None, path, options, connection, resumed=True)
 
 
 def undo(
@@ -370,11 +370,10 @@ def _load(
     origin: str | None = None,  # of the load that is undone
     in_store: bool = False,
     defer: bool = False,
+    resumed: bool = False,
 ) -> int:
-    if defer and (given.dry or (journal is not None and not stored(journal))):
-        raise ConfigurationError(
-            "--defer goes with a load whose journal is in the store, and with no dry run."
-        )
+    if defer and (given.dry or rows is None or (journal is not None and not stored(journal))):
+        raise ConfigurationError("--defer goes with rows, a journal in the store, and no dry run.")
     if defer and (options.report is not None or options.options().codes != DEFAULTS.codes):
         raise ConfigurationError(
             "--defer goes without --report and without options of codes: alma-async resume store:NAME --report FILE "
@@ -393,16 +392,18 @@ def _load(
     if not given.dry:
         say(f"journal: {path}")
         _name_unfinished((alma.origin, given.collection, given.service), path)
-    if defer:
-        return anyio.run(_defer, alma, given, rows, path, options)
     seen: list[Progress] = []
     try:
+        if defer:
+            with _Warnings(rows, options.warnings):
+                return anyio.run(_defer, alma, given, rows, path, options)
         with _Warnings(rows, options.warnings) as warnings:
             run = partial(_run, alma, given, rows, path, options=options, seen=seen, warnings=warnings)
             ended = anyio.run(run)
     except AlmaError as error:
         # a wrong key or id, for example: there is nothing to continue
-        if journal is None and journals.untouched(path):
+        queued = defer and journals.has_rows(path)  # perhaps: the store's answer may be lost
+        if journal is None and not queued and journals.untouched(path):
             journals.discard(path)
             raise
         if seen and not isinstance(error, InputError):  # such a load did nothing
@@ -410,9 +411,8 @@ def _load(
                 _report(_cut_short(path, seen, error.message), given, path, options)
         _note_way_on(error, path, seen)
         raise
-    kept = journal is not None and bool(
-        stored(path) or path.absolute().parent != journals.directory().absolute()
-    )
+    of_ours = not stored(path) and path.absolute().parent == journals.directory().absolute()
+    kept = journal is not None and not (resumed and of_ours)
     return _end(ended, seen, given, path, options, kept=kept)
 
 
@@ -440,6 +440,9 @@ async def _defer(alma: AlmaClient, given: Input, rows: Source, path: Path, optio
     more: dict[str, Any] = {"options": of_run} if of_run else {}
     async with store, alma:
         report = await given.load(alma, path, asked).ingest(rows)
+        async with journals.reachable().opened(path, reading=True) as journal:
+            async for line in not_loaded(journal, most=20):
+                say(line)
         with translated(store):
             await store.shared.do(
                 lambda link: engine.defer(

@@ -297,6 +297,8 @@ class Load:
                     meter=Meter(self._alma.clock.now()),
                     on_progress=on_progress,
                 )
+                if self._stop:
+                    comparing.stop()
                 return await reporting(comparing.compare, comparing.report_progress if on_progress else None)
         except BaseException:
             plan.close()
@@ -334,6 +336,7 @@ class Load:
         journal: str | os.PathLike[str] | None = None,
         via_job: JobTemplate | None = None,
         on_progress: Callable[[Progress], None] | None = None,
+        rest: bool = True,
     ) -> Report:
         """Take back what the load did: delete what it created, put back what it changed,
         create anew what it deleted.
@@ -345,6 +348,7 @@ class Load:
             that did not end is resumed.
         :param via_job: a job that puts back, at once, what a load did to all of its portfolios
             alike: the opposite of its own
+        :param rest: as of ``run``
         :raises: what ``run`` raises
         """
         context, journals = await self._context(), self._journals
@@ -367,7 +371,7 @@ class Load:
             no_undo=False,
             facts={},
         )
-        context = attrs.evolve(context, options=options)
+        context = attrs.evolve(context, options=options, rests=rest)
         return await self._carry_out(context, path, undo.undo_rows(self._journal_path), on_progress)
 
     async def _carry_out(
@@ -438,7 +442,9 @@ class Load:
             return report
 
     async def _enter(self, context: LoadContext, journal: Journal, registered: Registered | None) -> None:
-        """The same in the store, where that keeps the journal; nowhere, where it is of another service."""
+        """Register the load in the store too, where that keeps its journal. A journal of another service is not
+        registered at all.
+        """
         known, place = await journal.meta(), (self._alma.origin, *context.place)
         if any(known.get(name, its) != its for name, its in zip(_PLACE, place, strict=True)):
             if registered is not None:

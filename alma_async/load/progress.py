@@ -14,6 +14,7 @@ import attrs
 
 from alma_async._http.outcome import Failed, Outcome, OutcomeClass, Reason
 from alma_async._text import duration
+from alma_async.errors import AlmaError
 from alma_async.load.entries import OPEN, Entry, State, begun
 from alma_async.load.facts import JOB_ENDED, JOB_RUN, JOB_SET, ROWS, SURPLUS, SURPLUS_KEPT, undecided
 from alma_async.settings import Priority
@@ -223,8 +224,8 @@ class Report:
     ``rows``. Of a load with ``missing``, ``surplus`` is how many portfolios of the service the list
     does not name, which are rows too (None: not known, or not yet), and ``surplus_kept`` why none
     of them was touched; ``undecided``: it stopped before that was known. Of a load by a job,
-    ``job`` is its set, its run, and how that ended, as far as it came. ``resume_at``: when it is worth to
-    resume it, where what stopped it says that.
+    ``job`` is its set, its run, and how that ended, as far as it came. ``resume_at``: when to
+    resume it, where what stopped it says that. ``error`` is what stopped it.
     """
 
     rows: int
@@ -249,6 +250,7 @@ class Report:
     undecided: bool = False
     job: str | None = None
     resume_at: datetime | None = None
+    error: AlmaError | None = attrs.field(default=None, repr=False, eq=False)
 
     @property
     def is_finished(self) -> bool:
@@ -265,8 +267,9 @@ class Report:
         return 1 if self.rejected or self.review or self.undone or self.surplus_kept else 0
 
     def summary(self) -> dict[str, float | int | str | None]:
-        """The one object that ``--json`` ends with."""
-        return attrs.asdict(self, filter=lambda field, _: field.name != "resume_at")
+        """The one object that ``--json`` ends with; ``resume_at`` in ISO 8601."""
+        found = attrs.asdict(self, filter=lambda field, _: field.name != "error")
+        return {**found, "resume_at": None if self.resume_at is None else self.resume_at.isoformat()}
 
 
 def job_of(meta: Mapping[str, str]) -> str | None:
@@ -380,7 +383,7 @@ class Meter:
         counts: Mapping[tuple[State, str | None], int],
         stopped: str | None,
         meta: Mapping[str, str] = _WHOLE,
-        resume_at: datetime | None = None,
+        error: AlmaError | None = None,
     ) -> Report:
         """How it ended at ``now``: rows by the journal's count and what it says
         (``meta``), calls by ours.
@@ -398,7 +401,8 @@ class Meter:
             surplus_kept=meta.get(SURPLUS_KEPT),
             undecided=undecided(meta),
             job=job_of(meta),
-            resume_at=resume_at,
+            resume_at=getattr(error, "retry_at", None),
+            error=error,
         )
 
     def progress(self, now: float, quote: Quote, *, under_way: int = 0, reading: bool = False) -> Progress:

@@ -64,9 +64,7 @@ class UnfinishedLoad(ConfigurationError):
 
 @attrs.frozen
 class Registered:
-    """One load that is under way. Close it when it ends; remove it before,
-    where nothing is left to do.
-    """
+    """One load that is under way. Close it when it ends, or remove it where nothing is left to do."""
 
     path: Path
     file: OwnFile
@@ -93,9 +91,11 @@ class Registered:
         return None
 
     def remove(self) -> None:
-        """Nothing is left to do."""
+        """It ended, and nothing is left to do."""
         with _gate(self.path.parent):
-            self.path.unlink(missing_ok=True)
+            self.close()  # first: Windows removes no file that is open
+            with suppress(PermissionError):  # another program reads it
+                self.path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """It ended, for now or for good."""

@@ -675,5 +675,5 @@ class LoadRun:
         alma, stopped = self.context.alma, why if self.stopping else None
         meta = await self.journal.meta()
         now, remaining = alma.clock.now(), alma.quota().remaining
-        again = getattr(self.stopped, "retry_at", None)
-        return self.meter.report(now, remaining, counts=counts, stopped=stopped, meta=meta, resume_at=again)
+        error = self.stopped
+        return self.meter.report(now, remaining, counts=counts, stopped=stopped, meta=meta, error=error)

@@ -303,7 +303,7 @@ class Worker:
         self._concurrency = concurrency
         self._queues = [queue_of(institution)] if queues is None else list(queues)
         self._timing = timing or Timing()
-        self._stopping: anyio.Event | None = None
+        self._stopping = anyio.Event()
         follow = partial(defer, institution=institution)
         self._own = None if alma is None else _Own(alma, Continuations(store, alma.scope, follow), options)
 
@@ -312,7 +312,7 @@ class Worker:
 
         :raises ConfigurationError: where the database has no tables of tasks, or does not let the role in.
         """
-        self._stopping = stopping = anyio.Event()
+        stopping = self._stopping
         await self._require_tables()
         async with anyio.create_task_group() as group:
             group.start_soon(self._sweep)
@@ -330,8 +330,7 @@ class Worker:
 
     def stop(self) -> None:
         """Take no further task; those under way end their present call, and go on elsewhere."""
-        if self._stopping is not None:
-            self._stopping.set()
+        self._stopping.set()
         for stop in list(self._own.stops.values()) if self._own else ():
             stop()
 

@@ -24,7 +24,7 @@ from alma_async.load.row import Row
 from alma_async.store import Store, institution_of
 from alma_async.workers.claim import claimed, released
 from alma_async.workers.continuation import Continuations, Then
-from alma_async.workers.disposition import Unfinished
+from alma_async.workers.disposition import Reject, Unfinished, disposition
 
 __all__ = ["MESSAGES", "Stops", "ensure_portfolio", "job_ended", "run_load", "submit_job", "undo", "verify"]
 
@@ -37,7 +37,7 @@ USUAL: Final = LoadOptions(longest_outage=60.0)
 # Chosen: seconds between two polls of a run whose webhook does not come, at first and at most; the guard shares its
 # own allowance of polls among all.
 _POLLS: Final = (60.0, 900.0)
-_AGAIN: Final = 60.0  # chosen: seconds after which a load is worth to be resumed, where nothing says when
+_AGAIN: Final = 60.0  # chosen: seconds after which a load is resumed, where nothing says when
 
 
 def _address(load_id: str) -> str:
@@ -75,7 +75,7 @@ async def undo(
     """
     load = Load.open(_address(load_id), alma, options=options)
     with _stoppable(stops, load):
-        return _finished(alma, f"undo of {load_id}", await load.undo()).summary()
+        return _finished(alma, f"undo of {load_id}", await load.undo(rest=False)).summary()
 
 
 async def submit_job(
@@ -139,10 +139,13 @@ def _finished(alma: AlmaClient, name: str, report: Report) -> Report:
 
     :raises Unfinished: with the moment at which it goes on: what stopped it may know that; it goes on at once where
         the worker was stopped.
+    :raises AlmaError: what stopped it, where it would stop so again: too many rows were rejected, say.
     """
     if report.is_finished:
         return report
     now = alma.clock.utc()
+    if report.error is not None and isinstance(disposition(report.error, now=now), Reject):
+        raise report.error
     pause = timedelta(seconds=_AGAIN if report.stopped not in (None, "stopped on request") else 0.0)
     raise Unfinished(
         f"The load {name} has {report.pending} rows to go: {report.stopped or 'it was stopped'}",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from alma_async._text import plain
-from alma_async.cli.console import json_line, log_at, say, show
+from alma_async.cli.console import json_line, log_at, open_streams, say, show
 from alma_async.errors import ConfigurationError
 
 HOSTILE = (
@@ -62,3 +64,21 @@ def test_an_unknown_level_is_refused() -> None:
     """The message names the levels there are."""
     with pytest.raises(ConfigurationError, match="debug info warning"):
         log_at("verbose")
+
+
+@pytest.mark.parametrize(
+    ("said", "written"), [(None, "Ω → ─".encode()), ("cp1252", b"\\u03a9 \\u2192 \\u2500")]
+)
+def test_what_goes_into_a_file_is_utf_8(
+    said: str | None, written: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the system's own encoding is another, as on Windows; under one that was asked for, what it lacks is escaped."""
+    monkeypatch.delenv("PYTHONIOENCODING", raising=False)
+    if said:
+        monkeypatch.setenv("PYTHONIOENCODING", said)
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="cp1252"))
+    open_streams()
+    show("Ω → ─")
+    sys.stdout.flush()
+    assert raw.getvalue().strip() == written

@@ -111,3 +111,30 @@ def test_a_load_is_queued_for_a_worker(
         assert given == {"load_id": "other", "options": {"quarantine": 45.0, "circuit_breaker": False}}
         for wrong in (["--dry-run"], ["--journal", "a.load"], ["--report", "a.csv"]):
             assert shell("load", titles(5), *TO, "--defer", *wrong).code == 2
+
+
+def test_what_is_queued_says_what_its_file_lacks(
+    shell: Shell,
+    served: Served,
+    titles: Titles,
+    store_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Warnings about the file and rejected rows are printed when a load is queued; a plan cannot be, and leaves no journal."""
+    monkeypatch.setenv("ALMA_STORE", store_url)
+    header = "publication_title\tprint_identifier\ttitle_url\tmms_id\tours\n"
+    (tmp_path / "a.txt").write_text(
+        f"{header}A\t\thttps://e.example/a\t99100\tx\nB\t\thttps://e.example/b\tnone\tx\n"
+    )
+    plan = tmp_path / "p.load"
+    with served():
+        assert shell("store", "init", "--tasks").code == 0
+        ran = shell("load", tmp_path / "a.txt", *TO, "--defer", "--journal", "store:kbart")
+        assert (ran.code, "ours" in ran.err, "line 3" in ran.err) == (0, True, True), ran.err
+        assert shell("load", titles(2), *TO, "--dry-run", "--journal", plan).code == 0
+        ran = shell("load", "--plan", plan, "--defer")
+        assert (ran.code, "--defer goes with rows" in ran.err) == (2, True), ran.err
+        assert [json.loads(line)["journal"] for line in shell("loads", "--json").out.splitlines()] == [
+            "store:kbart"
+        ]

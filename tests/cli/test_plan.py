@@ -67,3 +67,18 @@ def test_wrong_use_is_told(shell: Shell, titles: Titles, tokens: tuple[str, ...]
     file = titles(1)
     ran = shell("load", *(file if one == "FILE" else one for one in tokens))
     assert (ran.code, said in ran.err) == (2, True), ran.err
+
+
+def test_a_plan_that_was_named_stays_wherever_it_is(
+    shell: Shell, served: Served, titles: Titles, tmp_path: Path
+) -> None:
+    """Also among the journals of the state directory, which a plan without a name leaves with the command."""
+    plan = tmp_path / "state" / "journals" / "p.load"
+    with served() as world:
+        assert shell("load", titles(2), *TO, "--dry-run").code == 0
+        assert not list(plan.parent.iterdir())
+        made = shell("load", titles(2), *TO, "--dry-run", "--journal", plan)
+        assert (made.code, plan.exists()) == (0, True)
+        assert "Carry it out with: alma-async load --plan" in made.err
+        assert shell("load", "--plan", plan).code == 0
+        assert len(world.portfolios.all) == 2

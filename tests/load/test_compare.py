@@ -129,3 +129,20 @@ async def test_a_comparison_is_of_what_a_list_says(tmp_path):
     async with institution() as (_, alma):
         with pytest.raises(ConfigurationError, match="upsert"):
             await loading(alma, tmp_path, action="delete").compare([row(0)])
+
+
+async def test_a_stop_between_its_two_halves(tmp_path, monkeypatch):
+    """A stop while the dry run's journal is read holds for the comparison too."""
+    async with institution() as (server, alma):
+        hold(server, 2)
+        load = loading(alma, tmp_path)
+        plan = load._plan
+
+        async def stopped_at_its_end(*given):
+            made = await plan(*given)
+            load.stop()
+            return made
+
+        monkeypatch.setattr(load, "_plan", stopped_at_its_end)
+        with await load.compare([row(0)]) as found:
+            assert found.exit_code == 3

@@ -242,3 +242,12 @@ async def test_a_worker_that_waits_for_its_database_stops_at_once():
                     group.start_soon(worker.run)
                     await anyio.sleep(6)
                     worker.stop()
+
+
+async def test_a_stop_before_the_worker_runs_holds(tasks_url):
+    """A signal that comes while the worker is being set up ends it as soon as it runs."""
+    async with Store(tasks_url) as store:
+        worker = engine.Worker(engine.app_of(store), store)
+        worker.stop()
+        with anyio.fail_after(10):
+            await worker.run()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import anyio
 import psycopg
 import pytest
 
 from alma_async import AlmaClient, Limits, LocalBudget, Store, sim
 from alma_async.load import Load
-from alma_async.workers import engine
+from alma_async.load.outage import MassRejection
+from alma_async.workers import engine, tasks
+from alma_async.workers.disposition import Reject, disposition
 from tests.conftest import KEY
 from tests.workers.process import TIMING
 
@@ -69,3 +73,43 @@ async def test_a_worker_carries_out_what_another_process_has_ingested(tasks_url)
                 waits = "SELECT 1 FROM procrastinate_jobs WHERE status = 'todo' AND scheduled_at > now() + interval '10 s'"
                 await until(lambda: db.execute(waits).fetchall())
             worker.stop()
+
+
+async def test_a_wrong_list_ends_its_task(store_url):
+    """Where so many rows are rejected that the load stops, the task ends as rejected: a repeat would go on with the next rows."""
+    config = sim.Config(rate=None, require_known_bibs=True)
+    async with (
+        sim.serve(sim.World.demo(), config=config) as server,
+        Store(store_url) as store,
+        AlmaClient(
+            KEY, base_url=server.base_url, budget=LocalBudget(), limits=Limits(per_second=500), store=store
+        ) as alma,
+    ):
+        load = Load(
+            alma, collection_id=sim.DEMO_COLLECTION, service_id=sim.DEMO_SERVICE, journal="store:wrong"
+        )
+        await load.ingest([{"mms_id": f"9910000{n:04}", "url": "https://e.example"} for n in range(100)])
+        with pytest.raises(MassRejection) as stopped:
+            await tasks.run_load(alma, "wrong")
+        assert isinstance(disposition(stopped.value, now=alma.clock.utc()), Reject)
+
+
+async def test_an_undo_holds_no_slot_while_rows_rest(store_url):
+    """An undo whose answers are lost ends for now, and says when it goes on."""
+    faults = sim.FaultPlan(rules=[sim.Rule("cut_after", method="DELETE", times=2)])
+    async with (
+        sim.serve(sim.World.demo(), config=sim.Config(rate=None, faults=faults)) as server,
+        Store(store_url) as store,
+        AlmaClient(
+            KEY, base_url=server.base_url, budget=LocalBudget(), limits=Limits(per_second=500), store=store
+        ) as alma,
+    ):
+        load = Load(
+            alma, collection_id=sim.DEMO_COLLECTION, service_id=sim.DEMO_SERVICE, journal="store:undone"
+        )
+        assert (
+            await load.run([{"mms_id": f"9910000{n:04}", "url": "https://e.example"} for n in range(3)])
+        ).created == 3
+        with anyio.fail_after(60), pytest.raises(tasks.Unfinished) as unfinished:
+            await tasks.undo(alma, "undone")
+        assert unfinished.value.retry_at > alma.clock.utc() + timedelta(seconds=60)

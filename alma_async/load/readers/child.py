@@ -9,7 +9,7 @@ child, and to ``workbook``, which runs here.
 The child is a Python without this program's environment, so without its secrets, and in a process
 group of its own, so that Ctrl-C is not its to obey. Both sides speak JSON, a line each: the child
 sends the sheets, gets the place of one, and sends its rows. Memory: Linux by ``RLIMIT_AS``, Windows
-by a job object; macOS takes the limit and does not enforce it, so time alone bounds it there. Time
+by a job object; macOS has no such limit (seen: it rejects it), so time alone bounds it there. Time
 is the processor's (``RLIMIT_CPU``), so a busy machine makes no honest file slow; each row that was
 sent allows more. By the wall's clock it may take half as long again, and longer only where the
 machine says that more want its processors than there are: a thread of C ends it then, less the time
@@ -26,7 +26,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
@@ -282,15 +282,20 @@ def _share() -> float:
 
 
 def _limit_memory(most: int) -> None:
-    """What asks for more is rejected by the system."""
+    """What asks for more is rejected by the system, if it knows such limits."""
     if sys.platform == "win32":
         _limit_on_windows(most)
     else:
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (_LARGEST, _LARGEST))
+        limits = {
+            resource.RLIMIT_AS: most,
+            resource.RLIMIT_CORE: 0,
+            resource.RLIMIT_FSIZE: _LARGEST,
+        }
+        for what, limit in limits.items():
+            with suppress(ValueError, OSError):  # macOS does not know the first; lower ones stay
+                resource.setrlimit(what, (limit, limit))
 
 
 def _limit_on_windows(most: int) -> None:

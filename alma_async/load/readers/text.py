@@ -58,6 +58,7 @@ __all__ = [
 _LIKE_AN_ID: Final = re.compile(r"[0-9]\S*")
 _NOT_UTF8: Final = re.compile("[\udc80-\udcff]")
 _GUARDED: Final = re.compile(r'="{1,2}([^"]*)"{1,2}')
+_KEPT_A_TEXT: Final = re.compile(r"'(?!(?:[dkmnrst]\s|(?:tis|twas|til|em)\b))[^']*", re.IGNORECASE)
 _GUARDED_QUOTES: Final = re.compile(r'="((?:[^"]|"")*)"')
 # Zero-width and directional marks, the byte order mark, and the end-of-file mark of DOS: nothing of
 # a text, at either end of it.
@@ -196,11 +197,9 @@ _NOT_SEEN: Final = dict.fromkeys(map(ord, f"{_UNSEEN}\u00ad"))
 
 def unguarded(texts: Mapping[str, str]) -> Mapping[str, str]:
     """The cells without the apostrophe that keeps one a text in a spreadsheet; one that has a
-    second is a quotation mark.
+    second is a quotation mark, and one of a word (*'s zondags*, *'tis*) is part of it.
     """
-    found = {
-        name: text[1:].strip() for name, text in texts.items() if text[:1] == "'" and "'" not in text[1:]
-    }
+    found = {name: text[1:].strip() for name, text in texts.items() if _KEPT_A_TEXT.fullmatch(text)}
     return {**texts, **found} if found else texts
 
 

@@ -500,9 +500,13 @@ class _Sheet:
             return Odd("date", value.removesuffix("T00:00:00"))
         if kind == "b":
             return Odd("number", "true" if value == "1" else "false")
-        if length := self.date_styles.get(style):
-            return Odd("date", self._shown(float(value), length))
-        return Odd("number", plain_number(float(value)))
+        try:
+            number = float(value)
+            if length := self.date_styles.get(style):
+                return Odd("date", self._shown(number, length))
+        except (OverflowError, ValueError):
+            return Odd("error", "####")  # as Excel shows it
+        return Odd("number", plain_number(number))
 
     def _shown(self, days: float, length: int) -> str:
         """The date as far as the cell shows it; a year that was typed into it is a day of 1905,

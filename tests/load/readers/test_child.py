@@ -215,3 +215,17 @@ def test_at_the_shell(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert "is damaged" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits are of another kind there")
+def test_a_system_without_a_limit_of_memory_reads_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """macOS rejects the limit of memory: workbooks are read without it."""
+    without = (
+        "import resource as r; real = r.setrlimit; "
+        "r.setrlimit = lambda what, limits: real(what, limits if what != r.RLIMIT_AS else (2, 1))"
+    )
+    monkeypatch.setattr(child, "_PROGRAM", altered(without))
+    path = xlsx(tmp_path / "a.xlsx", {"A": [["mms_id"], ["991"]]})
+    assert len(list(read_rows(path))) == 1

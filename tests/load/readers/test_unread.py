@@ -374,6 +374,12 @@ def test_the_guard_of_a_text(opened: Opened, column: str) -> None:
     assert only(opened(kbart(TIDES | {"notes": "'A' and B"}))).values["internal_description"] == "'A' and B"
 
 
+@pytest.mark.parametrize("note", ["'s zondags gesloten", "'t Schip", "'Tis so"])
+def test_the_apostrophe_of_a_word(opened: Opened, note: str) -> None:
+    """It is part of the text, and stays."""
+    assert only(opened(kbart(TIDES | {"notes": note}))).values["internal_description"] == note
+
+
 @pytest.mark.parametrize("action", ["activate", "deactivate", "delete"])
 @pytest.mark.parametrize("text", ["P30D", "R5Y;P1Y", "xx", "#REF!"])
 def test_what_an_action_does_not_ask(opened: Opened, action: Any, text: str) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from alma_async.load.readers import read_rows
 from alma_async.load.readers import xlsx as reader
 from alma_async.load.readers.sheets import Cell, Odd
-from alma_async.load.row import InputError, Row
+from alma_async.load.row import BadRow, InputError, Row
 from tests.load.readers.workbooks import DAY, Raw, xlsx
 
 TEXTS = st.text(
@@ -233,3 +233,15 @@ def test_texts_are_read_as_far_as_they_are_asked_for(tmp_path: Path) -> None:
     assert [next(read).cells for _ in range(10)] == rows[:10]
     with pytest.raises(InputError, match="is damaged"):
         list(read)
+
+
+@pytest.mark.parametrize("cell", [Raw(f's="{DAY}"', "<v>20120131</v>"), Raw("", "<v>twelve</v>")])
+def test_a_cell_that_excel_cannot_show_costs_its_row_alone(tmp_path: Path, cell: Raw) -> None:
+    """A date out of range, and a number that is none: an error of that cell, as Excel shows it, and no damaged workbook."""
+    rows: list[list[Any]] = [["mms_id", "public_note"], ["991", "a"], ["992", cell], ["993", "c"]]
+    path = xlsx(tmp_path / "a.xlsx", {"A": rows})
+    first, second, third = read_rows(path)
+    assert isinstance(first, Row)
+    assert isinstance(second, BadRow)
+    assert "####" in second.reason
+    assert isinstance(third, Row)
