@@ -11,7 +11,7 @@ What a new note does to one that is there is the caller's choice (``NoteStrategy
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
 from datetime import date
 from functools import reduce
 from typing import Any, Final, Literal, TypeAlias, TypedDict, TypeVar
@@ -19,6 +19,7 @@ from typing import Any, Final, Literal, TypeAlias, TypedDict, TypeVar
 import attrs
 
 from alma_async._http.codec import Model
+from alma_async._text import quoted
 from alma_async.alma.models.common import Coded, Linked, code_of
 from alma_async.alma.models.electronic import DateCoverage, EmbargoInformation, Portfolio
 from alma_async.errors import InvalidRequest
@@ -99,10 +100,16 @@ def patched(
     wanted, differs = deepcopy(model), False
     for name, given in changes.items():
         field = fields[name]
-        value = as_noted(name, field.show(wanted), field.read(given), notes)
-        if field.show(wanted) != field.spell(value):
+        try:
+            value = as_noted(name, field.show(wanted), field.read(given), notes)
+            said = field.spell(value)
+        except (AttributeError, TypeError, ValueError):
+            raise InvalidRequest(
+                f"{name} cannot be {quoted(given)}: a {type(given).__name__} is not what it takes."
+            ) from None
+        if field.show(wanted) != said:
             field.put(wanted, value)
-            if field.show(wanted) and not field.spell(value):
+            if field.show(wanted) and not said:
                 raise InvalidRequest(
                     f"{name} cannot be emptied: where a portfolio has none of its own, the Community Zone's shows."
                 )
@@ -251,11 +258,11 @@ def _wall_text(wall: Wall) -> str:
 
 def _put_wall(portfolio: Portfolio, wall: Wall) -> None:
     operator, years, months = wall
-    portfolio.coverage_details.local_embargo_information = EmbargoInformation(
-        embargo_operator=Coded(operator or None),
-        number_of_years=years or None,
-        number_of_months=months or None,
-    )
+    # of what is there, so that a part which it says no more is cleared, and not left out
+    embargo = copy(portfolio.coverage_details.local_embargo_information) or EmbargoInformation()
+    embargo.embargo_operator = Coded(operator or None)
+    embargo.number_of_years, embargo.number_of_months = years or None, months or None
+    portfolio.coverage_details.local_embargo_information = embargo
 
 
 FIELDS: Final[Mapping[str, Field]] = {

@@ -25,13 +25,14 @@ import attrs
 from alma_async._http.codec import Model, structure, take, unstructure
 from alma_async._http.json_text import loads
 from alma_async.alma.fields import FIELDS
-from alma_async.alma.models.electronic import Portfolio
+from alma_async.alma.models.electronic import EmbargoInformation, Portfolio
 from alma_async.load.entries import BeforeImage, Difference
 
 __all__ = ["PASSED_OVER", "WARNED", "anew", "changed", "differences", "digest", "plain", "put_back"]
 
 # of oddities in what is read a second time, each once in a process
 WARNED: Final[set[tuple[str, str]]] = set()
+_WALL: Final = ("embargo_operator", "number_of_years", "number_of_months")
 _NOTHING: Final[tuple[Any, ...]] = (None, "", {}, [])
 PASSED_OVER: Final = ("desc", "link")  # Alma's own words
 # not a writer's to change
@@ -68,9 +69,9 @@ def plain(value: Any) -> Any:
 
 def changed(portfolio: Portfolio, before_image: BeforeImage) -> str | None:
     """Why nothing may be taken back: somebody changed it since the load. None where nobody did."""
+    if _as_left(portfolio, before_image):
+        return None
     if before_image.body is None:
-        if before_image.left == digest(unstructure(portfolio)):
-            return None
         return "It is not as the load left it (somebody changed it since, or the load was cut off)."
     for done in before_image.differences:
         says = FIELDS[done.field].show(portfolio)
@@ -81,15 +82,17 @@ def changed(portfolio: Portfolio, before_image: BeforeImage) -> str | None:
 
 def put_back(portfolio: Portfolio, before_image: BeforeImage) -> tuple[Portfolio, tuple[Difference, ...]]:
     """A copy as it was before the load, and the fields that change; without
-    differences, all of what it was.
+    differences, all of what it was. Of a portfolio that somebody changed since, what says still
+    what the load wrote.
     """
+    as_left = _as_left(portfolio, before_image)
     before, wanted = (
         structure(loads(before_image.body or b"{}", lone_surrogates=True), Portfolio, warned=WARNED),
         deepcopy(portfolio),
     )
     if before_image.differences:
         for done in before_image.differences:
-            if FIELDS[done.field].show(portfolio) == done.new:
+            if as_left or FIELDS[done.field].show(portfolio) == done.new:
                 for place in FIELDS[done.field].places:
                     _take(before, wanted, place.split("."))
     else:
@@ -100,13 +103,22 @@ def put_back(portfolio: Portfolio, before_image: BeforeImage) -> tuple[Portfolio
     return wanted, differences(portfolio, wanted)
 
 
+def _as_left(portfolio: Portfolio, before_image: BeforeImage) -> bool:
+    """Whether it is as the load saw it after its write, which may be otherwise than it asked."""
+    return before_image.left is not None and before_image.left == digest(unstructure(portfolio))
+
+
 def _take(before: Model, wanted: Model, path: Sequence[str]) -> None:
     """Have one member as it was. What was not there is empty, and the codec writes what
     was there since as cleared.
     """
     name, *inner = path
+    there, now = getattr(before, name), getattr(wanted, name)
     if inner:
-        _take(getattr(before, name), getattr(wanted, name), inner)
+        _take(there, now, inner)
+    elif isinstance(now, EmbargoInformation) and isinstance(there._source, dict):
+        for part in _WALL:  # a part that was not there is cleared too
+            take(now, there, part)
     else:
         take(wanted, before, name)
 

@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 _AT_ONCE: Final = 4  # chosen: batches side by side; an answer to one may have megabytes
 # chosen: seconds within which what was read by another run counts as read by this one
-_AS_NEW: Final = 900.0
+AS_NEW: Final = 900.0
 
 
 @attrs.frozen
@@ -122,10 +122,12 @@ class IdentifierIndex:
             await self.journal.note({INDEXED: str(before + self._calls)})
             self._calls = 0
 
-    async def renew(self) -> bool:
-        """Where records are in it that an earlier load read, read all anew; whether there were any."""
+    async def renew(self, *, as_new: float = AS_NEW) -> bool:
+        """Where records are in it that an earlier load read, more than so many seconds ago, read all
+        anew; whether there were any.
+        """
         since = (await self.journal.meta()).get(KEPT_SINCE)
-        if not since or self._wall - float(since) <= _AS_NEW:
+        if not since or self._wall - float(since) < as_new:
             return False
         await self.journal.forget_carriers()
         await self.journal.note({KEPT_SINCE: ""})

@@ -46,7 +46,7 @@ from alma_async.load.facts import (
     undecided,
 )
 from alma_async.load.fields import natural_key_of, payload_of, rejected, wanted_url
-from alma_async.load.identifier_index import IdentifierIndex
+from alma_async.load.identifier_index import AS_NEW, IdentifierIndex
 from alma_async.load.journal import SLICE, Held, Ingested, Journal
 from alma_async.load.lookup import listed
 from alma_async.load.options import LoadContext
@@ -457,11 +457,17 @@ class Ingest:
             await self._add(list(zip(named, asked, strict=True)), earlier)
             return bool(rows)
         found = await self._found(index, rows)
-        if not all(isinstance(one, str) for one in found) and await index.renew():
+        ends = any(self._ends(row) for _, row in rows)  # what goes is decided by what records name now
+        anew = ends or not all(isinstance(one, str) for one in found)
+        if anew and await index.renew(as_new=0.0 if ends else AS_NEW):
             found = await self._found(index, rows)
         named = [self._named(entry, row, one) for (entry, row), one in zip(rows, found, strict=True)]
         await self._add([(entry, None) for entry in named], earlier)
         return bool(rows)
+
+    def _ends(self, row: Row) -> bool:
+        """Whether its portfolio is not to be available any more."""
+        return row.values.get("availability") not in (None, self.context.options.codes.active)
 
     async def _named_by_plan(self, rows: list[tuple[Entry, Row]]) -> list[Entry]:
         """The entries of these, as the plan found their records, unless other portfolios

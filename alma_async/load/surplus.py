@@ -129,6 +129,8 @@ class Surplus:
         meta, counts = await self.journal.meta(), await self.journal.counts()
         if meta.get(SERVICE_READ) != BY_LIST:
             return "the service changed while it was listed"
+        if self.context.options.removes and not int(meta.get(ROWS, "0")):
+            return "the list has no rows"
         if unread := meta.get(UNREAD):
             return f"a part of the file was not read: {unread}"
         failed = dict[State, int]()

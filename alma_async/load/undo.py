@@ -328,7 +328,11 @@ def _row(entry: Entry, body: bytes | None, place: tuple[str, str]) -> Row | BadR
         return attrs.evolve(row, action="delete", before_image=before_image)
     if updates and body is not None and entry.differences:
         before_image = BeforeImage(
-            n=entry.n, portfolio_id=entry.portfolio_id, body=body, differences=entry.differences
+            n=entry.n,
+            portfolio_id=entry.portfolio_id,
+            left=entry.left,
+            body=body,
+            differences=entry.differences,
         )
         return attrs.evolve(row, action="update", before_image=before_image)
     if entry.action == "deleted" and body is not None and entry.state in (State.DONE, State.UNDONE):

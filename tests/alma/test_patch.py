@@ -277,3 +277,16 @@ def test_each_name_of_a_patch_is_a_field():
             if name in NOTES:
                 field.put(model, "x")
                 assert field.show(model) == "x"
+
+
+@pytest.mark.parametrize(
+    "change", [{"coverage": "2001"}, {"embargo": "P1Y"}, {"coverage": 7}, {"embargo": [1]}]
+)
+async def test_a_value_of_another_kind_is_told(change):
+    """What a field cannot be made of is an error in words that names the field; nothing is written."""
+    async with institution() as (server, alma):
+        own = await one(alma)
+        before = server.world.tally.routes.total()
+        with pytest.raises(InvalidRequest, match=f"^{next(iter(change))} cannot be"):
+            await alma.electronic.portfolios.patch(C, S, own, **change)
+        assert server.world.tally.routes.total() - before <= 1

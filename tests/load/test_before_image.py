@@ -15,7 +15,7 @@ from alma_async._http.json_text import dumps
 from alma_async.alma.fields import FIELDS
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.load.before_image import anew, changed, digest, put_back
-from alma_async.load.entries import BeforeImage
+from alma_async.load.entries import BeforeImage, Difference
 from alma_async.load.fields import Codes, merged
 from alma_async.load.row import CLEAR, Row
 from tests.load.test_fields import HELD, RULES, held, rows
@@ -179,3 +179,22 @@ def test_every_field_of_a_row_has_its_places():
     assert {d.field for d in differences} == set(FIELDS) - {"coverage_in_use"}
     before_image = BeforeImage(n=1, portfolio_id="53", body=dumps(full), differences=differences)
     assert unstructure(put_back(made, before_image)[0]) == full
+
+
+def test_what_alma_made_of_it_is_taken_back_too():
+    """A field that Alma stored in a third form is as the load left it: it is put back, and nobody else is blamed."""
+    given = structure({**EMPTY, "public_note": "It was"}, Portfolio)
+    stored = structure({**EMPTY, "public_note": "Stored Otherwise"}, Portfolio)
+    before_image = BeforeImage(
+        n=1,
+        portfolio_id="53999",
+        left=digest(unstructure(stored)),
+        body=dumps(unstructure(given)),
+        differences=(Difference("public_note", "It was", "Asked for"),),
+    )
+    assert changed(stored, before_image) is None
+    back, told = put_back(stored, before_image)
+    assert (back.public_note, [one.field for one in told]) == ("It was", ["public_note"])
+    others = structure({**EMPTY, "public_note": "A colleague's"}, Portfolio)
+    assert "Somebody changed public_note" in str(changed(others, before_image))
+    assert put_back(others, before_image)[1] == ()

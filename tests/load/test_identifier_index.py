@@ -15,11 +15,12 @@ from alma_async.load.entries import State
 from alma_async.load.identifier_index import KeptIndex, RecordIdentifiers
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.matching import Ambiguous, Carrier, Suggested, record_of
+from alma_async.load.readers import read_rows
 from alma_async.settings import state_dir
 from alma_async.sim.bibs import Bibs
 from alma_async.sim.codes import Rejection
 from tests.conftest import institution
-from tests.load.test_identifiers import hold, issn, kbart, loading, told, url, urls
+from tests.load.test_identifiers import KBART, hold, issn, kbart, loading, told, url, urls
 
 __all__ = ["kbart"]
 
@@ -423,3 +424,19 @@ async def test_the_calls_of_a_list_with_few_changes(kbart, tmp_path, may):
         listing = 1 + 1 + 1
         expected = listing + 1 + 100 + 2 + (0 if may else 2)
         assert report.calls == len(server.world.tally.received) == expected
+
+
+async def test_nothing_is_deactivated_by_what_records_named_before(tmp_path):
+    """Two records exchanged their ISSN a minute ago: a title that the list says is retired is the one that has its ISSN now."""
+    async with institution() as (server, alma):
+        ids = [hold(server.world, n) for n in (1, 2)]
+        path = tmp_path / "list.txt"
+        lines = [f"{KBART}\tstatus", f"Annals\t{issn(1)}\t\t\tfulltext\tretired", ""]
+        path.write_text("\n".join(lines), encoding="utf-8")
+        with await loading(alma, tmp_path).plan(read_rows(path)):
+            pass
+        server.world.add_bib("99000001", "One", issn=issn(2))
+        server.world.add_bib("99000002", "Two", issn=issn(1))
+        assert (await loading(alma, tmp_path).run(read_rows(path))).updated == 1
+        held = server.world.portfolios.all
+        assert [held[one]["availability"]["value"] for one in ids] == ["11", "10"]

@@ -484,3 +484,14 @@ async def test_a_part_of_the_file_that_was_not_read_keeps_all(sync):
         report = await sync(alma, "delete").run(Part(rows(*range(1, 20))))
         assert (report.deleted, report.exit_code) == (0, 1)
         assert report.surplus_kept == "a part of the file was not read: sheet more"
+
+
+@pytest.mark.parametrize("missing", ["deactivate", "delete"])
+async def test_an_empty_list_removes_nothing(sync, missing):
+    """A list without a row is a file that was cut off sooner than a service that is to be emptied."""
+    async with institution() as (server, alma):
+        hold(server, *range(3))
+        before = world_of(server)
+        report = await sync(alma, missing, max_delete="100%").run([])
+        assert (report.surplus_kept, report.exit_code) == ("the list has no rows", 1)
+        assert world_of(server) == before

@@ -11,6 +11,7 @@ import pytest
 from alma_async import AlmaClient, AlmaError, sim
 from alma_async._http.codec import structure, unstructure
 from alma_async._http.json_text import dumps
+from alma_async.alma.fields import FIELDS
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.load import InputError, Load, LoadOptions, read_rows, undo_rows
 from alma_async.load.before_image import digest, put_back
@@ -126,6 +127,32 @@ async def test_fields_that_were_empty_are_empty_again_under_either_reading_of_pu
             assert ends == (3, 0, 0, 0), told(tmp_path / f"undo-{name}.load")
             states.pop()
             assert said(server) == states[-1]
+
+
+@pytest.mark.parametrize("shape", WORLDS, ids=lambda shape: " ".join(map(str, shape.values())))
+@pytest.mark.parametrize(
+    ("before", "after", "said"), [("P2Y", "P6M", "> 0 years 6 months"), ("P6M", "P2Y", "> 2 years 0 months")]
+)
+async def test_an_embargo_that_changes_keeps_nothing_of_the_one_before(
+    file, tmp_path, shape, before, after, said
+):
+    """Years in place of months, and months in place of years: Alma has what the row says, and after an undo what it had."""
+    async with institution(rate=None, **shape) as (server, alma):
+        hold(server, 1)
+        for name, embargo in (("a", before), ("b", after)):
+            rows = file(f"99000000,{embargo},{name}", header="mms_id,embargo,public_note", name=f"{name}.csv")
+            done = await loading(alma, tmp_path, "upsert", name=f"{name}.load").run(rows)
+            assert (done.updated, done.review) == (1, 0), told(tmp_path / f"{name}.load")
+            (portfolio,) = [one async for one in alma.electronic.portfolios.list(C, S)]
+            portfolio = await alma.electronic.portfolios.get(C, S, portfolio.id)
+            if name == "b":
+                assert FIELDS["embargo"].show(portfolio) == said
+            else:
+                held = FIELDS["embargo"].show(portfolio)
+        back = await undo(alma, tmp_path, of="b.load", name="undo-b.load")
+        assert (back.updated, back.review) == (1, 0)
+        portfolio = await alma.electronic.portfolios.get(C, S, portfolio.id)
+        assert (FIELDS["embargo"].show(portfolio), portfolio.public_note) == (held, "a")
 
 
 async def test_deletes_are_taken_back_but_for_their_ids(file, tmp_path):

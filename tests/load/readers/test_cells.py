@@ -177,3 +177,19 @@ def test_no_addresses(text: str) -> None:
 def test_numbering(text: str, expected: str) -> None:
     """A volume that a program took for a number is one again; any other stays as it is."""
     assert cells.numbering(text) == expected
+
+
+@pytest.mark.parametrize(("length", "end"), [(16, "0420"), (17, "0400")])
+def test_an_id_that_was_cut_off_shows_by_one_intact_one(length: int, end: str) -> None:
+    """All ids of an institution end alike: one that ends as an intact one would if it were cut off is no id of its own."""
+    rounded = cells.Rounded("mms_id")
+    cut = [f"99{n:0{length - 6}}{end}" for n in range(9)]
+    for one in cut:
+        rounded.add_id("mms_id", one)
+    assert not any(rounded.is_cut("mms_id", one) for one in cut)
+    rounded.add_id("mms_id", f"99{7:0{length - 6}}0421")
+    assert all(rounded.is_cut("mms_id", one) for one in cut)
+    other = cells.Rounded("mms_id")
+    for one in (*cut, f"99{7:0{length - 6}}1337"):
+        other.add_id("mms_id", one)
+    assert not other.is_cut("mms_id", cut[0])
