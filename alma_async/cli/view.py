@@ -250,7 +250,8 @@ def _sentence(entry: Entry) -> str:
         for name, value in (("code", entry.code), ("tracking id", entry.tracking_id))
         if value
     ]
-    where = f"line {entry.line}" if entry.line else f"portfolio {entry.portfolio_id}"
+    where = f"portfolio {entry.portfolio_id}" if entry.portfolio_id else f"title {entry.mms_id}"
+    where = f"line {entry.line}" if entry.line else where
     return f"{where}{_title(entry)}: {_SHOWN[entry.state]}: {why}" + (
         f" ({', '.join(facts)})" if facts else ""
     )

@@ -77,7 +77,7 @@ class EndReason(Enum):
     )
     AMBIGUOUS = (
         "ambiguous",
-        "Several portfolios of this title could be meant ({}); name one in portfolio_id.",
+        "It is not clear which portfolio of this title is meant, or whether a new one is ({}); name one in portfolio_id.",
         "Give the row a portfolio id, or the URL that one of them has.",
     )
     ALIKE = (

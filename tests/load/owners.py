@@ -289,7 +289,7 @@ class OfOwners(Tale):
             except (JournalInUse, JournalError):
                 pass
             else:
-                self.ended = not report.pending
+                self.ended = report.is_finished
             await anyio.sleep(self.rng.uniform(0.5, self.rng.choice((2.0, 15.0, 60.0, 60.0))))
             await owner.awake()
 

@@ -458,7 +458,7 @@ class Tale:
             return True
         if refused or report is not None:  # another file must be refused, and this one never
             self.story.wrong += refused == (file in (None, self.given))
-        return report is not None and not report.pending
+        return report is not None and report.is_finished
 
     def _handed_in(self, *, calm: bool) -> tuple[Row | BadRow, ...] | None:
         """The file that this life is given: none where it has its rows, and sometimes another one."""
@@ -698,6 +698,6 @@ def schedule(seed: int, path: Path, *, rows: int = 10, later: float = 1.0, of: t
         patch.object(identifier_index, "MOST", tale.batch),
     ):
         story = anyio.run(tale.live, backend="asyncio", backend_options=options)
-    if story.broken:
-        story.told = "\n".join(map(str, (*tale._found()[0], *tale.remote.log)))
-    return story
+        if story.broken:
+            story.told = "\n".join(map(str, (*tale._found()[0], *tale.remote.log)))
+        return story
