@@ -35,6 +35,7 @@ __all__ = [
     "QuotaExhausted",
     "RateLimited",
     "ReadOnly",
+    "RetryLater",
     "ServerFault",
     "StoreUnavailable",
     "Unauthorized",
@@ -172,10 +173,11 @@ def _when(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-class Until(AlmaError):
-    """A limit that frees itself. ``retry_at``: when to try again, with its time zone; never None.
+class RetryLater(AlmaError):
+    """What passes by itself: the base of all errors that know when to try again.
 
-    ``firm``: it is free then; else it is the moment at which to ask again.
+    ``retry_at``: that moment, with its time zone; never None. ``firm``: the way is free then; else it
+    is the moment at which to ask again.
     """
 
     _retryable = True
@@ -210,7 +212,7 @@ class Unauthorized(AlmaError):
     advice = "Check the key, its permission for this area (read or read/write), and that it belongs to this institution."
 
 
-class RateLimited(Until):
+class RateLimited(RetryLater):
     """Not processed, for too many calls a second, more often than the retry policy sends a call
     again.
     """
@@ -218,13 +220,13 @@ class RateLimited(Until):
     advice = "Others may be drawing on the same allowance; lower ALMA_PER_SECOND or try later."
 
 
-class QuotaExhausted(Until):
+class QuotaExhausted(RetryLater):
     """The daily quota, or the part of it this priority may use, is spent."""
 
     advice = "The quota is counted anew from midnight UTC."
 
 
-class JobThresholdReached(Until):
+class JobThresholdReached(RetryLater):
     """No start of this job is free: 3 jobs run already, or this one was started 5 times within the
     hour.
     """
@@ -232,13 +234,13 @@ class JobThresholdReached(Until):
     advice = "It can be waited for (wait=True)."
 
 
-class JobOverlap(Until):
+class JobOverlap(RetryLater):
     """The job overlaps with one that is running."""
 
     advice = "It can be waited for (wait=True)."
 
 
-class StoreUnavailable(Until):
+class StoreUnavailable(RetryLater):
     """The store that machines share (PostgreSQL) does not answer, and this must not go on without it:
     nothing was sent.
     """

@@ -270,9 +270,15 @@ class JobLimits:
 class RetryPolicy:
     """The rules by which one call is sent again: how often, and how long it waits in between.
 
-    Only what provably had no effect is ever sent again: reads, and writes that were not sent or not
-    processed. ``attempts`` counts sends of one call that failed for another reason than being
-    throttled; throttled sends are bounded by ``throttled``.
+    Only reads are ever sent again, and writes that provably were not sent or not processed. All
+    numbers are chosen.
+
+    :param attempts: how often one call is sent at most, throttled sends not counted
+    :param throttled: how often one call may be throttled before that is its error
+    :param first_wait: seconds of the first wait (none where nothing was sent); each further one is
+        twice as long, and all are shortened at random, by half at most
+    :param longest_wait: seconds of one wait at most, unless the server asks for more
+        (``Retry-After``)
     """
 
     attempts: int = attrs.field(default=4, validator=WHOLE)
@@ -397,7 +403,7 @@ def from_environment(environ: Mapping[str, str], overrides: Mapping[str, Any]) -
         )
         if environ.get(variable)
     }
-    if "region" in overrides or "base_url" in overrides:  # where to is one choice, made in one place
+    if "region" in overrides or "base_url" in overrides:  # the address is one choice, made in one place
         found = {name: value for name, value in found.items() if name not in ("region", "base_url")}
     if (proxy := environ.get("ALMA_PROXY")) and "proxy" not in overrides and "trust_env" not in overrides:
         found |= {"trust_env": True} if proxy == "environment" else {"proxy": Secret.of(proxy)}

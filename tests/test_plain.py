@@ -30,7 +30,7 @@ KINDS = [
 
 def made(kind, text):
     """An error in which each text from outside is this one."""
-    until = {"retry_at": datetime(2026, 1, 1, tzinfo=UTC)} if issubclass(kind, errors.Until) else {}
+    until = {"retry_at": datetime(2026, 1, 1, tzinfo=UTC)} if issubclass(kind, errors.RetryLater) else {}
     facts = {"method": text, "path": text, "request_id": text, "advice": text}
     return kind(text, errors=(Problem(text, text, text),), status=400, **facts, **until)
 

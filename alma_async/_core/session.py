@@ -82,8 +82,8 @@ class CallOptions:
     ``deadline`` is seconds for one whole call, retries and waiting included; ``timeout`` is seconds
     for one attempt to connect, and as many for its answer (None: by kind). Waiting for its turn
     counts towards the deadline alone. In the code below these options, a deadline is the moment on
-    the client's clock at which those seconds are over. ``longest_hold``: of a call that does not wait: while all
-    calls are held for more seconds, it raises ``RateLimited``.
+    the client's clock at which those seconds are over. ``longest_hold``: the call raises
+    ``RateLimited`` while all calls are held for more seconds than this (None: it waits).
     """
 
     priority: Priority = attrs.field(default=Priority.NORMAL, converter=priority_of, validator=PRIORITY)

@@ -54,7 +54,7 @@ class PermitState(IntEnum):
     """Where a permit stands."""
 
     WAITING = 0  # for a permit
-    CONNECTING = 1  # connecting
+    CONNECTING = 1
     READY = 2  # connected, waiting for a slot
     GRANTED = 3  # has its slot
     ENDED = 4

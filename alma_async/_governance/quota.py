@@ -222,9 +222,8 @@ class Rule:
 @attrs.frozen
 class _Forecast:
     """What is kept for others until the reset: what they are expected to need, the reserve, the most
-    that they may need, and the share
-    of their need that comes from hours seen in two weeks (one call an hour is added, so that quiet
-    hours count too).
+    that they may need, and the share of their need that comes from hours seen in two weeks (one
+    call an hour is added, so that quiet hours count too).
     """
 
     expected: float

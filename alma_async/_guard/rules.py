@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import attrs
 
@@ -42,8 +42,7 @@ from alma_async._guard.state import (
     Why,
 )
 from alma_async._http.outcome import Failed, OutcomeClass, Reason
-from alma_async.errors import ConfigurationError
-from alma_async.settings import JobLimits
+from alma_async.settings import POSITIVE, JobLimits
 
 __all__ = [
     "Asked",
@@ -61,11 +60,6 @@ __all__ = [
     "reserve",
     "settle",
 ]
-
-
-def _positive(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
-    if not 0 < value < math.inf:
-        raise ConfigurationError(f"{attribute.name} must be a positive number, not {value!r}.")
 
 
 @attrs.frozen(kw_only=True)
@@ -87,17 +81,17 @@ class Timing:
     :param rest: the longest pause after a failure that is waited out
     """
 
-    quarantine: float = attrs.field(default=300.0, validator=_positive)
-    answered: float = attrs.field(default=60.0, validator=_positive)
-    rejected: float = attrs.field(default=900.0, validator=_positive)
-    overlap: float = attrs.field(default=300.0, validator=_positive)
-    line: float = attrs.field(default=120.0, validator=_positive)
-    first_poll: float = attrs.field(default=5.0, validator=_positive)
-    poll_share: float = attrs.field(default=0.02, validator=_positive)
-    longest_poll: float = attrs.field(default=300.0, validator=_positive)
-    alarm: float = attrs.field(default=86400.0, validator=_positive)
-    ledger_poll: float = attrs.field(default=1.0, validator=_positive)
-    rest: float = attrs.field(default=60.0, validator=_positive)
+    quarantine: float = attrs.field(default=300.0, validator=POSITIVE)
+    answered: float = attrs.field(default=60.0, validator=POSITIVE)
+    rejected: float = attrs.field(default=900.0, validator=POSITIVE)
+    overlap: float = attrs.field(default=300.0, validator=POSITIVE)
+    line: float = attrs.field(default=120.0, validator=POSITIVE)
+    first_poll: float = attrs.field(default=5.0, validator=POSITIVE)
+    poll_share: float = attrs.field(default=0.02, validator=POSITIVE)
+    longest_poll: float = attrs.field(default=300.0, validator=POSITIVE)
+    alarm: float = attrs.field(default=86400.0, validator=POSITIVE)
+    ledger_poll: float = attrs.field(default=1.0, validator=POSITIVE)
+    rest: float = attrs.field(default=60.0, validator=POSITIVE)
 
     def next_poll(self, age: float, usual: float = 0.0) -> float:
         """Seconds until a run of this age is polled again; ``usual`` is how long earlier runs took

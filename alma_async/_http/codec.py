@@ -86,10 +86,10 @@ _NAMES: Final = {
 _NARROWER: Final = {int: bool, date: datetime}  # what Python takes for one of these, and JSON does not
 
 _log = logger("alma_async._http")
-# What the reading under way found that it could not read; each member once.
 Kind: TypeAlias = tuple[str, str]  # a class and member that could not be read, and the kind of what came
 Unread: TypeAlias = list[tuple[Kind | None, str]]  # with the text for the log; None: logged each time
 
+# What the reading under way found that it could not read; each member once.
 _unread: ContextVar[Unread | None] = ContextVar("unread", default=None)
 
 

@@ -32,9 +32,9 @@ from alma_async.alma.models.jobs import Job, JobEvent, JobInstance, JobMatch
 from alma_async.alma.resource import Resource
 from alma_async.errors import DeadlineExceeded, InvalidRequest, NotFound, StoreUnavailable
 from alma_async.settings import (
+    COUNT,
     FLAG,
     NOT_NEGATIVE,
-    Check,
     Priority,
     RetryPolicy,
     check_all,
@@ -104,10 +104,6 @@ _MOMENT: Final = 2.0  # chosen: seconds that all calls may be held for one that 
 # Chosen: seconds that the first poll of a run may take, also where the wait for its end is shorter.
 _FIRST_POLL: Final = 5.0
 
-_OFFSET: Final = Check(
-    "a whole number, 0 or more",
-    lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0,
-)
 _DAY: Final = instance_of(date, "a date, such as datetime.date(2026, 9, 21)").or_none()
 # What the methods may be given, by the names of their arguments.
 _SUBMITTED: Final = GIVEN | {"dry_run": FLAG}
@@ -115,15 +111,15 @@ _LISTED: Final = {
     "category": NAME.or_none(),
     "type": NAME.or_none(),
     "profile_id": NAME.or_none(),
-    "offset": _OFFSET,
+    "offset": COUNT,
 }
 _RUNS_LISTED: Final = {
     "submitted_from": _DAY,
     "submitted_to": _DAY,
     "status": NAME.or_none(),
-    "offset": _OFFSET,
+    "offset": COUNT,
 }
-_MATCHED: Final = {"population": one_of(get_args(Population)), "offset": _OFFSET}
+_MATCHED: Final = {"population": one_of(get_args(Population)), "offset": COUNT}
 _LOADED: Final = {"download_format": one_of(get_args(DownloadFormat)), "line_type": NAME.or_none()}
 _RUN: Final = instance_of(JobInstance, "a JobInstance")
 _WAITED: Final = {"job_id": NAME, "instance_id": NAME, "timeout": NOT_NEGATIVE.or_none()}
@@ -229,7 +225,7 @@ class Jobs(Resource):
 
     def events(self, job_id: str, instance_id: str, *, offset: int = 0) -> Pager[JobEvent]:
         """The rejected entries of a run of the student information system (60332 for other jobs)."""
-        _OFFSET.require("offset", offset, InvalidRequest)
+        COUNT.require("offset", offset, InvalidRequest)
         segments = (job_id, instance_id)
         return self._pager(routes.JOB_INSTANCE_EVENTS, segments, "event", JobEvent, offset=offset)
 

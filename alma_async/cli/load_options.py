@@ -131,7 +131,7 @@ class ListOptions:
     blanks: Annotated[
         Blanks,
         Parameter(
-            help="what a blank cell does: keep leaves the present value, which is reported; clear empties it"
+            help="what a blank cell does: keep leaves the present value (of KBART and alma-loader it is reported), clear empties it"
         ),
     ] = "keep"
     strict: Annotated[

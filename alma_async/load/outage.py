@@ -27,7 +27,7 @@ import attrs
 from alma_async._clock import Clock
 from alma_async._http.outcome import Done, Failed, Outcome, Reason
 from alma_async._text import duration
-from alma_async.errors import AlmaError, BadAnswer, NotSent, RateLimited, ServerFault, Until
+from alma_async.errors import AlmaError, BadAnswer, NotSent, RateLimited, RetryLater, ServerFault
 from alma_async.load.entries import Entry, State
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ _FEWEST: Final = 20  # chosen: rejections below which a share says nothing
 _ROW: Final = 20  # chosen: equal rejections one after the other
 
 
-class Resting(Until):
+class Resting(RetryLater):
     """All that is left are rows of unknown outcome, which rest before they are read back."""
 
     advice = "Resume the load then."

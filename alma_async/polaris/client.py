@@ -86,7 +86,7 @@ class PolarisClient(Client):
     :param base_url: the server (https; http on loopback only), with or without
         ``/Polaris.ApplicationServices``
     :param organization_id: where the user is logged on
-    :param workstation_id: the same; the workstation must be enabled for Leap
+    :param workstation_id: the workstation where the user is logged on; it must be enabled for Leap
     :param auth: a ``StaffPassword``, an ``ApiKey`` or a ``BearerToken``
     :param language: part of each URL
     :param product_id: part of each URL

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 import attrs
 
 from alma_async._guard import LedgerError
-from alma_async.errors import AlmaError, ClientClosed, ConfigurationError, OutcomeUnknown, Until
+from alma_async.errors import AlmaError, ClientClosed, ConfigurationError, OutcomeUnknown, RetryLater
 from alma_async.load import JournalError, JournalInUse, ServiceInUse, UnfinishedLoad
 from alma_async.load.journal import JournalDamaged
 
@@ -55,7 +55,7 @@ class Stop:
     """The worker is being stopped, and not the task to blame: another worker does it now."""
 
 
-class Unfinished(Until):
+class Unfinished(RetryLater):
     """The task has done what it could now, and goes on at ``retry_at``. Nothing is wrong."""
 
 
