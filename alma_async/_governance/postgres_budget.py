@@ -46,7 +46,7 @@ from alma_async._governance.budget import Budget, DayReport, Figures, Machine, S
 from alma_async._governance.file_budget import dump_day, machine_budget, parse_day
 from alma_async._governance.quota import MAX_SKEW, Quota
 from alma_async._governance.rate import CATCH_UP, LONGEST_HOLD, Slot, Terms
-from alma_async._governance.sharing import Absence, Division, ServerClock, lease
+from alma_async._governance.sharing import Absence, Division, StoreClock, lease
 from alma_async._storage.files import OwnFile, private_directory
 from alma_async._storage.sqlite import Away, Busy, Damaged, StorageFailed, Stranger
 from alma_async._text import plain
@@ -212,7 +212,7 @@ class StoreBudget:
         self._asking: Task[None] | None = None
         self._timer: Timer | None = None
         self._wrong: Stranger | None = None
-        self._server = ServerClock()
+        self._server = StoreClock()
         self._absence = Absence()
         self._division = Division(members, None)
         self._shown_at = -math.inf

@@ -24,7 +24,7 @@ import attrs
 
 from alma_async._governance.rate import Terms
 
-__all__ = ["LEASE", "Absence", "Division", "ServerClock", "lease"]
+__all__ = ["LEASE", "Absence", "Division", "StoreClock", "lease"]
 
 LEASE: Final = 5
 """Chosen: slots that are asked for at once, at most. Measured: 0.20 round trips a call."""
@@ -58,7 +58,7 @@ def lease(waiting: int, interval: float) -> int:
 
 
 @attrs.define(eq=False)
-class ServerClock:
+class StoreClock:
     """How far our monotonic clock is ahead of the store's, by the answer that was the least late."""
 
     _least: float = math.inf
@@ -116,7 +116,7 @@ class Division:
         """The pace of this machine."""
         return attrs.evolve(terms, interval=terms.interval * self.machines)
 
-    def align(self, at: float, terms: Terms, clock: ServerClock) -> float:
+    def align(self, at: float, terms: Terms, clock: StoreClock) -> float:
         """The first slot of this machine that is not before ``at``; both on our clock."""
         if self.rank is None or not clock.is_known:
             return at

@@ -54,7 +54,17 @@ from alma_async._guard.monitor import PASSING, Monitor
 from alma_async._guard.port import UNKNOWN_RUN, Instance, JobPort, Spare
 from alma_async._guard.rules import Asked, Decision, Go, Taken, Timing, WaitUntil, end_losses
 from alma_async._guard.server_clock import ServerTime
-from alma_async._guard.state import EVERY_JOB, OCCUPIES, UNRESOLVED, Book, Event, Ledger, Run, RunState, Why
+from alma_async._guard.state import (
+    EVERY_JOB,
+    OCCUPIES,
+    UNRESOLVED,
+    Book,
+    Ledger,
+    Run,
+    RunEvent,
+    RunState,
+    Why,
+)
 from alma_async._guard.submission import NotYet, Started, Submission, not_free, unknown, utc
 from alma_async._guard.view import GuardView, view_of
 from alma_async._secret import discreet
@@ -230,7 +240,7 @@ class JobGuard:
         """Record that a run ended (by a webhook, or by an operator); a submission that waits for
         its slot goes on at once.
         """
-        await self._monitor.mark(instance_id, Event.END)
+        await self._monitor.mark(instance_id, RunEvent.END)
 
     async def free(self, run_id: str) -> bool:
         """Free a run's slot because an operator says so. ``run_id`` is its instance id or its name.
@@ -245,7 +255,7 @@ class JobGuard:
                 if run.state in OCCUPIES and run_id and run_id in (run.instance_id, run.key, run.name)
             ]
             for run in found:
-                book.end(run, Event.MISS if run.state in UNRESOLVED else Event.END)
+                book.end(run, RunEvent.MISS if run.state in UNRESOLVED else RunEvent.END)
             return bool(found)
 
         return await self._monitor.update(free)

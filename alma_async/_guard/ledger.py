@@ -49,12 +49,12 @@ from alma_async._storage.files import (
     make_file,
     private_directory,
 )
+from alma_async._storage.seal import Seal
 from alma_async._storage.sqlite import (
     Busy,
     Columns,
     Damaged,
     Layout,
-    Seal,
     StorageFailed,
     Stranger,
     connect,

@@ -24,7 +24,7 @@ from alma_async._guard.ledger import LedgerBusy, LedgerError
 from alma_async._guard.port import UNKNOWN_RUN, Instance, JobPort
 from alma_async._guard.rules import Claimed, Timing
 from alma_async._guard.server_clock import AGREE, DRIFT, ServerClock, ServerTime
-from alma_async._guard.state import OCCUPIES, Book, Dating, Event, Ledger, Run, RunState, usual_duration
+from alma_async._guard.state import OCCUPIES, Book, Dating, Ledger, Run, RunEvent, RunState, usual_duration
 from alma_async._text import logger
 from alma_async.errors import (
     AlmaError,
@@ -401,7 +401,7 @@ class Monitor:
             instance = await self.port.instance(job_id, instance_id)
         except NotFound as error:
             if error.code == UNKNOWN_RUN:
-                await self.mark(instance_id, Event.VANISH)
+                await self.mark(instance_id, RunEvent.VANISH)
             raise
         self._all.heard, next_poll = True, self.timing.next_poll
 
@@ -412,7 +412,7 @@ class Monitor:
         await self.update(observe)
         return instance
 
-    async def mark(self, instance_id: str, event: Event) -> None:
+    async def mark(self, instance_id: str, event: RunEvent) -> None:
         """Record that a run ended, or is not known any more."""
 
         def end(book: Book) -> None:

@@ -18,7 +18,8 @@ import attrs
 from alma_async._guard.server_clock import ServerClock
 from alma_async._guard.state import COUNTS, EVERY_JOB, OCCUPIES, Block, Book, Polls, Run, Waiter, Why
 from alma_async._storage.failures import Damaged
-from alma_async._storage.sqlite import Columns, Seal
+from alma_async._storage.seal import Seal
+from alma_async._storage.sqlite import Columns
 
 __all__ = ["Record", "Records", "lost"]
 

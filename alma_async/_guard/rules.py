@@ -34,9 +34,9 @@ from alma_async._guard.state import (
     UNRESOLVED,
     Block,
     Book,
-    Event,
     Polls,
     Run,
+    RunEvent,
     RunState,
     Waiter,
     Why,
@@ -376,7 +376,7 @@ def reserve(
     if run.key in book.runs:
         book.move(
             run,
-            Event.RESERVE,
+            RunEvent.RESERVE,
             reserved_at=run.reserved_at,
             latest_start=run.latest_start,
             poll_at=run.poll_at,
@@ -402,11 +402,11 @@ def settle(book: Book, run: Run, failed: Failed, *, now: ServerTime, timing: Tim
     if failed.outcome is OutcomeClass.UNKNOWN:
         answered = failed.problems and failed.status is not None and 400 <= failed.status < 500
         at = now.latest + (timing.answered if answered else timing.quarantine)
-        book.move(run, Event.LOSE, latest_start=at, poll_at=now.at + timing.first_poll)
+        book.move(run, RunEvent.LOSE, latest_start=at, poll_at=now.at + timing.first_poll)
     elif failed.outcome is OutcomeClass.NOT_SENT:
-        book.move(run, Event.RETURN)
+        book.move(run, RunEvent.RETURN)
     else:
-        book.move(run, Event.REJECT)
+        book.move(run, RunEvent.REJECT)
         if failed.reason is Reason.JOB_THRESHOLD:
             _block(book, run.job_id, now.latest + timing.rejected, Why.REJECTED)
         elif failed.reason is Reason.JOB_OVERLAP:

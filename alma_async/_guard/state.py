@@ -59,11 +59,11 @@ __all__ = [
     "Block",
     "Book",
     "Dating",
-    "Event",
     "IllegalEvent",
     "Ledger",
     "Polls",
     "Run",
+    "RunEvent",
     "RunState",
     "Waiter",
     "Why",
@@ -87,7 +87,7 @@ class RunState(Enum):
     )
 
 
-class Event(Enum):
+class RunEvent(Enum):
     """What can be learned of a run."""
 
     RESERVE = "reserve"
@@ -111,36 +111,36 @@ COUNTS: Final = OCCUPIES | {
 }
 
 _ANSWERS: Final = {
-    Event.ACCEPT: RunState.RUNNING,
-    Event.RETURN: RunState.RETURNED,
-    Event.REJECT: RunState.REJECTED,
+    RunEvent.ACCEPT: RunState.RUNNING,
+    RunEvent.RETURN: RunState.RETURNED,
+    RunEvent.REJECT: RunState.REJECTED,
 }
 
-TABLE: Final[Mapping[RunState, Mapping[Event, RunState]]] = {
+TABLE: Final[Mapping[RunState, Mapping[RunEvent, RunState]]] = {
     RunState.RESERVED: {
         **_ANSWERS,
-        Event.LOSE: RunState.UNKNOWN,
-        Event.FIND: RunState.RUNNING,
-        Event.MISS: RunState.NOT_FOUND,
+        RunEvent.LOSE: RunState.UNKNOWN,
+        RunEvent.FIND: RunState.RUNNING,
+        RunEvent.MISS: RunState.NOT_FOUND,
     },
-    RunState.UNKNOWN: {Event.FIND: RunState.RUNNING, Event.MISS: RunState.NOT_FOUND},
+    RunState.UNKNOWN: {RunEvent.FIND: RunState.RUNNING, RunEvent.MISS: RunState.NOT_FOUND},
     RunState.RUNNING: {
-        Event.END: RunState.ENDED,
-        Event.VANISH: RunState.VANISHED,
-        **dict.fromkeys((Event.ACCEPT, Event.LOSE, Event.FIND), RunState.RUNNING),
+        RunEvent.END: RunState.ENDED,
+        RunEvent.VANISH: RunState.VANISHED,
+        **dict.fromkeys((RunEvent.ACCEPT, RunEvent.LOSE, RunEvent.FIND), RunState.RUNNING),
     },
     RunState.ENDED: dict.fromkeys(
-        (Event.ACCEPT, Event.LOSE, Event.FIND, Event.END, Event.VANISH), RunState.ENDED
+        (RunEvent.ACCEPT, RunEvent.LOSE, RunEvent.FIND, RunEvent.END, RunEvent.VANISH), RunState.ENDED
     ),
     RunState.VANISHED: {
-        Event.END: RunState.ENDED,
-        Event.FIND: RunState.RUNNING,
-        **dict.fromkeys((Event.ACCEPT, Event.LOSE, Event.VANISH), RunState.VANISHED),
+        RunEvent.END: RunState.ENDED,
+        RunEvent.FIND: RunState.RUNNING,
+        **dict.fromkeys((RunEvent.ACCEPT, RunEvent.LOSE, RunEvent.VANISH), RunState.VANISHED),
     },
     # The sender may have been suspended during the quarantine; what it then learns still holds.
-    RunState.NOT_FOUND: {**_ANSWERS, Event.LOSE: RunState.NOT_FOUND, Event.FIND: RunState.RUNNING},
-    RunState.RETURNED: {Event.RESERVE: RunState.RESERVED},
-    RunState.REJECTED: {Event.RESERVE: RunState.RESERVED},
+    RunState.NOT_FOUND: {**_ANSWERS, RunEvent.LOSE: RunState.NOT_FOUND, RunEvent.FIND: RunState.RUNNING},
+    RunState.RETURNED: {RunEvent.RESERVE: RunState.RESERVED},
+    RunState.REJECTED: {RunEvent.RESERVE: RunState.RESERVED},
 }
 
 
@@ -148,7 +148,7 @@ class IllegalEvent(Exception):
     """An event that cannot happen to a run in its state: a fault of this library, or of the ledger."""
 
 
-def after(state: RunState, event: Event) -> RunState:
+def after(state: RunState, event: RunEvent) -> RunState:
     """The state that follows.
 
     :raises IllegalEvent: where the table has none.
@@ -363,12 +363,12 @@ class Book:
         """Remove it from the queue."""
         self.news |= self.waiters.pop(key, None) is not None
 
-    def move(self, run: Run, event: Event, **changes: Any) -> Run:
+    def move(self, run: Run, event: RunEvent, **changes: Any) -> Run:
         """Let an event happen to a run. Where the ledger was lost meanwhile, the run as its sender
         knew it comes back.
         """
         known = self.runs.get(run.key, run)
-        if known.shown is not None and event in (Event.ACCEPT, Event.LOSE):
+        if known.shown is not None and event in (RunEvent.ACCEPT, RunEvent.LOSE):
             # the list showed it before, and is more exact than a late answer
             changes.pop("latest_start", None)
         moved = attrs.evolve(known, state=after(known.state, event), **changes)
@@ -413,7 +413,7 @@ class Book:
             None,
         )
 
-    def end(self, run: Run, event: Event = Event.END) -> None:
+    def end(self, run: Run, event: RunEvent = RunEvent.END) -> None:
         """The run ended, or Alma does not know it any more. What was rejected because of running
         jobs may try again.
         """
@@ -455,7 +455,7 @@ class Book:
             due = known.poll_at if known.state is RunState.RUNNING else again
             run = self.move(
                 known,
-                Event.FIND,
+                RunEvent.FIND,
                 instance_id=instance.id,
                 latest_start=started,
                 poll_at=due,
@@ -509,7 +509,7 @@ class Book:
                 self._adopt(instance, key, job_id=job_id, dating=dating, next_poll=next_poll)
         for run in self.unresolved(job_id):
             if run.latest_start < asked.earliest:
-                self.move(run, Event.MISS)
+                self.move(run, RunEvent.MISS)
         usual = usual_duration(instances)
         for run in list(self.runs.values()):
             if run.job_id == job_id and run.state in OCCUPIES and usual:

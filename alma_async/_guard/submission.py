@@ -24,7 +24,7 @@ from alma_async._guard import rules
 from alma_async._guard.monitor import Monitor
 from alma_async._guard.rules import Decision, Go, WaitUntil
 from alma_async._guard.server_clock import ServerTime
-from alma_async._guard.state import UNRESOLVED, Book, Event, Run, RunState, Waiter, Why
+from alma_async._guard.state import UNRESOLVED, Book, Run, RunEvent, RunState, Waiter, Why
 from alma_async._http.outcome import Done, Failed, Outcome, OutcomeClass, Reason
 from alma_async.errors import AlmaError, InvalidRequest, JobOverlap, JobThresholdReached, OutcomeUnknown
 
@@ -142,7 +142,7 @@ class Submission:
 
         def accept(book: Book, now: ServerTime) -> None:
             poll_at = now.at + monitor.timing.next_poll(0.0, run.usual)
-            book.move(run, Event.ACCEPT, instance_id=instance_id, latest_start=now.latest, poll_at=poll_at)
+            book.move(run, RunEvent.ACCEPT, instance_id=instance_id, latest_start=now.latest, poll_at=poll_at)
 
         monitor.update_soon(accept, key=self.key)
         self._started = instance_id

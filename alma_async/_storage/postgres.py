@@ -32,7 +32,7 @@ from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from alma_async._storage.failures import Away, Busy, Damaged, StorageFailed, Stranger
-from alma_async._storage.sqlite import Seal
+from alma_async._storage.seal import Seal
 
 __all__ = ["VERSION", "Link", "connect", "failures", "grant", "migrate", "place_of"]
 

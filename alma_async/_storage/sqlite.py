@@ -8,9 +8,8 @@ things are not taken on trust:
   was, in silence), so each answer is compared.
 * **The schema.** It is compared with ours before anything is read: a view or a trigger is a
   program.
-* **Records.** SQLite does not see a flipped byte inside a value (measured), and who can write the
-  file can write its checksums. So each record carries a seal, keyed with a secret of this
-  installation.
+* **Records.** SQLite does not see a flipped byte inside a value (measured). So each record carries
+  a ``seal``.
 
 A file with one **owner** is kept under ``locking_mode=EXCLUSIVE`` before ``journal_mode=WAL`` (so
 there is no shared memory and a second opener fails), ``synchronous=FULL``. One that processes
@@ -20,18 +19,15 @@ every SQLite in use.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import attrs
 
 from alma_async._storage.failures import Away, Busy, Damaged, Empty, StorageFailed, Stranger
-from alma_async._storage.files import OwnFile, own_directory
 
 __all__ = [
     "Away",
@@ -40,7 +36,6 @@ __all__ = [
     "Damaged",
     "Empty",
     "Layout",
-    "Seal",
     "StorageFailed",
     "Stranger",
     "connect",
@@ -49,7 +44,6 @@ __all__ = [
 
 Columns: TypeAlias = tuple[Any, ...]
 
-_SIZE: Final = 32  # bytes of the secret
 _OFTEN: Final = 10_000  # SQLite's steps between two chances for signals: some tenths of a millisecond
 _PAGES: Final = 128  # of 4 KiB in the write-ahead log before they go into the file: half a megabyte of disk
 _SAFE: Final = ("trusted_schema = OFF", "cell_size_check = ON", "fullfsync = 1")
@@ -75,42 +69,6 @@ class Layout:
     version: int
     schema: tuple[str, ...]
     wait: float | None = None
-
-
-@attrs.frozen
-class Seal:
-    """Seals records with the secret of this installation."""
-
-    _secret: bytes = attrs.field(repr=False)
-
-    @classmethod
-    def of(cls, directory: Path) -> Seal:
-        """The installation whose state lies in ``directory``; its secret is made where there is
-        none.
-
-        :raises OSError: where it cannot be kept for this user alone.
-        """
-        own_directory(directory)
-        file = OwnFile(directory / "secret")
-        try:
-            with file.locked():
-                secret = file.read(_SIZE)
-                if len(secret) < _SIZE:
-                    secret = os.urandom(_SIZE)
-                    file.write(secret)
-                    file.sync()
-        finally:
-            file.close()
-        return cls(secret)
-
-    def __call__(self, values: Iterable[Any]) -> bytes:
-        """The seal of a record's values."""
-        return blake2b(repr(tuple(values)).encode(), key=self._secret, digest_size=8).digest()
-
-    @property
-    def name(self) -> str:
-        """An id of this secret, which shows nothing of it."""
-        return blake2b(b"name", key=self._secret, digest_size=8).hexdigest()
 
 
 def connect(path: Path, kept: Layout, *, new: bool = True) -> sqlite3.Connection:

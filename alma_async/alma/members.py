@@ -97,7 +97,7 @@ class MembersChange:
     size: int | None = None
 
 
-class Terms(TypedDict, total=False):
+class MemberOptions(TypedDict, total=False):
     """How members are changed; see ``Members.add_members``."""
 
     id_type: str | None
@@ -255,18 +255,18 @@ class Members(Resource):
 
     @overload
     async def add_members(
-        self, set_id: str, ids: Ids, *, dry_run: Literal[False] = ..., **terms: Unpack[Terms]
+        self, set_id: str, ids: Ids, *, dry_run: Literal[False] = ..., **terms: Unpack[MemberOptions]
     ) -> MembersChange: ...
     @overload
     async def add_members(
-        self, set_id: str, ids: Ids, *, dry_run: Literal[True], **terms: Unpack[Terms]
+        self, set_id: str, ids: Ids, *, dry_run: Literal[True], **terms: Unpack[MemberOptions]
     ) -> tuple[Request, ...]: ...
     @overload
     async def add_members(
-        self, set_id: str, ids: Ids, *, dry_run: bool, **terms: Unpack[Terms]
+        self, set_id: str, ids: Ids, *, dry_run: bool, **terms: Unpack[MemberOptions]
     ) -> MembersChange | tuple[Request, ...]: ...
     async def add_members(
-        self, set_id: str, ids: Ids, *, dry_run: bool = False, **terms: Unpack[Terms]
+        self, set_id: str, ids: Ids, *, dry_run: bool = False, **terms: Unpack[MemberOptions]
     ) -> MembersChange | tuple[Request, ...]:
         """Add members, from any iterable of any length, async or not. A repeat is sent once.
 
@@ -283,18 +283,18 @@ class Members(Resource):
 
     @overload
     async def remove_members(
-        self, set_id: str, ids: Ids, *, dry_run: Literal[False] = ..., **terms: Unpack[Terms]
+        self, set_id: str, ids: Ids, *, dry_run: Literal[False] = ..., **terms: Unpack[MemberOptions]
     ) -> MembersChange: ...
     @overload
     async def remove_members(
-        self, set_id: str, ids: Ids, *, dry_run: Literal[True], **terms: Unpack[Terms]
+        self, set_id: str, ids: Ids, *, dry_run: Literal[True], **terms: Unpack[MemberOptions]
     ) -> tuple[Request, ...]: ...
     @overload
     async def remove_members(
-        self, set_id: str, ids: Ids, *, dry_run: bool, **terms: Unpack[Terms]
+        self, set_id: str, ids: Ids, *, dry_run: bool, **terms: Unpack[MemberOptions]
     ) -> MembersChange | tuple[Request, ...]: ...
     async def remove_members(
-        self, set_id: str, ids: Ids, *, dry_run: bool = False, **terms: Unpack[Terms]
+        self, set_id: str, ids: Ids, *, dry_run: bool = False, **terms: Unpack[MemberOptions]
     ) -> MembersChange | tuple[Request, ...]:
         """Remove members, as ``add_members`` adds them. One that is not in the set (60117) is
         rejected, unless ``reconcile`` leaves it out.
@@ -303,18 +303,18 @@ class Members(Resource):
 
     @overload
     async def replace_members(
-        self, set_id: str, ids: Ids, *, dry_run: Literal[False] = ..., **terms: Unpack[Terms]
+        self, set_id: str, ids: Ids, *, dry_run: Literal[False] = ..., **terms: Unpack[MemberOptions]
     ) -> MembersChange: ...
     @overload
     async def replace_members(
-        self, set_id: str, ids: Ids, *, dry_run: Literal[True], **terms: Unpack[Terms]
+        self, set_id: str, ids: Ids, *, dry_run: Literal[True], **terms: Unpack[MemberOptions]
     ) -> tuple[Request, ...]: ...
     @overload
     async def replace_members(
-        self, set_id: str, ids: Ids, *, dry_run: bool, **terms: Unpack[Terms]
+        self, set_id: str, ids: Ids, *, dry_run: bool, **terms: Unpack[MemberOptions]
     ) -> MembersChange | tuple[Request, ...]: ...
     async def replace_members(
-        self, set_id: str, ids: Ids, *, dry_run: bool = False, **terms: Unpack[Terms]
+        self, set_id: str, ids: Ids, *, dry_run: bool = False, **terms: Unpack[MemberOptions]
     ) -> MembersChange | tuple[Request, ...]:
         """Make these the members. Atomic for up to 1,000; of more, the first 1,000 replace and the
         rest are added after.

@@ -17,15 +17,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, Literal, TypeAlias
 
-__all__ = ["WAYS", "Effect", "Effects", "Kind", "Way", "as_known", "emptied", "kind_of"]
+__all__ = ["WAYS", "Effect", "Effects", "FieldKind", "Way", "as_known", "emptied", "kind_of"]
 
 Json: TypeAlias = Mapping[str, Any]
-Kind: TypeAlias = Literal["text", "date", "coverage"]
+FieldKind: TypeAlias = Literal["text", "date", "coverage"]
 Way: TypeAlias = Literal["null", "blank", "empty_list", "left_out"]
 Effect: TypeAlias = Literal["cleared", "kept", "rejected"]
-Effects: TypeAlias = Mapping[Kind, Mapping[Way, Effect]]
+Effects: TypeAlias = Mapping[FieldKind, Mapping[Way, Effect]]
 
-WAYS: Final[Mapping[Kind, tuple[Way, ...]]] = {
+WAYS: Final[Mapping[FieldKind, tuple[Way, ...]]] = {
     "text": ("blank", "null", "left_out"),
     "date": ("null", "blank", "left_out"),
     "coverage": ("empty_list", "null", "blank", "left_out"),
@@ -39,7 +39,7 @@ _NOTHING: Final[tuple[Any, ...]] = (None, "", [])
 _NO_TEXT: Final = ("value", "desc", "link", "number_of_years", "number_of_months")
 
 
-def kind_of(name: str, held: Any) -> Kind | None:
+def kind_of(name: str, held: Any) -> FieldKind | None:
     """The kind of a member that says something; None for another, or where it says nothing."""
     if not held or name in _NO_TEXT:
         return None
@@ -72,7 +72,7 @@ def emptied(object_: Json, name: str, way: Way) -> dict[str, Any]:
     return rest if way == "left_out" else rest | {name: _VALUES[way]}
 
 
-def _way(kind: Kind, effects: Effects) -> Way | None:
+def _way(kind: FieldKind, effects: Effects) -> Way | None:
     """The way that is to be taken in place of the usual one; None where that is right, or
     none is known to be better.
     """

@@ -17,6 +17,7 @@ import attrs
 from alma_async._http.outcome import Outcome
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import AlmaError
+from alma_async.load.bulk import how_far
 from alma_async.load.dry_run import Plan
 from alma_async.load.entries import Entry, State
 from alma_async.load.lookup import listed
@@ -24,7 +25,6 @@ from alma_async.load.options import LoadContext
 from alma_async.load.outage import RowFailure, ServiceHealth, WorkStopped
 from alma_async.load.progress import Meter, Progress, Report
 from alma_async.load.reasons import EndReason
-from alma_async.load.run import how_far
 from alma_async.load.verify import Mark
 
 __all__ = ["Compared", "Comparing", "Comparison"]

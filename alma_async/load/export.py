@@ -33,6 +33,7 @@ from alma_async._http.json_text import dumps, loads
 from alma_async._http.outcome import Outcome
 from alma_async.alma.client import AlmaClient
 from alma_async.errors import ConfigurationError, NotFound
+from alma_async.load.bulk import how_far
 from alma_async.load.entries import State
 from alma_async.load.fields import payload_of
 from alma_async.load.lookup import listed
@@ -43,7 +44,6 @@ from alma_async.load.readers import read_rows
 from alma_async.load.readers.source import Blanks
 from alma_async.load.report import require_replaceable, sheet_of_texts
 from alma_async.load.row import Row
-from alma_async.load.run import how_far
 from alma_async.load.writers import WRITERS, ExportFormat, Writer, Written, workbook_text, written
 from alma_async.settings import FLAG, Priority, check_all, instance_of, one_of
 

@@ -19,7 +19,7 @@ from attrs.validators import deep_mapping, in_, instance_of, matches_re, optiona
 
 from alma_async._text import counted
 from alma_async.alma.models.electronic import Portfolio
-from alma_async.load.clearing import Effect, Effects, Kind, Way
+from alma_async.load.clearing import Effect, Effects, FieldKind, Way
 from alma_async.load.kept import KeptFile
 
 __all__ = ["FactsFile", "InstitutionFacts", "Observed", "shown_by"]
@@ -46,7 +46,7 @@ _SHOWN: Final = optional(in_(get_args(Shown)))
 _COUNT: Final = optional(instance_of(int))
 _OBJECT: Final = instance_of(dict)
 _EFFECTS: Final = deep_mapping(
-    in_(get_args(Kind)), deep_mapping(in_(get_args(Way)), in_(get_args(Effect)), _OBJECT), _OBJECT
+    in_(get_args(FieldKind)), deep_mapping(in_(get_args(Way)), in_(get_args(Effect)), _OBJECT), _OBJECT
 )
 
 

@@ -17,7 +17,7 @@ import attrs
 
 from alma_async._http.json_text import dumps, loads
 from alma_async._storage.files import OwnFile, private_directory
-from alma_async._storage.sqlite import Seal
+from alma_async._storage.seal import Seal
 from alma_async._text import logger
 from alma_async.errors import AlmaError
 from alma_async.settings import state_dir

@@ -22,6 +22,7 @@ from alma_async.alma.client import AlmaClient
 from alma_async.errors import AlmaError, ConfigurationError
 from alma_async.load import undo
 from alma_async.load.announced import Ending, announced
+from alma_async.load.bulk import reporting
 from alma_async.load.compare import Comparing, Comparison
 from alma_async.load.dry_run import Plan, note_calls, plan_of, scratch_path
 from alma_async.load.entries import Moment
@@ -34,7 +35,7 @@ from alma_async.load.options import DEFAULTS, PATH, LoadContext, LoadOptions, op
 from alma_async.load.progress import Ended, Meter, Progress, Report, quote
 from alma_async.load.register import Registered, require_none_cut_off, unfinished
 from alma_async.load.row import InputError
-from alma_async.load.run import LoadRun, reporting
+from alma_async.load.run import LoadRun
 from alma_async.load.standing import StandingRun
 from alma_async.load.surplus import BeyondBound
 from alma_async.load.verify import Audit, Verification

@@ -43,13 +43,13 @@ from alma_async._storage.files import (
     own_directory,
     private_directory,
 )
+from alma_async._storage.seal import Seal
 from alma_async._storage.sqlite import (
     Busy,
     Columns,
     Damaged,
     Empty,
     Layout,
-    Seal,
     StorageFailed,
     Stranger,
     connect,

@@ -15,11 +15,11 @@ begun is finished before something new begins.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator
+from collections.abc import Awaitable, Callable, Hashable, Iterator
 from datetime import timedelta
 from functools import partial
 from math import inf
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import anyio
 import attrs
@@ -32,6 +32,7 @@ from alma_async.alma.client import AlmaClient
 from alma_async.errors import AlmaError, ClientClosed, QuotaExhausted
 from alma_async.events import CallFinished, RowsEnded
 from alma_async.load.after_create import AfterCreate
+from alma_async.load.bulk import how_far, spread
 from alma_async.load.entries import OPEN, Entry, Moment, State, Step
 from alma_async.load.facts import BY_TITLE, IN_TURN, MEASURED, SERVICE_READ, SURPRISE
 from alma_async.load.identifier_index import IdentifierIndex
@@ -50,7 +51,7 @@ from alma_async.load.outage import (
     ServiceHealth,
     WorkStopped,
 )
-from alma_async.load.progress import Ended, Meter, Progress, Report, hold, quote
+from alma_async.load.progress import Ended, Meter, Progress, Report
 from alma_async.load.row import Row
 from alma_async.load.row_by_job import Joined, RowByJob
 from alma_async.load.row_task import Learned, RowTask, Shared
@@ -59,7 +60,7 @@ from alma_async.load.undo import vouched
 from alma_async.load.via_job import After, SetDiffers, ViaJob, availabilities, match_anew, value_of
 from alma_async.settings import Priority
 
-__all__ = ["LoadRun", "Room", "how_far", "most", "reporting", "spread"]
+__all__ = ["LoadRun", "Room", "most"]
 
 _FEWEST: Final = 4  # chosen: rows beyond those, at least
 _READY: Final = (
@@ -117,79 +118,6 @@ class Room:
 
 
 T = TypeVar("T")
-
-
-def how_far(
-    alma: AlmaClient, meter: Meter, why: str | None, *, under_way: int = 0, reading: bool = False
-) -> Progress:
-    """How far work is that waits for ``why``, or for what the governor says. ``under_way``: rows
-    begun beyond those counted.
-    """
-    quota, now, wall = alma.quota(), alma.clock.now(), alma.clock.wall()
-    meter.waits(why or hold(quota, wall), now)
-    return meter.progress(now, quote(quota, wall), under_way=under_way, reading=reading)
-
-
-async def spread(
-    workers: int,
-    give_out: Callable[[MemoryObjectSendStream[T]], Awaitable[None]],
-    work: Callable[[MemoryObjectReceiveStream[T]], Coroutine[Any, Any, None]],
-    *,
-    failed: Callable[[AlmaError], None],
-) -> None:
-    """Return when all that was given out is done, or every worker has stopped.
-
-    :param work: one worker: takes items from the stream until it ends, or until the worker stops
-    :param failed: is called with what ended the giving out (a fault of the journal),
-        which is not raised as a group
-    """
-    send, receive = anyio.create_memory_object_stream[T]()
-    async with anyio.create_task_group() as group:
-        for _ in range(workers):
-            group.start_soon(work, receive.clone())
-        receive.close()
-        async with send:
-            try:
-                await give_out(send)
-            except anyio.BrokenResourceError:
-                pass  # every worker stopped
-            except AlmaError as error:
-                failed(error)
-
-
-async def reporting(work: Callable[[], Awaitable[T]], report: Callable[[], None] | None) -> T:
-    """Do the work and report its progress each second, however long it waits. What either
-    raises is raised as itself.
-    """
-    if report is None:
-        return await work()
-    results, failures = list[T](), list[Exception]()
-
-    async def whole(part: Callable[[], Awaitable[Any]]) -> None:
-        try:
-            await part()
-        except Exception as error:  # noqa: BLE001 - raised below, and not as a group
-            failures.append(error)
-        group.cancel_scope.cancel()
-
-    async def working() -> None:
-        results.append(await work())
-
-    async def ticking() -> None:
-        while True:
-            await anyio.sleep(_EVERY)
-            report()
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(whole, ticking)
-        await whole(working)
-    if failures:
-        raise failures[0]
-    return results[0]
-
-
-_EVERY: Final = 1.0
-
 
 _REPORTED: Final = (ClientClosed, QuotaExhausted, MassRejection, Resting, SetDiffers, *PASSING)
 

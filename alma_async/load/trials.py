@@ -18,18 +18,18 @@ from typing import Any, Final, Literal, TypeAlias
 import attrs
 
 from alma_async.load.before_image import plain
-from alma_async.load.clearing import WAYS, Effect, Kind, Way, emptied
+from alma_async.load.clearing import WAYS, Effect, FieldKind, Way, emptied
 
 __all__ = ["Trials", "says_coverage", "sent"]
 
 Json: TypeAlias = Mapping[str, Any]
 
-_PLACES: Final[Mapping[Kind, tuple[str, ...]]] = {
+_PLACES: Final[Mapping[FieldKind, tuple[str, ...]]] = {
     "text": ("internal_description",),
     "coverage": ("coverage_details", "local_date_coverage_parameters"),
     "date": ("expected_activation_date",),
 }
-_SAYS: Final[Mapping[Kind, Any]] = {
+_SAYS: Final[Mapping[FieldKind, Any]] = {
     "text": "A test by alma-async, which deletes it again.",
     "coverage": [{"from_year": "1999"}],
     "date": "2035-01-01",  # chosen: a day to come, since nothing is to be activated
@@ -63,9 +63,9 @@ class Trials:
     """
 
     shown: Json
-    effects: dict[Kind, dict[Way, Effect]] = attrs.field(factory=dict)
-    _usable: set[Kind] = attrs.field(factory=set)
-    _left: deque[tuple[Kind, Way | None]] = attrs.field(
+    effects: dict[FieldKind, dict[Way, Effect]] = attrs.field(factory=dict)
+    _usable: set[FieldKind] = attrs.field(factory=set)
+    _left: deque[tuple[FieldKind, Way | None]] = attrs.field(
         factory=lambda: deque([*((kind, None) for kind in _PLACES), *_TRIALS])
     )
 
@@ -104,7 +104,7 @@ class Trials:
             effect: Effect = "kept" if _says(shown, kind) else "cleared"
             self.effects.setdefault(kind, {})[way] = "rejected" if rejected else effect
 
-    def _whole(self, kind: Kind) -> dict[str, Any]:
+    def _whole(self, kind: FieldKind) -> dict[str, Any]:
         """The portfolio with all fields that can be set, and this one."""
         body = dict(self.shown)
         for each in (*self._usable, kind):
@@ -118,7 +118,7 @@ def says_coverage(portfolio: Json) -> bool:
     return _says(portfolio, "coverage")
 
 
-def _says(portfolio: Json, kind: Kind) -> bool:
+def _says(portfolio: Json, kind: FieldKind) -> bool:
     """Whether the field of this kind says something."""
     held: Any = portfolio
     for name in _PLACES[kind]:
@@ -126,7 +126,7 @@ def _says(portfolio: Json, kind: Kind) -> bool:
     return bool(plain(held))
 
 
-def _saying(portfolio: Json, kind: Kind) -> dict[str, Any]:
+def _saying(portfolio: Json, kind: FieldKind) -> dict[str, Any]:
     """A copy in which the field of this kind is set."""
     *above, name = _PLACES[kind]
     if not above:

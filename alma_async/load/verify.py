@@ -31,6 +31,7 @@ from alma_async.alma.fields import url_of
 from alma_async.alma.models.common import Coded
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import AlmaError, NotFound
+from alma_async.load.bulk import how_far, spread
 from alma_async.load.entries import KNOWN, Difference, Entry, State
 from alma_async.load.facts import BY_TITLE, INGESTED, NOT_BEGUN, SERVICE_READ, compared
 from alma_async.load.fields import asked, merged, stays
@@ -40,7 +41,6 @@ from alma_async.load.outage import RowFailure, ServiceHealth, WorkStopped
 from alma_async.load.progress import Meter, Progress, Report
 from alma_async.load.reasons import EndReason
 from alma_async.load.row import InputError, Row
-from alma_async.load.run import how_far, spread
 
 __all__ = ["Audit", "Finding", "Mark", "Verification", "claims_absence", "compare", "unread"]
 

@@ -29,13 +29,13 @@ from alma_async.sim.answers import (
 )
 from alma_async.sim.bibs import asked_for
 from alma_async.sim.codes import Rejection
-from alma_async.sim.faults import Fault, Faults, Kind
+from alma_async.sim.faults import Fault, FaultKind, Faults
 from alma_async.sim.fields import ROOT
 from alma_async.sim.routes import ROUTES, Call, Route, shifted
 from alma_async.sim.shapes import shaped
 from alma_async.sim.world import World
 
-_REJECTING: Mapping[Kind, str] = {"reject": "PER_SECOND_THRESHOLD", "daily": "DAILY_THRESHOLD"}
+_REJECTING: Mapping[FaultKind, str] = {"reject": "PER_SECOND_THRESHOLD", "daily": "DAILY_THRESHOLD"}
 
 
 async def _without_empty_date(_request: web.Request, response: web.StreamResponse) -> None:

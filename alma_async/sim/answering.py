@@ -17,7 +17,7 @@ import orjson
 from aiohttp import web
 
 from alma_async.sim.answers import Answer, page
-from alma_async.sim.faults import Fault, Kind
+from alma_async.sim.faults import Fault, FaultKind
 
 _PIECES = 20
 
@@ -152,7 +152,7 @@ async def _open(struck: Struck, usual: web.Response) -> tuple[web.StreamResponse
     return stream, body
 
 
-_ON_THE_WIRE: Mapping[Kind, Callable[[Struck], Awaitable[web.StreamResponse]]] = {
+_ON_THE_WIRE: Mapping[FaultKind, Callable[[Struck], Awaitable[web.StreamResponse]]] = {
     "cut_before": _cut,
     "cut_after": _cut,
     "commit_late": _cut_and_commit_late,

@@ -17,9 +17,9 @@ import attrs
 
 from alma_async.sim.answers import Style
 
-__all__ = ["NAMED", "Fault", "FaultPlan", "Faults", "Fired", "Kind", "Rule"]
+__all__ = ["NAMED", "Fault", "FaultKind", "FaultPlan", "Faults", "Fired", "Rule"]
 
-Kind = Literal[
+FaultKind = Literal[
     "reject",  # the per-second rejection out of the blue
     "daily",  # the daily rejection out of the blue
     "server_error",  # `code` under `status` 500, 502, 503 or 504
@@ -42,7 +42,7 @@ Kind = Literal[
 ]
 
 # What is done although the answer is spoilt, unless the fault says otherwise.
-_COMMITS: frozenset[Kind] = frozenset(
+_COMMITS: frozenset[FaultKind] = frozenset(
     {
         "bad_json",
         "nothing",
@@ -67,8 +67,8 @@ _FORM: Mapping[str, Form] = {"gateway_xml": "gateway_xml", "wrapped": "wrapped"}
 
 
 def _known(_fault: object, _field: object, kind: str) -> None:
-    if kind not in get_args(Kind):
-        raise ValueError(f"No such fault: {kind!r}. There are {', '.join((*NAMED, *get_args(Kind)))}.")
+    if kind not in get_args(FaultKind):
+        raise ValueError(f"No such fault: {kind!r}. There are {', '.join((*NAMED, *get_args(FaultKind)))}.")
 
 
 @attrs.frozen
@@ -79,7 +79,7 @@ class Fault:
     follows from the kind, and the form from what the caller asked for.
     """
 
-    kind: Kind = attrs.field(validator=_known)
+    kind: FaultKind = attrs.field(validator=_known)
     commit: bool | None = attrs.field(default=None, kw_only=True)
     status: int = attrs.field(kw_only=True)
     form: Form | None = attrs.field(kw_only=True)
@@ -146,7 +146,7 @@ NAMED: Mapping[str, tuple[Fault, ...]] = {
 """Faults of Alma by names of their own: the forms of each share its chance."""
 
 
-def _fault(kind: Kind | Fault) -> Fault:
+def _fault(kind: FaultKind | Fault) -> Fault:
     return kind if isinstance(kind, Fault) else Fault(kind)
 
 
@@ -167,7 +167,7 @@ class Rule:
         return count >= self.nth and (self.times is None or count < self.nth + self.times)
 
 
-def _chances(chances: Mapping[Kind | Fault, float]) -> tuple[tuple[Fault, float], ...]:
+def _chances(chances: Mapping[FaultKind | Fault, float]) -> tuple[tuple[Fault, float], ...]:
     return tuple((_fault(key), share) for key, share in chances.items())
 
 
@@ -189,9 +189,9 @@ class FaultPlan:
 
         :raises ValueError: for a name that is neither, and for chances beyond certainty.
         """
-        chances: dict[Kind | Fault, float] = {}
+        chances: dict[FaultKind | Fault, float] = {}
         for name, share in shares.items():
-            faults = NAMED.get(name) or (Fault(cast("Kind", name)),)
+            faults = NAMED.get(name) or (Fault(cast("FaultKind", name)),)
             chances |= dict.fromkeys(faults, share / len(faults))
         return cls(chances, seed=seed)
 

@@ -9,7 +9,7 @@ import pytest
 
 from alma_async._governance import sharing
 from alma_async._governance.rate import Pace, Terms, terms
-from alma_async._governance.sharing import Absence, Division, ServerClock, lease
+from alma_async._governance.sharing import Absence, Division, StoreClock, lease
 from tests.governance.servers import busiest
 
 T25 = terms(25, per_second=25, margin=0.01)
@@ -28,7 +28,7 @@ class Clocks:
     """A server's clock and ours, with answers that take their time."""
 
     def __init__(self, *, ahead=1000.0, seed=1):
-        self.ahead, self.random, self.now, self.seen = ahead, random.Random(seed), 50.0, ServerClock()
+        self.ahead, self.random, self.now, self.seen = ahead, random.Random(seed), 50.0, StoreClock()
 
     def ask(self, *, there=0.0005, back=0.0005, wait=0.3):
         """One question: how long the way there takes (waiting for the lock included), and the way back."""
@@ -82,7 +82,7 @@ def machines(count, *, seconds=20.0, off=0.001, alike=False, phase=None, late=0.
     """
     rng, moments = random.Random(7), []
     for number in range(count):
-        clock = ServerClock()
+        clock = StoreClock()
         error = rng.uniform(0, off)
         clock.see(0.0, sent=1000.0, received=1000.0 + error)
         division = Division(count, None if phase else 0 if alike else number)
@@ -116,14 +116,14 @@ def test_a_part_that_is_not_known_is_a_small_one():
     assert Division(2, 1).known(ago=1.0, otherwise=4) == Division(2, 1)
     assert Division(2, 1).known(ago=600.0, otherwise=4) == Division(4, None)
     assert Division(9, 1).known(ago=600.0, otherwise=4) == Division(9, None)
-    assert Division(3, None).align(5.0, T25, ServerClock()) == 5.0
-    assert Division(3, 1).align(5.0, T25, ServerClock()) == 5.0
+    assert Division(3, None).align(5.0, T25, StoreClock()) == 5.0
+    assert Division(3, 1).align(5.0, T25, StoreClock()) == 5.0
 
 
 def test_a_limit_below_one_a_second_is_divided_too():
     """A slow pace: the machines' slots are still apart, and their sum is the rate."""
     slow = Terms(2.02, 1.01, 1)
-    clock = ServerClock()
+    clock = StoreClock()
     clock.see(0.0, sent=0.0, received=0.0)
     moments = []
     for rank in range(3):
@@ -181,7 +181,7 @@ def test_planted_the_least_late_answer_is_missed(monkeypatch):
     def see(self, said, *, sent, received):
         self._least = received - said
 
-    monkeypatch.setattr(sharing.ServerClock, "see", see)
+    monkeypatch.setattr(sharing.StoreClock, "see", see)
     with pytest.raises(AssertionError):
         test_of_the_servers_clock_the_least_late_answer_counts()
 

@@ -11,7 +11,7 @@ from attrs import evolve
 from alma_async._guard import rules
 from alma_async._guard.monitor import Monitor
 from alma_async._guard.server_clock import ServerClock, ServerTime
-from alma_async._guard.state import Book, Event
+from alma_async._guard.state import Book, RunEvent
 from alma_async._guard.submission import Submission
 from alma_async._http.outcome import OutcomeClass
 from alma_async.alma import problems
@@ -56,7 +56,7 @@ def _a_lost_start_is_free_again() -> list[Any]:
 
     def settle(book: Any, run: Any, failed: Any, **more: Any) -> None:
         if failed.outcome is OutcomeClass.UNKNOWN:
-            book.move(run, Event.RETURN)
+            book.move(run, RunEvent.RETURN)
         else:
             real(book, run, failed, **more)
 
@@ -76,8 +76,8 @@ def _every_date_is_believed() -> list[Any]:
 def _a_forgotten_run_goes_on() -> list[Any]:
     """What Alma does not know any more holds its slot until somebody sees it end."""
 
-    async def mark(self: Monitor, instance_id: str, event: Event) -> None:
-        if event is not Event.VANISH:
+    async def mark(self: Monitor, instance_id: str, event: RunEvent) -> None:
+        if event is not RunEvent.VANISH:
             await real(self, instance_id, event)
 
     real = Monitor.mark

@@ -19,7 +19,7 @@ from alma_async._clock import Clock
 from alma_async._guard import records
 from alma_async._guard.ledger import LedgerError, SqliteLedger, job_ledger
 from alma_async._guard.state import EVERY_JOB, Block, Book, IllegalEvent, Run, RunState, Waiter, Why
-from alma_async._storage.sqlite import Seal
+from alma_async._storage.seal import Seal
 from alma_async.errors import AlmaError, ConfigurationError
 
 RUN = Run(

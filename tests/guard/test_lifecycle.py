@@ -13,9 +13,9 @@ from alma_async._guard.state import (
     TABLE,
     UNRESOLVED,
     Book,
-    Event,
     IllegalEvent,
     Run,
+    RunEvent,
     RunState,
     after,
 )
@@ -23,7 +23,7 @@ from alma_async._guard.state import (
 RUN = Run(key="k", job_id="M1", name="n k", state=RunState.RESERVED, reserved_at=0.0, latest_start=0.0)
 
 
-@pytest.mark.parametrize(("state", "event"), list(product(RunState, Event)))
+@pytest.mark.parametrize(("state", "event"), list(product(RunState, RunEvent)))
 def test_every_pair_moves_on_or_raises_and_changes_nothing(state, event):
     """Each of all pairs of state and event either has its place in the table, or raises and leaves the run where it was."""
     book = Book(runs={"k": attrs.evolve(RUN, state=state)})
@@ -58,4 +58,4 @@ def test_an_unresolved_run_holds_its_slot_and_its_start():
 def test_only_what_provably_had_no_effect_may_be_sent_again(state):
     """No state but returned and refused allows a second reservation of the same intent."""
     with pytest.raises(IllegalEvent):
-        after(state, Event.RESERVE)
+        after(state, RunEvent.RESERVE)

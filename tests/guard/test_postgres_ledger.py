@@ -18,7 +18,7 @@ from alma_async._guard import rules
 from alma_async._guard.postgres_ledger import PostgresLedger
 from alma_async._guard.rules import Timing
 from alma_async._guard.server_clock import ServerClock, ServerTime
-from alma_async._guard.state import EVERY_JOB, Block, Book, Event, RunState, Waiter, Why
+from alma_async._guard.state import EVERY_JOB, Block, Book, RunEvent, RunState, Waiter, Why
 from alma_async._http.outcome import Failed, OutcomeClass, Reason
 from alma_async._storage.failures import Away
 from examples.local_postgres import Cluster
@@ -180,7 +180,7 @@ async def test_a_transaction_whose_answer_is_lost_is_carried_out_once(store_url)
             result = await ledger.update(act, since=0.0)
             assert set((await whole(ledger)).runs) == {f"{result}"}, ways
             ledger.ways = ways
-            ledger.update_soon(lambda book: book.move(book.runs[f"{result}"], Event.END), since=0.0)  # noqa: B023
+            ledger.update_soon(lambda book: book.move(book.runs[f"{result}"], RunEvent.END), since=0.0)  # noqa: B023
             assert (await whole(ledger)).runs[f"{result}"].state is RunState.ENDED
 
 

@@ -23,7 +23,7 @@ from alma_async._guard.rules import (
     settle,
 )
 from alma_async._guard.server_clock import ServerTime
-from alma_async._guard.state import EVERY_JOB, Block, Book, Event, Run, RunState, Waiter, Why
+from alma_async._guard.state import EVERY_JOB, Block, Book, Run, RunEvent, RunState, Waiter, Why
 from alma_async.errors import ConfigurationError
 from alma_async.settings import JobLimits
 from tests.guard.ports import FULL, LOST, NOT_SENT, OVERLAP
@@ -198,7 +198,7 @@ def test_a_refusal_that_the_starts_do_not_explain_is_of_the_running_jobs(ages):
     assert isinstance(decide(line, "M2", now=NOW, limits=LIMITS), Go)
 
 
-@pytest.mark.parametrize("event", [Event.END, Event.VANISH])
+@pytest.mark.parametrize("event", [RunEvent.END, RunEvent.VANISH])
 def test_any_end_that_is_seen_lifts_a_refusal(event):
     """A run that ends, of whatever job, or that Alma does not know any more, makes room: the refused job may try again."""
     mine, other = run("m", state=RunState.RESERVED), run(1, "M9", state=RunState.RUNNING)

@@ -8,7 +8,7 @@ import pytest
 from alma_async._guard.port import Instance
 from alma_async._guard.rules import Timing, claim
 from alma_async._guard.server_clock import ServerTime
-from alma_async._guard.state import Book, Event, Run, RunState
+from alma_async._guard.state import Book, Run, RunEvent, RunState
 
 NOW = ServerTime(at=10_000.0, error=1.0)
 LOOK = Timing().next_poll
@@ -73,7 +73,7 @@ def test_a_list_that_took_long_makes_nothing_older():
     assert book.runs["k"].latest_start == 10_045.0
 
 
-@pytest.mark.parametrize("event", [Event.ACCEPT, Event.LOSE])
+@pytest.mark.parametrize("event", [RunEvent.ACCEPT, RunEvent.LOSE])
 def test_a_late_answer_changes_no_start_that_the_list_has_told(event):
     """Another process found the run before its sender had the answer: what Alma has shown of its start stays."""
     book = merged(Book(runs={"k": LOST}), listed())
@@ -166,7 +166,7 @@ def test_a_clock_that_is_hardly_known_brings_no_look_nearer():
 def test_a_run_whose_ledger_was_lost_is_taken_up_again():
     """What its sender learns is written down even where the reservation has vanished."""
     book = Book()
-    book.move(attrs.evolve(LOST, state=RunState.RESERVED), Event.ACCEPT, instance_id="5")
+    book.move(attrs.evolve(LOST, state=RunState.RESERVED), RunEvent.ACCEPT, instance_id="5")
     assert book.runs["k"].state is RunState.RUNNING
     assert book.news
 

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from alma_async import sim
-from alma_async._storage.sqlite import Seal
+from alma_async._storage.seal import Seal
 from alma_async.load.entries import State
 from alma_async.load.identifier_index import KeptIndex, RecordIdentifiers
 from alma_async.load.journal_file import JournalFile

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory, gettempdir
 import attrs
 import pytest
 
-from alma_async._storage.sqlite import Seal
+from alma_async._storage.seal import Seal
 from alma_async.errors import ConfigurationError
 from alma_async.load import records
 from alma_async.load.entries import Entry, Moment, State, Step

@@ -10,12 +10,12 @@ import pytest
 
 from alma_async import sim
 from alma_async.sim import Fault, FaultPlan, Rule
-from alma_async.sim.faults import Kind
+from alma_async.sim.faults import FaultKind
 
 from .calling import PORTFOLIOS, Caller, Reply, calling, portfolio
 
 
-def first(fault: Fault | Kind) -> FaultPlan:
+def first(fault: Fault | FaultKind) -> FaultPlan:
     """The plan that strikes the first call."""
     return FaultPlan(rules=[Rule(fault)])
 
@@ -44,7 +44,7 @@ async def exchange(call: Caller, path: str) -> tuple[bytes, float]:
 @pytest.mark.parametrize(
     ("kind", "status", "code"), [("reject", 429, "PER_SECOND_THRESHOLD"), ("daily", 429, "DAILY_THRESHOLD")]
 )
-async def test_a_rejection_out_of_the_blue(kind: Kind, status: int, code: str) -> None:
+async def test_a_rejection_out_of_the_blue(kind: FaultKind, status: int, code: str) -> None:
     """It looks like the gateway's own, does nothing, and spends nothing."""
     async with calling(faults=first(kind)) as call:
         reply = await post(call)
@@ -195,7 +195,7 @@ async def test_errors_in_other_shapes() -> None:
 
 
 @pytest.mark.parametrize(("kind", "effect"), [("cut_before", 0), ("cut_after", 1)])
-async def test_a_cut_connection(kind: Kind, effect: int) -> None:
+async def test_a_cut_connection(kind: FaultKind, effect: int) -> None:
     """The caller sees the same whether it took effect or not."""
     async with calling(faults=first(kind)) as call:
         with pytest.raises(aiohttp.ServerDisconnectedError):
@@ -282,7 +282,7 @@ async def test_a_caller_that_leaves_changes_nothing() -> None:
 
 
 async def test_every_fault_is_recorded() -> None:
-    """Kind, method and path of what struck can be read afterwards, and over the control plane."""
+    """FaultKind, method and path of what struck can be read afterwards, and over the control plane."""
     async with calling(faults=first(sim.Fault("server_error"))) as call:
         await post(call)
         (struck,) = call.server.faults.fired

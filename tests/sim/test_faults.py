@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from alma_async.sim import Fault, FaultPlan, Faults, Rule
-from alma_async.sim.faults import Kind
+from alma_async.sim.faults import FaultKind
 
 CALLS = [(method, f"/p/{number % 7}") for number in range(300) for method in ("GET", "POST")]
 PLAN = FaultPlan({"stall": 0.1, Fault("server_error", commit=True): 0.2}, seed=5)
@@ -100,7 +100,7 @@ def test_faults_have_names() -> None:
 
 def test_every_kind_has_a_plain_form() -> None:
     """Each kind can be named alone, and says whether its call takes effect."""
-    effect = {kind: Fault(kind).commits for kind in get_args(Kind)}
+    effect = {kind: Fault(kind).commits for kind in get_args(FaultKind)}
     assert effect["cut_after"]
     assert effect["commit_late"]
     assert not effect["cut_before"]

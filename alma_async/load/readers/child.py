@@ -42,7 +42,7 @@ from alma_async.load.row import InputError
 
 __all__ = ["OpenBook", "opened", "serve"]
 
-Kind = Literal["xlsx", "xls"]
+WorkbookKind = Literal["xlsx", "xls"]
 
 MEMORY: Final = 400 * 2**20  # bytes; a list of a million titles takes a fourth of it
 # Of the processor's time, and so many more for each MiB of the file and each row that was sent;
@@ -108,7 +108,7 @@ class OpenBook:
 
 
 @contextmanager
-def opened(path: Path, kind: Kind) -> Iterator[OpenBook]:
+def opened(path: Path, kind: WorkbookKind) -> Iterator[OpenBook]:
     """The workbook, open in a child process that ends with the block.
 
     :raises InputError: where it cannot be read, or not within its limits.
@@ -128,7 +128,7 @@ def opened(path: Path, kind: Kind) -> Iterator[OpenBook]:
         process.communicate()
 
 
-def _started(path: Path, kind: Kind) -> subprocess.Popen[bytes]:
+def _started(path: Path, kind: WorkbookKind) -> subprocess.Popen[bytes]:
     places = [place or str(Path.cwd()) for place in sys.path]
     start = json.dumps((places, str(Path(__file__).parents[2]), kind, str(path.absolute())))
     try:
@@ -190,7 +190,7 @@ def _answers(path: Path) -> Iterator[None]:
 # --- in the child
 
 
-def serve(kind: Kind, name: str) -> NoReturn:
+def serve(kind: WorkbookKind, name: str) -> NoReturn:
     """Send the sheets of a workbook, then the rows of the one that is requested."""
     path, out = Path(name), sys.stdout.buffer
     watch = _Watch(min(SECONDS + SECONDS_A_MIB * path.stat().st_size / 2**20, SECONDS_AT_ALL))

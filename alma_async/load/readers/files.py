@@ -22,9 +22,9 @@ from weakref import finalize
 
 from alma_async.load.row import InputError
 
-__all__ = ["Kind", "ReadOnce", "check_parts", "kind_of", "readable", "unreadable", "without_mark"]
+__all__ = ["FileKind", "ReadOnce", "check_parts", "kind_of", "readable", "unreadable", "without_mark"]
 
-Kind = Literal["text", "xlsx", "xls"]
+FileKind = Literal["text", "xlsx", "xls"]
 
 _ZIP: Final = b"PK\x03\x04"
 # the container of all Office files before 2007
@@ -102,7 +102,7 @@ def readable(path: Path) -> Iterator[None]:
         raise InputError(failure, advice="See that it is there and may be read.") from None
 
 
-def kind_of(path: Path) -> Kind:
+def kind_of(path: Path) -> FileKind:
     """Whether the file is text or which workbook; an InputError that names anything else.
 
     Any zip archive passes for a workbook here: only a process with limits opens one.
@@ -154,7 +154,7 @@ def check_parts(path: Path, names: Sequence[str]) -> None:
         raise unreadable(path, "a zip archive: unpack it first")
 
 
-def _in_compound(path: Path) -> Kind:
+def _in_compound(path: Path) -> FileKind:
     with path.open("rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as content:
         for stream, name in _IN_COMPOUND:
             if content.find(stream.encode("utf-16-le")) >= 0:

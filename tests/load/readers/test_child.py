@@ -166,7 +166,7 @@ def test_the_child_has_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     started: list[subprocess.Popen[bytes]] = []
     usual = child._started
 
-    def noted(path: Path, kind: child.Kind) -> subprocess.Popen[bytes]:
+    def noted(path: Path, kind: child.WorkbookKind) -> subprocess.Popen[bytes]:
         started.append(usual(path, kind))
         return started[-1]
 
