@@ -88,7 +88,7 @@ async def test_a_wrong_list_ends_its_task(store_url):
         load = Load(
             alma, collection_id=sim.DEMO_COLLECTION, service_id=sim.DEMO_SERVICE, journal="store:wrong"
         )
-        await load.ingest([{"mms_id": f"9910000{n:04}", "url": "https://e.example"} for n in range(100)])
+        await load.ingest([{"mms_id": f"9910000{n:04}", "url": "https://e.example"} for n in range(1000)])
         with pytest.raises(MassRejection) as stopped:
             await tasks.run_load(alma, "wrong")
         assert isinstance(disposition(stopped.value, now=alma.clock.utc()), Reject)

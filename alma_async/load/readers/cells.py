@@ -117,10 +117,10 @@ class Rounded:
     """Whether a column of ids was one of numbers: most end in zeros after their 15th digit,
     and yet in different digits.
 
-    All ids of an institution end in the same four digits, so that zeros alone prove nothing. One
-    that ends as an intact one would, were it cut off, is cut off. Where all end in the same zeros,
-    the ids of another column prove it, when these end otherwise. Ids of 18 digits and more show it
-    by themselves (``record_id``).
+    All ids of an institution end in the same four digits, so that zeros alone prove nothing. Where
+    all intact ones end alike, one that ends as they would if they were cut off is cut off. Where
+    all end in the same zeros, the ids of another column prove it, when these end otherwise. Ids of
+    18 digits and more show it by themselves (``record_id``).
     """
 
     def __init__(self, *columns: str) -> None:
@@ -156,7 +156,7 @@ class Rounded:
         zeros, whole = self._zeros[column], self._whole[column]
         lost = len(text) - _WHOLE
         intact = {end for ends in self._whole.values() for end in ends}
-        if any(f"{end[:-lost]}{'0' * lost}" == text[-4:] for end in intact):
+        if len(intact) == 1 and f"{min(intact)[:-lost]}{'0' * lost}" == text[-4:]:
             return True
         if len(zeros) > 1:
             return zeros.total() > whole.total()
