@@ -757,8 +757,11 @@ class RowTask:
 
     @property
     def _rejected(self) -> State:
-        """Where a rejection leaves the row: in review where it has made a portfolio, which stays."""
-        return State.REVIEW if self.entry.action == "created" else State.REJECTED
+        """Where a rejection leaves the row: in review where what it sent before stands: it has made a
+        portfolio, or changed it and heard so.
+        """
+        changed = self.entry.action == "updated" and not self.entry.lost_answers
+        return State.REVIEW if changed or self.entry.action == "created" else State.REJECTED
 
     def _gone(self) -> None:
         """A portfolio to delete is not there: one of our sends was applied, or
