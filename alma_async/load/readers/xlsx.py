@@ -10,6 +10,7 @@ cells.
 
 from __future__ import annotations
 
+import math
 import mmap
 import re
 import zlib
@@ -502,11 +503,13 @@ class _Sheet:
             return Odd("number", "true" if value == "1" else "false")
         try:
             number = float(value)
+            if not math.isfinite(number):
+                raise OverflowError
             if length := self.date_styles.get(style):
                 return Odd("date", self._shown(number, length))
+            return Odd("number", plain_number(number))
         except (OverflowError, ValueError):
             return Odd("error", "####")  # as Excel shows it
-        return Odd("number", plain_number(number))
 
     def _shown(self, days: float, length: int) -> str:
         """The date as far as the cell shows it; a year that was typed into it is a day of 1905,

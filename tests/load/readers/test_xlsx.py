@@ -235,7 +235,9 @@ def test_texts_are_read_as_far_as_they_are_asked_for(tmp_path: Path) -> None:
         list(read)
 
 
-@pytest.mark.parametrize("cell", [Raw(f's="{DAY}"', "<v>20120131</v>"), Raw("", "<v>twelve</v>")])
+@pytest.mark.parametrize(
+    "cell", [Raw(f's="{DAY}"', "<v>20120131</v>"), Raw("", "<v>twelve</v>"), Raw("", "<v>1e400</v>")]
+)
 def test_a_cell_that_excel_cannot_show_costs_its_row_alone(tmp_path: Path, cell: Raw) -> None:
     """A date out of range, and a number that is none: an error of that cell, as Excel shows it, and no damaged workbook."""
     rows: list[list[Any]] = [["mms_id", "public_note"], ["991", "a"], ["992", cell], ["993", "c"]]
