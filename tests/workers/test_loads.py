@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import anyio
@@ -75,20 +76,24 @@ async def test_a_worker_carries_out_what_another_process_has_ingested(tasks_url)
             worker.stop()
 
 
+@asynccontextmanager
+async def begun(store_url, name, rows, **config):
+    """A client of a simulated Alma without a limit of calls, and a load of so many rows, whose journal is in the store."""
+    where = {"collection_id": sim.DEMO_COLLECTION, "service_id": sim.DEMO_SERVICE}
+    limits = Limits(per_second=500)
+    async with (
+        sim.serve(sim.World.demo(), config=sim.Config(rate=None, **config)) as server,
+        Store(store_url) as store,
+        AlmaClient(KEY, base_url=server.base_url, budget=LocalBudget(), limits=limits, store=store) as alma,
+    ):
+        load = Load(alma, **where, journal=f"store:{name}")
+        await load.ingest([{"mms_id": f"9910000{n:04}", "url": "https://e.example"} for n in range(rows)])
+        yield alma, load
+
+
 async def test_a_wrong_list_ends_its_task(store_url):
     """Where so many rows are rejected that the load stops, the task ends as rejected: a repeat would go on with the next rows."""
-    config = sim.Config(rate=None, require_known_bibs=True)
-    async with (
-        sim.serve(sim.World.demo(), config=config) as server,
-        Store(store_url) as store,
-        AlmaClient(
-            KEY, base_url=server.base_url, budget=LocalBudget(), limits=Limits(per_second=500), store=store
-        ) as alma,
-    ):
-        load = Load(
-            alma, collection_id=sim.DEMO_COLLECTION, service_id=sim.DEMO_SERVICE, journal="store:wrong"
-        )
-        await load.ingest([{"mms_id": f"9910000{n:04}", "url": "https://e.example"} for n in range(1000)])
+    async with begun(store_url, "wrong", 1000, require_known_bibs=True) as (alma, _):
         with pytest.raises(MassRejection) as stopped:
             await tasks.run_load(alma, "wrong")
         assert isinstance(disposition(stopped.value, now=alma.clock.utc()), Reject)
@@ -97,19 +102,8 @@ async def test_a_wrong_list_ends_its_task(store_url):
 async def test_an_undo_holds_no_slot_while_rows_rest(store_url):
     """An undo whose answers are lost ends for now, and says when it goes on."""
     faults = sim.FaultPlan(rules=[sim.Rule("cut_after", method="DELETE", times=2)])
-    async with (
-        sim.serve(sim.World.demo(), config=sim.Config(rate=None, faults=faults)) as server,
-        Store(store_url) as store,
-        AlmaClient(
-            KEY, base_url=server.base_url, budget=LocalBudget(), limits=Limits(per_second=500), store=store
-        ) as alma,
-    ):
-        load = Load(
-            alma, collection_id=sim.DEMO_COLLECTION, service_id=sim.DEMO_SERVICE, journal="store:undone"
-        )
-        assert (
-            await load.run([{"mms_id": f"9910000{n:04}", "url": "https://e.example"} for n in range(3)])
-        ).created == 3
+    async with begun(store_url, "undone", 3, faults=faults) as (alma, load):
+        assert (await load.run()).created == 3
         with anyio.fail_after(60), pytest.raises(tasks.Unfinished) as unfinished:
             await tasks.undo(alma, "undone")
         assert unfinished.value.retry_at > alma.clock.utc() + timedelta(seconds=60)
