@@ -9,9 +9,9 @@ child, and to ``workbook``, which runs here.
 The child is a Python without this program's environment, so without its secrets, and in a process
 group of its own, so that Ctrl-C is not its to obey. Both sides speak JSON, a line each: the child
 sends the sheets, gets the place of one, and sends its rows. Memory: Linux by ``RLIMIT_AS``, Windows
-by a job object; macOS has no such limit (reported: it rejects it), so time alone bounds it there. Time
-is the processor's (``RLIMIT_CPU``), so a busy machine makes no honest file slow; each row that was
-sent allows more. By the wall's clock it may take half as long again, and longer only where the
+by a job object; macOS has no such limit (reported: it rejects it), so time alone bounds it there.
+Time is the processor's (``RLIMIT_CPU``), so a busy machine makes no honest file slow; each row that
+was sent allows more. By the wall's clock it may take half as long again, and longer only where the
 machine says that more want its processors than there are: a thread of C ends it then, less the time
 of waiting for us.
 """
