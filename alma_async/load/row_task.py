@@ -757,13 +757,8 @@ class RowTask:
 
     @property
     def _rejected(self) -> State:
-        """Where a rejection leaves the row: in review where what it sent before stands. It has made a
-        portfolio, or heard that it changed it: that ends a count of lost answers, and leaves a digest
-        where the answer was whole.
-        """
-        action, heard = self.entry.action, not self.entry.lost_answers or self.entry.left is not None
-        stands = action == "created" or (action == "updated" and heard)
-        return State.REVIEW if stands else State.REJECTED
+        """Where a rejection leaves the row: in review where it has made a portfolio, which stays."""
+        return State.REVIEW if self.entry.action == "created" else State.REJECTED
 
     def _gone(self) -> None:
         """A portfolio to delete is not there: one of our sends was applied, or
