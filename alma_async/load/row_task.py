@@ -582,13 +582,18 @@ class RowTask:
         return self._rejected if self._policy == "never" else State.REVIEW
 
     async def _read_back_update(self) -> None:
-        """A replacement is simply compared, and put again."""
+        """A replacement is simply compared, and put again. Where nothing of it was applied, it is as
+        if it had not been sent.
+        """
         present = await self.shared.lookup.get(self._portfolio_id)
-        if self._may_resend or not self._possible(present):
-            action = self.entry.action or "updated"  # should it say all by now, we made it so
-            self._note(state=State.PENDING, sent_by=None, action=action)
-        else:
+        changes = self._possible(present)
+        if changes and not self._may_resend:
             self._end(self._not_applied, EndReason.UPDATE_UNCLEAR, shown_of(self._merged(present)[1]))
+        elif self.entry.action is None and changes == self.entry.differences:
+            self._note(state=State.PENDING, sent_by=None, differences=())
+        else:
+            action = self.entry.action or "updated"
+            self._note(state=State.PENDING, sent_by=None, action=action)
 
     async def _read_back_delete(self) -> None:
         try:
@@ -757,8 +762,9 @@ class RowTask:
 
     @property
     def _rejected(self) -> State:
-        """Where a rejection leaves the row: in review where it has made a portfolio, which stays."""
-        return State.REVIEW if self.entry.action == "created" else State.REJECTED
+        """Where a rejection leaves the row: in review where what it sent before it stands."""
+        stands = self.entry.action in ("created", "updated")
+        return State.REVIEW if stands else State.REJECTED
 
     def _gone(self) -> None:
         """A portfolio to delete is not there: one of our sends was applied, or

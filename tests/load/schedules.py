@@ -608,7 +608,8 @@ class Tale:
             )
             last = entry.lost_answers >= MOST_LOST_ANSWERS or not entry.may_resend
             lost = last and unclear > 0
-            halfway = refused > 0 and self.remote.creates[_key(row)] > 0
+            stands = self.remote.creates[_key(row)] or self.remote.changed[entry.portfolio_id or ""]
+            halfway = refused > 0 and stands > 0
             story.wrong += not (lost or halfway or failed >= ROW_FAILURES)
         else:
             story.unfinished += 1
