@@ -81,7 +81,7 @@ class Submission:
         self.parameters: dict[str, str] = dict(parameters)
         if self.name or not monitor.port.names(job_id):
             self.parameters.pop(JOB_NAME, None)
-        self.digest: str = _digest(parameters)
+        self.digest: str = digest_of(parameters)
         self._monitor = monitor
         self._run: Run | None = None
         self._started: str | None = None  # the instance id that Alma answered
@@ -179,17 +179,28 @@ class Submission:
 
     def check(self, run: Run) -> None:
         """:raises InvalidRequest: where the run under this key was given other parameters."""
+        name = f"{run.instance_id or repr(run.name)} of job {run.job_id}"
         if run.parameters:
-            differences = ", ".join(_differences(run.parameters, self.digest))
-        else:  # found in Alma's list: its name says whether they differ, not in what
-            before = _in_name(run.name)
-            differences = "" if before in (None, _short(self.digest)) else "its name says so, not which"
-        if differences:
-            raise InvalidRequest(
-                f"The key was used before, for run {run.instance_id or run.name!r} of job {run.job_id}, with other "
-                f"parameters: {differences}.",
-                advice="Give another key for another run; nothing was sent.",
-            )
+            require_same(name, run.parameters, self.digest)
+        # found in Alma's list: its name says whether they differ, not in what
+        elif _in_name(run.name) not in (None, _short(self.digest)):
+            raise _differ(name, "its name says so, not which")
+
+
+def require_same(run: str, before: str, now: str) -> None:
+    """Compare two digests of parameters; one that is "" is not known.
+
+    :raises InvalidRequest: where they are not those of the same parameters.
+    """
+    if before and (differences := _differences(before, now)):
+        raise _differ(run, ", ".join(differences))
+
+
+def _differ(run: str, differences: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"The key was used before, for run {run}, with other parameters: {differences}.",
+        advice="Give another key for another run; nothing was sent.",
+    )
 
 
 def mark(job_id: str, key: str | None) -> str:
@@ -204,7 +215,7 @@ def run_name(parameters: Mapping[str, str], mark: str) -> str:
 
     A digest of the parameters stands before it, for whoever finds the run without the ledger.
     """
-    return f"{parameters.get(JOB_NAME) or 'alma-async'} {_short(_digest(parameters))} {mark}"
+    return f"{parameters.get(JOB_NAME) or 'alma-async'} {_short(digest_of(parameters))} {mark}"
 
 
 def _short(digest: str) -> str:
@@ -217,7 +228,7 @@ def _in_name(name: str) -> str | None:
     return found[1] if found else None
 
 
-def _digest(parameters: Mapping[str, str]) -> str:
+def digest_of(parameters: Mapping[str, str]) -> str:
     """Shows which parameter differs, and not its value. The name of a run is not compared."""
     digests = {
         name: hashlib.blake2b(value.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

@@ -15,7 +15,7 @@ inferred.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from hashlib import blake2b
 from typing import Any, Final
@@ -28,7 +28,17 @@ from alma_async.alma.fields import FIELDS
 from alma_async.alma.models.electronic import EmbargoInformation, Portfolio
 from alma_async.load.entries import BeforeImage, Difference
 
-__all__ = ["PASSED_OVER", "WARNED", "anew", "changed", "differences", "digest", "plain", "put_back"]
+__all__ = [
+    "PASSED_OVER",
+    "WARNED",
+    "anew",
+    "changed",
+    "differences",
+    "digest",
+    "is_untouched",
+    "plain",
+    "put_back",
+]
 
 # of oddities in what is read a second time, each once in a process
 WARNED: Final[set[tuple[str, str]]] = set()
@@ -43,6 +53,14 @@ def differences(old: Portfolio, new: Portfolio) -> tuple[Difference, ...]:
     """What differs, field by field."""
     shown = ((name, field.show(old), field.show(new)) for name, field in FIELDS.items())
     return tuple(Difference(*one) for one in shown if one[1] != one[2])
+
+
+def is_untouched(present: Portfolio, asked: Iterable[Difference]) -> bool:
+    """Whether an update of these fields has not been applied, which Alma does whole: some are as they
+    were before it, and none is as it asks.
+    """
+    shown = [(FIELDS[one.field].show(present), one) for one in asked]
+    return any(now == one.old for now, one in shown) and not any(now == one.new for now, one in shown)
 
 
 def digest(portfolio: Mapping[str, Any]) -> bytes:

@@ -112,7 +112,8 @@ class BeforeImage:
     and how that load left it.
 
     ``body`` is None where it was not there, and of ``differences`` then only the URL is kept; they
-    are empty where it is there no more; ``left`` is ``before_image.digest``.
+    are empty where it is there no more; ``left`` is ``before_image.digest``. ``is_undone``: an undo
+    has taken the row back before, so nothing is written for it again; the row asks for the same.
     """
 
     n: int
@@ -120,6 +121,7 @@ class BeforeImage:
     body: bytes | None = None
     differences: tuple[Difference, ...] = ()
     left: bytes | None = None
+    is_undone: bool = attrs.field(default=False, repr=False)
 
 
 @attrs.frozen(kw_only=True)

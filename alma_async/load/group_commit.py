@@ -121,6 +121,7 @@ class GroupedJournal:
     forget_existing: Final = _queued(JournalTables.forget_existing)
     settle_known: Final = _queued(JournalTables.settle_known)
     existing: Final = _queued(JournalTables.existing)
+    held_of: Final = _queued(JournalTables.held_of)
     held: Final = _queued(JournalTables.held)
     fewest_left: Final = _queued(JournalTables.fewest_left)
     add_left: Final = _queued(JournalTables.add_left)

@@ -21,7 +21,8 @@ import attrs
 
 from alma_async._clock import Clock, Task, ended, started
 from alma_async._core.pager import PAGE, pages_of
-from alma_async._http.json_text import dumps
+from alma_async._http.json_text import dumps, loads
+from alma_async._text import logger
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import BadAnswer
 from alma_async.load import matching
@@ -57,6 +58,8 @@ from alma_async.load.row import BadRow, InputError, Row, RowProblem, checked
 from alma_async.load.undo import UndoRows
 
 __all__ = ["Given", "Ingest", "Rows", "continued"]
+
+_log = logger("alma_async.load")
 
 Given: TypeAlias = Row | BadRow | Mapping[str, Any]
 _Source: TypeAlias = Given | Entry  # of a plan: where a row stands that was rejected as it was read
@@ -186,8 +189,25 @@ class Ingest:
         """All rows are in. The earlier load, which this one knows, goes on here from now on."""
         if self.context.options.since is not None and not self.context.dry:
             async with self.context.journals.opened(self.context.options.since) as earlier:
+                await self._warn_of_left(earlier)
                 await earlier.note({SUPERSEDED: self.journal.address})
         await self.journal.note({INGESTED: "1"})
+
+    async def _warn_of_left(self, earlier: Journal) -> None:
+        """Note which rows of the earlier load, of unknown outcome, are not in this list."""
+        after, left = 0, list[Entry]()
+        while part := await earlier.open_entries(after=after, limit=SLICE):
+            after = part[-1].n
+            begun = {one.natural_key: one for one in part if one.is_begun and one.natural_key}
+            here = await self.journal.of_natural_keys(begun)
+            left += [one for key, one in begun.items() if key not in here]
+        if left:
+            warnings = loads((await self.journal.meta()).get(WARNINGS, "[]").encode(), lone_surrogates=True)
+            said = [_LEFT.format(one.line, earlier.name, one.portfolio_id or one.mms_id) for one in left]
+            for one in said:
+                _log.warning(one)
+            both = list(dict.fromkeys([*warnings, *said]))
+            await self.journal.note({WARNINGS: dumps(both, lone_surrogates=True).decode()})
 
     @asynccontextmanager
     async def _earlier(self, now: Moment) -> AsyncIterator[Journal | None]:
@@ -360,6 +380,10 @@ class Ingest:
                     else:
                         asked = row
                     found[n] = Ingested(stands, asked, before.get(old.n))
+            # what is there of their titles besides what they may have made
+            begun = [one.entry for one in found if one.entry.is_begun]
+            making = {one.mms_id for one in begun if one.mms_id and one.step is Step.CREATE}
+            await self.journal.add_existing(await earlier.held_of(making))
         await self.journal.ingest(found, repeats=self.context.options.allow_duplicates)
 
     def _entries(self, part: list[_Source], after: int) -> list[tuple[Entry, Row | None]]:
@@ -421,7 +445,7 @@ class Ingest:
         that it is not so any more.
         """
         if (State.PENDING, KNOWN) in await self.journal.counts():
-            await self.journal.settle_known(compared=self.context.options.action != "delete")
+            await self.journal.settle_known(gone=self.context.options.action == "delete")
 
     async def _add_held(self, page: list[Portfolio]) -> None:
         await self.journal.add_existing(list(map(self._held, page)))
@@ -551,6 +575,7 @@ def continued(old: Entry, new: Entry) -> Entry:
             old,
             n=new.n,
             line=new.line,
+            key=new.key,
             payload=new.payload,
             source=new.source,
             state=state,
@@ -573,6 +598,10 @@ def _source(row: Row | BadRow) -> Source | None:
     return Source(row.lines, row.title, row.identifiers, row.warnings)
 
 
+_LEFT: Final = (
+    "Line {} of the earlier load {} was sent, its outcome is not known, and this list does not have it: "
+    "see in Alma what became of {}."
+)
 _NO_ROWS: Final = (
     "Not all rows of this load are in the journal {}: none were given yet, or their reading did not end."
 )

@@ -284,11 +284,15 @@ class Journal(Protocol):
     async def forget_existing(self) -> None:
         """Drop what is known of the service, but for titles whose portfolios may be ours by now."""
 
-    async def settle_known(self, *, compared: bool) -> None:
-        """Rows that an earlier load had done become DONE; with ``compared`` only those whose
-        portfolios the service holds, with the availability that that load left. The others are to
-        be done again.
+    async def settle_known(self, *, gone: bool) -> None:
+        """Rows that an earlier load had done become DONE where the list of the service shows that it is
+        so still: their portfolios are there, of the same title and with the availability that that
+        load left; or, with ``gone``, neither they nor others of the title are. The others are to be
+        done again.
         """
+
+    async def held_of(self, mms_ids: Collection[str]) -> list[Held]:
+        """What the service held of these titles before the load, and what rows of it stand for."""
 
     async def existing(self, mms_ids: Collection[str], portfolio_ids: Collection[str]) -> list[Held]:
         """The portfolios of these titles, and of these ids, that the service held before the load."""

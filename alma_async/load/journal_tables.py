@@ -313,25 +313,38 @@ class JournalTables:
             for one in self._entries("mms_id", [one.mms_id for one in found if one.mms_id])
             if one.step is Step.CREATE and not one.is_replaced
         }
+        known = {one.portfolio_id for one in self.existing([], [one.portfolio_id for one in found])}
         with self.together():
-            theirs = (one for one in found if one.portfolio_id not in made and one.mms_id not in creating)
-            self._records.put_all("existing", theirs)
+            theirs = (one for one in found if one.mms_id not in creating or one.portfolio_id in known)
+            self._records.put_all("existing", (one for one in theirs if one.portfolio_id not in made))
 
     def forget_existing(self) -> None:
         with self.together():
             self._records.remove("existing", f"NOT EXISTS ({_CREATING})")
 
-    def settle_known(self, *, compared: bool) -> None:
+    def settle_known(self, *, gone: bool) -> None:
+        same = (
+            "(COALESCE(existing.mms_id, '') = '' OR entry.mms_id IS NULL OR existing.mms_id = entry.mms_id)"
+        )
         stands = (
-            "SELECT 1 FROM existing WHERE existing.portfolio_id = entry.portfolio_id AND (existing.availability IS NULL "
+            f"existing.portfolio_id = entry.portfolio_id AND {same} AND (existing.availability IS NULL "
             "OR entry.availability IS NULL OR existing.availability = entry.availability)"
         )
+        if gone:
+            stands = "existing.portfolio_id = entry.portfolio_id OR existing.mms_id = entry.mms_id"
         known = "WHERE state = 'pending' AND action = ?"
+        there = f"EXISTS (SELECT 1 FROM existing WHERE {stands})"  # noqa: S608 - our own words
         with self.together():
-            drifted = self._select(f"{known} AND NOT EXISTS ({stands})", (KNOWN,)) if compared else []
+            drifted = self._select(f"{known} AND {'' if gone else 'NOT '}{there}", (KNOWN,))
             again = partial(attrs.evolve, action=None, reason=None, availability=None)
             self._write_all(again(entry, portfolio_id=row.portfolio_id) for entry, row in self.rows(drifted))
             self._write_all(attrs.evolve(entry, state=State.DONE) for entry in self._select(known, (KNOWN,)))
+
+    def held_of(self, mms_ids: Collection[str]) -> list[Held]:
+        """What the service held of these titles before the load, and what rows of it stand for."""
+        rows = [one for one in self._entries("mms_id", mms_ids) if one.state is State.DONE or one.is_begun]
+        stand = [one for one in rows if one.portfolio_id and one.action != "deleted"]
+        return [*self.existing(mms_ids, []), *(Held(str(one.portfolio_id), one.mms_id) for one in stand)]
 
     def existing(self, mms_ids: Collection[str], portfolio_ids: Collection[str]) -> list[Held]:
         found = dict[str, Held]()

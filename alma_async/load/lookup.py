@@ -8,7 +8,7 @@ each write it is.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Final
 
 import attrs
@@ -198,6 +198,11 @@ class Lookup:
             [mms_id] if mms_id else [], [row.portfolio_id] if row.portfolio_id else []
         )
         return of_row(held, row, mms_id, by_title=self.by_title)
+
+    async def written(self, portfolio_ids: Collection[str], *, but: int) -> set[str]:
+        """Which of these another row of this load has written."""
+        rows = [one for one in await self.journal.of_portfolios(portfolio_ids) if one.n != but]
+        return {str(one.portfolio_id) for one in rows if one.action in ("created", "updated", "deleted")}
 
     async def _list_title(self, mms_id: str) -> set[str]:
         found = await self._listed(mms_id)

@@ -69,7 +69,7 @@ from alma_async.store import Connection, Store, translated
 if TYPE_CHECKING:
     from alma_async._storage.postgres import Link
 
-__all__ = ["LEASE", "exists", "listed", "opened", "remove", "reserve", "unfinished"]
+__all__ = ["LEASE", "abandoned", "exists", "is_open", "listed", "opened", "remove", "reserve", "unfinished"]
 
 LEASE: Final = 20.0  # chosen: seconds for which an owner that is not seen may only be slow
 _AFTER: Final = 0.5  # chosen: seconds after the end of a lease
@@ -112,6 +112,20 @@ _PROVE: Final = (
 _RELEASE: Final = (
     "UPDATE alma_async.load SET owner = NULL, seen = alma_async.clock() WHERE id = %s AND epoch = %s"
 )
+# The row is locked, so that its owner does not write between the question and the transaction's end.
+_OWNED: Final = (
+    "WITH held AS (SELECT owner, seen FROM alma_async.load WHERE name = %s FOR UPDATE) "
+    "SELECT count(*) > 0 FROM held WHERE owner IS NOT NULL AND seen >= alma_async.clock() - %s"
+)
+_RESTING: Final = (
+    "SELECT count(*) > 0 FROM alma_async.entry JOIN alma_async.load ON load.id = entry.load WHERE name = %s "
+    "AND state IN ('intent', 'unknown') AND wall > alma_async.clock() - %s"
+)
+_OPEN: Final = (
+    "SELECT count(*) > 0 FROM alma_async.entry JOIN alma_async.load ON load.id = entry.load WHERE name = %s "
+    "AND state IN ('pending', 'intent', 'unknown')"
+)
+_DISOWN: Final = "UPDATE alma_async.load SET epoch = epoch + 1, owner = NULL WHERE name = %s"
 _FIND: Final = "SELECT id, epoch, owner, alma_async.clock() - seen FROM alma_async.load WHERE name = %s"
 
 # Loads of one service: which may send something, or may have sent it.
@@ -265,6 +279,23 @@ async def remove(store: Store, name: str) -> None:
     """Remove a journal that nobody uses, if it is there."""
     query = "DELETE FROM alma_async.load WHERE name = %s AND owner IS NULL"
     await _once(store, lambda link: link.execute(query, (name,)))
+
+
+def abandoned(link: Link, name: str, *, quarantine: float) -> bool:
+    """Whether nobody works on a journal, and what it may have sent has rested for so many seconds.
+    Where it is so, whoever had it does not own it any more. Within a transaction.
+    """
+    (owned,) = link.execute(_OWNED, (name, LEASE)).fetchall()[0]
+    (resting,) = link.execute(_RESTING, (name, quarantine)).fetchall()[0]
+    if owned or resting:
+        return False
+    link.execute(_DISOWN, (name,))
+    return True
+
+
+def is_open(link: Link, name: str) -> bool:
+    """Whether a journal has a row that has not ended."""
+    return bool(link.execute(_OPEN, (name,)).fetchall()[0][0])
 
 
 async def unfinished(store: Store, service: Service) -> list[Path]:

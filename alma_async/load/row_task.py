@@ -17,7 +17,7 @@ concerns the row alone ends in its journal entry; what the whole load must know 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Final
 
@@ -34,7 +34,7 @@ from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import AlmaError, BadAnswer, InvalidRequest, NotFound, OutcomeUnknown
 from alma_async.load import matching
 from alma_async.load.after_create import AfterCreate, Turn, kind_of
-from alma_async.load.before_image import WARNED, changed, differences, digest
+from alma_async.load.before_image import WARNED, changed, differences, digest, is_untouched
 from alma_async.load.clearing import Effects, as_known
 from alma_async.load.entries import Action, Difference, Entry, Moment, Planned, State, Step
 from alma_async.load.facts import SURPRISE
@@ -136,6 +136,7 @@ class Shared:
 
 _VOUCHED: Final = "A load since then, with the journal {!r}, has found or made it as it should be."
 
+_UNDONE: Final = "It was taken back before, and is not as that left it."
 _GONE: Final = "portfolio {} is not there any more."
 _OTHERWISE: Final = "the plan says otherwise."
 _STEPS: Final = {"created": Step.CREATE, "updated": Step.UPDATE, "deleted": Step.DELETE, "unchanged": None}
@@ -251,7 +252,7 @@ class RowTask:
         now = await lookup.seen(self.row, self.entry.mms_id)
         said = {name: getattr(ended, name) for name in ("reason", "message", "code", "tracking_id")}
         is_read = lookup.by_title and self.row.portfolio_id is not None
-        if why := drift(planned.seen, now):
+        if (why := drift(planned.seen, now)) and (why := await self._drift_of_others(planned, now)):
             self._end(State.REVIEW, EndReason.CHANGED_SINCE_PLAN, why)
         elif ended.state in (State.REJECTED, State.REVIEW):
             self._note(state=ended.state, portfolio_id=ended.portfolio_id, **said)
@@ -267,6 +268,15 @@ class RowTask:
             said |= {"reason": ended.reason or EndReason.AS_PLANNED.code, "message": message}
             its = {"portfolio_id": ended.portfolio_id, "availability": ended.availability}
             self._note(state=State.DONE, action=ended.action, **its, **said)
+
+    async def _drift_of_others(self, planned: Planned, now: Sequence[tuple[str, str]]) -> str | None:
+        """How the portfolios that the row concerns changed since the plan, but for what other rows of
+        this load did.
+        """
+        ids = {one for one, _ in (*planned.seen, *now)}
+        ours = await self.shared.lookup.written(ids, but=self.entry.n)
+        then, now = ([one for one in seen if one[0] not in ours] for seen in (planned.seen, now))
+        return drift(then, now)
 
     async def _match_anew(self) -> None:
         try:
@@ -342,7 +352,16 @@ class RowTask:
 
     # --- create, update, delete
 
+    def _end_if_undone(self) -> bool:
+        """End a row for which something would be written, though it was taken back before; whether it did."""
+        if self.row.before_image is None or not self.row.before_image.is_undone or self.entry.action:
+            return False
+        self._end(State.REVIEW, EndReason.CHANGED_SINCE, _UNDONE)
+        return True
+
     async def _create(self) -> None:
+        if self._end_if_undone():
+            return
         portfolio = new_portfolio(self.row, *self.shared.context.place, self._options.codes)
         fields = differences(Portfolio(), portfolio)
         if self.row.planned is not None and fields != self.row.planned.ended.differences:
@@ -456,6 +475,8 @@ class RowTask:
             left = digest(unstructure(present)) if self.entry.action else None
             self._done(present, present, action=action, left=left)
             return
+        if self._end_if_undone():
+            return
         if not changes:
             shown = {"differences": fields} if is_dry else {}  # of a load, what was sent before stands
             self._end(State.REVIEW, EndReason.URL_STAYS, url_of(present), **shown)
@@ -523,7 +544,7 @@ class RowTask:
         except NotFound:
             await self._was_deleted()
             return
-        if present is None:
+        if present is None or self._end_if_undone():
             return
         fields = differences(present, Portfolio())
         self._keep(present)
@@ -585,15 +606,21 @@ class RowTask:
         """A replacement is simply compared, and put again. Where nothing of it was applied, it is as
         if it had not been sent.
         """
-        present = await self.shared.lookup.get(self._portfolio_id)
-        changes = self._possible(present)
-        if changes and not self._may_resend:
-            self._end(self._not_applied, EndReason.UPDATE_UNCLEAR, shown_of(self._merged(present)[1]))
-        elif self.entry.action is None and changes == self.entry.differences:
+        try:
+            present = await self.shared.lookup.get(self._portfolio_id)
+        except NotFound:
+            if not self.row.surplus:
+                raise
+            self._gone()
+            return
+        not_applied = is_untouched(present, self.entry.differences)
+        if not self._may_resend and self._possible(present):
+            state = self._not_applied if not_applied else State.REVIEW
+            self._end(state, EndReason.UPDATE_UNCLEAR, shown_of(self._merged(present)[1]))
+        elif not_applied and self.entry.action is None:
             self._note(state=State.PENDING, sent_by=None, differences=())
         else:
-            action = self.entry.action or "updated"
-            self._note(state=State.PENDING, sent_by=None, action=action)
+            self._note(state=State.PENDING, sent_by=None, action=self.entry.action or "updated")
 
     async def _read_back_delete(self) -> None:
         try:
@@ -602,7 +629,7 @@ class RowTask:
             self._end(State.DONE, *self._left_over, action="deleted")
             return
         if self._may_resend:
-            self._note(state=State.PENDING, sent_by=None, action="deleted")
+            self._note(state=State.PENDING, sent_by=None, differences=())
         else:
             self._end(self._not_applied, EndReason.DELETE_UNCLEAR)
 
@@ -624,12 +651,13 @@ class RowTask:
             adopted = {"portfolio_id": decided.portfolio_id, "action": "created"}
             self._note(state=State.PENDING, step=Step.UPDATE, sent_by=None, **adopted)
         elif decided is matching.Verdict.RESEND:
-            self._note(state=State.PENDING, step=Step.CREATE, sent_by=None)
+            self._note(state=State.PENDING, step=Step.CREATE, sent_by=None, differences=())
         elif decided is matching.Verdict.REJECT:
             self._end(State.REJECTED, EndReason.CREATE_LOST)
         else:
             seen = ", ".join(c.portfolio_id for c in candidates) or "none found"
-            self._end(State.REVIEW, EndReason.CREATE_UNCLEAR, seen)
+            nothing = {} if candidates else {"differences": ()}  # it was not applied
+            self._end(State.REVIEW, EndReason.CREATE_UNCLEAR, seen, **nothing)
 
     # --- sending
 

@@ -17,6 +17,7 @@ Decides this order alone; what a row needs is decided by ``row_task``, and all e
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Final
@@ -88,6 +89,7 @@ class StandingRun(LoadRun):
     # rows of earlier runs that go on: who brought one brings it again, and is given its end then
     _silent: set[int] = attrs.field(factory=set)
     _doubted: bool = False
+    _written_at: dict[int, float] = attrs.field(factory=dict)  # by the clock, of rows that have ended
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
@@ -220,6 +222,7 @@ class StandingRun(LoadRun):
                 if not await self._one(task, entry):
                     return
                 entry, rest = task.entry, task.rests
+                self._wrote(entry)
             if rest > 0 and self.context.rests:
                 self._room.leave()  # it takes none while it rests
                 await self._pause(rest)
@@ -231,9 +234,18 @@ class StandingRun(LoadRun):
         return attrs.evolve(await super()._shared(), settles=self._settles)
 
     def _settles(self, entry: Entry) -> float:
-        """In how many seconds it is certain to show what a row has written."""
-        rest = self.context.options.quarantine
-        return entry.sent_by.left(rest, self.moment()) if entry.sent_by else 0.0
+        """In how many seconds it is certain to show what a row of this run has written."""
+        written_at = self._written_at.get(entry.n, -math.inf)
+        return max(written_at + self.context.options.quarantine - self.context.alma.clock.now(), 0.0)
+
+    def _wrote(self, entry: Entry) -> None:
+        """Remember when this row has written something, as long as it may not show."""
+        if entry.action in ("created", "updated"):
+            self._written_at[entry.n] = now = self.context.alma.clock.now()
+            while (first := next(iter(self._written_at))) != entry.n and (
+                self._written_at[first] < now - self.context.options.quarantine
+            ):
+                del self._written_at[first]
 
     async def _check_doubt(self, group: TaskGroup, shared: Shared) -> None:
         """Read rows that were written unread, as soon as what Alma makes of creates is not as was learned."""

@@ -320,23 +320,17 @@ def _row(entry: Entry, body: bytes | None, place: tuple[str, str]) -> Row | BadR
         collection_id=place[0],
         service_id=place[1],
     )
+    is_undone = entry.state is State.UNDONE
+    before_image = BeforeImage(n=entry.n, portfolio_id=entry.portfolio_id, is_undone=is_undone)
     if entry.action == "created":
         url = tuple(one for one in entry.differences if one.field == "url")
-        before_image = BeforeImage(
-            n=entry.n, portfolio_id=entry.portfolio_id, left=entry.left, differences=url
-        )
+        before_image = attrs.evolve(before_image, left=entry.left, differences=url)
         return attrs.evolve(row, action="delete", before_image=before_image)
     if updates and body is not None and entry.differences:
-        before_image = BeforeImage(
-            n=entry.n,
-            portfolio_id=entry.portfolio_id,
-            left=entry.left,
-            body=body,
-            differences=entry.differences,
-        )
+        before_image = attrs.evolve(before_image, left=entry.left, body=body, differences=entry.differences)
         return attrs.evolve(row, action="update", before_image=before_image)
     if entry.action == "deleted" and body is not None and entry.state in (State.DONE, State.UNDONE):
-        return _anew(row, BeforeImage(n=entry.n, portfolio_id=entry.portfolio_id, body=body))
+        return _anew(row, attrs.evolve(before_image, body=body))
     return None
 
 

@@ -2,14 +2,18 @@
 
 Each message has a journal of its own, so two of them know nothing of each other: both would find no
 portfolio of the title and make one. So the title is claimed before it is read, until what the
-message asks has ended. A claim that nobody renewed for longer than Alma may apply what it was sent is
-nobody's: whoever claims the title then reads it, and sees what came of the other.
+message asks has ended. A claim is another's to take once its message is gone: it has not been
+claimed anew for a while, nobody works on its journal, and what that may have sent has rested for
+the quarantine. The journal then has another epoch, so that a message that was only paused sends
+nothing; and whoever claims the title reads it, and sees what came of the other.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeVar
 
+from alma_async.load.postgres_journal import abandoned, is_open
 from alma_async.store import Store, translated
 
 if TYPE_CHECKING:
@@ -17,33 +21,55 @@ if TYPE_CHECKING:
 
 __all__ = ["claimed", "released"]
 
+T = TypeVar("T")
+
 _WITHIN: Final = 10.0  # chosen: seconds for one question to the store
-# Seconds: an attempt's deadline (a minute and a half at most), the quarantine (five minutes, assumed), and as much again.
-_HELD: Final = 900.0
+_HELD: Final = 900.0  # chosen: seconds from the claim to the opening of the journal, at most
+
+_CLAIM: Final = (
+    "INSERT INTO alma_async.claim AS held (institution, what, key) VALUES (%s, %s, %s) ON CONFLICT (institution, what) "
+    "DO UPDATE SET at = alma_async.clock() WHERE held.key = excluded.key RETURNING key"
+)
+_OLD: Final = "SELECT key FROM alma_async.claim WHERE institution = %s AND what = %s AND at < alma_async.clock() - %s FOR UPDATE"
+_RELEASE: Final = "DELETE FROM alma_async.claim WHERE institution = %s AND what = %s AND key = %s"
+_TAKE: Final = (
+    "UPDATE alma_async.claim SET key = %s, at = alma_async.clock() WHERE institution = %s AND what = %s"
+)
 
 
-async def claimed(store: Store, institution: str, what: str, key: str) -> bool:
+async def claimed(
+    store: Store, institution: str, what: str, key: str, *, journal: Callable[[str], str], quarantine: float
+) -> bool:
     """Claim what a message is about, or renew the claim; False while another message has it.
 
+    :param journal: the name of the journal of the message with this key
+    :param quarantine: seconds after which Alma applies nothing any more that it was sent
     :raises StoreUnavailable: where the store is away.
     """
-    query = (
-        "INSERT INTO alma_async.claim AS held (institution, what, key) VALUES (%s, %s, %s) ON CONFLICT (institution, what) "
-        "DO UPDATE SET key = excluded.key, at = alma_async.clock() "
-        "WHERE held.key = excluded.key OR held.at < alma_async.clock() - %s RETURNING key"
-    )
-    return await _once(store, query, (institution, what, key, _HELD)) == [(key,)]
+
+    def work(link: Link) -> bool:
+        with link.transaction():
+            if link.execute(_CLAIM, (institution, what, key)).fetchone() is not None:
+                return True
+            old = link.execute(_OLD, (institution, what, _HELD)).fetchone()
+            if old is None or not abandoned(link, journal(str(old[0])), quarantine=quarantine):
+                return False
+            link.execute(_TAKE, (key, institution, what))
+            return True
+
+    return await _do(store, work)
 
 
-async def released(store: Store, institution: str, what: str, key: str) -> None:
-    """What the message asked has ended."""
-    query = "DELETE FROM alma_async.claim WHERE institution = %s AND what = %s AND key = %s RETURNING key"
-    await _once(store, query, (institution, what, key))
+async def released(store: Store, institution: str, what: str, key: str, *, journal: str) -> None:
+    """Give up the claim, unless the message's journal has a row that has not ended."""
+
+    def work(link: Link) -> None:
+        if not is_open(link, journal):
+            link.execute(_RELEASE, (institution, what, key))
+
+    await _do(store, work)
 
 
-async def _once(store: Store, query: str, values: tuple[object, ...]) -> list[tuple[object, ...]]:
-    def work(link: Link) -> list[tuple[object, ...]]:
-        return link.execute(query, values).fetchall()
-
+async def _do(store: Store, work: Callable[[Link], T]) -> T:
     with translated(store):
         return await store.shared.do(work, within=_WITHIN, whole=True)

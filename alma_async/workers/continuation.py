@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
+from alma_async._guard.submission import digest_of, require_same
+from alma_async.alma.job_port import texts
 from alma_async.alma.models.jobs import JobInstance
 from alma_async.store import Store, institution_of, translated
 
@@ -49,24 +51,44 @@ class Continuations:
         self._store, self._queue = store, queue
         self._institution = institution_of(scope)
 
-    async def ended(self, key: str) -> dict[str, Any] | None:
-        """What became of the run that was submitted under this key; None where that is not known."""
+    async def ended(
+        self, job_id: str, key: str, parameters: Mapping[str, str | int]
+    ) -> dict[str, Any] | None:
+        """What became of the run of this job that was submitted under this key; None where that is not known.
+
+        :raises InvalidRequest: where it was given other parameters.
+        """
         rows = await self._do(
             lambda link: link.execute(
-                "SELECT ended FROM alma_async.continuation WHERE institution = %s AND key = %s",
-                (self._institution, key),
+                "SELECT ended, instance_id, parameters FROM alma_async.continuation "
+                "WHERE institution = %s AND job_id = %s AND key = %s",
+                (self._institution, job_id, key),
             ).fetchall()
         )
-        return rows[0][0] if rows else None
+        if not rows:
+            return None
+        ended: dict[str, Any] | None
+        ended, instance_id, before = rows[0]
+        require_same(f"{instance_id} of job {job_id}", before, digest_of(texts(parameters)))
+        return ended
 
-    async def note(self, key: str, instance_id: str, then: Then | None) -> None:
+    async def note(
+        self,
+        job_id: str,
+        key: str,
+        instance_id: str,
+        *,
+        parameters: Mapping[str, str | int],
+        then: Then | None = None,
+    ) -> None:
         """Write down what follows the run that this key started; where that stands, it stays."""
         task, arguments = (then.task, dict(then.arguments)) if then else (None, {})
-        values = (self._institution, key, instance_id, task, json.dumps(arguments))
+        given = digest_of(texts(parameters))
+        values = (self._institution, job_id, key, instance_id, given, task, json.dumps(arguments))
         await self._do(
             lambda link: link.execute(
-                "INSERT INTO alma_async.continuation (institution, key, instance_id, task, arguments) VALUES (%s, %s, %s, %s, %s) "
-                "ON CONFLICT DO NOTHING",
+                "INSERT INTO alma_async.continuation (institution, job_id, key, instance_id, parameters, task, arguments) "
+                "VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
                 values,
             )
         )

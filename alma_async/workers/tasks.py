@@ -90,16 +90,18 @@ async def submit_job(
 ) -> dict[str, Any]:
     """Start a job once under its key, and see it end; what became of it.
 
+    :param key: another job's run under it is another run
     :param then: the task that follows its end, whichever way that is learned of
     :param attempts: how often this was tried before: the more, the rarer are polls
     :raises JobThresholdReached: with ``retry_at``, where no start is free.
     :raises Unfinished: with ``retry_at``, while the run goes on.
+    :raises InvalidRequest: where the key was used with other parameters.
     :raises StoreUnavailable: where the store is away; nothing was started.
     """
-    if (known := await continuations.ended(key)) is not None:
+    if (known := await continuations.ended(job_id, key, parameters)) is not None:
         return known
     run = await alma.jobs.submit(job_id, parameters, key=key, wait=False)
-    await continuations.note(key, run.instance_id, then)
+    await continuations.note(job_id, key, run.instance_id, parameters=parameters, then=then)
     try:
         instance = await run.wait(timeout=0.0)
     except DeadlineExceeded:
@@ -110,7 +112,7 @@ async def submit_job(
             firm=False,
         ) from None
     await continuations.end(instance)
-    return await continuations.ended(key) or {}
+    return await continuations.ended(job_id, key, parameters) or {}
 
 
 async def job_ended(alma: AlmaClient, continuations: Continuations, instance: JobInstance) -> int:
@@ -179,14 +181,18 @@ async def ensure_portfolio(
     store, institution = _store(alma), institution_of(alma.scope)
     what = f"{collection_id}/{service_id}/{title}"
     alma.require_writable()
+
+    def journal(key: str) -> str:
+        return f"{MESSAGES}{institution_of(f'{alma.scope} {what} {key}')}"
+
     load = Load(
         alma,
         collection_id=collection_id,
         service_id=service_id,
-        journal=f"store:{MESSAGES}{institution_of(f'{alma.scope} {what} {key}')}",
+        journal=f"store:{journal(key)}",
         options=attrs.evolve(options, beside=True, circuit_breaker=False),
     )
-    if not await claimed(store, institution, what, key):
+    if not await claimed(store, institution, what, key, journal=journal, quarantine=options.quarantine):
         raise Unfinished(
             f"Another message on the title {title} is under way.",
             retry_at=alma.clock.utc() + timedelta(seconds=_CLAIMED),
@@ -194,12 +200,12 @@ async def ensure_portfolio(
     try:
         with _stoppable(stops, load):
             ends = [end async for end in load.stream([row], rest=False, by_title=True)]
-    except InputError:  # nothing was sent for it, and nothing will be
-        await released(store, institution, what, key)
+    except InputError:  # nothing was sent for this row, and nothing will be
+        await released(store, institution, what, key, journal=journal(key))
         raise
     if load.report is not None:
         _finished(alma, f"of the message {key}", load.report)
-    await released(store, institution, what, key)
+    await released(store, institution, what, key, journal=journal(key))
     return attrs.asdict(ends[-1])
 
 

@@ -267,8 +267,8 @@ def _a_write_of_unknown_outcome_is_taken_for_somebody_elses() -> list[Any]:
 def _a_vanished_portfolio_is_taken_for_known() -> list[Any]:
     real = journal_file.JournalFile.settle_known
 
-    def settle(self: journal_file.JournalFile, *, compared: bool) -> None:
-        real(self, compared=False)
+    def settle(self: journal_file.JournalFile, *, gone: bool) -> None:
+        real(self, gone=True)
 
     return [patch.object(journal_file.JournalFile, "settle_known", settle)]
 

@@ -348,3 +348,23 @@ async def test_a_load_that_was_cut_off_goes_on(rows, tmp_path, after):
         assert (report.created, report.updated, report.unchanged, report.review) == (6, 4, 12, 0)
         titles = [one["resource_metadata"]["mms_id"]["value"] for one in server.world.portfolios.all.values()]
         assert len(titles) == len(set(titles)) == 26
+
+
+@pytest.mark.parametrize("action", ["deactivate", "delete"])
+async def test_what_the_load_did_to_a_title_is_no_change_since_the_plan(tmp_path, action):
+    """In a large service, where titles are read one by one, the second row of a title is carried out after the first."""
+    async with institution() as (server, alma):
+        hold_others(server, 400)
+        server.world.add_bib("991", "A title")
+        ids = []
+        for n in range(3):
+            sent = {
+                "resource_metadata": {"mms_id": {"value": "991"}},
+                "availability": {"value": "11"},
+                "linking_details": {"url_type": {"value": "static"}, "static_url": f"jkey={url(n)}"},
+            }
+            ids.append(server.world.portfolios.create(C, S, sent, now=0.0)["id"])
+        given = [{"portfolio_id": ids[0]}, {"mms_id": "991", "url": url(1)}]
+        await planned(alma, tmp_path, given, action)
+        report = await carrying(alma, tmp_path, action=action, workers=1).run()
+        assert (report.review, report.updated + report.deleted) == (0, 2)

@@ -141,7 +141,7 @@ async def change(journal, rng):
     elif what == 7:
         await rng.choice((journal.forget_existing, journal.forget_carriers))()
     elif what == 8:
-        await journal.settle_known(compared=rng.random() < 0.5)
+        await journal.settle_known(gone=rng.random() >= 0.5)
     else:
         row = lambda n, one: Ingested(  # noqa: E731
             Entry(n=n, line=0, state=State.PENDING, portfolio_id=one.portfolio_id), Row(line=0, lines=())

@@ -468,3 +468,133 @@ async def test_a_title_that_is_listed_twice_is_made_again_once(file, load):
         report = await load(alma, "b.load", since="a.load").run(rows)
         assert (report.known, report.created, report.duplicates) == (2, 1, 1)
         assert held(server) == {n: ["old"] for n in range(3)}
+
+
+# --- what goes on from the earlier load
+
+
+def of_title(server, *urls, **also):
+    """Portfolios of the title 991 with these URLs; their ids."""
+    server.world.add_bib("991", "A title")
+    ids = []
+    for one in urls:
+        sent = {
+            "resource_metadata": {"mms_id": {"value": "991"}},
+            "availability": {"value": "11"},
+            "linking_details": {"url_type": {"value": "static"}, "static_url": f"jkey={one}"},
+            **also,
+        }
+        ids.append(server.world.portfolios.create(C, S, sent, now=0.0)["id"])
+    return ids
+
+
+def rows_of(*urls, **also):
+    return [{"mms_id": "991", "url": one, **also} for one in urls]
+
+
+A, B = "https://a.example/", "https://b.example/"
+
+
+def posts(kind, times):
+    return sim.FaultPlan(rules=(sim.Rule(kind, method="POST", path="/portfolios", nth=1, times=times),))
+
+
+@pytest.mark.parametrize("also", [{}, {"public_note": "corrected"}], ids=["same list", "corrected list"])
+@pytest.mark.parametrize(("kind", "times"), [("cut_after", 1), ("cut_before", 1), ("cut_before", 3)])
+async def test_a_lost_create_does_not_hide_what_its_title_had_before(load, kind, times, also):
+    """The portfolio that was there is found again, and only what is lacking is made, also where the create was for review."""
+    async with institution(faults=posts(kind, times)) as (server, alma):
+        of_title(server, A)
+        await load(alma, "a.load").run(rows_of(A, B), rest=times > 1)
+        await anyio.sleep(60)
+        rows = [rows_of(A, **also)[0], rows_of(B)[0]]
+        report = await load(alma, "b.load", since="a.load").run(rows)
+        assert (report.exit_code, len(server.world.portfolios.all)) == (0, 2)
+
+
+async def test_what_the_earlier_load_made_is_not_hidden_by_a_lost_create_of_its_title(load):
+    """A portfolio that the earlier load created is known though another create of its title was lost."""
+    plan = sim.FaultPlan(rules=(sim.Rule("cut_after", method="POST", path="/portfolios", nth=2, times=1),))
+    async with institution(faults=plan) as (server, alma):
+        of_title(server)
+        await load(alma, "a.load", workers=1).run(rows_of(A, B), rest=False)
+        await anyio.sleep(60)
+        report = await load(alma, "b.load", since="a.load").run(rows_of(A, B))
+        assert (report.known, report.created, len(server.world.portfolios.all)) == (1, 1, 2)
+
+
+async def test_a_row_that_goes_on_has_the_key_of_this_list(load):
+    """The end of a row that the earlier load had begun is given under its key of now; the key of then is free."""
+    async with institution(faults=posts("cut_after", 1)) as (server, alma):
+        of_title(server)
+        server.world.add_bib("992", "Another")
+        await load(alma, "a.load").run([{"key": "k1", **rows_of(A)[0]}], rest=False)
+        await anyio.sleep(60)
+        rows = [{"key": "k2", **rows_of(A)[0]}, {"key": "k1", "mms_id": "992", "url": B}]
+        ends = [end async for end in load(alma, "b.load", since="a.load").stream(rows)]
+        assert {end.key: (end.state, end.action) for end in ends} == {
+            "k1": ("done", "created"),
+            "k2": ("done", "created"),
+        }
+
+
+async def test_what_was_sent_for_a_row_that_is_not_in_the_list_any_more_is_said(load, tmp_path, caplog):
+    """A create of unknown outcome, whose row the corrected list lacks, is in the warnings with line and title."""
+    async with institution(faults=posts("cut_after", 1)) as (server, alma):
+        of_title(server)
+        server.world.add_bib("992", "Another")
+        await load(alma, "a.load").run(rows_of(A), rest=False)
+        await anyio.sleep(60)
+        corrected = load(alma, "b.load", since="a.load")
+        await corrected.run([{"mms_id": "992", "url": B}])
+        with JournalFile(tmp_path / "b.load") as journal:
+            assert "Line 1 of the earlier load" in journal.meta()["warnings"]
+        assert "what became of 991" in caplog.text
+
+
+async def test_what_was_deleted_and_is_there_again_is_not_known(load):
+    """A deletion that the earlier load carried out is carried out again where the title has a portfolio again."""
+    async with institution() as (server, alma):
+        of_title(server, A)
+        rows = [{"mms_id": "991"}, {"mms_id": "992"}]
+        await load(alma, "a.load", action="delete").run(rows)
+        of_title(server, A)
+        report = await load(alma, "b.load", action="delete", since="a.load").run(rows)
+        assert (report.deleted, report.known) == (1, 1)
+        assert not server.world.portfolios.all
+
+
+async def test_what_stands_under_another_record_now_is_not_known(load):
+    """A portfolio that was moved to another record does not stand for its row any more."""
+    async with institution() as (server, alma):
+        of_title(server)
+        await load(alma, "a.load").run(rows_of(A))
+        (one,) = server.world.portfolios.all.values()
+        server.world.add_bib("992", "Another")
+        one["resource_metadata"]["mms_id"]["value"] = "992"
+        report = await load(alma, "b.load", since="a.load").run(rows_of(A))
+        assert (report.known, report.created) == (0, 1)
+
+
+async def test_an_update_that_was_not_applied_and_is_not_asked_for_any_more_is_no_update(load):
+    """The row of the corrected list is unchanged: nothing was ever written for it."""
+    plan = sim.FaultPlan(rules=(sim.Rule("cut_before", method="PUT", path="/portfolios", nth=1, times=1),))
+    async with institution(faults=plan) as (server, alma):
+        of_title(server, A)
+        await load(alma, "a.load").run(rows_of(A, public_note="wrong"), rest=False)
+        await anyio.sleep(60)
+        report = await load(alma, "b.load", since="a.load").run(rows_of(A))
+        assert (report.updated, report.unchanged) == (0, 1)
+
+
+async def test_what_a_person_made_after_a_create_came_to_nothing_is_not_ours(load):
+    """A create that was certainly not applied is for review; what a person then makes stays when the later load is undone."""
+    async with institution(faults=posts("cut_before", 3)) as (server, alma):
+        of_title(server)
+        assert (await load(alma, "a.load").run(rows_of(A))).review == 1
+        (made,) = of_title(server, A)
+        later = load(alma, "b.load", since="a.load")
+        report = await later.run(rows_of(A))
+        assert (report.created, report.unchanged) == (0, 1)
+        await later.undo()
+        assert made in server.world.portfolios.all

@@ -16,6 +16,8 @@ from alma_async.load import InputError, JournalInUse, Load, LoadOptions
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.postgres_journal import LEASE
 from alma_async.load.row import Coverage, Row
+from alma_async.sim.codes import Rejection
+from alma_async.sim.electronic import Portfolios
 from examples.local_postgres import Cluster
 from tests.conftest import EPOCH, KEY, institution
 
@@ -482,3 +484,35 @@ async def test_a_stream_outlives_a_restart_of_its_database(anyio_backend):
 
             ends = [ended async for ended in loading(alma, "store:events").stream(queue())]
     assert [(ended.key, ended.action) for ended in ends] == [(f"message-{n}", "created") for n in (1, 2, 3)]
+
+
+async def test_what_does_not_show_yet_is_waited_for(tmp_path, monkeypatch):
+    """A second row of a title, whose portfolio of a moment ago neither list nor read shows for some seconds, makes none."""
+    made = dict[str, float]()
+    keep_new, get, of_bib = Portfolios._keep_new, Portfolios.get, Portfolios.list_of_bib
+
+    def shows(portfolio_id):
+        return anyio.current_time() - made.get(portfolio_id, -100.0) > 5
+
+    def kept(self, *given):
+        one = keep_new(self, *given)
+        made[one["id"]] = anyio.current_time()
+        return one
+
+    def read(self, collection, service, portfolio_id):
+        if not shows(portfolio_id):
+            raise Rejection("60123", portfolio_id)
+        return get(self, collection, service, portfolio_id)
+
+    def listed(self, mms_id, page):
+        found = [one for one in of_bib(self, mms_id, page).get("portfolio", []) if shows(one["id"])]
+        return page.envelope("portfolio", found, total=len(found))
+
+    for name, one in (("_keep_new", kept), ("get", read), ("list_of_bib", listed)):
+        monkeypatch.setattr(Portfolios, name, one)
+    async with institution() as (server, alma):
+        server.world.add_bib("991", "A title")
+        rows = [{"key": str(n), "mms_id": "991", "url": "https://a.example/"} for n in range(2)]
+        ends = await ends_of(loading(alma, tmp_path / "a.load"), rows)
+        assert [(end.state, end.action) for end in ends] == [("done", "created"), ("done", "unchanged")]
+        assert len(server.world.portfolios.all) == 1

@@ -673,3 +673,32 @@ async def test_a_cleared_proxy_is_off(file, tmp_path, shape):
         assert {n: digest(one) for n, one in world_of(server).items()} == {
             n: digest(one) for n, one in before.items()
         }
+
+
+async def test_a_second_undo_leaves_what_was_done_on_purpose_since(file, tmp_path):
+    """A row that was taken back is for review where a later load did the same again, and nothing is written for it."""
+    async with institution() as (server, alma):
+        hold(server, 2)
+        given = [{"mms_id": f"99{n:06}", "public_note": "New"} for n in range(2)]
+        first = loading(alma, tmp_path, "upsert")
+        await first.run(given)
+        await first.undo()
+        await loading(alma, tmp_path, "upsert", name="b.load").run(given[:1])
+        before = world_of(server)
+        report = await first.undo()
+        assert (report.review, report.unchanged) == (1, 1)
+        assert world_of(server) == before
+
+
+async def test_a_second_undo_makes_nothing_anew_that_was_deleted_since(tmp_path):
+    """What an undo made anew, and a later load deleted for good, stays deleted."""
+    async with institution() as (server, alma):
+        hold(server, 2)
+        first = loading(alma, tmp_path, "delete")
+        await first.run([{"mms_id": f"99{n:06}"} for n in range(2)])
+        await first.undo()
+        await loading(alma, tmp_path, "delete", name="b.load").run([{"mms_id": "99000000"}])
+        before = world_of(server)
+        report = await first.undo()
+        assert (report.review, report.created) == (2, 0)
+        assert world_of(server) == before

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
+
 import attrs
 import psycopg
 import pytest
 
 from alma_async import AlmaClient, LocalBudget, Store, sim
-from alma_async.errors import JobThresholdReached
+from alma_async.errors import InvalidRequest, JobThresholdReached
 from alma_async.workers import Continuations, Then, Unfinished, engine, job_ended, submit_job
 from tests.alma.test_sets import a_set
 from tests.conftest import KEY
 
 pytestmark = pytest.mark.anyio
+OTHER = "M51"  # another job
 
 
 @pytest.fixture
@@ -20,6 +24,7 @@ async def alma(tasks_url):
     """A client of a simulated Alma whose jobs take a second, over a store."""
     world = sim.World.demo()
     world.jobs.all |= {job.id: attrs.evolve(job, duration=1.0) for job in world.jobs.all.values()}
+    world.jobs.all[OTHER] = attrs.evolve(world.jobs.all[sim.DEMO_JOB], id=OTHER)
     async with (
         sim.serve(world, config=sim.Config(latency=0.0)) as server,
         Store(tasks_url) as store,
@@ -97,3 +102,33 @@ async def test_a_full_threshold_is_waited_for_in_the_queue(alma):
         )
     assert full.value.retry_at is not None
     assert len(await alma.jobs.instances(sim.DEMO_JOB).all()) == 3
+
+
+async def test_a_key_is_a_jobs_own(alma, tasks_url):
+    """Two jobs under one key are two runs, each followed by its own task, whether the first has ended or goes on."""
+    continuations, given = Continuations(alma.store, alma.scope, engine.defer), await parameters(alma)
+
+    async def submit(job_id, follows):
+        then = Then(task=follows)
+        return await submit_job(
+            alma, continuations, job_id=job_id, parameters=given, key="nightly", then=then
+        )
+
+    for _ in range(2):
+        for job_id, follows in ((sim.DEMO_JOB, "a"), (OTHER, "b")):
+            with suppress(Unfinished):
+                assert (await submit(job_id, follows))["job_id"] == job_id
+        await alma.sleep(1.2)
+    assert sorted(name for name, _ in queued(tasks_url)) == ["a", "b"]
+
+
+async def test_a_key_with_other_parameters_is_rejected_after_the_end_too(alma):
+    """What became of a run is the answer for its own parameters alone."""
+    continuations, given = Continuations(alma.store, alma.scope, engine.defer), await parameters(alma)
+    submit = partial(submit_job, alma, continuations, job_id=sim.DEMO_JOB, key="k")
+    with pytest.raises(Unfinished):
+        await submit(parameters=given)
+    await alma.sleep(1.2)
+    await submit(parameters=given)
+    with pytest.raises(InvalidRequest, match="other parameters"):
+        await submit(parameters={**given, "set_id": "9"})

@@ -7,12 +7,15 @@ from contextlib import suppress
 from functools import partial
 
 import anyio
+import attrs
 import psycopg
 import pytest
 
 from alma_async import AlmaClient, AlmaError, ConfigurationError, Limits, LocalBudget, ReadOnly, Store, sim
-from alma_async.load import InputError
+from alma_async.load import InputError, JournalInUse
+from alma_async.load.lookup import Lookup
 from alma_async.workers import ReadBack, Retry, Unfinished, disposition, engine, ensure_portfolio
+from alma_async.workers.tasks import USUAL
 from tests.conftest import KEY
 
 pytestmark = pytest.mark.anyio
@@ -194,3 +197,89 @@ async def test_a_message_into_no_place_holds_no_title(server, machine):
         await ensure_portfolio(machine(read_only=True), key="k", **PLACE, row=row(title))
     ended = await ensure_portfolio(machine(), key="right", **PLACE, row=row(title))
     assert ended["state"] == "done"
+
+
+SLOW = sim.FaultPlan(rules=[sim.Rule(sim.Fault("slow", delay=3.0), method="POST", path="portfolios")])
+LATE = sim.FaultPlan(rules=[sim.Rule(sim.Fault("commit_late", delay=4.0), method="POST", path="portfolios")])
+
+
+def age_claims(url):
+    """All claims are older than any that is not renewed may be."""
+    with psycopg.connect(url, autocommit=True) as db:
+        db.execute("UPDATE alma_async.claim SET at = at - 100000")
+
+
+@pytest.mark.parametrize("server", [SLOW], indirect=True)
+async def test_a_message_keeps_its_title_for_as_long_as_it_takes(server, machine, store_url):
+    """A message that waits for very long with its journal open is not overtaken, and makes the one portfolio."""
+    (title,) = titles(server, 1)
+    first, second = machine(), machine()
+    async with anyio.create_task_group() as group:
+        group.start_soon(partial(ensure_portfolio, first, key="m1", **PLACE, row=row(title)))
+        with anyio.fail_after(10):
+            while not server.world.tally.routes.total():
+                await anyio.sleep(0.05)
+            await anyio.sleep(0.5)
+        age_claims(store_url)
+        with pytest.raises(Unfinished, match="Another message"):
+            await ensure_portfolio(second, key="m2", **PLACE, row=row(title))
+    assert (await ensure_portfolio(second, key="m2", **PLACE, row=row(title)))["action"] == "unchanged"
+    assert len(made_of(server, title)) == 1
+
+
+@pytest.mark.parametrize("server", [LATE], indirect=True)
+async def test_a_lost_create_keeps_its_title_for_its_quarantine(server, machine, store_url):
+    """However old the claim is, a send of unknown outcome rests for the quarantine that was asked for; then the title is free."""
+    (title,) = titles(server, 1)
+    first, second, resting = machine(), machine(), attrs.evolve(USUAL, quarantine=6.0)
+    with pytest.raises(Unfinished):
+        await ensure_portfolio(first, key="m1", **PLACE, row=row(title), options=resting)
+    age_claims(store_url)
+    with pytest.raises(Unfinished, match="Another message"):
+        await ensure_portfolio(second, key="m2", **PLACE, row=row(title), options=resting)
+    await anyio.sleep(7)
+    ended = await ensure_portfolio(second, key="m2", **PLACE, row=row(title), options=resting)
+    assert (ended["action"], len(made_of(server, title))) == ("unchanged", 1)
+
+
+async def test_a_message_that_lost_its_title_sends_nothing_any_more(server, machine, store_url, monkeypatch):
+    """A process that was paused between its read and its create finds, before it sends, that another message has the title."""
+    (title,) = titles(server, 1)
+    first, second, ends = machine(), machine(), []
+    read, paused = Lookup._listed, anyio.Event()
+
+    async def listed(self, mms_id):
+        found = await read(self, mms_id)
+        if not paused.is_set():
+            paused.set()
+            while not ends:
+                await anyio.sleep(0.05)
+        return found
+
+    monkeypatch.setattr(Lookup, "_listed", listed)
+    async with anyio.create_task_group() as group:
+
+        async def overtaken():
+            with pytest.raises(JournalInUse):
+                await ensure_portfolio(first, key="m1", **PLACE, row=row(title))
+
+        group.start_soon(overtaken)
+        await paused.wait()
+        with psycopg.connect(store_url, autocommit=True) as db:
+            db.execute("UPDATE alma_async.load SET seen = seen - 100000")
+        age_claims(store_url)
+        ends.append(await ensure_portfolio(second, key="m2", **PLACE, row=row(title)))
+    assert (ends[0]["action"], len(made_of(server, title))) == ("created", 1)
+
+
+@pytest.mark.parametrize("server", [LATE], indirect=True)
+async def test_a_key_with_another_row_does_not_let_go_of_what_was_sent(server, machine):
+    """A lost create keeps its title, also where its key comes with another row, which is rejected."""
+    (title,) = titles(server, 1)
+    alma = machine()
+    with pytest.raises(Unfinished):
+        await ensure_portfolio(alma, key="m1", **PLACE, row=row(title))
+    with pytest.raises(InputError):
+        await ensure_portfolio(alma, key="m1", **PLACE, row=row(title, "https://other.example.org/"))
+    with pytest.raises(Unfinished, match="Another message"):
+        await ensure_portfolio(alma, key="m2", **PLACE, row=row(title))
