@@ -446,7 +446,7 @@ class StoreBudget:
             question = attrs.evolve(
                 question,
                 wanted=lease(waiting, terms.interval) if cost == 1 else 1,
-                gap=terms.interval * min(cost, terms.depth),
+                gap=terms.interval * min(max(cost, 1), terms.depth),
                 stamps=stamps,
                 cost=cost,
                 span=terms.window,

@@ -545,6 +545,16 @@ async def test_a_call_of_another_cost_gets_a_slot_of_its_own(store_url, tmp_path
     await some.aclose()
 
 
+async def test_what_counts_as_less_than_a_call_is_spaced_as_one(store_url, tmp_path):
+    """A cost below 1 goes beyond the limit no more than it does with the machine's file, whose ring counts it as one call."""
+    some = Machines(store_url, tmp_path, count=1)
+    budget = some.budgets[0]
+    first = await budget.reserve(T25, now=some.clock.now(), cost=0.5, waiting=0)
+    second = await budget.reserve(T25, now=some.clock.now(), cost=0.5, waiting=0)
+    assert second.at - first.at == pytest.approx(GAP, abs=1e-3)
+    await some.aclose()
+
+
 @pytest.mark.parametrize(
     "record", ["7", '{"remaining": "many"}', "[1]", '{"sent_at": 1e300, "remaining": null}']
 )
