@@ -1,8 +1,13 @@
 """The only reader of time, and the only user of asyncio by name.
 
-There are two clocks. ``now`` is the loop's: monotonic, seconds as float, good for waiting and for
-durations. ``wall`` is the civil one: seconds since 1970 in UTC, good for midnight and for what is
-written down. A test in virtual time gives an epoch, and both run off the loop.
+There are two clocks. ``now`` is monotonic, seconds as float, good for waiting and for durations: the
+same in all threads, loops and processes of a machine. ``wall`` is the civil one: seconds since 1970
+in UTC, good for midnight and for what is written down. A test in virtual time gives an epoch, and
+both run off the loop.
+
+A loop may have a clock of its own, which differs: uvloop's on macOS counts the time that the machine
+slept. So ``now`` is the loop's only where that is virtual, and else a timer is set by the seconds
+until it is due.
 """
 
 from __future__ import annotations
@@ -55,21 +60,28 @@ class Clock:
         self._epoch = epoch
 
     def now(self) -> float:
-        """Seconds on the loop's monotonic clock, which is the machine's (on Linux that of all
-        processes of this boot).
+        """Seconds on the machine's monotonic clock (on Linux that of all processes of this boot).
 
         It can be read where no loop runs, in real time.
         """
         try:
-            return asyncio.get_running_loop().time()
+            loop = asyncio.get_running_loop()
         except RuntimeError:
             return time.monotonic() if self._epoch is None else _running().time()
+        return loop.time() if self._follows(loop) else time.monotonic()
 
     def reader(self) -> Callable[[], float]:
         """``now`` for as long as this loop runs: for who reads it so often that finding the loop
         would cost most.
         """
-        return _running().time
+        loop = _running()
+        return loop.time if self._follows(loop) else time.monotonic
+
+    def _follows(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether ``now`` is this loop's time, since that is virtual; ``sim.VirtualTimeLoop`` says so
+        itself, for a client that was given no epoch.
+        """
+        return self._epoch is not None or getattr(loop, "is_virtual", False)
 
     @property
     def is_virtual(self) -> bool:
@@ -104,7 +116,10 @@ class Clock:
         What comes back can be cancelled; when it is due is for the caller to remember, since not
         every loop knows.
         """
-        return _running().call_at(when, callback)
+        loop = _running()
+        if self._follows(loop):
+            return loop.call_at(when, callback)
+        return loop.call_later(when - time.monotonic(), callback)
 
     async def sleep(self, seconds: float) -> None:
         """Wait; a negative time is none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 
+import anyio
 import pytest
 
 from alma_async._clock import Clock, ended, started
@@ -48,3 +49,36 @@ async def test_who_waits_for_the_end_of_a_task_is_cancelled_all_the_same(how: st
         async with asyncio.timeout(0.01):
             await ended(task)
     assert task.done()
+
+
+class AheadLoop(asyncio.SelectorEventLoop):
+    """A loop whose clock is an hour ahead of the machine's, as uvloop's is on macOS after a sleep of an hour."""
+
+    def time(self) -> float:
+        return super().time() + 3600
+
+
+def test_on_a_loop_whose_clock_is_ahead_now_is_the_same_as_in_a_thread() -> None:
+    """Moments that a thread measured can be compared with the loop's, and a timer for one of them is on time."""
+
+    async def main() -> None:
+        clock, fired = Clock(), anyio.Event()
+        there = await clock.aside(clock.now)
+        assert 0 <= clock.now() - there < 60
+        assert 0 <= clock.reader()() - there < 60
+        clock.call_at(there + 0.1, fired.set)
+        with anyio.fail_after(5):
+            await fired.wait()
+        assert clock.now() - there >= 0.099
+
+    with asyncio.Runner(loop_factory=AheadLoop) as runner:
+        runner.run(main())
+
+
+async def test_a_client_without_an_epoch_goes_by_the_time_of_a_virtual_loop() -> None:
+    """An hour on the simulator's loop is an hour for who was given no clock, too."""
+    clock, fired = Clock(), anyio.Event()
+    began = clock.now()
+    clock.call_at(began + 3600, fired.set)
+    await fired.wait()
+    assert clock.now() - began == pytest.approx(3600)

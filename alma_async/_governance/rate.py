@@ -294,7 +294,7 @@ class Sensor:
 
 @attrs.define(eq=False)
 class Adaptation:
-    """What one client has learned about its rate. All times are the loop's."""
+    """What one client has learned about its rate. All times are ``now`` of the clock."""
 
     limit: float
     least_margin: float

@@ -110,7 +110,7 @@ class _Tally:
 
 @attrs.define(eq=False)
 class RetryBudget:
-    """How many retries all calls together may still make. Times are the loop's.
+    """How many retries all calls together may still make. Times are ``now`` of the clock.
 
     The governor counts every attempt; one that was drawn for is taken off again, so that first
     attempts remain.

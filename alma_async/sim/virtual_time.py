@@ -12,6 +12,7 @@ import math
 import os
 import selectors
 from collections.abc import Callable
+from typing import Final
 
 __all__ = ["VirtualTimeLoop"]
 
@@ -58,6 +59,9 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """An asyncio loop that starts at 0.0 and never waits for a timer."""
+
+    is_virtual: Final = True
+    """Clients on this loop go by its time, not by the machine's."""
 
     def __init__(self) -> None:
         self._clock = _JumpingSelector()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import math
@@ -23,6 +24,7 @@ from alma_async.events import StoreAway, StoreBack
 from alma_async.settings import Limits
 from examples.local_postgres import Cluster
 from tests.governance.servers import busiest
+from tests.test_clock import AheadLoop
 
 pytestmark = pytest.mark.anyio
 
@@ -543,6 +545,20 @@ async def test_a_call_of_another_cost_gets_a_slot_of_its_own(store_url, tmp_path
     assert small.at == pytest.approx(first.at + GAP, abs=1e-3)
     assert budget.spent == 6
     await some.aclose()
+
+
+def test_on_a_loop_whose_clock_is_ahead_slots_are_given_all_the_same(store_url, tmp_path):
+    """The store's clock is measured in a thread, and its slots are waited for on the loop: both go by one clock."""
+
+    async def main():
+        some = Machines(store_url, tmp_path, count=1)
+        with anyio.fail_after(10):
+            slot = await some.budgets[0].reserve(T25, now=some.clock.now(), cost=1.0, waiting=0)
+        assert -0.5 < slot.at - some.clock.now() < 1.2
+        await some.aclose()
+
+    with asyncio.Runner(loop_factory=AheadLoop) as runner:
+        runner.run(main())
 
 
 async def test_what_counts_as_less_than_a_call_is_spaced_as_one(store_url, tmp_path):
