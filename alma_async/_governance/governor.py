@@ -224,7 +224,7 @@ class Governor:
         seen, adapt, limits = self._budget.figures(), allowance.adapt, allowance.limits
         quota, spent = seen.quota, seen.spent
         rules = quota.rules(limits, spent=spent, wall=wall)
-        held, stopped = seen.held_until > now, quota.stopped_until > wall
+        held, stopped_until = seen.held_until > now, quota.stop_until(wall)
         margin = adapt.margin(now)
         next_day, at_full_pace = quota.next_day(limits, wall=wall)
         interval = terms(limits.per_second, per_second=adapt.allowed(now), margin=margin).interval
@@ -252,12 +252,12 @@ class Governor:
             latency=allowance.concurrency.latency(),
             retries_left=self.retries.balance(now),
             held_until=_utc(wall + min(seen.held_until - now, LONGEST_HOLD)) if held else None,
-            stopped_until=_utc(quota.stopped_until) if stopped else None,
+            stopped_until=_utc(stopped_until) if stopped_until else None,
             resets_at=_utc(quota.next_reset(wall)),
             shared=seen.shared,
             store=seen.store,
             why=_why(
-                stopped=stopped,
+                stopped=stopped_until > 0,
                 held=held,
                 apart=seen.why,
                 spread=interval < rules[Priority.BULK].interval < math.inf,

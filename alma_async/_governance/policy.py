@@ -14,7 +14,7 @@ from typing import Final
 
 from alma_async._governance.budget import Budget, DayReport
 from alma_async._governance.concurrency import Concurrency
-from alma_async._governance.quota import Rule
+from alma_async._governance.quota import Quota, Rule
 from alma_async._governance.rate import Adaptation, Slot, Terms, terms
 from alma_async._http.messages import Signals
 from alma_async.events import Adapted, Hook, Paused, QuotaLow, ResetSeen, ThresholdReached
@@ -80,7 +80,7 @@ class Allowance:
         left = quota.left(spent=budget.spent, wall=wall)
         self.rules_until = now + min(_RULES_LAST, self._reached_in(left))
         stopped = not self.open(Priority.BULK, wall)
-        fresh_day = left is None or quota.first_at != self._day_began
+        fresh_day = left is None or self._is_new(quota)
         if self._stopped and not stopped and fresh_day:
             self.adapt.ramp(now)
             self._retune(now, why="reset")
@@ -110,7 +110,7 @@ class Allowance:
     def free_at(self, wall: float) -> float:
         """When a priority that must stop may surely go again (wall clock)."""
         quota = self.budget.quota
-        return quota.stopped_until if quota.stopped_until > wall else quota.next_reset(wall)
+        return quota.stop_until(wall) or quota.next_reset(wall)
 
     def forget_rules(self) -> None:
         """Compute terms and rules again when they are next asked for."""
@@ -229,11 +229,17 @@ class Allowance:
             foreign = self.adapt.sensor.estimate(now)
             self._emit(Adapted(now, 1 / self._terms.interval, self.adapt.margin(now), foreign, why))
 
+    def _is_new(self, quota: Quota) -> bool:
+        """Whether its day is another one than the last that was noticed. Where clocks are compared, the
+        moment at which it began differs a little each time.
+        """
+        return abs(quota.first_at - self._day_began) > 1.0
+
     def _notice(self, now: float, wall: float) -> None:
         """Announce a new day, and each mark that the remaining calls fall below, once."""
         quota = self.budget.quota
         left = quota.left(spent=self.budget.spent, wall=wall)
-        if quota.first_at != self._day_began:
+        if self._is_new(quota):
             self._day_began, self._low = quota.first_at, math.inf
             if self._emit is not None:
                 self._emit(ResetSeen(now, left))

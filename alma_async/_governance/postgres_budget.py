@@ -44,7 +44,7 @@ from orjson import dumps
 from alma_async._clock import Clock, Task, Timer, ended, started, waited
 from alma_async._governance.budget import Budget, DayReport, Figures, Machine, StoreUse
 from alma_async._governance.file_budget import dump_day, machine_budget, parse_day
-from alma_async._governance.quota import MAX_SKEW, Quota
+from alma_async._governance.quota import Quota
 from alma_async._governance.rate import CATCH_UP, LONGEST_HOLD, Slot, Terms
 from alma_async._governance.sharing import Absence, Division, StoreClock, lease
 from alma_async._storage.files import OwnFile, private_directory
@@ -226,7 +226,8 @@ class StoreBudget:
         self._held_until = -math.inf
         self._known_hold = -math.inf
         self._spent = self._drawn = self._sent_away = 0
-        self._quota = Quota()
+        self._day = Quota()  # on the store's clock
+        self._quota = Quota()  # the same on this machine's civil one
         self._series = 0
         self._version, self._keeps, self._unkept, self._kept_at = -1, False, False, -math.inf
         self._taught_at = -math.inf
@@ -355,20 +356,21 @@ class StoreBudget:
             self._ask(busy=True)
 
     def report(self, report: DayReport) -> None:
-        report.apply(self._quota, spent=self._spent)
-        self._unkept = True
+        ahead = self._civil()
+        report = attrs.evolve(report, wall=report.wall + ahead, sent_at=report.sent_at + ahead)
+        report.apply(self._day, spent=self._spent)
+        self._unkept, self._quota = True, _moved(self._day, -ahead)
         owed = self._owed
         owed.bulk += report.bulk
-        ahead = self._civil()
         if report.stopped:
-            owed.stopped = max(owed.stopped, self._quota.stopped_until + ahead)
+            owed.stopped = max(owed.stopped, self._day.stopped_until)
         if report.remaining is not None and self.series is not None:
             owed.answer = attrs.asdict(
                 _Taught(
                     remaining=report.remaining,
                     ordinal=report.ordinal,
-                    sent_at=report.sent_at + ahead,
-                    wall=report.wall + ahead,
+                    sent_at=report.sent_at,
+                    wall=report.wall,
                     date=report.date,
                     per_second=report.per_second,
                 )
@@ -479,7 +481,7 @@ class StoreBudget:
             news["stopped"] = owed.stopped
         day = None
         if self._keeps and self._unkept and (leaving or now - self._kept_at >= _KEEP):
-            day = dump_day(_moved(self._quota, self._civil()))
+            day = dump_day(self._day)
         return _Question(news=news, owed=owed, day=day, version=self._version, back=back)
 
     def _farewell(self) -> _Question:
@@ -596,29 +598,33 @@ class StoreBudget:
 
     def _take_day(self, question: _Question, said: _Said, now: float) -> None:
         """The day's figures, as all know them."""
-        ahead, wall = self._civil(), self._clock.wall()
         written = question.day is not None and said.day is None and said.version == question.version + 1
         if written:
             self._unkept, self._kept_at = False, now
         elif said.version != question.version:
             kept = None if said.day is None else parse_day(said.day)
-            self._quota = Quota() if kept is None else _moved(kept, -ahead)
+            self._day = Quota() if kept is None else kept
         self._version, self._keeps = said.version, said.keeps
-        quota = self._quota
-        quota.bulk = said.bulk_calls + self._owed.bulk
-        quota.stopped_until = max(quota.stopped_until, said.stopped - ahead if said.stopped else 0.0)
+        day = self._day
+        day.bulk = said.bulk_calls + self._owed.bulk
+        day.stopped_until = max(day.stopped_until, said.stopped)
         taught = _Taught.of(said.taught)
-        if said.keeps and taught is not None and self._taught_at < taught.sent_at <= wall + ahead + 1:
+        if (
+            said.keeps
+            and taught is not None
+            and self._taught_at < taught.sent_at <= self._server.there(now) + 1
+        ):
             self._taught_at, self._unkept = taught.sent_at, True
-            quota.observe(
+            day.observe(
                 taught.remaining,
                 ordinal=taught.ordinal,
-                sent_at=taught.sent_at - ahead,
+                sent_at=taught.sent_at,
                 date=taught.date,
                 spent=said.calls,
-                wall=taught.wall - ahead,
+                wall=taught.wall,
                 per_second=taught.per_second,
             )
+        self._quota = _moved(day, -self._civil())
 
     def _civil(self) -> float:
         """Seconds that the store's clock is ahead of this machine's civil one: figures that machines
@@ -694,7 +700,7 @@ class StoreBudget:
 
 def _moved(quota: Quota, by: float) -> Quota:
     """The day's figures on a clock that is ahead by so many seconds."""
-    moved = attrs.evolve(quota, skew=min(max(quota.skew - by, -MAX_SKEW), MAX_SKEW))
+    moved = attrs.evolve(quota, skew=quota.skew - by)
     for name in ("seen_at", "first_at", "hour_at", "stopped_until"):
         if (value := getattr(quota, name)) > 0:
             setattr(moved, name, value + by)

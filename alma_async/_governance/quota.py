@@ -156,6 +156,10 @@ def need(profile: Sequence[float], *, start: float, end: float, prior: float) ->
 # resolution of one second.
 MAX_SKEW = 3600.0
 
+# Chosen: figures that were seen so many seconds later than now are of a clock that was set back
+# since. Answers of several machines are in disorder by less.
+_SET_BACK = 300.0
+
 # Chosen: no institution has more calls a day than this; the largest known pool has six million.
 MOST = 10**9
 
@@ -263,7 +267,7 @@ class Quota:
         """Calls left today for everybody, after all of ours so far; None where nothing is known of
         today.
         """
-        if self.anchor is None or self._today(wall) > self.day:
+        if self.anchor is None or self._today(wall) > self.day or self._is_ahead(wall):
             return None
         return max(0, self.anchor - spent)
 
@@ -285,6 +289,7 @@ class Quota:
         """
         if not 0 <= remaining <= MOST:
             return
+        self._forget(wall)
         if date is not None and abs(date - wall) <= MAX_SKEW:
             self.skew = date - wall
         day, anchor = self._today(wall), remaining + ordinal
@@ -312,9 +317,18 @@ class Quota:
         """The day's threshold was hit: nothing goes before the reset, and then not in the same
         instant as everybody else.
         """
+        self._forget(wall)
         since = (wall + self.skew) % DAY
         until = wall + _PROBE if since < _PROBE else self.next_reset(wall)
-        self.stopped_until = max(self.stopped_until, until + _SPREAD * jitter)
+        self.stopped_until = max(self.stop_until(wall), until + _SPREAD * jitter)
+        self.seen_at = max(self.seen_at, wall)  # by which it is noticed that the clock was set back
+
+    def stop_until(self, wall: float) -> float:
+        """When the stop ends that is in force; 0 where none is. One that ends later than any reset is of
+        a wrong clock.
+        """
+        is_one = wall < self.stopped_until <= wall + DAY + _SPREAD and not self._is_ahead(wall)
+        return self.stopped_until if is_one else 0.0
 
     def next_reset(self, wall: float) -> float:
         """The next midnight UTC of the server's clock, on ours."""
@@ -336,7 +350,7 @@ class Quota:
         Bulk work goes at full pace as far as the forecast is trusted; the rest of its part of the day
         is spread evenly to the reset.
         """
-        if wall < self.stopped_until <= wall + DAY + _SPREAD:
+        if self.stop_until(wall):
             return dict.fromkeys(Priority, Rule(math.inf))
         remaining = self.left(spent=spent, wall=wall)
         if remaining is None:
@@ -418,6 +432,17 @@ class Quota:
 
     def _today(self, wall: float) -> int:
         return int((wall + self.skew) // DAY)
+
+    def _is_ahead(self, wall: float) -> bool:
+        """Whether the figures were seen later than now: the clock was set back since, and their day may
+        be one that is yet to come.
+        """
+        return self.seen_at > wall + _SET_BACK
+
+    def _forget(self, wall: float) -> None:
+        """Nothing is known of today where the figures are of a clock that was set back."""
+        if self._is_ahead(wall):
+            self.day, self.anchor, self.seen_at, self.stopped_until, self.skew = -1, None, wall, 0.0, 0.0
 
     def _taken(self, spent: int) -> int:
         return spent - self.bulk - (self.anchor or 0)

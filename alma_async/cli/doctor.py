@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from alma_async._governance.quota import MAX_SKEW
 from alma_async._http.outcome import server_time
 from alma_async._storage.files import UnsafeFile, private_directory
 from alma_async._text import counted, duration
@@ -42,8 +43,8 @@ _AREAS: Final = {
         "; a load by ISSN or ISBN takes a call for each portfolio of its service instead of one for 100",
     ),
 }
-# Chosen, in seconds: midnight, hours of jobs and quarantines go by the server's Date or a monotonic clock, so a wrong clock harms
-# only times that people read; the resolution of the header is a second.
+# Chosen, in seconds; the resolution of the header is a second. Hours of jobs and quarantines go by the server's Date or a monotonic
+# clock, and midnight by the Date where it is less than an hour off: a clock no further off harms only times that people read.
 _OFF: Final = 30.0
 
 
@@ -169,7 +170,8 @@ class Check:
         if off < _OFF:
             self.report("clock", text)
         else:
-            self.report("clock", f"{text}: set it, since reports and logs go by it", ok=False)
+            day = ", and so does the end of the day's calls" if off > MAX_SKEW else ""
+            self.report("clock", f"{text}: set it, since reports and logs go by it{day}", ok=False)
 
     def quota(self) -> None:
         """What remains of the day, if an answer said it."""

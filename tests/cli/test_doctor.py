@@ -80,11 +80,21 @@ def test_a_key_that_is_refused_everywhere_is_wrong_or_of_another_region(
     assert "of-elsewhere" not in ran.out + ran.err
 
 
+HOURS_OFF = ("5 hours behind Alma's", "4 hours 59 minutes behind Alma's")
+
+
 @pytest.mark.parametrize(
     ("ahead", "told"),
     [
         (-7, ["7 seconds ahead", "8 seconds ahead", "6 seconds ahead", "5 seconds ahead"]),
         (3600, ["1 hour behind Alma's: set it, since reports and logs go by it", "59 minutes 5"]),
+        (
+            18000,
+            [
+                f"{off}: set it, since reports and logs go by it, and so does the end of the day's"
+                for off in HOURS_OFF
+            ],
+        ),
     ],
 )
 def test_a_clock_that_is_off_is_told_by_how_much(

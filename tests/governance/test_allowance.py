@@ -104,6 +104,16 @@ async def test_a_missing_header_is_unknown() -> None:
     assert client.allowance.open(Priority.BULK, WALL)
 
 
+async def test_a_day_is_announced_once_though_clocks_differ_a_little_more_or_less() -> None:
+    """A store's figures are moved to this clock again and again: the same day is no new one."""
+    client = Client()
+    await client.answer(Signals(remaining=5000), now=10.0)
+    for after in range(5):
+        client.allowance.rules(11.0 + after, WALL + 11 + after)
+        client.budget.quota.first_at += 1e-6
+    assert sum(isinstance(event, ResetSeen) for event in client.events) == 1
+
+
 async def test_the_day_ends_and_begins_with_a_ramp() -> None:
     """After the threshold nothing is open; after the reset everything is, slowly."""
     client = Client()

@@ -49,6 +49,20 @@ def told(budget: MachineBudget, remaining: int) -> None:
     )
 
 
+async def test_figures_of_an_earlier_civil_clock_are_not_believed(path: Path) -> None:
+    """A process whose clock was ahead wrote the file, and then the clock was set back: another process begins the day anew."""
+    first, second = MachineBudget(path), MachineBudget(path)
+    for budget in (first, second):
+        await take(budget)
+    told(first, 0)
+    wall = WALL - 5 * 3600
+    assert second.quota.left(spent=2, wall=wall) is None
+    second.report(
+        DayReport(wall=wall, sent_at=wall - 0.2, per_second=25, ordinal=2, bulk=0, remaining=5000, date=wall)
+    )
+    assert first.quota.left(spent=2, wall=wall + 6 * 3600) == 5000
+
+
 async def test_files_are_ours_alone(path: Path) -> None:
     """The file is 0600 in a directory 0700, whatever the umask says."""
     before = os.umask(0)

@@ -160,6 +160,32 @@ def test_a_damaged_day_does_not_last_for_ever() -> None:
     assert quota.left(spent=0, wall=NOON) == 500
 
 
+@pytest.mark.parametrize("header", [True, False])
+def test_a_clock_that_is_set_back_costs_no_day(header: bool) -> None:
+    """The day ended while the clock was five hours ahead, beyond midnight, and then that is set right: the next day is open."""
+    quota, true, midnight = Quota(), NOON + 10 * HOUR, NOON + DAY / 2
+    quota.stop(wall=true + 5 * HOUR, jitter=0.5)
+    if header:
+        see(quota, 0, date=true, wall=true + 5 * HOUR)
+    for wall in (true + 60, midnight, midnight + 2 * HOUR):
+        assert quota.left(spent=0, wall=wall) is None
+        assert all(rule.floor < 0 for rule in quota.rules(LIMITS, spent=0, wall=wall).values())
+    quota.stop(wall=true + 61, jitter=0.5)
+    assert quota.stop_until(true + 62) == midnight + 30
+    see(quota, 90_000, wall=midnight + 31)
+    assert quota.left(spent=0, wall=midnight + DAY / 2) == 90_000
+    assert quota.rules(LIMITS, spent=0, wall=midnight + DAY / 2)[Priority.INTERACTIVE].floor == 0
+
+
+def test_figures_of_a_clock_that_is_set_back_are_replaced_by_the_first_answer() -> None:
+    """What is left of a day that is yet to come says nothing of today, and teaches nothing."""
+    quota, true = Quota(), NOON + 10 * HOUR
+    see(quota, 50_000, wall=true + 5 * HOUR)
+    see(quota, 40_000, date=true, wall=true)
+    assert quota.left(spent=0, wall=true + 1) == 40_000
+    assert set(quota.profile) == {-1.0}
+
+
 def test_floors_by_priority() -> None:
     """Bulk stops at the reserve, normal at a quarter of it, interactive at zero."""
     quota = Quota()

@@ -615,6 +615,37 @@ async def test_a_civil_clock_that_is_wrong_changes_nothing(store_url, tmp_path):
     await wrong.aclose()
 
 
+class FarAhead(Clock):
+    """A machine whose civil clock is five hours off."""
+
+    __slots__ = ()
+
+    def wall(self):
+        return super().wall() + 5 * 3600
+
+
+async def test_a_civil_clock_that_is_hours_ahead_ends_no_day(store_url, tmp_path):
+    """The day that such a machine says to be spent is that of the store's clock, for itself and for the others."""
+    wrong = Machines(store_url, tmp_path / "w", count=1, clock=FarAhead())
+    right = Machines(store_url, tmp_path / "r", count=1)
+    ahead, spent = wrong.budgets[0], right.budgets[0]
+    await ahead.reserve(T25, now=wrong.clock.now(), cost=1.0, waiting=0)
+    wall = right.clock.wall()
+    midnight = (wall // 86400 + 1) * 86400
+    reset = midnight if wall % 86400 > 900 else wall + 900  # in a day's first minutes the reset is late
+    given = report(ahead, wall=wrong.clock.wall(), remaining=0, stopped=True)
+    given.date = wall
+    ahead.report(given)
+    assert ahead.quota.left(spent=ahead.spent, wall=wall + 5 * 3600) == 0
+    assert ahead.quota.stop_until(wall + 5 * 3600) == pytest.approx(reset + 5 * 3600, abs=2)
+    await wrong.aclose()
+    await spent.reserve(T25, now=right.clock.now(), cost=1.0, waiting=0)
+    assert spent.quota.left(spent=spent.spent, wall=wall) == 0
+    assert spent.quota.left(spent=spent.spent, wall=midnight + 1) is None
+    assert spent.quota.stop_until(wall) == pytest.approx(reset, abs=2)
+    await right.aclose()
+
+
 def report(budget, *, wall, remaining=None, stopped=False):
     """What an answer taught."""
     return DayReport(
