@@ -118,8 +118,10 @@ async def test_a_role_for_clients_works_and_changes_no_table(postgres, connected
         lambda link: link.execute("SHOW statement_timeout").fetchall(), within=5
     )
     assert limit == "5s"
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(ConfigurationError) as caught:
         await Store(url).init(role="nobody-of-that-name")
+    assert 'CREATE ROLE "nobody-of-that-name" LOGIN' in str(caught.value)
+    assert "store init" not in str(caught.value)
 
 
 async def test_an_owner_without_rights_on_roles_makes_the_store_and_says_what_is_left(postgres, connected):

@@ -99,8 +99,17 @@ class Link:
         return self.db.execute(statement.encode(), values or None)
 
     def execute_for(self, role: str, statement: LiteralString) -> None:
-        """A statement in which ``{role}`` is the name of a role."""
-        self.db.execute(sql.SQL(statement).format(role=sql.Identifier(role)))
+        """A statement in which ``{role}`` is the name of a role.
+
+        :raises Stranger: where there is no such role
+        """
+        name = sql.Identifier(role)
+        try:
+            self.db.execute(sql.SQL(statement).format(role=name))
+            return
+        except errors.UndefinedObject as error:
+            why = _said(error)
+        raise Stranger(why, advice=f"Make the role first, with CREATE ROLE {name.as_string()} LOGIN.")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

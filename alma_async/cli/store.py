@@ -48,7 +48,8 @@ def init_store(
 ) -> int:
     """Make the schema alma_async in the database, or bring it up to this version.
 
-    It needs a role that may create a schema; clients need another one, with less rights. Safe to repeat, also while clients work.
+    It needs a role that may create a schema, and tables in public with --tasks; clients need another one, with less rights.
+    Safe to repeat, also while clients work.
 
     :param role: an existing role for clients: gets the rights that they need, and limits of time for its statements
     :param tasks: make the tables of Procrastinate too, which workers need

@@ -37,6 +37,7 @@ from procrastinate.jobs import Job
 from procrastinate.schema import SchemaManager
 
 from alma_async._clock import Clock, Task, ended, started
+from alma_async._storage.failures import Stranger
 from alma_async._storage.postgres import Link
 from alma_async._text import logger
 from alma_async.alma.client import AlmaClient
@@ -247,12 +248,15 @@ async def init(store: Store, *, role: str | None = None) -> list[str]:
     A newer version of the engine is brought up to date by its own means.
 
     :param role: an existing role for workers, which gets the rights that they need
+    :raises ConfigurationError: where this role may not do so.
+    :raises StoreUnavailable: where the database does not answer.
     """
 
     def work(link: Link) -> list[str]:
         done = list[str]()
         with link.transaction():
             if link.execute("SELECT to_regclass('procrastinate_jobs')").fetchone() == (None,):
+                _require_room(link)
                 link.execute(SchemaManager.get_schema())
                 done.append(f"tables of procrastinate {procrastinate.__version__}")
             if role is not None:
@@ -263,9 +267,27 @@ async def init(store: Store, *, role: str | None = None) -> list[str]:
 
     connection = store.connection("init")
     try:
-        return await connection.do(work, within=60.0, whole=True)
+        with translated(store):
+            return await connection.do(work, within=60.0, whole=True)
     finally:
         await connection.aclose()
+
+
+def _require_room(link: Link) -> None:
+    """See that the tables can be made where they are found: not in the schema ``alma_async``, and in
+    ``public`` not by everybody (from PostgreSQL 15 on).
+
+    :raises Stranger: where they cannot; it says what to do.
+    """
+    query = (
+        "SELECT quote_ident(current_user), coalesce(quote_ident(current_schema()), 'public'), "
+        "coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)"
+    )
+    ((role, schema, may),) = link.execute(query).fetchall()
+    if not may:
+        why = f"the role {role} may not make tables in the schema {schema}"
+        advice = f"Have its owner carry out GRANT CREATE ON SCHEMA {schema} TO {role}, and repeat this."
+        raise Stranger(why, advice=advice)
 
 
 _TABLES: Final = (

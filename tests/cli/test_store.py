@@ -42,6 +42,24 @@ def test_a_store_that_is_too_new_is_not_to_be_made_again(postgres, monkeypatch, 
     assert "store init" not in shown
 
 
+def test_who_may_not_make_the_tables_of_tasks_learns_which_right_is_missing(postgres, monkeypatch, capsys):
+    """A role that may create a schema but no table in ``public`` is given the statement that helps, and with that it goes on."""
+    url = postgres.database()
+    name = url.rpartition("/")[2]
+    with psycopg.connect(url, autocommit=True) as db:
+        db.execute(b"CREATE ROLE schema_only LOGIN")
+        db.execute(f"GRANT CREATE ON DATABASE {name} TO schema_only".encode())
+    monkeypatch.setenv("ALMA_STORE", postgres.url(name, user="schema_only"))
+    assert run(["store", "init", "--tasks"]) == 2
+    shown = capsys.readouterr().err
+    grant = "GRANT CREATE ON SCHEMA public TO schema_only"
+    assert grant in shown
+    with psycopg.connect(url, autocommit=True) as db:
+        db.execute(grant.encode())
+    assert run(["store", "init", "--tasks"]) == 0
+    assert "tables of procrastinate" in capsys.readouterr().out
+
+
 def test_who_is_not_let_in_is_told_so(postgres, monkeypatch, capsys):
     """A role or a database that is not there is no outage, which would be waited for."""
     for url in (postgres.url(user="nobody-of-that-name"), postgres.url("no_such_database")):
