@@ -43,7 +43,7 @@ from alma_async._text import logger
 from alma_async.alma.client import AlmaClient
 from alma_async.errors import ConfigurationError, StoreUnavailable
 from alma_async.load import LoadOptions
-from alma_async.store import Store, translated
+from alma_async.store import Connection, Store, translated
 from alma_async.webhooks import parse_event
 from alma_async.workers import tasks
 from alma_async.workers.continuation import Continuations, Then
@@ -80,6 +80,7 @@ class Timing:
 
 
 _FORGETS: Final = 3600.0  # chosen: seconds
+_MANY: Final = 1000  # chosen: messages that one statement removes; after so many the next sweep goes on
 _MONTH: Final = 30 * 86400.0  # chosen: seconds for which the key of a message is known
 _CHECK: Final = 0.25  # chosen: seconds
 _WITHIN: Final = 5.0  # chosen: seconds for one sweep
@@ -399,16 +400,27 @@ class Worker:
                 serving.result()
 
     async def _sweep(self) -> None:
-        """Rule 2: give back the tasks of workers that are gone."""
-        connection, timing, swept_at = self._store.connection("sweep"), self._timing, -math.inf
+        """Rule 2: give back the tasks of workers that are gone; after that, and only then, tidy."""
+        connection, timing, tidied_at = self._store.connection("sweep"), self._timing, -math.inf
         while True:
             await anyio.sleep(timing.sweep)
             with suppress(Exception):  # the database is away: the next sweep finds the same
-                if self._store.clock.now() - swept_at > _FORGETS:
-                    await connection.do(forget_messages, within=_WITHIN)
-                    swept_at = self._store.clock.now()
                 if swept := await connection.do(partial(sweep, stalled=timing.stalled), within=_WITHIN):
                     _log.warning("Tasks of a worker that is gone go on elsewhere: %s", swept)
+            now = self._store.clock.now()
+            if now - tidied_at > _FORGETS and await _tidied(connection):
+                tidied_at = now
+
+
+async def _tidied(connection: Connection) -> bool:
+    """Remove some old messages; whether that is enough for now. After a failure it is, too: it may be
+    of the kind that comes again.
+    """
+    try:
+        return await connection.do(forget_messages, within=_WITHIN) < _MANY
+    except Exception as error:  # noqa: BLE001 - whatever it is, the sweeps go on
+        _log.warning("Old messages could not be removed, and are tried again later: %s", _said(error))
+        return True
 
 
 async def _until_ended(serving: Task[None], scope: anyio.CancelScope) -> None:
@@ -461,16 +473,16 @@ def sweep(link: Link, *, stalled: float) -> list[int]:
 
 
 def forget_messages(link: Link) -> int:
-    """Remove journals of messages that ended a month ago; how many, a thousand at most.
+    """Remove journals of messages that ended a month ago; how many, ``_MANY`` at most.
 
     A message that comes again after that is compared with what Alma holds, as a new one is.
     """
     query = (
         "DELETE FROM alma_async.load WHERE id IN (SELECT id FROM alma_async.load WHERE name LIKE %s AND owner IS NULL "
         "AND made < alma_async.clock() - %s AND NOT EXISTS (SELECT 1 FROM alma_async.entry WHERE entry.load = load.id "
-        "AND state IN ('pending', 'intent', 'unknown')) ORDER BY id LIMIT 1000)"
+        "AND state IN ('pending', 'intent', 'unknown')) ORDER BY id LIMIT %s)"
     )
-    return link.execute(query, (f"{tasks.MESSAGES}%", _MONTH)).rowcount
+    return link.execute(query, (f"{tasks.MESSAGES}%", _MONTH, _MANY)).rowcount
 
 
 def _said(error: BaseException) -> str:

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from alma_async import AlmaClient, ConfigurationError, LocalBudget, Store, sim
-from alma_async.workers import engine
+from alma_async.workers import engine, tasks
 from tests.conftest import KEY
 from tests.workers.process import TIMING, plant
 
@@ -157,6 +157,41 @@ async def test_one_worker_sweeps_at_a_time(tasks_url):
             assert await first.do(swept, within=5) == []
         assert await first.do(swept, within=5) == [job]
         assert status(tasks_url, job) == "todo"
+
+
+async def test_tasks_of_a_killed_worker_are_given_back_though_old_messages_cannot_be_removed(
+    tasks_url, caplog
+):
+    """The tidying fails each time: the sweeps go on without it, and the log has it once."""
+    asked(tasks_url, "ALTER TABLE alma_async.load RENAME TO elsewhere")
+    async with Store(tasks_url) as store:
+        worker = engine.Worker(engine.app_of(store), store, queues=["none"], timing=TIMING)
+        async with anyio.create_task_group() as group:
+            group.start_soon(worker.run)
+            for _ in range(2):
+                job = deferred(tasks_url, "steps", seconds=1)
+                asked(tasks_url, "UPDATE procrastinate_jobs SET status = 'doing' WHERE id = %s", job)
+                await until(lambda n=job: status(tasks_url, n) == "todo")
+            worker.stop()
+    warned = [one for one in caplog.messages if "Old messages could not be removed" in one]
+    assert len(warned) == 1
+    assert "alma_async.load" in warned[0]
+
+
+async def test_old_messages_are_removed_however_many_there_are(tasks_url):
+    """More than one statement removes are gone after some sweeps, not after some hours; younger ones stay."""
+    asked(
+        tasks_url,
+        "INSERT INTO alma_async.load (name, made) SELECT %s || n, alma_async.clock() - CASE WHEN n > 2 THEN 31 ELSE 29 END * 86400 "
+        "FROM generate_series(1, %s) n",
+        *(tasks.MESSAGES, 2 * engine._MANY + 3),
+    )
+    async with Store(tasks_url) as store:
+        worker = engine.Worker(engine.app_of(store), store, queues=["none"], timing=TIMING)
+        async with anyio.create_task_group() as group:
+            group.start_soon(worker.run)
+            await until(lambda: asked(tasks_url, "SELECT count(*) FROM alma_async.load") == [(2,)])
+            worker.stop()
 
 
 async def test_a_worker_carries_out_the_tasks_of_its_own_institution(tasks_url):
