@@ -81,7 +81,7 @@ class Clock:
         """Whether ``now`` is this loop's time, since that is virtual; ``sim.VirtualTimeLoop`` says so
         itself, for a client that was given no epoch.
         """
-        return self._epoch is not None or getattr(loop, "is_virtual", False)
+        return getattr(loop, "is_virtual", False) or self._epoch is not None
 
     @property
     def is_virtual(self) -> bool:
