@@ -69,7 +69,7 @@ from alma_async.store import Connection, Store, translated
 if TYPE_CHECKING:
     from alma_async._storage.postgres import Link
 
-__all__ = ["LEASE", "abandoned", "exists", "is_open", "listed", "opened", "remove", "reserve", "unfinished"]
+__all__ = ["LEASE", "abandoned", "exists", "is_busy", "listed", "opened", "remove", "reserve", "unfinished"]
 
 LEASE: Final = 20.0  # chosen: seconds for which an owner that is not seen may only be slow
 _AFTER: Final = 0.5  # chosen: seconds after the end of a lease
@@ -121,9 +121,10 @@ _RESTING: Final = (
     "SELECT count(*) > 0 FROM alma_async.entry JOIN alma_async.load ON load.id = entry.load WHERE name = %s "
     "AND state IN ('intent', 'unknown') AND wall > alma_async.clock() - %s"
 )
-_OPEN: Final = (
-    "SELECT count(*) > 0 FROM alma_async.entry JOIN alma_async.load ON load.id = entry.load WHERE name = %s "
-    "AND state IN ('pending', 'intent', 'unknown')"
+_BUSY: Final = (
+    "SELECT count(*) > 0 FROM alma_async.load WHERE name = %s AND (owner IS NOT NULL OR EXISTS (SELECT 1 FROM "
+    "alma_async.entry WHERE entry.load = load.id AND (state IN ('intent', 'unknown') OR (state = 'pending' "
+    "AND action IN ('created', 'updated', 'deleted')))))"
 )
 _DISOWN: Final = "UPDATE alma_async.load SET epoch = epoch + 1, owner = NULL WHERE name = %s"
 _FIND: Final = "SELECT id, epoch, owner, alma_async.clock() - seen FROM alma_async.load WHERE name = %s"
@@ -293,9 +294,9 @@ def abandoned(link: Link, name: str, *, quarantine: float) -> bool:
     return True
 
 
-def is_open(link: Link, name: str) -> bool:
-    """Whether a journal has a row that has not ended."""
-    return bool(link.execute(_OPEN, (name,)).fetchall()[0][0])
+def is_busy(link: Link, name: str) -> bool:
+    """Whether somebody works on a journal, or what was sent for its rows has not ended."""
+    return bool(link.execute(_BUSY, (name,)).fetchall()[0][0])
 
 
 async def unfinished(store: Store, service: Service) -> list[Path]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from alma_async.load.postgres_journal import abandoned, is_open
+from alma_async.load.postgres_journal import abandoned, is_busy
 from alma_async.store import Store, translated
 
 if TYPE_CHECKING:
@@ -61,10 +61,10 @@ async def claimed(
 
 
 async def released(store: Store, institution: str, what: str, key: str, *, journal: str) -> None:
-    """Give up the claim, unless the message's journal has a row that has not ended."""
+    """Give up the claim, unless its message is under way, or what it sent has not ended."""
 
     def work(link: Link) -> None:
-        if not is_open(link, journal):
+        if not is_busy(link, journal):
             link.execute(_RELEASE, (institution, what, key))
 
     await _do(store, work)

@@ -9,7 +9,7 @@ held by waiting.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ import attrs
 
 from alma_async.alma.client import AlmaClient
 from alma_async.alma.models.jobs import JobInstance
-from alma_async.errors import ConfigurationError, DeadlineExceeded
+from alma_async.errors import AlmaError, ConfigurationError, DeadlineExceeded, StoreUnavailable
 from alma_async.load import InputError, Load, LoadOptions, Mark, Report
 from alma_async.load.journal import MESSAGES
 from alma_async.load.row import Row
@@ -200,11 +200,12 @@ async def ensure_portfolio(
     try:
         with _stoppable(stops, load):
             ends = [end async for end in load.stream([row], rest=False, by_title=True)]
-    except InputError:  # nothing was sent for this row, and nothing will be
-        await released(store, institution, what, key, journal=journal(key))
+        if load.report is not None:
+            _finished(alma, f"of the message {key}", load.report)
+    except AlmaError:  # where nothing was sent, it may come again after another one
+        with suppress(StoreUnavailable):
+            await released(store, institution, what, key, journal=journal(key))
         raise
-    if load.report is not None:
-        _finished(alma, f"of the message {key}", load.report)
     await released(store, institution, what, key, journal=journal(key))
     return attrs.asdict(ends[-1])
 

@@ -283,3 +283,19 @@ async def test_a_key_with_another_row_does_not_let_go_of_what_was_sent(server, m
         await ensure_portfolio(alma, key="m1", **PLACE, row=row(title, "https://other.example.org/"))
     with pytest.raises(Unfinished, match="Another message"):
         await ensure_portfolio(alma, key="m2", **PLACE, row=row(title))
+
+
+RIGHTS = sim.FaultPlan(
+    rules=[sim.Rule(sim.Fault("error", code="UNAUTHORIZED", status=401), method="POST", path="portfolios")]
+)
+
+
+@pytest.mark.parametrize("server", [RIGHTS], indirect=True)
+async def test_a_message_for_which_nothing_was_sent_holds_up_no_other(server, machine):
+    """A message that ends without the right to write lets its title go at once."""
+    (title,) = titles(server, 1)
+    alma = machine()
+    with pytest.raises(AlmaError):
+        await ensure_portfolio(alma, key="m1", **PLACE, row=row(title))
+    ended = await ensure_portfolio(alma, key="m2", **PLACE, row=row(title))
+    assert (ended["action"], len(made_of(server, title))) == ("created", 1)
