@@ -227,7 +227,7 @@ class Row:
         """A row of native column names, as ``csv`` files have them: None and blanks leave a field
         alone, ``<clear>`` empties it.
 
-        :param values: ``key`` in it, text or number, becomes the row's ``key``
+        :param values: ``key`` in it, text or number, becomes the row's ``key``; a blank one is none
         :param line: what the report calls it by
         :return: a ``BadRow``, which says what is wrong, where it can never be sent
         """
@@ -237,10 +237,10 @@ class Row:
             return from_mapping(values, line)
         key = values["key"]
         row = from_mapping({name: value for name, value in values.items() if name != "key"}, line)
-        if isinstance(key, (str, int, float)) or key is None:
-            return attrs.evolve(row, key=None if key is None else str(key))
-        kind = type(key).__name__
-        return BadRow(line=line, lines=(line,), problems=(RowProblem(line, "key", f"is no text but {kind}"),))
+        if key is None or (isinstance(key, (str, int, float)) and key == key):  # noqa: PLR0124 - not NaN
+            return attrs.evolve(row, key=None if key is None else _key(str(key)))
+        why = "is not a number (NaN)" if isinstance(key, float) else f"is no text but {type(key).__name__}"
+        return BadRow(line=line, lines=(line,), problems=(RowProblem(line, "key", why),))
 
     @property
     def says_nothing(self) -> bool:
@@ -278,13 +278,18 @@ class RowProblem:
         return " ".join(part for part in (self.column, cell, self.reason) if part)
 
 
+def _key(text: str) -> str | None:
+    """A key as the caller has it; a blank one names no row."""
+    return text if text.strip() else None
+
+
 _TEXTS: Final = ("mms_id", "portfolio_id", "key", "collection_id", "service_id", "title")
 
 
 def checked(row: Row | BadRow) -> Row | BadRow:
     """The row, or a bad one where a program gave it a value that is no text."""
     key: object = row.key
-    known = row.key if isinstance(key, (str, NoneType)) else None
+    known = _key(key) if isinstance(key, str) else None
     if isinstance(row, BadRow):
         return attrs.evolve(row, key=known)
     given: Mapping[Any, Any] = row.values
@@ -292,7 +297,7 @@ def checked(row: Row | BadRow) -> Row | BadRow:
     texts = ((name, getattr(row, name)) for name in _TEXTS)
     named |= {name: its for name, its in texts if not isinstance(its, (str, NoneType))}
     if not named:
-        return row
+        return row if row.key == known else attrs.evolve(row, key=known)
     problems = (
         RowProblem(row.line, name, f"is no text but {type(its).__name__}") for name, its in named.items()
     )
