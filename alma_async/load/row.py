@@ -11,7 +11,7 @@ there.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from enum import Enum
 from functools import lru_cache
 from types import NoneType
@@ -19,6 +19,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 
 import attrs
 
+from alma_async.alma.fields import FIELDS
 from alma_async.errors import ConfigurationError
 from alma_async.load.entries import Action, BeforeImage, Planned
 
@@ -284,24 +285,69 @@ def _key(text: str) -> str | None:
 
 
 _TEXTS: Final = ("mms_id", "portfolio_id", "key", "collection_id", "service_id", "title")
+_NAMES: Final[Mapping[str, Collection[str] | None]] = {  # None for any text
+    "identifiers": None,
+    "warnings": None,
+    "keeps": PARTS,
+    "blank": FIELDS,
+}
+_VALUES: Final = FIELDS.keys() - {"coverage", "embargo"}
 
 
 def checked(row: Row | BadRow) -> Row | BadRow:
-    """The row, or a bad one where a program gave it a value that is no text."""
+    """The row, or a bad one where a program gave it what no row can have."""
     key: object = row.key
     known = _key(key) if isinstance(key, str) else None
     if isinstance(row, BadRow):
         return attrs.evolve(row, key=known)
-    given: Mapping[Any, Any] = row.values
-    named = {str(name): its for name, its in given.items() if not isinstance(its, (str, Clear))}
-    texts = ((name, getattr(row, name)) for name in _TEXTS)
-    named |= {name: its for name, its in texts if not isinstance(its, (str, NoneType))}
-    if not named:
+    if not (wrong := tuple(_wrong(row))):
         return row if row.key == known else attrs.evolve(row, key=known)
-    problems = (
-        RowProblem(row.line, name, f"is no text but {type(its).__name__}") for name, its in named.items()
-    )
-    return BadRow(line=row.line, lines=row.lines, problems=tuple(problems), key=known)
+    line = 0 if any(name == "line" for name, _ in wrong) else row.line
+    lines = (line,) if any(name == "lines" for name, _ in wrong) else row.lines
+    problems = tuple(RowProblem(line, *one) for one in wrong)
+    return BadRow(line=line, lines=lines, problems=problems, key=known)
+
+
+def _wrong(row: Any) -> Iterator[tuple[str, str]]:
+    """What of a row is not of its kind, and why."""
+    yield from _no(int, "number", {"line": row.line})
+    yield from _no_tuple(int, "number", "lines", row.lines)
+    yield from _no((str, NoneType), "text", {name: getattr(row, name) for name in _TEXTS})
+    yield from _no(Mapping, "mapping", {"values": row.values})
+    if isinstance(row.values, Mapping):
+        yield from ((str(name), "is no column of a row") for name in row.values if name not in _VALUES)
+        yield from _no((str, Clear), "text", row.values)
+    for name, names in _NAMES.items():
+        yield from _no_tuple(str, "text", name, getattr(row, name), names)
+    if not isinstance(row.coverage, (Clear, NoneType)):
+        yield from _no_tuple(Coverage, "Coverage", "coverage", row.coverage)
+    for one in row.coverage if isinstance(row.coverage, (tuple, list)) else ():
+        parts = attrs.asdict(one, recurse=False) if isinstance(one, Coverage) else {}
+        yield from _no((str, NoneType), "text", {f"coverage {part}": its for part, its in parts.items()})
+    yield from _no((Embargo, Clear, NoneType), "Embargo", {"embargo": row.embargo})
+    if isinstance(row.embargo, Embargo):
+        walls = row.embargo.last, row.embargo.except_last
+        yield from _no((Period, NoneType), "Period", dict(zip(("last", "except_last"), walls, strict=True)))
+
+
+def _no(kind: type | tuple[type, ...], called: str, given: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
+    """Those that are not of a kind."""
+    for name, its in given.items():
+        if not isinstance(its, kind):
+            yield str(name), f"is no {called} but {type(its).__name__}"
+
+
+def _no_tuple(
+    kind: type, called: str, name: str, given: Any, names: Collection[str] | None = None
+) -> Iterator[tuple[str, str]]:
+    """What is no tuple or list of a kind, or is in it and none of these names."""
+    if not isinstance(given, (tuple, list)):
+        yield from _no(tuple, "tuple", {name: given})
+        return
+    for one in given:
+        yield from _no(kind, called, {name: one})
+        if names is not None and isinstance(one, str) and one not in names:
+            yield name, f"cannot have {one!r}"
 
 
 @attrs.frozen(kw_only=True)

@@ -16,6 +16,7 @@ from alma_async.load.entries import State
 from alma_async.load.group_commit import GroupedJournal as SqliteJournal
 from alma_async.load.journal_file import JournalFile
 from alma_async.load.report import write_report
+from alma_async.load.row import Coverage, Embargo
 from tests.conftest import EPOCH, institution
 
 C, S = sim.DEMO_COLLECTION, sim.DEMO_SERVICE
@@ -507,6 +508,36 @@ async def test_rows_from_anywhere(tmp_path):
             )
             assert (await load.run(given)).created == 1
             assert len(server.world.portfolios.all) == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"values": {"note": "x"}}, "note is no column of a row"),
+        ({"values": {"embargo": "P1Y"}}, "embargo is no column of a row"),
+        ({"values": {"public_note": 1}}, "public_note is no text but int"),
+        ({"values": None}, "values is no mapping but NoneType"),
+        ({"mms_id": 99000001}, "mms_id is no text but int"),
+        ({"line": "1"}, "line is no number but str"),
+        ({"lines": ("1",)}, "lines is no number but str"),
+        ({"identifiers": "1234-5679"}, "identifiers is no tuple but str"),
+        ({"coverage": (Coverage(from_year=2000),)}, "coverage from_year is no text but int"),  # type: ignore[arg-type]
+        ({"coverage": Coverage(from_year="2000")}, "coverage is no tuple but Coverage"),
+        ({"coverage": ({"from_year": "2000"},)}, "coverage is no Coverage but dict"),
+        ({"embargo": "P1Y"}, "embargo is no Embargo but str"),
+        ({"embargo": Embargo(last="1Y")}, "last is no Period but str"),  # type: ignore[arg-type]
+        ({"keeps": ("coverage",)}, "keeps cannot have 'coverage'"),
+        ({"blank": ("note",)}, "blank cannot have 'note'"),
+    ],
+)
+async def test_a_row_of_a_program_that_no_row_can_be_is_rejected_alone(tmp_path, wrong, said):
+    """It says what of it is wrong, and the row beside it is loaded."""
+    row = Row(**{"line": 1, "lines": (1,), "mms_id": "99000001", **wrong})
+    async with institution() as (_, alma):
+        report = await load_into(alma, tmp_path).run([row, {"mms_id": "99000002"}])
+    assert (report.rejected, report.created) == (1, 1)
+    with JournalFile(tmp_path / "j" / "a.load") as journal:
+        assert journal.get(1).message == said
 
 
 @pytest.mark.parametrize("call", ["GET", "POST", "PUT"])
