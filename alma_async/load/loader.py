@@ -250,9 +250,10 @@ class Load:
             load's own stays as it is. Without one, a file that goes away with the plan.
         :raises: what ``run`` raises
         """
-        if self._options.plan is not None:
+        context = await self._context()
+        if context.options.plan is not None:
             raise ConfigurationError("plan is carried out by run; a dry run makes one.")
-        return await self._plan(await self._context(), rows, journal, on_progress)
+        return await self._plan(context, rows, journal, on_progress)
 
     async def _plan(
         self,
@@ -277,17 +278,21 @@ class Load:
     ) -> Comparison:
         """Compare the rows with the service, field by field; nothing is sent that changes anything.
 
-        Costs what ``plan`` costs, and the list of the service for what no row names.
+        Costs what ``plan`` costs, and the list of the service for what no row names. Each row is
+        compared, whatever an earlier load (``since``) knows of it.
 
-        :raises ConfigurationError: for another action than upsert.
+        :raises ConfigurationError: for another action than upsert, and for a ``plan``.
         :raises: what ``run`` raises
         """
-        if self._options.action != "upsert":
+        context = await self._context()
+        if context.options.action != "upsert":
             raise ConfigurationError(
                 "A comparison is of what a list says, and knows the action upsert alone."
             )
-        context = await self._context()
-        context = attrs.evolve(context, options=attrs.evolve(context.options, missing=None))
+        if context.options.plan is not None:
+            raise ConfigurationError("plan is carried out by run; a comparison is of rows.")
+        options = attrs.evolve(context.options, missing=None, since=None)
+        context = attrs.evolve(context, options=options)
         plan = await self._plan(context, rows, None, on_progress)
         try:
             context = await self._context()

@@ -131,6 +131,39 @@ async def test_a_comparison_is_of_what_a_list_says(tmp_path):
             await loading(alma, tmp_path, action="delete").compare([row(0)])
 
 
+async def test_a_comparison_leaves_a_plan_to_be_carried_out(tmp_path):
+    """A plan is none of its options, also not that of an opened load, and stays to be carried out."""
+    plan = tmp_path / "plan.load"
+    async with institution() as (server, alma):
+        server.world.add_bib("99000000", "A title")
+        with await loading(alma, tmp_path).plan([row(0)], journal=plan):
+            pass
+        load = loading(alma, tmp_path, plan=plan)
+        with pytest.raises(ConfigurationError, match="plan is carried out by run"):
+            await load.compare([row(0)])
+        assert (await load.run()).created == 1
+        for method in (Load.compare, Load.plan):
+            with pytest.raises(ConfigurationError, match="plan is carried out by run"):
+                await method(Load.open(tmp_path / "none.load", alma), [row(0)])
+
+
+async def test_a_comparison_reads_what_an_earlier_load_knows(tmp_path):
+    """A row that the load given as since has done is compared with its portfolio, as any row."""
+    async with institution() as (server, alma):
+        (own,) = hold(server, 1)
+        await loading(alma, tmp_path).run([row(0, public_note="Ours")])
+        server.world.portfolios.all[own]["public_note"] = "Somebody's"
+        later = Load(
+            alma,
+            collection_id=C,
+            service_id=S,
+            journal=tmp_path / "b.load",
+            options=LoadOptions(since=tmp_path / "none.load"),
+        )
+        with await later.compare([row(0, public_note="Ours")]) as found:
+            assert found.count(Mark.DIFFERS) == 1
+
+
 async def test_a_stop_between_its_two_halves(tmp_path, monkeypatch):
     """A stop while the dry run's journal is read holds for the comparison too."""
     async with institution() as (server, alma):
