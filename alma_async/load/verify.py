@@ -325,11 +325,13 @@ class Verification:
         async for page in self.context.alma.electronic.portfolios.list(*self.context.place).pages():
             await self._add(page)
 
-    async def _ask(self, entry: Entry) -> None:
-        """Read what is there of one title, or one portfolio."""
+    async def _ask(self, entry: Entry, row: Row | None) -> None:
+        """Read what is there of one title; of a row that names its portfolio by id, that one alone,
+        since the load has not seen the title's others either.
+        """
         portfolios = self.context.alma.electronic.portfolios
         try:
-            if entry.mms_id is not None:
+            if entry.mms_id is not None and (row is None or row.portfolio_id is None):
                 await self._add(await portfolios.of_bib(entry.mms_id).all())
             else:
                 await self._add([await portfolios.get(*self.context.place, str(entry.portfolio_id))])
@@ -352,7 +354,7 @@ class Verification:
             done = [one for one in entries if one.state is State.DONE and not one.is_replaced]
             self._replaced += sum(one.state is State.DONE and one.is_replaced for one in entries)
             rows = dict[int, Row]()
-            if self.fields:
+            if self.fields or self._by_title:
                 rows = {entry.n: row for entry, row in await self.journal.rows(done)}
             for entry in done:
                 await send.send((entry, rows.get(entry.n)))
@@ -391,10 +393,10 @@ class Verification:
             return None
         action = (row.action if row else None) or self.context.options.action
         if self._by_title:
-            await self._ask(entry)
+            await self._ask(entry, row)
         if claims_absence(entry, action):
             return compare(entry, absent=True, there=entry.portfolio_id in self._listed)
-        saw_to = None if action == "create" and entry.action == "unchanged" else row
+        saw_to = row if self.fields and not (action == "create" and entry.action == "unchanged") else None
         wanted = asked(saw_to, action, self.context.options.codes) if saw_to else None
         others = self._extras.get(entry.mms_id or "")
         try:

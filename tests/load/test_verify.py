@@ -110,6 +110,25 @@ async def test_portfolios_of_other_collections_are_no_fault(file, tmp_path):
         assert (marks(audit), audit.exit_code) == ({"=": 10}, 0)
 
 
+@pytest.mark.parametrize("ids_only", [True, False])
+async def test_other_portfolios_of_a_title_named_by_id_are_no_fault(file, tmp_path, ids_only):
+    """Where a load that asks title by title did not ask for a title, since its row names the portfolio by id,
+    the audit does not either.
+    """
+    async with institution() as (server, alma):
+        for n in range(400):
+            hold_more(server, n)
+        (own,) = hold(server, 1)
+        again(server, 0, at="https://elsewhere.example")
+        load = loading(alma, tmp_path, "upsert")
+        await load.run(file(f"99000000,{own},Fresh", header="mms_id,portfolio_id,public_note"))
+        assert marks(await load.verify(ids_only=ids_only)) == {"=": 1}
+        server.world.portfolios.all[own]["public_note"] = "Other"
+        assert marks(await load.verify(ids_only=ids_only)) == ({"=": 1} if ids_only else {"*": 1})
+        server.world.portfolios.delete(C, S, own)
+        assert marks(await load.verify(ids_only=ids_only)) == {"+": 1}
+
+
 async def test_without_the_file_ids_are_compared(file, tmp_path):
     """For one call of the list: what is missing and what is extra is found, what differs is not looked for."""
     async with institution() as (server, alma):
