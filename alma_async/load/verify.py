@@ -218,6 +218,7 @@ class Verification:
     _listed: dict[str, str] = attrs.field(factory=dict)  # what is there: id → availability
     # what came and stands for no row: MMS id → id → URL, once it was read
     _extras: defaultdict[str, dict[str, str | None]] = attrs.field(factory=lambda: defaultdict(dict))
+    _doubled: set[str] = attrs.field(factory=set)  # of these, the ids that a finding names as double
     _findings: list[Finding] = attrs.field(factory=list)
     _once: int = 0
     _replaced: int = 0  # rows that claim nothing, since later ones stand for their portfolios
@@ -421,17 +422,20 @@ class Verification:
         portfolios = self.context.alma.electronic.portfolios
         for one, known in list(others.items()):
             if known is None:
-                others[one] = url_of(await portfolios.get(*self.context.place, one))
-        same = tuple(one for one, its in others.items() if its == url)
-        for one in same:
-            del others[one]
+                try:
+                    others[one] = url_of(await portfolios.get(*self.context.place, one))
+                except NotFound:
+                    others.pop(one, None)  # deleted meanwhile
+        same = tuple(one for one, its in others.items() if its == url and one not in self._doubled)
+        self._doubled.update(same)
         return same
 
     def _left_over(self) -> Iterator[Finding]:
         for mms_id, others in self._extras.items():
             for one in others:
-                why = "It came since the load began and belongs to none of its rows."
-                yield Finding(mark=Mark.EXTRA, message=why, mms_id=mms_id or None, portfolio_id=one)
+                if one not in self._doubled:
+                    why = "It came since the load began and belongs to none of its rows."
+                    yield Finding(mark=Mark.EXTRA, message=why, mms_id=mms_id or None, portfolio_id=one)
 
 
 def _place(portfolio: Portfolio) -> tuple[str | None, str | None]:

@@ -129,6 +129,30 @@ async def test_other_portfolios_of_a_title_named_by_id_are_no_fault(file, tmp_pa
         assert marks(await load.verify(ids_only=ids_only)) == {"+": 1}
 
 
+@pytest.mark.parametrize("others", [0, 400])
+async def test_a_double_is_named_once(file, tmp_path, others):
+    """Where its title has several rows, it is the double of one of them, and not extra besides."""
+    async with institution(latency=0.2) as (server, alma):
+        for n in range(others):
+            hold_more(server, n)
+        load = loading(alma, tmp_path, "upsert")
+        await load.run(file(*(f"99000000,{url(n)},Fresh," for n in range(3))))
+        double = again(server, 0)
+        audit = await load.verify()
+        assert marks(audit) == {"=": 2, "2": 1}
+        assert double in audit.findings[0].message
+
+
+async def test_what_came_and_went_is_no_fault_of_a_row(file, tmp_path):
+    """Where a portfolio that came is deleted before it is read, the row of its title is there all the same."""
+    async with institution() as (server, alma):
+        load = loading(alma, tmp_path, "upsert")
+        await load.run(file(*ROWS))
+        came = again(server, 5)
+        spoil(server, sim.Rule(sim.Fault("error", code="60123"), method="GET", path=f"portfolios/{came}"))
+        assert marks(await load.verify()) == {"=": 10}
+
+
 async def test_without_the_file_ids_are_compared(file, tmp_path):
     """For one call of the list: what is missing and what is extra is found, what differs is not looked for."""
     async with institution() as (server, alma):
