@@ -387,8 +387,8 @@ class Verification:
         self.report_progress()
 
     async def _compare(self, entry: Entry, row: Row | None) -> Finding | None:
-        """One row. Its fields are compared where it saw to them, not where it
-        left alone what was there.
+        """One row. Its fields are compared where it saw to them, not where it left alone what was
+        there, or an earlier load may have.
         """
         if entry.portfolio_id is None:  # to be deleted, and nothing of this title was there
             return None
@@ -397,7 +397,8 @@ class Verification:
             await self._ask(entry, row)
         if claims_absence(entry, action):
             return compare(entry, absent=True, there=entry.portfolio_id in self._listed)
-        saw_to = row if self.fields and not (action == "create" and entry.action == "unchanged") else None
+        left_alone = action == "create" and entry.action in ("unchanged", KNOWN)
+        saw_to = row if self.fields and not left_alone else None
         wanted = asked(saw_to, action, self.context.options.codes) if saw_to else None
         others = self._extras.get(entry.mms_id or "")
         try:

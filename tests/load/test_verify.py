@@ -199,6 +199,18 @@ async def test_actions_are_verified_by_what_they_claim(file, tmp_path):
         assert (await gone.verify()).exit_code == 1
 
 
+async def test_what_an_earlier_create_left_alone_is_no_difference(file, tmp_path):
+    """A row that it knows was created or left alone: that its portfolio is there is all that is compared."""
+    async with institution() as (server, alma):
+        ids = hold(server, 1)
+        await loading(alma, tmp_path, "create").run(file(*ROWS[:2]))
+        later = loading(alma, tmp_path, "create", name="b.load", since=tmp_path / "a.load")
+        assert (await later.run(file(*ROWS[:2], name="b.csv"))).known == 2
+        assert marks(await later.verify()) == {"=": 2}
+        server.world.portfolios.delete(C, S, ids[0])
+        assert marks(await later.verify()) == {"=": 1, "+": 1}
+
+
 async def test_an_undo_is_verified(file, tmp_path):
     """The way back is audited like a load, by what each portfolio was."""
     async with institution() as (server, alma):
