@@ -228,7 +228,7 @@ class Row:
         """A row of native column names, as ``csv`` files have them: None and blanks leave a field
         alone, ``<clear>`` empties it.
 
-        :param values: ``key`` in it, text or number, becomes the row's ``key``; a blank one is none
+        :param values: ``key`` in it, text or number, becomes the row's ``key``
         :param line: what the report calls it by
         :return: a ``BadRow``, which says what is wrong, where it can never be sent
         """
@@ -239,7 +239,7 @@ class Row:
         key = values["key"]
         row = from_mapping({name: value for name, value in values.items() if name != "key"}, line)
         if key is None or (isinstance(key, (str, int, float)) and key == key):  # noqa: PLR0124 - not NaN
-            return attrs.evolve(row, key=None if key is None else _key(str(key)))
+            return attrs.evolve(row, key=None if key is None else str(key))
         why = "is not a number (NaN)" if isinstance(key, float) else f"is no text but {type(key).__name__}"
         return BadRow(line=line, lines=(line,), problems=(RowProblem(line, "key", why),))
 
@@ -279,11 +279,6 @@ class RowProblem:
         return " ".join(part for part in (self.column, cell, self.reason) if part)
 
 
-def _key(text: str) -> str | None:
-    """A key as the caller has it; a blank one names no row."""
-    return text if text.strip() else None
-
-
 _TEXTS: Final = ("mms_id", "portfolio_id", "key", "collection_id", "service_id", "title")
 _NAMES: Final[Mapping[str, Collection[str] | None]] = {  # None for any text
     "identifiers": None,
@@ -297,11 +292,11 @@ _VALUES: Final = FIELDS.keys() - {"coverage", "embargo"}
 def checked(row: Row | BadRow) -> Row | BadRow:
     """The row, or a bad one where a program gave it what no row can have."""
     key: object = row.key
-    known = _key(key) if isinstance(key, str) else None
+    known = key if isinstance(key, str) else None
     if isinstance(row, BadRow):
         return attrs.evolve(row, key=known)
     if not (wrong := tuple(_wrong(row))):
-        return row if row.key == known else attrs.evolve(row, key=known)
+        return row
     line = 0 if any(name == "line" for name, _ in wrong) else row.line
     lines = (line,) if any(name == "lines" for name, _ in wrong) else row.lines
     problems = tuple(RowProblem(line, *one) for one in wrong)

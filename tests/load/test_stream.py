@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from alma_async import Unauthorized, sim
-from alma_async.load import Load, LoadOptions, Row
+from alma_async.load import Load, LoadOptions
 from alma_async.load.entries import State
 from alma_async.load.journal_file import JournalFile
 from tests.conftest import institution
@@ -124,16 +124,6 @@ async def test_a_message_that_comes_again_is_the_same_row(tmp_path):
     assert sorted(repeats) == [4, 5]
     assert {one.key for one in repeats.values()} == {"message-0"}
     assert repeats[4].message == "The same key as line 1."
-
-
-@pytest.mark.parametrize("blank", ["", "  ", None])
-async def test_rows_with_a_blank_key_are_rows_of_their_own(tmp_path, blank):
-    """A key that is blank, of a mapping or of a row, names no row: all are loaded."""
-    rows = [{**one, "key": blank} for one in messages(3)]
-    rows += [Row(line=n, lines=(n,), mms_id=f"99{n:06}", key=blank) for n in range(4, 6)]
-    async with institution() as (server, alma):
-        ends = [ended.key async for ended in loading(alma, tmp_path).stream(rows)]
-        assert (ends, len(server.world.portfolios.all)) == ([None] * 5, 5)
 
 
 async def test_a_key_that_is_not_a_number_rejects_its_row(tmp_path):
