@@ -5,7 +5,8 @@ as bulk work. What was read waits in a file without a name, so that memory holds
 150 bytes each. What a line says is ``writers``' to decide.
 
 The list is then written beside its place, and read there as a load would read it. A portfolio that
-this reading does not give, as two that nothing distinguishes, is left out. What the list does not
+this reading does not give, as two that nothing distinguishes, is left out; so is one that would be
+left as the only one of its record. What the list does not
 say is reported, and only then the list takes its name. Whatever ends the export before leaves the
 file of that name as it was.
 """
@@ -16,7 +17,7 @@ import os
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from io import StringIO
@@ -68,7 +69,8 @@ class Loss:
     """A field that the list does not say, by how many portfolios, and the ids of some.
 
     ``field`` is "portfolio" where a portfolio is left out: nothing in this format says which one
-    is meant. A member that no list can name is called by its path in Alma's object.
+    is meant, or would say it once others of its record are gone. A member that no list can name is
+    called by its path in Alma's object.
     """
 
     field: str
@@ -323,6 +325,8 @@ class Export:
         left = set() if self._by_id else set(spool.alike())
         left |= set(spool.unnamed())
         while True:
+            if not self._by_id:
+                left |= set(spool.alone(left))
             beside.unlink(missing_ok=True)
             losses, expected = _Losses(), _Expected()
             with beside.open("xb") as file:  # as the umask has it
@@ -424,6 +428,16 @@ class _Spool:
         records, urls = Counter(self._records), Counter(self._urls)
         for number, (record, url) in enumerate(zip(self._records, self._urls, strict=True)):
             if records[record] > 1 and (self._bare[number] or urls[url] > 1):
+                yield number
+
+    def alone(self, left: Collection[int]) -> Iterator[int]:
+        """Those of which a list without these would have no other of their record, though there are
+        others: once it is deleted, a load would take one of these for it.
+        """
+        records = Counter(self._records)
+        listed = Counter(record for number, record in enumerate(self._records) if number not in left)
+        for number, record in enumerate(self._records):
+            if number not in left and listed[record] == 1 < records[record]:
                 yield number
 
     def close(self) -> None:

@@ -235,6 +235,24 @@ async def test_two_that_nothing_tells_apart(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("others", [[""], ["https://b.example", "https://b.example"]])
+async def test_one_of_a_record_whose_others_are_left_out(tmp_path, kind, others):
+    """Is left out too: once it is deleted, a load of the list would take one of the others for it."""
+    async with institution() as (server, alma):
+        ids = hold(server, 3)
+        for url in others:
+            links = {"url_type": {"value": "static"}, "static_url": f"jkey={url}" if url else ""}
+            sent = odd(0) | {"linking_details": links}
+            ids.append(server.world.portfolios.create(C, S, sent, now=0.0)["id"])
+        found = await export(**exporting(alma, tmp_path, kind, portfolio_ids=False))
+        assert (found.portfolios, found.left_out, found.exit_code) == (2, 1 + len(others), 1)
+        for one in ids[:1] + ids[4:]:
+            server.world.portfolios.delete(C, S, one)
+        report, _ = await planned(alma, tmp_path, found.path)
+        assert (report.rows, report.unchanged) == (2, 2)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
 async def test_an_empty_service_is_an_empty_list(tmp_path, kind):
     """Of nothing there is a list with a header."""
     async with institution() as (_, alma):
