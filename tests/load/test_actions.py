@@ -89,6 +89,41 @@ async def test_delete_by_title_and_by_id(rows, tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("action", ["delete", "activate", "deactivate"])
+async def test_a_row_that_names_a_url_strikes_no_other_portfolio(rows, tmp_path, action):
+    """Where the portfolio with the row's URL is gone, the title's only other one is left to a person."""
+    async with institution() as (server, alma):
+        gone, other = hold(server, 1), hold(server, 1)[0]
+        held, before = server.world.portfolios.all, "10" if action == "activate" else "11"
+        held[other]["linking_details"]["static_url"] = f"jkey={url(9)}"
+        held[other]["availability"] = {"value": before}
+        server.world.portfolios.delete(C, S, *gone)
+        report = await loading(alma, tmp_path, action).run(rows("mms_id,url", f"99000000,{url(0)}"))
+        assert (report.review, held[other]["availability"]["value"]) == (1, before)
+        assert other in told(tmp_path / "a.load")[2].message
+        its = rows("mms_id,url", f"99000000,{url(9)}", name="its.csv")
+        report = await loading(alma, tmp_path, action, name="b.load").run(its)
+        assert (report.deleted + report.updated, report.exit_code) == (1, 0)
+
+
+async def test_a_delete_that_comes_again_strikes_no_other_portfolio(tmp_path):
+    """Of a message without a key, that is delivered twice: the title's portfolio with another URL stays."""
+    async with institution() as (server, alma):
+        one, other = hold(server, 1)[0], hold(server, 1)[0]
+        links = server.world.portfolios.all[other]["linking_details"]
+        links["static_url"] = f"jkey={url(9)}"
+
+        async def twice():
+            for _ in range(2):
+                yield {"mms_id": "99000000", "url": url(0)}
+
+        ends = [ended async for ended in loading(alma, tmp_path, "delete").stream(twice())]
+        said = [(ended.state, ended.portfolio_id) for ended in ends]
+        assert said[0] == ("done", one)
+        assert said[1][0] == "review"
+        assert list(server.world.portfolios.all) == [other]
+
+
 @pytest.mark.parametrize(
     ("bib", "left"), [("retain", "there"), ("suppress", "suppressed"), ("delete", "gone")]
 )
