@@ -19,7 +19,7 @@ from alma_async.alma.fields import url_of
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import NotFound
 from alma_async.load import matching
-from alma_async.load.entries import OF_WHOLE, BeforeImage, Entry
+from alma_async.load.entries import BeforeImage, Entry
 from alma_async.load.fields import natural_key_of, wanted_url
 from alma_async.load.journal import Held, Journal
 from alma_async.load.planned import of_row
@@ -112,7 +112,7 @@ class Lookup:
     settles: Callable[[Entry], float] | None = None
 
     async def meant(self, row: Row, entry: Entry) -> matching.Match:
-        """The portfolio that a row means, whose ``action`` is what is done to it."""
+        """The portfolio that a row means."""
         if row.portfolio_id is not None:
             return matching.One(row.portfolio_id)
         if entry.mms_id is None:
@@ -121,11 +121,10 @@ class Lookup:
         title = await self._title(entry.mms_id, entry.n)
         if row.before_image is not None:
             return matching.alike(wanted_url(row), await self._candidates(row, entry, title.existing))
-        url, of_whole = wanted_url(row), row.action in OF_WHOLE
-        if len(title.existing) == title.rows == 1 and not (of_whole and url):
+        if len(title.existing) == title.rows == 1:
             return matching.One(title.existing[0])  # the URL would not be asked for
         candidates = await self._candidates(row, entry, title.existing, remembered=True)
-        found = matching.decide(url, candidates, rows_of_title=title.rows, of_whole=of_whole)
+        found = matching.decide(wanted_url(row), candidates, rows_of_title=title.rows)
         if found == matching.NoMatch() and title.taken:
             named = await self._named(title.taken, entry.n)
             return matching.NamedByAnother(named) if named else found

@@ -121,17 +121,16 @@ class Suggested:
 Match: TypeAlias = One | NoMatch | Ambiguous | Alike | NamedByAnother
 
 
-def decide(url: str, candidates: Sequence[Candidate], *, rows_of_title: int, of_whole: bool = False) -> Match:
+def decide(url: str, candidates: Sequence[Candidate], *, rows_of_title: int) -> Match:
     """Choose among the portfolios of one title. ``rows_of_title`` is how many rows of the
     file name the same title.
 
-    A single portfolio and a single row mean each other, whatever their URLs: the row may change
-    the URL. Otherwise the URL must be the same. So must one that a row names which deletes,
-    activates or deactivates (``of_whole``): the portfolio that it means may be gone.
+    A single portfolio and a single row mean each other, whatever their URLs. Otherwise
+    the URL must be the same.
     """
     if not candidates:
         return NoMatch()
-    if len(candidates) == 1 and rows_of_title == 1 and not (of_whole and url):
+    if len(candidates) == 1 and rows_of_title == 1:
         return One(candidates[0].portfolio_id)
     same = [candidate for candidate in candidates if candidate.url == url]
     if len(same) == 1:

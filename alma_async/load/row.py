@@ -194,12 +194,12 @@ class Row:
     ``partial``: the file does not say all of the coverage, which is written only where a portfolio
     has none. ``keeps`` are the parts of the coverage (``PARTS``) that the row does not name, so
     what Alma has there stays. ``blank`` are fields that the file has a column for and leaves blank
-    in this row, so what Alma has there stays. ``action`` is what is done to this one: of a row that
-    is under way, and of one that takes another load back, see ``undo``, as ``before_image``.
-    ``surplus``: it is no row of the list but a portfolio of the service that the list does not
-    name. ``planned`` stands in rows that carry out a plan, see ``planned``: what the dry run
-    decided and saw. ``key`` is the caller's own name of the row: two rows of one journal with the
-    same key are the same row, which is loaded once.
+    in this row, so what Alma has there stays. ``action`` and ``before_image`` stand in rows that
+    take another load back, see ``undo``: what is done to this one. ``surplus``: it is no row of the
+    list but a portfolio of the service that the list does not name. ``planned`` stands in rows that
+    carry out a plan, see ``planned``: what the dry run decided and saw. ``key`` is the caller's own
+    name of the row: two rows of one journal with the same key are the same row, which is loaded
+    once.
     """
 
     line: int

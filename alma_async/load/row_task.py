@@ -36,7 +36,7 @@ from alma_async.load import matching
 from alma_async.load.after_create import AfterCreate, Turn, kind_of
 from alma_async.load.before_image import WARNED, changed, differences, digest, is_untouched
 from alma_async.load.clearing import Effects, as_known
-from alma_async.load.entries import Action, Difference, Entry, Moment, Planned, State, Step
+from alma_async.load.entries import OF_WHOLE, Action, Difference, Entry, Moment, Planned, State, Step
 from alma_async.load.facts import SURPRISE
 from alma_async.load.fields import (
     COVERAGE,
@@ -318,6 +318,9 @@ class RowTask:
         if self.row.portfolio_id and self.row.mms_id and title and self.row.mms_id != title:
             self._end(State.REVIEW, EndReason.OTHER_RECORD, self.row.portfolio_id, title, self.row.mms_id)
             return None
+        if self._names_another(present):
+            self._end(State.REVIEW, EndReason.AMBIGUOUS, self._portfolio_id)
+            return None
         if before_image is not None and (later := self.shared.vouched.get(self._portfolio_id)):
             self._end(State.REVIEW, EndReason.CHANGED_SINCE, _VOUCHED.format(later))
             return None
@@ -326,6 +329,20 @@ class RowTask:
             self._end(State.REVIEW, EndReason.CHANGED_SINCE, why)
             return None
         return present
+
+    def _names_another(self, present: Portfolio) -> bool:
+        """Whether a row that cannot change the URL names another one than the only portfolio of its title
+        has: the one that it means may be gone.
+        """
+        if (
+            self._action not in OF_WHOLE
+            or self.row.portfolio_id
+            or self.row.before_image
+            or self.entry.action
+        ):
+            return False
+        named, its = wanted_url(self.row), url_of(present)
+        return named != its and "" not in (named, its)
 
     def _strayed(self, present: Portfolio) -> str | None:
         """How the row's portfolio, or what would be done to it, is not what the plan says; None

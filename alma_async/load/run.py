@@ -486,8 +486,6 @@ class LoadRun:
                     return
 
     def _task(self, shared: Shared, row: Row, entry: Entry) -> RowTask:
-        if row.action is None:
-            row = attrs.evolve(row, action=self.context.options.action)
         if self._job is None:
             return RowTask(shared=shared, row=row, entry=entry)
         return RowByJob(shared=shared, row=row, entry=entry, job=self._job)

@@ -29,21 +29,6 @@ def test_match(url, candidates, rows, expected):
 
 
 @pytest.mark.parametrize(
-    ("url", "candidates", "expected"),
-    [
-        ("u", [A], One("1")),
-        ("", [A], One("1")),
-        ("other", [A], Ambiguous(("1",))),
-        ("other", [], NoMatch()),
-        ("u", [A, B], One("1")),
-    ],
-)
-def test_match_of_a_row_that_changes_no_url(url, candidates, expected):
-    """Where a row deletes, activates or deactivates, a lone portfolio must have the URL that the row names."""
-    assert decide(url, candidates, rows_of_title=1, of_whole=True) == expected
-
-
-@pytest.mark.parametrize(
     ("candidates", "attempts", "policy", "expected"),
     [
         ([A], 1, "resend", Adopt("1")),
