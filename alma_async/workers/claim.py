@@ -28,44 +28,44 @@ _HELD: Final = 900.0  # chosen: seconds from the claim to the opening of the jou
 
 _CLAIM: Final = (
     "INSERT INTO alma_async.claim AS held (institution, what, key) VALUES (%s, %s, %s) ON CONFLICT (institution, what) "
-    "DO UPDATE SET at = alma_async.clock() WHERE held.key = excluded.key RETURNING key"
+    "DO UPDATE SET at = alma_async.clock() WHERE held.key = excluded.key RETURNING at"
 )
 _OLD: Final = "SELECT key FROM alma_async.claim WHERE institution = %s AND what = %s AND at < alma_async.clock() - %s FOR UPDATE"
-_RELEASE: Final = "DELETE FROM alma_async.claim WHERE institution = %s AND what = %s AND key = %s"
-_TAKE: Final = (
-    "UPDATE alma_async.claim SET key = %s, at = alma_async.clock() WHERE institution = %s AND what = %s"
-)
+_RELEASE: Final = "DELETE FROM alma_async.claim WHERE institution = %s AND what = %s AND key = %s AND at = %s"
+_TAKE: Final = "UPDATE alma_async.claim SET key = %s, at = alma_async.clock() WHERE institution = %s AND what = %s RETURNING at"
 
 
 async def claimed(
     store: Store, institution: str, what: str, key: str, *, journal: Callable[[str], str], quarantine: float
-) -> bool:
-    """Claim what a message is about, or renew the claim; False while another message has it.
+) -> float | None:
+    """Claim what a message is about, or renew the claim; its moment, or None while another message has it.
 
     :param journal: the name of the journal of the message with this key
     :param quarantine: seconds after which Alma applies nothing any more that it was sent
     :raises StoreUnavailable: where the store is away.
     """
 
-    def work(link: Link) -> bool:
+    def work(link: Link) -> float | None:
         with link.transaction():
-            if link.execute(_CLAIM, (institution, what, key)).fetchone() is not None:
-                return True
+            if (made := link.execute(_CLAIM, (institution, what, key)).fetchone()) is not None:
+                return float(made[0])
             old = link.execute(_OLD, (institution, what, _HELD)).fetchone()
             if old is None or not abandoned(link, journal(str(old[0])), quarantine=quarantine):
-                return False
-            link.execute(_TAKE, (key, institution, what))
-            return True
+                return None
+            ((at,),) = link.execute(_TAKE, (key, institution, what)).fetchall()
+            return float(at)
 
     return await _do(store, work)
 
 
-async def released(store: Store, institution: str, what: str, key: str, *, journal: str) -> None:
-    """Give up the claim, unless its message is under way, or what it sent has not ended."""
+async def released(store: Store, institution: str, what: str, key: str, *, at: float, journal: str) -> None:
+    """Give up the claim of that moment, unless its message is under way, or what it sent has not ended.
+    The same message, where it came again meanwhile, has renewed the claim and keeps it.
+    """
 
     def work(link: Link) -> None:
         if not is_busy(link, journal):
-            link.execute(_RELEASE, (institution, what, key))
+            link.execute(_RELEASE, (institution, what, key, at))
 
     await _do(store, work)
 

@@ -192,7 +192,8 @@ async def ensure_portfolio(
         journal=f"store:{journal(key)}",
         options=attrs.evolve(options, beside=True, circuit_breaker=False),
     )
-    if not await claimed(store, institution, what, key, journal=journal, quarantine=options.quarantine):
+    at = await claimed(store, institution, what, key, journal=journal, quarantine=options.quarantine)
+    if at is None:
         raise Unfinished(
             f"Another message on the title {title} is under way.",
             retry_at=alma.clock.utc() + timedelta(seconds=_CLAIMED),
@@ -204,9 +205,9 @@ async def ensure_portfolio(
             _finished(alma, f"of the message {key}", load.report)
     except AlmaError:  # where nothing was sent, it may come again after another one
         with suppress(StoreUnavailable):
-            await released(store, institution, what, key, journal=journal(key))
+            await released(store, institution, what, key, at=at, journal=journal(key))
         raise
-    await released(store, institution, what, key, journal=journal(key))
+    await released(store, institution, what, key, at=at, journal=journal(key))
     return attrs.asdict(ends[-1])
 
 

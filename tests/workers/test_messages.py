@@ -15,6 +15,7 @@ from alma_async import AlmaClient, AlmaError, ConfigurationError, Limits, LocalB
 from alma_async.load import InputError, JournalInUse
 from alma_async.load.lookup import Lookup
 from alma_async.workers import ReadBack, Retry, Unfinished, disposition, engine, ensure_portfolio
+from alma_async.workers.claim import claimed, released
 from alma_async.workers.tasks import USUAL
 from tests.conftest import KEY
 
@@ -299,3 +300,14 @@ async def test_a_message_for_which_nothing_was_sent_holds_up_no_other(server, ma
         await ensure_portfolio(alma, key="m1", **PLACE, row=row(title))
     ended = await ensure_portfolio(alma, key="m2", **PLACE, row=row(title))
     assert (ended["action"], len(made_of(server, title))) == ("created", 1)
+
+
+async def test_a_claim_that_was_renewed_is_not_given_up_by_who_made_it(machine):
+    """A message that comes twice at once keeps its title though the first of them ends without having sent anything."""
+    store = machine().store
+    claim = partial(claimed, store, "i", "title", journal=str, quarantine=300.0)
+    first, second = await claim("m1"), await claim("m1")
+    await released(store, "i", "title", "m1", at=first, journal="none")
+    assert await claim("m2") is None
+    await released(store, "i", "title", "m1", at=second, journal="none")
+    assert await claim("m2") is not None
