@@ -64,7 +64,7 @@ __all__ = [
 
 @attrs.frozen(kw_only=True)
 class Timing:
-    """How long the guard waits for what, in seconds. All figures are chosen.
+    """How long the guard waits for what, in seconds, and how often it asks. All figures are chosen.
 
     :param quarantine: after its deadline, how long a submission may still be carried out
     :param answered: the same where Alma answered, and a run that it started only has to be listed
@@ -76,6 +76,7 @@ class Timing:
     :param poll_share: a run is polled again when it is older by this share, so much longer a slot
         may seem taken; before earlier runs of the job had ended, half way to there
     :param longest_poll: the longest time between two polls of one run
+    :param poll_rate: calls a second for all polls of running jobs together; starts come on top
     :param alarm: the age from which a run is logged as unusually old
     :param ledger_poll: between two polls of the ledger for what other processes wrote
     :param rest: the longest pause after a failure that is waited out
@@ -89,6 +90,7 @@ class Timing:
     first_poll: float = attrs.field(default=5.0, validator=POSITIVE)
     poll_share: float = attrs.field(default=0.02, validator=POSITIVE)
     longest_poll: float = attrs.field(default=300.0, validator=POSITIVE)
+    poll_rate: float = attrs.field(default=360 / 3600, validator=POSITIVE)
     alarm: float = attrs.field(default=86400.0, validator=POSITIVE)
     ledger_poll: float = attrs.field(default=1.0, validator=POSITIVE)
     rest: float = attrs.field(default=60.0, validator=POSITIVE)
@@ -329,7 +331,7 @@ def claim(
     """
     watched = [run for run in book.runs.values() if run.state in OCCUPIES and key in (None, run.key)]
     before = book.polls.get("") or Polls(at=now.at)
-    allowance = before.refilled(now.at, spare)
+    allowance = before.refilled(now.at, spare, timing.poll_rate)
     due, put_off = list[Run](), False
     for run in sorted(watched, key=lambda run: run.poll_at):
         if run.poll_at > now.at:
@@ -346,7 +348,7 @@ def claim(
     moments = [book.runs[run.key].poll_at for run in watched if book.runs[run.key].poll_at > now.at]
     again = min(moments, default=math.inf)
     if put_off:
-        again = min(again, now.at + allowance.wait(spare))
+        again = min(again, now.at + allowance.wait(spare, timing.poll_rate))
     return Claimed(due=due, next_poll_at=again)
 
 

@@ -160,7 +160,6 @@ def after(state: RunState, event: RunEvent) -> RunState:
 
 
 SHARE: Final = 0.02
-RATE: Final = 360 / 3600  # calls a second; starts come on top
 BURST: Final = 30.0  # calls at once, so that short jobs are polled soon
 
 
@@ -175,12 +174,12 @@ class Polls:
     day: float = math.inf
     at: float
 
-    def refilled(self, now: float, spare: Spare | None) -> Self:
-        """Give the allowance as it is at ``now``, some of it refilled."""
+    def refilled(self, now: float, spare: Spare | None, rate: float) -> Self:
+        """Give the allowance as it is at ``now``, some of it refilled by ``rate`` calls a second."""
         passed = max(now - self.at, 0.0)
         most, refill = _day(spare)
         day = most if spare is None else min(self.day + refill * passed, most)
-        return attrs.evolve(self, hour=min(self.hour + RATE * passed, BURST), day=day, at=now)
+        return attrs.evolve(self, hour=min(self.hour + rate * passed, BURST), day=day, at=now)
 
     def spend(self, calls: float) -> Self:
         """After so many calls. Calls that have to be made may take it below zero."""
@@ -191,12 +190,12 @@ class Polls:
         """Whether another call may be made now."""
         return self.hour >= 1 and self.day >= 1
 
-    def wait(self, spare: Spare | None) -> float:
+    def wait(self, spare: Spare | None, rate: float) -> float:
         """Seconds until another call may be made."""
         most, refill = _day(spare)
         reset = math.inf if spare is None else spare.until_reset
         later = min((1 - self.day) / refill, reset) if refill > 0 and most >= 1 else reset
-        return max((1 - self.hour) / RATE, 0.0 if self.day >= 1 else later, 0.0) + 0.001
+        return max((1 - self.hour) / rate, 0.0 if self.day >= 1 else later, 0.0) + 0.001
 
 
 def _day(spare: Spare | None) -> tuple[float, float]:

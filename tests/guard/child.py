@@ -26,6 +26,7 @@ async def main(base_url: str, folder: Path, window: float, margin: float, jobs: 
     timing = Timing(
         first_poll=max(share * whole.first_poll, 0.1),
         longest_poll=max(share * whole.longest_poll, 0.1),
+        poll_rate=whole.poll_rate / share,
         rejected=share * whole.rejected,
         ledger_poll=max(share * whole.ledger_poll, 0.05),
     )

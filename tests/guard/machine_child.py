@@ -49,7 +49,8 @@ class Machine(Clock):
 
 async def main(base_url: str, url: str, folder: Path, number: int, window: float, keys: list[str]) -> None:
     clock = Machine(number)
-    timing = Timing(first_poll=0.1, longest_poll=0.3, rejected=window / 4, ledger_poll=0.1)
+    rate = Timing().poll_rate * JobLimits().window / window
+    timing = Timing(first_poll=0.1, longest_poll=0.3, poll_rate=rate, rejected=window / 4, ledger_poll=0.1)
     async with Store(url, clock=clock) as store:
         ledger = PostgresLedger(store, base_url)
         async with client(base_url, folder, ledger, clock=clock, limits=Limits(per_second=400)) as alma:

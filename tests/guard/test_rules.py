@@ -311,6 +311,17 @@ def test_what_cannot_be_afforded_is_looked_at_later():
     assert len(claim(lost, None, now=NOW, timing=TIMING, spare=spare).due) == 1
 
 
+@pytest.mark.parametrize("rate", [360 / 3600, 60.0])
+def test_an_allowance_that_is_used_up_comes_back_at_its_rate(rate):
+    """After thirty polls at once the next is due when one more was allowed, which an hour told in seconds has sooner."""
+    timing = attrs.evolve(TIMING, first_poll=500.0, longest_poll=500.0, poll_rate=rate)
+    line = book(*(run(n, age=100.0, state=RunState.RUNNING, poll_at=NOW.at) for n in range(31)))
+    claimed = claim(line, None, now=NOW, timing=timing)
+    assert len(claimed.due) == 30
+    assert claimed.next_poll_at == pytest.approx(NOW.at + 1 / rate, abs=0.01)
+    assert len(claim(line, None, now=NOW.later(1 / rate + 0.01), timing=timing).due) == 1
+
+
 @given(RUNS, st.lists(st.sampled_from(["M1", "M2"]), max_size=5))
 def test_there_is_always_a_moment_to_ask_again(facts, line):
     """Whatever is known and whoever waits ahead: a moment in the future, and none nearer than with fewer ahead."""
