@@ -15,6 +15,7 @@ inferred.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from hashlib import blake2b
@@ -45,6 +46,7 @@ WARNED: Final[set[tuple[str, str]]] = set()
 _WALL: Final = ("embargo_operator", "number_of_years", "number_of_months")
 _NOTHING: Final[tuple[Any, ...]] = (None, "", {}, [])
 PASSED_OVER: Final = ("desc", "link")  # Alma's own words
+_UTC: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:.]*)?Z")  # a date, as some answers have it
 # not a writer's to change
 _PLACE: Final = ("is_standalone", "resource_metadata", "electronic_collection")
 
@@ -72,7 +74,8 @@ def digest(portfolio: Mapping[str, Any]) -> bytes:
 def plain(value: Any) -> Any:
     """What a value says, in one form; "" for nothing."""
     if value is None or isinstance(value, str):
-        return (value or "").removesuffix("Z")
+        text = value or ""
+        return text[:-1] if text.endswith("Z") and _UTC.fullmatch(text) else text
     if isinstance(value, dict):
         said = [  # most members say nothing and are not worth a call
             (name, text)

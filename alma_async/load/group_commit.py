@@ -122,6 +122,7 @@ class GroupedJournal:
     settle_known: Final = _queued(JournalTables.settle_known)
     existing: Final = _queued(JournalTables.existing)
     held_of: Final = _queued(JournalTables.held_of)
+    unmatched: Final = _queued(JournalTables.unmatched)
     held: Final = _queued(JournalTables.held)
     fewest_left: Final = _queued(JournalTables.fewest_left)
     add_left: Final = _queued(JournalTables.add_left)

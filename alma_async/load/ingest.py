@@ -24,9 +24,9 @@ from alma_async._core.pager import PAGE, pages_of
 from alma_async._http.json_text import dumps, loads
 from alma_async._text import logger
 from alma_async.alma.models.electronic import Portfolio
-from alma_async.errors import BadAnswer
+from alma_async.errors import BadAnswer, NotFound
 from alma_async.load import matching
-from alma_async.load.entries import KNOWN, Entry, Moment, Source, State, Step
+from alma_async.load.entries import KNOWN, OPEN, Entry, Moment, Source, State, Step
 from alma_async.load.facts import (
     BEGUN_AT,
     BY_LIST,
@@ -413,7 +413,10 @@ class Ingest:
         )
         return entry, row
 
-    async def list_service(self) -> None:
+    async def _is_ingested(self) -> bool:
+        return bool((await self.journal.meta()).get(INGESTED))
+
+    async def _list_service(self) -> None:
         """List the service once, where that costs fewer calls than asking title by title; for a job
         always, since it is read again after it.
         """
@@ -424,7 +427,8 @@ class Ingest:
             await self.journal.note({SERVICE_READ: BY_LIST})
             return
         counts, planned = await self.journal.counts(), (await self.journal.meta()).get(PLAN_SERVICE_READ)
-        rows, known = sum(counts.values()), (State.PENDING, KNOWN) in counts
+        rows = sum(count for (state, _), count in counts.items() if state in OPEN)
+        known = (State.PENDING, KNOWN) in counts
         nameless = await self.journal.nameless(limit=1)
         may_ask = self.context.options.missing is None and not nameless and not known
         if self.context.by_title and may_ask and not planned:
@@ -440,6 +444,22 @@ class Ingest:
             by_title = not is_steady
         await self.journal.note({SERVICE_READ: BY_TITLE if by_title else BY_LIST})
 
+    async def see_service(self) -> bool:
+        """List the service, also again, where it may have changed since and that costs fewer calls than
+        asking for the title of each row that may make a portfolio; whether the list is one of now. Of a
+        complete list the first one stands: what came meanwhile is not to be taken for surplus.
+        """
+        if read := (await self.journal.meta()).get(SERVICE_READ):
+            if read != BY_LIST or self.context.dry:
+                return True
+            waiting, options = await self.journal.unmatched(), self.context.options
+            may_list = options.missing is None and options.via_job is None and await self._is_ingested()
+            if not waiting or not may_list or pages_of(await self.journal.held(), PAGE) > waiting:
+                return False
+            await self.journal.note({SERVICE_READ: ""})
+        await self._list_service()
+        return True
+
     async def _settle_known(self) -> None:
         """What an earlier load had done is done, unless the list of the service shows
         that it is not so any more.
@@ -448,7 +468,19 @@ class Ingest:
             await self.journal.settle_known(gone=self.context.options.action == "delete")
 
     async def _add_held(self, page: list[Portfolio]) -> None:
-        await self.journal.add_existing(list(map(self._held, page)))
+        shown = [await self._with_record(one) for one in page]
+        await self.journal.add_existing([self._held(one) for one in shown if one is not None])
+
+    async def _with_record(self, listed: Portfolio) -> Portfolio | None:
+        """The portfolio, read where the list does not say of which record it is; None where it is not there
+        any more.
+        """
+        if listed.resource_metadata.mms_id.value:
+            return listed
+        try:
+            return await self.context.alma.electronic.portfolios.get(*self.context.place, listed.id)
+        except NotFound:
+            return None
 
     def _held(self, portfolio: Portfolio) -> Held:
         """What is kept of one: its title only where a person may want to know which it is."""
@@ -462,7 +494,7 @@ class Ingest:
         """Have a record for each row that names none, and so the last rows in the journal; then
         what is known is settled.
         """
-        is_planned = bool((await self.journal.meta()).get(INGESTED))
+        is_planned = await self._is_ingested()
         if not is_planned:
             await index.read()
             async with self._earlier(now) as earlier:

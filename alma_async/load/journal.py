@@ -297,6 +297,9 @@ class Journal(Protocol):
     async def existing(self, mms_ids: Collection[str], portfolio_ids: Collection[str]) -> list[Held]:
         """The portfolios of these titles, and of these ids, that the service held before the load."""
 
+    async def unmatched(self) -> int:
+        """How many open rows have no portfolio yet, and nothing was decided for them."""
+
     async def held(self) -> int:
         """How many portfolios the service held before the load, where that was listed."""
 

@@ -359,6 +359,11 @@ class JournalTables:
             found = self._records.read("identifier", "WHERE pair > ? ORDER BY pair LIMIT ?", (after, limit))
             return [(one[0], _carrier(one), one[1]) for one in found]
 
+    def unmatched(self) -> int:
+        return self._number(
+            "SELECT COUNT(*) FROM entry WHERE state = 'pending' AND step = 'match' AND portfolio_id IS NULL"
+        )
+
     def held(self) -> int:
         return self._number("SELECT COUNT(*) FROM existing")
 

@@ -156,6 +156,10 @@ class Lookup:
         free = await self.journal.unbound(found, but=n, is_new=False)
         return [one for one in free if url_of(await self.get(one)) == url]
 
+    async def has(self, mms_id: str, portfolio_id: str) -> bool:
+        """Whether a title has this portfolio now."""
+        return portfolio_id in await self._of_title(mms_id)
+
     async def get(self, portfolio_id: str) -> Portfolio:
         """One portfolio of the service, whole."""
         return await self.portfolios.get(*self.place, portfolio_id)
@@ -165,19 +169,22 @@ class Lookup:
         title = await self.journal.of_title(mms_id, n=n)
         if self.settles is None:
             return title
-        unlisted = [one for one in title.existing if one not in there]
-        if gone := [one for one in unlisted if await self._is_gone(one, self.settles)]:
+        if gone := [one for one in title.existing if await self._is_gone(one, self.settles, one in there)]:
             await self.journal.add_existing(map(Held, gone))  # of no title any more
         return attrs.evolve(title, existing=tuple(one for one in title.existing if one not in gone))
 
-    async def _is_gone(self, portfolio_id: str, settles: Callable[[Entry], float]) -> bool:
-        """Whether a portfolio that the title's list lacks is not there any more.
+    async def _is_gone(self, portfolio_id: str, settles: Callable[[Entry], float], is_listed: bool) -> bool:
+        """Whether a portfolio is not there any more: one that the title's list lacks, or that was deleted a
+        short while ago.
 
         :raises Unsettled: where it does not show, and was written a short while ago.
         """
         by = await self.journal.of_portfolios([portfolio_id])
-        if by and max(by, key=lambda one: one.n).action == "deleted":
-            return True
+        last = max(by, key=lambda one: one.n, default=None)
+        if last is not None and last.action == "deleted":
+            return not is_listed or settles(last) > 0
+        if is_listed:
+            return False
         try:
             await self.get(portfolio_id)
         except NotFound:

@@ -13,12 +13,16 @@ to ``run``. The row is the witness of its own writes: before each one its intent
 before-image are durable (``intend``), after each one its outcome follows (``settle``). What
 concerns the row alone ends in its journal entry; what the whole load must know of is raised
 (network, quota, key). A row that a job carries out goes on otherwise (``row_by_job``).
+
+A write goes out only shortly after the read that it follows from (``intend``). Where it had to wait
+in between (a hold, the quota, a stop of the load), that read is made once more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from math import inf
 from typing import Any, Final
 
 import anyio
@@ -61,6 +65,7 @@ __all__ = ["MOST_LOST_ANSWERS", "Learned", "RowTask", "Shared"]
 
 # lost answers per step of a row; a code missing from our table must not loop
 MOST_LOST_ANSWERS: Final = 3
+_STANDS: Final = 60.0  # chosen: seconds for which a write may follow from what was read, at the least
 _SETTLED: Final = {"code": None, "tracking_id": None}
 
 _REJECTED: Final = (
@@ -119,6 +124,9 @@ class Shared:
     vouched: Mapping[str, str] = attrs.field(factory=dict)  # see ``undo.vouched``
     effects: Effects = attrs.field(factory=dict)  # of the institution, see ``clearing``
     settles: Callable[[Entry], float] | None = None  # see ``Lookup``
+    # seconds for which a write may follow from what was read, if more than a minute; None: for ever
+    stands: Callable[[], float] | None = None
+    is_listed: bool = True  # since this run began: else a title is read before anything is made for it
     equals: anyio.Lock = attrs.field(factory=anyio.Lock)
 
     @property
@@ -132,6 +140,10 @@ class Shared:
             bodies=self.bodies,
             settles=self.settles,
         )
+
+
+class _Overtaken(Exception):
+    """What a write follows from was read too long ago; nothing was sent."""
 
 
 _VOUCHED: Final = "A load since then, with the journal {!r}, has found or made it as it should be."
@@ -159,6 +171,9 @@ class RowTask:
     _sending: tuple[str, tuple[Difference, ...]] = ("", ())  # what the next send does, if it does
     _before: Entry | None = None  # as it stood before the present intent
     _unread: bool = False  # what is put was not read before, but is expected
+    _seen_at: float = -inf  # by the clock: when what the next write follows from was read
+    _overtaken: int = 0  # how often that was too long ago
+    _asks: bool = False  # its title is read, whatever the list of the service showed
 
     async def run(self) -> Entry:
         """Carry the row to its end, or as far as it goes now; returns where it stands.
@@ -169,9 +184,12 @@ class RowTask:
         while not self.shared.stopping():
             if (step := self._next()) is None:
                 break
+            had = self.entry.portfolio_id
             await self._take(step)
             if self.entry.state is State.UNKNOWN or self.rests:
                 break  # it rests for the quarantine first
+            if self.shared.settles is not None and self.entry.portfolio_id != had:
+                break  # other rows may mean the same portfolio
         return self.entry
 
     def _next(self) -> Callable[[], Awaitable[None]] | None:
@@ -194,6 +212,9 @@ class RowTask:
         """
         try:
             await step()
+        except _Overtaken:
+            self._overtaken += 1  # each time it may take twice as long, so that this has an end
+            self._seen_at = -inf
         except OutcomeUnknown:
             pass  # recorded as UNKNOWN, or as DONE where only the answer was unreadable
         except InvalidRequest as error:
@@ -207,6 +228,22 @@ class RowTask:
         """It fails again and again, though the service is well: a person must decide."""
         self._fail(State.REVIEW, EndReason.FAILS, error)
         return self.entry
+
+    def _saw(self) -> None:
+        """What the next write follows from was read just now."""
+        self._seen_at = self.shared.context.alma.clock.now()
+
+    @property
+    def _is_overtaken(self) -> bool:
+        if self.shared.stands is None:
+            return False
+        age = (self.shared.context.alma.clock.now() - self._seen_at) / 2.0**self._overtaken
+        return age > _STANDS and age > self.shared.stands()
+
+    @property
+    def _lookup(self) -> Lookup:
+        """The reads for this row: of its title, where what was seen of that is overtaken."""
+        return attrs.evolve(self.shared.lookup, by_title=self.shared.by_title or self._asks)
 
     @property
     def _options(self) -> LoadOptions:
@@ -248,10 +285,11 @@ class RowTask:
 
     async def _as_planned(self, planned: Planned) -> None:
         """Take over what the plan decided, unless what the row concerns has changed since."""
-        lookup, ended = self.shared.lookup, planned.ended
+        lookup, ended = self._lookup, planned.ended
         now = await lookup.seen(self.row, self.entry.mms_id)
+        self._saw_title()
         said = {name: getattr(ended, name) for name in ("reason", "message", "code", "tracking_id")}
-        is_read = lookup.by_title and self.row.portfolio_id is not None
+        is_read = self.shared.by_title and self.row.portfolio_id is not None
         if (why := drift(planned.seen, now)) and (why := await self._drift_of_others(planned, now)):
             self._end(State.REVIEW, EndReason.CHANGED_SINCE_PLAN, why)
         elif ended.state in (State.REJECTED, State.REVIEW):
@@ -280,10 +318,11 @@ class RowTask:
 
     async def _match_anew(self) -> None:
         try:
-            found = await self.shared.lookup.meant(self.row, self.entry)
+            found = await self._lookup.meant(self.row, self.entry)
         except Unsettled as error:
             self.rests = error.seconds
             return
+        self._saw_title()
         if isinstance(found, (matching.Ambiguous, matching.Alike, matching.NamedByAnother)):
             self._end(State.REVIEW, _UNCLEAR[type(found)], ", ".join(found.portfolio_ids[:5]))
         elif isinstance(found, matching.One):
@@ -296,6 +335,10 @@ class RowTask:
             self._note(step=Step.CREATE)
         else:
             self._end(State.REJECTED, EndReason.NOTHING_TO_UPDATE)
+
+    def _saw_title(self) -> None:
+        if self._asks or self.shared.by_title or self.shared.is_listed:
+            self._saw()
 
     async def _found(self, portfolio_id: str) -> None:
         self.entry: Entry = attrs.evolve(self.entry, portfolio_id=portfolio_id)
@@ -311,12 +354,13 @@ class RowTask:
         :param known: as it was read a moment ago, where that suffices
         """
         present = known or await self.shared.lookup.get(self._portfolio_id)
+        self._saw()
         if why := self._strayed(present):
             self._end(State.REVIEW, EndReason.CHANGED_SINCE_PLAN, why)
             return None
-        title, before_image = present.resource_metadata.mms_id.value, self.row.before_image
-        if self.row.portfolio_id and self.row.mms_id and title and self.row.mms_id != title:
-            self._end(State.REVIEW, EndReason.OTHER_RECORD, self.row.portfolio_id, title, self.row.mms_id)
+        before_image = self.row.before_image
+        if other := await self._record_of_another(present):
+            self._end(State.REVIEW, EndReason.OTHER_RECORD, self._portfolio_id, *other)
             return None
         if self._names_another(present):
             self._end(State.REVIEW, EndReason.AMBIGUOUS, self._portfolio_id)
@@ -329,6 +373,18 @@ class RowTask:
             self._end(State.REVIEW, EndReason.CHANGED_SINCE, why)
             return None
         return present
+
+    async def _record_of_another(self, present: Portfolio) -> tuple[str, str] | None:
+        """The record that it is linked to, and the row's, where these are two. What the row does not name by
+        its id was found by its title, which may have it under another id of its record.
+        """
+        its, title = self.row.mms_id, present.resource_metadata.mms_id.value
+        if self.row.portfolio_id is None:
+            its = self.entry.mms_id
+        if not its or not title or its == title:
+            return None
+        is_found = self.row.portfolio_id is None and await self.shared.lookup.has(its, self._portfolio_id)
+        return None if is_found else (title, its)
 
     def _names_another(self, present: Portfolio) -> bool:
         """Whether a row that cannot change the URL names another one than the only portfolio of its title
@@ -378,6 +434,10 @@ class RowTask:
 
     async def _create(self) -> None:
         if self._end_if_undone():
+            return
+        if self._is_overtaken and not self.shared.context.dry:
+            self._asks = True
+            self._note(step=Step.MATCH)
             return
         portfolio = new_portfolio(self.row, *self.shared.context.place, self._options.codes)
         fields = differences(Portfolio(), portfolio)
@@ -488,6 +548,9 @@ class RowTask:
         wanted, fields = self._merged(present)
         changes, is_dry = possible(wanted, fields), self.shared.context.dry
         action = _action(self.entry.action, fields)
+        if self._goes_beyond_plan(fields):
+            self._end(State.REVIEW, EndReason.CHANGED_SINCE_PLAN, _OTHERWISE)
+            return
         if not fields:
             left = digest(unstructure(present)) if self.entry.action else None
             self._done(present, present, action=action, left=left)
@@ -515,6 +578,13 @@ class RowTask:
             self._end(State.REVIEW, *lacks)
         else:
             self._done(present, answer, left=self.entry.left)
+
+    def _goes_beyond_plan(self, fields: tuple[Difference, ...]) -> bool:
+        """Whether this is not the update that was planned, as by other codes than the plan's."""
+        planned = self.row.planned
+        if planned is None or planned.ended.action != "updated" or self.entry.action is not None:
+            return False
+        return fields != planned.ended.differences
 
     def _as_known(self, present: Portfolio, wanted: Portfolio) -> Portfolio:
         """Give what is wanted with its fields emptied as this institution is known to empty them."""
@@ -657,6 +727,7 @@ class RowTask:
 
     async def _adopt_or_resend(self) -> None:
         candidates = await self.shared.lookup.left(self.row, self.entry)
+        self._saw()
         decided = matching.verdict(
             wanted_url(self.row),
             candidates,
@@ -702,6 +773,8 @@ class RowTask:
         """Durable before anything is sent; after ``deadline`` this process
         does not send it any more.
         """
+        if self._is_overtaken:
+            raise _Overtaken
         until = self.shared.moment(deadline)
         before = self._before = self.entry
         fields = together(before.differences, self._sending[1])
@@ -719,6 +792,7 @@ class RowTask:
         the intent stands for it.
         """
         if isinstance(outcome, Done):
+            self._saw()
             answer = outcome.data if isinstance(outcome.data, dict) else {}
             if self.entry.step is Step.CREATE and (why := self._of_another(answer)):
                 self._unknown(message=why)

@@ -16,6 +16,7 @@ begun is finished before something new begins.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from math import inf
@@ -67,6 +68,7 @@ _READY: Final = (
     0.2  # chosen: seconds of the pace for which more rows stand ready, while they wait for the disk
 )
 _LONGEST: Final = 30.0  # seconds between two checks where no call ends meanwhile
+_LISTED: Final = 900.0  # chosen: seconds without a call, after which the service is listed again
 
 
 def most(per_second: float, in_flight: int) -> int:
@@ -154,10 +156,14 @@ class LoadRun:
     _in_turn: bool = False  # rows of one title go one after the other
     _why: str | None = None  # what everybody waits for
     _is_reading: bool = True  # the file, for the first time
+    _ingest: Ingest = attrs.field(init=False)
+    _called_at: float = attrs.field(init=False)  # when the last call ended
+    _is_listed: bool = True  # the service, since this run began or was idle for long
+    _was_idle: bool = False
 
     def __attrs_post_init__(self) -> None:
         alma = self.context.alma
-        self._noted_at = alma.clock.now()
+        self._noted_at = self._called_at = alma.clock.now()
         counted = alma.with_options(on_outcome=self._called, on_finished=self._finished)
         self.context = attrs.evolve(self.context, alma=counted)
         self._health = ServiceHealth.of(
@@ -181,6 +187,8 @@ class LoadRun:
     def _called(self, outcome: Outcome) -> None:
         """One attempt ended."""
         now, throttled = self.context.alma.clock.now(), self.meter.throttled
+        self._was_idle |= self._is_idle
+        self._called_at = now
         if self.meter.called(outcome, now) and self._stretch is not None:
             self._stretch.called(now - self.meter.started, throttled=self.meter.throttled > throttled)
         self._health.saw(outcome)
@@ -193,6 +201,21 @@ class LoadRun:
         if self._stretch is not None:
             self._measured.finished(call.route, call.attempts)
             self._stretch.waited(call.at - self.meter.started, call.seconds, call.waits)
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether nothing was called for so long that others may have changed what the service holds."""
+        return self.context.alma.clock.now() - self._called_at > max(_LISTED, self._stands())
+
+    def _stands(self) -> float:
+        """Seconds for which a write may follow from what was read: more than a row takes at this pace."""
+        alma = self.context.alma
+        quota = alma.quota()
+        pace, rows = quota.per_second, most(quota.per_second, quota.in_flight[Priority.BULK])
+        if quota.at_full_pace < rows:  # the rest of the day is spread
+            left = max((quota.resets_at - alma.clock.utc()).total_seconds(), 1.0)
+            pace = min(pace, max(quota.until_reset, 1.0) / left)
+        return 2 * rows / pace
 
     async def note_measured(self, *, every: float = 0.0) -> None:
         """Write down what was measured, at most ``every`` so many seconds."""
@@ -248,7 +271,9 @@ class LoadRun:
 
     async def prepare(self) -> None:
         """Have the rows in the journal, and see what the service holds."""
-        ingest = Ingest(context=self.context, journal=self.journal, rows=self.rows, reading=self._reading)
+        self._ingest = ingest = Ingest(
+            context=self.context, journal=self.journal, rows=self.rows, reading=self._reading
+        )
         self._reading(0)
         await ingest.compare()
         self._measured = Measured.read((await self.journal.meta()).get(MEASURED))
@@ -265,8 +290,7 @@ class LoadRun:
         if self.context.options.via_job is not None:
             await match_anew(self.journal)
         try:
-            if not (await self.journal.meta()).get(SERVICE_READ):
-                await self._health.persist(ingest.list_service)
+            self._is_listed = await self._health.persist(ingest.see_service)
             index = IdentifierIndex(
                 context=self.context,
                 journal=self.journal,
@@ -338,8 +362,17 @@ class LoadRun:
             elif rest > 0:
                 await self._wait(rest)
             else:
+                shared = await self._listed_again(shared) if self._was_idle else shared
                 await self._pass(shared)
                 await self._doubt(shared.learned)
+
+    async def _listed_again(self, shared: Shared) -> Shared:
+        """What the rows have in common, after the service was listed again if need be."""
+        with suppress(WorkStopped):
+            self._is_listed = await self._persist(self._ingest.see_service)
+            self._was_idle = False
+        by_title = (await self.journal.meta()).get(SERVICE_READ) == BY_TITLE
+        return attrs.evolve(shared, by_title=by_title, is_listed=self._is_listed)
 
     async def _shared(self) -> Shared:
         meta = await self.journal.meta()
@@ -355,6 +388,8 @@ class LoadRun:
             bodies=self._bodies,
             vouched=await vouched(self.context.journals, self.journal),
             effects=known.clears,
+            stands=self._stands,
+            is_listed=self._is_listed,
         )
 
     async def _first_value(self) -> Hashable:
@@ -471,9 +506,15 @@ class LoadRun:
             turn = [entry for entry in self._first_of(entries, before) if self._rest_of(entry) == 0]
             for entry, row in await self.journal.rows(turn):
                 await self._room.enter()
-                if self.stopping:
+                if self.stopping or self._is_to_list:
                     return
                 await send.send((row, entry))
+
+    @property
+    def _is_to_list(self) -> bool:
+        """Whether the service is to be listed again before more rows begin."""
+        self._was_idle |= self._is_idle
+        return self._was_idle and self._job is None
 
     async def _work(self, shared: Shared, items: MemoryObjectReceiveStream[Item]) -> None:
         with items:

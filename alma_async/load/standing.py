@@ -6,10 +6,10 @@ anything is sent for it; a row that was taken and is not in the journal when the
 no end, and comes again.
 
 Rows that mean the same are carried out one after the other, in the order in which they came:
-those with one key, one title or one portfolio. A row whose key is in the journal is not carried
-out again but given the end of the first. Any other row finds what the rows of its title before
-it have left, as if each was a load of its own: they stand for nothing any more
-(``Entry.is_replaced``). So the title is read for each row.
+those with one key, one title or one portfolio, also where that was only found by its title. A row
+whose key is in the journal is not carried out again but given the end of the first. Any other row
+finds what the rows of its title before it have left, as if each was a load of its own: they stand
+for nothing any more (``Entry.is_replaced``). So the title is read for each row.
 
 Decides this order alone; what a row needs is decided by ``row_task``, and all else is as in
 ``run``.
@@ -34,7 +34,7 @@ from alma_async.load.journal import slices
 from alma_async.load.lookup import Bodies
 from alma_async.load.progress import Ended
 from alma_async.load.row import Row
-from alma_async.load.row_task import Shared
+from alma_async.load.row_task import RowTask, Shared
 from alma_async.load.run import LoadRun
 
 __all__ = ["StandingRun"]
@@ -80,7 +80,6 @@ class StandingRun(LoadRun):
     """One run over a standing journal and a source of rows that may never end."""
 
     coming: AsyncIterable[Given]
-    _ingest: Ingest = attrs.field(init=False)
     _turns: _Turns = attrs.field(factory=_Turns)
     _source: anyio.CancelScope = attrs.field(factory=anyio.CancelScope)  # while a row is waited for
     _taken: anyio.Semaphore = attrs.field(init=False)  # rows that were taken and have not ended
@@ -101,7 +100,6 @@ class StandingRun(LoadRun):
         self._source.cancel()
 
     async def _read(self, ingest: Ingest) -> None:
-        self._ingest = ingest
         await ingest.stand(self.moment())
         require_its_turn(await self.journal.meta())
         self._last = self._before = await self.journal.last()
@@ -202,9 +200,9 @@ class StandingRun(LoadRun):
             self._room.leave()
 
     @asynccontextmanager
-    async def _turn(self, entry: Entry) -> AsyncIterator[None]:
-        """The turn of a row; while it waits for it, it takes no room."""
-        names = [f"{name} {its}" for name in _NAMES if (its := getattr(entry, name))]
+    async def _turn(self, entry: Entry, of: Iterable[str] = _NAMES) -> AsyncIterator[None]:
+        """The turn of a row by what it has of these names; while it waits for it, it takes no room."""
+        names = [f"{name} {its}" for name in of if (its := getattr(entry, name))]
         waits = not self._turns.are_free(names)
         if waits:
             self._room.leave()
@@ -216,13 +214,22 @@ class StandingRun(LoadRun):
     async def _to_its_end(self, shared: Shared, entry: Entry, row: Row) -> None:
         """Carry one row out, resting where its outcome is unknown."""
         shared = attrs.evolve(shared, bodies=Bodies(self.context.alma.clock.now))  # of this row alone
-        while entry.state in OPEN and not self.stopping:
-            if (rest := self._rest_of(entry)) == 0:
-                task = self._task(shared, row, entry)
+        task, named = self._task(shared, row, entry), entry.portfolio_id
+        while task.entry.state in OPEN and not self.stopping:
+            found = task.entry.portfolio_id != named
+            async with self._turn(task.entry, ("portfolio_id",) if found else ()):
+                await self._carry_on(task)
+
+    async def _carry_on(self, task: RowTask) -> None:
+        """Carry one row to its end, or until another portfolio is known to be meant."""
+        named = task.entry.portfolio_id
+        while (entry := task.entry).state in OPEN and entry.portfolio_id == named and not self.stopping:
+            rest = self._rest_of(entry)
+            if rest == 0:
                 if not await self._one(task, entry):
                     return
-                entry, rest = task.entry, task.rests
-                self._wrote(entry)
+                rest = task.rests
+                self._wrote(task.entry)
             if rest > 0 and self.context.rests:
                 self._room.leave()  # it takes none while it rests
                 await self._pause(rest)
@@ -240,7 +247,7 @@ class StandingRun(LoadRun):
 
     def _wrote(self, entry: Entry) -> None:
         """Remember when this row has written something, as long as it may not show."""
-        if entry.action in ("created", "updated"):
+        if entry.action in ("created", "updated", "deleted"):
             self._written_at[entry.n] = now = self.context.alma.clock.now()
             while (first := next(iter(self._written_at))) != entry.n and (
                 self._written_at[first] < now - self.context.options.quarantine

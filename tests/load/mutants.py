@@ -331,7 +331,7 @@ def _what_is_there_is_not_looked_at() -> list[Any]:
     async def list_service(self: ingest.Ingest) -> None:
         await self.journal.note({SERVICE_READ: BY_LIST})
 
-    return [patch.object(ingest.Ingest, "list_service", list_service)]
+    return [patch.object(ingest.Ingest, "_list_service", list_service)]
 
 
 @_mutant
