@@ -160,11 +160,14 @@ class Journal(Protocol):
     def moment(self, clock: Clock, at: float | None = None) -> Moment:
         """Now, or at that moment of the client's clock, on the clock that quarantines are counted by."""
 
-    async def enter(self, service: Service, *, alone: bool, rests: float | None) -> None:
+    async def enter(
+        self, service: Service, *, alone: bool, rests: float | None, takes_back: str | None = None
+    ) -> None:
         """Have the load known as one of its service's, where the store knows of others.
 
         :param alone: no other one may be under way
         :param rests: the quarantine, for which one that was cut off is left to rest before this one begins
+        :param takes_back: of an undo, the journal of its load, which is not waited for
         :raises ServiceInUse, UnfinishedLoad: where there is another; it is named.
         """
 

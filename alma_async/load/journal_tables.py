@@ -76,7 +76,9 @@ class Records(Protocol):
     def check(self) -> None:
         """See that all records are there and are what was written."""
 
-    def enter(self, service: Service, *, alone: bool, rests: float | None) -> None:
+    def enter(
+        self, service: Service, *, alone: bool, rests: float | None, takes_back: str | None = None
+    ) -> None:
         """Have the load known as one of its service's; within ``together``."""
 
     def leave(self) -> None:
@@ -131,8 +133,10 @@ class JournalTables:
     def moment(self, clock: Clock, at: float | None = None) -> Moment:
         return self._records.moment(clock, at)
 
-    def enter(self, service: Service, *, alone: bool, rests: float | None) -> None:
-        self._records.enter(service, alone=alone, rests=rests)
+    def enter(
+        self, service: Service, *, alone: bool, rests: float | None, takes_back: str | None = None
+    ) -> None:
+        self._records.enter(service, alone=alone, rests=rests, takes_back=takes_back)
 
     def leave(self) -> None:
         self._records.leave()

@@ -404,10 +404,11 @@ class Load:
     ) -> Report:
         async with (
             self._running(),
-            self._registered(context, path) as registered,
+            self._registered(context, path, rows) as registered,
             self._journals.opened(path) as journal,
         ):
-            await self._enter(context, journal, registered)
+            undoes = await self._undoes(context, journal, rows)
+            await self._enter(context, journal, registered, undoes)
             make: Callable[..., LoadRun] = LoadRun
             if on_end is not None and (coming := await _coming(context, journal, rows)) is not None:
                 make, rows = partial(StandingRun, coming=coming), None
@@ -423,7 +424,6 @@ class Load:
             if self._stop:
                 run.stop()
             self.report = None
-            undoes = await self._undoes(context, journal, rows)
             try:
                 try:
                     if undoes is not None:
@@ -447,7 +447,9 @@ class Load:
                 await self._leave(registered, journal)
             return report
 
-    async def _enter(self, context: LoadContext, journal: Journal, registered: Registered | None) -> None:
+    async def _enter(
+        self, context: LoadContext, journal: Journal, registered: Registered | None, undoes: Path | None
+    ) -> None:
         """Register the load in the store too, where that keeps its journal. A journal of another service is not
         registered at all.
         """
@@ -458,8 +460,8 @@ class Load:
             return  # the run says so
         if not (context.dry or context.only_ingest):
             options, alone = context.options, not context.options.beside
-            rests = options.quarantine if alone and options.action != "undo" else None
-            await journal.enter(place, alone=alone, rests=rests)
+            rests, takes_back = options.quarantine if alone else None, str(undoes) if undoes else None
+            await journal.enter(place, alone=alone, rests=rests, takes_back=takes_back)
 
     async def _leave(self, registered: Registered | None, journal: Journal) -> None:
         """Nothing is left to do."""
@@ -471,8 +473,7 @@ class Load:
         """The journal of the load that this one takes back."""
         if context.options.action != "undo" or context.dry:
             return None
-        known = await journal.meta()
-        found = known.get(TAKES_BACK) or getattr(rows, "facts", {}).get(TAKES_BACK)
+        found = (await journal.meta()).get(TAKES_BACK) or _taken_back(rows)
         return Path(found) if found else None
 
     @asynccontextmanager
@@ -513,7 +514,9 @@ class Load:
         )
 
     @asynccontextmanager
-    async def _registered(self, context: LoadContext, path: Path) -> AsyncIterator[Registered | None]:
+    async def _registered(
+        self, context: LoadContext, path: Path, rows: Rows | None
+    ) -> AsyncIterator[Registered | None]:
         """Have the load known as one of its service's, unless it sends
         nothing that changes anything.
         """
@@ -524,10 +527,14 @@ class Load:
         service, clock, options = (self._alma.origin, *context.place), self._alma.clock, context.options
         enter = partial(Registered.enter, service, path, beside=options.beside, now=_moment(clock))
         try:
-            # What an undo does not know of, it leaves alone.
-            if not options.beside and options.action != "undo":
+            if not options.beside:
                 await require_none_cut_off(
-                    self._journals, service, path, now=_moment(clock), rests=options.quarantine
+                    self._journals,
+                    service,
+                    path,
+                    now=_moment(clock),
+                    rests=options.quarantine,
+                    takes_back=_taken_back(rows),
                 )
             await clock.aside(lambda: found.append(enter()))
             if options.action != "undo":
@@ -538,6 +545,12 @@ class Load:
         finally:
             if found and found[0] is not None:
                 found[0].close()
+
+
+def _taken_back(rows: Rows | None) -> str | None:
+    """The journal of the load that these rows take back."""
+    found: str | None = getattr(rows, "facts", {}).get(TAKES_BACK)
+    return found
 
 
 async def _coming(context: LoadContext, journal: Journal, rows: Rows | None) -> AsyncIterable[Given] | None:

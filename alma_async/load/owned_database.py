@@ -386,7 +386,9 @@ class OwnedDatabase:
     def prove(self) -> None:
         """The lock proves it, and each commit."""
 
-    def enter(self, service: Service, *, alone: bool, rests: float | None) -> None:
+    def enter(
+        self, service: Service, *, alone: bool, rests: float | None, takes_back: str | None = None
+    ) -> None:
         """Loads of files are registered beside them (``register``)."""
 
     def leave(self) -> None:

@@ -476,7 +476,9 @@ class StoredRecords:
             raise JournalInUse(f"The journal {self.address} was taken over by another process.")
         self._is_proved, self.seen_at = True, asked
 
-    def enter(self, service: Service, *, alone: bool, rests: float | None) -> None:
+    def enter(
+        self, service: Service, *, alone: bool, rests: float | None, takes_back: str | None = None
+    ) -> None:
         """Have the load known as one of its service's; see that no other one is under way, or was cut
         off a moment ago.
 
@@ -492,7 +494,8 @@ class StoredRecords:
                     raise in_use(service, f"store:{name}")
             if rests is not None and not goes_on:
                 for name, sent, now in self.link.execute(_CUT_OFF, (*service, self._id)):
-                    require_rested(service, f"store:{name}", sent, now, rests)
+                    if f"store:{name}" != takes_back:
+                        require_rested(service, f"store:{name}", sent, now, rests)
 
     def leave(self) -> None:
         """Nothing is left to do."""

@@ -114,7 +114,13 @@ def unfinished(service: Service) -> list[Path]:
 
 
 async def require_none_cut_off(
-    journals: Journals, service: Service, own: Path, *, now: Moment, rests: float
+    journals: Journals,
+    service: Service,
+    own: Path,
+    *,
+    now: Moment,
+    rests: float,
+    takes_back: str | None = None,
 ) -> None:
     """See that no other load of this service was cut off a moment ago. A load that
     continues is not held up.
@@ -122,10 +128,11 @@ async def require_none_cut_off(
     :param own: the journal of the load that begins
     :param rests: the quarantine, in which what a load that was cut off had
         sent may still be applied
+    :param takes_back: of an undo, the journal of its load; the undo's rows say what that had sent
     :raises UnfinishedLoad: where one was; it is named.
     """
     for path, ended in await journals.clock.aside(partial(_cut_off, service, own, now)):
-        sent = await _last_sent(journals, path, ended)
+        sent = await _last_sent(journals, path, ended) if str(path) != takes_back else None
         if sent is not None:
             require_rested(service, str(path), sent, now.wall, rests)
 

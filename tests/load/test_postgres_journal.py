@@ -323,6 +323,30 @@ async def test_loads_of_one_service_are_kept_apart_on_all_machines(tmp_path, sto
         assert server.world.portfolios.duplicates() == 0
 
 
+async def test_an_undo_in_the_store_waits_for_others_and_not_for_its_own_load(store, store_url):
+    """What another load that was cut off had sent keeps an undo away; what its own load had sent is told by a row."""
+    async with institution(client={"store": store}) as (_, alma):
+        for n, name in enumerate(("one", "two")):
+            rows = [{"mms_id": f"99{n}{k:05}", "url": f"https://x.example/{n}/{k}"} for k in range(2)]
+            await loading(alma, name).run(rows)
+        for name in ("one", "two"):
+            with sql(store_url) as db:  # as after a kill
+                place = (alma.origin, C, S, name)
+                db.execute(
+                    "UPDATE alma_async.load SET origin = %s, collection = %s, service = %s WHERE name = %s",
+                    place,
+                )
+            async with Journals(alma.clock, store).opened(f"store:{name}") as journal:
+                (entry, *_) = await journal.entries(after=0, limit=1)
+                sent_by = journal.moment(alma.clock)
+                await journal.record(attrs.evolve(entry, state=State.UNKNOWN, sent_by=sent_by))
+            if name == "one":
+                back = await Load.open("store:one", alma).undo()
+                assert (back.deleted, back.rejected) == (1, 1)
+        with pytest.raises(UnfinishedLoad, match="store:two"):
+            await Load.open("store:one", alma).undo(journal="store:again")
+
+
 async def test_a_load_without_a_store_says_what_is_missing(alma_without_store):
     """store:NAME needs a store; and a name that cannot be one is said to be none."""
     with pytest.raises(ConfigurationError, match="ALMA_STORE"):

@@ -169,6 +169,42 @@ async def test_it_is_waited_for_as_long_as_the_quarantine(tmp_path, quarantine):
         assert (await again.run(rows)).pending == 0
 
 
+async def test_an_undo_waits_too_for_what_another_run_had_sent(tmp_path):
+    """An undo begins only once what another load, or another undo of its load, had sent must show: no title is there twice."""
+    titled = [{"mms_id": "99000001", "url": "https://journals.example.org/1"}]
+    late = sim.FaultPlan(rules=[sim.Rule(sim.Fault("commit_late", delay=20.0), method="POST", nth=2)])
+    for cut_off in ("load", "undo"):
+        folder = tmp_path / cut_off
+        folder.mkdir()
+        async with institution(faults=late) as (server, alma):
+            await into(alma, folder / "made.load").run(titled)
+            gone = into(alma, folder / "gone.load", action="delete")
+            assert (await gone.run(titled)).deleted == 1
+            with anyio.move_on_after(5.0):
+                if cut_off == "load":
+                    await into(alma, folder / "cut.load").run(titled)
+                else:
+                    await gone.undo(journal=folder / "cut.load")
+            with pytest.raises(UnfinishedLoad, match=r"cut\.load.*Resume it, or wait until"):
+                await gone.undo()
+            await anyio.sleep(301.0)
+            back = await gone.undo()
+            assert (back.created, back.review) == (0, 1)
+            assert len(server.world.portfolios.all) == 1
+
+
+async def test_an_undo_does_not_wait_for_its_own_load(tmp_path):
+    """A load that was cut off with calls on their way is taken back at once; its unknown rows are told, with what to do."""
+    rows = read_rows(titles(tmp_path / "titles.csv", 30))
+    async with institution(latency=1.0) as (_, alma):
+        load = into(alma, tmp_path / "one.load")
+        with anyio.move_on_after(4.0):
+            await load.run(rows)
+        back = await load.undo()
+        assert back.deleted + back.rejected == back.rows
+        assert back.rejected
+
+
 def test_a_journal_that_is_gone_is_forgotten(tmp_path):
     """Of loads whose journal was removed nothing is left but by a load that is under way."""
     enter(tmp_path / "a.load").close()
