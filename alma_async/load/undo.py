@@ -96,14 +96,16 @@ class UndoRows:
 
 async def beside(journals: Journals, load: Path) -> Path:
     """Where the undo of a load is written down, beside the load's journal: an undo that
-    did not end, or a new one.
+    did not end, or whose end the load's journal does not know yet, or a new one.
     """
+    async with journals.opened(load, reading=True) as taken:
+        being_undone = (await taken.meta()).get(BEING_UNDONE)
     for n in count(1):
         path = load.with_name(f"{load.stem}-undo{f'-{n}' if n > 1 else ''}{load.suffix}")
         if not await journals.exists(path):
             return path
         async with journals.opened(path, reading=True) as undo:
-            if not await _has_ended(undo):
+            if undo.address == being_undone or not await _has_ended(undo):
                 return path
     raise AssertionError("unreachable")
 
@@ -151,7 +153,8 @@ async def end(journals: Journals, load: Path, by: Journal) -> None:
             done = await by.rows([entry for entry in entries if entry.state is State.DONE])
             taken = {row.before_image.n: entry for entry, row in done if row.before_image is not None}
             await _say(journals, State.UNDONE, load, taken)
-    for path in await _concerned(journals, load):
+    # The load's own last: until then the undo is found again, and ends here.
+    for path in reversed(await _concerned(journals, load)):
         if await journals.exists(path):
             async with journals.opened(path) as concerned:
                 if (await concerned.meta()).get(BEING_UNDONE) == by.address:

@@ -14,8 +14,10 @@ from alma_async._http.json_text import dumps
 from alma_async.alma.fields import FIELDS
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.load import InputError, Load, LoadOptions, read_rows, undo_rows
+from alma_async.load import undo as undoing
 from alma_async.load.before_image import digest, put_back
 from alma_async.load.entries import BeforeImage, Difference, State
+from alma_async.load.facts import BEING_UNDONE
 from alma_async.load.journal_file import JournalFile
 from tests.conftest import institution
 from tests.load.test_actions import C, S, hold, loading, told, url
@@ -444,6 +446,58 @@ async def test_a_load_is_not_resumed_while_its_undo_is_unfinished(file, tmp_path
         assert len(server.world.tally.received) == before
         assert (await undo(alma, tmp_path)).deleted == 20
         assert (await loading(alma, tmp_path, "upsert").run(rows)).undone == 20
+
+
+class Killed(Exception):
+    """The process died here."""
+
+
+class Dying:
+    """Journals of a process that dies once so many of them were opened."""
+
+    def __init__(self, journals, left):
+        self.journals, self.left = journals, left
+
+    async def exists(self, path):
+        return await self.journals.exists(path)
+
+    def opened(self, path, *, reading=False):
+        if not self.left:
+            raise Killed
+        self.left -= 1
+        return self.journals.opened(path, reading=reading)
+
+
+async def test_an_undo_that_was_killed_before_its_load_says_so_is_ended_by_the_next(tmp_path, monkeypatch):
+    """Wherever it dies between its last row and the last fact in other journals, the next undo ends it and makes no other."""
+    end, given, opened = undoing.end, [{"mms_id": f"99{n:06}"} for n in range(2)], 0
+    while True:
+        folder = tmp_path / str(opened)
+        folder.mkdir()
+        async with institution() as (server, alma):
+            hold(server, 2)
+            load = loading(alma, folder, "delete")
+            await load.run(given)
+            await loading(alma, folder, "delete", name="b.load", since=folder / "a.load").run(given)
+            with monkeypatch.context() as patch:
+                patch.setattr(
+                    undoing, "end", lambda journals, *how, left=opened: end(Dying(journals, left), *how)
+                )
+                try:
+                    await load.undo()
+                    break
+                except Killed:
+                    pass
+            back = await load.undo()
+            assert (back.created, back.review, back.exit_code) == (2, 0, 0)
+            assert not (folder / "a-undo-2.load").exists()
+            for name in ("a.load", "b.load"):
+                assert {entry.state for entry in told(folder / name).values()} == {State.UNDONE}
+                with JournalFile(folder / name, reading=True) as journal:
+                    assert not journal.meta().get(BEING_UNDONE)
+            assert (await load.verify()).exit_code == 0
+        opened += 1
+    assert opened > 5
 
 
 async def test_undo_refuses_what_is_no_load(file, tmp_path):
