@@ -234,6 +234,11 @@ class LoadOptions:
             )
         if self.since is not None or self.plan is not None or self.allow_duplicates:
             raise ConfigurationError("via_job cannot go with since, plan or allow_duplicates.")
+        if self.notes != "replace":
+            raise ConfigurationError(
+                "via_job cannot go with notes: a job sets the same value in all portfolios and adds to no note.",
+                advice="Load the rows without via_job: row by row notes are appended or kept.",
+            )
         if self.bib != "retain":
             raise ConfigurationError(
                 "via_job cannot go with bib: what becomes of the record is the job's to say, by a parameter of its own."

@@ -17,11 +17,13 @@ from typing import Final
 
 import attrs
 
+from alma_async._http.codec import structure
+from alma_async._http.json_text import loads
 from alma_async.alma.fields import FIELDS
 from alma_async.alma.models.common import Coded, Linked, ResourceMetadata
 from alma_async.alma.models.electronic import Portfolio
 from alma_async.errors import InvalidRequest, NotFound
-from alma_async.load.before_image import differences
+from alma_async.load.before_image import WARNED, differences
 from alma_async.load.entries import Difference, Entry, State, Step
 from alma_async.load.reasons import EndReason
 from alma_async.load.row_task import RowTask, shown_of
@@ -116,11 +118,13 @@ class RowByJob(RowTask):
     @property
     def _reads_before(self) -> bool:
         """Whether its portfolio is read before the job: for the undo, where the list shows less than
-        that takes.
+        that takes; or since what it should be then depends on it.
         """
         before_image = self.row.before_image
         if before_image is not None and before_image.body is None:
             return True  # whether it is as its load left it, the whole shows
+        if self.row.keeps or self.row.partial:
+            return True  # what the row does not name stays
         return not self._options.no_undo and (
             self._action == "delete" or not is_listed(self.row, self._action)
         )
@@ -143,12 +147,12 @@ class RowByJob(RowTask):
         if present is None:
             lacking = "" if deletes else "it is not there any more"
         else:
-            lacking = "it is there" if deletes else shown_of(self._lacking(present))
+            lacking = "it is there" if deletes else shown_of(await self._lacking(present))
         if not lacking:
             shown = present.availability.value if present is not None else None
             self._end(State.DONE, action="deleted" if deletes else "updated", availability=shown)
         elif after.last:
-            left = {"differences": ()} if after.is_over else {}  # nothing for an undo to take back
+            left = {"differences": self._changed(present)} if after.is_over else {}
             self._end(State.REVIEW, EndReason.JOB_LEFT, after.ended, lacking, **left)
 
     async def _present_after(self, after: After) -> Portfolio | None:
@@ -162,13 +166,30 @@ class RowByJob(RowTask):
         except NotFound:
             return None
 
-    def _lacking(self, present: Portfolio) -> tuple[Difference, ...]:
-        """What the portfolio does not show that the row asks for."""
+    async def _lacking(self, present: Portfolio) -> tuple[Difference, ...]:
+        """What the portfolio does not show that the row asks for. Parts of its coverage that the row
+        does not name are to be as they were before the job.
+        """
         before_image = self.row.before_image
         if before_image is None:
-            return self._merged(present)[1]
+            lacking, coverage = self._merged(present)[1], FIELDS["coverage"]
+            kept = await self.shared.journal.kept([self.entry.n])
+            if self.entry.n not in kept or not (self.row.keeps or self.row.partial):
+                return lacking
+            before = structure(loads(kept[self.entry.n], lone_surrogates=True), Portfolio, warned=WARNED)
+            says, wanted = coverage.show(present), coverage.show(self._merged(before)[0])
+            others = tuple(one for one in lacking if one.field != "coverage")
+            return (*others, Difference("coverage", says, wanted)) if says != wanted else others
         shown = ((one, FIELDS[one.field].show(present)) for one in before_image.differences)
         return tuple(Difference(one.field, says, one.old) for one, says in shown if says != one.old)
+
+    def _changed(self, present: Portfolio | None) -> tuple[Difference, ...]:
+        """What the job has changed though it left something: an undo takes it back."""
+        if present is None or self.entry.step is Step.DELETE:
+            return ()
+        read = (one for one in self.entry.differences if one.old != _UNREAD)
+        made = (attrs.evolve(one, new=FIELDS[one.field].show(present)) for one in read)
+        return tuple(one for one in made if one.old != one.new)
 
 
 def _as_listed(portfolio_id: str, availability: str | None, mms_id: str | None) -> Portfolio:

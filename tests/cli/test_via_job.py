@@ -92,6 +92,7 @@ def test_deactivate_verify_and_undo(
         (URL, ("--job", "M51"), "names job M50, not M51"),
         (URL, ("--action", "upsert"), "a job makes no portfolio"),
         (URL, ("--bib", "delete"), "cannot go with bib"),
+        (URL, ("--notes", "append"), "cannot go with notes"),
         (URL, ("--no-undo", "--since", "some.load"), "There is no journal"),
         (None, ("--job", "M50"), "name that with --via-job"),
         (None, ("--no-undo",), "no_undo goes with via_job alone"),

@@ -10,7 +10,7 @@ import anyio
 import attrs
 import pytest
 
-from alma_async import InvalidRequest, JobLimits, Limits, sim
+from alma_async import ConfigurationError, InvalidRequest, JobLimits, Limits, sim
 from alma_async._http.messages import SendFailure
 from alma_async.alma import members
 from alma_async.load import InputError, JobTemplate, Load, LoadOptions, via_job
@@ -239,6 +239,49 @@ async def test_one_field_without_undo_is_read_after_the_job_alone(tmp_path):
         done = [one for one in told(tmp_path / "a.load").values() if one.state is State.DONE]
         assert {one.differences for one in done} == {(Difference("public_note", "(not read)", "Closed"),)}
         assert (await load.undo()).rejected == report.updated
+
+
+@pytest.mark.parametrize("no_undo", [False, True])
+@pytest.mark.parametrize("until", ["2010", ""])
+async def test_parts_of_the_coverage_that_rows_do_not_name_are_as_they_were(until, no_undo, tmp_path):
+    """A job that sets where coverage begins has done a row where its end still stands; else that is said, and taken back."""
+
+    def coverage(begins, ends):
+        dates = {"from_year": begins, "until_year": ends}
+        return {
+            "coverage_details": {
+                "coverage_in_use": {"value": "0"},
+                "local_date_coverage_parameters": [dates],
+            }
+        }
+
+    async with institution(coverage_in_post=True) as (server, alma):
+        job(server.world, change=lambda _: coverage("2000", until))
+        (one,) = hold(server.world, 1, **coverage("1990", "2010"))
+        load = loading(alma, tmp_path, "update", no_undo=no_undo)
+        report = await load.run([{"mms_id": "99000000", "coverage_from": "2000"}])
+        (entry,) = told(tmp_path / "a.load").values()
+        (difference,) = entry.differences
+        shown = "from_year=2000 until_year=2010" if until else "from_year=2000"
+        assert difference == Difference("coverage", "from_year=1990 until_year=2010", shown)
+        if until:
+            assert (report.updated, report.exit_code) == (1, 0)
+        else:
+            assert (report.review, entry.reason) == (1, "job-left")
+            assert "'from_year=2000' instead of 'from_year=2000 until_year=2010'" in entry.message
+        undone = await Load.open(tmp_path / "a.load", alma).undo()
+        assert (undone.updated, undone.exit_code) == (1, 0)
+        (now,) = (
+            await alma.electronic.portfolios.get(C, S, one)
+        ).coverage_details.local_date_coverage_parameters
+        assert (now.from_year, now.until_year) == ("1990", "2010")
+
+
+@pytest.mark.parametrize("notes", ["append", "keep"])
+def test_a_job_adds_to_no_note(notes):
+    """A job sets one value in all portfolios, so a load whose rows add to notes or keep them does not go that way."""
+    with pytest.raises(ConfigurationError, match="via_job cannot go with notes"):
+        LoadOptions(action="update", via_job=ACTIVATE, notes=notes)
 
 
 async def test_a_list_without_availability_is_no_proof(tmp_path, monkeypatch):
