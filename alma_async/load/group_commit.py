@@ -125,6 +125,7 @@ class GroupedJournal:
     unmatched: Final = _queued(JournalTables.unmatched)
     held: Final = _queued(JournalTables.held)
     fewest_left: Final = _queued(JournalTables.fewest_left)
+    unsearched: Final = _queued(JournalTables.unsearched)
     add_left: Final = _queued(JournalTables.add_left)
     of_title: Final = _queued(JournalTables.of_title)
     unbound: Final = _queued(JournalTables.unbound)

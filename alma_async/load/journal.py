@@ -313,6 +313,11 @@ class Journal(Protocol):
         :param inactive: the availability of those that are not counted
         """
 
+    async def unsearched(self) -> int:
+        """How many rows repeat a key of the caller's, say something else than the first row with it,
+        and name no title by an id: nobody has searched for the record that they mean.
+        """
+
     async def add_left(
         self, make: Callable[[int, Held], Ingested], *, inactive: str | None, most: int | None
     ) -> int:

@@ -50,6 +50,7 @@ _CLEAR: Final = (
     "NOT EXISTS (SELECT 1 FROM entry WHERE entry.mms_id = existing.mms_id AND entry.portfolio_id IS NULL "
     "AND (entry.state <> 'duplicate' OR entry.key IS NOT NULL))"
 )
+_UNSEARCHED: Final = "state = 'duplicate' AND key IS NOT NULL AND mms_id IS NULL AND portfolio_id IS NULL"
 _STANDS: Final = "(natural_key IS NULL OR LENGTH(natural_key) <> 8)"  # as ``Entry.is_replaced``
 _CREATING: Final = "SELECT 1 FROM entry WHERE entry.step = 'create' AND entry.mms_id = existing.mms_id"
 
@@ -387,6 +388,10 @@ class JournalTables:
         )
         return self._number(query, (inactive, inactive))
 
+    def unsearched(self) -> int:
+        found = self._select(f"WHERE {_UNSEARCHED}", ())
+        return sum(_says(one) != _says(first) for one in found if (first := self.of_key(one.key)))
+
     def add_left(
         self, make: Callable[[int, Held], Ingested], *, inactive: str | None, most: int | None
     ) -> int:
@@ -542,6 +547,11 @@ class JournalTables:
         rows = self._records.query("SELECT state, action, COUNT(*) FROM entry GROUP BY state, action")
         with self._records.mapped():
             return {(state_of(state, action), action): count for state, action, count in rows}
+
+
+def _says(entry: Entry) -> tuple[Any, ...]:
+    """What a row names its title by, and asks of it."""
+    return entry.payload, entry.source.identifiers if entry.source else ()
 
 
 def _carrier(columns: Columns) -> Carrier:

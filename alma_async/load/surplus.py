@@ -7,8 +7,8 @@ stands for once all rows have ended well. They become rows of the same journal, 
 so that reports, verify, undo and resume know them as they know any row.
 
 * A row that was rejected, is for review or was undone may have meant one of them, and so may what
-  was not read of a file: then none of them is touched. Nor where the list of the service did not
-  hold still.
+  was not read of a file, or a row with another one's key: then none of them is touched. Nor where
+  the list of the service did not hold still.
 * The bound (``max_delete``) is compared before the first write of the load, with the fewest that
   the rows can leave over, and again with all of them before they become rows.
 * What came after the service was listed is not among them, nor what the load made.
@@ -133,6 +133,8 @@ class Surplus:
             return "the list has no rows"
         if unread := meta.get(UNREAD):
             return f"a part of the file was not read: {unread}"
+        if count := await self.journal.unsearched():
+            return f"{counted(count, 'row')} with the key of another row: no record was searched for by ISSN or ISBN"
         failed = dict[State, int]()
         for (state, _), count in counts.items():
             if state not in (*OPEN, *_WELL):

@@ -18,6 +18,7 @@ from alma_async.load.journal_file import JournalFile
 from alma_async.load.options import most_of
 from alma_async.load.readers.alma_loader import NAMES
 from alma_async.load.register import unfinished
+from alma_async.load.row import Row
 from tests.conftest import institution
 
 C, S = sim.DEMO_COLLECTION, sim.DEMO_SERVICE
@@ -278,6 +279,31 @@ async def test_a_row_that_repeats_a_key_of_the_callers_names_its_title(sync):
         assert {one["resource_metadata"]["mms_id"]["value"] for one in world_of(server).values()} == {
             f"99{n:06}" for n in range(19)
         }
+
+
+@pytest.mark.parametrize("other", [True, False], ids=["another title", "the same row"])
+async def test_a_repeated_key_with_an_issn_keeps_what_the_list_does_not_name(sync, other):
+    """No record is searched for a row that repeats a key, so the title that it names by ISSN is not taken for left over."""
+    issns = ("0028-0836", "0036-8075", "0140-6736", "0098-7484", "0028-4793", "0027-8424")
+    async with institution() as (server, alma):
+        hold(server, *range(len(issns)))
+        for n, issn in enumerate(issns):
+            server.world.add_bib(f"99{n:06}", f"Title {n}", issn=issn)
+        for one in server.world.portfolios.all.values():
+            record = one["resource_metadata"]
+            record["issn"] = issns[int(record["mms_id"]["value"][2:])]
+        named = [Row(line=n + 1, lines=(n + 1,), key=f"k{n}", identifiers=(issns[n],)) for n in range(4)]
+        again = issns[4] if other else issns[0]
+        report = await sync(alma, "delete", max_delete="50%").run(
+            [*named, Row(line=5, lines=(5,), key="k0", identifiers=(again,))]
+        )
+        assert (report.unchanged, report.duplicates) == (4, 1)
+        if other:
+            assert (report.deleted, report.surplus, report.exit_code) == (0, None, 1)
+            assert "1 row with the key of another row" in report.surplus_kept
+            assert len(server.world.portfolios.all) == len(issns)
+        else:
+            assert (report.deleted, report.surplus_kept) == (2, None)
 
 
 async def test_a_title_that_comes_back_is_made_anew(sync, tmp_path):
