@@ -47,6 +47,7 @@ _LEFT: Final = (
     "AND (CAST(? AS TEXT) IS NULL OR COALESCE(availability, '') <> ?)"
 )
 _CLEAR: Final = (
+    "COALESCE(existing.mms_id, '') <> '' AND "  # else nobody knows which title it is of
     "NOT EXISTS (SELECT 1 FROM entry WHERE entry.mms_id = existing.mms_id AND entry.portfolio_id IS NULL "
     "AND (entry.state <> 'duplicate' OR entry.key IS NOT NULL))"
 )

@@ -8,7 +8,7 @@ so that reports, verify, undo and resume know them as they know any row.
 
 * A row that was rejected, is for review or was undone may have meant one of them, and so may what
   was not read of a file, or a row with another one's key: then none of them is touched. Nor where
-  the list of the service did not hold still.
+  the list of the service did not hold still. One that shows no record is none of them.
 * The bound (``max_delete``) is compared before the first write of the load, with the fewest that
   the rows can leave over, and again with all of them before they become rows.
 * What came after the service was listed is not among them, nor what the load made.

@@ -331,6 +331,19 @@ async def test_a_listed_portfolio_without_its_record_is_read(tmp_path, monkeypat
         assert (report.unchanged, report.created, report.deleted) == (12, 0, 0)
 
 
+async def test_a_portfolio_that_shows_no_record_is_no_surplus(tmp_path, monkeypatch):
+    """Neither the list nor the portfolio says of which record it is: it may be of a title of the list, and stays."""
+    async with institution() as (server, alma):
+        ids = [hold(server.world, n) for n in range(12)]
+        unknown = deepcopy(server.world.portfolios.all[ids[0]])
+        unknown["resource_metadata"]["mms_id"]["value"] = None
+        server.world.portfolios.all[ids[0]]["resource_metadata"] = unknown["resource_metadata"]
+        how = {"missing": "delete", "max_delete": "50%"}
+        report = await loading(alma, tmp_path / "a.load", **how).run(rows(*range(2, 12)))
+        assert (report.unchanged, report.deleted) == (10, 1)
+        assert ids[0] in server.world.portfolios.all
+
+
 async def _planned(alma, tmp_path, given, **how):
     with await loading(alma, tmp_path / "x.load", **how).plan(given, journal=tmp_path / "p.load"):
         pass
