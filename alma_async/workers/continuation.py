@@ -2,7 +2,8 @@
 
 Decides nothing of jobs: the ledger knows which ran. Here stands which task was named to follow a
 run; whoever learns of the end first (a webhook, a poll, on whatever machine) queues it, in the
-transaction that marks the run as ended. Later news of the same end changes nothing.
+transaction that marks the run as ended. Later news of the same end changes nothing. A task that is
+named only later is queued too, at once where the run has ended; a second one is rejected.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import attrs
 from alma_async._guard.submission import digest_of, require_same
 from alma_async.alma.job_port import texts
 from alma_async.alma.models.jobs import JobInstance
+from alma_async.errors import InvalidRequest
 from alma_async.store import Store, institution_of, translated
 
 if TYPE_CHECKING:
@@ -25,6 +27,11 @@ __all__ = ["Continuations", "Then"]
 
 T = TypeVar("T")
 
+_ITS: Final = "WHERE institution = %s AND job_id = %s AND key = %s"
+_FIND: Final = (
+    f"SELECT ended, instance_id, parameters, task, arguments FROM alma_async.continuation {_ITS} FOR UPDATE"  # noqa: S608 - our own words
+)
+_NAME: Final = f"UPDATE alma_async.continuation SET task = %s, arguments = %s {_ITS}"  # noqa: S608 - our own words
 _WITHIN: Final = 10.0  # chosen: seconds for one question to the store
 
 
@@ -52,25 +59,39 @@ class Continuations:
         self._institution = institution_of(scope)
 
     async def ended(
-        self, job_id: str, key: str, parameters: Mapping[str, str | int]
+        self, job_id: str, key: str, parameters: Mapping[str, str | int], *, then: Then | None = None
     ) -> dict[str, Any] | None:
         """What became of the run of this job that was submitted under this key; None where that is not known.
 
-        :raises InvalidRequest: where it was given other parameters.
+        :param then: the task that follows it, where none was named before
+        :raises InvalidRequest: where it was given other parameters, or another task follows it.
         """
-        rows = await self._do(
-            lambda link: link.execute(
-                "SELECT ended, instance_id, parameters FROM alma_async.continuation "
-                "WHERE institution = %s AND job_id = %s AND key = %s",
-                (self._institution, job_id, key),
-            ).fetchall()
-        )
-        if not rows:
-            return None
-        ended: dict[str, Any] | None
-        ended, instance_id, before = rows[0]
-        require_same(f"{instance_id} of job {job_id}", before, digest_of(texts(parameters)))
-        return ended
+        its = self._institution, job_id, key
+
+        def work(link: Link) -> dict[str, Any] | None:
+            with link.transaction():
+                rows = link.execute(_FIND, its).fetchall()
+                if not rows:
+                    return None
+                ended: dict[str, Any] | None
+                ended, instance_id, before, task, arguments = rows[0]
+                run = f"{instance_id} of job {job_id}"
+                require_same(run, before, digest_of(texts(parameters)))
+                if then is None:
+                    return ended
+                given = json.dumps(dict(then.arguments))
+                if task is None:
+                    link.execute(_NAME, (then.task, given, *its))
+                    if ended is not None:
+                        self._follow(link, then.task, then.arguments, ended, key)
+                elif (task, arguments) != (then.task, json.loads(given)):
+                    raise InvalidRequest(
+                        f"The key was used before, for run {run}, which the task {task!r} follows, with its own arguments.",
+                        advice="Leave then as it was; one task follows a run.",
+                    )
+                return ended
+
+        return await self._do(work)
 
     async def note(
         self,
@@ -106,10 +127,15 @@ class Continuations:
                 ).fetchall()
                 named = [(key, task, arguments) for key, task, arguments in rows if task is not None]
                 for key, task, arguments in named:
-                    self._queue(link, task, **{**arguments, "job": {**said, "key": key}})
+                    self._follow(link, task, arguments, said, key)
                 return len(named)
 
         return await self._do(work)
+
+    def _follow(
+        self, link: Link, task: str, arguments: Mapping[str, Any], said: Mapping[str, Any], key: str
+    ) -> None:
+        self._queue(link, task, **{**arguments, "job": {**said, "key": key}})
 
     async def _do(self, work: Callable[[Link], T]) -> T:
         with translated(self._store):

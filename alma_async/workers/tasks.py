@@ -91,14 +91,15 @@ async def submit_job(
     """Start a job once under its key, and see it end; what became of it.
 
     :param key: another job's run under it is another run
-    :param then: the task that follows its end, whichever way that is learned of
+    :param then: the task that follows its end, whichever way that is learned of; it may be named later, also after
+        the end
     :param attempts: how often this was tried before: the more, the rarer are polls
     :raises JobThresholdReached: with ``retry_at``, where no start is free.
     :raises Unfinished: with ``retry_at``, while the run goes on.
-    :raises InvalidRequest: where the key was used with other parameters.
+    :raises InvalidRequest: where the key was used with other parameters, or with another ``then``.
     :raises StoreUnavailable: where the store is away; nothing was started.
     """
-    if (known := await continuations.ended(job_id, key, parameters)) is not None:
+    if (known := await continuations.ended(job_id, key, parameters, then=then)) is not None:
         return known
     run = await alma.jobs.submit(job_id, parameters, key=key, wait=False)
     await continuations.note(job_id, key, run.instance_id, parameters=parameters, then=then)
@@ -112,7 +113,7 @@ async def submit_job(
             firm=False,
         ) from None
     await continuations.end(instance)
-    return await continuations.ended(job_id, key, parameters) or {}
+    return await continuations.ended(job_id, key, parameters, then=then) or {}
 
 
 async def job_ended(alma: AlmaClient, continuations: Continuations, instance: JobInstance) -> int:

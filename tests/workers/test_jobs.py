@@ -88,6 +88,35 @@ async def test_a_webhook_that_comes_first_ends_the_task_without_another_call(alm
     assert len(queued(tasks_url)) == 1
 
 
+@pytest.mark.parametrize("named", ["before the end", "after the end"])
+async def test_what_follows_may_be_named_later_and_is_one(alma, tasks_url, named):
+    """A task that a later message with the key names is queued, once; the name of another one is rejected."""
+    continuations, given = Continuations(alma.store, alma.scope, engine.defer), await parameters(alma)
+
+    async def submit(then=None):
+        return await submit_job(
+            alma, continuations, job_id=sim.DEMO_JOB, parameters=given, key="k", then=then
+        )
+
+    report = Then(task="report", arguments={"to": ["me"]})
+    with pytest.raises(Unfinished):
+        await submit()
+    if named == "before the end":
+        with pytest.raises(Unfinished):
+            await submit(report)
+    await alma.sleep(1.2)
+    ended = await submit()
+    for _ in range(2):
+        assert await submit(report) == ended
+    assert queued(tasks_url) == [("report", {"to": ["me"], "job": {**ended, "key": "k"}})]
+    for other in (Then(task="mail"), Then(task="report", arguments={"to": ["you"]})):
+        with pytest.raises(InvalidRequest, match="which the task 'report' follows"):
+            await submit(other)
+    assert await submit() == ended
+    assert len(queued(tasks_url)) == 1
+    assert len(await alma.jobs.instances(sim.DEMO_JOB).all()) == 1
+
+
 async def test_a_full_threshold_is_waited_for_in_the_queue(alma):
     """Where three jobs run, the fourth says when it is worth a try, and nothing is sent."""
     continuations = Continuations(alma.store, alma.scope, engine.defer)
