@@ -267,7 +267,11 @@ def _may_be_a_plan(facts: Mapping[str, str]) -> bool:
 def _may_be_a_job(facts: Mapping[str, str]) -> bool:
     """Whether a job may do what the rows ask, or does it."""
     without = (
-        facts["since"] or facts["missing"] or facts["duplicates"] == "allowed" or facts["bib"] != "retain"
+        facts["since"]
+        or facts["missing"]
+        or facts["duplicates"] == "allowed"
+        or facts["bib"] != "retain"
+        or facts.get("notes", "replace") != "replace"
     )
     return bool(facts.get("via_job")) or (facts["action"] in ("update", *OF_WHOLE) and not without)
 

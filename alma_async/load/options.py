@@ -187,7 +187,7 @@ class LoadOptions:
         False,
         FLAG,
         "with a job that deletes, or that changes what the service's list does not show: do not read each portfolio before, which "
-        "saves a call a row; undo cannot bring back what it was",
+        "saves a call a row; undo cannot bring back what it was. Where rows name a part of the coverage, each is read all the same",
     )
     codes: Codes = _option(
         attrs.Factory(Codes),

@@ -284,6 +284,17 @@ def test_a_job_adds_to_no_note(notes):
         LoadOptions(action="update", via_job=ACTIVATE, notes=notes)
 
 
+@pytest.mark.parametrize(("notes", "is_offered"), [("replace", True), ("append", False)])
+async def test_a_dry_run_offers_no_job_to_rows_that_add_to_notes(notes, is_offered, tmp_path):
+    """What a job would cost is said only where a job can do what the rows ask."""
+    async with line_of(250) as (_, alma):
+        rows = [row | {"public_note": "Moved"} for row in titles(*range(250))]
+        options = LoadOptions(action="update", notes=notes)
+        load = Load(alma, collection_id=C, service_id=S, journal=tmp_path / "a.load", options=options)
+        with await load.plan(rows) as plan:
+            assert (plan.price.of_job is not None) is is_offered
+
+
 async def test_a_list_without_availability_is_no_proof(tmp_path, monkeypatch):
     """What it does not show is read portfolio by portfolio."""
     async with institution() as (server, alma):
