@@ -205,7 +205,8 @@ class LoadRun:
     @property
     def _is_idle(self) -> bool:
         """Whether nothing was called for so long that others may have changed what the service holds."""
-        return self.context.alma.clock.now() - self._called_at > max(_LISTED, self._stands())
+        idle = self.context.alma.clock.now() - self._called_at
+        return idle > _LISTED and idle > self._stands()
 
     def _stands(self) -> float:
         """Seconds for which a write may follow from what was read: more than a row takes at this pace."""
@@ -368,9 +369,12 @@ class LoadRun:
 
     async def _listed_again(self, shared: Shared) -> Shared:
         """What the rows have in common, after the service was listed again if need be."""
-        with suppress(WorkStopped):
-            self._is_listed = await self._persist(self._ingest.see_service)
-            self._was_idle = False
+        try:
+            with suppress(WorkStopped):
+                self._is_listed = await self._persist(self._ingest.see_service)
+                self._was_idle = False
+        except AlmaError as error:
+            self.halt(error)
         by_title = (await self.journal.meta()).get(SERVICE_READ) == BY_TITLE
         return attrs.evolve(shared, by_title=by_title, is_listed=self._is_listed)
 

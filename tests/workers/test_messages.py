@@ -311,3 +311,19 @@ async def test_a_claim_that_was_renewed_is_not_given_up_by_who_made_it(machine):
     assert await claim("m2") is None
     await released(store, "i", "title", "m1", at=second, journal="none")
     assert await claim("m2") is not None
+
+
+DAILY = sim.FaultPlan(
+    rules=[sim.Rule(sim.Fault("error", code="DAILY_THRESHOLD", status=429), method="POST", path="portfolios")]
+)
+
+
+@pytest.mark.parametrize("server", [DAILY], indirect=True)
+async def test_a_message_that_comes_again_sees_what_another_has_made(server, machine):
+    """The quota holds back a create, another message makes the title's portfolio, the first comes again: it is there once."""
+    (title,) = titles(server, 1)
+    with pytest.raises(Unfinished):
+        await ensure_portfolio(machine(), key="m1", **PLACE, row=row(title))
+    ends = [await ensure_portfolio(machine(), key=key, **PLACE, row=row(title)) for key in ("m2", "m1")]
+    assert [ended["action"] for ended in ends] == ["created", "unchanged"]
+    assert len(made_of(server, title)) == 1
