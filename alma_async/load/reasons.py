@@ -167,7 +167,11 @@ class EndReason(Enum):
         "An undo of its deletion made it anew: undo that undo, or delete it in Alma if it is not wanted.",
     )
     WAS_THERE = "was-there", "It was there already.", "Nothing; --action upsert would update it."
-    STAYS = "stays", "{}", "Nothing; --blanks clear empties what the list leaves blank."
+    STAYS = (
+        "stays",
+        "{}",
+        "Nothing. To empty what the list leaves blank: --blanks clear; of a file of Alma's loader, a native table with <clear>.",
+    )
     NEW_ID = "new-id", "It was {} before.", "Nothing; Alma gives what is made anew another id."
     AS_PLANNED = "as-planned", "The plan compared it at {}; it was not read again.", "Nothing."
     KNOWN = "known", "An earlier load has done it.", "Nothing."

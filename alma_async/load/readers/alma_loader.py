@@ -31,7 +31,7 @@ from typing import Final
 import attrs
 
 from alma_async.load.readers import cells as kinds
-from alma_async.load.readers import native
+from alma_async.load.readers import dates, native
 from alma_async.load.readers.cells import Cells
 from alma_async.load.readers.identifiers import isbn, issn, normalised
 from alma_async.load.readers.text import Layout, Record, Skipped, shown, without
@@ -189,7 +189,7 @@ def _row(record: Record, identifiers: Mapping[str, Callable[[str], str]]) -> Row
         coverage=(coverage,) if coverage else None,
         keeps=tuple(_kept(coverage, cells)) if coverage else (),
         embargo=embargo,
-        blank=tuple(sorted(_blank(record.cells))),
+        blank=tuple(sorted(_blank(record.cells, embargo))),
         warnings=tuple(cells.warnings),
     )
 
@@ -204,13 +204,16 @@ def _kept(coverage: Coverage, cells: Cells) -> Iterator[str]:
             yield name
 
 
-def _blank(texts: Mapping[str, str]) -> Iterator[str]:
-    """The fields that the file has columns for and leaves blank here."""
+def _blank(texts: Mapping[str, str], embargo: Embargo | None) -> Iterator[str]:
+    """The fields that the file has columns for and leaves blank here; an embargo of no
+    months is none.
+    """
     yield from (name for column, name in VALUES.items() if texts.get(column) == "")
-    for field, columns in (("embargo", EMBARGO), ("coverage", _COVERAGE)):
-        found = [text for column in columns if (text := texts.get(column)) is not None]
-        if found and not any(found):
-            yield field
+    if embargo is None and not texts.keys().isdisjoint(EMBARGO):
+        yield "embargo"
+    found = [text for column in _COVERAGE if (text := texts.get(column)) is not None]
+    if found and not any(found):
+        yield "coverage"
 
 
 def _identifiers(
@@ -296,14 +299,13 @@ def _without_the_present(cells: Cells) -> Cells:
     whole = {name: found[1] for name in names if (found := _DECIMAL.fullmatch(cells.texts.get(name, "")))}
     if not whole:
         return cells
-    if whole.get("to_year", "") >= _NO_END:
+    if whole.get("to_year") in dates.NO_END:
         cells.warnings.append(f"TO_YEAR {whole['to_year']} is read as the present: no last date is written")
         whole |= dict.fromkeys(("to_year", "to_month", "to_day"), "")
     return attrs.evolve(cells, texts={**cells.texts, **whole})
 
 
-_DECIMAL: Final = re.compile(r"([0-9]{4}|[0-9]{1,2})[.,]?0*")
-_NO_END: Final = "2099"
+_DECIMAL: Final = re.compile(r"([0-9]{4}|[0-9]{1,2})(?:[.,]0*)?")
 
 
 def _date(cells: Cells, names: Iterable[str]) -> None:
@@ -315,8 +317,10 @@ def _date(cells: Cells, names: Iterable[str]) -> None:
             cells.reject(name, f"stands without {place.upper()}")
         if not (text.isascii() and text.isdigit() and len(text) <= (4 if name.endswith("year") else 2)):
             cells.reject(name, "is no part of a date")
-        elif name.endswith("year") and not "1000" <= text < _NO_END:
-            cells.reject(name, "is no year of four digits")
+        elif name.endswith("year") and not (
+            len(text) == len("1999") and dates.OURS[0] <= text <= dates.OURS[1]
+        ):
+            cells.reject(name, f"is no year of four digits from {' to '.join(dates.OURS)}")
     if given and not cells.problems:
         year, month, day = (int(text or 1) for _, text in texts)
         try:

@@ -31,6 +31,7 @@ __all__ = [
     "availability",
     "coverage",
     "date",
+    "dated",
     "flag",
     "found_id",
     "found_url",
@@ -368,6 +369,13 @@ class Cells:
         else:
             self.warnings.append(f"{column} {shown(self.texts.get(column, ''))} {reason}")
 
+    def remark(self, column: str, remark: str) -> None:
+        """Note what a person should know of how a cell is read."""
+        if self.strict:
+            self.reject(column, f"is uncertain: {remark}")
+        else:
+            self.warnings.append(f"{column}: {remark}")
+
     def read_all(self, checks: Mapping[str, Check[T]]) -> dict[str, T]:
         """The values of the cells of these columns by column; those that are blank or
         wrong are not among them.
@@ -402,13 +410,21 @@ class CoverageColumns(NamedTuple):
     until_issue: str
 
 
-def coverage(cells: Cells, columns: CoverageColumns, *, day_first: bool | None = None) -> Coverage | None:
-    """The coverage statement of a row; None where the row names no part of one."""
+def coverage(
+    cells: Cells,
+    columns: CoverageColumns,
+    *,
+    day_first: bool | None = None,
+    read: Callable[..., dates.Dated] = dates.read,
+) -> Coverage | None:
+    """The coverage statement of a row, its dates as ``read`` reads them; None where the row names
+    no part of one.
+    """
     given = [(column, part) for column, part in zip(columns, _PARTS, strict=True) if cells.texts.get(column)]
     if not given:
         return None
-    begins = date(cells, columns.begins, day_first=day_first)
-    ends = date(cells, columns.ends, day_first=day_first, last=True)
+    begins = date(cells, columns.begins, partial(read, day_first=day_first))
+    ends = date(cells, columns.ends, partial(read, day_first=day_first, last=True))
     texts = {part: cells.read(column, numbering) for column, part in given if part}
     if ends == _DAY_ZERO and not (begins and begins <= ends):
         cells.doubt(columns.ends, dates.NOTHING.strip())
@@ -422,14 +438,22 @@ def coverage(cells: Cells, columns: CoverageColumns, *, day_first: bool | None =
     )
 
 
-def date(cells: Cells, column: str, *, day_first: bool | None = None, last: bool = False) -> tuple[str, ...]:
+def date(cells: Cells, column: str, check: Check[dates.Dated]) -> tuple[str, ...]:
     """The date of a cell as far as it is given; the reading of an unusual one is a warning."""
-    found = cells.read(column, partial(dates.read, last=last, day_first=day_first))
+    found = cells.read(column, check)
     if found is None:
         return ()
     if found.remark:
-        if cells.strict:
-            cells.reject(column, f"is uncertain: {found.remark}")
-        else:
-            cells.warnings.append(f"{column}: {found.remark}")
+        cells.remark(column, found.remark)
     return found.parts
+
+
+def dated(text: str, *, last: bool = False, day_first: bool | None = None) -> dates.Dated:
+    """The date of a cell (``dates.read``), of a year that the date of a title can have.
+
+    :raises ValueError: where it is none.
+    """
+    found = dates.read(text, last=last, day_first=day_first)
+    if found.parts and found.parts[0] < dates.OURS[0]:
+        raise ValueError(dates.OF_ANOTHER_CALENDAR)
+    return found

@@ -17,7 +17,7 @@ from itertools import takewhile
 from typing import Final, NamedTuple
 from unicodedata import decimal, normalize
 
-__all__ = ["NOTHING", "Dated", "day_first", "read"]
+__all__ = ["NOTHING", "NO_END", "OF_ANOTHER_CALENDAR", "OURS", "Dated", "day_first", "read"]
 
 _ZEROS: Final = " is no date, for its year is zero: it is read as blank"
 NOTHING: Final = " is how Excel shows that there is nothing: it is read as blank"
@@ -102,7 +102,13 @@ _PRESENT: Final = frozenset(
         "aktuell", "heute", "laufend", "bis heute", "présent", "actuel", "presente", "actual", "至今", "现在", "目前",
     }
 )  # fmt: skip
-_NO_END: Final = 2099  # from here on, a last year stands for none: lists write 9999, 2999, 2099
+NO_END: Final = frozenset(("2099", "2999", "9999"))
+"""Last years that stand for none. Another one after 2098 is no year of the common era."""
+OURS: Final = ("1600", "2098")
+"""The years that a date of a title can have: no journal is older, and what lies outside is of
+another calendar (2563, 1445, 1389) or no year.
+"""
+OF_ANOTHER_CALENDAR: Final = "may be of another calendar: write the year of the common era, such as 1999"
 _EARLIEST: Final = 1000
 
 
@@ -133,11 +139,11 @@ def read(text: str, *, last: bool = False, day_first: bool | None = None) -> Dat
     dated = _read(whole, day_first)
     if not dated.parts:
         return Dated((), f"{text}{_ZEROS}")
-    year = int(dated.parts[0])
-    if last and year >= _NO_END:
+    year = dated.parts[0]
+    if last and year in NO_END:
         return Dated((), f"{text} is read as the present: no last date is written")
-    if year > _NO_END:
-        raise ValueError("is a year that stands for no date")
+    if year > OURS[1]:
+        raise ValueError("is a year that stands for no date" if year in NO_END else OF_ANOTHER_CALENDAR)
     return dated
 
 
@@ -157,8 +163,8 @@ def _plain(text: str) -> str:
     if not text.isascii():
         text = normalize("NFKC", text).translate(_DASHES)
         if not text.isascii() and (plain := "".join(map(_digit, text))) != text:
-            if not (year := _ANY_YEAR.search(plain)) or not _OURS[0] <= year[0] <= _OURS[1]:
-                raise ValueError("may be of another calendar: write the year of the common era, such as 1999")
+            if not (year := _ANY_YEAR.search(plain)) or not OURS[0] <= year[0] <= OURS[1]:
+                raise ValueError(OF_ANOTHER_CALENDAR)
             text = plain
         text = _EAST_ASIAN.sub(lambda found: "-".join(filter(None, found.groups())), text)
     text = text.strip().lstrip("'").strip()
@@ -170,7 +176,6 @@ def _digit(char: str) -> str:
 
 
 _ANY_YEAR: Final = re.compile("[0-9]{4}")
-_OURS: Final = ("1600", "2098")
 _DASHES: Final = dict.fromkeys(range(0x2010, 0x2016), "-") | {0x2212: "-"}
 _EAST_ASIAN: Final = re.compile(
     "([0-9]{4}) ?[\u5e74\ub144] ?(?:([0-9]{1,2}) ?[\u6708\uc6d4] ?(?:([0-9]{1,2}) ?[\u65e5\uc77c])?)?"

@@ -304,7 +304,6 @@ def _titles(file: Table, reading: Reading) -> Rows:
                     notes=reading.notes,
                     matched=reading.mms_map is None,
                     clears=reading.clears,
-                    whole=reading.whole,
                 )
     if held:
         raise InputError(f"{file.path} changed while it was read.")
@@ -346,7 +345,7 @@ def _counted(
             line = _Line.of(record, reading)
             rounded.add(record)
             groups.add(hash(line.identity), hash(line.record) if line.record else None)
-            for order in dates.day_first(record.cells.get(name, "") for name in _DATES):
+            for order in dates.day_first(record.cells.get(name, "") for name in _ALL_DATES):
                 orders.setdefault(order, record.lines[0])
         elif isinstance(record, BadRow):
             torn |= dict.fromkeys(_named_in(record.texts), record.line)
@@ -364,6 +363,7 @@ def _counted(
 
 
 _DATES: Final = (COVERAGE.begins, COVERAGE.ends)
+_ALL_DATES: Final = (*_DATES, "access_start_date", "access_end_date", "embargo_info")
 
 
 class _Line(NamedTuple):
@@ -475,8 +475,10 @@ def _part(line: _Line, reading: Reading, *, day_first: bool | None, columns: Con
         cells.reject("", "names no identifier, title_id or title_url: the title is not identified")
     material = _material(cells)
     _remark(cells)
-    embargo, release = _embargo(cells, ignore=reading.ignore_embargo)
-    coverage = kinds.coverage(cells, COVERAGE, day_first=day_first) if material != "BOOK" else None
+    embargo, release = _embargo(cells, ignore=reading.ignore_embargo, day_first=day_first)
+    coverage = (
+        kinds.coverage(cells, COVERAGE, day_first=day_first, read=kinds.dated) if material != "BOOK" else None
+    )
     notes = cells.try_read("notes", kinds.note)
     blank = frozenset(_blank(texts, dated=bool(coverage) or material == "BOOK"))
     absent = [name for name in _DATES if name not in columns]
@@ -491,7 +493,7 @@ def _part(line: _Line, reading: Reading, *, day_first: bool | None, columns: Con
         url=line.url,
         free=texts.get("access_type", "").upper() == "F",
         material=material,
-        availability=_availability(cells, release, reading.today),
+        availability=_availability(cells, release, reading.today, day_first=day_first),
         coverage=coverage,
         partial=bool(absent),
         embargo=embargo,
@@ -526,27 +528,27 @@ def _blank(texts: Mapping[str, str], *, dated: bool) -> Iterator[str]:
         yield "coverage"
 
 
-def _embargo(cells: Cells, *, ignore: bool) -> tuple[Embargo | None, tuple[str, ...]]:
+def _embargo(cells: Cells, *, ignore: bool, day_first: bool | None) -> tuple[Embargo | None, _Days | None]:
     """The embargo, or the day of release that some lists give in its place."""
     text = cells.texts.get("embargo_info", "")
-    if _RELEASE.fullmatch(text) and (released := cells.try_read("embargo_info", dates.read)):
+    if _RELEASE.fullmatch(text) and (released := _days(cells, "embargo_info", day_first=day_first)):
         cells.doubt("embargo_info", "is a date and no embargo: none is written")
-        return None, released.parts
+        return None, released
     if not text or _NO_EMBARGO.fullmatch(text):
-        return None, ()
+        return None, None
     found = (
         cells.try_read("embargo_info", partial(_wall, otherwise=": no embargo is written"))
         if ignore
         else cells.read("embargo_info", _wall)
     )
     if found is None:
-        return None, ()
+        return None, None
     if ignore and (why := found.unwritable):
         cells.warnings.append(f"embargo_info is not written: {why}")
-        return None, ()
+        return None, None
     if str(found) != "".join(text.upper().split()):
         cells.doubt("embargo_info", f"is read as {found}")
-    return found, ()
+    return found, None
 
 
 _OPENED: Final = ", and without it the title would be open (--ignore-embargo loads it so)"
@@ -557,7 +559,7 @@ def _wall(text: str, *, otherwise: str = _OPENED) -> Embargo:
 
     :raises ValueError: where it cannot be read: the title would be open if it were left out.
     """
-    found = _ROLLING.sub("", text.strip(" ;,."))
+    found = _ROLLING.sub("", " ".join(text.split()).strip(" ;,."))
     if number := _NUMBER.match(found):
         found = f"{_NUMBERS[number[1].casefold()]} {found[number.end() :]}"
     if several := re.findall(r"[PR][0-9]+[DMY](?:[0-9]+M)?", found.upper()):
@@ -605,33 +607,75 @@ def _unit(word: str) -> str:
 
 
 _NO_EMBARGO: Final = re.compile(
-    r"|(?:[PR]?0+(?!0) ?(?:[DMY]|days?|months?|years?)?[;,/ ]*)+"
+    r"|(?:[PR]?0++ ?+(?:days?|months?|years?|[DMY])?+[;,/ ]*+)++"
     r"|(?:no|none|without|keine?|ohne|aucun|sans|ning\u00fan|sin|nessuno?)(?: embargo)?",
     re.IGNORECASE,
 )
 _RELEASE: Final = re.compile("[0-9/.-]{8,10}( .*)?")
 
 
-def _availability(cells: Cells, release: tuple[str, ...], today: date) -> str | None:
+class _Days(NamedTuple):
+    """A date of access: each reading that it allows, and why it is not sure, if it is not."""
+
+    column: str
+    readings: tuple[tuple[str, ...], ...]
+    sure: tuple[str, ...]
+    remark: str
+
+    def all_later(self, today: tuple[str, ...]) -> bool:
+        return all(later(one, than=today) for one in self.readings)
+
+    def all_earlier(self, today: tuple[str, ...]) -> bool:
+        return all(later(today, than=one) for one in self.readings)
+
+    def is_open(self, today: tuple[str, ...]) -> bool:
+        """Whether today lies in what is sure of a date that is not."""
+        return bool(self.remark and self.sure) and self.sure == today[: len(self.sure)] != today
+
+    def __str__(self) -> str:
+        return " or ".join(map("-".join, self.readings))
+
+
+def _days(cells: Cells, column: str, *, day_first: bool | None, last: bool = False) -> _Days | None:
+    """The date of access in a cell; where the list does not show which number is the month, in both ways."""
+    found = cells.try_read(column, partial(kinds.dated, last=last, day_first=day_first))
+    if found is None:
+        return None
+    text, orders = cells.texts[column], (True, False) if day_first is None else (day_first,)
+    both = dict.fromkeys(dates.read(text, last=last, day_first=order).parts for order in orders)
+    return _Days(column, tuple(both), found.parts, found.remark)
+
+
+def _availability(cells: Cells, release: _Days | None, today: date, *, day_first: bool | None) -> str | None:
     """Not active where the list says that the title is not current; else its own affair."""
     if not (release or any(map(cells.texts.get, _ACCESS))):
         return None
     status = cells.texts.get("status", "").casefold()
     now = tuple(str(today).split("-"))
-    begins = cells.try_read("access_start_date", dates.read) or dates.Dated(())
-    ends = cells.try_read("access_end_date", partial(dates.read, last=True)) or dates.Dated(())
+    begins = _days(cells, "access_start_date", day_first=day_first)
+    ends = _days(cells, "access_end_date", day_first=day_first, last=True)
+    begun = [one for one in (begins, release) if one]
     why = ""
     if status in _NOT_CURRENT:
         why = f"status is {status}"
-    elif later(now, than=ends.parts):
-        why = f"access ended {'-'.join(ends.parts)}"
-    elif begin := next((one for one in (begins.parts, release) if later(one, than=now)), None):
-        why = f"access begins {'-'.join(begin)}"
-    elif status not in _CURRENT:
-        cells.warnings.append(f"status {shown(status)} is not known, and says nothing of the availability")
+    elif ends and ends.all_earlier(now):
+        why = f"access ended {ends}"
+    elif begin := next((one for one in begun if one.all_later(now)), None):
+        why = f"access begins {begin}"
+    else:
+        for one in (*begun, *filter(None, [ends])):
+            if one.is_open(now):
+                cells.remark(one.column, f"{one.remark.partition(':')[0]}: {_OPEN}")
+        if status not in _CURRENT:
+            cells.warnings.append(
+                f"status {shown(status)} is not known, and says nothing of the availability"
+            )
     if why:
         cells.warnings.append(f"{why}: the portfolio is not active")
     return _INACTIVE if why else None
+
+
+_OPEN: Final = "whether the title is current is not sure, and its availability is left as it is"
 
 
 def _material(cells: Cells) -> str | None:

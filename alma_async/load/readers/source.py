@@ -47,6 +47,7 @@ class Format:
 
     ``fits`` gives the columns it knows the file by; ``ignored`` gives warnings of
     columns that it does not read; ``says`` whether a column says more of a portfolio than which it is.
+    ``ids_suffice``: a row of ids alone is as it should be.
     """
 
     wants: str
@@ -54,6 +55,7 @@ class Format:
     read: Callable[[Table, ReaderOptions], Rows]
     ignored: Callable[[Table], tuple[str, ...]]
     says: Callable[[Table], bool]
+    ids_suffice: bool = False
 
 
 def _fits_kbart(file: Table) -> tuple[str, ...]:
@@ -112,10 +114,13 @@ FORMATS: Final[Mapping[str, Format]] = {
         ),
         ignored=lambda _: (),
         says=lambda file: native.says(file.header),
+        ids_suffice=True,
     ),
 }
 
 _EMPTY: Final = "no column says anything of a portfolio: each row that makes one makes it empty, and active"
+
+_EMPTY_ROW: Final = "says nothing of its portfolio: where there is none, an empty one is made"
 
 
 @attrs.define
@@ -139,10 +144,14 @@ class RowSource:
     def __iter__(self) -> Iterator[Row | BadRow]:
         skipped: Counter[str] = Counter()
         file, remarks = attrs.evolve(self._file, tally=Tally()), Tally()
-        for row in FORMATS[self.format].read(file, self._options):
+        of = FORMATS[self.format]
+        warns = of.says(file) and not (of.ids_suffice or self._options.kbart.whole)
+        for row in of.read(file, self._options):
             if row is None or isinstance(row, Skipped):
                 skipped[row.what if row else "blank rows"] += 1
                 continue
+            if warns and isinstance(row, Row) and row.says_nothing and row.portfolio_id is None:
+                row = attrs.evolve(row, warnings=(*row.warnings, _EMPTY_ROW))  # noqa: PLW2901
             for warning in row.warnings:
                 remarks.add(warning, row.line)
             yield row

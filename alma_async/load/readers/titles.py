@@ -122,11 +122,9 @@ def one_row(
     notes: Literal["internal_description", "public_note"] | None,
     matched: bool = False,
     clears: bool = False,
-    whole: bool = False,
 ) -> Row | BadRow:
     """The title as a row, or all that speaks against it. ``matched``: identifiers suffice to name
-    its record. ``clears``: what all lines leave blank is to be emptied. ``whole``: it makes no
-    portfolio.
+    its record. ``clears``: what all lines leave blank is to be emptied.
     """
     first, lines = parts[0], tuple(n for part in parts for n in part.lines or (part.line,))
     identifiers = tuple(sorted({name for part in parts for name in part.identifiers}))
@@ -161,8 +159,6 @@ def one_row(
     )
     if clears:
         row = _cleared(row, _named(frozenset().union(*(part.unread for part in parts)), notes))
-    if row.says_nothing and not whole:
-        return attrs.evolve(row, warnings=(*row.warnings, _EMPTY))
     return row
 
 
@@ -177,9 +173,6 @@ def _without_dates(parts: list[Part]) -> list[Part]:
         attrs.evolve(part, coverage=None, warnings=(*part.warnings, warning)) if part.coverage else part
         for part in parts
     ]
-
-
-_EMPTY: Final = "says nothing of its portfolio: where there is none, an empty one is made"
 
 
 def _place(part: Part) -> tuple[object, ...]:

@@ -13,6 +13,7 @@ import pytest
 
 from alma_async.load.readers import RowSource, read_rows
 from alma_async.load.readers.alma_loader import NAMES
+from alma_async.load.reasons import EndReason
 from alma_async.load.row import BadRow, Coverage, Embargo, InputError, Period, Row
 from tests.load.readers import workbooks
 
@@ -282,3 +283,49 @@ def test_not_enough(opened: Opened, header: str) -> None:
     with pytest.raises(InputError, match="PORTFOLIO_PID, or LOCALIZED and one of MMS, ISSN, ISBN"):
         opened(f"{header}\n1,2,3\n")
     opened("PORTFOLIO_PID,URL\n", format="alma-loader")
+
+
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [
+        ("FROM_YEAR", "20100"),
+        ("FROM_YEAR", "199900"),
+        ("TO_YEAR", "20000"),
+        ("FROM_MONTH", "100"),
+        ("FROM_MONTH", "120"),
+        ("FROM_DAY", "310"),
+        ("FROM_YEAR", "1445"),
+        ("TO_YEAR", "2563"),
+    ],
+)
+def test_dates_with_a_digit_too_many(opened: Opened, column: str, text: str) -> None:
+    """Zeros without a separator belong to the number, which then is no part of a date; nor is a year of another calendar."""
+    row, _ = read(opened, {"FROM_YEAR": "1990", "FROM_MONTH": "1", column: text})
+    assert isinstance(row, BadRow)
+    assert row.problems[0].column == column.lower()
+
+
+@pytest.mark.parametrize("operator", [">", "<", ""])
+def test_an_embargo_of_no_months_is_blank(opened: Opened, operator: str) -> None:
+    """An embargo of 0 years and 0 months is told as a blank one, since the load leaves the old one."""
+    zeros = {
+        "PUBLICATION_DATE_OPERATOR": operator,
+        "PUBLICATION_DATE_YEAR": "0",
+        "PUBLICATION_DATE_MONTH": "0",
+    }
+    row, _ = read(opened, zeros)
+    assert isinstance(row, Row)
+    assert (row.embargo, "embargo" in row.blank) == (None, True)
+
+
+def test_a_row_that_says_nothing(opened: Opened) -> None:
+    """A row that makes an empty portfolio is told; one that names its portfolio makes none."""
+    source = opened("LOCALIZED,PORTFOLIO_PID,MMS,URL,AVAILABILITY\nY,,991,,\nY,53112233445566778,992,,\n")
+    empty, named = source
+    assert "says nothing of its portfolio" in empty.warnings[0]
+    assert not named.warnings
+
+
+def test_advice_for_what_stays() -> None:
+    """The advice of a row that leaves fields as they are names the way for a file of the loader, which cannot clear."""
+    assert "file of Alma's loader, a native table with <clear>" in EndReason.STAYS.advice

@@ -90,3 +90,12 @@ def test_a_report_of_titles_alone(opened: Opened) -> None:
     (told,) = opened("MMS Id,Title\n991,x\n").warnings
     assert "each row that makes one makes it empty" in told
     assert not opened("MMS Id,Static URL\n991,https://x.example/\n").warnings
+
+
+def test_a_row_that_says_nothing(opened: Opened) -> None:
+    """A row that makes an empty portfolio is told, but not where the action makes none."""
+    content = "MMS Id,Public Note\n991,\n992,n\n"
+    empty, full = opened(content)
+    assert "says nothing of its portfolio" in empty.warnings[0]
+    assert not full.warnings
+    assert not any(row.warnings for row in opened(content, action="delete"))

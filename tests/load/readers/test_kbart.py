@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from datetime import date
 from pathlib import Path
@@ -496,3 +498,101 @@ def test_days_and_months_in_the_order_of_the_list(opened: Opened) -> None:
     for order in (lines, lines[::-1]):
         found = {row.mms_id: row.coverage for row in opened(kbart(*order)) if isinstance(row, Row)}
         assert found["990"] == (Coverage(from_year="2003", from_month="02", from_day="01"),)
+
+
+ACCESS = [*WITH_ID, "access_start_date", "access_end_date"]
+TODAY = date(2026, 11, 30)
+
+
+@pytest.mark.parametrize(
+    ("cell", "told"),
+    [
+        ({"access_end_date": "05/10/2026"}, "access ended 2026-10-05 or 2026-05-10"),
+        ({"access_start_date": "05/10/2027"}, "access begins 2027-10-05 or 2027-05-10"),
+        ({"embargo_info": "05/10/2027"}, "access begins 2027-10-05 or 2027-05-10"),
+        ({"access_end_date": "Q3 2025"}, "access ended 2025"),
+    ],
+)
+def test_access_that_is_over_however_its_date_is_read(
+    opened: Opened, cell: dict[str, str], told: str
+) -> None:
+    """A date of access in the past, or to come, in both of its readings makes a title not active."""
+    row = only(opened(kbart(TIDES | cell, header=ACCESS), today=TODAY))
+    assert row.values["availability"] == "10"
+    assert f"{told}: the portfolio is not active" in row.warnings
+
+
+@pytest.mark.parametrize("column", ["access_end_date", "access_start_date", "embargo_info"])
+@pytest.mark.parametrize("shows", ["31/12/2020", "12/31/2020"])
+def test_dates_of_access_in_the_order_of_the_list(opened: Opened, column: str, shows: str) -> None:
+    """A date of access is read in the order of day and month that another line of the list shows, in any column of dates."""
+    other = {
+        "publication_title": "Other",
+        "title_url": "https://example.org/o",
+        "title_id": "o",
+        "mms_id": "992",
+    }
+    text = "05/12/2026" if (shows == "31/12/2020") == (column != "access_end_date") else "12/05/2026"
+    lines = (
+        TIDES | {column: text},
+        TIDES | other | {"print_identifier": "", "online_identifier": "1234-5679", "access_end_date": shows},
+    )
+    row = next(iter(opened(kbart(*lines, header=ACCESS), today=TODAY)))
+    assert isinstance(row, Row)
+    assert row.values["availability"] == "10"
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        {"access_end_date": "05/12/2026"},
+        {"access_end_date": "Q3 2026"},
+        {"access_end_date": "2026.1"},
+        {"access_end_date": "2563"},
+        {"access_end_date": "1445"},
+        {"access_start_date": "05/12/2026"},
+        {"embargo_info": "05/12/2026"},
+    ],
+)
+def test_dates_of_access_that_are_not_sure(opened: Opened, cell: dict[str, str]) -> None:
+    """A date that leaves open whether a title is current is a warning of its row, and rejects it with --strict."""
+    ((column, text),) = cell.items()
+    content = kbart(TIDES | cell, header=ACCESS)
+    row = only(opened(content, today=TODAY))
+    assert "availability" not in row.values
+    told = " ".join(row.warnings)
+    assert text in told
+    assert column in told
+    assert "not sure" in told or "calendar" in told
+    assert rejected(opened(content, today=TODAY, strict=True)).problems[0].column == column
+
+
+@pytest.mark.parametrize("text", ["0 " * 40 + "x", "1" + " " * 100_000 + "!"], ids=["zeros", "blanks"])
+def test_no_embargo_takes_long_to_read(tmp_path: Path, text: str) -> None:
+    """A cell of any length is told from an embargo at once."""
+    (tmp_path / "list.txt").write_text(kbart(TIDES | {"embargo_info": text}), encoding="utf-8")
+    program = "import sys; from alma_async.load import read_rows; print(len(list(read_rows(sys.argv[1]))))"
+    told = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "list.txt")],
+        capture_output=True,
+        timeout=20,
+        check=True,
+    )
+    assert told.stdout.strip() == b"1"
+
+
+@pytest.mark.parametrize("column", ["date_first_issue_online", "date_last_issue_online"])
+@pytest.mark.parametrize("text", ["2563", "2555-01", "2100", "3000", "1389/5/12", "1445", "1599", "5770"])
+def test_years_of_another_calendar(opened: Opened, column: str, text: str) -> None:
+    """A year that no journal of the common era has rejects the row, and stands for no end."""
+    bad = rejected(opened(kbart(TIDES | {column: text})))
+    assert [problem.column for problem in bad.problems] == [column]
+    assert "calendar" in bad.reason
+
+
+@pytest.mark.parametrize("text", ["2099", "2999", "9999", "31/12/2099"])
+def test_years_that_stand_for_no_end(opened: Opened, text: str) -> None:
+    """The years that lists write for no end are read as none, with a warning."""
+    row = only(opened(kbart(TIDES | {"date_first_issue_online": "1600", "date_last_issue_online": text})))
+    assert row.coverage == (Coverage(from_year="1600"),)
+    assert "present" in row.warnings[0]
