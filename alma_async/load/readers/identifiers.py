@@ -13,6 +13,8 @@ from operator import mul
 from typing import Final
 from unicodedata import normalize
 
+from alma_async._text import counted
+
 __all__ = [
     "every",
     "hyphened",
@@ -127,7 +129,7 @@ def sought(text: str) -> tuple[tuple[str, ...], str]:
         zeros = _LOST.get(len(short), "") if short.isascii() else ""
         padded = _proved(f"{zeros}{short}") if zeros else None
         return (
-            ((padded,), f"lacks {len(zeros)} zeros at its front, read as {hyphened(padded)}")
+            ((padded,), f"lacks {counted(len(zeros), 'zero')} at its front, read as {hyphened(padded)}")
             if padded
             else ((), why)
         )

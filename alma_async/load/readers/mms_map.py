@@ -21,7 +21,7 @@ import attrs
 from alma_async.load.readers.cells import LOST, Rounded, found_id, record_id
 from alma_async.load.readers.files import ReadOnce, kind_of
 from alma_async.load.readers.identifiers import is_like_one, match_key, normalised, sought
-from alma_async.load.readers.sheets import Cell
+from alma_async.load.readers.sheets import Cell, is_covered
 from alma_async.load.readers.text import DELIMITERS, Tally, TextFile, clean, shown
 from alma_async.load.readers.workbook import WHOLE, sheet_rows
 from alma_async.load.row import InputError
@@ -141,8 +141,8 @@ def _is_header(cells: list[Cell]) -> bool:
     """Only a header has no digit where the id stands; a damaged id in the first
     line is not taken for one.
     """
-    found = [cell for cell in cells if cell]
-    return not any(map(str.isdigit, _text(found[-1]))) and not _may_be_id(found[0])
+    found = [cell for cell in cells if cell and not is_covered(cell)]
+    return bool(found) and not any(map(str.isdigit, _text(found[-1]))) and not _may_be_id(found[0])
 
 
 def _turned(rows: Iterable[list[Cell]]) -> bool:

@@ -9,7 +9,16 @@ from decimal import Decimal
 from itertools import repeat
 from typing import Literal, NamedTuple, TypeAlias
 
-__all__ = ["Cell", "Merged", "Odd", "SheetEntry", "SheetRow", "column_letters", "plain_number"]
+__all__ = [
+    "Cell",
+    "Merged",
+    "Odd",
+    "SheetEntry",
+    "SheetRow",
+    "column_letters",
+    "is_covered",
+    "plain_number",
+]
 
 
 class SheetEntry(NamedTuple):
@@ -19,11 +28,12 @@ class SheetEntry(NamedTuple):
     hidden: bool
     part: str = ""
     hidden_columns: str = ""  # such as "2-2 5-9"
+    since_1904: bool = False  # so its workbook counts days
 
 
 class Odd(NamedTuple):
     """A cell that is no text, as it would read: a number (or true, false), a date, an error, a
-    formula without its result, a cell that is covered by a merged one of a row above (the range).
+    formula without its result, a cell that is covered by a merged one beside or above it (the range).
     """
 
     kind: Literal["number", "date", "error", "formula", "covered"]
@@ -43,29 +53,36 @@ class SheetRow(NamedTuple):
 
 
 class Merged:
-    """The merged ranges of a sheet that go over several rows: first row and column,
-    last row and column, from 0.
-    """
+    """The merged ranges of a sheet: first row and column, last row and column, from 0."""
 
     def __init__(self, ranges: Iterable[tuple[int, ...]]) -> None:
         """These ranges, in any order."""
-        self._waiting = sorted((one for one in ranges if one[2] > one[0]), reverse=True)
+        self._waiting = sorted((one for one in ranges if one[:2] != one[2:]), reverse=True)
         self._open: list[tuple[int, ...]] = []
 
     def covering(self, number: int, cells: list[Cell]) -> list[Cell]:
-        """The cells of a row, those marked that a merged one above covers; a row that is
-        blank otherwise stays so.
+        """The cells of a row, those marked that a merged one beside or above them covers; a row
+        that is blank otherwise stays so, and so does a range whose own cell, in this row, is blank.
         """
-        while self._waiting and self._waiting[-1][0] < number - 1:
+        at = number - 1
+        while self._waiting and self._waiting[-1][0] <= at:
             self._open.append(self._waiting.pop())
         if self._open:
-            self._open = [one for one in self._open if one[2] >= number - 1]
+            self._open = [one for one in self._open if one[2] >= at]
             if any(cells):
                 for top, left, bottom, right in self._open:
+                    first = left + (top == at)
+                    if first > right or (top == at and not any(cells[left:first])):
+                        continue
                     name = f"{column_letters(left)}{top + 1}:{column_letters(right)}{bottom + 1}"
                     cells += repeat("", right + 1 - len(cells))
-                    cells[left : right + 1] = [Odd("covered", name)] * (right + 1 - left)
+                    cells[first : right + 1] = [Odd("covered", name)] * (right + 1 - first)
         return cells
+
+
+def is_covered(cell: Cell) -> bool:
+    """Whether a merged cell covers this one."""
+    return isinstance(cell, Odd) and cell.kind == "covered"
 
 
 def column_letters(place: int) -> str:

@@ -28,6 +28,7 @@ from typing import Final, NamedTuple, TextIO
 
 import attrs
 
+from alma_async._text import counted
 from alma_async.load.readers.files import kind_of, readable, without_mark
 from alma_async.load.row import BadRow, InputError, RowProblem
 
@@ -83,8 +84,11 @@ class Record(NamedTuple):
 
 
 _ERROR: Final = re.compile(
-    r"#(?:N/[A-Z]|NV|[\u00a1\u00bf]?[A-Z\u00c0-\u00dd/0_]{3,14}[!?])|#{3,}|Err:[0-9]{3}", re.IGNORECASE
+    r"#(?:[^\W\d_]/[^\W\d_]!?|NV|YOK|HI\u00c1NYZIK|NEN\u00cd_K_DISPOZICI|NEDOSTUPN\u00dd|GETTING_DATA"
+    r"|[\u00a1\u00bf]?(?:[^\W\d]|[/0]){3,16}[!?])|#{3,}|Err:[0-9]{3}",
+    re.IGNORECASE,
 )
+"""The errors of spreadsheets in any language: ``#N/A`` is ``#I/T`` in Danish, ``#YOK`` in Turkish."""
 ERROR: Final = "is the error of a formula"
 
 
@@ -256,11 +260,16 @@ class TextFile:
             lines = [(n, line) for n, line in _first_lines(path, encoding) if line.strip(_BLANK)]
         if not lines:
             raise InputError(f"{path} is empty: there is no header.")
+        if len(lines) == 1 and (found := _NO_ENDS.search(lines[0][1].strip())):
+            raise InputError(
+                f"{path} is one line, in which U+{ord(found[0]):04X} stands: no line ends there.",
+                advice="Nothing was sent. Save it with the line ends of a text (LF or CRLF).",
+            )
         for number, raw in lines:
             line = _unwrapped(raw)
             delimiter = max(DELIMITERS, key=line.count)
             first = lines[0][0]
-            above = f"the header was found in line {number}; what stands above it ({number - first} lines) is not read"
+            above = f"the header was found in line {number}; what stands above it ({counted(number - first, 'line')}) is not read"
             yield cls(
                 path=path,
                 encoding=encoding,
@@ -297,6 +306,7 @@ class TextFile:
         return plain_records(self, layout)
 
 
+_NO_ENDS: Final = re.compile("[\v\f\x1c-\x1e\x85\u2028\u2029]")  # of a line, to other programs
 _BLANK: Final = "".join(DELIMITERS) + " \r\n\xa0" + _UNSEEN
 
 
@@ -438,6 +448,9 @@ def quoted_records(file: TextFile, layout: Layout) -> Records:
         read = reader.line_num
         warnings = _odd(odd) if odd else ()
         # The csv module goes on with the line after.
+        if broken and len(lines) == 1 and "limit" in str(broken):
+            yield rejected_row(lines, _LONG, texts=_torn(file.delimiter, *taken))
+            continue
         why = f"has broken quoting ({shown(str(broken))})" if broken else "has taken whole rows into a cell"
         if broken or (len(lines) > 1 and _swallowed(file, cells, places)):
             rows = [_of_line(line, file, places) for line in taken]
@@ -445,9 +458,14 @@ def quoted_records(file: TextFile, layout: Layout) -> Records:
         elif len(cells) < len(file.header) and file.delimiter == "," and _is_torn(raw):
             yield rejected_row(lines, _TORN, shown(",".join(raw)), texts=cells)
         elif any(cells):
-            yield shape.record(lines, cells, warnings, ended=True)
+            yield shape.record(lines, cells, warnings, ended=taken[-1][-1] in "\r\n")
         else:
             yield from repeat(None, len(lines))
+
+
+_LONG: Final = (
+    f"has a cell of more than {csv.field_size_limit():,} characters, or a quote in it is not closed"
+)
 
 
 def _is_torn(raw: Sequence[str]) -> bool:
@@ -649,6 +667,7 @@ class _Shape:
         """The header, and what is known of it."""
         self._file, self._width, self._narrowest = file, len(file.header), len(file.header) + 1
         self.delimiter = file.delimiter
+        self._shortest = 0  # of the last cells so far
         self._places = Places(file.header, layout)
         self._headers = Headers(file.header, layout)
         self._read = layout.read
@@ -681,6 +700,10 @@ class _Shape:
         elif found > width:
             file.tally.add("has more cells than the header; those beyond it are not read", lines[0])
         self._narrowest = min(self._narrowest, found)
+        if size := len(cells[width - 1]):
+            if not ended and size < self._shortest:
+                warnings = (*warnings, _CUT)
+            self._shortest = min(self._shortest or size, size)
         return spoilt(Record(lines, dict(zip(file.header, cells, strict=False)), (), warnings), self._read)
 
     def _bad(self, lines: tuple[int, ...], cells: list[str], why: str) -> BadRow:
@@ -689,4 +712,5 @@ class _Shape:
         return rejected_row(lines, reason, text, shown(cells[0]) or None, texts=cells)
 
 
+_CUT: Final = "is the last line and does not end, and its last cell is shorter than all others: the file seems to be cut off"
 _SHIFTED: Final = "a missing or surplus delimiter shifts the row"

@@ -10,6 +10,7 @@ opens any input file, text as well.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Iterator, Sequence
 from itertools import islice, repeat
 from pathlib import Path
@@ -20,7 +21,7 @@ import attrs
 
 from alma_async.load.readers import child
 from alma_async.load.readers.files import kind_of
-from alma_async.load.readers.sheets import Cell, Odd, SheetEntry, SheetRow, column_letters
+from alma_async.load.readers.sheets import Cell, Odd, SheetEntry, SheetRow, column_letters, is_covered
 from alma_async.load.readers.text import (
     ERROR,
     Headers,
@@ -50,7 +51,9 @@ WHOLE: Final = 15
 """Digits that a number keeps; of an ISSN or ISBN its check digit then shows whether it lacks zeros.
 """
 
-_YEAR_AS_DAY: Final = ("1905-04-11", "1905-09-28")  # day numbers 1928 to 2098
+# day numbers 1928 to 2098, by whether the workbook counts from 1904
+_YEAR_AS_DAY: Final = {False: ("1905-04-11", "1905-09-28"), True: ("1909-04-12", "1909-09-29")}
+_DAY_NUMBER: Final = re.compile(r"[0-9]{5}(?:\.[0-9]+)?")
 
 _FIRST_DAY: Final = "an .xls workbook does not say how a cell of dates is shown; of a first day is written"
 STRUCK: Final = "is struck through in the sheet and is read all the same"
@@ -119,7 +122,7 @@ class Sheet:
         filled: Sequence[SheetRow],
     ) -> Iterator[Sheet]:
         # A report's title stands in one cell, the header in several.
-        for row in [row for row in filled if sum(map(bool, row.cells)) > 1] or filled[:1]:
+        for row in [row for row in filled if sum(map(_is_name, row.cells)) > 1] or filled[:1]:
             header = tuple(_name(cell) for cell in row.cells)
             above = filled[0] if row is not filled[0] else None
             yield cls(
@@ -167,7 +170,7 @@ class Sheet:
                 shown(texts[0]),
                 texts=texts,
             )
-        return _record(row, self.header, layout, old=self.kind == "xls")
+        return _record(row, self.header, layout, old=self.kind == "xls", since_1904=self.entry.since_1904)
 
 
 def _chosen(path: Path, entries: Sequence[SheetEntry], name: str | None) -> SheetEntry:
@@ -196,7 +199,13 @@ def _names(entries: Sequence[SheetEntry]) -> str:
 
 
 def _name(cell: Cell) -> str:
+    if is_covered(cell):
+        return ""
     return cell.text.casefold() if isinstance(cell, Odd) else name_of(cell)
+
+
+def _is_name(cell: Cell) -> bool:
+    return bool(cell) and not is_covered(cell)
 
 
 def _about_sheet(entries: Sequence[SheetEntry], entry: SheetEntry) -> Iterator[str]:
@@ -221,7 +230,7 @@ def _about_header(header: Sequence[str], above: SheetRow | None) -> Iterator[str
         yield f"columns without a name (perhaps merged cells of the header) are not read: {', '.join(places)}"
 
 
-def _record(row: SheetRow, header: Sequence[str], layout: Layout, *, old: bool) -> Record:
+def _record(row: SheetRow, header: Sequence[str], layout: Layout, *, old: bool, since_1904: bool) -> Record:
     texts = dict.fromkeys(header, "")
     problems = []
     warnings = [remark for remark, holds in ((HIDDEN, row.hidden), (STRUCK, row.struck)) if holds]
@@ -229,7 +238,7 @@ def _record(row: SheetRow, header: Sequence[str], layout: Layout, *, old: bool) 
         if isinstance(cell, str):
             texts[name] = clean(cell)
         elif name in layout.read:
-            if reason := _spoilt(cell, name, layout):
+            if reason := _spoilt(cell, name, layout, since_1904=since_1904):
                 problems.append(RowProblem(row.number, name, reason, shown(cell.text)))
                 del texts[name]  # it is not blank
             else:
@@ -239,7 +248,7 @@ def _record(row: SheetRow, header: Sequence[str], layout: Layout, *, old: bool) 
     return spoilt(Record((row.number,), texts, tuple(problems), tuple(warnings)), layout.read)
 
 
-def _spoilt(cell: Odd, column: str, layout: Layout) -> str | None:
+def _spoilt(cell: Odd, column: str, layout: Layout, *, since_1904: bool) -> str | None:
     """Why a cell that is no text cannot be taken for its text."""
     if cell.kind == "error":
         return ERROR
@@ -249,10 +258,16 @@ def _spoilt(cell: Odd, column: str, layout: Layout) -> str | None:
         return "is a formula whose result is not in the file: open it in Excel, calculate, and save it"
     if cell.kind == "date" and column not in layout.dates:
         return "is a date here, as Excel makes of texts such as 3-4: format the column as text and enter it again"
-    if cell.kind == "date" and _YEAR_AS_DAY[0] <= cell.text[:10] <= _YEAR_AS_DAY[1]:
+    first, last = _YEAR_AS_DAY[since_1904]
+    if cell.kind == "date" and first <= cell.text[:10] <= last:
         return (
-            "is a day of 1905 here, as Excel makes of a year such as 1999 in a cell formatted as a date: "
+            f"is a day of {first[:4]} here, as Excel makes of a year such as 1999 in a cell formatted as a date: "
             "format the column as text and enter it again"
+        )
+    if since_1904 and cell.kind == "number" and column in layout.dates and _DAY_NUMBER.fullmatch(cell.text):
+        return (
+            "is a day number of a workbook that counts them from 1904: format the column as a date, "
+            "or as text and enter it again"
         )
     if cell.kind == "number" and column in layout.ids and len(cell.text) > WHOLE:
         return "is a number here: Excel keeps 15 digits and no leading zeros; format the column as text and enter it again"

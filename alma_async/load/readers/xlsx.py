@@ -115,7 +115,7 @@ def _merged(archive: ZipFile, part: str) -> Iterator[tuple[int, ...]]:
 
 
 _MERGED: Final = re.compile(
-    rb'<(?:[a-z0-9]{1,9}:)?mergeCell ref="([A-Z]{1,3})([0-9]{1,7})(?::([A-Z]{1,3})([0-9]{1,7}))?"'
+    rb"<(?:[a-z0-9]{1,9}:)?mergeCell\s{1,9}ref\s?=\s?[\"']([A-Z]{1,3})([0-9]{1,7})(?::([A-Z]{1,3})([0-9]{1,7}))?[\"']"
 )
 
 
@@ -251,7 +251,7 @@ class _Package:
         return found is not None and found.get("date1904") in ("1", "true")
 
     def worksheets(self) -> tuple[SheetEntry, ...]:
-        found = self._book.findall("{*}sheets/{*}sheet")
+        found, since_1904 = self._book.findall("{*}sheets/{*}sheet"), self.since_1904()
         if len(found) > _MOST_SHEETS:
             raise ValueError(f"it lists {len(found):,} sheets")
         listed = [
@@ -265,6 +265,7 @@ class _Package:
                 hidden_columns=_hidden_columns(self.archive, self._links[link][1])
                 if place < _SHEETS_CHECKED
                 else "",
+                since_1904=since_1904,
             )
             for place, (sheet, link) in enumerate(listed)
             if self._links[link][0] == "worksheet"
@@ -311,8 +312,8 @@ def _hidden_columns(archive: ZipFile, part: str) -> str:
     return " ".join(f"{int(one[b'min'])}-{int(one[b'max'])}" for one in hidden)
 
 
-_COLUMN: Final = re.compile(rb"<(?:[a-z0-9]{1,9}:)?col ([^<>]{1,300})>")
-_ATTRIBUTE: Final = re.compile(rb'([a-zA-Z]{1,20})="([0-9a-z]{1,9})"')
+_COLUMN: Final = re.compile(rb"<(?:[a-z0-9]{1,9}:)?col\s([^<>]{1,300})>")
+_ATTRIBUTE: Final = re.compile(rb"([a-zA-Z]{1,20})\s?=\s?[\"']([0-9a-z]{1,9})[\"']")
 
 
 def _builtin(form: str) -> int:
@@ -506,14 +507,16 @@ class _Sheet:
             if not math.isfinite(number):
                 raise OverflowError
             if length := self.date_styles.get(style):
+                if number < 0:
+                    raise OverflowError
                 return Odd("date", self._shown(number, length))
             return Odd("number", plain_number(number))
         except (OverflowError, ValueError):
             return Odd("error", "####")  # as Excel shows it
 
     def _shown(self, days: float, length: int) -> str:
-        """The date as far as the cell shows it; a year that was typed into it is a day of 1905,
-        and stays whole to be seen.
+        """The date as far as the cell shows it; a year that was typed into it is a day of 1905
+        or 1909, and stays whole to be seen.
         """
         if 0 <= days < 1:
             return "0"  # no day; at most a time

@@ -210,3 +210,58 @@ def test_a_status_that_differs(opened: Opened) -> None:
     (bad,) = rows
     assert isinstance(bad, BadRow)
     assert '"active" differs' in bad.reason
+
+
+@pytest.mark.parametrize("end", ["\v", "\x85", "\u2028", "\f"])
+def test_lines_that_end_in_no_line_end(opened: Opened, end: str) -> None:
+    """A list whose lines end as those of no text do is an error that says so, and not a header without rows."""
+    with pytest.raises(InputError, match=f"U\\+{ord(end):04X}"):
+        opened(kbart(TIDES, TIDES, end=end))
+
+
+@pytest.mark.parametrize("kind", ["kbart", "csv"])
+def test_a_file_cut_off_in_its_last_cell(opened: Opened, kind: str) -> None:
+    """A last line without end whose last cell is shorter than all others is told; with its end, or as long as others, it is not."""
+    ids = ["991234567890121421", "991234567890221421", "991234567890321421"]
+    if kind == "csv":
+        content = "public_note,mms_id\n" + "".join(f"n,{one}\n" for one in ids)
+    else:
+        content = kbart(
+            *(
+                TIDES | {"title_url": f"https://e.example/{one}", "title_id": one, "mms_id": one}
+                for one in ids
+            )
+        )
+    for text, told in (
+        (content, False),
+        (content[:-1], False),
+        (content[:-3] + "\n", False),
+        (content[:-3], True),
+    ):
+        source = opened(text)
+        rows = list(source)
+        assert isinstance(rows[-1], Row)
+        assert any("cut off" in warning for warning in source.warnings) is told
+
+
+def test_a_csv_file_cut_off_in_a_row(opened: Opened) -> None:
+    """A last line of CSV without end and with too few cells is rejected as cut off, as it is in a KBART list."""
+    bad = list(opened("mms_id,url,public_note\n991,https://e.example/a,n\n992,https://e.exa"))[-1]
+    assert isinstance(bad, BadRow)
+    assert "cut off" in bad.reason
+
+
+def test_a_cell_that_is_too_long(opened: Opened) -> None:
+    """A cell that is longer than a reader takes is told by this length."""
+    bad, good = opened(f"mms_id,public_note\n991,{'x' * 140_000}\n992,n\n")
+    assert isinstance(bad, BadRow)
+    assert "131,072 characters" in bad.reason
+    assert isinstance(good, Row)
+
+
+def test_one_is_told_as_one(opened: Opened) -> None:
+    """One zero and one line are told in the singular."""
+    source = opened("A title\n" + kbart(TIDES | {"print_identifier": "3785955"}))
+    (row,) = source
+    assert "lacks 1 zero at its front" in " ".join(row.warnings)
+    assert "(1 line)" in source.warnings[0]

@@ -593,3 +593,51 @@ def test_what_an_action_does_not_ask_of_tables(opened: Opened, kind: str, action
     row = only(opened(ASKED[kind], action=action))
     assert (row.mms_id, row.values["url"]) == ("99100000000123", "https://e.example/a")
     assert (row.embargo, row.coverage) == (None, None)
+
+
+def test_cells_merged_within_a_row(tmp_path: Path) -> None:
+    """A cell that the one beside it covers is not blank, and empties nothing; a title above the header may be merged."""
+    header = ["mms_id", "url", "coverage_from", "coverage_until", "public_note", "internal_description"]
+    lines = [
+        ["9912345678901421", "https://e.example/a", "1999", "", "n", ""],
+        ["9912345678902421", "https://e.example/b", "1999", "2001", "n", ""],
+        ["9912345678903421", "https://e.example/c", "1999", "2001", "", ""],
+    ]
+    path = merged(tmp_path, "A1:F1 C3:D3 E4:F4 E5:F5", [["A list"], header, *lines])
+    one, other, third = read_rows(path, blanks="clear")
+    assert isinstance(one, BadRow)
+    assert one.problems[0].column == "coverage_until"
+    assert "C3:D3" in one.reason
+    assert isinstance(other, BadRow)
+    assert other.problems[0].column == "internal_description"
+    assert isinstance(third, Row), "what is blank as a whole is blank"
+
+
+def test_merged_ranges_in_single_quotes(tmp_path: Path) -> None:
+    """A merged range is known by either kind of quotes, as XML has them, and so is a hidden column."""
+    header = ["mms_id", "url", "public_note"]
+    rows = [
+        header,
+        ["9912345678901421", "https://e.example/a", "n"],
+        ["9912345678902421", "https://e.example/b", ""],
+    ]
+    path = merged(tmp_path, "C2:C3", rows)
+    with ZipFile(path) as old, ZipFile(tmp_path / "single.xlsx", "w") as new:
+        for name in old.namelist():
+            content = old.read(name).replace(b'ref="C2:C3"', b"ref='C2:C3'")
+            content = content.replace(
+                b"<sheetData>", b"<cols><col min='3' max='3' hidden='1'/></cols><sheetData>"
+            )
+            new.writestr(name, content)
+    source = read_rows(tmp_path / "single.xlsx")
+    _, covered = source
+    assert isinstance(covered, BadRow)
+    assert any("hidden columns" in warning for warning in source.warnings)
+
+
+@pytest.mark.parametrize("text", ["#I/T", "#N/B", "#N/D!", "#YOK", "#Н/Д", "#ЗНАЧ!", "#BAŞV!", "#HIÁNYZIK"])
+def test_errors_in_other_languages(opened: Opened, text: str) -> None:
+    """The error of a formula is no note, in whatever language a spreadsheet has written it."""
+    (bad,) = opened(f"mms_id,url,public_note\n9912345678901421,https://e.example/a,{text}\n")
+    assert isinstance(bad, BadRow)
+    assert bad.problems[0].column == "public_note"

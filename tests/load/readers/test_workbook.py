@@ -196,3 +196,17 @@ def test_a_workbook_that_goes_away(tmp_path: Path, written: Callable[..., Path])
     path.unlink()
     with pytest.raises(InputError, match="cannot be read: No such file"):
         list(source)
+
+
+@pytest.mark.parametrize(
+    "cell", [35064, "35064.5", Raw(f's="{DAY}"', "<v>1999</v>"), Raw('s="4"', "<v>1999</v>")]
+)
+def test_days_since_1904(tmp_path: Path, cell: Any) -> None:
+    """Where a workbook counts from 1904, a day number shown as such, or a year typed into a date, rejects its row."""
+    cell = Raw("", f"<v>{cell}</v>") if isinstance(cell, str) else cell
+    header = ["mms_id", "url", "coverage_from"]
+    path = xlsx(tmp_path / "a.xlsx", {"A": [header, ["991", "https://e.example/a", cell]]}, since_1904=True)
+    bad = only(read_rows(path))
+    assert isinstance(bad, BadRow)
+    assert bad.problems[0].column == "coverage_from"
+    assert "1904" in bad.reason or "1909" in bad.reason

@@ -247,3 +247,10 @@ def test_a_cell_that_excel_cannot_show_costs_its_row_alone(tmp_path: Path, cell:
     assert isinstance(second, BadRow)
     assert "####" in second.reason
     assert isinstance(third, Row)
+
+
+@pytest.mark.parametrize("since_1904", [False, True])
+def test_negative_dates(tmp_path: Path, since_1904: bool) -> None:
+    """A number below zero in a cell of dates is an error, as Excel shows it."""
+    found = one(tmp_path, Raw(f's="{DAY}"', "<v>-5</v>"), since_1904=since_1904)
+    assert found == Odd("error", "####")
