@@ -1,6 +1,7 @@
 """Ids from arguments, a file or stdin, all checked before anything is sent.
 
-Decides what can be an id: one word, or what the caller says. Whether it exists is the server's to say. The ids are kept in
+Decides what can be an id: one word, or what the caller says; what a spreadsheet made a number of is
+judged as the readers of lists judge it. Whether it exists is the server's to say. The ids are kept in
 memory, some 100 bytes each.
 """
 
@@ -15,6 +16,7 @@ from typing import Final
 
 from alma_async._text import plain
 from alma_async.errors import ConfigurationError
+from alma_async.load.readers.cells import LOST, Rounded, record_id
 
 __all__ = ["STDIN", "read_ids", "read_text"]
 
@@ -23,8 +25,9 @@ STDIN: Final = "-"
 # No separator, so that a line of a table is not read as an id. Ids of users may hold almost anything else.
 _ONE_WORD: Final = re.compile(r"[^\s,;\"]{1,255}")
 _NAMED: Final = 20
+_COLUMN: Final = "id"
 _HEADER: Final = re.compile(r"[a-z _]*\b(mms[ _]?)?(ids?|identifiers?|barcodes?)", re.IGNORECASE)
-_WHOLE: Final = re.compile(r"([0-9]{1,15})\.0*")
+_OF_DIGITS: Final = re.compile(r"'?[0-9]+(?:[.,]0*)?")
 _ROUNDED: Final = re.compile(r"[0-9]+([.,][0-9]+)?E\+?[0-9]+", re.IGNORECASE)
 
 
@@ -38,7 +41,7 @@ def read_ids(
     words: Sequence[str], file: str | None, *, fault: Callable[[str], str | None] = _not_one_word
 ) -> list[str]:
     """The ids of the arguments, or of the file: one a line, blank lines left out, or a table of one column with or without its
-    header, as Analytics exports it; ``-`` is stdin.
+    header, as Analytics exports it; ``-`` is stdin. Of a file, a number that a spreadsheet made of an id is its digits, or a fault.
 
     :param fault: why a text can be no id; None where it can be one.
     :raises ConfigurationError: where the file cannot be read, or a line is no id, or there is none; its notes name the lines.
@@ -46,18 +49,29 @@ def read_ids(
     if words and file is not None:
         raise ConfigurationError("Give the ids as arguments or in --file, not both.")
     source = "the arguments" if file is None else "stdin" if file == STDIN else file
-    found, wrong = [], []
+    found, wrong, numbers, rounded = [], [], [], Rounded(_COLUMN)
     for number, text in enumerate(words if file is None else _lines(file), 1):
         if not text and file is not None:
             continue
-        if why := fault(text):
-            wrong.append(f"{'argument' if file is None else 'line'} {number}: {plain(text[:60])!r} {why}")
+        one, why = (text, None) if file is None else _whole(text)
+        if why := why or fault(one):
+            wrong.append((number, text, why))
         else:
-            found.append(text)
+            found.append(one)
+            numbers.append(number)
+            rounded.add_id(_COLUMN, one)
+    if file is not None:
+        cut = (
+            (number, text, LOST)
+            for number, text in zip(numbers, found, strict=True)
+            if rounded.is_cut(_COLUMN, text)
+        )
+        wrong = sorted((*wrong, *cut))
     if wrong:
         error = ConfigurationError(f"Not all of {source} are ids; nothing was sent.")
-        for note in wrong[:_NAMED]:
-            error.add_note(note)
+        for number, text, why in wrong[:_NAMED]:
+            place = f"{'argument' if file is None else 'line'} {number}"
+            error.add_note(f"{place}: {plain(text[:60])!r} {why}")
         if len(wrong) > _NAMED:
             error.add_note(f"... and {len(wrong) - _NAMED:,} more")
         raise error
@@ -94,5 +108,14 @@ def _cell(line: str) -> str:
     text = line.strip().rstrip(",;\t ").removeprefix("=")
     if len(text) > 1 and text[0] == text[-1] == '"':
         text = text[1:-1].strip()
-    whole = _WHOLE.fullmatch(text)
-    return whole[1] if whole else text
+    return text
+
+
+def _whole(text: str) -> tuple[str, str | None]:
+    """The id as a list's readers take it, where a spreadsheet may have made a number of it; and why there is none."""
+    if not _OF_DIGITS.fullmatch(text):
+        return text, None
+    try:
+        return record_id(text), None
+    except ValueError as error:
+        return text, str(error)

@@ -108,3 +108,27 @@ def test_whatever_comes_out_is_one_printable_word(words: list[str]) -> None:
         return
     assert found == words
     assert all(word.isprintable() and len(word.split()) == 1 for word in found)
+
+
+def test_numbers_of_a_spreadsheet(tmp_path: Path) -> None:
+    """What a spreadsheet made of ids is repaired where nothing is lost, as a load repairs it."""
+    path = tmp_path / "ids.csv"
+    path.write_text("53000000030004711.0\n'53000000040004711\n53000000050004711\n", encoding="utf-8")
+    assert read_ids((), str(path)) == ["53000000030004711", "53000000040004711", "53000000050004711"]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["53000000030004711", "53000000040004711", "53000000050004700"],
+        ["991000000000001421", "991000000000002000"],
+        ["991000000000001421", "991000000000002100.0"],
+    ],
+)
+def test_ids_that_lost_digits(tmp_path: Path, lines: list[str]) -> None:
+    """Ids of which a spreadsheet cut off the last digits are told with their lines, and none is sent."""
+    path = tmp_path / "ids.csv"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(ConfigurationError) as caught:
+        read_ids((), str(path))
+    assert [note.split(":")[0] for note in caught.value.__notes__] == [f"line {len(lines)}"]
