@@ -27,7 +27,7 @@ _ONE_WORD: Final = re.compile(r"[^\s,;\"]{1,255}")
 _NAMED: Final = 20
 _COLUMN: Final = "id"
 _HEADER: Final = re.compile(r"[a-z _]*\b(mms[ _]?)?(ids?|identifiers?|barcodes?)", re.IGNORECASE)
-_OF_DIGITS: Final = re.compile(r"'?[0-9]+(?:[.,]0*)?")
+_OF_DIGITS: Final = re.compile(r"'?[0-9]+(?:\.0*)?")
 _ROUNDED: Final = re.compile(r"[0-9]+([.,][0-9]+)?E\+?[0-9]+", re.IGNORECASE)
 
 

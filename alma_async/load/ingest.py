@@ -416,16 +416,16 @@ class Ingest:
     async def _is_ingested(self) -> bool:
         return bool((await self.journal.meta()).get(INGESTED))
 
-    async def _list_service(self) -> None:
-        """List the service once, where that costs fewer calls than asking title by title; for a job
-        always, since it is read again after it.
+    async def _list_service(self) -> bool:
+        """List the service, where that costs fewer calls than asking title by title; for a job always,
+        since it is read again after it. Whether it was seen whole, or each title is asked for.
         """
         if self.context.options.via_job is not None:
             await self.journal.forget_existing()
             async for page in self.context.alma.electronic.portfolios.list(*self.context.place).pages():
                 await self._add_held([one for one in page if one.id])
             await self.journal.note({SERVICE_READ: BY_LIST})
-            return
+            return True
         counts, planned = await self.journal.counts(), (await self.journal.meta()).get(PLAN_SERVICE_READ)
         rows = sum(count for (state, _), count in counts.items() if state in OPEN)
         known = (State.PENDING, KNOWN) in counts
@@ -433,16 +433,16 @@ class Ingest:
         may_ask = self.context.options.missing is None and not nameless and not known
         if self.context.by_title and may_ask and not planned:
             await self.journal.note({SERVICE_READ: BY_TITLE})
-            return
+            return True
         total = await self.context.alma.electronic.portfolios.list(*self.context.place).total()
-        by_title = may_ask and pages_of(total, PAGE) > rows
-        if planned:
-            by_title = planned == BY_TITLE
+        await self.journal.forget_existing()
+        by_title = planned == BY_TITLE if planned else may_ask and pages_of(total, PAGE) > rows
+        is_steady = True
         if total and not by_title:
-            await self.journal.forget_existing()
             _, is_steady = await listed(self.context.alma, self.context.place, self._add_held, total=total)
-            by_title = not is_steady
+            by_title = not is_steady and not planned
         await self.journal.note({SERVICE_READ: BY_TITLE if by_title else BY_LIST})
+        return is_steady or by_title
 
     async def see_service(self) -> bool:
         """List the service, also again, where it may have changed since and that costs fewer calls than
@@ -457,8 +457,7 @@ class Ingest:
             if not waiting or not may_list or pages_of(await self.journal.held(), PAGE) > waiting:
                 return False
             await self.journal.note({SERVICE_READ: ""})
-        await self._list_service()
-        return True
+        return await self._list_service()
 
     async def _settle_known(self) -> None:
         """What an earlier load had done is done, unless the list of the service shows

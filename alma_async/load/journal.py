@@ -362,6 +362,10 @@ class Journal(Protocol):
         """The portfolios that carry each of these."""
 
 
+NEW: Final = ""
+"""The availability of a portfolio that is no surplus, since it came after the service was listed."""
+
+
 class Held(NamedTuple):
     """A portfolio of the service, as its list says it."""
 

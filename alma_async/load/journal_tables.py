@@ -44,7 +44,7 @@ _MOST_VALUES: Final = 500  # of one statement; older SQLite takes 999
 _KEY_AT: Final = {name: records.COLUMNS["entry"].index(name) for name in ("natural_key", "key")}
 _LEFT: Final = (
     "WHERE NOT EXISTS (SELECT 1 FROM entry WHERE entry.portfolio_id = existing.portfolio_id) "
-    "AND (CAST(? AS TEXT) IS NULL OR COALESCE(availability, '') <> ?)"
+    "AND (CAST(? AS TEXT) IS NULL OR COALESCE(availability, '') <> ?) AND COALESCE(availability, '?') <> ''"
 )
 _CLEAR: Final = (
     "COALESCE(existing.mms_id, '') <> '' AND "  # else nobody knows which title it is of
@@ -53,7 +53,11 @@ _CLEAR: Final = (
 )
 _UNSEARCHED: Final = "state = 'duplicate' AND key IS NOT NULL AND mms_id IS NULL AND portfolio_id IS NULL"
 _STANDS: Final = "(natural_key IS NULL OR LENGTH(natural_key) <> 8)"  # as ``Entry.is_replaced``
-_CREATING: Final = "SELECT 1 FROM entry WHERE entry.step = 'create' AND entry.mms_id = existing.mms_id"
+# Rows for which something may have been made that they do not stand for yet; as ``_may_have_made``.
+_CREATING: Final = (
+    "SELECT 1 FROM entry WHERE entry.step = 'create' AND entry.mms_id = existing.mms_id AND (state IN ('intent', 'unknown') "
+    "OR lost_answers > 0 OR (state = 'review' AND action IS NULL AND differences IS NOT NULL))"
+)
 
 
 class Records(Protocol):
@@ -317,7 +321,7 @@ class JournalTables:
         creating = {
             one.mms_id
             for one in self._entries("mms_id", [one.mms_id for one in found if one.mms_id])
-            if one.step is Step.CREATE and not one.is_replaced
+            if _may_have_made(one) and not one.is_replaced
         }
         known = {one.portfolio_id for one in self.existing([], [one.portfolio_id for one in found])}
         with self.together():
@@ -548,6 +552,15 @@ class JournalTables:
         rows = self._records.query("SELECT state, action, COUNT(*) FROM entry GROUP BY state, action")
         with self._records.mapped():
             return {(state_of(state, action), action): count for state, action, count in rows}
+
+
+def _may_have_made(entry: Entry) -> bool:
+    """Whether something may have been made for a row that it does not stand for yet. Where it only
+    may be sent, its intent is written down first.
+    """
+    is_sent = entry.state in (State.INTENT, State.UNKNOWN) or entry.lost_answers > 0
+    is_unclear = entry.state is State.REVIEW and entry.action is None and bool(entry.differences)
+    return entry.step is Step.CREATE and (is_sent or is_unclear)
 
 
 def _says(entry: Entry) -> tuple[Any, ...]:

@@ -21,7 +21,7 @@ from alma_async.errors import NotFound
 from alma_async.load import matching
 from alma_async.load.entries import BeforeImage, Entry
 from alma_async.load.fields import natural_key_of, wanted_url
-from alma_async.load.journal import Held, Journal
+from alma_async.load.journal import NEW, Held, Journal
 from alma_async.load.planned import of_row
 from alma_async.load.row import Row
 
@@ -102,6 +102,7 @@ class Lookup:
     """The reading half of a load. ``by_title``: the service was not listed when the load began,
     so each title is asked for. ``settles``, of a load that stands for long: in how many seconds it
     is certain to show what a row has written; what is not there any more by then is forgotten.
+    ``keeps_new``, of a complete list: what came since the service was listed is no surplus.
     """
 
     portfolios: Portfolios
@@ -110,6 +111,7 @@ class Lookup:
     by_title: bool
     bodies: Bodies
     settles: Callable[[Entry], float] | None = None
+    keeps_new: bool = False
 
     async def meant(self, row: Row, entry: Entry) -> matching.Match:
         """The portfolio that a row means."""
@@ -213,8 +215,12 @@ class Lookup:
 
     async def _list_title(self, mms_id: str) -> set[str]:
         found = await self._listed(mms_id)
+        ids = {one.portfolio_id for one in found}
+        if self.keeps_new:
+            old = {one.portfolio_id for one in await self.journal.existing([], ids)}
+            found = [one if one.portfolio_id in old else one._replace(availability=NEW) for one in found]
         await self.journal.add_existing(found)
-        return {one.portfolio_id for one in found}
+        return ids
 
     async def _of_title(self, mms_id: str) -> list[str]:
         """Portfolios of the title that are in our service now."""

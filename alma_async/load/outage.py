@@ -86,8 +86,8 @@ class CircuitBreaker:
 
     def judge(self, entry: Entry) -> MassRejection | None:
         """A row went as far as it goes now; why the load should stop, if it should."""
-        if entry.state is State.UNKNOWN and entry.code is None:
-            return None  # an answer that was lost says nothing of the row
+        if entry.state is State.PENDING or (entry.state is State.UNKNOWN and entry.code is None):
+            return None  # it has not ended, and an answer that was lost says nothing of it
         self.ended += entry.state is not State.UNKNOWN
         rejected = entry.state in (State.REJECTED, State.REVIEW)
         self.rejected += rejected

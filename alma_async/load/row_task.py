@@ -139,6 +139,7 @@ class Shared:
             by_title=self.by_title,
             bodies=self.bodies,
             settles=self.settles,
+            keeps_new=self.context.options.missing is not None,
         )
 
 
@@ -436,6 +437,9 @@ class RowTask:
         if self._end_if_undone():
             return
         if self._is_overtaken and not self.shared.context.dry:
+            if self.entry.lost_answers:
+                await self._read_back_create()  # it may only show now
+                return
             self._asks = True
             self._note(step=Step.MATCH)
             return

@@ -291,7 +291,7 @@ class LoadRun:
         if self.context.options.via_job is not None:
             await match_anew(self.journal)
         try:
-            self._is_listed = await self._health.persist(ingest.see_service)
+            await self._see_service(self._health.persist)
             index = IdentifierIndex(
                 context=self.context,
                 journal=self.journal,
@@ -371,12 +371,15 @@ class LoadRun:
         """What the rows have in common, after the service was listed again if need be."""
         try:
             with suppress(WorkStopped):
-                self._is_listed = await self._persist(self._ingest.see_service)
-                self._was_idle = False
+                await self._see_service(self._persist)
         except AlmaError as error:
             self.halt(error)
         by_title = (await self.journal.meta()).get(SERVICE_READ) == BY_TITLE
         return attrs.evolve(shared, by_title=by_title, is_listed=self._is_listed)
+
+    async def _see_service(self, persist: Callable[..., Awaitable[bool]]) -> None:
+        self._is_listed = await persist(self._ingest.see_service)
+        self._was_idle, self._called_at = False, self.context.alma.clock.now()
 
     async def _shared(self) -> Shared:
         meta = await self.journal.meta()

@@ -29,15 +29,15 @@ def rows(*numbers, **also):
     return [{"mms_id": f"99{n:06}", "url": url(n), **also} for n in numbers]
 
 
-def hold(world, n, mms_id=None):
+def hold(world, n, at=None):
     """The service holds a portfolio of this title, as made by a colleague; its id."""
-    mms_id = mms_id or f"99{n:06}"
+    mms_id = f"99{n:06}"
     world.add_bib(mms_id, f"Title {n}")
     sent = {
         "is_local": True,
         "resource_metadata": {"mms_id": {"value": mms_id}},
         "availability": {"value": "11"},
-        "linking_details": {"static_url": f"jkey={url(n)}"},
+        "linking_details": {"static_url": f"jkey={at or url(n)}"},
     }
     return world.portfolios.create(C, S, sent, now=0.0)["id"]
 
@@ -130,12 +130,114 @@ async def test_a_complete_list_goes_on_with_what_there_was(tmp_path):
         given = [*rows(*range(20)), *rows(*range(1000, 1100))]
         how = {"missing": "delete", "max_delete": "50%"}
         await stopped(loading(alma, tmp_path / "a.load", workers=2, **how), given)
-        added = [hold(server.world, 19), hold(server.world, 901)]
+        added = [
+            hold(server.world, 19),
+            hold(server.world, 19, "https://other.example/"),
+            hold(server.world, 901),
+        ]
         report = await loading(alma, tmp_path / "a.load", **how).run()
         assert (report.deleted, report.review, report.pending) == (1, 0, 0)
         assert gone not in server.world.portfolios.all
         assert set(added) <= set(server.world.portfolios.all)
-        assert titles(server.world).count("99000019") == 1
+        assert titles(server.world).count("99000019") == 2
+
+
+async def test_rows_of_one_title_are_each_matched_anew(tmp_path):
+    """One row of a title stands before its create, and a colleague makes what the other one asks for: it is there once."""
+    async with institution(latency=0.2) as (server, alma):
+        for n in range(10, 30):
+            hold(server.world, n)
+        server.world.add_bib("99000001", "Title")
+        rule = sim.Rule("daily", method="POST", path="portfolios")
+        server.world.configure(attrs.evolve(server.world.config, faults=sim.FaultPlan(rules=[rule])))
+        two = [{"mms_id": "99000001", "url": url(1)}, {"mms_id": "99000001", "url": url(2)}]
+        given = [*two, *rows(*range(10, 30))]
+        assert (await loading(alma, tmp_path / "a.load", workers=1).run(given)).pending
+        hold(server.world, 1, url(2))
+        await anyio.sleep(86400)
+        report = await loading(alma, tmp_path / "a.load").run()
+        assert (report.created, report.pending, report.review) == (1, 0, 0)
+        assert titles(server.world).count("99000001") == 2
+
+
+async def test_a_service_that_was_emptied_meanwhile_is_seen_empty(tmp_path):
+    """All portfolios are deleted while a load is stopped: the rows that are left are made, and none is taken for there."""
+    async with institution(latency=0.2) as (server, alma):
+        held = [hold(server.world, n) for n in range(10)]
+        load = loading(alma, tmp_path / "a.load", workers=1)
+
+        def seen(progress):
+            if progress.updated >= 2:
+                load.stop()
+
+        first = await load.run(rows(*range(10), public_note="New"), on_progress=seen)
+        for one in held:
+            server.world.portfolios.delete(C, S, one)
+        report = await loading(alma, tmp_path / "a.load").run()
+        assert (report.created, report.rejected) == (first.pending, 0)
+
+
+async def test_a_plan_goes_on_though_the_service_does_not_hold_still(tmp_path):
+    """Colleagues add portfolios while the service is listed again: rows that name theirs are not for review."""
+    async with institution(latency=0.2) as (server, alma):
+        named = [{"portfolio_id": hold(server.world, n), "public_note": "New"} for n in range(150)]
+        await _planned(alma, tmp_path, [*named, *rows(*range(500, 520))])
+        load = loading(alma, tmp_path / "a.load", plan=tmp_path / "p.load", workers=2)
+
+        def seen(progress):
+            if progress.updated >= 2:
+                load.stop()
+
+        await load.run(on_progress=seen)
+
+        async def colleagues():
+            for n in range(1000, 1100):
+                await anyio.sleep(0.1)
+                hold(server.world, n)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(colleagues)
+            report = await loading(alma, tmp_path / "a.load", plan=tmp_path / "p.load").run()
+        assert (report.updated, report.created, report.review) == (150, 20, 0)
+
+
+async def test_a_lost_create_that_only_shows_after_a_stop_is_the_rows_own(tmp_path):
+    """A create is applied far too late, after it was read back: the load that goes on takes it for its own, so undo finds it."""
+    late = sim.Rule(sim.Fault("commit_late", delay=400.0), method="POST", path="portfolios")
+    quota = sim.Rule("daily", method="POST", path="portfolios", nth=2)
+    async with institution(faults=sim.FaultPlan(rules=[late, quota])) as (server, alma):
+        server.world.add_bib("99000001", "Title")
+        load = loading(alma, tmp_path / "a.load")
+        assert (await load.run(rows(1))).pending == 1
+        await anyio.sleep(86400)
+        assert (await load.run()).created == 1
+        assert titles(server.world) == ["99000001"]
+        assert (await load.undo()).deleted == 1
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("quarantine", [30.0, 1000.0])
+async def test_a_load_that_only_rests_ends(tmp_path, quarantine):
+    """Answers are lost, and all rows rest for longer than what was seen of the service stands: each is read back, and ends."""
+    cut = sim.Rule(sim.Fault("cut_after"), method="POST", path="portfolios", times=3)
+    async with institution(faults=sim.FaultPlan(rules=[cut])) as (server, alma):
+        for n in range(3):
+            server.world.add_bib(f"99{n:06}", "Title")
+        report = await loading(alma, tmp_path / "a.load", quarantine=quarantine).run(rows(0, 1, 2))
+        assert (report.created, len(titles(server.world))) == (3, 3)
+
+
+async def test_a_stream_stops_at_rows_that_are_rejected_alike(tmp_path):
+    """Rows of known portfolios are rejected one after the other: the stream stops as a list does."""
+    failing = sim.Rule(
+        sim.Fault("error", code="999999"), method="PUT", path="portfolios", nth=250, times=None
+    )
+    async with institution(faults=sim.FaultPlan(rules=[failing])) as (server, alma):
+        for n in range(300):
+            hold(server.world, n)
+        given = rows(*range(300), public_note="New")
+        ends = await _streamed(alma, tmp_path, given, workers=1)
+        assert [ended.state for ended in ends].count("rejected") == 20
 
 
 @pytest.mark.parametrize("kind", ["reject", "daily"])
@@ -349,10 +451,10 @@ async def _planned(alma, tmp_path, given, **how):
         pass
 
 
-async def _streamed(alma, tmp_path, given):
+async def _streamed(alma, tmp_path, given, **how):
     async def coming():
         for row in given:
             yield row
 
-    async with aclosing(loading(alma, tmp_path / "a.load").stream(coming())) as ends:
+    async with aclosing(loading(alma, tmp_path / "a.load", **how).stream(coming())) as ends:
         return [ended async for ended in ends]
