@@ -614,6 +614,8 @@ class RowTask:
 
     def _done(self, present: Portfolio, shown: Portfolio, **changes: Any) -> None:
         """It ends well: the portfolio was ``present`` and is as ``shown``."""
+        if self.shared.settles is not None and self.entry.mms_id is None:
+            changes["mms_id"] = shown.resource_metadata.mms_id.value  # by which later rows replace it
         self._end(State.DONE, *self._remark(present), availability=shown.availability.value, **changes)
 
     def _remark(self, present: Portfolio) -> tuple[EndReason, str] | tuple[()]:

@@ -366,6 +366,22 @@ async def test_rows_of_a_stream_that_mean_one_portfolio_go_in_turn(tmp_path):
         )
 
 
+async def test_a_row_of_a_stream_finds_what_one_named_by_its_id(tmp_path):
+    """One names a portfolio, a later one its title and URL: it means the same portfolio, and not the title's other one."""
+    async with institution() as (server, alma):
+        one, other = hold(server.world, 1), hold(server.world, 1, "https://other.example/")
+        given = [{"portfolio_id": one, "public_note": "First", "key": "1"}]
+        ends = [
+            await _streamed(alma, tmp_path, each) for each in (given, rows(1, public_note="Then", key="2"))
+        ]
+        assert [(ended.portfolio_id, ended.action) for (ended,) in ends] == [(one, "updated")] * 2
+        assert server.world.portfolios.all[one]["public_note"] == "Then"
+        assert (
+            server.world.portfolios.all[other]["linking_details"]["static_url"]
+            == "jkey=https://other.example/"
+        )
+
+
 @pytest.mark.parametrize(
     ("asked", "codes"),
     [
