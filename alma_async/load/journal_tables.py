@@ -44,7 +44,7 @@ _MOST_VALUES: Final = 500  # of one statement; older SQLite takes 999
 _KEY_AT: Final = {name: records.COLUMNS["entry"].index(name) for name in ("natural_key", "key")}
 _LEFT: Final = (
     "WHERE NOT EXISTS (SELECT 1 FROM entry WHERE entry.portfolio_id = existing.portfolio_id) "
-    "AND (CAST(? AS TEXT) IS NULL OR COALESCE(availability, '') <> ?) AND COALESCE(availability, '?') <> ''"
+    "AND (CAST(? AS TEXT) IS NULL OR COALESCE(availability, '') <> ?) AND (availability IS NULL OR availability <> '')"
 )
 _CLEAR: Final = (
     "COALESCE(existing.mms_id, '') <> '' AND "  # else nobody knows which title it is of
