@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from alma_async import AlmaClient, LocalBudget, sim
 from alma_async._clock import Clock
@@ -25,6 +26,10 @@ EPOCH = 1_790_000_000.0  # 2026-09-21, 14:13:20 UTC: far from midnight
 KEY = "sim-canary-7f3a91"
 
 collect_ignore_glob = ["**/typing_sample.py"]
+
+# Every run tries the same examples, so that a failure can be repeated.
+settings.register_profile("seeded", derandomize=True, database=None)
+settings.load_profile("seeded")
 
 # Files of tests are kept in memory, where there is enough of it: thousands of journals wait for a disk.
 MEMORY = Path("/dev/shm")

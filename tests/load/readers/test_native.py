@@ -18,9 +18,10 @@ from alma_async.load.row import CLEAR, PARTS, BadRow, Clear, Coverage, Embargo, 
 
 Opened = Callable[..., RowSource]
 
+# "#N/A" and "Err:502" are errors of a formula, and no words
 words = st.text(
     st.characters(exclude_categories=["C", "Z"], exclude_characters="\ufffd"), min_size=1, max_size=12
-)
+).filter(lambda text: not text.casefold().startswith(("#", "err:")))
 notes = st.lists(words, min_size=1, max_size=3).map("\n".join)
 ids = st.from_regex("[1-9][0-9]{0,14}", fullmatch=True)
 periods = st.builds(Period, st.integers(1, 999), st.sampled_from(["D", "M", "Y"]))
